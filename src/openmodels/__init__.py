@@ -1,0 +1,183 @@
+"""openmodels: one interface to open models.
+
+>>> import openmodels as om
+>>> om.Model("echo:").chat("hello").text
+'hello'
+
+Importing this package loads nothing heavy: each name below is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+_HOMES = {
+    "DEFAULT_MODEL": "settings",
+    "AsyncStream": "stream",
+    "CallOptions": "types",
+    "Conversation": "conversation",
+    "Delta": "types",
+    "Message": "types",
+    "Model": "model",
+    "Reply": "types",
+    "Stream": "stream",
+    "ToolCall": "types",
+    "Usage": "types",
+    "assistant": "types",
+    "register_backend": "backends.registry",
+    "system": "types",
+    "user": "types",
+}
+
+_ERRORS = (
+    "AccessDenied",
+    "AuthenticationFailed",
+    "ConnectionFailed",
+    "ContentFiltered",
+    "ContextTooLong",
+    "DeadlineExceeded",
+    "DoesNotFit",
+    "EndpointRetired",
+    "GatedModel",
+    "InvalidReference",
+    "InvalidRequest",
+    "InvalidResponse",
+    "LoadFailed",
+    "MissingExtra",
+    "ModelNotFound",
+    "NotConfigured",
+    "Offline",
+    "OpenModelsError",
+    "OutOfMemory",
+    "OutputInvalid",
+    "QuotaExceeded",
+    "RateLimited",
+    "ServerFailed",
+    "StreamInterrupted",
+    "UnsafeWeights",
+    "UnsupportedFeature",
+)
+
+__all__ = [
+    "AccessDenied",
+    "AsyncStream",
+    "AuthenticationFailed",
+    "CallOptions",
+    "ConnectionFailed",
+    "ContentFiltered",
+    "ContextTooLong",
+    "Conversation",
+    "DEFAULT_MODEL",
+    "DeadlineExceeded",
+    "Delta",
+    "DoesNotFit",
+    "EndpointRetired",
+    "GatedModel",
+    "InvalidReference",
+    "InvalidRequest",
+    "InvalidResponse",
+    "LoadFailed",
+    "Message",
+    "MissingExtra",
+    "Model",
+    "ModelNotFound",
+    "NotConfigured",
+    "Offline",
+    "OpenModelsError",
+    "OutOfMemory",
+    "OutputInvalid",
+    "QuotaExceeded",
+    "RateLimited",
+    "Reply",
+    "ServerFailed",
+    "Stream",
+    "StreamInterrupted",
+    "ToolCall",
+    "UnsafeWeights",
+    "UnsupportedFeature",
+    "Usage",
+    "__version__",
+    "assistant",
+    "register_backend",
+    "system",
+    "user",
+]
+
+if TYPE_CHECKING:
+    from openmodels.backends.registry import (
+        register_backend as register_backend,
+    )
+    from openmodels.conversation import (
+        Conversation as Conversation,
+    )
+    from openmodels.errors import (
+        AccessDenied as AccessDenied,
+        AuthenticationFailed as AuthenticationFailed,
+        ConnectionFailed as ConnectionFailed,
+        ContentFiltered as ContentFiltered,
+        ContextTooLong as ContextTooLong,
+        DeadlineExceeded as DeadlineExceeded,
+        DoesNotFit as DoesNotFit,
+        EndpointRetired as EndpointRetired,
+        GatedModel as GatedModel,
+        InvalidReference as InvalidReference,
+        InvalidRequest as InvalidRequest,
+        InvalidResponse as InvalidResponse,
+        LoadFailed as LoadFailed,
+        MissingExtra as MissingExtra,
+        ModelNotFound as ModelNotFound,
+        NotConfigured as NotConfigured,
+        Offline as Offline,
+        OpenModelsError as OpenModelsError,
+        OutOfMemory as OutOfMemory,
+        OutputInvalid as OutputInvalid,
+        QuotaExceeded as QuotaExceeded,
+        RateLimited as RateLimited,
+        ServerFailed as ServerFailed,
+        StreamInterrupted as StreamInterrupted,
+        UnsafeWeights as UnsafeWeights,
+        UnsupportedFeature as UnsupportedFeature,
+    )
+    from openmodels.model import (
+        Model as Model,
+    )
+    from openmodels.settings import (
+        DEFAULT_MODEL as DEFAULT_MODEL,
+    )
+    from openmodels.stream import (
+        AsyncStream as AsyncStream,
+        Stream as Stream,
+    )
+    from openmodels.types import (
+        CallOptions as CallOptions,
+        Delta as Delta,
+        Message as Message,
+        Reply as Reply,
+        ToolCall as ToolCall,
+        Usage as Usage,
+        assistant as assistant,
+        system as system,
+        user as user,
+    )
+
+    __version__: str
+else:
+    # Hidden from type checkers: a module __getattr__ would make every misspelled name pass.
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name == "__version__":
+            from importlib.metadata import version
+
+            from openmodels.settings import DISTRIBUTION
+
+            value: object = version(DISTRIBUTION)
+        elif home := "errors" if name in _ERRORS else _HOMES.get(name):
+            value = getattr(import_module(f"openmodels.{home}"), name)
+        else:
+            raise AttributeError(f"module 'openmodels' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

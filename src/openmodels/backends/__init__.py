@@ -1,0 +1,1 @@
+"""Where models run. A backend is one class with one required method; see `openmodels.backends.base`."""

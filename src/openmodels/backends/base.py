@@ -1,0 +1,80 @@
+"""What a backend is: one class, one required method, `run(request) -> deltas`.
+
+Everything else (checking the request, retries, the deadline, folding deltas into a reply, the
+sync and async surface) is written once, in `Model`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+from openmodels.types import OPTION_NAMES, ChatRequest, Delta
+
+
+class Backend(ABC):
+    """A place where a model runs.
+
+    A subclass takes the reference's rest as its only positional argument and its own options as
+    keyword-only ones. Making it is cheap; what is slow happens in `load` or in the first `run`.
+
+    Attributes:
+        name: The name in model references.
+        features: What it can do: "chat", "complete".
+        options: The call options it honours; any other one set by a caller raises
+            `UnsupportedFeature` before `run` is called.
+    """
+
+    name: ClassVar[str]
+    features: ClassVar[frozenset[str]] = frozenset({"chat"})
+    options: frozenset[str] = frozenset(OPTION_NAMES)
+
+    @abstractmethod
+    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
+        """Yield the answer's deltas.
+
+        The last one carries a `finish_reason` (or `end`). Closing the generator stops the work
+        behind it. When `request.deadline` passes, raise `DeadlineExceeded`.
+
+        Raises:
+            OpenModelsError: The one class of the tree that says what happened, with `retryable`
+                and `retry_after` set; whether to try again is decided elsewhere.
+        """
+
+    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """Yield the answer's deltas without blocking the event loop.
+
+        This default drives `run` on a thread of its own; override it where the work is natively
+        asynchronous. Cancelling it closes `run` as soon as its current step returns.
+        """
+        deltas = self.run(request)
+        loop = asyncio.get_running_loop()
+        # A pool of its own: the loop's default pool has few threads, and slow streams would queue.
+        pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
+        step: asyncio.Future[Delta | None] | None = None
+        try:
+            while True:
+                step = loop.run_in_executor(pool, next, deltas, None)
+                # A generator cannot be closed while its step runs, so cancelling must not lose it.
+                delta = await asyncio.shield(step)
+                if delta is None:
+                    return
+                yield delta
+        finally:
+            if step is not None and not step.done():
+                await asyncio.wait([step])
+            await asyncio.shield(loop.run_in_executor(pool, deltas.close))
+            pool.shutdown(wait=False)
+
+    def load(self) -> None:
+        """Do now what the first call would do (download, read weights, connect). Idempotent."""
+
+    def close(self) -> None:
+        """Free what the backend holds. Idempotent; a later call opens it again."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts about how the model runs: at least `backend` and `model`."""
+        return {"backend": self.name}

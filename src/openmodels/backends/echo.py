@@ -1,0 +1,114 @@
+"""A backend without a model: it repeats what it is told, or plays a script. For tests and docs."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any, ClassVar
+
+from openmodels.backends.base import Backend
+from openmodels.errors import DeadlineExceeded, InvalidRequest
+from openmodels.types import ChatRequest, Delta, Usage
+
+Step = str | Delta | BaseException | float
+"""What a script is made of: text or a delta to give, an error to raise, seconds to wait."""
+
+
+class EchoBackend(Backend):
+    """Repeats the last message word by word; a word counts as a token.
+
+    Args:
+        rest: Becomes the model's name in replies.
+        script: What to answer instead, one item a call: a text, or a list of steps (text, a
+            `Delta`, an exception to raise, a number of seconds to wait). An exhausted script
+            starts again.
+
+    Attributes:
+        requests: Every request received, oldest first.
+        closed: How many answers were left before their end.
+    """
+
+    name: ClassVar[str] = "echo"
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
+
+    def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
+        if script is not None and (isinstance(script, str) or not script):
+            raise InvalidRequest("script: give a non-empty list, one item a call.")
+        self.rest = rest
+        self.script = script
+        self.requests: list[ChatRequest] = []
+        self.closed = 0
+        self._lock = threading.Lock()
+
+    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
+        """Yield the echo or the next item of the script; a script's exceptions are raised."""
+        with self._lock:
+            turn = len(self.requests)
+            self.requests.append(request)
+        said = request.prompt if request.prompt is not None else request.messages[-1].content
+        steps: Iterable[Step] = [said]
+        if self.script:
+            item = self.script[turn % len(self.script)]
+            steps = [item] if isinstance(item, str) else item
+        try:
+            yield from self._play(steps, request, _words(request))
+        except GeneratorExit:
+            self.closed += 1
+            raise
+
+    def _play(self, steps: Iterable[Step], request: ChatRequest, prompt: int) -> Generator[Delta, None, None]:
+        given, text, reason = 0, "", "stop"
+        for step in steps:
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, Delta):
+                yield step
+                if step.finish_reason or step.end:
+                    return
+            elif isinstance(step, str):
+                for word in re.findall(r"\s*\S+|\s+", step):
+                    cut = _before_stop(text, word, request.stop)
+                    if cut is None and request.max_tokens is not None and given >= request.max_tokens:
+                        reason = "length"
+                        break
+                    given += 1
+                    text += word
+                    piece = word if cut is None else cut
+                    if piece:
+                        yield Delta(text=piece, model=self._model)
+                    if cut is not None:
+                        break
+                else:
+                    continue
+                break
+            else:
+                _wait(step, request.deadline)
+        usage = Usage(input_tokens=prompt, output_tokens=given)
+        yield Delta(finish_reason=reason, usage=usage, model=self._model)
+
+    @property
+    def _model(self) -> str:
+        return self.rest or "echo"
+
+    def describe(self) -> dict[str, Any]:
+        """Return the backend's and the model's name."""
+        return {"backend": self.name, "model": self._model}
+
+
+def _words(request: ChatRequest) -> int:
+    texts = [request.prompt] if request.prompt is not None else [message.content for message in request.messages]
+    return sum(len(text.split()) for text in texts)
+
+
+def _before_stop(text: str, word: str, stops: Sequence[str]) -> str | None:
+    ends = [index for stop in stops if (index := (text + word).find(stop)) >= 0]
+    return (text + word)[len(text) : max(min(ends), len(text))] if ends else None
+
+
+def _wait(seconds: float, deadline: float | None) -> None:
+    left = float("inf") if deadline is None else deadline - time.monotonic()
+    time.sleep(max(0.0, min(seconds, left)))
+    if seconds > left:
+        raise DeadlineExceeded("The call's total time is up.")

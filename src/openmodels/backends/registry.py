@@ -1,0 +1,106 @@
+"""Which backends there are: a literal table, then plugins, asked only for a name not in it.
+
+A plugin is a distribution with an entry point in the group `openmodels.backends` whose name is
+the backend's and whose value is the class: `toy = "openmodels_toy:ToyBackend"`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from dataclasses import dataclass
+
+from openmodels import ref
+from openmodels.backends.base import Backend
+from openmodels.errors import InvalidReference, InvalidRequest, MissingExtra
+from openmodels.settings import install_hint
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a backend's class is, and what to install when it does not import."""
+
+    target: str
+    extra: str | None
+    summary: str
+
+
+BUILT_IN: dict[str, Entry] = {
+    "echo": Entry("openmodels.backends.echo:EchoBackend", None, "repeats or plays a script; no model, no key"),
+    "local": Entry("openmodels.backends.local.backend:LocalBackend", "local", "runs open weights on this machine"),
+}
+
+_registered: dict[str, type[Backend]] = {}
+
+
+def names() -> list[str]:
+    """Return the names of the built-in and registered backends, sorted; plugins are not scanned."""
+    return sorted({*BUILT_IN, *_registered})
+
+
+def register_backend(name: str, backend: type[Backend]) -> None:
+    """Make a backend class available under a name in this process, for notebooks and tests.
+
+    Raises:
+        InvalidRequest: The name is taken by a built-in backend, or the class is no `Backend`.
+    """
+    if name in BUILT_IN:
+        raise InvalidRequest(f"name: {name!r} is a built-in backend.", next_step="Choose another name.")
+    if not (isinstance(backend, type) and issubclass(backend, Backend)):
+        raise InvalidRequest("backend: register the class itself, a subclass of openmodels.backends.base.Backend.")
+    _registered[name] = backend
+
+
+def find(name: str) -> type[Backend]:
+    """Return the class of a backend, importing its module now.
+
+    Raises:
+        InvalidReference: Nobody provides the name, or two plugins do.
+        MissingExtra: The backend is there, but what it needs is not installed.
+    """
+    if name in _registered:
+        return _registered[name]
+    if entry := BUILT_IN.get(name):
+        module, _, attribute = entry.target.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if entry.extra is None or (error.name or "").partition(".")[0] == "openmodels":
+                raise
+            raise missing_extra(name, entry.extra, error) from error
+        assert issubclass(found, Backend)
+        return found
+    return _plugin(name)
+
+
+def missing_extra(backend: str, extra: str, error: ModuleNotFoundError) -> MissingExtra:
+    """Return the error for an optional dependency that does not import."""
+    return MissingExtra(
+        f"The backend {backend!r} needs the package {error.name!r}, which is not installed.",
+        next_step=f"Run: {install_hint(extra)}",
+    )
+
+
+def _plugin(name: str) -> type[Backend]:
+    from importlib.metadata import entry_points
+
+    found = list(entry_points(group="openmodels.backends", name=name))
+    if not found:
+        raise ref.unknown_backend(name, names())
+    if len(found) > 1:
+        owners = ", ".join(sorted(point.dist.name if point.dist else point.value for point in found))
+        raise InvalidReference(f"Several packages provide the backend {name!r}: {owners}.", next_step="Remove one.")
+    point = found[0]
+    owner = point.dist.name if point.dist else point.value
+    try:
+        backend = point.load()
+    except Exception as error:
+        raise MissingExtra(
+            f"The backend {name!r} from the package {owner!r} does not import: {type(error).__name__}: {error}.",
+            next_step=f"Repair or remove {owner!r}.",
+        ) from error
+    if not (inspect.isclass(backend) and issubclass(backend, Backend)):
+        raise InvalidReference(f"{owner!r} offers {name!r}, but {point.value} is no Backend class.")
+    return backend
+
+

@@ -1,0 +1,207 @@
+"""Every error openmodels raises, in one tree.
+
+OpenModelsError
+├── InvalidReference         the model reference cannot be read
+├── MissingExtra             an optional dependency is not installed (also ImportError)
+├── NotConfigured            an address, key or setting is missing
+├── InvalidRequest           an argument is wrong; nothing was sent (also ValueError)
+│   └── UnsupportedFeature   the backend cannot honour this option or call
+├── AuthenticationFailed     the key or token was refused
+├── AccessDenied             known, but not allowed to do this
+│   └── GatedModel           the model's terms must be accepted first
+├── ModelNotFound            no such model, revision or file
+├── EndpointRetired          the vendor has switched this address off
+├── ContextTooLong           the prompt does not fit the model's context
+├── ContentFiltered          a content filter stopped the prompt or the answer
+├── RateLimited              too many requests; `retry_after` says how long to wait
+├── QuotaExceeded            no credit or quota left; waiting does not help
+├── ServerFailed             the server says it failed
+├── ConnectionFailed         no connection: DNS, TLS, refused, reset
+├── Offline                  the network is needed but switched off or out of reach
+├── DeadlineExceeded         the call's total time is up (also TimeoutError)
+├── InvalidResponse          the answer breaks the protocol
+├── StreamInterrupted        the stream ended before its end; `partial` holds what came
+├── OutputInvalid            the answer does not satisfy what was asked; `reply` holds it
+└── LoadFailed               the model's files cannot be used
+    ├── UnsafeWeights        the weights could run code when loaded
+    ├── DoesNotFit           too large for this disk, memory or device
+    └── OutOfMemory          memory ran out while loading or running
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from openmodels.types import Reply
+
+
+class OpenModelsError(Exception):
+    """The root of every error raised by openmodels.
+
+    Attributes:
+        cause: What happened, in a sentence.
+        reference: The model reference concerned, or None.
+        next_step: What to do about it, in a sentence, or None.
+        status: The HTTP status, where there is one.
+        request_id: The vendor's id for the request, where there is one.
+        retryable: Whether the same call may succeed later; only the core acts on it.
+        retry_after: Seconds the vendor asks to wait, or None.
+        partial: The part of the answer that had arrived, or None.
+    """
+
+    default_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        reference: str | None = None,
+        next_step: str | None = None,
+        status: int | None = None,
+        request_id: str | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+        partial: Reply | None = None,
+    ) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.reference = reference
+        self.next_step = next_step
+        self.status = status
+        self.request_id = request_id
+        self.retryable = self.default_retryable if retryable is None else retryable
+        self.retry_after = retry_after
+        self.partial = partial
+
+    def __str__(self) -> str:
+        where = f"{self.reference.removesuffix(':')}: " if self.reference else ""
+        then = f" {self.next_step}" if self.next_step else ""
+        request = f" (request {self.request_id})" if self.request_id else ""
+        return f"{where}{self.cause}{then}{request}"
+
+
+class InvalidReference(OpenModelsError):
+    """The model reference cannot be read; the message shows what it could have meant."""
+
+
+class MissingExtra(OpenModelsError, ImportError):
+    """An optional dependency is not installed; the message holds the install command."""
+
+
+class NotConfigured(OpenModelsError):
+    """An address, key or setting is missing; the message names where to put it."""
+
+
+class InvalidRequest(OpenModelsError, ValueError):
+    """An argument is wrong; the message names the field. Nothing was sent or computed."""
+
+
+class UnsupportedFeature(InvalidRequest):
+    """The backend cannot honour this option or call; the message names both."""
+
+
+class AuthenticationFailed(OpenModelsError):
+    """The key or token is missing, expired or refused."""
+
+
+class AccessDenied(OpenModelsError):
+    """The caller is known but not allowed to use this model or feature."""
+
+
+class GatedModel(AccessDenied):
+    """The model's terms must be accepted on its page before it can be used."""
+
+
+class ModelNotFound(OpenModelsError):
+    """No such model, revision, deployment or file."""
+
+
+class EndpointRetired(OpenModelsError):
+    """The vendor has switched this address off; the message holds the new one."""
+
+
+class ContextTooLong(OpenModelsError):
+    """The prompt does not fit the model's context; the message holds both lengths in tokens."""
+
+
+class ContentFiltered(OpenModelsError):
+    """A content filter stopped the prompt or the answer."""
+
+
+class RateLimited(OpenModelsError):
+    """Too many requests; `retry_after` holds the seconds to wait, where the vendor says."""
+
+    default_retryable = True
+
+
+class QuotaExceeded(OpenModelsError):
+    """No credit or quota is left; waiting a moment does not help."""
+
+
+class ServerFailed(OpenModelsError):
+    """The server says that it failed or is overloaded."""
+
+    default_retryable = True
+
+
+class ConnectionFailed(OpenModelsError):
+    """No connection; the message says whether DNS, TLS, a refusal or a reset was the cause."""
+
+    default_retryable = True
+
+
+class Offline(OpenModelsError):
+    """The network is needed but switched off or out of reach."""
+
+
+class DeadlineExceeded(OpenModelsError, TimeoutError):
+    """The call's total time is up; `partial` holds what had arrived."""
+
+
+class InvalidResponse(OpenModelsError):
+    """The answer breaks the protocol: not JSON, not the expected shape, or too large."""
+
+
+class StreamInterrupted(OpenModelsError):
+    """The stream ended without a finish reason or end mark; `partial` holds what had arrived."""
+
+
+class OutputInvalid(OpenModelsError):
+    """The answer does not satisfy the schema, pattern or choices asked for.
+
+    Attributes:
+        reply: The whole reply, text and usage included.
+    """
+
+    def __init__(self, cause: str, *, reply: Reply, reference: str | None = None, next_step: str | None = None) -> None:
+        super().__init__(cause, reference=reference, next_step=next_step, partial=reply)
+        self.reply = reply
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_output_invalid, (self.cause, self.reply), self.__dict__
+
+
+def _rebuild_output_invalid(cause: str, reply: Reply) -> OutputInvalid:
+    return OutputInvalid(cause, reply=reply)
+
+
+class LoadFailed(OpenModelsError):
+    """The model's files are missing, broken or not supported."""
+
+
+class UnsafeWeights(LoadFailed):
+    """The weights could run code when loaded (pickles, remote code); they are refused."""
+
+
+class DoesNotFit(LoadFailed):
+    """The model is too large for this disk, memory or device; the message holds the numbers."""
+
+
+class OutOfMemory(LoadFailed):
+    """Memory ran out while loading or running; the model stays usable for smaller requests."""
+
+
+__all__ = sorted(
+    name for name, value in globals().items() if isinstance(value, type) and issubclass(value, OpenModelsError)
+)

@@ -1,0 +1,121 @@
+"""Model references: `BACKEND:REST`, split at the first colon; the backend owns REST."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from openmodels.errors import InvalidReference
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model reference in its two parts.
+
+    Attributes:
+        backend: The name of the backend, e.g. "local".
+        rest: What the backend makes of it, e.g. "org/model@revision" or a path; may be empty.
+    """
+
+    backend: str
+    rest: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}:{self.rest}"
+
+
+@dataclass(frozen=True, slots=True)
+class HubId:
+    """A model on the Hugging Face Hub, as written in a reference.
+
+    Attributes:
+        repo: "org/model", without revision and suffix: the id for any catalog look-up.
+        revision: Branch, tag or commit after "@", or None for the default branch.
+        suffix: What follows ":" (a provider, "fastest", "cheapest"), or None.
+        file: A file inside the repository ("org/model/file.gguf"), or None.
+    """
+
+    repo: str
+    revision: str | None = None
+    suffix: str | None = None
+    file: str | None = None
+
+
+def parse(reference: str, known: Collection[str]) -> Reference:
+    """Split a model reference.
+
+    Args:
+        reference: The text, e.g. "local:HuggingFaceTB/SmolLM2-135M-Instruct".
+        known: The names of the built-in backends, for suggestions only: a name outside of
+            them is accepted if it looks like one, since a plugin may answer to it.
+
+    Raises:
+        InvalidReference: No backend, or something that is a path, an address or a hub id.
+    """
+    if not isinstance(reference, str):
+        raise InvalidReference(
+            f"A model reference is text like 'local:org/model', not {type(reference).__name__}.",
+        )
+    text = reference.strip()
+    name, colon, rest = text.partition(":")
+    example = f"Known backends: {', '.join(sorted(known))}."
+    if not text:
+        raise InvalidReference("The model reference is empty.", next_step=f"Write BACKEND:MODEL. {example}")
+    if any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise InvalidReference("The model reference contains a control character or half a surrogate pair.")
+    if rest.startswith("//"):
+        raise InvalidReference(
+            f"{text!r} is an address of files or a server, not a model reference.",
+            next_step="Write 'local:org/model' for a model on the Hub, or 'server:NAME' with base_url= for a server.",
+        )
+    if re.fullmatch(r"[A-Za-z]", name) and re.match(r"[\\/]", rest):
+        raise InvalidReference(f"{text!r} looks like a Windows path.", next_step=f"Write {'local:' + text!r}.")
+    if not colon or "/" in name or "\\" in name or name.startswith("."):
+        raise InvalidReference(f"{text!r} does not say where the model runs.", next_step=_readings(text, known))
+    if name not in known and not re.fullmatch(r"[A-Za-z][\w.-]*", name):
+        raise InvalidReference(f"{name!r} is no backend name.", next_step=example)
+    return Reference(name, rest.strip())
+
+
+def unknown_backend(name: str, known: Collection[str]) -> InvalidReference:
+    """Return the error for a backend that neither openmodels nor a plugin provides."""
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    return InvalidReference(
+        f"There is no backend {name!r}.", next_step=f"{guess}Known backends: {', '.join(sorted(known))}."
+    )
+
+
+def hub_id(text: str) -> HubId:
+    """Read "org/model[/file][@revision][:suffix]".
+
+    Raises:
+        InvalidReference: The text is no hub id.
+    """
+    body, _, suffix = text.partition(":")
+    body, _, revision = body.partition("@")
+    org, _, tail = body.partition("/")
+    name, _, file = tail.partition("/")
+    repo = f"{org}/{name}"
+    traversal = any(part in ("", ".", "..") for part in file.split("/")) if file else False
+    dangling = text.endswith((":", "@"))
+    if not _HUB_ID.fullmatch(repo) or len(repo) > 96 or traversal or dangling or "\\" in file:
+        raise InvalidReference(
+            f"{text!r} is no model id of the Hugging Face Hub.",
+            next_step="Write 'org/model', optionally '@revision' behind it.",
+        )
+    return HubId(repo, revision or None, suffix or None, file or None)
+
+
+def _readings(text: str, known: Collection[str]) -> str:
+    if near := difflib.get_close_matches(text.lower(), known, n=1):
+        return f"Did you mean '{near[0]}:'?"
+    if text.startswith((".", "/", "~")) or "\\" in text:
+        return f"For a file or folder on this disk write {'local:' + text!r}."
+    readings = {"local": "run it on this machine", "hf": "Hugging Face's servers", "server": "your own server"}
+    shown = [f"'{name}:{text}' ({what})" for name, what in readings.items() if name in known]
+    return f"It could mean {' or '.join(shown)}." if shown else f"Write BACKEND:{text}."

@@ -1,0 +1,184 @@
+"""From deltas to a reply: the fold, and the two streams that do it while you read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Generator
+from types import TracebackType
+from typing import Self
+
+from openmodels.errors import OpenModelsError, StreamInterrupted
+from openmodels.types import Delta, Reply, ToolCall, Usage
+
+
+class Fold:
+    """Puts deltas together into a reply; `chat` and `stream` both end here."""
+
+    __slots__ = ("complete", "finish_reason", "model", "raw", "reasoning", "reference", "start", "text", "tools", "usage")
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+        self.start = time.perf_counter()
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.tools: list[ToolCall] = []
+        self.finish_reason: str | None = None
+        self.usage = Usage()
+        self.model: str | None = None
+        self.raw: object = None
+        self.complete = False
+
+    def add(self, delta: Delta) -> None:
+        """Take one delta in."""
+        if delta.text:
+            self.text.append(delta.text)
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+        if delta.tool_calls:
+            self.tools.extend(delta.tool_calls)
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+        if delta.usage is not None:
+            self.usage = delta.usage
+        if delta.model is not None:
+            self.model = delta.model
+        if delta.raw is not None:
+            self.raw = delta.raw
+        if delta.finish_reason is not None or delta.end:
+            self.complete = True
+
+    def reply(self) -> Reply:
+        """Return what has arrived so far."""
+        return Reply(
+            text="".join(self.text),
+            reasoning="".join(self.reasoning),
+            tool_calls=tuple(self.tools),
+            finish_reason=self.finish_reason,
+            usage=self.usage,
+            model=self.model,
+            seconds=time.perf_counter() - self.start,
+            raw=self.raw,
+        )
+
+    def end(self) -> Reply:
+        """Return the whole reply. Raises StreamInterrupted when it is not whole."""
+        if not self.complete:
+            raise StreamInterrupted(
+                "The answer ended without a finish reason or end mark.",
+                reference=self.reference,
+                next_step="What arrived is in the error's `partial`; ask again for the whole.",
+                partial=self.reply(),
+            )
+        return self.reply()
+
+    def explain(self, error: OpenModelsError) -> None:
+        """Put the reference and the partial answer into an error on its way out."""
+        error.reference = error.reference or self.reference
+        if error.partial is None and (self.text or self.reasoning or self.tools):
+            error.partial = self.reply()
+
+
+class _Shared:
+    def __init__(self, fold: Fold) -> None:
+        self._fold = fold
+        self._reply: Reply | None = None
+
+    @property
+    def reply(self) -> Reply:
+        """The whole reply, once the stream has been read to its end.
+
+        Raises:
+            StreamInterrupted: The stream has not been read to its end; `partial` holds what came.
+        """
+        if self._reply is None:
+            raise StreamInterrupted(
+                "The stream was not read to its end.",
+                reference=self._fold.reference,
+                next_step="Read on, or take `stream.snapshot`.",
+                partial=self._fold.reply(),
+            )
+        return self._reply
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stream has been read to its end."""
+        return self._reply is not None
+
+    @property
+    def snapshot(self) -> Reply:
+        """The reply as far as it has arrived."""
+        return self._reply or self._fold.reply()
+
+
+class Stream(_Shared):
+    """An answer as it arrives: iterate its deltas, then read `reply`.
+
+    Use it in a `with` block: leaving the block early stops the work behind the stream. Iterating
+    raises the same errors as `Model.chat`; each carries what had arrived as `partial`.
+    """
+
+    def __init__(self, deltas: Generator[Delta, None, None], fold: Fold) -> None:
+        super().__init__(fold)
+        self._deltas = deltas
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Delta:
+        try:
+            delta = next(self._deltas)
+        except StopIteration:
+            if self._reply is None:
+                self._reply = self._fold.end()
+            raise
+        except OpenModelsError as error:
+            self._fold.explain(error)
+            raise
+        self._fold.add(delta)
+        return delta
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the work behind the stream; what has arrived stays in `snapshot`."""
+        self._deltas.close()
+
+
+class AsyncStream(_Shared):
+    """The asynchronous twin of `Stream`: `async with` and `async for`."""
+
+    def __init__(self, deltas: AsyncGenerator[Delta, None], fold: Fold) -> None:
+        super().__init__(fold)
+        self._deltas = deltas
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        try:
+            delta = await anext(self._deltas)
+        except StopAsyncIteration:
+            if self._reply is None:
+                self._reply = self._fold.end()
+            raise
+        except OpenModelsError as error:
+            self._fold.explain(error)
+            raise
+        self._fold.add(delta)
+        return delta
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop the work behind the stream; what has arrived stays in `snapshot`."""
+        await self._deltas.aclose()
