@@ -59,6 +59,7 @@ _ERRORS = (
 )
 
 __all__ = [
+    "DEFAULT_MODEL",
     "AccessDenied",
     "AsyncStream",
     "AuthenticationFailed",
@@ -67,7 +68,6 @@ __all__ = [
     "ContentFiltered",
     "ContextTooLong",
     "Conversation",
-    "DEFAULT_MODEL",
     "DeadlineExceeded",
     "Delta",
     "DoesNotFit",
@@ -112,30 +112,80 @@ if TYPE_CHECKING:
     )
     from openmodels.errors import (
         AccessDenied as AccessDenied,
+    )
+    from openmodels.errors import (
         AuthenticationFailed as AuthenticationFailed,
+    )
+    from openmodels.errors import (
         ConnectionFailed as ConnectionFailed,
+    )
+    from openmodels.errors import (
         ContentFiltered as ContentFiltered,
+    )
+    from openmodels.errors import (
         ContextTooLong as ContextTooLong,
+    )
+    from openmodels.errors import (
         DeadlineExceeded as DeadlineExceeded,
+    )
+    from openmodels.errors import (
         DoesNotFit as DoesNotFit,
+    )
+    from openmodels.errors import (
         EndpointRetired as EndpointRetired,
+    )
+    from openmodels.errors import (
         GatedModel as GatedModel,
+    )
+    from openmodels.errors import (
         InvalidReference as InvalidReference,
+    )
+    from openmodels.errors import (
         InvalidRequest as InvalidRequest,
+    )
+    from openmodels.errors import (
         InvalidResponse as InvalidResponse,
+    )
+    from openmodels.errors import (
         LoadFailed as LoadFailed,
+    )
+    from openmodels.errors import (
         MissingExtra as MissingExtra,
+    )
+    from openmodels.errors import (
         ModelNotFound as ModelNotFound,
+    )
+    from openmodels.errors import (
         NotConfigured as NotConfigured,
+    )
+    from openmodels.errors import (
         Offline as Offline,
+    )
+    from openmodels.errors import (
         OpenModelsError as OpenModelsError,
+    )
+    from openmodels.errors import (
         OutOfMemory as OutOfMemory,
+    )
+    from openmodels.errors import (
         OutputInvalid as OutputInvalid,
+    )
+    from openmodels.errors import (
         QuotaExceeded as QuotaExceeded,
+    )
+    from openmodels.errors import (
         RateLimited as RateLimited,
+    )
+    from openmodels.errors import (
         ServerFailed as ServerFailed,
+    )
+    from openmodels.errors import (
         StreamInterrupted as StreamInterrupted,
+    )
+    from openmodels.errors import (
         UnsafeWeights as UnsafeWeights,
+    )
+    from openmodels.errors import (
         UnsupportedFeature as UnsupportedFeature,
     )
     from openmodels.model import (
@@ -146,17 +196,35 @@ if TYPE_CHECKING:
     )
     from openmodels.stream import (
         AsyncStream as AsyncStream,
+    )
+    from openmodels.stream import (
         Stream as Stream,
     )
     from openmodels.types import (
         CallOptions as CallOptions,
+    )
+    from openmodels.types import (
         Delta as Delta,
+    )
+    from openmodels.types import (
         Message as Message,
+    )
+    from openmodels.types import (
         Reply as Reply,
+    )
+    from openmodels.types import (
         ToolCall as ToolCall,
+    )
+    from openmodels.types import (
         Usage as Usage,
+    )
+    from openmodels.types import (
         assistant as assistant,
+    )
+    from openmodels.types import (
         system as system,
+    )
+    from openmodels.types import (
         user as user,
     )
 

@@ -200,8 +200,3 @@ class DoesNotFit(LoadFailed):
 
 class OutOfMemory(LoadFailed):
     """Memory ran out while loading or running; the model stays usable for smaller requests."""
-
-
-__all__ = sorted(
-    name for name, value in globals().items() if isinstance(value, type) and issubclass(value, OpenModelsError)
-)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from pydantic import ValidationError
 from typing_extensions import Unpack
@@ -53,12 +51,11 @@ class Model:
         self.timeout = _timeout(timeout)
         self.max_retries = _retries(max_retries)
         self._options = backend_options
-        self._lock = threading.Lock()
         if isinstance(reference, Backend):
             if backend_options:
                 raise InvalidRequest(f"{', '.join(backend_options)}: options belong to the backend's own constructor.")
             self.backend = reference
-            self.reference = f"{reference.name}:{getattr(reference, 'rest', '')}"
+            self.reference = f"{reference.name}:{reference.rest}"
         else:
             parsed = ref.parse(reference, registry.names())
             self.reference = str(parsed)
@@ -73,7 +70,9 @@ class Model:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def load(self) -> Self:
@@ -240,7 +239,9 @@ class _Explained:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if isinstance(error, OpenModelsError):
             error.reference = error.reference or self.reference
 
@@ -253,8 +254,7 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
     backend = registry.find(parsed.backend)
     parameters = list(inspect.signature(backend).parameters.values())
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    if not open_ended and (unknown := [name for name in options if name not in known]):
+    if unknown := [name for name in options if name not in known]:
         error = _no_such_option(unknown[0], known, f"backend {parsed.backend!r}")
         error.reference = str(parsed)
         raise error
@@ -298,7 +298,7 @@ def _timeout(value: Any) -> float | None:
 def _retries(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidRequest(f"max_retries: expected a whole number, 0 or more, not {value!r}.")
-    return cast("int", value)
+    return value
 
 
 def _in_time(delta: Delta, request: ChatRequest) -> Delta:

@@ -8,9 +8,8 @@ deadline is not begun: the error is raised at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import tenacity
@@ -33,7 +32,7 @@ def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
 
     For tests: `attempts=1` switches retries off. Applies to the whole process.
     """
-    global _testing
+    global _testing  # noqa: PLW0603 - one switch for the process is the point
     before, _testing = _testing, {"attempts": attempts, "wait": wait}
     try:
         yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Generator
-from types import TracebackType
 from typing import Self
 
 from openmodels.errors import OpenModelsError, StreamInterrupted
@@ -14,7 +13,18 @@ from openmodels.types import Delta, Reply, ToolCall, Usage
 class Fold:
     """Puts deltas together into a reply; `chat` and `stream` both end here."""
 
-    __slots__ = ("complete", "finish_reason", "model", "raw", "reasoning", "reference", "start", "text", "tools", "usage")
+    __slots__ = (
+        "complete",
+        "finish_reason",
+        "model",
+        "raw",
+        "reasoning",
+        "reference",
+        "start",
+        "text",
+        "tools",
+        "usage",
+    )
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
@@ -140,7 +150,9 @@ class Stream(_Shared):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -174,9 +186,7 @@ class AsyncStream(_Shared):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

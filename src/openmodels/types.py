@@ -128,7 +128,7 @@ class CallOptions(TypedDict, total=False):
     extra: Mapping[str, Any]
 
 
-def _number(**limits: float) -> Any:
+def _number(**limits: Any) -> Any:
     return Field(default=None, strict=True, allow_inf_nan=False, **limits)
 
 

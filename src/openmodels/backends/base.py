@@ -32,6 +32,10 @@ class Backend(ABC):
     features: ClassVar[frozenset[str]] = frozenset({"chat"})
     options: frozenset[str] = frozenset(OPTION_NAMES)
 
+    def __init__(self, rest: str = "") -> None:
+        """Take the reference's rest; subclasses add their own keyword-only options."""
+        self.rest = rest
+
     @abstractmethod
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas.

@@ -36,7 +36,7 @@ class EchoBackend(Backend):
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):
             raise InvalidRequest("script: give a non-empty list, one item a call.")
-        self.rest = rest
+        super().__init__(rest)
         self.script = script
         self.requests: list[ChatRequest] = []
         self.closed = 0

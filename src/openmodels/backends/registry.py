@@ -63,12 +63,11 @@ def find(name: str) -> type[Backend]:
     if entry := BUILT_IN.get(name):
         module, _, attribute = entry.target.partition(":")
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            found: type[Backend] = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             if entry.extra is None or (error.name or "").partition(".")[0] == "openmodels":
                 raise
             raise missing_extra(name, entry.extra, error) from error
-        assert issubclass(found, Backend)
         return found
     return _plugin(name)
 
@@ -99,8 +98,6 @@ def _plugin(name: str) -> type[Backend]:
             f"The backend {name!r} from the package {owner!r} does not import: {type(error).__name__}: {error}.",
             next_step=f"Repair or remove {owner!r}.",
         ) from error
-    if not (inspect.isclass(backend) and issubclass(backend, Backend)):
-        raise InvalidReference(f"{owner!r} offers {name!r}, but {point.value} is no Backend class.")
-    return backend
-
-
+    if inspect.isclass(backend) and issubclass(backend, Backend):
+        return backend
+    raise InvalidReference(f"{owner!r} offers {name!r}, but {point.value} is no Backend class.")
