@@ -15,7 +15,7 @@ from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.backends.registry import missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
-from openmodels.types import ChatRequest, Delta
+from openmodels.types import OPTION_NAMES, ChatRequest, Delta
 
 if TYPE_CHECKING:
     from openmodels.backends.local.engine import Engine
@@ -42,6 +42,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
+    options = frozenset(OPTION_NAMES) - {"extra"}
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)
