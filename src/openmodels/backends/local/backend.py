@@ -42,7 +42,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset(OPTION_NAMES) - {"extra"}
+    options = frozenset(OPTION_NAMES)
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)

@@ -87,6 +87,8 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
             f"messages: the model's chat template refuses them: {error}.",
             next_step="Some templates know no system message or want user and assistant to alternate.",
         ) from error
+    if not tokens:
+        raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)
     return list(tokens)
 
 
