@@ -19,7 +19,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> type[ToyBackend]:
 
 
 @pytest.fixture(scope="session")
-def default_model() -> Iterator[om.Model]:
+def smol() -> Iterator[om.Model]:
     """The default model with its real weights, loaded once for all tests."""
     with om.Model(om.DEFAULT_MODEL) as model:
         yield model.load()

@@ -34,8 +34,8 @@ class TestLocal(Conformance):
     answer_tokens = 8
 
     @pytest.fixture
-    def model(self, default_model: om.Model) -> om.Model:
-        return default_model
+    def model(self, smol: om.Model) -> om.Model:
+        return smol
 
     @pytest.fixture
     def working(self, model: om.Model) -> Callable[[], int]:

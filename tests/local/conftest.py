@@ -15,12 +15,3 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.weights)
-
-
-@pytest.fixture(scope="session")
-def smol():
-    """The real default model, loaded once."""
-    import openmodels as om
-
-    with om.Model(om.DEFAULT_MODEL) as model:
-        yield model.load()
