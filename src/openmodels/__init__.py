@@ -18,14 +18,20 @@ _HOMES = {
     "CallOptions": "types",
     "Conversation": "conversation",
     "Delta": "types",
+    "Family": "catalog.family",
     "Message": "types",
     "Model": "model",
+    "ModelRecord": "catalog.record",
     "Reply": "types",
+    "Results": "catalog.results",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
     "assistant": "types",
+    "family": "catalog.family",
+    "info": "catalog.finder",
     "register_backend": "backends.registry",
+    "search": "catalog.finder",
     "system": "types",
     "user": "types",
 }
@@ -44,6 +50,7 @@ __all__ = [
     "Delta",
     "DoesNotFit",
     "EndpointRetired",
+    "Family",
     "GatedModel",
     "InvalidReference",
     "InvalidRequest",
@@ -53,6 +60,7 @@ __all__ = [
     "MissingExtra",
     "Model",
     "ModelNotFound",
+    "ModelRecord",
     "NotConfigured",
     "Offline",
     "OpenModelsError",
@@ -61,6 +69,7 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "Reply",
+    "Results",
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
@@ -70,7 +79,10 @@ __all__ = [
     "Usage",
     "__version__",
     "assistant",
+    "family",
+    "info",
     "register_backend",
+    "search",
     "system",
     "user",
 ]
@@ -78,6 +90,20 @@ __all__ = [
 if TYPE_CHECKING:
     from openmodels.backends.registry import (
         register_backend as register_backend,
+    )
+    from openmodels.catalog.family import (
+        Family as Family,
+        family as family,
+    )
+    from openmodels.catalog.finder import (
+        info as info,
+        search as search,
+    )
+    from openmodels.catalog.record import (
+        ModelRecord as ModelRecord,
+    )
+    from openmodels.catalog.results import (
+        Results as Results,
     )
     from openmodels.conversation import (
         Conversation as Conversation,
