@@ -168,6 +168,13 @@ def check_config(config: Mapping[str, Any]) -> None:
             )
 
 
+def stored_dtype(config: Mapping[str, Any]) -> str | None:
+    """Return the dtype that a config.json names, e.g. "bfloat16", or None; multimodal models nest it."""
+    nested = config.get("text_config")
+    own = config.get("dtype") or config.get("torch_dtype")
+    return str(own) if own else stored_dtype(nested) if isinstance(nested, Mapping) else None
+
+
 def _hub_kernels(config: Any, *, named: bool = False) -> Iterator[str]:
     if isinstance(config, str) and named and "/" in config:
         yield config

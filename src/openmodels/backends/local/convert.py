@@ -12,10 +12,12 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils as modeling
 
-from openmodels.backends.local.loader import exclusive
-from openmodels.errors import LoadFailed, OpenModelsError
+from openmodels.backends.local import gguf_header, memory
+from openmodels.backends.local.loader import exclusive, is_out_of_memory, out_of_memory
+from openmodels.errors import LoadFailed
 
 
 def gguf_to_safetensors(file: Path, folder: Path) -> None:
@@ -25,7 +27,13 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
 
     Raises:
         LoadFailed: The file is damaged, or transformers does not know its architecture.
+        DoesNotFit: Its weights are too large for the memory or for the folder's disk.
+        OutOfMemory: Memory ran out all the same.
     """
+    header = gguf_header.read(file)
+    size = header.elements * torch.bfloat16.itemsize
+    memory.check_memory(size)
+    memory.check_disk(folder, size)
     try:
         with exclusive(), _read_once():
             tokenizer = AutoTokenizer.from_pretrained(
@@ -44,12 +52,15 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
                 del model.config.quantization_config
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-    except OpenModelsError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
+        architecture = header.metadata.get("general.architecture")
         raise LoadFailed(
-            f"{file.name} cannot be read as a GGUF model: {type(error).__name__}: {error}".rstrip(".") + ".",
-            next_step="Fetch the file again, or use the model's safetensors version.",
+            f"transformers {transformers.__version__} cannot read {file.name} (architecture {architecture!r}): "
+            f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")
+            + ".",
+            next_step="Use the model's safetensors version, or run the file in another engine.",
         ) from error
 
 

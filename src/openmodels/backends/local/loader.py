@@ -109,13 +109,9 @@ def _explained(folder: Path) -> Generator[None, None, None]:
         yield
     except OpenModelsError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _out_of_memory() from error
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise _out_of_memory() from error
-        raise _failed(folder, error) from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
         if "trust_remote_code" in str(error):
             raise UnsafeWeights(
                 "The model needs Python code out of its own repository, which is never run.",
@@ -132,7 +128,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
 
 
-def _out_of_memory() -> OutOfMemory:
+def out_of_memory() -> OutOfMemory:
+    """Return the error for memory that ran out while loading."""
     return OutOfMemory(
         "Memory ran out while the model was being loaded.",
         next_step="Choose a smaller or quantised model, or close other programs.",
