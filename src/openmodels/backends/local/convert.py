@@ -50,6 +50,7 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
             model.hf_quantizer = None
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
+            _end_at(model.generation_config, header.metadata)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except Exception as error:
@@ -62,6 +63,13 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
             + ".",
             next_step="Use the model's safetensors version, or run the file in another engine.",
         ) from error
+
+
+def _end_at(generation: Any, metadata: dict[str, Any]) -> None:
+    """Let generation stop at the ends of turns and messages too; transformers takes over the text's end only."""
+    found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    if ends := list(dict.fromkeys(end for end in found if end is not None)):
+        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
 
 
 @contextmanager

@@ -84,7 +84,7 @@ class _Walk:
             end = max(end, offset + count // block * block_bytes)
         alignment = int(metadata.get("general.alignment") or 32)
         start = -(-self.place // alignment) * alignment
-        return Header(metadata, elements), start + end
+        return Header(metadata, elements), start + end if tensors else self.place
 
     def scalar(self, code: str) -> Any:
         (value,) = struct.unpack_from(f"<{code}", self.data, self.place)
