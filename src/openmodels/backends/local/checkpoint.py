@@ -158,9 +158,9 @@ def check_config(config: Mapping[str, Any]) -> None:
         )
     if config.get("auto_map"):
         # Imported late, and only for the few models that have this entry.
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+        from transformers import CONFIG_MAPPING
 
-        if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        if config.get("model_type") not in CONFIG_MAPPING:
             raise UnsafeWeights(
                 f"The model type {config.get('model_type')!r} is not part of transformers: "
                 "it needs Python code out of its own repository, which is never run.",

@@ -12,7 +12,6 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils as modeling
 
 from openmodels.backends.local import gguf_header, memory
@@ -57,10 +56,9 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
         if is_out_of_memory(error):
             raise out_of_memory() from error
         architecture = header.metadata.get("general.architecture")
+        said = str(error).partition("\n")[0].rstrip(".")
         raise LoadFailed(
-            f"transformers {transformers.__version__} cannot read {file.name} (architecture {architecture!r}): "
-            f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")
-            + ".",
+            f"transformers cannot read {file.name} (architecture {architecture!r}): {type(error).__name__}: {said}.",
             next_step="Use the model's safetensors version, or run the file in another engine.",
         ) from error
 

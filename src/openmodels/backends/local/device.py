@@ -30,7 +30,10 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, TypeError):
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise InvalidRequest(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', not {name!r}.")
+        raise InvalidRequest(
+            f"device: expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', not {name!r}.",
+            next_step=f"Here there is: {', '.join(_present())}.",
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise NotConfigured(_missing(name), next_step=f"Use device='auto'; here there is: {', '.join(_present())}.")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -55,7 +58,10 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any]) -> 
     """
     if name != "auto":
         if name not in _DTYPES:
-            raise InvalidRequest(f"dtype: expected 'auto', {', '.join(map(repr, _DTYPES))}, not {name!r}.")
+            raise InvalidRequest(
+                f"dtype: expected 'auto', {', '.join(map(repr, _DTYPES))}, not {name!r}.",
+                next_step="'auto' takes the one that this device is fast at.",
+            )
         if name == "float16" and device.type == "cpu":
             raise InvalidRequest(
                 "dtype: 'float16' is a hundred times slower than other dtypes on a CPU.",
