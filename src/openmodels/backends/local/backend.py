@@ -83,7 +83,9 @@ class LocalBackend(Backend):
         mailbox: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         # The first call imports torch, which takes seconds; later ones only take a lock.
-        engine = self._engine or await asyncio.to_thread(self._opened)
+        engine = self._engine
+        if engine is None:
+            engine = await asyncio.to_thread(self._opened)
         job = engine.submit(request, lambda item: _post(loop, mailbox, item))
         try:
             while True:
