@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from huggingface_hub import scan_cache_dir
+from huggingface_hub import constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
 from openmodels import settings
@@ -66,7 +66,7 @@ def _models() -> Iterator[dict[str, Any]]:
 
 def _hub_cache() -> Iterator[dict[str, Any]]:
     try:
-        repos = scan_cache_dir().repos
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return
     for repo in sorted((repo for repo in repos if repo.repo_type == "model"), key=lambda repo: repo.repo_id):
