@@ -189,6 +189,13 @@ def test_json_error_holds_what_had_arrived(scripted: type[SaysOneThing]) -> None
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(("flags", "written"), [([], "so far\n"), (["--json"], "")])
+def test_ctrl_c_exits_with_130(scripted: type[SaysOneThing], flags: list[str], written: str) -> None:
+    scripted.steps = ("so far", KeyboardInterrupt())
+    result = run("chat", "-m", "scripted:", *flags, "x")
+    assert (result.exit_code, result.stdout, result.stderr) == (130, written, "\n")
+
+
 EXPECTED_CODES = {
     "InvalidReference": 2,
     "InvalidRequest": 2,
