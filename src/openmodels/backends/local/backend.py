@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from openmodels import settings
 from openmodels.backends.base import Backend
+from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
 from openmodels.types import OPTION_NAMES, ChatRequest, Delta
@@ -143,8 +144,9 @@ class LocalBackend(Backend):
     def _opened(self) -> Engine:
         with self._lock:
             if (engine := self._engine) is None:
-                _import_torch()
-                from openmodels.backends.local.engine import Engine
+                with collector_paused():
+                    _import_torch()
+                    from openmodels.backends.local.engine import Engine
 
                 engine = self._engine = Engine(_opener(self.rest, self._revision, self._device, self._dtype))
                 # The thread keeps the engine alive, so the engine must not keep the backend alive.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from openmodels.backends.local import checkpoint, device as devices, memory
+from openmodels.backends.local.collector import collector_paused
 from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights
 
 _UNBOUNDED = 2**31 - 1
@@ -69,18 +69,16 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
     _check_memory(folder, chosen, width)
     with exclusive(), _explained(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-        with ThreadPoolExecutor(1, thread_name_prefix="openmodels-tokenizer") as pool:
-            # The tokenizer is parsed outside of the interpreter lock, while the model's code is imported.
-            parsed = AutoConfig.from_pretrained(folder, **options)
-            reading = pool.submit(AutoTokenizer.from_pretrained, folder, config=parsed, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=width,
-                use_safetensors=True,
-                device_map=None if chosen.type == "cpu" else {"": chosen},
-                **options,
-            )
-            tokenizer = reading.result()
+        parsed = AutoConfig.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=parsed,
+            dtype=width,
+            use_safetensors=True,
+            device_map=None if chosen.type == "cpu" else {"": chosen},
+            **options,
+        )
         model.eval()
         return Loaded(model, tokenizer, chosen, width, _context(model.config, tokenizer))
 
@@ -101,7 +99,8 @@ def exclusive() -> Generator[None, None, None]:
         if bars and not sys.stderr.isatty():
             logging.disable_progress_bar()
         try:
-            yield
+            with collector_paused():
+                yield
         finally:
             logging.set_verbosity(verbosity)
             if bars:
