@@ -18,6 +18,7 @@ class Conformance(Answers, Validation, Control):
         model_options: Options for `Model`.
         prompt: Draws an answer of at least four words.
         unicode_prompt: Draws characters of several bytes.
+        repeating_prompt: Draws an answer that repeats itself within thrice `answer_tokens`.
         answer_tokens: Length limit of the usual answer, in tokens.
         slow_prompt: Draws an answer from the fixture `slow_model` that takes much longer than `deadline`.
         slow_options: Call options beside it.
