@@ -93,16 +93,16 @@ class Answers(Suite):
         """
         greedy = self.usual(ask.model).text
 
-        def text(prompt: str = self.prompt, **more: Any) -> str:
+        def text(prompt: str, **more: Any) -> str:
             return ask(prompt, **{**self.calm(ask.model), **more}).reply.text
 
         if not self.samples:
             # One possible answer: whatever the sampling, it is that one.
-            assert option in {"max_tokens", "stop", "extra"} or text(**{option: 1}) == greedy
+            assert option in {"max_tokens", "stop", "extra"} or text(self.prompt, **{option: 1}) == greedy
         elif option == "temperature":
-            assert len({text(temperature=_HOT) for _ in range(3)}) > 1
+            assert len({text(self.prompt, temperature=_HOT) for _ in range(3)}) > 1
         elif option in {"top_p", "top_k"}:
-            assert text(temperature=_HOT, **{option: 1e-6 if option == "top_p" else 1}) == greedy
+            assert text(self.prompt, temperature=_HOT, **{option: 1e-6 if option == "top_p" else 1}) == greedy
         elif option in {"frequency_penalty", "presence_penalty", "repetition_penalty"}:
             longer = self.calm(ask.model, max_tokens=3 * self.answer_tokens)
             plain = text(self.repeating_prompt, **longer)
