@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+# Where each public name lives; every other name of `__all__` is an error, in `errors`.
 _HOMES = {
     "DEFAULT_MODEL": "settings",
     "AsyncStream": "stream",
@@ -28,35 +29,6 @@ _HOMES = {
     "system": "types",
     "user": "types",
 }
-
-_ERRORS = (
-    "AccessDenied",
-    "AuthenticationFailed",
-    "ConnectionFailed",
-    "ContentFiltered",
-    "ContextTooLong",
-    "DeadlineExceeded",
-    "DoesNotFit",
-    "EndpointRetired",
-    "GatedModel",
-    "InvalidReference",
-    "InvalidRequest",
-    "InvalidResponse",
-    "LoadFailed",
-    "MissingExtra",
-    "ModelNotFound",
-    "NotConfigured",
-    "Offline",
-    "OpenModelsError",
-    "OutOfMemory",
-    "OutputInvalid",
-    "QuotaExceeded",
-    "RateLimited",
-    "ServerFailed",
-    "StreamInterrupted",
-    "UnsafeWeights",
-    "UnsupportedFeature",
-)
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -112,80 +84,30 @@ if TYPE_CHECKING:
     )
     from openmodels.errors import (
         AccessDenied as AccessDenied,
-    )
-    from openmodels.errors import (
         AuthenticationFailed as AuthenticationFailed,
-    )
-    from openmodels.errors import (
         ConnectionFailed as ConnectionFailed,
-    )
-    from openmodels.errors import (
         ContentFiltered as ContentFiltered,
-    )
-    from openmodels.errors import (
         ContextTooLong as ContextTooLong,
-    )
-    from openmodels.errors import (
         DeadlineExceeded as DeadlineExceeded,
-    )
-    from openmodels.errors import (
         DoesNotFit as DoesNotFit,
-    )
-    from openmodels.errors import (
         EndpointRetired as EndpointRetired,
-    )
-    from openmodels.errors import (
         GatedModel as GatedModel,
-    )
-    from openmodels.errors import (
         InvalidReference as InvalidReference,
-    )
-    from openmodels.errors import (
         InvalidRequest as InvalidRequest,
-    )
-    from openmodels.errors import (
         InvalidResponse as InvalidResponse,
-    )
-    from openmodels.errors import (
         LoadFailed as LoadFailed,
-    )
-    from openmodels.errors import (
         MissingExtra as MissingExtra,
-    )
-    from openmodels.errors import (
         ModelNotFound as ModelNotFound,
-    )
-    from openmodels.errors import (
         NotConfigured as NotConfigured,
-    )
-    from openmodels.errors import (
         Offline as Offline,
-    )
-    from openmodels.errors import (
         OpenModelsError as OpenModelsError,
-    )
-    from openmodels.errors import (
         OutOfMemory as OutOfMemory,
-    )
-    from openmodels.errors import (
         OutputInvalid as OutputInvalid,
-    )
-    from openmodels.errors import (
         QuotaExceeded as QuotaExceeded,
-    )
-    from openmodels.errors import (
         RateLimited as RateLimited,
-    )
-    from openmodels.errors import (
         ServerFailed as ServerFailed,
-    )
-    from openmodels.errors import (
         StreamInterrupted as StreamInterrupted,
-    )
-    from openmodels.errors import (
         UnsafeWeights as UnsafeWeights,
-    )
-    from openmodels.errors import (
         UnsupportedFeature as UnsupportedFeature,
     )
     from openmodels.model import (
@@ -196,35 +118,17 @@ if TYPE_CHECKING:
     )
     from openmodels.stream import (
         AsyncStream as AsyncStream,
-    )
-    from openmodels.stream import (
         Stream as Stream,
     )
     from openmodels.types import (
         CallOptions as CallOptions,
-    )
-    from openmodels.types import (
         Delta as Delta,
-    )
-    from openmodels.types import (
         Message as Message,
-    )
-    from openmodels.types import (
         Reply as Reply,
-    )
-    from openmodels.types import (
         ToolCall as ToolCall,
-    )
-    from openmodels.types import (
         Usage as Usage,
-    )
-    from openmodels.types import (
         assistant as assistant,
-    )
-    from openmodels.types import (
         system as system,
-    )
-    from openmodels.types import (
         user as user,
     )
 
@@ -240,8 +144,8 @@ else:
             from openmodels.settings import DISTRIBUTION
 
             value: object = version(DISTRIBUTION)
-        elif home := "errors" if name in _ERRORS else _HOMES.get(name):
-            value = getattr(import_module(f"openmodels.{home}"), name)
+        elif name in __all__:
+            value = getattr(import_module(f"openmodels.{_HOMES.get(name, 'errors')}"), name)
         else:
             raise AttributeError(f"module 'openmodels' has no attribute {name!r}")
         globals()[name] = value

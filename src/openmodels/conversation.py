@@ -6,8 +6,9 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import Unpack
 
 from openmodels.errors import InvalidRequest
@@ -15,7 +16,7 @@ from openmodels.model import Model
 from openmodels.stream import AsyncStream, Stream
 from openmodels.types import CallOptions, Message, Reply
 
-_HISTORY = TypeAdapter(list[Message])
+_HISTORY = TypeAdapter(list[Message], config=ConfigDict(hide_input_in_errors=True))
 
 
 class Conversation:
@@ -97,10 +98,11 @@ class Conversation:
         """
         turns = _HISTORY.dump_python(self.messages, mode="json", exclude_defaults=True)
         text = json.dumps({"system": self.system, "messages": turns}, ensure_ascii=False, indent=1)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        # Encoded before the file is opened: what cannot be written must not empty an older file.
+        Path(path).write_bytes((text + "\n").encode())
 
     @classmethod
-    def restore(cls, path: str | Path, model: Model) -> Conversation:
+    def restore(cls, path: str | Path, model: Model) -> Self:
         """Return the talk that `save` wrote.
 
         Raises:
@@ -115,8 +117,9 @@ class Conversation:
             raise InvalidRequest(f"{path} is no saved conversation: {error}") from error
         return talk
 
-    def _prompt(self, turn: Message) -> list[Message]:
-        start = [Message(role="system", content=self.system)] if self.system else []
+    def _prompt(self, turn: Message) -> list[Message | dict[str, Any]]:
+        # A dict: the model checks it with the rest of the request and raises InvalidRequest.
+        start = [{"role": "system", "content": self.system}] if self.system is not None else []
         return [*start, *self.messages, turn]
 
     def _keep(self, turn: Message, reply: Reply) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from typing import Any, Self
 
 from pydantic import ValidationError
@@ -15,7 +17,7 @@ from typing_extensions import Unpack
 from openmodels import ref, retry, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
-from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, UnsupportedFeature
+from openmodels.errors import InvalidRequest, OpenModelsError, UnsupportedFeature
 from openmodels.stream import AsyncStream, Fold, Stream
 from openmodels.types import CallOptions, ChatRequest, Delta, Message, Prompt, Reply
 
@@ -50,7 +52,7 @@ class Model:
     ) -> None:
         self.timeout = _timeout(timeout)
         self.max_retries = _retries(max_retries)
-        self._options = backend_options
+        self._opened_as = reference, backend_options
         if isinstance(reference, Backend):
             if backend_options:
                 raise InvalidRequest(f"{', '.join(backend_options)}: options belong to the backend's own constructor.")
@@ -65,7 +67,8 @@ class Model:
         return f"Model({self.reference!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.reference, self.timeout, self.max_retries, self._options)
+        reference, options = self._opened_as
+        return partial(type(self), timeout=self.timeout, max_retries=self.max_retries, **options), (reference,)
 
     def __enter__(self) -> Self:
         return self
@@ -166,11 +169,11 @@ class Model:
 
     def _stream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> Stream:
         request, retries = self._request(feature, said, options, stream=stream)
-        return Stream(self._deltas(request, retries), Fold(self.reference))
+        return Stream(self._deltas(request, retries), Fold(self.reference, request.deadline))
 
     def _astream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> AsyncStream:
         request, retries = self._request(feature, said, options, stream=stream)
-        return AsyncStream(self._adeltas(request, retries), Fold(self.reference))
+        return AsyncStream(self._adeltas(request, retries), Fold(self.reference, request.deadline))
 
     def _deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
         def start() -> tuple[Generator[Delta, None, None], Delta | None]:
@@ -180,9 +183,8 @@ class Model:
         deltas, first = retry.call(start, retries=retries, deadline=request.deadline)
         with closing(deltas):
             if first is not None:
-                yield _in_time(first, request)
-            for delta in deltas:
-                yield _in_time(delta, request)
+                yield first
+            yield from deltas
 
     async def _adeltas(self, request: ChatRequest, retries: int) -> AsyncGenerator[Delta, None]:
         async def start() -> tuple[AsyncGenerator[Delta, None], Delta | None]:
@@ -196,9 +198,9 @@ class Model:
         deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline)
         async with aclosing(deltas):
             if first is not None:
-                yield _in_time(first, request)
+                yield first
             async for delta in deltas:
-                yield _in_time(delta, request)
+                yield delta
 
     def _request(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> tuple[ChatRequest, int]:
         with self._explained():
@@ -242,10 +244,6 @@ class _Explained:
             error.reference = error.reference or self.reference
 
 
-def _rebuild(reference: str, timeout: float | None, max_retries: int, options: Mapping[str, Any]) -> Model:
-    return Model(reference, timeout=timeout, max_retries=max_retries, **options)
-
-
 def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
     backend = registry.find(parsed.backend)
     parameters = list(inspect.signature(backend).parameters.values())
@@ -270,8 +268,14 @@ def _messages(said: Any) -> tuple[Any, ...]:
     items = [said] if isinstance(said, str | Message | Mapping) else said
     if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
         raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(said).__name__}.")
+    return tuple(_turn(item) for item in items)
+
+
+def _turn(item: Any) -> Any:
     # A bare string is the user speaking; everything else is checked by the request itself.
-    return tuple({"role": "user", "content": item} if isinstance(item, str) else item for item in items)
+    if isinstance(item, str):
+        return {"role": "user", "content": item}
+    return dict(item) if isinstance(item, Mapping) else item
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:
@@ -286,19 +290,13 @@ def _invalid(error: ValidationError) -> InvalidRequest:
 def _timeout(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise InvalidRequest(f"timeout: expected a positive number of seconds or None, not {value!r}.")
+    longest = threading.TIMEOUT_MAX  # beyond it, waiting on a lock or queue raises OverflowError
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= longest:
+        raise InvalidRequest(f"timeout: expected None or seconds above 0, at most {longest:.0f}.")
     return float(value)
 
 
 def _retries(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidRequest(f"max_retries: expected a whole number, 0 or more, not {value!r}.")
+        raise InvalidRequest("max_retries: expected a whole number, 0 or more.")
     return value
-
-
-def _in_time(delta: Delta, request: ChatRequest) -> Delta:
-    # A backend that only checks now and then must not let its answer outlast the deadline.
-    if request.deadline is not None and not delta.finish_reason and time.monotonic() > request.deadline:
-        raise DeadlineExceeded("The call's total time is up.", next_step="Raise `timeout` or lower `max_tokens`.")
-    return delta

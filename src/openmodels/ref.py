@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from openmodels.errors import InvalidReference
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_NAME = re.compile(r"[A-Za-z][\w.-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_REVISION = re.compile(r"[^\s:@\\]+")
+_SUFFIX = re.compile(r"[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,14 @@ def parse(reference: str, known: Collection[str]) -> Reference:
         raise InvalidReference(f"{text!r} looks like a Windows path.", next_step=f"Write {'local:' + text!r}.")
     if not colon or "/" in name or "\\" in name or name.startswith("."):
         raise InvalidReference(f"{text!r} does not say where the model runs.", next_step=_readings(text, known))
-    if name not in known and not re.fullmatch(r"[A-Za-z][\w.-]*", name):
+    if not is_backend_name(name):
         raise InvalidReference(f"{name!r} is no backend name.", next_step=example)
     return Reference(name, rest.strip())
+
+
+def is_backend_name(name: str) -> bool:
+    """Return whether a backend may be called so: a letter, then letters, digits, "_", "." and "-"."""
+    return bool(_NAME.fullmatch(name))
 
 
 def unknown_backend(name: str, known: Collection[str]) -> InvalidReference:
@@ -96,14 +104,21 @@ def hub_id(text: str) -> HubId:
     Raises:
         InvalidReference: The text is no hub id.
     """
-    body, _, suffix = text.partition(":")
-    body, _, revision = body.partition("@")
-    org, _, tail = body.partition("/")
-    name, _, file = tail.partition("/")
-    repo = f"{org}/{name}"
-    traversal = any(part in ("", ".", "..") for part in file.split("/")) if file else False
-    dangling = text.endswith((":", "@"))
-    if not _HUB_ID.fullmatch(repo) or len(repo) > 96 or traversal or dangling or "\\" in file:
+    body, colon, suffix = text.partition(":")
+    body, at, revision = body.partition("@")
+    repo = "/".join(body.split("/")[:2])
+    file = body.removeprefix(repo).removeprefix("/")
+    readable = (
+        _HUB_ID.fullmatch(repo)
+        and len(repo) <= 96
+        and (not at or _REVISION.fullmatch(revision))
+        and (not colon or _SUFFIX.fullmatch(suffix))
+        and "\\" not in file
+        and not body.endswith("/")
+        # A revision and a file become part of a path in the cache.
+        and not {"", ".", ".."} & {*f"{file or '_'}/{revision or '_'}".split("/")}
+    )
+    if not readable:
         raise InvalidReference(
             f"{text!r} is no model id of the Hugging Face Hub.",
             next_step="Write 'org/model', optionally '@revision' behind it.",

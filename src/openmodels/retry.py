@@ -23,7 +23,7 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 20.0
 """Upper bound in seconds of a wait that the server did not ask for."""
 
-_testing: dict[str, float] | None = None
+_testing: tuple[int, float] | None = None
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
     For tests: `attempts=1` switches retries off. Applies to the whole process.
     """
     global _testing  # noqa: PLW0603 - one switch for the process is the point
-    before, _testing = _testing, {"attempts": attempts, "wait": wait}
+    before, _testing = _testing, (attempts, wait)
     try:
         yield
     finally:
@@ -51,62 +51,24 @@ def call(start: Callable[[], T], *, retries: int, deadline: float | None) -> T:
     Raises:
         OpenModelsError: The last error, when it is not retryable or the tries are used up.
     """
-    try:
-        return start()
-    except OpenModelsError as error:
-        if not _again(error, retries):
-            raise
-        first = error
-    # The usual call succeeds at once and never pays for tenacity's bookkeeping.
-    return tenacity.Retrying(**_policy(retries, deadline))(_after(first, start))
+    return tenacity.Retrying(**_policy(retries, deadline))(start)
 
 
 async def acall(start: Callable[[], Awaitable[T]], *, retries: int, deadline: float | None) -> T:
     """Return `await start()`, tried again up to `retries` times; see `call`."""
-    try:
-        return await start()
-    except OpenModelsError as error:
-        if not _again(error, retries):
-            raise
-        first: OpenModelsError | None = error
-
-    async def attempt() -> T:
-        nonlocal first
-        if first is not None:
-            error, first = first, None
-            raise error
-        return await start()
-
-    return await tenacity.AsyncRetrying(**_policy(retries, deadline))(attempt)
-
-
-def _after(first: OpenModelsError, start: Callable[[], T]) -> Callable[[], T]:
-    """Return `start` with its first call replaced by the failure that already happened."""
-    failures = [first]
-
-    def attempt() -> T:
-        if failures:
-            raise failures.pop()
-        return start()
-
-    return attempt
-
-
-def _again(error: OpenModelsError, retries: int) -> bool:
-    tries = retries + 1 if _testing is None else _testing["attempts"]
-    return error.retryable and tries > 1
+    return await tenacity.AsyncRetrying(**_policy(retries, deadline))(start)
 
 
 def _policy(retries: int, deadline: float | None) -> dict[str, Any]:
-    tries = retries + 1 if _testing is None else int(_testing["attempts"])
+    tries, fixed = _testing or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
     def wait(state: tenacity.RetryCallState) -> float:
-        if _testing is not None:
-            return _testing["wait"]
+        if fixed is not None:
+            return fixed
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, OpenModelsError) else None
-        return jitter(state) if asked is None else asked
+        return jitter(state) if asked is None else max(0.0, asked)
 
     def stop(state: tenacity.RetryCallState) -> bool:
         late = deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline

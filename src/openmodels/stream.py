@@ -6,15 +6,21 @@ import time
 from collections.abc import AsyncGenerator, Generator
 from typing import Self
 
-from openmodels.errors import OpenModelsError, StreamInterrupted
+from openmodels.errors import DeadlineExceeded, OpenModelsError, StreamInterrupted
 from openmodels.types import Delta, Reply, ToolCall, Usage
 
 
 class Fold:
-    """Puts deltas together into a reply; `chat` and `stream` both end here."""
+    """Puts deltas together into a reply; `chat` and `stream` both end here.
+
+    Args:
+        reference: The model's reference, for errors.
+        deadline: When the answer must be whole, on the clock of `time.monotonic()`; None is never.
+    """
 
     __slots__ = (
         "complete",
+        "deadline",
         "finish_reason",
         "model",
         "raw",
@@ -26,8 +32,9 @@ class Fold:
         "usage",
     )
 
-    def __init__(self, reference: str) -> None:
+    def __init__(self, reference: str, deadline: float | None = None) -> None:
         self.reference = reference
+        self.deadline = deadline
         self.start = time.perf_counter()
         self.text: list[str] = []
         self.reasoning: list[str] = []
@@ -39,7 +46,7 @@ class Fold:
         self.complete = False
 
     def add(self, delta: Delta) -> None:
-        """Take one delta in."""
+        """Take one delta in. Raises DeadlineExceeded when it came too late."""
         if delta.text:
             self.text.append(delta.text)
         if delta.reasoning:
@@ -56,6 +63,9 @@ class Fold:
             self.raw = delta.raw
         if delta.finish_reason is not None or delta.end:
             self.complete = True
+        # A backend that only checks now and then must not let its answer outlast the deadline.
+        if not self.complete and self.deadline is not None and time.monotonic() > self.deadline:
+            raise DeadlineExceeded("The call's total time is up.", next_step="Raise `timeout` or lower `max_tokens`.")
 
     def reply(self) -> Reply:
         """Return what has arrived so far."""
@@ -137,14 +147,15 @@ class Stream(_Shared):
     def __next__(self) -> Delta:
         try:
             delta = next(self._deltas)
+            self._fold.add(delta)
         except StopIteration:
             if self._reply is None:
                 self._reply = self._fold.end()
             raise
         except OpenModelsError as error:
+            self.close()
             self._fold.explain(error)
             raise
-        self._fold.add(delta)
         return delta
 
     def __enter__(self) -> Self:
@@ -171,14 +182,15 @@ class AsyncStream(_Shared):
     async def __anext__(self) -> Delta:
         try:
             delta = await anext(self._deltas)
+            self._fold.add(delta)
         except StopAsyncIteration:
             if self._reply is None:
                 self._reply = self._fold.end()
             raise
         except OpenModelsError as error:
+            await self.aclose()
             self._fold.explain(error)
             raise
-        self._fold.add(delta)
         return delta
 
     async def __aenter__(self) -> Self:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
-from openmodels.types import OPTION_NAMES, ChatRequest, Delta
+from openmodels.types import ChatRequest, Delta
 
 
 class Backend(ABC):
@@ -24,13 +24,13 @@ class Backend(ABC):
     Attributes:
         name: The name in model references.
         features: What it can do: "chat", "complete".
-        options: The call options it honours; any other one set by a caller raises
-            `UnsupportedFeature` before `run` is called.
+        options: The call options it honours, of `types.OPTION_NAMES`; any other one set by a
+            caller raises `UnsupportedFeature` before `run` is called. None until it says so.
     """
 
     name: ClassVar[str]
     features: ClassVar[frozenset[str]] = frozenset({"chat"})
-    options: frozenset[str] = frozenset(OPTION_NAMES)
+    options: frozenset[str] = frozenset()
 
     def __init__(self, rest: str = "") -> None:
         """Take the reference's rest; subclasses add their own keyword-only options."""
@@ -58,20 +58,15 @@ class Backend(ABC):
         loop = asyncio.get_running_loop()
         # A pool of its own: the loop's default pool has few threads, and slow streams would queue.
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
-        step: asyncio.Future[Delta | None] | None = None
         try:
-            while True:
-                step = loop.run_in_executor(pool, next, deltas, None)
-                # A generator cannot be closed while its step runs, so cancelling must not lose it.
-                delta = await asyncio.shield(step)
-                if delta is None:
-                    return
+            # Shielded: a cancelled step runs to its end, for nobody can stop a thread.
+            while (delta := await asyncio.shield(loop.run_in_executor(pool, next, deltas, None))) is not None:
                 yield delta
         finally:
-            if step is not None and not step.done():
-                await asyncio.wait([step])
-            await asyncio.shield(loop.run_in_executor(pool, deltas.close))
+            # The pool's one thread closes the generator after the step that may still run in it.
+            closed = loop.run_in_executor(pool, deltas.close)
             pool.shutdown(wait=False)
+            await asyncio.shield(closed)
 
     def load(self) -> None:
         """Do now what the first call would do (download, read weights, connect). Idempotent."""

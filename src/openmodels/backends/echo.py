@@ -1,16 +1,21 @@
-"""A backend without a model: it repeats what it is told, or plays a script. For tests and docs."""
+"""A backend without a model: it repeats what it is told, or plays a script. For tests and docs.
+
+It honours every option: it has one possible answer, so sampling options cannot change it.
+"""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
+from openmodels.backends.stops import StopStrings
 from openmodels.errors import DeadlineExceeded, InvalidRequest
-from openmodels.types import ChatRequest, Delta, Usage
+from openmodels.types import OPTION_NAMES, ChatRequest, Delta, Usage
 
 Step = str | Delta | BaseException | float
 """What a script is made of: text or a delta to give, an error to raise, seconds to wait."""
@@ -32,6 +37,7 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
+    options = frozenset(OPTION_NAMES)
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):
@@ -41,6 +47,9 @@ class EchoBackend(Backend):
         self.requests: list[ChatRequest] = []
         self.closed = 0
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), script=self.script), (self.rest,)
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the echo or the next item of the script; a script's exceptions are raised."""
@@ -55,36 +64,33 @@ class EchoBackend(Backend):
         try:
             yield from self._play(steps, request, _words(request))
         except GeneratorExit:
-            self.closed += 1
+            with self._lock:
+                self.closed += 1
             raise
 
     def _play(self, steps: Iterable[Step], request: ChatRequest, prompt: int) -> Generator[Delta, None, None]:
-        given, text, reason = 0, "", "stop"
-        for step in steps:
+        given, reason = 0, "stop"
+        stops = StopStrings(request.stop)
+        for step in _word_by_word(steps):
             if isinstance(step, BaseException):
                 raise step
             if isinstance(step, Delta):
                 yield step
                 if step.finish_reason or step.end:
                     return
-            elif isinstance(step, str):
-                for word in re.findall(r"\s*\S+|\s+", step):
-                    cut = _before_stop(text, word, request.stop)
-                    if cut is None and request.max_tokens is not None and given >= request.max_tokens:
-                        reason = "length"
-                        break
-                    given += 1
-                    text += word
-                    piece = word if cut is None else cut
-                    if piece:
-                        yield Delta(text=piece, model=self._model)
-                    if cut is not None:
-                        break
-                else:
-                    continue
+            elif not isinstance(step, str):
+                _wait(step, request.deadline)
+            elif given == request.max_tokens:
+                reason = "length"
                 break
             else:
-                _wait(step, request.deadline)
+                given += 1
+                if piece := stops.feed(step):
+                    yield Delta(text=piece, model=self._model)
+                if stops.found:
+                    break
+        if rest := stops.flush():
+            yield Delta(text=rest, model=self._model)
         usage = Usage(input_tokens=prompt, output_tokens=given)
         yield Delta(finish_reason=reason, usage=usage, model=self._model)
 
@@ -102,9 +108,9 @@ def _words(request: ChatRequest) -> int:
     return sum(len(text.split()) for text in texts)
 
 
-def _before_stop(text: str, word: str, stops: Sequence[str]) -> str | None:
-    ends = [index for stop in stops if (index := (text + word).find(stop)) >= 0]
-    return (text + word)[len(text) : max(min(ends), len(text))] if ends else None
+def _word_by_word(steps: Iterable[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield from re.findall(r"\s*\S+|\s+", step) if isinstance(step, str) else [step]
 
 
 def _wait(seconds: float, deadline: float | None) -> None:

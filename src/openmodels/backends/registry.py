@@ -42,8 +42,11 @@ def register_backend(name: str, backend: type[Backend]) -> None:
     """Make a backend class available under a name in this process, for notebooks and tests.
 
     Raises:
-        InvalidRequest: The name is taken by a built-in backend, or the class is no `Backend`.
+        InvalidRequest: The name is taken by a built-in backend or cannot stand in a reference,
+            or the class is no `Backend`.
     """
+    if not ref.is_backend_name(name):
+        raise InvalidRequest(f"name: {name!r} cannot stand before the colon of a reference.")
     if name in BUILT_IN:
         raise InvalidRequest(f"name: {name!r} is a built-in backend.", next_step="Choose another name.")
     if not (isinstance(backend, type) and issubclass(backend, Backend)):

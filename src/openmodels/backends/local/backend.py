@@ -1,0 +1,166 @@
+"""`local:`: open weights run on this machine by transformers, in a step loop of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import queue
+import threading
+import time
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from openmodels import settings
+from openmodels.backends.base import Backend
+from openmodels.backends.registry import missing_extra
+from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
+from openmodels.types import OPTION_NAMES, ChatRequest, Delta
+
+if TYPE_CHECKING:
+    from openmodels.backends.local.engine import Engine
+    from openmodels.backends.local.loader import Loaded
+
+_LATE = "The call's total time is up."
+_LATER = "Raise `timeout` or lower `max_tokens`; a first call also loads the model, which `load()` does ahead."
+
+
+class LocalBackend(Backend):
+    """Runs a model's weights on this machine.
+
+    Args:
+        rest: A Hub id ("org/model", "org/model@revision", "org/model/file.gguf"), a folder or a
+            .gguf file.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: "auto", "float32", "bfloat16" or "float16"; "auto" is what the device is fast at.
+        revision: Branch, tag or commit on the Hub; the same as "@revision" in the reference.
+
+    Raises:
+        InvalidReference: `rest` is empty.
+        MissingExtra: torch or transformers is not installed.
+    """
+
+    name: ClassVar[str] = "local"
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
+    options = frozenset(OPTION_NAMES)
+
+    def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
+        super().__init__(rest)
+        if not rest:
+            raise InvalidReference(
+                "'local:' does not name a model.",
+                next_step=f"For the small default model write {settings.DEFAULT_MODEL!r}.",
+            )
+        for option, value in {"device": device, "dtype": dtype, "revision": revision}.items():
+            if value is not None and (not isinstance(value, str) or not value):
+                raise InvalidRequest(f"{option}: expected text, not {value!r}.")
+        for package in ("torch", "transformers", "jinja2", "psutil", "safetensors"):
+            if importlib.util.find_spec(package) is None:
+                raise missing_extra(self.name, "local", ModuleNotFoundError(name=package))
+        self._device, self._dtype, self._revision = device, dtype, revision
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+
+    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
+        """Yield the answer's deltas; closing the generator frees the engine within a step."""
+        mailbox: queue.SimpleQueue[Delta | BaseException | None] = queue.SimpleQueue()
+        job = self._opened().submit(request, mailbox.put)
+        try:
+            while True:
+                try:
+                    item = mailbox.get(timeout=_left(request.deadline))
+                except queue.Empty:
+                    raise DeadlineExceeded(_LATE, next_step=_LATER) from None
+                yield self._read(item)
+                if isinstance(item, Delta) and item.finish_reason:
+                    return
+        finally:
+            job.cancelled = True
+
+    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
+        mailbox: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        # The first call imports torch, which takes seconds; later ones only take a lock.
+        engine = self._engine or await asyncio.to_thread(self._opened)
+        job = engine.submit(request, lambda item: _post(loop, mailbox, item))
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(_left(request.deadline)):
+                        item = await mailbox.get()
+                except TimeoutError:
+                    raise DeadlineExceeded(_LATE, next_step=_LATER) from None
+                yield self._read(item)
+                if isinstance(item, Delta) and item.finish_reason:
+                    return
+        finally:
+            job.cancelled = True
+
+    def load(self) -> None:
+        """Find, download and read the weights now.
+
+        Raises:
+            LoadFailed: The files are missing, broken, unsafe or too large.
+            Offline: They are not on this disk and the network is off or out of reach.
+        """
+        mailbox: queue.SimpleQueue[Delta | BaseException | None] = queue.SimpleQueue()
+        self._opened().submit(None, mailbox.put)
+        if isinstance(item := mailbox.get(), BaseException):
+            raise item
+
+    def close(self) -> None:
+        """Free the weights and end the engine's thread."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.stop(timeout=30.0)
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the model runs: engine, path, device, dtype and context in tokens (None until loaded)."""
+        loaded = self._engine.loaded if self._engine else None
+        return {
+            "backend": self.name,
+            "model": self.rest,
+            "engine": "transformers",
+            "path": loaded.model.name_or_path if loaded else None,
+            "device": str(loaded.device) if loaded else None,
+            "dtype": str(loaded.dtype).removeprefix("torch.") if loaded else None,
+            "context": loaded.context if loaded else None,
+            "reason": "transformers reads every supported architecture on every device",
+        }
+
+    def _read(self, item: Delta | BaseException | None) -> Delta:
+        if isinstance(item, BaseException):
+            raise item
+        assert item is not None  # noqa: S101 - None answers only a load
+        item.model = self.rest
+        return item
+
+    def _opened(self) -> Engine:
+        with self._lock:
+            if (engine := self._engine) is None:
+                from openmodels.backends.local.engine import Engine
+
+                engine = self._engine = Engine(_opener(self.rest, self._revision, self._device, self._dtype))
+                # The thread keeps the engine alive, so the engine must not keep the backend alive.
+                weakref.finalize(self, engine.stop)
+            return engine
+
+
+def _opener(rest: str, revision: str | None, device: str, dtype: str) -> Callable[[], Loaded]:
+    def open_model() -> Loaded:
+        from openmodels.backends.local.loader import load
+        from openmodels.backends.local.weights import locate
+
+        return load(locate(rest, revision=revision), device=device, dtype=dtype)
+
+    return open_model
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _post(loop: asyncio.AbstractEventLoop, mailbox: asyncio.Queue[Any], item: Any) -> None:
+    loop.call_soon_threadsafe(mailbox.put_nowait, item)

@@ -1,0 +1,236 @@
+"""The engine: one thread owns the model and advances the answers step by step.
+
+Calls from any thread or task put a job into the queue and read deltas from their own mailbox. A
+step is one forward pass: a chunk of a prompt, or one more token. Between two steps jobs join,
+leave, are cancelled, and the process may fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import copy
+import gc
+import inspect
+import os
+import threading
+import traceback
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from transformers import DynamicCache
+
+from openmodels.backends.local.loader import Loaded, out_of_memory
+from openmodels.backends.local.sequence import Sequence
+from openmodels.errors import LoadFailed, OpenModelsError, StreamInterrupted
+from openmodels.types import ChatRequest, Delta
+
+PREFILL = 512
+"""Tokens of a prompt computed in one step: what a cancelled request may still cost."""
+MAX_BATCH = 1
+"""Answers in the making at the same time."""
+
+Put = Callable[[Delta | BaseException | None], None]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A caller's request, or with `request=None` the wish that the model be loaded.
+
+    Attributes:
+        put: The caller's mailbox: deltas, or an error; None when a load is done.
+        cancelled: Set by the caller; the engine drops the job before its next step.
+    """
+
+    request: ChatRequest | None
+    put: Put
+    cancelled: bool = False
+    sequence: Sequence | None = field(default=None, repr=False)
+
+
+class Engine:
+    """Owns a model and the thread that runs it.
+
+    Args:
+        open_model: Finds and loads the model; called on the engine's thread, by the first job.
+    """
+
+    def __init__(self, open_model: Callable[[], Loaded]) -> None:
+        self._open = open_model
+        self._loaded: Loaded | None = None
+        self._cache_argument = "past_key_values"
+        self._last_only: dict[str, int] = {}
+        self._reset()
+        _engines.add(self)
+
+    def _reset(self) -> None:
+        self._wake = threading.Condition()
+        self.between_steps = threading.Lock()
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """The model, once it is loaded."""
+        return self._loaded
+
+    def submit(self, request: ChatRequest | None, put: Put) -> Job:
+        """Queue a request (or, with None, a load) and return at once."""
+        job = Job(request, put)
+        with self._wake:
+            while self._stopping and self._thread is not None:
+                self._wake.wait()
+            self._waiting.append(job)
+            if self._thread is None:
+                # A daemon, so that a download or a long step never keeps the process from ending.
+                self._thread = threading.Thread(target=self._serve, name="openmodels-local", daemon=True)
+                self._thread.start()
+            self._wake.notify_all()
+        return job
+
+    def stop(self, timeout: float = 0.0) -> None:
+        """End the thread and free the model; wait up to `timeout` seconds for it."""
+        with self._wake:
+            thread = self._thread
+            self._stopping = thread is not None
+            self._wake.notify_all()
+        if thread is not None and timeout:
+            thread.join(timeout)
+
+    def _serve(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._stopping or self._waiting or self._running):
+                    self._wake.wait()
+                if self._stopping:
+                    self._end(StreamInterrupted("The model was closed while it answered."))
+                    self._loaded = self._thread = None
+                    self._stopping = False
+                    self._wake.notify_all()
+                    return
+            with self.between_steps:
+                self._advance()
+
+    def _advance(self) -> None:
+        if self._loaded is None:
+            try:
+                self._loaded = self._open()
+                known = inspect.signature(self._loaded.model.forward).parameters
+                # transformers 5.24 renames the argument; computing all scores of a prompt is a waste.
+                self._cache_argument = "cache" if "cache" in known else "past_key_values"
+                self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
+                self._end(_ours(error, "load"))
+                return
+        self._admit(self._loaded)
+        for job in tuple(self._running):
+            if job.cancelled or job.sequence is None:
+                job.sequence = None
+                self._running.remove(job)
+                continue
+            try:
+                self._step(self._loaded, job.sequence)
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._fail(job, error)
+            if job.sequence is None or job.sequence.finished:
+                self._running.remove(job)
+
+    def _admit(self, loaded: Loaded) -> None:
+        while self._waiting and len(self._running) < MAX_BATCH:
+            job = self._waiting.popleft()
+            if job.cancelled:
+                continue
+            try:
+                if job.request is None:
+                    job.put(None)
+                else:
+                    job.sequence = Sequence(job.request, loaded, job.put)
+                    self._running.append(job)
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._fail(job, error)
+
+    @torch.inference_mode()
+    def _step(self, loaded: Loaded, sequence: Sequence) -> None:
+        if sequence.cache is None:
+            sequence.cache = DynamicCache(config=loaded.model.config)
+        chunk, rest = sequence.pending[:PREFILL], sequence.pending[PREFILL:]
+        output = loaded.model(
+            input_ids=torch.tensor([chunk], device=loaded.device),
+            use_cache=True,
+            **{self._cache_argument: sequence.cache},
+            **self._last_only,
+        )
+        sequence.pending = rest
+        if not rest:
+            sequence.accept(sequence.sampler.pick(output.logits[0, -1]))
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        job.sequence = None
+        failure = _ours(error, "run")
+        # The traceback's frames keep the step's tensors alive, and they are what memory is short of.
+        traceback.clear_frames(error.__traceback__)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        _deliver(job, failure)
+
+    def _end(self, error: OpenModelsError) -> None:
+        with self._wake:
+            jobs = [*self._running, *self._waiting]
+            self._running.clear()
+            self._waiting.clear()
+        for job in jobs:
+            own = copy.copy(error)
+            own.__cause__ = error.__cause__
+            _deliver(job, own)
+
+
+def _deliver(job: Job, error: OpenModelsError) -> None:
+    job.cancelled = True
+    try:
+        job.put(error)
+    except RuntimeError:  # the caller's event loop is closed: nobody waits any more
+        return
+
+
+def _ours(error: BaseException, doing: str) -> OpenModelsError:
+    if isinstance(error, OpenModelsError):
+        return error
+    failure = out_of_memory(error) or LoadFailed(f"The model failed to {doing}: {type(error).__name__}: {error}.")
+    failure.__cause__ = error
+    return failure
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_held: list[Engine] = []
+
+
+def _before_fork() -> None:
+    # A thread does not survive a fork, and locks held by it would stay locked in the child.
+    _held[:] = [engine for engine in _engines if engine.between_steps.acquire(timeout=30)]
+
+
+def _after_fork_in_parent() -> None:
+    for engine in _held:
+        engine.between_steps.release()
+    _held.clear()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for engine in _engines:
+        engine._reset()  # noqa: SLF001 - ours
+
+
+def _at_exit() -> None:
+    for engine in list(_engines):
+        engine.stop(timeout=5.0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

@@ -1,0 +1,94 @@
+"""Choosing the next token, with randomness that belongs to the request alone.
+
+Sampling is done by the exponential form of the Gumbel-max trick: the token with the largest
+p / e, e ~ Exp(1), is distributed as p. The noise comes from the request's own generator, so a
+seed gives the same text whatever runs beside it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from openmodels.types import ChatRequest
+
+
+class Sampler:
+    """Picks tokens for one request.
+
+    Args:
+        request: Temperature, top_p, top_k, penalties and seed; what it leaves open is taken from
+            the model's own `generation_config`, as transformers does.
+        defaults: The model's `generation_config`.
+        prompt: The prompt's tokens; only the repetition penalty counts them.
+        size: The number of scores a step gives (the vocabulary with its padding).
+        device: Where the scores are.
+    """
+
+    def __init__(
+        self, request: ChatRequest, defaults: Any, prompt: Sequence[int], size: int, device: torch.device
+    ) -> None:
+        sampled = getattr(defaults, "do_sample", False)
+
+        def own(name: str) -> Any:
+            return getattr(defaults, name, None) if sampled else None
+
+        asked = request.top_p is not None or request.top_k is not None
+        usual = own("temperature") or (1.0 if asked or own("top_p") or own("top_k") else 0.0)
+        self.temperature: float = usual if request.temperature is None else request.temperature
+        self.top_p: float = request.top_p or own("top_p") or 1.0
+        self.top_k: int = request.top_k or own("top_k") or 0
+        self.repetition: float = request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0
+        self.frequency = request.frequency_penalty or 0.0
+        self.presence = request.presence_penalty or 0.0
+        self._counts: torch.Tensor | None = None
+        self._seen: torch.Tensor | None = None
+        if self.frequency or self.presence:
+            self._counts = torch.zeros(size, device=device)
+        if self.repetition != 1.0:
+            self._seen = torch.zeros(size, dtype=torch.bool, device=device)
+            self._seen[torch.tensor(prompt, dtype=torch.long, device=device)] = True
+        self._generator: torch.Generator | None = None
+        if self.temperature > 0:
+            self._generator = torch.Generator(device)
+            self._generator.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
+
+    def pick(self, scores: torch.Tensor) -> int:
+        """Return the next token.
+
+        Args:
+            scores: The model's raw scores for the next token, shape (vocabulary,), any float type.
+        """
+        if self._seen is not None or self._counts is not None:
+            scores = self._penalise(scores.float())
+        token = int(scores.argmax()) if self._generator is None else self._draw(scores.float(), self._generator)
+        if self._counts is not None:
+            self._counts[token] += 1
+        if self._seen is not None:
+            self._seen[token] = True
+        return token
+
+    def _penalise(self, scores: torch.Tensor) -> torch.Tensor:
+        if self._seen is not None:
+            worse = torch.where(scores > 0, scores / self.repetition, scores * self.repetition)
+            scores = torch.where(self._seen, worse, scores)
+        if self._counts is not None:
+            scores = scores - self._counts * self.frequency - (self._counts > 0) * self.presence
+        return scores
+
+    def _draw(self, scores: torch.Tensor, generator: torch.Generator) -> int:
+        # A tiny temperature would overflow the division; from there on it is greedy anyway.
+        scores = scores / max(self.temperature, 1e-4)
+        if 0 < self.top_k < scores.numel():
+            scores = scores.masked_fill(scores < scores.topk(self.top_k).values[-1], -torch.inf)
+        chances = scores.softmax(dim=-1)
+        if self.top_p < 1.0:
+            ordered, order = chances.sort(descending=True)
+            # A token stays while the likelier ones before it have not reached top_p; the first always does.
+            outside = ordered.cumsum(dim=-1) - ordered >= self.top_p
+            chances = chances.masked_fill(outside.scatter(0, order, outside), 0.0)
+        noise = torch.empty_like(chances).exponential_(generator=generator)
+        return int((chances / noise).argmax())

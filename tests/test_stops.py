@@ -1,0 +1,60 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openmodels.backends.stops import StopStrings
+
+ALPHABET = st.text(alphabet="ab\n", max_size=30)
+STOPS = st.lists(st.text(alphabet="ab\n", min_size=1, max_size=4), max_size=3)
+
+
+def play(pieces, stops):
+    """Return the pieces given out and the stop string found."""
+    holder = StopStrings(stops)
+    out = []
+    for piece in pieces:
+        out.append(holder.feed(piece))
+        if holder.found is not None:
+            return out, holder.found
+    out.append(holder.flush())
+    return out, None
+
+
+def expected(text, stops):
+    hits = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    return (text[: min(hits)[0]], True) if hits else (text, False)
+
+
+@given(ALPHABET, STOPS, st.data())
+def test_output_is_the_text_before_the_first_stop_however_it_is_split(text, stops, data):
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    edges = [0, *cuts, len(text)]
+    out, found = play([text[a:b] for a, b in zip(edges, edges[1:], strict=False)], stops)
+    assert ("".join(out), found is not None) == _first_seen(text, stops, edges)
+
+
+def _first_seen(text, stops, edges):
+    # A stop string counts from the moment it is complete: of two that overlap, the one complete
+    # within the earliest piece wins, and within a piece the one that begins first.
+    for edge in edges[1:]:
+        cut, hit = expected(text[:edge], stops)
+        if hit:
+            return cut, True
+    return text, False
+
+
+@given(ALPHABET, STOPS)
+def test_nothing_given_out_one_character_at_a_time_holds_a_stop(text, stops):
+    out, _ = play(list(text), stops)
+    assert not any(stop in "".join(out) for stop in stops)
+
+
+def test_text_that_cannot_become_a_stop_is_given_out_at_once():
+    holder = StopStrings(["###"])
+    assert [holder.feed("ab"), holder.feed("#"), holder.feed("#c"), holder.feed("##")] == ["ab", "", "##c", ""]
+    assert holder.flush() == "##"
+
+
+def test_after_a_stop_nothing_comes():
+    holder = StopStrings(["x"])
+    assert holder.feed("axb") == "a"
+    assert (holder.found, holder.feed("more"), holder.flush()) == ("x", "", "")
