@@ -28,6 +28,7 @@ class Entry:
 BUILT_IN: dict[str, Entry] = {
     "echo": Entry("openmodels.backends.echo:EchoBackend", None, "repeats or plays a script; no model, no key"),
     "local": Entry("openmodels.backends.local.backend:LocalBackend", "local", "runs open weights on this machine"),
+    "server": Entry("openmodels.backends.server:ServerBackend", None, "any server with an OpenAI-compatible API"),
 }
 
 _registered: dict[str, type[Backend]] = {}

@@ -74,8 +74,8 @@ class Failure:
         said = said if said.endswith((".", "!", "?", "…")) else f"{said}."
         if self.status is None:
             return f"The server {self.host} reports an error{said}"
-        phrase = HTTPStatus(self.status).phrase if self.status in HTTPStatus else "unknown status"
-        return f"The server {self.host} answered {self.status} {phrase}{said}"
+        phrase = f" {_PHRASES[self.status]}" if self.status in _PHRASES else ""
+        return f"The server {self.host} answered {self.status}{phrase}{said}"
 
 
 def read(
@@ -190,6 +190,7 @@ def _without(text: str, secret: str) -> str:
     return "".join(kept)
 
 
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 _REQUEST_ID = ("x-request-id", "request-id", "apim-request-id", "x-ms-request-id", "x-amzn-requestid", "cf-ray")
 _RETRYABLE = frozenset({408, 409, 425, 429, 529})
 
@@ -197,8 +198,10 @@ _Rule = tuple[type[OpenModelsError], str, frozenset[int], str | None]
 _RULES: tuple[_Rule, ...] = (
     (
         ContextTooLong,
-        r"context_length|exceed_context|context (length|size|window)|(prompt|input)s? (is|are) too long|"
-        r"maximum (input|model) length|inputs. tokens \+",
+        (
+            r"context_length|exceed_context|context (length|size|window)|(prompt|input)s? (is|are) too long|"
+            r"maximum (input|model) length|inputs. tokens \+"
+        ),
         frozenset({400, 413, 422, 500}),
         "Shorten the conversation, lower `max_tokens`, or use a model with a longer context.",
     ),
@@ -210,8 +213,10 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         QuotaExceeded,
-        r"insufficient_quota|insufficient_balance|exceeded your (current|monthly) (quota|included)|billing|"
-        r"quota_exceeded|out of credits|not enough credits|payment required",
+        (
+            r"insufficient_quota|insufficient_balance|exceeded your (current|monthly) (quota|included)|billing|"
+            r"quota_exceeded|out of credits|not enough credits|payment required"
+        ),
         frozenset({402, 403, 429}),
         "Waiting does not help: add credit or raise the quota.",
     ),
@@ -229,8 +234,10 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         ModelNotFound,
-        r"model_?not_?found|deployment_?not_?found|unknown_?model|no such model|"
-        r"model\b.{0,200}\b(does not exist|not found|not exist|is not supported|not loaded)",
+        (
+            r"model_?not_?found|deployment_?not_?found|unknown_?model|no such model|"
+            r"model\b.{0,200}\b(does not exist|not found|not exist|is not supported|not loaded)"
+        ),
         frozenset({400, 404, 410, 422}),
         "Check the model's name; `server:` without a name lists what the server has.",
     ),

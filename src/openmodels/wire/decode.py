@@ -7,6 +7,7 @@ content type says, and the first bytes where that is missing or wrong.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,68 @@ Explain = Callable[[bytes | object], OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""
 
 
+class Body:
+    """Collects a whole body, decompressed and capped.
+
+    Args:
+        status: The HTTP status.
+        headers: By lower-case name.
+        explain: Makes the error of a failed answer.
+
+    Attributes:
+        failed: The status is no success.
+        full: Enough of an error's body has been read.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
+        self.failed = not 200 <= status < 300
+        self.full = False
+        self._explain = explain
+        self._inflater = Inflater(headers.get("content-encoding", ""))
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._size)
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Yield what `data` decompresses to, without collecting it."""
+        try:
+            yield from self._inflater.feed(data)
+        except InvalidResponse:
+            if not self.failed:
+                raise
+            self.full = True  # the status says enough; its body cannot be read
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
+        for piece in self.pieces(data):
+            self.collect(piece)
+
+    def collect(self, piece: bytes) -> None:
+        """Take decompressed bytes. Raises InvalidResponse when the body is too large."""
+        room = (LONGEST_ERROR if self.failed else LONGEST_BODY) - self._size
+        self._size += len(piece)
+        if len(piece) > room:
+            if not self.failed:
+                raise InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
+            self.full = True
+            piece = piece[: max(room, 0)]
+        self._parts.append(piece)
+
+    def end(self) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            StreamInterrupted: Its compressed data is not whole.
+            OpenModelsError: The answer is an error.
+        """
+        if self.failed:
+            raise self._explain(b"".join(self._parts))
+        self._inflater.end()
+        return b"".join(self._parts)
+
+
 class Decoder:
     """Reads one answer of a chat or completions endpoint.
 
@@ -43,14 +106,11 @@ class Decoder:
     def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
         self.finished = False
         self.ended = False
-        self._failed = not 200 <= status < 300
         self._explain = explain
-        self._inflater = Inflater(headers.get("content-encoding", ""))
+        self._body = Body(status, headers, explain)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._events = SSEDecoder() if kind == "text/event-stream" and not self._failed else None
-        self._sure = self._failed or kind in ("text/event-stream", "application/json")
-        self._body: list[bytes] = []
-        self._size = 0
+        self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.failed else None
+        self._sure = self._body.failed or kind in ("text/event-stream", "application/json")
         self._given = False  # whether a delta has been given
         self._answers = 0
         self._tools = ToolAssembler()
@@ -67,14 +127,15 @@ class Decoder:
             InvalidResponse: The answer is broken, or too large.
             OpenModelsError: The stream holds an error object.
         """
-        for piece in self._inflater.feed(data):
+        for piece in self._body.pieces(data):
             if self._events is None and not self._sure:
                 self._sniff(piece)
             if self._events is None:
-                self._collect(piece)
+                self._body.collect(piece)
                 continue
             for event in self._events.feed(piece):
                 yield from self._event(event)
+        self.ended = self.ended or self._body.full
 
     def end(self) -> Iterator[Delta]:
         """Yield what the end of the answer completes, the finish reason among it.
@@ -84,12 +145,8 @@ class Decoder:
             InvalidResponse: The answer is broken or holds no answer.
             OpenModelsError: The answer is an error.
         """
-        if self._failed:
-            raise self._explain(b"".join(self._body))
         if self._events is None:
-            if not self.ended:
-                self._inflater.end()
-            yield from self._whole(b"".join(self._body))
+            yield from self._whole(self._body.end())
         elif not self.finished:
             for event in self._events.end():
                 yield from self._event(event, last=True)
@@ -109,7 +166,7 @@ class Decoder:
 
     def lost(self, error: OpenModelsError) -> None:
         """Take the loss of the connection: nothing if the answer is whole, else raise what it means."""
-        if self.finished or (self._failed and self._body):
+        if self.finished or (self._body.failed and self._body):
             return
         if not self._given or isinstance(error, TimeoutError):
             raise error
@@ -123,16 +180,6 @@ class Decoder:
         self._sure = bool(start)
         if start.startswith((b"data:", b":", b"event:", b"id:", b"retry:")):
             self._events = SSEDecoder()
-
-    def _collect(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._failed and self._size > LONGEST_ERROR:
-            self._body.append(piece[: LONGEST_ERROR - self._size or None])
-            self.ended = True
-        elif self._size > LONGEST_BODY:
-            raise InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
-        else:
-            self._body.append(piece)
 
     def _whole(self, body: bytes) -> Iterator[Delta]:
         if not body.strip():
@@ -148,7 +195,7 @@ class Decoder:
 
     def _event(self, event: Event, *, last: bool = False) -> Iterator[Delta]:
         data = event.data
-        if self.ended:
+        if self.ended or not data.strip():
             return
         if data.strip() == b"[DONE]":
             self.finished = self.ended = True
@@ -179,33 +226,27 @@ class Decoder:
         if (usage := value.get("usage")) is not None:
             self._usage = _usage(usage) or self._usage
         for choice in _choices(value):
-            if choice.get("index") not in (0, None):
-                continue
-            message = choice.get(key) or choice.get("delta") or choice.get("message")
-            if message is None and "text" in choice:
-                message = {"content": choice["text"]}
-            if message is None:
-                if key == "message":
-                    raise InvalidResponse("The answer's first choice has no message.")
-                message = {}
-            if not isinstance(message, dict):
-                raise InvalidResponse("The answer's message is no object.")
-            self._answers += 1
-            if "tool_calls" in message:
-                self._tools.add(message["tool_calls"])
-            text = _text(message.get("content"), "content")
-            if refusal := message.get("refusal"):
-                text += _text(refusal, "refusal")
-            thought = message.get("reasoning_content") or message.get("reasoning")
-            reasoning = _text(thought, "reasoning") if thought else ""
-            if not (text.isascii() and not self._half):
-                text = self._encodable(text)
-            if (reason := choice.get("finish_reason")) is not None and reason != "":
-                self._reason = str(reason)
-                self.finished = True
-            if text or reasoning:
-                self._given = True
-                yield Delta(text, reasoning, (), None, None, self._model, False, value)  # noqa: FBT003
+            if choice.get("index") in (0, None):
+                yield from self._choice(choice, key, value)
+
+    def _choice(self, choice: dict[str, Any], key: str, value: dict[str, Any]) -> Iterator[Delta]:
+        message = _said(choice, key)
+        self._answers += 1
+        if "tool_calls" in message:
+            self._tools.add(message["tool_calls"])
+        text = _text(message.get("content"), "content")
+        if refusal := message.get("refusal"):
+            text += _text(refusal, "refusal")
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        reasoning = _text(thought, "reasoning") if thought else ""
+        if self._half or not text.isascii():
+            text = self._encodable(text)
+        if reason := choice.get("finish_reason"):
+            self._reason = str(reason)
+            self.finished = True
+        if text or reasoning:
+            self._given = True
+            yield Delta(text, reasoning, model=self._model, raw=value)
 
     def _encodable(self, text: str) -> str:
         """Join a surrogate pair sent as two halves, and replace halves that stay alone."""
@@ -244,21 +285,23 @@ def _json(data: bytes) -> Any:
         pass
     # Slower, but it takes what servers really send: a BOM, half a surrogate pair, NaN.
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), parse_int=_integer)
     except UnicodeDecodeError:
         raise InvalidResponse("The answer is not UTF-8.") from None
     except RecursionError:
         raise InvalidResponse("The answer's JSON is nested too deeply.") from None
     except ValueError as error:
         page = data.lstrip()[:1] == b"<"
-        what = "an HTML page where JSON was expected" if page else f"no valid JSON ({_short(error)})"
+        where = f"character {error.pos}" if isinstance(error, json.JSONDecodeError) else "a number"
+        what = "an HTML page where JSON was expected" if page else f"no valid JSON (at {where})"
         raise InvalidResponse(
             f"The answer is {what}.", next_step="Check that `base_url` is the address of an OpenAI-compatible API."
         ) from None
 
 
-def _short(error: ValueError) -> str:
-    return f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "a number too long"
+def _integer(digits: str) -> float:
+    # Python refuses to read integers of more digits than this, for their cost.
+    return int(digits) if len(digits) <= 4300 else math.inf
 
 
 def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
@@ -268,6 +311,18 @@ def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise InvalidResponse("The answer's choices are no list of objects.")
     return choices
+
+
+def _said(choice: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return what a choice says: its message or delta, or the text of a completion."""
+    message = choice.get(key) or choice.get("delta") or choice.get("message")
+    if message is None and "text" in choice:
+        return {"content": choice["text"]}
+    if message is None and key == "delta":
+        return {}
+    if not isinstance(message, dict):
+        raise InvalidResponse("The answer's first choice has no message.")
+    return message
 
 
 def _text(content: Any, what: str) -> str:

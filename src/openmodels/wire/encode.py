@@ -23,7 +23,8 @@ OPENAI: Names = {
 }
 """The options of OpenAI's own API."""
 
-OPEN_SERVERS: Names = OPENAI | {
+OPEN_SERVERS: Names = {
+    **OPENAI,
     "top_k": ("top_k",),
     # vLLM, SGLang and TGI read the first name, llama.cpp and LM Studio the second.
     "repetition_penalty": ("repetition_penalty", "repeat_penalty"),

@@ -21,8 +21,9 @@ import h11
 
 from openmodels.errors import ConnectionFailed, InvalidResponse, NotConfigured, OpenModelsError
 from openmodels.wire.address import Address, Proxy, proxy
+from openmodels.wire.async_pipes import AsyncPipe
 from openmodels.wire.exchange import Outgoing
-from openmodels.wire.pipes import AsyncPipe, Limits, Pipe, failed
+from openmodels.wire.pipes import Limits, Pipe, failed
 
 log = logging.getLogger("openmodels.wire")
 
@@ -40,7 +41,7 @@ class _Link(Generic[P]):
     """A connection: a pipe, and h11's side of it without I/O."""
 
     def __init__(self, pipe: P, to: Address, via: Proxy | None) -> None:
-        self.pipe = pipe
+        self.pipe: P = pipe
         self._to = to
         self._via = via if to.scheme == "http" else None
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_HEADERS)
@@ -140,7 +141,7 @@ class _Incoming(Generic[P]):
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
             self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
         self._link: _Link[P] | None = link
-        self._keep = keep
+        self._keep: deque[_Link[P]] = keep
         self._idle = idle
 
     def __enter__(self) -> Self:

@@ -18,20 +18,22 @@ class Inflater:
     """Undoes a Content-Encoding. `feed` gives pieces of at most `PIECE` bytes, lazily.
 
     Raises:
-        InvalidResponse: The encoding is unknown, or the data is damaged.
+        InvalidResponse: The encoding is unknown, or the data is damaged; raised by `feed`.
     """
 
     def __init__(self, encoding: str) -> None:
-        names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
-        names = [name for name in names if name != "identity"]
-        if len(names) > 1 or (names and names[0] not in ("gzip", "x-gzip", "deflate")):
-            raise InvalidResponse(f"The answer is encoded as {encoding[:40]!r}, which was not asked for.")
+        names = [
+            name for name in (part.strip().lower() for part in encoding.split(",")) if name not in ("", "identity")
+        ]
+        self._unknown = len(names) > 1 or (bool(names) and names[0] not in ("gzip", "x-gzip", "deflate"))
         self._encoding = names[0] if names else ""
         self._engine = zlib.decompressobj(47) if names else None  # 47: gzip or zlib, told by the header
         self._begun = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decompresses to."""
+        if self._unknown:
+            raise InvalidResponse(f"The answer is encoded as {self._encoding[:40]!r}, which was not asked for.")
         if self._engine is None:
             if data:
                 yield data

@@ -1,10 +1,8 @@
-"""The sockets under an exchange: one blocking, one asyncio, both bound by the same limits."""
+"""The blocking sockets under an exchange, and what bounds them and their asyncio twins."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import errno
 import functools
 import os
 import select
@@ -14,13 +12,12 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
 
 CHUNK = 64 * 2**10
 """Bytes asked of a socket at a time."""
-_HIGH_WATER = 4 * CHUNK
 
 
 @dataclass(slots=True)
@@ -92,8 +89,7 @@ def failed(error: OSError | EOFError, to: str) -> OpenModelsError:
             next_step="Check whether the server speaks https at this address.",
             retryable=False,
         )
-    # asyncio tells the refusals of several addresses as one error without a number.
-    if isinstance(error, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(error):
+    if isinstance(error, ConnectionRefusedError):
         return ConnectionFailed(f"{to} refused the connection.", next_step="Check that the server runs there.")
     if isinstance(error, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
         return ConnectionFailed(f"{to} reset the connection.")
@@ -128,7 +124,7 @@ class Pipe:
             for number, (family, kind, protocol, _, place) in enumerate(places):
                 sock = socket.socket(family, kind, protocol)
                 try:
-                    sock.settimeout(_left(end))
+                    sock.settimeout(share(end, len(places) - number))
                     sock.connect(place)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -144,26 +140,26 @@ class Pipe:
                     pipe.deadline = end
                     return pipe
         except TimeoutError as error:
-            raise _too_late(deadline, limits, to) from error
+            raise too_late(deadline, limits, to) from error
         except OSError as error:
             raise failed(error, to) from error
-        raise ConnectionFailed(f"The name of {to} has no address (DNS).")
+        raise failed(socket.gaierror(socket.EAI_NONAME, "no address"), to)
 
     def encrypt(self, host: str, to: str, deadline: float | None, limits: Limits) -> None:
         """Begin TLS within what is left of the time to connect; from now on the other side is `to`."""
         self._to = to
         try:
-            self._sock.settimeout(_left(self.deadline))
+            self._sock.settimeout(left(self.deadline))
             self._sock = tls().wrap_socket(self._sock, server_hostname=host)
         except TimeoutError as error:
-            raise _too_late(deadline, limits, self._to) from error
+            raise too_late(deadline, limits, self._to) from error
         except OSError as error:
             raise failed(error, self._to) from error
 
     def write(self, data: bytes) -> None:
         """Send all of the data."""
         try:
-            self._sock.settimeout(_left(self.deadline))
+            self._sock.settimeout(left(self.deadline))
             self._sock.sendall(data)
         except TimeoutError as error:
             raise late() from error
@@ -172,8 +168,8 @@ class Pipe:
 
     def read(self) -> bytes:
         """Return what has arrived, b"" at the end; waits for at least one byte."""
-        left = _left(self.deadline)
-        wait = self.idle if left is None else left if self.idle is None else min(left, self.idle)
+        rest = left(self.deadline)
+        wait = self.idle if rest is None else rest if self.idle is None else min(rest, self.idle)
         try:
             self._sock.settimeout(wait)
             data = self._sock.recv(CHUNK)
@@ -204,198 +200,45 @@ class Pipe:
             self._sock.close()
 
 
-class AsyncPipe(asyncio.Protocol):
-    """The asyncio twin of `Pipe`; one timer per request bounds all its steps."""
-
-    def __init__(self, to: str) -> None:
-        self._to = to
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._eof = False
-        self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._expired: OpenModelsError | None = None
-        self._since = 0.0  # when the read that now waits began
-        self.heard = False
-
-    @classmethod
-    async def connect(  # noqa: D102 - as Pipe.connect
-        cls, host: str, port: int, to: str, deadline: float | None, limits: Limits, *, encrypted: bool
-    ) -> AsyncPipe:
-        loop = asyncio.get_running_loop()
-        security: dict[str, Any] = {"ssl": tls(), "server_hostname": host} if encrypted else {}
-        try:
-            async with asyncio.timeout(_connect_time(deadline, limits)):
-                _, pipe = await loop.create_connection(
-                    lambda: cls(to), host, port, happy_eyeballs_delay=0.25, **security
-                )
-        except TimeoutError as error:
-            raise _too_late(deadline, limits, to) from error
-        except OSError as error:
-            raise failed(error, to) from error
-        return pipe
-
-    async def encrypt(self, host: str, to: str, deadline: float | None, limits: Limits) -> None:
-        """Begin TLS on a connection that goes through a proxy; from now on the other side is `to`."""
-        self._to = to
-        assert self._transport is not None  # noqa: S101 - for the type checker
-        try:
-            async with asyncio.timeout(_connect_time(deadline, limits)):
-                made = await self._loop.start_tls(self._transport, self, tls(), server_hostname=host)
-        except TimeoutError as error:
-            raise _too_late(deadline, limits, self._to) from error
-        except OSError as error:
-            raise failed(error, self._to) from error
-        self._transport = cast("asyncio.Transport", made)
-
-    def arm(self, deadline: float | None) -> None:
-        """Let every step from now on end at the deadline; replaces the deadline before it."""
-        self.disarm()
-        self._deadline = deadline
-        if deadline is not None:
-            self._timer = self._loop.call_later(deadline - time.monotonic(), self._expire, late())
-
-    def hurry(self, seconds: float) -> None:
-        """Bring the deadline forward."""
-        end = time.monotonic() + seconds
-        self.arm(end if self._deadline is None else min(end, self._deadline))
-
-    def arm_idle(self, seconds: float) -> None:
-        """Let reads end when nothing comes for so long."""
-        self._idle_timer = self._loop.call_later(seconds, self._check_idle, seconds)
-
-    def disarm(self) -> None:
-        """Forget all limits."""
-        for timer in (self._timer, self._idle_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._idle_timer = self._expired = None
-
-    async def write(self, data: bytes) -> None:
-        """Send all of the data, waiting while the other side does not take it."""
-        if self._transport is None or self._transport.is_closing():
-            raise failed(ConnectionResetError(), self._to)
-        self._transport.write(data)
-        while self._writable is not None and self._expired is None:
-            await self._writable
-        if self._expired is not None:
-            raise self._expired
-
-    async def read(self) -> bytes:
-        """Return what has arrived, b"" at the end; waits for at least one byte."""
-        while True:
-            if self._expired is not None:
-                raise self._expired
-            if self._parts:
-                data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-                self._parts = []
-                if self._size > _HIGH_WATER and self._transport is not None:
-                    self._transport.resume_reading()
-                self._size = 0
-                self.heard = True
-                return data
-            if self._error is not None:
-                error = self._error
-                raise failed(error if isinstance(error, OSError) else ConnectionResetError(), self._to) from error
-            if self._eof:
-                return b""
-            self._since = self._loop.time()
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-
-    @property
-    def stale(self) -> bool:
-        """Whether the other side has closed (or sent something unasked) while the pipe was idle."""
-        return self._eof or bool(self._parts) or self._transport is None or self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close the connection, now and without waiting."""
-        self.disarm()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio.Protocol
-        self._transport = cast("asyncio.Transport", transport)
-        if (sock := transport.get_extra_info("socket")) is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-    def data_received(self, data: bytes) -> None:  # noqa: D102
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size > _HIGH_WATER and self._transport is not None:
-            self._transport.pause_reading()
-        self._wake()
-
-    def eof_received(self) -> bool:  # noqa: D102
-        self._eof = True
-        self._wake()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
-        self._eof = True
-        self._error = exc
-        self.resume_writing()
-        self._wake()
-
-    def pause_writing(self) -> None:  # noqa: D102
-        self._writable = self._loop.create_future()
-
-    def resume_writing(self) -> None:  # noqa: D102
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _expire(self, error: OpenModelsError) -> None:
-        self._expired = error
-        self.resume_writing()
-        self._wake()
-
-    def _check_idle(self, seconds: float) -> None:
-        # A reader that takes its time is no silent server: only a waiting read counts.
-        left = seconds if self._waiter is None else self._since + seconds - self._loop.time()
-        if left <= 0:
-            self._expire(silent(seconds))
-        else:
-            self._idle_timer = self._loop.call_later(left, self._check_idle, seconds)
-
-
-def _left(deadline: float | None) -> float | None:
+def left(deadline: float | None) -> float | None:
     """Return the seconds left, or None for no limit. Raises DeadlineExceeded when there are none."""
     if deadline is None:
         return None
-    left = deadline - time.monotonic()
-    if left <= 0:
+    rest = deadline - time.monotonic()
+    if rest <= 0:
         raise late()
-    return left
+    return rest
 
 
-def _connect_time(deadline: float | None, limits: Limits) -> float:
-    left = _left(deadline)
-    return limits.connect if left is None else min(limits.connect, left)
+def connect_time(deadline: float | None, limits: Limits) -> float:
+    """Return the seconds that connecting may take."""
+    rest = left(deadline)
+    return limits.connect if rest is None else min(limits.connect, rest)
 
 
-def _too_late(deadline: float | None, limits: Limits, to: str) -> OpenModelsError:
+def too_late(deadline: float | None, limits: Limits, to: str) -> OpenModelsError:
+    """Return the error for connecting that took too long, by either limit."""
     reached = deadline is not None and time.monotonic() >= deadline
     return late() if reached else unconnected(limits.connect, to)
 
 
-def _resolve(host: str, port: int, end: float) -> list[Any]:
-    # getaddrinfo takes no timeout and may hang for minutes, so a thread waits for it; a number needs none.
-    with contextlib.suppress(socket.gaierror):
+def share(end: float, addresses: int) -> float:
+    """Return the seconds that the next of some addresses may take, so that one silent address is not the end."""
+    return (left(end) or 0.0) / addresses
+
+
+def numeric(host: str, port: int) -> list[Any]:
+    """Return the address of a host that is a number; nothing needs to be asked for it."""
+    try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return []
+
+
+def _resolve(host: str, port: int, end: float) -> list[Any]:
+    if places := numeric(host, port):
+        return places
+    # getaddrinfo takes no timeout and may hang for minutes, so a thread waits for it.
     answer: Future[list[Any]] = Future()
 
     def ask() -> None:
@@ -405,4 +248,4 @@ def _resolve(host: str, port: int, end: float) -> list[Any]:
             answer.set_exception(error)
 
     threading.Thread(target=ask, name="openmodels-dns", daemon=True).start()
-    return answer.result(_left(end))
+    return answer.result(left(end))
