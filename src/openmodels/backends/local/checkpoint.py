@@ -158,14 +158,21 @@ def check_config(config: Mapping[str, Any]) -> None:
         )
     if config.get("auto_map"):
         # Imported late, and only for the few models that have this entry.
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+        from transformers import CONFIG_MAPPING
 
-        if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        if config.get("model_type") not in CONFIG_MAPPING:
             raise UnsafeWeights(
                 f"The model type {config.get('model_type')!r} is not part of transformers: "
                 "it needs Python code out of its own repository, which is never run.",
                 next_step="Choose a model whose architecture transformers supports, or a newer transformers.",
             )
+
+
+def stored_dtype(config: Mapping[str, Any]) -> str | None:
+    """Return the dtype that a config.json names, e.g. "bfloat16", or None; multimodal models nest it."""
+    nested = config.get("text_config")
+    own = config.get("dtype") or config.get("torch_dtype")
+    return str(own) if own else stored_dtype(nested) if isinstance(nested, Mapping) else None
 
 
 def _hub_kernels(config: Any, *, named: bool = False) -> Iterator[str]:

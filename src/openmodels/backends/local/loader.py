@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from openmodels.backends.local import checkpoint, device as devices, memory
 from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights
@@ -59,6 +59,11 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
     checkpoint.check_folder(folder)
     config = checkpoint.read_json(folder / "config.json")
     checkpoint.check_config(config)
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise LoadFailed(
+            f"transformers does not know the model type {config.get('model_type')!r}.",
+            next_step=f"Try a newer transformers; {transformers.__version__} is installed.",
+        )
     chosen = devices.choose_device(device)
     width = devices.choose_dtype(dtype, chosen, config)
     _check_memory(folder, chosen, width)
@@ -109,13 +114,9 @@ def _explained(folder: Path) -> Generator[None, None, None]:
         yield
     except OpenModelsError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _out_of_memory() from error
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise _out_of_memory() from error
-        raise _failed(folder, error) from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
         if "trust_remote_code" in str(error):
             raise UnsafeWeights(
                 "The model needs Python code out of its own repository, which is never run.",
@@ -132,7 +133,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
 
 
-def _out_of_memory() -> OutOfMemory:
+def out_of_memory() -> OutOfMemory:
+    """Return the error for memory that ran out while loading."""
     return OutOfMemory(
         "Memory ran out while the model was being loaded.",
         next_step="Choose a smaller or quantised model, or close other programs.",
@@ -142,8 +144,8 @@ def _out_of_memory() -> OutOfMemory:
 def _failed(folder: Path, error: Exception) -> LoadFailed:
     said = str(error).replace(str(folder), folder.name).strip().partition("\n")[0].rstrip(".")
     return LoadFailed(
-        f"transformers {transformers.__version__} cannot load this model: {type(error).__name__}: {said}.",
-        next_step="Fetch the files again; if they are whole, try a newer transformers.",
+        f"transformers cannot load this model: {type(error).__name__}: {said}.",
+        next_step=f"Fetch it again, or try a newer transformers; {transformers.__version__} is installed.",
     )
 
 
