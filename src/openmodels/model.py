@@ -53,6 +53,7 @@ class Model:
         self.timeout = _timeout(timeout)
         self.max_retries = _retries(max_retries)
         self._opened_as = reference, backend_options
+        self._budget = retry.Budget()
         if isinstance(reference, Backend):
             if backend_options:
                 raise InvalidRequest(f"{', '.join(backend_options)}: options belong to the backend's own constructor.")
@@ -180,7 +181,7 @@ class Model:
             deltas = self.backend.run(request)
             return deltas, next(deltas, None)
 
-        deltas, first = retry.call(start, retries=retries, deadline=request.deadline)
+        deltas, first = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
         with closing(deltas):
             if first is not None:
                 yield first
@@ -195,7 +196,7 @@ class Model:
                 await deltas.aclose()
                 raise
 
-        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline)
+        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
         async with aclosing(deltas):
             if first is not None:
                 yield first

@@ -46,6 +46,7 @@ BUILT_IN: dict[str, Entry] = {
         "runs open weights on this machine",
         ("torch", "transformers", "accelerate", "gguf", "jinja2", "psutil", "safetensors"),
     ),
+    "server": Entry("openmodels.backends.server:ServerBackend", None, "any server with an OpenAI-compatible API"),
 }
 
 _registered: dict[str, type[Backend]] = {}
