@@ -1,9 +1,13 @@
 """Everything in this folder needs torch; most of it needs the real weights as well."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
+
+# As the local backend does before it imports torch; these tests import torch themselves.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 HERE = Path(__file__).parent
 

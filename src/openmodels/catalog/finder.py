@@ -12,11 +12,10 @@ from openmodels import settings
 from openmodels.catalog import join, query as queries, search as searching
 from openmodels.catalog.cache import CacheCatalog
 from openmodels.catalog.index import Index, default_path
-from openmodels.catalog.names import words
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.results import Results
-from openmodels.catalog.rows import today
+from openmodels.catalog.rows import base36, today
 from openmodels.catalog.source import Catalog
 from openmodels.catalog.writer import in_memory
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline, OpenModelsError
@@ -244,10 +243,9 @@ def _known(index: Index, model_id: str) -> ModelRecord | None:
     known = index.get(model_id) or (index.get(hub) if hub else None)
     if known:
         return known
-    # Joined under a hub id that Azure states: its name's words lead there.
-    expression = " AND ".join(f'"{word}"' for word in words(wanted.rpartition("/")[2]))
-    found = index.records(index.match(expression, limit=200)).values() if expression else ()
-    return next((record for record in found if (record.ids.azure or "").lower() == wanted), None)
+    number = index.term_numbers([f"az:{wanted}"]).get(f"az:{wanted}")
+    joined = index.match(f'"~{base36(number)}"', limit=1) if number is not None else []
+    return next(iter(index.records(joined).values()), None)
 
 
 def _age(index: Index) -> str:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from openmodels.catalog import license_ids, names, vocabulary
@@ -18,7 +19,6 @@ from openmodels.catalog.record import (
     File,
     Ids,
     License,
-    Modalities,
     ModelRecord,
     Offer,
     Parameters,
@@ -66,20 +66,20 @@ def record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
     tags = [tag for one in _list(row.get("tags")) if (tag := _text(one))] or _words(card.get("tags"))
     gguf, weights = _mapping(row.get("gguf")), _mapping(row.get("safetensors"))
     task = _text(row.get("pipeline_tag")) or _text(card.get("pipeline_tag"))
+    task = vocabulary.task(task) if task else None
     total, from_name = _parameters(name, tags, gguf, weights)
-    inout = vocabulary.modalities(task)
     languages = _languages(card, tags)
     fields = {
         "ids": Ids(hub=name),
         "author": name.partition("/")[0] if "/" in name else _text(row.get("author")),
-        "task": vocabulary.task(task) if task else None,
+        "task": task,
         "family": vocabulary.family(_text(config.get("model_type")) or _text(gguf.get("architecture")), tags),
         "architecture": next(iter(_words(config.get("architectures"))), None),
         "library": _text(row.get("library_name")) or _text(card.get("library_name")),
         "parameters": total,
         "context_length": _positive(gguf.get("context_length")) or _context(config),
         "languages": languages,
-        "modalities": Modalities(input=inout[0], output=inout[1]) if inout else None,
+        "modalities": vocabulary.modalities(task),
         "license": license_of(card, tags),
         "gated": _gated(row.get("gated")),
         "base_models": _bases(row, card, tags),
@@ -107,7 +107,12 @@ def license_of(card: Mapping[str, Any], tags: Iterable[str] = ()) -> License | N
     name, link = _text(card.get("license_name")), _text(card.get("license_link"))
     if stated is None:
         return License(id="other", name=name, link=link) if name else None
-    return License(id=license_ids.normalise(stated), name=name, link=link)
+    return _license(license_ids.normalise(stated), name, link)
+
+
+@lru_cache(maxsize=4096)
+def _license(license_id: str, name: str | None, link: str | None) -> License:
+    return License(id=license_id, name=name, link=link)
 
 
 def day(stated: Any) -> date | None:
@@ -313,7 +318,7 @@ def _words(value: Any) -> list[str]:
 
 def clean(text: str) -> str:
     """Return a text without control characters, which could rewrite a terminal, and without outer blanks."""
-    return text.translate(_CONTROLS).strip()
+    return text.strip() if text.isprintable() else text.translate(_CONTROLS).strip()
 
 
 def _text(value: Any) -> str | None:

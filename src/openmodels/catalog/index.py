@@ -161,6 +161,11 @@ class Index:
         held = self.hold(numbers)
         return authors, Counter({held[number]: count for number, count in numbers.items()})
 
+    def counted(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Return how many models have a term, for those terms that many have."""
+        wanted = list(numbers)
+        return dict(self.rows(f"SELECT number, models FROM counted WHERE number IN ({_marks(wanted)})", *wanted))
+
     def near(self, word: str, pieces: Iterable[str], at_least: int) -> list[tuple[str, int]]:
         """Return known words that share pieces of three letters with a word, and in how many names each is."""
         wanted = list(pieces)

@@ -26,7 +26,7 @@ NOISE = frozenset({"hf", "v", "model", "base", "pretrained", "pt", "the", "previ
 """Words that do not tell one model of a family from another."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def words(name: str) -> tuple[str, ...]:
     """Return the words of a name in lower case, without repetition.
 

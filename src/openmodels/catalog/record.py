@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
@@ -278,5 +279,11 @@ class ModelRecord(Fact):
         """
         given = {name: value for name, value in fields.items() if value is not None}
         named = sources or {}
-        provenance = {name: Provenance(source=named.get(name, source), as_of=as_of) for name in given if name != "ids"}
+        provenance = {name: _fact(named.get(name, source), as_of) for name in given if name != "ids"}
         return cls(**given, provenance=provenance)
+
+
+@lru_cache(maxsize=256)
+def _fact(source: str, as_of: date | None) -> Provenance:
+    """Return the provenance that all fields of a row share."""
+    return Provenance(source=source, as_of=as_of)

@@ -15,7 +15,7 @@ from math import log2
 from typing import Any, NamedTuple
 
 from openmodels.catalog import names, vocabulary
-from openmodels.catalog.record import Base, Ids, License, Modalities, ModelRecord, Parameters, Provenance
+from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance
 
 _EPOCH = date(1970, 1, 1)
 _SINGLE = {
@@ -141,6 +141,8 @@ def terms(record: ModelRecord) -> list[str]:
         found.append("src:parameters:name")
     found += [f"provider:{offer.provider}" for offer in record.offers or ()]
     found += [f"in:{name}" for name in record.catalogs]
+    if record.ids.hub and record.ids.azure:
+        found.append(f"az:{record.ids.azure.lower()}")
     if any(offer.price_out is not None for offer in record.offers or ()):
         found.append("is:priced")
     if record.trending:
@@ -232,7 +234,7 @@ def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
     inout = vocabulary.modalities(fields.get("task"))
     derived: dict[str, str] = {"parameters": "name"} if from_name else {}
     if inout and "modalities" not in stored:
-        fields["modalities"] = Modalities(input=inout[0], output=inout[1])
+        fields["modalities"] = inout
         derived["modalities"] = "task"
     fields |= {
         "downloads": row.downloads,

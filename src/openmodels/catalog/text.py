@@ -48,6 +48,7 @@ class Group:
         terms: Terms of the index, likewise.
         authors: Accounts, in lower case, likewise.
         tokens: Tokens of numbers (size, context).
+        numbers: The terms by their numbers in the index that is searched.
         weight: How much it matters.
     """
 
@@ -56,6 +57,7 @@ class Group:
     terms: dict[str, float] = field(default_factory=dict)
     authors: dict[str, float] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
+    numbers: dict[int, float] = field(default_factory=dict)
     weight: float = 1.0
 
 
@@ -164,9 +166,11 @@ def _groups(word: str, known: _Known, reading: Reading) -> list[Group]:
     _add_synonyms(word, group, known)
     if word in names.CONVERSION:
         reading.wants_variants = True
-    is_special = len(group.words) > 1 or group.terms or len(group.authors) > 1
-    if word.isalpha() and len(word) > 2 and not (is_special and known.has(word)):
+    if word.isalpha() and len(word) > 2 and word not in _WHOLE:
         return _spelled(word, group, known, reading)
+    if word.isalpha() and len(word) > 2 and not known.index.spelled(word):
+        # No name has the word itself: "sql" still leads to sqlcoder.
+        group.words.update((other, 0.7) for other in known.index.completions(word, 4) if other not in group.words)
     return [group]
 
 
@@ -214,8 +218,10 @@ def _spelled(word: str, group: Group, known: _Known, reading: Reading) -> list[G
                 group.words[other] = 0.7
                 group.authors[other] = 0.6
                 reading.notes.append(f"searched for {other!r} too")
+        for other in index.completions(word, 4):
+            group.words.setdefault(other, 0.7)
         return [group]
-    if longer := index.completions(word) if len(word) > 3 else []:
+    if longer := index.completions(word):
         group.words.update((other, 0.85) for other in longer)
         group.authors.update((other, 0.8) for other in longer)
         return [group]
@@ -244,7 +250,7 @@ def _nearest(word: str, usual: int, index: Index) -> list[tuple[str, int, int]]:
     furthest = 1 if len(word) < 5 else 2
     shared = 1 if len(word) < 5 else 2
     candidates = dict(index.near(word, sorted(pieces_of(word)), shared))
-    candidates.update((other, max(1, usual + 1, candidates.get(other, 0))) for other in _WHOLE)
+    candidates.update((other, max(1, usual + 1, candidates.get(other, 0))) for other in _WHOLE - {word})
     found = [
         (other, distance, count)
         for other, count in candidates.items()

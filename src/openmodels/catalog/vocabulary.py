@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
+
+from openmodels.catalog.record import Modalities
 
 CONVERSATIONAL = "conversational"
 """The Hub's tag for a text-generation model with a chat template."""
@@ -100,10 +103,11 @@ def is_chat(stated: str) -> bool:
     return stated.strip().lower() in _CHAT_TASKS
 
 
-def modalities(of_task: str | None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+@cache
+def modalities(of_task: str | None) -> Modalities | None:
     """Return what a task takes and gives, or None for a task that does not say."""
     found = _MODALITIES.get(of_task or "")
-    return (tuple(found[0].split()), tuple(found[1].split())) if found else None
+    return Modalities(input=tuple(found[0].split()), output=tuple(found[1].split())) if found else None
 
 
 def language(stated: Any) -> str | None:

@@ -30,12 +30,15 @@ CREATE TABLE terms (number INTEGER PRIMARY KEY, text TEXT UNIQUE);
 CREATE VIRTUAL TABLE words USING fts5 (text, content='', detail=none, columnsize=0,
     tokenize="unicode61 remove_diacritics 0 tokenchars '~@=.'");
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
+CREATE TABLE counted (number INTEGER PRIMARY KEY, models INTEGER);
 CREATE TABLE spelling (number INTEGER PRIMARY KEY, word TEXT UNIQUE, names INTEGER);
 CREATE TABLE pieces (piece TEXT, number INTEGER, PRIMARY KEY (piece, number)) WITHOUT ROWID;
 """
-_BATCH = 5_000
-_TERMS_HELD = 300_000
+_BATCH = 2_000
+_TERMS_HELD = 120_000
 _POPULAR = 100_000
+_MANY = 50
+"""A term that so many models have is counted once, when the index is made; rarer ones when asked for."""
 
 
 class Writer:
@@ -72,11 +75,12 @@ class Writer:
         self._numbers: dict[str, int] = {}
         self._next: dict[int, int] = {}
         self._waiting: dict[str, ModelRecord] = {}
+        self._written = 0
 
     def _prepare(self, *, fresh: bool) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA synchronous = OFF")  # a crash of the machine costs the new file, never the old one
-        self._db.execute("PRAGMA cache_size = -48000")
+        self._db.execute("PRAGMA cache_size = -32000")
         self._db.execute("BEGIN EXCLUSIVE")
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
         known = "meta" in tables and self.get("schema") == str(SCHEMA)
@@ -90,7 +94,7 @@ class Writer:
         self._db.execute("COMMIT")
 
     def _clear(self, tables: set[str]) -> None:
-        for name in ("vocabulary", "words", "pieces", "spelling", "terms", "models", "meta"):
+        for name in ("vocabulary", "words", "pieces", "spelling", "counted", "terms", "models", "meta"):
             if name in tables:
                 self._db.execute(f"DROP TABLE {name}")
         if tables:
@@ -173,11 +177,14 @@ class Writer:
         self.flush()
         self._db.execute("BEGIN")
         self._spell()
-        self.set("models", str(self._db.execute("SELECT count(*) FROM models").fetchone()[0]))
+        total = self._db.execute("SELECT count(*) FROM models").fetchone()[0]
+        self.set("models", str(total))
         self._db.execute("COMMIT")
         if self.path is None or self._building is None:
             return
         self._db.execute("INSERT INTO words(words) VALUES ('optimize')")
+        if self._written > total // 4:
+            self._db.execute("VACUUM")  # rows came in any order and left their pages part empty
         self._db.close()
         with self._building.open("rb") as done:
             os.fsync(done.fileno())
@@ -194,6 +201,7 @@ class Writer:
             record, parts = self._joined(number, record)
             self._remove(number)
         row = rows.encode(record, self._intern, parts)
+        self._written += 1
         bucket = rows.popularity(row.downloads, row.likes)
         number = self._free(bucket)
         self._db.execute(f"INSERT INTO models VALUES (?{', ?' * len(row)})", (number, *row))
@@ -256,11 +264,13 @@ class Writer:
         for name in self._db.execute("SELECT id FROM models ORDER BY row LIMIT ?", (_POPULAR,)):
             author, _, model = name[0].rpartition("/")
             counted.update({*names.words(model), author.lower()})
-        found = {
-            word: count
-            for term, count in self._db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (rare,))
-            if (word := term.removeprefix("@")).isalpha()
-        }
+        found: dict[str, int] = {}
+        self._db.execute("DELETE FROM counted")
+        for term, count in self._db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (rare,)):
+            if (word := term.removeprefix("@")).isalpha():
+                found[word] = count
+            elif term[0] == "~" and count >= _MANY:
+                self._db.execute("INSERT INTO counted VALUES (?, ?)", (int(term[1:], 36), count))
         for word, count in counted.items():
             if word.isalpha():
                 found[word] = max(count, found.get(word, 0))
@@ -275,7 +285,7 @@ class Writer:
         self._db.executemany(
             "INSERT INTO spelling VALUES (?, ?, ?)", ((i, word, count) for i, (word, count) in enumerate(listed))
         )
-        cut = sorted((piece, i) for i, (word, _) in enumerate(listed) for piece in pieces_of(word))
+        cut = ((piece, i) for i, (word, _) in enumerate(listed) for piece in pieces_of(word))
         self._db.executemany("INSERT INTO pieces VALUES (?, ?)", cut)
 
 

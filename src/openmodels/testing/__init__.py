@@ -18,6 +18,6 @@ pytest.register_assert_rewrite(
 )
 
 from openmodels.testing.conformance import Conformance  # noqa: E402 - after the line above
-from openmodels.testing.driver import SURFACES, Answer, Driver, Spy, wait_until  # noqa: E402
+from openmodels.testing.driver import PATHS, SURFACES, Answer, Driver, Spy, wait_until  # noqa: E402
 
-__all__ = ["SURFACES", "Answer", "Conformance", "Driver", "Spy", "wait_until"]
+__all__ = ["PATHS", "SURFACES", "Answer", "Conformance", "Driver", "Spy", "wait_until"]

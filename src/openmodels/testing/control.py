@@ -14,7 +14,7 @@ import pytest
 
 from openmodels.errors import DeadlineExceeded, StreamInterrupted
 from openmodels.model import Model
-from openmodels.testing.driver import Driver, wait_until
+from openmodels.testing.driver import PATHS, Driver, wait_until
 from openmodels.testing.suite import Suite
 from openmodels.types import Reply
 
@@ -80,20 +80,19 @@ class Control(Suite):
 
     def test_inside_a_running_loop(self, ask: Driver) -> None:
         """Every surface works where an event loop runs, as in a notebook."""
-        options = self.calm(ask.model)
-        inside = asyncio.run(ask.within_loop(self.prompt, **options))
-        assert inside.reply.text == ask(self.prompt, **options).reply.text
+        inside = asyncio.run(ask.within_loop(self.prompt, **self.calm(ask.model)))
+        assert inside.reply.text == self.usual(ask.model).text
 
     def test_one_model_in_many_loops(self, ask: Driver) -> None:
         """One model serves `asyncio.run` again and again."""
-        options = self.calm(ask.model)
-        assert len({ask(self.prompt, **options).reply.text for _ in range(3)}) == 1
+        options, text = self.calm(ask.model), self.usual(ask.model).text
+        assert [ask(self.prompt, **options).reply.text for _ in range(3)] == [text] * 3
 
     def test_many_threads_at_once(self, ask: Driver) -> None:
         """Threads share a model; each gets its own answer."""
         options = self.calm(ask.model)
         prompts = [f"{self.prompt} {number}" for number in range(4)]
-        alone = [ask(prompt, **options).reply.text for prompt in prompts]
+        alone = [self.usual(ask.model, prompt).text for prompt in prompts]
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(lambda prompt: ask(prompt, **options).reply.text, prompts))
         assert together == alone
@@ -104,16 +103,17 @@ class Control(Suite):
         ask, options = Driver(model, surface), self.calm(model)
         prompts = [f"{self.prompt} {number}" for number in range(8)]
 
-        async def main() -> tuple[list[str], list[str]]:
-            alone = [await ask.within_loop(prompt, **options) for prompt in prompts]
-            together = await asyncio.gather(*(ask.within_loop(prompt, **options) for prompt in prompts))
-            return [answer.reply.text for answer in alone], [answer.reply.text for answer in together]
+        alone = [self.usual(model, prompt).text for prompt in prompts]
 
-        alone, together = asyncio.run(main())
-        assert together == alone
+        async def main() -> list[str]:
+            together = await asyncio.gather(*(ask.within_loop(prompt, **options) for prompt in prompts))
+            return [answer.reply.text for answer in together]
+
+        assert asyncio.run(main()) == alone
 
     if hasattr(os, "fork"):
 
+        @pytest.mark.parametrize("surface", PATHS)
         @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
         def test_answers_after_a_fork(self, ask: Driver) -> None:
             """A model that has answered also answers in a forked child, and the child ends well."""
@@ -131,15 +131,13 @@ class Control(Suite):
             assert process.exitcode == 0
             assert ask(self.prompt, **options).reply.text == text
 
-    def test_pickled_model_answers(self, ask: Driver) -> None:
+    def test_pickled_model_answers(self, model: Model) -> None:
         """A model can be sent to another process: its copy gives the same answer."""
-        options = self.calm(ask.model)
-        with pickle.loads(pickle.dumps(ask.model)) as copy:  # noqa: S301 - our own bytes
-            assert copy.reference == ask.model.reference
-            assert (
-                Driver(copy, ask.surface)(self.prompt, **options).reply.text == ask(self.prompt, **options).reply.text
-            )
+        with pickle.loads(pickle.dumps(model)) as copy:  # noqa: S301 - our own bytes
+            assert copy.reference == model.reference
+            assert copy.chat(self.prompt, **self.calm(model)).text == self.usual(model).text
 
+    @pytest.mark.parametrize("surface", PATHS)
     def test_closed_model_opens_again(self, ask: Driver) -> None:
         """`close` frees, twice does no harm, and the next call opens the model again."""
         options = self.calm(ask.model)
@@ -148,7 +146,7 @@ class Control(Suite):
         ask.model.close()
         assert ask(self.prompt, **options).reply.text == text
 
-    def test_loading_twice_does_no_harm(self, ask: Driver) -> None:
+    def test_loading_twice_does_no_harm(self, model: Model) -> None:
         """`load` is idempotent and returns the model."""
-        assert ask.model.load() is ask.model.load()
-        assert ask(self.prompt, **self.calm(ask.model)).reply.text
+        assert model.load() is model.load()
+        assert model.chat(self.prompt, **self.calm(model)).text

@@ -20,6 +20,9 @@ from openmodels.types import ChatRequest, Delta, Reply
 SURFACES = ("chat", "stream", "achat", "astream")
 """The four ways to ask for the same answer."""
 
+PATHS = ("chat", "astream")
+"""One for each method of a backend, where all four would only take longer."""
+
 _IN_A_TALK = {"chat": "send", "achat": "asend"}
 
 

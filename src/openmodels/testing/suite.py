@@ -10,7 +10,7 @@ import pytest
 from openmodels.errors import UnsupportedFeature
 from openmodels.model import Model
 from openmodels.testing.driver import SURFACES, Driver, Spy
-from openmodels.types import OPTION_NAMES
+from openmodels.types import OPTION_NAMES, Reply
 
 
 class Suite:
@@ -20,17 +20,21 @@ class Suite:
     model_options: ClassVar[Mapping[str, Any]] = {}
     prompt: ClassVar[str] = "Count from one to twenty in words, please: one, two, three"
     unicode_prompt: ClassVar[str] = "Repeat after me: 日本語 🎉 naïve 👩‍🚀 ελληνικά"
+    repeating_prompt: ClassVar[str] = "Write a list of ten fruits, one per line."
     answer_tokens: ClassVar[int] = 16
+    slow_model_options: ClassVar[Mapping[str, Any]] = {}
     slow_prompt: ClassVar[str] = "Write a very long story about a lighthouse, with every detail."
     slow_options: ClassVar[Mapping[str, Any]] = {}
     deadline: ClassVar[float] = 0.5
     stops_within: ClassVar[float] = 1.0
     samples: ClassVar[bool] = True
     gaps: ClassVar[Mapping[str, str]] = {}
+    _usual: ClassVar[dict[tuple[Any, ...], Reply]]
 
     def __init_subclass__(cls) -> None:
         """Refuse gaps that no test has: a renamed test must not lose its reason."""
         super().__init_subclass__()
+        cls._usual = {}
         if unknown := [name for name in cls.gaps if not hasattr(cls, name.partition("[")[0])]:
             raise TypeError(f"{cls.__name__}.gaps: there is no test {unknown[0]!r}")
 
@@ -48,9 +52,13 @@ class Suite:
             yield model
 
     @pytest.fixture
-    def slow_model(self, model: Model) -> Model:
+    def slow_model(self, model: Model) -> Iterator[Model]:
         """A model whose answer to `slow_prompt` takes much longer than `deadline`."""
-        return model
+        if not self.slow_model_options:
+            yield model
+            return
+        with Model(self.reference, **{**self.model_options, **self.slow_model_options}) as slow:
+            yield slow
 
     @pytest.fixture(params=SURFACES)
     def surface(self, request: pytest.FixtureRequest) -> str:
@@ -81,6 +89,14 @@ class Suite:
         """Return the options of a short, greedy answer, as far as the backend honours them."""
         wanted = {"temperature": 0, "max_tokens": self.answer_tokens, **more}
         return {name: value for name, value in wanted.items() if self.honoured(model, name)}
+
+    def usual(self, model: Model, prompt: str | None = None, **more: Any) -> Reply:
+        """Return what `chat` answers to a prompt when calm, asked once for each class of tests."""
+        prompt = prompt or self.prompt
+        key = model.reference, prompt, *more.items()
+        if key not in self._usual:
+            self._usual[key] = model.chat(prompt, **self.calm(model, **more))
+        return self._usual[key]
 
     def honoured(self, model: Model, name: str) -> bool:
         """Return whether the backend claims an option; those of the core are always honoured."""

@@ -25,6 +25,10 @@ _FORMAT = "bf16-1"
 """The dtype and the converter's version: a better converter must not find the old folder."""
 
 
+_LARGE = 256 * 2**20
+"""Bytes from which on a file's hash is remembered; below it takes a tenth of a second."""
+
+
 def root() -> Path:
     """Return the folder of all kept weights; it may not exist yet."""
     return settings.read().cache / "weights"
@@ -69,20 +73,23 @@ def locked(name: str, deadline: float | None) -> Generator[None, None, None]:
         DeadlineExceeded: Somebody else held it when the time was up.
         LoadFailed: The cache cannot be written.
     """
+    lock = filelock.FileLock(root() / f"{name}.lock")
     try:
         root().mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(root() / f"{name}.lock", timeout=-1 if deadline is None else _left(deadline))
-        with lock:
-            yield
+        lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
     except filelock.Timeout as error:
         raise DeadlineExceeded(
             "The time was up while another process prepared the same model.", next_step="Try again in a minute."
         ) from error
-    except PermissionError as error:
+    except OSError as error:
         raise LoadFailed(
-            "The folder for converted models cannot be written.",
+            f"The folder for converted models cannot be written: {error.strerror}.",
             next_step="Set OPENMODELS_CACHE to a folder that you may write to.",
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -102,14 +109,10 @@ def building(target: Path) -> Generator[Path, None, None]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _left(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
-
-
 def _digest(file: Path) -> str:
     """Return the file's SHA-256; a large file is read once as long as it does not change."""
     facts = file.stat()
-    if facts.st_size < 256 * 2**20:
+    if facts.st_size < _LARGE:
         return _sha256(file)
     identity = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
     note = root() / "known" / hashlib.sha256(identity.encode()).hexdigest()

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils as modeling
 
-from openmodels.backends.local.loader import exclusive
-from openmodels.errors import LoadFailed, OpenModelsError
+from openmodels.backends.local import gguf_header, memory
+from openmodels.backends.local.loader import exclusive, is_out_of_memory, out_of_memory
+from openmodels.errors import LoadFailed
 
 
 def gguf_to_safetensors(file: Path, folder: Path) -> None:
@@ -25,7 +26,13 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
 
     Raises:
         LoadFailed: The file is damaged, or transformers does not know its architecture.
+        DoesNotFit: Its weights are too large for the memory or for the folder's disk.
+        OutOfMemory: Memory ran out all the same.
     """
+    header = gguf_header.read(file)
+    size = header.elements * torch.bfloat16.itemsize
+    memory.check_memory(size)
+    memory.check_disk(folder, size)
     try:
         with exclusive(), _read_once():
             tokenizer = AutoTokenizer.from_pretrained(
@@ -42,15 +49,25 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
             model.hf_quantizer = None
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
+            _end_at(model.generation_config, header.metadata)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-    except OpenModelsError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
+        architecture = header.metadata.get("general.architecture")
+        said = str(error).partition("\n")[0].rstrip(".")
         raise LoadFailed(
-            f"{file.name} cannot be read as a GGUF model: {type(error).__name__}: {error}".rstrip(".") + ".",
-            next_step="Fetch the file again, or use the model's safetensors version.",
+            f"transformers cannot read {file.name} (architecture {architecture!r}): {type(error).__name__}: {said}.",
+            next_step="Use the model's safetensors version, or run the file in another engine.",
         ) from error
+
+
+def _end_at(generation: Any, metadata: dict[str, Any]) -> None:
+    """Let generation stop at the ends of turns and messages too; transformers takes over the text's end only."""
+    found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    if ends := list(dict.fromkeys(end for end in found if end is not None)):
+        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
 
 
 @contextmanager

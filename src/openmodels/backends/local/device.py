@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from openmodels.backends.local import checkpoint
 from openmodels.errors import InvalidRequest, NotConfigured
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -29,7 +30,10 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, TypeError):
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda", "mps"):
-        raise InvalidRequest(f"device: expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', not {name!r}.")
+        raise InvalidRequest(
+            f"device: expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', not {name!r}.",
+            next_step=f"Here there is: {', '.join(_present())}.",
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise NotConfigured(_missing(name), next_step=f"Use device='auto'; here there is: {', '.join(_present())}.")
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -54,7 +58,10 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any]) -> 
     """
     if name != "auto":
         if name not in _DTYPES:
-            raise InvalidRequest(f"dtype: expected 'auto', {', '.join(map(repr, _DTYPES))}, not {name!r}.")
+            raise InvalidRequest(
+                f"dtype: expected 'auto', {', '.join(map(repr, _DTYPES))}, not {name!r}.",
+                next_step="'auto' takes the one that this device is fast at.",
+            )
         if name == "float16" and device.type == "cpu":
             raise InvalidRequest(
                 "dtype: 'float16' is a hundred times slower than other dtypes on a CPU.",
@@ -63,18 +70,10 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any]) -> 
         return _DTYPES[name]
     if device.type == "cpu":
         return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
-    own = _DTYPES.get(str(stored_dtype(config)), torch.float32)
+    own = _DTYPES.get(str(checkpoint.stored_dtype(config)), torch.float32)
     if own is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.float16 if own is torch.float32 else own
-
-
-def stored_dtype(config: Mapping[str, Any]) -> Any:
-    """Return the dtype that a config.json names, e.g. "bfloat16", or None; multimodal ones nest it."""
-    nested = config.get("text_config")
-    return (
-        config.get("dtype") or config.get("torch_dtype") or (stored_dtype(nested) if isinstance(nested, dict) else None)
-    )
 
 
 def cpu_has_bfloat16() -> bool:

@@ -16,7 +16,7 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from openmodels import settings
 from openmodels.backends.local import checkpoint, memory
-from openmodels.backends.local.hub_errors import explained, offline
+from openmodels.backends.local.hub_errors import endpoint, explained, offline
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, ModelNotFound, Offline, RateLimited, ServerFailed
 
 _Found = TypeVar("_Found")
@@ -62,13 +62,18 @@ def folder(repo: str, revision: str | None, deadline: float | None, *, patience:
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
     names = checkpoint.wanted(sizes, repo)
     with explained(repo, revision):
-        config = _small(repo, "config.json", revision)
-        checkpoint.check_config(checkpoint.read_json(config))
+        config = checkpoint.read_json(_small(repo, "config.json", revision))
+        checkpoint.check_config(config)
         if names[0] == checkpoint.INDEX:
             names += checkpoint.shards(_small(repo, checkpoint.INDEX, revision))
-        _check_room(repo, revision, {name: sizes.get(name, 0) for name in names})
+        _check_disk(repo, revision, {name: sizes.get(name, 0) for name in names})
+        weights = sum(sizes.get(name, 0) for name in names if name.endswith(".safetensors"))
+        # A float32 checkpoint may be loaded in half of its size; nothing else shrinks.
+        memory.check_any_memory(weights // 2 if checkpoint.stored_dtype(config) == "float32" else weights)
         _check_time(deadline)
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=names, tqdm_class=_bar()))
+        return Path(
+            snapshot_download(repo, allow_patterns=names, tqdm_class=_bar(), revision=revision, endpoint=endpoint())
+        )
 
 
 def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
@@ -93,13 +98,13 @@ def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> 
         others = ", ".join(sorted(name for name in sizes if name.lower().endswith(".gguf"))[:6])
         raise ModelNotFound(f"{repo} has no file {file!r}.", next_step=f"Its GGUF files: {others or 'none'}.")
     with explained(repo, revision):
-        _check_room(repo, revision, {file: sizes[file]})
+        _check_disk(repo, revision, {file: sizes[file]})
         _check_time(deadline)
-        return Path(hf_hub_download(repo, file, revision=revision, tqdm_class=_bar()))
+        return Path(hf_hub_download(repo, file, tqdm_class=_bar(), revision=revision, endpoint=endpoint()))
 
 
 def _small(repo: str, file: str, revision: str | None) -> Path:
-    return Path(hf_hub_download(repo, file, revision=revision, tqdm_class=_NoBar))
+    return Path(hf_hub_download(repo, file, tqdm_class=_NoBar, revision=revision, endpoint=endpoint()))
 
 
 def _info(repo: str, revision: str | None, deadline: float | None, patience: float) -> ModelInfo:
@@ -110,7 +115,8 @@ def _info(repo: str, revision: str | None, deadline: float | None, patience: flo
         patience = min(patience, deadline - time.monotonic())
     with explained(repo, revision):
         return _within(
-            patience, lambda: HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=patience)
+            patience,
+            lambda: HfApi(endpoint()).model_info(repo, revision=revision, files_metadata=True, timeout=patience),
         )
 
 
@@ -135,8 +141,7 @@ def _within(seconds: float, call: Callable[[], _Found]) -> _Found:
     raise TimeoutError(f"no answer within {seconds:.0f} s")
 
 
-def _check_room(repo: str, revision: str | None, sizes: dict[str, int]) -> None:
-    """Check disk for what is not cached yet, and memory for the weights."""
+def _check_disk(repo: str, revision: str | None, sizes: dict[str, int]) -> None:
     missing = [name for name in sizes if not isinstance(try_to_load_from_cache(repo, name, revision=revision), str)]
     memory.check_disk(Path(constants.HF_HUB_CACHE), sum(sizes[name] for name in missing))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Generator
@@ -33,6 +34,11 @@ from openmodels.errors import (
 )
 
 
+def endpoint() -> str:
+    """Return the Hub's address as the environment has it now; huggingface_hub reads it only at import."""
+    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+
+
 @contextmanager
 def explained(repo: str, revision: str | None) -> Generator[None, None, None]:
     """Turn what huggingface_hub raises inside the block into errors of the tree."""
@@ -57,7 +63,7 @@ def offline(repo: str, why: str) -> Offline:
 
 
 def _classified(error: Exception, repo: str, revision: str | None) -> OpenModelsError:
-    page = f"{constants.ENDPOINT}/{repo}"
+    page = f"{endpoint()}/{repo}"
     match error:
         case GatedRepoError():
             return GatedModel(

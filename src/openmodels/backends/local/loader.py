@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from openmodels.backends.local import checkpoint, device as devices, memory
+from openmodels.backends.local.collector import collector_paused
 from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights
 
 _UNBOUNDED = 2**31 - 1
@@ -59,23 +59,31 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
     checkpoint.check_folder(folder)
     config = checkpoint.read_json(folder / "config.json")
     checkpoint.check_config(config)
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise LoadFailed(
+            f"transformers does not know the model type {config.get('model_type')!r}.",
+            next_step=f"Try a newer transformers; {transformers.__version__} is installed.",
+        )
     chosen = devices.choose_device(device)
     width = devices.choose_dtype(dtype, chosen, config)
     _check_memory(folder, chosen, width)
     with exclusive(), _explained(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-        with ThreadPoolExecutor(1, thread_name_prefix="openmodels-tokenizer") as pool:
-            # The tokenizer is parsed outside of the interpreter lock, while the model's code is imported.
-            parsed = AutoConfig.from_pretrained(folder, **options)
-            reading = pool.submit(AutoTokenizer.from_pretrained, folder, config=parsed, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=width,
-                use_safetensors=True,
-                device_map=None if chosen.type == "cpu" else {"": chosen},
-                **options,
-            )
-            tokenizer = reading.result()
+        parsed = AutoConfig.from_pretrained(folder, **options)
+        # A config.json may name other files than the ones that were checked.
+        parsed.transformers_weights = None
+        if str(config.get("_attn_implementation") or config.get("attn_implementation")).startswith("flash"):
+            # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
+            parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=parsed,
+            dtype=width,
+            use_safetensors=True,
+            device_map=None if chosen.type == "cpu" else {"": chosen},
+            **options,
+        )
         model.eval()
         return Loaded(model, tokenizer, chosen, width, _context(model.config, tokenizer))
 
@@ -96,7 +104,8 @@ def exclusive() -> Generator[None, None, None]:
         if bars and not sys.stderr.isatty():
             logging.disable_progress_bar()
         try:
-            yield
+            with collector_paused():
+                yield
         finally:
             logging.set_verbosity(verbosity)
             if bars:
@@ -109,13 +118,9 @@ def _explained(folder: Path) -> Generator[None, None, None]:
         yield
     except OpenModelsError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _out_of_memory() from error
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise _out_of_memory() from error
-        raise _failed(folder, error) from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
         if "trust_remote_code" in str(error):
             raise UnsafeWeights(
                 "The model needs Python code out of its own repository, which is never run.",
@@ -132,7 +137,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
 
 
-def _out_of_memory() -> OutOfMemory:
+def out_of_memory() -> OutOfMemory:
+    """Return the error for memory that ran out while loading."""
     return OutOfMemory(
         "Memory ran out while the model was being loaded.",
         next_step="Choose a smaller or quantised model, or close other programs.",
@@ -142,8 +148,8 @@ def _out_of_memory() -> OutOfMemory:
 def _failed(folder: Path, error: Exception) -> LoadFailed:
     said = str(error).replace(str(folder), folder.name).strip().partition("\n")[0].rstrip(".")
     return LoadFailed(
-        f"transformers {transformers.__version__} cannot load this model: {type(error).__name__}: {said}.",
-        next_step="Fetch the files again; if they are whole, try a newer transformers.",
+        f"transformers cannot load this model: {type(error).__name__}: {said}.",
+        next_step=f"Fetch it again, or try a newer transformers; {transformers.__version__} is installed.",
     )
 
 

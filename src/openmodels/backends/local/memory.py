@@ -51,6 +51,24 @@ def check_memory(weights: int, *, free: int | None = None, where: str = "memory"
         )
 
 
+def check_any_memory(weights: int) -> None:
+    """Check that weights fit into this machine's memory or that of one of its GPUs; for use before a download.
+
+    Raises:
+        DoesNotFit: They fit into neither; the message holds both numbers.
+    """
+    try:
+        check_memory(weights)
+    except DoesNotFit:
+        # Imported late: torch takes a second to come, and most models fit.
+        import torch
+
+        gpus = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
+        if not gpus:
+            raise
+        check_memory(weights, free=max(gpus), where="GPU memory")
+
+
 def available() -> int:
     """Return the bytes this process may still use: what the system has left, and its cgroup allows."""
     limits = [int(psutil.virtual_memory().available)]
