@@ -22,6 +22,7 @@ from openmodels.errors import ModelNotFound, OpenModelsError
 
 _CARDS = 60
 _REQUESTS = 40
+_PAGES = 3
 _LOOKALIKES = 200
 
 
@@ -280,19 +281,21 @@ def _gathered(hub: HubCatalog, record: ModelRecord) -> list[ModelRecord]:
                 continue
             found[got.id.lower()] = got
             waiting += [base.id for base in got.base_models or ()]
-    words = _telling(record.id)
-    asked: list[dict[str, str]] = [{"search": word} for word in words[:2]] + [
-        {"filter": f"base_model:{one.id}"} for one in list(found.values())
-    ]
+    license_ = record.license.id if record.license else ""
+    asked: list[dict[str, str]] = [{"filter": f"base_model:{one.id}"} for one in list(found.values())]
+    asked += [{"search": word} for word in dict.fromkeys([record.family or "", *_telling(record.id)][:5]) if word]
+    if license_ in lineage.GRANTED:
+        # Who uses that license has built on that family, whatever the name.
+        asked += [{"filter": f"license:{license_}"}, {"author": lineage.GRANTED[license_][0]}]
     queue = deque(asked)
     while queue and left > 0:
-        left -= 1
-        page = next(hub.pages(**queue.popleft()), None)
-        for listed in page.records if page else ():
-            if listed.id.lower() not in found:
-                found[listed.id.lower()] = listed
-                if listed.base_models and not rows.is_variant(listed):
-                    queue.append({"filter": f"base_model:{listed.id}"})
+        for page, _ in zip(hub.pages(**queue.popleft()), range(_PAGES), strict=False):
+            left -= 1
+            for listed in page.records:
+                if listed.id.lower() not in found:
+                    found[listed.id.lower()] = listed
+                    if listed.base_models and not names.is_conversion(listed.id):
+                        queue.append({"filter": f"base_model:{listed.id}"})
     return list(found.values())
 
 

@@ -130,7 +130,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
                     fresh.append(_online(name).get(at))
                 except OpenModelsError as error:
                     failures.append(error)
-    parts = [*fresh, *([known] if known else [])]
+    parts = [*([known] if known else []), *fresh]
     with suppress(ModelNotFound):
         parts.append(CacheCatalog().get(parts[0].id if parts else model_id))
     if not parts:

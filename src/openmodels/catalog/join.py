@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from openmodels.catalog import license_ids
@@ -54,6 +55,7 @@ LEGACY = {
     "t5-large": "google-t5/t5-large",
 }
 
+_UNKNOWN = Provenance(source="unknown")
 _ORDER = ("hub", "azure", "cache")
 _LISTS = ("languages", "capabilities", "fine_tuning_tasks", "formats", "deployments", "offers", "scores", "tags")
 _COMPARED = ("task", "license", "parameters", "context_length")
@@ -86,32 +88,30 @@ def merge_all(parts: Mapping[str, ModelRecord]) -> ModelRecord:
 
 
 def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
-    """Return a record with what both say; where they disagree the first is kept and the other noted.
+    """Return a record with what both say.
 
-    A later statement of the same catalog replaces the earlier one.
+    Of two statements of the same catalog the newer counts; where different catalogs disagree the
+    first is kept and the other noted.
     """
-    if first.catalogs == second.catalogs and len(first.catalogs) == 1:
-        return _newer(first, second)
     fields: dict[str, Any] = dict(first.known())
     provenance: dict[str, Provenance] = dict(first.provenance)
-    conflicts = list(first.conflicts)
+    conflicts = {(one.field, one.other_source): one for one in first.conflicts}
     for name, value in second.known().items():
-        fact = second.provenance.get(name, Provenance(source="unknown"))
+        fact, kept = second.provenance.get(name, _UNKNOWN), provenance.get(name, _UNKNOWN)
         ours = fields.get(name)
-        if ours is None or (name == "license" and license_ids.says_nothing(ours.id) and not ours.name):
+        says_nothing = name == "license" and ours is not None and license_ids.says_nothing(ours.id) and not ours.name
+        if ours is None or says_nothing or (kept.source == fact.source and _day(fact) >= _day(kept)):
             fields[name], provenance[name] = value, fact
+        elif kept.source == fact.source:
+            continue
         elif name in _LISTS:
             fields[name] = tuple(dict.fromkeys([*ours, *value]))
         elif name in _COMPARED and not _same(name, ours, value):
-            kept = provenance.get(name, Provenance(source="unknown"))
-            if kept.source == fact.source:
-                continue  # an older statement of the same catalog, not another opinion
-            conflict = Conflict(
+            conflicts[name, fact.source] = Conflict(
                 field=name, kept=said(ours), kept_source=kept.source, other=said(value), other_source=fact.source
             )
-            conflicts = [one for one in conflicts if (one.field, one.other_source) != (name, fact.source)] + [conflict]
     ids = Ids(hub=first.ids.hub or second.ids.hub, azure=first.ids.azure or second.ids.azure)
-    return ModelRecord(ids=ids, **fields, provenance=provenance, conflicts=tuple(conflicts))
+    return ModelRecord(ids=ids, **fields, provenance=provenance, conflicts=tuple(conflicts.values()))
 
 
 def parts_of(rest: str | None) -> dict[str, Any]:
@@ -127,10 +127,8 @@ def said(value: Any) -> str:
     return str(getattr(value, "id", value))
 
 
-def _newer(first: ModelRecord, second: ModelRecord) -> ModelRecord:
-    kept = {name: value for name, value in first.known().items() if getattr(second, name) is None}
-    provenance = {**{name: first.provenance[name] for name in kept if name in first.provenance}, **second.provenance}
-    return second.model_copy(update={**kept, "provenance": provenance})
+def _day(fact: Provenance) -> date:
+    return fact.as_of or date.min
 
 
 def _same(name: str, ours: Any, theirs: Any) -> bool:

@@ -151,6 +151,8 @@ def _likeness(
         record, other
     ):
         return None
+    if _granted(record) and _granted(other) and _granted(record) != _granted(other):
+        return None
     missing = theirs - own
     if _versions(missing) and _versions(own - theirs):
         return None
@@ -212,6 +214,11 @@ def _alike_in_size(record: ModelRecord, other: ModelRecord) -> bool:
 
 def _sizes(words: Iterable[str]) -> set[str]:
     return {word for word in words if _SIZE.fullmatch(word)}
+
+
+def _granted(record: ModelRecord) -> str | None:
+    license_ = record.license.id if record.license else ""
+    return license_ if license_ in GRANTED else None
 
 
 def _versions(words: Iterable[str]) -> set[str]:

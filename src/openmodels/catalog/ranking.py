@@ -13,6 +13,7 @@ from openmodels.catalog import names, rows, text
 from openmodels.catalog.index import Index
 from openmodels.catalog.query import Query
 
+_SHAPE = names.CONVERSION | {"hf", "fp16", "bf16"}
 _MISSING = -4.0
 """What a part of the text that a model does not satisfy costs; a whole match is worth 2."""
 
@@ -142,4 +143,4 @@ def _order(sort: str) -> Callable[[Hit], Any]:
 def _unconverted(model_id: str) -> str:
     """Return a model's name without author and without the words for conversions."""
     own = names.words(model_id.rpartition("/")[2])
-    return " ".join(word for word in own if word not in names.CONVERSION)
+    return " ".join(word for word in own if word not in _SHAPE)

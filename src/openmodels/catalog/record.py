@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 Day = date
 Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
@@ -58,6 +58,14 @@ class License(Fact):
     id: str
     name: str | None = None
     link: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, data: Any) -> Any:
+        # A record reads back from its own JSON, which holds the class too.
+        return (
+            {name: value for name, value in data.items() if name != "license_class"} if isinstance(data, dict) else data
+        )
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -100,8 +100,8 @@ def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, A
         stored["license"] = [record.license.name, record.license.link]
     if record.ids.hub and record.ids.azure:
         stored["azure"] = record.ids.azure
-    if record.ids.hub and record.provenance and not any(fact.source == "hub" for fact in record.provenance.values()):
-        stored["source"] = next(iter(record.catalogs), "hub")
+    if not parts and (others := _other_sources(record)):
+        stored["sources"] = others
     if record.conflicts:
         stored["conflicts"] = [one.model_dump(mode="json") for one in record.conflicts]
     if parts:
@@ -226,8 +226,10 @@ def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
     azure, parts = stored.pop("azure", None), stored.pop("parts", {})
     as_of = _EPOCH + timedelta(days=row.as_of) if row.as_of else None
     in_azure, folder = row.id.startswith("azure:"), _is_folder(row.id)
-    source = stored.pop("source", "azure" if in_azure else "cache" if folder else "hub")
-    if not in_azure and "/" in row.id and "author" not in fields:
+    source = "azure" if in_azure else "cache" if folder else "hub"
+    others: dict[str, str] = stored.pop("sources", {})
+    # A model of the Hub that only Azure has told of has the author that Azure states, or none.
+    if not in_azure and "/" in row.id and "author" not in fields and "azure" not in others.values():
         fields["author"] = row.id.rpartition("/")[0] or None
     if row.parameters is not None or row.active is not None:
         fields["parameters"] = Parameters(total=row.parameters, active=row.active)
@@ -243,9 +245,10 @@ def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
         "created": _day(row.created),
         "updated": _day(row.updated),
         "base_models": tuple(bases) or None,
-        **stored,
     }
     fields["ids"] = Ids(hub=None if in_azure or folder else row.id, azure=azure or (row.id[6:] if in_azure else None))
+    derived |= others
+    fields |= stored
     record = ModelRecord.sourced(source, as_of, fields, derived)
     return record if not parts else record.model_copy(update={"provenance": _joined(record, parts)})
 
@@ -320,6 +323,17 @@ def _joined(record: ModelRecord, parts: dict[str, Any]) -> dict[str, Provenance]
 
 def _day(number: int | None) -> date | None:
     return None if number is None else _EPOCH + timedelta(days=number)
+
+
+def _other_sources(record: ModelRecord) -> dict[str, str]:
+    """Return the sources that the row itself does not tell: a router's prices, Azure's word on a model of the Hub."""
+    usual = {"azure" if not record.ids.hub and record.ids.azure else "hub" if record.ids.hub else "cache"}
+    derived = {"parameters": "name", "modalities": "task"}
+    return {
+        name: fact.source
+        for name, fact in record.provenance.items()
+        if fact.source not in usual and derived.get(name) != fact.source
+    }
 
 
 def _is_folder(name: str) -> bool:

@@ -35,6 +35,7 @@ _SIZE_WORD = re.compile(r"\d+(?:\.\d+)?[bm]", re.ASCII)
 
 
 _WHOLE = frozenset((*synonyms.WORDS, *synonyms.AUTHORS, *vocabulary.LANGUAGES))
+"""Words that mean something here, whether or not a name has them."""
 _GENERIC, _LANGUAGE = 0.7, 1.4
 
 
@@ -136,7 +137,7 @@ class _Known:
     def __init__(self, index: Index, found: list[str]) -> None:
         self.index = index
         wanted = {term for word in found for term in (*_literal_terms(word), *synonyms.TERMS.get(word, ()))}
-        wanted |= {f"lang:{code}" for word in found if (code := vocabulary.LANGUAGES.get(word))}
+        wanted |= {f"lang:{code}" for word in found if (code := vocabulary.spoken(word))}
         self.terms = index.term_numbers(wanted)
 
     def term(self, *terms: str) -> list[str]:
@@ -176,7 +177,7 @@ def _groups(word: str, known: _Known, reading: Reading) -> list[Group]:
 
 def _weight(word: str, index: Index) -> float:
     """Return how much a word tells: rare ones more than common ones."""
-    if word in vocabulary.LANGUAGES:
+    if vocabulary.spoken(word):
         return _LANGUAGE
     if word in synonyms.WORDS:
         return _GENERIC
@@ -189,7 +190,7 @@ def _add_synonyms(word: str, group: Group, known: _Known) -> None:
     group.terms.update((term, 0.7) for term in known.term(*synonyms.TERMS.get(word, ())) if term not in group.terms)
     for place, account in enumerate(synonyms.AUTHORS.get(word, ())):
         group.authors[account] = max(group.authors.get(account, 0), 1.0 - 0.1 * place)
-    if code := vocabulary.LANGUAGES.get(word):
+    if code := vocabulary.spoken(word):
         group.terms.update(dict.fromkeys(known.term(f"lang:{code}"), 0.8))
         group.words.update(
             (name, 0.9) for name, other in vocabulary.LANGUAGES.items() if other == code and name != word
@@ -236,14 +237,16 @@ def _spelled(word: str, group: Group, known: _Known, reading: Reading) -> list[G
 def _correct(group: Group, near: list[tuple[str, int, int]], index: Index) -> None:
     """Let a group stand for the words that its own may have meant, with all they stand for."""
     group.weight = _weight(near[0][0], index)
-    for other, distance, _ in near[:3]:
+    for place, (other, distance, _) in enumerate(near[:3]):
         # A second guess must be as close as the first.
-        if distance == near[0][1]:
-            corrected = Group(other, {other: 0.9}, authors={other: 0.8})
+        if distance != near[0][1]:
+            continue
+        corrected = Group(other, {other: 0.9 - 0.1 * place}, authors={other: 0.8 - 0.1 * place})
+        if place == 0:
             _add_synonyms(other, corrected, _Known(index, [other]))
-            group.words |= corrected.words
-            group.terms |= corrected.terms
-            group.authors |= corrected.authors
+        group.words |= corrected.words
+        group.terms |= corrected.terms
+        group.authors |= corrected.authors
 
 
 def _nearest(word: str, usual: int, index: Index) -> list[tuple[str, int, int]]:
@@ -257,8 +260,9 @@ def _nearest(word: str, usual: int, index: Index) -> list[tuple[str, int, int]]:
         if count > usual and abs(len(other) - len(word)) <= furthest
         and (distance := distance_of(word, other, furthest)) <= furthest
     ]  # fmt: skip
-    # Of words equally far away the commonest; the first letter is seldom the wrong one.
-    return sorted(found, key=lambda one: (one[1] + (one[0][0] != word[0]), -one[2]))
+    # Of words equally far away the commonest; the first letter is seldom the wrong one, and letters
+    # are left out more often than added.
+    return sorted(found, key=lambda one: (one[1] + (one[0][0] != word[0]) + 0.5 * (len(one[0]) < len(word)), -one[2]))
 
 
 def _halves(word: str, index: Index) -> tuple[str, str] | None:

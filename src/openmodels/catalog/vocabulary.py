@@ -80,6 +80,11 @@ LANGUAGES = {
 }  # fmt: skip
 """English names of languages and common misnomers, as codes of BCP 47."""
 
+# Codes that are also words of names or of English are left out.
+_AMBIGUOUS = """
+it no is my so id am as or be to he la ml ms lo et el hi
+"""
+_CODES = frozenset(LANGUAGES.values()) - frozenset(_AMBIGUOUS.split())
 _RENAMED = {"refinedweb": "falcon", "refinedwebmodel": "falcon", "hf_olmo": "olmo", "gptneox": "gpt_neox"}
 _MODEL_TYPES = """
 aquila arctic baichuan bart bert bitnet blip bloom bloomz camembert chatglm clip codegen cohere command-r dbrx
@@ -108,6 +113,11 @@ def modalities(of_task: str | None) -> Modalities | None:
     """Return what a task takes and gives, or None for a task that does not say."""
     found = _MODALITIES.get(of_task or "")
     return Modalities(input=tuple(found[0].split()), output=tuple(found[1].split())) if found else None
+
+
+def spoken(word: str) -> str | None:
+    """Return the code of the language that a word of a search means, or None."""
+    return LANGUAGES.get(word) or (word if word in _CODES else None)
 
 
 def language(stated: Any) -> str | None:

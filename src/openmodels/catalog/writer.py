@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from openmodels.catalog import join, names, rows
-from openmodels.catalog.index import SCHEMA, Index, unreadable
+from openmodels.catalog.index import SCHEMA, Index
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest
 
@@ -55,27 +55,40 @@ class Writer:
     def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
         self.path = path
         self._building = path.with_name(path.name + ".building") if path else None
-        if path and self._building:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._building.exists() and path.exists() and not fresh:
-                self._copy(path, self._building)
-        self._db = sqlite3.connect(self._building or ":memory:", isolation_level=None, check_same_thread=False)
         try:
-            self._prepare(fresh=fresh)
-        except sqlite3.OperationalError as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise InvalidRequest(
-                    f"Another update of {path} is running.", next_step="Wait for it to end."
-                ) from error
-            raise
+            self._db = self._open(fresh=fresh)
         except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise unreadable(self._building or Path(), f"it cannot be read ({error})") from error
+            if isinstance(error, sqlite3.OperationalError) or not self._building:
+                raise self._refused(error) from error
+            # An unfinished update that cannot be read is begun again.
+            self._building.unlink()
+            self._db = self._open(fresh=fresh)
         self._numbers: dict[str, int] = {}
         self._next: dict[int, int] = {}
         self._waiting: dict[str, ModelRecord] = {}
         self._written = 0
+
+    def _open(self, *, fresh: bool) -> sqlite3.Connection:
+        if self.path and self._building:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._building.exists() and self.path.exists() and not fresh:
+                self._copy(self.path, self._building)
+        self._db = sqlite3.connect(
+            self._building or ":memory:", timeout=0.2, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(fresh=fresh)
+        except BaseException:
+            self._db.close()
+            raise
+        return self._db
+
+    def _refused(self, error: sqlite3.DatabaseError) -> InvalidRequest:
+        if "locked" in str(error):
+            return InvalidRequest(f"Another update of {self.path} is running.", next_step="Wait for it to end.")
+        return InvalidRequest(
+            f"The index {self.path} cannot be written: {error}.", next_step="Free the folder or disk."
+        )
 
     def _prepare(self, *, fresh: bool) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -123,7 +123,8 @@ def _nested(row: Any) -> Any:
     }
     into, out = limits.get("supportedInputModalities") or (), limits.get("supportedOutputModalities") or ()
     tags = {"inputModalities": ", ".join(into), "outputModalities": ", ".join(out)}
-    asset = row.get("assetId") or f"azureml://registries/{row.get('registryName')}/models/{row.get('name')}/versions/1"
+    made = f"azureml://registries/{row.get('registryName')}/models/{row.get('name')}/versions/{row.get('version')}"
+    asset = row.get("assetId") or (made if "name" in row else None)
     return {
         "relevancyScore": 1.0,
         "entityResourceName": row.get("registryName"),
