@@ -29,7 +29,7 @@ def told(*arguments):
 class TestSearch:
     def test_json_is_a_list_of_records(self, hub):
         listed = told("search", "japanese", "llama", "chat", "--license", "llama2", "--limit", "2")
-        assert [one["ids"]["hub"] for one in listed][0] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
+        assert listed[0]["ids"]["hub"] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
         assert len(listed) == 2
 
     def test_filters(self, hub):

@@ -152,7 +152,7 @@ class TestInferred:
         assert "license" in edge.evidence[0]
 
     def test_from_prose_above_all_but_the_config(self):
-        card = "# Mine\n\nThis is falcon-40b fine-tuned from [Falcon](https://huggingface.co/tiiuae/falcon-7b) on our data."
+        card = "# Mine\n\nA falcon-40b fine-tuned from [Falcon](https://huggingface.co/tiiuae/falcon-7b) on our data."
         (edge,) = lineage.inferred(made("u/falcon-40b-mine"), in_memory([self.base, self.big]), card)
         assert edge.parent == "tiiuae/falcon-7b"
         assert edge.confidence == 0.8

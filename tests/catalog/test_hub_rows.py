@@ -126,8 +126,8 @@ def test_the_size_in_a_name_is_known_to_be_that():
 
 def test_scores_keep_who_says_so():
     listed = [
-        {"verified": True, "data": {"dataset": {"id": "cais/hle", "task_id": "hle"}, "value": 20.9, "date": "2026-02-01",
-                                    "source": {"name": "the vendor"}}},
+        {"verified": True, "data": {"dataset": {"id": "cais/hle", "task_id": "hle"}, "value": 20.9,
+                                    "date": "2026-02-01", "source": {"name": "the vendor"}}},
         {"data": {"dataset": {"id": "x"}, "value": "high"}},
         {"data": {"dataset": {}, "value": 1}},
     ]  # fmt: skip

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
@@ -86,20 +85,11 @@ def test_two_writers_do_not_mix(tmp_path):
 
 
 def test_many_threads_search_at_once(index):
-    results, failures = [], []
+    def work(_):
+        return [found(index, text)[0] for text in ("mistral 7b", "llama 2 7b", "phi-2") * 5]
 
-    def work():
-        try:
-            results.extend(found(index, text)[0] for text in ("mistral 7b", "llama 2 7b", "phi-2") * 5)
-        except Exception as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(8) as pool:
+        results = [name for names in pool.map(work, range(8)) for name in names]
     assert len(results) == 120
     assert len(set(results)) == 3
 
@@ -136,7 +126,7 @@ def test_a_broken_unfinished_update_is_begun_again(tmp_path):
 
 
 KILLED = """
-import sys, threading
+import sys
 from datetime import date
 from pathlib import Path
 from openmodels.catalog import hub_rows
@@ -144,7 +134,8 @@ from openmodels.catalog.writer import Writer
 
 with Writer(Path(sys.argv[1])) as writer:
     for number in range(int(sys.argv[2]), int(sys.argv[2]) + 4000):
-        writer.put(hub_rows.record({"id": f"org/llama-{number}", "tags": ["llama"], "downloads": number}, date(2026, 11, 1)))
+        row = {"id": f"org/llama-{number}", "tags": ["llama"], "downloads": number}
+        writer.put(hub_rows.record(row, date(2026, 11, 1)))
         if number % 40 == 0:
             writer.flush(note=str(number))
             print(number, flush=True)
@@ -176,7 +167,7 @@ def test_an_update_killed_at_any_point_leaves_an_index_that_answers(tmp_path):
     with Index(path) as index:
         assert found(index, "last") == ["org/last"]
         assert len(index) > 50
-    assert [name for name in os.listdir(tmp_path) if name != "c.sqlite"] == []
+    assert [one.name for one in tmp_path.iterdir()] == ["c.sqlite"]
 
 
 class TestJoin:

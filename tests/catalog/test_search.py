@@ -40,8 +40,9 @@ class TestWords:
     @pytest.mark.parametrize(
         ("asked", "first"),
         [
-            ("mistrl", "mistral"), ("deepsek", "deepseek"), ("lama 2", "llama"), ("qwenn3", "qwen"), ("whispr", "whisper"),
-            ("flacon 7b", "falcon"), ("smolm2", "smollm"), ("starcodr", "starcoder"), ("bleom", "bloom"),
+            ("mistrl", "mistral"), ("deepsek", "deepseek"), ("lama 2", "llama"), ("qwenn3", "qwen"),
+            ("whispr", "whisper"), ("flacon 7b", "falcon"),
+            ("smolm2", "smollm"), ("starcodr", "starcoder"), ("bleom", "bloom"),
         ],
     )  # fmt: skip
     def test_typing_errors(self, index, asked, first):
@@ -172,7 +173,8 @@ class TestOrder:
                 {
                     "id": f"org/m{n}", "downloads": n**3 % 1009, "likes": n**2 % 503, "trendingScore": n % 7 or None,
                     "safetensors": {"total": n * 7919 % 10_007 or None}, "gguf": {"context_length": n * 37 % 4001},
-                    "createdAt": f"20{20 + n % 6}-0{1 + n % 9}-1{n % 10}", "lastModified": f"20{20 + n % 5}-0{1 + n % 8}-2{n % 9}",
+                    "createdAt": f"20{20 + n % 6}-0{1 + n % 9}-1{n % 10}",
+                    "lastModified": f"20{20 + n % 5}-0{1 + n % 8}-2{n % 9}",
                 },
                 date(2026, 11, 1),
             )
@@ -255,6 +257,20 @@ class TestTheWholeWay:
         assert "<b>" not in shown
         assert "&lt;b&gt;" in shown
         assert ">-<" in shown
+
+    def test_results_become_a_data_frame(self, hub):
+        pandas = pytest.importorskip("pandas", reason="to_pandas needs pandas")
+        frame = om.search("mistral", limit=4).to_pandas()
+        assert isinstance(frame, pandas.DataFrame)
+        assert len(frame) == 4
+        assert set(frame.columns) >= {"model", "license", "parameters", "downloads"}
+
+    def test_info_joins_both_catalogs_without_an_index(self, hub, gallery):
+        record = om.info("openai/gpt-oss-120b")
+        assert record.ids.azure == "azureml-openai-oss/gpt-oss-120b"
+        assert record.catalogs == ("hub", "azure")
+        assert om.info("azure:azureml-openai-oss/gpt-oss-120b").likes == record.likes
+        assert om.info("meta-llama/Llama-2-7b-hf").lifecycle.retires_on == date(2025, 6, 30)
 
     def test_records_are_json(self, hub):
         for record in om.search("llama"):

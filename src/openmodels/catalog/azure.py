@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openmodels.catalog import azure_rows
+from openmodels.catalog import azure_rows, join
 from openmodels.catalog.client import Client
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord
@@ -77,6 +77,21 @@ class AzureCatalog:
         if record is None:
             raise InvalidResponse(f"The Azure catalog's row of {registry}/{name} cannot be read.")
         return record
+
+    def listing_of(self, hub_id: str) -> ModelRecord | None:
+        """Return what the catalog has of a model of the Hub, if it states that id or the table of pairs holds it.
+
+        Raises:
+            OpenModelsError: The catalog cannot be reached or refuses.
+        """
+        alias = next((azure for azure, hub in join.ALIASES.items() if hub.lower() == hub_id.lower()), hub_id)
+        named = {"field": "Name", "operator": "contains", "values": [alias.rpartition("/")[2]]}
+        for listed, _ in self._raw([_is("labels", "latest"), named], _PAGE):
+            for row in listed:
+                record = self._record(row)
+                if record and (record.ids.hub or "").lower() == hub_id.lower():
+                    return record
+        return None
 
     def pages(self, asked: list[dict[str, Any]] | None = None) -> Iterator[Page]:
         """Yield pages of the listing, in the order of names, which unlike popularity does not drift.

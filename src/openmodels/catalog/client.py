@@ -25,7 +25,6 @@ from openmodels.errors import (
 
 _LARGEST = 64 * 2**20
 _PATIENCE = 30.0
-_RETRIES = 4
 _RATE = re.compile(r"r=(\d+)(?:.*?;)?\s*t=(\d+)")
 
 
@@ -37,12 +36,14 @@ class Client:
         origin: The address all paths are under; headers are sent nowhere else.
         who: The catalog's name for errors.
         headers: Sent with each request; may hold a token, so they are not shown.
+        retries: How often a request is tried again.
         sleep: Waits; replaced in tests.
     """
 
     origin: str
     who: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    retries: int = 4
     sleep: Callable[[float], None] = time.sleep
     _pause: float = field(default=0.0, init=False, repr=False)
 
@@ -86,7 +87,7 @@ class Client:
         if self._pause:
             self.sleep(self._pause)
             self._pause = 0.0
-        return retry.call(lambda: self._once(method, address, body, params), retries=_RETRIES, deadline=None)
+        return retry.call(lambda: self._once(method, address, body, params), retries=self.retries, deadline=None)
 
     def _once(self, method: str, address: str, body: object, params: Any) -> httpx2.Response:
         try:

@@ -18,9 +18,9 @@ from openmodels.catalog.lineage import Edge
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.writer import in_memory
-from openmodels.errors import ModelNotFound, OpenModelsError
+from openmodels.errors import ConnectionFailed, ModelNotFound, OpenModelsError, RateLimited
 
-_CARDS = 60
+_CARDS = 25
 _REQUESTS = 40
 _PAGES = 3
 _LOOKALIKES = 200
@@ -136,6 +136,8 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
     index = open_index()
     record = (index.get(model_id) if index else None) or info(model_id, live=live)
     hub = HubCatalog() if online else None
+    if hub:
+        hub.client.retries = 1
     if index is None:
         index = in_memory(_gathered(hub, record)) if hub else in_memory([record])
     tree = _Tree(index, hub, limit)
@@ -251,6 +253,8 @@ class _Tree:
             return None
         except OpenModelsError as error:
             self.found.notes.append(f"card of {record.id}: {error.cause}")
+            if isinstance(error, ConnectionFailed | RateLimited):
+                self.hub = None  # the next card would fare no better
             return None
 
     def _note(self, model_id: str, record: ModelRecord | None) -> None:

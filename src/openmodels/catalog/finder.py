@@ -120,17 +120,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     index = open_index()
     known = _known(index, model_id) if index else None
     failures: list[OpenModelsError] = []
-    fresh: list[ModelRecord] = []
-    if online:
-        azure = model_id if model_id.startswith("azure:") else None
-        hub = (known.ids.hub if known else None) if azure else model_id
-        for name, at in (("hub", hub), ("azure", azure)):
-            if at:
-                try:
-                    fresh.append(_online(name).get(at))
-                except OpenModelsError as error:
-                    failures.append(error)
-    parts = [*([known] if known else []), *fresh]
+    parts = [*([known] if known else []), *(_fresh(model_id, known, failures) if online else [])]
     with suppress(ModelNotFound):
         parts.append(CacheCatalog().get(parts[0].id if parts else model_id))
     if not parts:
@@ -151,15 +141,44 @@ def open_index() -> Index | None:
     return Index(path) if path.exists() else None
 
 
+def _fresh(model_id: str, known: ModelRecord | None, failures: list[OpenModelsError]) -> list[ModelRecord]:
+    """Return what the Hub and Azure say now; what went wrong is added to `failures`."""
+    from openmodels.catalog.azure import AzureCatalog
+    from openmodels.catalog.hub import HubCatalog
+
+    hub, azure = HubCatalog(), AzureCatalog()
+    hub.client.retries = azure.client.retries = 1
+    found: list[ModelRecord] = []
+    try:
+        if model_id.startswith("azure:"):
+            found.append(azure.get(model_id))
+            model_id = found[0].ids.hub or ""
+        elif known is None and (listed := azure.listing_of(model_id)):
+            found.append(listed)
+    except OpenModelsError as error:
+        failures.append(error)
+    try:
+        if model_id and not model_id.startswith("azure:"):
+            found.insert(0, hub.get(model_id))
+    except OpenModelsError as error:
+        # What the Hub says counts more than what Azure could not say.
+        failures.insert(0, error)
+    return found
+
+
 def _online(name: str) -> Catalog:
     # Imported late: a search of the index needs no HTTP client.
     if name == "hub":
         from openmodels.catalog.hub import HubCatalog
 
-        return HubCatalog()
+        hub = HubCatalog()
+        hub.client.retries = 1
+        return hub
     from openmodels.catalog.azure import AzureCatalog
 
-    return AzureCatalog()
+    azure = AzureCatalog()
+    azure.client.retries = 1
+    return azure
 
 
 def _asked(names: Iterable[str], query: Query, notes: list[str], *, live: bool | None) -> list[Index]:

@@ -93,7 +93,7 @@ def record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
         "updated": day(row.get("lastModified")),
         "formats": _formats(tags, row.get("siblings")),
         "files": _files(row.get("siblings")),
-        "offers": _offers(row.get("inferenceProviderMapping"), as_of),
+        "offers": _offers(row.get("inferenceProviderMapping")),
         "scores": _scores(row.get("evalResults")),
     }
     derived = {"modalities": "task", **({"parameters": "name"} if from_name else {})}
@@ -242,9 +242,8 @@ def _files(siblings: Any) -> tuple[File, ...] | None:
     return tuple(found) or None
 
 
-def _offers(mapping: Any, as_of: date | None) -> tuple[Offer, ...] | None:
+def _offers(mapping: Any) -> tuple[Offer, ...] | None:
     """Read the providers, a list in listings and an object for a single model."""
-    del as_of
     if isinstance(mapping, Mapping):
         mapping = [{"provider": name, **_mapping(value)} for name, value in mapping.items()]
     found = [
