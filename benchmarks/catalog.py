@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,8 @@ def main() -> None:
 def build(path: Path, count: int) -> dict[str, Any]:
     start = time.perf_counter()
     with Writer(path, fresh=True) as writer:
-        for row in [*facts.rows(_TABLES / "models.tsv")]:
-            writer.put(hub_rows.record(row, _AS_OF))
-        for row in rows(count):
+        # The real ones last: a made-up row may have a real name.
+        for row in chain(rows(count), facts.rows(_TABLES / "models.tsv")):
             writer.put(hub_rows.record(row, _AS_OF))
         writer.flush(hub__as_of=_AS_OF.isoformat())
         writer.finish()

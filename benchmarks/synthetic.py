@@ -194,7 +194,7 @@ def _row(draw: random.Random, number: int, family: tuple[Any, ...], relation: st
     if stated:
         listed.append(f"license:{stated}")
     # What is downloaded or liked more than that is nearly always well known, and in the table of facts.
-    downloads = int(min(draw.paretovariate(0.55) - 1, 8_000)) if draw.random() < 0.75 else draw.randint(0, 12)
+    downloads = int(min(draw.paretovariate(0.75) - 1, 8_000)) if draw.random() < 0.75 else draw.randint(0, 12)
     month = draw.randint(1, 56)
     return {
         "id": f"{author}/{'-'.join(words)}",

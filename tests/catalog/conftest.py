@@ -21,7 +21,6 @@ from openmodels.testing.hub import LoopbackHub, snapshot
 HERE = Path(__file__).parent
 AS_OF = date(2026, 11, 1)
 SNAPSHOT = HERE.parents[2] / "shared" / "data" / "hub-snapshot" / "models"
-AZURE_SPECS = HERE.parents[2] / "shared" / "data" / "azure" / "azureml-assets"
 
 
 @pytest.fixture(autouse=True)

@@ -220,6 +220,9 @@ class TestTheWholeWay:
         assert results[0].id == "elyza/ELYZA-japanese-Llama-2-7b"
         assert any(note.startswith("azure: ") for note in results.notes)
 
+    def test_and_typing_errors_are_forgiven_there_too(self, hub):
+        assert om.search("whispr")[0].author == "openai"
+
     def test_offline_from_the_index(self, hub, monkeypatch):
         update.update(catalogs=["hub"])
         monkeypatch.setenv("OPENMODELS_OFFLINE", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from openmodels.catalog import rows
@@ -22,7 +23,7 @@ _BUCKETS: tuple[tuple[str, str, Callable[[int | None], int | None], int], ...] =
     ("parameters", "p", rows.parameters_bucket, 360),
     ("context", "x", rows.context_bucket, 60),
 )
-_FIRST_MONTH = 2016 * 12
+_FIRST_DAY = rows.days(date(2016, 1, 1)) or 0
 
 
 @dataclass(slots=True)
@@ -89,11 +90,11 @@ def sizes(query: Query) -> Range | None:
 
 def steps(sort: str) -> tuple[str, range]:
     """Return the letter of the tokens that an order is walked by, and their numbers from the top."""
-    latest = this_month() + 1
+    days = range((rows.days(rows.today()) or 0) + 1, _FIRST_DAY, -1)
     return {
         "likes": ("k", range(50, -1, -1)),
-        "updated": ("u", range(latest, _FIRST_MONTH, -1)),
-        "created": ("c", range(latest, _FIRST_MONTH, -1)),
+        "updated": ("v", days),
+        "created": ("c", days),
         "parameters": ("p", range(360, -1, -1)),
         "context": ("x", range(60, -1, -1)),
     }[sort]

@@ -58,6 +58,9 @@ class HubCatalog:
                 if record.id not in seen:
                     seen.add(record.id)
                     yield record
+        if not seen and query.text:
+            # A misspelled word is in no id; among the most popular models it can be recognised.
+            yield from self._limited(_fixed(query, most=_PAGE), _PAGE)
 
     def get(self, model_id: str) -> ModelRecord:
         """Return one record with file sizes, and the context length where the config can be read.
@@ -160,8 +163,8 @@ def _grouped(asked: list[tuple[str, str]]) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] for name, values in grouped.items()}
 
 
-def _fixed(query: Query) -> list[tuple[str, str]]:
-    fixed: list[tuple[str, str]] = [("limit", "200")]
+def _fixed(query: Query, most: int = 200) -> list[tuple[str, str]]:
+    fixed: list[tuple[str, str]] = [("limit", str(most))]
     if query.sort in _SORTS:
         fixed.append(("sort", _SORTS[query.sort]))
     for name, value in (("pipeline_tag", query.task), ("inference_provider", query.provider)):

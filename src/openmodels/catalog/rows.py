@@ -77,9 +77,9 @@ def days(day: date | None) -> int | None:
 def popularity(downloads: int | None, likes: int | None) -> int:
     """Return 0 (most popular) to 127: row numbers begin with it, so matches come in this order.
 
-    Models of unknown downloads are placed by their likes.
+    A like counts as much as 20 downloads: what was once important stays in sight when few fetch it.
     """
-    seen = downloads if downloads is not None else 50 * (likes or 0)
+    seen = (downloads or 0) + 20 * (likes or 0)
     return 127 - min(127, int(4.5 * log2(1 + seen)))
 
 
@@ -181,8 +181,14 @@ def tokens(row: Row) -> str:
         found.append(author_token(author.removeprefix("azure:")))
         parts = names.words(author)
         found += parts if len(parts) > 1 else ()
-    numbers = (("p", parameters_bucket(row.parameters)), ("x", context_bucket(row.context)),
-               ("k", likes_bucket(row.likes)), ("u", month_of(row.updated)), ("c", month_of(row.created)))  # fmt: skip
+    numbers = (
+        ("p", parameters_bucket(row.parameters)),
+        ("x", context_bucket(row.context)),
+        ("k", likes_bucket(row.likes)),
+        ("u", month_of(row.updated)),
+        ("v", row.updated),
+        ("c", row.created),
+    )
     found += [f"={letter}{number}" for letter, number in numbers if number is not None]
     return " ".join(dict.fromkeys(found))
 

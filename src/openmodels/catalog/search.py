@@ -14,7 +14,7 @@ from openmodels.catalog.record import ModelRecord
 _CANDIDATES = 250
 _VARIANTS = 60
 _FEW = 5
-_MOST = 2_000
+_MOST = 1_000
 _FOLDED = ("quantized", "adapter", "merge")
 
 
@@ -51,6 +51,8 @@ def search(index: Index, query: Query) -> Found:
     found.expression = all_of([*groups, *scope.required])
     if sort in {"relevance", "downloads"}:
         numbers, found.expression = _candidates(index, groups, scope, folds=folds)
+        if sort == "downloads":
+            numbers = _most_downloaded(index, found, query.limit)
         exact = index.numbered(query.text.strip()) if query.text else None
         if exact is not None and scope.lets_through(index, exact):
             numbers = [exact, *numbers]
@@ -101,11 +103,28 @@ def _popular(index: Index, expression: str, scope: Scope, *, folds: bool) -> lis
     return originals + scope.match(index, f"{expression} AND {variant}", _VARIANTS)
 
 
+def _most_downloaded(index: Index, found: Found, limit: int) -> list[int]:
+    """Return matches among which the most downloaded are, reading on until no later one can have more."""
+    most, numbers = _CANDIDATES, list[int]()
+    while True:
+        numbers = found.scope.match(index, found.expression, most)
+        if len(numbers) < most or most >= _MOST * 4:
+            return numbers
+        downloads = sorted((row.downloads or 0 for row in index.stored(numbers).values()), reverse=True)
+        last = numbers[-1] >> rows.POPULARITY_BITS
+        # Folding may take away some: twice as many as asked for are made sure of.
+        if rows.popularity(downloads[min(2 * limit, len(downloads) - 1)], 0) < last:
+            return numbers
+        most *= 4
+
+
 def _walked(index: Index, sort: str, found: Found, limit: int) -> list[int]:
     """Return enough matches for the top of an order, walking down the steps of its numbers."""
     if sort in {"trending", "price"}:
         mark = filters.marked(index, "is:trending" if sort == "trending" else "is:priced")
         return found.scope.match(index, all_of([found.expression, mark]), _MOST) if mark else []
+    if found.expression and len(few := found.scope.match(index, found.expression, _MOST)) < _MOST:
+        return few
     letter, steps = filters.steps(sort)
     numbers: list[int] = []
     for step in steps:
