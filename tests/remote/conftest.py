@@ -18,6 +18,13 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture
+def own() -> Iterator[FaultServer]:
+    """A server of the test's own, to count connections."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits only a moment for what may follow a whole answer."""
     monkeypatch.setattr(compatible, "AFTER_END", 0.05)
