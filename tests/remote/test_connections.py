@@ -6,17 +6,21 @@ import asyncio
 import gc
 import multiprocessing
 import pickle
+import socket
 import threading
 
 import pytest
 
 import openmodels as om
 from openmodels import retry
-from openmodels.errors import ConnectionFailed, DeadlineExceeded
-from openmodels.testing.faults import KEY, TEXT, FaultServer
+from openmodels.errors import ConnectionFailed, DeadlineExceeded, StreamInterrupted
+from openmodels.testing import Driver
+from openmodels.testing.faults import KEY, TEXT, TOKENS, FaultServer
 from openmodels.testing.faults.answers import chunk, event, right
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
+from openmodels.wire import http1
+from openmodels.wire.pipes import Limits
 
 
 @fault(Fault("endless", "streams tokens without an end"))
@@ -125,6 +129,52 @@ def test_a_kept_connection_that_died_costs_no_retry(own: FaultServer, name: str)
         asyncio.run(main())
 
 
+@pytest.mark.parametrize("surface", ["chat", "achat"])
+def test_a_connection_kept_too_long_is_not_used(
+    own: FaultServer, surface: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        driver = Driver(model, surface)
+        assert (await driver.within_loop("hi")).reply.text == TEXT
+        monkeypatch.setattr(http1, "KEPT_SECONDS", 0.0)
+        assert (await driver.within_loop("hi")).reply.text == TEXT
+
+    with _model(own.url("ok")) as model:
+        asyncio.run(main())
+        assert own.opened == 2
+    assert own.wait_open(0)
+
+
+def test_no_more_connections_are_kept_than_allowed(own: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "KEPT", 2)
+
+    async def main() -> None:
+        await asyncio.gather(*(model.achat("hi") for _ in range(20)))
+        assert await asyncio.to_thread(own.wait_open, 2)
+
+    with _model(own.url("ok")) as model:
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("surface", ["stream", "astream"])
+def test_a_server_that_falls_silent_in_a_stream_is_given_up(own: FaultServer, surface: str) -> None:
+    model = _model(own.url("stall-in-stream"))
+    model.backend._exchange = http1.Http1Exchange(model.backend.address, Limits(idle=0.2))
+    with pytest.raises(StreamInterrupted, match=r"sent nothing for 0\.2 s") as caught:
+        Driver(model, surface)("hi")
+    assert caught.value.partial.text == "".join(TOKENS[:3])
+    assert own.wait_open(0)
+
+
+@pytest.mark.parametrize("surface", ["stream", "astream"])
+def test_waiting_for_the_first_byte_is_not_falling_silent(own: FaultServer, surface: str) -> None:
+    # A long prompt keeps a server silent for minutes: there only the deadline counts.
+    model = om.Model("server:tiny", base_url=own.url("silent"), timeout=0.5)
+    model.backend._exchange = http1.Http1Exchange(model.backend.address, Limits(idle=0.1))
+    with pytest.raises(DeadlineExceeded):
+        Driver(model, surface)("hi")
+
+
 def test_leaving_a_stream_closes_the_connection(own: FaultServer) -> None:
     with _model(own.url("endless")) as model:
         with model.stream("hi") as stream:
@@ -160,6 +210,36 @@ def test_cancelling_closes_the_connection(own: FaultServer, name: str) -> None:
 
     with _model(own.url(name)) as model:
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["silent", "stall-in-stream"])
+def test_a_hundred_calls_cancelled_at_once_close_a_hundred_connections(own: FaultServer, name: str) -> None:
+    async def main() -> None:
+        tasks = [asyncio.create_task(model.achat("hi")) for _ in range(100)]
+        assert await asyncio.to_thread(own.wait_open, 100)
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(end) for end in ends} == {asyncio.CancelledError}
+        assert await asyncio.to_thread(own.wait_open, 0)
+        assert len(asyncio.all_tasks()) == 1
+
+    with _model(own.url(name)) as model:
+        asyncio.run(main())
+
+
+def test_cancelling_at_any_step_leaves_no_connection(own: FaultServer) -> None:
+    async def main(steps: int) -> None:
+        task = asyncio.create_task(model.achat("hi"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with _model(own.url("ok")) as model:
+        for steps in range(30):
+            asyncio.run(main(steps))  # a socket left open would warn, and a warning is an error
+            assert own.wait_open(0)
 
 
 def test_a_stream_left_to_the_garbage_collector_is_closed(own: FaultServer) -> None:
@@ -208,12 +288,63 @@ def test_a_refused_connection_says_so() -> None:
                 asyncio.run(model.achat("hi"))
 
 
-def test_a_name_that_does_not_resolve_says_so() -> None:
+@pytest.mark.parametrize("surface", ["chat", "achat"])
+def test_a_name_that_does_not_resolve_says_so(surface: str) -> None:
     model = om.Model("server:tiny", base_url="https://no-such-host.invalid/v1", timeout=20, max_retries=0)
-    with pytest.raises(ConnectionFailed, match="DNS"):
-        model.chat("hi")
-    with pytest.raises(ConnectionFailed, match="DNS"):
-        asyncio.run(model.achat("hi"))
+    with pytest.raises(ConnectionFailed, match=r"no-such-host\.invalid could not be resolved \(DNS\)"):
+        Driver(model, surface)("hi")
+
+
+@pytest.mark.parametrize("surface", ["chat", "achat"])
+@pytest.mark.parametrize(("number", "tries"), [(socket.EAI_NONAME, 1), (socket.EAI_AGAIN, 3)])
+def test_only_a_resolver_that_may_recover_is_asked_again(
+    surface: str, number: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def unknown(host: str, *_: object, flags: int = 0, **__: object) -> None:
+        if not flags & socket.AI_NUMERICHOST:
+            asked.append(host)
+        raise socket.gaierror(number, "a name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with retry.testing(attempts=3, wait=0), pytest.raises(ConnectionFailed, match="DNS"):
+        Driver(_model("https://model.example/v1"), surface)("hi")
+    assert asked == ["model.example"] * tries
+
+
+@pytest.mark.parametrize("surface", ["chat", "achat"])
+def test_a_resolver_that_hangs_is_bound_by_the_deadline(surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, returned = threading.Event(), threading.Event()
+
+    def hang(*_: object, flags: int = 0, **__: object) -> list[object]:
+        if not flags & socket.AI_NUMERICHOST:
+            release.wait(60)
+            returned.set()
+        raise socket.gaierror(socket.EAI_NONAME, "a name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        with pytest.raises(DeadlineExceeded):
+            Driver(om.Model("server:tiny", base_url="https://model.example/v1", timeout=0.3), surface)("hi")
+        assert not returned.is_set()  # neither the call nor the loop's end has waited for it
+    finally:
+        release.set()
+    assert returned.wait(5)
+
+
+@pytest.mark.parametrize("surface", ["chat", "achat"])
+def test_the_next_address_is_tried_when_the_first_refuses(
+    own: FaultServer, surface: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two(*_: object, flags: int = 0, **__: object) -> list[object]:
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "a name")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in (1, own.port)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    with _model(own.url("ok", "model.example"), allow_http=True) as model:
+        assert Driver(model, surface)("hi").reply.text == TEXT
 
 
 def test_https_to_a_plain_server_is_bound_by_the_deadline(server: FaultServer) -> None:

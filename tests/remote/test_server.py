@@ -119,6 +119,8 @@ def test_extra_that_cannot_be_sent(server: FaultServer, extra: dict[str, object]
         "http://127.0.0.1\\@evil/v1",
         "http://[::1/v1",
         "https://grüße.de/v1",
+        "https://a..b/v1",
+        f"https://{'a' * 64}.example/v1",
         "",
         5,
     ],
