@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from told import Told
 
 from openmodels.backends import compatible
 from openmodels.testing.faults import FaultServer
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    """Checks of every test here that no log, representation or error holds the key or the prompt."""
+    told = Told(monkeypatch)
+    yield told
+    assert not told.leaks
 
 
 @pytest.fixture(scope="session")

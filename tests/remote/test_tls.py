@@ -15,7 +15,7 @@ from proxy import proxy
 import openmodels as om
 from openmodels.errors import ConnectionFailed, NotConfigured
 from openmodels.testing import SURFACES, Driver
-from openmodels.testing.faults import KEY, TEXT, FaultServer
+from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 
 HOST = "model.invalid"
 """A name that no resolver knows: only the proxy can reach it."""
@@ -62,7 +62,7 @@ def _model(url: str, **options: object) -> om.Model:
 def test_a_certificate_nobody_vouches_for(secure: FaultServer, surface: str) -> None:
     url, before = secure.url("ok"), secure.opened
     with pytest.raises(ConnectionFailed, match=r"certificate of 127\.0\.0\.1:\d+ is not trusted \(TLS\)") as caught:
-        Driver(_model(url), surface)("hi")
+        Driver(_model(url), surface)(PROMPT)
     assert "SSL_CERT_FILE" in str(caught.value)
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
     assert secure.opened == before + 1  # waiting does not make it trusted
@@ -74,8 +74,8 @@ def test_a_certificate_nobody_vouches_for(secure: FaultServer, surface: str) -> 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_certificate_trusted_by_the_environment(secure: FaultServer, host: str, surface: str) -> None:
     with _model(secure.url("ok", host)) as model:
-        assert Driver(model, surface)("hi").reply.text == TEXT
-        assert Driver(model, surface)("hi").reply.text == TEXT
+        assert Driver(model, surface)(PROMPT).reply.text == TEXT
+        assert Driver(model, surface)(PROMPT).reply.text == TEXT
     assert secure.wait_open(0)
 
 
@@ -93,7 +93,7 @@ def test_a_certificate_for_another_name_or_time(
 ) -> None:
     with _serve(authority, *names, **options) as server:
         with pytest.raises(ConnectionFailed, match=rf"not trusted \(TLS\): .*{says}"):
-            Driver(_model(server.url("ok")), surface)("hi")
+            Driver(_model(server.url("ok")), surface)(PROMPT)
         assert server.opened == 1
 
 
@@ -105,10 +105,10 @@ def test_a_certificate_for_another_name_or_time(
 def test_faults_over_tls(secure: FaultServer, name: str, error: type[Exception] | None, surface: str) -> None:
     with om.Model("server:tiny", base_url=secure.url(name), timeout=1 if name == "silent" else 20, max_retries=0) as m:
         if error is None:
-            assert Driver(m, surface)("hi").reply.text == TEXT
+            assert Driver(m, surface)(PROMPT).reply.text == TEXT
         else:
             with pytest.raises(error):
-                Driver(m, surface)("hi")
+                Driver(m, surface)(PROMPT)
     assert secure.wait_open(0)
 
 
@@ -124,7 +124,7 @@ def test_https_where_plain_http_is_spoken(surface: str) -> None:
         thread = threading.Thread(target=answer)
         thread.start()
         with pytest.raises(ConnectionFailed, match=r"TLS.*https"):
-            Driver(_model(f"https://127.0.0.1:{listener.getsockname()[1]}/v1"), surface)("hi")
+            Driver(_model(f"https://127.0.0.1:{listener.getsockname()[1]}/v1"), surface)(PROMPT)
         thread.join()
 
 
@@ -135,7 +135,7 @@ def test_a_proxy_for_http(server: FaultServer, variable: str, surface: str, monk
     with proxy(server.port) as between:
         monkeypatch.setenv(variable, f"http://name:pass%20word@{between.address}")
         with _model(url, allow_http=True) as model:
-            assert Driver(model, surface)("hi").reply.text == TEXT
+            assert Driver(model, surface)(PROMPT).reply.text == TEXT
     (head,) = between.heads
     assert head.startswith(f"post http://{HOST}:{server.port}/")
     assert "proxy-authorization: basic bmftztpwyxnzihdvcmq=" in head  # in lower case, as everything there
@@ -151,7 +151,7 @@ def test_a_proxy_for_https_sees_neither_key_nor_prompt(
     with proxy(secure.port) as between:
         monkeypatch.setenv("HTTPS_PROXY", f"http://name:password@{between.address}")
         with _model(url) as model:
-            assert Driver(model, surface)("hi").reply.text == TEXT
+            assert Driver(model, surface)(PROMPT).reply.text == TEXT
     (head,) = between.heads
     assert head.startswith(f"connect {HOST}:{secure.port} ")
     assert "proxy-authorization: " in head
@@ -168,7 +168,7 @@ def test_an_untrusted_certificate_behind_a_proxy(
     with proxy(secure.port) as between:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{between.address}")
         with pytest.raises(ConnectionFailed, match=rf"certificate of {HOST}:\d+ is not trusted"):
-            Driver(_model(secure.url("ok", HOST)), surface)("hi")
+            Driver(_model(secure.url("ok", HOST)), surface)(PROMPT)
 
 
 @pytest.mark.parametrize("surface", ["chat", "achat"])
@@ -178,7 +178,7 @@ def test_no_proxy(server: FaultServer, exception: str, surface: str, monkeypatch
         monkeypatch.setenv("HTTP_PROXY", f"http://{between.address}")
         monkeypatch.setenv("NO_PROXY", exception)
         with pytest.raises(ConnectionFailed, match="DNS"):
-            Driver(_model(server.url("ok", HOST), allow_http=True, max_retries=0), surface)("hi")
+            Driver(_model(server.url("ok", HOST), allow_http=True, max_retries=0), surface)(PROMPT)
     assert not between.heads
 
 
@@ -189,7 +189,7 @@ def test_what_is_on_this_machine_needs_no_proxy(
     with proxy(server.port) as between:
         monkeypatch.setenv("HTTP_PROXY", f"http://{between.address}")
         with _model(server.url("ok")) as model:
-            assert Driver(model, surface)("hi").reply.text == TEXT
+            assert Driver(model, surface)(PROMPT).reply.text == TEXT
     assert not between.heads
 
 
@@ -214,7 +214,7 @@ def test_a_proxy_that_refuses(  # noqa: PLR0917 - a table's row
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://name:pass-canary@{between.address}")
         model = _model(f"{scheme}://{HOST}/v1", allow_http=True, max_retries=0)
         with pytest.raises(error, match=says) as caught:
-            Driver(model, surface)("hi")
+            Driver(model, surface)(PROMPT)
     assert "pass-canary" not in f"{caught.value!r} {vars(caught.value)}"
 
 
@@ -222,7 +222,7 @@ def test_a_proxy_that_refuses(  # noqa: PLR0917 - a table's row
 def test_a_proxy_that_is_not_there(surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     with pytest.raises(ConnectionFailed, match=r"the proxy 127\.0\.0\.1:1 refused"):
-        Driver(_model(f"https://{HOST}/v1", max_retries=0), surface)("hi")
+        Driver(_model(f"https://{HOST}/v1", max_retries=0), surface)(PROMPT)
 
 
 @pytest.mark.parametrize("surface", ["chat", "achat"])
@@ -230,4 +230,4 @@ def test_a_proxy_that_is_not_there(surface: str, monkeypatch: pytest.MonkeyPatch
 def test_a_proxy_of_an_unknown_kind(value: str, surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", value)
     with pytest.raises(NotConfigured, match="proxy for https"):
-        Driver(_model(f"https://{HOST}/v1"), surface)("hi")
+        Driver(_model(f"https://{HOST}/v1"), surface)(PROMPT)

@@ -198,6 +198,17 @@ def _stream_unlabelled(wire: Wire, _: Request) -> None:
     wire.events(stream(), {"Content-Type": "application/octet-stream"})
 
 
+@fault(Fault("stream-unlabelled-bytes", "the same, one byte at a time", Right(), Right(), group="body"))
+def _stream_unlabelled_bytes(wire: Wire, _: Request) -> None:
+    wire.events((bytes([byte]) for byte in b"".join(stream())), {"Content-Type": "application/octet-stream"})
+
+
+@fault(Fault("deflate-bare-bytes", "compresses with bare deflate, one byte at a time", Right(), group="body"))
+def _deflate_bare_bytes(wire: Wire, _: Request) -> None:
+    packed = zlib.compress(_WHOLE, wbits=-15)
+    wire.events((bytes([byte]) for byte in packed), {"Content-Type": "application/json", "Content-Encoding": "deflate"})
+
+
 @fault(Fault("body-endless", "sends a body without an end", Fails("InvalidResponse", "larger than"), group="body"))
 def _endless(wire: Wire, _: Request) -> None:
     wire.begin({"Content-Type": "application/json"})
