@@ -26,6 +26,7 @@ class TestToy(Conformance):
 @pytest.mark.weights
 class TestLocal(Conformance):
     answer_tokens = 8
+    deadline = 2.0
 
     @pytest.fixture
     def model(self, smol: om.Model) -> om.Model:
