@@ -196,7 +196,8 @@ def _asked(names: Iterable[str], query: Query, notes: list[str], *, live: bool |
                 records.append(record)  # noqa: PERF402
             reached = True
         except OpenModelsError as error:
-            notes.append(f"{name}: {error.cause} What it had given before is used.")
+            given = any(name in record.catalogs for record in records)
+            notes.append(f"{name}: {error.cause}{' What it had given before is used.' if given else ''}")
         if source.skipped:
             notes.append(f"{name}: {len(source.skipped)} rows could not be read, the first: {source.skipped[0]}")
     return [in_memory(records)] if records or reached else []
