@@ -192,6 +192,9 @@ class TestCards:
     def test_sentences_that_do_not(self, sentence):
         assert cards.bases(sentence, "u/own") == []
 
+    def test_a_word_without_end_is_read_in_time(self):
+        assert cards.bases("fine-tuned from " + "A" * 10**6 + "-", "u/own") == []
+
     def test_the_relation_is_the_sentences(self):
         assert cards.bases("Quantized version of a/b-7B, GGUF.", "u/own")[0].relation == "quantized"
         assert cards.bases("A LoRA adapter, fine-tuned from org/base.", "u/own")[0].relation == "adapter"
@@ -204,6 +207,7 @@ class TestCards:
             ("---\n- a list\n---\n", {}),
             ("# no front matter\n---\nlicense: mit\n---", {}),
             ("---\nnever: closed", {}),
+            ("---\nx: " + "[" * 10**5 + "\n---\n", {}),
             ("\ufeff---\r\nlicense: mit\r\n---\r\n", {"license": "mit"}),
             ("---\nx: !!python/object/apply:os.system ['true']\n---\n", {}),
         ],

@@ -6,14 +6,15 @@ import json
 from datetime import date
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
-from openmodels.catalog import hub_rows, rows as codec
+from openmodels.catalog import hub_rows
 from openmodels.catalog.record import Base
+from openmodels.catalog.writer import in_memory
 
 DAY = date(2026, 11, 1)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=8,
 )
@@ -43,23 +44,18 @@ def row(**fields):
     return {"id": "org/model-7b", **fields}
 
 
+@settings(deadline=None)  # other work on the machine is no failure
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_no_value_of_any_field_breaks_a_row(fields):
     record = hub_rows.record(row(**fields), DAY)
     assert record.ids.hub == "org/model-7b"
 
 
+@settings(deadline=None)  # other work on the machine is no failure
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
-def test_every_record_comes_back_from_its_row_of_the_index(fields):
-    terms: list[str] = []
-
-    def intern(term):
-        if term not in terms:
-            terms.append(term)
-        return terms.index(term)
-
+def test_every_record_comes_back_from_the_index(fields):
     record = hub_rows.record(row(**fields), DAY)
-    assert codec.decode(codec.encode(record, intern), terms.__getitem__) == record
+    assert in_memory([record]).get("ORG/model-7b") == record
 
 
 @pytest.mark.parametrize(
@@ -76,6 +72,11 @@ def test_terminal_escapes_in_an_id_are_refused_and_elsewhere_removed():
     record = hub_rows.record(row(tags=["a\x1b]0;x\x07b", "\u202etxt"], library_name="l\x9bib"), DAY)
     assert record.tags == ("a]0;xb", "txt")
     assert record.library == "lib"
+
+
+def test_numbers_and_nesting_without_end_are_left_out():
+    record = hub_rows.record(row(likes=10**30, downloads=float("inf"), cardData="{" + '"a":[' * 10**5), DAY)
+    assert (record.likes, record.downloads) == (None, None)
 
 
 def test_norwegian_is_not_false():

@@ -12,7 +12,7 @@ _MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", 
 _ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*[A-Za-z0-9]"
 _LINKED = re.compile(rf"huggingface\.co/({_ID})(?=[)\s\]>\"'#?]|$|/(?:tree|blob)/)")
 _NAMED = re.compile(rf"(?<![\w./:@-])({_ID})(?![\w/])")
-_BARE = re.compile(r"(?<![\w./-])([A-Z][A-Za-z]+[\w.]*(?:-[\w.]*\w)+)")
+_BARE = re.compile(r"(?<![\w./-])([A-Z][\w.]*(?:-[\w.]*\w)+)")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\[*_#-])|\n+")
 _MADE_FROM = re.compile(
     r"\bfine-?\s?tuned?\s+(?:\w+\s+){0,4}?(?:from|of|on top of|version of|variant of|using)\b|\bfinetuned from\b"
@@ -30,6 +30,7 @@ _RELATIONS: tuple[tuple[re.Pattern[str], Relation], ...] = (
 )
 _PLACES = ("datasets/", "spaces/", "docs/", "papers/", "blog/", "collections/", "organizations/", "learn/")
 _MOST = 200_000
+_LONGEST = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,14 @@ class Mention:
 
 def front_matter(card: str) -> dict[str, Any]:
     """Return the front matter of a card; {} for one that has none or none that can be read."""
-    found = _MATTER.match(card)
+    found = _MATTER.match(card[:_MOST])
     if not found:
         return {}
     import yaml  # huggingface_hub's own dependency
 
     try:
         read = yaml.safe_load(found[1])
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}
 
@@ -67,7 +68,8 @@ def bases(card: str, own_id: str) -> list[Mention]:
     """Return the models that the prose of a card says its model was made from, the likeliest first."""
     prose = _MATTER.sub("", card[:_MOST])
     found: dict[str, Mention] = {}
-    for sentence in _SENTENCE.split(prose):
+    for whole in _SENTENCE.split(prose):
+        sentence = whole[:_LONGEST]
         if not (said := _MADE_FROM.search(sentence)):
             continue
         linked = [one for one in _LINKED.findall(sentence) if not one.startswith(_PLACES)]

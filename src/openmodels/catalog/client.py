@@ -65,7 +65,7 @@ class Client:
         answer = self.send(method, path, body=body, params=params)
         try:
             return answer.json(), answer.headers
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidResponse(f"{self.who} answered something that is not JSON.") from error
 
     def text(self, path: str) -> str:

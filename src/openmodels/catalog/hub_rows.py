@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Literal, get_args
 
 from openmodels.catalog import license_ids, names, vocabulary
@@ -39,6 +40,8 @@ _SUFFIXES = {".safetensors": "safetensors", ".gguf": "gguf", ".onnx": "onnx", ".
              ".pth": "pytorch", ".h5": "tf", ".msgpack": "jax"}  # fmt: skip
 _OWN_FIELD = ("license:", "base_model:", "dataset:", "region:", "language:", "deploy:", "base_model_relation:")
 _PLUMBING = frozenset({"text-generation-inference", "endpoints_compatible", "autotrain_compatible", "has_space"})
+_LARGEST = 2**62
+_LONGEST = 200
 # C0 and C1, and the marks that turn the direction of writing.
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
@@ -263,7 +266,7 @@ def _scores(results: Any) -> tuple[Score, ...] | None:
         benchmark = _text(named.get("id"))
         task = _text(named.get("task_id")) or _text(data.get("task_id"))
         value, origin = data.get("value"), _mapping(data.get("source"))
-        if benchmark is None or isinstance(value, bool) or not isinstance(value, int | float):
+        if benchmark is None or isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             continue
         found.append(
             Score(
@@ -295,7 +298,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
     return value if isinstance(value, Mapping) else {}
 
@@ -304,7 +307,7 @@ def _list(value: Any) -> list[Any]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
     return list(value) if isinstance(value, list | tuple) else []
 
@@ -317,19 +320,23 @@ def _words(value: Any) -> list[str]:
 
 def clean(text: str) -> str:
     """Return a text without control characters, which could rewrite a terminal, and without outer blanks."""
-    return text.strip() if text.isprintable() else text.translate(_CONTROLS).strip()
+    if text.isprintable():
+        return text.strip()
+    # Half a surrogate pair cannot be stored or printed either.
+    return text.translate(_CONTROLS).encode(errors="ignore").decode().strip()
 
 
 def _text(value: Any) -> str | None:
-    return clean(value) or None if isinstance(value, str) else None
+    return clean(value[:_LONGEST]) or None if isinstance(value, str) else None
 
 
 def _tuple(values: Iterable[str]) -> tuple[str, ...] | None:
-    return tuple(dict.fromkeys(values)) or None
+    return tuple(dict.fromkeys(values))[:_LONGEST] or None
 
 
 def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    counts = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LARGEST
+    return int(value) if counts else None
 
 
 def _positive(value: Any) -> int | None:
@@ -341,7 +348,7 @@ def _positive_float(value: Any) -> float | None:
 
 
 def _scaled(value: Any, by: float) -> float | None:
-    return float(value) / by if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+    return float(value) / by if _count(value) is not None and value > 0 else None
 
 
 def _price(value: Any) -> Any:
