@@ -6,7 +6,7 @@ import json
 from datetime import date
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from openmodels.catalog import hub_rows
 from openmodels.catalog.record import Base
@@ -44,14 +44,12 @@ def row(**fields):
     return {"id": "org/model-7b", **fields}
 
 
-@settings(deadline=None)  # other work on the machine is no failure
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_no_value_of_any_field_breaks_a_row(fields):
     record = hub_rows.record(row(**fields), DAY)
     assert record.ids.hub == "org/model-7b"
 
 
-@settings(deadline=None)  # other work on the machine is no failure
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_every_record_comes_back_from_the_index(fields):
     record = hub_rows.record(row(**fields), DAY)

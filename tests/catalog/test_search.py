@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import openmodels as om
 from openmodels.catalog import hub_rows, query, search as searching, text, update
@@ -69,12 +69,10 @@ class TestWords:
     def test_nothing_like_it_finds_nothing(self, index):
         assert found(index, "xyzzyqwertz") == []
 
-    @settings(deadline=None)  # other work on the machine is no failure
     @given(asked=st.text(max_size=40))
     def test_no_text_breaks_a_search(self, index, asked):
         searching.search(index, query.build(asked, limit=3))
 
-    @settings(deadline=None)  # other work on the machine is no failure
     @given(st.text(max_size=8), st.text(max_size=8))
     def test_distance_is_a_distance(self, one, other):
         far = text.distance_of(one, other, 20)

@@ -9,7 +9,6 @@ import pytest
 
 import openmodels as om
 from openmodels.catalog import rows as codec, update, writer
-from openmodels.catalog.finder import open_index
 from openmodels.catalog.index import Index, default_path
 from openmodels.catalog.rows import today
 from openmodels.errors import InvalidRequest, Offline, ServerFailed
@@ -17,7 +16,7 @@ from openmodels.testing.loopback import Answer
 
 
 def notes():
-    with open_index() as index:
+    with Index(default_path()) as index:
         return index.meta
 
 
@@ -42,7 +41,7 @@ def test_takes_the_hub_and_azure_and_prices(hub, gallery, rows):
     assert om.info("azure:azureml-openai-oss/gpt-oss-120b", live=False).id == record.id
     assert om.info("azure:azureml-meta/Llama-2-7b", live=False).lifecycle.retires_on == date(2025, 6, 30)
     assert om.info("azure:azureml-cohere/cohere-embed-v4", live=False).ids.hub is None
-    with open_index() as index:
+    with Index(default_path()) as index:
         assert len(index) == len(rows) + 3
 
 
@@ -92,7 +91,7 @@ def test_a_listing_cut_short_goes_on_where_it_stopped(hub, rows):
     outcome = update.update(catalogs=["hub"], everything=True)[0]
     assert outcome.failure is None
     assert listing(hub)[0].first("cursor") is not None
-    with open_index() as index:
+    with Index(default_path()) as index:
         assert len(index) == len(rows)
     assert "hub.next" not in notes()
 
@@ -126,14 +125,14 @@ def test_a_whole_listing_removes_what_is_gone(hub, gallery, rows, monkeypatch):
     monkeypatch.setattr(update, "today", lambda: tomorrow)
     outcomes = update.update(everything=True)
     assert outcomes[0].removed == 1
-    with open_index() as index:
+    with Index(default_path()) as index:
         assert index.get(rows[0]["id"]) is None
         assert index.get(rows[1]["id"]) is not None
 
 
 def test_top_is_a_limit(hub):
     update.update(catalogs=["hub"], top=40)
-    with open_index() as index:
+    with Index(default_path()) as index:
         assert len(index) == 40
 
 

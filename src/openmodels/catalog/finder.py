@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
 
 from openmodels import settings
 from openmodels.catalog import join, query as queries, search as searching
@@ -138,7 +140,17 @@ def open_index() -> Index | None:
         InvalidRequest: There is one that cannot be read.
     """
     path = default_path()
-    return Index(path) if path.exists() else None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    # A process searches often; an update puts another file in its place.
+    return _opened(path, found.st_ino, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, _inode: int, _changed: int) -> Index:
+    return Index(path)
 
 
 def _fresh(model_id: str, known: ModelRecord | None, failures: list[OpenModelsError]) -> list[ModelRecord]:

@@ -63,6 +63,10 @@ class Index:
         """Close the file."""
         self._db.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_db"):
+            self._db.close()
+
     def __enter__(self) -> Self:
         return self
 

@@ -11,7 +11,7 @@ from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.results import row, shown
 
 _COLUMNS = ("model", "task", "parameters", "context", "license", "downloads", "updated")
-_FIELDS_SKIPPED = ("tags", "files", "provenance")
+_FIELDS_SKIPPED = ("files",)
 
 
 def table(records: Iterable[ModelRecord]) -> None:
