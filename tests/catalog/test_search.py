@@ -90,6 +90,9 @@ class TestWords:
         assert [group.word for group in reading.groups] == ["japanese", "chat"]
         between = text.read("between 3 and 9 billion parameters", index).filters["parameters"]
         assert between == (3_000_000_000, 9_000_000_000)
+        assert text.read("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
+        assert text.read("llama-2-7b-chat", index).filters == {}
+        assert text.read("llama 2-7b", index).filters == {}
         assert text.read("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
         assert "license_class" not in text.read("non-commercial llama", index).filters
 

@@ -12,6 +12,7 @@ from typing import Any
 from openmodels.catalog import names, rows, text
 from openmodels.catalog.index import Index
 from openmodels.catalog.query import Query
+from openmodels.catalog.vocabulary import LANGUAGES
 
 _SHAPE = names.CONVERSION | {"hf", "fp16", "bf16"}
 _MISSING = -4.0
@@ -44,6 +45,9 @@ class Ranker:
         self.reading = reading
         self.variant = index.term_numbers(["is:variant"]).get("is:variant")
         self.asked = query.text.strip().lower()
+        asks_language = any(term.startswith("lang:") for group in reading.groups for term in group.terms)
+        codes = (f"lang:{code}" for code in LANGUAGES.values()) if asks_language else ()
+        self.languages = frozenset(index.term_numbers(codes).values())
 
     def ranked(self, numbers: Iterable[int], sort: str) -> list[Hit]:
         """Return matches in order."""
@@ -99,10 +103,13 @@ class Ranker:
         score += 0.3 * log10(1 + (hit.row.downloads or 0)) + 0.4 * log10(1 + (hit.row.likes or 0))
         return score - 1.5 if self.variant in hit.terms and not self.reading.wants_variants else score
 
-    @staticmethod
-    def _otherwise(group: text.Group, hit: Hit, author: str) -> float:
+    def _otherwise(self, group: text.Group, hit: Hit, author: str) -> float:
         """Return from 0 to 1 how well author, tags or size satisfy a part of the text; the name counts most."""
-        by_term = max((group.numbers[number] for number in group.numbers.keys() & hit.terms), default=0.0)
+        shared = group.numbers.keys() & hit.terms
+        by_term = max((group.numbers[number] for number in shared), default=0.0)
+        if not self.languages.isdisjoint(shared):
+            # A model of one language is more what was asked for than one of fifty.
+            by_term *= max(0.6, 1.06 - 0.06 * len(self.languages & hit.terms))
         best = max(0.9 * group.authors.get(author, 0.0), 0.75 * by_term)
         if group.tokens:
             size, context = rows.parameters_bucket(hit.row.parameters), rows.context_bucket(hit.row.context)

@@ -26,6 +26,7 @@ PHRASES = {
     "function calling": "function-calling",
     "tool use": "function-calling",
     "tool calling": "function-calling",
+    "sdxl": "stable diffusion xl",
     "llama.cpp": "gguf",
     "llama cpp": "gguf",
     "4 bit": "4bit",

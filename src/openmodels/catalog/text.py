@@ -19,7 +19,11 @@ _BELOW = re.compile(
     + _AMOUNT
 )
 _ABOVE = re.compile(r"(?:\b(?:over|above|more than|larger than|bigger than|at least|min(?:imum)?)|[>≥]=?)\s*" + _AMOUNT)
-_BETWEEN = re.compile(r"\b(?:between\s+|from\s+)?(\d+(?:\.\d+)?)\s*([bm]?)\s*(?:and|to|-|–|\.\.)\s*" + _AMOUNT)
+# A hyphen alone makes no range: "llama 2-7b" names a model.
+_BETWEEN = re.compile(
+    r"\b(?:between|from)\s+(\d+(?:\.\d+)?)\s*([bm]?)\s*(?:and|to|-|–)\s*" + _AMOUNT
+    + r"|(?<![\w.-])(\d+(?:\.\d+)?)\s*([bm])\s*(?:to|-|–|\.\.)\s*" + _AMOUNT
+)  # fmt: skip
 _SIZE = re.compile(r"(?<![\w.-])" + _AMOUNT)
 _CONTEXT = re.compile(
     r"\b(\d+)\s*k\s*(?:tokens?\s*)?(?:of\s+)?(?:context|ctx)(?:\s+(?:window|length))?\b|\b(?:context|ctx)(?:\s+(?:window|length))?(?:\s+of)?\s*(\d+)\s*k\b"
@@ -95,8 +99,12 @@ def _read_filters(text: str, reading: Reading) -> str:
     def amount(digits: str, unit: str) -> int:
         return number(digits + unit[0])
 
+    def between(found: re.Match[str]) -> str:
+        low, low_unit, high, unit = (part for part in found.groups() if part is not None)
+        return ranged(found, amount(low, low_unit or unit), amount(high, unit))
+
     if "/" not in text:
-        text = _BETWEEN.sub(lambda m: ranged(m, amount(m[1], m[2] or m[4]), amount(m[3], m[4])), text)
+        text = _BETWEEN.sub(between, text)
     text = _BELOW.sub(lambda m: ranged(m, None, amount(m[1], m[2])), text)
     text = _ABOVE.sub(lambda m: ranged(m, amount(m[1], m[2]), None), text)
     # "7 billion" is the "7b" of names.
