@@ -234,6 +234,7 @@ class TestTheWholeWay:
         assert results[0].id == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
         assert len(hub.asked) == before
         assert any("updated today" in note for note in results.notes)
+        assert any("azure is not in the index" in note for note in results.notes)
         assert om.info("allenai/OLMo-7B").license.id == "Apache-2.0"
 
     def test_offline_without_an_index(self, monkeypatch):

@@ -93,6 +93,8 @@ def search(
     if index:
         parts.append(index)
         notes.append(_age(index))
+        missing = [name for name in listed if f"{name}.as_of" not in index.meta]
+        notes += [f"{name} is not in the index; run `openmodels catalog update`" for name in missing]
     elif listed:
         parts += _asked(listed, query, notes, live=live)
     local = list(_local(query, notes)) if "cache" in wanted else []
@@ -223,8 +225,7 @@ def _local(query: Query, notes: list[str]) -> Iterable[ModelRecord]:
 
 
 def _merged(query: Query, parts: list[Index], local: dict[str, ModelRecord], notes: list[str]) -> Results:
-    # The catalog a model is from was settled by the parts; the cache's records carry no catalog term.
-    found = [searching.search(part, _for(part, query)) for part in parts]
+    found = [searching.search(part, query) for part in parts]
     hits = sorted((hit for one in found for hit in one.hits), key=lambda hit: -hit[0])
     if len(found) == 1 or query.sort not in (None, "relevance"):
         hits = [hit for one in found for hit in one.hits]
@@ -247,11 +248,6 @@ def _merged(query: Query, parts: list[Index], local: dict[str, ModelRecord], not
         ),
         facets=lambda field: _facets(parts, found, field),
     )
-
-
-def _for(part: Index, query: Query) -> Query:
-    is_local = part.meta.get("kind") == "cache"
-    return query.model_copy(update={"catalog": None}) if is_local else query
 
 
 def _facets(parts: list[Index], found: list[searching.Found], field: str) -> dict[str, int]:
