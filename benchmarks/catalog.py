@@ -53,7 +53,8 @@ def main() -> None:
         if not path.exists():
             built = run("build")
             print(f"build     {built['rate']:,.0f} models/s, {built['seconds']:.0f} s, peak {built['memory']:.0f} MB")
-        print(f"file      {path.stat().st_size / 1e6:.0f} MB for {arguments.models:,} models")
+        with Index(path) as index:
+            print(f"file      {path.stat().st_size / 1e6:.0f} MB for {len(index):,} different models")
         _show("search", run("search"))
         _show("LIKE", run("like"))
         _show("loop", run("loop"))

@@ -71,55 +71,19 @@ _TASKS = {
     "wav2vec2": "automatic-speech-recognition", "whisper": "automatic-speech-recognition",
     "vit": "image-classification", "t5": "summarization", "": "text-to-image",
 }  # fmt: skip
-_PURPOSES = [
-    "instruct",
-    "chat",
-    "sft",
-    "dpo",
-    "finetuned",
-    "lora",
-    "merged",
-    "v2",
-    "v3",
-    "test",
-    "code",
-    "math",
-    "medical",
-    "legal",
-    "finance",
-    "roleplay",
-    "uncensored",
-    "abliterated",
-    "reasoning",
-    "japanese",
-    "german",
-    "korean",
-    "arabic",
-    "hindi",
-    "vietnamese",
-    "thai",
-    "emotion",
-    "sentiment",
-    "ner",
-    "squad",
-    "imdb",
-    "cola",
-    "mnli",
-    "dolly",
-    "alpaca",
-    "orca",
-    "wizard",
-    "hermes",
-    "guanaco",
-    "platypus",
-    "airoboros",
-    "summarizer",
-    "translator",
-    "sql",
-    "agent",
-    "tools",
-]
+# How names on the Hub are made: a few words are in very many of them, a subject in few.
+_COMMON = {
+    "finetuned": 25, "instruct": 20, "lora": 12, "v2": 12, "chat": 8, "sft": 8, "test": 8, "dpo": 6, "merged": 6, "v3": 5,
+}  # fmt: skip
+_SUBJECTS = """
+code math medical legal finance roleplay uncensored abliterated reasoning japanese german korean arabic hindi vietnamese
+thai emotion sentiment ner squad imdb cola mnli dolly alpaca orca wizard hermes guanaco platypus airoboros summarizer
+translator sql agent tools
+"""
+_PURPOSES = (*_COMMON, *_SUBJECTS.split())
+_WEIGHTS = list(accumulate(_COMMON.get(word, 0.5) for word in _PURPOSES))
 _LANGUAGES = ("en", "zh", "ja", "de", "fr", "es", "ko", "ru", "ar", "hi", "pt", "it", "vi", "th", "nl")
+_SPEAKERS = list(accumulate((70, 8, 2, 2, 2, 2, 1, 2, 1, 1, 1, 1, 1, 0.5, 0.5)))
 _QUANTS = ("GGUF", "GPTQ", "AWQ", "4bit", "8bit", "i1-GGUF", "Q4_K_M-GGUF", "exl2", "MLX-4bit", "bnb-4bit")
 _RELATIONS = ("finetune", "quantized", "adapter", "merge", "")
 _UNITS = {"b": 10**9, "m": 10**6}
@@ -135,13 +99,15 @@ def rows(count: int, seed: int = 7) -> Iterator[dict[str, Any]]:
         yield _row(draw, number, family, relation)
 
 
-def _author(draw: random.Random) -> str:
+def _author(draw: random.Random) -> tuple[str, bool]:
+    """Return an account, and whether it has many models."""
     # A few accounts convert everything; most have one or two models.
     if draw.random() < 0.12:
-        return draw.choice(("TheBloke", "mradermacher", "bartowski", "unsloth", "mlx-community", "QuantFactory"))
+        return draw.choice(("TheBloke", "mradermacher", "bartowski", "unsloth", "mlx-community", "QuantFactory")), True
     rank = int(draw.paretovariate(0.35)) % 700_000
     local = random.Random(rank)
-    return "".join(local.choices(_SYLLABLES, k=local.randint(2, 4))) + (str(rank % 97) if rank % 3 else "")
+    name = "".join(local.choices(_SYLLABLES, k=local.randint(2, 4))) + (str(rank % 97) if rank % 3 else "")
+    return name, rank < 5_000
 
 
 def _rank(draw: random.Random, most: int) -> int:
@@ -157,15 +123,16 @@ def _row(draw: random.Random, number: int, family: tuple[Any, ...], relation: st
     name, maker, sizes, license_, kind, _ = family
     size = draw.choice(sizes)
     base = f"{name}-{size}" if size else name
-    author = _author(draw)
-    purpose = draw.choice(_PURPOSES)
+    author, has_many = _author(draw)
+    purpose, second = draw.choices(_PURPOSES, cum_weights=_WEIGHTS, k=2)
     words = [base]
     if relation == "quantized":
         words += [*([purpose] if draw.random() < 0.6 else ()), draw.choice(_QUANTS)]
     else:
-        words += [purpose, *([draw.choice(_PURPOSES)] if draw.random() < 0.4 else ())]
-        if draw.random() < 0.55:
-            words.append("".join(draw.choices(_SYLLABLES, k=2)) + str(number % 1000))
+        words += [purpose, *([second] if draw.random() < 0.4 else ())]
+    if has_many or draw.random() < 0.6:
+        # What tells one of somebody's many experiments from the next.
+        words.insert(1, "".join(draw.choices(_SYLLABLES, k=2)) + str(number % 100_000))
     task = (
         _TASKS.get(kind, "text-generation")
         if relation or kind
@@ -189,7 +156,9 @@ def _row(draw: random.Random, number: int, family: tuple[Any, ...], relation: st
     if draw.random() < 0.15:
         paper = _rank(draw, 30_000)
         listed.append(f"arxiv:{1900 + paper % 700}.{paper:05}")
-    spoken = draw.sample(_LANGUAGES, draw.choice((1, 1, 1, 2))) if draw.random() < 0.45 else []
+    spoken = []
+    if draw.random() < 0.45:
+        spoken = sorted(set(draw.choices(_LANGUAGES, cum_weights=_SPEAKERS, k=draw.choice((1, 1, 1, 2)))))
     stated = license_ if license_ and draw.random() < 0.7 else draw.choice(("", "mit", "apache-2.0", "other"))
     if stated:
         listed.append(f"license:{stated}")

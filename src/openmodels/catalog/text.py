@@ -203,7 +203,7 @@ def _add_synonyms(word: str, group: Group, known: _Known) -> None:
         group.words.update(
             (name, 0.9) for name, other in vocabulary.LANGUAGES.items() if other == code and name != word
         )
-        group.words.setdefault(code, 0.6)
+        group.words.setdefault(code, 0.85 if vocabulary.spoken(code) else 0.6)
 
 
 def _size_group(word: str) -> Group:
