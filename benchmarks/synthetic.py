@@ -73,7 +73,8 @@ _TASKS = {
 }  # fmt: skip
 # How names on the Hub are made: a few words are in very many of them, a subject in few.
 _COMMON = {
-    "finetuned": 25, "instruct": 20, "lora": 12, "v2": 12, "chat": 8, "sft": 8, "test": 8, "dpo": 6, "merged": 6, "v3": 5,
+    "finetuned": 25, "instruct": 20, "lora": 12, "v2": 12, "chat": 8, "sft": 8, "test": 8, "dpo": 6, "merged": 6,
+    "v3": 5,
 }  # fmt: skip
 _SUBJECTS = """
 code math medical legal finance roleplay uncensored abliterated reasoning japanese german korean arabic hindi vietnamese
@@ -124,38 +125,14 @@ def _row(draw: random.Random, number: int, family: tuple[Any, ...], relation: st
     size = draw.choice(sizes)
     base = f"{name}-{size}" if size else name
     author, has_many = _author(draw)
-    purpose, second = draw.choices(_PURPOSES, cum_weights=_WEIGHTS, k=2)
-    words = [base]
-    if relation == "quantized":
-        words += [*([purpose] if draw.random() < 0.6 else ()), draw.choice(_QUANTS)]
-    else:
-        words += [purpose, *([second] if draw.random() < 0.4 else ())]
-    if has_many or draw.random() < 0.6:
-        # What tells one of somebody's many experiments from the next.
-        words.insert(1, "".join(draw.choices(_SYLLABLES, k=2)) + str(number % 100_000))
-    task = (
-        _TASKS.get(kind, "text-generation")
-        if relation or kind
-        else draw.choice(("reinforcement-learning", "text-generation"))
-    )
-    listed = [
-        draw.choice(("transformers", "transformers", "peft", "diffusers")),
-        "safetensors",
-        *([kind] if kind else ()),
-    ]
-    if "GGUF" in words[-1]:
-        listed[1] = "gguf"
-    if task == "text-generation" and draw.random() < 0.6:
-        listed.append("conversational")
-    if draw.random() < 0.3:
-        listed.append("generated_from_trainer")
+    words = [base, *_words(draw, number, relation, has_many=has_many)]
+    task = _TASKS.get(kind, "text-generation")
+    if not relation and not kind:
+        task = draw.choice(("reinforcement-learning", "text-generation"))
+    listed = _tags(draw, task, kind, weights="gguf" if "GGUF" in words[-1] else "safetensors")
     if relation and maker:
         listed += [f"base_model:{maker}/{base}", f"base_model:{relation}:{maker}/{base}"]
-    if draw.random() < 0.2:
-        listed.append(f"dataset:{_dataset(draw)}")
-    if draw.random() < 0.15:
-        paper = _rank(draw, 30_000)
-        listed.append(f"arxiv:{1900 + paper % 700}.{paper:05}")
+    listed += _sources(draw)
     spoken = []
     if draw.random() < 0.45:
         spoken = sorted(set(draw.choices(_LANGUAGES, cum_weights=_SPEAKERS, k=draw.choice((1, 1, 1, 2)))))
@@ -178,6 +155,37 @@ def _row(draw: random.Random, number: int, family: tuple[Any, ...], relation: st
         "lastModified": f"{2022 + (month + 1) // 12}-{(month + 1) % 12 + 1:02}-{draw.randint(1, 28):02}T00:00:00.000Z",
         "safetensors": {"total": _parameters(base, draw)} if relation in ("finetune", "merge", "") and kind else None,
     }
+
+
+def _words(draw: random.Random, number: int, relation: str, *, has_many: bool) -> list[str]:
+    purpose, second = draw.choices(_PURPOSES, cum_weights=_WEIGHTS, k=2)
+    if relation == "quantized":
+        words = [*([purpose] if draw.random() < 0.6 else ()), draw.choice(_QUANTS)]
+    else:
+        words = [purpose, *([second] if draw.random() < 0.4 else ())]
+    if has_many or draw.random() < 0.6:
+        # What tells one of somebody's many experiments from the next.
+        words.insert(0, "".join(draw.choices(_SYLLABLES, k=2)) + str(number % 100_000))
+    return words
+
+
+def _tags(draw: random.Random, task: str, kind: str, *, weights: str) -> list[str]:
+    listed = [draw.choice(("transformers", "transformers", "peft", "diffusers")), weights, *([kind] if kind else ())]
+    if task == "text-generation" and draw.random() < 0.6:
+        listed.append("conversational")
+    if draw.random() < 0.3:
+        listed.append("generated_from_trainer")
+    return listed
+
+
+def _sources(draw: random.Random) -> list[str]:
+    listed = []
+    if draw.random() < 0.2:
+        listed.append(f"dataset:{_dataset(draw)}")
+    if draw.random() < 0.15:
+        paper = _rank(draw, 30_000)
+        listed.append(f"arxiv:{1900 + paper % 700}.{paper:05}")
+    return listed
 
 
 def _parameters(base: str, draw: random.Random) -> int:
