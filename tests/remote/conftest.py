@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from told import Told
 
 from openmodels.backends import compatible
 from openmodels.testing.faults import FaultServer
@@ -17,9 +18,24 @@ from openmodels.testing.faults import FaultServer
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    """Checks of every test here that no log, representation or error holds the key or the prompt."""
+    told = Told(monkeypatch)
+    yield told
+    assert not told.leaks
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[FaultServer]:
     """The misbehaving server."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own() -> Iterator[FaultServer]:
+    """A server of the test's own, to count connections."""
     with FaultServer() as server:
         yield server
 

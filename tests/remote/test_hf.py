@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from told import Told
 
 import openmodels as om
 from openmodels import retry
 from openmodels.backends import hf
 from openmodels.backends.hf import HfBackend
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
-from openmodels.testing.faults.expect import VECTORS, Fault, Right
+from openmodels.testing.faults.expect import VECTORS, Fault
 from openmodels.testing.faults.server import Request, Wire, fault
 from openmodels.wire import address as addresses
 
@@ -29,6 +30,13 @@ def logged_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     return tmp_path / "token"
+
+
+@pytest.fixture(autouse=True)
+def token_untold(told: Told) -> Iterator[None]:
+    """The token is told no more than the key and the prompt are."""
+    yield
+    assert not [part for part in told.parts if TOKEN in part]
 
 
 @pytest.fixture
@@ -372,7 +380,7 @@ def test_a_refused_key_of_another_server_is_not_hugging_faces(server: FaultServe
         model.chat("hi")
 
 
-@fault(Fault("loading", "is loading the model, and says for how long", Right(after=2)))
+@fault(Fault("loading", "is loading the model, and says for how long"))
 def _loading(wire: Wire, request: Request) -> None:
     # The stated seconds are those of the request's own text.
     told = json.loads(json.loads(request.body)["messages"][0]["content"])
@@ -380,14 +388,14 @@ def _loading(wire: Wire, request: Request) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"), [("20.5", 20.5), ("0", 0.0), ("-1", None), ("NaN", None), ("1e999", None), ("true", None)]
+    ("estimate", "seconds"), [("20.5", 20.5), ("0", 0.0), ("-1", None), ("NaN", None), ("1e999", None), ("true", None)]
 )
-def test_a_loading_model_says_how_long(server: FaultServer, told: str, seconds: float | None) -> None:
+def test_a_loading_model_says_how_long(server: FaultServer, estimate: str, seconds: float | None) -> None:
     with (
         om.Model("hf:org/model", base_url=server.url("loading"), max_retries=0) as model,
         pytest.raises(om.ServerFailed, match="currently loading") as caught,
     ):
-        model.chat(told)
+        model.chat(estimate)
     assert (caught.value.retry_after, caught.value.retryable) == (seconds, True)
 
 
