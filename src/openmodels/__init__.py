@@ -18,13 +18,18 @@ _HOMES = {
     "CallOptions": "types",
     "Conversation": "conversation",
     "Delta": "types",
+    "EmbedOptions": "types",
+    "Embeddings": "types",
     "Message": "types",
     "Model": "model",
+    "Provider": "catalog.providers",
     "Reply": "types",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
+    "aproviders": "catalog.providers",
     "assistant": "types",
+    "providers": "catalog.providers",
     "register_backend": "backends.registry",
     "system": "types",
     "user": "types",
@@ -43,6 +48,8 @@ __all__ = [
     "DeadlineExceeded",
     "Delta",
     "DoesNotFit",
+    "EmbedOptions",
+    "Embeddings",
     "EndpointRetired",
     "GatedModel",
     "InvalidReference",
@@ -58,6 +65,7 @@ __all__ = [
     "OpenModelsError",
     "OutOfMemory",
     "OutputInvalid",
+    "Provider",
     "QuotaExceeded",
     "RateLimited",
     "Reply",
@@ -69,7 +77,9 @@ __all__ = [
     "UnsupportedFeature",
     "Usage",
     "__version__",
+    "aproviders",
     "assistant",
+    "providers",
     "register_backend",
     "system",
     "user",
@@ -78,6 +88,11 @@ __all__ = [
 if TYPE_CHECKING:
     from openmodels.backends.registry import (
         register_backend as register_backend,
+    )
+    from openmodels.catalog.providers import (
+        Provider as Provider,
+        aproviders as aproviders,
+        providers as providers,
     )
     from openmodels.conversation import (
         Conversation as Conversation,
@@ -123,6 +138,8 @@ if TYPE_CHECKING:
     from openmodels.types import (
         CallOptions as CallOptions,
         Delta as Delta,
+        Embeddings as Embeddings,
+        EmbedOptions as EmbedOptions,
         Message as Message,
         Reply as Reply,
         ToolCall as ToolCall,
