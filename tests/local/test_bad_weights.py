@@ -113,6 +113,13 @@ def _(folder, patch):
     load(folder)
 
 
+@case("A folder without a tokenizer", om.LoadFailed)
+def _(folder, patch):
+    for file in tiny_llama(folder).glob("tokenizer*"):
+        file.unlink()
+    load(folder)
+
+
 @case("A folder with an adapter", om.LoadFailed)
 def _(folder, patch):
     (folder / "adapter_config.json").write_text("{}")
@@ -258,7 +265,7 @@ def _(folder, patch):
 
 @case("An unknown revision", om.ModelNotFound)
 def _(folder, patch):
-    from_hub(patch, "org/model@nope", {"config.json": b"{}", "model.safetensors": b""})
+    from_hub(patch, "org/model@nope", {"config.json": b"{}", "model.safetensors": b"", "tokenizer.json": b"{}"})
 
 
 @case("A repository with only pickles", om.UnsafeWeights)
@@ -273,7 +280,7 @@ def _(folder, patch):
 
 @case("A gated model", om.GatedModel)
 def _(folder, patch):
-    from_hub(patch, "org/model", {"config.json": b"{}", "model.safetensors": b""}, gated=True)
+    from_hub(patch, "org/model", {"config.json": b"{}", "model.safetensors": b"", "tokenizer.json": b"{}"}, gated=True)
 
 
 @case("float16 on a CPU", om.InvalidRequest)

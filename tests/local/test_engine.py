@@ -101,11 +101,11 @@ def test_what_does_not_fit_is_refused_before_the_work(smol):
 def test_two_hundred_calls_leave_no_memory_behind(smol):
     process = psutil.Process()
     for _ in range(30):
-        smol.chat("Hi", max_tokens=2)
+        smol.chat("Hi", max_tokens=1)
     gc.collect()
     before = process.memory_info().rss
     for i in range(200):
-        smol.chat(f"Say {i}", max_tokens=2)
+        smol.chat(f"Say {i}", max_tokens=1)
     gc.collect()
     assert process.memory_info().rss - before < 20e6
 

@@ -6,7 +6,6 @@ Each subcommand is a module of its own, imported only when it is called, so that
 
 from __future__ import annotations
 
-import difflib
 import io
 import sys
 from importlib import import_module
@@ -53,11 +52,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the subcommand that the arguments name, or suggest the nearest one."""
-        name = args[0]
-        if name not in _COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, _COMMANDS, n=1)
-            guess = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(_COMMANDS)}."
-            raise click.UsageError(f"No such command {name!r}. {guess}", ctx)
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=_COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
 
     @override

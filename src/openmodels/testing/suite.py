@@ -85,12 +85,12 @@ class Suite:
         wanted = {"temperature": 0, "max_tokens": self.answer_tokens, **more}
         return {name: value for name, value in wanted.items() if self.honoured(model, name)}
 
-    def usual(self, model: Model, prompt: str | None = None) -> Reply:
+    def usual(self, model: Model, prompt: str | None = None, **more: Any) -> Reply:
         """Return what `chat` answers to a prompt when calm, asked once for each class of tests."""
         prompt = prompt or self.prompt
-        key = model.reference, prompt
+        key = model.reference, prompt, *more.items()
         if key not in self._usual:
-            self._usual[key] = model.chat(prompt, **self.calm(model))
+            self._usual[key] = model.chat(prompt, **self.calm(model, **more))
         return self._usual[key]
 
     def honoured(self, model: Model, name: str) -> bool:

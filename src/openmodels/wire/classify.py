@@ -37,7 +37,7 @@ from openmodels.wire.tools import parse
 LONGEST_MESSAGE = 300
 """Characters of a vendor's message that an error quotes."""
 
-_ECHO = 24
+ECHO = 24
 """A vendor's text sharing this many characters in a row with the prompt quotes it."""
 
 
@@ -161,7 +161,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return a vendor's text as one cut, printable line without any of the secrets.
 
-    A run of `_ECHO` characters of a secret counts as the secret, so a prompt echoed in part is
+    A run of `ECHO` characters of a secret counts as the secret, so a prompt echoed in part is
     taken out too.
     """
     text = text[: 16 * LONGEST_MESSAGE]
@@ -176,10 +176,12 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 def _without(text: str, secret: str) -> str:
     for form in (secret, html.escape(secret), repr(secret)[1:-1]):
         text = text.replace(form, "[…]")
+    if len(secret) <= ECHO:
+        return text
     kept, at = [], 0
     while at < len(text):
-        if len(secret) > _ECHO and text[at : at + _ECHO] in secret and at + _ECHO <= len(text):
-            end = at + _ECHO
+        if text[at : at + ECHO] in secret and at + ECHO <= len(text):
+            end = at + ECHO
             while end < len(text) and text[at : end + 1] in secret:
                 end += 1
             kept.append("[…]")

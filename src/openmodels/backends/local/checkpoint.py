@@ -17,9 +17,11 @@ INDEX = "model.safetensors.index.json"
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _TOKENIZER = re.compile(
-    r"(generation_config|tokenizer_config|special_tokens_map|added_tokens|vocab|tokenizer|chat_template|tekken)\.json"
-    r"|merges\.txt|vocab\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja"
-    r"|(tokenizer|spiece|sentencepiece|sentencepiece\.bpe)\.model|vocab\.bpe"
+    r"(tokenizer|tokenizer_config|vocab|tekken)\.json|vocab\.(txt|bpe)|(tokenizer|spiece|sentencepiece(\.bpe)?)\.model"
+)
+_BESIDE = re.compile(
+    r"(generation_config|special_tokens_map|added_tokens|chat_template)\.json"
+    r"|merges\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja|" + _TOKENIZER.pattern
 )
 _BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16}
 _BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
@@ -48,7 +50,7 @@ def wanted(names: Collection[str], where: str) -> list[str]:
 
     Raises:
         UnsafeWeights: The only weights are pickles.
-        LoadFailed: There are no weights, or no config.json.
+        LoadFailed: There are no weights, no config.json or no tokenizer.
     """
     weights = next((name for name in (WEIGHTS, INDEX) if name in names), None)
     if weights is None:
@@ -56,7 +58,13 @@ def wanted(names: Collection[str], where: str) -> list[str]:
         raise no_weights(names, where)
     if "config.json" not in names:
         raise LoadFailed(f"{where} has no config.json.", next_step="Choose a model in the transformers format.")
-    return [weights, "config.json", *sorted(name for name in names if _TOKENIZER.fullmatch(name))]
+    beside = sorted(name for name in names if _BESIDE.fullmatch(name))
+    if not any(_TOKENIZER.fullmatch(name) for name in beside):
+        raise LoadFailed(
+            f"{where} has no tokenizer.",
+            next_step="Add tokenizer.json and tokenizer_config.json of the model that it was made from.",
+        )
+    return [weights, "config.json", *beside]
 
 
 def refuse_pickles(names: Collection[str], where: str) -> None:
@@ -85,7 +93,7 @@ def check_folder(folder: Path) -> None:
 
     Raises:
         UnsafeWeights: The only weights are pickles.
-        LoadFailed: It is empty, or the weights or config.json are missing.
+        LoadFailed: It is empty, or the weights, config.json or the tokenizer are missing.
     """
     where = f"The folder {folder.name or str(folder)!r}"
     try:

@@ -39,7 +39,7 @@ def locate(rest: str, *, revision: str | None = None, deadline: float | None = N
     if is_path(text):
         if revision is not None:
             raise InvalidRequest(f"revision: {text!r} is on this disk and has no revisions.")
-        return _on_disk(Path(text).expanduser(), text, deadline)
+        return _on_disk(Path(os.path.expanduser(text)), text, deadline)  # noqa: PTH111 - never raises
     model = ref.hub_id(text)
     if model.suffix is not None:
         raise InvalidReference(
@@ -62,13 +62,13 @@ def locate(rest: str, *, revision: str | None = None, deadline: float | None = N
 
 def is_path(rest: str) -> bool:
     """Return whether the text names something on this disk, as opposed to the Hub."""
-    if rest.startswith((".", "/", "~")) or "\\" in rest or Path(rest).exists():
+    if rest.startswith((".", "/", "~")) or "\\" in rest or os.path.exists(rest):  # noqa: PTH110 - never raises
         return True
     return rest.lower().endswith(".gguf") and rest.count("/") < 2
 
 
 def _on_disk(path: Path, text: str, deadline: float | None) -> Path:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - never raises
         bare = text.removeprefix("./")
         hint = f" For the Hub's model write 'local:{bare}'." if text != bare and bare.count("/") == 1 else ""
         raise ModelNotFound(
@@ -79,7 +79,7 @@ def _on_disk(path: Path, text: str, deadline: float | None) -> Path:
         checkpoint.check_folder(path)
         return path
     if path.suffix.lower() != ".gguf":
-        checkpoint.refuse_pickles([path.name], path.name)
+        checkpoint.refuse_pickles([path.name], "The file")
         raise LoadFailed(
             f"{path.name!r} is not a model by itself.",
             next_step="Name the folder that holds config.json and the .safetensors files, or a .gguf file.",
