@@ -62,6 +62,8 @@ class AzureBackend(OpenAICompatible):
     """
 
     name: ClassVar[str] = "azure"
+    # Without "complete": Microsoft's descriptions of its APIs know no /completions any more.
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "embed"})
 
     def __init__(
         self,
@@ -228,6 +230,12 @@ class AzureBackend(OpenAICompatible):
         if self._authentication is None:
             return "No key was sent: pass `api_key=`; one from the environment goes only to Azure's own hosts."
         return f"Check the key: `api_key=` or {KEYS[0]}; it must be the key of {self.address.host}."
+
+    def _explain(
+        self, status: int, headers: Mapping[str, str], secrets: list[str], body: bytes | object
+    ) -> OpenModelsError:
+        # The request's token came after its secrets were listed.
+        return super()._explain(status, headers, secrets + self._secrets(), body)
 
     def _secrets(self) -> list[str]:
         seen = self._authentication.seen if isinstance(self._authentication, Tokens) else (self.api_key,)
