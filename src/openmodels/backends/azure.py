@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from azure.core.credentials import AzureKeyCredential
 
-from openmodels.backends import azure_endpoint
+from openmodels.backends import azure_endpoint, azure_errors
 from openmodels.backends.azure_credential import Tokens
 from openmodels.backends.azure_exchange import AzureExchange
 from openmodels.backends.compatible import OpenAICompatible
 from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    EndpointRetired,
     InvalidReference,
     InvalidRequest,
-    ModelNotFound,
     NotConfigured,
     OpenModelsError,
     UnsupportedFeature,
@@ -210,19 +204,7 @@ class AzureBackend(OpenAICompatible):
 
     def explain(self, failure: classify.Failure) -> OpenModelsError:
         """Return the error that a failed answer is, with what Azure says beside it."""
-        if categories := _categories(failure.body):
-            failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
-        error = super().explain(failure)
-        if type(error) in (NotConfigured, EndpointRetired) and failure.status in (404, 410):
-            error.next_step = (
-                f"Check `base_url`, {self.address}. The address of an Azure resource that is still served is "
-                f"https://RESOURCE.services.ai.azure.com{azure_endpoint.V1_PATH}."
-            )
-        elif type(error) is ModelNotFound:
-            error.next_step = "Check the deployment's name; `model.backend.list_deployments()` may list it."
-        elif type(error) in (AuthenticationFailed, AccessDenied):
-            error.next_step = self._who_should()
-        return error
+        return azure_errors.explain(failure, self.address, self._who_should())
 
     def _who_should(self) -> str:
         if isinstance(self._authentication, Tokens):
@@ -249,20 +231,3 @@ def _environment(names: tuple[str, ...]) -> tuple[str, str | None]:
 
 def _until(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
-
-
-def _categories(body: Any) -> list[str]:
-    """Return what a content filter found, e.g. "hate: high", from an error's body."""
-    inner = body.get("error") if isinstance(body, dict) else None
-    inner = inner.get("innererror") or inner.get("inner_error") or inner if isinstance(inner, dict) else {}
-    results = (
-        (inner.get("content_filter_result") or inner.get("content_filter_results")) if isinstance(inner, dict) else None
-    )
-    found = []
-    for name, result in results.items() if isinstance(results, dict) else ():
-        if not (isinstance(result, dict) and (result.get("filtered") or result.get("detected"))):
-            continue
-        words = [str(word) for word in (name, result.get("severity")) if word]
-        if all(re.fullmatch(r"[\w-]{1,40}", word, re.ASCII) for word in words):
-            found.append(": ".join(words))
-    return found
