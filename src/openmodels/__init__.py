@@ -22,11 +22,14 @@ _HOMES = {
     "Embeddings": "types",
     "Message": "types",
     "Model": "model",
+    "Provider": "catalog.providers",
     "Reply": "types",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
+    "aproviders": "catalog.providers",
     "assistant": "types",
+    "providers": "catalog.providers",
     "register_backend": "backends.registry",
     "system": "types",
     "user": "types",
@@ -62,6 +65,7 @@ __all__ = [
     "OpenModelsError",
     "OutOfMemory",
     "OutputInvalid",
+    "Provider",
     "QuotaExceeded",
     "RateLimited",
     "Reply",
@@ -73,7 +77,9 @@ __all__ = [
     "UnsupportedFeature",
     "Usage",
     "__version__",
+    "aproviders",
     "assistant",
+    "providers",
     "register_backend",
     "system",
     "user",
@@ -82,6 +88,11 @@ __all__ = [
 if TYPE_CHECKING:
     from openmodels.backends.registry import (
         register_backend as register_backend,
+    )
+    from openmodels.catalog.providers import (
+        Provider as Provider,
+        aproviders as aproviders,
+        providers as providers,
     )
     from openmodels.conversation import (
         Conversation as Conversation,

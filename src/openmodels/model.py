@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
@@ -61,7 +60,7 @@ class Model:
         max_retries: int = 2,
         **backend_options: Any,
     ) -> None:
-        self.timeout = _timeout(timeout)
+        self.timeout = retry.seconds(timeout)
         self.max_retries = _retries(max_retries)
         self._opened_as = reference, backend_options
         self._budget = retry.Budget()
@@ -287,7 +286,7 @@ class Model:
         if unknown := [name for name in options if name not in known]:
             raise _no_such_option(unknown[0], known, "call")
         given = dict(options)
-        timeout = _timeout(given.pop("timeout", self.timeout))
+        timeout = retry.seconds(given.pop("timeout", self.timeout))
         retries = _retries(given.pop("max_retries", self.max_retries))
         deadline = None if timeout is None else time.monotonic() + timeout
         return {name: value for name, value in given.items() if value is not None}, deadline, retries
@@ -364,15 +363,6 @@ def faults(error: ValidationError) -> str:
         message = fault["msg"].removeprefix("Value error, ")
         lines.append(f"{place}: {message}" if place else message)
     return "; ".join(dict.fromkeys(lines)) + "."
-
-
-def _timeout(value: Any) -> float | None:
-    if value is None:
-        return None
-    longest = threading.TIMEOUT_MAX  # beyond it, waiting on a lock or queue raises OverflowError
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= longest:
-        raise InvalidRequest(f"timeout: expected None or seconds above 0, at most {longest:.0f}.")
-    return float(value)
 
 
 def _retries(value: Any) -> int:

@@ -40,6 +40,7 @@ class Entry:
 
 BUILT_IN: dict[str, Entry] = {
     "echo": Entry("openmodels.backends.echo:EchoBackend", None, "repeats or plays a script; no model, no key"),
+    "hf": Entry("openmodels.backends.hf:HfBackend", None, "Hugging Face's inference providers and endpoints"),
     "local": Entry(
         "openmodels.backends.local.backend:LocalBackend",
         "local",

@@ -22,6 +22,7 @@ class Suite:
     unicode_prompt: ClassVar[str] = "Repeat after me: 日本語 🎉 naïve 👩‍🚀 ελληνικά"
     repeating_prompt: ClassVar[str] = "Write a list of ten fruits, one per line."
     answer_tokens: ClassVar[int] = 16
+    slow_model_options: ClassVar[Mapping[str, Any]] = {}
     slow_prompt: ClassVar[str] = "Write a very long story about a lighthouse, with every detail."
     slow_options: ClassVar[Mapping[str, Any]] = {}
     deadline: ClassVar[float] = 0.5
@@ -51,9 +52,13 @@ class Suite:
             yield model
 
     @pytest.fixture
-    def slow_model(self, model: Model) -> Model:
+    def slow_model(self, model: Model) -> Iterator[Model]:
         """A model whose answer to `slow_prompt` takes much longer than `deadline`."""
-        return model
+        if not self.slow_model_options:
+            yield model
+            return
+        with Model(self.reference, **{**self.model_options, **self.slow_model_options}) as slow:
+            yield slow
 
     @pytest.fixture(params=SURFACES)
     def surface(self, request: pytest.FixtureRequest) -> str:

@@ -39,6 +39,8 @@ LONGEST_MESSAGE = 300
 
 ECHO = 24
 """A vendor's text sharing this many characters in a row with the prompt quotes it."""
+_SHORT = 8
+"""A secret of fewer characters is taken out as a word only: a prompt "hi" must not spoil every "this"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _without(text: str, secret: str) -> str:
+    if len(secret) < _SHORT:
+        return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "[…]", text)
     for form in (secret, html.escape(secret), repr(secret)[1:-1]):
         text = text.replace(form, "[…]")
     if len(secret) <= ECHO:
