@@ -225,7 +225,7 @@ class EmbedRequest(Frozen):
     """
 
     texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
-    dimensions: int | None = _integer(ge=1, lt=2**31)
+    dimensions: int | None = _number(ge=1, lt=2**31)
     extra: dict[str, Any] = Field(default_factory=dict)
     deadline: float | None = None
 
