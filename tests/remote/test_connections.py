@@ -48,8 +48,17 @@ def own() -> Iterator[FaultServer]:
         yield server
 
 
+@pytest.fixture(params=["server", "azure"], autouse=True)
+def _each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test once over our own exchange, once through Azure's client."""
+    monkeypatch.setitem(_MODEL, "backend", request.param)
+
+
+_MODEL = {"backend": ""}
+
+
 def _model(url: str, **options: object) -> om.Model:
-    return om.Model("server:tiny", base_url=url, api_key=KEY, timeout=10, **options)
+    return om.Model(f"{_MODEL['backend']}:tiny", base_url=url, api_key=KEY, **{"timeout": 10, **options})
 
 
 def test_one_connection_serves_many_calls(own: FaultServer) -> None:
@@ -240,7 +249,7 @@ def test_a_refused_connection_says_so() -> None:
 
 
 def test_a_name_that_does_not_resolve_says_so() -> None:
-    model = om.Model("server:tiny", base_url="https://no-such-host.invalid/v1", timeout=20, max_retries=0)
+    model = _model("https://no-such-host.invalid/v1", timeout=20, max_retries=0)
     with pytest.raises(ConnectionFailed, match="DNS"):
         model.chat("hi")
     with pytest.raises(ConnectionFailed, match="DNS"):
@@ -249,7 +258,7 @@ def test_a_name_that_does_not_resolve_says_so() -> None:
 
 def test_https_to_a_plain_server_is_bound_by_the_deadline(server: FaultServer) -> None:
     url = server.url("ok").replace("http://", "https://")
-    model = om.Model("server:tiny", base_url=url, timeout=0.5, max_retries=0)
+    model = _model(url, timeout=0.5, max_retries=0)
     with pytest.raises((ConnectionFailed, DeadlineExceeded)):
         model.chat("hi")
     with pytest.raises((ConnectionFailed, DeadlineExceeded)):

@@ -198,7 +198,7 @@ def _without(text: str, secret: str) -> str:
 
 _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 _REQUEST_ID = ("x-request-id", "request-id", "apim-request-id", "x-ms-request-id", "x-amzn-requestid", "cf-ray")
-_RETRYABLE = frozenset({408, 409, 424, 425, 429, 529})
+_RETRYABLE = frozenset({408, 409, 425, 429, 529})
 
 _Rule = tuple[type[OpenModelsError], str, frozenset[int], str | None]
 _RULES: tuple[_Rule, ...] = (
