@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import sys
 import threading
 import time
 from typing import Any
@@ -241,6 +242,12 @@ def test_a_task_that_waits_for_a_token_can_be_cancelled(server: FaultServer) -> 
         _ask(model, "achat")
 
 
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @fault(Fault("azure-token-refused", "refuses the token, repeating it"))
 def _refused(wire: Wire, request: Request) -> None:
     said = request.headers["authorization"].removeprefix("Bearer ")
@@ -308,8 +315,6 @@ def test_who_is_asked_by_default(monkeypatch: pytest.MonkeyPatch, server: FaultS
         return made[-1]
 
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", default)
-    for name in ("AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL"):
-        monkeypatch.delenv(name, raising=False)
     url = server.url("ok")
     with om.Model("azure:tiny", base_url=url) as model:
         _ask(model, "chat")  # to a host that is not Azure's nobody's token goes
@@ -320,6 +325,13 @@ def test_who_is_asked_by_default(monkeypatch: pytest.MonkeyPatch, server: FaultS
     assert backend._authentication.get(("scope",), {}).token == f"{TOKEN}-1"
     assert backend._authentication.get(("scope",), {}).token == f"{TOKEN}-2"
     assert len(made) == 1
+
+
+def test_azure_identity_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    backend = om.Model("azure:tiny", base_url="https://r.openai.azure.com").backend
+    with pytest.raises(om.MissingExtra, match=r"azure\.identity.*openmodels-sdk\[azure\]"):
+        backend._authentication.get(("scope",), {})
 
 
 def test_a_credential_that_is_none(server: FaultServer) -> None:

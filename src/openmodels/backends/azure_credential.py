@@ -15,6 +15,7 @@ from typing import Any
 from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
+from openmodels.backends import registry
 from openmodels.errors import AuthenticationFailed, ConnectionFailed, OpenModelsError, UnsupportedFeature
 from openmodels.wire import address as addresses, classify
 from openmodels.wire.address import Secret
@@ -144,6 +145,8 @@ def _explained() -> Iterator[None]:
         yield
     except OpenModelsError:
         raise
+    except ModuleNotFoundError as error:
+        raise registry.missing_extra("azure", "azure", error) from error
     except (ServiceRequestError, ServiceResponseError) as error:
         raise ConnectionFailed(f"No token, for the identity service was not reached: {_said(error)}") from error
     except Exception as error:

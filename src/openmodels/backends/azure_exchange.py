@@ -17,13 +17,7 @@ from typing import Any, Self
 from azure.ai.inference import ChatCompletionsClient
 from azure.ai.inference.aio import ChatCompletionsClient as AsyncChatCompletionsClient
 from azure.core.credentials import AzureKeyCredential
-from azure.core.pipeline.policies import (
-    AsyncRedirectPolicy,
-    AsyncRetryPolicy,
-    RedirectPolicy,
-    RetryPolicy,
-    SansIOHTTPPolicy,
-)
+from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 from azure.core.rest import HttpRequest
 from azure.core.utils import CaseInsensitiveDict
@@ -35,6 +29,9 @@ from openmodels.wire.address import Address, Secret
 from openmodels.wire.exchange import Answer, AsyncAnswer, Outgoing
 from openmodels.wire.http1 import Http1Exchange
 from openmodels.wire.pipes import late, left
+
+# In the places of retries and redirects: even told to do neither, Azure's own read what a server says of waiting.
+_OFF: dict[str, Any] = {"retry_policy": SansIOHTTPPolicy(), "redirect_policy": SansIOHTTPPolicy()}
 
 
 class AzureExchange:
@@ -54,8 +51,7 @@ class AzureExchange:
         self._client = ChatCompletionsClient(
             str(to),
             transport=_Transport(self._wire),
-            retry_policy=RetryPolicy.no_retries(),
-            redirect_policy=RedirectPolicy.no_redirects(),
+            **_OFF,
             **self._identity(SyncCredential),
         )
         # Its policies hold locks that belong to an event loop, so each loop has a client of its own.
@@ -97,8 +93,7 @@ class AzureExchange:
             client = self._clients[loop] = AsyncChatCompletionsClient(
                 str(self._to),
                 transport=_AsyncTransport(self._wire),
-                retry_policy=AsyncRetryPolicy.no_retries(),
-                redirect_policy=AsyncRedirectPolicy.no_redirects(),
+                **_OFF,
                 **self._identity(AsyncCredential),
             )
         return client
