@@ -26,6 +26,8 @@ class TestToy(Conformance):
 @pytest.mark.weights
 class TestLocal(Conformance):
     answer_tokens = 8
+    deadline = 2.0
+    stops_within = 5.0  # a step takes 30 ms, and a second where others use the machine
 
     @pytest.fixture
     def model(self, smol: om.Model) -> om.Model:

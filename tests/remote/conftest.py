@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from told import Told
 
 from openmodels.backends import compatible
 from openmodels.testing.faults import FaultServer
 
 
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    """Checks of every test here that no log, representation or error holds the key or the prompt."""
+    told = Told(monkeypatch)
+    yield told
+    assert not told.leaks
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[FaultServer]:
     """The misbehaving server."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own() -> Iterator[FaultServer]:
+    """A server of the test's own, to count connections."""
     with FaultServer() as server:
         yield server
 

@@ -24,7 +24,8 @@ class Conformance(Answers, Validation, Control):
         slow_model_options: Options for `Model` with which it does; none where it does anyway.
         slow_options: Call options beside it.
         deadline: Seconds given to the slow answer; some of it must have arrived by then.
-        stops_within: Seconds within which abandoned work ends; also how late a deadline may be.
+        overrun: Seconds by which a call may outlast its deadline.
+        stops_within: Seconds within which abandoned work ends.
         samples: Whether sampling options can change the answer; False for a backend with one
             possible answer.
         gaps: Name of a test (with or without its `[parameters]`) → why the backend fails it.

@@ -26,6 +26,7 @@ class Suite:
     slow_prompt: ClassVar[str] = "Write a very long story about a lighthouse, with every detail."
     slow_options: ClassVar[Mapping[str, Any]] = {}
     deadline: ClassVar[float] = 0.5
+    overrun: ClassVar[float] = 1.0
     stops_within: ClassVar[float] = 1.0
     samples: ClassVar[bool] = True
     gaps: ClassVar[Mapping[str, str]] = {}

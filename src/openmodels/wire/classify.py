@@ -10,7 +10,7 @@ import html
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -67,7 +67,7 @@ class Failure:
     retry_after: float | None = None
     should_retry: bool | None = None
     location: str | None = None
-    body: Any = None
+    body: Any = field(default=None, repr=False)
 
     @property
     def cause(self) -> str:

@@ -16,13 +16,16 @@ from pydantic_core import from_json
 from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupted
 from openmodels.types import Delta, Usage
 from openmodels.wire.inflate import Inflater
-from openmodels.wire.sse import Event, SSEDecoder
+from openmodels.wire.sse import BOM, Event, SSEDecoder
 from openmodels.wire.tools import ToolAssembler
 
 LONGEST_BODY = 64 * 2**20
 """Bytes of a decompressed body at most."""
 LONGEST_ERROR = 64 * 2**10
 """Bytes of an error's body that are read; the rest is not looked at."""
+
+_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
+"""What an event stream begins with."""
 
 Explain = Callable[[bytes | object], OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""
@@ -54,12 +57,15 @@ class Body:
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decompresses to, without collecting it."""
+        if self.full:
+            return
         try:
             yield from self._inflater.feed(data)
         except InvalidResponse:
             if not self.failed:
                 raise
-            self.full = True  # the status says enough; its body cannot be read
+            # The status says enough, and what was read of a damaged body is noise.
+            self.full, self._parts = True, []
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
@@ -119,6 +125,7 @@ class Decoder:
         self._model: str | None = None
         self._raw: Any = None
         self._half = ""
+        self._start = b""  # held back until it tells what the answer is
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         """Yield the deltas that these bytes complete.
@@ -128,8 +135,8 @@ class Decoder:
             OpenModelsError: The stream holds an error object.
         """
         for piece in self._body.pieces(data):
-            if self._events is None and not self._sure:
-                self._sniff(piece)
+            if not self._sure:
+                piece = self._sniff(piece)  # noqa: PLW2901 - with what was held back
             if self._events is None:
                 self._body.collect(piece)
                 continue
@@ -146,6 +153,7 @@ class Decoder:
             OpenModelsError: The answer is an error.
         """
         if self._events is None:
+            self._body.collect(self._start)
             yield from self._whole(self._body.end())
         elif not self.finished:
             for event in self._events.end():
@@ -174,12 +182,19 @@ class Decoder:
             f"The answer was cut off. {error.cause}", next_step="What arrived is in the error's `partial`."
         ) from error
 
-    def _sniff(self, piece: bytes) -> None:
-        """Decide by the first bytes whether an unlabelled answer is a stream."""
-        start = piece.removeprefix(b"\xef\xbb\xbf").lstrip()
-        self._sure = bool(start)
-        if start.startswith((b"data:", b":", b"event:", b"id:", b"retry:")):
+    def _sniff(self, piece: bytes) -> bytes:
+        """Decide by the first bytes whether an unlabelled answer is a stream; give them back once it is clear."""
+        start = (self._start + piece).lstrip()
+        bom = BOM if start.startswith(BOM) else b""
+        bare = start.removeprefix(bom).lstrip()
+        self._start = bom + bare
+        if BOM.startswith(start) or any(field.startswith(bare) for field in _FIELDS):
+            return b""
+        self._sure = True
+        if bare.startswith(_FIELDS):
             self._events = SSEDecoder()
+        start, self._start = self._start, b""
+        return start
 
     def _whole(self, body: bytes) -> Iterator[Delta]:
         value = json_value(body)
