@@ -24,6 +24,7 @@ nox.options.sessions = ["lint", "types", "unit", "lowest", "wheel", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
+PEERS = nox.project.dependency_groups(PYPROJECT, "peers")
 # In the same call as the package: pip must not see torch's range before its exact pin.
 TORCH = nox.project.dependency_groups(PYPROJECT, "torch")
 
@@ -49,7 +50,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run every test, those with torch and real weights included."""
-    install(session, "-e", ".[all]", *TORCH, *TEST)
+    install(session, "-e", ".[all]", *TORCH, *TEST, *PEERS)
     session.run("pytest", *session.posargs)
 
 

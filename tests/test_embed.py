@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import pickle
 import subprocess
 import sys
@@ -172,10 +171,6 @@ def test_similarity_is_the_cosine():
 def test_embeddings_can_be_sent_to_another_process():
     found = pickle.loads(pickle.dumps(Embeddings(np.ones((1, 2), np.float32), model="m")))
     assert (found.vectors.tolist(), found.model) == ([[1, 1]], "m")
-
-
-def test_twins_take_the_same():
-    assert inspect.signature(om.Model.embed) == inspect.signature(om.Model.aembed)
 
 
 def test_numpy_is_loaded_by_the_first_vectors_only():

@@ -204,8 +204,10 @@ TWINS = [
     (om.Model, "chat", "achat"),
     (om.Model, "stream", "astream"),
     (om.Model, "complete", "acomplete"),
+    (om.Model, "embed", "aembed"),
     (om.Conversation, "send", "asend"),
     (om.Conversation, "stream", "astream"),
+    (om, "providers", "aproviders"),
     (Backend, "run", "arun"),
 ]
 

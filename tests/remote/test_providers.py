@@ -6,7 +6,6 @@ https://huggingface.co/docs/inference-providers/hub-api, "List OpenAI-compatible
 from __future__ import annotations
 
 import asyncio
-import inspect
 from decimal import Decimal
 
 import pytest
@@ -188,7 +187,3 @@ def test_offline_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
         om.providers("org/model")
     with pytest.raises(om.Offline):
         asyncio.run(om.aproviders("org/model"))
-
-
-def test_twins_take_the_same() -> None:
-    assert inspect.signature(om.providers) == inspect.signature(om.aproviders)
