@@ -22,7 +22,7 @@ _RESULTS = re.compile(
 _SCRIPT_HERE = re.compile(
     r"(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$", re.IGNORECASE
 )
-_SURE = {Tie.CARD: 0.9, Tie.OWNER: 0.85, Tie.NAME: 0.7}
+_SURE = {Tie.CARD: 0.9, Tie.NAMESAKE: 0.9, Tie.OWNER: 0.8, Tie.NAME: 0.7}
 
 Paths = tuple[str, ...]
 
@@ -67,12 +67,12 @@ def finetuning_code(case: Case) -> Finding:
             if one.below
             else list(tree.tuning_configs)
         )
-        if tree.tuning and recipes:
-            return (tree.tuning[0], recipes[0])
+        if tree.tuning and len({*tree.tuning, *recipes}) > 1 and recipes:
+            return tuple(dict.fromkeys((tree.tuning[0], recipes[-1])))
         return trees.trains(tree) if case.foreign_base is not None else ()
 
     def part(_: Related, tree: Tree) -> Paths:
-        return (*tree.tuning, *tree.tuning_configs, *tree.examples)[:3]
+        return (*tree.tuning, *tree.tuning_configs, *tree.examples, *trees.trains(tree))[:3]
 
     return _by_trees(
         case, Criterion.FINETUNING_CODE, whole, part, "fine-tuning code", "recipes without programs, or examples"
@@ -84,9 +84,12 @@ def evaluation_code(case: Case) -> Finding:
     criterion = Criterion.EVALUATION_CODE
 
     def whole(_: Related, tree: Tree) -> Paths:
+        return trees.evaluates(tree)
+
+    def part(_: Related, tree: Tree) -> Paths:
         return tuple(path for path in tree.evaluation if not path.endswith("__init__.py"))[:3]
 
-    found = _by_trees(case, criterion, whole, lambda _one, _tree: (), "evaluation code", "")
+    found = _by_trees(case, criterion, whole, part, "evaluation code", "a part of the evaluation code")
     results = [name for name in case.model.files if _RESULTS.search(name)]
     if results and found.verdict in (Verdict.UNKNOWN, Verdict.CLOSED):
         proofs = tuple(_here(case, name) for name in results[:3])

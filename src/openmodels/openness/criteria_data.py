@@ -125,7 +125,9 @@ def _judge(case: Case, criterion: Criterion, sets: list[Named], sentences: list[
 def _without_sets(case: Case, criterion: Criterion, kind: str, sentences: list[str]) -> Finding:
     model = case.model
     what = "training" if criterion is Criterion.TRAINING_DATA else "fine-tuning"
-    if said := statements.withholding(sentences or model.statements):
+    tuning = criterion is Criterion.FINETUNING_DATA
+    rest = [text for text in model.statements if text not in sentences and statements.is_tuning(text) is tuning]
+    if said := statements.withholding([*sentences, *rest]):
         proof = model.proof(f"the card says: {said[:200]}", "readme")
         return Finding(
             criterion,
@@ -143,13 +145,12 @@ def _without_sets(case: Case, criterion: Criterion, kind: str, sentences: list[s
             f"a link to the {what} data",
             evidence=(model.proof(f"the card says: {said[:160]}", "readme"),),
         )
-    prepared = [one for one in case.repositories if one.tree and len(one.tree.preparation) >= 3]
-    if prepared and criterion is Criterion.TRAINING_DATA:
-        best = prepared[0]
-        paths = best.tree.preparation[:2] if best.tree else ()
-        proofs = tuple(_file(best.name, path) for path in paths)
-        reason = f"No data set is named, but {best.name} holds code that prepares training data."
-        return Finding(criterion, Verdict.PARTIAL, reason, "data.scripts", 0.5, (*proofs, best.via))
+    if not tuning and (found := _preparing(case)):
+        return found
+    if not tuning and (said := statements.vague(sentences)):
+        proof = model.proof(f"the card says: {said[:200]}", "readme")
+        reason = f"The card describes its training data without naming a set anybody could get: “{said[:200]}”"
+        return Finding(criterion, Verdict.CLOSED, reason, "data.vague", 0.75, (proof,))
     if model.card_seen and model.known("cardData.datasets") | bool(model.headings):
         proof = model.proof("the card and its front matter name and link no data set", "readme")
         reason = f"The card names and links no {what} data."
@@ -161,6 +162,19 @@ def _without_sets(case: Case, criterion: Criterion, kind: str, sentences: list[s
         "the text of the model card",
         *(["the data sets of the front matter"] if not model.known("cardData.datasets") else []),
     )
+
+
+def _preparing(case: Case) -> Finding | None:
+    """Return a finding where training code stands beside programs that rebuild the data."""
+    for one in case.repositories:
+        if one.tree is None:
+            continue
+        paths = [path for path in one.tree.preparation if not re.search(r"tokeniz|eval", path, re.IGNORECASE)]
+        if len(paths) >= 3 and one.tree.training:
+            proofs = tuple(_file(one.name, path) for path in paths[:2])
+            reason = f"No data set is named, but {one.name} holds programs that prepare the training data."
+            return Finding(Criterion.TRAINING_DATA, Verdict.PARTIAL, reason, "data.scripts", 0.5, (*proofs, one.via))
+    return None
 
 
 def _file(repository: str, path: str) -> Proof:

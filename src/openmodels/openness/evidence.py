@@ -260,7 +260,9 @@ class ModelPage(Page):
     @property
     def papers(self) -> list[str]:
         """The arXiv ids of tags and links."""
-        texts = [tag for tag in self.tags if tag.startswith("arxiv:")] + [link.url for link in self.links]
+        texts = [tag for tag in self.tags if tag.startswith("arxiv:")]
+        # "Gao et al., 2020" is a citation of somebody else's work.
+        texts += [link.url for link in self.links if "et al" not in link.text]
         return list(dict.fromkeys(found for text in texts for found in _ARXIV.findall(text)))
 
     @property

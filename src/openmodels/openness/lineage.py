@@ -61,7 +61,16 @@ def is_tuned(model: ModelPage, bases: list[Ancestor]) -> bool:
     """Return whether a model is a fine-tune: it has a base, or its name or tags say so."""
     if bases or is_tuned_name(model.id):
         return True
+    if (front := front_license(model)) is not None and _is_of_another(model, front):
+        return True
     return bool({"trl", "sft", "dpo", "alignment-handbook", "peft", "axolotl"} & set(model.tags))
+
+
+def _is_of_another(model: ModelPage, front: License) -> bool:
+    """Return whether the license is that of another family, whose architecture the model has too."""
+    theirs = re.sub(r"[\d.]+$", "", front.id)
+    kind = plain(str((model.data.get("config") or {}).get("model_type") or ""))
+    return front.restrictive and len(theirs) >= 4 and kind.startswith(theirs) and theirs not in plain(model.id)
 
 
 def front_license(model: ModelPage) -> License | None:

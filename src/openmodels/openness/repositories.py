@@ -34,7 +34,8 @@ class Tie(IntEnum):
 
     NAME = 1
     OWNER = 2
-    CARD = 3
+    NAMESAKE = 3
+    CARD = 4
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ def related(evidence: Evidence, model: ModelPage, ancestors: tuple[ModelPage, ..
             page = evidence.repository(name)
             if page is not None and (tie := _tie_by_name(one, page)):
                 add(page.id, tie, "", page.proof(_WHY[tie]))
-    return sorted(found.values(), key=lambda one: (-one.tie, one.name.lower()))
+    return sorted(found.values(), key=lambda one: (-one.tie, len(one.name), one.name.lower()))
 
 
 _WHY = {
-    Tie.OWNER: "a repository of the model's owner that names the model",
+    Tie.NAMESAKE: "a repository of the model's owner named after the model",
+    Tie.OWNER: "a repository of the model's owner whose files name the model",
     Tie.NAME: "a repository named as the model and its organisation",
 }
 
@@ -123,7 +125,9 @@ def _tie_by_name(model: ModelPage, page: RepositoryPage) -> Tie | None:
     owner, repo = split(page.id)
     kin = family(model.id)
     if same_owner(owner, model.owner):
-        return Tie.OWNER if _is_namesake(split(model.id)[1], repo, kin) or _names(page, kin) else None
+        if _is_namesake(split(model.id)[1], repo, kin):
+            return Tie.NAMESAKE
+        return Tie.OWNER if _names(page, kin) else None
     # An organisation named after its project, and a repository named so too: the same project.
     return Tie.NAME if plain(repo) == kin == plain(model.owner) and len(kin) >= 5 else None
 
@@ -140,6 +144,7 @@ def _is_namesake(name: str, repo: str, kin: str) -> bool:
 
 def _names(page: RepositoryPage, kin: str) -> bool:
     """Return whether a repository's own scripts or configurations name the family."""
-    if not page.tree or len(kin) < 3:
+    if len(kin) < 4:
         return False
-    return any(mentions(path, kin) for path in page.tree if not path.lower().endswith((".md", ".png", ".svg", ".jpg")))
+    shown = (path for path in page.tree if not path.lower().endswith((".md", ".png", ".svg", ".jpg")))
+    return any(mentions(path, kin) for path in shown)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 _DATA = re.compile(r"\b(?:data(?:sets?)?|corpus|corpora|tokens|trained|training|pre-?train\w*)\b", re.IGNORECASE)
 _TRAINED_ON = re.compile(
-    r"\b(?:pre-?)?train(?:ed|ing)\b|\bdata (?:sequence|mix\w*|sources?)\b|\btraining data|\bpre-?training (?:data|corpus)",
+    r"\b(?:pre-?)?trained\b|\b(?:pre-?)?training (?:data|corpus|corpora|sets?|mix\w*|tokens|sources)"
+    r"|\btraining[- ]data|\bdata (?:sequence|mix\w*)\b|\bpre-?training\b.{0,30}\bdata\b",
     re.IGNORECASE,
 )
 _TUNED_ON = re.compile(
@@ -30,7 +31,7 @@ _WITHHELD = re.compile(
 _INCOMPLETE = re.compile(
     r"\bplus\b|\badditional\b|\bcurated\b|\bother (?:data|sources|corpora|datasets)|\benhanced with\b|\bas well as\b|\bamong others?\b"
     r"|\b(?:sub-?set|portion|part|sample|some) of\b|\bpartial(?:ly)?\b|\bincluding but\b|\bto be released\b|\bwill be (?:released|published|shared|made)"
-    r"|\bcoming soon\b|\bannounced\b|\bnew (?:\w+ ){0,3}(?:data)?sets?\b|\bsynthetic\b|\bfiltered\b|\bvarious sources\b|\bmixture of\b",
+    r"|\bcoming soon\b|\bannounced\b|\bnew (?:\w+ ){0,3}(?:data)?sets?\b|\bvarious sources\b|\bmixture of\b",
     re.IGNORECASE,
 )
 _COMPLETE = re.compile(
@@ -38,11 +39,16 @@ _COMPLETE = re.compile(
     r"|\b(?:available|released|published|public|open)\b[^.;]{0,40}\b(?:full|complete|entire|whole)\b[^.;]{0,30}\b(?:data|corpus|sequence)",
     re.IGNORECASE,
 )
+_VAGUE = re.compile(
+    r"\b(?:publicly available|web|online|internet|diverse|various|synthetic|high-quality|filtered|licensed|proprietary)"
+    r"(?: [\w-]+){0,4} (?:data|sources|documents|texts?|websites?|corpora|corpus|content)\b|\b\d[\d.,]*\s?[TB] tokens\b",
+    re.IGNORECASE,
+)
 _LOGS = re.compile(
     r"\b(?:w&b|wandb|weights (?:&|and) biases|tensorboard|training logs?|loss curves?|training (?:curves|metrics) tab|comet|mlflow|trainer_state)\b",
     re.IGNORECASE,
 )
-_PUBLIC = re.compile(r"\b(?:linked?|links|public\w*|available|released?|published|are in|shows?)\b", re.IGNORECASE)
+_PUBLIC = re.compile(r"\b(?:link(?:s|ed)?|public\w*|available|released?|published|are in|shows?)\b", re.IGNORECASE)
 _LATER = re.compile(
     r"\b(?:coming soon|will be|to be released|planned|announced|not (?:yet )?(?:available|released|public))\b",
     re.IGNORECASE,
@@ -63,7 +69,7 @@ _FROM = re.compile(
 
 def about_training_data(sentences: Iterable[str]) -> list[str]:
     """Return the sentences about what a model was (pre-)trained on."""
-    return [text for text in sentences if _DATA.search(text) and _TRAINED_ON.search(text) and not _is_tuning(text)]
+    return [text for text in sentences if _DATA.search(text) and _TRAINED_ON.search(text) and not is_tuning(text)]
 
 
 def about_tuning_data(sentences: Iterable[str]) -> list[str]:
@@ -86,6 +92,11 @@ def complete(sentences: Iterable[str]) -> str:
     return next((text for text in sentences if _COMPLETE.search(text) and not _LATER.search(text)), "")
 
 
+def vague(sentences: Iterable[str]) -> str:
+    """Return the first sentence that describes data by their kind alone, or ""."""
+    return next((text for text in sentences if _VAGUE.search(text)), "")
+
+
 def logs(sentences: Iterable[str]) -> str:
     """Return the first sentence that points to public logs of the training, or ""."""
     return next(
@@ -105,5 +116,6 @@ def derivations(sentences: Iterable[str]) -> list[str]:
     return [text for text in sentences if _FROM.search(text)]
 
 
-def _is_tuning(text: str) -> bool:
+def is_tuning(text: str) -> bool:
+    """Return whether a sentence is about fine-tuning and not about pre-training."""
     return _TUNED_ON.search(text) is not None and not re.search(r"\bpre-?train", text, re.IGNORECASE)

@@ -23,20 +23,22 @@ _FOREIGN = re.compile(
     r"node_modules|document-convert|ocr|ppocr)(?:/|$)|(?:^|/)(?:test_|conftest)[^/]*$",
     re.IGNORECASE,
 )
+# Layers and adapters of a model's definition are no programs that tune.
+_LAYER = re.compile(r"(?:^|/)(?:q?lora|peft|adapters?)(?:_(?:layers?|utils|v\d|model\w*))?\.py$", re.IGNORECASE)
 # Training a tokenizer, a classifier or a filter is work on data.
 _SIDE = re.compile(
     r"tokeniz|\bbpe\b|_bpe|fasttext|classifier|edu_bert|reward|dedup|filter|quantiz|gptq|awq|(?:^|[/_-])(?:data|datasets?|preproc\w*)/",
     re.IGNORECASE,
 )
-_PRETRAIN = re.compile(r"pre[-_]?train", re.IGNORECASE)
+_PRETRAIN = re.compile(r"(?<!from_)(?<!from-)pre[-_]?train", re.IGNORECASE)
 _TRAIN = re.compile(r"(?:^|[/_-])(?:train|training|trainer)(?:[/_.-]|$|\d)", re.IGNORECASE)
 _TUNE = re.compile(
-    r"fine[-_]?tun|(?:^|[/_.-])(?:chat|x?sft|dpo|orpo|kto|ppo|grpo|rlvr|rlhf|rl|simpo|apo|q?lora|peft|instruct|align(?:ment)?|"
+    r"fine[-_]?tun|(?:^|/)chat/|(?:^|[/_.-])(?:x?sft|dpo|orpo|kto|ppo|grpo|rlvr|rlhf|rl|simpo|apo|q?lora|peft|instruct|instruction[-_]tun\w*|align(?:ment)?|"
     r"post[-_]?train\w*)(?:[/_.-]|$)",
     re.IGNORECASE,
 )
 _EVALUATE = re.compile(
-    r"(?:^|[/_.-])(?:eval|evals|evaluate|evaluation|evaluations|evaluator|benchmarks?|benchmarking|lm[-_]?eval\w*|harness|evalharness|run_eval\w*)"
+    r"(?:^|[/_.-])(?:eval|evals|evaluate|evaluation|evaluations|evaluator|lm[-_]?eval\w*|harness|evalharness|run_eval\w*)"
     r"(?:[/_.-]|$)",
     re.IGNORECASE,
 )
@@ -99,11 +101,11 @@ def read(repository: RepositoryPage) -> Tree:
     def some(found: Iterable[str]) -> tuple[str, ...]:
         return tuple(found)
 
-    tuned = [path for path in scripts if _TUNE.search(path) and not _SIDE.search(path) and not _EVALUATE.search(path)]
+    tuned = [path for path in scripts if _tunes(path)]
     return Tree(
         training=some(path for path in scripts if not _LAUNCH.search(path) and _trains(prefix[path])),
         launchers=some(path for path in scripts if _LAUNCH.search(path) and _trains(prefix[path])),
-        tuning=some(path for path in tuned if not _EXAMPLE.search(path)),
+        tuning=some(sorted((path for path in tuned if not _EXAMPLE.search(path)), key=_plainness)),
         examples=some(path for path in tuned if _EXAMPLE.search(path)),
         training_configs=some(path for path in configs if not _TUNE.search(path) and not _EVALUATE.search(path)),
         tuning_configs=some(path for path in configs if _TUNE.search(path) and not _EVALUATE.search(path)),
@@ -114,13 +116,20 @@ def read(repository: RepositoryPage) -> Tree:
     )
 
 
+def evaluates(tree: Tree) -> tuple[str, ...]:
+    """Return the paths that prove evaluation code: several programs in a folder for it near the top."""
+    programs = [path for path in tree.evaluation if not path.endswith("__init__.py")]
+    placed = [path for path in programs if any(_EVALUATE.search(f"{part}/") for part in path.split("/")[:-1][:3])]
+    return tuple(placed[:3]) if len(programs) >= 2 and placed else ()
+
+
 def _trains(path: str) -> bool:
-    if _TUNE.search(path) or _SIDE.search(path) or path.endswith((".ipynb", "__init__.py")):
-        return False
     folder, _, file = path.rpartition("/")
+    if _TUNE.search(path) or _SIDE.search(path) or _CONVERT.search(file) or file.endswith((".ipynb", "__init__.py")):
+        return False
     if _PRETRAIN.search(file):
         return True
-    if _EVALUATE.search(path) or _PREPARE.search(file) or _CONVERT.search(file):
+    if _EVALUATE.search(path) or _PREPARE.search(file):
         return False
     if _PRETRAIN.search(folder):
         return True
@@ -128,7 +137,21 @@ def _trains(path: str) -> bool:
     return bool(_TRAIN.search(file) or (_TRAIN.search(f"{folder}/") and _START.match(file)))
 
 
+def _tunes(path: str) -> bool:
+    if not _TUNE.search(path) or _SIDE.search(path) or _EVALUATE.search(path):
+        return False
+    return not _LAYER.search(path) and not path.endswith("__init__.py")
+
+
+def _plainness(path: str) -> tuple[bool, int]:
+    """Sort the programs that say by their own name that they tune before their helpers."""
+    file = path.rpartition("/")[2]
+    return not re.search(r"train|tun|sft|dpo|ppo|grpo|run", file, re.IGNORECASE), path.count("/")
+
+
 def _is_config(path: str) -> bool:
+    if _CONVERT.search(path.rpartition("/")[2]):
+        return False
     if _LAUNCH.search(path):
         return True
     if _INFER.search(path) or not _CONFIG.search(path):
