@@ -33,7 +33,7 @@ _SIDE = re.compile(
 _PRETRAIN = re.compile(r"(?<!from_)(?<!from-)pre[-_]?train", re.IGNORECASE)
 _TRAIN = re.compile(r"(?:^|[/_-])(?:train|training|trainer)(?:[/_.-]|$|\d)", re.IGNORECASE)
 _TUNE = re.compile(
-    r"fine[-_]?tun|(?:^|/)chat/|(?:^|[/_.-])(?:x?sft|dpo|orpo|kto|ppo|grpo|rlvr|rlhf|rl|simpo|apo|q?lora|peft|instruct|instruction[-_]tun\w*|align(?:ment)?|"
+    r"fine[-_]?tun|p-?tuning|(?:^|/)chat/|(?:^|[/_.-])(?:x?sft|dpo|orpo|kto|ppo|grpo|rlvr|rlhf|rl|simpo|apo|q?lora|peft|instruct|instruction[-_]tun\w*|align(?:ment)?|"
     r"post[-_]?train\w*)(?:[/_.-]|$)",
     re.IGNORECASE,
 )
@@ -120,7 +120,7 @@ def evaluates(tree: Tree) -> tuple[str, ...]:
     """Return the paths that prove evaluation code: several programs in a folder for it near the top."""
     programs = [path for path in tree.evaluation if not path.endswith("__init__.py")]
     placed = [path for path in programs if any(_EVALUATE.search(f"{part}/") for part in path.split("/")[:-1][:3])]
-    return tuple(placed[:3]) if len(programs) >= 2 and placed else ()
+    return tuple(placed[:3]) if len(placed) >= 2 else ()
 
 
 def _trains(path: str) -> bool:
