@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 QUESTION = "What is the capital of France?"
@@ -76,8 +77,8 @@ def speeds(tokens: int, rounds: int) -> dict[str, float]:
         return model.chat(STORY, max_tokens=tokens, temperature=0).usage.output_tokens
 
     best = {"generate": 0.0, "openmodels": 0.0}
-    for name, work in {"generate": generate, "openmodels": ours}.items():
-        work()
+    generate()
+    ours()
     for _ in range(rounds):
         for name, work in {"generate": generate, "openmodels": ours}.items():
             began = time.perf_counter()
@@ -108,8 +109,7 @@ def main() -> None:
         f"generate {speed['generate']:.1f}, ratio {speed['ratio']:.2f}"
     )
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=1)
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from openmodels.errors import InvalidRequest
-from openmodels.model import Model
+from openmodels.model import Model, faults
 from openmodels.stream import AsyncStream, Stream
-from openmodels.types import CallOptions, Message, Reply
+from openmodels.types import CallOptions, Frozen, Message, Reply, Text
 
-_HISTORY = TypeAdapter(list[Message], config=ConfigDict(hide_input_in_errors=True))
+
+class _Saved(Frozen):
+    system: Text | None
+    messages: list[Message]
 
 
 class Conversation:
@@ -95,11 +97,13 @@ class Conversation:
 
         Raises:
             OSError: The file cannot be written.
+            InvalidRequest: The instruction is no text; the file stays as it was.
         """
-        turns = _HISTORY.dump_python(self.messages, mode="json", exclude_defaults=True)
-        text = json.dumps({"system": self.system, "messages": turns}, ensure_ascii=False, indent=1)
-        # Encoded before the file is opened: what cannot be written must not empty an older file.
-        Path(path).write_bytes((text + "\n").encode())
+        try:
+            saved = _Saved(system=self.system, messages=self.messages)
+        except ValidationError as error:
+            raise InvalidRequest(f"The conversation cannot be saved: {faults(error)}") from error
+        Path(path).write_text(saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", encoding="utf-8")
 
     @classmethod
     def restore(cls, path: str | Path, model: Model) -> Self:
@@ -110,11 +114,11 @@ class Conversation:
             InvalidRequest: It is not such a file.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            talk = cls(model, system=data["system"])
-            talk.messages = _HISTORY.validate_python(data["messages"])
-        except (ValidationError, ValueError, KeyError, TypeError) as error:
-            raise InvalidRequest(f"{path} is no saved conversation: {error}") from error
+            saved = _Saved.model_validate_json(Path(path).read_bytes())
+        except ValidationError as error:
+            raise InvalidRequest(f"{path} is no saved conversation: {faults(error)}") from error
+        talk = cls(model, system=saved.system)
+        talk.messages = saved.messages
         return talk
 
     def _prompt(self, turn: Message) -> list[Message | dict[str, Any]]:
@@ -134,4 +138,4 @@ def _turn(content: str | Message) -> Message:
     try:
         return Message(role="user", content=content)
     except ValidationError as error:
-        raise InvalidRequest(f"content: {error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
+        raise InvalidRequest(faults(error)) from error

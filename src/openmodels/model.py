@@ -53,6 +53,7 @@ class Model:
         self.timeout = _timeout(timeout)
         self.max_retries = _retries(max_retries)
         self._opened_as = reference, backend_options
+        self._budget = retry.Budget()
         if isinstance(reference, Backend):
             if backend_options:
                 raise InvalidRequest(f"{', '.join(backend_options)}: options belong to the backend's own constructor.")
@@ -180,7 +181,7 @@ class Model:
             deltas = self.backend.run(request)
             return deltas, next(deltas, None)
 
-        deltas, first = retry.call(start, retries=retries, deadline=request.deadline)
+        deltas, first = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
         with closing(deltas):
             if first is not None:
                 yield first
@@ -195,7 +196,7 @@ class Model:
                 await deltas.aclose()
                 raise
 
-        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline)
+        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
         async with aclosing(deltas):
             if first is not None:
                 yield first
@@ -213,12 +214,12 @@ class Model:
             timeout = _timeout(given.pop("timeout", self.timeout))
             retries = _retries(given.pop("max_retries", self.max_retries))
             fields = {name: value for name, value in given.items() if value is not None}
-            fields |= {"prompt": said} if feature == "complete" else {"messages": _messages(said)}
+            fields |= {"prompt": _text(said)} if feature == "complete" else {"messages": _messages(said)}
             deadline = None if timeout is None else time.monotonic() + timeout
             try:
                 request = ChatRequest(stream=stream, deadline=deadline, **fields)
             except ValidationError as error:
-                raise _invalid(error) from error
+                raise InvalidRequest(faults(error)) from error
             if missing := sorted(request.options - self.backend.options):
                 raise UnsupportedFeature(
                     f"The backend {self.backend.name!r} cannot honour the option {missing[0]!r}.",
@@ -264,6 +265,12 @@ def _no_such_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: 
     )
 
 
+def _text(said: Any) -> str:
+    if not isinstance(said, str):
+        raise InvalidRequest(f"prompt: expected text, not {type(said).__name__}.")
+    return said
+
+
 def _messages(said: Any) -> tuple[Any, ...]:
     items = [said] if isinstance(said, str | Message | Mapping) else said
     if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
@@ -278,13 +285,14 @@ def _turn(item: Any) -> Any:
     return dict(item) if isinstance(item, Mapping) else item
 
 
-def _invalid(error: ValidationError) -> InvalidRequest:
+def faults(error: ValidationError) -> str:
+    """Return what pydantic found wrong, each fault with its place, in one line and without the input."""
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
         message = fault["msg"].removeprefix("Value error, ")
         lines.append(f"{place}: {message}" if place else message)
-    return InvalidRequest("; ".join(dict.fromkeys(lines)) + ".")
+    return "; ".join(dict.fromkeys(lines)) + "."
 
 
 def _timeout(value: Any) -> float | None:

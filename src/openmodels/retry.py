@@ -2,7 +2,8 @@
 
 A call is tried again when its error is `retryable` and no delta has arrived. Waits grow
 exponentially with full jitter, or are what the server asks for; a wait that would outlast the
-deadline is not begun: the error is raised at once.
+deadline is not begun: the error is raised at once. A budget per model keeps an outage from being
+answered with a multiple of the usual requests.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ FIRST_WAIT = 0.5
 """Upper bound in seconds of the first wait; it doubles with each try."""
 LONGEST_WAIT = 20.0
 """Upper bound in seconds of a wait that the server did not ask for."""
+LONGEST_ASKED = 300.0
+"""A server that asks to wait longer, in seconds, is taken as a refusal, even without a deadline."""
 
 _testing: tuple[int, float] | None = None
 
@@ -40,39 +43,90 @@ def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
         _testing = before
 
 
-def call(start: Callable[[], T], *, retries: int, deadline: float | None) -> T:
+class Budget:
+    """A token bucket: retries take from it, successes put back.
+
+    Without it, every client of a failing server would send `1 + retries` times its usual requests.
+    The numbers are botocore's: a hundred retries in a row, then as many as a fifth of the successes.
+
+    Args:
+        capacity: Tokens in the full bucket.
+        cost: Tokens that one retry takes; a call that succeeds after retries gives its last cost
+            back, any other success one token.
+    """
+
+    def __init__(self, capacity: int = 500, cost: int = 5) -> None:
+        self.capacity = capacity
+        self.cost = cost
+        self.left = capacity
+
+    def take(self) -> bool:
+        """Take a retry's cost; return whether there was enough."""
+        # Without a lock: a race between threads may miscount by one retry, and a fork cannot hang on it.
+        if self.left < self.cost:
+            return False
+        self.left -= self.cost
+        return True
+
+    def succeed(self, *, retried: bool) -> None:
+        """Put back what a success earns."""
+        self.left = min(self.capacity, self.left + (self.cost if retried else 1))
+
+
+def call(start: Callable[[], T], *, retries: int, deadline: float | None, budget: Budget | None = None) -> T:
     """Return `start()`, tried again up to `retries` times.
 
     Args:
         start: Does the work up to the first delta.
         retries: How many times to try again; 0 is never.
         deadline: On the clock of `time.monotonic()`, or None.
+        budget: Limits the retries of many calls together, or None.
 
     Raises:
         OpenModelsError: The last error, when it is not retryable or the tries are used up.
     """
-    return tenacity.Retrying(**_policy(retries, deadline))(start)
+    retrying = tenacity.Retrying(**_policy(retries, deadline, budget))
+    result: T = retrying(start)
+    _succeed(retrying, budget)
+    return result
 
 
-async def acall(start: Callable[[], Awaitable[T]], *, retries: int, deadline: float | None) -> T:
+async def acall(
+    start: Callable[[], Awaitable[T]], *, retries: int, deadline: float | None, budget: Budget | None = None
+) -> T:
     """Return `await start()`, tried again up to `retries` times; see `call`."""
-    return await tenacity.AsyncRetrying(**_policy(retries, deadline))(start)
+    retrying = tenacity.AsyncRetrying(**_policy(retries, deadline, budget))
+    result: T = await retrying(start)
+    _succeed(retrying, budget)
+    return result
 
 
-def _policy(retries: int, deadline: float | None) -> dict[str, Any]:
+def _succeed(retrying: tenacity.BaseRetrying, budget: Budget | None) -> None:
+    if budget is not None:
+        budget.succeed(retried=retrying.statistics.get("attempt_number", 1) > 1)
+
+
+def _policy(retries: int, deadline: float | None, budget: Budget | None) -> dict[str, Any]:
     tries, fixed = _testing or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
+
+    def asked(state: tenacity.RetryCallState) -> float | None:
+        error = state.outcome.exception() if state.outcome else None
+        return error.retry_after if isinstance(error, OpenModelsError) else None
 
     def wait(state: tenacity.RetryCallState) -> float:
         if fixed is not None:
             return fixed
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, OpenModelsError) else None
-        return jitter(state) if asked is None else max(0.0, asked)
+        seconds = asked(state)
+        return jitter(state) if seconds is None else max(0.0, seconds)
 
     def stop(state: tenacity.RetryCallState) -> bool:
-        late = deadline is not None and time.monotonic() + state.upcoming_sleep >= deadline
-        return late or state.attempt_number >= tries
+        if state.attempt_number >= tries:
+            return True
+        # What the server asks for counts in tests too, where nobody waits for it.
+        seconds = max(state.upcoming_sleep, asked(state) or 0.0)
+        late = deadline is not None and time.monotonic() + seconds >= deadline
+        return late or seconds > LONGEST_ASKED or (budget is not None and not budget.take())
 
     return {
         "wait": wait,

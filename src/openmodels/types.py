@@ -203,8 +203,8 @@ class Usage(Frozen):
     Attributes:
         input_tokens: Tokens of the prompt, template included.
         output_tokens: Tokens generated, the end token included where the backend counts it.
-        cached_tokens: Those of the input that were not computed again.
-        reasoning_tokens: Those of the output that were reasoning.
+        cached_tokens: Input tokens that were not computed again.
+        reasoning_tokens: Output tokens that were reasoning.
     """
 
     input_tokens: int | None = None

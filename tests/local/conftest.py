@@ -1,9 +1,13 @@
 """Everything in this folder needs torch; most of it needs the real weights as well."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
+
+# As the local backend does before it imports torch; these tests import torch themselves.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 HERE = Path(__file__).parent
 
@@ -15,12 +19,3 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.weights)
-
-
-@pytest.fixture(scope="session")
-def smol():
-    """The real default model, loaded once."""
-    import openmodels as om
-
-    with om.Model(om.DEFAULT_MODEL) as model:
-        yield model.load()

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
-from openmodels.backends.local.stops import StopStrings
+from openmodels.backends.stops import StopStrings
 from openmodels.errors import DeadlineExceeded, InvalidRequest
 from openmodels.types import OPTION_NAMES, ChatRequest, Delta, Usage
 

@@ -7,6 +7,7 @@ the backend's and whose value is the class: `toy = "openmodels_toy:ToyBackend"`.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from dataclasses import dataclass
 
@@ -18,16 +19,34 @@ from openmodels.settings import install_hint
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a backend's class is, and what to install when it does not import."""
+    """Where a backend's class is, and what to install when it does not import.
+
+    Attributes:
+        target: "module:Class".
+        extra: The extra that brings what it needs, or None.
+        summary: What it does, in a few words.
+        needs: The modules that it imports and a base install lacks.
+    """
 
     target: str
     extra: str | None
     summary: str
+    needs: tuple[str, ...] = ()
+
+    def missing(self) -> list[str]:
+        """Return those of `needs` that are not installed; imports none of them."""
+        return [module for module in self.needs if importlib.util.find_spec(module) is None]
 
 
 BUILT_IN: dict[str, Entry] = {
     "echo": Entry("openmodels.backends.echo:EchoBackend", None, "repeats or plays a script; no model, no key"),
-    "local": Entry("openmodels.backends.local.backend:LocalBackend", "local", "runs open weights on this machine"),
+    "local": Entry(
+        "openmodels.backends.local.backend:LocalBackend",
+        "local",
+        "runs open weights on this machine",
+        ("torch", "transformers", "accelerate", "gguf", "jinja2", "psutil", "safetensors"),
+    ),
+    "server": Entry("openmodels.backends.server:ServerBackend", None, "any server with an OpenAI-compatible API"),
 }
 
 _registered: dict[str, type[Backend]] = {}

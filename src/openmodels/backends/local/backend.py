@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
+import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from openmodels import settings
 from openmodels.backends.base import Backend
-from openmodels.backends.registry import missing_extra
+from openmodels.backends.local.collector import collector_paused
+from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
 from openmodels.types import OPTION_NAMES, ChatRequest, Delta
 
@@ -42,7 +45,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset(OPTION_NAMES) - {"extra"}
+    options = frozenset(OPTION_NAMES)
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)
@@ -54,9 +57,8 @@ class LocalBackend(Backend):
         for option, value in {"device": device, "dtype": dtype, "revision": revision}.items():
             if value is not None and (not isinstance(value, str) or not value):
                 raise InvalidRequest(f"{option}: expected text, not {value!r}.")
-        for package in ("torch", "transformers", "jinja2", "psutil", "safetensors"):
-            if importlib.util.find_spec(package) is None:
-                raise missing_extra(self.name, "local", ModuleNotFoundError(name=package))
+        if missing := BUILT_IN[self.name].missing():
+            raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
         self._device, self._dtype, self._revision = device, dtype, revision
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -82,7 +84,9 @@ class LocalBackend(Backend):
         mailbox: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         # The first call imports torch, which takes seconds; later ones only take a lock.
-        engine = self._engine or await asyncio.to_thread(self._opened)
+        engine = self._engine
+        if engine is None:
+            engine = await asyncio.to_thread(self._opened)
         job = engine.submit(request, lambda item: _post(loop, mailbox, item))
         try:
             while True:
@@ -140,12 +144,29 @@ class LocalBackend(Backend):
     def _opened(self) -> Engine:
         with self._lock:
             if (engine := self._engine) is None:
-                from openmodels.backends.local.engine import Engine
+                with collector_paused():
+                    _import_torch()
+                    from openmodels.backends.local.engine import Engine
 
                 engine = self._engine = Engine(_opener(self.rest, self._revision, self._device, self._dtype))
                 # The thread keeps the engine alive, so the engine must not keep the backend alive.
                 weakref.finalize(self, engine.stop)
             return engine
+
+
+def _import_torch() -> None:
+    """Import torch with OpenMP's threads set to sleep, not spin, while they wait for each other.
+
+    Spinning threads of two processes starve each other: on two busy cores it costs a factor of ten
+    and more, and gains nothing measurable on idle ones. OpenMP reads the variable when it is loaded.
+    """
+    if "torch" in sys.modules or {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
+        return
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    try:
+        importlib.import_module("torch")
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
 
 
 def _opener(rest: str, revision: str | None, device: str, dtype: str) -> Callable[[], Loaded]:

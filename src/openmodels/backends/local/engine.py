@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 import torch
 from transformers import DynamicCache
 
-from openmodels.backends.local.loader import Loaded, out_of_memory
+from openmodels.backends.local.loader import Loaded, is_out_of_memory
 from openmodels.backends.local.sequence import Sequence
-from openmodels.errors import LoadFailed, OpenModelsError, StreamInterrupted
+from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, StreamInterrupted
 from openmodels.types import ChatRequest, Delta
 
 PREFILL = 512
@@ -200,7 +200,14 @@ def _deliver(job: Job, error: OpenModelsError) -> None:
 def _ours(error: BaseException, doing: str) -> OpenModelsError:
     if isinstance(error, OpenModelsError):
         return error
-    failure = out_of_memory(error) or LoadFailed(f"The model failed to {doing}: {type(error).__name__}: {error}.")
+    failure: OpenModelsError
+    if is_out_of_memory(error):
+        failure = OutOfMemory(
+            f"Memory ran out while the model was to {doing}.",
+            next_step="Shorten the prompt or lower `max_tokens`; other calls are not affected.",
+        )
+    else:
+        failure = LoadFailed(f"The model failed to {doing}: {type(error).__name__}: {error}.")
     failure.__cause__ = error
     return failure
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from openmodels.backends.local import templates
 from openmodels.backends.local.detokenise import Detokeniser
 from openmodels.backends.local.sampling import Sampler
-from openmodels.backends.local.stops import StopStrings
-from openmodels.errors import ContextTooLong, UnsupportedFeature
+from openmodels.backends.stops import StopStrings
+from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, Delta, Usage
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class Sequence:
 def _prompt(request: ChatRequest, tokenizer: Any) -> list[int]:
     if request.prompt is not None:
         tokens: list[int] = tokenizer(request.prompt)["input_ids"]
+        if not tokens:
+            raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")
         return tokens
     variables = dict(request.extra).pop("chat_template_kwargs", {})
     if unknown := sorted(set(request.extra) - {"chat_template_kwargs"}):

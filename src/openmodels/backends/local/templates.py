@@ -79,7 +79,8 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
     except (_TooMuch, MemoryError, RecursionError, OverflowError) as error:
         raise LoadFailed(f"The model's chat template is out of bounds: {error}.", next_step=_NEXT) from error
     except jinja2.exceptions.SecurityError as error:
-        raise LoadFailed(f"The model's chat template tries to leave its sandbox: {error}.", next_step=_NEXT) from error
+        said = str(error).rstrip(".")
+        raise LoadFailed(f"The model's chat template tries to leave its sandbox: {said}.", next_step=_NEXT) from error
     except (jinja2.exceptions.TemplateSyntaxError, jinja2.exceptions.UndefinedError, TypeError) as error:
         raise LoadFailed(f"The model's chat template is broken: {error}.", next_step=_NEXT) from error
     except (jinja2.exceptions.TemplateError, ValueError) as error:
@@ -87,6 +88,8 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
             f"messages: the model's chat template refuses them: {error}.",
             next_step="Some templates know no system message or want user and assistant to alternate.",
         ) from error
+    if not tokens:
+        raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)
     return list(tokens)
 
 

@@ -1,0 +1,115 @@
+"""All that continuous integration does: `nox` runs it, `nox -l` lists it.
+
+Sessions install with plain pip, because it reads every setting that a machine offers to pip
+(mirrors, find-links, constraints). A session whose declared dependencies have not changed since
+its last run installs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+# With CI=true a Python that is not there would be a failure, or a download.
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+nox.options.sessions = ["lint", "types", "unit", "lowest", "wheel", "tests"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+TEST = nox.project.dependency_groups(PYPROJECT, "test")
+# In the same call as the package: pip must not see torch's range before its exact pin.
+TORCH = nox.project.dependency_groups(PYPROJECT, "torch")
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install packages unless this environment already has them, editable ones being always current."""
+    here = Path(session.virtualenv.location)
+    text = "\n".join([str(Path.cwd()), Path("pyproject.toml").read_text(), *packages])
+    wanted, stamp = hashlib.sha256(text.encode()).hexdigest(), here / "installed.sha256"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    session.install(*packages)
+    stamp.write_text(wanted)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Ask the default model a question, on this machine, without account or key."""
+    install(session, "-e", ".[local]", *TORCH)
+    session.run("openmodels", "chat", *(session.posargs or ["What is the capital of France?"]))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run every test, those with torch and real weights included."""
+    install(session, "-e", ".[all]", *TORCH, *TEST)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=nox.project.python_versions(PYPROJECT))
+def unit(session: nox.Session) -> None:
+    """Run the tests that need neither torch nor weights, on every Python there is."""
+    install(session, "-e", ".", *TEST)
+    session.run("pytest", "-m", "not weights", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests without torch on the oldest dependencies that pyproject.toml allows."""
+    constraints = Path(session.create_tmp(), "lowest.txt").resolve()
+    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    declared = [*PYPROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
+    floors = [re.sub(r">=(.*)", r"==\1.*", line) for line in declared if ">=" in line]
+    constraints.write_text("\n".join(floors) + "\n")
+    install(session, "-e", ".", *TEST, "-c", str(constraints))
+    session.run("python", "-m", "pip", "list")
+    # The pytest plugin of an anyio as old as this warns under a new pytest before it does anything.
+    session.run("pytest", "-p", "no:anyio", "-m", "not weights", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel by way of the sdist, and prove a backend with nothing but what it holds."""
+    install(session, "build", *TEST)
+    place = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--outdir", str(place / "dist"), silent=True)
+    (built,) = (place / "dist").glob("*.whl")
+    session.install("--force-reinstall", "--no-deps", str(built))
+    session.install(str(built))
+    session.run("openmodels", "chat", "-m", "echo:", "The wheel answers.")
+    # The sources are below src/, so what these tests import is the wheel.
+    session.run("pytest", "tests/test_conformance.py", "-m", "not weights", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    install(session, *nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package, and those that a user of it sees, with two checkers."""
+    install(session, "-e", ".[all]", *TORCH, *TEST, *nox.project.dependency_groups(PYPROJECT, "types"))
+    session.run("mypy")
+    session.run("mypy", "tests/typing")
+    session.run("pyright")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run one benchmark with its options, e.g. `nox -s bench -- local --rounds 3`; by default all."""
+    install(session, "-e", ".[all]", *TORCH)
+    if session.posargs:
+        session.run("python", f"benchmarks/{session.posargs[0]}.py", *session.posargs[1:])
+        return
+    for benchmark in sorted(Path("benchmarks").glob("*.py")):
+        session.run("python", str(benchmark))

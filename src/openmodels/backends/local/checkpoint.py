@@ -1,0 +1,236 @@
+"""What a model's files say about themselves, read without loading them: names, config.json, headers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from openmodels.errors import LoadFailed, UnsafeWeights
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_TOKENIZER = re.compile(
+    r"(tokenizer|tokenizer_config|vocab|tekken)\.json|vocab\.(txt|bpe)|(tokenizer|spiece|sentencepiece(\.bpe)?)\.model"
+)
+_BESIDE = re.compile(
+    r"(generation_config|special_tokens_map|added_tokens|chat_template)\.json"
+    r"|merges\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja|" + _TOKENIZER.pattern
+)
+_BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16}
+_BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
+_MAX_HEADER = 100_000_000
+"""Bytes; the safetensors format's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a safetensors header: its dtype as written there and its number of elements."""
+
+    dtype: str
+    elements: int
+
+    def size(self, width: int | None) -> int:
+        """Return its bytes in memory when floating-point tensors take `width` bytes an element."""
+        floating = self.dtype in ("F64", "F32", "F16", "BF16")
+        bits = 8 * width if width is not None and floating else _BITS.get(self.dtype, 32)
+        return self.elements * bits // 8
+
+
+def wanted(names: Collection[str], where: str) -> list[str]:
+    """Return the files to fetch from a repository: weights, configuration, tokenizer; nothing else.
+
+    With sharded weights only their index is named; `shards` reads the rest out of it.
+
+    Raises:
+        UnsafeWeights: The only weights are pickles.
+        LoadFailed: There are no weights, no config.json or no tokenizer.
+    """
+    weights = next((name for name in (WEIGHTS, INDEX) if name in names), None)
+    if weights is None:
+        refuse_pickles(names, where)
+        raise no_weights(names, where)
+    if "config.json" not in names:
+        raise LoadFailed(f"{where} has no config.json.", next_step="Choose a model in the transformers format.")
+    beside = sorted(name for name in names if _BESIDE.fullmatch(name))
+    if not any(_TOKENIZER.fullmatch(name) for name in beside):
+        raise LoadFailed(
+            f"{where} has no tokenizer.",
+            next_step="Add tokenizer.json and tokenizer_config.json of the model that it was made from.",
+        )
+    return [weights, "config.json", *beside]
+
+
+def refuse_pickles(names: Collection[str], where: str) -> None:
+    """Raise UnsafeWeights if there are pickles; call it where nothing safe was found."""
+    if found := sorted(name for name in names if name.lower().endswith(_PICKLES)):
+        raise UnsafeWeights(
+            f"{where} has its weights only as pickles ({found[0]}), which can run code when loaded.",
+            next_step="Use a safetensors version; or, if you trust its author, convert it: "
+            "https://huggingface.co/spaces/safetensors/convert, or save_pretrained() of transformers.",
+        )
+
+
+def no_weights(names: Collection[str], where: str) -> LoadFailed:
+    """Return the error for a place without safetensors, saying what is there instead."""
+    ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
+    if ggufs:
+        shown = ", ".join(ggufs[:4]) + (", …" if len(ggufs) > 4 else "")
+        return LoadFailed(f"{where} has only GGUF files.", next_step=f"Name one of them behind a '/': {shown}.")
+    if any(PurePosixPath(name).name == "adapter_config.json" for name in names):
+        return LoadFailed(f"{where} is an adapter, not a whole model.", next_step="Load its base model, or merge them.")
+    return LoadFailed(f"{where} has no weights.", next_step=f"It needs {WEIGHTS}, or {INDEX} and its parts.")
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder has what a model needs, by names only.
+
+    Raises:
+        UnsafeWeights: The only weights are pickles.
+        LoadFailed: It is empty, or the weights, config.json or the tokenizer are missing.
+    """
+    where = f"The folder {folder.name or str(folder)!r}"
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise LoadFailed(f"{where} cannot be read.", next_step="Check its permissions.") from error
+    if not names:
+        raise LoadFailed(f"{where} is empty.", next_step="Name a folder with config.json and .safetensors files.")
+    wanted(names, where)
+
+
+def complete(folder: Path) -> bool:
+    """Return whether everything that the folder's own index asks for is there (a download may be half done)."""
+    try:
+        check_folder(folder)
+        return all(file.is_file() for file in weight_files(folder))
+    except LoadFailed:
+        return False
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON file's object.
+
+    Raises:
+        LoadFailed: It cannot be read, is not JSON, or not an object.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise LoadFailed(f"{file.name} cannot be read as JSON.", next_step="Fetch the model again.") from error
+    if not isinstance(found, dict):
+        raise LoadFailed(f"{file.name} holds no JSON object.", next_step="Fetch the model again.")
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files that make up the model.
+
+    Raises:
+        LoadFailed: The index is unreadable or names files outside of the folder.
+    """
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    return [folder / name for name in shards(folder / INDEX)]
+
+
+def shards(index: Path) -> list[str]:
+    """Return the names of the files that an index lists.
+
+    Raises:
+        LoadFailed: The index is unreadable or names files outside of the folder.
+    """
+    mapping = read_json(index).get("weight_map")
+    names = sorted(set(map(str, mapping.values()))) if isinstance(mapping, Mapping) else []
+    if not names or any("/" in name or "\\" in name or not name.endswith(".safetensors") for name in names):
+        raise LoadFailed(f"{index.name} does not list safetensors files.", next_step="Fetch the model again.")
+    return names
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Refuse a config.json that would have code fetched or run.
+
+    Raises:
+        UnsafeWeights: The model needs code of its own repository, or a kernel from the Hub.
+    """
+    if kernel := next(_hub_kernels(config), None):
+        raise UnsafeWeights(
+            f"config.json asks for code from the Hub ({kernel!r}) to compute attention.",
+            next_step="Remove that entry from config.json to use the implementation of transformers.",
+        )
+    if config.get("auto_map"):
+        # Imported late, and only for the few models that have this entry.
+        from transformers import CONFIG_MAPPING
+
+        if config.get("model_type") not in CONFIG_MAPPING:
+            raise UnsafeWeights(
+                f"The model type {config.get('model_type')!r} is not part of transformers: "
+                "it needs Python code out of its own repository, which is never run.",
+                next_step="Choose a model whose architecture transformers supports, or a newer transformers.",
+            )
+
+
+def stored_dtype(config: Mapping[str, Any]) -> str | None:
+    """Return the dtype that a config.json names, e.g. "bfloat16", or None; multimodal models nest it."""
+    nested = config.get("text_config")
+    own = config.get("dtype") or config.get("torch_dtype")
+    return str(own) if own else stored_dtype(nested) if isinstance(nested, Mapping) else None
+
+
+def _hub_kernels(config: Any, *, named: bool = False) -> Iterator[str]:
+    if isinstance(config, str) and named and "/" in config:
+        yield config
+    elif isinstance(config, Mapping):
+        for key, value in config.items():
+            yield from _hub_kernels(value, named=named or "_implementation" in str(key))
+
+
+def tensors(file: Path) -> list[Tensor]:
+    """Return what the header of a safetensors file lists, checked against the file's size.
+
+    Raises:
+        LoadFailed: The file is missing, incomplete or no safetensors file.
+    """
+    name = file.name
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = opened.read(length) if length <= min(size - 8, _MAX_HEADER) else None
+    except OSError as error:
+        raise LoadFailed(f"{name} is missing or cannot be read.", next_step="Fetch the model again.") from error
+    if header is None:
+        raise LoadFailed(
+            f"{name} is no complete safetensors file: its header should have {length:,} bytes, the file has {size:,}.",
+            next_step="Fetch the file again.",
+        )
+    end = 0
+    try:
+        entries = [entry for key, entry in json.loads(header).items() if key != "__metadata__"]
+        found = [Tensor(str(entry["dtype"]), math.prod(map(_natural, entry["shape"]))) for entry in entries]
+        spans = [tuple(map(_natural, entry["data_offsets"])) for entry in entries]
+        for (begin, stop), tensor in sorted(zip(spans, found, strict=True), key=lambda pair: pair[0]):
+            if begin != end or (tensor.dtype in _BITS and stop - begin != tensor.size(None)):
+                raise ValueError("the tensors' places do not add up")
+            end = stop
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LoadFailed(f"The header of {name} is damaged.", next_step="Fetch the file again.") from error
+    promised = 8 + length + end
+    if promised != size:
+        raise LoadFailed(
+            f"{name} is incomplete or damaged: its header promises {promised:,} bytes, the file has {size:,}.",
+            next_step="Fetch the file again.",
+        )
+    return found
+
+
+def _natural(number: Any) -> int:
+    if not isinstance(number, int) or number < 0:
+        raise ValueError("not a natural number")
+    return number

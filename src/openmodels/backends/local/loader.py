@@ -1,0 +1,170 @@
+"""From a folder to a model in memory, on the right device and in the right dtype."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from openmodels.backends.local import checkpoint, device as devices, memory
+from openmodels.backends.local.collector import collector_paused
+from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights
+
+_UNBOUNDED = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run.
+
+    Attributes:
+        model: The transformers model, in evaluation mode; its vocabulary and layers are in `model.config`.
+        tokenizer: Its tokenizer.
+        device: Where the weights are.
+        dtype: The dtype of the weights and activations.
+        context: The most tokens that prompt and answer may have together.
+    """
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    context: int
+
+
+def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
+    """Load a model and its tokenizer; takes no network and runs no code of the model's.
+
+    Args:
+        folder: What `weights.locate` returned.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+
+    Raises:
+        InvalidRequest: An unknown device or dtype, or float16 on a CPU.
+        NotConfigured: The device is not there.
+        LoadFailed: The files are missing, damaged or not supported.
+        UnsafeWeights: Only pickles, or the model needs code of its own.
+        DoesNotFit: The weights are larger than the free memory.
+        OutOfMemory: Memory ran out all the same.
+    """
+    checkpoint.check_folder(folder)
+    config = checkpoint.read_json(folder / "config.json")
+    checkpoint.check_config(config)
+    if config.get("model_type") not in CONFIG_MAPPING:
+        raise LoadFailed(
+            f"transformers does not know the model type {config.get('model_type')!r}.",
+            next_step=f"Try a newer transformers; {transformers.__version__} is installed.",
+        )
+    chosen = devices.choose_device(device)
+    width = devices.choose_dtype(dtype, chosen, config)
+    _check_memory(folder, chosen, width)
+    with exclusive(), _explained(folder):
+        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        parsed = AutoConfig.from_pretrained(folder, **options)
+        # A config.json may name other files than the ones that were checked.
+        parsed.transformers_weights = None
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=parsed,
+            dtype=width,
+            use_safetensors=True,
+            device_map=None if chosen.type == "cpu" else {"": chosen},
+            **options,
+        )
+        model.eval()
+        return Loaded(model, tokenizer, chosen, width, _context(model.config, tokenizer))
+
+
+_loading = threading.RLock()
+
+
+@contextmanager
+def exclusive() -> Generator[None, None, None]:
+    """Load one model at a time, with transformers' warnings off, and its bars too outside of a terminal.
+
+    One at a time, since two would both be promised the same memory, and those switches are global.
+    """
+    logging = transformers.utils.logging
+    with _loading:
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        if bars and not sys.stderr.isatty():
+            logging.disable_progress_bar()
+        try:
+            with collector_paused():
+                yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+
+@contextmanager
+def _explained(folder: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
+        if "trust_remote_code" in str(error):
+            raise UnsafeWeights(
+                "The model needs Python code out of its own repository, which is never run.",
+                next_step="Choose a model that transformers supports by itself.",
+            ) from error
+        raise _failed(folder, error) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is one of the ways in which torch says that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
+
+
+def out_of_memory() -> OutOfMemory:
+    """Return the error for memory that ran out while loading."""
+    return OutOfMemory(
+        "Memory ran out while the model was being loaded.",
+        next_step="Choose a smaller or quantised model, or close other programs.",
+    )
+
+
+def _failed(folder: Path, error: Exception) -> LoadFailed:
+    said = str(error).replace(str(folder), folder.name).strip().partition("\n")[0].rstrip(".")
+    return LoadFailed(
+        f"transformers cannot load this model: {type(error).__name__}: {said}.",
+        next_step=f"Fetch it again, or try a newer transformers; {transformers.__version__} is installed.",
+    )
+
+
+def _check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    tensors = [tensor for file in checkpoint.weight_files(folder) for tensor in checkpoint.tensors(file)]
+    needed = sum(tensor.size(dtype.itemsize) for tensor in tensors)
+    if device.type == "cuda":
+        memory.check_memory(needed, free=torch.cuda.mem_get_info(device)[0], where=f"memory on {device}")
+    else:
+        memory.check_memory(needed)
+
+
+def _context(config: Any, tokenizer: Any) -> int:
+    """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
+    text = config.get_text_config(decoder=True)
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "max_sequence_length"):
+        length = getattr(text, name, None)
+        if isinstance(length, int) and length > 0:
+            return length
+    # Recurrent and ALiBi models have no limit of their own; the tokenizer may know one.
+    return min(int(tokenizer.model_max_length), _UNBOUNDED)

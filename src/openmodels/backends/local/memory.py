@@ -1,0 +1,118 @@
+"""Whether a model fits: free disk, free memory, and what its weights need."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import psutil
+
+from openmodels.errors import DoesNotFit
+
+_HEADROOM = 256 * 10**6
+"""Bytes for activations and the first tokens' cache, on top of the weights."""
+
+
+def check_disk(folder: Path, needed: int) -> None:
+    """Check that a folder's disk has room.
+
+    Args:
+        folder: Where the bytes would go; it need not exist yet.
+        needed: Bytes.
+
+    Raises:
+        DoesNotFit: It has not; the message holds both numbers.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise DoesNotFit(
+            f"The download needs {gigabytes(needed)} of disk, {gigabytes(free)} are free.",
+            next_step="Free some space, or point HF_HOME and OPENMODELS_CACHE to a larger disk.",
+        )
+
+
+def check_memory(weights: int, *, free: int | None = None, where: str = "memory") -> None:
+    """Check that weights fit into memory.
+
+    Args:
+        weights: Bytes of the weights in the dtype they will have.
+        free: Bytes available there; this machine's memory when None.
+        where: What `free` is, for the message.
+
+    Raises:
+        DoesNotFit: They do not; the message holds both numbers.
+    """
+    free = available() if free is None else free
+    if weights + _HEADROOM > free:
+        raise DoesNotFit(
+            f"The model needs {gigabytes(weights + _HEADROOM)} of {where}, {gigabytes(free)} are available.",
+            next_step="Choose a smaller or quantised model, close other programs, or run it at a provider ('hf:…').",
+        )
+
+
+def check_any_memory(weights: int) -> None:
+    """Check that weights fit into this machine's memory or that of one of its GPUs; for use before a download.
+
+    Raises:
+        DoesNotFit: They fit into neither; the message holds both numbers.
+    """
+    try:
+        check_memory(weights)
+    except DoesNotFit:
+        # Imported late: torch takes a second to come, and most models fit.
+        import torch
+
+        gpus = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
+        if not gpus:
+            raise
+        check_memory(weights, free=max(gpus), where="GPU memory")
+
+
+def available() -> int:
+    """Return the bytes this process may still use: what the system has left, and its cgroup allows."""
+    limits = [int(psutil.virtual_memory().available)]
+    limits += _cgroup_left(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return max(0, min(limits))
+
+
+def gigabytes(count: int) -> str:
+    """Return a number of bytes as text, e.g. "1.3 GB" (10^9 bytes)."""
+    return f"{count / 1e9:,.1f} GB"
+
+
+def _cgroup_left(mount: Path, membership: Path) -> list[int]:
+    """Return what each memory limit on the way to the root of the cgroup tree leaves, in bytes."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return []
+    left = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            base, limit, usage = mount, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            base, limit, usage = mount / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        own = base / path.lstrip("/")
+        # Inside a container the path is the host's and does not exist: the mount itself is then our group.
+        for group in (own, *own.parents) if own.exists() else (base,):
+            left += _left(group, limit, usage)
+            if group == base:
+                break
+    return left
+
+
+def _left(group: Path, limit: str, usage: str) -> list[int]:
+    try:
+        cap = (group / limit).read_text().strip()
+        used = int((group / usage).read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return []
+    # File pages that nobody used lately are counted as usage, but are given back on demand.
+    spare = int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+    return [] if cap == "max" else [int(cap) - used + spare]

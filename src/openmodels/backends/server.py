@@ -1,0 +1,97 @@
+"""Any server with an OpenAI-compatible API: vLLM, llama.cpp, SGLang, TGI, Ollama, LM Studio, `transformers serve`.
+
+`top_k` and `repetition_penalty` are not OpenAI's, but vLLM, SGLang, llama.cpp and LM Studio honour
+them, so they are sent, under each of their names. A server that does not know them says so or
+ignores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from openmodels.backends.compatible import OpenAICompatible
+from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
+from openmodels.wire import decode, encode
+
+_SHOWN = 20
+"""Names of models that an error lists at most."""
+
+
+class ServerBackend(OpenAICompatible):
+    """A model behind an OpenAI-compatible server.
+
+    Args:
+        rest: The model's name for the server; "" takes the only model that the server lists.
+        base_url: The server's address, e.g. "http://127.0.0.1:8000"; "/v1" is added when it has no path.
+        api_key: Sent as a bearer token, if the server asks for one.
+        headers: More headers for every request.
+        allow_http: Accept unencrypted http to other machines than this one.
+
+    Raises:
+        NotConfigured: `base_url` is missing.
+        InvalidRequest: The address, the key or a header is not acceptable.
+    """
+
+    name: ClassVar[str] = "server"
+    names: ClassVar[encode.Names] = encode.OPEN_SERVERS
+
+    def __init__(
+        self,
+        rest: str = "",
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        if base_url is None:
+            raise NotConfigured(
+                "The backend 'server' needs the server's address.",
+                next_step='Write Model("server:NAME", base_url="http://127.0.0.1:8000/v1").',
+            )
+        super().__init__(rest, base_url=_with_v1(base_url), api_key=api_key, headers=headers, allow_http=allow_http)
+        self._only: str | None = None
+
+    def load(self) -> None:
+        """Ask the server for its only model when the reference names none."""
+        self.model(None)
+
+    def model(self, deadline: float | None) -> str | None:
+        """Return the model's name, asking the server once when the reference has none.
+
+        Raises:
+            InvalidReference: The server lists several; the message names them.
+            ModelNotFound: The server lists none.
+        """
+        if not self.rest and self._only is None:
+            self._only = _only(decode.models(self.get("/models", deadline)))
+        return self.rest or self._only
+
+    async def amodel(self, deadline: float | None) -> str | None:
+        """The asynchronous twin of `model`."""
+        if not self.rest and self._only is None:
+            self._only = _only(decode.models(await self.aget("/models", deadline)))
+        return self.rest or self._only
+
+
+def _only(names: list[str]) -> str:
+    if not names:
+        raise ModelNotFound("The server lists no model.", next_step="Load one there, or name it: 'server:NAME'.")
+    if len(names) > 1:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        raise InvalidReference(
+            f"The server has {len(names)} models: {', '.join(names[:_SHOWN])}{more}.",
+            next_step=f"Name one of them, e.g. 'server:{names[0]}'.",
+        )
+    return names[0]
+
+
+def _with_v1(base_url: str) -> str:
+    # A malformed address is told by the check that follows.
+    try:
+        bare = not urlsplit(base_url).path.strip("/")
+    except (ValueError, TypeError, AttributeError):
+        return base_url
+    return f"{base_url.strip().rstrip('/')}/v1" if bare and "?" not in base_url else base_url

@@ -1,0 +1,141 @@
+"""`openmodels chat`: one question and its answer, or a talk on the terminal."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+from typing import Any, BinaryIO
+
+import click
+
+from openmodels.cli import output
+from openmodels.cli.talk import Talk, write_answer
+from openmodels.errors import InvalidRequest
+from openmodels.model import Model
+from openmodels.settings import DEFAULT_MODEL
+from openmodels.types import CallOptions
+
+PATIENCE = 3.0
+"""Seconds to wait for the first byte on standard input when a prompt was given as well."""
+
+
+def _backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"{item!r} is not KEY=VALUE.")
+        if name in {"reference", "timeout", "max_retries"}:
+            raise click.BadParameter(f"{name!r} is no backend option.")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option(
+    "-m", "--model", "reference", metavar="REF", default=DEFAULT_MODEL, show_default=True, help="Who answers."
+)
+@click.option("--system", metavar="TEXT", help="An instruction for the model.")
+@click.option("--temperature", type=float, help="0 is greedy; higher is more random.")
+@click.option("--top-p", type=float, help="Sample from the likeliest tokens up to this probability.")
+@click.option("--max-tokens", type=int, help="The longest answer, in tokens.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="Ends the answer; may be given several times.")
+@click.option("--seed", type=int, help="The same seed gives the same answer, where the backend can.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Total time for the answer, loading included.")
+@click.option(
+    "-o",
+    "--option",
+    "backend_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_backend_options,
+    help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where it can be.",
+)
+@output.json_option
+@click.pass_context
+def chat(
+    ctx: click.Context,
+    /,
+    prompt: str | None,
+    reference: str,
+    system: str | None,
+    backend_options: dict[str, Any],
+    **call_options: Any,
+) -> None:
+    """Ask a model and print its answer as it comes.
+
+    Without PROMPT the question is read from standard input; on a terminal a talk begins, which
+    /help explains. With both, the text of standard input follows PROMPT after an empty line:
+
+        git diff | openmodels chat "Explain this change."
+
+    Only the answer goes to stdout; notes and errors go to stderr.
+    """
+    options: CallOptions = {name: value for name, value in call_options.items() if value not in (None, ())}  # type: ignore[assignment]
+    talking = prompt is None and _on_terminal()
+    if talking and output.wants_json(ctx):
+        raise click.UsageError("--json answers one prompt: give PROMPT, or pipe it in.")
+    if not talking:
+        prompt = _question(prompt)
+    with Model(reference, **backend_options) as model:
+        if prompt is None:
+            Talk(model, system=system, options=options, backend_options=backend_options).run()
+            return
+        messages = [{"role": "system", "content": system}] if system is not None else []
+        messages.append({"role": "user", "content": prompt})
+        if output.wants_json(ctx):
+            reply = model.chat(messages, **options)
+            output.say_json(reply.model_dump(mode="json") | {"reference": model.reference})
+            return
+        with model.stream(messages, **options) as stream:
+            write_answer(stream)
+
+
+def _question(prompt: str | None) -> str:
+    """Return the prompt and what is piped in, whichever there is."""
+    piped = "" if _on_terminal() else _piped(wait=None if prompt is None else PATIENCE)
+    if prompt is None:
+        if not piped.strip():
+            raise click.UsageError("There is no prompt: give PROMPT, or pipe it in.")
+        return piped
+    return f"{prompt}\n\n{piped}" if piped.strip() else prompt
+
+
+def _on_terminal() -> bool:
+    # None: the parent closed it.
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _piped(wait: float | None) -> str:
+    """Return what standard input holds, without its last newline.
+
+    Args:
+        wait: Seconds until the first byte must be there, or None. Programs often start others
+            with a standard input that stays open and silent for ever.
+    """
+    if sys.stdin is None:
+        return ""
+    stream = sys.stdin.buffer
+    if wait is not None and not _ready(stream, wait):
+        output.note(
+            f"note: nothing came on standard input within {wait:.0f} s; answering PROMPT alone. "
+            "For a slow command, send its output through a file."
+        )
+        return ""
+    try:
+        return stream.read().decode("utf-8-sig").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"Standard input is not UTF-8 text: byte {error.start} is wrong.") from None
+
+
+def _ready(stream: BinaryIO, wait: float) -> bool:
+    try:
+        return bool(select.select([stream], [], [], wait)[0])
+    except (OSError, ValueError):
+        # No file descriptor (a test), or Windows, where select knows only sockets.
+        return True

@@ -1,0 +1,132 @@
+"""`openmodels models`: what is ready on this machine, found without importing any backend's SDK."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+from huggingface_hub import constants, scan_cache_dir
+from huggingface_hub.errors import CacheNotFound
+
+from openmodels import settings
+from openmodels.backends import registry
+from openmodels.backends.local import cache, checkpoint
+from openmodels.cli import output
+from openmodels.errors import LoadFailed
+
+
+@click.command()
+@output.json_option
+@click.pass_context
+def models(ctx: click.Context) -> None:
+    """Show which backends and local models are ready on this machine, and why others are not."""
+    backends, found = list(_backends()), list(_models())
+    if output.wants_json(ctx):
+        output.say_json({"backends": backends, "models": found})
+        return
+    _table(
+        ["backend", "ready", "what it does", "what is missing"],
+        [[row["name"], row["ready"], row["summary"], row["reason"] or ""] for row in backends],
+    )
+    click.echo()
+    _table(
+        ["model", "ready", "size", "kept in", "what is missing"],
+        [
+            [row["reference"], row["ready"], _size(row["bytes"]), row["kept_in"] or "", row["reason"] or ""]
+            for row in found
+        ],
+    )
+
+
+def _backends() -> Iterator[dict[str, Any]]:
+    for name, entry in registry.BUILT_IN.items():
+        reason = None
+        if missing := entry.missing():
+            install = settings.install_hint(entry.extra) if entry.extra else f"pip install {' '.join(missing)}"
+            reason = f"{', '.join(missing)}: {install}"
+        yield {"name": name, "ready": reason is None, "summary": entry.summary, "reason": reason}
+    for point in entry_points(group="openmodels.backends"):
+        owner = point.dist.name if point.dist else point.value
+        yield {"name": point.name, "ready": True, "summary": f"plugin of the package {owner}", "reason": None}
+
+
+def _models() -> Iterator[dict[str, Any]]:
+    """Yield the local models on this disk, the default model in any case."""
+    ready = not registry.BUILT_IN["local"].missing()
+    found = [*_hub_cache(), *_converted(ready)]
+    if not any(model["reference"] == settings.DEFAULT_MODEL and model["ready"] for model in found):
+        found.insert(0, _model(settings.DEFAULT_MODEL, None, None, "not here yet; the first use fetches it"))
+    for model in found:
+        yield model if ready else model | {"ready": False, "reason": "the backend local is not ready"}
+
+
+def _hub_cache() -> Iterator[dict[str, Any]]:
+    try:
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return
+    for repo in sorted((repo for repo in repos if repo.repo_type == "model"), key=lambda repo: repo.repo_id):
+        for revision in sorted(repo.revisions, key=lambda revision: revision.commit_hash):
+            at = "" if "main" in revision.refs else f"@{revision.commit_hash}"
+            files = [file for file in revision.files if file.file_name.lower().endswith(".gguf")]
+            for file in files:
+                name = file.file_path.relative_to(revision.snapshot_path).as_posix()
+                yield _model(f"local:{repo.repo_id}/{name}{at}", file.size_on_disk, "Hub cache", None)
+            if not files:
+                size, fault = revision.size_on_disk, _fault(revision.snapshot_path)
+                yield _model(f"local:{repo.repo_id}{at}", size, "Hub cache", fault)
+
+
+def _converted(ready: bool) -> Iterator[dict[str, Any]]:  # noqa: FBT001 - one private call
+    default = None
+    if ready:
+        from openmodels.backends.local import bundled
+
+        default = cache.place(bundled.SHA256)
+    for folder in sorted(path for path in cache.root().glob("[0-9a-f]*") if path.is_dir()):
+        reference = settings.DEFAULT_MODEL if folder == default else f"local:{folder}"
+        size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        yield _model(reference, size, "converted", _fault(folder))
+
+
+def _model(reference: str, size: int | None, kept_in: str | None, reason: str | None) -> dict[str, Any]:
+    return {"reference": reference, "ready": reason is None, "bytes": size, "kept_in": kept_in, "reason": reason}
+
+
+def _fault(folder: Path) -> str | None:
+    """Return why a folder cannot be loaded from, as far as its names and headers tell."""
+    try:
+        checkpoint.check_folder(folder)
+        missing = [file.name for file in checkpoint.weight_files(folder) if not file.is_file()]
+    except LoadFailed as error:
+        return error.cause
+    return f"{', '.join(missing)}; the next use fetches it" if missing else None
+
+
+def _size(count: int | None) -> str:
+    from rich.filesize import decimal
+
+    return "" if count is None else decimal(count)
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> None:
+    """Write a table: framed on a terminal, aligned text on whole lines elsewhere."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    # Markup off: it would swallow the extra's name in an install command.
+    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=None if terminal else 10_000)
+    table = Table(box=box.SIMPLE if terminal else None, pad_edge=False, show_edge=False)
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        ready = Text("yes", style="green") if row[1] else Text("no", style="yellow")
+        table.add_row(row[0], ready, *row[2:])
+    console.print(table)

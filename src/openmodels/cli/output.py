@@ -1,0 +1,109 @@
+"""What goes where: data to stdout, everything else to stderr; and which error ends with which code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from openmodels.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    ConnectionFailed,
+    InvalidReference,
+    InvalidRequest,
+    NotConfigured,
+    Offline,
+    OpenModelsError,
+)
+
+EXIT_CODES: dict[type[OpenModelsError], int] = {
+    InvalidReference: 2,
+    InvalidRequest: 2,
+    AccessDenied: 4,
+    AuthenticationFailed: 4,
+    NotConfigured: 4,
+    ConnectionFailed: 5,
+    Offline: 5,
+}
+"""Exit codes by error class, subclasses included; every other error is 1."""
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+_META = "openmodels.json"
+_CONTROLS = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Add `--json` to a command; `wants_json` tells whether it was given."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click calls it so
+        ctx.meta[_META] = value
+
+    return click.option(
+        "--json", is_flag=True, expose_value=False, callback=remember, help="Print one JSON object, errors included."
+    )(command)
+
+
+def wants_json(ctx: click.Context) -> bool:
+    """Return whether `--json` was given."""
+    return bool(ctx.meta.get(_META))
+
+
+def say(text: str) -> None:
+    """Write a piece of the answer to stdout at once, without adding a newline."""
+    click.echo(_shown(text, sys.stdout.isatty()), nl=False)
+
+
+def say_json(value: object) -> None:
+    """Write one JSON value to stdout, on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def note(text: str, **style: Any) -> None:
+    """Write a line to stderr; `style` is `click.style`'s and shows on a terminal only."""
+    click.secho(_shown(text, sys.stderr.isatty()), err=True, **style)
+
+
+def show_error(error: OpenModelsError, *, as_json: bool = False) -> None:
+    """Tell an error: on stderr, or on stdout as `{"error": {…}}`."""
+    if as_json:
+        say_json({"error": as_dict(error)})
+        return
+    where = f"{error.reference}: " if error.reference else ""
+    request = f" (request {error.request_id})" if error.request_id else ""
+    note(f"error: {where}{error.cause}{request}", fg="red")
+    if error.next_step:
+        note(f"hint: {error.next_step}")
+
+
+def as_dict(error: OpenModelsError) -> dict[str, Any]:
+    """Return an error's facts, ready for JSON; `partial` holds what had arrived of the answer."""
+    return {
+        "type": type(error).__name__,
+        "cause": error.cause,
+        "next_step": error.next_step,
+        "reference": error.reference,
+        "status": error.status,
+        "request_id": error.request_id,
+        "retryable": error.retryable,
+        "retry_after": error.retry_after,
+        "partial": error.partial.model_dump(mode="json") if error.partial else None,
+        "exit_code": exit_code(error),
+    }
+
+
+def exit_code(error: OpenModelsError) -> int:
+    """Return the exit code of an error."""
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+
+
+def _shown(text: str, terminal: bool) -> str:  # noqa: FBT001 - one private call each
+    # An answer may hold escape sequences that retitle, recolour or rewrite the terminal.
+    return text.translate(_CONTROLS) if terminal else text

@@ -1,0 +1,157 @@
+"""Conformance: the answer is whole, the same through every surface, and as the options ask."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from openmodels.conversation import Conversation
+from openmodels.errors import UnsupportedFeature
+from openmodels.model import Model
+from openmodels.testing.driver import PATHS, Driver, Spy
+from openmodels.testing.suite import Suite
+from openmodels.types import OPTION_NAMES
+
+_HOT = 5.0
+
+
+class Answers(Suite):
+    """Tests of what comes back."""
+
+    def test_answer_is_whole(self, ask: Driver) -> None:
+        """A reply has text, an honest end, counted tokens, a model's name and a time."""
+        reply = ask(self.prompt, **self.calm(ask.model)).reply
+        assert reply.text.strip()
+        assert reply.finish_reason in {"stop", "length"}
+        assert reply.usage.input_tokens
+        assert reply.usage.output_tokens
+        assert reply.model
+        assert reply.seconds > 0
+
+    def test_surfaces_agree(self, ask: Driver) -> None:
+        """Every surface gives the same text, end and usage as `chat`; deltas add up to it."""
+        chat, answer = self.usual(ask.model), ask(self.prompt, **self.calm(ask.model))
+        assert answer.reply.text == chat.text
+        assert answer.reply.finish_reason == chat.finish_reason
+        assert answer.reply.usage.output_tokens == chat.usage.output_tokens
+        if answer.deltas:
+            assert "".join(delta.text for delta in answer.deltas) == chat.text
+            assert [delta.finish_reason for delta in answer.deltas if delta.finish_reason] == [chat.finish_reason]
+
+    def test_streams_arrive_in_pieces(self, model: Model) -> None:
+        """A stream is no whole answer in one piece."""
+        deltas = Driver(model, "stream")(self.prompt, **self.calm(model)).deltas
+        assert sum(bool(delta.text) for delta in deltas) > 1
+
+    def test_characters_stay_whole(self, ask: Driver) -> None:
+        """No delta ends inside a character."""
+        answer = ask(self.unicode_prompt, **self.calm(ask.model, max_tokens=2 * self.answer_tokens))
+        for text in (answer.reply.text, *(delta.text for delta in answer.deltas)):
+            assert text.encode().decode() == text
+            assert "\N{REPLACEMENT CHARACTER}" not in text
+
+    def test_stop_string_ends_the_answer(self, ask: Driver) -> None:
+        """The answer ends before a stop string, wherever deltas would have cut it; none of it leaks."""
+        if self.refuses(ask, stop="x"):
+            return
+        options, whole = self.calm(ask.model), self.usual(ask.model).text
+        for start, length in ((len(whole) // 2, 1), (len(whole) // 3, 4), (len(whole) // 2, 7)):
+            stop = whole[start : start + length]
+            answer = ask(self.prompt, **options, stop=[stop, "\N{SNOWMAN} never said"])
+            assert answer.reply.text == whole[: whole.index(stop)]
+            assert answer.reply.finish_reason == "stop"
+
+    def test_max_tokens_ends_the_answer(self, ask: Driver) -> None:
+        """The answer ends at the limit and says so."""
+        if self.refuses(ask, max_tokens=3):
+            return
+        reply = ask(self.prompt, **self.calm(ask.model, max_tokens=3)).reply
+        assert reply.finish_reason == "length"
+        assert reply.usage.output_tokens == 3
+
+    def test_seed_repeats_the_answer(self, ask: Driver) -> None:
+        """The same seed gives the same text."""
+        options = {"temperature": 1.0, "seed": 7}
+        if self.refuses(ask, **options):
+            return
+        options |= self.calm(ask.model, **options)
+        assert ask(self.prompt, **options).reply.text == ask(self.prompt, **options).reply.text
+
+    @pytest.mark.parametrize("option", OPTION_NAMES)
+    def test_option_is_honoured_or_refused(self, ask: Driver, option: str) -> None:
+        """An option is acted on, or refused by an error that names backend and option."""
+        value: Any = {"stop": ["x"], "extra": {"an_option_of_the_vendor": 1}}.get(option, 1)
+        if not self.refuses(ask, **{option: value}) and ask.surface in PATHS:
+            self.check_option(ask, option)
+
+    def check_option(self, ask: Driver, option: str) -> None:
+        """Prove that the backend acts on an option it claims.
+
+        By default by the answers; override it where they do not show it, e.g. to look at what was sent.
+        """
+        greedy = self.usual(ask.model).text
+
+        def text(prompt: str, **more: Any) -> str:
+            return ask(prompt, **{**self.calm(ask.model), **more}).reply.text
+
+        if not self.samples:
+            # One possible answer: whatever the sampling, it is that one.
+            assert option in {"max_tokens", "stop", "extra"} or text(self.prompt, **{option: 1}) == greedy
+        elif option == "temperature":
+            assert len({text(self.prompt, temperature=_HOT) for _ in range(3)}) > 1
+        elif option in {"top_p", "top_k"}:
+            assert text(self.prompt, temperature=_HOT, **{option: 1e-6 if option == "top_p" else 1}) == greedy
+        elif option in {"frequency_penalty", "presence_penalty", "repetition_penalty"}:
+            longer = self.calm(ask.model, max_tokens=3 * self.answer_tokens)
+            plain = text(self.repeating_prompt, **longer)
+            assert text(self.repeating_prompt, **longer, **{option: 2.0}) != plain
+
+    def test_conversation_reaches_the_backend(self, ask: Driver, spy: Spy) -> None:
+        """The instruction and every turn arrive in order, and count as input."""
+        talk = Conversation(ask.model, system="Answer briefly.")
+        say = Driver(talk, ask.surface)
+        options = self.calm(ask.model)
+        first = say("Name a colour.", **options).reply
+        second = say("And another one?", **options).reply
+        assert [turn.role for turn in spy.requests[-1].messages] == ["system", "user", "assistant", "user"]
+        assert spy.requests[-1].messages[2].content == first.text
+        assert [turn.content for turn in talk.messages] == [
+            "Name a colour.",
+            first.text,
+            "And another one?",
+            second.text,
+        ]
+        assert (second.usage.input_tokens or 0) > (first.usage.input_tokens or 0)
+
+    @pytest.mark.parametrize("surface", PATHS)
+    def test_instruction_counts(self, ask: Driver) -> None:
+        """A system message is no less of the prompt than a user's."""
+        options = self.calm(ask.model)
+        plain = ask([{"role": "user", "content": "Hello."}], **options).reply
+        told = ask(
+            [
+                {"role": "system", "content": "You are a pirate of the seven seas."},
+                {"role": "user", "content": "Hello."},
+            ],
+            **options,
+        ).reply
+        assert told.usage.input_tokens != plain.usage.input_tokens
+
+    @pytest.mark.parametrize("method", ["complete", "acomplete"])
+    def test_complete_goes_on_or_is_refused(self, model: Model, method: str) -> None:
+        """A backend that claims `complete` continues a text; another one refuses, naming itself."""
+
+        def complete() -> Any:
+            reply = getattr(model, method)("Once upon a time", **self.calm(model))
+            return asyncio.run(reply) if method == "acomplete" else reply
+
+        if "complete" in model.backend.features:
+            reply = complete()
+            assert reply.text.strip()
+            assert reply.finish_reason in {"stop", "length"}
+        else:
+            with pytest.raises(UnsupportedFeature, match="complete") as caught:
+                complete()
+            assert model.backend.name in str(caught.value)

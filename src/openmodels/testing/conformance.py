@@ -1,0 +1,30 @@
+"""The conformance suite: what every backend promises, as one class to subclass."""
+
+from __future__ import annotations
+
+from openmodels.testing.answers import Answers
+from openmodels.testing.control import Control
+from openmodels.testing.validation import Validation
+
+
+class Conformance(Answers, Validation, Control):
+    """What every backend promises, tested over `chat`, `stream`, `achat` and `astream`.
+
+    Set `reference`, or override the fixture `model`. The assertions are about behaviour, never
+    about a particular text. What a backend cannot do stands in `gaps` and becomes a strict xfail.
+
+    Attributes:
+        reference: The model under test, e.g. "toy:".
+        model_options: Options for `Model`.
+        prompt: Draws an answer of at least four words.
+        unicode_prompt: Draws characters of several bytes.
+        repeating_prompt: Draws an answer that repeats itself within thrice `answer_tokens`.
+        answer_tokens: Length limit of the usual answer, in tokens.
+        slow_prompt: Draws an answer from the fixture `slow_model` that takes much longer than `deadline`.
+        slow_options: Call options beside it.
+        deadline: Seconds given to the slow answer; some of it must have arrived by then.
+        stops_within: Seconds within which abandoned work ends; also how late a deadline may be.
+        samples: Whether sampling options can change the answer; False for a backend with one
+            possible answer.
+        gaps: Name of a test (with or without its `[parameters]`) → why the backend fails it.
+    """

@@ -1,0 +1,22 @@
+"""A server that misbehaves in every way we know, with what must come of each: for tests of remote backends.
+
+@pytest.mark.parametrize(("fault", "surface"), list(cases()), ids=…)
+def test_fault(server, fault, surface, caplog):
+    meet(server, fault, surface, lambda url, timeout: Model("server:x", base_url=url, api_key=KEY, …), caplog)
+"""
+
+from __future__ import annotations
+
+import pytest
+
+# Before they are imported: only then does a failed assertion show its values.
+pytest.register_assert_rewrite("openmodels.testing.faults.expect", "openmodels.testing.faults.meet")
+
+from openmodels.testing.faults import bodies, statuses, streams, transport  # noqa: E402 - after the line above
+from openmodels.testing.faults.expect import KEY, PROMPT, TEXT, TOKENS, Fails, Fault, Right  # noqa: E402
+from openmodels.testing.faults.meet import cases, meet  # noqa: E402
+from openmodels.testing.faults.server import FaultServer, faults  # noqa: E402
+
+_registered = (bodies, statuses, streams, transport)
+
+__all__ = ["KEY", "PROMPT", "TEXT", "TOKENS", "Fails", "Fault", "FaultServer", "Right", "cases", "faults", "meet"]

@@ -1,0 +1,55 @@
+"""What a well-behaved server would say: the pieces that the faults spoil."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from openmodels.testing.faults.expect import TEXT, TOKENS
+from openmodels.testing.faults.server import Request, Wire
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+DONE = b"data: [DONE]\n\n"
+
+
+def completion(message: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """Return the body of a whole answer; `fields` replace those of the first choice."""
+    said = {"role": "assistant", "content": TEXT} if message is None else dict(message)
+    choice = {"index": 0, "message": said, "finish_reason": "stop"} | fields
+    return {"id": "x", "object": "chat.completion", "model": "tiny", "choices": [choice], "usage": USAGE}
+
+
+def chunk(delta: Mapping[str, Any] | None = None, finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return a chunk of a stream."""
+    choice = {"index": 0, "delta": dict(delta or {}), "finish_reason": finish}
+    return {"id": "x", "object": "chat.completion.chunk", "model": "tiny", "choices": [choice]} | fields
+
+
+def event(value: Any) -> bytes:
+    """Return an event with a value as JSON."""
+    return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
+
+
+def texts(tokens: Iterable[str] = TOKENS) -> Iterator[bytes]:
+    """Yield the events of the text alone, the role first."""
+    yield event(chunk({"role": "assistant", "content": ""}))
+    for token in tokens:
+        yield event(chunk({"content": token}))
+
+
+def stream(*middle: bytes, finish: str | None = "stop", done: bool = True) -> list[bytes]:
+    """Return the events of a whole answer, `middle` in place of the text if given."""
+    events = list(middle or texts())
+    if finish:
+        events.append(event(chunk(finish=finish)))
+    events.append(event({"model": "tiny", "choices": [], "usage": USAGE}))
+    return [*events, DONE] if done else events
+
+
+def right(wire: Wire, request: Request) -> None:
+    """Answer as a good server does."""
+    if request.stream:
+        wire.events(stream())
+    else:
+        wire.answer(completion())

@@ -1,0 +1,109 @@
+"""What the parts of the conformance suite share: the knobs and the fixtures a subclass may override."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import pytest
+
+from openmodels.errors import UnsupportedFeature
+from openmodels.model import Model
+from openmodels.testing.driver import SURFACES, Driver, Spy
+from openmodels.types import OPTION_NAMES, Reply
+
+
+class Suite:
+    """Knobs and fixtures; see `Conformance`."""
+
+    reference: ClassVar[str]
+    model_options: ClassVar[Mapping[str, Any]] = {}
+    prompt: ClassVar[str] = "Count from one to twenty in words, please: one, two, three"
+    unicode_prompt: ClassVar[str] = "Repeat after me: 日本語 🎉 naïve 👩‍🚀 ελληνικά"
+    repeating_prompt: ClassVar[str] = "Write a list of ten fruits, one per line."
+    answer_tokens: ClassVar[int] = 16
+    slow_prompt: ClassVar[str] = "Write a very long story about a lighthouse, with every detail."
+    slow_options: ClassVar[Mapping[str, Any]] = {}
+    deadline: ClassVar[float] = 0.5
+    stops_within: ClassVar[float] = 1.0
+    samples: ClassVar[bool] = True
+    gaps: ClassVar[Mapping[str, str]] = {}
+    _usual: ClassVar[dict[tuple[Any, ...], Reply]]
+
+    def __init_subclass__(cls) -> None:
+        """Refuse gaps that no test has: a renamed test must not lose its reason."""
+        super().__init_subclass__()
+        cls._usual = {}
+        if unknown := [name for name in cls.gaps if not hasattr(cls, name.partition("[")[0])]:
+            raise TypeError(f"{cls.__name__}.gaps: there is no test {unknown[0]!r}")
+
+    @pytest.fixture(autouse=True)
+    def declared_gap(self, request: pytest.FixtureRequest) -> None:
+        """Turn the declared gaps into strict xfails, so that a closed gap is noticed."""
+        name = request.node.name
+        if reason := self.gaps.get(name) or self.gaps.get(name.partition("[")[0]):
+            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+
+    @pytest.fixture
+    def model(self) -> Iterator[Model]:
+        """The model under test; override it to share one that is slow to load."""
+        with Model(self.reference, **self.model_options) as model:
+            yield model
+
+    @pytest.fixture
+    def slow_model(self, model: Model) -> Model:
+        """A model whose answer to `slow_prompt` takes much longer than `deadline`."""
+        return model
+
+    @pytest.fixture(params=SURFACES)
+    def surface(self, request: pytest.FixtureRequest) -> str:
+        """The way to ask."""
+        name: str = request.param
+        return name
+
+    @pytest.fixture
+    def ask(self, model: Model, surface: str) -> Driver:
+        """The model under test, asked through one surface."""
+        return Driver(model, surface)
+
+    @pytest.fixture
+    def spy(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> Spy:
+        """What reaches the backend."""
+        return Spy(model.backend, monkeypatch)
+
+    @pytest.fixture
+    def working(self, slow_model: Model, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+        """How many answers the backend works on.
+
+        By default: how many of its generators are open. Override it to look behind them, at the
+        engine or at the server.
+        """
+        return Spy(slow_model.backend, monkeypatch).working
+
+    def calm(self, model: Model, **more: Any) -> dict[str, Any]:
+        """Return the options of a short, greedy answer, as far as the backend honours them."""
+        wanted = {"temperature": 0, "max_tokens": self.answer_tokens, **more}
+        return {name: value for name, value in wanted.items() if self.honoured(model, name)}
+
+    def usual(self, model: Model, prompt: str | None = None) -> Reply:
+        """Return what `chat` answers to a prompt when calm, asked once for each class of tests."""
+        prompt = prompt or self.prompt
+        key = model.reference, prompt
+        if key not in self._usual:
+            self._usual[key] = model.chat(prompt, **self.calm(model))
+        return self._usual[key]
+
+    def honoured(self, model: Model, name: str) -> bool:
+        """Return whether the backend claims an option; those of the core are always honoured."""
+        return name not in OPTION_NAMES or name in model.backend.options
+
+    def refuses(self, ask: Driver, **options: Any) -> bool:
+        """Return whether the backend does not claim these options, and check that it then says so."""
+        missing = [name for name in options if not self.honoured(ask.model, name)]
+        if missing:
+            with pytest.raises(UnsupportedFeature) as caught:
+                ask(self.prompt, **options)
+            assert ask.model.backend.name in str(caught.value)
+            assert any(repr(name) in str(caught.value) for name in missing)
+            assert caught.value.reference == ask.model.reference
+        return bool(missing)

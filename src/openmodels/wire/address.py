@@ -1,0 +1,207 @@
+"""Where a request may go and what may go with it: addresses, keys, headers, proxies.
+
+Everything is checked before anything is sent, and no error here repeats a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import urllib.request
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
+
+from openmodels.errors import InvalidRequest, NotConfigured
+
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "content-type"})
+
+
+class Secret:
+    """A key that does not show itself: not in `repr`, `str`, `vars` or a traceback."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+    def reveal(self) -> str:
+        """Return the key itself."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A checked http or https address.
+
+    Attributes:
+        scheme: "http" or "https".
+        host: The host in ASCII, without brackets.
+        port: The port.
+        path: The path without a slash at its end; may be "".
+        query: The query without "?"; may be "".
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+    query: str = field(default="", repr=False)
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in a Host header; the scheme's own port is left out."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port: what a key belongs to."""
+        return f"{self.scheme}://{self.authority}"
+
+    def target(self, path: str) -> str:
+        """Return the request target of a path below this address, e.g. "/v1/models"."""
+        return f"{self.path}{path}" + (f"?{self.query}" if self.query else "")
+
+    def __str__(self) -> str:
+        return f"{self.origin}{self.path}"
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def address(base_url: str, *, allow_http: bool = False) -> Address:
+    """Read a `base_url`.
+
+    Args:
+        base_url: For example "http://127.0.0.1:8000/v1".
+        allow_http: Accept http to other machines than this one.
+
+    Raises:
+        InvalidRequest: It is no http(s) address, holds a name or password, or is http to another
+            machine while `allow_http` is not set.
+    """
+    if not isinstance(base_url, str):
+        raise InvalidRequest(f"base_url: expected an address, not {type(base_url).__name__}.")
+    text = base_url.strip()
+    if not text.isprintable() or re.search(r"[\s\\]", text):
+        raise InvalidRequest("base_url: it contains a space, a backslash or a control character.")
+    try:
+        parts = urlsplit(text)
+        port, host = parts.port, parts.hostname or ""
+    except ValueError:
+        raise InvalidRequest("base_url: it is no valid address.", next_step=_EXAMPLE) from None
+    if parts.scheme not in _PORTS or not host:
+        raise InvalidRequest("base_url: it is no http or https address.", next_step=_EXAMPLE)
+    if "@" in parts.netloc:
+        raise InvalidRequest(
+            "base_url: a name or password inside an address ends up in logs, so it is refused.",
+            next_step="Pass it as `api_key=` or in `headers=`.",
+        )
+    if parts.scheme == "http" and not allow_http and not loopback(host):
+        raise InvalidRequest(
+            f"base_url: http to {host} would send the prompt and the key unencrypted.",
+            next_step="Use https, or say allow_http=True when the network in between is yours.",
+        )
+    path = re.sub(r"/(chat/completions|completions|models|embeddings)?/*$", "", parts.path)
+    if not text.isascii():
+        # Two standards translate some names differently: guessing could send the key to another host.
+        raise InvalidRequest("base_url: write its host as xn--… and percent-encode the rest: it must be ASCII.")
+    return Address(parts.scheme, host, port if port is not None else _PORTS[parts.scheme], path, parts.query)
+
+
+_EXAMPLE = "Write it like http://127.0.0.1:8000/v1 or https://host/v1."
+
+
+def loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return number.is_loopback or number.is_unspecified
+
+
+def key(value: str | None, name: str = "api_key") -> Secret | None:
+    """Check a key and wrap it.
+
+    Raises:
+        InvalidRequest: It holds line breaks, spaces or other characters that no header may have.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name}: expected text, not {type(value).__name__}.")
+    # The position is told, never the key: that is enough to find a pasted line break.
+    if found := re.search(r"[^\x21-\x7e]", value):
+        what = "a line break" if found[0] in "\r\n" else "a character that a key cannot have"
+        raise InvalidRequest(
+            f"{name}: {what} at position {found.start()} of {len(value)}.", next_step="Copy the key again, alone."
+        )
+    if not value:
+        raise InvalidRequest(f"{name}: it is empty.", next_step="Leave it out for a server that asks for none.")
+    return Secret(value)
+
+
+def headers(given: Mapping[str, str] | None) -> dict[str, Secret]:
+    """Check a caller's own headers; values are wrapped, since they may be keys.
+
+    Raises:
+        InvalidRequest: A name or value is not allowed in a header, or the name is set by openmodels.
+    """
+    checked: dict[str, Secret] = {}
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidRequest(f"headers: expected a mapping, not {type(given).__name__}.")
+    for name, value in (given or {}).items():
+        if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise InvalidRequest("headers: one of the names is no header name.")
+        if name.lower() in _OURS:
+            raise InvalidRequest(f"headers: {name!r} is set by openmodels itself.")
+        if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?", value):
+            raise InvalidRequest(f"headers: the value of {name!r} is empty or holds a line break or non-ASCII text.")
+        checked[name] = Secret(value)
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy from the environment; `authorization` is its header's value, or None."""
+
+    host: str
+    port: int
+    authorization: Secret | None = None
+
+
+def proxy(to: Address) -> Proxy | None:
+    """Return the proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY, …), or None.
+
+    Raises:
+        NotConfigured: The environment names a proxy of a kind that is not supported.
+    """
+    if loopback(to.host):
+        return None  # what is on this machine never leaves it
+    proxies = urllib.request.getproxies()
+    found = proxies.get(to.scheme) or proxies.get("all")
+    if not found or urllib.request.proxy_bypass(f"{to.host}:{to.port}"):
+        return None
+    try:
+        parts = urlsplit(found if "://" in found else f"http://{found}")
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        parts, port, host = urlsplit("bad:"), None, None
+    if parts.scheme != "http" or not host:
+        raise NotConfigured(
+            f"The environment names a proxy for {to.scheme} that is no http:// address.",
+            next_step="Set HTTPS_PROXY to http://host:port, or add the server to NO_PROXY.",
+        )
+    login = None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        login = Secret("Basic " + b64encode(pair.encode()).decode())
+    return Proxy(host, port or 80, login)

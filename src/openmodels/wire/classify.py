@@ -1,0 +1,346 @@
+"""What a failed answer means: status, headers and body in, one error of our tree out.
+
+Pure functions. A vendor's text is quoted only after keys and prompts are taken out of it, cut to
+`LONGEST_MESSAGE` characters.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from openmodels.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    ContentFiltered,
+    ContextTooLong,
+    EndpointRetired,
+    GatedModel,
+    InvalidRequest,
+    InvalidResponse,
+    ModelNotFound,
+    NotConfigured,
+    OpenModelsError,
+    QuotaExceeded,
+    RateLimited,
+    ServerFailed,
+)
+from openmodels.wire.tools import parse
+
+LONGEST_MESSAGE = 300
+"""Characters of a vendor's message that an error quotes."""
+
+_ECHO = 24
+"""A vendor's text sharing this many characters in a row with the prompt quotes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed answer, read but not yet judged.
+
+    Attributes:
+        host: The server's name and port.
+        status: The HTTP status, or the one that an error inside a 200 answer gives; else None.
+        code: The vendor's code and type, in lower case, joined by a space; may be "".
+        message: The vendor's message, without keys and prompts, one line, cut; may be "".
+        request_id: The vendor's id for the request.
+        retry_after: Seconds that the vendor asks to wait.
+        should_retry: What the server says of a retry (`x-should-retry`), or None.
+        location: Where a redirect points to, without its query; or None.
+        body: The parsed error object, uncut: for a dialect to look into, never to quote.
+    """
+
+    host: str
+    status: int | None
+    code: str = ""
+    message: str = ""
+    request_id: str | None = None
+    retry_after: float | None = None
+    should_retry: bool | None = None
+    location: str | None = None
+    body: Any = None
+
+    @property
+    def cause(self) -> str:
+        """The failure in a sentence."""
+        said = f": {self.message}" if self.message else ""
+        said = said if said.endswith((".", "!", "?", "…")) else f"{said}."
+        if self.status is None:
+            return f"The server {self.host} reports an error{said}"
+        phrase = f" {_PHRASES[self.status]}" if self.status in _PHRASES else ""
+        return f"The server {self.host} answered {self.status}{phrase}{said}"
+
+
+def read(
+    status: int, headers: Mapping[str, str], body: bytes | object, *, host: str, secrets: Iterable[str] = ()
+) -> Failure:
+    """Read a failed answer.
+
+    Args:
+        status: The HTTP status; of a 200 answer that holds an error, the error's own code counts.
+        headers: By lower-case name.
+        body: The raw body, or the parsed object of an error inside a stream.
+        host: The server's name and port.
+        secrets: Keys and prompts that the result must not contain.
+    """
+    secrets = tuple(secrets)
+    if isinstance(body, bytes):
+        text = body.decode(errors="replace")
+        parsed = parse(text)
+        code, message = _parts(parsed) if isinstance(parsed, dict | list | str) else ("", _plain(text))
+    else:
+        parsed = body
+        code, message = _parts(parsed)
+    stated = _status_in(parsed)
+    ids = (headers.get(name) for name in _REQUEST_ID)
+    request_id = next((redact(value, secrets)[:128] for value in ids if value), None)
+    asked = headers.get("x-should-retry", "").lower()
+    return Failure(
+        host=host,
+        status=stated if 200 <= status < 300 else status,
+        code=redact(code.lower(), secrets)[:LONGEST_MESSAGE],
+        message=redact(message, secrets),
+        request_id=request_id,
+        retry_after=retry_after(headers, time.time()),
+        should_retry={"true": True, "false": False}.get(asked),
+        location=_location(headers.get("location"), secrets) if 300 <= status < 400 else None,
+        body=parsed,
+    )
+
+
+def error(failure: Failure) -> OpenModelsError:
+    """Return the one error of the tree that a failure is."""
+    kind, next_step = _judge(failure)
+    retryable = failure.status in _RETRYABLE or (failure.status or 500) >= 500
+    if failure.status == 501 or not kind.default_retryable:
+        retryable = False
+    if failure.should_retry is not None and kind.default_retryable:
+        retryable = failure.should_retry
+    return kind(
+        failure.cause,
+        next_step=next_step,
+        status=failure.status,
+        request_id=failure.request_id,
+        retryable=retryable,
+        retry_after=failure.retry_after,
+    )
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return how many seconds the server asks to wait, or None.
+
+    Reads `retry-after-ms` (also Azure's `x-ms-retry-after-ms`), `Retry-After` in seconds or as an
+    HTTP date, and the reset time of a `RateLimit` field. What is no finite number, or negative, is ignored.
+
+    Args:
+        headers: By lower-case name.
+        now: The time, in seconds since the epoch.
+    """
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        if (wait := _seconds(headers.get(name))) is not None:
+            return wait / 1000
+    value = headers.get("retry-after")
+    if (wait := _seconds(value)) is not None:
+        return wait
+    if value is not None and not re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
+        try:
+            return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        except (ValueError, TypeError, IndexError, OverflowError, OSError):
+            return None
+    reset = re.search(r";\s*t=(\d{1,9})\b", headers.get("ratelimit", ""))
+    return float(reset[1]) if reset else None
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Return a vendor's text as one cut, printable line without any of the secrets.
+
+    A run of `_ECHO` characters of a secret counts as the secret, so a prompt echoed in part is
+    taken out too.
+    """
+    text = text[: 16 * LONGEST_MESSAGE]
+    for secret in secrets:
+        if secret.strip():
+            text = _without(text, secret)
+    text = "".join(character if character.isprintable() else " " for character in text)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+def _without(text: str, secret: str) -> str:
+    for form in (secret, html.escape(secret), repr(secret)[1:-1]):
+        text = text.replace(form, "[…]")
+    kept, at = [], 0
+    while at < len(text):
+        if len(secret) > _ECHO and text[at : at + _ECHO] in secret and at + _ECHO <= len(text):
+            end = at + _ECHO
+            while end < len(text) and text[at : end + 1] in secret:
+                end += 1
+            kept.append("[…]")
+            at = end
+        else:
+            kept.append(text[at])
+            at += 1
+    return "".join(kept)
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
+_REQUEST_ID = ("x-request-id", "request-id", "apim-request-id", "x-ms-request-id", "x-amzn-requestid", "cf-ray")
+_RETRYABLE = frozenset({408, 409, 425, 429, 529})
+
+_Rule = tuple[type[OpenModelsError], str, frozenset[int], str | None]
+_RULES: tuple[_Rule, ...] = (
+    (
+        ContextTooLong,
+        (
+            r"context_length|exceed_context|context (length|size|window)|(prompt|input)s? (is|are) too long|"
+            r"maximum (input|model) length|inputs. tokens \+"
+        ),
+        frozenset({400, 413, 422, 500}),
+        "Shorten the conversation, lower `max_tokens`, or use a model with a longer context.",
+    ),
+    (
+        ContentFiltered,
+        r"content_filter|content.management.policy|responsibleaipolicy|content_policy|moderation",
+        frozenset({400, 403, 422, 451}),
+        "Rephrase the request, or change the filter where the model is deployed.",
+    ),
+    (
+        QuotaExceeded,
+        (
+            r"insufficient_quota|insufficient_balance|exceeded your (current|monthly) (quota|included)|billing|"
+            r"quota_exceeded|out of credits|not enough credits|payment required"
+        ),
+        frozenset({402, 403, 429}),
+        "Waiting does not help: add credit or raise the quota.",
+    ),
+    (
+        GatedModel,
+        r"gated|must (accept|agree)|accept the (terms|license|conditions)|awaiting (a )?review",
+        frozenset({401, 403}),
+        "Accept the model's terms on its page, with the account whose key is used.",
+    ),
+    (
+        AuthenticationFailed,
+        r"invalid.{0,3}api.?key|incorrect api key|invalid.{0,3}(access )?token|authentication_error|unauthorized",
+        frozenset({400, 401, 403}),
+        "Check the key: `api_key=` or the backend's environment variable.",
+    ),
+    (
+        ModelNotFound,
+        (
+            r"model_?not_?found|deployment_?not_?found|unknown_?model|no such model|"
+            r"model\b.{0,200}\b(does not exist|not found|not exist|is not supported|not loaded)"
+        ),
+        frozenset({400, 404, 410, 422}),
+        "Check the model's name; `server:` without a name lists what the server has.",
+    ),
+)
+_BY_STATUS: dict[int, tuple[type[OpenModelsError], str | None]] = {
+    401: (AuthenticationFailed, "Check the key: `api_key=` or the backend's environment variable."),
+    402: (QuotaExceeded, "Waiting does not help: add credit or raise the quota."),
+    403: (AccessDenied, "The key is known but may not do this; ask for access or use another model."),
+    404: (NotConfigured, "Check `base_url`: the server has nothing at this address."),
+    405: (NotConfigured, "Check `base_url`: this address takes no such requests."),
+    407: (NotConfigured, "The proxy asks for a name and password; put them into the proxy's address."),
+    408: (ServerFailed, None),
+    409: (ServerFailed, None),
+    410: (EndpointRetired, "The server says this address is gone for good; look for its successor."),
+    413: (InvalidRequest, "Send less: the request is too large for the server."),
+    425: (ServerFailed, None),
+    429: (RateLimited, "Wait, send fewer requests at a time, or raise the limit."),
+    451: (AccessDenied, None),
+}
+
+
+def _judge(failure: Failure) -> tuple[type[OpenModelsError], str | None]:
+    text = f"{failure.code} {failure.message}"
+    for kind, pattern, statuses, next_step in _RULES:
+        if (failure.status is None or failure.status in statuses) and re.search(pattern, text, re.IGNORECASE):
+            return kind, next_step
+    status = failure.status
+    if status is None:
+        limited = re.search(r"rate.?limit|too many requests|overloaded_error", text, re.IGNORECASE)
+        return (RateLimited if limited else ServerFailed), None
+    if found := _BY_STATUS.get(status):
+        return found
+    if 300 <= status < 400:
+        where = failure.location or "another address"
+        return InvalidResponse, (
+            f"It redirects to {where}; redirects are not followed, since they would carry the key and the "
+            "prompt there. If you trust it, set `base_url` to it."
+        )
+    if 400 <= status < 500:
+        return InvalidRequest, None
+    return (ServerFailed, None) if status >= 500 else (InvalidResponse, None)
+
+
+def _parts(body: Any) -> tuple[str, str]:
+    """Return code and message of an error object, in any of the shapes that servers use."""
+    if isinstance(body, str):
+        return "", _plain(body)
+    if isinstance(body, list):  # FastAPI's list of faults; its `input` repeats the request
+        faults = [item for item in body if isinstance(item, dict)]
+        words = []
+        for fault in faults[:5]:
+            place = fault.get("loc")
+            where = ".".join(str(part) for part in place) if isinstance(place, list | tuple) else ""
+            words.append(": ".join(part for part in (where, _words(fault.get("msg"))) if part))
+        return "", "; ".join(word for word in words if word)
+    if not isinstance(body, dict):
+        return "", ""
+    for key in ("error", "detail", "errors"):
+        inner = body.get(key)
+        if isinstance(inner, dict | list) or (isinstance(inner, str) and inner):
+            code, message = _parts(inner)
+            outer = _words(body.get("error_type"), body.get("code"))
+            return f"{code} {outer}".strip(), message or _words(body.get("message"))
+    inner = body.get("innererror")
+    deeper = inner.get("code") if isinstance(inner, dict) else None
+    code = _words(body.get("code"), body.get("type"), deeper)
+    return code, _words(body.get("message") or body.get("msg") or body.get("error_description"))
+
+
+def _words(*values: Any) -> str:
+    return " ".join(str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool))
+
+
+def _plain(text: str) -> str:
+    if text.lstrip()[:1] == "<":
+        title = re.search(r"<title[^>]*>(.{0,200}?)</title>", text[:65536], re.IGNORECASE | re.DOTALL)
+        return f"an HTML page titled '{html.unescape(title[1]).strip()}'" if title else "an HTML page"
+    return text
+
+
+def _status_in(body: Any) -> int | None:
+    if isinstance(body, dict):
+        for value in (body.get("code"), body.get("status"), body.get("status_code")):
+            if isinstance(value, int | str) and re.fullmatch(r"[45]\d\d", str(value)):
+                return int(value)
+        return _status_in(body.get("error"))
+    return None
+
+
+def _location(value: str | None, secrets: tuple[str, ...]) -> str | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
+    host = f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
+    return redact(f"{host}{parts.path}", secrets)
+
+
+def _seconds(value: str | None) -> float | None:
+    # Digits only: float() would also take "inf", "nan", "1e9" and digits of other scripts.
+    if value is None or not re.fullmatch(r"\s*\+?\d{1,12}(\.\d{0,9})?\s*", value, re.ASCII):
+        return None
+    return float(value)

@@ -1,0 +1,358 @@
+"""An answer's bytes as deltas: JSON bodies, event streams, and errors wherever they hide.
+
+One decoder reads one answer: `feed` what arrives, then call `end`. What kind of answer it is, the
+content type says, and the first bytes where that is missing or wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupted
+from openmodels.types import Delta, Usage
+from openmodels.wire.inflate import Inflater
+from openmodels.wire.sse import Event, SSEDecoder
+from openmodels.wire.tools import ToolAssembler
+
+LONGEST_BODY = 64 * 2**20
+"""Bytes of a decompressed body at most."""
+LONGEST_ERROR = 64 * 2**10
+"""Bytes of an error's body that are read; the rest is not looked at."""
+
+Explain = Callable[[bytes | object], OpenModelsError]
+"""Turns an error body, or the error object of a stream, into the error to raise."""
+
+
+class Body:
+    """Collects a whole body, decompressed and capped.
+
+    Args:
+        status: The HTTP status.
+        headers: By lower-case name.
+        explain: Makes the error of a failed answer.
+
+    Attributes:
+        failed: The status is no success.
+        full: Enough of an error's body has been read.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
+        self.failed = not 200 <= status < 300
+        self.full = False
+        self._explain = explain
+        self._inflater = Inflater(headers.get("content-encoding", ""))
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._size)
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Yield what `data` decompresses to, without collecting it."""
+        try:
+            yield from self._inflater.feed(data)
+        except InvalidResponse:
+            if not self.failed:
+                raise
+            self.full = True  # the status says enough; its body cannot be read
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
+        for piece in self.pieces(data):
+            self.collect(piece)
+
+    def collect(self, piece: bytes) -> None:
+        """Take decompressed bytes. Raises InvalidResponse when the body is too large."""
+        room = (LONGEST_ERROR if self.failed else LONGEST_BODY) - self._size
+        self._size += len(piece)
+        if len(piece) > room:
+            if not self.failed:
+                raise InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
+            self.full = True
+            piece = piece[: max(room, 0)]
+        self._parts.append(piece)
+
+    def end(self) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            StreamInterrupted: Its compressed data is not whole.
+            OpenModelsError: The answer is an error.
+        """
+        if self.failed:
+            raise self._explain(b"".join(self._parts))
+        self._inflater.end()
+        return b"".join(self._parts)
+
+
+class Decoder:
+    """Reads one answer of a chat or completions endpoint.
+
+    Args:
+        status: The HTTP status.
+        headers: By lower-case name.
+        explain: Makes the error of a failed answer.
+
+    Attributes:
+        finished: A finish reason or the end mark has come: the answer is whole.
+        ended: Nothing more will come: the end mark has come, or enough of an error's body.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
+        self.finished = False
+        self.ended = False
+        self._explain = explain
+        self._body = Body(status, headers, explain)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.failed else None
+        self._sure = self._body.failed or kind in ("text/event-stream", "application/json")
+        self._given = False  # whether a delta has been given
+        self._answers = 0
+        self._tools = ToolAssembler()
+        self._reason: str | None = None
+        self._usage: Usage | None = None
+        self._model: str | None = None
+        self._raw: Any = None
+        self._half = ""
+
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """Yield the deltas that these bytes complete.
+
+        Raises:
+            InvalidResponse: The answer is broken, or too large.
+            OpenModelsError: The stream holds an error object.
+        """
+        for piece in self._body.pieces(data):
+            if self._events is None and not self._sure:
+                self._sniff(piece)
+            if self._events is None:
+                self._body.collect(piece)
+                continue
+            for event in self._events.feed(piece):
+                yield from self._event(event)
+        self.ended = self.ended or self._body.full
+
+    def end(self) -> Iterator[Delta]:
+        """Yield what the end of the answer completes, the finish reason among it.
+
+        Raises:
+            StreamInterrupted: The stream ends without finish reason or end mark.
+            InvalidResponse: The answer is broken or holds no answer.
+            OpenModelsError: The answer is an error.
+        """
+        if self._events is None:
+            yield from self._whole(self._body.end())
+        elif not self.finished:
+            for event in self._events.end():
+                yield from self._event(event, last=True)
+        if not self.finished:
+            raise self._cut()
+        if not self._answers:
+            raise InvalidResponse("The stream ended without any answer in it.")
+        yield Delta(
+            text="\ufffd" if self._half else "",
+            tool_calls=self._tools.calls(),
+            finish_reason=self._reason,
+            usage=self._usage,
+            model=self._model,
+            end=self._reason is None,
+            raw=self._raw,
+        )
+
+    def lost(self, error: OpenModelsError) -> None:
+        """Take the loss of the connection: nothing if the answer is whole, else raise what it means."""
+        if self.finished or (self._body.failed and self._body):
+            return
+        if not self._given or isinstance(error, TimeoutError):
+            raise error
+        raise StreamInterrupted(
+            f"The answer was cut off. {error.cause}", next_step="What arrived is in the error's `partial`."
+        ) from error
+
+    def _sniff(self, piece: bytes) -> None:
+        """Decide by the first bytes whether an unlabelled answer is a stream."""
+        start = piece.removeprefix(b"\xef\xbb\xbf").lstrip()
+        self._sure = bool(start)
+        if start.startswith((b"data:", b":", b"event:", b"id:", b"retry:")):
+            self._events = SSEDecoder()
+
+    def _whole(self, body: bytes) -> Iterator[Delta]:
+        if not body.strip():
+            raise InvalidResponse("The answer is empty.")
+        value = _json(body)
+        if not isinstance(value, dict):
+            raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
+        self._raise_error(value)
+        if not _choices(value):
+            raise InvalidResponse("The answer has no choices.")
+        yield from self._chunk(value, key="message")
+        self.finished = True
+
+    def _event(self, event: Event, *, last: bool = False) -> Iterator[Delta]:
+        data = event.data
+        if self.ended or not data.strip():
+            return
+        if data.strip() == b"[DONE]":
+            self.finished = self.ended = True
+            return
+        try:
+            value = _json(data)
+        except InvalidResponse:
+            if event.name == "error":
+                raise self._explain(data) from None
+            if last:
+                return  # the body ends inside an event: `end` tells it as a cut
+            raise
+        if event.name == "error":
+            raise self._explain(value)
+        if isinstance(value, dict):
+            self._raise_error(value)
+            yield from self._chunk(value, key="delta")
+
+    def _raise_error(self, value: dict[str, Any]) -> None:
+        failed = value.get("error") or value.get("object") == "error"
+        if failed or ("choices" not in value and ("detail" in value or "message" in value)):
+            raise self._explain(value)
+
+    def _chunk(self, value: dict[str, Any], key: str) -> Iterator[Delta]:
+        self._raw = value
+        if isinstance(model := value.get("model"), str) and model:
+            self._model = model
+        if (usage := value.get("usage")) is not None:
+            self._usage = _usage(usage) or self._usage
+        for choice in _choices(value):
+            if choice.get("index") in (0, None):
+                yield from self._choice(choice, key, value)
+
+    def _choice(self, choice: dict[str, Any], key: str, value: dict[str, Any]) -> Iterator[Delta]:
+        message = _said(choice, key)
+        self._answers += 1
+        if "tool_calls" in message:
+            self._tools.add(message["tool_calls"])
+        text = _text(message.get("content"), "content")
+        if refusal := message.get("refusal"):
+            text += _text(refusal, "refusal")
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        reasoning = _text(thought, "reasoning") if thought else ""
+        if self._half or not text.isascii():
+            text = self._encodable(text)
+        if reason := choice.get("finish_reason"):
+            self._reason = str(reason)
+            self.finished = True
+        if text or reasoning:
+            self._given = True
+            yield Delta(text, reasoning, model=self._model, raw=value)
+
+    def _encodable(self, text: str) -> str:
+        """Join a surrogate pair sent as two halves, and replace halves that stay alone."""
+        text, self._half = self._half + text, ""
+        if text and 0xD800 <= ord(text[-1]) <= 0xDBFF:
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    def _cut(self) -> OpenModelsError:
+        if self._answers or self._given:
+            return StreamInterrupted(
+                "The stream ended without a finish reason or end mark: the answer is cut off.",
+                next_step="What arrived is in the error's `partial`; ask again for the whole.",
+            )
+        return InvalidResponse("The stream ended without any answer in it: it is empty, or no event stream.")
+
+
+def models(body: bytes) -> list[str]:
+    """Return the ids that a `/models` endpoint lists.
+
+    Raises:
+        InvalidResponse: The body is no such list.
+    """
+    value = _json(body)
+    rows = value.get("data", value.get("models")) if isinstance(value, dict) else value
+    if not isinstance(rows, list):
+        raise InvalidResponse("The server's list of models has an unknown shape.")
+    names = (row.get("id") or row.get("name") for row in rows if isinstance(row, dict))
+    return [name for name in names if isinstance(name, str) and name]
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return from_json(data)
+    except ValueError:
+        pass
+    # Slower, but it takes what servers really send: a BOM, half a surrogate pair, NaN.
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_int=_integer)
+    except UnicodeDecodeError:
+        raise InvalidResponse("The answer is not UTF-8.") from None
+    except RecursionError:
+        raise InvalidResponse("The answer's JSON is nested too deeply.") from None
+    except ValueError as error:
+        page = data.lstrip()[:1] == b"<"
+        where = f"character {error.pos}" if isinstance(error, json.JSONDecodeError) else "a number"
+        what = "an HTML page where JSON was expected" if page else f"no valid JSON (at {where})"
+        raise InvalidResponse(
+            f"The answer is {what}.", next_step="Check that `base_url` is the address of an OpenAI-compatible API."
+        ) from None
+
+
+def _integer(digits: str) -> float:
+    # Python refuses to read integers of more digits than this, for their cost.
+    return int(digits) if len(digits) <= 4300 else math.inf
+
+
+def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
+    choices = value.get("choices")
+    if choices is None:
+        return []
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        raise InvalidResponse("The answer's choices are no list of objects.")
+    return choices
+
+
+def _said(choice: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return what a choice says: its message or delta, or the text of a completion."""
+    message = choice.get(key) or choice.get("delta") or choice.get("message")
+    if message is None and "text" in choice:
+        return {"content": choice["text"]}
+    if message is None and key == "delta":
+        return {}
+    if not isinstance(message, dict):
+        raise InvalidResponse("The answer's first choice has no message.")
+    return message
+
+
+def _text(content: Any, what: str) -> str:
+    """Return text that comes as a string, as null or as a list of parts."""
+    if isinstance(content, str):
+        return content
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(_text(_part(part), what) for part in content)
+    raise InvalidResponse(f"The answer's {what} is neither text nor a list of parts.")
+
+
+def _part(part: Any) -> Any:
+    if isinstance(part, dict):
+        return part.get("text") or part.get("refusal")
+    return part
+
+
+def _usage(value: Any) -> Usage | None:
+    if not isinstance(value, dict):
+        return None
+    return Usage(
+        input_tokens=_count(value, "prompt_tokens"),
+        output_tokens=_count(value, "completion_tokens"),
+        cached_tokens=_count(value.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_count(value.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def _count(value: Any, name: str) -> int | None:
+    number = value.get(name) if isinstance(value, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None

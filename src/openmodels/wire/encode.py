@@ -1,0 +1,92 @@
+"""A checked request as the JSON of the OpenAI dialect, for chat and for legacy completions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from openmodels.errors import InvalidRequest
+from openmodels.types import ChatRequest, Message
+
+Names = Mapping[str, tuple[str, ...]]
+"""How a dialect spells an option: its name in `ChatRequest` to its names in the JSON body."""
+
+OPENAI: Names = {
+    "temperature": ("temperature",),
+    "top_p": ("top_p",),
+    "max_tokens": ("max_tokens",),
+    "stop": ("stop",),
+    "seed": ("seed",),
+    "frequency_penalty": ("frequency_penalty",),
+    "presence_penalty": ("presence_penalty",),
+}
+"""The options of OpenAI's own API."""
+
+OPEN_SERVERS: Names = {
+    **OPENAI,
+    "top_k": ("top_k",),
+    # vLLM, SGLang and TGI read the first name, llama.cpp and LM Studio the second.
+    "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
+}
+"""The options of the servers that people run open models with."""
+
+_OURS = frozenset({"messages", "prompt", "model", "stream"})
+
+
+def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, Any]:
+    """Return the body of a chat request, or of a completion when the request has a `prompt`.
+
+    Args:
+        request: The checked request; it sets only options that `names` has.
+        model: The model's name for the server, or None to leave it out.
+        names: The dialect.
+
+    Raises:
+        InvalidRequest: `extra` touches what openmodels sets itself, or asks for several answers.
+    """
+    body: dict[str, Any] = {} if model is None else {"model": model}
+    if request.prompt is not None:
+        body["prompt"] = request.prompt
+    else:
+        body["messages"] = [_message(message) for message in request.messages]
+    for option, spellings in names.items():
+        value = getattr(request, option)
+        if value is not None and value != ():
+            body |= dict.fromkeys(spellings, list(value) if option == "stop" else value)
+    if request.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    if taken := _OURS & request.extra.keys():
+        raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
+    if request.extra.get("n", 1) != 1:
+        raise InvalidRequest("extra: 'n' other than 1 is not supported.", next_step="Make several calls.")
+    return body | request.extra
+
+
+def dumps(body: Mapping[str, Any]) -> bytes:
+    """Return a body as JSON in UTF-8.
+
+    Raises:
+        InvalidRequest: It holds what JSON cannot (NaN, bytes, half a surrogate pair, …).
+    """
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("extra: half a surrogate pair cannot be sent.") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        # Only `extra` is unchecked so far, and the encoder's message names the type, not the value.
+        raise InvalidRequest(f"extra: {error}.") from error
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.raw}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        body["tool_call_id"] = message.tool_call_id
+    return body

@@ -1,0 +1,117 @@
+"""Server-sent events: bytes in, events out, however the bytes are cut.
+
+Follows https://html.spec.whatwg.org/multipage/server-sent-events.html with one difference: an event
+whose closing blank line is missing at the end of the body is given, since servers forget it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from openmodels.errors import InvalidResponse
+
+LONGEST_EVENT = 64 * 2**20
+"""Bytes that one event may have before the stream is given up."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class Event(NamedTuple):
+    """One event: its name ("" for the default) and its data lines joined by line feeds."""
+
+    name: str
+    data: bytes
+
+
+class SSEDecoder:
+    """Turns the bytes of an event stream into events. `feed` what arrives, then call `end`.
+
+    Lines end with CR, LF or CRLF and with nothing else: U+2028 and the like are text.
+    """
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []  # the parts of a line that is not complete yet
+        self._held = 0  # bytes held in `_pending` and `_data`
+        self._name = ""
+        self._data: list[bytes] = []
+        self._after_cr = False
+        self._start: bytes | None = b""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that these bytes complete.
+
+        Raises:
+            InvalidResponse: One event is larger than `LONGEST_EVENT`.
+        """
+        if self._start is not None:
+            data = self._without_bom(data)
+        if self._after_cr and data:
+            self._after_cr = False
+            if data[:1] == b"\n":
+                data = data[1:]
+        if not data:
+            return []
+        if b"\n" not in data and b"\r" not in data:
+            self._hold(self._pending, data)
+            return []
+        if self._pending:
+            self._pending.append(data)
+            self._held -= sum(map(len, self._pending[:-1]))
+            data = b"".join(self._pending)
+            self._pending = []
+        lines = data.splitlines()
+        if data[-1] == 0x0D:
+            self._after_cr = True
+        elif data[-1] != 0x0A:
+            self._hold(self._pending, lines.pop())
+        events: list[Event] = []
+        for line in lines:
+            self._line(line, events)
+        return events
+
+    def end(self) -> list[Event]:
+        """Return the event that the end of the body completes, if there is one."""
+        events: list[Event] = []
+        if self._start:
+            self._pending, self._start = [self._start], None
+        if self._pending:
+            line = b"".join(self._pending)
+            self._pending = []
+            self._line(line, events)
+        self._line(b"", events)
+        return events
+
+    def _line(self, line: bytes, events: list[Event]) -> None:
+        if line.startswith(b"data:"):
+            self._hold(self._data, line[6:] if line[5:6] == b" " else line[5:])
+        elif not line:
+            if self._data:
+                events.append(Event(self._name, b"\n".join(self._data)))
+                self._data = []
+                self._held = 0
+            self._name = ""
+        else:
+            field, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"event":
+                self._name = value.decode(errors="replace")
+            elif field == b"data":
+                self._hold(self._data, value)
+            elif field == b"error":
+                # Older llama.cpp servers tell an error in a field of this name.
+                self._name = "error"
+                self._hold(self._data, value)
+
+    def _hold(self, where: list[bytes], data: bytes) -> None:
+        self._held += len(data)
+        if self._held > LONGEST_EVENT:
+            raise InvalidResponse(f"One event of the stream is larger than {LONGEST_EVENT // 2**20} MiB.")
+        where.append(data)
+
+    def _without_bom(self, data: bytes) -> bytes:
+        data = (self._start or b"") + data
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._start = data
+            return b""
+        self._start = None
+        return data.removeprefix(_BOM)

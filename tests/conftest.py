@@ -1,0 +1,25 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import openmodels as om
+from openmodels.backends import registry
+from toy_backend import ToyBackend
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> type[ToyBackend]:
+    """The toy backend, known by its name for the length of a test."""
+    monkeypatch.setitem(registry._registered, "toy", ToyBackend)
+    return ToyBackend
+
+
+@pytest.fixture(scope="session")
+def smol() -> Iterator[om.Model]:
+    """The default model with its real weights, loaded once for all tests."""
+    with om.Model(om.DEFAULT_MODEL) as model:
+        yield model.load()

@@ -1,0 +1,20 @@
+"""Every fault, over every way of asking: the right answer, or a typed error that names the cause."""
+
+from __future__ import annotations
+
+import pytest
+
+import openmodels as om
+from openmodels.testing.faults import KEY, Fault, FaultServer, cases, meet
+
+
+def _model(url: str, timeout: float) -> om.Model:
+    return om.Model("server:tiny", base_url=url, api_key=KEY, timeout=timeout)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("fault", "surface"), [pytest.param(fault, surface, id=f"{fault.name}-{surface}") for fault, surface in cases()]
+)
+def test_fault(server: FaultServer, fault: Fault, surface: str, caplog: pytest.LogCaptureFixture) -> None:
+    meet(server, fault, surface, _model, caplog)

@@ -1,0 +1,173 @@
+"""The backend `server`: addresses, keys, names, options and what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+
+import openmodels as om
+from openmodels.errors import InvalidReference, InvalidRequest, ModelNotFound, NotConfigured
+from openmodels.testing.faults import KEY, TEXT, FaultServer
+from openmodels.testing.faults.answers import right
+from openmodels.testing.faults.expect import Fault
+from openmodels.testing.faults.server import Request, Wire, fault
+
+
+def _lists(name: str, *models: str) -> None:
+    @fault(Fault(name, "lists models"))
+    def _answer(wire: Wire, request: Request) -> None:
+        if request.method == "GET":
+            wire.answer({"data": [{"id": model} for model in models]})
+        else:
+            right(wire, request)
+
+
+_lists("one-model", "only")
+_lists("two-models", "a", "b")
+_lists("no-models")
+
+
+def test_no_name_takes_the_only_model(server: FaultServer) -> None:
+    url = server.url("one-model")
+    with om.Model("server:", base_url=url) as model:
+        assert model.chat("hi").text == TEXT
+        assert asyncio.run(model.achat("hi")).text == TEXT
+    asked = server.seen(url)
+    assert [request.method for request in asked] == ["GET", "POST", "POST"]
+    assert json.loads(asked[1].body)["model"] == "only"
+
+
+def test_no_name_lists_several_models(server: FaultServer) -> None:
+    model = om.Model("server:", base_url=server.url("two-models"))
+    with pytest.raises(InvalidReference, match=r"2 models: a, b.*server:a"):
+        model.chat("hi")
+    with pytest.raises(InvalidReference, match=r"2 models: a, b.*server:a"):
+        asyncio.run(model.achat("hi"))
+    with pytest.raises(ModelNotFound):
+        om.Model("server:", base_url=server.url("no-models")).load()
+
+
+def test_what_is_sent(server: FaultServer) -> None:
+    url = server.url("ok")
+    with om.Model("server:tiny", base_url=url, api_key=KEY, headers={"X-Team": "blue"}) as model:
+        model.chat(
+            [om.system("be brief"), {"role": "user", "content": "grüß"}],
+            temperature=0,
+            top_p=0.5,
+            top_k=3,
+            max_tokens=7,
+            stop="END",
+            seed=1,
+            repetition_penalty=1.1,
+            extra={"min_p": 0.1},
+        )
+        with model.stream("hi") as stream:
+            list(stream)
+    plain, streamed = server.seen(url)
+    assert plain.path == "/v1/chat/completions"
+    assert plain.headers["authorization"] == f"Bearer {KEY}"
+    assert plain.headers["x-team"] == "blue"
+    assert json.loads(plain.body) == {
+        "model": "tiny",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "grüß"}],
+        "temperature": 0,
+        "top_p": 0.5,
+        "max_tokens": 7,
+        "stop": ["END"],
+        "seed": 1,
+        "top_k": 3,
+        "repetition_penalty": 1.1,
+        "repeat_penalty": 1.1,
+        "min_p": 0.1,
+    }
+    assert json.loads(streamed.body)["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"messages": []}, "'messages' is set by openmodels"),
+        ({"stream": True}, "'stream' is set by openmodels"),
+        ({"n": 2}, "several calls"),
+        ({"x": float("nan")}, "extra"),
+        ({"x": b"bytes"}, "extra: .*bytes"),
+        ({"x": "\ud800"}, "surrogate"),
+    ],
+)
+def test_extra_that_cannot_be_sent(server: FaultServer, extra: dict[str, object], says: str) -> None:
+    url = server.url("ok")
+    with pytest.raises(InvalidRequest, match=says):
+        om.Model("server:tiny", base_url=url).chat("hi", extra=extra)
+    assert not server.seen(url)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://example.com/v1",
+        "http://192.168.1.5:8000/v1",
+        "http://user:pass-canary@127.0.0.1/v1",
+        "https://pass-canary@host/v1",
+        "ftp://host/v1",
+        "127.0.0.1:8000",
+        "http://",
+        "http://127.0.0.1:99999/v1",
+        "http://127.0.0.1:8000/v1\r\nX: y",
+        "http://127.0.0.1\\@evil/v1",
+        "http://[::1/v1",
+        "https://grüße.de/v1",
+        "",
+        5,
+    ],
+)
+def test_an_address_that_is_refused(base_url: object) -> None:
+    with pytest.raises(InvalidRequest, match="base_url") as caught:
+        om.Model("server:tiny", base_url=base_url)
+    assert "pass-canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "address"),
+    [
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
+        ("http://localhost:8000/", "http://localhost:8000/v1"),
+        ("http://[::1]:8000/v1/", "http://[::1]:8000/v1"),
+        ("https://host/v1/chat/completions", "https://host/v1"),
+        ("https://host/api/v3", "https://host/api/v3"),
+        ("https://xn--gre-6ka8i.de", "https://xn--gre-6ka8i.de/v1"),
+    ],
+)
+def test_an_address_that_is_taken(base_url: str, address: str) -> None:
+    assert om.Model("server:tiny", base_url=base_url).backend.describe()["address"] == address
+
+
+def test_http_elsewhere_must_be_allowed() -> None:
+    om.Model("server:tiny", base_url="http://192.168.1.5:8000/v1", allow_http=True)
+    with pytest.raises(NotConfigured, match="base_url="):
+        om.Model("server:tiny")
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY}\r\nX: y", f"ключ{KEY}", f"{KEY} x", "", 5])
+def test_a_key_that_is_refused(key: object, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(InvalidRequest, match="api_key") as caught:
+        om.Model("server:tiny", base_url="http://127.0.0.1:1", api_key=key)
+    told = (
+        f"{caught.value!r} {vars(caught.value)} {caught.value.__cause__!r} {caught.value.__context__!r} {caplog.text}"
+    )
+    assert KEY not in told
+
+
+@pytest.mark.parametrize("headers", [{"X": f"{KEY}\n"}, {"X y": "z"}, {"Host": "evil"}, {"X": 5}, ["X"], {5: "x"}])
+def test_headers_that_are_refused(headers: object) -> None:
+    with pytest.raises(InvalidRequest, match="headers") as caught:
+        om.Model("server:tiny", base_url="http://127.0.0.1:1", headers=headers)
+    assert KEY not in str(caught.value)
+
+
+def test_no_key_shows() -> None:
+    model = om.Model("server:tiny", base_url="http://127.0.0.1:1", api_key=KEY, headers={"X-Key": KEY})
+    assert KEY not in f"{model!r} {model.backend!r} {vars(model.backend)} {model.backend.describe()}"

@@ -1,0 +1,217 @@
+"""The command in a process of its own: pipes, Ctrl-C, what is imported, and the talk on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "openmodels"]
+# The wait is far longer than any test: only what stops it lets the test go on.
+SLOW = ["-m", "echo:", "-o", 'script=[["first ", 3600, "never"], "second"]']
+HEAVY = ("pydantic", "torch", "transformers", "huggingface_hub", "httpx2", "rich", "tenacity")
+
+posix = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal and SIGINT are POSIX")
+
+
+def start(*arguments: str, **streams: Any) -> subprocess.Popen[bytes]:
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    return subprocess.Popen([*COMMAND, *arguments], **pipes)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["version"], ["version", "--json"], ["--version"]])
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom openmodels.cli import cli\n"
+        f"cli({arguments!r}, standalone_mode=False)\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert done.stdout
+
+
+def test_models_imports_no_vendor_module() -> None:
+    code = (
+        "import sys\nfrom openmodels.cli import cli\ncli(['models', '--json'], standalone_mode=False)\n"
+        "print(sorted({'torch', 'transformers', 'gguf', 'safetensors'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert json.loads(done.stdout)["backends"]
+
+
+def test_prompt_from_a_pipe() -> None:
+    with start("chat", "-m", "echo:", stdin=subprocess.PIPE) as process:
+        out, err = process.communicate("höher\n".encode())
+    assert (process.returncode, out.decode(), err) == (0, "höher" + os.linesep, b"")
+
+
+def test_closed_standard_input() -> None:
+    code = f"import os, sys; os.close(0); os.execv(sys.executable, {[*COMMAND, 'chat', '-m', 'echo:', 'hi']!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, [b"hi"])
+
+
+@posix
+def test_ctrl_c_exits_with_130() -> None:
+    with start("chat", *SLOW, "hi") as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.read(6) == b"first "
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b"\n"
+        assert process.stderr.read() == b"\n"
+    assert process.returncode == 130
+
+
+@posix
+def test_reader_that_goes_away_is_no_crash() -> None:
+    with start("chat", "-m", "echo:", "word " * 20_000) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.read(4) == b"word"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_characters_that_stdout_cannot_show() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    with start("chat", "-m", "echo:", "snow\N{SNOWMAN}man", env=environment) as process:
+        out, _ = process.communicate()
+    assert (process.returncode, out.split()) == (0, [b"snow?man"])
+
+
+class Terminal:
+    """A process whose standard streams are a pseudo-terminal; what it wrote is in `seen`."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        import pty
+
+        self._master, slave = pty.openpty()
+        self.seen = ""
+        # A session of its own, whose terminal this is: so Ctrl-C reaches it as a signal.
+        script = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"{script}; os.execv(sys.executable, {[*COMMAND, *arguments]!r})"],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=os.environ | {"TERM": "dumb"} | environment,
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def until(self, text: str) -> str:
+        """Read until a text appears, and return everything before and including it."""
+        give_up = time.monotonic() + 60
+        while text not in self.seen:
+            assert select.select([self._master], [], [], max(0.0, give_up - time.monotonic()))[0], self.seen
+            try:
+                self.seen += os.read(self._master, 4096).decode().replace("\r", "")
+            except OSError:  # Linux: the other end is closed
+                raise AssertionError(f"{text!r} never came: {self.seen}") from None
+        before, _, self.seen = self.seen.partition(text)
+        return before + text
+
+    def end(self) -> int:
+        """Return the exit code."""
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def talk() -> Iterator[Terminal]:
+    """A talk with the echo backend whose first answer hangs."""
+    with Terminal("chat", *SLOW) as terminal:
+        terminal.until("Ready.")
+        terminal.until("> ")
+        yield terminal
+
+
+@posix
+def test_talk_keeps_history_over_ctrl_c(talk: Terminal, tmp_path: Path) -> None:
+    talk.type("one\n")
+    talk.until("first ")
+    talk.type("\x03")
+    talk.until("Stopped")
+    talk.until("> ")
+    talk.type("two\n")
+    talk.until("second\n> ")
+    talk.type(f"/save {tmp_path / 'talk.json'}\n")
+    talk.until("Saved 2 messages")
+    saved = json.loads((tmp_path / "talk.json").read_text())
+    assert [turn["content"] for turn in saved["messages"]] == ["two", "second"]
+    talk.until("> ")
+    talk.type("\x04")
+    assert talk.end() == 0
+
+
+@posix
+def test_talk_ctrl_c_at_the_prompt_ends_nothing(talk: Terminal) -> None:
+    talk.type("half a line\x03")
+    talk.until("Ctrl-D or /exit ends the talk.")
+    talk.until("> ")
+    talk.type("/exit\n")
+    assert talk.end() == 0
+
+
+@posix
+def test_talk_commands(talk: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "talk.json"
+    for typed, told in {
+        "/model": "The model is echo:.",
+        "/model echo:second": "The model is echo:second.",
+        "/model nope:": "error: There is no backend 'nope'.",
+        "/modle": "Did you mean /model?",
+        "/nothing at all": "/help shows the commands.",
+        "/system Be brief.": "The instruction is set.",
+        f"/save {tmp_path}": f"error: {tmp_path}: Is a directory",
+        "/save": "usage: /save FILE",
+        f"/load {tmp_path / 'missing'}": "No such file",
+        "/clear everything": "usage: /clear",
+        "/help": "write the talk to a JSON file",
+        f"/save {file}": "Saved 0 messages",
+        "/system": "There is no instruction.",
+        f"/load {file}": "Loaded 0 messages",
+        "/clear": "Everything said is forgotten.",
+    }.items():
+        talk.type(f"{typed}\n")
+        talk.until(told)
+        talk.until("> ")
+    assert json.loads(file.read_text()) == {"system": "Be brief.", "messages": []}
+    talk.type("/exit\n")
+    assert talk.end() == 0
+
+
+@posix
+def test_talk_ends_when_its_first_model_does_not_load() -> None:
+    with Terminal("chat", "-m", "nope:") as terminal:
+        terminal.until("There is no backend 'nope'.")
+        assert terminal.end() == 2
+
+
+@posix
+def test_talk_gives_no_json() -> None:
+    with Terminal("chat", "-m", "echo:", "--json") as terminal:
+        terminal.until("--json answers one prompt")
+        assert terminal.end() == 2

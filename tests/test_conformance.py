@@ -1,0 +1,43 @@
+"""Every backend here keeps the promises that the shipped suite tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import openmodels as om
+from openmodels.testing import Conformance
+
+
+class TestEcho(Conformance):
+    reference = "echo:"
+    samples = False
+
+    @pytest.fixture
+    def slow_model(self) -> om.Model:
+        return om.Model("echo:", script=[["slow ", *["word ", 0.02] * 500], "quick"])
+
+
+@pytest.mark.usefixtures("toy")
+class TestToy(Conformance):
+    reference = "toy:"
+    samples = False
+
+    @pytest.fixture
+    def slow_model(self) -> om.Model:
+        return om.Model("toy:", pause=0.06)
+
+
+@pytest.mark.weights
+class TestLocal(Conformance):
+    answer_tokens = 8
+
+    @pytest.fixture
+    def model(self, smol: om.Model) -> om.Model:
+        return smol
+
+    @pytest.fixture
+    def working(self, model: om.Model) -> Callable[[], int]:
+        # Behind the deltas: the answers the engine's thread has in the making.
+        return lambda: len(model.backend._engine._running)

@@ -1,0 +1,269 @@
+"""Streams: the fold, what is kept of an unfinished answer, and who stops the work."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from hypothesis import given, strategies as st
+
+import openmodels as om
+from openmodels.backends.base import Backend
+from openmodels.stream import Fold
+from openmodels.testing import SURFACES, Driver, wait_until
+
+DELTAS = st.lists(
+    st.builds(
+        om.Delta,
+        text=st.text(max_size=5),
+        reasoning=st.text(max_size=5),
+        tool_calls=st.just(()) | st.just((om.ToolCall(id="1", name="f", arguments={}, raw="{}"),)),
+        usage=st.none() | st.builds(om.Usage, output_tokens=st.integers(0, 9)),
+        model=st.none() | st.just("m"),
+    )
+)
+
+
+@given(DELTAS)
+def test_fold_keeps_everything_in_order(deltas):
+    fold = Fold("echo:")
+    for delta in deltas:
+        fold.add(delta)
+    reply = fold.reply()
+    assert reply.text == "".join(delta.text for delta in deltas)
+    assert reply.reasoning == "".join(delta.reasoning for delta in deltas)
+    assert reply.tool_calls == tuple(call for delta in deltas for call in delta.tool_calls)
+    assert reply.usage == next((delta.usage for delta in reversed(deltas) if delta.usage), om.Usage())
+    with pytest.raises(om.StreamInterrupted) as caught:
+        fold.end()
+    assert caught.value.partial.text == reply.text
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ([om.Delta(text="whole", finish_reason="stop")], "stop"),
+        ([om.Delta(text="whole"), om.Delta(end=True)], None),
+        ([om.Delta(text="whole"), om.Delta(finish_reason="eos_token")], "eos_token"),
+    ],
+)
+def test_finish_reason_is_never_invented(surface, script, reason):
+    reply = Driver(om.Model("echo:", script=[script]), surface)("hello").reply
+    assert reply.text == "whole"
+    assert reply.finish_reason == reason
+
+
+class CutBackend(Backend):
+    """Ends without a finish reason, as a broken connection does."""
+
+    name = "cut"
+
+    def run(self, request):
+        yield from (om.Delta(text=word) for word in self.rest.split())
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("words", ["", "half", "half an"])
+def test_cut_answer_is_no_answer(surface, words):
+    with pytest.raises(om.StreamInterrupted) as caught:
+        Driver(om.Model(CutBackend(words)), surface)("hello")
+    assert caught.value.partial.text == words.replace(" ", "")
+    assert caught.value.partial.finish_reason is None
+    assert caught.value.reference == f"cut:{words}"
+
+
+def test_reply_only_after_the_end():
+    with om.Model("echo:").stream("one two") as stream:
+        assert next(stream).text == "one"
+        assert not stream.finished
+        assert stream.snapshot.text == "one"
+        with pytest.raises(om.StreamInterrupted) as caught:
+            _ = stream.reply
+        assert caught.value.partial.text == "one"
+        assert [delta.text for delta in stream] == [" two", ""]
+    assert stream.finished
+    assert stream.reply == stream.snapshot
+    assert stream.reply is stream.reply
+    assert list(stream) == []
+
+
+def test_work_begins_with_the_first_delta_read():
+    model = om.Model("echo:")
+    stream = model.stream("hello")
+    assert model.backend.requests == []
+    stream.close()
+    assert model.backend.requests == []
+    assert model.backend.closed == 0
+
+
+def test_break_without_a_block_stops_the_work():
+    model = om.Model("echo:")
+    for _ in model.stream("one two three"):
+        break
+    assert model.backend.closed == 1
+
+
+def test_async_break_without_a_block_stops_the_work():
+    model = om.Model("echo:")
+
+    async def main():
+        async for _ in model.astream("one two three"):
+            break
+
+    asyncio.run(main())
+    assert model.backend.closed == 1
+
+
+@pytest.mark.parametrize("surface", ["stream", "astream"])
+def test_error_in_the_block_stops_the_work_and_comes_through(surface):
+    model = om.Model("echo:")
+
+    def leave():
+        with model.stream("one two three") as stream:
+            next(stream)
+            raise LookupError("mine")
+
+    async def aleave():
+        async with model.astream("one two three") as stream:
+            await anext(stream)
+            raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        leave() if surface == "stream" else asyncio.run(aleave())
+    assert model.backend.closed == 1
+
+
+class SteppedBackend(Backend):
+    """Takes each step only when told to, so that a test can act while one runs."""
+
+    name = "stepped"
+
+    def __init__(self, rest=""):
+        super().__init__(rest)
+        self.inside = threading.Event()
+        self.go_on = threading.Event()
+        self.ended = threading.Event()
+        self.threads = set()
+        self.error = None
+
+    def run(self, request):
+        try:
+            yield om.Delta(text="first")
+            self.threads.add(threading.current_thread())
+            self.inside.set()
+            self.go_on.wait(10)
+            if self.error:
+                raise self.error
+            yield om.Delta(text="second", finish_reason="stop")
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("surface", ["achat", "astream"])
+@pytest.mark.parametrize("cancels", [1, 2])
+@pytest.mark.parametrize("error", [None, om.ServerFailed("Too late.")])
+def test_default_arun_closes_the_backend_after_a_cancelled_step(surface, cancels, error):
+    backend = SteppedBackend()
+    backend.error = error
+
+    async def main():
+        task = asyncio.create_task(Driver(om.Model(backend), surface).within_loop("hello"))
+        await asyncio.to_thread(backend.inside.wait, 10)
+        for _ in range(cancels):
+            task.cancel()
+            # Let the task meet the cancellation while the step still runs.
+            await asyncio.wait([task], timeout=0.01)
+        assert not backend.ended.is_set()
+        backend.go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(backend.ended.wait, 10)
+
+    asyncio.run(main())
+    assert backend.ended.is_set()
+    wait_until(lambda: not any(thread.is_alive() for thread in backend.threads))
+
+
+def test_default_arun_leaves_the_loop_free():
+    backend = SteppedBackend()
+
+    async def main():
+        task = asyncio.create_task(om.Model(backend).achat("hello"))
+        await asyncio.to_thread(backend.inside.wait, 10)
+        backend.go_on.set()  # only a free loop gets here
+        return await task
+
+    assert asyncio.run(main()).text == "firstsecond"
+
+
+def test_default_arun_serves_more_calls_than_the_loops_pool_has_threads():
+    backends = [SteppedBackend() for _ in range(64)]
+
+    async def main():
+        tasks = [asyncio.create_task(om.Model(backend).achat("hello")) for backend in backends]
+        for backend in backends:
+            await asyncio.to_thread(backend.inside.wait, 10)
+        assert all(backend.inside.is_set() for backend in backends)
+        for backend in backends:
+            backend.go_on.set()
+        return await asyncio.gather(*tasks)
+
+    assert {reply.text for reply in asyncio.run(main())} == {"firstsecond"}
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("error", [om.ContentFiltered("No."), ZeroDivisionError("a bug"), StopIteration("odd")])
+def test_errors_cross_to_the_caller_once(surface, error):
+    backend = SteppedBackend()
+    backend.error = error
+    backend.go_on.set()
+    expected = RuntimeError if isinstance(error, StopIteration) else type(error)
+    with pytest.raises(expected) as caught:
+        Driver(om.Model(backend), surface)("hello")
+    assert error in (caught.value, caught.value.__cause__)
+    if isinstance(error, om.ContentFiltered):
+        assert caught.value.partial.text == "first"
+        assert caught.value.reference == "stepped:"
+
+
+class LateBackend(Backend):
+    """Does not look at the deadline, which the test moves."""
+
+    name = "late"
+    finish = None
+    closed = False
+
+    def run(self, request):
+        try:
+            yield om.Delta(text="in time")
+            self.on_late()
+            yield om.Delta(text=" too late", finish_reason=self.finish)
+            yield om.Delta(usage=om.Usage(output_tokens=4))
+        finally:
+            self.closed = True
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_core_ends_an_answer_whose_backend_forgets_the_deadline(surface, monkeypatch):
+    backend = LateBackend()
+    now = [1000.0]
+    monkeypatch.setattr("openmodels.stream.time.monotonic", lambda: now[0])
+    backend.on_late = lambda: now.__setitem__(0, 1700.0)
+    with pytest.raises(om.DeadlineExceeded) as caught:
+        Driver(om.Model(backend), surface)("hello", timeout=600)
+    assert caught.value.partial.text == "in time too late"
+    assert backend.closed
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_whole_answer_is_given_even_if_late(surface, monkeypatch):
+    backend = LateBackend()
+    backend.finish = "stop"
+    now = [1000.0]
+    monkeypatch.setattr("openmodels.stream.time.monotonic", lambda: now[0])
+    backend.on_late = lambda: now.__setitem__(0, 1700.0)
+    reply = Driver(om.Model(backend), surface)("hello", timeout=600).reply
+    assert reply.text == "in time too late"
+    assert reply.usage.output_tokens == 4
