@@ -35,8 +35,14 @@ DISPUTED = {
     ("BramVanroy/GEITje-7B-ultra", "weights"): "called closed, yet the Hub tags safetensors files, no gate",
     ("openai/gpt-oss-20b", "evaluation_code"): "called closed; openai/gpt-oss holds gpt_oss/evals/*.py",
     ("upstage/Solar-Open-100B", "weights"): "called partial, yet its files were readable without a token in 2026-10",
-    ("deepseek-ai/DeepSeek-R1", "license"): "called DeepSeek License; front matter, card and LICENSE say MIT since 2025-01",
-    ("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct", "training_code"): "called open; its repository's 11 files hold no program",
+    (
+        "deepseek-ai/DeepSeek-R1",
+        "license",
+    ): "called DeepSeek License; front matter, card and LICENSE say MIT since 2025-01",
+    (
+        "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct",
+        "training_code",
+    ): "called open; its repository's 11 files hold no program",
     ("openai/gpt-oss-120b", "evaluation_code"): "called closed; openai/gpt-oss holds gpt_oss/evals/*.py",
 }
 
@@ -129,8 +135,9 @@ def baseline_keyword(model: ModelPage, name: str) -> str:
 def confusion(rows: Iterable[Row]) -> str:
     """Return a matrix: people in rows, ours in columns."""
     counts = Counter((row.human, row.ours) for row in rows)
-    lines = [f"    {'people / ours':14s}" + "".join(f"{one:>9s}" for one in (*VALUES, "unknown"))]
-    lines += [f"    {truth:14s}" + "".join(f"{counts[truth, one]:9d}" for one in (*VALUES, "unknown")) for truth in VALUES]
+    heads = (*VALUES, "unknown")
+    lines = [f"    {'people / ours':14s}" + "".join(f"{one:>9s}" for one in heads)]
+    lines += [f"    {truth:14s}" + "".join(f"{counts[truth, one]:9d}" for one in heads) for truth in VALUES]
     return "\n".join(lines)
 
 
@@ -188,7 +195,7 @@ def show(rows: list[Row], pages: dict[str, ModelPage]) -> float:
             wrong = sum(row.ours == "open" and row.human == "closed" for row in found)
             unknown = sum(row.ours == "unknown" for row in found) / len(found)
             print(
-                f"    {name:16s} open-or-not {agreement(found):.3f}  precision of open {precision(found):.3f} ({said})  "
+                f"    {name:16s} open-or-not {agreement(found):.3f}  precision of open {precision(found):.3f} ({said}) "
                 f"open but closed {wrong}  unknown {unknown:.2f}"
             )
             if criterion in FOUR:
@@ -211,12 +218,14 @@ def show_disputed(rows: list[Row]) -> None:
         if (row.human == "open") != (row.ours == "open"):
             why = DISPUTED.get((row.model, row.criterion), "")
             reason = row.finding.reason[:110] if row.finding else ""
-            print(f"  {'*' if why else ' '} {row.model:44s} {row.criterion:17s} people {row.human:8s} ours {row.ours:8s} {why or reason}")
+            head = f"  {'*' if why else ' '} {row.model:44s} {row.criterion:17s}"
+            print(f"{head} people {row.human:8s} ours {row.ours:8s} {why or reason}")
     rest = [row for row in rows if (row.model, row.criterion) not in DISPUTED and row.criterion in FOUR]
     values = [agreement([row for row in rest if row.criterion == name]) for name in FOUR]
     wrong = sum(row.ours == "open" and row.human == "closed" for row in rest)
     print(
-        f"\nWithout disputed labels: mean {sum(values) / 4:.3f}, precision of open {precision(rest):.3f}, open but closed {wrong}"
+        f"\nWithout disputed labels: mean {sum(values) / 4:.3f}, precision of open {precision(rest):.3f}, "
+        f"open but closed {wrong}"
     )
 
 
@@ -233,7 +242,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=beside)
-    parser.add_argument("--released", choices=("open", "partial"), default="open", help="what released weights count as")
+    parser.add_argument(
+        "--released", choices=("open", "partial"), default="open", help="what released weights count as"
+    )
     options = parser.parse_args()
     if not options.data.is_dir():
         parser.exit(2, f"No data at {options.data}: give --data.\n")

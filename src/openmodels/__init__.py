@@ -18,13 +18,20 @@ _HOMES = {
     "CallOptions": "types",
     "Conversation": "conversation",
     "Delta": "types",
+    "Finding": "openness.findings",
     "Message": "types",
     "Model": "model",
+    "OpennessComparison": "openness.verbs",
     "Reply": "types",
+    "Report": "openness.report",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
+    "Verdict": "openness.findings",
+    "aopenness": "openness.verbs",
     "assistant": "types",
+    "compare_openness": "openness.verbs",
+    "openness": "openness",
     "register_backend": "backends.registry",
     "system": "types",
     "user": "types",
@@ -44,6 +51,7 @@ __all__ = [
     "Delta",
     "DoesNotFit",
     "EndpointRetired",
+    "Finding",
     "GatedModel",
     "InvalidReference",
     "InvalidRequest",
@@ -56,11 +64,13 @@ __all__ = [
     "NotConfigured",
     "Offline",
     "OpenModelsError",
+    "OpennessComparison",
     "OutOfMemory",
     "OutputInvalid",
     "QuotaExceeded",
     "RateLimited",
     "Reply",
+    "Report",
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
@@ -68,8 +78,12 @@ __all__ = [
     "UnsafeWeights",
     "UnsupportedFeature",
     "Usage",
+    "Verdict",
     "__version__",
+    "aopenness",
     "assistant",
+    "compare_openness",
+    "openness",
     "register_backend",
     "system",
     "user",
@@ -112,6 +126,21 @@ if TYPE_CHECKING:
     )
     from openmodels.model import (
         Model as Model,
+    )
+    from openmodels.openness import (
+        openness as openness,
+    )
+    from openmodels.openness.findings import (
+        Finding as Finding,
+        Verdict as Verdict,
+    )
+    from openmodels.openness.report import (
+        Report as Report,
+    )
+    from openmodels.openness.verbs import (
+        OpennessComparison as OpennessComparison,
+        aopenness as aopenness,
+        compare_openness as compare_openness,
     )
     from openmodels.settings import (
         DEFAULT_MODEL as DEFAULT_MODEL,

@@ -13,7 +13,8 @@ from openmodels.openness.trees import Tree
 
 _NO_CODE = re.compile(
     r"\bno (?:\w+ )?(?:training|pre-?training|fine-?tuning) (?:code|scripts?)\b|\bonly (?:an? )?(?:\w+ )?inference\b"
-    r"|\binference (?:folder|code|scripts?) only\b|\btraining (?:code|scripts?)[^.;]{0,40}\bnot (?:be )?(?:released|available|public|open)",
+    r"|\binference (?:folder|code|scripts?) only\b|\btraining (?:code"
+    r"|scripts?)[^.;]{0,40}\bnot (?:be )?(?:released|available|public|open)",
     re.IGNORECASE,
 )
 _RESULTS = re.compile(
@@ -98,7 +99,7 @@ def evaluation_code(case: Case) -> Finding:
     return found
 
 
-def _by_trees(
+def _by_trees(  # noqa: PLR0917 - two callables and their words
     case: Case,
     criterion: Criterion,
     whole: Callable[[Related, Tree], Paths],
@@ -166,7 +167,7 @@ def _without(case: Case, criterion: Criterion, what: str) -> Finding:
     return unknown(
         criterion,
         f"{criterion}.card-unseen",
-        f"No repository of the model was seen, and the card's links were not seen as a whole.",
+        "No repository of the model was seen, and the card's links were not seen as a whole.",
         "the links of the model card",
         "a repository of the model on GitHub",
     )

@@ -19,11 +19,14 @@ _PAST = re.compile(
     r"\b(?:earlier|previous\w*|former\w*|was|were|had|used to|until|originally|changed)\b", re.IGNORECASE
 )
 _OTHERS = re.compile(
-    r"\b(?:data ?sets?|code|base model|dependencies|third|library|project|benchmark|builds? on|distilled models keep)\b",
+    r"\b(?:data ?sets?|code|base model|dependencies|third|library|project|benchmark|builds? on"
+    r"|distilled models keep)\b",
     re.IGNORECASE,
 )
 _RESEARCH = re.compile(
-    r"\b(?:non-?commercial(?: use| purposes)? only|(?:for|to) (?:academic |non-?commercial )?research (?:purposes? )?only|not (?:be used )?for commercial|research purposes only|only for research)\b",
+    r"\b(?:non-?commercial(?: use| purposes)? only|(?:for|to) (?:academic "
+    r"|non-?commercial )?research (?:purposes? )?only|not (?:be used )?for commercial|research purposes only"
+    r"|only for research)\b",
     re.IGNORECASE,
 )
 
@@ -56,9 +59,11 @@ def sources(case: Case) -> list[Stated]:
             found.append(
                 Stated(f"file {name}", read, model.proof(f"the text of {name} is {read.id}", "license_texts", url=url))
             )
-    for text in model.statements:
-        if (said := _said(text)) is not None:
-            found.append(Stated("card text", said, model.proof(f"the card says: {text[:200]}", "readme")))
+    found += [
+        Stated("card text", said, model.proof(f"the card says: {text[:200]}", "readme"))
+        for text in model.statements
+        if (said := _said(text)) is not None
+    ]
     for conflict in base_conflicts(case):
         name = conflict.evidence[1].url.removeprefix(model.site)
         base = next(one for one in case.bases if one.page is not None and one.page.id == name)
@@ -142,11 +147,11 @@ def license_all_parts(case: Case, weights: Finding) -> Finding:
         if repository.page is not None and repository.page.tree:
             text = repository.page.license
             parts.append((repository.name, find(text), repository.page.proof(f"license: {text or 'none'}", "license")))
-    for named in case.datasets:
-        if named.page is not None and named.page.license and named.role is not Role.EVALUATION:
-            parts.append(
-                (named.id, find(named.page.license), named.page.proof(f"license: {named.page.license}", "license"))
-            )
+    parts += [
+        (named.id, find(named.page.license), named.page.proof(f"license: {named.page.license}", "license"))
+        for named in case.datasets
+        if named.page is not None and named.page.license and named.role is not Role.EVALUATION
+    ]
     proofs = (*weights.evidence, *(proof for _, _, proof in parts))
     odd = next(((name, one) for name, one, _ in parts if not one.open), None)
     if odd is not None:

@@ -85,7 +85,7 @@ class Page:
         source: dict[str, Any] = {}
         for entry in _list(self.data.get("provenance")):
             fields = _list(entry.get("fields")) if isinstance(entry, dict) else []
-            if any(str(one).split(".")[0] == name.split(".")[0] for one in fields):
+            if any(str(one).split(".")[0] == name.split(".", maxsplit=1)[0] for one in fields):
                 source = entry
                 break
         as_of = source.get("as_of") or self.data.get("gathered_at")
@@ -162,7 +162,7 @@ class ModelPage(Page):
 
     @property
     def gated(self) -> str | None:
-        """ "no", "auto" or "manual"; None where that was not seen."""
+        """How access is gated: "no", "auto" or "manual"; None where that was not seen."""
         if not self.known("gated") or "gated" not in self.data:
             return None
         value = self.data["gated"]
@@ -346,7 +346,7 @@ class Evidence:
 
     @cached_property
     def names(self) -> dict[str, list[str]]:
-        """kind -> the ids known, sorted."""
+        """The ids known of each kind, sorted."""
         known: dict[str, list[str]] = {}
         for kind in _KINDS:
             ids = {str(page.get("id") or page.get("repo") or key) for key, page in self.pages[kind].items()}

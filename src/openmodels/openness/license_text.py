@@ -74,22 +74,35 @@ _STANDARD: tuple[tuple[str, str, str, int, int], ...] = (
 _PHRASES: tuple[tuple[Restriction, str], ...] = (
     (
         Restriction.NON_COMMERCIAL,
-        r"non-?\s?commercial(?:ly)? (?:use|purpose|research|basis|licen[cs]e|only)|not (?:be )?(?:used )?for commercial|for research (?:purposes )?only|no commercial use|commercial use is (?:not|prohibited)|noncommercial",
+        (
+            r"non-?\s?commercial(?:ly)? (?:use|purpose|research|basis|licen[cs]e|only)"
+            r"|not (?:be )?(?:used )?for commercial|for research (?:purposes )?only|no commercial use"
+            r"|commercial use is (?:not|prohibited)|noncommercial"
+        ),
     ),
     (
         Restriction.RESEARCH_ONLY,
-        r"(?:solely|only|exclusively) for (?:\w+ ){0,3}(?:research|academic|educational)|research[- ]only|academic (?:use|research|purposes?) only",
+        (
+            r"(?:solely|only|exclusively) for (?:\w+ ){0,3}(?:research|academic|educational)|research[- ]only"
+            r"|academic (?:use|research|purposes?) only"
+        ),
     ),
     (
         Restriction.ACCEPTABLE_USE,
-        r"acceptable use|prohibited use|use[- ]based restrictions|restricted uses?\b|you (?:agree|shall|must|may|will) not (?:to )?use|use policy|usage polic",
+        (
+            r"acceptable use|prohibited use|use[- ]based restrictions|restricted uses?\b|you (?:agree|shall|must"
+            r"|may|will) not (?:to )?use|use policy|usage polic"
+        ),
     ),
     (Restriction.USER_THRESHOLD, r"monthly active users|active users"),
     (Restriction.REVENUE_THRESHOLD, r"annual revenue|monthly revenue|in revenue"),
     (Restriction.NAMING, r"built with|powered by|prominently display"),
     (
         Restriction.OUTPUT_USE,
-        r"(?:improve|train|develop)\w* any other (?:large )?(?:language |ai )?model|(?:outputs?|results)[^.]{0,60}to (?:train|improve)",
+        (
+            r"(?:improve|train|develop)\w* any other (?:large )?(?:language |ai )?model|(?:outputs?"
+            r"|results)[^.]{0,60}to (?:train|improve)"
+        ),
     ),
     (Restriction.FIELD_OF_USE, r"military|weapons?|nuclear|surveillance"),
     (Restriction.REGION, r"european union|united kingdom|south korea|export control"),

@@ -36,7 +36,7 @@ class Restriction(StrEnum):
     NON_COMMERCIAL = "non_commercial"
     RESEARCH_ONLY = "research_only"
     ACCEPTABLE_USE = "acceptable_use"
-    PASS_THROUGH = "pass_through"
+    PASS_THROUGH = "pass_through"  # noqa: S105 - no password
     USER_THRESHOLD = "user_threshold"
     REVENUE_THRESHOLD = "revenue_threshold"
     NAMING = "naming"
@@ -135,11 +135,9 @@ def find(text: str | None) -> License:
         return known
     if re.search(r"\b(?:and|or|with)\b", key):
         return _expression(text)
-    if stripped := re.sub(r"^(?:the |licen[cs]eref-)|(?:-| )(?:licen[cs]e|agreement)$", "", key):
-        if stripped != key:
-            found = find(stripped)
-            if found.kind is not LicenseClass.UNKNOWN:
-                return found
+    stripped = re.sub(r"^(?:the |licen[cs]eref-)|(?:-| )(?:licen[cs]e|agreement)$", "", key)
+    if stripped and stripped != key and (found := find(stripped)).kind is not LicenseClass.UNKNOWN:
+        return found
     return License(text.strip()[:120], text.strip()[:120], None, LicenseClass.UNKNOWN)
 
 
@@ -158,7 +156,7 @@ def license_class(license_id: str | None, license_name: str | None = None) -> Li
     return found.kind
 
 
-def is_open(license_id: str | None, gated: bool | str | None, license_name: str | None = None) -> bool:
+def is_open(license_id: str | None, *, gated: bool | str | None, license_name: str | None = None) -> bool:
     """Return whether weights are free to take and under an OSI-approved license: the quick check."""
     return gated in (False, "no") and license_class(license_id, license_name) is LicenseClass.OSI_APPROVED
 

@@ -209,10 +209,8 @@ class Report:
         ]
         for one in self:
             links = ", ".join(f"[{index}]({proof.url})" for index, proof in enumerate(one.evidence[:3], 1))
-            curated = " (curated)" if one.curated else ""
-            lines.append(
-                f"| {one.criterion.replace('_', ' ')} | {_MARKS[one.verdict]}{curated} | {_cell(one.reason)} | {links} |"
-            )
+            verdict = _MARKS[one.verdict] + (" (curated)" if one.curated else "")
+            lines.append(f"| {one.criterion.replace('_', ' ')} | {verdict} | {_cell(one.reason)} | {links} |")
         if self.conflicts:
             lines += ["", "Conflicts:"]
             lines += [
@@ -242,12 +240,15 @@ class Report:
         color = _COLORS.get(right) or _COLORS[self.passed]
         first, second = 8 + 7 * len(left), 12 + 7 * len(right)
         title = html.escape(f"{self.id}: {right} ({self.profile})")
+        texts = "".join(
+            f'<text x="{place}" y="14">{html.escape(text)}</text>'
+            for place, text in ((first / 2, left), (first + second / 2, right))
+        )
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{first + second}" height="20" role="img" aria-label="{title}">'
-            f'<title>{title}</title><rect width="{first}" height="20" fill="#555"/>'
-            f'<rect x="{first}" width="{second}" height="20" fill="{color}"/>'
-            f'<g fill="#fff" font-family="Verdana,Geneva,sans-serif" font-size="11" text-anchor="middle">'
-            f'<text x="{first / 2}" y="14">{left}</text><text x="{first + second / 2}" y="14">{html.escape(right)}</text></g></svg>'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{first + second}" height="20" role="img" '
+            f'aria-label="{title}"><title>{title}</title><rect width="{first}" height="20" fill="#555"/>'
+            f'<rect x="{first}" width="{second}" height="20" fill="{color}"/><g fill="#fff" '
+            f'font-family="Verdana,Geneva,sans-serif" font-size="11" text-anchor="middle">{texts}</g></svg>'
         )
 
     def save(self, folder: str | Path) -> Path:

@@ -16,36 +16,46 @@ _TRAINED_ON = re.compile(
     re.IGNORECASE,
 )
 _TUNED_ON = re.compile(
-    r"fine-?tun\w*|\bsft\b|\bdpo\b|\brlhf\b|\borpo\b|\bkto\b|preference|alignment|instruction[- ]?(?:tun|follow|data)\w*|post-?train\w*|feedback",
+    r"fine-?tun\w*|\bsft\b|\bdpo\b|\brlhf\b|\borpo\b|\bkto\b|preference|alignment|instruction[- ]?(?:tun"
+    r"|follow|data)\w*|post-?train\w*|feedback",
     re.IGNORECASE,
 )
 _WITHHELD = re.compile(
-    r"\bno (?:\w+ ){0,2}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{0,40}\b(?:named|linked|listed|given|released|published|disclosed|stated)"
-    r"|\bnames no (?:\w+ ){0,2}data|\b(?:data|corpus|corpora|datasets?|sources?|mix\w*|sets?)\b[^.;]{0,60}\b(?:is|are|was|were|will|be|been|has|have)?\s*"
-    r"\b(?:not|never|n't)\b (?:be |been )?(?:publicly |openly )?(?:released|published|disclosed|available|shared|public|provided)"
+    r"\bno (?:\w+ ){0,2}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{0,40}\b(?:named|linked|listed|given"
+    r"|released|published|disclosed|stated)"
+    r"|\bnames no (?:\w+ ){0,2}data|\b(?:data|corpus|corpora|datasets?|sources?|mix\w*"
+    r"|sets?)\b[^.;]{0,60}\b(?:is|are|was|were|will|be|been|has|have)?\s*"
+    r"\b(?:not|never|n't)\b (?:be |been )?(?:publicly |openly )?(?:released|published|disclosed|available"
+    r"|shared|public|provided)"
     r"|\bundisclosed\b|\bproprietary\b|\bconfidential\b|\bin-?house\b|\bprivate (?:data|corpus|corpora|sources?)"
     r"|\binternal (?:data|corpus|corpora|sources?)|\bacquired\b|\blicen[cs]ed (?:data|content|books|from)"
     r"|\bcannot (?:share|release|disclose|publish)",
     re.IGNORECASE,
 )
 _INCOMPLETE = re.compile(
-    r"\bplus\b|\badditional\b|\bcurated\b|\bother (?:data|sources|corpora|datasets)|\benhanced with\b|\bas well as\b|\bamong others?\b"
-    r"|\b(?:sub-?set|portion|part|sample|some) of\b|\bpartial(?:ly)?\b|\bincluding but\b|\bto be released\b|\bwill be (?:released|published|shared|made)"
+    r"\bplus\b|\badditional\b|\bcurated\b|\bother (?:data|sources|corpora|datasets)|\benhanced with\b"
+    r"|\bas well as\b|\bamong others?\b"
+    r"|\b(?:sub-?set|portion|part|sample|some) of\b|\bpartial(?:ly)?\b|\bincluding but\b|\bto be released\b"
+    r"|\bwill be (?:released|published|shared|made)"
     r"|\bcoming soon\b|\bannounced\b|\bnew (?:\w+ ){0,3}(?:data)?sets?\b|\bvarious sources\b|\bmixture of\b",
     re.IGNORECASE,
 )
 _COMPLETE = re.compile(
-    r"\b(?:full|complete|entire|whole|all)\b[^.;]{0,50}\b(?:data|corpus|sequence|mixture|sources)\b[^.;]{0,60}\b(?:available|released|published|public|open|shared)"
-    r"|\b(?:available|released|published|public|open)\b[^.;]{0,40}\b(?:full|complete|entire|whole)\b[^.;]{0,30}\b(?:data|corpus|sequence)",
+    r"\b(?:full|complete|entire|whole|all)\b[^.;]{0,50}\b(?:data|corpus|sequence|mixture"
+    r"|sources)\b[^.;]{0,60}\b(?:available|released|published|public|open|shared)"
+    r"|\b(?:available|released|published|public|open)\b[^.;]{0,40}\b(?:full|complete|entire"
+    r"|whole)\b[^.;]{0,30}\b(?:data|corpus|sequence)",
     re.IGNORECASE,
 )
 _VAGUE = re.compile(
     r"\b(?:publicly available|web|online|internet|diverse|various|synthetic|high-quality|filtered|licensed|proprietary)"
-    r"(?: [\w-]+){0,4} (?:data|sources|documents|texts?|websites?|corpora|corpus|content)\b|\b\d[\d.,]*\s?[TB] tokens\b",
+    r"(?: [\w-]+){0,4} (?:data|sources|documents|texts?|websites?|corpora|corpus|content)\b"
+    r"|\b\d[\d.,]*\s?[TB] tokens\b",
     re.IGNORECASE,
 )
 _LOGS = re.compile(
-    r"\b(?:w&b|wandb|weights (?:&|and) biases|tensorboard|training logs?|loss curves?|training (?:curves|metrics) tab|comet|mlflow|trainer_state)\b",
+    r"\b(?:w&b|wandb|weights (?:&|and) biases|tensorboard|training logs?|loss curves?|training (?:curves"
+    r"|metrics) tab|comet|mlflow|trainer_state)\b",
     re.IGNORECASE,
 )
 _PUBLIC = re.compile(r"\b(?:link(?:s|ed)?|public\w*|available|released?|published|are in|shows?)\b", re.IGNORECASE)
@@ -57,11 +67,13 @@ _CHECKPOINTS = re.compile(
     r"\b(?:intermediate |training |all |every )?(?:checkpoints?|revisions?|branches)\b", re.IGNORECASE
 )
 _MANY = re.compile(
-    r"\b(?:intermediate|every|each|all|\d{2,})\b[^.;]{0,40}\b(?:checkpoints?|steps?)\b|\bcheckpoints?\b[^.;]{0,60}\b(?:every|each|steps?|branches|revisions?)\b",
+    r"\b(?:intermediate|every|each|all|\d{2,})\b[^.;]{0,40}\b(?:checkpoints?|steps?)\b"
+    r"|\bcheckpoints?\b[^.;]{0,60}\b(?:every|each|steps?|branches|revisions?)\b",
     re.IGNORECASE,
 )
 _FROM = re.compile(
-    r"\b(?:fine-?tun\w+|adapted|derived|built|based|continu\w+|initiali[sz]ed|merged?|quanti[sz]ed|distilled|further (?:pre-?)?trained)\b"
+    r"\b(?:fine-?tun\w+|adapted|derived|built|based|continu\w+|initiali[sz]ed|merged?|quanti[sz]ed|distilled"
+    r"|further (?:pre-?)?trained)\b"
     r"[^.;]{0,30}\b(?:from|of|on|with|upon)\b|\bbase model\b",
     re.IGNORECASE,
 )
