@@ -18,9 +18,11 @@ class Case:
 
     Attributes:
         evidence: All pages.
+        asked: The models on whose behalf this one is looked at, so that circles of bases end.
     """
 
     evidence: Evidence
+    asked: tuple[str, ...] = ()
 
     @property
     def model(self) -> ModelPage:

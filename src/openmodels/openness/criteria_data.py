@@ -50,7 +50,8 @@ def finetuning_data(case: Case) -> Finding:
 
 def _inherited(case: Case) -> Finding:
     base = case.bases[-1] if case.bases[-1].page is not None else case.bases[0]
-    nearest = next((one for one in case.bases if one.page is not None), None)
+    asked = (*case.asked, case.model.id.lower())
+    nearest = next((one for one in case.bases if one.page is not None and one.page.id.lower() not in asked), None)
     if nearest is None or nearest.page is None:
         return unknown(
             Criterion.TRAINING_DATA,
@@ -59,7 +60,7 @@ def _inherited(case: Case) -> Finding:
             f"the page of the base model {base.id}",
             evidence=(base.via,),
         )
-    theirs = training_data(Case(Evidence(nearest.page.id, case.evidence.pages, case.evidence.folder)))
+    theirs = training_data(Case(Evidence(nearest.page.id, case.evidence.pages, case.evidence.folder), asked))
     verdict, reason = theirs.verdict, f"Its base {nearest.id}: {theirs.reason}"
     foreign = not same_owner(split(nearest.id)[0], case.model.owner)
     own = [one for one in case.sets(Role.PRETRAINING) if one.access is Access.PUBLIC]

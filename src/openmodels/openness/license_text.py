@@ -91,7 +91,7 @@ _PHRASES: tuple[tuple[Restriction, str], ...] = (
         Restriction.ACCEPTABLE_USE,
         (
             r"acceptable use|prohibited use|use[- ]based restrictions|restricted uses?\b|you (?:agree|shall|must"
-            r"|may|will) not (?:to )?use|use policy|usage polic"
+            r"|may|will) not (?:to )?use(?! this file| (?:this|the) (?:original )?work)|use policy|usage polic"
         ),
     ),
     (Restriction.USER_THRESHOLD, r"monthly active users|active users"),
@@ -109,6 +109,18 @@ _PHRASES: tuple[tuple[Restriction, str], ...] = (
     (Restriction.NO_DERIVATIVES, r"no derivatives|noderivatives|not (?:create|make|distribute) (?:any )?derivative"),
 )
 _PHRASE_PATTERNS = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PHRASES]
+# Words that stand in the unaltered text of open licenses, in harmless sentences.
+_OWN_WORDS: tuple[tuple[str, Restriction], ...] = (
+    ("GPL", Restriction.NON_COMMERCIAL),
+    ("AGPL", Restriction.NON_COMMERCIAL),
+    ("CDLA-Sharing", Restriction.NON_COMMERCIAL),
+    ("AFL", Restriction.ACCEPTABLE_USE),
+    ("OSL", Restriction.ACCEPTABLE_USE),
+    ("EUPL", Restriction.REGION),
+    ("ODbL", Restriction.REGION),
+    ("CDDL", Restriction.REGION),
+    ("CECILL", Restriction.REGION),
+)
 _TITLE_ONLY = re.compile(
     r"creative ?commons|attribution|public licen[cs]e|copyright|\(c\)|all rights reserved", re.IGNORECASE
 )
@@ -137,7 +149,9 @@ def identify(text: str) -> TextLicense:
         if pattern.search(flat):
             return TextLicense(find(name), "title")
     names, rest = _classify(text)
-    found = restrictions(rest)
+    # The classifier lets any words stand in a copyright notice: the whole text has to be looked at.
+    own = {kind for start, kind in _OWN_WORDS if any(name.startswith(start) for name in names)}
+    found = tuple(kind for kind in restrictions(text) if kind not in own or kind in restrictions(rest))
     weighed = [find(name) for name in names]
     worst = max(weighed, key=lambda one: list(LicenseClass).index(one.kind), default=None)
     if worst is not None and worst.restrictive:
