@@ -206,6 +206,7 @@ TWINS = [
     (om.Model, "complete", "acomplete"),
     (om.Conversation, "send", "asend"),
     (om.Conversation, "stream", "astream"),
+    (om, "openness", "aopenness"),
     (Backend, "run", "arun"),
 ]
 

@@ -1,7 +1,11 @@
 """How open a model is: a verdict per criterion, with evidence.
 
 `om.openness(...)` calls this package itself, which is why the package can be called: a function of
-the same name would be hidden as soon as anything in here is imported.
+the same name would be hidden as soon as anything in here is imported. `verbs.openness` says what the
+arguments mean.
+
+Raises:
+    InvalidRequest, InvalidReference, ModelNotFound, Offline: As `verbs.openness` does.
 """
 
 from __future__ import annotations
