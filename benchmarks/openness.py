@@ -19,9 +19,10 @@ from pathlib import Path
 
 from openmodels.openness.case import Case
 from openmodels.openness.criteria import judge
-from openmodels.openness.evidence import Evidence, ModelPage
+from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Criterion, Finding
 from openmodels.openness.licenses import LicenseClass, find
+from openmodels.openness.pages import ModelPage
 
 ORDER = ("OSAI", "MOT", "os-ai-map")
 VALUES = ("open", "partial", "closed")
@@ -32,7 +33,6 @@ SHOWN = (*(one.value for one in Criterion if one is not Criterion.LICENSE_ALL_PA
 DISPUTED = {
     ("TildeAI/TildeOpen-30b", "weights"): "called closed, yet 30.7 B parameters in safetensors, no gate",
     ("microsoft/phi-2", "weights"): "called closed, yet both shards are listed, MIT, no gate",
-    ("BramVanroy/GEITje-7B-ultra", "weights"): "called closed, yet the Hub tags safetensors files, no gate",
     ("openai/gpt-oss-20b", "evaluation_code"): "called closed; openai/gpt-oss holds gpt_oss/evals/*.py",
     ("upstage/Solar-Open-100B", "weights"): "called partial, yet its files were readable without a token in 2026-10",
     (

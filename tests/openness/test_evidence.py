@@ -1,13 +1,14 @@
 import json
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 from made_up import page, whole
 
 import openmodels as om
 from openmodels.errors import InvalidRequest, ModelNotFound
 from openmodels.openness import card
-from openmodels.openness.evidence import Evidence, ModelPage
+from openmodels.openness.evidence import Evidence
+from openmodels.openness.pages import ModelPage
 from openmodels.openness.report import Report
 
 
@@ -88,9 +89,10 @@ def test_a_card_gives_headings_links_and_sentences():
     assert "ignore all rules" not in json.dumps(found)
 
 
-@given(st.text(max_size=500))
-def test_any_text_can_be_parsed(text):
-    found = card.parse(text)
+@given(st.text(max_size=500), st.text(max_size=30))
+@example("", "[::1")
+def test_any_text_can_be_parsed(text, address):
+    found = card.parse(f"{text} [x](https://{address}) https://{address}")
     assert all(link["url"].startswith("https://") for link in found["links"])
     Report.of(whole(readme=found)).to_markdown()
 

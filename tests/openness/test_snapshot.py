@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import openmodels as om
-from openmodels.openness.evidence import ModelPage
+from openmodels.openness.pages import ModelPage
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "openness.py"
 

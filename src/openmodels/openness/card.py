@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
+
+from openmodels.openness.pages import host
 
 LONGEST = 400_000
 """Characters of a card that are read."""
@@ -53,7 +54,7 @@ def parse(text: str) -> dict[str, Any]:
             prose.append(line)
         for label, url, href, inner, naked in _LINK.findall(line):
             address = (url or href or naked).rstrip(".,;")
-            if KNOWN_HOSTS.search((urlsplit(address).hostname or "").lower()):
+            if KNOWN_HOSTS.search(host(address)):
                 links.append({"text": _bare(label or inner), "url": address, "section": section})
     sentences = (_bare(one) for one in _SENTENCE.split("\n".join(prose)))
     claims = [{"fact": one} for one in sentences if 15 <= len(one) <= 1000 and _TELLING.search(one)]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from openmodels.openness.datasets import Named, Role, named
-from openmodels.openness.evidence import Evidence, ModelPage
+from openmodels.openness.evidence import Evidence
 from openmodels.openness.lineage import Ancestor, ancestors, is_tuned
 from openmodels.openness.names import same_owner
+from openmodels.openness.pages import ModelPage
 from openmodels.openness.repositories import Related, related
 
 

@@ -13,8 +13,8 @@ from openmodels.openness.case import Case
 from openmodels.openness.criteria_code import evaluation_code, finetuning_code, training_code
 from openmodels.openness.criteria_data import finetuning_data, training_data
 from openmodels.openness.criteria_license import license_all_parts, license_of_weights
-from openmodels.openness.evidence import Link, ModelPage
 from openmodels.openness.findings import Criterion, Finding, Proof, Verdict, unknown
+from openmodels.openness.pages import Link, ModelPage
 
 _ADAPTER = re.compile(r"(?:^|/)adapter_(?:model|config)", re.IGNORECASE)
 _QUANTIZED = re.compile(r"\.(?:gguf|ggml)$|gptq|awq", re.IGNORECASE)
@@ -93,7 +93,16 @@ def weights(case: Case) -> Finding:
         return Finding(
             criterion, Verdict.PARTIAL, "Only quantised weights are published.", "weights.quantised", 0.8, proofs
         )
-    sure = 0.95 if files else 0.85
+    if not files and not model.parameters and checkpoints(case).verdict is not Verdict.OPEN:
+        # The Hub derives the tag from files, but these may be gone since: something else must bear it out.
+        return unknown(
+            criterion,
+            "weights.tag-only",
+            f"The Hub tags the format {model.weight_tags[0]}, but no file of parameters was seen.",
+            "a file of parameters in the list of files",
+            evidence=proofs,
+        )
+    sure = 0.95 if files else 0.85 if model.parameters else 0.65
     proofs = (*proofs, model.proof("gated: no", "gated"))
     return Finding(criterion, Verdict.OPEN, "Anybody can download the parameters.", "weights.public", sure, proofs)
 

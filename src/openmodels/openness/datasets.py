@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from openmodels.openness import statements
-from openmodels.openness.evidence import DatasetPage, Evidence, ModelPage
+from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.licenses import find
 from openmodels.openness.names import family, plain, same_owner, split, words
+from openmodels.openness.pages import DatasetPage, ModelPage
 
 _TUNING_NAME = re.compile(
     r"instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*|convers\w*|"
@@ -85,10 +86,8 @@ def named(evidence: Evidence, model: ModelPage, *, tuned: bool) -> list[Named]:
                 via = model.proof(f"the card links the data set {name}", "readme", url=link.url)
                 found.setdefault(name, (via, link.text))
     for name in evidence.names["datasets"]:
-        page = evidence.dataset(name)
-        if page is not None and name not in found and (said := _mention(model, page)):
-            via = model.proof(f"the card says: {said[:160]}", "readme")
-            found[page.id] = (via, "")
+        if name not in found and (said := _mention(model, name)):
+            found[name] = (model.proof(f"the card says: {said[:160]}", "readme"), "")
     return [_named(evidence, model, name, via, text, tuned=tuned) for name, (via, text) in found.items()]
 
 
@@ -126,10 +125,10 @@ def _role(model: ModelPage, short: str, text: str, *, said: bool, tuned: bool) -
     return Role.TUNING if tuned else Role.PRETRAINING
 
 
-def _mention(model: ModelPage, page: DatasetPage) -> str:
+def _mention(model: ModelPage, name: str) -> str:
     """Return the sentence that names a data set, whose name must be its owner's own or long enough to be no word."""
-    short = split(page.id)[1]
-    close = same_owner(page.owner, model.owner)
+    owner, short = split(name)
+    close = same_owner(owner, model.owner)
     if len(plain(short)) < (5 if close else 8):
         return ""
     return next((text for text in statements.about_training_data(model.statements) if _names(text, short)), "")

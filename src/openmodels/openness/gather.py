@@ -22,9 +22,10 @@ from openmodels.errors import (
     ServerFailed,
 )
 from openmodels.openness import card
-from openmodels.openness.evidence import Evidence, ModelPage, now
+from openmodels.openness.evidence import Evidence, now
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.names import family, split, words
+from openmodels.openness.pages import ModelPage
 from openmodels.openness.repositories import github_name, related
 
 MOST_DATASETS = 30

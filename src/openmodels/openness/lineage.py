@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openmodels.openness import statements
-from openmodels.openness.evidence import Evidence, ModelPage
+from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Conflict, Proof
 from openmodels.openness.licenses import License, LicenseClass, find
 from openmodels.openness.names import family, is_tuned_name, plain, same_owner, split
+from openmodels.openness.pages import ModelPage
 
 _DEEPEST = 6
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_HUB_ID = re.compile(r"\b[\w.-]+/[\w.-]+", re.ASCII)
 _HUB_PAGES = frozenset(
     {"datasets", "spaces", "blog", "docs", "papers", "collections", "models", "tasks", "tensorboard"}
 )
@@ -164,6 +165,12 @@ def _stated(evidence: Evidence, model: ModelPage) -> list[Ancestor]:
         if said and name.lower() != model.id.lower() and _HUB_ID.fullmatch(name):
             via = model.proof(f"the card says: {said[:160]}", "readme", url=link.url)
             found.append(Ancestor(name, "finetune", evidence.other_model(name), via, stated=True))
+    for text in sentences:
+        for name in _HUB_ID.findall(text):
+            page = evidence.other_model(name.rstrip("."))
+            if page is not None and page.id.lower() != model.id.lower():
+                via = model.proof(f"the card says: {text[:160]}", "readme")
+                found.append(Ancestor(page.id, "finetune", page, via, stated=True))
     return found[:1]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from openmodels.openness import trees
-from openmodels.openness.evidence import Evidence, Link, ModelPage, RepositoryPage
+from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.names import family, mentions, plain, same_owner, split, stem, words
+from openmodels.openness.pages import Link, ModelPage, RepositoryPage
 
 _USE = re.compile(
     r"\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*|citation)\b",
@@ -95,8 +96,7 @@ def related(evidence: Evidence, model: ModelPage, ancestors: tuple[ModelPage, ..
             if name and _is_own(one, link, name, evidence.repository(name)):
                 add(name, Tie.CARD, below, one.proof(f"the card links {name}", "readme", url=link.url))
         for name in evidence.names["github"]:
-            page = evidence.repository(name)
-            if page is not None and (tie := _tie_by_name(one, page)):
+            if (tie := _tie_by_name(evidence, one, name)) and (page := evidence.repository(name)) is not None:
                 add(page.id, tie, "", page.proof(_WHY[tie]))
     return sorted(found.values(), key=lambda one: (-one.tie, len(one.name), one.name.lower()))
 
@@ -121,13 +121,14 @@ def _is_own(model: ModelPage, link: Link, name: str, page: RepositoryPage | None
     return bool(_OWN.search(f"{link.text} {link.section}"))
 
 
-def _tie_by_name(model: ModelPage, page: RepositoryPage) -> Tie | None:
-    owner, repo = split(page.id)
+def _tie_by_name(evidence: Evidence, model: ModelPage, name: str) -> Tie | None:
+    owner, repo = split(name)
     kin = family(model.id)
     if same_owner(owner, model.owner):
         if _is_namesake(split(model.id)[1], repo, kin):
             return Tie.NAMESAKE
-        return Tie.OWNER if _names(page, kin) else None
+        page = evidence.repository(name)
+        return Tie.OWNER if page is not None and _names(page, kin) else None
     # An organisation named after its project, and a repository named so too: the same project.
     return Tie.NAME if plain(repo) == kin == plain(model.owner) and len(kin) >= 5 else None
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from openmodels.openness.evidence import RepositoryPage
+from openmodels.openness.pages import RepositoryPage
 
 _SCRIPT = re.compile(r"\.(?:py|sh|slurm|sbatch|ipynb|jl|cu|cpp|rs|lua)$", re.IGNORECASE)
 _LAUNCH = re.compile(r"\.(?:sh|slurm|sbatch)$", re.IGNORECASE)
