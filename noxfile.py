@@ -8,6 +8,7 @@ its last run installs nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -30,8 +31,8 @@ TORCH = nox.project.dependency_groups(PYPROJECT, "torch")
 def install(session: nox.Session, *packages: str) -> None:
     """Install packages unless this environment already has them, editable ones being always current."""
     here = Path(session.virtualenv.location)
-    text = "\n".join([str(Path.cwd()), Path("pyproject.toml").read_text(), *packages])
-    wanted, stamp = hashlib.sha256(text.encode()).hexdigest(), here / "installed.sha256"
+    facts = json.dumps([str(Path.cwd()), PYPROJECT["project"], PYPROJECT["build-system"], packages])
+    wanted, stamp = hashlib.sha256(facts.encode()).hexdigest(), here / "installed.sha256"
     if stamp.exists() and stamp.read_text() == wanted:
         return
     session.install(*packages)

@@ -39,7 +39,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> type[SaysOneThing]:
     """A backend under the name "scripted" that says what a test puts into `steps`."""
 
     class Scripted(SaysOneThing):
-        made: list[SaysOneThing] = []  # noqa: RUF012 - one list for each test's own class
+        made: list[SaysOneThing] = []
 
     monkeypatch.setitem(registry._registered, "scripted", Scripted)
     return Scripted

@@ -13,25 +13,21 @@ from openmodels.testing import Conformance
 class TestEcho(Conformance):
     reference = "echo:"
     samples = False
-
-    @pytest.fixture
-    def slow_model(self) -> om.Model:
-        return om.Model("echo:", script=[["slow ", *["word ", 0.02] * 500], "quick"])
+    slow_model_options = {"script": [["slow ", *["word ", 0.02] * 500], "quick"]}
 
 
 @pytest.mark.usefixtures("toy")
 class TestToy(Conformance):
     reference = "toy:"
     samples = False
-
-    @pytest.fixture
-    def slow_model(self) -> om.Model:
-        return om.Model("toy:", pause=0.06)
+    slow_model_options = {"pause": 0.06}
 
 
 @pytest.mark.weights
 class TestLocal(Conformance):
     answer_tokens = 8
+    deadline = 2.0
+    stops_within = 5.0  # a step takes 30 ms, and a second where others use the machine
 
     @pytest.fixture
     def model(self, smol: om.Model) -> om.Model:

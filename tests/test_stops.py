@@ -1,5 +1,6 @@
-from hypothesis import given
-from hypothesis import strategies as st
+import itertools
+
+from hypothesis import given, strategies as st
 
 from openmodels.backends.stops import StopStrings
 
@@ -28,7 +29,7 @@ def expected(text, stops):
 def test_output_is_the_text_before_the_first_stop_however_it_is_split(text, stops, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     edges = [0, *cuts, len(text)]
-    out, found = play([text[a:b] for a, b in zip(edges, edges[1:], strict=False)], stops)
+    out, found = play([text[a:b] for a, b in itertools.pairwise(edges)], stops)
     assert ("".join(out), found is not None) == _first_seen(text, stops, edges)
 
 

@@ -257,6 +257,23 @@ def test_core_ends_an_answer_whose_backend_forgets_the_deadline(surface, monkeyp
     assert backend.closed
 
 
+@pytest.mark.parametrize("surface", ["stream", "astream"])
+def test_core_stops_the_work_of_a_late_answer_without_a_block(surface, monkeypatch):
+    backend = LateBackend()
+    now = [1000.0]
+    monkeypatch.setattr("openmodels.stream.time.monotonic", lambda: now[0])
+    backend.on_late = lambda: now.__setitem__(0, 1700.0)
+    stream = getattr(om.Model(backend), surface)("hello", timeout=600)
+
+    async def read():
+        async for _ in stream:
+            pass
+
+    with pytest.raises(om.DeadlineExceeded):
+        list(stream) if surface == "stream" else asyncio.run(read())
+    assert backend.closed
+
+
 @pytest.mark.parametrize("surface", SURFACES)
 def test_whole_answer_is_given_even_if_late(surface, monkeypatch):
     backend = LateBackend()

@@ -129,12 +129,9 @@ class CallOptions(TypedDict, total=False):
     extra: Mapping[str, Any]
 
 
-def _integer(**limits: Any) -> Any:
+def _number(**limits: Any) -> Any:
+    # Strict: no bool, no text. NaN and infinity are outside of any limits.
     return Field(default=None, strict=True, **limits)
-
-
-def _real(**limits: Any) -> Any:
-    return Field(default=None, strict=True, allow_inf_nan=False, **limits)
 
 
 class ChatRequest(Frozen):
@@ -151,15 +148,15 @@ class ChatRequest(Frozen):
 
     messages: tuple[Message, ...] = ()
     prompt: Text | None = None
-    temperature: float | None = _real(ge=0, le=100)
-    top_p: float | None = _real(gt=0, le=1)
-    top_k: int | None = _integer(ge=1, lt=2**31)
-    max_tokens: int | None = _integer(ge=1, lt=2**31)
+    temperature: float | None = _number(ge=0, le=100)
+    top_p: float | None = _number(gt=0, le=1)
+    top_k: int | None = _number(ge=1, lt=2**31)
+    max_tokens: int | None = _number(ge=1, lt=2**31)
     stop: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()
-    seed: int | None = _integer(ge=0, lt=2**63)
-    frequency_penalty: float | None = _real(ge=-2, le=2)
-    presence_penalty: float | None = _real(ge=-2, le=2)
-    repetition_penalty: float | None = _real(gt=0, le=100)
+    seed: int | None = _number(ge=0, lt=2**63)
+    frequency_penalty: float | None = _number(ge=-2, le=2)
+    presence_penalty: float | None = _number(ge=-2, le=2)
+    repetition_penalty: float | None = _number(gt=0, le=100)
     extra: dict[str, Any] = Field(default_factory=dict)
     stream: bool = True
     deadline: float | None = None

@@ -154,7 +154,12 @@ def test_running_out_of_memory_is_typed_and_the_engine_goes_on(smol, monkeypatch
 
 def run_python(code, **options):
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
     )
 
 

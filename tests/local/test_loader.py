@@ -80,6 +80,10 @@ class TestLoad:
         (folder / "other.safetensors").write_bytes(b"unchecked")
         assert loader.load(folder).context == 512
 
+    def test_a_kernel_that_would_be_fetched_is_not_used(self, tiny, tmp_path):
+        folder = edited(tiny, tmp_path / "m", _attn_implementation="flash_attention_2")
+        assert loader.load(folder).model.config._attn_implementation == "sdpa"
+
     def test_a_model_type_of_the_future(self, tiny, tmp_path):
         with pytest.raises(errors.LoadFailed, match="model type"):
             loader.load(edited(tiny, tmp_path / "m", model_type="llama99"))

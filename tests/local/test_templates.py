@@ -60,7 +60,9 @@ def test_a_template_may_refuse_messages_in_its_own_words(tokenizer):
 HOSTILE = {
     "endless loops": "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
     "loops over text": "{% for a in s %}" * 9 + "{% endfor %}" * 9,
-    "doubling text": "{% set n = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "doubling text": (
+        "{% set n = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+    ),
     "huge product": "{{ 'a' * 10000000000 }}",
     "product of parts": "{% set a = 'a' %}{{ a * 9000 * 9000 * 9000 }}",
     "product of names": "{% set a = 'a' %}{% set b = 9000 %}{{ a * b }}",

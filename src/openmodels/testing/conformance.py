@@ -20,10 +20,12 @@ class Conformance(Answers, Validation, Control):
         unicode_prompt: Draws characters of several bytes.
         repeating_prompt: Draws an answer that repeats itself within thrice `answer_tokens`.
         answer_tokens: Length limit of the usual answer, in tokens.
-        slow_prompt: Draws an answer from the fixture `slow_model` that takes much longer than `deadline`.
+        slow_prompt: Draws an answer that takes much longer than `deadline`.
+        slow_model_options: Options for `Model` with which it does; none where it does anyway.
         slow_options: Call options beside it.
         deadline: Seconds given to the slow answer; some of it must have arrived by then.
-        stops_within: Seconds within which abandoned work ends; also how late a deadline may be.
+        overrun: Seconds by which a call may outlast its deadline.
+        stops_within: Seconds within which abandoned work ends.
         samples: Whether sampling options can change the answer; False for a backend with one
             possible answer.
         gaps: Name of a test (with or without its `[parameters]`) → why the backend fails it.

@@ -22,9 +22,11 @@ class Suite:
     unicode_prompt: ClassVar[str] = "Repeat after me: 日本語 🎉 naïve 👩‍🚀 ελληνικά"
     repeating_prompt: ClassVar[str] = "Write a list of ten fruits, one per line."
     answer_tokens: ClassVar[int] = 16
+    slow_model_options: ClassVar[Mapping[str, Any]] = {}
     slow_prompt: ClassVar[str] = "Write a very long story about a lighthouse, with every detail."
     slow_options: ClassVar[Mapping[str, Any]] = {}
     deadline: ClassVar[float] = 0.5
+    overrun: ClassVar[float] = 1.0
     stops_within: ClassVar[float] = 1.0
     samples: ClassVar[bool] = True
     gaps: ClassVar[Mapping[str, str]] = {}
@@ -51,9 +53,13 @@ class Suite:
             yield model
 
     @pytest.fixture
-    def slow_model(self, model: Model) -> Model:
+    def slow_model(self, model: Model) -> Iterator[Model]:
         """A model whose answer to `slow_prompt` takes much longer than `deadline`."""
-        return model
+        if not self.slow_model_options:
+            yield model
+            return
+        with Model(self.reference, **{**self.model_options, **self.slow_model_options}) as slow:
+            yield slow
 
     @pytest.fixture(params=SURFACES)
     def surface(self, request: pytest.FixtureRequest) -> str:
@@ -85,12 +91,12 @@ class Suite:
         wanted = {"temperature": 0, "max_tokens": self.answer_tokens, **more}
         return {name: value for name, value in wanted.items() if self.honoured(model, name)}
 
-    def usual(self, model: Model, prompt: str | None = None) -> Reply:
+    def usual(self, model: Model, prompt: str | None = None, **more: Any) -> Reply:
         """Return what `chat` answers to a prompt when calm, asked once for each class of tests."""
         prompt = prompt or self.prompt
-        key = model.reference, prompt
+        key = model.reference, prompt, *more.items()
         if key not in self._usual:
-            self._usual[key] = model.chat(prompt, **self.calm(model))
+            self._usual[key] = model.chat(prompt, **self.calm(model, **more))
         return self._usual[key]
 
     def honoured(self, model: Model, name: str) -> bool:

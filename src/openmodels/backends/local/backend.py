@@ -169,12 +169,12 @@ def _import_torch() -> None:
         del os.environ["OMP_WAIT_POLICY"]
 
 
-def _opener(rest: str, revision: str | None, device: str, dtype: str) -> Callable[[], Loaded]:
-    def open_model() -> Loaded:
+def _opener(rest: str, revision: str | None, device: str, dtype: str) -> Callable[[float | None], Loaded]:
+    def open_model(deadline: float | None) -> Loaded:
         from openmodels.backends.local.loader import load
         from openmodels.backends.local.weights import locate
 
-        return load(locate(rest, revision=revision), device=device, dtype=dtype)
+        return load(locate(rest, revision=revision, deadline=deadline), device=device, dtype=dtype)
 
     return open_model
 

@@ -54,10 +54,10 @@ class Engine:
     """Owns a model and the thread that runs it.
 
     Args:
-        open_model: Finds and loads the model; called on the engine's thread, by the first job.
+        open_model: Finds and loads the model, until a deadline; called on the engine's thread, by the first job.
     """
 
-    def __init__(self, open_model: Callable[[], Loaded]) -> None:
+    def __init__(self, open_model: Callable[[float | None], Loaded]) -> None:
         self._open = open_model
         self._loaded: Loaded | None = None
         self._cache_argument = "past_key_values"
@@ -118,7 +118,7 @@ class Engine:
     def _advance(self) -> None:
         if self._loaded is None:
             try:
-                self._loaded = self._open()
+                self._loaded = self._open(self._patience())
                 known = inspect.signature(self._loaded.model.forward).parameters
                 # transformers 5.24 renames the argument; computing all scores of a prompt is a waste.
                 self._cache_argument = "cache" if "cache" in known else "past_key_values"
@@ -138,6 +138,13 @@ class Engine:
                 self._fail(job, error)
             if job.sequence is None or job.sequence.finished:
                 self._running.remove(job)
+
+    def _patience(self) -> float | None:
+        """Return when nobody waits for the model any more, on the clock of `time.monotonic()`; None is never."""
+        with self._wake:
+            deadlines = [job.request.deadline if job.request else None for job in self._waiting if not job.cancelled]
+        known = [deadline for deadline in deadlines if deadline is not None]
+        return max(known) if known and len(known) == len(deadlines) else None
 
     def _admit(self, loaded: Loaded) -> None:
         while self._waiting and len(self._running) < MAX_BATCH:

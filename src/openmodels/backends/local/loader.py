@@ -72,6 +72,9 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
         parsed = AutoConfig.from_pretrained(folder, **options)
         # A config.json may name other files than the ones that were checked.
         parsed.transformers_weights = None
+        if str(config.get("_attn_implementation") or config.get("attn_implementation")).startswith("flash"):
+            # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
+            parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
         tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
         model = AutoModelForCausalLM.from_pretrained(
             folder,

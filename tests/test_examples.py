@@ -1,0 +1,37 @@
+"""Every example runs, on the backend that needs nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+# Each example's arguments, and what its output must hold.
+CASES = {
+    "asynchronous": (["echo:"], ["What is the capital of Japan?", "Name three colours.", "(stop)"]),
+    "chat": (["echo:"], ["What is the capital of France?", "(echo: stop, 6 tokens"]),
+    "conversation": (["echo:one", "echo:two"], ["Name a colour", "And another one?", "(4 messages restored)"]),
+    "stream": (["echo:"], ["Count from one to ten, please.", "(whole: stop)", "(left early, after: 'Tell me')"]),
+    "third_party_backend": ([], ["ANY TEXT IS LOUD HERE", "passed"]),
+}
+
+
+def test_every_example_is_tried() -> None:
+    assert sorted(CASES) == sorted(path.stem for path in EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_example_runs(name: str, tmp_path: Path) -> None:
+    arguments, expected = CASES[name]
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *arguments]
+    # This run's options are not the example's; an anyio too old for this pytest warns when it is loaded.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment["PYTEST_ADDOPTS"] = "-p no:anyio -p no:cacheprovider"
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for text in expected:
+        assert text in done.stdout

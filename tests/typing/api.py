@@ -1,0 +1,117 @@
+"""Correct and incorrect uses of the public names, for type checkers alone: never run.
+
+Each `type: ignore` expects an error; a checker that finds none reports the comment.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, assert_type
+
+import openmodels as om
+from openmodels.backends.base import Backend
+from openmodels.types import ChatRequest
+
+model = om.Model("echo:", timeout=30, max_retries=1, script=["x"])
+assert_type(model.reference, str)
+assert_type(model.backend, Backend)
+assert_type(model.timeout, float | None)
+assert_type(om.__version__, str)
+default: str = om.DEFAULT_MODEL
+
+reply = model.chat("hello", temperature=0.5, max_tokens=10, stop=["\n"], seed=1, timeout=None, extra={"x": 1})
+assert_type(reply, om.Reply)
+assert_type(reply.text, str)
+assert_type(reply.finish_reason, str | None)
+assert_type(reply.usage.input_tokens, int | None)
+assert_type(reply.model, str | None)
+assert_type(reply.seconds, float)
+assert_type(reply.cost, float | None)
+assert_type(reply.message, om.Message)
+assert_type(reply.tool_calls, tuple[om.ToolCall, ...])
+
+model.chat(om.user("hello"))
+model.chat({"role": "user", "content": "hello"})
+model.chat([om.system("brief"), "hello", om.assistant("hi"), {"role": "user", "content": "bye"}])
+assert_type(model.complete("Once"), om.Reply)
+assert_type(model.load(), om.Model)
+
+with model.stream("hello", top_p=0.9, top_k=5) as stream:
+    assert_type(stream, om.Stream)
+    for delta in stream:
+        assert_type(delta, om.Delta)
+        assert_type(delta.text, str)
+assert_type(stream.reply, om.Reply)
+assert_type(stream.finished, bool)
+
+with om.Model(om.DEFAULT_MODEL, device="cpu") as opened:
+    assert_type(opened, om.Model)
+
+
+async def asynchronous() -> None:
+    assert_type(await model.achat("hello", max_tokens=5), om.Reply)
+    assert_type(await model.acomplete("Once", max_tokens=5), om.Reply)
+    async with model.astream("hello") as stream:
+        assert_type(stream, om.AsyncStream)
+        async for delta in stream:
+            assert_type(delta, om.Delta)
+    assert_type(stream.reply, om.Reply)
+    assert_type(await talk.asend("hello"), om.Reply)
+    async with talk.astream("hello") as said:
+        assert_type(said, om.AsyncStream)
+
+
+talk = om.Conversation(model, system="brief")
+assert_type(talk.send("hello", temperature=0), om.Reply)
+with talk.stream("hello") as said:
+    assert_type(said, om.Stream)
+assert_type(talk.messages, list[om.Message])
+talk.model = om.Model("echo:")
+talk.save(Path("talk.json"))
+assert_type(om.Conversation.restore("talk.json", model), om.Conversation)
+
+options: om.CallOptions = {"temperature": 0.5, "max_tokens": 5}
+model.chat("hello", **options)
+
+
+class MyBackend(Backend):
+    name = "mine"
+    options = frozenset({"seed"})
+
+    def run(self, request: ChatRequest) -> Generator[om.Delta, None, None]:
+        assert_type(request.seed, int | None)
+        assert_type(request.extra, dict[str, Any])
+        yield om.Delta(text="x", finish_reason="stop", usage=om.Usage(output_tokens=1))
+
+
+om.register_backend("mine", MyBackend)
+om.Model(MyBackend())
+
+try:
+    model.chat("hello")
+except om.DeadlineExceeded as error:
+    assert_type(error.partial, om.Reply | None)
+    assert_type(error.retry_after, float | None)
+    raise TimeoutError from error
+except om.OutputInvalid as error:
+    assert_type(error.reply, om.Reply)
+except (om.InvalidRequest, om.MissingExtra) as error:
+    assert_type(error.reference, str | None)
+    assert_type(error.next_step, str | None)
+
+# What must be found wrong.
+om.Modle  # type: ignore[attr-defined]
+om.RateLimted  # type: ignore[attr-defined]
+om.retry_after  # type: ignore[attr-defined]
+model.chta("hello")  # type: ignore[attr-defined]
+model.chat("hello", temprature=1)  # type: ignore[call-arg]
+model.chat("hello", temperature="hot")  # type: ignore[arg-type]
+model.chat(5)  # type: ignore[arg-type]
+model.complete(["x"])  # type: ignore[arg-type]
+reply.txt  # type: ignore[attr-defined]
+om.Message(role="robot", content="x")  # type: ignore[arg-type]
+om.Delta(finish="stop")  # type: ignore[call-arg]
+om.register_backend("mine", dict)  # type: ignore[arg-type]
