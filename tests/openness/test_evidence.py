@@ -85,6 +85,7 @@ def test_a_card_gives_headings_links_and_sentences():
         ("https://huggingface.co/datasets/acme/glow-corpus", "Glow 7B"),
         ("https://github.com/acme/glow", "Code"),
     }
+    assert {link["text"] for link in found["links"]} == {"glow-corpus", "See"}
     assert found["claims"][0]["fact"] == "Trained on glow-corpus, 2T tokens."
     assert "ignore all rules" not in json.dumps(found)
 

@@ -108,6 +108,17 @@ def test_a_card_or_data_set_that_cannot_be_read_is_unknown(fetcher, sites):
     assert report["training_data"].verdict is Verdict.UNKNOWN
 
 
+def test_a_base_that_only_the_card_names_is_gathered_too(fetcher, sites):
+    about = sites.pages["/api/models/acme/Glow-7B"]
+    sites.pages["/api/models/other/Shine-7B"] = about | {"id": "other/Shine-7B", "cardData": {"license": "mit"}}
+    sites.pages[f"/other/Shine-7B/raw/{'a' * 40}/README.md"] = (
+        "# Shine\nShine is a fine-tuned version of [Glow-7B](https://huggingface.co/acme/Glow-7B)."
+    )
+    report = om.openness("other/Shine-7B")
+    assert report.bases == (GLOW,)
+    assert report["training_data"].verdict is Verdict.OPEN
+
+
 def test_a_missing_data_set_is_not_open(fetcher, sites):
     del sites.pages["/api/datasets/acme/glow-corpus"]
     assert om.openness(GLOW)["training_data"].verdict is Verdict.PARTIAL

@@ -2,12 +2,14 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 import openmodels as om
+from openmodels.openness.findings import Criterion
 from openmodels.openness.pages import ModelPage
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "openness.py"
@@ -131,3 +133,32 @@ def test_topics_are_not_read(snapshot):
         for claim in data.get("readme", {}).get("claims", []):
             claim.pop("topic", None)
         assert ModelPage(data).statements == ModelPage(json.loads(path.read_text("utf-8"))).statements
+
+
+class TestDocumentation:
+    PAGE = Path(__file__).parents[2] / "docs" / "openness.md"
+
+    def block(self, name):
+        found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- end -->", self.PAGE.read_text("utf-8"), re.DOTALL)
+        return found[1]
+
+    @pytest.fixture
+    def found(self, snapshot):
+        names = re.findall(r"^\| (\S+/\S+) \|", self.block("comparison"), re.MULTILINE)
+        assert len(names) >= 10
+        return om.compare_openness(names, evidence=snapshot)
+
+    def test_the_printed_table_is_what_the_rules_say(self, found):
+        assert self.block("comparison") == found.to_markdown()
+
+    def test_the_printed_bases_and_conflicts_are_what_the_rules_say(self, found):
+        rows = [
+            f"| {one.id} | {', '.join(one.bases)} | {' '.join(conflict.reason for conflict in one.conflicts)} |"
+            for one in found
+            if one.bases
+        ]
+        assert self.block("bases").split("\n")[2:] == rows
+
+    def test_every_criterion_is_explained(self):
+        text = self.PAGE.read_text("utf-8")
+        assert all(f"| `{name}` |" in text for name in Criterion)

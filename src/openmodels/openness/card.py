@@ -55,7 +55,9 @@ def parse(text: str) -> dict[str, Any]:
         for label, url, href, inner, naked in _LINK.findall(line):
             address = (url or href or naked).rstrip(".,;")
             if KNOWN_HOSTS.search(host(address)):
-                links.append({"text": _bare(label or inner), "url": address, "section": section})
+                # A naked address is introduced by the words before it: "Training code: https://…".
+                words = label or inner or line.partition(address)[0][-120:]
+                links.append({"text": _bare(words).rstrip(" :<("), "url": address, "section": section})
     sentences = (_bare(one) for one in _SENTENCE.split("\n".join(prose)))
     claims = [{"fact": one} for one in sentences if 15 <= len(one) <= 1000 and _TELLING.search(one)]
     return {

@@ -111,7 +111,9 @@ def _judge(case: Case, criterion: Criterion, sets: list[Named], sentences: list[
     if barred:
         reason = f"{barred[0].id} is {'gated' if barred[0].access is Access.GATED else 'gone'}."
         return Finding(criterion, Verdict.PARTIAL, reason, f"{kind}.barred", 0.8, proofs)
-    stray = [one for one in unseen if not any(same_owner(split(one.id)[0], split(other.id)[0]) for other in public)]
+    # A further part of the same owner's published mix is taken to be public like the rest of it.
+    mixes = public if criterion is Criterion.TRAINING_DATA else []
+    stray = [one for one in unseen if not any(same_owner(split(one.id)[0], split(other.id)[0]) for other in mixes)]
     if stray:
         reason = f"{public[0].id} is public; whether {stray[0].id} can be had was not seen."
         return Finding(criterion, Verdict.PARTIAL, reason, f"{kind}.some-unchecked", 0.6, proofs)
@@ -148,6 +150,10 @@ def _without_sets(case: Case, criterion: Criterion, kind: str, sentences: list[s
         )
     if not tuning and (found := _preparing(case)):
         return found
+    if not tuning and (said := statements.corpora(sentences)):
+        proof = model.proof(f"the card says: {said[:200]}", "readme")
+        reason = f"The card names public corpora, but not what was taken from them: “{said[:200]}”"
+        return Finding(criterion, Verdict.PARTIAL, reason, "data.named-only", 0.5, (proof,))
     if not tuning and (said := statements.vague(sentences)):
         proof = model.proof(f"the card says: {said[:200]}", "readme")
         reason = f"The card describes its training data without naming a set anybody could get: “{said[:200]}”"

@@ -24,6 +24,7 @@ from openmodels.errors import (
 from openmodels.openness import card
 from openmodels.openness.evidence import Evidence, now
 from openmodels.openness.fetch import Fetcher
+from openmodels.openness.lineage import ancestors
 from openmodels.openness.names import family, split, words
 from openmodels.openness.pages import ModelPage
 from openmodels.openness.repositories import github_name, related
@@ -195,7 +196,7 @@ def _license_texts(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -
 
 
 def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelPage, depth: int) -> None:
-    for name, _ in model.bases[:MOST_BASES]:
+    for name in [base.id for base in ancestors(evidence, model) if base.stated][:MOST_BASES]:
         if depth >= 3 or evidence.find("models", name) is not None:
             continue
         try:

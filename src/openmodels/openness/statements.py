@@ -47,6 +47,13 @@ _COMPLETE = re.compile(
     r"|whole)\b[^.;]{0,30}\b(?:data|corpus|sequence)",
     re.IGNORECASE,
 )
+_CORPORA = re.compile(
+    r"\b(?:common ?crawl|m?c4|the pile|refinedweb|fineweb(?:-edu)?|dclm|the stack|wikipedia|red ?pajama"
+    r"|slim ?pajama|roots|oscar"
+    r"|culturax|dolma|bookcorpus\w*|openwebtext\w*|webtext|cc-?net|cc-?100|pes2o|s2orc|starcoder ?data|proof-?pile\w*"
+    r"|open-?web-?math|finemath|laion-?\w*|hplt|madlad\w*|nemotron-cc|project gutenberg|stack ?exchange|pubmed)\b",
+    re.IGNORECASE,
+)
 _VAGUE = re.compile(
     r"\b(?:publicly available|web|online|internet|diverse|various|synthetic|high-quality|filtered|licensed|proprietary)"
     r"(?: [\w-]+){0,4} (?:data|sources|documents|texts?|websites?|corpora|corpus|content)\b"
@@ -102,6 +109,11 @@ def incomplete(sentences: Iterable[str]) -> str:
 def complete(sentences: Iterable[str]) -> str:
     """Return the first sentence that says all data are published, or ""."""
     return next((text for text in sentences if _COMPLETE.search(text) and not _LATER.search(text)), "")
+
+
+def corpora(sentences: Iterable[str]) -> str:
+    """Return the first sentence that names two or more well-known public corpora, or ""."""
+    return next((text for text in sentences if len({one.lower() for one in _CORPORA.findall(text)}) >= 2), "")
 
 
 def vague(sentences: Iterable[str]) -> str:
