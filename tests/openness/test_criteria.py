@@ -221,3 +221,26 @@ class TestOverrides:
         with pytest.raises(InvalidRequest):
             add_override("acme/Glow-7B", **{"reason": "So it is.", **right, **wrong})
         assert not _ADDED
+
+
+class TestRepositories:
+    LIBRARY = [
+        "src/lib/models/glow/modeling_glow.py",
+        "src/lib/trainer.py",
+        "configs/zero3.json",
+        "tests/glow/test_glow.py",
+    ]
+
+    @pytest.mark.parametrize(
+        ("owner", "section", "tree", "found"),
+        [
+            ("library", "Glow 7B", LIBRARY, CLOSED),  # it only defines the model
+            ("acme", "How to use", LIBRARY, CLOSED),
+            ("library", "Glow 7B", [*LIBRARY, "recipes/glow/pretrain.yaml", "scripts/train.py"], OPEN),
+        ],
+    )
+    def test_a_library_that_defines_the_model_did_not_train_it(self, owner, section, tree, found):
+        link = {"text": "lib", "url": f"https://github.com/{owner}/lib", "section": section}
+        readme = page()["readme"] | {"links": [link]}
+        found_evidence = evidence(page(readme=readme), repositories=[repository(f"{owner}/lib", tree=tree)])
+        assert verdict("training_code", found_evidence).verdict is found

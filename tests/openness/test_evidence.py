@@ -99,7 +99,7 @@ def test_any_text_can_be_parsed(text, address):
 
 
 def test_a_folder_on_this_disk(tmp_path):
-    folder = tmp_path / "glow"
+    folder = tmp_path / "mein glühender Ordner"
     folder.mkdir()
     (folder / "README.md").write_text(CARD)
     (folder / "model.safetensors").write_bytes(b"")

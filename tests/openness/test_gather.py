@@ -1,4 +1,7 @@
+import asyncio
+import json
 import socket
+import threading
 
 import pytest
 from fake_sites import FakeSites
@@ -208,3 +211,36 @@ def test_requests_to_a_host_are_paced(fetcher, sites, monkeypatch):
     assert waits[0] == 0
     assert 50 < waits[1] <= 60
     assert 110 < waits[2] <= 120
+
+
+def test_kept_pages_grow_old_by_the_day_they_were_gathered(fetcher, sites):
+    om.openness(GLOW)
+    path = gathering.store() / "github" / "acme__glow.json"
+    page = json.loads(path.read_text("utf-8"))
+    page["gathered_at"] = "2020-01-01T00:00:00Z"
+    path.write_text(json.dumps(page))
+    om.openness(GLOW)
+    assert sites.asked["/repos/acme/glow"] == 2
+    assert json.loads(path.read_text("utf-8"))["gathered_at"] > "2026"
+
+
+def test_cancelling_the_async_twin_does_not_wait_for_the_network(fetcher, monkeypatch):
+    reached, leave = threading.Event(), threading.Event()
+
+    def stuck(*_):
+        reached.set()
+        leave.wait(60)
+        raise Offline("The network is gone.")
+
+    monkeypatch.setattr(Fetcher, "get", stuck)
+
+    async def main():
+        task = asyncio.create_task(om.aopenness(GLOW))
+        await asyncio.to_thread(reached.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not leave.is_set()
+        leave.set()
+
+    asyncio.run(main())

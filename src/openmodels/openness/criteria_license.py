@@ -14,7 +14,6 @@ from openmodels.openness.lineage import dataset_conflicts, front_license, licens
 
 _LICENSE_FILE = re.compile(r"(?:^|/)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
 _CODE_FILE = re.compile(r"code", re.IGNORECASE)
-_POLICY_FILE = re.compile(r"(?:^|/)(?:use|usage)[-_]?policy[\w.]*$", re.IGNORECASE)
 _PAST = re.compile(
     r"\b(?:earlier|previous\w*|former\w*|was|were|had|used to|until|originally|changed)\b", re.IGNORECASE
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from openmodels.errors import InvalidRequest, ModelNotFound
@@ -114,8 +115,17 @@ class Evidence:
             (root / kind).mkdir(parents=True, exist_ok=True)
             for page in self.pages[kind].values():
                 name = str(page.get("id") or page.get("repo"))
-                text = json.dumps(page, ensure_ascii=False, indent=1, sort_keys=True)
-                (root / kind / f"{name.replace('/', '__')}.json").write_text(text + "\n", encoding="utf-8")
+                if not ID.fullmatch(name):
+                    continue
+                path = root / kind / f"{name.replace('/', '__')}.json"
+                text = json.dumps(page, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+                if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+                    # Another call may read the folder now: it finds the old file or the new one, never half of one.
+                    with NamedTemporaryFile(
+                        "w", dir=path.parent, encoding="utf-8", delete=False, suffix=".part"
+                    ) as part:
+                        part.write(text)
+                    Path(part.name).replace(path)
         return root
 
 

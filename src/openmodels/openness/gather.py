@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import time
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -33,10 +34,11 @@ MOST_DATASETS = 30
 MOST_REPOSITORIES = 12
 MOST_BASES = 4
 MOST_PATHS = 20_000
+MOST_FILES = 10_000
 KEEP_DAYS = 7
 """Days for which pages of data sets and repositories are taken from the cache."""
 
-_LICENSE_FILE = re.compile(r"^(?:licen[cs]e|copying|model[-_]?licen[cs]e|use_policy)[\w.-]*$", re.IGNORECASE)
+_LICENSE_FILE = re.compile(r"^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
 _LICENSE_BYTES = 100_000
 _CARD_BYTES = 400_000
 
@@ -125,17 +127,15 @@ def from_folder(folder: Path) -> Evidence:
     Raises:
         InvalidRequest: The folder is no model: it holds neither a card nor a configuration.
     """
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and ".git/" not in path.as_posix()
-    )
+    paths = islice((path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts), MOST_FILES)
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name)[:96] or "model"
     if not {"config.json", "README.md"} & set(names) and not any(
         name.endswith((".gguf", ".safetensors")) for name in names
     ):
         raise InvalidRequest(f"The folder {str(folder)!r} holds neither a model card nor a model.")
     page: dict[str, Any] = {
-        "id": folder.name,
+        "id": name,
         "siblings": [{"rfilename": name} for name in names],
         "gathered_at": now(),
     }
@@ -151,8 +151,8 @@ def from_folder(folder: Path) -> Evidence:
         for name in names
         if _LICENSE_FILE.match(name)
     }
-    evidence = Evidence(folder.name)
-    evidence.pages["models"][folder.name.lower()] = page
+    evidence = Evidence(name)
+    evidence.pages["models"][name.lower()] = page
     return evidence
 
 
@@ -285,10 +285,11 @@ def _kept(kind: str, name: str) -> dict[str, Any] | None:
     """Return a page from the cache, if it is young and was read whole."""
     path = store() / kind / f"{name.replace('/', '__')}.json"
     try:
-        if time.time() - path.stat().st_mtime > KEEP_DAYS * 86_400:
-            return None
         page: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        age = datetime.now(UTC) - datetime.fromisoformat(str(page.get("gathered_at")))
+    except (OSError, ValueError, TypeError):
+        return None
+    if age > timedelta(days=KEEP_DAYS):
         return None
     return None if page.get("failed") else page
 

@@ -25,6 +25,15 @@ _ROLE = re.compile(
     r"v?\d[\d.]*[bmk]?",
     re.IGNORECASE,
 )
+_WORK = re.compile(
+    r"\.(?:py|sh|slurm|sbatch|ipynb|ya?ml|json|jsonnet|libsonnet|toml|gin|txt|tsv|csv|jsonl)$", re.IGNORECASE
+)
+_LIBRARY = re.compile(
+    r"(?:^|/)(?:models?|modell?ing|model_executor|tests?|docs?|tutorials?|integrations?|templates?|conversion"
+    r"|layers|ops|kernels)/"
+    r"|(?:^|/)(?:modell?ing|configuration|tokenization|convert|test)_[^/]*$",
+    re.IGNORECASE,
+)
 _NOT_OWNERS = frozenset(
     {"orgs", "features", "topics", "search", "sponsors", "settings", "marketplace", "user-attachments"}
 )
@@ -112,13 +121,15 @@ def _is_own(model: ModelPage, link: Link, name: str, page: RepositoryPage | None
     """Tell a model's own code from the libraries and servers its card recommends."""
     owner, repo = split(name)
     kin = family(model.id)
-    if same_owner(owner, model.owner) or mentions(f"{repo} {link.url.partition(repo)[2]}", stem(kin)):
+    if mentions(f"{repo} {link.url.partition(repo)[2]}", stem(kin)):
         return True
     if _USE.search(link.section) or _USE.search(link.text):
         return False
-    if page is not None and page.tree:
-        return _names(page, kin)
-    return bool(_OWN.search(f"{link.text} {link.section}"))
+    if page is not None and page.tree and _names(page, kin):
+        return True
+    if page is None or not page.tree or same_owner(owner, model.owner):
+        return same_owner(owner, model.owner) or bool(_OWN.search(f"{link.text} {link.section}"))
+    return False
 
 
 def _tie_by_name(evidence: Evidence, model: ModelPage, name: str) -> Tie | None:
@@ -144,8 +155,10 @@ def _is_namesake(name: str, repo: str, kin: str) -> bool:
 
 
 def _names(page: RepositoryPage, kin: str) -> bool:
-    """Return whether a repository's own scripts or configurations name the family."""
+    """Return whether a repository's scripts or configurations name the family.
+
+    A library's definition, tests or manual of a model do not: they serve everybody's models.
+    """
     if len(kin) < 4:
         return False
-    shown = (path for path in page.tree if not path.lower().endswith((".md", ".png", ".svg", ".jpg")))
-    return any(mentions(path, kin) for path in shown)
+    return any(mentions(path, kin) for path in page.tree if _WORK.search(path) and not _LIBRARY.search(path))

@@ -59,8 +59,11 @@ async def aopenness(
     """
     work = partial(openness, model, profile=profile, evidence=evidence, deep=deep)
     # A thread of its own: the default pool is small, and gathering waits for the network.
-    with ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness") as pool:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness")
+    try:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
+    finally:
+        pool.shutdown(wait=False)  # a cancelled call must not hold the loop until the network answers
 
 
 @dataclass(frozen=True)
