@@ -155,11 +155,11 @@ def _without(case: Case, criterion: Criterion, what: str) -> Finding:
         reason = f"{', '.join(one.name for one in read[:3])}: all {count} files were looked at, none is {what}."
         return Finding(criterion, Verdict.CLOSED, reason, f"{criterion}.tree-none", 0.85, vias)
     if model.card_seen:
-        proof = model.proof("the card links no repository of its own", "readme")
+        proof = model.proof("no repository that the card links is the model's own", "readme")
         return Finding(
             criterion,
             Verdict.CLOSED,
-            f"The card links no repository that could hold {what}.",
+            f"The card links no repository of the model that could hold {what}.",
             f"{criterion}.no-link",
             0.75,
             (proof,),

@@ -20,6 +20,7 @@ _OWN = re.compile(
     r"\b(?:code|repo(?:sitory)?|github|train\w*|fine-?tun\w*|sft|recipe|source|evaluat\w*|metrics|data prep\w*)\b",
     re.IGNORECASE,
 )
+_PLAINLY = re.compile(r"\b(?:pre-?)?train(?:ing)?\b|\bfine-?tun\w*|\brecipes?\b|\bour\b|\bofficial\b", re.IGNORECASE)
 _ROLE = re.compile(
     r"(?:pre|post)?-?train\w*|code|core|data|prep\w*|eval\w*|infer\w*|models?|llm|project|official|release|recipes?|"
     r"v?\d[\d.]*[bmk]?",
@@ -121,7 +122,7 @@ def _is_own(model: ModelPage, link: Link, name: str, page: RepositoryPage | None
     """Tell a model's own code from the libraries and servers its card recommends."""
     owner, repo = split(name)
     kin = family(model.id)
-    if mentions(f"{repo} {link.url.partition(repo)[2]}", stem(kin)):
+    if mentions(f"{repo} {link.url.partition(repo)[2]}", stem(kin)) or plain(repo) == plain(model.owner):
         return True
     if _USE.search(link.section) or _USE.search(link.text):
         return False
@@ -129,7 +130,8 @@ def _is_own(model: ModelPage, link: Link, name: str, page: RepositoryPage | None
         return True
     if page is None or not page.tree or same_owner(owner, model.owner):
         return same_owner(owner, model.owner) or bool(_OWN.search(f"{link.text} {link.section}"))
-    return False
+    # Seen, by somebody else, and silent about this model: only plain words make it the model's own.
+    return bool(_PLAINLY.search(link.text))
 
 
 def _tie_by_name(evidence: Evidence, model: ModelPage, name: str) -> Tie | None:
