@@ -148,7 +148,7 @@ def identify(text: str) -> TextLicense:
     for pattern, name in _TITLE_PATTERNS:
         if pattern.search(flat):
             return TextLicense(find(name), "title")
-    names, rest = _classify(text)
+    names, rest, tail = _classify(text)
     # The classifier lets any words stand in a copyright notice: the whole text has to be looked at.
     own = {kind for start, kind in _OWN_WORDS if any(name.startswith(start) for name in names)}
     found = tuple(kind for kind in restrictions(text) if kind not in own or kind in restrictions(rest))
@@ -156,7 +156,7 @@ def identify(text: str) -> TextLicense:
     worst = max(weighed, key=lambda one: list(LicenseClass).index(one.kind), default=None)
     if worst is not None and worst.restrictive:
         return TextLicense(worst, "text", found)
-    if worst is not None and not found and _is_trimming(rest, len(text)):
+    if worst is not None and not found and _is_trimming(rest, tail, len(text)):
         return TextLicense(worst, "text")
     for name, title, ending, shortest, longest in _STANDARD:
         whole = shortest <= len(flat) <= longest and re.search(ending, flat, re.IGNORECASE)
@@ -170,8 +170,8 @@ def restrictions(text: str) -> tuple[Restriction, ...]:
     return tuple(kind for kind, pattern in _PHRASE_PATTERNS if pattern.search(text))
 
 
-def _classify(text: str) -> tuple[list[str], str]:
-    """Return the SPDX ids found and the text that none of them covers."""
+def _classify(text: str) -> tuple[list[str], str, str]:
+    """Return the SPDX ids found, the text that none of them covers, and what of it stands at the end."""
     from licenseclassifier import identify_license
 
     regions = sorted(identify_license(text, coverage_threshold=0.0), key=lambda one: one.start)
@@ -180,13 +180,17 @@ def _classify(text: str) -> tuple[list[str], str]:
         rest.append(text[at : max(at, region.start)])
         at = max(at, region.end)
     rest.append(text[at:])
-    return list(dict.fromkeys(region.id for region in regions)), "\n".join(rest)
+    return list(dict.fromkeys(region.id for region in regions)), "\n".join(rest), text[at:]
 
 
-def _is_trimming(rest: str, length: int) -> bool:
-    """Return whether what surrounds a standard text is only its title, notices and preamble."""
-    words = len(rest.split())
-    return words <= 60 or (len(rest) <= 0.2 * length and _TITLE_ONLY.search(rest) is not None)
+def _is_trimming(rest: str, tail: str, length: int) -> bool:
+    """Return whether what surrounds a standard text is only its title, notices and preamble.
+
+    A sentence after a short license is a condition added to it.
+    """
+    if length < 5_000 and len(tail.split()) > 5:
+        return False
+    return len(rest.split()) <= 60 or (len(rest) <= 0.2 * length and _TITLE_ONLY.search(rest) is not None)
 
 
 def _custom(found: tuple[Restriction, ...]) -> License:
