@@ -20,7 +20,7 @@ nox.options.reuse_venv = "yes"
 # With CI=true a Python that is not there would be a failure, or a download.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
-nox.options.sessions = ["lint", "types", "unit", "lowest", "wheel", "tests"]
+nox.options.sessions = ["lint", "types", "unit", "lowest", "wheel", "licenses", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
@@ -63,7 +63,7 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run every test on the oldest dependencies that pyproject.toml allows, torch apart: it is pinned."""
+    """Run the tests without torch on the oldest dependencies that pyproject.toml allows."""
     constraints = Path(session.create_tmp(), "lowest.txt").resolve()
     extras = PYPROJECT["project"]["optional-dependencies"].values()
     declared = [*PYPROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
@@ -88,6 +88,15 @@ def wheel(session: nox.Session) -> None:
     session.run("openmodels", "chat", "-m", "echo:", "The wheel answers.")
     # The sources are below src/, so what these tests import is the wheel.
     session.run("pytest", "tests/test_conformance.py", "-m", "not weights", *session.posargs)
+
+
+@nox.session
+def licenses(session: nox.Session) -> None:
+    """Check the recognition of license texts on the texts of the ScanCode database (126 MB)."""
+    # Only the texts are read: the package's own dependencies stay out.
+    install(session, "-e", ".", *TEST)
+    session.install("--no-deps", "scancode-toolkit-mini==32.5.0")
+    session.run("pytest", "tests/openness/test_license_text.py", *session.posargs)
 
 
 @nox.session

@@ -208,6 +208,7 @@ TWINS = [
     (om.Conversation, "send", "asend"),
     (om.Conversation, "stream", "astream"),
     (om, "providers", "aproviders"),
+    (om, "openness", "aopenness"),
     (Backend, "run", "arun"),
 ]
 
