@@ -45,7 +45,7 @@ HOMES = {
     "gguf": ["backends/local/"],
     "safetensors": ["backends/local/"],
     "accelerate": ["backends/local/"],
-    "azure": ["backends/azure.py", "catalog/azure.py"],
+    "azure": ["backends/azure", "catalog/azure.py"],
     "pytest": ["testing/"],
     "click": ["cli/"],
     "h11": ["wire/http1.py"],
@@ -204,8 +204,11 @@ TWINS = [
     (om.Model, "chat", "achat"),
     (om.Model, "stream", "astream"),
     (om.Model, "complete", "acomplete"),
+    (om.Model, "embed", "aembed"),
     (om.Conversation, "send", "asend"),
     (om.Conversation, "stream", "astream"),
+    (om, "providers", "aproviders"),
+    (om, "openness", "aopenness"),
     (Backend, "run", "arun"),
 ]
 

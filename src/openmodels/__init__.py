@@ -18,18 +18,30 @@ _HOMES = {
     "CallOptions": "types",
     "Conversation": "conversation",
     "Delta": "types",
+    "EmbedOptions": "types",
+    "Embeddings": "types",
     "Family": "catalog.family",
+    "Finding": "openness.findings",
     "Message": "types",
     "Model": "model",
     "ModelRecord": "catalog.record",
+    "OpennessComparison": "openness.verbs",
+    "Provider": "catalog.providers",
     "Reply": "types",
+    "Report": "openness.report",
     "Results": "catalog.results",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
+    "Verdict": "openness.findings",
+    "aopenness": "openness.verbs",
+    "aproviders": "catalog.providers",
     "assistant": "types",
+    "compare_openness": "openness.verbs",
     "family": "catalog.family",
     "info": "catalog.finder",
+    "openness": "openness",
+    "providers": "catalog.providers",
     "register_backend": "backends.registry",
     "search": "catalog.finder",
     "system": "types",
@@ -49,8 +61,11 @@ __all__ = [
     "DeadlineExceeded",
     "Delta",
     "DoesNotFit",
+    "EmbedOptions",
+    "Embeddings",
     "EndpointRetired",
     "Family",
+    "Finding",
     "GatedModel",
     "InvalidReference",
     "InvalidRequest",
@@ -64,11 +79,14 @@ __all__ = [
     "NotConfigured",
     "Offline",
     "OpenModelsError",
+    "OpennessComparison",
     "OutOfMemory",
     "OutputInvalid",
+    "Provider",
     "QuotaExceeded",
     "RateLimited",
     "Reply",
+    "Report",
     "Results",
     "ServerFailed",
     "Stream",
@@ -77,10 +95,16 @@ __all__ = [
     "UnsafeWeights",
     "UnsupportedFeature",
     "Usage",
+    "Verdict",
     "__version__",
+    "aopenness",
+    "aproviders",
     "assistant",
+    "compare_openness",
     "family",
     "info",
+    "openness",
+    "providers",
     "register_backend",
     "search",
     "system",
@@ -98,6 +122,11 @@ if TYPE_CHECKING:
     from openmodels.catalog.finder import (
         info as info,
         search as search,
+    )
+    from openmodels.catalog.providers import (
+        Provider as Provider,
+        aproviders as aproviders,
+        providers as providers,
     )
     from openmodels.catalog.record import (
         ModelRecord as ModelRecord,
@@ -139,6 +168,21 @@ if TYPE_CHECKING:
     from openmodels.model import (
         Model as Model,
     )
+    from openmodels.openness import (
+        openness as openness,
+    )
+    from openmodels.openness.findings import (
+        Finding as Finding,
+        Verdict as Verdict,
+    )
+    from openmodels.openness.report import (
+        Report as Report,
+    )
+    from openmodels.openness.verbs import (
+        OpennessComparison as OpennessComparison,
+        aopenness as aopenness,
+        compare_openness as compare_openness,
+    )
     from openmodels.settings import (
         DEFAULT_MODEL as DEFAULT_MODEL,
     )
@@ -149,6 +193,8 @@ if TYPE_CHECKING:
     from openmodels.types import (
         CallOptions as CallOptions,
         Delta as Delta,
+        Embeddings as Embeddings,
+        EmbedOptions as EmbedOptions,
         Message as Message,
         Reply as Reply,
         ToolCall as ToolCall,

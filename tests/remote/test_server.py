@@ -10,7 +10,7 @@ import pytest
 from told import Told
 
 import openmodels as om
-from openmodels.errors import InvalidReference, InvalidRequest, ModelNotFound, NotConfigured
+from openmodels.errors import InvalidReference, InvalidRequest, InvalidResponse, ModelNotFound, NotConfigured
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.answers import right
 from openmodels.testing.faults.expect import Fault
@@ -175,6 +175,46 @@ def test_headers_that_are_refused(headers: object) -> None:
 def test_no_key_shows() -> None:
     model = om.Model("server:tiny", base_url="http://127.0.0.1:1", api_key=KEY, headers={"X-Key": KEY})
     assert KEY not in f"{model!r} {model.backend!r} {vars(model.backend)} {model.backend.describe()}"
+
+
+def test_what_is_sent_for_embeddings(server: FaultServer) -> None:
+    url = server.url("ok")
+    with om.Model("server:tiny", base_url=url, api_key=KEY) as model:
+        found = model.embed(["a", "grüß"], dimensions=3, extra={"encoding_format": "base64"})
+    assert (found.model, found.usage.input_tokens, found.vectors.shape) == ("tiny", 7, (2, 3))
+    (asked,) = server.seen(url)
+    assert asked.path == "/v1/embeddings"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert json.loads(asked.body) == {
+        "model": "tiny",
+        "input": ["a", "grüß"],
+        "dimensions": 3,
+        "encoding_format": "base64",
+    }
+
+
+def test_embeddings_of_another_length_than_asked(server: FaultServer) -> None:
+    with (
+        om.Model("server:tiny", base_url=server.url("ok")) as model,
+        pytest.raises(InvalidResponse, match="3 dimensions, not 2 as asked"),
+    ):
+        model.embed(["a", "b"], dimensions=2)
+
+
+@pytest.mark.parametrize("extra", [{"input": "x"}, {"model": "x"}, {"x": float("nan")}])
+def test_extra_that_cannot_be_sent_for_embeddings(server: FaultServer, extra: dict[str, object]) -> None:
+    url = server.url("ok")
+    with pytest.raises(InvalidRequest, match="extra: "):
+        om.Model("server:tiny", base_url=url).embed("x", extra=extra)
+    assert not server.seen(url)
+
+
+def test_no_name_takes_the_only_model_for_embeddings_too(server: FaultServer) -> None:
+    url = server.url("one-model")
+    with om.Model("server:", base_url=url) as model:
+        assert asyncio.run(model.aembed(["a", "b"])).vectors.shape == (2, 3)
+        assert model.embed(["a", "b"]).vectors.shape == (2, 3)
+    assert [json.loads(request.body)["model"] for request in server.seen(url)[1:]] == ["only", "only"]
 
 
 def test_what_is_told_is_seen(told: Told) -> None:

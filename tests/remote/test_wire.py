@@ -299,6 +299,10 @@ def test_no_part_of_a_secret_survives(before: str, start: int, after: str) -> No
         assert PROMPT[start:] not in told
 
 
+def test_a_short_prompt_spoils_no_message() -> None:
+    assert classify.redact("this is hi, not high: 'hi'", ["hi"]) == "this is […], not high: '[…]'"
+
+
 def test_an_event_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "LONGEST_EVENT", 1000)
     text, error = _decode([b"data: " + b"x" * 600, b"x" * 600])

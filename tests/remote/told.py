@@ -24,26 +24,29 @@ SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, Body, Decoder, O
 class Told:
     """Collects what is told while a patch lasts.
 
+    Attributes:
+        parts: What was told, in order.
+
     Every logger counts, whatever its level and wherever it propagates to. Objects of `SHOWN` and
     errors are shown when they are made, errors again when they leave a call, with all they are chained to.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._parts: list[str] = []
+        self.parts: list[str] = []
         formatter = logging.Formatter("%(name)s %(message)s")
         handle, explain, made = logging.Logger.handle, Fold.explain, OpenModelsError.__init__
 
         def log(logger: logging.Logger, record: logging.LogRecord) -> None:
-            self._parts.append(f"{formatter.format(record)} {vars(record)}")
+            self.parts.append(f"{formatter.format(record)} {vars(record)}")
             handle(logger, record)
 
         def make(error: OpenModelsError, *args: Any, **options: Any) -> None:
             made(error, *args, **options)
-            self._parts.append(f"{error} {error!r} {vars(error)}")
+            self.parts.append(f"{error} {error!r} {vars(error)}")
 
         def leave(fold: Fold, error: OpenModelsError) -> None:
             explain(fold, error)
-            self._parts.append(f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}")
+            self.parts.append(f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}")
 
         patch.setattr(logging.Logger, "isEnabledFor", lambda *_: True)
         patch.setattr(logging.Logger, "handle", log)
@@ -55,7 +58,7 @@ class Told:
     def _showing(self, init: Any) -> Any:
         def made(one: Any, *args: Any, **options: Any) -> None:
             init(one, *args, **options)
-            self._parts.append(f"{one!r} {one}")
+            self.parts.append(f"{one!r} {one}")
 
         made.__wrapped__ = init  # signatures are read by `Model`
         return made
@@ -63,8 +66,8 @@ class Told:
     @property
     def leaks(self) -> list[str]:
         """What was told and holds the key or the prompt."""
-        return [part for part in self._parts if KEY in part or PROMPT in part]
+        return [part for part in self.parts if KEY in part or PROMPT in part]
 
     def forget(self) -> None:
         """Start again."""
-        self._parts.clear()
+        self.parts.clear()

@@ -25,6 +25,7 @@ _COMMANDS = {
     "tree": "Show what a model was made from, and what was made from it.",
     "catalog": "Make and describe the index that searches are answered from.",
     "models": "Show what is ready on this machine, and why not.",
+    "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
 }
 

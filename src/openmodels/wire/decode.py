@@ -197,9 +197,7 @@ class Decoder:
         return start
 
     def _whole(self, body: bytes) -> Iterator[Delta]:
-        if not body.strip():
-            raise InvalidResponse("The answer is empty.")
-        value = _json(body)
+        value = json_value(body)
         if not isinstance(value, dict):
             raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
         self._raise_error(value)
@@ -216,7 +214,7 @@ class Decoder:
             self.finished = self.ended = True
             return
         try:
-            value = _json(data)
+            value = json_value(data)
         except InvalidResponse:
             if event.name == "error":
                 raise self._explain(data) from None
@@ -239,7 +237,7 @@ class Decoder:
         if isinstance(model := value.get("model"), str) and model:
             self._model = model
         if (usage := value.get("usage")) is not None:
-            self._usage = _usage(usage) or self._usage
+            self._usage = usage_in(usage) or self._usage
         for choice in _choices(value):
             if choice.get("index") in (0, None):
                 yield from self._choice(choice, key, value)
@@ -285,7 +283,7 @@ def models(body: bytes) -> list[str]:
     Raises:
         InvalidResponse: The body is no such list.
     """
-    value = _json(body)
+    value = json_value(body)
     rows = value.get("data", value.get("models")) if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise InvalidResponse("The server's list of models has an unknown shape.")
@@ -293,11 +291,14 @@ def models(body: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str) and name]
 
 
-def _json(data: bytes) -> Any:
+def json_value(data: bytes) -> Any:
+    """Return the value that a body or an event holds. Raises InvalidResponse when it is no JSON."""
     try:
         return from_json(data)
     except ValueError:
         pass
+    if not data.strip():
+        raise InvalidResponse("The answer is empty.")
     # Slower, but it takes what servers really send: a BOM, half a surrogate pair, NaN.
     try:
         return json.loads(data.decode("utf-8-sig"), parse_int=_integer)
@@ -357,7 +358,8 @@ def _part(part: Any) -> Any:
     return part
 
 
-def _usage(value: Any) -> Usage | None:
+def usage_in(value: Any) -> Usage | None:
+    """Return the tokens that a `usage` object counts, or None if it is no object."""
     if not isinstance(value, dict):
         return None
     return Usage(
