@@ -134,6 +134,7 @@ class TestHub:
             None,
         ]
         assert list(HubCatalog().offers()) == ["openai/gpt-oss-20b"]
+        assert list(HubCatalog(router=f"{hub.address}/v1/").offers()) == ["openai/gpt-oss-20b"]
 
 
 class TestAzure:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from openmodels.catalog import hub_rows, names, synonyms, vocabulary
 from openmodels.catalog.client import Client
@@ -45,7 +46,8 @@ class HubCatalog:
 
             token = get_token() or ""
         self.client = Client(address, "the Hub", {"authorization": f"Bearer {token}"} if token else {})
-        router = router or os.environ.get("OPENMODELS_HF_ROUTER") or "https://router.huggingface.co"
+        router = (router or os.environ.get("OPENMODELS_HF_ROUTER") or "https://router.huggingface.co").rstrip("/")
+        router += "" if urlsplit(router).path else "/v1"
         # Its list is public: no token goes there.
         self.router = Client(router, "the router of the Hub")
         self.skipped: list[str] = []
@@ -122,7 +124,7 @@ class HubCatalog:
         Raises:
             OpenModelsError: The router cannot be reached.
         """
-        listed, _ = self.router.json("GET", "/v1/models")
+        listed, _ = self.router.json("GET", "/models")
         found = {}
         for row in listed.get("data") or () if isinstance(listed, Mapping) else ():
             if isinstance(row, Mapping) and isinstance(row.get("id"), str):
