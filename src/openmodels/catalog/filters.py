@@ -19,9 +19,11 @@ _KINDS = {
     "task": "task", "license": "license", "license_class": "class", "language": "lang", "provider": "provider",
     "fine_tuning_task": "tune", "deployment": "offer", "capability": "cap",
 }  # fmt: skip
-_BUCKETS: tuple[tuple[str, str, Callable[[int | None], int | None], int], ...] = (
-    ("parameters", "p", rows.parameters_bucket, 360),
-    ("context", "x", rows.context_bucket, 60),
+_NARROW = 32
+# Column, letter, step of a number, last step, and the steps below and above which few models are.
+_BUCKETS: tuple[tuple[str, str, Callable[[int | None], int | None], int, int, int], ...] = (
+    ("parameters", "p", rows.parameters_bucket, 360, 200, 285),
+    ("context", "x", rows.context_bucket, 60, 0, 0),
 )
 _FIRST_DAY = rows.days(date(2016, 1, 1)) or 0
 
@@ -58,14 +60,15 @@ def scope(index: Index, query: Query) -> Scope:
     _add_terms(made, index, query)
     limits = {"parameters": sizes(query), "context": query.context}
     conditions: list[str] = []
-    for column, letter, bucket, last in _BUCKETS:
+    for column, letter, bucket, last, rare_below, rare_above in _BUCKETS:
         asked = limits[column]
         if asked is None:
             continue
-        # The steps narrow the lists to read; the condition is exact.
+        # The steps narrow the lists to read where few models are in them; the condition is exact.
         low = bucket(asked.low) or 0
         high = (bucket(asked.high) or 0) if asked.high is not None else last
-        made.required.append(any_of(f"={letter}{step}" for step in range(low, high + 1)))
+        if high - low <= _NARROW or low >= rare_above or high <= rare_below:
+            made.required.append(any_of(f"={letter}{step}" for step in range(low, high + 1)))
         for limit, sign in ((asked.low, ">="), (asked.high, "<=")):
             if limit is not None:
                 conditions.append(f"models.{column} {sign} ?")

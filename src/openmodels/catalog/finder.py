@@ -132,7 +132,8 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     record = parts[0]
     for other in parts[1:]:
         record = join.merge(record, other)
-    return record.model_copy(update={"variants": searching.variants(index, record.id)}) if index else record
+    counts = searching.variants(index, [record.id]) if index else {}
+    return record.model_copy(update={"variants": counts.get(record.id)})
 
 
 def open_index() -> Index | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openmodels.catalog import filters, rows, text
@@ -62,17 +63,23 @@ def search(index: Index, query: Query) -> Found:
     hits = ranker.ranked(numbers, sort)
     hits = ranker.folded(hits, query.limit) if folds else hits[: query.limit]
     records = index.records(hit.number for hit in hits)
+    counts = variants(index, [record.id for record in records.values()])
     for hit in hits:
         record = records[hit.number]
-        found.hits.append((hit.score, record.model_copy(update={"variants": variants(index, record.id)})))
+        found.hits.append((hit.score, record.model_copy(update={"variants": counts.get(record.id)})))
     return found
 
 
-def variants(index: Index, model_id: str) -> int | None:
-    """Return how many conversions, adapters and merges of a model are listed; None for none."""
-    numbers = index.term_numbers(f"base:{relation}:{model_id}" for relation in _FOLDED).values()
-    counted = index.counted(numbers)
-    return sum(counted.get(number) or index.count(f'"~{rows.base36(number)}"') for number in numbers) or None
+def variants(index: Index, model_ids: Iterable[str]) -> dict[str, int]:
+    """Return how many conversions, adapters and merges of models are listed, by id; models without any are left out."""
+    terms = {f"base:{relation}:{one}": one for one in model_ids for relation in _FOLDED}
+    numbers = index.term_numbers(terms)
+    counted = index.counted(numbers.values())
+    found: dict[str, int] = {}
+    for term, number in numbers.items():
+        count = counted.get(number) or index.count(f'"~{rows.base36(number)}"')
+        found[terms[term]] = found.get(terms[term], 0) + count
+    return {one: count for one, count in found.items() if count}
 
 
 def _candidates(index: Index, groups: list[str], scope: Scope, *, folds: bool) -> tuple[list[int], str]:
@@ -96,9 +103,10 @@ def _candidates(index: Index, groups: list[str], scope: Scope, *, folds: bool) -
 
 
 def _popular(index: Index, expression: str, scope: Scope, *, folds: bool) -> list[int]:
+    numbers = scope.match(index, expression, _CANDIDATES)
     variant = filters.marked(index, "is:variant")
-    if not folds or variant is None or not expression:
-        return scope.match(index, expression, _CANDIDATES)
+    if len(numbers) < _CANDIDATES or not folds or variant is None or not expression:
+        return numbers  # these are all, or no variant is to make room
     originals = scope.match(index, f"{expression} NOT {variant}", _CANDIDATES)
     return originals + scope.match(index, f"{expression} AND {variant}", _VARIANTS)
 
@@ -127,10 +135,16 @@ def _walked(index: Index, sort: str, found: Found, limit: int) -> list[int]:
         return few
     letter, steps = filters.steps(sort)
     numbers: list[int] = []
-    for step in steps:
-        numbers += found.scope.match(index, all_of([found.expression, f'"={letter}{step}"']), _MOST)
-        if len(numbers) >= 3 * limit:
-            break
+    at, width = 0, 1
+    while at < len(steps) and len(numbers) < 3 * limit:
+        tokens = any_of(f"={letter}{step}" for step in steps[at : at + width])
+        got = found.scope.match(index, all_of([found.expression, tokens]), _MOST)
+        if len(got) == _MOST and width > 1:
+            width = 1  # too many to be sure of the first: step by step again
+            continue
+        numbers += got
+        at += width
+        width = min(2 * width, 64) if len(got) < limit else 1
     return numbers
 
 
