@@ -51,6 +51,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test, those with torch and real weights included."""
     install(session, "-e", ".[all]", *TORCH, *TEST, *PEERS)
+    # Of ScanCode only the license texts are read: its own dependencies stay out.
+    session.install("--no-deps", "scancode-toolkit-mini==32.5.0")
     session.run("pytest", *session.posargs)
 
 
@@ -88,15 +90,6 @@ def wheel(session: nox.Session) -> None:
     session.run("openmodels", "chat", "-m", "echo:", "The wheel answers.")
     # The sources are below src/, so what these tests import is the wheel.
     session.run("pytest", "tests/test_conformance.py", "-m", "not weights", *session.posargs)
-
-
-@nox.session
-def licenses(session: nox.Session) -> None:
-    """Check the recognition of license texts on the texts of the ScanCode database (126 MB)."""
-    # Only the texts are read: the package's own dependencies stay out.
-    install(session, "-e", ".", *TEST)
-    session.install("--no-deps", "scancode-toolkit-mini==32.5.0")
-    session.run("pytest", "tests/openness/test_license_text.py", *session.posargs)
 
 
 @nox.session
