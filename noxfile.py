@@ -20,7 +20,7 @@ nox.options.reuse_venv = "yes"
 # With CI=true a Python that is not there would be a failure, or a download.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
-nox.options.sessions = ["lint", "types", "unit", "lowest", "wheel", "tests"]
+nox.options.sessions = ["lint", "types", "unit", "lowest", "wheel", "licenses", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
@@ -57,7 +57,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=nox.project.python_versions(PYPROJECT))
 def unit(session: nox.Session) -> None:
     """Run the tests that need neither torch nor weights, on every Python there is."""
-    install(session, "-e", ".", *TEST)
+    install(session, "-e", ".[azure]", *TEST)
     session.run("pytest", "-m", "not weights", *session.posargs)
 
 
@@ -67,9 +67,10 @@ def lowest(session: nox.Session) -> None:
     constraints = Path(session.create_tmp(), "lowest.txt").resolve()
     extras = PYPROJECT["project"]["optional-dependencies"].values()
     declared = [*PYPROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
-    floors = [re.sub(r">=(.*)", r"==\1.*", line) for line in declared if ">=" in line]
+    # "==1.0.*", but "==1.0b9": a pre-release takes no star.
+    floors = [re.sub(r">=([\d.]+)$", r"==\1.*", line).replace(">=", "==") for line in declared if ">=" in line]
     constraints.write_text("\n".join(floors) + "\n")
-    install(session, "-e", ".", *TEST, "-c", str(constraints))
+    install(session, "-e", ".[azure]", *TEST, "-c", str(constraints))
     session.run("python", "-m", "pip", "list")
     # The pytest plugin of an anyio as old as this warns under a new pytest before it does anything.
     session.run("pytest", "-p", "no:anyio", "-m", "not weights", *session.posargs)
@@ -87,6 +88,15 @@ def wheel(session: nox.Session) -> None:
     session.run("openmodels", "chat", "-m", "echo:", "The wheel answers.")
     # The sources are below src/, so what these tests import is the wheel.
     session.run("pytest", "tests/test_conformance.py", "-m", "not weights", *session.posargs)
+
+
+@nox.session
+def licenses(session: nox.Session) -> None:
+    """Check the recognition of license texts on the texts of the ScanCode database (126 MB)."""
+    # Only the texts are read: the package's own dependencies stay out.
+    install(session, "-e", ".", *TEST)
+    session.install("--no-deps", "scancode-toolkit-mini==32.5.0")
+    session.run("pytest", "tests/openness/test_license_text.py", *session.posargs)
 
 
 @nox.session

@@ -13,7 +13,7 @@ from openmodels.types import OPTION_NAMES
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- support: made by docs/support.py -->\n", "<!-- end of support -->\n"
 # A backend whose options hang on how it is set up is asked when set up like this.
-NEEDED: dict[str, dict[str, Any]] = {"server": {"base_url": "http://127.0.0.1:8000"}}
+NEEDED: dict[str, dict[str, Any]] = {name: {"base_url": "http://127.0.0.1:8000"} for name in ("azure", "server")}
 
 
 def table() -> str:

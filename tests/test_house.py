@@ -45,7 +45,7 @@ HOMES = {
     "gguf": ["backends/local/"],
     "safetensors": ["backends/local/"],
     "accelerate": ["backends/local/"],
-    "azure": ["backends/azure.py", "catalog/azure.py"],
+    "azure": ["backends/azure", "catalog/azure.py"],
     "pytest": ["testing/"],
     "click": ["cli/"],
     "h11": ["wire/http1.py"],
@@ -208,6 +208,7 @@ TWINS = [
     (om.Conversation, "send", "asend"),
     (om.Conversation, "stream", "astream"),
     (om, "providers", "aproviders"),
+    (om, "openness", "aopenness"),
     (Backend, "run", "arun"),
 ]
 

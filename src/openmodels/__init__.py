@@ -20,15 +20,22 @@ _HOMES = {
     "Delta": "types",
     "EmbedOptions": "types",
     "Embeddings": "types",
+    "Finding": "openness.findings",
     "Message": "types",
     "Model": "model",
+    "OpennessComparison": "openness.verbs",
     "Provider": "catalog.providers",
     "Reply": "types",
+    "Report": "openness.report",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
+    "Verdict": "openness.findings",
+    "aopenness": "openness.verbs",
     "aproviders": "catalog.providers",
     "assistant": "types",
+    "compare_openness": "openness.verbs",
+    "openness": "openness",
     "providers": "catalog.providers",
     "register_backend": "backends.registry",
     "system": "types",
@@ -51,6 +58,7 @@ __all__ = [
     "EmbedOptions",
     "Embeddings",
     "EndpointRetired",
+    "Finding",
     "GatedModel",
     "InvalidReference",
     "InvalidRequest",
@@ -63,12 +71,14 @@ __all__ = [
     "NotConfigured",
     "Offline",
     "OpenModelsError",
+    "OpennessComparison",
     "OutOfMemory",
     "OutputInvalid",
     "Provider",
     "QuotaExceeded",
     "RateLimited",
     "Reply",
+    "Report",
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
@@ -76,9 +86,13 @@ __all__ = [
     "UnsafeWeights",
     "UnsupportedFeature",
     "Usage",
+    "Verdict",
     "__version__",
+    "aopenness",
     "aproviders",
     "assistant",
+    "compare_openness",
+    "openness",
     "providers",
     "register_backend",
     "system",
@@ -127,6 +141,21 @@ if TYPE_CHECKING:
     )
     from openmodels.model import (
         Model as Model,
+    )
+    from openmodels.openness import (
+        openness as openness,
+    )
+    from openmodels.openness.findings import (
+        Finding as Finding,
+        Verdict as Verdict,
+    )
+    from openmodels.openness.report import (
+        Report as Report,
+    )
+    from openmodels.openness.verbs import (
+        OpennessComparison as OpennessComparison,
+        aopenness as aopenness,
+        compare_openness as compare_openness,
     )
     from openmodels.settings import (
         DEFAULT_MODEL as DEFAULT_MODEL,

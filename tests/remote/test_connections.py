@@ -43,8 +43,17 @@ def _reset_when_reused(wire: Wire, request: Request) -> None:
     right(wire, request)
 
 
+@pytest.fixture(params=["server", "azure"], autouse=True)
+def _each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every test once over our own exchange, once through Azure's client."""
+    monkeypatch.setitem(_MODEL, "backend", request.param)
+
+
+_MODEL = {"backend": ""}
+
+
 def _model(url: str, **options: object) -> om.Model:
-    return om.Model("server:tiny", base_url=url, api_key=KEY, timeout=10, **options)
+    return om.Model(f"{_MODEL['backend']}:tiny", base_url=url, api_key=KEY, **{"timeout": 10, **options})
 
 
 def test_one_connection_serves_many_calls(own: FaultServer) -> None:
@@ -290,7 +299,7 @@ def test_a_refused_connection_says_so() -> None:
 
 @pytest.mark.parametrize("surface", ["chat", "achat"])
 def test_a_name_that_does_not_resolve_says_so(surface: str) -> None:
-    model = om.Model("server:tiny", base_url="https://no-such-host.invalid/v1", timeout=20, max_retries=0)
+    model = _model("https://no-such-host.invalid/v1", timeout=20, max_retries=0)
     with pytest.raises(ConnectionFailed, match=r"no-such-host\.invalid could not be resolved \(DNS\)"):
         Driver(model, surface)(PROMPT)
 
@@ -326,7 +335,7 @@ def test_a_resolver_that_hangs_is_bound_by_the_deadline(surface: str, monkeypatc
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
         with pytest.raises(DeadlineExceeded):
-            Driver(om.Model("server:tiny", base_url="https://model.example/v1", timeout=0.3), surface)(PROMPT)
+            Driver(_model("https://model.example/v1", timeout=0.3), surface)(PROMPT)
         assert not returned.is_set()  # neither the call nor the loop's end has waited for it
     finally:
         release.set()
@@ -349,7 +358,7 @@ def test_the_next_address_is_tried_when_the_first_refuses(
 
 def test_https_to_a_plain_server_is_bound_by_the_deadline(server: FaultServer) -> None:
     url = server.url("ok").replace("http://", "https://")
-    model = om.Model("server:tiny", base_url=url, timeout=0.5, max_retries=0)
+    model = _model(url, timeout=0.5, max_retries=0)
     with pytest.raises((ConnectionFailed, DeadlineExceeded)):
         model.chat(PROMPT)
     with pytest.raises((ConnectionFailed, DeadlineExceeded)):

@@ -21,6 +21,7 @@ from openmodels.settings import DISTRIBUTION
 _COMMANDS = {
     "chat": "Ask a model, or talk with it.",
     "models": "Show what is ready on this machine, and why not.",
+    "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
 }
 

@@ -208,13 +208,13 @@ _RULES: tuple[_Rule, ...] = (
             r"context_length|exceed_context|context (length|size|window)|(prompt|input)s? (is|are) too long|"
             r"maximum (input|model) length|inputs. tokens \+"
         ),
-        frozenset({400, 413, 422, 500}),
+        frozenset({400, 413, 422, 424, 500}),
         "Shorten the conversation, lower `max_tokens`, or use a model with a longer context.",
     ),
     (
         ContentFiltered,
         r"content_filter|content.management.policy|responsibleaipolicy|content_policy|moderation",
-        frozenset({400, 403, 422, 451}),
+        frozenset({400, 403, 422, 424, 451}),
         "Rephrase the request, or change the filter where the model is deployed.",
     ),
     (
@@ -259,6 +259,7 @@ _BY_STATUS: dict[int, tuple[type[OpenModelsError], str | None]] = {
     409: (ServerFailed, None),
     410: (EndpointRetired, "The server says this address is gone for good; look for its successor."),
     413: (InvalidRequest, "Send less: the request is too large for the server."),
+    424: (ServerFailed, "The model behind the server failed; its own words are above."),
     425: (ServerFailed, None),
     429: (RateLimited, "Wait, send fewer requests at a time, or raise the limit."),
     451: (AccessDenied, None),

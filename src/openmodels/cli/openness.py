@@ -1,0 +1,115 @@
+"""`openmodels openness`: how open a model is, with evidence, for people and for CI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+import click
+
+from openmodels.cli import output
+from openmodels.errors import InvalidRequest
+from openmodels.openness.findings import Criterion, Verdict
+from openmodels.openness.profiles import PROFILES
+from openmodels.openness.report import Report
+from openmodels.openness.verbs import compare_openness
+
+UNMET = 6
+"""The exit code when a demand of `--fail-under` is not shown to be met."""
+
+_RANK = {Verdict.CLOSED: 0, Verdict.UNKNOWN: 0, Verdict.PARTIAL: 1, Verdict.OPEN: 2}
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--profile", "-p", type=click.Choice(list(PROFILES)), default="lesson", show_default=True)
+@click.option("--evidence", type=click.Path(file_okay=False), help="Judge saved evidence, without network.")
+@click.option("--save", type=click.Path(file_okay=False), help="Keep the evidence in this folder, and go on from it.")
+@click.option("--fast", is_flag=True, help="Look only at license and gating.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print Markdown with links.")
+@click.option("--bom", "form", flag_value="bom", help="Print a CycloneDX 1.6 bill of materials.")
+@click.option("--badge", "form", flag_value="badge", help="Print a badge as SVG.")
+@click.option(
+    "--fail-under",
+    multiple=True,
+    metavar="DEMAND",
+    help="Exit with code 6 unless met: 'all' (every demand of the profile), CRITERION (must be open) or "
+    "CRITERION=partial. May be repeated.",
+)
+@output.json_option
+@click.pass_context
+def openness(
+    ctx: click.Context,
+    *,
+    models: tuple[str, ...],
+    profile: str,
+    evidence: str | None,
+    save: str | None,
+    fast: bool,
+    form: str | None,
+    fail_under: tuple[str, ...],
+) -> None:
+    r"""Judge how open models are: data, weights, code, records, terms.
+
+    \b
+    openmodels openness allenai/OLMo-7B
+    openmodels openness mistralai/Mistral-7B-v0.1 --fail-under license --fail-under weights
+    """
+    demands = [_demand(text) for text in fail_under]
+    if form == "bom" and len(models) > 1:
+        raise InvalidRequest("A bill of materials is for one model.")
+    found = compare_openness(models, profile=profile, evidence=evidence, deep=not fast, save=save)
+    if len(models) == 1 and found.failures:
+        raise next(iter(found.failures.values()))
+    for name, error in found.failures.items():
+        output.note(f"error: {name}: {error.cause}", fg="red")
+    _print(found.reports, "json" if output.wants_json(ctx) else form)
+    unmet = [f"{report.id}: {text}" for report in found for text, met in demands if not met(report)]
+    for text in unmet:
+        output.note(f"not met: {text}", fg="red")
+    ctx.exit(UNMET if unmet or (demands and found.failures) else 1 if found.failures else 0)
+
+
+def _print(reports: Iterable[Report], form: str | None) -> None:
+    found = list(reports)
+    if form == "json":
+        rows = [report.to_dict() for report in found]
+        output.say_json(rows[0] if len(rows) == 1 else rows)
+    elif form == "bom":
+        output.say(json.dumps(found[0].to_bom(), ensure_ascii=False, indent=2) + "\n")
+    elif form == "badge":
+        output.say("\n".join(report.badge() for report in found) + "\n")
+    elif form == "markdown":
+        output.say("\n\n".join(report.to_markdown() for report in found) + "\n")
+    else:
+        for report in found:
+            output.say(_plain(report))
+
+
+def _plain(report: Report) -> str:
+    date = f"  (evidence of {report.as_of[:10]}{', offline' if report.offline else ''})" if report.as_of else ""
+    lines = [f"{report.id}: {report.grade} [{report.profile}]{date}"]
+    for finding in report:
+        where = f"\n{'':30s}{finding.evidence[0].url}" if finding.evidence else ""
+        lines.append(f"  {finding.criterion:18s} {finding.verdict:8s} {finding.reason}{where}")
+    lines += [f"  conflict: {conflict.reason}" for conflict in report.conflicts]
+    return "\n".join(lines) + "\n"
+
+
+def _demand(text: str) -> tuple[str, Callable[[Report], bool]]:
+    """Read a demand.
+
+    Raises:
+        InvalidRequest: It names no criterion or verdict.
+    """
+    if text == "all":
+        return text, lambda report: report.passed is True
+    name, _, least = text.partition("=")
+    try:
+        criterion, verdict = Criterion(name.replace("-", "_")), Verdict(least or "open")
+    except ValueError as error:
+        raise InvalidRequest(
+            f"The demand {text!r} is not understood.",
+            next_step=f"Write 'all' or one of: {', '.join(Criterion)}, optionally with '=partial'.",
+        ) from error
+    return text, lambda report: _RANK[report[criterion].verdict] >= max(1, _RANK[verdict])

