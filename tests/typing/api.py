@@ -106,10 +106,18 @@ except (om.InvalidRequest, om.MissingExtra) as error:
     assert_type(error.reference, str | None)
     assert_type(error.next_step, str | None)
 
+found = om.search("chat", license=["mit", "apache-2.0"], parameters="1B..8B", context=32768, limit=5)
+assert_type(found, om.Results)
+assert_type(found[0], om.ModelRecord)
+assert_type(found.facets("license"), dict[str, int])
+assert_type(om.info("org/model", live=False).downloads, int | None)
+assert_type(om.family("org/model").ancestors, list[str])
+
 # What must be found wrong.
 om.Modle  # type: ignore[attr-defined]
 om.RateLimted  # type: ignore[attr-defined]
 om.retry_after  # type: ignore[attr-defined]
+om.search("chat", licence="mit")  # type: ignore[call-arg]
 model.chta("hello")  # type: ignore[attr-defined]
 model.chat("hello", temprature=1)  # type: ignore[call-arg]
 model.chat("hello", temperature="hot")  # type: ignore[arg-type]
