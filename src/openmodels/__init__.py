@@ -20,13 +20,16 @@ _HOMES = {
     "Delta": "types",
     "EmbedOptions": "types",
     "Embeddings": "types",
+    "Family": "catalog.family",
     "Finding": "openness.findings",
     "Message": "types",
     "Model": "model",
+    "ModelRecord": "catalog.record",
     "OpennessComparison": "openness.verbs",
     "Provider": "catalog.providers",
     "Reply": "types",
     "Report": "openness.report",
+    "Results": "catalog.results",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
@@ -35,9 +38,12 @@ _HOMES = {
     "aproviders": "catalog.providers",
     "assistant": "types",
     "compare_openness": "openness.verbs",
+    "family": "catalog.family",
+    "info": "catalog.finder",
     "openness": "openness",
     "providers": "catalog.providers",
     "register_backend": "backends.registry",
+    "search": "catalog.finder",
     "system": "types",
     "user": "types",
 }
@@ -58,6 +64,7 @@ __all__ = [
     "EmbedOptions",
     "Embeddings",
     "EndpointRetired",
+    "Family",
     "Finding",
     "GatedModel",
     "InvalidReference",
@@ -68,6 +75,7 @@ __all__ = [
     "MissingExtra",
     "Model",
     "ModelNotFound",
+    "ModelRecord",
     "NotConfigured",
     "Offline",
     "OpenModelsError",
@@ -79,6 +87,7 @@ __all__ = [
     "RateLimited",
     "Reply",
     "Report",
+    "Results",
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
@@ -92,9 +101,12 @@ __all__ = [
     "aproviders",
     "assistant",
     "compare_openness",
+    "family",
+    "info",
     "openness",
     "providers",
     "register_backend",
+    "search",
     "system",
     "user",
 ]
@@ -103,10 +115,24 @@ if TYPE_CHECKING:
     from openmodels.backends.registry import (
         register_backend as register_backend,
     )
+    from openmodels.catalog.family import (
+        Family as Family,
+        family as family,
+    )
+    from openmodels.catalog.finder import (
+        info as info,
+        search as search,
+    )
     from openmodels.catalog.providers import (
         Provider as Provider,
         aproviders as aproviders,
         providers as providers,
+    )
+    from openmodels.catalog.record import (
+        ModelRecord as ModelRecord,
+    )
+    from openmodels.catalog.results import (
+        Results as Results,
     )
     from openmodels.conversation import (
         Conversation as Conversation,
