@@ -13,17 +13,18 @@ from openmodels.types import OPTION_NAMES
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- support: made by docs/support.py -->\n", "<!-- end of support -->\n"
 # A backend whose options hang on how it is set up is asked when set up like this.
-NEEDED: dict[str, dict[str, Any]] = {"server": {"base_url": "http://127.0.0.1:8000"}}
+NEEDED: dict[str, dict[str, Any]] = {name: {"base_url": "http://127.0.0.1:8000"} for name in ("azure", "server")}
 
 
 def table() -> str:
     """Return the table in Markdown: backends across, features and options down."""
     backends = {name: registry.find(name) for name in registry.BUILT_IN}
     rows = [["", *(f"`{name}`" for name in backends)]]
-    for feature, methods in {"chat": "`chat`, `stream`", "complete": "`complete`"}.items():
+    for feature, methods in {"chat": "`chat`, `stream`", "complete": "`complete`", "embed": "`embed`"}.items():
         rows.append([methods, *(_mark(feature in backend.features) for backend in backends.values())])
     options = {
-        name: backend.options or backend("model", **NEEDED.get(name, {})).options for name, backend in backends.items()
+        name: backend.options or backend("org/model", **NEEDED.get(name, {})).options
+        for name, backend in backends.items()
     }
     rows += [[f"`{option}`", *(_mark(option in options[name]) for name in backends)] for option in OPTION_NAMES]
     own = [_own_options(backend) for backend in backends.values()]

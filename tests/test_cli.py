@@ -204,6 +204,7 @@ EXPECTED_CODES = {
     "GatedModel": 4,
     "NotConfigured": 4,
     "ConnectionFailed": 5,
+    "ModelNotFound": 3,
     "Offline": 5,
 }
 

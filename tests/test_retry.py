@@ -214,3 +214,63 @@ class TestThroughAModel:
         with pytest.raises(om.RateLimited):
             Driver(model, surface)("hello", timeout=5)
         assert len(model.backend.requests) == 1
+
+
+class TestBudget:
+    def test_a_full_bucket_pays_for_a_hundred_retries(self):
+        budget = retry.Budget()
+        assert [budget.take() for _ in range(101)] == [True] * 100 + [False]
+
+    def test_a_refused_retry_costs_nothing(self):
+        budget = retry.Budget(capacity=7, cost=5)
+        assert [budget.take(), budget.take(), budget.take()] == [True, False, False]
+        assert budget.left == 2
+
+    def test_successes_fill_the_bucket_up_to_its_brim(self):
+        budget = retry.Budget(capacity=10, cost=5)
+        budget.take()
+        budget.succeed(retried=False)
+        assert budget.left == 6
+        budget.succeed(retried=True)
+        assert budget.left == 10
+        budget.succeed(retried=True)
+        assert budget.left == 10
+
+    @given(st.lists(st.sampled_from(["take", "first", "retried"]), max_size=200), st.integers(0, 30), st.integers(1, 9))
+    def test_never_below_nothing_nor_above_its_capacity(self, steps, capacity, cost):
+        budget = retry.Budget(capacity, cost)
+        for step in steps:
+            if step == "take":
+                before = budget.left
+                assert budget.take() == (before >= cost)
+            else:
+                budget.succeed(retried=step == "retried")
+            assert 0 <= budget.left <= capacity
+
+    @pytest.mark.usefixtures("clock")
+    def test_an_outage_is_not_multiplied(self):
+        work, budget = Work(*failures(10_000, retryable=True)), retry.Budget()
+        for _ in range(1000):
+            with pytest.raises(om.ServerFailed):
+                retry.call(work, retries=2, deadline=None, budget=budget)
+        assert work.tries == 1000 + 100
+
+    @pytest.mark.usefixtures("clock")
+    def test_a_call_saved_by_its_retry_gives_the_cost_back(self):
+        budget = retry.Budget(capacity=10, cost=5)
+        for _ in range(20):
+            assert retry.call(Work(*failures(1, retryable=True)), retries=2, deadline=None, budget=budget) == "done"
+        assert budget.left == 10
+
+    def test_each_model_has_its_own(self):
+        first, second = om.Model("echo:"), om.Model("echo:")
+        first._budget.left = 0
+        assert second._budget.left == 500
+
+    @pytest.mark.parametrize("surface", SURFACES)
+    def test_an_empty_bucket_lets_the_first_error_out(self, surface):
+        with retry.testing(attempts=3), om.Model("echo:", script=[[om.ServerFailed("Down.")], "yes"]) as model:
+            model._budget.left = 4
+            with pytest.raises(om.ServerFailed):
+                Driver(model, surface)("hi")
+            assert model._budget.left == 4

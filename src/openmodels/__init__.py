@@ -18,21 +18,32 @@ _HOMES = {
     "CallOptions": "types",
     "Conversation": "conversation",
     "Delta": "types",
+    "EmbedOptions": "types",
+    "Embeddings": "types",
+    "Family": "catalog.family",
     "Finding": "openness.findings",
     "Message": "types",
     "Model": "model",
+    "ModelRecord": "catalog.record",
     "OpennessComparison": "openness.verbs",
+    "Provider": "catalog.providers",
     "Reply": "types",
     "Report": "openness.report",
+    "Results": "catalog.results",
     "Stream": "stream",
     "ToolCall": "types",
     "Usage": "types",
     "Verdict": "openness.findings",
     "aopenness": "openness.verbs",
+    "aproviders": "catalog.providers",
     "assistant": "types",
     "compare_openness": "openness.verbs",
+    "family": "catalog.family",
+    "info": "catalog.finder",
     "openness": "openness",
+    "providers": "catalog.providers",
     "register_backend": "backends.registry",
+    "search": "catalog.finder",
     "system": "types",
     "user": "types",
 }
@@ -50,7 +61,10 @@ __all__ = [
     "DeadlineExceeded",
     "Delta",
     "DoesNotFit",
+    "EmbedOptions",
+    "Embeddings",
     "EndpointRetired",
+    "Family",
     "Finding",
     "GatedModel",
     "InvalidReference",
@@ -61,16 +75,19 @@ __all__ = [
     "MissingExtra",
     "Model",
     "ModelNotFound",
+    "ModelRecord",
     "NotConfigured",
     "Offline",
     "OpenModelsError",
     "OpennessComparison",
     "OutOfMemory",
     "OutputInvalid",
+    "Provider",
     "QuotaExceeded",
     "RateLimited",
     "Reply",
     "Report",
+    "Results",
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
@@ -81,10 +98,15 @@ __all__ = [
     "Verdict",
     "__version__",
     "aopenness",
+    "aproviders",
     "assistant",
     "compare_openness",
+    "family",
+    "info",
     "openness",
+    "providers",
     "register_backend",
+    "search",
     "system",
     "user",
 ]
@@ -92,6 +114,25 @@ __all__ = [
 if TYPE_CHECKING:
     from openmodels.backends.registry import (
         register_backend as register_backend,
+    )
+    from openmodels.catalog.family import (
+        Family as Family,
+        family as family,
+    )
+    from openmodels.catalog.finder import (
+        info as info,
+        search as search,
+    )
+    from openmodels.catalog.providers import (
+        Provider as Provider,
+        aproviders as aproviders,
+        providers as providers,
+    )
+    from openmodels.catalog.record import (
+        ModelRecord as ModelRecord,
+    )
+    from openmodels.catalog.results import (
+        Results as Results,
     )
     from openmodels.conversation import (
         Conversation as Conversation,
@@ -152,6 +193,8 @@ if TYPE_CHECKING:
     from openmodels.types import (
         CallOptions as CallOptions,
         Delta as Delta,
+        Embeddings as Embeddings,
+        EmbedOptions as EmbedOptions,
         Message as Message,
         Reply as Reply,
         ToolCall as ToolCall,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -17,9 +17,19 @@ from typing_extensions import Unpack
 from openmodels import ref, retry, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
-from openmodels.errors import InvalidRequest, OpenModelsError, UnsupportedFeature
+from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError, UnsupportedFeature
 from openmodels.stream import AsyncStream, Fold, Stream
-from openmodels.types import CallOptions, ChatRequest, Delta, Message, Prompt, Reply
+from openmodels.types import (
+    CallOptions,
+    ChatRequest,
+    Delta,
+    Embeddings,
+    EmbedOptions,
+    EmbedRequest,
+    Message,
+    Prompt,
+    Reply,
+)
 
 
 class Model:
@@ -50,7 +60,7 @@ class Model:
         max_retries: int = 2,
         **backend_options: Any,
     ) -> None:
-        self.timeout = _timeout(timeout)
+        self.timeout = retry.seconds(timeout)
         self.max_retries = _retries(max_retries)
         self._opened_as = reference, backend_options
         self._budget = retry.Budget()
@@ -138,6 +148,29 @@ class Model:
                 pass
             return stream.reply
 
+    def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
+        """Return the vectors of some texts.
+
+        Args:
+            texts: The texts, or a single one.
+            **options: See `EmbedOptions`; `timeout` in seconds.
+
+        Raises:
+            InvalidRequest: An argument is wrong; nothing was sent.
+            UnsupportedFeature: The backend has no embeddings or cannot honour an option.
+            ContextTooLong: A text does not fit.
+            OpenModelsError: Anything else of the tree, as the backend tells it.
+        """
+        began = time.perf_counter()
+        with self._explained():
+            request, retries = self._embed_request(texts, options)
+
+            def start() -> Embeddings:
+                return self.backend.embed(request)
+
+            found = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
+            return _timed(found, len(request.texts), began)
+
     async def achat(self, messages: Prompt, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `chat`; cancelling it stops the work behind it.
 
@@ -167,6 +200,22 @@ class Model:
             async for _ in stream:
                 pass
             return stream.reply
+
+    async def aembed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
+        """The asynchronous twin of `embed`.
+
+        Raises:
+            OpenModelsError: As for `embed`.
+        """
+        began = time.perf_counter()
+        with self._explained():
+            request, retries = self._embed_request(texts, options)
+
+            async def start() -> Embeddings:
+                return await self.backend.aembed(request)
+
+            found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
+            return _timed(found, len(request.texts), began)
 
     def _stream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> Stream:
         request, retries = self._request(feature, said, options, stream=stream)
@@ -205,17 +254,8 @@ class Model:
 
     def _request(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> tuple[ChatRequest, int]:
         with self._explained():
-            if feature not in self.backend.features:
-                raise UnsupportedFeature(f"The backend {self.backend.name!r} has no {feature!r}.")
-            known = CallOptions.__annotations__
-            if unknown := [name for name in options if name not in known]:
-                raise _no_such_option(unknown[0], known, "call")
-            given: dict[str, Any] = dict(options)
-            timeout = _timeout(given.pop("timeout", self.timeout))
-            retries = _retries(given.pop("max_retries", self.max_retries))
-            fields = {name: value for name, value in given.items() if value is not None}
+            fields, deadline, retries = self._options(feature, options, CallOptions.__annotations__)
             fields |= {"prompt": _text(said)} if feature == "complete" else {"messages": _messages(said)}
-            deadline = None if timeout is None else time.monotonic() + timeout
             try:
                 request = ChatRequest(stream=stream, deadline=deadline, **fields)
             except ValidationError as error:
@@ -226,6 +266,30 @@ class Model:
                     next_step="Leave it out, or use another backend.",
                 )
             return request, retries
+
+    def _embed_request(self, texts: Any, options: EmbedOptions) -> tuple[EmbedRequest, int]:
+        fields, deadline, retries = self._options("embed", options, EmbedOptions.__annotations__)
+        if not isinstance(texts, Sequence) or isinstance(texts, bytes | bytearray):
+            raise InvalidRequest(f"texts: expected a list of texts, not {type(texts).__name__}.")
+        try:
+            given = (texts,) if isinstance(texts, str) else tuple(texts)
+            return EmbedRequest(texts=given, deadline=deadline, **fields), retries
+        except ValidationError as error:
+            raise InvalidRequest(faults(error)) from error
+
+    def _options(
+        self, feature: str, options: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], float | None, int]:
+        """Return the options that were given, the deadline and the number of retries."""
+        if feature not in self.backend.features:
+            raise UnsupportedFeature(f"The backend {self.backend.name!r} has no {feature!r}.")
+        if unknown := [name for name in options if name not in known]:
+            raise _no_such_option(unknown[0], known, "call")
+        given = dict(options)
+        timeout = retry.seconds(given.pop("timeout", self.timeout))
+        retries = _retries(given.pop("max_retries", self.max_retries))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return {name: value for name, value in given.items() if value is not None}, deadline, retries
 
     def _explained(self) -> _Explained:
         return _Explained(self.reference)
@@ -265,6 +329,12 @@ def _no_such_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: 
     )
 
 
+def _timed(found: Embeddings, texts: int, began: float) -> Embeddings:
+    if found.vectors.ndim != 2 or len(found) != texts:
+        raise InvalidResponse(f"The backend gave vectors of the shape {found.vectors.shape} for {texts} texts.")
+    return replace(found, seconds=time.perf_counter() - began)
+
+
 def _text(said: Any) -> str:
     if not isinstance(said, str):
         raise InvalidRequest(f"prompt: expected text, not {type(said).__name__}.")
@@ -293,15 +363,6 @@ def faults(error: ValidationError) -> str:
         message = fault["msg"].removeprefix("Value error, ")
         lines.append(f"{place}: {message}" if place else message)
     return "; ".join(dict.fromkeys(lines)) + "."
-
-
-def _timeout(value: Any) -> float | None:
-    if value is None:
-        return None
-    longest = threading.TIMEOUT_MAX  # beyond it, waiting on a lock or queue raises OverflowError
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= longest:
-        raise InvalidRequest(f"timeout: expected None or seconds above 0, at most {longest:.0f}.")
-    return float(value)
 
 
 def _retries(value: Any) -> int:

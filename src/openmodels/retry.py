@@ -8,6 +8,7 @@ answered with a multiple of the usual requests.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from openmodels.errors import OpenModelsError
+from openmodels.errors import InvalidRequest, OpenModelsError
 
 T = TypeVar("T")
 
@@ -41,6 +42,20 @@ def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         _testing = before
+
+
+def seconds(timeout: Any) -> float | None:
+    """Return a caller's timeout in seconds, checked; None is no limit.
+
+    Raises:
+        InvalidRequest: It is no number above 0, or too large to wait for.
+    """
+    if timeout is None:
+        return None
+    longest = threading.TIMEOUT_MAX  # beyond it, waiting on a lock or queue raises OverflowError
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= longest:
+        raise InvalidRequest(f"timeout: expected None or seconds above 0, at most {longest:.0f}.")
+    return float(timeout)
 
 
 class Budget:

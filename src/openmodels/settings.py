@@ -36,9 +36,14 @@ class Settings:
 def read() -> Settings:
     """Return the settings as the environment has them now."""
     return Settings(
-        offline=any(_true(os.environ.get(name)) for name in ("HF_HUB_OFFLINE", "OPENMODELS_OFFLINE")),
+        offline=offline(),
         cache=_cache(),
     )
+
+
+def offline() -> bool:
+    """Return whether the environment switches the network off."""
+    return any(is_true(os.environ.get(name)) for name in ("HF_HUB_OFFLINE", "OPENMODELS_OFFLINE"))
 
 
 def install_hint(extra: str) -> str:
@@ -46,7 +51,8 @@ def install_hint(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
-def _true(value: str | None) -> bool:
+def is_true(value: str | None) -> bool:
+    """Return whether a variable of the environment is switched on."""
     return (value or "").strip().lower() in {"1", "true", "yes", "on"}
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from typing_extensions import TypedDict
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
 
 Role = Literal["system", "user", "assistant", "tool"]
 """Who speaks in a message."""
@@ -194,6 +198,38 @@ OPTION_NAMES = (
 )
 
 
+class EmbedOptions(TypedDict, total=False):
+    """The options of `embed`.
+
+    Attributes:
+        dimensions: The length of each vector; for models that can shorten theirs.
+        timeout: Total seconds for the call, retries included; None lifts the limit.
+        max_retries: How often a failed call is tried again.
+        extra: Vendor options, passed through as they are.
+    """
+
+    dimensions: int
+    timeout: float | None
+    max_retries: int
+    extra: Mapping[str, Any]
+
+
+class EmbedRequest(Frozen):
+    """One checked request for embeddings: what a backend gets.
+
+    Attributes:
+        texts: What to embed, in order.
+        deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
+
+    The other fields are those of `EmbedOptions`; None means that the caller did not say.
+    """
+
+    texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
+    dimensions: int | None = _number(ge=1, lt=2**31)
+    extra: dict[str, Any] = Field(default_factory=dict)
+    deadline: float | None = None
+
+
 class Usage(Frozen):
     """What a call consumed, in tokens; None where the backend does not say.
 
@@ -278,10 +314,55 @@ class Reply(Frozen):
         return f"<div style='white-space:pre-wrap'>{html.escape(self.text)}</div><small>{small}</small>"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """The vectors of some texts, in the order of the texts.
+
+    Attributes:
+        vectors: A numpy array of float32, of shape (number of texts, dimensions).
+        usage: Tokens consumed.
+        model: The model that answered, as the backend names it.
+        seconds: Seconds from the call to the answer, retries included.
+    """
+
+    vectors: NDArray[float32]
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        count, dimensions = self.vectors.shape
+        return f"<Embeddings of {count} texts, {dimensions} dimensions, model {self.model!r}>"
+
+    def similarity(self, other: Embeddings | None = None) -> NDArray[float32]:
+        """Return the cosine of every vector with every one of `other`, or of these themselves.
+
+        The result is of float32, of shape (len(self), len(other)), its values from -1 to 1. A vector
+        of zeros is similar to nothing: 0.
+
+        Raises:
+            ValueError: The two have different dimensions.
+        """
+        return _units(self.vectors) @ _units((other or self).vectors).T
+
+
+def _units(vectors: NDArray[float32]) -> NDArray[float32]:
+    import numpy as np
+
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
+
 __all__ = [
     "CallOptions",
     "ChatRequest",
     "Delta",
+    "EmbedOptions",
+    "EmbedRequest",
+    "Embeddings",
     "Message",
     "Prompt",
     "Reply",

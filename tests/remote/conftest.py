@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from told import Told
 
 from openmodels.backends import compatible
 from openmodels.testing.faults import FaultServer
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    """Checks of every test here that no log, representation or error holds the key or the prompt."""
+    told = Told(monkeypatch)
+    yield told
+    assert not told.leaks
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +34,57 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture
+def own() -> Iterator[FaultServer]:
+    """A server of the test's own, to count connections."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits only a moment for what may follow a whole answer."""
     monkeypatch.setattr(compatible, "AFTER_END", 0.05)
     monkeypatch.setattr(compatible, "AFTER_FINISH", 0.05)
+
+
+@contextmanager
+def peer(command: list[str], log: Path) -> Iterator[str]:
+    """Run a server that nobody here wrote, give the address that it prints first, and end it."""
+    # Threads that spin while they wait for work would take the CPU from everything beside them.
+    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process,
+    ):
+        try:
+            address = process.stdout.readline().strip()
+            assert address.startswith("http://127.0.0.1:"), log.read_text()[-2000:]
+            yield address
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="session")
+def llamacpp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a llama.cpp server with the default model's GGUF, kept in the user's cache."""
+    from openmodels.backends.local import bundled
+
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None))]
+    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `transformers serve` with the default model, converted in the user's cache."""
+    from openmodels.backends.local import bundled
+
+    command = [sys.executable, str(HERE / "transformers_serve.py"), str(bundled.locate(None))]
+    with peer(command, tmp_path_factory.mktemp("transformers") / "log") as address:
+        yield address

@@ -7,13 +7,15 @@ import json
 import logging
 
 import pytest
+from told import Told
 
 import openmodels as om
-from openmodels.errors import InvalidReference, InvalidRequest, ModelNotFound, NotConfigured
-from openmodels.testing.faults import KEY, TEXT, FaultServer
+from openmodels.errors import InvalidReference, InvalidRequest, InvalidResponse, ModelNotFound, NotConfigured
+from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.answers import right
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
+from openmodels.wire import classify
 
 
 def _lists(name: str, *models: str) -> None:
@@ -33,8 +35,8 @@ _lists("no-models")
 def test_no_name_takes_the_only_model(server: FaultServer) -> None:
     url = server.url("one-model")
     with om.Model("server:", base_url=url) as model:
-        assert model.chat("hi").text == TEXT
-        assert asyncio.run(model.achat("hi")).text == TEXT
+        assert model.chat(PROMPT).text == TEXT
+        assert asyncio.run(model.achat(PROMPT)).text == TEXT
     asked = server.seen(url)
     assert [request.method for request in asked] == ["GET", "POST", "POST"]
     assert json.loads(asked[1].body)["model"] == "only"
@@ -43,9 +45,9 @@ def test_no_name_takes_the_only_model(server: FaultServer) -> None:
 def test_no_name_lists_several_models(server: FaultServer) -> None:
     model = om.Model("server:", base_url=server.url("two-models"))
     with pytest.raises(InvalidReference, match=r"2 models: a, b.*server:a"):
-        model.chat("hi")
+        model.chat(PROMPT)
     with pytest.raises(InvalidReference, match=r"2 models: a, b.*server:a"):
-        asyncio.run(model.achat("hi"))
+        asyncio.run(model.achat(PROMPT))
     with pytest.raises(ModelNotFound):
         om.Model("server:", base_url=server.url("no-models")).load()
 
@@ -64,7 +66,7 @@ def test_what_is_sent(server: FaultServer) -> None:
             repetition_penalty=1.1,
             extra={"min_p": 0.1},
         )
-        with model.stream("hi") as stream:
+        with model.stream(PROMPT) as stream:
             list(stream)
     plain, streamed = server.seen(url)
     assert plain.path == "/v1/chat/completions"
@@ -100,7 +102,7 @@ def test_what_is_sent(server: FaultServer) -> None:
 def test_extra_that_cannot_be_sent(server: FaultServer, extra: dict[str, object], says: str) -> None:
     url = server.url("ok")
     with pytest.raises(InvalidRequest, match=says):
-        om.Model("server:tiny", base_url=url).chat("hi", extra=extra)
+        om.Model("server:tiny", base_url=url).chat(PROMPT, extra=extra)
     assert not server.seen(url)
 
 
@@ -119,6 +121,8 @@ def test_extra_that_cannot_be_sent(server: FaultServer, extra: dict[str, object]
         "http://127.0.0.1\\@evil/v1",
         "http://[::1/v1",
         "https://grüße.de/v1",
+        "https://a..b/v1",
+        f"https://{'a' * 64}.example/v1",
         "",
         5,
     ],
@@ -171,3 +175,68 @@ def test_headers_that_are_refused(headers: object) -> None:
 def test_no_key_shows() -> None:
     model = om.Model("server:tiny", base_url="http://127.0.0.1:1", api_key=KEY, headers={"X-Key": KEY})
     assert KEY not in f"{model!r} {model.backend!r} {vars(model.backend)} {model.backend.describe()}"
+
+
+def test_what_is_sent_for_embeddings(server: FaultServer) -> None:
+    url = server.url("ok")
+    with om.Model("server:tiny", base_url=url, api_key=KEY) as model:
+        found = model.embed(["a", "grüß"], dimensions=3, extra={"encoding_format": "base64"})
+    assert (found.model, found.usage.input_tokens, found.vectors.shape) == ("tiny", 7, (2, 3))
+    (asked,) = server.seen(url)
+    assert asked.path == "/v1/embeddings"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert json.loads(asked.body) == {
+        "model": "tiny",
+        "input": ["a", "grüß"],
+        "dimensions": 3,
+        "encoding_format": "base64",
+    }
+
+
+def test_embeddings_of_another_length_than_asked(server: FaultServer) -> None:
+    with (
+        om.Model("server:tiny", base_url=server.url("ok")) as model,
+        pytest.raises(InvalidResponse, match="3 dimensions, not 2 as asked"),
+    ):
+        model.embed(["a", "b"], dimensions=2)
+
+
+@pytest.mark.parametrize("extra", [{"input": "x"}, {"model": "x"}, {"x": float("nan")}])
+def test_extra_that_cannot_be_sent_for_embeddings(server: FaultServer, extra: dict[str, object]) -> None:
+    url = server.url("ok")
+    with pytest.raises(InvalidRequest, match="extra: "):
+        om.Model("server:tiny", base_url=url).embed("x", extra=extra)
+    assert not server.seen(url)
+
+
+def test_no_name_takes_the_only_model_for_embeddings_too(server: FaultServer) -> None:
+    url = server.url("one-model")
+    with om.Model("server:", base_url=url) as model:
+        assert asyncio.run(model.aembed(["a", "b"])).vectors.shape == (2, 3)
+        assert model.embed(["a", "b"]).vectors.shape == (2, 3)
+    assert [json.loads(request.body)["model"] for request in server.seen(url)[1:]] == ["only", "only"]
+
+
+def test_what_is_told_is_seen(told: Told) -> None:
+    quiet = logging.getLogger("remote.quiet")
+    quiet.propagate, quiet.level = False, logging.CRITICAL
+    for tell in (
+        lambda: quiet.debug("sent %s", KEY),
+        lambda: om.ServerFailed(f"It said: {PROMPT}."),
+        lambda: classify.Failure(host="h", status=400, message=PROMPT),
+    ):
+        tell()
+        assert len(told.leaks) == 1
+        told.forget()
+
+
+def test_what_an_error_is_chained_to_is_seen(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: object) -> None:
+        raise om.ServerFailed("It said something.") from ValueError(PROMPT)
+
+    model = om.Model("server:tiny", base_url="http://127.0.0.1:1", max_retries=0)
+    monkeypatch.setattr(model.backend, "run", run)
+    with pytest.raises(om.ServerFailed):
+        model.chat(PROMPT)
+    assert len(told.leaks) == 1
+    told.forget()

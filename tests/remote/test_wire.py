@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from openmodels.errors import OpenModelsError
+from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.testing.faults import KEY, PROMPT
 from openmodels.testing.faults.answers import chunk, event, stream
-from openmodels.wire import classify, decode, sse, tools
+from openmodels.wire import classify, decode, inflate, sse, tools
 
 _EVENT_STREAM = {"content-type": "text/event-stream"}
 
@@ -38,6 +40,32 @@ _places = st.lists(st.integers(0, 200), max_size=20)
 @given(st.one_of(_streams, st.binary(max_size=200)), _places)
 def test_any_split_gives_the_same_events(data: bytes, places: list[int]) -> None:
     assert _events(_cut(data, places)) == _events([data])
+
+
+def _slowly(data: bytes) -> list[sse.Event]:
+    """The standard's algorithm, word for word, on the whole text at once."""
+    events, name, lines = [], "", []
+    data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for line in [*data.split(b"\n"), b""]:
+        field, colon, value = line.partition(b":")
+        value = value[1:] if value.startswith(b" ") else value
+        if not line:
+            if lines:
+                events.append(sse.Event(name, b"\n".join(lines)))
+            name, lines = "", []
+        elif field == b"event":
+            name = value.decode(errors="replace")
+        elif field == b"data":
+            lines.append(value)
+        elif field == b"error":  # not of the standard
+            name, lines = "error", [*lines, value]
+        assert colon or not value
+    return events
+
+
+@given(st.one_of(_streams, st.binary(max_size=200)), _places)
+def test_events_are_those_of_the_standard(data: bytes, places: list[int]) -> None:
+    assert _events(_cut(data, places)) == _slowly(data)
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n\ufeff", exclude_categories=["Cs"])), max_size=5), _ends)
@@ -84,19 +112,33 @@ def test_garbage_in_a_stream_is_a_typed_error_however_it_is_cut(values: list[Any
     assert _decode(_cut(data, places)) == _decode([data])
 
 
-@given(st.one_of(_json.map(lambda value: json.dumps(value).encode()), st.binary(max_size=100)))
-def test_garbage_as_a_body_is_a_typed_error(body: bytes) -> None:
-    for status in (200, 400, 500):
-        decoder = decode.Decoder(
-            status, {}, lambda body, status=status: classify.error(classify.read(status, {}, body, host="h"))
-        )
-        told = ""
-        try:
-            list(decoder.feed(body))
-            list(decoder.end())
-        except OpenModelsError as error:
-            told = str(error)
-        assert told.isprintable()
+_kinds = st.sampled_from(["", "application/json", "text/event-stream", "text/plain", "text/html"])
+_encodings = st.sampled_from(["", "gzip", "deflate", "br", "gzip, gzip"])
+_bodies = st.one_of(_json.map(lambda value: json.dumps(value).encode()), _streams, st.binary(max_size=100))
+
+
+def _read_answer(status: int, headers: dict[str, str], pieces: list[bytes]) -> str:
+    """Return what an answer is: its text, or its error."""
+    explain = lambda body: classify.error(classify.read(status, headers, body, host="h"))  # noqa: E731
+    decoder, text = decode.Decoder(status, headers, explain), ""
+    try:
+        for piece in pieces:
+            text += "".join(delta.text for delta in decoder.feed(piece))
+        text += "".join(delta.text for delta in decoder.end())
+    except OpenModelsError as error:
+        assert str(error).isprintable()
+        return f"{text} {error!r} {error.retryable}"
+    return text
+
+
+@given(_bodies, st.sampled_from([200, 302, 400, 429, 500]), _kinds, _encodings, st.booleans(), _places)
+def test_garbage_as_an_answer_is_a_typed_error_however_it_is_cut(  # noqa: PLR0917 - what an answer is made of
+    body: bytes, status: int, kind: str, encoding: str, honest: bool, places: list[int]
+) -> None:
+    headers = {"content-type": kind, "content-encoding": encoding}
+    if honest and encoding in ("gzip", "deflate"):
+        body = zlib.compress(body, wbits=31 if encoding == "gzip" else 15)
+    assert _read_answer(status, headers, _cut(body, places)) == _read_answer(status, headers, _cut(body, []))
 
 
 @given(_places)
@@ -135,25 +177,87 @@ def test_garbage_as_tool_calls_is_a_typed_error(pieces: list[Any]) -> None:
     assert all(names)
 
 
+def _compressors() -> dict[str, Callable[[bytes], bytes]]:
+    gzip, bare = (lambda data, bits=bits: zlib.compress(data, wbits=bits) for bits in (31, -15))
+    return {
+        "gzip": gzip,
+        "gzip in members": lambda data: gzip(data[:3]) + gzip(data[3:]),
+        "gzip, padded": lambda data: gzip(data) + b"\0" * 9,
+        "deflate": zlib.compress,
+        "deflate, bare": bare,
+    }
+
+
+@given(st.binary(max_size=300) | st.integers(0, 3000).map(bytes), st.sampled_from(sorted(_compressors())), _places)
+def test_compressed_data_comes_back_however_it_is_cut(data: bytes, kind: str, places: list[int]) -> None:
+    packed = _compressors()[kind](data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inflate, "PIECE", 16)
+        inflater = inflate.Inflater(kind.partition(",")[0].partition(" ")[0])
+        pieces = [piece for part in _cut(packed, places) for piece in inflater.feed(part)]
+    assert b"".join(pieces) == data
+    assert all(len(piece) <= 16 for piece in pieces)
+    inflater.end()
+
+
+@given(st.binary(max_size=100), st.sampled_from(sorted(_compressors())), st.integers(0, 100))
+def test_compressed_data_cut_short_is_told(data: bytes, kind: str, length: int) -> None:
+    packed = _compressors()[kind](data)
+    whole = len(packed) if kind != "gzip, padded" else len(packed) - 9
+    first = len(_compressors()["gzip"](data[:3]))
+    inflater = inflate.Inflater(kind.partition(",")[0].partition(" ")[0])
+    short = min(length, whole - 1)
+    list(inflater.feed(packed[:short]))
+    if short == 0 or (kind == "gzip in members" and first <= short <= first + 1):
+        inflater.end()  # nothing at all, or a member less, cannot be told from a whole
+    else:
+        with pytest.raises(StreamInterrupted):
+            inflater.end()
+
+
+_STYLES = {
+    "index and id once": lambda number, first: {"index": number} | ({"id": f"c{number}"} if first else {}),
+    "index and id always": lambda number, _: {"index": number, "id": f"c{number}"},
+    "index alone": lambda number, _: {"index": number},
+    "gaps in the index": lambda number, _: {"index": 3 * number + 1},
+    "id alone": lambda number, _: {"id": f"c{number}"},
+}
+"""How servers mark the pieces of a call."""
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["f", "g"]), st.dictionaries(st.text(max_size=3), st.integers())), max_size=4),
+    st.sampled_from(sorted(_STYLES)),
+    st.booleans(),
     st.data(),
 )
-def test_calls_in_any_order_of_pieces_come_back_whole(
-    calls: list[tuple[str, dict[str, int]]], data: st.DataObject
+def test_calls_cut_and_woven_in_any_way_come_back_whole(
+    calls: list[tuple[str, dict[str, int]]], style: str, repeats: bool, data: st.DataObject
 ) -> None:
     queues = []
-    for index, (name, arguments) in enumerate(calls):
+    for number, (name, arguments) in enumerate(calls):
         raw = json.dumps(arguments)
-        cut = data.draw(st.integers(0, len(raw)))
-        parts = [{"index": index, "id": f"c{index}", "function": {"name": name, "arguments": raw[:cut]}}]
-        queues.append([*parts, {"index": index, "function": {"arguments": raw[cut:]}}])
+        parts = [raw[start:end] for start, end in pairwise(sorted({0, len(raw), *data.draw(_cuts(len(raw)))}))]
+        mark = _STYLES[style]
+        queues.append(
+            [
+                mark(number, first) | {"function": {"arguments": part} | ({"name": name} if first or repeats else {})}
+                for first, part in zip([True] + [False] * len(parts), parts, strict=False)
+            ]
+        )
     assembler = tools.ToolAssembler()
+    begun = 0  # calls begin in their order; their pieces come in any
     while any(queues):
-        ready = [queue for queue in queues if queue]
-        assembler.add([data.draw(st.sampled_from(ready)).pop(0)])
-    got = {call.id: (call.name, call.arguments) for call in assembler.calls()}
-    assert got == {f"c{index}": call for index, call in enumerate(calls)}
+        ready = [queue for number, queue in enumerate(queues) if queue and number <= begun]
+        queue = data.draw(st.sampled_from(ready))
+        begun += queue is queues[begun] if begun < len(queues) else 0
+        assembler.add([queue.pop(0)])
+    assert [(call.name, call.arguments) for call in assembler.calls()] == calls
+    assert len({call.id for call in assembler.calls()}) == len(calls)
+
+
+def _cuts(length: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(1, max(1, length - 1)), max_size=4)
 
 
 @given(st.text(), st.sampled_from(["retry-after", "retry-after-ms", "ratelimit", "x-ms-retry-after-ms"]))
@@ -193,6 +297,10 @@ def test_no_part_of_a_secret_survives(before: str, start: int, after: str) -> No
     assert len(told) <= classify.LONGEST_MESSAGE
     if len(PROMPT[start:]) >= 24:
         assert PROMPT[start:] not in told
+
+
+def test_a_short_prompt_spoils_no_message() -> None:
+    assert classify.redact("this is hi, not high: 'hi'", ["hi"]) == "this is […], not high: '[…]'"
 
 
 def test_an_event_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

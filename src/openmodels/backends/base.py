@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
-from openmodels.types import ChatRequest, Delta
+from openmodels.errors import UnsupportedFeature
+from openmodels.types import ChatRequest, Delta, Embeddings, EmbedRequest
 
 
 class Backend(ABC):
@@ -23,7 +24,7 @@ class Backend(ABC):
 
     Attributes:
         name: The name in model references.
-        features: What it can do: "chat", "complete".
+        features: What it can do: "chat", "complete", "embed".
         options: The call options it honours, of `types.OPTION_NAMES`; any other one set by a
             caller raises `UnsupportedFeature` before `run` is called. None until it says so.
     """
@@ -67,6 +68,26 @@ class Backend(ABC):
             closed = loop.run_in_executor(pool, deltas.close)
             pool.shutdown(wait=False)
             await asyncio.shield(closed)
+
+    def embed(self, request: EmbedRequest) -> Embeddings:  # noqa: ARG002 - a subclass reads it
+        """Return the vectors of the texts; for a backend with the feature "embed".
+
+        Raises:
+            UnsupportedFeature: It has no embeddings, or cannot honour `dimensions` or `extra`.
+            OpenModelsError: As for `run`.
+        """
+        raise UnsupportedFeature(f"The backend {self.name!r} has no 'embed'.")
+
+    async def aembed(self, request: EmbedRequest) -> Embeddings:
+        """Return the vectors without blocking the event loop.
+
+        This default calls `embed` on a thread of its own, which a cancelled call leaves to its end.
+        """
+        pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(pool, self.embed, request)
+        finally:
+            pool.shutdown(wait=False)
 
     def load(self) -> None:
         """Do now what the first call would do (download, read weights, connect). Idempotent."""

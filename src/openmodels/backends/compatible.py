@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
-from openmodels.types import ChatRequest, Delta
-from openmodels.wire import address as addresses, classify, decode, encode, inflate
+from openmodels.types import ChatRequest, Delta, Embeddings, EmbedRequest
+from openmodels.wire import address as addresses, classify, decode, encode, inflate, vectors
 from openmodels.wire.exchange import Answer, AsyncAnswer, Exchange, Outgoing
 from openmodels.wire.http1 import Http1Exchange
 
@@ -38,6 +38,8 @@ class OpenAICompatible(Backend):
     A subclass overrides what differs:
         `names`: how options are spelled; one not in it is refused before anything is sent.
         `body(request, model)`: the JSON body; `path(request)`: the path below `base_url`.
+        `embed_target(model)`, `embed_body(request, model)`, `embeddings(body, request, explain)`: the
+            same for embeddings, and what their answer holds.
         `authorization()`: the headers that carry the key.
         `make_exchange()`: what carries requests, if not our own HTTP.
         `explain(failure)`: the error that a failed answer is; call `super` for what is not special.
@@ -48,7 +50,7 @@ class OpenAICompatible(Backend):
     """
 
     names: ClassVar[encode.Names] = encode.OPENAI
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
 
     def __init__(
         self,
@@ -82,6 +84,18 @@ class OpenAICompatible(Backend):
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
         return encode.payload(request, model, self.names)
+
+    def embed_target(self, model: str | None) -> str:  # noqa: ARG002 - a subclass puts it into the path
+        """Return the request target of embeddings: path and query."""
+        return self.address.target("/embeddings")
+
+    def embed_body(self, request: EmbedRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request for embeddings."""
+        return vectors.payload(request, model)
+
+    def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
+        """Return what the answer to a request for embeddings holds."""
+        return vectors.embeddings(body, request, explain)
 
     def explain(self, failure: classify.Failure) -> OpenModelsError:
         """Return the error that a failed answer is."""
@@ -125,25 +139,29 @@ class OpenAICompatible(Backend):
         for delta in decoder.end():
             yield delta
 
+    def embed(self, request: EmbedRequest) -> Embeddings:
+        """Return the vectors of the texts; see `Backend.embed`."""
+        outgoing, secrets = self._embedding(request, self.model(request.deadline))
+        body, explain = self._fetch(outgoing, secrets, request.deadline)
+        return self.embeddings(body, request, explain)
+
+    async def aembed(self, request: EmbedRequest) -> Embeddings:
+        """The asynchronous twin of `embed`: nothing blocks, and cancelling closes the connection."""
+        outgoing, secrets = self._embedding(request, await self.amodel(request.deadline))
+        body, explain = await self._afetch(outgoing, secrets, request.deadline)
+        return self.embeddings(body, request, explain)
+
     def get(self, path: str, deadline: float | None) -> bytes:
         """Return the body of a GET below the address, at most `decode.LONGEST_BODY` bytes.
 
         Raises:
             OpenModelsError: As for a call.
         """
-        with self.exchange.send(self._asking(path), deadline) as answer:
-            body = decode.Body(answer.status, answer.headers, self._explainer(answer, self._secrets()))
-            for data in answer:
-                body.feed(data)
-        return body.end()
+        return self._fetch(self._asking(path), self._secrets(), deadline)[0]
 
     async def aget(self, path: str, deadline: float | None) -> bytes:
         """The asynchronous twin of `get`."""
-        with await self.exchange.asend(self._asking(path), deadline) as answer:
-            body = decode.Body(answer.status, answer.headers, self._explainer(answer, self._secrets()))
-            async for data in answer:
-                body.feed(data)
-        return body.end()
+        return (await self._afetch(self._asking(path), self._secrets(), deadline))[0]
 
     @property
     def exchange(self) -> Exchange:
@@ -167,6 +185,42 @@ class OpenAICompatible(Backend):
         said = [message.content for message in request.messages] if request.prompt is None else [request.prompt]
         headers = self._headers(stream=request.stream)
         return Outgoing("POST", self.address.target(self.path(request)), headers, body), said + self._secrets()
+
+    def _embedding(self, request: EmbedRequest, model: str | None) -> tuple[Outgoing, list[str]]:
+        body = encode.dumps(self.embed_body(request, model))
+        # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
+        said = ["\n".join(request.texts), *(text for text in request.texts if 8 <= len(text) <= classify.ECHO)]
+        return Outgoing("POST", self.embed_target(model), self._headers(stream=False), body), said + self._secrets()
+
+    def _fetch(self, outgoing: Outgoing, secrets: list[str], deadline: float | None) -> tuple[bytes, decode.Explain]:
+        with self.exchange.send(outgoing, deadline) as answer:
+            explain = self._explainer(answer, secrets)
+            body = decode.Body(answer.status, answer.headers, explain)
+            try:
+                for data in answer:
+                    body.feed(data)
+                    if body.full:
+                        break
+            except (ConnectionFailed, DeadlineExceeded):
+                if not (body.failed and body):  # else the status says enough
+                    raise
+        return body.end(), explain
+
+    async def _afetch(
+        self, outgoing: Outgoing, secrets: list[str], deadline: float | None
+    ) -> tuple[bytes, decode.Explain]:
+        with await self.exchange.asend(outgoing, deadline) as answer:
+            explain = self._explainer(answer, secrets)
+            body = decode.Body(answer.status, answer.headers, explain)
+            try:
+                async for data in answer:
+                    body.feed(data)
+                    if body.full:
+                        break
+            except (ConnectionFailed, DeadlineExceeded):
+                if not (body.failed and body):
+                    raise
+        return body.end(), explain
 
     def _asking(self, path: str) -> Outgoing:
         return Outgoing("GET", self.address.target(path), self._headers(stream=False))

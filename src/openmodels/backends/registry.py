@@ -35,21 +35,35 @@ class Entry:
 
     def missing(self) -> list[str]:
         """Return those of `needs` that are not installed; imports none of them."""
-        return [module for module in self.needs if importlib.util.find_spec(module) is None]
+        return [module for module in self.needs if not _installed(module)]
 
 
 BUILT_IN: dict[str, Entry] = {
     "echo": Entry("openmodels.backends.echo:EchoBackend", None, "repeats or plays a script; no model, no key"),
+    "hf": Entry("openmodels.backends.hf:HfBackend", None, "Hugging Face's inference providers and endpoints"),
     "local": Entry(
         "openmodels.backends.local.backend:LocalBackend",
         "local",
         "runs open weights on this machine",
         ("torch", "transformers", "accelerate", "gguf", "jinja2", "psutil", "safetensors"),
     ),
+    "azure": Entry(
+        "openmodels.backends.azure:AzureBackend",
+        "azure",
+        "models deployed on Azure",
+        ("azure.ai.inference", "azure.identity"),
+    ),
     "server": Entry("openmodels.backends.server:ServerBackend", None, "any server with an OpenAI-compatible API"),
 }
 
 _registered: dict[str, type[Backend]] = {}
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is not there either
+        return False
 
 
 def names() -> list[str]:

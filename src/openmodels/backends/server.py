@@ -66,24 +66,24 @@ class ServerBackend(OpenAICompatible):
             ModelNotFound: The server lists none.
         """
         if not self.rest and self._only is None:
-            self._only = _only(decode.models(self.get("/models", deadline)))
+            self._only = _only(decode.models(self.get("/models", deadline)), self.name)
         return self.rest or self._only
 
     async def amodel(self, deadline: float | None) -> str | None:
         """The asynchronous twin of `model`."""
         if not self.rest and self._only is None:
-            self._only = _only(decode.models(await self.aget("/models", deadline)))
+            self._only = _only(decode.models(await self.aget("/models", deadline)), self.name)
         return self.rest or self._only
 
 
-def _only(names: list[str]) -> str:
+def _only(names: list[str], backend: str) -> str:
     if not names:
-        raise ModelNotFound("The server lists no model.", next_step="Load one there, or name it: 'server:NAME'.")
+        raise ModelNotFound("The server lists no model.", next_step=f"Load one there, or name it: '{backend}:NAME'.")
     if len(names) > 1:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         raise InvalidReference(
             f"The server has {len(names)} models: {', '.join(names[:_SHOWN])}{more}.",
-            next_step=f"Name one of them, e.g. 'server:{names[0]}'.",
+            next_step=f"Name one of them, e.g. '{backend}:{names[0]}'.",
         )
     return names[0]
 

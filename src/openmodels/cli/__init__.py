@@ -20,6 +20,10 @@ from openmodels.settings import DISTRIBUTION
 
 _COMMANDS = {
     "chat": "Ask a model, or talk with it.",
+    "search": "Find models in the Hub, the Azure catalog and on this disk.",
+    "show": "Show what the catalogs know of a model.",
+    "tree": "Show what a model was made from, and what was made from it.",
+    "catalog": "Make and describe the index that searches are answered from.",
     "models": "Show what is ready on this machine, and why not.",
     "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
@@ -79,9 +83,10 @@ def cli(ctx: click.Context) -> None:
     \b
     openmodels chat "What is an open model?"   ask the small default model, on this machine
     openmodels chat                            talk with it
+    openmodels search japanese llama           find a model
     openmodels models                          see what is ready here
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage or request, 4 key or access missing,
+    Exit codes: 0 done, 1 failed, 2 wrong usage or request, 3 nothing found, 4 key or access missing,
     5 no network, 130 stopped by Ctrl-C.
     """
     if ctx.invoked_subcommand is None:

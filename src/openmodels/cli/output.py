@@ -15,10 +15,14 @@ from openmodels.errors import (
     ConnectionFailed,
     InvalidReference,
     InvalidRequest,
+    ModelNotFound,
     NotConfigured,
     Offline,
     OpenModelsError,
 )
+
+NOTHING_FOUND = 3
+"""The exit code of a search without results, and of a model that is in no catalog."""
 
 EXIT_CODES: dict[type[OpenModelsError], int] = {
     InvalidReference: 2,
@@ -27,6 +31,7 @@ EXIT_CODES: dict[type[OpenModelsError], int] = {
     AuthenticationFailed: 4,
     NotConfigured: 4,
     ConnectionFailed: 5,
+    ModelNotFound: NOTHING_FOUND,
     Offline: 5,
 }
 """Exit codes by error class, subclasses included; every other error is 1."""

@@ -8,7 +8,19 @@ import time
 from typing import Any, cast
 
 from openmodels.errors import OpenModelsError
-from openmodels.wire.pipes import CHUNK, Limits, connect_time, failed, late, numeric, share, silent, tls, too_late
+from openmodels.wire.pipes import (
+    CHUNK,
+    Limits,
+    connect_time,
+    failed,
+    late,
+    lookup,
+    numeric,
+    share,
+    silent,
+    tls,
+    too_late,
+)
 
 _HIGH_WATER = 4 * CHUNK
 """Bytes that may wait to be read before the other side is made to wait."""
@@ -185,7 +197,7 @@ async def _dial(host: str, port: int, deadline: float | None, limits: Limits) ->
     """Return a socket connected to the first of the host's addresses that answers."""
     # Not asyncio's own race over the addresses: cancelled at the wrong moment, it leaks the connection.
     loop = asyncio.get_running_loop()
-    places = numeric(host, port) or await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    places = numeric(host, port) or await asyncio.wrap_future(lookup(host, port))
     end = time.monotonic() + connect_time(deadline, limits)
     for number, (family, kind, protocol, _, place) in enumerate(places):
         sock = socket.socket(family, kind, protocol)

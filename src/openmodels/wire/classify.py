@@ -10,7 +10,7 @@ import html
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -37,8 +37,10 @@ from openmodels.wire.tools import parse
 LONGEST_MESSAGE = 300
 """Characters of a vendor's message that an error quotes."""
 
-_ECHO = 24
+ECHO = 24
 """A vendor's text sharing this many characters in a row with the prompt quotes it."""
+_SHORT = 8
+"""A secret of fewer characters is taken out as a word only: a prompt "hi" must not spoil every "this"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Failure:
     retry_after: float | None = None
     should_retry: bool | None = None
     location: str | None = None
-    body: Any = None
+    body: Any = field(default=None, repr=False)
 
     @property
     def cause(self) -> str:
@@ -161,7 +163,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return a vendor's text as one cut, printable line without any of the secrets.
 
-    A run of `_ECHO` characters of a secret counts as the secret, so a prompt echoed in part is
+    A run of `ECHO` characters of a secret counts as the secret, so a prompt echoed in part is
     taken out too.
     """
     text = text[: 16 * LONGEST_MESSAGE]
@@ -174,12 +176,16 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _without(text: str, secret: str) -> str:
+    if len(secret) < _SHORT:
+        return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "[…]", text)
     for form in (secret, html.escape(secret), repr(secret)[1:-1]):
         text = text.replace(form, "[…]")
+    if len(secret) <= ECHO:
+        return text
     kept, at = [], 0
     while at < len(text):
-        if len(secret) > _ECHO and text[at : at + _ECHO] in secret and at + _ECHO <= len(text):
-            end = at + _ECHO
+        if text[at : at + ECHO] in secret and at + ECHO <= len(text):
+            end = at + ECHO
             while end < len(text) and text[at : end + 1] in secret:
                 end += 1
             kept.append("[…]")
@@ -202,13 +208,13 @@ _RULES: tuple[_Rule, ...] = (
             r"context_length|exceed_context|context (length|size|window)|(prompt|input)s? (is|are) too long|"
             r"maximum (input|model) length|inputs. tokens \+"
         ),
-        frozenset({400, 413, 422, 500}),
+        frozenset({400, 413, 422, 424, 500}),
         "Shorten the conversation, lower `max_tokens`, or use a model with a longer context.",
     ),
     (
         ContentFiltered,
         r"content_filter|content.management.policy|responsibleaipolicy|content_policy|moderation",
-        frozenset({400, 403, 422, 451}),
+        frozenset({400, 403, 422, 424, 451}),
         "Rephrase the request, or change the filter where the model is deployed.",
     ),
     (
@@ -253,6 +259,7 @@ _BY_STATUS: dict[int, tuple[type[OpenModelsError], str | None]] = {
     409: (ServerFailed, None),
     410: (EndpointRetired, "The server says this address is gone for good; look for its successor."),
     413: (InvalidRequest, "Send less: the request is too large for the server."),
+    424: (ServerFailed, "The model behind the server failed; its own words are above."),
     425: (ServerFailed, None),
     429: (RateLimited, "Wait, send fewer requests at a time, or raise the limit."),
     451: (AccessDenied, None),

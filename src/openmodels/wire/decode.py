@@ -16,13 +16,16 @@ from pydantic_core import from_json
 from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupted
 from openmodels.types import Delta, Usage
 from openmodels.wire.inflate import Inflater
-from openmodels.wire.sse import Event, SSEDecoder
+from openmodels.wire.sse import BOM, Event, SSEDecoder
 from openmodels.wire.tools import ToolAssembler
 
 LONGEST_BODY = 64 * 2**20
 """Bytes of a decompressed body at most."""
 LONGEST_ERROR = 64 * 2**10
 """Bytes of an error's body that are read; the rest is not looked at."""
+
+_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
+"""What an event stream begins with."""
 
 Explain = Callable[[bytes | object], OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""
@@ -54,12 +57,15 @@ class Body:
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decompresses to, without collecting it."""
+        if self.full:
+            return
         try:
             yield from self._inflater.feed(data)
         except InvalidResponse:
             if not self.failed:
                 raise
-            self.full = True  # the status says enough; its body cannot be read
+            # The status says enough, and what was read of a damaged body is noise.
+            self.full, self._parts = True, []
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
@@ -119,6 +125,7 @@ class Decoder:
         self._model: str | None = None
         self._raw: Any = None
         self._half = ""
+        self._start = b""  # held back until it tells what the answer is
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         """Yield the deltas that these bytes complete.
@@ -128,8 +135,8 @@ class Decoder:
             OpenModelsError: The stream holds an error object.
         """
         for piece in self._body.pieces(data):
-            if self._events is None and not self._sure:
-                self._sniff(piece)
+            if not self._sure:
+                piece = self._sniff(piece)  # noqa: PLW2901 - with what was held back
             if self._events is None:
                 self._body.collect(piece)
                 continue
@@ -146,6 +153,7 @@ class Decoder:
             OpenModelsError: The answer is an error.
         """
         if self._events is None:
+            self._body.collect(self._start)
             yield from self._whole(self._body.end())
         elif not self.finished:
             for event in self._events.end():
@@ -174,17 +182,22 @@ class Decoder:
             f"The answer was cut off. {error.cause}", next_step="What arrived is in the error's `partial`."
         ) from error
 
-    def _sniff(self, piece: bytes) -> None:
-        """Decide by the first bytes whether an unlabelled answer is a stream."""
-        start = piece.removeprefix(b"\xef\xbb\xbf").lstrip()
-        self._sure = bool(start)
-        if start.startswith((b"data:", b":", b"event:", b"id:", b"retry:")):
+    def _sniff(self, piece: bytes) -> bytes:
+        """Decide by the first bytes whether an unlabelled answer is a stream; give them back once it is clear."""
+        start = (self._start + piece).lstrip()
+        bom = BOM if start.startswith(BOM) else b""
+        bare = start.removeprefix(bom).lstrip()
+        self._start = bom + bare
+        if BOM.startswith(start) or any(field.startswith(bare) for field in _FIELDS):
+            return b""
+        self._sure = True
+        if bare.startswith(_FIELDS):
             self._events = SSEDecoder()
+        start, self._start = self._start, b""
+        return start
 
     def _whole(self, body: bytes) -> Iterator[Delta]:
-        if not body.strip():
-            raise InvalidResponse("The answer is empty.")
-        value = _json(body)
+        value = json_value(body)
         if not isinstance(value, dict):
             raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
         self._raise_error(value)
@@ -201,7 +214,7 @@ class Decoder:
             self.finished = self.ended = True
             return
         try:
-            value = _json(data)
+            value = json_value(data)
         except InvalidResponse:
             if event.name == "error":
                 raise self._explain(data) from None
@@ -224,7 +237,7 @@ class Decoder:
         if isinstance(model := value.get("model"), str) and model:
             self._model = model
         if (usage := value.get("usage")) is not None:
-            self._usage = _usage(usage) or self._usage
+            self._usage = usage_in(usage) or self._usage
         for choice in _choices(value):
             if choice.get("index") in (0, None):
                 yield from self._choice(choice, key, value)
@@ -270,7 +283,7 @@ def models(body: bytes) -> list[str]:
     Raises:
         InvalidResponse: The body is no such list.
     """
-    value = _json(body)
+    value = json_value(body)
     rows = value.get("data", value.get("models")) if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise InvalidResponse("The server's list of models has an unknown shape.")
@@ -278,11 +291,14 @@ def models(body: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str) and name]
 
 
-def _json(data: bytes) -> Any:
+def json_value(data: bytes) -> Any:
+    """Return the value that a body or an event holds. Raises InvalidResponse when it is no JSON."""
     try:
         return from_json(data)
     except ValueError:
         pass
+    if not data.strip():
+        raise InvalidResponse("The answer is empty.")
     # Slower, but it takes what servers really send: a BOM, half a surrogate pair, NaN.
     try:
         return json.loads(data.decode("utf-8-sig"), parse_int=_integer)
@@ -342,7 +358,8 @@ def _part(part: Any) -> Any:
     return part
 
 
-def _usage(value: Any) -> Usage | None:
+def usage_in(value: Any) -> Usage | None:
+    """Return the tokens that a `usage` object counts, or None if it is no object."""
     if not isinstance(value, dict):
         return None
     return Usage(

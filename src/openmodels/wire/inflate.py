@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 from openmodels.errors import InvalidResponse, StreamInterrupted
 
@@ -12,6 +13,9 @@ PIECE = 2**20
 
 ACCEPTED = "gzip, deflate"
 """The value for Accept-Encoding."""
+
+
+_GZIP = b"\x1f\x8b"
 
 
 class Inflater:
@@ -27,41 +31,52 @@ class Inflater:
         ]
         self._unknown = len(names) > 1 or (bool(names) and names[0] not in ("gzip", "x-gzip", "deflate"))
         self._encoding = names[0] if names else ""
-        self._engine = zlib.decompressobj(47) if names else None  # 47: gzip or zlib, told by the header
+        self._engine: Any = None  # for the member that is being read
+        self._start = b""  # too little of a member to know its kind
         self._begun = False
+        self._over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decompresses to."""
         if self._unknown:
             raise InvalidResponse(f"The answer is encoded as {self._encoding[:40]!r}, which was not asked for.")
-        if self._engine is None:
+        if not self._encoding:
             if data:
                 yield data
             return
-        while data:
-            if self._engine.eof:
-                if self._encoding == "deflate" or not data.startswith(b"\x1f\x8b"):
-                    return  # padding behind the last member
-                self._engine = zlib.decompressobj(47)
-            piece = self._inflate(data)
+        pending = False
+        while (data or pending) and not self._over:
+            if self._engine is None and not self._open(data):
+                return
+            data, self._start = self._start + data, b""
+            try:
+                piece = self._engine.decompress(data, PIECE)
+            except zlib.error as error:
+                raise InvalidResponse(f"The answer's compressed data is damaged (bad {self._encoding}).") from error
             data = self._engine.unconsumed_tail or self._engine.unused_data
-            self._begun = True
+            if self._engine.eof:
+                self._engine = None
+            # It may have taken all of the data and still hold back what did not fit into the piece.
+            pending = self._engine is not None and len(piece) == PIECE
             if piece:
                 yield piece
 
-    def _inflate(self, data: bytes) -> bytes:
-        assert self._engine is not None  # noqa: S101 - for the type checker
-        try:
-            return self._engine.decompress(data, PIECE)
-        except zlib.error as error:
-            if self._encoding == "deflate" and not self._begun:
-                # "deflate" means a zlib stream, but some servers send it bare.
-                self._engine = zlib.decompressobj(-zlib.MAX_WBITS)
-                self._begun = True
-                return self._inflate(data)
-            raise InvalidResponse("The answer's compressed data is damaged (bad gzip).") from error
+    def _open(self, data: bytes) -> bool:
+        """Begin a member; return whether there is one, as far as is known."""
+        start = self._start + data
+        if len(start) < 2:
+            self._start = start
+            return False
+        if self._begun and not start.startswith(_GZIP):
+            self._over = True  # padding behind the last member
+            return False
+        # "deflate" means a zlib stream, but some servers send it bare.
+        headed = start.startswith(_GZIP) or (start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0)
+        self._engine = zlib.decompressobj(-zlib.MAX_WBITS if self._encoding == "deflate" and not headed else 47)
+        self._begun = True
+        return True
 
     def end(self) -> None:
         """Check that the compressed data was whole. Raises StreamInterrupted when it was not."""
-        if self._engine is not None and self._begun and not self._engine.eof:
+        if self._engine is not None or (self._start and not self._begun):
             raise StreamInterrupted("The answer's compressed data ends before its end.")

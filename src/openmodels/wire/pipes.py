@@ -120,7 +120,7 @@ class Pipe:
         end = time.monotonic() + limits.connect
         end = end if deadline is None else min(end, deadline)
         try:
-            places = _resolve(host, port, end)
+            places = numeric(host, port) or lookup(host, port).result(left(end))
             for number, (family, kind, protocol, _, place) in enumerate(places):
                 sock = socket.socket(family, kind, protocol)
                 try:
@@ -235,17 +235,18 @@ def numeric(host: str, port: int) -> list[Any]:
         return []
 
 
-def _resolve(host: str, port: int, end: float) -> list[Any]:
-    if places := numeric(host, port):
-        return places
-    # getaddrinfo takes no timeout and may hang for minutes, so a thread waits for it.
+def lookup(host: str, port: int) -> Future[list[Any]]:
+    """Return the addresses of a name, to be waited for; forgetting the future is allowed."""
+    # getaddrinfo takes no timeout and may hang for minutes. A thread of a pool would be waited for,
+    # by asyncio.run and by the interpreter, at their end; this one is left behind.
     answer: Future[list[Any]] = Future()
+    answer.set_running_or_notify_cancel()
 
     def ask() -> None:
         try:
             answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             answer.set_exception(error)
 
     threading.Thread(target=ask, name="openmodels-dns", daemon=True).start()
-    return answer.result(left(end))
+    return answer

@@ -13,7 +13,7 @@ from openmodels.errors import InvalidResponse
 LONGEST_EVENT = 64 * 2**20
 """Bytes that one event may have before the stream is given up."""
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
@@ -110,8 +110,8 @@ class SSEDecoder:
 
     def _without_bom(self, data: bytes) -> bytes:
         data = (self._start or b"") + data
-        if len(data) < len(_BOM) and _BOM.startswith(data):
+        if len(data) < len(BOM) and BOM.startswith(data):
             self._start = data
             return b""
         self._start = None
-        return data.removeprefix(_BOM)
+        return data.removeprefix(BOM)

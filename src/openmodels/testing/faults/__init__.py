@@ -12,11 +12,24 @@ import pytest
 # Before they are imported: only then does a failed assertion show its values.
 pytest.register_assert_rewrite("openmodels.testing.faults.expect", "openmodels.testing.faults.meet")
 
-from openmodels.testing.faults import bodies, statuses, streams, transport  # noqa: E402 - after the line above
-from openmodels.testing.faults.expect import KEY, PROMPT, TEXT, TOKENS, Fails, Fault, Right  # noqa: E402
+from openmodels.testing.faults import bodies, statuses, streams, tool_calls, transport, vectors  # noqa: E402 - see above
+from openmodels.testing.faults.expect import KEY, PROMPT, TEXT, TOKENS, Fails, Fault, Right, Vectors  # noqa: E402
 from openmodels.testing.faults.meet import cases, meet  # noqa: E402
 from openmodels.testing.faults.server import FaultServer, faults  # noqa: E402
 
-_registered = (bodies, statuses, streams, transport)
+_registered = (bodies, statuses, streams, tool_calls, transport, vectors)
 
-__all__ = ["KEY", "PROMPT", "TEXT", "TOKENS", "Fails", "Fault", "FaultServer", "Right", "cases", "faults", "meet"]
+__all__ = [
+    "KEY",
+    "PROMPT",
+    "TEXT",
+    "TOKENS",
+    "Fails",
+    "Fault",
+    "FaultServer",
+    "Right",
+    "Vectors",
+    "cases",
+    "faults",
+    "meet",
+]

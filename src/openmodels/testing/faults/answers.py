@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from openmodels.testing.faults.expect import TEXT, TOKENS
+from openmodels.testing.faults.expect import TEXT, TOKENS, VECTORS
 from openmodels.testing.faults.server import Request, Wire
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
@@ -47,9 +47,22 @@ def stream(*middle: bytes, finish: str | None = "stop", done: bool = True) -> li
     return [*events, DONE] if done else events
 
 
+def embeddings(vectors: Iterable[Any] = VECTORS) -> dict[str, Any]:
+    """Return the body of an answer with embeddings."""
+    rows = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
+    return {"object": "list", "model": "tiny", "data": rows, "usage": {"prompt_tokens": 7, "total_tokens": 7}}
+
+
+def whole(request: Request) -> Any:
+    """Return the body of the right answer to a request that asks for no stream."""
+    if request.path.endswith("/pipeline/feature-extraction"):
+        return VECTORS
+    return embeddings() if request.path.endswith("/embeddings") else completion()
+
+
 def right(wire: Wire, request: Request) -> None:
     """Answer as a good server does."""
     if request.stream:
         wire.events(stream())
     else:
-        wire.answer(completion())
+        wire.answer(whole(request))

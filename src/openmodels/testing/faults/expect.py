@@ -8,7 +8,7 @@ from typing import Literal
 
 from openmodels import errors
 from openmodels.errors import OpenModelsError
-from openmodels.types import Reply, ToolCall
+from openmodels.types import Embeddings, Reply, ToolCall
 
 TEXT = "Bonjour, grüße, こんにちは 👋!"
 """The right answer, where a fault leaves room for one."""
@@ -16,6 +16,8 @@ TOKENS = ("Bonjour", ", grüße", ", こんに", "ちは", " 👋!")
 """The same in pieces."""
 PROMPT = "canary-prompt: the quick brown fox jumps over the lazy dog"
 """What the tests ask; no error may repeat it."""
+VECTORS = ((0.5, -1.0, 0.25), (0.0, 2.0, 1.0))
+"""The right vectors of the two texts that the tests embed, `PROMPT` and `TEXT`."""
 KEY = "sk-canary-0123456789abcdef"
 """The key that the tests send; no error may repeat it."""
 
@@ -51,6 +53,28 @@ class Right:
         if self.after > 1:
             return "the right answer after a retry"
         return "the right answer" if self.finish else "the answer, its finish reason unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The right vectors come.
+
+    Attributes:
+        after: The number of requests that it takes.
+        rows: The vectors.
+    """
+
+    after: int = 1
+    rows: tuple[tuple[float, ...], ...] = VECTORS
+
+    def check(self, found: Embeddings, requests: int) -> None:
+        """Assert that the vectors are the right ones."""
+        assert found.vectors.dtype == "float32"
+        assert [tuple(row) for row in found.vectors.tolist()] == list(self.rows)
+        assert requests == self.after
+
+    def __str__(self) -> str:
+        return "the right vectors after a retry" if self.after > 1 else "the right vectors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +117,7 @@ class Fault:
         what: What the server does, as a phrase.
         plain: What must come of a plain call; None if the fault has no plain form.
         streamed: What must come of a streamed call; None if the fault has no such form.
+        embedded: What must come of a request for embeddings, where it is not what a plain call meets.
         timeout: The total seconds to allow, where the fault is about time; else None.
         hasty: The server answers before it has read the body.
     """
@@ -103,9 +128,10 @@ class Fault:
     streamed: Right | Fails | None = None
     timeout: float | None = None
     hasty: bool = False
+    embedded: Vectors | Fails | None = field(default=None, kw_only=True)
     group: str = field(default="", kw_only=True)
 
 
 Way = Literal["chat", "stream", "achat", "astream"]
 
-__all__ = ["KEY", "PROMPT", "TEXT", "TOKENS", "Fails", "Fault", "Right", "ToolCall", "Way"]
+__all__ = ["KEY", "PROMPT", "TEXT", "TOKENS", "VECTORS", "Fails", "Fault", "Right", "ToolCall", "Vectors", "Way"]

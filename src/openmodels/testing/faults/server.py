@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -137,12 +138,16 @@ def faults() -> dict[str, Fault]:
 class FaultServer:
     """Serves every registered fault on 127.0.0.1, until `close`.
 
+    Args:
+        tls: Speak https with this context.
+
     Attributes:
         requests: The requests received, by URL key.
         open: How many connections are open now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._stopping = threading.Event()
         self._keys = itertools.count(1)
@@ -161,10 +166,11 @@ class FaultServer:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def url(self, name: str) -> str:
+    def url(self, name: str, host: str = "127.0.0.1") -> str:
         """Return a base URL whose requests meet the fault, counted from one."""
         assert name in _handlers, name
-        return f"http://127.0.0.1:{self.port}/{next(self._keys)}/{name}/v1"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{host}:{self.port}/{next(self._keys)}/{name}/v1"
 
     def seen(self, url: str) -> list[Request]:
         """Return the requests that came to a URL that `url` gave."""
@@ -202,9 +208,11 @@ class FaultServer:
             self.opened += 1
             self._changed.notify_all()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = Wire(sock, self._stopping)
         buffer = bytearray()
         try:
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True)
+            wire = Wire(sock, self._stopping)
             while not self._stopping.is_set():
                 self._one(wire, buffer)
         except (Gone, OSError):

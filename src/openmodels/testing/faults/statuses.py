@@ -78,9 +78,13 @@ _always(
 )
 _always("501", "answers 501", 501, _openai("no such thing"), Fails("ServerFailed", "501"))
 _always(
-    "500-final", "fails and says not to retry", 500, _openai("boom"), Fails("ServerFailed", "boom"),
+    "500-final",
+    "fails and says not to retry",
+    500,
+    _openai("boom"),
+    Fails("ServerFailed", "boom"),
     {"x-should-retry": "false"},
-)  # fmt: skip
+)
 _always(
     "429-quota",
     "has no quota left",
@@ -92,21 +96,30 @@ _always("402", "asks for payment", 402, _openai("Payment required"), Fails("Quot
 _always("401", "refuses the key", 401, _openai("Invalid credentials"), Fails("AuthenticationFailed", "401.*key"))
 _always("401-empty", "refuses the key without a body", 401, b"", Fails("AuthenticationFailed", "401"))
 _always(
-    "400-key", "refuses the key with 400", 400, _openai("API key not valid", "invalid_api_key"),
+    "400-key",
+    "refuses the key with 400",
+    400,
+    _openai("API key not valid", "invalid_api_key"),
     Fails("AuthenticationFailed", "key"),
-)  # fmt: skip
+)
 _always("403", "denies access", 403, _openai("not for you"), Fails("AccessDenied", "403.*not for you"))
 _always(
-    "403-gated", "wants the model's terms accepted", 403, {"error": "Access to model x is gated: accept the terms"},
+    "403-gated",
+    "wants the model's terms accepted",
+    403,
+    {"error": "Access to model x is gated: accept the terms"},
     Fails("GatedModel", "terms"),
-)  # fmt: skip
+)
 _always(
     "404-address", "has nothing at the address", 404, {"detail": "Not Found"}, Fails("NotConfigured", "404.*base_url")
 )
 _always(
-    "404-model", "has no such model", 404, _openai("The model `x` does not exist.", "model_not_found"),
+    "404-model",
+    "has no such model",
+    404,
+    _openai("The model `x` does not exist.", "model_not_found"),
     Fails("ModelNotFound", "does not exist"),
-)  # fmt: skip
+)
 _always("405", "takes no POST here", 405, b"", Fails("NotConfigured", "405.*base_url"))
 _always("410", "is gone", 410, _openai("gone"), Fails("EndpointRetired", "410"))
 _always("413", "finds the request too large", 413, b"", Fails("InvalidRequest", "413.*too large"))
@@ -125,9 +138,12 @@ for _name, _message, _code in (
     ("sglang", "The input (9000 tokens) is longer than the model's context length (8192 tokens).", None),
 ):
     _always(
-        f"400-context-{_name}", f"finds the prompt too long, as {_name} says it", 400, _openai(_message, _code),
+        f"400-context-{_name}",
+        f"finds the prompt too long, as {_name} says it",
+        400,
+        _openai(_message, _code),
         Fails("ContextTooLong", "context|inputs"),
-    )  # fmt: skip
+    )
 _always(
     "400-filtered",
     "filters the prompt, as Azure says it",
@@ -160,17 +176,29 @@ _always(
 )
 _always("error-bytes", "sends an error that is no text", 400, bytes(range(256)), Fails("InvalidRequest", "400"))
 _always(
-    "error-brotli", "compresses an error as nobody asked", 400, b"\x0b\x02\x80", Fails("InvalidRequest", "400"),
+    "error-brotli",
+    "compresses an error as nobody asked",
+    400,
+    b"\x0b\x02\x80",
+    Fails("InvalidRequest", "400"),
     {"Content-Encoding": "br"},
-)  # fmt: skip
+)
 _always(
-    "error-gzip", "compresses an error", 400, gzip.compress(b'{"error": {"message": "too bad"}}'),
-    Fails("InvalidRequest", "too bad"), {"Content-Encoding": "gzip"},
-)  # fmt: skip
-_always(
-    "error-gzip-bad", "breaks an error's compression", 400, b"\x1f\x8b\x08nonsense", Fails("InvalidRequest", "400"),
+    "error-gzip",
+    "compresses an error",
+    400,
+    gzip.compress(b'{"error": {"message": "too bad"}}'),
+    Fails("InvalidRequest", "too bad"),
     {"Content-Encoding": "gzip"},
-)  # fmt: skip
+)
+_always(
+    "error-gzip-bad",
+    "breaks an error's compression",
+    400,
+    b"\x1f\x8b\x08nonsense",
+    Fails("InvalidRequest", "400"),
+    {"Content-Encoding": "gzip"},
+)
 _always("error-3mb", "sends an error of 3 MB", 400, b"no " * 2**20, Fails("InvalidRequest", "no no"))
 for _status in (301, 302, 303, 307, 308):
     _always(

@@ -1,10 +1,9 @@
-"""Faults of event streams: framing, endings, errors inside, tool calls in pieces."""
+"""Faults of event streams: framing, endings, errors inside."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from openmodels.testing.faults.answers import DONE, USAGE, chunk, completion, event, right, stream, texts
 from openmodels.testing.faults.expect import TEXT, TOKENS, Fails, Fault, Right
@@ -14,13 +13,14 @@ _SOME = "".join(TOKENS[:3])
 _CUT = Fails("StreamInterrupted", "cut off", partial=_SOME)
 
 
-def _stream(
+def streamed(
     name: str,
     what: str,
     pieces: Iterable[bytes],
     expect: Right | Fails | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> None:
+    """Register a fault that answers with these pieces of an event stream."""
     described = Fault(name, what, None, expect or Right(), group="stream")
     sent = list(pieces)
 
@@ -44,111 +44,199 @@ _multiline = b"".join(
 _odd_lines = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg"
 _flood = [event(chunk({"content": "x"})) for _ in range(5000)]
 
-_stream("sse-crlf", "ends lines with CRLF", _joined({b"\n": b"\r\n"}))
-_stream("sse-cr", "ends lines with CR", _joined({b"\n": b"\r"}))
-_stream("sse-crlf-split", "sends CR and LF apart", [bytes([b]) for b in _joined({b"\n": b"\r\n"})[0]])
-_stream("sse-bytes", "sends one byte at a time", _bytes)
-_stream("sse-burst", "sends everything at once", [b"".join(stream())])
-_stream("sse-comments", "sends comments in between", [b": hello\n\n", *(e + b": ping\n\n:\n" for e in stream())])
-_stream(
+streamed("sse-crlf", "ends lines with CRLF", _joined({b"\n": b"\r\n"}))
+streamed("sse-cr", "ends lines with CR", _joined({b"\n": b"\r"}))
+streamed("sse-crlf-split", "sends CR and LF apart", [bytes([b]) for b in _joined({b"\n": b"\r\n"})[0]])
+streamed("sse-bytes", "sends one byte at a time", _bytes)
+streamed("sse-burst", "sends everything at once", [b"".join(stream())])
+streamed("sse-comments", "sends comments in between", [b": hello\n\n", *(e + b": ping\n\n:\n" for e in stream())])
+streamed(
     "sse-fields",
     "sends event, id and retry fields",
     [b"event: message\nid: 1\nretry: 10\nfoo: bar\n" + e for e in stream()],
 )
-_stream("sse-bom", "begins with a byte order mark", [b"\xef", b"\xbb", b"\xbf" + b"".join(stream())])
-_stream("sse-no-space", "puts no space behind `data:`", _joined({b"data: ": b"data:"}))
-_stream("sse-multiline", "splits an event over lines", stream(_multiline + b"\n"))
-_stream("sse-no-blank", "leaves the last blank line out", _joined({DONE: b"data: [DONE]"}))
-_stream("sse-no-newline", "ends without a line end at the finish reason", [*texts(), event(chunk(finish="stop"))[:-2]])
-_stream(
+streamed("sse-bom", "begins with a byte order mark", [b"\xef", b"\xbb", b"\xbf" + b"".join(stream())])
+streamed("sse-no-space", "puts no space behind `data:`", _joined({b"data: ": b"data:"}))
+streamed("sse-multiline", "splits an event over lines", stream(_multiline + b"\n"))
+streamed("sse-no-blank", "leaves the last blank line out", _joined({DONE: b"data: [DONE]"}))
+streamed("sse-no-newline", "ends without a line end at the finish reason", [*texts(), event(chunk(finish="stop"))[:-2]])
+streamed(
     "sse-odd-lines",
     "uses line separators that are text",
     stream(event(chunk({"content": _odd_lines}))),
     Right(text=_odd_lines),
 )
-_stream("sse-no-done", "sends no end mark", stream(done=False))
-_stream("sse-no-finish", "sends an end mark but no finish reason", stream(finish=None), Right(finish=None))
-_stream("sse-finish-with-text", "sends the finish reason with the last text", [*texts(TOKENS[:-1]), event(chunk({"content": TOKENS[-1]}, "stop")), DONE])  # fmt: skip  # noqa: E501
-_stream("sse-finish-twice", "sends the finish reason twice", [*texts(), event(chunk(finish="stop")), event(chunk(finish="stop")), DONE])  # fmt: skip  # noqa: E501
-_stream(
+streamed("sse-no-done", "sends no end mark", stream(done=False))
+streamed("sse-no-finish", "sends an end mark but no finish reason", stream(finish=None), Right(finish=None))
+streamed(
+    "sse-finish-with-text",
+    "sends the finish reason with the last text",
+    [*texts(TOKENS[:-1]), event(chunk({"content": TOKENS[-1]}, "stop")), DONE],
+)
+streamed(
+    "sse-finish-twice",
+    "sends the finish reason twice",
+    [*texts(), event(chunk(finish="stop")), event(chunk(finish="stop")), DONE],
+)
+streamed(
     "sse-after-done", "goes on after the end mark", [*stream(), event(chunk({"content": "ghost"})), b"data: {bad\n\n"]
 )
-_stream("sse-azure-first", "begins with filter results and no choice", [event({"choices": [], "prompt_filter_results": [{"content_filter_results": {}}]}), *stream()])  # fmt: skip  # noqa: E501
-_stream("sse-null-content", "sends null as content", [event(chunk({"role": "assistant", "content": None})), *stream()])
-_stream(
+streamed(
+    "sse-azure-first",
+    "begins with filter results and no choice",
+    [event({"choices": [], "prompt_filter_results": [{"content_filter_results": {}}]}), *stream()],
+)
+streamed("sse-null-content", "sends null as content", [event(chunk({"role": "assistant", "content": None})), *stream()])
+streamed(
     "sse-no-delta",
     "sends a choice without a delta",
     [event({"choices": [{"index": 0, "finish_reason": None}]}), *stream()],
 )
-_stream("sse-null-delta", "sends null as delta", [event({"choices": [{"index": 0, "delta": None}]}), *stream()])
-_stream("sse-null-choices", "sends null as choices", [event({"choices": None}), *stream()])
-_stream("sse-null-event", "sends null", [event(None), *stream()])
-_stream(
+streamed("sse-null-delta", "sends null as delta", [event({"choices": [{"index": 0, "delta": None}]}), *stream()])
+streamed("sse-null-choices", "sends null as choices", [event({"choices": None}), *stream()])
+streamed("sse-null-event", "sends null", [event(None), *stream()])
+streamed(
     "sse-roles",
     "repeats the role in every chunk",
     stream(*(event(chunk({"role": "assistant", "content": t})) for t in TOKENS)),
 )
-_stream(
+streamed(
     "sse-usage-each", "sends usage in every chunk", stream(*(event(chunk({"content": t}, usage=USAGE)) for t in TOKENS))
 )
-_stream("sse-messages", "sends messages instead of deltas", stream(*(event({"choices": [{"message": {"content": t}}]}) for t in TOKENS)))  # fmt: skip  # noqa: E501
-_stream("sse-parts", "sends its content in parts", stream(*(event(chunk({"content": [{"type": "text", "text": t}]})) for t in TOKENS)))  # fmt: skip  # noqa: E501
-_stream("sse-empty-data", "sends empty data", [b"data:\n\n", b"data\n\n", *stream()])
-_stream("sse-split-pair", "splits a surrogate pair over two chunks", stream(*texts(TOKENS[:-1]), b'data: {"choices":[{"delta":{"content":" \\ud83d"}}]}\n\n', b'data: {"choices":[{"delta":{"content":"\\udc4b!"}}]}\n\n'))  # fmt: skip  # noqa: E501
-_stream("sse-half-pair", "ends with half a surrogate pair", [b'data: {"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}\n\n'], Right(text="a\ufffd"))  # fmt: skip  # noqa: E501
-_stream("sse-flood", "sends 5,000 tokens at once", stream(b"".join(_flood)), Right(text="x" * 5000))
-_stream(
+streamed(
+    "sse-messages",
+    "sends messages instead of deltas",
+    stream(*(event({"choices": [{"message": {"content": t}}]}) for t in TOKENS)),
+)
+streamed(
+    "sse-parts",
+    "sends its content in parts",
+    stream(*(event(chunk({"content": [{"type": "text", "text": t}]})) for t in TOKENS)),
+)
+streamed("sse-empty-data", "sends empty data", [b"data:\n\n", b"data\n\n", *stream()])
+streamed(
+    "sse-split-pair",
+    "splits a surrogate pair over two chunks",
+    stream(
+        *texts(TOKENS[:-1]),
+        b'data: {"choices":[{"delta":{"content":" \\ud83d"}}]}\n\n',
+        b'data: {"choices":[{"delta":{"content":"\\udc4b!"}}]}\n\n',
+    ),
+)
+streamed(
+    "sse-half-pair",
+    "ends with half a surrogate pair",
+    [b'data: {"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}\n\n'],
+    Right(text="a\ufffd"),
+)
+streamed("sse-flood", "sends 5,000 tokens at once", stream(b"".join(_flood)), Right(text="x" * 5000))
+streamed(
     "sse-10mb",
     "sends an event of 10 MB",
     stream(event(chunk({"content": "x" * 10 * 2**20}))),
     Right(text="x" * 10 * 2**20),
 )
-_stream("sse-second-choice", "streams a second choice", stream(*(e for t in TOKENS for e in (event(chunk({"content": t})), event({"choices": [{"index": 1, "delta": {"content": "?"}}]})))))  # fmt: skip  # noqa: E501
-_stream("sse-reasoning", "gives reasoning", stream(event(chunk({"reasoning_content": "h"})), event(chunk({"reasoning": "m"})), *texts()), Right(reasoning="hm"))  # fmt: skip  # noqa: E501
-_stream("sse-reasoning-twice", "gives reasoning under both names", stream(event(chunk({"reasoning_content": "hm", "reasoning": "hm"})), *texts()), Right(reasoning="hm"))  # fmt: skip  # noqa: E501
-_stream("sse-refusal", "refuses in a field of its own", stream(event(chunk({"refusal": "No"})), event(chunk({"refusal": "!"}))), Right(text="No!"))  # fmt: skip  # noqa: E501
+streamed(
+    "sse-second-choice",
+    "streams a second choice",
+    stream(
+        *(
+            e
+            for t in TOKENS
+            for e in (event(chunk({"content": t})), event({"choices": [{"index": 1, "delta": {"content": "?"}}]}))
+        )
+    ),
+)
+streamed(
+    "sse-reasoning",
+    "gives reasoning",
+    stream(event(chunk({"reasoning_content": "h"})), event(chunk({"reasoning": "m"})), *texts()),
+    Right(reasoning="hm"),
+)
+streamed(
+    "sse-reasoning-twice",
+    "gives reasoning under both names",
+    stream(event(chunk({"reasoning_content": "hm", "reasoning": "hm"})), *texts()),
+    Right(reasoning="hm"),
+)
+streamed(
+    "sse-refusal",
+    "refuses in a field of its own",
+    stream(event(chunk({"refusal": "No"})), event(chunk({"refusal": "!"}))),
+    Right(text="No!"),
+)
 
-_stream("sse-cut", "ends well-formed after three tokens", _some, _CUT)
-_stream("sse-cut-event", "ends inside an event", [*_some, event(chunk({"content": "never"}))[:40]], _CUT)
-_stream("sse-empty", "streams nothing", [], Fails("InvalidResponse", "without any answer"))
-_stream("sse-only-done", "streams only the end mark", [DONE], Fails("InvalidResponse", "without any answer"))
-_stream(
+streamed("sse-cut", "ends well-formed after three tokens", _some, _CUT)
+streamed("sse-cut-event", "ends inside an event", [*_some, event(chunk({"content": "never"}))[:40]], _CUT)
+streamed("sse-empty", "streams nothing", [], Fails("InvalidResponse", "without any answer"))
+streamed("sse-only-done", "streams only the end mark", [DONE], Fails("InvalidResponse", "without any answer"))
+streamed(
     "sse-only-comments", "streams only comments", [b": ping\n\n"] * 3, Fails("InvalidResponse", "without any answer")
 )
-_stream(
+streamed(
     "sse-only-role",
     "streams a role and ends",
     [event(chunk({"role": "assistant"}))],
     Fails("StreamInterrupted", "cut off"),
 )
-_stream(
+streamed(
     "sse-html",
     "streams an HTML page",
     [b"<html>\n\n<body>no\n\n</body></html>"],
     Fails("InvalidResponse", "no event stream"),
 )
-_stream("sse-bad-json", "sends an event that is no JSON", [*_some, b"data: {bad json}\n\n", DONE], Fails("InvalidResponse", "no valid JSON", partial=_SOME))  # fmt: skip  # noqa: E501
-_stream("sse-bad-utf8", "sends an event that is not UTF-8", [*_some, b'data: {"choices": "\xff"}\n\n', DONE], Fails("InvalidResponse", "UTF-8", partial=_SOME))  # fmt: skip  # noqa: E501
-_stream("sse-odd-choices", "sends choices of a wrong type", [*_some, event({"choices": "x"})], Fails("InvalidResponse", "choices", partial=_SOME))  # fmt: skip  # noqa: E501
-_stream("sse-odd-content", "sends a number as content", [*_some, event(chunk({"content": 5}))], Fails("InvalidResponse", "content", partial=_SOME))  # fmt: skip  # noqa: E501
+streamed(
+    "sse-bad-json",
+    "sends an event that is no JSON",
+    [*_some, b"data: {bad json}\n\n", DONE],
+    Fails("InvalidResponse", "no valid JSON", partial=_SOME),
+)
+streamed(
+    "sse-bad-utf8",
+    "sends an event that is not UTF-8",
+    [*_some, b'data: {"choices": "\xff"}\n\n', DONE],
+    Fails("InvalidResponse", "UTF-8", partial=_SOME),
+)
+streamed(
+    "sse-odd-choices",
+    "sends choices of a wrong type",
+    [*_some, event({"choices": "x"})],
+    Fails("InvalidResponse", "choices", partial=_SOME),
+)
+streamed(
+    "sse-odd-content",
+    "sends a number as content",
+    [*_some, event(chunk({"content": 5}))],
+    Fails("InvalidResponse", "content", partial=_SOME),
+)
 for _name, _what, _error in (
     ("object", "an error object", event({"error": {"message": "CUDA broke", "code": 500}})),
     ("text", "an error as text", event({"error": "CUDA broke"})),
     ("event", "an event named error", b"event: error\n" + event({"message": "CUDA broke"})),
     ("event-text", "an event named error with text", b"event: error\ndata: CUDA broke\n\n"),
-    ("field", "an error field, as llama.cpp did", b'error: {"message": "CUDA broke", "code": 500}\n\n'),
+    ("field", "an error field (as llama.cpp did)", b'error: {"message": "CUDA broke", "code": 500}\n\n'),
     ("detail", "a detail", event({"detail": "CUDA broke"})),
-    ("typed", "an error as TGI does", event({"error": "CUDA broke", "error_type": "generation"})),
+    ("typed", "an error like TGI's", event({"error": "CUDA broke", "error_type": "generation"})),
     ("in-chunk", "an error inside a chunk", event(chunk({"content": ""}) | {"error": {"message": "CUDA broke"}})),
 ):
-    _stream(
+    streamed(
         f"sse-error-{_name}",
         f"tells {_what} in the middle",
         [*_some, _error],
         Fails("ServerFailed", "CUDA broke", partial=_SOME),
     )
-_stream("sse-error-done", "tells an error and an end mark", [*_some, event({"error": {"message": "broke"}}), DONE], Fails("ServerFailed", "broke", partial=_SOME))  # fmt: skip  # noqa: E501
-_stream("sse-error-limit", "tells a limit in the middle", [*_some, event({"error": {"message": "busy", "code": 429}})], Fails("RateLimited", "busy", partial=_SOME))  # fmt: skip  # noqa: E501
+streamed(
+    "sse-error-done",
+    "tells an error and an end mark",
+    [*_some, event({"error": {"message": "broke"}}), DONE],
+    Fails("ServerFailed", "broke", partial=_SOME),
+)
+streamed(
+    "sse-error-limit",
+    "tells a limit in the middle",
+    [*_some, event({"error": {"message": "busy", "code": 429}})],
+    Fails("RateLimited", "busy", partial=_SOME),
+)
 
 
 @fault(Fault("sse-error-first", "tells an error first, once", None, Right(after=2), group="stream"))
@@ -159,7 +247,15 @@ def _error_first(wire: Wire, request: Request) -> None:
         right(wire, request)
 
 
-@fault(Fault("sse-reset", "resets in the middle", None, Fails("StreamInterrupted", "cut off.*(reset|closed)", partial=_SOME), group="stream"))  # fmt: skip  # noqa: E501
+@fault(
+    Fault(
+        "sse-reset",
+        "resets in the middle",
+        None,
+        Fails("StreamInterrupted", "cut off.*(reset|closed)", partial=_SOME),
+        group="stream",
+    )
+)
 def _reset(wire: Wire, _: Request) -> None:
     wire.begin()
     for piece in _some:
@@ -189,49 +285,14 @@ def _as_json(wire: Wire, _: Request) -> None:
     wire.answer(completion())
 
 
-@fault(Fault("sse-error-as-json", "answers a stream request with a JSON error", None, Fails("InvalidRequest", "bad"), group="stream"))  # fmt: skip  # noqa: E501
+@fault(
+    Fault(
+        "sse-error-as-json",
+        "answers a stream request with a JSON error",
+        None,
+        Fails("InvalidRequest", "bad"),
+        group="stream",
+    )
+)
 def _error_as_json(wire: Wire, _: Request) -> None:
     wire.answer({"error": {"message": "bad", "code": 400}})
-
-
-def _piece(
-    arguments: Any = None, name: str | None = None, call: str | None = None, index: int | None = 0
-) -> dict[str, Any]:
-    function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
-    return {key: value for key, value in (("index", index), ("id", call), ("function", function)) if value is not None}
-
-
-def _tools(name: str, what: str, pieces: Iterable[dict[str, Any]], *calls: tuple[str, object]) -> None:
-    sent = [event(chunk({"tool_calls": [piece]})) for piece in pieces]
-    _stream(
-        f"sse-tools-{name}", what, stream(*sent, finish="tool_calls"), Right(text="", finish="tool_calls", tools=calls)
-    )
-
-
-_oslo = ("weather", {"city": "Oslo"})
-_rome = ("weather", {"city": "Rome"})
-_a = [_piece("", "weather", "a"), _piece('{"city": '), _piece('"Oslo"}')]
-_b = [_piece("", "weather", "b", 1), _piece('{"city": ', index=1), _piece('"Rome"}', index=1)]
-
-_tools("one", "calls a tool in pieces", _a, _oslo)
-_tools("two", "calls two tools", _a + _b, _oslo, _rome)
-_tools("woven", "weaves two calls together", [_a[0], _b[0], _a[1], _b[1], _a[2], _b[2]], _oslo, _rome)
-_tools("no-index", "gives no index", [{**p, "index": None} for p in _a + _b], _oslo, _rome)
-_tools("shared-index", "gives two calls one index", _a + [{**p, "index": 0} for p in _b], _oslo, _rome)
-_tools(
-    "gap", "leaves gaps in the index", [{**p, "index": 1} for p in _a] + [{**p, "index": 5} for p in _b], _oslo, _rome
-)
-_tools("name-repeated", "repeats the name", [_piece("", "weather", "a"), _piece('{"city": ', "weather"), _piece('"Oslo"}', "weather")], _oslo)  # fmt: skip  # noqa: E501
-_tools("id-repeated", "repeats id and name", [_piece(x, "weather", "a") for x in ("", '{"city": ', '"Oslo"}')], _oslo)
-_tools("id-only-repeated", "repeats the id without index", [_piece("", "weather", "a", None), _piece('{"city": ', call="a", index=None), _piece('"Oslo"}', call="a", index=None)], _oslo)  # fmt: skip  # noqa: E501
-_tools("id-changing", "gives a new id with every piece", [_piece("", "weather", "a"), _piece('{"city": ', call="b"), _piece('"Oslo"}', call="c")], _oslo)  # fmt: skip  # noqa: E501
-_tools("id-woven", "weaves two calls told apart by id only", [{**p, "id": i, "index": None} for p, i in zip([_a[0], _b[0], _a[1], _b[1], _a[2], _b[2]], "ababab", strict=True)], _oslo, _rome)  # fmt: skip  # noqa: E501
-_tools("no-id", "gives no ids", [{**p, "id": None} for p in _a + _b], _oslo, _rome)
-_tools("whole", "sends whole calls, all with index 0 and no id", [_piece('{"city": "Oslo"}', "weather"), _piece('{"city": "Rome"}', "weather")], _oslo, _rome)  # fmt: skip  # noqa: E501
-_tools("object", "gives arguments as an object", [_piece({"city": "Oslo"}, "weather", "a")], _oslo)
-_tools("no-arguments", "gives no arguments", [_piece(None, "now", "a")], ("now", {}))
-_tools(
-    "name-split", "splits the name", [_piece(None, "wea", "a"), _piece(None, "ther"), _piece('{"city": "Oslo"}')], _oslo
-)
-_tools("null-function", "sends null as function at the end", [*_a, {"index": 0, "function": None}], _oslo)
-_stream("sse-tools-cut", "ends inside a tool call", [event(chunk({"tool_calls": [p]})) for p in _a[:2]], Fails("StreamInterrupted", "cut off"))  # fmt: skip  # noqa: E501

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 
-from openmodels.testing.faults.answers import DONE, chunk, completion, event, right, stream, texts
+from openmodels.testing.faults.answers import DONE, chunk, event, right, stream, texts, whole
 from openmodels.testing.faults.expect import TOKENS, Fails, Fault, Right
 from openmodels.testing.faults.server import Request, Wire, fault
 
 _RESET = Fails("ConnectionFailed", "reset|closed", after=3)
 _LATE = Fails("DeadlineExceeded", "time is up")
-_WHOLE = json.dumps(completion()).encode()
 _HTTP = Fails("InvalidResponse", "HTTP|answer to a request")
 
 
@@ -104,7 +103,7 @@ def _close_delimited(wire: Wire, _: Request) -> None:
 def _close_delimited_whole(wire: Wire, request: Request) -> None:
     kind = "text/event-stream" if request.stream else "application/json"
     wire.head(200, {"Content-Type": kind, "Connection": "close"})
-    wire.send(b"".join(stream()) if request.stream else _WHOLE)
+    wire.send(b"".join(stream()) if request.stream else json.dumps(whole(request)).encode())
     wire.close()
 
 
@@ -196,10 +195,10 @@ def _slow_body(wire: Wire, _: Request) -> None:
 
 
 @fault(Fault("slow-whitespace", "keeps a plain call alive with spaces, then answers", Right(), group="connection"))
-def _slow_whitespace(wire: Wire, _: Request) -> None:
+def _slow_whitespace(wire: Wire, request: Request) -> None:
     wire.head(200, {"Content-Type": "application/json", "Connection": "close"})
     wire.trickle([b" ", b" ", b"\n"], 0.01)
-    wire.send(_WHOLE)
+    wire.send(json.dumps(whole(request)).encode())
     wire.close()
 
 

@@ -1,0 +1,236 @@
+"""Hugging Face: the router in front of the inference providers, and dedicated Inference Endpoints.
+
+The router speaks the OpenAI dialect at one address, so it is a server like any other; what differs is
+the reference (`org/model:provider`), the token, its dialect of errors, and embeddings, which go through
+the Hub's task API. `InferenceClient` is not used: it rewrites JSON schemas, sends the user's token to any
+`base_url`, does not retry, and its stream reader breaks on what providers really send.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from huggingface_hub import constants, get_token
+
+from openmodels import ref, settings
+from openmodels.backends import hf_errors
+from openmodels.backends.server import ServerBackend
+from openmodels.errors import (
+    AuthenticationFailed,
+    InvalidReference,
+    InvalidRequest,
+    InvalidResponse,
+    NotConfigured,
+    Offline,
+    OpenModelsError,
+    UnsupportedFeature,
+)
+from openmodels.types import ChatRequest, Embeddings, EmbedRequest
+from openmodels.wire import address as addresses, classify, decode, encode, vectors
+
+ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")
+"""The router's address; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
+
+_HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")  # not hf.space: there, strangers' code runs
+"""The token goes to these and the hosts below them, and nowhere else."""
+
+_EMBEDDER = "hf-inference"
+
+
+def router() -> str:
+    """Return the address of the router, as the environment has it now."""
+    return os.environ.get("OPENMODELS_HF_ROUTER") or ROUTER
+
+
+class HfBackend(ServerBackend):
+    """A model behind the router of Hugging Face, on an Inference Endpoint, or on a server of one's own.
+
+    Args:
+        rest: "org/model", optionally with ":provider", ":fastest" or ":cheapest"; with `base_url` the
+            model's name for that server, or "" for the only one it has.
+        base_url: The address of an Inference Endpoint or another server; the router if left out.
+        api_key: A token; by default HF_TOKEN or the saved login, for hosts of Hugging Face only.
+        headers: More headers for every request.
+        bill_to: The organisation that pays for the request.
+        allow_http: Accept unencrypted http to other machines than this one.
+
+    Raises:
+        InvalidReference: The reference is no model id.
+        UnsupportedFeature: It names a revision, which the router cannot choose.
+        InvalidRequest: The address, the key or a header is not acceptable.
+    """
+
+    name: ClassVar[str] = "hf"
+    _names = ServerBackend.names
+
+    def __init__(
+        self,
+        rest: str = "",
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        bill_to: str | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        super().__init__(
+            rest,
+            base_url=router() if base_url is None else base_url,
+            api_key=api_key,
+            headers=headers,
+            allow_http=allow_http,
+        )
+        routed = base_url is None or self.address == addresses.address(ROUTER)
+        self._id = _routable(rest) if routed else None
+        if self._id is not None:
+            # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
+            self._names = encode.OPENAI
+            self.options = frozenset(encode.OPENAI) | {"extra"}
+        if bill_to is not None:
+            self.headers |= addresses.headers({"X-HF-Bill-To": bill_to})
+        self._token: addresses.Secret | None = None
+
+    def load(self) -> None:
+        """Find the token and, where the reference names no model, the server's only one."""
+        self.authorization()
+        super().load()
+
+    def close(self) -> None:
+        """Close idle connections and forget the token that was found; the next call looks for it again."""
+        self._token = None
+        super().close()
+
+    def authorization(self) -> dict[str, str]:
+        """Return the header with the token.
+
+        Raises:
+            Offline: The network is switched off by the environment.
+            NotConfigured: The router asks for a token, and there is none.
+        """
+        self.check_online()
+        if any(name.lower() == "authorization" for name in self.headers):
+            return {}
+        key = self.api_key or self._found()
+        if key is None and self._id is not None:
+            raise NotConfigured(
+                "There is no token of Hugging Face, and the router answers nobody without one.",
+                next_step=f"Create one at {hf_errors.TOKENS} and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
+            )
+        return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
+
+    def check_online(self) -> None:
+        """Raise Offline if the environment switches the network off and the server is elsewhere."""
+        if settings.offline() and not addresses.loopback(self.address.host):
+            raise Offline(
+                f"{self.address.authority} is needed, but the network is switched off.",
+                next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
+            )
+
+    def _found(self) -> addresses.Secret | None:
+        """Return the user's own token, if this address may have it."""
+        if self._token is None and is_hugging_face(self.address) and not _implicit_token_disabled():
+            self._token = _saved_token()
+        return self._token
+
+    def path(self, request: ChatRequest) -> str:
+        """Return the path below the address for a request."""
+        if self._id is not None and request.prompt is not None:
+            raise UnsupportedFeature(
+                "The router of Hugging Face only chats: it has no 'complete'.",
+                next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
+            )
+        return super().path(request)
+
+    def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request."""
+        return encode.payload(request, model, self._names)
+
+    def embed_target(self, model: str | None) -> str:
+        """Return the request target of embeddings: the task API on the router, `/embeddings` elsewhere."""
+        if self._id is None:
+            return super().embed_target(model)
+        if self._id.suffix not in (None, _EMBEDDER):
+            raise UnsupportedFeature(
+                f"Embeddings come from {_EMBEDDER!r}; the router cannot be asked for {self._id.suffix!r}.",
+                next_step=f"Write 'hf:{self._id.repo}'.",
+            )
+        root = self.address.path.removesuffix("/v1")
+        return f"{root}/{_EMBEDDER}/models/{self._id.repo}/pipeline/feature-extraction"
+
+    def embed_body(self, request: EmbedRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request for embeddings."""
+        if self._id is None:
+            return super().embed_body(request, model)
+        if request.dimensions is not None:
+            raise UnsupportedFeature(
+                "The router of Hugging Face cannot honour the option 'dimensions'.",
+                next_step="Leave it out, or use an Inference Endpoint with base_url=.",
+            )
+        if "inputs" in request.extra:
+            raise InvalidRequest("extra: 'inputs' is set by openmodels itself.")
+        return {"inputs": list(request.texts), **request.extra}
+
+    def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
+        """Return what the answer to a request for embeddings holds."""
+        if self._id is None:
+            return super().embeddings(body, request, explain)
+        value = decode.json_value(body)
+        if isinstance(value, dict) and "error" in value:
+            raise explain(value)
+        if not isinstance(value, list):
+            raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where a list was expected.")
+        if any(isinstance(row, list) and row and isinstance(row[0], list) for row in value):
+            raise InvalidResponse(
+                f"{self._id.repo} gives a vector for each token, not for each text.",
+                next_step="Choose a model for sentence embeddings.",
+            )
+        return Embeddings(vectors.array(value, len(request.texts)), model=self._id.repo)
+
+    def explain(self, failure: classify.Failure) -> OpenModelsError:
+        """Return the error that a failed answer is, in Hugging Face's dialect."""
+        error = hf_errors.error(failure, routed=self._id is not None)
+        if isinstance(error, AuthenticationFailed):
+            self._token = None  # a new login is found by the next call
+            if not is_hugging_face(self.address):
+                error.next_step = "Pass this server's key as api_key=; HF_TOKEN goes to Hugging Face only."
+        return error
+
+
+def is_hugging_face(to: addresses.Address) -> bool:
+    """Return whether an address belongs to Hugging Face, so that the user's token may go there."""
+    plain = to.scheme == "https" and to.port == 443 and re.fullmatch(r"[a-z0-9.-]+", to.host)
+    return bool(plain) and any(to.host == host or to.host.endswith(f".{host}") for host in _HOSTS)
+
+
+def _saved_token() -> addresses.Secret | None:
+    try:
+        found = get_token()
+    except Exception as error:  # a login by the vendor's own means fails in the vendor's own ways
+        raise NotConfigured(
+            f"The saved login of Hugging Face cannot be read ({type(error).__name__}).",
+            next_step="Set HF_TOKEN, or run `hf auth login` again.",
+        ) from error
+    return addresses.key(found or None, "HF_TOKEN")
+
+
+def _implicit_token_disabled() -> bool:
+    return settings.is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
+
+
+def _routable(rest: str) -> ref.HubId:
+    found = ref.hub_id(rest)
+    if found.revision is not None:
+        raise UnsupportedFeature(
+            f"The router of Hugging Face cannot choose the revision {found.revision!r}: a request names only the "
+            "model, and each provider serves the revision it has loaded.",
+            next_step=f"Leave it out, or write 'local:{found.repo}@{found.revision}' to run it on this machine.",
+        )
+    if found.file is not None:
+        raise InvalidReference(
+            f"{rest!r} names a file, but the router of Hugging Face serves whole models.",
+            next_step=f"Write 'hf:{found.repo}', or 'local:{rest}' to run the file on this machine.",
+        )
+    return found

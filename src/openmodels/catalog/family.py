@@ -1,0 +1,308 @@
+"""`om.family`: what a model was made from, and what was made from it, over all hops."""
+
+from __future__ import annotations
+
+import html
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from openmodels import settings
+from openmodels.catalog import lineage, names, rows
+from openmodels.catalog.cache import CacheCatalog
+from openmodels.catalog.filters import RELATIONS
+from openmodels.catalog.finder import info, open_index
+from openmodels.catalog.hub import HubCatalog
+from openmodels.catalog.index import Index
+from openmodels.catalog.lineage import Edge
+from openmodels.catalog.query import Query
+from openmodels.catalog.record import Ids, ModelRecord
+from openmodels.catalog.writer import in_memory
+from openmodels.errors import ConnectionFailed, ModelNotFound, OpenModelsError, RateLimited
+
+_CARDS = 25
+_REQUESTS = 40
+_PAGES = 3
+_LOOKALIKES = 200
+
+
+class Family:
+    """A model's ancestors and descendants.
+
+    Attributes:
+        id: The model it was asked for.
+        models: Records by id; None for one that is only named by others.
+        edges: Who was made from whom.
+        notes: What was left out or could not be read.
+    """
+
+    def __init__(self, model_id: str) -> None:
+        self.id = model_id
+        self.models: dict[str, ModelRecord | None] = {}
+        self.edges: list[Edge] = []
+        self.notes: list[str] = []
+
+    def parents(self, model_id: str) -> list[Edge]:
+        """Return the edges to what a model was made from."""
+        return [edge for edge in self.edges if edge.child.lower() == model_id.lower()]
+
+    def children(self, model_id: str) -> list[Edge]:
+        """Return the edges from what was made from a model, the surest first."""
+        found = [edge for edge in self.edges if edge.parent.lower() == model_id.lower()]
+        return sorted(found, key=lambda edge: (-edge.confidence, -self._weight(edge.child), edge.child))
+
+    @property
+    def ancestors(self) -> list[str]:
+        """Return the ids of what it was made from, the nearest first."""
+        return self._reached(lambda one: [edge.parent for edge in self.parents(one)])
+
+    @property
+    def descendants(self) -> list[str]:
+        """Return the ids of what was made from it, the nearest first."""
+        return self._reached(lambda one: [edge.child for edge in self.children(one)])
+
+    @property
+    def roots(self) -> list[str]:
+        """Return the oldest ancestors; the model itself if it has none."""
+        return [one for one in (self.id, *self.ancestors) if not self.parents(one)]
+
+    def license_of(self, model_id: str) -> str | None:
+        """Return the license a model states."""
+        record = self.models.get(model_id)
+        return record.license.name or record.license.id if record and record.license else None
+
+    def lines(self) -> list[tuple[int, str, Edge | None]]:
+        """Return the tree as depth, id and the edge to the line's parent, roots first."""
+        found: list[tuple[int, str, Edge | None]] = []
+        stack: list[tuple[int, str, Edge | None]] = [(0, root, None) for root in reversed(self.roots)]
+        seen: set[str] = set()
+        while stack:
+            depth, one, edge = stack.pop()
+            found.append((depth, one, edge))
+            if one.lower() not in seen:
+                seen.add(one.lower())
+                stack += [(depth + 1, below.child, below) for below in reversed(self.children(one))]
+        return found
+
+    def __str__(self) -> str:
+        return "\n".join("  " * depth + self._line(one, edge) for depth, one, edge in self.lines())
+
+    def __repr__(self) -> str:
+        return f"Family({self.id!r}, {len(self.ancestors)} ancestors, {len(self.descendants)} descendants)"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _line(self, model_id: str, edge: Edge | None) -> str:
+        license_ = self.license_of(model_id) or "-"
+        mark = " *" if model_id.lower() == self.id.lower() else ""
+        if edge is None:
+            return f"{model_id}{mark} [{license_}]"
+        sure = "" if edge.confidence == 1 else f" {edge.confidence:.0%}: {edge.evidence[0]}"
+        return f"{model_id}{mark} [{license_}] ({edge.relation or '-'}{sure})"
+
+    def _weight(self, model_id: str) -> int:
+        record = self.models.get(model_id)
+        return (record.downloads or record.likes or 0) if record else 0
+
+    def _reached(self, step: Callable[[str], list[str]]) -> list[str]:
+        seen, waiting, found = {self.id.lower()}, deque([self.id]), []
+        while waiting:
+            for one in step(waiting.popleft()):
+                if one.lower() not in seen:
+                    seen.add(one.lower())
+                    found.append(one)
+                    waiting.append(one)
+        return found
+
+
+def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Family:
+    """Return a model's ancestors and descendants over all hops, each edge with its evidence.
+
+    What models declare is taken first. Where one declares nothing, its config, the prose of its
+    card, its name and its license are read, and the edge says so with a confidence below 1.
+
+    Args:
+        model_id: "org/model".
+        live: Ask the Hub (for cards, and for everything where there is no index); default only if
+            there is a network.
+        limit: At most so many models.
+
+    Raises:
+        ModelNotFound: No catalog has the model.
+        Offline: It is not in the index, and there is no network.
+    """
+    online = live if live is not None else not settings.read().offline
+    index = open_index()
+    record = (index.get(model_id) if index else None) or info(model_id, live=live)
+    hub = HubCatalog() if online else None
+    if hub:
+        hub.client.retries = 1
+    if index is None:
+        index = in_memory(_gathered(hub, record)) if hub else in_memory([record])
+    tree = _Tree(index, hub, limit)
+    tree.found.id = record.id
+    tree.ancestors(record)
+    tree.descendants([record.id, *tree.found.ancestors])
+    return tree.found
+
+
+class _Tree:
+    """Follows edges through an index, reading cards where a model declares nothing."""
+
+    def __init__(self, index: Index, hub: HubCatalog | None, limit: int) -> None:
+        self.index = index
+        self.hub = hub
+        self.limit = limit
+        self.found = Family("")
+        self._local = {record.id.lower(): record for record in CacheCatalog().search(Query())}
+        self._cards_left = _CARDS
+        self._edges: dict[str, list[Edge]] = {}
+
+    def ancestors(self, record: ModelRecord) -> None:
+        waiting = deque([record])
+        while waiting:
+            one = waiting.popleft()
+            if one.id in self.found.models and self.found.parents(one.id):
+                continue
+            self._note(one.id, one)
+            for edge in self._upward(one):
+                if self._add(edge):
+                    waiting.append(
+                        self.index.get(edge.parent)
+                        or ModelRecord(ids=Ids(hub=edge.parent), author=edge.parent.partition("/")[0])
+                    )
+
+    def descendants(self, starts: Iterable[str]) -> None:
+        waiting = deque(starts)
+        seen: set[str] = set()
+        while waiting:
+            parent = waiting.popleft()
+            if parent.lower() in seen:
+                continue
+            seen.add(parent.lower())
+            for child in self._downward(parent):
+                if len(self.found.models) >= self.limit:
+                    self.found.notes.append(f"cut off at {self.limit} models")
+                    return
+                edges = self._upward(child)
+                if any(edge.parent.lower() == parent.lower() for edge in edges):
+                    self._note(child.id, child)
+                    if sum(self._add(edge) for edge in edges):
+                        waiting.append(child.id)
+                elif middle := self._between(edges, parent):
+                    # Made from something that nobody lists but whose name tells what it was made from.
+                    self._note(child.id, child)
+                    for edge in (*middle, *edges):
+                        self._add(edge)
+                    waiting.append(child.id)
+
+    def _upward(self, record: ModelRecord) -> list[Edge]:
+        at = record.id.lower()
+        if at not in self._edges:
+            self._edges[at] = lineage.declared(record) or lineage.inferred(record, self.index, self._card(record))
+        return self._edges[at]
+
+    def _between(self, edges: list[Edge], parent: str) -> list[Edge]:
+        for edge in edges:
+            if self.index.get(edge.parent) is None:
+                unlisted = ModelRecord(ids=Ids(hub=edge.parent), author=edge.parent.partition("/")[0])
+                above = self._upward(unlisted)
+                if any(one.parent.lower() == parent.lower() for one in above):
+                    return above
+        return []
+
+    def _downward(self, parent: str) -> list[ModelRecord]:
+        """Return models that declare a parent, then those whose names make it likely."""
+        numbers = self.index.term_numbers([*(f"base:{relation}:{parent}" for relation in RELATIONS), f"from:{parent}"])
+        if numbers:
+            expression = " OR ".join(f'"~{rows.base36(number)}"' for number in numbers.values())
+            declaring = self.index.match(expression, limit=self.limit)
+        else:
+            declaring = []
+        own = self.index.get(parent)
+        likely = self._lookalikes(parent, own) if own is None or not rows.is_variant(own) else []
+        return list(self.index.records(dict.fromkeys([*declaring, *likely])).values())
+
+    def _lookalikes(self, parent: str, record: ModelRecord | None) -> list[int]:
+        words = _telling(parent)
+        based = self.index.term_numbers(["is:based"]).get("is:based")
+        without = f' NOT "~{rows.base36(based)}"' if based is not None else ""
+        found: list[int] = []
+        if words:
+            found += self.index.match(f'"{words[0]}"{without}', limit=_LOOKALIKES)
+        if words and record and record.license and record.license.id in lineage.GRANTED:
+            terms = self.index.term_numbers([f"license:{record.license.id}"])
+            if terms:
+                found += self.index.match(f'"~{rows.base36(next(iter(terms.values())))}"{without}', limit=_LOOKALIKES)
+        return found
+
+    def _card(self, record: ModelRecord) -> str | None:
+        local = self._local.get(record.id.lower())
+        if local and local.local:
+            try:
+                return (Path(local.local) / "README.md").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                return None
+        if self.hub is None or self._cards_left <= 0 or not record.ids.hub:
+            return None
+        self._cards_left -= 1
+        try:
+            return self.hub.card(record.ids.hub)
+        except ModelNotFound:
+            return None
+        except OpenModelsError as error:
+            self.found.notes.append(f"card of {record.id}: {error.cause}")
+            if isinstance(error, ConnectionFailed | RateLimited):
+                self.hub = None  # the next card would fare no better
+            return None
+
+    def _note(self, model_id: str, record: ModelRecord | None) -> None:
+        listed = record if record and record.provenance else None
+        self.found.models[model_id] = self.found.models.get(model_id) or listed
+
+    def _add(self, edge: Edge) -> bool:
+        self._note(edge.parent, self.index.get(edge.parent))
+        known = {(one.child.lower(), one.parent.lower()) for one in self.found.edges}
+        if (edge.child.lower(), edge.parent.lower()) in known:
+            return False
+        self.found.edges.append(edge)
+        return True
+
+
+def _gathered(hub: HubCatalog, record: ModelRecord) -> list[ModelRecord]:
+    """Return what the Hub lists around a model: ancestors, descendants, and models named alike."""
+    found = {record.id.lower(): record}
+    left = _REQUESTS
+    waiting = deque([base.id for base in record.base_models or ()])
+    while waiting and left > 0:
+        one = waiting.popleft()
+        left -= 1
+        if one.lower() not in found:
+            try:
+                got = hub.get(one)
+            except OpenModelsError:
+                continue
+            found[got.id.lower()] = got
+            waiting += [base.id for base in got.base_models or ()]
+    license_ = record.license.id if record.license else ""
+    asked: list[dict[str, str]] = [{"filter": f"base_model:{one.id}"} for one in list(found.values())]
+    asked += [{"search": word} for word in dict.fromkeys([record.family or "", *_telling(record.id)][:5]) if word]
+    if license_ in lineage.GRANTED:
+        # Who uses that license has built on that family, whatever the name.
+        asked += [{"filter": f"license:{license_}"}, {"author": lineage.GRANTED[license_][0]}]
+    queue = deque(asked)
+    while queue and left > 0:
+        for page, _ in zip(hub.pages(**queue.popleft()), range(_PAGES), strict=False):
+            left -= 1
+            for listed in page.records:
+                if listed.id.lower() not in found:
+                    found[listed.id.lower()] = listed
+                    if listed.base_models and not names.is_conversion(listed.id):
+                        queue.append({"filter": f"base_model:{listed.id}"})
+    return list(found.values())
+
+
+def _telling(model_id: str) -> list[str]:
+    words = names.words(model_id.rpartition("/")[2])
+    return [word for word in words if word.isalpha() and len(word) > 2 and word not in names.NOISE]

@@ -1,0 +1,212 @@
+"""The index: one SQLite file that answers searches over millions of models without a network.
+
+Row numbers begin with the popularity, so the full-text index gives the popular matches first and
+a search can stop after a few hundred. Every filter is a term of that same index, which makes a
+search an intersection of sorted lists whatever it asks for. An index is never written in place:
+`writer` makes a new file and puts it where the old one was, so readers never wait and never see half.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+
+from openmodels import settings
+from openmodels.catalog import rows
+from openmodels.catalog.record import ModelRecord
+from openmodels.errors import InvalidRequest
+
+SCHEMA = 1
+"""Changes whenever what a row or a token means changes."""
+
+_COLUMNS = ", ".join(rows.Row._fields)
+_TERMS_HELD = 200_000
+
+
+def default_path() -> Path:
+    """Return where the index is kept: in the cache folder."""
+    return settings.read().cache / "catalog.sqlite"
+
+
+class Index:
+    """A finished index, open for reading; safe to use from several threads.
+
+    Args:
+        path: Its file.
+        connection: An open connection instead, for an index in memory.
+
+    Raises:
+        InvalidRequest: The file is no index, or one of another version of openmodels.
+    """
+
+    def __init__(self, path: Path, *, connection: sqlite3.Connection | None = None) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._held: dict[int, str] = {}
+        try:
+            self._db = connection or sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+            self.meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        except sqlite3.DatabaseError as error:
+            raise unreadable(path, f"it cannot be read ({error})") from error
+        if self.meta.get("schema") != str(SCHEMA):
+            raise unreadable(path, "it was made by another version of openmodels")
+        self._db.execute("PRAGMA cache_size = -16000")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_db"):
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def as_of(self) -> date | None:
+        """Return the day of the newest listing in it."""
+        days = [value for name, value in self.meta.items() if name.endswith(".as_of")]
+        return date.fromisoformat(max(days)) if days else None
+
+    def __len__(self) -> int:
+        return int(self.meta.get("models", 0))
+
+    def get(self, model_id: str) -> ModelRecord | None:
+        """Return a model by its id, in any case, or None."""
+        found = self.numbered(model_id)
+        return next(iter(self.records([found]).values())) if found is not None else None
+
+    def numbered(self, model_id: str) -> int | None:
+        """Return a model's row number, or None."""
+        found = self.rows("SELECT row, id FROM models WHERE key = ?", rows.key(model_id))
+        return next((row for row, name in found if name.lower() == model_id.lower()), None)
+
+    def records(self, numbers: Iterable[int]) -> dict[int, ModelRecord]:
+        """Return records by row number, in the order given."""
+        stored = self.stored(numbers)
+        self.hold({number for row in stored.values() for number in rows.unpack(row.terms)})
+        return {number: rows.decode(row, self._held.__getitem__) for number, row in stored.items()}
+
+    def stored(self, numbers: Iterable[int]) -> dict[int, rows.Row]:
+        """Return rows by number, in the order given."""
+        wanted = list(numbers)
+        found = {
+            row[0]: rows.Row(*row[1:])
+            for part in _parts(wanted)
+            for row in self.rows(f"SELECT row, {_COLUMNS} FROM models WHERE row IN ({_marks(part)})", *part)
+        }
+        return {number: found[number] for number in wanted if number in found}
+
+    def term_numbers(self, texts: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of the terms that the index has, by term."""
+        return {
+            text: number
+            for part in _parts(list(dict.fromkeys(texts)))
+            for number, text in self.rows(f"SELECT number, text FROM terms WHERE text IN ({_marks(part)})", *part)
+        }
+
+    def hold(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Return at least the terms of these numbers; they are kept for the next time."""
+        if len(self._held) > _TERMS_HELD:
+            self._held = {}
+        for part in _parts([number for number in numbers if number not in self._held]):
+            self._held.update(self.rows(f"SELECT number, text FROM terms WHERE number IN ({_marks(part)})", *part))
+        return self._held
+
+    def match(self, expression: str, *, where: str = "", values: Iterable[Any] = (), limit: int) -> list[int]:
+        """Return the row numbers that a full-text expression finds, the most popular first.
+
+        Args:
+            expression: In the syntax of FTS5; "" is every model.
+            where: A further condition on the columns of `models`, in SQL.
+            values: What its question marks stand for.
+            limit: At most so many.
+        """
+        if not expression:
+            condition = f"WHERE {where}" if where else ""
+            query = f"SELECT row FROM models {condition} ORDER BY row LIMIT ?"
+            return [row for (row,) in self.rows(query, *values, limit)]
+        join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? AND {where}"
+        query = f"SELECT words.rowid FROM words {join if where else 'WHERE words MATCH ?'} ORDER BY words.rowid LIMIT ?"
+        return [row for (row,) in self.rows(query, expression, *values, limit)]
+
+    def count(self, expression: str, *, where: str = "", values: Iterable[Any] = ()) -> int:
+        """Return how many models an expression finds."""
+        if not expression:
+            query = f"SELECT count(*) FROM models {f'WHERE {where}' if where else ''}"
+            return int(self.rows(query, *values)[0][0])
+        join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? AND {where}"
+        query = f"SELECT count(*) FROM words {join if where else 'WHERE words MATCH ?'}"
+        return int(self.rows(query, expression, *values)[0][0])
+
+    def counts(
+        self, expression: str, *, where: str = "", values: Iterable[Any] = ()
+    ) -> tuple[Counter[str], Counter[str]]:
+        """Return, over all matches, how often each author occurs and each term."""
+        join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? {f'AND {where}' if where else ''}"
+        plain = f"models {f'WHERE {where}' if where else ''}"
+        given = [expression, *values] if expression else list(values)
+        authors, numbers = Counter[str](), Counter[int]()
+        found = self.rows(f"SELECT models.id, models.terms FROM {f'words {join}' if expression else plain}", *given)
+        for name, packed in found:
+            authors[name.rpartition("/")[0]] += 1
+            numbers.update(rows.unpack(packed))
+        held = self.hold(numbers)
+        return authors, Counter({held[number]: count for number, count in numbers.items()})
+
+    def counted(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Return how many models have a term, for those terms that many have."""
+        wanted = list(numbers)
+        return dict(self.rows(f"SELECT number, models FROM counted WHERE number IN ({_marks(wanted)})", *wanted))
+
+    def near(self, word: str, pieces: Iterable[str], at_least: int) -> list[tuple[str, int]]:
+        """Return known words that share pieces of three letters with a word, and in how many names each is."""
+        wanted = list(pieces)
+        return self.rows(
+            "SELECT word, names FROM spelling WHERE word != ? AND number IN (SELECT number FROM pieces WHERE piece IN "
+            f"({_marks(wanted)}) GROUP BY number HAVING count(*) >= ? ORDER BY count(*) DESC, number LIMIT 400)",
+            word, *wanted, at_least,
+        )  # fmt: skip
+
+    def spelled(self, word: str) -> int:
+        """Return in how many names a word is, 0 where it is too rare to be kept."""
+        found = self.rows("SELECT names FROM spelling WHERE word = ?", word)
+        return int(found[0][0]) if found else 0
+
+    def completions(self, start: str, limit: int = 8) -> list[str]:
+        """Return the commonest known words that begin so."""
+        query = "SELECT word FROM spelling WHERE word >= ? AND word < ? ORDER BY names DESC LIMIT ?"
+        return [word for (word,) in self.rows(query, start, start + "\U0010ffff", limit)]
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """Return the rows of a query."""
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+
+def unreadable(path: Path, why: str) -> InvalidRequest:
+    """Return the error for a file that cannot serve as an index."""
+    return InvalidRequest(
+        f"The index {path} cannot be used: {why}.", next_step="Remove it, then run: openmodels catalog update"
+    )
+
+
+def _parts(values: list[Any], size: int = 900) -> Iterator[list[Any]]:
+    # Older builds of SQLite take no more than 999 values in one statement.
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _marks(values: list[Any]) -> str:
+    return ",".join("?" * len(values))

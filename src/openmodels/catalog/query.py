@@ -1,0 +1,262 @@
+"""What is asked of the catalogs: a frozen query, checked once."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from openmodels.catalog import license_ids, vocabulary
+from openmodels.catalog.record import LicenseClass
+from openmodels.errors import InvalidRequest
+
+Catalog = Literal["hub", "azure", "cache"]
+Sort = Literal["relevance", "downloads", "likes", "trending", "updated", "created", "parameters", "context", "price"]
+
+CATALOGS: tuple[Catalog, ...] = get_args(Catalog)
+SORTS: tuple[Sort, ...] = get_args(Sort)
+LICENSE_CLASSES: tuple[LicenseClass | Literal["commercial"], ...] = (*get_args(LicenseClass), "commercial")
+
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmbtg]?)(?:ib|b|illion)?\s*", re.IGNORECASE)
+_DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+_BINARY = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+class Range(NamedTuple):
+    """From `low` to `high`, both included; None is open."""
+
+    low: int | None
+    high: int | None
+
+    def holds(self, value: int | None) -> bool:
+        """Return whether a known value lies in it."""
+        return (
+            value is not None and (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        )
+
+
+class Query(BaseModel):
+    """A checked query; `None` asks nothing of a field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = ""
+    task: str | None = None
+    conversational: bool = False
+    license: tuple[str, ...] | None = None
+    license_class: tuple[str, ...] | None = None
+    language: tuple[str, ...] | None = None
+    base_model: str | None = None
+    author: str | None = None
+    parameters: Range | None = None
+    context: Range | None = None
+    gated: bool | None = None
+    fits: int | None = None
+    max_price: Decimal | None = None
+    provider: str | None = None
+    updated_after: date | None = None
+    fine_tuning_task: str | None = None
+    deployment: str | None = None
+    capability: str | None = None
+    catalog: tuple[Catalog, ...] | None = None
+    sort: Sort | None = None
+    limit: int = 20
+
+
+def build(text: str = "", **asked: Any) -> Query:
+    """Return a checked query from the arguments of `om.search`.
+
+    Raises:
+        InvalidRequest: An argument is wrong; the message names it.
+    """
+    if not isinstance(text, str):
+        raise _wrong("text", text, "a text")
+    given = {name: value for name, value in asked.items() if value is not None}
+    if extra := given.keys() - Query.model_fields.keys():
+        raise InvalidRequest(f"{min(extra)}: there is no such filter.")
+    fields: dict[str, Any] = {"text": text.encode(errors="replace").decode()}
+    for name, value in given.items():
+        fields[name] = _READERS.get(name, _word)(name, value)
+    if "task" in fields:
+        fields["conversational"] = vocabulary.is_chat(fields["task"])
+        fields["task"] = vocabulary.task(fields["task"])
+    return Query(**fields)
+
+
+def number(text: str, *, binary: bool = False, name: str = "number") -> int:
+    """Return a number with a unit: "8B" is 8 000 000 000; with `binary`, "32k" is 32 768.
+
+    Raises:
+        InvalidRequest: It cannot be read.
+    """
+    found = _NUMBER.fullmatch(text)
+    units = _BINARY if binary else _DECIMAL
+    if not found or found[2].lower() not in units:
+        raise _wrong(name, text, 'a number such as "8B" or "32k"')
+    unit = found[2].lower()
+    # Context lengths are powers of two; only "128k" and the like are meant in thousands of 1024.
+    return round(float(found[1]) * units[unit])
+
+
+def read_range(name: str, value: Any) -> Range:
+    """Return a range from "1B..8B", "..8B", ">=32k", "<=8B", "7B" (about so many) or a pair of numbers.
+
+    Raises:
+        InvalidRequest: It cannot be read, or is empty.
+    """
+    binary = name == "context"
+    if isinstance(value, tuple | list) and len(value) == 2:
+        found = Range(*(None if end is None else _whole(name, end, binary=binary) for end in value))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        found = (
+            Range(_whole(name, value, binary=binary), None) if binary else _about(_whole(name, value, binary=binary))
+        )
+    elif isinstance(value, str):
+        found = _range_of(name, value.strip(), binary=binary)
+    else:
+        raise _wrong(name, value, 'a range such as "1B..8B"')
+    if found.low is not None and found.high is not None and found.low > found.high:
+        raise InvalidRequest(f"{name}: {value!r} is empty: its lower end is above its upper end.")
+    return found
+
+
+def _range_of(name: str, text: str, *, binary: bool) -> Range:
+    if ".." in text:
+        low, _, high = text.partition("..")
+        return Range(_end(name, low, binary=binary), _end(name, high, binary=binary))
+    if found := re.match(r"(>=|<=|>|<|≥|≤)", text):
+        limit = number(text[found.end() :], binary=binary, name=name)
+        return {
+            ">=": Range(limit, None), "≥": Range(limit, None), ">": Range(limit + 1, None),
+            "<=": Range(None, limit), "≤": Range(None, limit), "<": Range(None, limit - 1),
+        }[found[1]]  # fmt: skip
+    exact = number(text, binary=binary, name=name)
+    return Range(exact, None) if binary else _about(exact)
+
+
+def _end(name: str, text: str, *, binary: bool) -> int | None:
+    return number(text, binary=binary, name=name) if text.strip() else None
+
+
+def _about(count: int) -> Range:
+    # "7B" is what people call models of 6.7 to 7.6 billion.
+    return Range(round(count * 0.88), round(count * 1.12))
+
+
+def _whole(name: str, value: Any, *, binary: bool) -> int:
+    if isinstance(value, str):
+        return number(value, binary=binary, name=name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**62:
+        raise _wrong(name, value, "a number")
+    return int(value)
+
+
+def _word(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _wrong(name, value, "a text")
+    return value.strip()
+
+
+def _several(name: str, value: Any) -> tuple[str, ...]:
+    listed = value.split("|") if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not listed:
+        raise _wrong(name, value, "a text, or several in a list")
+    return tuple(_word(name, one) for one in listed)
+
+
+def _licenses(name: str, value: Any) -> tuple[str, ...]:
+    return tuple(license_ids.normalise(one) for one in _several(name, value))
+
+
+def _classes(name: str, value: Any) -> tuple[str, ...]:
+    found: list[str] = []
+    for one in _several(name, value):
+        if one not in LICENSE_CLASSES:
+            raise _wrong(name, one, f"one of {', '.join(LICENSE_CLASSES)}")
+        found += ("open", "restricted") if one == "commercial" else (one,)
+    return tuple(dict.fromkeys(found))
+
+
+def _languages(name: str, value: Any) -> tuple[str, ...]:
+    return tuple(code for one in _several(name, value) if (code := vocabulary.language(one)))
+
+
+def _catalogs(name: str, value: Any) -> tuple[str, ...]:
+    for one in (found := _several(name, value)):
+        if one not in CATALOGS:
+            raise _wrong(name, one, f"one of {', '.join(CATALOGS)}")
+    return found
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(name, value, "True or False")
+    return value
+
+
+def _bytes(name: str, value: Any) -> int:
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
+        if not found:
+            raise _wrong(name, value, 'an amount of memory such as "24GB"')
+        base = 1024 if found[3] else 1000
+        return round(float(found[1]) * float(base ** " kmgt".index(found[2].lower() or " ")))
+    return _whole(name, value, binary=False)
+
+
+def _price(name: str, value: Any) -> Decimal:
+    try:
+        price = Decimal(str(value))
+    except InvalidOperation as error:
+        raise _wrong(name, value, "a price in US dollars per million tokens") from error
+    if not price.is_finite() or price < 0:
+        raise _wrong(name, value, "a price in US dollars per million tokens")
+    return price
+
+
+def _day(name: str, value: Any) -> date:
+    if isinstance(value, datetime):
+        return value.date()
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError as error:
+        raise _wrong(name, value, 'a day such as "2026-01-31"') from error
+
+
+def _sort(name: str, value: Any) -> str:
+    text = str(value).removeprefix("-").replace("last_modified", "updated").replace("created_at", "created")
+    if text not in SORTS:
+        raise _wrong(name, value, f"one of {', '.join(SORTS)}")
+    return text
+
+
+def _limit(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1000:
+        raise _wrong(name, value, "a whole number from 1 to 1000")
+    return value
+
+
+def _wrong(name: str, value: Any, wanted: str) -> InvalidRequest:
+    return InvalidRequest(f"{name}: {str(value)[:100]!r} is not {wanted}.")
+
+
+_READERS: dict[str, Any] = {
+    "license": _licenses,
+    "license_class": _classes,
+    "language": _languages,
+    "parameters": read_range,
+    "context": read_range,
+    "gated": _flag,
+    "conversational": _flag,
+    "fits": _bytes,
+    "max_price": _price,
+    "updated_after": _day,
+    "catalog": _catalogs,
+    "sort": _sort,
+    "limit": _limit,
+}

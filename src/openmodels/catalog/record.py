@@ -1,0 +1,297 @@
+"""What the catalogs know of a model: one record, each field with its source and date.
+
+Unknown is None, never 0, False or a guess; an empty tuple means "known to be none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+
+Day = date
+Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
+"""How a model was made from its base."""
+
+LicenseClass = Literal["open", "restricted", "non-commercial", "unknown"]
+"""open: OSI-approved or an open content license. restricted: commercial use on conditions."""
+
+
+class Fact(BaseModel):
+    """The base of the record and its parts: immutable, a misspelled field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ids(Fact):
+    """The model's name in each catalog.
+
+    Attributes:
+        hub: "org/model" on the Hugging Face Hub.
+        azure: "registry/model" in the Azure AI catalog.
+    """
+
+    hub: str | None = None
+    azure: str | None = None
+
+
+class Parameters(Fact):
+    """Numbers of parameters: all of them, and those used for one token (mixtures of experts)."""
+
+    total: int | None = None
+    active: int | None = None
+
+
+class License(Fact):
+    """The license as the catalog states it.
+
+    Attributes:
+        id: The SPDX id where there is one, else the Hub's id ("llama2", "other").
+        name: Its name, where the id says nothing.
+        link: Where its text is.
+    """
+
+    id: str
+    name: str | None = None
+    link: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, data: Any) -> Any:
+        # A record reads back from its own JSON, which holds the class too.
+        return (
+            {name: value for name, value in data.items() if name != "license_class"} if isinstance(data, dict) else data
+        )
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def license_class(self) -> LicenseClass:
+        """Return what kind of license it is; "unknown" where that takes reading its text."""
+        from openmodels.catalog import license_ids
+
+        return license_ids.classify(self.id, self.name)
+
+
+class Base(Fact):
+    """A model this one was made from.
+
+    Attributes:
+        id: The base's hub id.
+        relation: How; None where the catalog does not say.
+    """
+
+    id: str
+    relation: Relation | None = None
+
+
+class Modalities(Fact):
+    """What goes in and what comes out: "text", "image", "audio", "video", "embeddings"."""
+
+    input: tuple[str, ...] | None = None
+    output: tuple[str, ...] | None = None
+
+
+class File(Fact):
+    """A file of the repository; `size` in bytes."""
+
+    name: str
+    size: int | None = None
+
+
+class Offer(Fact):
+    """Where the model is hosted.
+
+    Attributes:
+        provider: Who hosts it.
+        status: "live", or what the vendor says instead.
+        price_in: Price in US dollars of a million input tokens.
+        price_out: Price in US dollars of a million output tokens.
+        as_of: When the price was read.
+        context_length: Tokens this host allows.
+        tools: Whether it takes tools.
+        structured_output: Whether it takes a JSON schema.
+        latency: Seconds to the first token, as the vendor measured it.
+        throughput: Tokens per second, as the vendor measured it.
+    """
+
+    provider: str
+    status: str | None = None
+    price_in: Decimal | None = None
+    price_out: Decimal | None = None
+    as_of: date | None = None
+    context_length: int | None = None
+    tools: bool | None = None
+    structured_output: bool | None = None
+    latency: float | None = None
+    throughput: float | None = None
+
+
+class Lifecycle(Fact):
+    """Where the model stands with its vendor.
+
+    Attributes:
+        status: The vendor's word: "Preview", "Generally available", "Retired".
+        retires_on: The day inference is switched off.
+        replacement: The vendor's successor.
+    """
+
+    status: str | None = None
+    retires_on: date | None = None
+    replacement: str | None = None
+
+
+class Score(Fact):
+    """A benchmark result, as somebody reported it.
+
+    Attributes:
+        value: The number; its unit is the benchmark's.
+        benchmark: The benchmark (a dataset id on the Hub) and its task.
+        source: Who reported it, or where.
+        date: When.
+        verified: Whether the catalog checked the run; None where it does not say.
+    """
+
+    value: float
+    benchmark: str
+    source: str | None = None
+    date: Day | None = None
+    verified: bool | None = None
+
+
+class Provenance(Fact):
+    """Where a field comes from, and from which day the statement is."""
+
+    source: str
+    as_of: date | None = None
+
+
+class Conflict(Fact):
+    """Two catalogs disagree: the record keeps one statement, and this the other."""
+
+    field: str
+    kept: str
+    kept_source: str
+    other: str
+    other_source: str
+
+
+class ModelRecord(Fact):
+    """A model as the catalogs list it.
+
+    Attributes:
+        ids: Its names.
+        author: The organisation or user on the Hub, or the publisher in Azure.
+        task: In the Hub's vocabulary ("text-generation").
+        family: The kind of model in transformers' words ("llama").
+        architecture: The class in transformers ("LlamaForCausalLM").
+        library: What loads it.
+        parameters: How many.
+        context_length: Tokens.
+        languages: Codes of BCP 47.
+        modalities: What goes in and out.
+        capabilities: "tool-calling", "reasoning", "streaming" and the like.
+        fine_tuning_tasks: Tasks the catalog offers to fine-tune it for.
+        license: Its license.
+        gated: False, or how access is granted.
+        base_models: What it was made from.
+        trained_from: The model that its config was loaded from (`_name_or_path`).
+        datasets: What it was trained on, as far as declared.
+        tags: The catalog's other tags.
+        downloads: Of the last 30 days.
+        likes: On the Hub.
+        trending: The Hub's own score.
+        created: The day.
+        updated: The day of the last change.
+        formats: Kinds of weight files.
+        files: Names and sizes.
+        offers: Who hosts it.
+        deployments: How Azure offers to run it ("standard-paygo", "VM").
+        lifecycle: Where it stands with its vendor.
+        scores: Benchmark results.
+        local: The folder on this disk that holds it.
+        variants: How many quantisations, adapters and merges of it the catalog lists.
+        provenance: Source and day by field name.
+        conflicts: What another catalog says instead.
+    """
+
+    ids: Ids
+    author: str | None = None
+    task: str | None = None
+    family: str | None = None
+    architecture: str | None = None
+    library: str | None = None
+    parameters: Parameters | None = None
+    context_length: int | None = None
+    languages: tuple[str, ...] | None = None
+    modalities: Modalities | None = None
+    capabilities: tuple[str, ...] | None = None
+    fine_tuning_tasks: tuple[str, ...] | None = None
+    license: License | None = None
+    gated: Literal[False, "auto", "manual"] | None = None
+    base_models: tuple[Base, ...] | None = None
+    trained_from: str | None = None
+    datasets: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    downloads: int | None = None
+    likes: int | None = None
+    trending: float | None = None
+    created: date | None = None
+    updated: date | None = None
+    formats: tuple[str, ...] | None = None
+    files: tuple[File, ...] | None = None
+    offers: tuple[Offer, ...] | None = None
+    deployments: tuple[str, ...] | None = None
+    lifecycle: Lifecycle | None = None
+    scores: tuple[Score, ...] | None = None
+    local: str | None = None
+    variants: int | None = None
+    provenance: dict[str, Provenance] = Field(default_factory=dict)
+    conflicts: tuple[Conflict, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Return the name to call it by: the hub id, else "azure:registry/model", else its folder."""
+        return self.ids.hub or (f"azure:{self.ids.azure}" if self.ids.azure else "") or self.local or ""
+
+    @property
+    def catalogs(self) -> tuple[str, ...]:
+        """Return the catalogs that list it."""
+        listed = {"hub": self.ids.hub, "azure": self.ids.azure, "cache": self.local}
+        said = {fact.source for fact in self.provenance.values()}
+        return tuple(name for name, where in listed.items() if where and (name in said or name != "hub"))
+
+    def known(self) -> dict[str, Any]:
+        """Return the fields that are known, by name, without provenance and conflicts."""
+        skip = ("ids", "provenance", "conflicts", "variants")
+        return {
+            name: value
+            for name in type(self).model_fields
+            if name not in skip and (value := getattr(self, name)) is not None
+        }
+
+    @classmethod
+    def sourced(
+        cls, source: str, as_of: date | None, fields: Mapping[str, Any], sources: Mapping[str, str] | None = None
+    ) -> Self:
+        """Return a record whose known fields all come from one source on one day.
+
+        Args:
+            source: The catalog's name.
+            as_of: The day.
+            fields: The fields; those that are None are unknown.
+            sources: Another source for single fields ("name" for a size read off the id).
+        """
+        given = {name: value for name, value in fields.items() if value is not None}
+        named = sources or {}
+        provenance = {name: _fact(named.get(name, source), as_of) for name in given if name != "ids"}
+        return cls(**given, provenance=provenance)
+
+
+@lru_cache(maxsize=256)
+def _fact(source: str, as_of: date | None) -> Provenance:
+    """Return the provenance that all fields of a row share."""
+    return Provenance(source=source, as_of=as_of)

@@ -1,0 +1,106 @@
+"""What a search returns: a list of records that also shows itself."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from openmodels.catalog.record import ModelRecord
+from openmodels.errors import InvalidRequest, MissingExtra
+
+FACETS = ("license", "license_class", "task", "language", "family", "library", "format", "gated", "author", "catalog")
+
+
+class Results(list[ModelRecord]):
+    """Records, the best first.
+
+    Attributes:
+        notes: What could not be reached, how old the index is, how the text was understood.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[ModelRecord] = (),
+        *,
+        notes: Iterable[str] = (),
+        total: Callable[[], int] | None = None,
+        facets: Callable[[str], dict[str, int]] | None = None,
+    ) -> None:
+        super().__init__(records)
+        self.notes = list(dict.fromkeys(notes))
+        self._total = total
+        self._facets = facets
+
+    @property
+    def total(self) -> int:
+        """Return how many models match, shown or not."""
+        return max(len(self), self._total()) if self._total else len(self)
+
+    def facets(self, field: str) -> dict[str, int]:
+        """Return how many of all matches have which value, the commonest first.
+
+        Args:
+            field: One of `FACETS`.
+
+        Raises:
+            InvalidRequest: There is no such facet.
+        """
+        if field not in FACETS:
+            raise InvalidRequest(f"field: {field!r} is no facet.", next_step=f"There are: {', '.join(FACETS)}.")
+        return self._facets(field) if self._facets else {}
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with one row per model.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: ICN001 - for the one call below
+        except ModuleNotFoundError as error:
+            raise MissingExtra(
+                "to_pandas needs pandas, which is not installed.", next_step="Run: pip install pandas"
+            ) from error
+        return pandas.DataFrame([row(record) for record in self])
+
+    def _repr_html_(self) -> str:
+        heads = ("model", "task", "parameters", "context", "license", "downloads", "updated")
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(shown(row(record)[name]))}</td>" for name in heads) + "</tr>"
+            for record in self
+        )
+        notes = "".join(f"<p><small>{html.escape(note)}</small></p>" for note in self.notes)
+        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr>{body}</table>{notes}"
+
+
+def row(record: ModelRecord) -> dict[str, Any]:
+    """Return a record as a flat row."""
+    return {
+        "model": record.id,
+        "task": record.task,
+        "parameters": record.parameters.total if record.parameters else None,
+        "context": record.context_length,
+        "license": record.license.name or record.license.id if record.license else None,
+        "license_class": record.license.license_class if record.license else None,
+        "languages": ", ".join(record.languages) if record.languages else None,
+        "gated": record.gated,
+        "downloads": record.downloads,
+        "likes": record.likes,
+        "updated": record.updated,
+        "catalogs": ", ".join(record.catalogs),
+        "variants": record.variants,
+    }
+
+
+def shown(value: Any) -> str:
+    """Return a value for people: large numbers shortened, the unknown as "-"."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        for unit, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**4, "k")):
+            if value >= unit:
+                return f"{value / (unit if name != 'k' else 1000):.3g}{name}"
+    return str(value)

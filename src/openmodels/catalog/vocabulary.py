@@ -1,0 +1,141 @@
+"""The words catalogs use for tasks, languages and kinds of model, mapped onto one vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from openmodels.catalog.record import Modalities
+
+CONVERSATIONAL = "conversational"
+"""The Hub's tag for a text-generation model with a chat template."""
+
+# Azure's inference tasks in the Hub's words; a task not listed is the same in both.
+_AZURE_TASKS = {
+    "chat-completion": "text-generation",
+    "chat-completions": "text-generation",
+    "messages": "text-generation",
+    "responses": "text-generation",
+    "chat": "text-generation",
+    "completions": "text-generation",
+    "embeddings": "feature-extraction",
+    "embedding": "feature-extraction",
+    "text-embedding": "feature-extraction",
+    "speech-to-text": "automatic-speech-recognition",
+    "audio-transcription": "automatic-speech-recognition",
+    "image-text-to-text-generation": "image-text-to-text",
+    "visual-question-answering": "visual-question-answering",
+    "text-rerank": "text-ranking",
+    "rerank": "text-ranking",
+}
+_CHAT_TASKS = frozenset({"chat-completion", "chat-completions", "messages", "responses", "chat"})
+
+_MODALITIES = {
+    "text-generation": ("text", "text"),
+    "text2text-generation": ("text", "text"),
+    "fill-mask": ("text", "text"),
+    "summarization": ("text", "text"),
+    "translation": ("text", "text"),
+    "question-answering": ("text", "text"),
+    "text-classification": ("text", "text"),
+    "token-classification": ("text", "text"),
+    "zero-shot-classification": ("text", "text"),
+    "feature-extraction": ("text", "embeddings"),
+    "sentence-similarity": ("text", "embeddings"),
+    "text-ranking": ("text", "text"),
+    "image-text-to-text": ("text image", "text"),
+    "visual-question-answering": ("text image", "text"),
+    "image-to-text": ("image", "text"),
+    "image-classification": ("image", "text"),
+    "object-detection": ("image", "text"),
+    "image-segmentation": ("image", "image"),
+    "text-to-image": ("text", "image"),
+    "image-to-image": ("image", "image"),
+    "text-to-video": ("text", "video"),
+    "image-to-video": ("image", "video"),
+    "video-text-to-text": ("text video", "text"),
+    "automatic-speech-recognition": ("audio", "text"),
+    "text-to-speech": ("text", "audio"),
+    "text-to-audio": ("text", "audio"),
+    "audio-classification": ("audio", "text"),
+    "audio-text-to-text": ("text audio", "text"),
+    "any-to-any": ("text image audio video", "text image audio video"),
+}
+
+LANGUAGES = {
+    "afrikaans": "af", "albanian": "sq", "arabic": "ar", "armenian": "hy", "basque": "eu", "bengali": "bn",
+    "bosnian": "bs", "bulgarian": "bg", "burmese": "my", "catalan": "ca", "chinese": "zh", "mandarin": "zh",
+    "croatian": "hr", "czech": "cs", "danish": "da", "dutch": "nl", "english": "en", "estonian": "et",
+    "finnish": "fi", "french": "fr", "galician": "gl", "georgian": "ka", "german": "de", "greek": "el",
+    "gujarati": "gu", "hausa": "ha", "hebrew": "he", "hindi": "hi", "hungarian": "hu", "icelandic": "is",
+    "indonesian": "id", "irish": "ga", "italian": "it", "japanese": "ja", "nihongo": "ja", "jp": "ja",
+    "kannada": "kn", "kazakh": "kk", "khmer": "km", "korean": "ko", "kr": "ko", "lao": "lo", "latin": "la",
+    "latvian": "lv", "lithuanian": "lt", "macedonian": "mk", "malay": "ms", "malayalam": "ml", "maltese": "mt",
+    "marathi": "mr", "mongolian": "mn", "nepali": "ne", "norwegian": "no", "persian": "fa", "farsi": "fa",
+    "polish": "pl", "portuguese": "pt", "punjabi": "pa", "romanian": "ro", "russian": "ru", "serbian": "sr",
+    "slovak": "sk", "slovenian": "sl", "somali": "so", "spanish": "es", "swahili": "sw", "swedish": "sv",
+    "tagalog": "tl", "tamil": "ta", "telugu": "te", "thai": "th", "tibetan": "bo", "turkish": "tr",
+    "ukrainian": "uk", "urdu": "ur", "uzbek": "uz", "vietnamese": "vi", "welsh": "cy", "yoruba": "yo", "zulu": "zu",
+}  # fmt: skip
+"""English names of languages and common misnomers, as codes of BCP 47."""
+
+# Codes that are also words of names or of English are left out.
+_AMBIGUOUS = """
+it no is my so id am as or be to he la ml ms lo et el hi
+"""
+_CODES = frozenset(LANGUAGES.values()) - frozenset(_AMBIGUOUS.split())
+_RENAMED = {"refinedweb": "falcon", "refinedwebmodel": "falcon", "hf_olmo": "olmo", "gptneox": "gpt_neox"}
+_MODEL_TYPES = """
+aquila arctic baichuan bart bert bitnet blip bloom bloomz camembert chatglm clip codegen cohere command-r dbrx
+deberta deberta-v2 deepseek deepseek_v2 deepseek_v3 distilbert electra ernie4_5 exaone exaone4 falcon falcon_h1
+falcon_mamba flux gemma gemma2 gemma3 gemma3n glm glm4 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite
+granitemoe hf_olmo internlm internlm2 jamba llama llama4 llava m2m_100 mamba marian mbart minicpm minimax_m2
+mistral mistral3 mixtral modernbert mpt mt5 nemotron olmo olmo2 olmo3 olmoe opt pegasus persimmon phi phi3
+phimoe plamo qwen qwen2 qwen2_5_vl qwen2_moe qwen2_vl qwen3 qwen3_moe qwen3_vl refinedweb refinedwebmodel
+roberta rwkv smollm3 speecht5 stablelm starcoder2 t5 vit wav2vec2 whisper xlm-roberta yi
+"""
+_FAMILIES = frozenset(_MODEL_TYPES.split())
+
+
+def task(stated: str) -> str:
+    """Return a task in the Hub's words."""
+    return _AZURE_TASKS.get(stated.strip().lower(), stated.strip().lower())
+
+
+def is_chat(stated: str) -> bool:
+    """Return whether a catalog's task means a model to talk with."""
+    return stated.strip().lower() in _CHAT_TASKS
+
+
+@cache
+def modalities(of_task: str | None) -> Modalities | None:
+    """Return what a task takes and gives, or None for a task that does not say."""
+    found = _MODALITIES.get(of_task or "")
+    return Modalities(input=tuple(found[0].split()), output=tuple(found[1].split())) if found else None
+
+
+def spoken(word: str) -> str | None:
+    """Return the code of the language that a word of a search means, or None."""
+    return LANGUAGES.get(word) or (word if word in _CODES else None)
+
+
+def language(stated: Any) -> str | None:
+    """Return a language's code; YAML 1.1 reads Norwegian's "no" as False."""
+    if stated is False:
+        return "no"
+    if not isinstance(stated, str) or not (text := stated.strip().lower()):
+        return None
+    return LANGUAGES.get(text, text) if len(text) <= 35 else None
+
+
+def family(model_type: str | None, tags: Iterable[str] = ()) -> str | None:
+    """Return the family: the config's model type, else the tag that is one.
+
+    The Hub turns `model_type` into a tag, so the tag says the same where the config is not shown.
+    """
+    for word in (model_type, *tags):
+        if isinstance(word, str) and (word is model_type or word.lower() in _FAMILIES):
+            low = word.lower()
+            return _RENAMED.get(low, low)
+    return None

@@ -1,0 +1,82 @@
+"""Models on this disk."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from huggingface_hub import snapshot_download
+
+import openmodels as om
+from openmodels.catalog.cache import CacheCatalog
+from openmodels.catalog.query import Query
+from openmodels.errors import ModelNotFound
+
+
+def safetensors(path, shapes):
+    header = {f"w{n}": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for n, shape in enumerate(shapes)}
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = tmp_path / "models" / "my-llama-model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 2048}))
+    (folder / "README.md").write_text("---\nlicense: mit\nlanguage: ja\n---\n# Mine\n")
+    safetensors(folder / "model.safetensors", [[10, 20], [5]])
+    monkeypatch.setenv("OPENMODELS_MODEL_FOLDERS", str(tmp_path / "models"))
+    return folder
+
+
+def test_a_folder_is_a_model(folder):
+    (record,) = CacheCatalog().search(Query())
+    assert record.local == record.id == str(folder)
+    assert record.ids.hub is record.author is None
+    assert record.parameters.total == 205
+    assert record.context_length == 2048
+    assert record.license.id == "MIT"
+    assert record.languages == ("ja",)
+    assert record.formats == ("safetensors",)
+    assert {file.name for file in record.files} == {"README.md", "config.json", "model.safetensors"}
+    assert record.provenance["parameters"].source == "cache"
+
+
+def test_is_found_without_a_network(folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (record,) = om.search("llama japanese", license="mit")
+    assert record.local == str(folder)
+    assert om.info(str(folder)).local == str(folder)
+    assert [record.local for record in om.search("", catalog="cache")] == [str(folder)]
+
+
+def test_the_hubs_cache_is_joined_with_the_hub(hub, tmp_path, monkeypatch):
+    cache = tmp_path / "hub"
+    snapshot_download("allenai/OLMo-1B-hf", endpoint=hub.address, cache_dir=cache)
+    record = om.info("allenai/OLMo-1B-hf")
+    assert record.local.startswith(str(cache))
+    assert record.likes == 20
+    assert record.catalogs == ("hub", "cache")
+    here = om.search("olmo 1b")[0]
+    assert (here.id, here.local) == ("allenai/OLMo-1B-hf", record.local)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    offline = om.search("olmo")[0]
+    assert (offline.ids.hub, offline.local) == ("allenai/OLMo-1B-hf", record.local)
+
+
+def test_what_cannot_be_read_is_reported_and_skipped(folder, tmp_path):
+    for name, content in (("a", b"{"), ("b", b"[]"), ("c", b"\xff\xfe")):
+        other = tmp_path / "models" / name
+        other.mkdir()
+        (other / "config.json").write_bytes(content)
+        (other / "model.safetensors").write_bytes(b"\xff" * 20)
+        (other / "README.md").write_bytes(b"\xff---")
+    assert len(list(CacheCatalog().search(Query()))) == 4
+
+
+def test_nothing_is_there(tmp_path):
+    source = CacheCatalog(tmp_path / "none", [tmp_path / "neither"])
+    assert list(source.search(Query())) == []
+    with pytest.raises(ModelNotFound):
+        source.get("org/model")

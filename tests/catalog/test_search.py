@@ -1,0 +1,285 @@
+"""Searching: the judged queries, typing errors, filters, orders, folding, facets, notes."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+import openmodels as om
+from openmodels.catalog import hub_rows, query, search as searching, text, update
+from openmodels.catalog.writer import in_memory as build_index
+from openmodels.errors import InvalidRequest, Offline
+from openmodels.testing import facts
+
+HERE = Path(__file__).parent
+JUDGED = facts.judged(HERE / "judged.tsv")
+
+
+def found(index, asked="", **filters):
+    return [record.id for _, record in searching.search(index, query.build(asked, **filters)).hits]
+
+
+class TestJudged:
+    def test_recall_at_5(self, index):
+        shares = {one.text: one.found(found(index, one.text, limit=5)) for one in JUDGED}
+        assert len(shares) >= 60
+        missed = [asked for asked, share in shares.items() if share < 1]
+        assert sum(shares.values()) / len(shares) >= 0.95, missed
+
+    def test_every_judged_model_is_in_the_table(self, index):
+        for one in JUDGED:
+            assert all(index.get(name) for name in one.wanted), one.text
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("asked", "first"),
+        [
+            ("mistrl", "mistral"), ("deepsek", "deepseek"), ("lama 2", "llama"), ("qwenn3", "qwen"),
+            ("whispr", "whisper"), ("flacon 7b", "falcon"),
+            ("smolm2", "smollm"), ("starcodr", "starcoder"), ("bleom", "bloom"),
+        ],
+    )  # fmt: skip
+    def test_typing_errors(self, index, asked, first):
+        assert first in found(index, asked)[0].lower()
+
+    def test_what_was_read_instead_is_told(self, index):
+        assert "read 'mistrl' as 'mistral'" in searching.search(index, query.build("mistrl")).reading.notes
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("gemma 2 chat", "gemma 2 instruct"), ("qwen code", "qwen coder"), ("ja llama", "japanese llama"),
+            ("jp llama", "japanese llama"), ("llama 2 7 billion", "llama 2 7b"), ("ai2 olmo", "allenai olmo"),
+            ("summarise", "summarization"),
+        ],
+    )  # fmt: skip
+    def test_the_same_in_other_words(self, index, one, other):
+        assert set(found(index, one, limit=3)) & set(found(index, other, limit=3))
+
+    def test_an_exact_id_is_first_whatever_its_case(self, index):
+        assert found(index, "ALLENAI/olmo-7b")[0] == "allenai/OLMo-7B"
+        assert found(index, "openai-community/gpt2")[0] == "openai-community/gpt2"
+
+    def test_nothing_like_it_finds_nothing(self, index):
+        assert found(index, "xyzzyqwertz") == []
+
+    @given(asked=st.text(max_size=40))
+    def test_no_text_breaks_a_search(self, index, asked):
+        searching.search(index, query.build(asked, limit=3))
+
+    @given(st.text(max_size=8), st.text(max_size=8))
+    def test_distance_is_a_distance(self, one, other):
+        far = text.distance_of(one, other, 20)
+        assert far == text.distance_of(other, one, 20)
+        assert (far == 0) == (one == other)
+        assert abs(len(one) - len(other)) <= far <= max(len(one), len(other))
+
+    def test_swapped_letters_are_one_error(self):
+        assert text.distance_of("mitsral", "mistral", 2) == 1
+        assert text.distance_of("abcdef", "uvwxyz", 2) == 3
+
+    def test_a_sentence_becomes_words_and_filters(self, index):
+        reading = text.read("a Japanese chat model under 8 B that I may use commercially", index)
+        assert reading.filters == {"parameters": (None, 8_000_000_000), "license_class": ("open", "restricted")}
+        assert [group.word for group in reading.groups] == ["japanese", "chat"]
+        between = text.read("between 3 and 9 billion parameters", index).filters["parameters"]
+        assert between == (3_000_000_000, 9_000_000_000)
+        assert text.read("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
+        assert text.read("llama-2-7b-chat", index).filters == {}
+        assert text.read("llama 2-7b", index).filters == {}
+        assert text.read("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
+        assert "license_class" not in text.read("non-commercial llama", index).filters
+
+
+class TestFilters:
+    def test_each_holds_for_all_that_is_found(self, index):
+        for asked, holds in (
+            ({"license": "llama2"}, lambda r: r.license.id == "llama2"),
+            ({"license": "apache-2.0|mit"}, lambda r: r.license.id in ("Apache-2.0", "MIT")),
+            ({"license_class": "non-commercial"}, lambda r: r.license.license_class == "non-commercial"),
+            ({"license_class": "commercial"}, lambda r: r.license.license_class in ("open", "restricted")),
+            ({"language": "Japanese"}, lambda r: "ja" in r.languages),
+            ({"parameters": "1B..8B"}, lambda r: 10**9 <= r.parameters.total <= 8 * 10**9),
+            ({"parameters": "<=1B"}, lambda r: r.parameters.total <= 10**9),
+            ({"parameters": "7B"}, lambda r: 6 * 10**9 < r.parameters.total < 8 * 10**9),
+            ({"task": "text-to-image"}, lambda r: r.task == "text-to-image"),
+            ({"task": "chat-completion"}, lambda r: r.task == "text-generation" and "conversational" in r.tags),
+            ({"author": "ai2"}, lambda r: r.author == "allenai"),
+            ({"base_model": "mistralai/Mistral-7B-v0.1"}, lambda r: r.base_models[0].id == "mistralai/Mistral-7B-v0.1"),
+            ({"fits": "8GB"}, lambda r: r.parameters.total <= 8e9 / 2.4),
+            ({"gated": False}, lambda r: r.gated is False),
+        ):
+            hits = searching.search(index, query.build(**asked, limit=1000)).hits
+            assert hits, asked
+            for _, record in hits:
+                assert holds(record), (asked, record.id)
+
+    def test_nothing_that_holds_is_missed(self, index, records):
+        expected = {r.id for r in records if r.parameters and r.parameters.total and 3e9 <= r.parameters.total <= 7e9}
+        shown = searching.search(index, query.build("", parameters=(3e9, 7e9), limit=1000, base_model=None))
+        assert {record.id for _, record in shown.hits} <= expected
+        assert index.count(shown.expression, where=shown.scope.where, values=shown.scope.values) == len(expected)
+
+    def test_together_and_with_words(self, index):
+        assert found(index, "japanese llama chat", license="llama2")[0] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
+        assert found(index, "llama", license="no-such-license") == []
+
+    def test_an_argument_beats_the_text(self, index):
+        shown = searching.search(index, query.build("llama under 2b", parameters="60B..80B"))
+        assert all(record.parameters.total > 6e10 for _, record in shown.hits)
+
+    def test_prices_providers_and_lifetimes(self):
+        offers = {"providers": [{"provider": "groq", "pricing": {"input": 0.05, "output": 0.08}}]}
+        cheap = hub_rows.record({"id": "org/cheap"}, date(2026, 11, 1))
+        cheap = cheap.model_copy(update={"offers": hub_rows.offers_of(offers, date(2026, 11, 1))})
+        offers["providers"][0] |= {"provider": "nscale", "pricing": {"input": 1, "output": 2.5}}
+        dear = hub_rows.record({"id": "org/dear", "lastModified": "2026-10-01"}, date(2026, 11, 1))
+        dear = dear.model_copy(update={"offers": hub_rows.offers_of(offers, date(2026, 11, 1))})
+        index = build_index([cheap, dear, hub_rows.record({"id": "org/free"}, None)])
+        assert found(index, max_price="0.5") == ["org/cheap"]
+        assert found(index, max_price=3, provider="nscale") == ["org/dear"]
+        assert found(index, sort="price") == ["org/cheap", "org/dear"]
+        assert found(index, updated_after="2026-09-15") == ["org/dear"]
+        assert index.get("org/cheap").offers[0].price_out == Decimal("0.08")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("parameters", "big"), ("parameters", "9B..1B"), ("parameters", True), ("context", "-5"), ("fits", "lots"),
+            ("max_price", "cheap"), ("max_price", "nan"), ("max_price", -1), ("updated_after", "soon"), ("limit", 0),
+            ("limit", 10**9), ("limit", True), ("sort", "beauty"), ("catalog", "ollama"), ("gated", "yes"),
+            ("license_class", "fine"), ("task", ""), ("task", 3), ("language", []),
+        ],
+    )  # fmt: skip
+    def test_wrong_arguments_are_named(self, name, value):
+        with pytest.raises(InvalidRequest, match=f"^{name}: "):
+            query.build("", **{name: value})
+
+    def test_there_is_no_filter_of_that_name(self):
+        with pytest.raises(InvalidRequest, match="licence"):
+            query.build("", licence="mit")
+        with pytest.raises(InvalidRequest, match="text"):
+            query.build(None)
+
+
+class TestOrder:
+    @pytest.mark.parametrize("sort", ["downloads", "likes", "parameters", "context", "created", "updated", "trending"])
+    def test_is_that_of_the_numbers(self, sort):
+        made = [
+            hub_rows.record(
+                {
+                    "id": f"org/m{n}", "downloads": n**3 % 1009, "likes": n**2 % 503, "trendingScore": n % 7 or None,
+                    "safetensors": {"total": n * 7919 % 10_007 or None}, "gguf": {"context_length": n * 37 % 4001},
+                    "createdAt": f"20{20 + n % 6}-0{1 + n % 9}-1{n % 10}",
+                    "lastModified": f"20{20 + n % 5}-0{1 + n % 8}-2{n % 9}",
+                },
+                date(2026, 11, 1),
+            )
+            for n in range(300)
+        ]  # fmt: skip
+
+        def value(record):
+            field = {"context": "context_length"}.get(sort, sort)
+            got = getattr(record, field)
+            return getattr(got, "total", got)
+
+        index = build_index(made)
+        shown = [value(record) for _, record in searching.search(index, query.build(sort=sort, limit=20)).hits]
+        assert shown == sorted((value(r) for r in made if value(r) is not None), reverse=True)[:20]
+
+
+class TestFolding:
+    def test_conversions_stand_behind_their_model(self, index):
+        shown = found(index, "llama 2 7b", limit=10)
+        assert "meta-llama/Llama-2-7b-hf" in shown
+        assert not [name for name in shown if "GGUF" in name or "GPTQ" in name]
+
+    def test_and_are_counted(self, index):
+        hits = {r.id: r.variants for _, r in searching.search(index, query.build("llama 2", limit=50)).hits}
+        assert hits["meta-llama/Llama-2-7b-hf"] == 2
+        assert hits["meta-llama/Llama-2-13b-hf"] is None
+
+    def test_unless_one_asks_for_them(self, index):
+        assert "TheBloke/Llama-2-7B-GGUF" in found(index, "llama 2 7b gguf")
+        assert "TheBloke/Llama-2-7B-GPTQ" in found(index, base_model="meta-llama/Llama-2-7b-hf")
+
+    def test_a_copy_is_no_second_model(self, index):
+        assert "unsloth/Llama-3.1-8B-Instruct" not in found(index, "llama 3.1 8b instruct")
+
+    def test_a_finetune_called_quantized_is_a_model_of_its_own(self, index):
+        shown = found(index, "smollm2 135m", limit=10)
+        assert {"HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct"} <= set(shown)
+
+
+class TestTheWholeWay:
+    def test_without_an_index_the_catalogs_are_asked(self, hub):
+        results = om.search("japanese llama", license="llama2")
+        assert results[0].id == "elyza/ELYZA-japanese-Llama-2-7b"
+        assert any(note.startswith("azure: ") for note in results.notes)
+
+    def test_and_typing_errors_are_forgiven_there_too(self, hub):
+        assert om.search("whispr")[0].author == "openai"
+
+    def test_offline_from_the_index(self, hub, monkeypatch):
+        update.update(catalogs=["hub"])
+        monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
+        before = len(hub.asked)
+        results = om.search("japanese llama chat", license="llama2")
+        assert results[0].id == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
+        assert len(hub.asked) == before
+        assert any("updated today" in note for note in results.notes)
+        assert any("azure is not in the index" in note for note in results.notes)
+        assert om.info("allenai/OLMo-7B").license.id == "Apache-2.0"
+
+    def test_offline_without_an_index(self, monkeypatch):
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        with pytest.raises(Offline, match="no index"):
+            om.search("llama")
+        with pytest.raises(Offline):
+            om.info("allenai/OLMo-7B")
+
+    def test_facets_count_all_matches(self, hub):
+        update.update(catalogs=["hub"])
+        results = om.search("llama", limit=3)
+        assert len(results) == 3
+        assert results.total > 30
+        licenses = results.facets("license")
+        assert licenses["llama2"] > licenses["Apache-2.0"]
+        assert results.facets("catalog") == {"hub": results.total}
+        with pytest.raises(InvalidRequest, match="colour"):
+            results.facets("colour")
+
+    def test_results_show_themselves(self, hub, monkeypatch):
+        results = om.search("<script>")
+        assert results == []
+        hub.rows.append({"id": "org/llama-x", "tags": ["llama", "license:<b>bold</b>"], "downloads": 10**9})
+        shown = om.search("llama", sort="downloads")._repr_html_()
+        hub.rows.pop()
+        assert "<b>" not in shown
+        assert "&lt;b&gt;" in shown
+        assert ">-<" in shown
+
+    def test_results_become_a_data_frame(self, hub):
+        pandas = pytest.importorskip("pandas", reason="to_pandas needs pandas")
+        frame = om.search("mistral", limit=4).to_pandas()
+        assert isinstance(frame, pandas.DataFrame)
+        assert len(frame) == 4
+        assert set(frame.columns) >= {"model", "license", "parameters", "downloads"}
+
+    def test_info_joins_both_catalogs_without_an_index(self, hub, gallery):
+        record = om.info("openai/gpt-oss-120b")
+        assert record.ids.azure == "azureml-openai-oss/gpt-oss-120b"
+        assert record.catalogs == ("hub", "azure")
+        assert om.info("azure:azureml-openai-oss/gpt-oss-120b").likes == record.likes
+        assert om.info("meta-llama/Llama-2-7b-hf").lifecycle.retires_on == date(2025, 6, 30)
+
+    def test_records_are_json(self, hub):
+        for record in om.search("llama"):
+            assert json.loads(record.model_dump_json())["ids"]["hub"] == record.id
+            assert om.ModelRecord.model_validate_json(record.model_dump_json()) == record

@@ -1,0 +1,24 @@
+"""llama.cpp's own server on a random loopback port, until standard input ends: python llamacpp.py MODEL.gguf."""
+
+import sys
+
+import xllamacpp
+
+if __name__ == "__main__":
+    params = xllamacpp.CommonParams()
+    params.model.path = sys.argv[1]
+    params.model_alias = {"smollm2"}
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_ctx = 2048
+    # One answer at a time and no reuse of an earlier prompt: the same request gives the same text.
+    params.n_parallel = 1
+    params.cache_prompt = False
+    params.cpuparams.n_threads = 2
+    params.endpoint_slots = True
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    server = xllamacpp.Server(params)
+    sys.stdout.write(f"{server.listening_address}\n")
+    sys.stdout.flush()
+    sys.stdin.read()

@@ -1,0 +1,73 @@
+"""Everything that a test's code could show to somebody: logs, representations, errors."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+import pytest
+
+from openmodels.backends.compatible import OpenAICompatible
+from openmodels.errors import OpenModelsError
+from openmodels.model import Model
+from openmodels.stream import AsyncStream, Fold, Stream
+from openmodels.testing.faults import KEY, PROMPT
+from openmodels.wire.classify import Failure
+from openmodels.wire.decode import Body, Decoder
+from openmodels.wire.exchange import Outgoing
+from openmodels.wire.http1 import Http1Exchange
+
+SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, Body, Decoder, Outgoing, Http1Exchange)
+
+
+class Told:
+    """Collects what is told while a patch lasts.
+
+    Attributes:
+        parts: What was told, in order.
+
+    Every logger counts, whatever its level and wherever it propagates to. Objects of `SHOWN` and
+    errors are shown when they are made, errors again when they leave a call, with all they are chained to.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.parts: list[str] = []
+        formatter = logging.Formatter("%(name)s %(message)s")
+        handle, explain, made = logging.Logger.handle, Fold.explain, OpenModelsError.__init__
+
+        def log(logger: logging.Logger, record: logging.LogRecord) -> None:
+            self.parts.append(f"{formatter.format(record)} {vars(record)}")
+            handle(logger, record)
+
+        def make(error: OpenModelsError, *args: Any, **options: Any) -> None:
+            made(error, *args, **options)
+            self.parts.append(f"{error} {error!r} {vars(error)}")
+
+        def leave(fold: Fold, error: OpenModelsError) -> None:
+            explain(fold, error)
+            self.parts.append(f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}")
+
+        patch.setattr(logging.Logger, "isEnabledFor", lambda *_: True)
+        patch.setattr(logging.Logger, "handle", log)
+        patch.setattr(OpenModelsError, "__init__", make)
+        patch.setattr(Fold, "explain", leave)
+        for kind in SHOWN:
+            patch.setattr(kind, "__init__", self._showing(kind.__init__))
+
+    def _showing(self, init: Any) -> Any:
+        def made(one: Any, *args: Any, **options: Any) -> None:
+            init(one, *args, **options)
+            self.parts.append(f"{one!r} {one}")
+
+        made.__wrapped__ = init  # signatures are read by `Model`
+        return made
+
+    @property
+    def leaks(self) -> list[str]:
+        """What was told and holds the key or the prompt."""
+        return [part for part in self.parts if KEY in part or PROMPT in part]
+
+    def forget(self) -> None:
+        """Start again."""
+        self.parts.clear()
