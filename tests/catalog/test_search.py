@@ -69,6 +69,11 @@ class TestWords:
     def test_nothing_like_it_finds_nothing(self, index):
         assert found(index, "xyzzyqwertz") == []
 
+    def test_a_text_without_end_is_read_in_part(self, index):
+        reading = text.read("llama chat " * 10_000, index)
+        assert len(reading.groups) == 2
+        assert reading.notes == ["only the first 16 words were read"]
+
     @given(asked=st.text(max_size=40))
     def test_no_text_breaks_a_search(self, index, asked):
         searching.search(index, query.build(asked, limit=3))

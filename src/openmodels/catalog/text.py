@@ -41,6 +41,7 @@ _SIZE_WORD = re.compile(r"\d+(?:\.\d+)?[bm]", re.ASCII)
 _WHOLE = frozenset((*synonyms.WORDS, *synonyms.AUTHORS, *vocabulary.LANGUAGES))
 """Words that mean something here, whether or not a name has them."""
 _GENERIC, _LANGUAGE = 0.7, 1.4
+_MOST_WORDS, _LONGEST = 16, 1_000
 
 
 @dataclass(slots=True)
@@ -79,14 +80,16 @@ class Reading:
 def read(text: str, index: Index) -> Reading:
     """Return what a search text asks for, misspellings corrected by the words the index knows."""
     reading = Reading()
-    rest = _read_filters(text.lower(), reading)
+    rest = _read_filters(text[:_LONGEST].lower(), reading)
     rest = _PHRASE.sub(lambda found: synonyms.PHRASES[found[0]], rest)
     found = [word for piece in _WORD.findall(rest) for word in _cut(piece)]
     kept = [word for word in found if word not in synonyms.STOP_WORDS] or found
-    known = _Known(index, kept)
-    for word in dict.fromkeys(kept):
+    known = _Known(index, kept[:_MOST_WORDS])
+    if len(kept) > _MOST_WORDS:
+        reading.notes.append(f"only the first {_MOST_WORDS} words were read")
+    for word in dict.fromkeys(kept[:_MOST_WORDS]):
         reading.groups += _groups(word, known, reading)
-    _join_neighbours(kept, reading, index)
+    _join_neighbours(kept[:_MOST_WORDS], reading, index)
     return reading
 
 
@@ -230,15 +233,16 @@ def _spelled(word: str, group: Group, known: _Known, reading: Reading) -> list[G
         for other in index.completions(word, 4):
             group.words.setdefault(other, 0.7)
         return [group]
-    if longer := index.completions(word):
-        group.words.update((other, 0.85) for other in longer)
-        group.authors.update((other, 0.8) for other in longer)
-        return [group]
-    if parts := _halves(word, index):
-        return [made for part in parts for made in _groups(part, known, reading)]
-    if near:
+    longer, parts = index.completions(word), _halves(word, index)
+    others = [index.spelled(longer[0])] if longer else [min(index.spelled(part) for part in parts)] if parts else [0]
+    if near and (near[0][2] > others[0] if near[0][1] == 1 else not longer and not parts):
         _correct(group, near, index)
         reading.notes.append(f"read {word!r} as {near[0][0]!r}")
+    elif longer:
+        group.words.update((other, 0.85) for other in longer)
+        group.authors.update((other, 0.8) for other in longer)
+    elif parts:
+        return [made for part in parts for made in _groups(part, known, reading)]
     return [group]
 
 
