@@ -51,6 +51,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test, those with torch and real weights included."""
     install(session, "-e", ".[all]", *TORCH, *TEST, *PEERS)
+    # Of ScanCode only the license texts are read: its own dependencies stay out.
+    session.install("--no-deps", "scancode-toolkit-mini==32.5.0")
     session.run("pytest", *session.posargs)
 
 
@@ -63,17 +65,19 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run the tests without torch on the oldest dependencies that pyproject.toml allows."""
+    """Run the tests on the oldest dependencies that pyproject.toml allows, torch apart: it is pinned."""
     constraints = Path(session.create_tmp(), "lowest.txt").resolve()
     extras = PYPROJECT["project"]["optional-dependencies"].values()
     declared = [*PYPROJECT["project"]["dependencies"], *(line for extra in extras for line in extra)]
     # "==1.0.*", but "==1.0b9": a pre-release takes no star.
     floors = [re.sub(r">=([\d.]+)$", r"==\1.*", line).replace(">=", "==") for line in declared if ">=" in line]
-    constraints.write_text("\n".join(floors) + "\n")
-    install(session, "-e", ".[azure]", *TEST, "-c", str(constraints))
+    constraints.write_text("\n".join(line for line in floors if not line.startswith("torch=")) + "\n")
+    install(session, "-e", ".[all]", *TORCH, *TEST, "-c", str(constraints))
     session.run("python", "-m", "pip", "list")
     # The pytest plugin of an anyio as old as this warns under a new pytest before it does anything.
-    session.run("pytest", "-p", "no:anyio", "-m", "not weights", *session.posargs)
+    pytest = ("pytest", "-p", "no:anyio")
+    session.run(*pytest, "-m", "not weights", *session.posargs)
+    session.run(*pytest, "-m", "weights", "tests/local", "tests/test_conformance.py", *session.posargs)
 
 
 @nox.session
@@ -88,15 +92,6 @@ def wheel(session: nox.Session) -> None:
     session.run("openmodels", "chat", "-m", "echo:", "The wheel answers.")
     # The sources are below src/, so what these tests import is the wheel.
     session.run("pytest", "tests/test_conformance.py", "-m", "not weights", *session.posargs)
-
-
-@nox.session
-def licenses(session: nox.Session) -> None:
-    """Check the recognition of license texts on the texts of the ScanCode database (126 MB)."""
-    # Only the texts are read: the package's own dependencies stay out.
-    install(session, "-e", ".", *TEST)
-    session.install("--no-deps", "scancode-toolkit-mini==32.5.0")
-    session.run("pytest", "tests/openness/test_license_text.py", *session.posargs)
 
 
 @nox.session

@@ -38,7 +38,7 @@ DISPUTED = {
     (
         "deepseek-ai/DeepSeek-R1",
         "license",
-    ): "called DeepSeek License; front matter, card and LICENSE say MIT since 2025-01",
+    ): "called DeepSeek License; front matter, card and the repository on GitHub say MIT",
     (
         "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct",
         "training_code",

@@ -45,7 +45,7 @@ def test_json_markdown_bill_and_badge(run):
         ("acme/Shut-7B", "weights=partial", 0),
         ("acme/Glow-7B", "finetuning-data=partial", 6),
         ("acme/Glow-7B", "beauty", 2),
-        ("acme/Absent", "license", 1),
+        ("acme/Absent", "license", 3),
     ],
 )
 def test_exit_codes_for_ci(run, model, demand, code):

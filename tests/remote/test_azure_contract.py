@@ -9,7 +9,7 @@ from typing import Any
 
 import azure_stand_in as stand_in
 import pytest
-from test_azure import ERRORS
+from test_azure_errors import ERRORS
 
 import openmodels as om
 from openmodels.testing import Conformance

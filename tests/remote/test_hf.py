@@ -134,7 +134,7 @@ def test_the_router_honours_openais_options_only(server: FaultServer, monkeypatc
         ("https://huggingface.co/api", True),
         ("https://hf.co/v1", True),
         ("https://x1.us-east-1.aws.endpoints.huggingface.cloud/v1", True),
-        ("https://org-space.hf.space/v1", True),
+        ("https://org-space.hf.space/v1", False),
         ("https://ROUTER.HuggingFace.co/v1", True),
         ("http://router.huggingface.co/v1", False),
         ("https://router.huggingface.co:8443/v1", False),

@@ -37,6 +37,8 @@ model.chat(om.user("hello"))
 model.chat({"role": "user", "content": "hello"})
 model.chat([om.system("brief"), "hello", om.assistant("hi"), {"role": "user", "content": "bye"}])
 assert_type(model.complete("Once"), om.Reply)
+assert_type(model.embed(["a", "b"], dimensions=2, timeout=None), om.Embeddings)
+assert_type(om.providers("org/model"), list[om.Provider])
 assert_type(model.load(), om.Model)
 
 with model.stream("hello", top_p=0.9, top_k=5) as stream:
@@ -54,6 +56,8 @@ with om.Model(om.DEFAULT_MODEL, device="cpu") as opened:
 async def asynchronous() -> None:
     assert_type(await model.achat("hello", max_tokens=5), om.Reply)
     assert_type(await model.acomplete("Once", max_tokens=5), om.Reply)
+    assert_type(await model.aembed("a"), om.Embeddings)
+    assert_type(await om.aproviders("org/model", timeout=5), list[om.Provider])
     async with model.astream("hello") as stream:
         assert_type(stream, om.AsyncStream)
         async for delta in stream:
@@ -118,6 +122,7 @@ model.chta("hello")  # type: ignore[attr-defined]
 model.chat("hello", temprature=1)  # type: ignore[call-arg]
 model.chat("hello", temperature="hot")  # type: ignore[arg-type]
 model.chat(5)  # type: ignore[arg-type]
+model.embed("x", temperature=1)  # type: ignore[call-arg]
 model.complete(["x"])  # type: ignore[arg-type]
 reply.txt  # type: ignore[attr-defined]
 om.Message(role="robot", content="x")  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ from openmodels.wire import address as addresses, classify, decode, encode, vect
 ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")
 """The router's address; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
 
-_HOSTS = ("huggingface.co", "hf.co", "hf.space", "endpoints.huggingface.cloud")
+_HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")  # not hf.space: there, strangers' code runs
 """The token goes to these and the hosts below them, and nowhere else."""
 
 _EMBEDDER = "hf-inference"

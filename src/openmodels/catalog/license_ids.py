@@ -34,8 +34,8 @@ _SPELLINGS = {
     "cc0": "cc0-1.0",
     "llama 2": "llama2",
 }
-_OPEN = frozenset(_SPDX) - {name for name in _SPDX if "-nc" in name or "-nd" in name}
-_OPEN_FAMILIES = frozenset({"gpl", "lgpl", "bsd", "gfdl", "openmdw-1.0", "openmdw-1.1"})
+# A family ("gpl", "bsd", "cc") does not say which license it is, so it is none of these.
+_OPEN = {name for name in _SPDX if "-nc" not in name and "-nd" not in name} | {"openmdw-1.0", "openmdw-1.1"}
 _NON_COMMERCIAL = re.compile(
     r"(^|[-_ ])(nc|non-?commercial|noncommercial|research(-only)?|mnpl|mrl)($|[-_ 0-9])"
     r"|h-research|intel-research|apple-amlr|deepfloyd"
@@ -66,7 +66,7 @@ def classify(license_id: str, name: str | None = None) -> LicenseClass:
         if not name or says_nothing(name):
             return "unknown"
         known = normalise(name).lower()
-    if known in _OPEN or known in _OPEN_FAMILIES:
+    if known in _OPEN:
         return "open"
     if _NON_COMMERCIAL.search(known):
         return "non-commercial"
