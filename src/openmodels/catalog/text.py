@@ -173,7 +173,7 @@ def _groups(word: str, known: _Known, reading: Reading) -> list[Group]:
         return [Group(word[1:], authors={word[1:]: 1.0}, weight=1.5)]
     if _SIZE_WORD.fullmatch(word):
         return [_size_group(word)]
-    group = Group(word, {word: 1.0}, dict.fromkeys(known.term(*_literal_terms(word)), 0.8), {word: 0.9})
+    group = Group(word, {word: 1.0}, dict.fromkeys(known.term(*_literal_terms(word)), 1.1), {word: 0.9})
     group.weight = _weight(word, known.index)
     _add_synonyms(word, group, known)
     if word in names.CONVERSION:
