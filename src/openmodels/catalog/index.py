@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -52,6 +53,8 @@ class Index:
             self._db = connection or sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
             )
+            # It holds the connection, which so outlives the index even where both are in one cycle of garbage.
+            self._close = weakref.finalize(self, self._db.close)
             self.meta = dict(self._db.execute("SELECT name, value FROM meta"))
         except sqlite3.DatabaseError as error:
             raise unreadable(path, f"it cannot be read ({error})") from error
@@ -61,11 +64,7 @@ class Index:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_db"):
-            self._db.close()
+        self._close()
 
     def __enter__(self) -> Self:
         return self
