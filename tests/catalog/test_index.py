@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 
 import pytest
@@ -49,8 +50,8 @@ def test_an_update_replaces_the_row_and_its_words(tmp_path):
         assert index.get("org/model").tags == ("legal",)
         assert found(index, "legal") == ["org/model"]
         assert "org/model" not in found(index, "medical")
-        database = sqlite3.connect(path)
-        database.execute("INSERT INTO words(words) VALUES ('integrity-check')")
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("INSERT INTO words(words) VALUES ('integrity-check')")
 
 
 def test_a_reader_keeps_its_index_while_another_takes_its_place(tmp_path):
