@@ -1,4 +1,4 @@
-"""All that continuous integration does: `nox` runs it, `nox -l` lists it.
+"""All checks of the project: `nox` runs them, `nox -l` lists them.
 
 Sessions install with plain pip, because it reads every setting that a machine offers to pip
 (mirrors, find-links, constraints). A session whose declared dependencies have not changed since
