@@ -14,7 +14,7 @@ import pytest
 import openmodels as om
 from openmodels import retry
 from openmodels.backends.base import Backend
-from openmodels.types import Embeddings, EmbedRequest
+from openmodels.embeddings import Embeddings, EmbedRequest
 
 
 class LengthBackend(Backend):

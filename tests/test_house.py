@@ -30,11 +30,13 @@ LAYERS = (
     {"choose", "combine", "openness"},
     {"conversation"},
     {"model"},
-    {"catalog", "stream"},
+    {"catalog", "request", "stream"},
     {"backends"},
     {"wire", "retry", "ref"},
     {"errors", "settings"},
+    {"embeddings"},
     {"types"},
+    {"messages"},
 )
 """Top to bottom: a file imports only from its own unit and from lower layers."""
 

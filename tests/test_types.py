@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
 import openmodels as om
-from openmodels.types import OPTION_NAMES, ChatRequest, ToolCall
+from openmodels.messages import ToolCall
+from openmodels.types import OPTION_NAMES, ChatRequest, OutputFormat
 
 HELLO = (om.user("hello"),)
 INTEGERS = ("top_k", "max_tokens", "seed")
@@ -112,8 +113,11 @@ def test_options_are_those_the_caller_set():
     request = ChatRequest(messages=HELLO, temperature=0, stop="x", extra={}, seed=0)
     assert request.options == {"temperature", "stop", "seed"}
     assert request.stop == ("x",)
-    assert set(OPTION_NAMES) <= set(ChatRequest.model_fields)
-    assert set(om.CallOptions.__annotations__) == {*OPTION_NAMES, "timeout", "max_retries"}
+    shapes = {"schema", "choices", "pattern", "grammar"}
+    assert set(OPTION_NAMES) - shapes <= set(ChatRequest.model_fields)
+    assert set(om.CallOptions.__annotations__) == {*OPTION_NAMES, "timeout", "max_retries", "retries"}
+    for kind in shapes:
+        assert ChatRequest(messages=HELLO, output=OutputFormat(kind=kind)).options == {kind}
 
 
 def test_request_needs_something_to_answer():

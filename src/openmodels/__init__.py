@@ -18,11 +18,11 @@ _HOMES = {
     "CallOptions": "types",
     "Conversation": "conversation",
     "Delta": "types",
-    "EmbedOptions": "types",
-    "Embeddings": "types",
+    "EmbedOptions": "embeddings",
+    "Embeddings": "embeddings",
     "Family": "catalog.family",
     "Finding": "openness.findings",
-    "Message": "types",
+    "Message": "messages",
     "Model": "model",
     "ModelRecord": "catalog.record",
     "OpennessComparison": "openness.verbs",
@@ -31,12 +31,13 @@ _HOMES = {
     "Report": "openness.report",
     "Results": "catalog.results",
     "Stream": "stream",
-    "ToolCall": "types",
+    "TokenLogprob": "types",
+    "ToolCall": "messages",
     "Usage": "types",
     "Verdict": "openness.findings",
     "aopenness": "openness.verbs",
     "aproviders": "catalog.providers",
-    "assistant": "types",
+    "assistant": "messages",
     "compare_openness": "openness.verbs",
     "family": "catalog.family",
     "info": "catalog.finder",
@@ -44,8 +45,8 @@ _HOMES = {
     "providers": "catalog.providers",
     "register_backend": "backends.registry",
     "search": "catalog.finder",
-    "system": "types",
-    "user": "types",
+    "system": "messages",
+    "user": "messages",
 }
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
+    "TokenLogprob",
     "ToolCall",
     "UnsafeWeights",
     "UnsupportedFeature",
@@ -137,6 +139,10 @@ if TYPE_CHECKING:
     from openmodels.conversation import (
         Conversation as Conversation,
     )
+    from openmodels.embeddings import (
+        Embeddings as Embeddings,
+        EmbedOptions as EmbedOptions,
+    )
     from openmodels.errors import (
         AccessDenied as AccessDenied,
         AuthenticationFailed as AuthenticationFailed,
@@ -164,6 +170,13 @@ if TYPE_CHECKING:
         StreamInterrupted as StreamInterrupted,
         UnsafeWeights as UnsafeWeights,
         UnsupportedFeature as UnsupportedFeature,
+    )
+    from openmodels.messages import (
+        Message as Message,
+        ToolCall as ToolCall,
+        assistant as assistant,
+        system as system,
+        user as user,
     )
     from openmodels.model import (
         Model as Model,
@@ -193,15 +206,9 @@ if TYPE_CHECKING:
     from openmodels.types import (
         CallOptions as CallOptions,
         Delta as Delta,
-        Embeddings as Embeddings,
-        EmbedOptions as EmbedOptions,
-        Message as Message,
         Reply as Reply,
-        ToolCall as ToolCall,
+        TokenLogprob as TokenLogprob,
         Usage as Usage,
-        assistant as assistant,
-        system as system,
-        user as user,
     )
 
     __version__: str

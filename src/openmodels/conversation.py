@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from openmodels.errors import InvalidRequest
-from openmodels.model import Model, faults
+from openmodels.messages import Frozen, Message, Text
+from openmodels.model import Model
+from openmodels.request import faults
 from openmodels.stream import AsyncStream, Stream
-from openmodels.types import CallOptions, Frozen, Message, Reply, Text
+from openmodels.types import CallOptions, Reply
 
 
 class _Saved(Frozen):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -11,25 +10,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
-from pydantic import ValidationError
 from typing_extensions import Unpack
 
-from openmodels import ref, retry, settings
+from openmodels import ref, request as request_, retry, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
-from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError, UnsupportedFeature
+from openmodels.embeddings import Embeddings, EmbedOptions
+from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
+from openmodels.messages import Prompt
 from openmodels.stream import AsyncStream, Fold, Stream
-from openmodels.types import (
-    CallOptions,
-    ChatRequest,
-    Delta,
-    Embeddings,
-    EmbedOptions,
-    EmbedRequest,
-    Message,
-    Prompt,
-    Reply,
-)
+from openmodels.types import CallOptions, ChatRequest, Delta, Reply
 
 
 class Model:
@@ -61,7 +51,7 @@ class Model:
         **backend_options: Any,
     ) -> None:
         self.timeout = retry.seconds(timeout)
-        self.max_retries = _retries(max_retries)
+        self.max_retries = request_.retry_count(max_retries)
         self._opened_as = reference, backend_options
         self._budget = retry.Budget()
         if isinstance(reference, Backend):
@@ -163,7 +153,7 @@ class Model:
         """
         began = time.perf_counter()
         with self._explained():
-            request, retries = self._embed_request(texts, options)
+            request, retries = request_.embedding(self.backend, texts, options, self._limits)
 
             def start() -> Embeddings:
                 return self.backend.embed(request)
@@ -209,7 +199,7 @@ class Model:
         """
         began = time.perf_counter()
         with self._explained():
-            request, retries = self._embed_request(texts, options)
+            request, retries = request_.embedding(self.backend, texts, options, self._limits)
 
             async def start() -> Embeddings:
                 return await self.backend.aembed(request)
@@ -218,12 +208,14 @@ class Model:
             return _timed(found, len(request.texts), began)
 
     def _stream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> Stream:
-        request, retries = self._request(feature, said, options, stream=stream)
-        return Stream(self._deltas(request, retries), Fold(self.reference, request.deadline))
+        call = self._call(feature, said, options, stream=stream)
+        return Stream(self._deltas(call.request, call.retries), Fold(self.reference, call.request.deadline, call.check))
 
     def _astream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> AsyncStream:
-        request, retries = self._request(feature, said, options, stream=stream)
-        return AsyncStream(self._adeltas(request, retries), Fold(self.reference, request.deadline))
+        call = self._call(feature, said, options, stream=stream)
+        return AsyncStream(
+            self._adeltas(call.request, call.retries), Fold(self.reference, call.request.deadline, call.check)
+        )
 
     def _deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
         def start() -> tuple[Generator[Delta, None, None], Delta | None]:
@@ -252,44 +244,13 @@ class Model:
             async for delta in deltas:
                 yield delta
 
-    def _request(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> tuple[ChatRequest, int]:
+    @property
+    def _limits(self) -> request_.Limits:
+        return request_.Limits(self.timeout, self.max_retries)
+
+    def _call(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> request_.Call:
         with self._explained():
-            fields, deadline, retries = self._options(feature, options, CallOptions.__annotations__)
-            fields |= {"prompt": _text(said)} if feature == "complete" else {"messages": _messages(said)}
-            try:
-                request = ChatRequest(stream=stream, deadline=deadline, **fields)
-            except ValidationError as error:
-                raise InvalidRequest(faults(error)) from error
-            if missing := sorted(request.options - self.backend.options):
-                raise UnsupportedFeature(
-                    f"The backend {self.backend.name!r} cannot honour the option {missing[0]!r}.",
-                    next_step="Leave it out, or use another backend.",
-                )
-            return request, retries
-
-    def _embed_request(self, texts: Any, options: EmbedOptions) -> tuple[EmbedRequest, int]:
-        fields, deadline, retries = self._options("embed", options, EmbedOptions.__annotations__)
-        if not isinstance(texts, Sequence) or isinstance(texts, bytes | bytearray):
-            raise InvalidRequest(f"texts: expected a list of texts, not {type(texts).__name__}.")
-        try:
-            given = (texts,) if isinstance(texts, str) else tuple(texts)
-            return EmbedRequest(texts=given, deadline=deadline, **fields), retries
-        except ValidationError as error:
-            raise InvalidRequest(faults(error)) from error
-
-    def _options(
-        self, feature: str, options: Mapping[str, Any], known: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], float | None, int]:
-        """Return the options that were given, the deadline and the number of retries."""
-        if feature not in self.backend.features:
-            raise UnsupportedFeature(f"The backend {self.backend.name!r} has no {feature!r}.")
-        if unknown := [name for name in options if name not in known]:
-            raise _no_such_option(unknown[0], known, "call")
-        given = dict(options)
-        timeout = retry.seconds(given.pop("timeout", self.timeout))
-        retries = _retries(given.pop("max_retries", self.max_retries))
-        deadline = None if timeout is None else time.monotonic() + timeout
-        return {name: value for name, value in given.items() if value is not None}, deadline, retries
+            return request_.chat(self.backend, feature, said, options, self._limits, stream=stream)
 
     def _explained(self) -> _Explained:
         return _Explained(self.reference)
@@ -314,58 +275,14 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
     parameters = list(inspect.signature(backend).parameters.values())
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     if unknown := [name for name in options if name not in known]:
-        error = _no_such_option(unknown[0], known, f"backend {parsed.backend!r}")
+        error = request_.no_such_option(unknown[0], known, f"backend {parsed.backend!r}")
         error.reference = str(parsed)
         raise error
     with _Explained(str(parsed)):
         return backend(parsed.rest, **options)
 
 
-def _no_such_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: str) -> UnsupportedFeature:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    guess = f"Did you mean {near[0]!r}? " if near else ""
-    return UnsupportedFeature(
-        f"The {owner} has no option {name!r}.", next_step=f"{guess}It knows: {', '.join(sorted(known)) or 'none'}."
-    )
-
-
 def _timed(found: Embeddings, texts: int, began: float) -> Embeddings:
     if found.vectors.ndim != 2 or len(found) != texts:
         raise InvalidResponse(f"The backend gave vectors of the shape {found.vectors.shape} for {texts} texts.")
     return replace(found, seconds=time.perf_counter() - began)
-
-
-def _text(said: Any) -> str:
-    if not isinstance(said, str):
-        raise InvalidRequest(f"prompt: expected text, not {type(said).__name__}.")
-    return said
-
-
-def _messages(said: Any) -> tuple[Any, ...]:
-    items = [said] if isinstance(said, str | Message | Mapping) else said
-    if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
-        raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(said).__name__}.")
-    return tuple(_turn(item) for item in items)
-
-
-def _turn(item: Any) -> Any:
-    # A bare string is the user speaking; everything else is checked by the request itself.
-    if isinstance(item, str):
-        return {"role": "user", "content": item}
-    return dict(item) if isinstance(item, Mapping) else item
-
-
-def faults(error: ValidationError) -> str:
-    """Return what pydantic found wrong, each fault with its place, in one line and without the input."""
-    lines = []
-    for fault in error.errors(include_url=False, include_input=False):
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
-        message = fault["msg"].removeprefix("Value error, ")
-        lines.append(f"{place}: {message}" if place else message)
-    return "; ".join(dict.fromkeys(lines)) + "."
-
-
-def _retries(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidRequest("max_retries: expected a whole number, 0 or more.")
-    return value

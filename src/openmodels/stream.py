@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Self
 
 from openmodels.errors import DeadlineExceeded, OpenModelsError, StreamInterrupted
-from openmodels.types import Delta, Reply, ToolCall, Usage
+from openmodels.messages import ToolCall
+from openmodels.types import Delta, Reply, Usage
 
 
 class Fold:
@@ -16,9 +17,11 @@ class Fold:
     Args:
         reference: The model's reference, for errors.
         deadline: When the answer must be whole, on the clock of `time.monotonic()`; None is never.
+        check: Makes the whole reply what the caller asked for.
     """
 
     __slots__ = (
+        "check",
         "complete",
         "deadline",
         "finish_reason",
@@ -32,8 +35,11 @@ class Fold:
         "usage",
     )
 
-    def __init__(self, reference: str, deadline: float | None = None) -> None:
+    def __init__(
+        self, reference: str, deadline: float | None = None, check: Callable[[Reply], Reply] | None = None
+    ) -> None:
         self.reference = reference
+        self.check = check
         self.deadline = deadline
         self.start = time.perf_counter()
         self.text: list[str] = []
@@ -81,7 +87,12 @@ class Fold:
         )
 
     def end(self) -> Reply:
-        """Return the whole reply. Raises StreamInterrupted when it is not whole."""
+        """Return the whole reply.
+
+        Raises:
+            StreamInterrupted: It is not whole.
+            OutputInvalid: It is not what the caller asked for.
+        """
         if not self.complete:
             raise StreamInterrupted(
                 "The answer ended without a finish reason or end mark.",
@@ -89,7 +100,7 @@ class Fold:
                 next_step="What arrived is in the error's `partial`; ask again for the whole.",
                 partial=self.reply(),
             )
-        return self.reply()
+        return self.reply() if self.check is None else self.check(self.reply())
 
     def explain(self, error: OpenModelsError) -> None:
         """Put the reference and the partial answer into an error on its way out."""
@@ -146,16 +157,17 @@ class Stream(_Shared):
 
     def __next__(self) -> Delta:
         try:
-            delta = next(self._deltas)
-            self._fold.add(delta)
-        except StopIteration:
-            if self._reply is None:
+            delta = next(self._deltas, None)
+            if delta is not None:
+                self._fold.add(delta)
+            elif self._reply is None:
                 self._reply = self._fold.end()
-            raise
         except OpenModelsError as error:
             self.close()
             self._fold.explain(error)
             raise
+        if delta is None:
+            raise StopIteration
         return delta
 
     def __enter__(self) -> Self:
@@ -181,16 +193,17 @@ class AsyncStream(_Shared):
 
     async def __anext__(self) -> Delta:
         try:
-            delta = await anext(self._deltas)
-            self._fold.add(delta)
-        except StopAsyncIteration:
-            if self._reply is None:
+            delta = await anext(self._deltas, None)
+            if delta is not None:
+                self._fold.add(delta)
+            elif self._reply is None:
                 self._reply = self._fold.end()
-            raise
         except OpenModelsError as error:
             await self.aclose()
             self._fold.explain(error)
             raise
+        if delta is None:
+            raise StopAsyncIteration
         return delta
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The data that flows through openmodels: messages and requests in, deltas up, replies out.
+"""The data that flows through openmodels: requests in, deltas up, replies out.
 
 Data only: nothing here does I/O, and nothing here knows a backend. What crosses a boundary is a
 frozen pydantic model; `Delta` is made once per token and is a slotted dataclass.
@@ -8,97 +8,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 from typing_extensions import TypedDict
 
-if TYPE_CHECKING:
-    from numpy import float32
-    from numpy.typing import NDArray
-
-Role = Literal["system", "user", "assistant", "tool"]
-"""Who speaks in a message."""
-
-
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"half a surrogate pair at character {error.start}; this text cannot be encoded") from None
-    return text
-
-
-Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_encodable)]
-
-
-class Frozen(BaseModel):
-    """The base of our own data: immutable, and a misspelled field is an error."""
-
-    # Without it, pydantic's error, which ours is chained to, would print the prompt.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class ToolCall(Frozen):
-    """A function call that the model asks for.
-
-    Attributes:
-        id: The call's id, to be repeated in the tool's answer.
-        name: The function's name.
-        arguments: The arguments by name, or None if `raw` is no JSON object.
-        raw: The arguments as the model wrote them.
-    """
-
-    id: str
-    name: str
-    arguments: dict[str, Any] | None
-    raw: str
-
-
-class Message(Frozen):
-    """One turn of a conversation.
-
-    Attributes:
-        role: Who speaks: "system", "user", "assistant" or "tool".
-        content: What is said; may be empty only beside tool calls.
-        tool_calls: The calls an assistant message asks for.
-        tool_call_id: For role "tool": the call that this message answers.
-    """
-
-    role: Role
-    content: Text = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if not self.content and not self.tool_calls and self.role != "tool":
-            raise ValueError("content is empty")
-        if self.tool_calls and self.role != "assistant":
-            raise ValueError(f"tool_calls belong to the role 'assistant', not {self.role!r}")
-        if (self.role == "tool") != (self.tool_call_id is not None):
-            raise ValueError("tool_call_id goes with the role 'tool', and only with it")
-        return self
-
-
-def user(content: str) -> Message:
-    """Return a message from the user."""
-    return Message(role="user", content=content)
-
-
-def system(content: str) -> Message:
-    """Return a message that instructs the model."""
-    return Message(role="system", content=content)
-
-
-def assistant(content: str) -> Message:
-    """Return a message from the model."""
-    return Message(role="assistant", content=content)
-
-
-Prompt = str | Message | Mapping[str, Any] | Sequence[str | Message | Mapping[str, Any]]
-"""What `chat` and `stream` take: a string, a message (object or dict), or a list of them."""
+from openmodels.messages import Frozen, Message, Text, ToolCall
 
 
 class CallOptions(TypedDict, total=False):
@@ -111,6 +27,18 @@ class CallOptions(TypedDict, total=False):
         max_tokens: The answer's length limit in tokens. Default: what is left of the context.
         stop: A string or strings that end the answer; they are not part of it.
         seed: The same seed, request and model give the same text where the backend can.
+        n: How many answers to give; the others are `Reply.alternatives`.
+        logprobs: How many likeliest tokens to tell at each place of the answer, with their logarithmic
+            probabilities; 0 tells only the chosen token's.
+        schema: The type of the answer: a pydantic model, dataclass, `TypedDict`, any other type
+            pydantic knows, or a JSON Schema as a dict. The value is in `Reply.parsed`.
+        choices: The answer is one of these strings.
+        pattern: The answer matches this regular expression as a whole.
+        grammar: The answer follows this grammar, in the backend's own notation.
+        retries: How often an answer that does not satisfy `schema` is asked for again, with what
+            was wrong shown to the model.
+        tools: Functions, pydantic models or JSON definitions that the model may call.
+        tool_choice: "auto", "none", "required" or the name of the tool to call.
         frequency_penalty: Lowers tokens by how often they came, -2 to 2.
         presence_penalty: Lowers tokens that came at all, -2 to 2.
         repetition_penalty: Divides the score of tokens that came (prompt included); 1 is none.
@@ -125,6 +53,15 @@ class CallOptions(TypedDict, total=False):
     max_tokens: int
     stop: str | Sequence[str]
     seed: int
+    n: int
+    logprobs: int
+    schema: Any
+    choices: Sequence[str]
+    pattern: str
+    grammar: str
+    retries: int
+    tools: Sequence[Any]
+    tool_choice: str
     frequency_penalty: float
     presence_penalty: float
     repetition_penalty: float
@@ -133,9 +70,44 @@ class CallOptions(TypedDict, total=False):
     extra: Mapping[str, Any]
 
 
-def _number(**limits: Any) -> Any:
+def number(**limits: Any) -> Any:
+    """Return the field of an optional number within limits."""
     # Strict: no bool, no text. NaN and infinity are outside of any limits.
     return Field(default=None, strict=True, **limits)
+
+
+class OutputFormat(Frozen):
+    """What the answer must look like; one of the four ways is set.
+
+    Attributes:
+        kind: The option that asked for it.
+        name: A name for the schema, of letters, digits, "_" and "-"; some vendors want one.
+        json_schema: The answer is a JSON value that this JSON Schema accepts.
+        choices: The answer is one of these strings.
+        pattern: The answer matches this regular expression as a whole.
+        grammar: The answer follows this grammar, in the backend's own notation.
+    """
+
+    kind: Literal["schema", "choices", "pattern", "grammar"]
+    name: str = "answer"
+    json_schema: dict[str, Any] | None = None
+    choices: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()
+    pattern: Text | None = None
+    grammar: Text | None = None
+
+
+class ToolSpec(Frozen):
+    """What a model is told of a tool.
+
+    Attributes:
+        name: What the model calls it, of letters, digits, "_" and "-".
+        description: What it does and when to use it.
+        parameters: The JSON Schema of its arguments, of type "object".
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+    description: Text = ""
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
 
 
 class ChatRequest(Frozen):
@@ -144,6 +116,8 @@ class ChatRequest(Frozen):
     Attributes:
         messages: The conversation; empty when `prompt` is given.
         prompt: The text to continue without a chat template, for `complete`.
+        output: What the answer must look like: `schema`, `choices`, `pattern` or `grammar`.
+        tools: What the model is told of the tools it may call.
         stream: Whether the caller wants deltas as they come; a backend may ignore it.
         deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
 
@@ -152,15 +126,20 @@ class ChatRequest(Frozen):
 
     messages: tuple[Message, ...] = ()
     prompt: Text | None = None
-    temperature: float | None = _number(ge=0, le=100)
-    top_p: float | None = _number(gt=0, le=1)
-    top_k: int | None = _number(ge=1, lt=2**31)
-    max_tokens: int | None = _number(ge=1, lt=2**31)
+    temperature: float | None = number(ge=0, le=100)
+    top_p: float | None = number(gt=0, le=1)
+    top_k: int | None = number(ge=1, lt=2**31)
+    max_tokens: int | None = number(ge=1, lt=2**31)
     stop: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()
-    seed: int | None = _number(ge=0, lt=2**63)
-    frequency_penalty: float | None = _number(ge=-2, le=2)
-    presence_penalty: float | None = _number(ge=-2, le=2)
-    repetition_penalty: float | None = _number(gt=0, le=100)
+    seed: int | None = number(ge=0, lt=2**63)
+    n: int | None = number(ge=1, le=128)
+    logprobs: int | None = number(ge=0, le=100)
+    output: OutputFormat | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: Text | None = None
+    frequency_penalty: float | None = number(ge=-2, le=2)
+    presence_penalty: float | None = number(ge=-2, le=2)
+    repetition_penalty: float | None = number(gt=0, le=100)
     extra: dict[str, Any] = Field(default_factory=dict)
     stream: bool = True
     deadline: float | None = None
@@ -176,15 +155,21 @@ class ChatRequest(Frozen):
             raise ValueError("messages is empty")
         if self.prompt == "":
             raise ValueError("prompt is empty")
+        if self.tool_choice is not None:
+            names = {"auto", "none", "required", *(tool.name for tool in self.tools)}
+            if not self.tools or self.tool_choice not in names:
+                raise ValueError("tool_choice is 'auto', 'none', 'required' or the name of one of `tools`")
         return self
 
     @property
     def options(self) -> frozenset[str]:
         """The names of the options that the caller set."""
-        return frozenset(name for name in OPTION_NAMES if getattr(self, name) not in (None, (), {}))
+        fields = vars(self)  # not getattr: pydantic has a method `schema`
+        given = {name for name in OPTION_NAMES if fields.get(name) not in (None, (), {})}
+        return frozenset(given | ({self.output.kind} if self.output else set()))
 
 
-OPTION_NAMES = (
+SAMPLING_OPTIONS = (
     "temperature",
     "top_p",
     "top_k",
@@ -194,40 +179,22 @@ OPTION_NAMES = (
     "frequency_penalty",
     "presence_penalty",
     "repetition_penalty",
+)
+"""How the next token is chosen, and when to stop."""
+
+OPTION_NAMES = (
+    *SAMPLING_OPTIONS,
+    "n",
+    "logprobs",
+    "schema",
+    "choices",
+    "pattern",
+    "grammar",
+    "tools",
+    "tool_choice",
     "extra",
 )
-
-
-class EmbedOptions(TypedDict, total=False):
-    """The options of `embed`.
-
-    Attributes:
-        dimensions: The length of each vector; for models that can shorten theirs.
-        timeout: Total seconds for the call, retries included; None lifts the limit.
-        max_retries: How often a failed call is tried again.
-        extra: Vendor options, passed through as they are.
-    """
-
-    dimensions: int
-    timeout: float | None
-    max_retries: int
-    extra: Mapping[str, Any]
-
-
-class EmbedRequest(Frozen):
-    """One checked request for embeddings: what a backend gets.
-
-    Attributes:
-        texts: What to embed, in order.
-        deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
-
-    The other fields are those of `EmbedOptions`; None means that the caller did not say.
-    """
-
-    texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
-    dimensions: int | None = _number(ge=1, lt=2**31)
-    extra: dict[str, Any] = Field(default_factory=dict)
-    deadline: float | None = None
+"""Every option that a backend may or may not honour."""
 
 
 class Usage(Frozen):
@@ -246,6 +213,20 @@ class Usage(Frozen):
     reasoning_tokens: int | None = None
 
 
+class TokenLogprob(NamedTuple):
+    """How likely a token of the answer was.
+
+    Attributes:
+        token: The token's text; bytes that are no whole character are "\ufffd".
+        logprob: The natural logarithm of its probability.
+        top: The likeliest tokens at this place with theirs, likeliest first.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(slots=True)
 class Delta:
     """A piece of an answer, as it arrives.
@@ -254,6 +235,8 @@ class Delta:
         text: The new text; never half a character.
         reasoning: The new text of the model's reasoning.
         tool_calls: Calls that became complete with this delta.
+        logprobs: How likely the tokens of this piece were, where that was asked for.
+        index: Which of the `n` answers this is a piece of, from 0.
         finish_reason: Why the answer ended; set once, on the last delta of the answer.
         usage: What the call consumed, where the backend says it; the last one counts.
         model: The model's name as the backend gives it.
@@ -269,6 +252,8 @@ class Delta:
     model: str | None = None
     end: bool = False
     raw: Any = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
 
 
 class Reply(Frozen):
@@ -278,6 +263,9 @@ class Reply(Frozen):
         text: The answer.
         reasoning: The model's reasoning, where the backend tells it apart.
         tool_calls: The function calls the model asks for.
+        parsed: The answer as the type asked for by `schema`, or the chosen string of `choices`.
+        logprobs: How likely the answer's tokens were, where that was asked for.
+        alternatives: The other answers where more than one was asked for by `n`.
         finish_reason: "stop", "length", "tool_calls", "content_filter" or the vendor's own word;
             None when the backend gave none.
         usage: Tokens consumed.
@@ -290,6 +278,9 @@ class Reply(Frozen):
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    parsed: Any = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    alternatives: tuple[Reply, ...] = ()
     finish_reason: str | None = None
     usage: Usage = Usage()
     model: str | None = None
@@ -312,64 +303,3 @@ class Reply(Frozen):
             facts.append(f"{usage.input_tokens} → {usage.output_tokens} tokens")
         small = " · ".join(html.escape(str(fact)) for fact in facts if fact)
         return f"<div style='white-space:pre-wrap'>{html.escape(self.text)}</div><small>{small}</small>"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embeddings:
-    """The vectors of some texts, in the order of the texts.
-
-    Attributes:
-        vectors: A numpy array of float32, of shape (number of texts, dimensions).
-        usage: Tokens consumed.
-        model: The model that answered, as the backend names it.
-        seconds: Seconds from the call to the answer, retries included.
-    """
-
-    vectors: NDArray[float32]
-    usage: Usage = field(default_factory=Usage)
-    model: str | None = None
-    seconds: float = 0.0
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def __repr__(self) -> str:
-        count, dimensions = self.vectors.shape
-        return f"<Embeddings of {count} texts, {dimensions} dimensions, model {self.model!r}>"
-
-    def similarity(self, other: Embeddings | None = None) -> NDArray[float32]:
-        """Return the cosine of every vector with every one of `other`, or of these themselves.
-
-        The result is of float32, of shape (len(self), len(other)), its values from -1 to 1. A vector
-        of zeros is similar to nothing: 0.
-
-        Raises:
-            ValueError: The two have different dimensions.
-        """
-        return _units(self.vectors) @ _units((other or self).vectors).T
-
-
-def _units(vectors: NDArray[float32]) -> NDArray[float32]:
-    import numpy as np
-
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
-
-
-__all__ = [
-    "CallOptions",
-    "ChatRequest",
-    "Delta",
-    "EmbedOptions",
-    "EmbedRequest",
-    "Embeddings",
-    "Message",
-    "Prompt",
-    "Reply",
-    "Role",
-    "ToolCall",
-    "Usage",
-    "assistant",
-    "system",
-    "user",
-]

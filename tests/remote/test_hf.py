@@ -428,7 +428,7 @@ def test_the_request_is_the_vendor_clients_own(monkeypatch: pytest.MonkeyPatch) 
         inputs=["a", "b"], parameters={"normalize": True}, headers={}, model="org/model", api_key=TOKEN
     )
     backend = HfBackend("org/model", api_key=TOKEN)
-    request = om.types.EmbedRequest(texts=("a", "b"), extra={"normalize": True})
+    request = om.embeddings.EmbedRequest(texts=("a", "b"), extra={"normalize": True})
     assert f"{backend.address.origin}{backend.embed_target('org/model')}" == theirs.url
     assert backend.embed_body(request, "org/model") == theirs.json
     assert backend.authorization()["Authorization"] == theirs.headers["authorization"]

@@ -12,8 +12,9 @@ from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
+from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import UnsupportedFeature
-from openmodels.types import ChatRequest, Delta, Embeddings, EmbedRequest
+from openmodels.types import ChatRequest, Delta
 
 
 class Backend(ABC):

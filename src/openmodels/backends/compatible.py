@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from openmodels import settings
 from openmodels.backends.base import Backend
+from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
-from openmodels.types import ChatRequest, Delta, Embeddings, EmbedRequest
+from openmodels.types import ChatRequest, Delta
 from openmodels.wire import address as addresses, classify, decode, encode, inflate, vectors
 from openmodels.wire.exchange import Answer, AsyncAnswer, Exchange, Outgoing
 from openmodels.wire.http1 import Http1Exchange
@@ -182,7 +183,7 @@ class OpenAICompatible(Backend):
 
     def _outgoing(self, request: ChatRequest, model: str | None) -> tuple[Outgoing, list[str]]:
         body = encode.dumps(self.body(request, model))
-        said = [message.content for message in request.messages] if request.prompt is None else [request.prompt]
+        said = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
         headers = self._headers(stream=request.stream)
         return Outgoing("POST", self.address.target(self.path(request)), headers, body), said + self._secrets()
 

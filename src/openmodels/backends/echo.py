@@ -1,6 +1,6 @@
 """A backend without a model: it repeats what it is told, or plays a script. For tests and docs.
 
-It honours every option: it has one possible answer, so sampling options cannot change it.
+It honours every sampling option: it has one possible answer, so they cannot change it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from openmodels.backends.base import Backend
 from openmodels.backends.stops import StopStrings
 from openmodels.errors import DeadlineExceeded, InvalidRequest
-from openmodels.types import OPTION_NAMES, ChatRequest, Delta, Usage
+from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta, Usage
 
 Step = str | Delta | BaseException | float
 """What a script is made of: text or a delta to give, an error to raise, seconds to wait."""
@@ -37,7 +37,7 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset(OPTION_NAMES)
+    options = frozenset({*SAMPLING_OPTIONS, "extra"})
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):
@@ -56,7 +56,7 @@ class EchoBackend(Backend):
         with self._lock:
             turn = len(self.requests)
             self.requests.append(request)
-        said = request.prompt if request.prompt is not None else request.messages[-1].content
+        said = request.prompt if request.prompt is not None else request.messages[-1].text
         steps: Iterable[Step] = [said]
         if self.script:
             item = self.script[turn % len(self.script)]
@@ -104,7 +104,7 @@ class EchoBackend(Backend):
 
 
 def _words(request: ChatRequest) -> int:
-    texts = [request.prompt] if request.prompt is not None else [message.content for message in request.messages]
+    texts = [request.prompt] if request.prompt is not None else [message.text for message in request.messages]
     return sum(len(text.split()) for text in texts)
 
 

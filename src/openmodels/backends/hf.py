@@ -18,6 +18,7 @@ from huggingface_hub import constants, get_token
 from openmodels import ref, settings
 from openmodels.backends import hf_errors
 from openmodels.backends.server import ServerBackend
+from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import (
     AuthenticationFailed,
     InvalidReference,
@@ -28,7 +29,7 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.types import ChatRequest, Embeddings, EmbedRequest
+from openmodels.types import ChatRequest
 from openmodels.wire import address as addresses, classify, decode, encode, vectors
 
 ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")

@@ -17,7 +17,7 @@ from typing import Any
 from openmodels import ref, retry
 from openmodels.backends.hf import HfBackend
 from openmodels.errors import InvalidResponse, ModelNotFound, OpenModelsError
-from openmodels.types import Frozen
+from openmodels.messages import Frozen
 from openmodels.wire import decode
 
 PATIENCE = 30.0

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from openmodels.errors import InvalidRequest
-from openmodels.types import ChatRequest, Message
+from openmodels.messages import Message
+from openmodels.types import ChatRequest
 
 Names = Mapping[str, tuple[str, ...]]
 """How a dialect spells an option: its name in `ChatRequest` to its names in the JSON body."""

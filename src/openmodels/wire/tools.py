@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from openmodels.errors import InvalidResponse
-from openmodels.types import ToolCall
+from openmodels.messages import ToolCall
 
 
 @dataclass(slots=True)

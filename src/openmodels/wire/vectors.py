@@ -6,8 +6,9 @@ import binascii
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
+from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import InvalidRequest, InvalidResponse
-from openmodels.types import Embeddings, EmbedRequest, Usage
+from openmodels.types import Usage
 from openmodels.wire.decode import Explain, json_value, usage_in
 
 if TYPE_CHECKING:

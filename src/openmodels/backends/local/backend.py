@@ -18,7 +18,7 @@ from openmodels.backends.base import Backend
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
-from openmodels.types import OPTION_NAMES, ChatRequest, Delta
+from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta
 
 if TYPE_CHECKING:
     from openmodels.backends.local.engine import Engine
@@ -45,7 +45,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset(OPTION_NAMES)
+    options = frozenset({*SAMPLING_OPTIONS, "extra"})
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)

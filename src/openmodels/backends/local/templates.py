@@ -25,7 +25,7 @@ import jinja2.ext
 from jinja2 import nodes
 
 from openmodels.errors import InvalidRequest, LoadFailed, UnsupportedFeature
-from openmodels.types import Message
+from openmodels.messages import Message
 
 try:
     import resource
@@ -72,7 +72,7 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
     check(template)
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
-        with _bounded(CHARACTERS + sum(len(message.content) for message in messages)):
+        with _bounded(CHARACTERS + sum(len(message.text) for message in messages)):
             tokens = tokenizer.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=True, return_dict=False, **_safety(tokenizer), **variables
             )

@@ -1,0 +1,168 @@
+"""What a caller says, checked and made into the request that a backend gets."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from openmodels import retry
+from openmodels.backends.base import Backend
+from openmodels.embeddings import EmbedOptions, EmbedRequest
+from openmodels.errors import InvalidRequest, UnsupportedFeature
+from openmodels.messages import Message
+from openmodels.types import CallOptions, ChatRequest, OutputFormat, Reply
+
+
+class Limits(NamedTuple):
+    """What a model grants each call that says nothing itself.
+
+    Attributes:
+        timeout: Total seconds; None is no limit.
+        max_retries: How often a failed call is tried again.
+    """
+
+    timeout: float | None
+    max_retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: its request, and what the core does around it.
+
+    Attributes:
+        request: What the backend gets.
+        retries: How often a failed call is tried again before its first delta.
+        check: Makes the whole reply what the caller asked for; raises OutputInvalid when it is not.
+    """
+
+    request: ChatRequest
+    retries: int
+    check: Callable[[Reply], Reply] | None = None
+
+
+def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits: Limits, *, stream: bool) -> Call:
+    """Return the call that `chat` or `complete` asks for.
+
+    Args:
+        backend: Who will answer.
+        feature: "chat" or "complete".
+        said: The messages or the prompt.
+        options: What the caller set.
+        limits: What counts where the caller set nothing.
+        stream: Whether the caller wants deltas as they come.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        UnsupportedFeature: The backend cannot honour an option.
+    """
+    fields, deadline, retries = _options(backend, feature, options, CallOptions.__annotations__, limits)
+    fields |= {"prompt": _text(said)} if feature == "complete" else {"messages": _messages(said)}
+    fields["output"] = _output(fields)
+    try:
+        request = ChatRequest(stream=stream, deadline=deadline, **fields)
+    except ValidationError as error:
+        raise InvalidRequest(faults(error)) from error
+    if missing := sorted(request.options - backend.options):
+        raise UnsupportedFeature(
+            f"The backend {backend.name!r} cannot honour the option {missing[0]!r}.",
+            next_step="Leave it out, or use another backend.",
+        )
+    return Call(request, retries)
+
+
+def embedding(backend: Backend, texts: Any, options: EmbedOptions, limits: Limits) -> tuple[EmbedRequest, int]:
+    """Return the request that `embed` asks for, and how often a failed call is tried again.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        UnsupportedFeature: The backend has no embeddings.
+    """
+    fields, deadline, retries = _options(backend, "embed", options, EmbedOptions.__annotations__, limits)
+    if not isinstance(texts, Sequence) or isinstance(texts, bytes | bytearray):
+        raise InvalidRequest(f"texts: expected a list of texts, not {type(texts).__name__}.")
+    try:
+        given = (texts,) if isinstance(texts, str) else tuple(texts)
+        return EmbedRequest(texts=given, deadline=deadline, **fields), retries
+    except ValidationError as error:
+        raise InvalidRequest(faults(error)) from error
+
+
+def _options(
+    backend: Backend, feature: str, options: Mapping[str, Any], known: Mapping[str, Any], limits: Limits
+) -> tuple[dict[str, Any], float | None, int]:
+    """Return the options that were given, the deadline and the number of retries."""
+    if feature not in backend.features:
+        raise UnsupportedFeature(f"The backend {backend.name!r} has no {feature!r}.")
+    if unknown := [name for name in options if name not in known]:
+        raise no_such_option(unknown[0], known, "call")
+    given = dict(options)
+    timeout = retry.seconds(given.pop("timeout", limits.timeout))
+    retries = retry_count(given.pop("max_retries", limits.max_retries))
+    deadline = None if timeout is None else time.monotonic() + timeout
+    return {name: value for name, value in given.items() if value is not None}, deadline, retries
+
+
+def _output(fields: dict[str, Any]) -> OutputFormat | None:
+    """Take what the answer must look like out of the fields."""
+    fields.pop("retries", None)
+    given = {kind: fields.pop(kind) for kind in ("schema", "choices", "pattern", "grammar") if kind in fields}
+    if not given:
+        return None
+    if len(given) > 1:
+        raise InvalidRequest(f"{' and '.join(given)}: only one of them can shape the answer.")
+    ((kind, value),) = given.items()
+    try:
+        return OutputFormat(kind=kind, **{"json_schema" if kind == "schema" else kind: value})
+    except ValidationError as error:
+        raise InvalidRequest(faults(error)) from error
+
+
+def no_such_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: str) -> UnsupportedFeature:
+    """Return the error that an unknown option is, with the nearest known one."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    return UnsupportedFeature(
+        f"The {owner} has no option {name!r}.", next_step=f"{guess}It knows: {', '.join(sorted(known)) or 'none'}."
+    )
+
+
+def _text(said: Any) -> str:
+    if not isinstance(said, str):
+        raise InvalidRequest(f"prompt: expected text, not {type(said).__name__}.")
+    return said
+
+
+def _messages(said: Any) -> tuple[Any, ...]:
+    items = [said] if isinstance(said, str | Message | Mapping) else said
+    if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
+        raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(said).__name__}.")
+    return tuple(_turn(item) for item in items)
+
+
+def _turn(item: Any) -> Any:
+    # A bare string is the user speaking; everything else is checked by the request itself.
+    if isinstance(item, str):
+        return {"role": "user", "content": item}
+    return dict(item) if isinstance(item, Mapping) else item
+
+
+def faults(error: ValidationError) -> str:
+    """Return what pydantic found wrong, each fault with its place, in one line and without the input."""
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+        message = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"{place}: {message}" if place else message)
+    return "; ".join(dict.fromkeys(lines)) + "."
+
+
+def retry_count(value: Any) -> int:
+    """Return a checked number of retries. Raises InvalidRequest when it is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidRequest("max_retries: expected a whole number, 0 or more.")
+    return value
