@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 # Where each public name lives; every other name of `__all__` is an error, in `errors`.
 _HOMES = {
     "DEFAULT_MODEL": "settings",
+    "AsyncBulk": "bulk.runs",
     "AsyncStream": "stream",
+    "Bulk": "bulk.runs",
+    "BulkItem": "bulk.items",
+    "BulkSummary": "bulk.items",
     "CallOptions": "types",
     "Conversation": "conversation",
     "Delta": "types",
@@ -22,6 +26,7 @@ _HOMES = {
     "Embeddings": "embeddings",
     "Family": "catalog.family",
     "Finding": "openness.findings",
+    "MapOptions": "bulk.job",
     "Message": "messages",
     "Model": "model",
     "ModelRecord": "catalog.record",
@@ -52,8 +57,12 @@ _HOMES = {
 __all__ = [
     "DEFAULT_MODEL",
     "AccessDenied",
+    "AsyncBulk",
     "AsyncStream",
     "AuthenticationFailed",
+    "Bulk",
+    "BulkItem",
+    "BulkSummary",
     "CallOptions",
     "ConnectionFailed",
     "ContentFiltered",
@@ -72,6 +81,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidResponse",
     "LoadFailed",
+    "MapOptions",
     "Message",
     "MissingExtra",
     "Model",
@@ -116,6 +126,17 @@ __all__ = [
 if TYPE_CHECKING:
     from openmodels.backends.registry import (
         register_backend as register_backend,
+    )
+    from openmodels.bulk.items import (
+        BulkItem as BulkItem,
+        BulkSummary as BulkSummary,
+    )
+    from openmodels.bulk.job import (
+        MapOptions as MapOptions,
+    )
+    from openmodels.bulk.runs import (
+        AsyncBulk as AsyncBulk,
+        Bulk as Bulk,
     )
     from openmodels.catalog.family import (
         Family as Family,

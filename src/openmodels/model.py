@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,8 @@ from typing_extensions import Unpack
 from openmodels import ref, request as request_, retry, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
+from openmodels.bulk.job import MapOptions, plan
+from openmodels.bulk.runs import AsyncBulk, Bulk
 from openmodels.embeddings import Embeddings, EmbedOptions
 from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
 from openmodels.messages import Prompt
@@ -161,6 +163,24 @@ class Model:
             found = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
             return _timed(found, len(request.texts), began)
 
+    def map(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> Bulk:
+        """Answer many prompts: a `BulkItem` each, in their order, as they become ready.
+
+        An item's error is kept beside the others' replies. What would fail every item (a refused
+        key, a missing model, a spent quota, a server that stays away) ends the run and is raised
+        while iterating. A rate limit slows the whole run down.
+
+        Args:
+            prompts: What `chat` takes, any number of times; read lazily, some way ahead.
+            **options: See `MapOptions`; `timeout` in seconds counts for each call alone.
+
+        Raises:
+            InvalidRequest: An option is wrong, or the file `save` belongs to something else.
+            OSError: The file cannot be read or written.
+            OpenModelsError: What ends the whole run.
+        """
+        return Bulk(plan(self, self._call, prompts, options))
+
     async def achat(self, messages: Prompt, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `chat`; cancelling it stops the work behind it.
 
@@ -206,6 +226,14 @@ class Model:
 
             found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
             return _timed(found, len(request.texts), began)
+
+    def amap(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> AsyncBulk:
+        """The asynchronous twin of `map`: `async for item in model.amap(…)`.
+
+        Raises:
+            OpenModelsError: As for `map`.
+        """
+        return AsyncBulk(plan(self, self._call, prompts, options))
 
     def _stream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> Stream:
         call = self._call(feature, said, options, stream=stream)

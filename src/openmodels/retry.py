@@ -8,6 +8,7 @@ answered with a multiple of the usual requests.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from openmodels.errors import InvalidRequest, OpenModelsError
+from openmodels.errors import InvalidRequest, OpenModelsError, RateLimited
 
 T = TypeVar("T")
 
@@ -149,3 +150,75 @@ def _policy(retries: int, deadline: float | None, budget: Budget | None) -> dict
         "retry": tenacity.retry_if_exception(lambda error: isinstance(error, OpenModelsError) and error.retryable),
         "reraise": True,
     }
+
+
+class Pace:
+    """How many calls of one run are under way at once; a rate limit slows all of them down.
+
+    A refusal halves the number and lets nothing start for as long as the server asks; calls that
+    succeed let it grow again, by one for a whole round of them.
+
+    Args:
+        most: The largest number.
+        tries: How often one call may be tried again because of rate limits.
+    """
+
+    def __init__(self, most: int, tries: int) -> None:
+        self.most = most
+        self.tries = tries
+        self._slots = asyncio.Semaphore(most)
+        self._changed = asyncio.Event()
+        self._limit = float(most)
+        self._active = 0
+        self._streak = 0
+        self._slowed = self._resume = 0.0
+
+    async def run(self, start: Callable[[], Awaitable[T]]) -> T:
+        """Return `await start()`, begun when there is room, and begun again after a rate limit.
+
+        Raises:
+            RateLimited: The tries are used up, or the server asks to wait too long.
+            OpenModelsError: As `start` does.
+        """
+        async with self._slots:
+            tries = 0
+            while True:
+                await self._room()
+                self._active += 1
+                began = time.monotonic()
+                try:
+                    result = await start()
+                except RateLimited as error:
+                    tries += 1
+                    if tries > self.tries or not error.retryable or not self._slow_down(began, error.retry_after):
+                        raise
+                else:
+                    self._limit = min(self.most, self._limit + 1 / self._limit)
+                    self._streak = 0
+                    return result
+                finally:
+                    self._active -= 1
+                    self._changed.set()
+
+    async def _room(self) -> None:
+        while True:
+            if (wait := self._resume - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+            elif self._active >= int(self._limit):
+                self._changed.clear()
+                await self._changed.wait()
+            else:
+                return
+
+    def _slow_down(self, began: float, asked: float | None) -> bool:
+        """Take a refusal of a call begun at `began` in; return whether to go on."""
+        if (asked or 0.0) > LONGEST_ASKED:
+            return False
+        # Calls that were under way together are refused together: that is one sign, not many.
+        if began > self._slowed:
+            self._limit = max(1.0, self._limit / 2)
+            self._slowed = time.monotonic()
+            self._streak += 1
+        wait = min(LONGEST_WAIT, FIRST_WAIT * 2**self._streak) if asked is None else asked
+        self._resume = max(self._resume, time.monotonic() + (wait if _testing is None else _testing[1]))
+        return True

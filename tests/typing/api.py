@@ -49,6 +49,16 @@ with model.stream("hello", top_p=0.9, top_k=5) as stream:
 assert_type(stream.reply, om.Reply)
 assert_type(stream.finished, bool)
 
+with model.map(["a", om.user("b"), [om.system("c"), "d"]], concurrency=4, save=Path("x"), max_tokens=5) as run:
+    assert_type(run, om.Bulk)
+    for item in run:
+        assert_type(item, om.BulkItem)
+        assert_type(item.reply, om.Reply | None)
+        assert_type(item.error, om.OpenModelsError | None)
+        assert_type(item.result(), om.Reply)
+assert_type(run.summary, om.BulkSummary)
+assert_type(run.summary.cost, float | None)
+
 with om.Model(om.DEFAULT_MODEL, device="cpu") as opened:
     assert_type(opened, om.Model)
 
@@ -57,6 +67,10 @@ async def asynchronous() -> None:
     assert_type(await model.achat("hello", max_tokens=5), om.Reply)
     assert_type(await model.acomplete("Once", max_tokens=5), om.Reply)
     assert_type(await model.aembed("a"), om.Embeddings)
+    async with model.amap(iter(["a"]), method="complete") as run:
+        assert_type(run, om.AsyncBulk)
+        async for item in run:
+            assert_type(item, om.BulkItem)
     assert_type(await om.aproviders("org/model", timeout=5), list[om.Provider])
     async with model.astream("hello") as stream:
         assert_type(stream, om.AsyncStream)
@@ -123,6 +137,8 @@ model.chat("hello", temprature=1)  # type: ignore[call-arg]
 model.chat("hello", temperature="hot")  # type: ignore[arg-type]
 model.chat(5)  # type: ignore[arg-type]
 model.embed("x", temperature=1)  # type: ignore[call-arg]
+model.map(["hello"], concurency=1)  # type: ignore[call-arg]
+model.map(["hello"], method="embed")  # type: ignore[arg-type]
 model.complete(["x"])  # type: ignore[arg-type]
 reply.txt  # type: ignore[attr-defined]
 om.Message(role="robot", content="x")  # type: ignore[arg-type]

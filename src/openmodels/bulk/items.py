@@ -1,0 +1,93 @@
+"""What comes out of bulk work: items and their summary. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from openmodels.errors import InvalidRequest, OpenModelsError
+from openmodels.types import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class BulkItem:
+    """One prompt of a bulk run and what came of it: a reply or an error.
+
+    Attributes:
+        index: The prompt's place in the input, from 0.
+        prompt: The prompt as it was given.
+        reply: The answer, or None.
+        error: Why there is none, or None.
+        resumed: Whether the reply was kept from an earlier run.
+    """
+
+    index: int
+    prompt: Any = field(repr=False)
+    reply: Reply | None = None
+    error: OpenModelsError | None = None
+    resumed: bool = False
+
+    def result(self) -> Reply:
+        """Return the reply.
+
+        Raises:
+            OpenModelsError: There is none; this is why.
+        """
+        if self.reply is None:
+            raise self.error or InvalidRequest("The item holds neither a reply nor an error.")
+        return self.reply
+
+
+@dataclass(slots=True)
+class BulkSummary:
+    """What a bulk run has done so far. Items kept from an earlier run count in `resumed` alone.
+
+    Attributes:
+        succeeded: Items answered.
+        failed: Items that ended with an error.
+        resumed: Items whose reply was kept from an earlier run.
+        seconds: Seconds since the run began, until it ended.
+        input_tokens: Tokens of the prompts, as far as the backend counts them.
+        output_tokens: Tokens of the answers, as far as the backend counts them.
+        cost: US dollars, as far as prices are known; None if none is.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    resumed: int = 0
+    seconds: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+    @property
+    def items_per_second(self) -> float:
+        """Items answered a second."""
+        return self.succeeded / self.seconds if self.seconds else 0.0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Output tokens a second, all items together."""
+        return self.output_tokens / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        kept = f", {self.resumed:,} kept from before" if self.resumed else ""
+        cost = f", ${self.cost:.4f}" if self.cost is not None else ""
+        return (
+            f"{self.succeeded:,} answered, {self.failed:,} failed{kept} in {self.seconds:.1f} s: "
+            f"{self.items_per_second:.1f} items/s, {self.tokens_per_second:,.0f} output tokens/s, "
+            f"{self.input_tokens:,} → {self.output_tokens:,} tokens{cost}"
+        )
+
+    def add(self, item: BulkItem) -> None:
+        """Count an item that has ended."""
+        if item.resumed:
+            self.resumed += 1
+        elif item.reply is None:
+            self.failed += 1
+        else:
+            self.succeeded += 1
+            self.input_tokens += item.reply.usage.input_tokens or 0
+            self.output_tokens += item.reply.usage.output_tokens or 0
+            if item.reply.cost is not None:
+                self.cost = (self.cost or 0.0) + item.reply.cost
