@@ -16,6 +16,7 @@ from openmodels import retry
 from openmodels.backends.base import Backend
 from openmodels.bulk.job import LOOK_AHEAD
 from openmodels.bulk.journal import Journal
+from openmodels.testing import wait_until
 
 SYNC, ASYNC = "map", "amap"
 both = pytest.mark.parametrize("surface", [SYNC, ASYNC])
@@ -36,6 +37,11 @@ def mapped(model, surface, prompts, **options):
 
 def texts(items):
     return [item.reply.text if item.reply else type(item.error).__name__ for item in items]
+
+
+async def until(condition):
+    for _ in iter(condition, True):
+        await asyncio.sleep(0)
 
 
 class Gate(Backend):
@@ -60,8 +66,7 @@ class Gate(Backend):
         said = request.messages[-1].text
         try:
             # Later prompts answer sooner; none of the first ones before `hold` are inside together.
-            while self.begun < self.hold:
-                await asyncio.sleep(0)
+            await until(lambda: self.begun >= self.hold)
             for _ in range(40 - int(said) % 40 if said.isdigit() else 0):
                 await asyncio.sleep(0)
             if said == "bad":
@@ -193,8 +198,8 @@ def test_an_error_of_the_input_comes_after_what_came_before(surface):
 
 @both
 def test_a_server_that_stays_away_ends_the_run(surface):
+    model = om.Model("server:m", base_url="http://127.0.0.1:9")
     with retry.testing(), pytest.raises(om.ConnectionFailed):
-        model = om.Model("server:m", base_url="http://127.0.0.1:9")
         mapped(model, surface, map(str, itertools.count()), concurrency=2)
 
 
@@ -247,15 +252,13 @@ def test_leaving_stops_the_work_and_leaves_no_thread(surface, tmp_path):
     def leave():
         with om.Model(backend).map(prompts, save=tmp_path / "out.jsonl") as run:
             next(run)
-            while backend.inside < 5:
-                pass
+            wait_until(lambda: backend.inside == 5)
         run.close()
 
     async def aleave():
         async with om.Model(backend).amap(prompts, save=tmp_path / "out.jsonl") as run:
             await anext(run)
-            while backend.inside < 5:
-                await asyncio.sleep(0)
+            await until(lambda: backend.inside == 5)
 
     leave() if surface == SYNC else asyncio.run(aleave())
     assert (backend.inside, backend.cancelled) == (0, 5)
@@ -272,8 +275,7 @@ def test_cancelling_the_task_stops_the_work():
                 pass
 
         task = asyncio.create_task(work())
-        while backend.inside < 5:
-            await asyncio.sleep(0)
+        await until(lambda: backend.inside == 5)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

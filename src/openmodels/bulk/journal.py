@@ -125,6 +125,7 @@ class Journal:
                 place += len(line)
                 if not line.endswith(b"\n"):
                     self._file.write(b"\n")
+                    return  # else the newline is read as a line of its own
 
 
 def _understood(line: bytes) -> tuple[int, bool]:
