@@ -20,6 +20,7 @@ from openmodels.settings import DISTRIBUTION
 
 _COMMANDS = {
     "chat": "Ask a model, or talk with it.",
+    "map": "Answer every line of a file.",
     "search": "Find models in the Hub, the Azure catalog and on this disk.",
     "show": "Show what the catalogs know of a model.",
     "tree": "Show what a model was made from, and what was made from it.",
@@ -28,6 +29,7 @@ _COMMANDS = {
     "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
 }
+_NAMES = {"map": "map_"}  # the name of a builtin
 
 
 class LazyGroup(click.Group):
@@ -43,7 +45,7 @@ class LazyGroup(click.Group):
         """Return a subcommand, importing its module now."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"openmodels.cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(import_module(f"openmodels.cli.{cmd_name}"), _NAMES.get(cmd_name, cmd_name))
         return command
 
     @override

@@ -20,7 +20,8 @@ PATIENCE = 3.0
 """Seconds to wait for the first byte on standard input when a prompt was given as well."""
 
 
-def _backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+def backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options of a backend that were given as KEY=VALUE."""
     options: dict[str, Any] = {}
     for item in given:
         name, equals, value = item.partition("=")
@@ -50,10 +51,10 @@ def _backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ..
 @click.option(
     "-o",
     "--option",
-    "backend_options",
+    "own_options",
     multiple=True,
     metavar="KEY=VALUE",
-    callback=_backend_options,
+    callback=backend_options,
     help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where it can be.",
 )
 @output.json_option
@@ -64,7 +65,7 @@ def chat(
     prompt: str | None,
     reference: str,
     system: str | None,
-    backend_options: dict[str, Any],
+    own_options: dict[str, Any],
     **call_options: Any,
 ) -> None:
     """Ask a model and print its answer as it comes.
@@ -82,9 +83,9 @@ def chat(
         raise click.UsageError("--json answers one prompt: give PROMPT, or pipe it in.")
     if not talking:
         prompt = _question(prompt)
-    with Model(reference, **backend_options) as model:
+    with Model(reference, **own_options) as model:
         if prompt is None:
-            Talk(model, system=system, options=options, backend_options=backend_options).run()
+            Talk(model, system=system, options=options, backend_options=own_options).run()
             return
         messages = [{"role": "system", "content": system}] if system is not None else []
         messages.append({"role": "user", "content": prompt})

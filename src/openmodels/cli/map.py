@@ -1,0 +1,99 @@
+"""`openmodels map`: every line of a file through a model, into a file that a later run can go on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openmodels.cli import output
+from openmodels.cli.chat import backend_options
+from openmodels.errors import InvalidRequest
+from openmodels.model import Model
+from openmodels.settings import DEFAULT_MODEL
+
+
+@click.command("map")
+@click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-m", "--model", "reference", metavar="REF", default=DEFAULT_MODEL, show_default=True, help="Who answers."
+)
+@click.option("-o", "--output", "save", metavar="FILE", required=True, help="JSONL; if it is there, the run goes on.")
+@click.option("-c", "--concurrency", type=int, help="How many calls at once; default 16.")
+@click.option("--complete", is_flag=True, help="Continue texts, without a chat template.")
+@click.option("--system", metavar="TEXT", help="An instruction for the model, before each prompt that is a text.")
+@click.option("--temperature", type=float, help="0 is greedy; higher is more random.")
+@click.option("--max-tokens", type=int, help="The longest answer, in tokens.")
+@click.option("--seed", type=int, help="The same seed gives the same answers, where the backend can.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Total time for each answer.")
+@click.option(
+    "--option",
+    "backend",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=backend_options,
+    help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where it can be.",
+)
+@output.json_option
+@click.pass_context
+def map_(
+    ctx: click.Context,
+    /,
+    *,
+    source: Path,
+    reference: str,
+    save: str,
+    complete: bool,
+    system: str | None,
+    backend: dict[str, Any],
+    **call_options: Any,
+) -> None:
+    """Answer every line of INPUT; the answers go to FILE as they become ready.
+
+    In a file named *.jsonl a line is a JSON text, a list of messages, or an object with "messages"
+    or "prompt"; in any other file it is the prompt itself. Empty lines are left out. An answer's
+    "index" is the place of its line among the others, from 0.
+
+    Run it again after an interruption: what is done stays, errors are tried again. The exit code is
+    1 if some answers are missing.
+    """
+    options: Any = {name: value for name, value in call_options.items() if value is not None}
+    prompts = _prompts(source, None if complete else system)
+    with (
+        Model(reference, **backend) as model,
+        model.map(prompts, save=save, method="complete" if complete else "chat", **options) as run,
+    ):
+        for item in run:
+            if item.error is not None:
+                output.note(f"item {item.index}: {type(item.error).__name__}: {item.error.cause}", dim=True)
+    summary = run.summary
+    if output.wants_json(ctx):
+        output.say_json(asdict(summary) | {"reference": model.reference, "output": save})
+    else:
+        output.note(str(summary))
+    ctx.exit(1 if summary.failed else 0)
+
+
+def _prompts(source: Path, system: str | None) -> Iterator[Any]:
+    is_json = source.suffix == ".jsonl"
+    with source.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.decode("utf-8-sig").strip()
+                prompt = _said(json.loads(text)) if is_json and text else text
+            except ValueError as error:
+                raise InvalidRequest(f"{source}, line {number}: not {'JSON' if is_json else 'UTF-8 text'}.") from error
+            if system is not None and isinstance(prompt, str) and prompt:
+                yield [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+            elif prompt:
+                yield prompt
+
+
+def _said(line: Any) -> Any:
+    if isinstance(line, dict):
+        return line.get("messages") or line.get("prompt") or line
+    return line
