@@ -161,6 +161,68 @@ class SteppedBackend(Backend):
             self.ended.set()
 
 
+@pytest.mark.parametrize("error", [None, om.ServerFailed("Too late.")])
+def test_closing_from_another_thread_stops_the_work_after_the_step_that_runs(error):
+    backend, told = SteppedBackend(), []
+    backend.error = error
+
+    def read():
+        try:
+            told.extend(delta.text for delta in stream)
+        except om.OpenModelsError as failure:
+            told.append(type(failure))
+
+    stream = om.Model(backend).stream("hello")
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert backend.inside.wait(10)
+    stream.close()
+    stream.close()
+    assert not backend.ended.is_set()
+    backend.go_on.set()
+    assert backend.ended.wait(10)
+    reader.join()
+    assert told == (["first", om.ServerFailed] if error else ["first", "second"])
+    assert stream.finished == (error is None)
+
+
+def test_closing_from_threads_while_another_reads_raises_nothing():
+    for _ in range(200):
+        model, told = om.Model("echo:"), []
+
+        def read(stream, told):
+            try:
+                told.extend(stream)
+            except om.StreamInterrupted:
+                told.append(None)
+
+        stream = model.stream("one two three four five six seven eight nine ten")
+        threads = [threading.Thread(target=read, args=(stream, told))]
+        threads += [threading.Thread(target=stream.close) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert stream.finished or told[-1] is None
+        assert stream._deltas.gi_frame is None
+
+
+def test_closing_in_the_midst_of_its_own_step():
+    class Interrupted(Backend):
+        name = "interrupted"
+
+        def run(self, request):
+            yield om.Delta(text="one")
+            stream.close()  # as a signal handler may
+            yield om.Delta(text="two")
+            raise AssertionError("the work went on")
+
+    stream = om.Model(Interrupted()).stream("x")
+    with pytest.raises(om.StreamInterrupted) as caught:
+        list(stream)
+    assert caught.value.partial.text == "onetwo"
+
+
 @pytest.mark.parametrize("surface", ["achat", "astream"])
 @pytest.mark.parametrize("cancels", [1, 2])
 @pytest.mark.parametrize("error", [None, om.ServerFailed("Too late.")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Self
@@ -151,11 +153,21 @@ class Stream(_Shared):
     def __init__(self, deltas: Generator[Delta, None, None], fold: Fold) -> None:
         super().__init__(fold)
         self._deltas = deltas
+        self._step = threading.RLock()
+        self._closing = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Delta:
+        try:
+            with self._step:
+                return self._read()
+        finally:
+            if self._closing:  # while this step ran
+                self.close()
+
+    def _read(self) -> Delta:
         try:
             delta = next(self._deltas, None)
             if delta is not None:
@@ -177,8 +189,19 @@ class Stream(_Shared):
         self.close()
 
     def close(self) -> None:
-        """Stop the work behind the stream; what has arrived stays in `snapshot`."""
-        self._deltas.close()
+        """Stop the work behind the stream; what has arrived stays in `snapshot`.
+
+        From another thread than the one that reads, the work stops as soon as the delta that is
+        being read has come; reading on raises `StreamInterrupted`.
+        """
+        self._closing = True
+        # A running generator cannot be closed: whoever runs it does it after this step.
+        if self._step.acquire(blocking=False):
+            try:
+                if inspect.getgeneratorstate(self._deltas) != inspect.GEN_RUNNING:
+                    self._deltas.close()
+            finally:
+                self._step.release()
 
 
 class AsyncStream(_Shared):
