@@ -111,10 +111,14 @@ def test_wrong_instruction_is_an_invalid_request(system):
         om.Conversation(om.Model("echo:"), system=system).send("one")
 
 
-def test_empty_answer_keeps_the_question():
-    talk = om.Conversation(om.Model("echo:", script=[[om.Delta(finish_reason="stop")]]))
-    assert talk.send("one").text == ""
-    assert said(talk) == [("user", "one")]
+@pytest.mark.parametrize("surface", SURFACES)
+def test_empty_answer_changes_nothing(surface):
+    talk = om.Conversation(om.Model("echo:", script=[[om.Delta(finish_reason="stop")], "two"]))
+    say = Driver(talk, surface)
+    assert say("one").reply.text == ""
+    assert talk.messages == []
+    say("again")
+    assert said(talk) == [("user", "again"), ("assistant", "two")]
 
 
 @given(

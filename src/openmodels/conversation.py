@@ -26,7 +26,8 @@ class _Saved(Frozen):
 class Conversation:
     """A talk: every `send` adds the message and the whole answer to the history.
 
-    A call that fails or is left early changes nothing, so the same message can be sent again.
+    A call that fails, is left early or is answered with nothing changes nothing, so the same message
+    can be sent again.
 
     Args:
         model: Who answers; assign to `conversation.model` to go on with another one.
@@ -129,9 +130,9 @@ class Conversation:
         return [*start, *self.messages, turn]
 
     def _keep(self, turn: Message, reply: Reply) -> None:
-        self.messages.append(turn)
+        # Two turns of the user in a row are refused by many chat templates, and so are empty ones.
         if reply.text or reply.tool_calls:
-            self.messages.append(reply.message)
+            self.messages += [turn, reply.message]
 
 
 def _turn(content: str | Message) -> Message:
