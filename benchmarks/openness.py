@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from openmodels.licenses import LicenseClass, find
 from openmodels.openness.case import Case
 from openmodels.openness.criteria import judge
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Criterion, Finding
-from openmodels.openness.licenses import LicenseClass, find
 from openmodels.openness.pages import ModelPage
 
 ORDER = ("OSAI", "MOT", "os-ai-map")

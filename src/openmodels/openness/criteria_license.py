@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from openmodels.licenses import License, LicenseClass, find, most_restrictive
 from openmodels.openness.case import Case
 from openmodels.openness.datasets import Role
 from openmodels.openness.findings import Conflict, Criterion, Finding, Proof, Verdict, unknown
 from openmodels.openness.license_text import identify
-from openmodels.openness.licenses import License, LicenseClass, find, most_restrictive
 from openmodels.openness.lineage import dataset_conflicts, front_license, license_conflicts
 
 _LICENSE_FILE = re.compile(r"(?:^|/)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)

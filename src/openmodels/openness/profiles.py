@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from openmodels.errors import InvalidRequest
+from openmodels.licenses import License, find, most_restrictive
 from openmodels.openness import mof
 from openmodels.openness.case import Case
 from openmodels.openness.criteria_license import sources
 from openmodels.openness.datasets import Access
 from openmodels.openness.findings import Criterion, Finding, Verdict
-from openmodels.openness.licenses import License, find, most_restrictive
 
 Findings = Mapping[Criterion, Finding]
 _MET = {Verdict.OPEN: True, Verdict.PARTIAL: False, Verdict.CLOSED: False, Verdict.UNKNOWN: None}
