@@ -211,6 +211,7 @@ TWINS = [
     (om.Conversation, "stream", "astream"),
     (om, "providers", "aproviders"),
     (om, "openness", "aopenness"),
+    (om, "compare_openness", "acompare_openness"),
     (Backend, "run", "arun"),
 ]
 

@@ -154,7 +154,10 @@ def license_all_parts(case: Case, weights: Finding) -> Finding:
     proofs = (*weights.evidence, *(proof for _, _, proof in parts))
     odd = next(((name, one) for name, one, _ in parts if not one.open), None)
     if odd is not None:
-        reason = f"The weights are open, but {odd[0]} is under {odd[1].id or 'no license'}."
+        page = case.evidence.repository(odd[0])
+        unread = page is not None and not page.known("license")
+        under = odd[1].id or ("a license that was not seen" if unread else "no license")
+        reason = f"The weights are open, but {odd[0]} is under {under}."
         return Finding(criterion, Verdict.PARTIAL, reason, "license_all_parts.mixed", 0.7, proofs)
     reason = (
         f"The weights and the {len(parts)} other parts seen are under open licenses."
