@@ -32,15 +32,15 @@ SHOWN = (*(one.value for one in Criterion if one is not Criterion.LICENSE_ALL_PA
 # Labels the evidence contradicts, with what says so: kept in every number, and shown apart at the end.
 DISPUTED = {
     ("TildeAI/TildeOpen-30b", "weights"): (
-        "called closed without a link; 30.7 B parameters in safetensors, readable without a token in 2026-10",
+        "called closed without a link; 30.7 B parameters in safetensors, config readable without a token in 2026-10",
         "https://huggingface.co/TildeAI/TildeOpen-30b/tree/main",
     ),
     ("microsoft/phi-2", "weights"): (
-        "called closed without a link; both shards are listed, readable without a token in 2026-10",
+        "called closed without a link; both shards are listed, config readable without a token in 2026-10",
         "https://huggingface.co/microsoft/phi-2/tree/main",
     ),
     ("upstage/Solar-Open-100B", "weights"): (
-        "called partial; its config was readable without a token in 2026-10, so no gate is inferred",
+        "called partial; config readable without a token in 2026-10",
         "https://huggingface.co/upstage/Solar-Open-100B/tree/main",
     ),
     ("deepseek-ai/DeepSeek-R1", "license"): (
