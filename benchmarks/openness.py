@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from openmodels.licenses import LicenseClass, find
 from openmodels.openness.case import Case
 from openmodels.openness.criteria import judge
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Criterion, Finding
-from openmodels.openness.licenses import LicenseClass, find
 from openmodels.openness.pages import ModelPage
 
 ORDER = ("OSAI", "MOT", "os-ai-map")
@@ -29,22 +29,46 @@ VALUES = ("open", "partial", "closed")
 FOUR = ("training_data", "weights", "training_code", "license")
 SHOWN = (*(one.value for one in Criterion if one is not Criterion.LICENSE_ALL_PARTS), "license_all_parts")
 
-# Labels the evidence contradicts: kept in every number, and shown apart at the end.
+# Labels the evidence contradicts, with what says so: kept in every number, and shown apart at the end.
 DISPUTED = {
-    ("TildeAI/TildeOpen-30b", "weights"): "called closed, yet 30.7 B parameters in safetensors, no gate",
-    ("microsoft/phi-2", "weights"): "called closed, yet both shards are listed, MIT, no gate",
-    ("openai/gpt-oss-20b", "evaluation_code"): "called closed; openai/gpt-oss holds gpt_oss/evals/*.py",
-    ("upstage/Solar-Open-100B", "weights"): "called partial, yet its files were readable without a token in 2026-10",
-    (
-        "deepseek-ai/DeepSeek-R1",
-        "license",
-    ): "called DeepSeek License; front matter, card and the repository on GitHub say MIT",
-    (
-        "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct",
-        "training_code",
-    ): "called open; its repository's 11 files hold no program",
-    ("openai/gpt-oss-120b", "evaluation_code"): "called closed; openai/gpt-oss holds gpt_oss/evals/*.py",
+    ("TildeAI/TildeOpen-30b", "weights"): (
+        "called closed without a link; 30.7 B parameters in safetensors, config readable without a token in 2026-10",
+        "https://huggingface.co/TildeAI/TildeOpen-30b/tree/main",
+    ),
+    ("microsoft/phi-2", "weights"): (
+        "called closed without a link; both shards are listed, config readable without a token in 2026-10",
+        "https://huggingface.co/microsoft/phi-2/tree/main",
+    ),
+    ("upstage/Solar-Open-100B", "weights"): (
+        "called partial; config readable without a token in 2026-10",
+        "https://huggingface.co/upstage/Solar-Open-100B/tree/main",
+    ),
+    ("deepseek-ai/DeepSeek-R1", "license"): (
+        "called DeepSeek License Agreement, the license of its base; front matter, card and its GitHub repository say MIT",
+        "https://github.com/deepseek-ai/DeepSeek-R1",
+    ),
+    ("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct", "training_code"): (
+        "called open; the repository's 11 files hold no program",
+        "https://github.com/deepseek-ai/DeepSeek-Coder-V2",
+    ),
+    ("openai/gpt-oss-20b", "evaluation_code"): (
+        "called closed; the repository holds gpt_oss/evals/*.py",
+        "https://github.com/openai/gpt-oss/tree/main/gpt_oss/evals",
+    ),
+    ("openai/gpt-oss-120b", "evaluation_code"): (
+        "called closed; the repository holds gpt_oss/evals/*.py",
+        "https://github.com/openai/gpt-oss/tree/main/gpt_oss/evals",
+    ),
+    ("LLM360/Amber", "training_metrics"): (
+        "called closed; the card links the log of the whole training",
+        "https://wandb.ai/llm360/Amber",
+    ),
+    ("mistralai/Mistral-7B-v0.1", "technical_report"): (
+        "called closed; the card links its paper",
+        "https://arxiv.org/abs/2310.06825",
+    ),
 }
+TERMS = "~ people say: published, under terms that are not open; terms are judged under license"
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,8 @@ class Row:
     human: str
     ours: str
     finding: Finding | None = None
+    terms: bool = False
+    """Whether the label is about the terms of something published."""
 
 
 def human(entry: dict, criterion: str, *, released: str) -> str | None:
@@ -66,13 +92,18 @@ def human(entry: dict, criterion: str, *, released: str) -> str | None:
     """
     if criterion == "license":
         return _license_label(entry.get("stated_license"))
-    labels = sorted(entry["labels"].get(criterion, []), key=lambda one: ORDER.index(one["source"]))
-    if not labels:
+    value = first_label(entry, criterion)
+    if value is None:
         return None
-    value = labels[0]["value"]
     if value.startswith("released"):
         return released if criterion == "weights" else "partial"
     return value
+
+
+def first_label(entry: dict, criterion: str) -> str | None:
+    """Return the label of the first source that has one, in its own words."""
+    labels = sorted(entry["labels"].get(criterion, []), key=lambda one: ORDER.index(one["source"]))
+    return labels[0]["value"] if labels else None
 
 
 def _license_label(stated: str | None) -> str | None:
@@ -167,7 +198,8 @@ def collect(data: Path, released: str) -> tuple[list[Row], dict[str, ModelPage]]
         for finding in judge(Case(evidence)):
             truth = human(entry, finding.criterion, released=released)
             if truth is not None:
-                rows.append(Row(name, str(finding.criterion), truth, str(finding.verdict), finding))
+                terms = (first_label(entry, finding.criterion) or "").startswith("released")
+                rows.append(Row(name, str(finding.criterion), truth, str(finding.verdict), finding, terms))
     return rows, pages
 
 
@@ -213,13 +245,15 @@ def show(rows: list[Row], pages: dict[str, ModelPage]) -> float:
 
 def show_disputed(rows: list[Row]) -> None:
     """Print where we differ from people, and the numbers without the labels we dispute."""
-    print("\nWhere open-or-not differs (* = label disputed):")
+    print(f"\nWhere open-or-not differs (* label disputed, {TERMS}):")
     for row in rows:
-        if (row.human == "open") != (row.ours == "open"):
-            why = DISPUTED.get((row.model, row.criterion), "")
-            reason = row.finding.reason[:110] if row.finding else ""
-            head = f"  {'*' if why else ' '} {row.model:44s} {row.criterion:17s}"
-            print(f"{head} people {row.human:8s} ours {row.ours:8s} {why or reason}")
+        if (row.human == "open") == (row.ours == "open"):
+            continue
+        why, link = DISPUTED.get((row.model, row.criterion), ("", ""))
+        reason = row.finding.reason[:110] if row.finding else ""
+        mark = "*" if why else "~" if row.terms and row.criterion != "license" else " "
+        head = f"  {mark} {row.model:44s} {row.criterion:17s}"
+        print(f"{head} people {row.human:8s} ours {row.ours:8s} {f'{why}: {link}' if why else reason}")
     rest = [row for row in rows if (row.model, row.criterion) not in DISPUTED and row.criterion in FOUR]
     values = [agreement([row for row in rest if row.criterion == name]) for name in FOUR]
     wrong = sum(row.ours == "open" and row.human == "closed" for row in rest)

@@ -33,7 +33,7 @@ LAYERS = (
     {"bulk"},
     {"catalog", "request", "stream"},
     {"backends"},
-    {"wire", "retry", "ref"},
+    {"wire", "retry", "ref", "licenses"},
     {"errors", "settings"},
     {"embeddings"},
     {"types"},
@@ -213,6 +213,7 @@ TWINS = [
     (om.Conversation, "stream", "astream"),
     (om, "providers", "aproviders"),
     (om, "openness", "aopenness"),
+    (om, "compare_openness", "acompare_openness"),
     (Backend, "run", "arun"),
 ]
 

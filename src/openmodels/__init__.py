@@ -40,6 +40,7 @@ _HOMES = {
     "ToolCall": "messages",
     "Usage": "types",
     "Verdict": "openness.findings",
+    "acompare_openness": "openness.verbs",
     "aopenness": "openness.verbs",
     "aproviders": "catalog.providers",
     "assistant": "messages",
@@ -109,6 +110,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "__version__",
+    "acompare_openness",
     "aopenness",
     "aproviders",
     "assistant",
@@ -214,6 +216,7 @@ if TYPE_CHECKING:
     )
     from openmodels.openness.verbs import (
         OpennessComparison as OpennessComparison,
+        acompare_openness as acompare_openness,
         aopenness as aopenness,
         compare_openness as compare_openness,
     )

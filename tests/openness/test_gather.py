@@ -202,6 +202,116 @@ def test_a_batch_goes_on_where_it_stopped(fetcher, sites, tmp_path, monkeypatch)
     assert {sites.asked[f"/api/models/{name}"] for name in names[:30]} == {1}
 
 
+def batch(sites, count):
+    """Put models on the Hub; return their names."""
+    names = [f"acme/Glow-{number}B" for number in range(1, count + 1)]
+    for name in names:
+        sites.pages[f"/api/models/{name}"] = sites.pages["/api/models/acme/Glow-7B"] | {"id": name}
+    return names
+
+
+def test_a_batch_that_is_interrupted_goes_on_later(fetcher, sites, tmp_path, monkeypatch):
+    monkeypatch.setattr(verbs, "PACE", 0.0)
+    names = batch(sites, 60)
+    gathered, leave = verbs.gather, threading.Event()
+
+    def gather(name, **options):
+        if name in names[30:]:
+            leave.wait(60)
+        return gathered(name, **options)
+
+    def interrupt(done, total):
+        assert total == 60
+        if done == 20:
+            leave.set()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(verbs, "gather", gather)
+    with pytest.raises(KeyboardInterrupt):
+        om.compare_openness(names, deep=False, save=tmp_path / "kept", progress=interrupt)
+    kept = {path.stem for path in (tmp_path / "kept" / "models").glob("*.json")}
+    asked = sum(sites.asked[f"/api/models/{name}"] for name in names)
+    assert 20 <= len(kept) == asked < 60
+    told = []
+    found = om.compare_openness(
+        names, deep=False, save=tmp_path / "kept", progress=lambda done, total: told.append((done, total))
+    )
+    assert [one.id for one in found] == names
+    assert told == [(done, 60) for done in range(1, 61)]
+    assert {sites.asked[f"/api/models/{name}"] for name in names} == {1}
+
+
+def test_a_batch_asks_a_few_at_a_time(fetcher, sites, monkeypatch):
+    monkeypatch.setattr(verbs, "PACE", 0.0)
+    names = batch(sites, 40)
+    under_way, most, lock = 0, 0, threading.Lock()
+    gathered = verbs.gather
+
+    def counting(*arguments, **options):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        try:
+            return gathered(*arguments, **options)
+        finally:
+            with lock:
+                under_way -= 1
+
+    monkeypatch.setattr(verbs, "gather", counting)
+    assert len(om.compare_openness(names, deep=False)) == 40
+    assert 1 <= most <= verbs.CONCURRENCY
+
+
+def test_the_async_batch_gives_the_same(fetcher, sites, monkeypatch):
+    monkeypatch.setattr(verbs, "PACE", 0.0)
+    names = batch(sites, 6)
+    found = asyncio.run(om.acompare_openness([*names, "acme/Absent"], deep=False))
+    assert [one.id for one in found] == names
+    assert list(found.failures) == ["acme/Absent"]
+
+
+def test_cancelling_the_async_batch_begins_no_further_model(fetcher, sites, monkeypatch):
+    names = [f"acme/Glow-{number}B" for number in range(1, 41)]
+    reached, leave, begun = threading.Event(), threading.Event(), []
+    ended = threading.Event()
+
+    def stuck(name, **_):
+        begun.append(name)
+        reached.set()
+        leave.wait(60)
+        raise ModelNotFound("It is gone.")
+
+    whole_batch = verbs._batch
+
+    def watched(*arguments, **options):
+        try:
+            return whole_batch(*arguments, **options)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(verbs, "gather", stuck)
+    monkeypatch.setattr(verbs, "_batch", watched)
+
+    async def main():
+        task = asyncio.create_task(om.acompare_openness(names))
+        await asyncio.to_thread(reached.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        leave.set()
+
+    asyncio.run(main())
+    assert ended.wait(60)
+    assert len(begun) < len(names)
+
+
+def test_a_license_that_github_does_not_know_is_not_no_license(fetcher, sites):
+    sites.pages["/repos/acme/glow"]["license"] = {"spdx_id": "NOASSERTION"}
+    om.openness(GLOW)
+    assert json.loads((gathering.store() / "github" / "acme__glow.json").read_text("utf-8"))["license"] == "other"
+
+
 def test_requests_to_a_host_are_paced(fetcher, sites, monkeypatch):
     waits = []
     monkeypatch.setattr("openmodels.openness.fetch.time.sleep", waits.append)

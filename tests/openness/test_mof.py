@@ -3,9 +3,11 @@ import re
 
 import pytest
 import yaml
+from made_up import dataset, evidence, page, repository
 
 from openmodels.openness import mof
 from openmodels.openness.mof import COMPONENTS, classify, read_release
+from openmodels.openness.report import Report
 
 CLASS_3 = {one.name: "Apache-2.0" for one in COMPONENTS if one.required and one.level == 3}
 CLASS_2 = CLASS_3 | {one.name: "Apache-2.0" for one in COMPONENTS if one.required and one.level == 2}
@@ -65,3 +67,79 @@ def test_the_yaml_files_of_the_cases_give_the_same_classes(shared):
     for path in paths:
         full = [level for level in (1, 2, 3) if f"C{level}_100%" in path.name]
         assert classify(read_release(yaml.safe_load(path.read_text("utf-8")))).level == (min(full) if full else 0)
+
+
+FULL = [
+    *("src/modeling_glow.py", "scripts/generate.py", "data_prep/dedup.py", "configs/glow-7b.yaml", "scripts/train.py"),
+    *("evaluation/run_eval.py", "evaluation/tasks.py"),
+]
+
+
+def judged(data=None, code=None, **fields):
+    """Return the framework's grade of a made-up model and its requirements by name."""
+    found = evidence(
+        page(**fields), datasets=[dataset(**(data or {}))], repositories=[repository(tree=FULL, **(code or {}))]
+    )
+    report = Report.of(found, profile="mof-1.0")
+    return report.grade, {one.name: one for one in report.requirements}
+
+
+def test_a_paper_elsewhere_has_a_license_nobody_saw():
+    grade, parts = judged()
+    assert grade == "undetermined, at best Class I - Open Science Model"
+    assert {name for name, part in parts.items() if part.met is None} == {
+        "Technical report", "Research paper", "Evaluation data"
+    }  # fmt: skip
+    assert {part.met for part in parts.values()} == {True, None}
+    assert "arxiv.org" in parts["Technical report"].reason
+    assert "license was not seen" in parts["Technical report"].reason
+
+
+def test_a_report_in_the_models_repository_is_under_its_license():
+    links = [
+        {"text": "code", "url": "https://github.com/acme/glow", "section": "Glow 7B"},
+        {"text": "technical report", "url": "https://github.com/acme/glow/blob/main/report.pdf", "section": "Glow 7B"},
+    ]
+    grade, parts = judged(readme=page()["readme"] | {"links": links})
+    assert parts["Technical report"].met
+    assert grade == "Class III - Open Model, at best Class I - Open Science Model"
+
+
+@pytest.mark.parametrize(
+    ("fields", "lost"),
+    [
+        ({"cardData": {"license": "llama2", "datasets": ["acme/glow-corpus"]}}, "Model parameters (Final)"),
+        ({"code": {"license": None}}, "Model architecture"),
+        ({"data": {"license": "cc-by-nc-4.0"}}, "Data card"),
+    ],
+)
+def test_what_is_known_to_be_closed_bars_every_class(fields, lost):
+    grade, parts = judged(**fields)
+    assert grade == "Unclassified"
+    assert parts[lost].met is False
+    assert "not open" in parts[lost].reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "doubtful"),
+    [
+        ({"cardData": {"license": "other", "datasets": ["acme/glow-corpus"]}}, "Model parameters (Final)"),
+        ({"data": {"license": None}}, "Datasets"),
+        ({"code": {"license": None, "unknown": ["license"]}}, "Training code"),
+    ],
+)
+def test_a_license_that_was_not_seen_is_no_missing_one(fields, doubtful):
+    grade, parts = judged(**fields)
+    assert grade.startswith("undetermined, at best Class")
+    assert parts[doubtful].met is None
+
+
+def test_the_code_of_a_library_is_under_the_librarys_license():
+    found = evidence(page(library_name="transformers"), datasets=[dataset()])
+    report = Report.of(found, profile="mof-1.0")
+    parts = {one.name: one for one in report.requirements}
+    assert parts["Model architecture"].met
+    assert parts["Inference code"].met
+    foreign = page(library_name="transformers", tags=["custom_code", "safetensors"])
+    parts = {one.name: one for one in Report.of(evidence(foreign), profile="mof-1.0").requirements}
+    assert parts["Model architecture"].met is None

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from openmodels.catalog import hub_rows, join, license_ids, names, vocabulary
+from openmodels import licenses
+from openmodels.catalog import hub_rows, join, names, vocabulary
 from openmodels.catalog.record import Ids, License, Lifecycle, Modalities, ModelRecord, Parameters
 
 _NAME = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
@@ -93,7 +94,7 @@ def _license(flat: Mapping[str, Any]) -> License | None:
     link = _LINK.search(_text(flat.get("licenseDescription")) or "")
     if stated is None and link is None:
         return None
-    name = license_ids.normalise(stated or "other")
+    name = licenses.normalise(stated or "other")
     return License(id=name, link=link[0].rstrip(".,;") if link else None)
 
 

@@ -19,6 +19,10 @@ _KINDS = {
     "task": "task", "license": "license", "license_class": "class", "language": "lang", "provider": "provider",
     "fine_tuning_task": "tune", "deployment": "offer", "capability": "cap",
 }  # fmt: skip
+_FLAGS = {
+    "gated": {True: ["gated:auto", "gated:manual"], False: ["gated:no"]},
+    "open": {True: ["open:yes"], False: ["open:no"]},
+}
 _NARROW = 32
 # Column, letter, step of a number, last step, and the steps below and above which few models are.
 _BUCKETS: tuple[tuple[str, str, Callable[[int | None], int | None], int, int, int], ...] = (
@@ -136,8 +140,7 @@ def _add_terms(made: Scope, index: Index, query: Query) -> None:
         wanted.append([f"in:{name}" for name in query.catalog])
     if query.conversational:
         wanted.append(["tag:conversational"])
-    if query.gated is not None:
-        wanted.append(["gated:auto", "gated:manual"] if query.gated else ["gated:no"])
+    wanted += [terms[asked] for name, terms in _FLAGS.items() if (asked := getattr(query, name)) is not None]
     if query.base_model:
         wanted.append([f"base:{relation}:{query.base_model}" for relation in RELATIONS])
     if query.max_price is not None:

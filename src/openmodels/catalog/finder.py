@@ -23,7 +23,7 @@ from openmodels.catalog.writer import in_memory
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline, OpenModelsError
 
 _TERMS = {"license": "license", "license_class": "class", "task": "task", "language": "lang", "family": "family",
-          "library": "lib", "format": "format", "gated": "gated", "catalog": "in"}  # fmt: skip
+          "library": "lib", "format": "format", "gated": "gated", "open": "open", "catalog": "in"}  # fmt: skip
 
 
 def search(
@@ -38,6 +38,7 @@ def search(
     parameters: str | tuple[object, object] | float | None = None,
     context: str | int | None = None,
     gated: bool | None = None,
+    open: bool | None = None,  # noqa: A002 - the word of the question
     fits: str | int | None = None,
     max_price: Decimal | float | str | None = None,
     provider: str | None = None,
@@ -67,6 +68,8 @@ def search(
         parameters: "1B..8B", "<=8B", "7B" (about so many), or a pair of numbers.
         context: At least so many tokens: ">=32k", 32768.
         gated: Whether access must be asked for.
+        open: True for weights without a gate whose stated license the OSI approved; False for those known to
+            have a gate or another license. What is not known is neither. `om.openness` looks closer.
         fits: Memory that the weights must fit in at two bytes a parameter, with a fifth to spare: "24GB".
         max_price: US dollars per million output tokens, at any provider.
         provider: Who hosts it.

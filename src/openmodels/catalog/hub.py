@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from openmodels import licenses
 from openmodels.catalog import hub_rows, names, synonyms, vocabulary
 from openmodels.catalog.client import Client
 from openmodels.catalog.query import Query
@@ -24,7 +25,6 @@ _EXPAND = _FIELDS.split()
 _PAGE = 1000
 _MOST = 400
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
-_HUB_LICENSES = {"odc-by-1.0": "odc-by", "odbl-1.0": "odbl", "pddl-1.0": "pddl", "c-uda-1.0": "c-uda"}
 _SORTS = {"likes": "likes", "trending": "trendingScore", "updated": "lastModified", "created": "createdAt"}
 
 
@@ -174,12 +174,14 @@ def _fixed(query: Query, most: int = 200) -> list[tuple[str, str]]:
             fixed.append((name, value))
     if query.author and query.author.lower() not in synonyms.AUTHORS:
         fixed.append(("author", query.author))
-    if query.gated is not None:
-        fixed.append(("gated", str(query.gated).lower()))
-    for kind, values in (("license", query.license), ("language", query.language)):
-        # The Hub joins filters by "and" only: several values are left to the index.
-        if values and len(values) == 1:
-            fixed.append(("filter", f"{kind}:{_HUB_LICENSES.get(values[0].lower(), values[0].lower())}"))
+    gated = False if query.gated is None and query.open else query.gated
+    if gated is not None:
+        fixed.append(("gated", str(gated).lower()))
+    # The Hub joins filters by "and" only: several values are left to the index.
+    if query.license and len(query.license) == 1:
+        fixed.append(("filter", f"license:{licenses.find(query.license[0]).id.lower()}"))
+    if query.language and len(query.language) == 1:
+        fixed.append(("filter", f"language:{query.language[0].lower()}"))
     if query.conversational:
         fixed.append(("filter", vocabulary.CONVERSATIONAL))
     if query.base_model:

@@ -14,7 +14,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, Literal, get_args
 
-from openmodels.catalog import license_ids, names, vocabulary
+from openmodels import licenses
+from openmodels.catalog import names, vocabulary
 from openmodels.catalog.record import (
     Base,
     File,
@@ -110,7 +111,7 @@ def license_of(card: Mapping[str, Any], tags: Iterable[str] = ()) -> License | N
     name, link = _text(card.get("license_name")), _text(card.get("license_link"))
     if stated is None:
         return License(id="other", name=name, link=link) if name else None
-    return _license(license_ids.normalise(stated), name, link)
+    return _license(licenses.normalise(stated), name, link)
 
 
 @lru_cache(maxsize=4096)

@@ -22,7 +22,7 @@ from openmodels.catalog import rows
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest
 
-SCHEMA = 1
+SCHEMA = 2
 """Changes whenever what a row or a token means changes."""
 
 _COLUMNS = ", ".join(rows.Row._fields)

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from openmodels.catalog import license_ids, vocabulary
+from openmodels import licenses
+from openmodels.catalog import vocabulary
 from openmodels.catalog.record import LicenseClass
 from openmodels.errors import InvalidRequest
 
@@ -54,6 +55,7 @@ class Query(BaseModel):
     parameters: Range | None = None
     context: Range | None = None
     gated: bool | None = None
+    open: bool | None = None
     fits: int | None = None
     max_price: Decimal | None = None
     provider: str | None = None
@@ -168,7 +170,7 @@ def _several(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _licenses(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(license_ids.normalise(one) for one in _several(name, value))
+    return tuple(licenses.normalise(one) for one in _several(name, value))
 
 
 def _classes(name: str, value: Any) -> tuple[str, ...]:
@@ -252,6 +254,7 @@ _READERS: dict[str, Any] = {
     "parameters": read_range,
     "context": read_range,
     "gated": _flag,
+    "open": _flag,
     "conversational": _flag,
     "fits": _bytes,
     "max_price": _price,

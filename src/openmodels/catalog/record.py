@@ -13,12 +13,23 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
+from openmodels import licenses
+
 Day = date
 Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
 """How a model was made from its base."""
 
 LicenseClass = Literal["open", "restricted", "non-commercial", "unknown"]
 """open: OSI-approved or an open content license. restricted: commercial use on conditions."""
+
+_CLASSES: dict[licenses.LicenseClass, LicenseClass] = {
+    licenses.LicenseClass.OSI_APPROVED: "open",
+    licenses.LicenseClass.OPEN_DATA: "open",
+    licenses.LicenseClass.OPEN_NOT_OSI: "open",
+    licenses.LicenseClass.RESTRICTED: "restricted",
+    licenses.LicenseClass.NON_COMMERCIAL: "non-commercial",
+}
+_UNREAD = (licenses.LicenseClass.UNKNOWN, licenses.LicenseClass.AMBIGUOUS)
 
 
 class Fact(BaseModel):
@@ -71,9 +82,7 @@ class License(Fact):
     @property
     def license_class(self) -> LicenseClass:
         """Return what kind of license it is; "unknown" where that takes reading its text."""
-        from openmodels.catalog import license_ids
-
-        return license_ids.classify(self.id, self.name)
+        return _CLASSES.get(licenses.license_class(self.id, self.name), "unknown")
 
 
 class Base(Fact):
@@ -251,6 +260,20 @@ class ModelRecord(Fact):
     variants: int | None = None
     provenance: dict[str, Provenance] = Field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
+
+    @property
+    def open(self) -> bool | None:
+        """Return whether anybody may take the weights, under a license that the OSI approved.
+
+        Read from the catalogs' facts alone: the license is the stated one, its text, the data and the code
+        are not looked at. True: no gate and OSI-approved. False: gated, or under a license known not to be
+        OSI-approved. None: one of these is not known, or the catalogs state different licenses.
+        """
+        kind = licenses.license_class(self.license.id, self.license.name) if self.license else _UNREAD[0]
+        if self.gated or kind not in (licenses.LicenseClass.OSI_APPROVED, *_UNREAD):
+            return False
+        disputed = any(one.field == "license" for one in self.conflicts)
+        return None if self.gated is None or kind in _UNREAD or disputed else True
 
     @property
     def id(self) -> str:

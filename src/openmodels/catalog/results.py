@@ -9,7 +9,19 @@ from typing import Any
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest, MissingExtra
 
-FACETS = ("license", "license_class", "task", "language", "family", "library", "format", "gated", "author", "catalog")
+FACETS = (
+    "license",
+    "license_class",
+    "task",
+    "language",
+    "family",
+    "library",
+    "format",
+    "gated",
+    "open",
+    "author",
+    "catalog",
+)
 
 
 class Results(list[ModelRecord]):
@@ -85,6 +97,7 @@ def row(record: ModelRecord) -> dict[str, Any]:
         "license_class": record.license.license_class if record.license else None,
         "languages": ", ".join(record.languages) if record.languages else None,
         "gated": record.gated,
+        "open": record.open,
         "downloads": record.downloads,
         "likes": record.likes,
         "updated": record.updated,

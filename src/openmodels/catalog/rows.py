@@ -143,14 +143,15 @@ def terms(record: ModelRecord) -> list[str]:
     found += [f"in:{name}" for name in record.catalogs]
     if record.ids.hub and record.ids.azure:
         found.append(f"az:{record.ids.azure.lower()}")
-    if any(offer.price_out is not None for offer in record.offers or ()):
-        found.append("is:priced")
-    if record.trending:
-        found.append("is:trending")
-    if is_variant(record):
-        found.append("is:variant")
-    if record.base_models:
-        found.append("is:based")
+    marks = {
+        "is:priced": any(offer.price_out is not None for offer in record.offers or ()),
+        "is:trending": record.trending,
+        "is:variant": is_variant(record),
+        "is:based": record.base_models,
+        "open:yes": record.open is True,
+        "open:no": record.open is False,
+    }
+    found += [mark for mark, holds in marks.items() if holds]
     return list(dict.fromkeys(found))
 
 

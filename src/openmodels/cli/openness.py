@@ -58,7 +58,8 @@ def openness(
     demands = [_demand(text) for text in fail_under]
     if form == "bom" and len(models) > 1:
         raise InvalidRequest("A bill of materials is for one model.")
-    found = compare_openness(models, profile=profile, evidence=evidence, deep=not fast, save=save)
+    tell = _told if len(models) > 1 else None
+    found = compare_openness(models, profile=profile, evidence=evidence, deep=not fast, save=save, progress=tell)
     if len(models) == 1 and found.failures:
         raise next(iter(found.failures.values()))
     for name, error in found.failures.items():
@@ -68,6 +69,11 @@ def openness(
     for text in unmet:
         output.note(f"not met: {text}", fg="red")
     ctx.exit(UNMET if unmet or (demands and found.failures) else 1 if found.failures else 0)
+
+
+def _told(done: int, total: int) -> None:
+    if total < 20 or done % 10 == 0 or done == total:
+        output.note(f"{done} of {total} models judged", dim=True)
 
 
 def _print(reports: Iterable[Report], form: str | None) -> None:

@@ -20,6 +20,9 @@ from openmodels.cli import listing, output
 @click.option("--parameters", metavar="RANGE", help='"1B..8B", "<=8B", "7B".')
 @click.option("--context", metavar="TOKENS", help='At least so many: "32k".')
 @click.option("--gated/--not-gated", default=None, help="Whether access must be asked for.")
+@click.option(
+    "--open/--not-open", default=None, help="Whether there is no gate and the stated license is OSI-approved."
+)
 @click.option("--fits", metavar="MEMORY", help='Weights that fit at two bytes a parameter: "24GB".')
 @click.option("--max-price", metavar="USD", help="Most per million output tokens, at any provider.")
 @click.option("--provider", help="Who hosts it.")

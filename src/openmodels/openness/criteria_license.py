@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from openmodels.licenses import License, LicenseClass, find, most_restrictive
 from openmodels.openness.case import Case
 from openmodels.openness.datasets import Role
 from openmodels.openness.findings import Conflict, Criterion, Finding, Proof, Verdict, unknown
 from openmodels.openness.license_text import identify
-from openmodels.openness.licenses import License, LicenseClass, find, most_restrictive
 from openmodels.openness.lineage import dataset_conflicts, front_license, license_conflicts
 
 _LICENSE_FILE = re.compile(r"(?:^|/)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
@@ -154,7 +154,10 @@ def license_all_parts(case: Case, weights: Finding) -> Finding:
     proofs = (*weights.evidence, *(proof for _, _, proof in parts))
     odd = next(((name, one) for name, one, _ in parts if not one.open), None)
     if odd is not None:
-        reason = f"The weights are open, but {odd[0]} is under {odd[1].id or 'no license'}."
+        page = case.evidence.repository(odd[0])
+        unread = page is not None and not page.known("license")
+        under = odd[1].id or ("a license that was not seen" if unread else "no license")
+        reason = f"The weights are open, but {odd[0]} is under {under}."
         return Finding(criterion, Verdict.PARTIAL, reason, "license_all_parts.mixed", 0.7, proofs)
     reason = (
         f"The weights and the {len(parts)} other parts seen are under open licenses."

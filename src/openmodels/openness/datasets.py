@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from openmodels.licenses import find
 from openmodels.openness import statements
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
-from openmodels.openness.licenses import find
 from openmodels.openness.names import family, plain, same_owner, split, words
 from openmodels.openness.pages import DatasetPage, ModelPage
 

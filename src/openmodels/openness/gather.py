@@ -275,7 +275,8 @@ def _repository(fetcher: Fetcher, name: str) -> dict[str, Any]:
         "tree_total": len(paths),
         "tree_truncated": bool(found.get("truncated")) or len(paths) > MOST_PATHS,
         "head": found.get("sha"),
-        "license": None if spdx in ("", "NOASSERTION") else spdx.lower(),
+        # GitHub found a license file, but no license it knows.
+        "license": "other" if spdx == "NOASSERTION" else spdx.lower() or None,
         "unknown": [],
     }
     return page

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from openmodels.openness.licenses import License, LicenseClass, Restriction, find
+from openmodels.licenses import License, LicenseClass, Restriction, find
 
 LONGEST = 200_000
 """Characters of a text that are looked at."""

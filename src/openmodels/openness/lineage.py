@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from openmodels.licenses import License, LicenseClass, find
 from openmodels.openness import statements
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Conflict, Proof
-from openmodels.openness.licenses import License, LicenseClass, find
 from openmodels.openness.names import family, is_tuned_name, plain, same_owner, split
 from openmodels.openness.pages import ModelPage
 

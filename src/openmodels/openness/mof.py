@@ -52,6 +52,8 @@ COMPONENTS = (
     Component("Model metadata", DATA, 1, required=False),
 )
 REPORT, PAPER = "Technical report", "Research paper"
+ANY_OPEN = "CC0-1.0"
+"""Stands for whatever open license a component may have, where a best case is asked for."""
 LABELS = {
     0: "Unclassified",
     1: "Class I - Open Science Model",

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from openmodels.errors import InvalidRequest
 from openmodels.openness import mof
 from openmodels.openness.case import Case
-from openmodels.openness.criteria_license import sources
-from openmodels.openness.datasets import Access
 from openmodels.openness.findings import Criterion, Finding, Verdict
-from openmodels.openness.licenses import License, find, most_restrictive
+from openmodels.openness.release import binding, components
 
 Findings = Mapping[Criterion, Finding]
 _MET = {Verdict.OPEN: True, Verdict.PARTIAL: False, Verdict.CLOSED: False, Verdict.UNKNOWN: None}
@@ -114,65 +112,28 @@ def _osaid(_: Case, findings: Findings) -> Assessment:
 
 
 def _mof(case: Case, findings: Findings) -> Assessment:
-    released = components(case, findings)
-    result = mof.classify(released)
-    needed = [one for one in mof.COMPONENTS if one.required]
+    parts = components(case, findings)
+    seen = {name: part.license for name, part in parts.items() if part.released and part.read}
+    # At best everything whose release or license was not seen is there and open.
+    unseen = dict.fromkeys((name for name, part in parts.items() if part.released is None), mof.ANY_OPEN)
+    unseen |= dict.fromkeys((name for name, part in parts.items() if part.released and not part.read), mof.ANY_OPEN)
+    sure, best = mof.classify(seen), mof.classify(seen | unseen)
     demands = tuple(
         Requirement(
-            one.name,
-            one.name in result.valid,
-            f"{released[one.name]}, valid."
-            if one.name in result.valid
-            else f"Released, but {result.invalid[one.name]}."
-            if one.name in result.invalid
-            else "Not found among what was gathered.",
+            name,
+            True if name in sure.valid else None if name in unseen else False,
+            f"{part.reason} That is not open." if name in sure.invalid else part.reason,
         )
-        for one in needed
+        for name, part in parts.items()
     )
-    return Assessment("mof-1.0", result.label, demands)
-
-
-def components(case: Case, findings: Findings) -> dict[str, str | None]:
-    """Return the framework's components that were found released, each with the SPDX id of its license.
-
-    What lies in the model's repository is under the repository's license; code and data are under
-    their own repository's; a paper whose license was not seen has none.
-    """
-    stated = _binding(case)
-    own = _spdx(stated)
-    code = next((one.page for one in case.repositories if one.page is not None and one.page.tree), None)
-    code_license = _spdx(find(code.license)) if code is not None and code.license else None
-    tree = next((one.tree for one in case.repositories if one.tree is not None), None)
-    sets = [one.page for one in case.datasets if one.page is not None and one.access is Access.PUBLIC]
-    data = _spdx(find(sets[0].license)) if sets and sets[0].license else None
-    is_open = {name: finding.verdict is Verdict.OPEN for name, finding in findings.items()}
-    found: dict[str, str | None] = {}
-    if findings[Criterion.WEIGHTS].verdict in (Verdict.OPEN, Verdict.PARTIAL):
-        found["Model parameters (Final)"] = own
-    if case.model.headings:
-        found["Model card"] = own
-    if any("eval" in name.lower() for name in case.model.files) or "model-index" in case.model.card:
-        found["Evaluation results"] = own
-    if is_open[Criterion.CHECKPOINTS]:
-        found["Model parameters (Intermediate)"] = own
-    if is_open[Criterion.TECHNICAL_REPORT]:
-        found["Technical report"] = None
-    if is_open[Criterion.TRAINING_DATA]:
-        found["Datasets"] = found["Data card"] = data
-    for name, there in (
-        ("Training code", is_open[Criterion.TRAINING_CODE]),
-        ("Evaluation code", is_open[Criterion.EVALUATION_CODE]),
-        ("Inference code", bool(tree and tree.inference)),
-        ("Data preprocessing code", bool(tree and tree.preparation)),
-        ("Model architecture", bool(tree and tree.architecture)),
-    ):
-        if there:
-            found[name] = code_license
-    return found
+    if best.level == sure.level:
+        return Assessment("mof-1.0", sure.label, demands)
+    reached = sure.label if sure.level else "undetermined"
+    return Assessment("mof-1.0", f"{reached}, at best {best.label}", demands)
 
 
 def _eu(case: Case, findings: Findings) -> Assessment:
-    stated = _binding(case)
+    stated = binding(case)
     reading = {"yes": True, "no": False}.get(stated.eu_gpai if stated else "unknown")
     name = stated.id if stated and stated.id else "no license"
     words = {True: "is free and open", False: "restricts use, sharing or users", None: "needs a lawyer's reading"}
@@ -203,15 +164,6 @@ def _eu(case: Case, findings: Findings) -> Assessment:
 
 def _from(finding: Finding) -> Requirement:
     return Requirement(finding.criterion.value.replace("_", " "), _MET[finding.verdict], finding.reason)
-
-
-def _binding(case: Case) -> License | None:
-    found = [one.license for one in sources(case)]
-    return most_restrictive([one for one in found if one.id.lower() not in ("", "other", "unknown")] or found)
-
-
-def _spdx(license_: License | None) -> str | None:
-    return (license_.spdx or license_.id) if license_ is not None and license_.id else None
 
 
 PROFILES: dict[str, Callable[[Case, Findings], Assessment]] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from openmodels import ref
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline, OpenModelsError
@@ -127,6 +128,7 @@ def compare_openness(
     evidence: str | Path | None = None,
     deep: bool = True,
     save: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> OpennessComparison:
     """Judge several models, a few at a time, at a pace the Hub bears.
 
@@ -137,6 +139,8 @@ def compare_openness(
         deep: As in `openness`.
         save: A folder to keep the evidence in; models already in it are judged from there, so that a
             batch that was cut short goes on where it stopped.
+        progress: Called after each model with how many are done and how many there are. What it raises ends
+            the batch, as Ctrl-C does: models under way are finished and kept, the others are not begun.
 
     A model that cannot be judged is in `failures` and stops nothing.
 
@@ -144,11 +148,53 @@ def compare_openness(
         InvalidRequest: An unknown profile, or no folder of evidence.
         Offline: No network, and no evidence kept of any model.
     """
+    options = _Options(profile, evidence, deep, save, progress)
+    return _batch(models, options, threading.Event())
+
+
+async def acompare_openness(
+    models: Iterable[Any],
+    *,
+    profile: str = "lesson",
+    evidence: str | Path | None = None,
+    deep: bool = True,
+    save: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> OpennessComparison:
+    """Judge several models: the async twin of `compare_openness`, with the same arguments.
+
+    `progress` is called on another thread. A cancelled call begins no further model.
+
+    Raises:
+        InvalidRequest, Offline: As `compare_openness` does.
+    """
+    cancelled = threading.Event()
+    work = partial(_batch, models, _Options(profile, evidence, deep, save, progress), cancelled)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    finally:
+        cancelled.set()
+        pool.shutdown(wait=False)
+
+
+class _Options(NamedTuple):
+    profile: str
+    evidence: str | Path | None
+    deep: bool
+    save: str | Path | None
+    progress: Callable[[int, int], None] | None
+
+
+def _batch(models: Iterable[Any], options: _Options, cancelled: threading.Event) -> OpennessComparison:
+    profile, evidence, deep, save, progress = options
     _check_profile(profile)
     wanted = list(models)
     fetcher = None if evidence is not None else Fetcher(pace=PACE)
 
     def work(model: Any) -> Report | OpenModelsError:
+        if cancelled.is_set():
+            raise CancelledError
         try:
             if save is not None and (kept := _saved(model, Path(save), profile)) is not None:
                 return kept
@@ -159,10 +205,15 @@ def compare_openness(
             return error
         return report
 
+    pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="openmodels-openness")
     try:
-        with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="openmodels-openness") as pool:
-            results = list(pool.map(work, wanted))
+        begun = [pool.submit(work, model) for model in wanted]
+        for done, _ in enumerate(as_completed(begun), start=1):
+            if progress is not None:
+                progress(done, len(begun))
+        results = [one.result() for one in begun]
     finally:
+        pool.shutdown(cancel_futures=True)
         if fetcher is not None:
             fetcher.close()
     reports = tuple(one for one in results if isinstance(one, Report))

