@@ -32,7 +32,7 @@ LAYERS = (
     {"model"},
     {"catalog", "request", "stream"},
     {"backends"},
-    {"wire", "retry", "ref"},
+    {"wire", "retry", "ref", "toolcalls"},
     {"errors", "settings"},
     {"embeddings"},
     {"types"},
