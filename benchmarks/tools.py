@@ -118,7 +118,7 @@ def theirs(fixture: Fixture, family: Family) -> Status | None:
     reference = family.reference_for(fixture.reference_model)
     prompt = fixture.generation_prompt or reference.default_generation_prompt or ""
     try:
-        reader = ResponseParser(template, prompt, [dict(tool) for tool in fixture.tools])
+        reader = ResponseParser(template, prompt, tools=[dict(tool) for tool in fixture.tools])
         reader.feed(fixture.raw_output)
         message, _ = reader.finalize()
         calls = tuple(
