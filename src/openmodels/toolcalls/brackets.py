@@ -82,7 +82,8 @@ class Llama(_Leading):
             return False if final else None
         if text[0] != "{":
             return False
-        end = values.balanced(text, 0)
+        # Only a bracket that has just come can close it; reading it again at every token would be slow.
+        end = values.balanced(text, 0) if final or "}" in self.latest else None
         if end is None:
             # A cut object that had begun as a call is one that is broken.
             return bool(re.match(r'\{\s*"(?:name|type)"\s*:', text)) if final else None
@@ -111,6 +112,10 @@ class Llama(_Leading):
             except ValueError:
                 return Found(place if calls else end, tuple(calls))
             place = end
+
+    def ready(self, text: str, since: int) -> bool:
+        """Whether a bracket closed."""
+        return "}" in text[max(0, since - 1) :]
 
 
 class Pythonic(_Leading):

@@ -59,7 +59,7 @@ class Harmony(Parser):
         self._head = head + found[0]
         if name.startswith("functions.") or name in self.tools:
             self._name = name.removeprefix("functions.")
-            self.mode = "arguments"
+            self.mode, self._tried = "arguments", 0
         elif name and name != "assistant":
             self.mode = "ignored"
         else:
@@ -68,6 +68,10 @@ class Harmony(Parser):
         return True
 
     def _read_arguments(self, *, final: bool) -> bool:
+        if not final and not alternatives(self.ends).search(self.buffer, max(0, self._tried - 10)):
+            self._tried = len(self.buffer)
+            return False
+        self._tried = len(self.buffer)
         start = len(self.buffer) - len(self.buffer.lstrip())
         end = values.balanced(self.buffer, start) if self.buffer[start : start + 1] == "{" else None
         marks = [values.outside_strings(self.buffer, mark, end or start) for mark in self.ends]

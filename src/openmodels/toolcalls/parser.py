@@ -85,6 +85,7 @@ class Parser:
     def __init__(self, tools: Sequence[ToolSpec] = (), prompt: str = "") -> None:
         self.tools = {tool.name: tool for tool in tools}
         self.buffer = ""
+        self.latest = ""
         self.mode = "text"
         self.opener = ""
         self.out = Piece()
@@ -106,6 +107,7 @@ class Parser:
     def feed(self, text: str) -> Piece:
         """Take more of the answer; return what became complete."""
         self.buffer += text
+        self.latest = text
         return self._run(final=False)
 
     def end(self) -> Piece:
