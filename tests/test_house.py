@@ -33,7 +33,7 @@ LAYERS = (
     {"bulk"},
     {"catalog", "request", "stream"},
     {"backends"},
-    {"wire", "retry", "ref", "licenses"},
+    {"wire", "retry", "ref", "licenses", "toolcalls"},
     {"errors", "settings"},
     {"embeddings"},
     {"types"},
