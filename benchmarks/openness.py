@@ -44,7 +44,7 @@ DISPUTED = {
         "https://huggingface.co/upstage/Solar-Open-100B/tree/main",
     ),
     ("deepseek-ai/DeepSeek-R1", "license"): (
-        "called DeepSeek License Agreement, the license of its base; front matter, card and its GitHub repository say MIT",
+        "called DeepSeek License Agreement, its base's license; front matter, card and its GitHub repository say MIT",
         "https://github.com/deepseek-ai/DeepSeek-R1",
     ),
     ("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct", "training_code"): (
