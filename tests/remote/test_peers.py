@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar
 from urllib.request import urlopen
 
@@ -14,6 +15,8 @@ import pytest
 
 import openmodels as om
 from openmodels.testing import SURFACES, Conformance, Driver
+from openmodels.testing.embedding import embedded
+from openmodels.testing.faults import KEY
 
 pytestmark = pytest.mark.weights
 
@@ -91,6 +94,20 @@ def test_llamacpp_embeds(llamacpp_server: str, backend: str, method: str, extra:
     assert similar[0, 1] > similar[0, 2]
     np.testing.assert_allclose(np.diag(similar), 1, rtol=1e-5)
     np.testing.assert_allclose(alone.vectors[0], found.vectors[2], atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["embed", "aembed"])
+@pytest.mark.parametrize("reference", ["server:smollm2", "hf:smollm2", "azure:smollm2", "local:"])
+def test_embeddings_fail_alike_everywhere(llamacpp_server: str, minilm: Path, reference: str, method: str) -> None:
+    here = reference == "local:"
+    more = {"base_url": f"{llamacpp_server}/v1"} | ({"api_key": KEY} if reference.startswith("azure") else {})
+    with om.Model(f"local:{minilm}" if here else reference, **({} if here else more)) as model:
+        for texts, kind in ((["a", "word " * 5000], om.ContextTooLong), ([], om.InvalidRequest)):
+            with pytest.raises(kind) as caught:
+                embedded(model, method, texts)
+            assert caught.value.reference == model.reference
+        with pytest.raises((om.UnsupportedFeature, om.InvalidResponse), match="dimensions"):
+            embedded(model, method, ["a"], dimensions=3)
 
 
 @both

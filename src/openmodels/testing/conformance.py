@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from openmodels.testing.answers import Answers
 from openmodels.testing.control import Control
+from openmodels.testing.embedding import Embedding
 from openmodels.testing.validation import Validation
 
 
-class Conformance(Answers, Validation, Control):
+class Conformance(Answers, Validation, Control, Embedding):
     """What every backend promises, tested over `chat`, `stream`, `achat` and `astream`.
 
     Set `reference`, or override the fixture `model`. The assertions are about behaviour, never
@@ -28,5 +29,6 @@ class Conformance(Answers, Validation, Control):
         stops_within: Seconds within which abandoned work ends.
         samples: Whether sampling options can change the answer; False for a backend with one
             possible answer.
+        embeds: Whether the model is one for embeddings, where its backend has them.
         gaps: Name of a test (with or without its `[parameters]`) → why the backend fails it.
     """

@@ -29,6 +29,7 @@ class Suite:
     overrun: ClassVar[float] = 1.0
     stops_within: ClassVar[float] = 1.0
     samples: ClassVar[bool] = True
+    embeds: ClassVar[bool] = True
     gaps: ClassVar[Mapping[str, str]] = {}
     _usual: ClassVar[dict[tuple[Any, ...], Reply]]
 

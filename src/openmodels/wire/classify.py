@@ -206,7 +206,7 @@ _RULES: tuple[_Rule, ...] = (
         ContextTooLong,
         (
             r"context_length|exceed_context|context (length|size|window)|(prompt|input)s? (is|are) too long|"
-            r"maximum (input|model) length|inputs. tokens \+"
+            r"maximum (input|model) length|inputs. tokens \+|input \(\d+ tokens\) is too large"
         ),
         frozenset({400, 413, 422, 424, 500}),
         "Shorten the conversation, lower `max_tokens`, or use a model with a longer context.",

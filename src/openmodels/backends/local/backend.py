@@ -11,16 +11,21 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.registry import BUILT_IN, missing_extra
+from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
 from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta
 
 if TYPE_CHECKING:
+    from openmodels.backends.local.encoders import Encoders
     from openmodels.backends.local.engine import Engine
     from openmodels.backends.local.loader import Loaded
 
@@ -44,7 +49,7 @@ class LocalBackend(Backend):
     """
 
     name: ClassVar[str] = "local"
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
     options = frozenset({*SAMPLING_OPTIONS, "extra"})
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
@@ -61,6 +66,7 @@ class LocalBackend(Backend):
             raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
         self._device, self._dtype, self._revision = device, dtype, revision
         self._engine: Engine | None = None
+        self._encoders: Encoders | None = None
         self._lock = threading.Lock()
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
@@ -101,6 +107,17 @@ class LocalBackend(Backend):
         finally:
             job.cancelled = True
 
+    def embed(self, request: EmbedRequest) -> Embeddings:
+        """Return the vectors of the texts; see `Backend.embed`. The first call loads the model."""
+        return replace(self._encoding().embed(request), model=self.rest)
+
+    async def aembed(self, request: EmbedRequest) -> Embeddings:
+        """The asynchronous twin of `embed`: nothing blocks, and cancelling ends the work within a step."""
+        encoders = self._encoders
+        if encoders is None:
+            encoders = await asyncio.to_thread(self._encoding)
+        return replace(await encoders.aembed(request), model=self.rest)
+
     def load(self) -> None:
         """Find, download and read the weights now.
 
@@ -117,8 +134,11 @@ class LocalBackend(Backend):
         """Free the weights and end the engine's thread."""
         with self._lock:
             engine, self._engine = self._engine, None
+            encoders, self._encoders = self._encoders, None
         if engine is not None:
             engine.stop(timeout=30.0)
+        if encoders is not None:
+            encoders.stop(timeout=30.0)
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs: engine, path, device, dtype and context in tokens (None until loaded)."""
@@ -153,6 +173,19 @@ class LocalBackend(Backend):
                 weakref.finalize(self, engine.stop)
             return engine
 
+    def _encoding(self) -> Encoders:
+        with self._lock:
+            if (encoders := self._encoders) is None:
+                with collector_paused():
+                    _import_torch()
+                    from openmodels.backends.local.encoders import Encoders
+
+                encoders = self._encoders = Encoders(
+                    partial(_locate, self.rest, self._revision), device=self._device, dtype=self._dtype
+                )
+                weakref.finalize(self, encoders.stop)
+            return encoders
+
 
 def _import_torch() -> None:
     """Import torch with OpenMP's threads set to sleep, not spin, while they wait for each other.
@@ -172,11 +205,16 @@ def _import_torch() -> None:
 def _opener(rest: str, revision: str | None, device: str, dtype: str) -> Callable[[float | None], Loaded]:
     def open_model(deadline: float | None) -> Loaded:
         from openmodels.backends.local.loader import load
-        from openmodels.backends.local.weights import locate
 
-        return load(locate(rest, revision=revision, deadline=deadline), device=device, dtype=dtype)
+        return load(_locate(rest, revision, deadline), device=device, dtype=dtype)
 
     return open_model
+
+
+def _locate(rest: str, revision: str | None, deadline: float | None) -> Path:
+    from openmodels.backends.local.weights import locate
+
+    return locate(rest, revision=revision, deadline=deadline)
 
 
 def _left(deadline: float | None) -> float | None:

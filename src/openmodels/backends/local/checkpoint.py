@@ -21,7 +21,10 @@ _TOKENIZER = re.compile(
 )
 _BESIDE = re.compile(
     r"(generation_config|special_tokens_map|added_tokens|chat_template)\.json"
-    r"|merges\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja|" + _TOKENIZER.pattern
+    r"|merges\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja|" + _TOKENIZER.pattern +
+    # How sentence-transformers makes one vector out of the tokens' vectors, and what images become.
+    r"|modules\.json|config_sentence_transformers\.json|sentence_[a-z0-9-]+_config\.json"
+    r"|\d+_[A-Za-z]+/config\.json|\d+_Dense/model\.safetensors|(preprocessor|processor)_config\.json"
 )
 _BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16}
 _BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}

@@ -41,7 +41,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any]) -> torch.dtype:
+def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any], *, exact: bool = False) -> torch.dtype:
     """Return the dtype to load with.
 
     "auto" is, on a CPU, bfloat16 where it computes with that and float32 elsewhere: float16 is a
@@ -52,6 +52,7 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any]) -> 
         name: "auto", "float32", "bfloat16" or "float16".
         device: Where the model will run.
         config: The model's config.json.
+        exact: Whether "auto" is float32 on a CPU, and elsewhere wherever the checkpoint is.
 
     Raises:
         InvalidRequest: An unknown dtype, or float16 on a CPU.
@@ -69,11 +70,11 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any]) -> 
             )
         return _DTYPES[name]
     if device.type == "cpu":
-        return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
+        return torch.bfloat16 if cpu_has_bfloat16() and not exact else torch.float32
     own = _DTYPES.get(str(checkpoint.stored_dtype(config)), torch.float32)
     if own is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
-    return torch.float16 if own is torch.float32 else own
+    return torch.float16 if own is torch.float32 and not exact else own
 
 
 def cpu_has_bfloat16() -> bool:

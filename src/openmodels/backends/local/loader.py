@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,17 @@ class Loaded:
     context: int
 
 
-def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
+def load(
+    folder: Path, *, device: str = "auto", dtype: str = "auto", kind: Any = AutoModelForCausalLM, exact: bool = False
+) -> Loaded:
     """Load a model and its tokenizer; takes no network and runs no code of the model's.
 
     Args:
         folder: What `weights.locate` returned.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16".
+        kind: The class of transformers that reads the model.
+        exact: Whether "auto" keeps the precision of the weights where less would be faster.
 
     Raises:
         InvalidRequest: An unknown device or dtype, or float16 on a CPU.
@@ -65,7 +69,7 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
             next_step=f"Try a newer transformers; {transformers.__version__} is installed.",
         )
     chosen = devices.choose_device(device)
-    width = devices.choose_dtype(dtype, chosen, config)
+    width = devices.choose_dtype(dtype, chosen, config, exact=exact)
     _check_memory(folder, chosen, width)
     with exclusive(), _explained(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
@@ -76,16 +80,29 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
             # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
             parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
         tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = kind.from_pretrained(
             folder,
             config=parsed,
             dtype=width,
             use_safetensors=True,
             device_map=None if chosen.type == "cpu" else {"": chosen},
+            output_loading_info=True,
             **options,
         )
+        # transformers fills them with random numbers; only the pooler, which nobody reads, may be missing.
+        if missing := sorted(name for name in info["missing_keys"] if not name.startswith("pooler.")):
+            raise LoadFailed(
+                f"The weights hold no {missing[0]!r}, which {type(model).__name__} needs.",
+                next_step="Fetch the model again, or choose one made for this use.",
+            )
         model.eval()
         return Loaded(model, tokenizer, chosen, width, _context(model.config, tokenizer))
+
+
+def bounded(loaded: Loaded, length: Any) -> Loaded:
+    """Return the model for texts of at most `length` tokens, and no more than it and its tokenizer take."""
+    limits = [loaded.context, int(loaded.tokenizer.model_max_length), *([length] if type(length) is int else ())]
+    return replace(loaded, context=min(limits))
 
 
 _loading = threading.RLock()

@@ -1,0 +1,207 @@
+"""Texts as vectors on this machine: an encoder of transformers, and what its folder says of pooling.
+
+The vectors are those of sentence-transformers. What differs: a text that is too long is an error
+unless the call says `extra={"truncate": True}`, and a model made to write is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoModelForTextEncoding
+
+from openmodels.backends.local import checkpoint, loader, pooling
+from openmodels.backends.local.worker import Steps
+from openmodels.embeddings import Embeddings, EmbedRequest
+from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
+from openmodels.types import Usage
+
+BATCH = 32
+"""Texts in one forward pass: what a cancelled call may still cost."""
+_READ = 1024
+"""Texts that become tokens in one step."""
+
+_WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
+_EXTRA = ("prompt_name", "prompt", "truncate")
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """A model that makes vectors.
+
+    Attributes:
+        loaded: The encoder and its tokenizer; `context` is the longest text in tokens.
+        head: What makes one vector out of those of the tokens.
+        prompts: Texts to put before a text, by name, e.g. "query" and "document".
+        usual: The name of the prompt to use where the caller names none, or None.
+        lower: Whether texts are put into lower case first.
+        lengths: To what lengths vectors may be cut: these, any (True), or none (False).
+    """
+
+    loaded: loader.Loaded
+    head: pooling.Head
+    prompts: Mapping[str, str]
+    usual: str | None
+    lower: bool
+    lengths: tuple[int, ...] | bool
+
+    @torch.inference_mode()
+    def embed(self, request: EmbedRequest) -> Steps[Embeddings]:
+        """Return the vectors of the texts, in steps.
+
+        Raises:
+            UnsupportedFeature: `extra` holds something else, or the model cannot shorten its vectors.
+            InvalidRequest: There is no such prompt.
+            ContextTooLong: A text does not fit, and may not be cut.
+        """
+        prompt, truncate = self._asked(request)
+        rows: list[list[int]] = []
+        for begin in range(0, len(request.texts), _READ):
+            rows += self._tokens(request.texts[begin : begin + _READ], prompt, begin, truncate=truncate)
+            yield
+        skip = self._length(prompt) if prompt and not self.head.include_prompt else 0
+        # Texts of one length beside each other: little is computed for padding.
+        order = sorted(range(len(rows)), key=lambda at: len(rows[at]), reverse=True)
+        vectors: list[Any] = [None] * len(rows)
+        for begin in range(0, len(order), BATCH):
+            places = order[begin : begin + BATCH]
+            found = self._vectors([rows[at] for at in places], skip, request.dimensions)
+            for at, vector in zip(places, found, strict=True):
+                vectors[at] = vector
+            yield
+        usage = Usage(input_tokens=sum(map(len, rows)))
+        return Embeddings(np.stack(vectors), usage)
+
+    def _asked(self, request: EmbedRequest) -> tuple[str, bool]:
+        if unknown := sorted(set(request.extra) - set(_EXTRA)):
+            raise UnsupportedFeature(
+                f"extra: 'embed' of the backend 'local' does not know {unknown[0]!r}.",
+                next_step="It takes 'prompt_name', 'prompt' and 'truncate'.",
+            )
+        wanted, possible = request.dimensions, self.lengths
+        if wanted is not None and (possible is False or (possible is not True and wanted not in possible)):
+            sizes = "" if possible is False else f" to {wanted}, only to {', '.join(map(str, possible))}"
+            raise UnsupportedFeature(
+                f"The backend 'local' cannot honour the option 'dimensions': this model's config.json does not say "
+                f"that its vectors may be shortened{sizes}.",
+                next_step="Leave it out; where the model's card allows it, cut the vectors yourself.",
+            )
+        truncate = request.extra.get("truncate", False)
+        if not isinstance(truncate, bool):
+            raise InvalidRequest("extra: 'truncate' is True or False.")
+        return self._prompt(request.extra), truncate
+
+    def _prompt(self, extra: Mapping[str, Any]) -> str:
+        name, prompt = extra.get("prompt_name"), extra.get("prompt")
+        if prompt is not None:
+            if name is not None or not isinstance(prompt, str):
+                raise InvalidRequest("extra: 'prompt' is text, and goes without 'prompt_name'.")
+            return prompt
+        if name is None:
+            return self.prompts.get(self.usual or "", "")
+        if name not in self.prompts:
+            raise InvalidRequest(
+                f"extra: this model has no prompt {name!r}.",
+                next_step=f"It has: {', '.join(map(repr, self.prompts)) or 'none'}.",
+            )
+        return self.prompts[name]
+
+    def _tokens(self, texts: Sequence[str], prompt: str, first: int, *, truncate: bool) -> list[list[int]]:
+        given = [prompt + text for text in texts]
+        if self.lower:
+            given = [text.lower() for text in given]
+        limit = self.loaded.context
+        rows: list[list[int]] = self.loaded.tokenizer(given, truncation=truncate, max_length=limit)["input_ids"]
+        for at, row in enumerate(rows, first):
+            if len(row) > limit:
+                raise ContextTooLong(
+                    f"texts[{at}] has {len(row)} tokens and the model takes {limit}.",
+                    next_step='Split it, or say extra={"truncate": True} to leave its end out.',
+                )
+            if not row:
+                raise InvalidRequest(f"texts[{at}]: the model's tokenizer makes no token of it.")
+        return rows
+
+    def _length(self, prompt: str) -> int:
+        tokenizer = self.loaded.tokenizer
+        row = tokenizer(prompt.lower() if self.lower else prompt)["input_ids"]
+        return len(row) - (bool(row) and row[-1] in tokenizer.all_special_ids)
+
+    def _vectors(self, rows: list[list[int]], skip: int, dimensions: int | None) -> Any:
+        model, device = self.loaded.model, self.loaded.device
+        batch = self.loaded.tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(device)
+        tokens = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        vectors = self.head(tokens, batch["attention_mask"], skip).float()
+        if dimensions is not None:
+            vectors = vectors[:, :dimensions]
+            if self.head.unit:
+                vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
+        return vectors.cpu().numpy()
+
+
+def load(folder: Path, *, device: str, dtype: str) -> Embedder:
+    """Load a model for embeddings; takes no network and runs no code of the model's.
+
+    Args:
+        folder: What `weights.locate` returned.
+        device: As for `loader.load`.
+        dtype: As for `loader.load`; "auto" is float32 on a CPU.
+
+    Raises:
+        UnsupportedFeature: The model is none for embeddings.
+        OpenModelsError: As for `loader.load`.
+    """
+    checkpoint.check_folder(folder)
+    config = checkpoint.read_json(folder / "config.json")
+    _check_kind(folder, config)
+    # Only the encoder of a model that has one.
+    kind = AutoModelForTextEncoding if str(config.get("model_type")) in ("t5", "mt5", "umt5") else AutoModel
+    loaded = loader.load(folder, device=device, dtype=dtype, kind=kind, exact=True)
+    own = _first(
+        folder, "sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"
+    )
+    said = _first(folder, "config_sentence_transformers.json")
+    prompts = said.get("prompts")
+    return Embedder(
+        loader.bounded(loaded, own.get("max_seq_length")),
+        pooling.read(folder, loaded.device, loaded.dtype),
+        {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, Mapping) else {},
+        said.get("default_prompt_name"),
+        own.get("do_lower_case") is True,
+        _lengths(config),
+    )
+
+
+def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
+    if (folder / "modules.json").exists():
+        pooling.modules(folder)
+        return
+    names = [str(name) for name in config.get("architectures") or ()]
+    if any(name.endswith(_WRITES) for name in names):
+        raise UnsupportedFeature(
+            f"The model is made to write ({names[0]}), and the backend 'local' has no 'embed' for such a model: "
+            "nothing says which of its tokens' vectors stand for a text.",
+            next_step="Choose a model for sentence embeddings, e.g. 'local:sentence-transformers/all-MiniLM-L6-v2'.",
+        )
+    if any(name.endswith("ForSequenceClassification") for name in names):
+        raise UnsupportedFeature(
+            f"The model is made to judge texts ({names[0]}), and the backend 'local' has no 'embed' for such a model.",
+            next_step="Use `rerank`, or choose a model for sentence embeddings.",
+        )
+
+
+def _lengths(config: Mapping[str, Any]) -> tuple[int, ...] | bool:
+    """Return to what lengths config.json lets vectors be cut; its two entries are those that vLLM reads."""
+    listed = config.get("matryoshka_dimensions")
+    if isinstance(listed, Sequence) and listed and all(type(length) is int for length in listed):
+        return tuple(listed)
+    return config.get("is_matryoshka") is True
+
+
+def _first(folder: Path, *names: str) -> dict[str, Any]:
+    return next((checkpoint.read_json(folder / name) for name in names if (folder / name).exists()), {})

@@ -1,0 +1,61 @@
+"""What `local` does beside conversation, on a thread of its own: embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from openmodels.backends.local import embedder
+from openmodels.backends.local.loader import is_out_of_memory
+from openmodels.backends.local.worker import Steps, Worker
+from openmodels.embeddings import Embeddings, EmbedRequest
+from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory
+
+
+class Encoders:
+    """Loads the model on first use and works call after call.
+
+    Args:
+        locate: Returns the model's folder, until a deadline on the clock of `time.monotonic()`.
+        device: As for `loader.load`.
+        dtype: As for `loader.load`.
+    """
+
+    def __init__(self, locate: Callable[[float | None], Path], *, device: str, dtype: str) -> None:
+        self._locate = locate
+        self._device, self._dtype = device, dtype
+        self._worker = Worker()
+        self._embedder: embedder.Embedder | None = None
+
+    def embed(self, request: EmbedRequest) -> Embeddings:
+        """Return the vectors of the texts."""
+        return self._worker.call(lambda: self._embedding(request), request.deadline)
+
+    async def aembed(self, request: EmbedRequest) -> Embeddings:
+        """The asynchronous twin of `embed`."""
+        return await self._worker.acall(lambda: self._embedding(request), request.deadline)
+
+    def stop(self, timeout: float = 0.0) -> None:
+        """End the thread; wait up to `timeout` seconds for it."""
+        self._worker.stop(timeout)
+
+    def _embedding(self, request: EmbedRequest) -> Steps[Embeddings]:
+        with _explained():
+            if self._embedder is None:
+                folder = self._locate(request.deadline)
+                self._embedder = embedder.load(folder, device=self._device, dtype=self._dtype)
+            yield
+            return (yield from self._embedder.embed(request))
+
+
+@contextmanager
+def _explained() -> Generator[None, None, None]:
+    try:
+        yield
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory("Memory ran out while the model worked.", next_step="Give shorter texts.") from error
+        raise LoadFailed(f"The model failed to run: {type(error).__name__}: {error}.") from error
