@@ -33,7 +33,7 @@ LAYERS = (
     {"catalog", "request", "stream"},
     {"backends"},
     {"wire", "retry", "ref"},
-    {"errors", "settings"},
+    {"errors", "reasoning", "settings"},
     {"embeddings"},
     {"types"},
     {"messages"},
