@@ -11,10 +11,12 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from openmodels import settings
 from openmodels.backends.base import Backend
+from openmodels.backends.local import answers
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
@@ -23,6 +25,9 @@ from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta
 if TYPE_CHECKING:
     from openmodels.backends.local.engine import Engine
     from openmodels.backends.local.loader import Loaded
+
+_Item = Delta | BaseException | None
+"""What the engine puts into a mailbox: a delta, an error, or None for a load that is done."""
 
 _LATE = "The call's total time is up."
 _LATER = "Raise `timeout` or lower `max_tokens`; a first call also loads the model, which `load()` does ahead."
@@ -45,7 +50,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset({*SAMPLING_OPTIONS, "extra"})
+    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "extra"})
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)
@@ -65,41 +70,43 @@ class LocalBackend(Backend):
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator frees the engine within a step."""
-        mailbox: queue.SimpleQueue[Delta | BaseException | None] = queue.SimpleQueue()
-        job = self._opened().submit(request, mailbox.put)
+        mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
+        engine, asked = self._opened(), answers.requests(request)
+        jobs = [engine.submit(one, _tagged(mailbox.put, index)) for index, one in enumerate(asked)]
+        several = answers.Answers(len(jobs))
         try:
-            while True:
+            while several.going:
                 try:
-                    item = mailbox.get(timeout=_left(request.deadline))
+                    index, item = mailbox.get(timeout=_left(request.deadline))
                 except queue.Empty:
                     raise DeadlineExceeded(_LATE, next_step=_LATER) from None
-                yield self._read(item)
-                if isinstance(item, Delta) and item.finish_reason:
-                    return
+                yield several.read(index, self._read(item))
         finally:
-            job.cancelled = True
+            for job in jobs:
+                job.cancelled = True
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
-        mailbox: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+        mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         # The first call imports torch, which takes seconds; later ones only take a lock.
         engine = self._engine
         if engine is None:
             engine = await asyncio.to_thread(self._opened)
-        job = engine.submit(request, lambda item: _post(loop, mailbox, item))
+        post, asked = partial(_post, loop, mailbox), answers.requests(request)
+        jobs = [engine.submit(one, _tagged(post, index)) for index, one in enumerate(asked)]
+        several = answers.Answers(len(jobs))
         try:
-            while True:
+            while several.going:
                 try:
                     async with asyncio.timeout(_left(request.deadline)):
-                        item = await mailbox.get()
+                        index, item = await mailbox.get()
                 except TimeoutError:
                     raise DeadlineExceeded(_LATE, next_step=_LATER) from None
-                yield self._read(item)
-                if isinstance(item, Delta) and item.finish_reason:
-                    return
+                yield several.read(index, self._read(item))
         finally:
-            job.cancelled = True
+            for job in jobs:
+                job.cancelled = True
 
     def load(self) -> None:
         """Find, download and read the weights now.
@@ -108,7 +115,7 @@ class LocalBackend(Backend):
             LoadFailed: The files are missing, broken, unsafe or too large.
             Offline: They are not on this disk and the network is off or out of reach.
         """
-        mailbox: queue.SimpleQueue[Delta | BaseException | None] = queue.SimpleQueue()
+        mailbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._opened().submit(None, mailbox.put)
         if isinstance(item := mailbox.get(), BaseException):
             raise item
@@ -134,7 +141,7 @@ class LocalBackend(Backend):
             "reason": "transformers reads every supported architecture on every device",
         }
 
-    def _read(self, item: Delta | BaseException | None) -> Delta:
+    def _read(self, item: _Item) -> Delta:
         if isinstance(item, BaseException):
             raise item
         assert item is not None  # noqa: S101 - None answers only a load
@@ -177,6 +184,10 @@ def _opener(rest: str, revision: str | None, device: str, dtype: str) -> Callabl
         return load(locate(rest, revision=revision, deadline=deadline), device=device, dtype=dtype)
 
     return open_model
+
+
+def _tagged(put: Callable[[tuple[int, _Item]], None], index: int) -> Callable[[_Item], None]:
+    return lambda item: put((index, item))
 
 
 def _left(deadline: float | None) -> float | None:
