@@ -31,6 +31,8 @@ LAYERS = (
     {"conversation"},
     {"model"},
     {"catalog", "request", "stream"},
+    {"observe"},
+    {"telemetry"},
     {"backends"},
     {"wire", "retry", "ref"},
     {"errors", "reasoning", "settings"},
@@ -50,6 +52,7 @@ HOMES = {
     "azure": ["backends/azure", "catalog/azure.py"],
     "pytest": ["testing/"],
     "click": ["cli/"],
+    "opentelemetry": ["telemetry.py"],
     "h11": ["wire/http1.py"],
 }
 """The only places that may import a package."""

@@ -8,6 +8,7 @@ from typing import Self
 
 from openmodels.errors import DeadlineExceeded, OpenModelsError, StreamInterrupted
 from openmodels.messages import ToolCall
+from openmodels.observe import Watch
 from openmodels.types import Delta, Reply, TokenLogprob, Usage
 
 
@@ -20,6 +21,7 @@ class Fold:
         reference: The model's reference, for errors.
         deadline: When the answer must be whole, on the clock of `time.monotonic()`; None is never.
         check: Makes the whole reply what the caller asked for.
+        watch: Is told of every delta and of the end, where somebody wants to know.
     """
 
     __slots__ = (
@@ -37,13 +39,19 @@ class Fold:
         "text",
         "tools",
         "usage",
+        "watch",
     )
 
     def __init__(
-        self, reference: str, deadline: float | None = None, check: Callable[[Reply], Reply] | None = None
+        self,
+        reference: str,
+        deadline: float | None = None,
+        check: Callable[[Reply], Reply] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.reference = reference
         self.check = check
+        self.watch = watch
         self.deadline = deadline
         self.start = time.perf_counter()
         self.text: list[str] = []
@@ -59,6 +67,8 @@ class Fold:
 
     def add(self, delta: Delta) -> None:
         """Take one delta in. Raises DeadlineExceeded when it came too late."""
+        if self.watch is not None:
+            self.watch.saw(delta)
         if delta.index == 0:
             self._take(delta)
         else:
@@ -127,16 +137,20 @@ class Fold:
                 partial=self.reply(),
             )
         reply = self.reply()
-        if self.check is None:
-            return reply
-        others = tuple(self.check(other) for other in reply.alternatives)
-        return self.check(reply).model_copy(update={"alternatives": others})
+        if self.check is not None:
+            others = tuple(self.check(other) for other in reply.alternatives)
+            reply = self.check(reply).model_copy(update={"alternatives": others})
+        if self.watch is not None:
+            self.watch.ended(reply)
+        return reply
 
     def explain(self, error: OpenModelsError) -> None:
-        """Put the reference and the partial answer into an error on its way out."""
+        """Put the reference and the partial answer into an error on its way out, and tell of it."""
         error.reference = error.reference or self.reference
         if error.partial is None and (self.text or self.reasoning or self.tools or self.others):
             error.partial = self.reply()
+        if self.watch is not None:
+            self.watch.failed(error, self.reply())
 
 
 class _Shared:
