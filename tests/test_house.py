@@ -37,7 +37,7 @@ LAYERS = (
     {"wire", "retry", "ref"},
     {"errors", "reasoning", "settings"},
     {"embeddings"},
-    {"types"},
+    {"capabilities", "types"},
     {"messages"},
 )
 """Top to bottom: a file imports only from its own unit and from lower layers."""

@@ -16,6 +16,7 @@ _HOMES = {
     "DEFAULT_MODEL": "settings",
     "AsyncStream": "stream",
     "CallOptions": "types",
+    "Capabilities": "capabilities",
     "Conversation": "conversation",
     "Delta": "types",
     "EmbedOptions": "embeddings",
@@ -26,7 +27,7 @@ _HOMES = {
     "Model": "model",
     "ModelRecord": "catalog.record",
     "OpennessComparison": "openness.verbs",
-    "Provider": "catalog.providers",
+    "Provider": "backends.hf_offers",
     "Reply": "types",
     "Report": "openness.report",
     "Results": "catalog.results",
@@ -55,6 +56,7 @@ __all__ = [
     "AsyncStream",
     "AuthenticationFailed",
     "CallOptions",
+    "Capabilities",
     "ConnectionFailed",
     "ContentFiltered",
     "ContextTooLong",
@@ -114,9 +116,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from openmodels.backends.hf_offers import Provider as Provider
     from openmodels.backends.registry import (
         register_backend as register_backend,
     )
+    from openmodels.capabilities import Capabilities as Capabilities
     from openmodels.catalog.family import (
         Family as Family,
         family as family,
@@ -126,7 +130,6 @@ if TYPE_CHECKING:
         search as search,
     )
     from openmodels.catalog.providers import (
-        Provider as Provider,
         aproviders as aproviders,
         providers as providers,
     )

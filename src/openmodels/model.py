@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from openmodels import observe, ref, request as request_, retry, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
+from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedOptions, EmbedRequest
 from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
 from openmodels.messages import Prompt
@@ -84,6 +85,11 @@ class Model:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can be asked for, known before a call, without loading it and without the network."""
+        return self.backend.capabilities()
 
     def load(self) -> Self:
         """Do now what the first call would do: download, read the weights. Returns the model itself.

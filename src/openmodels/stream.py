@@ -27,6 +27,7 @@ class Fold:
     __slots__ = (
         "check",
         "complete",
+        "cost",
         "deadline",
         "finish_reason",
         "logprobs",
@@ -63,6 +64,7 @@ class Fold:
         self.usage = Usage()
         self.model: str | None = None
         self.raw: object = None
+        self.cost: float | None = None
         self.complete = False
 
     def add(self, delta: Delta) -> None:
@@ -81,6 +83,8 @@ class Fold:
             self.model = delta.model
         if delta.raw is not None:
             self.raw = delta.raw
+        if delta.cost is not None:
+            self.cost = delta.cost
         # A backend that only checks now and then must not let its answer outlast the deadline.
         if self.deadline is not None and not self.whole and time.monotonic() > self.deadline:
             raise DeadlineExceeded("The call's total time is up.", next_step="Raise `timeout` or lower `max_tokens`.")
@@ -109,7 +113,8 @@ class Fold:
         seconds = time.perf_counter() - self.start
         others = tuple(fold._alone(self.model, seconds) for _, fold in sorted(self.others.items()))  # noqa: SLF001 - as above
         reply = self._alone(self.model, seconds)
-        return reply.model_copy(update={"alternatives": others, "usage": self.usage, "raw": self.raw})
+        whole = {"alternatives": others, "usage": self.usage, "cost": self.cost, "raw": self.raw}
+        return reply.model_copy(update=whole)
 
     def _alone(self, model: str | None, seconds: float) -> Reply:
         return Reply(

@@ -111,6 +111,15 @@ class OpenAICompatible(Backend):
         """The asynchronous twin of `model`."""
         return self.rest or None
 
+    def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002 - a subclass may know
+        """Return what a call costs in US dollars, or None where no price is known.
+
+        Args:
+            last: An answer's last delta, with the usage.
+            headers: The answer's headers, by lower-case name.
+        """
+        return None
+
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
         outgoing, secrets = self._outgoing(request, self.model(request.deadline))
@@ -123,7 +132,9 @@ class OpenAICompatible(Backend):
                         break
             except (ConnectionFailed, DeadlineExceeded) as error:
                 decoder.lost(error)
-        yield from decoder.end()
+        for delta in decoder.end():
+            delta.cost = self.cost(delta, answer.headers)
+            yield delta
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
@@ -139,6 +150,7 @@ class OpenAICompatible(Backend):
             except (ConnectionFailed, DeadlineExceeded) as error:
                 decoder.lost(error)
         for delta in decoder.end():
+            delta.cost = self.cost(delta, answer.headers)
             yield delta
 
     def embed(self, request: EmbedRequest) -> Embeddings:

@@ -94,6 +94,8 @@ def _message(message: Message) -> dict[str, Any]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.raw}}
             for call in message.tool_calls
         ]
+    if message.reasoning:
+        body["reasoning_content"] = message.reasoning
     if message.tool_call_id is not None:
         body["tool_call_id"] = message.tool_call_id
     return body

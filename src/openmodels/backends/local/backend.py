@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ from openmodels.backends.base import Backend
 from openmodels.backends.local import answers
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.registry import BUILT_IN, missing_extra
+from openmodels.capabilities import Capabilities
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
 from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta
 
@@ -126,6 +128,21 @@ class LocalBackend(Backend):
             engine, self._engine = self._engine, None
         if engine is not None:
             engine.stop(timeout=30.0)
+
+    def capabilities(self) -> Capabilities:
+        """Return what the model can be asked for, as far as its files are on this disk.
+
+        A base model has no chat template and does not chat; one whose template knows no tools takes none.
+        """
+        found = super().capabilities()
+        # Reading a GGUF file's header takes a package that is imported with it.
+        from openmodels.backends.local import facts
+
+        if (told := facts.read(self.rest, self._revision)) is None:
+            return replace(found, chat=None, tools=None if found.tools else False)
+        chats = bool(told.template)
+        tools = bool(found.tools) and "tools" in told.template
+        return replace(found, chat=chats, tools=tools, context=told.context)
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs: engine, path, device, dtype and context in tokens (None until loaded)."""
