@@ -103,16 +103,16 @@ _CHAT = {
 
 def test_logprobs_of_a_stream() -> None:
     chunks = [_piece(0, content="a", logprobs=_CHAT), _piece(0, content="", logprobs=_CHAT), _piece(0, "stop")]
-    assert _read(chunks, measured=True).logprobs == (om.TokenLogprob("a", -0.5, (("b", -0.9),)),) * 2
+    assert _read(chunks, likeliest=5).logprobs == (om.TokenLogprob("a", -0.5, (("b", -0.9),)),) * 2
     assert _read(chunks).logprobs == ()
 
 
 def test_logprobs_that_are_ignored() -> None:
     with pytest.raises(om.UnsupportedFeature, match="'logprobs': it gave none") as caught:
-        _read([_piece(0, "stop", content="a")], measured=True)
+        _read([_piece(0, "stop", content="a")], likeliest=5)
     assert caught.value.partial.text == "a"
     calls = [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]
-    assert _read([_piece(0, "tool_calls", tool_calls=calls)], measured=True).tool_calls
+    assert _read([_piece(0, "tool_calls", tool_calls=calls)], likeliest=5).tool_calls
 
 
 @pytest.mark.parametrize(

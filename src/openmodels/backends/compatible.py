@@ -263,7 +263,7 @@ class OpenAICompatible(Backend):
             answer.headers,
             self._explainer(answer, secrets),
             answers=request.n or 1,
-            measured=request.logprobs is not None,
+            likeliest=request.logprobs,
             # Without a chat template, tags are text like any other.
             tags=TAGS if request.prompt is None else (),
         )

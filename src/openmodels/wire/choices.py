@@ -17,25 +17,25 @@ class Choice:
     Args:
         index: Which of the answers it is.
         tags: What stands around reasoning that the server leaves in the text, if it does.
-        measured: Whether logprobs were asked for.
+        likeliest: How many likeliest tokens were asked for at each place; None is no logprobs.
 
     Attributes:
         reason: Why the answer ended, once it has.
     """
 
-    def __init__(self, index: int, tags: tuple[Tags, ...] = (), *, measured: bool = False) -> None:
+    def __init__(self, index: int, tags: tuple[Tags, ...] = (), likeliest: int | None = None) -> None:
         self.reason: str | None = None
         self._index = index
         self._splitter = Splitter(*tags) if tags else None
         self._tools = ToolAssembler()
         self._half = ""
-        self._measured = measured
+        self._likeliest = likeliest
         self._spoke = self._told = False
 
     @property
     def unmeasured(self) -> bool:
         """Whether text came without the logprobs that were asked for."""
-        return self._measured and self._spoke and not self._told
+        return self._likeliest is not None and self._spoke and not self._told
 
     def feed(self, choice: dict[str, Any], key: str) -> Delta | None:
         """Take a choice of a chunk or body and return what it says, or None where it says nothing.
@@ -58,8 +58,9 @@ class Choice:
         if self._half or not text.isascii():
             text = self._encodable(text)
         likely: tuple[TokenLogprob, ...] = ()
-        if self._measured and (told := choice.get("logprobs")):
-            likely = logprobs.tokens(told)
+        if self._likeliest is not None and (told := choice.get("logprobs")):
+            # Some servers give more than were asked for.
+            likely = tuple(entry._replace(top=entry.top[: self._likeliest]) for entry in logprobs.tokens(told))
         self._spoke, self._told = self._spoke or bool(text), self._told or bool(likely)
         if reason := choice.get("finish_reason"):
             self.reason = str(reason)

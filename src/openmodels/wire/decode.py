@@ -105,7 +105,7 @@ class Decoder:
         headers: By lower-case name.
         explain: Makes the error of a failed answer.
         answers: How many answers were asked for.
-        measured: Whether their logprobs were asked for.
+        likeliest: How many likeliest tokens were asked for at each place; None is no logprobs.
         tags: What stands around reasoning that the server leaves in the text, if it does.
 
     Attributes:
@@ -120,13 +120,13 @@ class Decoder:
         explain: Explain,
         *,
         answers: int = 1,
-        measured: bool = False,
+        likeliest: int | None = None,
         tags: tuple[Tags, ...] = (),
     ) -> None:
         self.finished = False
         self.ended = False
         self._wanted = answers
-        self._measured = measured
+        self._likeliest = likeliest
         self._tags = tags
         self._explain = explain
         self._body = Body(status, headers, explain)
@@ -255,7 +255,7 @@ class Decoder:
                 continue
             choice = self._choices.get(index)
             if choice is None:
-                choice = self._choices[index] = Choice(index, self._tags, measured=self._measured)
+                choice = self._choices[index] = Choice(index, self._tags, self._likeliest)
             delta = choice.feed(said, key)
             if choice.reason:
                 self.finished = len(self._choices) == self._wanted and all(
