@@ -1,9 +1,13 @@
-"""Write the table of what each backend supports, read from the backends themselves, into README.md.
+"""Write the table of what each backend supports into README.md.
 
-python docs/support.py
+A backend's own declarations say what it claims, docs/support.json what the conformance suite has proved:
+
+    pytest --support docs/support.json
+    python docs/support.py
 """
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from openmodels.backends import registry
 from openmodels.types import OPTION_NAMES
 
 README = Path(__file__).parent.parent / "README.md"
+PROVED = Path(__file__).parent / "support.json"
 BEGIN, END = "<!-- support: made by docs/support.py -->\n", "<!-- end of support -->\n"
 # A backend whose options hang on how it is set up is asked when set up like this.
 NEEDED: dict[str, dict[str, Any]] = {name: {"base_url": "http://127.0.0.1:8000"} for name in ("azure", "server")}
@@ -19,14 +24,13 @@ NEEDED: dict[str, dict[str, Any]] = {name: {"base_url": "http://127.0.0.1:8000"}
 def table() -> str:
     """Return the table in Markdown: backends across, features and options down."""
     backends = {name: registry.find(name) for name in registry.BUILT_IN}
+    claimed, shown = claims(), proved()
     rows = [["", *(f"`{name}`" for name in backends)]]
     for feature, methods in {"chat": "`chat`, `stream`", "complete": "`complete`", "embed": "`embed`"}.items():
-        rows.append([methods, *(_mark(feature in backend.features) for backend in backends.values())])
-    options = {
-        name: backend.options or backend("org/model", **NEEDED.get(name, {})).options
-        for name, backend in backends.items()
-    }
-    rows += [[f"`{option}`", *(_mark(option in options[name]) for name in backends)] for option in OPTION_NAMES]
+        rows.append([methods, *(_mark(feature, claimed[name], shown[name]) for name in backends)])
+    rows += [
+        [f"`{option}`", *(_mark(option, claimed[name], shown[name]) for name in backends)] for option in OPTION_NAMES
+    ]
     own = [_own_options(backend) for backend in backends.values()]
     rows.append(["options of its own", *(", ".join(f"`{name}`" for name in names) or "none" for names in own)])
     rows.append(["needs", *(f"extra `{entry.extra}`" if entry.extra else "" for entry in registry.BUILT_IN.values())])
@@ -40,8 +44,26 @@ def updated(page: str) -> str:
     return before + BEGIN + table() + END + rest.partition(END)[2]
 
 
-def _mark(supported: bool) -> str:  # noqa: FBT001 - one private call each
-    return "yes" if supported else "no"
+def claims() -> dict[str, set[str]]:
+    """Return the features and options that each backend declares."""
+    made = {}
+    for name in registry.BUILT_IN:
+        backend = registry.find(name)
+        options = backend.options or backend("org/model", **NEEDED.get(name, {})).options
+        made[name] = {*backend.features, *options}
+    return made
+
+
+def proved() -> dict[str, set[str]]:
+    """Return the features and options that the conformance suite has proved for each backend."""
+    read = json.loads(PROVED.read_text(encoding="utf-8"))
+    return {name: set(read.get(name, ())) for name in registry.BUILT_IN}
+
+
+def _mark(feature: str, claimed: set[str], shown: set[str]) -> str:
+    if feature not in claimed:
+        return "no"
+    return "yes" if feature in shown else "not proved"
 
 
 def _own_options(backend: type) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import signal
 import subprocess
 import sys
@@ -25,6 +26,29 @@ hypothesis.settings.load_profile("house")
 # A shell starts background jobs with Ctrl-C ignored, and the processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_proved: dict[str, set[str]] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--support", type=Path, help="write into this JSON file what the conformance suite proves")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    for name, value in report.user_properties:
+        if name == "proves" and report.when == "call" and report.passed:
+            backend, feature = str(value).split(" ")
+            _proved.setdefault(backend, set()).add(feature)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (file := session.config.getoption("--support")) is None:
+        return
+    # A run may test some backends only: what is known of the others stays.
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    known |= {name: sorted(proved) for name, proved in _proved.items() if name in registry.BUILT_IN}
+    file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @pytest.fixture

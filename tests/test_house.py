@@ -32,11 +32,13 @@ LAYERS = (
     {"model"},
     {"bulk"},
     {"catalog", "request", "stream"},
+    {"observe"},
+    {"telemetry"},
     {"backends"},
     {"wire", "retry", "ref", "licenses", "toolcalls"},
-    {"errors", "settings"},
+    {"errors", "reasoning", "settings"},
     {"embeddings"},
-    {"types"},
+    {"capabilities", "types"},
     {"messages"},
 )
 """Top to bottom: a file imports only from its own unit and from lower layers."""
@@ -51,6 +53,7 @@ HOMES = {
     "azure": ["backends/azure", "catalog/azure.py"],
     "pytest": ["testing/"],
     "click": ["cli/"],
+    "opentelemetry": ["telemetry.py"],
     "h11": ["wire/http1.py"],
 }
 """The only places that may import a package."""

@@ -346,3 +346,49 @@ def test_whole_answer_is_given_even_if_late(surface, monkeypatch):
     reply = Driver(om.Model(backend), surface)("hello", timeout=600).reply
     assert reply.text == "in time too late"
     assert reply.usage.output_tokens == 4
+
+
+@given(st.lists(st.builds(om.Delta, text=st.text(max_size=3), index=st.integers(0, 2)), max_size=12))
+def test_each_answer_is_folded_by_itself(deltas):
+    fold = Fold("echo:")
+    for delta in deltas:
+        fold.add(delta)
+    reply = fold.reply()
+    begun = sorted({delta.index for delta in deltas} - {0})
+    for index, folded in zip([0, *begun], [reply, *reply.alternatives], strict=True):
+        assert folded.text == "".join(delta.text for delta in deltas if delta.index == index)
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_more_answers_than_one(surface):
+    answer = Driver(om.Model("echo:", script=["one fish", "two", "red"]), surface)("x", n=3, logprobs=1)
+    reply = answer.reply
+    assert [reply.text, *(other.text for other in reply.alternatives)] == ["one fish", "two", "red"]
+    assert {other.finish_reason for other in reply.alternatives} == {"stop"}
+    assert reply.usage.output_tokens == 4
+    assert [entry.token for entry in reply.alternatives[1].logprobs] == ["red"]
+    assert reply.logprobs[1] == om.TokenLogprob(" fish", 0.0, ((" fish", 0.0),))
+
+
+def test_an_answer_that_breaks_off_keeps_the_others():
+    model = om.Model("echo:", script=["whole", ["half ", om.ServerFailed("gone.", retryable=False)]])
+    with pytest.raises(om.ServerFailed) as caught:
+        model.chat("x", n=2)
+    assert caught.value.partial.text == "whole"
+    assert caught.value.partial.alternatives[0].text == "half "
+
+
+def test_one_answer_without_an_end_interrupts_the_call():
+    fold = Fold("echo:")
+    fold.add(om.Delta(text="a", finish_reason="stop"))
+    fold.add(om.Delta(text="b", index=1))
+    with pytest.raises(om.StreamInterrupted):
+        fold.end()
+
+
+def test_the_check_sees_every_answer():
+    fold = Fold("echo:", check=lambda reply: reply.model_copy(update={"parsed": reply.text.upper()}))
+    fold.add(om.Delta(text="a", finish_reason="stop"))
+    fold.add(om.Delta(text="b", index=1, finish_reason="stop"))
+    reply = fold.end()
+    assert (reply.parsed, reply.alternatives[0].parsed) == ("A", "B")

@@ -20,6 +20,7 @@ _HOMES = {
     "BulkItem": "bulk.items",
     "BulkSummary": "bulk.items",
     "CallOptions": "types",
+    "Capabilities": "capabilities",
     "Conversation": "conversation",
     "Delta": "types",
     "EmbedOptions": "embeddings",
@@ -31,7 +32,7 @@ _HOMES = {
     "Model": "model",
     "ModelRecord": "catalog.record",
     "OpennessComparison": "openness.verbs",
-    "Provider": "catalog.providers",
+    "Provider": "backends.hf_offers",
     "Reply": "types",
     "Report": "openness.report",
     "Results": "catalog.results",
@@ -65,6 +66,7 @@ __all__ = [
     "BulkItem",
     "BulkSummary",
     "CallOptions",
+    "Capabilities",
     "ConnectionFailed",
     "ContentFiltered",
     "ContextTooLong",
@@ -126,6 +128,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from openmodels.backends.hf_offers import Provider as Provider
     from openmodels.backends.registry import (
         register_backend as register_backend,
     )
@@ -140,6 +143,7 @@ if TYPE_CHECKING:
         AsyncBulk as AsyncBulk,
         Bulk as Bulk,
     )
+    from openmodels.capabilities import Capabilities as Capabilities
     from openmodels.catalog.family import (
         Family as Family,
         family as family,
@@ -149,7 +153,6 @@ if TYPE_CHECKING:
         search as search,
     )
     from openmodels.catalog.providers import (
-        Provider as Provider,
         aproviders as aproviders,
         providers as providers,
     )

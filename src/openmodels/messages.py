@@ -53,12 +53,14 @@ class Message(Frozen):
         content: What is said; may be empty only beside tool calls.
         tool_calls: The calls an assistant message asks for.
         tool_call_id: For role "tool": the call that this message answers.
+        reasoning: The reasoning behind an assistant's tool calls, to be shown to the model again.
     """
 
     role: Role
     content: Text = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: Text = ""
 
     @property
     def text(self) -> str:
@@ -71,6 +73,8 @@ class Message(Frozen):
             raise ValueError("content is empty")
         if self.tool_calls and self.role != "assistant":
             raise ValueError(f"tool_calls belong to the role 'assistant', not {self.role!r}")
+        if self.reasoning and self.role != "assistant":
+            raise ValueError(f"reasoning belongs to the role 'assistant', not {self.role!r}")
         if (self.role == "tool") != (self.tool_call_id is not None):
             raise ValueError("tool_call_id goes with the role 'tool', and only with it")
         return self

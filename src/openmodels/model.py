@@ -12,12 +12,13 @@ from typing import Any, Self
 
 from typing_extensions import Unpack
 
-from openmodels import ref, request as request_, retry, settings
+from openmodels import observe, ref, request as request_, retry, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
 from openmodels.bulk.job import MapOptions, plan
 from openmodels.bulk.runs import AsyncBulk, Bulk
-from openmodels.embeddings import Embeddings, EmbedOptions
+from openmodels.capabilities import Capabilities
+from openmodels.embeddings import Embeddings, EmbedOptions, EmbedRequest
 from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
 from openmodels.messages import Prompt
 from openmodels.stream import AsyncStream, Fold, Stream
@@ -32,6 +33,9 @@ class Model:
             or a `Backend` object.
         timeout: Total seconds each call may take unless it says otherwise; None is no limit.
         max_retries: How often a failed call is tried again before its first token.
+        on_request: Called with each checked request before the backend gets it; may raise to prevent that.
+        on_reply: Called with each whole answer before the caller gets it.
+        capture_content: Whether OpenTelemetry's spans hold what is said; None leaves it to the environment.
         **backend_options: The backend's own options, e.g. `device="cuda"` for "local".
 
     Raises:
@@ -50,10 +54,14 @@ class Model:
         *,
         timeout: float | None = settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,
+        on_request: observe.OnRequest | None = None,
+        on_reply: observe.OnReply | None = None,
+        capture_content: bool | None = None,
         **backend_options: Any,
     ) -> None:
         self.timeout = retry.seconds(timeout)
         self.max_retries = request_.retry_count(max_retries)
+        self._observer = observe.Observer(on_request, on_reply, capture_content)
         self._opened_as = reference, backend_options
         self._budget = retry.Budget()
         if isinstance(reference, Backend):
@@ -71,13 +79,19 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         reference, options = self._opened_as
-        return partial(type(self), timeout=self.timeout, max_retries=self.max_retries, **options), (reference,)
+        core = {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._observer)}
+        return partial(type(self), **core, **options), (reference,)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can be asked for, known before a call, without loading it and without the network."""
+        return self.backend.capabilities()
 
     def load(self) -> Self:
         """Do now what the first call would do: download, read the weights. Returns the model itself.
@@ -160,8 +174,11 @@ class Model:
             def start() -> Embeddings:
                 return self.backend.embed(request)
 
-            found = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
-            return _timed(found, len(request.texts), began)
+            with self._watch(request) as watch:
+                found = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
+                found = _timed(found, len(request.texts), began)
+                watch.ended(found)
+            return found
 
     def map(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> Bulk:
         """Answer many prompts: a `BulkItem` each, in their order, as they become ready.
@@ -224,8 +241,11 @@ class Model:
             async def start() -> Embeddings:
                 return await self.backend.aembed(request)
 
-            found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
-            return _timed(found, len(request.texts), began)
+            with self._watch(request) as watch:
+                found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
+                found = _timed(found, len(request.texts), began)
+                watch.ended(found)
+            return found
 
     def amap(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> AsyncBulk:
         """The asynchronous twin of `map`: `async for item in model.amap(…)`.
@@ -237,13 +257,17 @@ class Model:
 
     def _stream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> Stream:
         call = self._call(feature, said, options, stream=stream)
-        return Stream(self._deltas(call.request, call.retries), Fold(self.reference, call.request.deadline, call.check))
+        fold = self._fold(call)
+        return Stream(observe.watched(self._deltas(call.request, call.retries), fold.watch, fold.reply), fold)
 
     def _astream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> AsyncStream:
         call = self._call(feature, said, options, stream=stream)
-        return AsyncStream(
-            self._adeltas(call.request, call.retries), Fold(self.reference, call.request.deadline, call.check)
-        )
+        fold = self._fold(call)
+        return AsyncStream(observe.awatched(self._adeltas(call.request, call.retries), fold.watch, fold.reply), fold)
+
+    def _fold(self, call: request_.Call) -> Fold:
+        watch = self._observer.watch(self.backend, call.request)
+        return Fold(self.reference, call.request.deadline, call.check, watch)
 
     def _deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
         def start() -> tuple[Generator[Delta, None, None], Delta | None]:
@@ -271,6 +295,9 @@ class Model:
                 yield first
             async for delta in deltas:
                 yield delta
+
+    def _watch(self, request: EmbedRequest) -> observe.Watch:
+        return self._observer.watch(self.backend, request) or observe.Watch(request, self._observer)
 
     @property
     def _limits(self) -> request_.Limits:

@@ -10,24 +10,31 @@ from typing import Self
 
 from openmodels.errors import DeadlineExceeded, OpenModelsError, StreamInterrupted
 from openmodels.messages import ToolCall
-from openmodels.types import Delta, Reply, Usage
+from openmodels.observe import Watch
+from openmodels.types import Delta, Reply, TokenLogprob, Usage
 
 
 class Fold:
     """Puts deltas together into a reply; `chat` and `stream` both end here.
 
+    Of `n` answers each has a fold of its own: this one is of the first.
+
     Args:
         reference: The model's reference, for errors.
         deadline: When the answer must be whole, on the clock of `time.monotonic()`; None is never.
         check: Makes the whole reply what the caller asked for.
+        watch: Is told of every delta and of the end, where somebody wants to know.
     """
 
     __slots__ = (
         "check",
         "complete",
+        "cost",
         "deadline",
         "finish_reason",
+        "logprobs",
         "model",
+        "others",
         "raw",
         "reasoning",
         "reference",
@@ -35,57 +42,91 @@ class Fold:
         "text",
         "tools",
         "usage",
+        "watch",
     )
 
     def __init__(
-        self, reference: str, deadline: float | None = None, check: Callable[[Reply], Reply] | None = None
+        self,
+        reference: str,
+        deadline: float | None = None,
+        check: Callable[[Reply], Reply] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.reference = reference
         self.check = check
+        self.watch = watch
         self.deadline = deadline
         self.start = time.perf_counter()
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.tools: list[ToolCall] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.others: dict[int, Fold] = {}
         self.finish_reason: str | None = None
         self.usage = Usage()
         self.model: str | None = None
         self.raw: object = None
+        self.cost: float | None = None
         self.complete = False
 
     def add(self, delta: Delta) -> None:
         """Take one delta in. Raises DeadlineExceeded when it came too late."""
-        if delta.text:
-            self.text.append(delta.text)
-        if delta.reasoning:
-            self.reasoning.append(delta.reasoning)
-        if delta.tool_calls:
-            self.tools.extend(delta.tool_calls)
-        if delta.finish_reason is not None:
-            self.finish_reason = delta.finish_reason
+        if self.watch is not None:
+            self.watch.saw(delta)
+        if delta.index == 0:
+            self._take(delta)
+        else:
+            if delta.index not in self.others:
+                self.others[delta.index] = Fold(self.reference)
+            self.others[delta.index]._take(delta)  # noqa: SLF001 - of its own kind
         if delta.usage is not None:
             self.usage = delta.usage
         if delta.model is not None:
             self.model = delta.model
         if delta.raw is not None:
             self.raw = delta.raw
-        if delta.finish_reason is not None or delta.end:
-            self.complete = True
+        if delta.cost is not None:
+            self.cost = delta.cost
         # A backend that only checks now and then must not let its answer outlast the deadline.
-        if not self.complete and self.deadline is not None and time.monotonic() > self.deadline:
+        if self.deadline is not None and not self.whole and time.monotonic() > self.deadline:
             raise DeadlineExceeded("The call's total time is up.", next_step="Raise `timeout` or lower `max_tokens`.")
 
+    def _take(self, delta: Delta) -> None:
+        if delta.text:
+            self.text.append(delta.text)
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+        if delta.tool_calls:
+            self.tools.extend(delta.tool_calls)
+        if delta.logprobs:
+            self.logprobs.extend(delta.logprobs)
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+        if delta.finish_reason is not None or delta.end:
+            self.complete = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether every answer that has begun has also ended."""
+        return self.complete and all(fold.complete for fold in self.others.values())
+
     def reply(self) -> Reply:
-        """Return what has arrived so far."""
+        """Return what has arrived so far; the usage, and what the vendor sent, are those of the whole call."""
+        seconds = time.perf_counter() - self.start
+        others = tuple(fold._alone(self.model, seconds) for _, fold in sorted(self.others.items()))  # noqa: SLF001 - as above
+        reply = self._alone(self.model, seconds)
+        whole = {"alternatives": others, "usage": self.usage, "cost": self.cost, "raw": self.raw}
+        return reply.model_copy(update=whole)
+
+    def _alone(self, model: str | None, seconds: float) -> Reply:
         return Reply(
             text="".join(self.text),
             reasoning="".join(self.reasoning),
             tool_calls=tuple(self.tools),
+            logprobs=tuple(self.logprobs),
             finish_reason=self.finish_reason,
-            usage=self.usage,
-            model=self.model,
-            seconds=time.perf_counter() - self.start,
-            raw=self.raw,
+            model=model,
+            seconds=seconds,
         )
 
     def end(self) -> Reply:
@@ -95,20 +136,28 @@ class Fold:
             StreamInterrupted: It is not whole.
             OutputInvalid: It is not what the caller asked for.
         """
-        if not self.complete:
+        if not self.whole:
             raise StreamInterrupted(
                 "The answer ended without a finish reason or end mark.",
                 reference=self.reference,
                 next_step="What arrived is in the error's `partial`; ask again for the whole.",
                 partial=self.reply(),
             )
-        return self.reply() if self.check is None else self.check(self.reply())
+        reply = self.reply()
+        if self.check is not None:
+            others = tuple(self.check(other) for other in reply.alternatives)
+            reply = self.check(reply).model_copy(update={"alternatives": others})
+        if self.watch is not None:
+            self.watch.ended(reply)
+        return reply
 
     def explain(self, error: OpenModelsError) -> None:
-        """Put the reference and the partial answer into an error on its way out."""
+        """Put the reference and the partial answer into an error on its way out, and tell of it."""
         error.reference = error.reference or self.reference
-        if error.partial is None and (self.text or self.reasoning or self.tools):
+        if error.partial is None and (self.text or self.reasoning or self.tools or self.others):
             error.partial = self.reply()
+        if self.watch is not None:
+            self.watch.failed(error, self.reply())
 
 
 class _Shared:

@@ -237,6 +237,7 @@ class Delta:
         tool_calls: Calls that became complete with this delta.
         logprobs: How likely the tokens of this piece were, where that was asked for.
         index: Which of the `n` answers this is a piece of, from 0.
+        cost: US dollars that the call costs, where the backend knows it.
         finish_reason: Why the answer ended; set once, on the last delta of the answer.
         usage: What the call consumed, where the backend says it; the last one counts.
         model: The model's name as the backend gives it.
@@ -254,6 +255,7 @@ class Delta:
     raw: Any = None
     logprobs: tuple[TokenLogprob, ...] = ()
     index: int = 0
+    cost: float | None = None
 
 
 class Reply(Frozen):
@@ -293,8 +295,13 @@ class Reply(Frozen):
 
     @property
     def message(self) -> Message:
-        """The answer as an assistant message, to go on with. Raises ValueError when it is empty."""
-        return Message(role="assistant", content=self.text, tool_calls=self.tool_calls)
+        """The answer as an assistant message, to go on with. Raises ValueError when it is empty.
+
+        Its reasoning is left out, as models are trained; beside tool calls it is kept, since a model
+        goes on with that train of thought once it has their results.
+        """
+        reasoning = self.reasoning if self.tool_calls else ""
+        return Message(role="assistant", content=self.text, tool_calls=self.tool_calls, reasoning=reasoning)
 
     def _repr_html_(self) -> str:
         usage = self.usage

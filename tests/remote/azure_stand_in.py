@@ -158,8 +158,13 @@ def _send(wire: Wire, request: Request, body: Any) -> None:
 
 
 def _deltas(wire: Wire, body: dict[str, Any], pause: float) -> Iterator[Delta]:
-    stop = body.get("stop") or ()
-    asked = ChatRequest(messages=body["messages"], max_tokens=body.get("max_tokens"), stop=stop)
+    asked = ChatRequest(
+        messages=body["messages"],
+        max_tokens=body.get("max_tokens"),
+        stop=body.get("stop") or (),
+        n=body.get("n"),
+        logprobs=body.get("top_logprobs", 0) if body.get("logprobs") else None,
+    )
     script = [f"{asked.messages[-1].content} " * 30] if pause else None
     for delta in EchoBackend(body["model"], script=script).run(asked):
         if pause and select.select([wire.sock], [], [], pause)[0]:
@@ -169,11 +174,14 @@ def _deltas(wire: Wire, body: dict[str, Any], pause: float) -> Iterator[Delta]:
 
 def _completion(wire: Wire, body: dict[str, Any], pause: float) -> dict[str, Any]:
     deltas = list(_deltas(wire, body, pause))
-    message = {"role": "assistant", "content": "".join(delta.text for delta in deltas), "refusal": None}
-    last = deltas[-1]
-    choice = {"index": 0, "finish_reason": last.finish_reason, "logprobs": None, "message": message}
-    choice["content_filter_results"] = {"hate": {"filtered": False, "severity": "safe"}}
-    return {**_envelope(body, "chat.completion"), "choices": [choice], "usage": _usage(last)}
+    choices = []
+    for index in range(body.get("n", 1)):
+        told = [delta for delta in deltas if delta.index == index]
+        message = {"role": "assistant", "content": "".join(delta.text for delta in told), "refusal": None}
+        choice = {"index": index, "finish_reason": told[-1].finish_reason, "message": message}
+        choice["logprobs"] = _likely(told) if body.get("logprobs") else None
+        choices.append({**choice, "content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}})
+    return {**_envelope(body, "chat.completion"), "choices": choices, "usage": _usage(deltas[-1])}
 
 
 def _stream(wire: Wire, body: dict[str, Any], pause: float) -> None:
@@ -183,14 +191,35 @@ def _stream(wire: Wire, body: dict[str, Any], pause: float) -> None:
         wire.chunk(event(chunk))
 
     said: dict[str, Any] = {"role": "assistant", "content": ""}
-    send({"choices": [{"index": 0, "delta": said, "finish_reason": None}]})
-    for delta in _deltas(wire, body, pause):
-        said = {"content": delta.text} if delta.text else {}
-        send({"choices": [{"index": 0, "delta": said, "finish_reason": delta.finish_reason}]})
-        if delta.usage and body.get("stream_options", {}).get("include_usage"):
-            send({"choices": [], "usage": _usage(delta)})
+    for index in range(body.get("n", 1)):
+        send({"choices": [{"index": index, "delta": said, "finish_reason": None}]})
+    last = None
+    for last in _deltas(wire, body, pause):
+        choice = {"index": last.index, "delta": {"content": last.text} if last.text else {}}
+        choice["finish_reason"] = last.finish_reason
+        if body.get("logprobs"):
+            choice["logprobs"] = _likely([last])
+        send({"choices": [choice]})
+    if last and body.get("stream_options", {}).get("include_usage"):
+        send({"choices": [], "usage": _usage(last)})
     wire.chunk(DONE)
     wire.chunk(b"")
+
+
+def _likely(deltas: list[Delta]) -> dict[str, Any]:
+    content = [
+        {
+            **_chance(entry.token, entry.logprob),
+            "top_logprobs": [_chance(token, logprob) for token, logprob in entry.top],
+        }
+        for delta in deltas
+        for entry in delta.logprobs
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _chance(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 
 def _vectors(body: dict[str, Any]) -> dict[str, Any]:

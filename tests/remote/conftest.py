@@ -81,6 +81,16 @@ def llamacpp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def llamacpp_pair_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same with two answers at a time, as many as it then gives to one request."""
+    from openmodels.backends.local import bundled
+
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), "2"]
+    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `transformers serve` with the default model, converted in the user's cache."""
     from openmodels.backends.local import bundled

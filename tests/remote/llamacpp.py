@@ -1,4 +1,7 @@
-"""llama.cpp's own server on a random loopback port, until standard input ends: python llamacpp.py MODEL.gguf."""
+"""llama.cpp's own server on a random loopback port, until standard input ends.
+
+python llamacpp.py MODEL.gguf [ANSWERS]
+"""
 
 import sys
 
@@ -10,9 +13,10 @@ if __name__ == "__main__":
     params.model_alias = {"smollm2"}
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.n_ctx = 2048
-    # One answer at a time and no reuse of an earlier prompt: the same request gives the same text.
-    params.n_parallel = 1
+    answers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    params.n_ctx = 2048 * answers
+    # By default, one answer at a time, and no reuse of an earlier prompt: the same request gives the same text.
+    params.n_parallel = answers
     params.cache_prompt = False
     params.cpuparams.n_threads = 2
     params.endpoint_slots = True

@@ -122,7 +122,7 @@ def test_keys_and_headers_are_refused_or_sendable(name: str, value: str) -> None
         try:
             check()
         except InvalidRequest as error:
-            assert len(value) < 8 or value not in str(error)
+            assert len(value) < 8 or value in name or value not in str(error)
     data = http1._Link(Played([]), Address("http", "h", 80), None).request(Outgoing("POST", "/", tuple(sent), b""))
     assert data.count(b"\r\n") == 4 + len(sent)
 

@@ -44,6 +44,11 @@ class OnLlamacpp:
             yield model
 
     @pytest.fixture
+    def pair_model(self, llamacpp_pair_server: str) -> Iterator[om.Model]:
+        with om.Model(self.reference, base_url=f"{llamacpp_pair_server}/v1") as model:
+            yield model
+
+    @pytest.fixture
     def working(self, llamacpp_server: str) -> Callable[[], int]:
         """How many answers the server itself is working on."""
         seen, number = -_UNASKED, 0
@@ -152,6 +157,31 @@ def test_llamacpp_refuses_bad_embedding_options(llamacpp_server: str, backend: s
         pytest.raises(om.InvalidRequest, match=r"encoding_format|float|base64"),
     ):
         model.embed("hi", extra={"encoding_format": "klingon"})
+
+
+@both
+def test_llamacpp_refuses_more_answers_than_it_gives(llamacpp_server: str, backend: str) -> None:
+    with (
+        om.Model(f"{backend}:smollm2", base_url=f"{llamacpp_server}/v1") as model,
+        pytest.raises(om.InvalidRequest, match="'n'"),
+    ):
+        model.chat("hi", n=3)
+
+
+@both
+def test_llamacpp_tells_logprobs_of_completions_and_its_own_object(llamacpp_server: str, backend: str) -> None:
+    with om.Model(f"{backend}:smollm2", base_url=f"{llamacpp_server}/v1") as model:
+        reply = model.complete("The capital of France is", temperature=0, max_tokens=4, logprobs=2)
+    assert "".join(entry.token for entry in reply.logprobs) == reply.text
+    assert {len(entry.top) for entry in reply.logprobs} == {2}
+    assert reply.raw["model"] == "smollm2"
+
+
+@pytest.mark.parametrize(("option", "value"), [("n", 2), ("logprobs", 1)])
+@pytest.mark.parametrize("surface", SURFACES)
+def test_transformers_ignores_options_and_that_is_told(serve: om.Model, option: str, value: int, surface: str) -> None:
+    with pytest.raises(om.InvalidRequest, match=f"'{option}'|{option}"):
+        Driver(serve, surface)("hi", max_tokens=2, **{option: value})
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
+from openmodels import capabilities
+from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import UnsupportedFeature
 from openmodels.types import ChatRequest, Delta
@@ -95,6 +97,13 @@ class Backend(ABC):
 
     def close(self) -> None:
         """Free what the backend holds. Idempotent; a later call opens it again."""
+
+    def capabilities(self) -> Capabilities:
+        """Return what the model can be asked for, without loading it and without the network.
+
+        This default tells what `features` and `options` declare.
+        """
+        return capabilities.declared(self.features, self.options)
 
     def describe(self) -> dict[str, Any]:
         """Return facts about how the model runs: at least `backend` and `model`."""

@@ -15,6 +15,7 @@ from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
+from openmodels.reasoning import TAGS
 from openmodels.types import ChatRequest, Delta
 from openmodels.wire import address as addresses, classify, decode, encode, inflate, vectors
 from openmodels.wire.exchange import Answer, AsyncAnswer, Exchange, Outgoing
@@ -110,11 +111,20 @@ class OpenAICompatible(Backend):
         """The asynchronous twin of `model`."""
         return self.rest or None
 
+    def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002 - a subclass may know
+        """Return what a call costs in US dollars, or None where no price is known.
+
+        Args:
+            last: An answer's last delta, with the usage.
+            headers: The answer's headers, by lower-case name.
+        """
+        return None
+
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
         outgoing, secrets = self._outgoing(request, self.model(request.deadline))
         with self.exchange.send(outgoing, request.deadline) as answer:
-            decoder = self._decoder(answer, secrets)
+            decoder = self._decoder(answer, secrets, request)
             try:
                 for data in answer:
                     yield from decoder.feed(data)
@@ -122,13 +132,15 @@ class OpenAICompatible(Backend):
                         break
             except (ConnectionFailed, DeadlineExceeded) as error:
                 decoder.lost(error)
-        yield from decoder.end()
+        for delta in decoder.end():
+            delta.cost = self.cost(delta, answer.headers)
+            yield delta
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
         outgoing, secrets = self._outgoing(request, await self.amodel(request.deadline))
         with await self.exchange.asend(outgoing, request.deadline) as answer:
-            decoder = self._decoder(answer, secrets)
+            decoder = self._decoder(answer, secrets, request)
             try:
                 async for data in answer:
                     for delta in decoder.feed(data):
@@ -138,6 +150,7 @@ class OpenAICompatible(Backend):
             except (ConnectionFailed, DeadlineExceeded) as error:
                 decoder.lost(error)
         for delta in decoder.end():
+            delta.cost = self.cost(delta, answer.headers)
             yield delta
 
     def embed(self, request: EmbedRequest) -> Embeddings:
@@ -244,8 +257,16 @@ class OpenAICompatible(Backend):
         keys = [value.removeprefix("Bearer ") for value in self.authorization().values()]
         return keys + [value for value in own if len(value) >= 8]
 
-    def _decoder(self, answer: Answer | AsyncAnswer, secrets: list[str]) -> decode.Decoder:
-        return decode.Decoder(answer.status, answer.headers, self._explainer(answer, secrets))
+    def _decoder(self, answer: Answer | AsyncAnswer, secrets: list[str], request: ChatRequest) -> decode.Decoder:
+        return decode.Decoder(
+            answer.status,
+            answer.headers,
+            self._explainer(answer, secrets),
+            answers=request.n or 1,
+            likeliest=request.logprobs,
+            # Without a chat template, tags are text like any other.
+            tags=TAGS if request.prompt is None else (),
+        )
 
     def _explainer(self, answer: Answer | AsyncAnswer, secrets: list[str]) -> decode.Explain:
         return partial(self._explain, answer.status, answer.headers, secrets)

@@ -1,6 +1,7 @@
 """A backend without a model: it repeats what it is told, or plays a script. For tests and docs.
 
-It honours every sampling option: it has one possible answer, so they cannot change it.
+It honours every sampling option: it has one possible answer, so they cannot change it, and each of its
+words is certain.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import re
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
 from openmodels.backends.stops import StopStrings
 from openmodels.errors import DeadlineExceeded, InvalidRequest
-from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta, Usage
+from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta, TokenLogprob, Usage
 
 Step = str | Delta | BaseException | float
 """What a script is made of: text or a delta to give, an error to raise, seconds to wait."""
@@ -26,7 +28,7 @@ class EchoBackend(Backend):
 
     Args:
         rest: Becomes the model's name in replies.
-        script: What to answer instead, one item a call: a text, or a list of steps (text, a
+        script: What to answer instead, one item an answer: a text, or a list of steps (text, a
             `Delta`, an exception to raise, a number of seconds to wait). An exhausted script
             starts again.
 
@@ -37,7 +39,7 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset({*SAMPLING_OPTIONS, "extra"})
+    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "extra"})
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):
@@ -46,6 +48,7 @@ class EchoBackend(Backend):
         self.script = script
         self.requests: list[ChatRequest] = []
         self.closed = 0
+        self._turn = 0
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -53,22 +56,31 @@ class EchoBackend(Backend):
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the echo or the next item of the script; a script's exceptions are raised."""
+        answers = request.n or 1
         with self._lock:
-            turn = len(self.requests)
+            turn, self._turn = self._turn, self._turn + answers
             self.requests.append(request)
-        said = request.prompt if request.prompt is not None else request.messages[-1].text
-        steps: Iterable[Step] = [said]
-        if self.script:
-            item = self.script[turn % len(self.script)]
-            steps = [item] if isinstance(item, str) else item
+        total = 0
         try:
-            yield from self._play(steps, request, _words(request))
+            for index in range(answers):
+                for delta in self._play(self._steps(turn + index, request), request):
+                    usage = delta.usage
+                    if usage is not None and answers > 1:
+                        total += usage.output_tokens or 0
+                        usage = usage.model_copy(update={"output_tokens": total})
+                    yield delta if answers == 1 else replace(delta, index=index, usage=usage)
         except GeneratorExit:
             with self._lock:
                 self.closed += 1
             raise
 
-    def _play(self, steps: Iterable[Step], request: ChatRequest, prompt: int) -> Generator[Delta, None, None]:
+    def _steps(self, turn: int, request: ChatRequest) -> Iterable[Step]:
+        if not self.script:
+            return [request.prompt if request.prompt is not None else request.messages[-1].text]
+        item = self.script[turn % len(self.script)]
+        return [item] if isinstance(item, str) else item
+
+    def _play(self, steps: Iterable[Step], request: ChatRequest) -> Generator[Delta, None, None]:
         given, reason = 0, "stop"
         stops = StopStrings(request.stop)
         for step in _word_by_word(steps):
@@ -85,13 +97,15 @@ class EchoBackend(Backend):
                 break
             else:
                 given += 1
-                if piece := stops.feed(step):
-                    yield Delta(text=piece, model=self._model)
+                piece = stops.feed(step)
+                likely = _certain(piece if stops.found else step, request)
+                if piece or likely:
+                    yield Delta(text=piece, model=self._model, logprobs=likely)
                 if stops.found:
                     break
         if rest := stops.flush():
             yield Delta(text=rest, model=self._model)
-        usage = Usage(input_tokens=prompt, output_tokens=given)
+        usage = Usage(input_tokens=_words(request), output_tokens=given)
         yield Delta(finish_reason=reason, usage=usage, model=self._model)
 
     @property
@@ -101,6 +115,12 @@ class EchoBackend(Backend):
     def describe(self) -> dict[str, Any]:
         """Return the backend's and the model's name."""
         return {"backend": self.name, "model": self._model}
+
+
+def _certain(word: str, request: ChatRequest) -> tuple[TokenLogprob, ...]:
+    if request.logprobs is None or not word:
+        return ()
+    return (TokenLogprob(word, 0.0, ((word, 0.0),) if request.logprobs else ()),)
 
 
 def _words(request: ChatRequest) -> int:

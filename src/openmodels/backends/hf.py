@@ -10,26 +10,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from huggingface_hub import constants, get_token
 
 from openmodels import ref, settings
-from openmodels.backends import hf_errors
+from openmodels.backends import hf_errors, hf_offers
+from openmodels.backends.hf_offers import Provider
 from openmodels.backends.server import ServerBackend
+from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import (
     AuthenticationFailed,
     InvalidReference,
     InvalidRequest,
     InvalidResponse,
+    ModelNotFound,
     NotConfigured,
     Offline,
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.types import ChatRequest
+from openmodels.types import ChatRequest, Delta
 from openmodels.wire import address as addresses, classify, decode, encode, vectors
 
 ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")
@@ -39,6 +43,10 @@ _HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")  # not hf.sp
 """The token goes to these and the hosts below them, and nowhere else."""
 
 _EMBEDDER = "hf-inference"
+_ANSWERED = "x-inference-provider"
+"""The header in which the router names the provider that it chose."""
+_POLICIES = frozenset({None, "fastest", "cheapest", "preferred"})
+"""Suffixes that leave the choice to the router."""
 
 
 def router() -> str:
@@ -57,6 +65,8 @@ class HfBackend(ServerBackend):
         headers: More headers for every request.
         bill_to: The organisation that pays for the request.
         allow_http: Accept unencrypted http to other machines than this one.
+        prices: Read the router's list of providers and prices once, before the first call: replies then
+            have a `cost`, and `capabilities` what the list says.
 
     Raises:
         InvalidReference: The reference is no model id.
@@ -76,6 +86,7 @@ class HfBackend(ServerBackend):
         headers: Mapping[str, str] | None = None,
         bill_to: str | None = None,
         allow_http: bool = False,
+        prices: bool = False,
     ) -> None:
         super().__init__(
             rest,
@@ -90,6 +101,11 @@ class HfBackend(ServerBackend):
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
             self._names = encode.OPENAI
             self.options = frozenset(encode.OPENAI) | {"extra"}
+        if prices and self._id is None:
+            raise UnsupportedFeature(
+                "prices: only the router of Hugging Face has a list of prices.", next_step="Leave it or base_url= out."
+            )
+        self._offers: list[Provider] | None = None if prices else []
         if bill_to is not None:
             self.headers |= addresses.headers({"X-HF-Bill-To": bill_to})
         self._token: addresses.Secret | None = None
@@ -103,6 +119,40 @@ class HfBackend(ServerBackend):
         """Close idle connections and forget the token that was found; the next call looks for it again."""
         self._token = None
         super().close()
+
+    def model(self, deadline: float | None) -> str | None:
+        """Return the model's name, reading the list of prices first where that was asked for."""
+        if self._offers is None and self._id is not None:
+            self._offers = _served(self._id.repo, self.get("/models", deadline))
+        return super().model(deadline)
+
+    async def amodel(self, deadline: float | None) -> str | None:
+        """The asynchronous twin of `model`."""
+        if self._offers is None and self._id is not None:
+            self._offers = _served(self._id.repo, await self.aget("/models", deadline))
+        return await super().amodel(deadline)
+
+    def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:
+        """Return what a call costs in US dollars by the router's list; None where it does not say."""
+        if not self._offers or self._id is None or last.usage is None:
+            return None
+        named = None if self._id.suffix in _POLICIES else self._id.suffix
+        return hf_offers.cost(self._offers, named or headers.get(_ANSWERED), last.usage)
+
+    def capabilities(self) -> Capabilities:
+        """Return what the model can be asked for; with `prices=True`, and once a call has read it, by the list."""
+        found = super().capabilities()
+        if self._id is not None:
+            found = replace(found, complete=False)
+        named = [offer for offer in self._offers or () if self._id and offer.provider == self._id.suffix]
+        offers = named or self._offers or []
+        contexts = [offer.context_length for offer in offers if offer.context_length]
+        return replace(
+            found,
+            context=max(contexts, default=None),
+            tools=found.tools and _any(offer.tools for offer in offers),
+            schema=found.schema and _any(offer.structured_output for offer in offers),
+        )
 
     def authorization(self) -> dict[str, str]:
         """Return the header with the token.
@@ -198,6 +248,19 @@ class HfBackend(ServerBackend):
             if not is_hugging_face(self.address):
                 error.next_step = "Pass this server's key as api_key=; HF_TOKEN goes to Hugging Face only."
         return error
+
+
+def _served(repo: str, body: bytes) -> list[Provider]:
+    try:
+        return hf_offers.served(repo, body)
+    except (ModelNotFound, InvalidResponse):
+        return []  # no price is known; whether the model is there, the call itself tells
+
+
+def _any(said: Iterable[bool | None]) -> bool:
+    """Return whether any provider says yes, or none says anything."""
+    known = [value for value in said if value is not None]
+    return any(known) if known else True
 
 
 def is_hugging_face(to: addresses.Address) -> bool:

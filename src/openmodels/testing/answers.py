@@ -42,6 +42,7 @@ class Answers(Suite):
         assert reply.usage.output_tokens
         assert reply.model
         assert reply.seconds > 0
+        self.proves(ask.model, "chat")
 
     def test_surfaces_agree(self, ask: Driver) -> None:
         """Every surface gives the same text, end and usage as `chat`; deltas add up to it."""
@@ -98,6 +99,7 @@ class Answers(Suite):
         refused = self.refuses(ask, **SOME.get(option, {option: 1}))
         if not refused and ask.surface in PATHS and option in (*SAMPLING_OPTIONS, "extra"):
             self.check_option(ask, option)
+            self.proves(ask.model, option)
 
     def check_option(self, ask: Driver, option: str) -> None:
         """Prove that the backend acts on an option it claims.
@@ -164,6 +166,7 @@ class Answers(Suite):
             reply = complete()
             assert reply.text.strip()
             assert reply.finish_reason in {"stop", "length"}
+            self.proves(model, "complete")
         else:
             with pytest.raises(UnsupportedFeature, match="complete") as caught:
                 complete()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from openmodels.testing.answers import Answers
 from openmodels.testing.control import Control
 from openmodels.testing.embedding import Embedding
+from openmodels.testing.several import Several
 from openmodels.testing.validation import Validation
 
 
-class Conformance(Answers, Validation, Control, Embedding):
+class Conformance(Answers, Several, Embedding, Validation, Control):
     """What every backend promises, tested over `chat`, `stream`, `achat` and `astream`.
 
     Set `reference`, or override the fixture `model`. The assertions are about behaviour, never

@@ -43,6 +43,7 @@ class Embedding(Suite):
         alone = embedded(model, method, _TEXTS[2])
         assert alone.vectors.shape == (1, found.vectors.shape[1])
         assert alone.similarity(found)[0, 2] > 0.999
+        self.proves(model, "embed")
 
     def test_wrong_texts_are_named(self, model: Model, method: str) -> None:
         """An empty list, an empty text or what is no text is refused as one, unless there is no `embed` at all."""

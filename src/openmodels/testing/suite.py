@@ -47,6 +47,15 @@ class Suite:
         if reason := self.gaps.get(name) or self.gaps.get(name.partition("[")[0]):
             request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
+    @pytest.fixture(autouse=True)
+    def recorded(self, record_property: Callable[[str, object], None]) -> None:
+        """Take what `proves` is told into the test's report."""
+        self._record = record_property
+
+    def proves(self, model: Model, feature: str) -> None:
+        """Note that this test, if it passes, proves a feature or option of the model's backend."""
+        self._record("proves", f"{model.backend.name} {feature}")
+
     @pytest.fixture
     def model(self) -> Iterator[Model]:
         """The model under test; override it to share one that is slow to load."""
@@ -61,6 +70,11 @@ class Suite:
             return
         with Model(self.reference, **{**self.model_options, **self.slow_model_options}) as slow:
             yield slow
+
+    @pytest.fixture
+    def pair_model(self, model: Model) -> Model:
+        """A model that gives two answers to one request; override it where `model` is set up not to."""
+        return model
 
     @pytest.fixture(params=SURFACES)
     def surface(self, request: pytest.FixtureRequest) -> str:

@@ -19,6 +19,8 @@ WRONG_OPTIONS: tuple[tuple[str, Any], ...] = (
     *(("max_tokens", value) for value in (0, -1, 1.5, _HUGE, True, "many")),
     *(("stop", value) for value in ("", [""], [1], 5, b"x", "\ud800")),
     *(("seed", value) for value in (-1, 2**63, 0.5, True)),
+    *(("n", value) for value in (0, 129, 1.5, True)),
+    *(("logprobs", value) for value in (-1, 101, 0.5, True)),
     *(("frequency_penalty", value) for value in (_NAN, -2.1, 2.1)),
     *(("presence_penalty", value) for value in (_NAN, -2.1, 2.1)),
     *(("repetition_penalty", value) for value in (_NAN, 0, -1)),

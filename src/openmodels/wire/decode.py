@@ -13,11 +13,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupted
+from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupted, UnsupportedFeature
+from openmodels.reasoning import Tags
 from openmodels.types import Delta, Usage
+from openmodels.wire.choices import Choice, listed
 from openmodels.wire.inflate import Inflater
 from openmodels.wire.sse import BOM, Event, SSEDecoder
-from openmodels.wire.tools import ToolAssembler
 
 LONGEST_BODY = 64 * 2**20
 """Bytes of a decompressed body at most."""
@@ -103,28 +104,40 @@ class Decoder:
         status: The HTTP status.
         headers: By lower-case name.
         explain: Makes the error of a failed answer.
+        answers: How many answers were asked for.
+        likeliest: How many likeliest tokens were asked for at each place; None is no logprobs.
+        tags: What stands around reasoning that the server leaves in the text, if it does.
 
     Attributes:
         finished: A finish reason or the end mark has come: the answer is whole.
         ended: Nothing more will come: the end mark has come, or enough of an error's body.
     """
 
-    def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        explain: Explain,
+        *,
+        answers: int = 1,
+        likeliest: int | None = None,
+        tags: tuple[Tags, ...] = (),
+    ) -> None:
         self.finished = False
         self.ended = False
+        self._wanted = answers
+        self._likeliest = likeliest
+        self._tags = tags
         self._explain = explain
         self._body = Body(status, headers, explain)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.failed else None
         self._sure = self._body.failed or kind in ("text/event-stream", "application/json")
         self._given = False  # whether a delta has been given
-        self._answers = 0
-        self._tools = ToolAssembler()
-        self._reason: str | None = None
+        self._choices: dict[int, Choice] = {}
         self._usage: Usage | None = None
         self._model: str | None = None
         self._raw: Any = None
-        self._half = ""
         self._start = b""  # held back until it tells what the answer is
 
     def feed(self, data: bytes) -> Iterator[Delta]:
@@ -149,6 +162,7 @@ class Decoder:
 
         Raises:
             StreamInterrupted: The stream ends without finish reason or end mark.
+            UnsupportedFeature: The server has ignored what it was asked for.
             InvalidResponse: The answer is broken or holds no answer.
             OpenModelsError: The answer is an error.
         """
@@ -158,19 +172,15 @@ class Decoder:
         elif not self.finished:
             for event in self._events.end():
                 yield from self._event(event, last=True)
-        if not self.finished:
+        if not self.finished and not (self._choices and all(choice.reason for choice in self._choices.values())):
             raise self._cut()
-        if not self._answers:
+        if not self._choices:
             raise InvalidResponse("The stream ended without any answer in it.")
-        yield Delta(
-            text="\ufffd" if self._half else "",
-            tool_calls=self._tools.calls(),
-            finish_reason=self._reason,
-            usage=self._usage,
-            model=self._model,
-            end=self._reason is None,
-            raw=self._raw,
-        )
+        for _, choice in sorted(self._choices.items()):
+            delta = choice.end()
+            delta.usage, delta.model, delta.raw = self._usage, self._model, self._raw
+            yield delta
+        self._check_honoured()
 
     def lost(self, error: OpenModelsError) -> None:
         """Take the loss of the connection: nothing if the answer is whole, else raise what it means."""
@@ -201,7 +211,7 @@ class Decoder:
         if not isinstance(value, dict):
             raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
         self._raise_error(value)
-        if not _choices(value):
+        if not listed(value):
             raise InvalidResponse("The answer has no choices.")
         yield from self._chunk(value, key="message")
         self.finished = True
@@ -238,38 +248,39 @@ class Decoder:
             self._model = model
         if (usage := value.get("usage")) is not None:
             self._usage = usage_in(usage) or self._usage
-        for choice in _choices(value):
-            if choice.get("index") in (0, None):
-                yield from self._choice(choice, key, value)
+        for at, said in enumerate(listed(value)):
+            index = said.get("index")
+            index = index if isinstance(index, int) else at
+            if not 0 <= index < self._wanted:
+                continue
+            choice = self._choices.get(index)
+            if choice is None:
+                choice = self._choices[index] = Choice(index, self._tags, self._likeliest)
+            delta = choice.feed(said, key)
+            if choice.reason:
+                self.finished = len(self._choices) == self._wanted and all(
+                    choice.reason for choice in self._choices.values()
+                )
+            if delta is not None:
+                self._given = True
+                delta.model, delta.raw = self._model, value
+                yield delta
 
-    def _choice(self, choice: dict[str, Any], key: str, value: dict[str, Any]) -> Iterator[Delta]:
-        message = _said(choice, key)
-        self._answers += 1
-        if "tool_calls" in message:
-            self._tools.add(message["tool_calls"])
-        text = _text(message.get("content"), "content")
-        if refusal := message.get("refusal"):
-            text += _text(refusal, "refusal")
-        thought = message.get("reasoning_content") or message.get("reasoning")
-        reasoning = _text(thought, "reasoning") if thought else ""
-        if self._half or not text.isascii():
-            text = self._encodable(text)
-        if reason := choice.get("finish_reason"):
-            self._reason = str(reason)
-            self.finished = True
-        if text or reasoning:
-            self._given = True
-            yield Delta(text, reasoning, model=self._model, raw=value)
-
-    def _encodable(self, text: str) -> str:
-        """Join a surrogate pair sent as two halves, and replace halves that stay alone."""
-        text, self._half = self._half + text, ""
-        if text and 0xD800 <= ord(text[-1]) <= 0xDBFF:
-            text, self._half = text[:-1], text[-1]
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    def _check_honoured(self) -> None:
+        """Tell of an option that the server took and ignored."""
+        ignored = None
+        if len(self._choices) < self._wanted:
+            ignored = f"'n': it gave {len(self._choices)} of {self._wanted} answers"
+        elif any(choice.unmeasured for choice in self._choices.values()):
+            ignored = "'logprobs': it gave none"
+        if ignored:
+            raise UnsupportedFeature(
+                f"The server ignored the option {ignored}.",
+                next_step="Leave it out, or use another server; what arrived is in the error's `partial`.",
+            )
 
     def _cut(self) -> OpenModelsError:
-        if self._answers or self._given:
+        if self._choices or self._given:
             return StreamInterrupted(
                 "The stream ended without a finish reason or end mark: the answer is cut off.",
                 next_step="What arrived is in the error's `partial`; ask again for the whole.",
@@ -318,44 +329,6 @@ def json_value(data: bytes) -> Any:
 def _integer(digits: str) -> float:
     # Python refuses to read integers of more digits than this, for their cost.
     return int(digits) if len(digits) <= 4300 else math.inf
-
-
-def _choices(value: dict[str, Any]) -> list[dict[str, Any]]:
-    choices = value.get("choices")
-    if choices is None:
-        return []
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        raise InvalidResponse("The answer's choices are no list of objects.")
-    return choices
-
-
-def _said(choice: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return what a choice says: its message or delta, or the text of a completion."""
-    message = choice.get(key) or choice.get("delta") or choice.get("message")
-    if message is None and "text" in choice:
-        return {"content": choice["text"]}
-    if message is None and key == "delta":
-        return {}
-    if not isinstance(message, dict):
-        raise InvalidResponse("The answer's first choice has no message.")
-    return message
-
-
-def _text(content: Any, what: str) -> str:
-    """Return text that comes as a string, as null or as a list of parts."""
-    if isinstance(content, str):
-        return content
-    if content is None:
-        return ""
-    if isinstance(content, list):
-        return "".join(_text(_part(part), what) for part in content)
-    raise InvalidResponse(f"The answer's {what} is neither text nor a list of parts.")
-
-
-def _part(part: Any) -> Any:
-    if isinstance(part, dict):
-        return part.get("text") or part.get("refusal")
-    return part
 
 
 def usage_in(value: Any) -> Usage | None:

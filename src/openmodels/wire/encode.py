@@ -21,6 +21,8 @@ OPENAI: Names = {
     "seed": ("seed",),
     "frequency_penalty": ("frequency_penalty",),
     "presence_penalty": ("presence_penalty",),
+    "n": ("n",),
+    "logprobs": ("logprobs",),
 }
 """The options of OpenAI's own API."""
 
@@ -55,13 +57,17 @@ def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, 
         value = getattr(request, option)
         if value is not None and value != ():
             body |= dict.fromkeys(spellings, list(value) if option == "stop" else value)
+    if request.prompt is None and "logprobs" in body:
+        body["logprobs"] = True  # and the number is another field; completions take the number itself
+        if request.logprobs:
+            body["top_logprobs"] = request.logprobs
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     if taken := _OURS & request.extra.keys():
         raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
     if request.extra.get("n", 1) != 1:
-        raise InvalidRequest("extra: 'n' other than 1 is not supported.", next_step="Make several calls.")
+        raise InvalidRequest("extra: 'n' belongs to the call.", next_step="Pass n= itself.")
     return body | request.extra
 
 
@@ -88,6 +94,8 @@ def _message(message: Message) -> dict[str, Any]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.raw}}
             for call in message.tool_calls
         ]
+    if message.reasoning:
+        body["reasoning_content"] = message.reasoning
     if message.tool_call_id is not None:
         body["tool_call_id"] = message.tool_call_id
     return body

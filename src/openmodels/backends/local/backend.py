@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from openmodels import settings
 from openmodels.backends.base import Backend
+from openmodels.backends.local import answers
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.registry import BUILT_IN, missing_extra
+from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
 from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from openmodels.backends.local.encoders import Encoders
     from openmodels.backends.local.engine import Engine
     from openmodels.backends.local.loader import Loaded
+
+_Item = Delta | BaseException | None
+"""What the engine puts into a mailbox: a delta, an error, or None for a load that is done."""
 
 _LATE = "The call's total time is up."
 _LATER = "Raise `timeout` or lower `max_tokens`; a first call also loads the model, which `load()` does ahead."
@@ -50,7 +55,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
-    options = frozenset({*SAMPLING_OPTIONS, "extra"})
+    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "extra"})
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)
@@ -71,41 +76,43 @@ class LocalBackend(Backend):
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator frees the engine within a step."""
-        mailbox: queue.SimpleQueue[Delta | BaseException | None] = queue.SimpleQueue()
-        job = self._opened().submit(request, mailbox.put)
+        mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
+        engine, asked = self._opened(), answers.requests(request)
+        jobs = [engine.submit(one, _tagged(mailbox.put, index)) for index, one in enumerate(asked)]
+        several = answers.Answers(len(jobs))
         try:
-            while True:
+            while several.going:
                 try:
-                    item = mailbox.get(timeout=_left(request.deadline))
+                    index, item = mailbox.get(timeout=_left(request.deadline))
                 except queue.Empty:
                     raise DeadlineExceeded(_LATE, next_step=_LATER) from None
-                yield self._read(item)
-                if isinstance(item, Delta) and item.finish_reason:
-                    return
+                yield several.read(index, self._read(item))
         finally:
-            job.cancelled = True
+            for job in jobs:
+                job.cancelled = True
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
-        mailbox: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
+        mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
         # The first call imports torch, which takes seconds; later ones only take a lock.
         engine = self._engine
         if engine is None:
             engine = await asyncio.to_thread(self._opened)
-        job = engine.submit(request, lambda item: _post(loop, mailbox, item))
+        post, asked = partial(_post, loop, mailbox), answers.requests(request)
+        jobs = [engine.submit(one, _tagged(post, index)) for index, one in enumerate(asked)]
+        several = answers.Answers(len(jobs))
         try:
-            while True:
+            while several.going:
                 try:
                     async with asyncio.timeout(_left(request.deadline)):
-                        item = await mailbox.get()
+                        index, item = await mailbox.get()
                 except TimeoutError:
                     raise DeadlineExceeded(_LATE, next_step=_LATER) from None
-                yield self._read(item)
-                if isinstance(item, Delta) and item.finish_reason:
-                    return
+                yield several.read(index, self._read(item))
         finally:
-            job.cancelled = True
+            for job in jobs:
+                job.cancelled = True
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts; see `Backend.embed`. The first call loads the model."""
@@ -125,7 +132,7 @@ class LocalBackend(Backend):
             LoadFailed: The files are missing, broken, unsafe or too large.
             Offline: They are not on this disk and the network is off or out of reach.
         """
-        mailbox: queue.SimpleQueue[Delta | BaseException | None] = queue.SimpleQueue()
+        mailbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._opened().submit(None, mailbox.put)
         if isinstance(item := mailbox.get(), BaseException):
             raise item
@@ -139,6 +146,21 @@ class LocalBackend(Backend):
             engine.stop(timeout=30.0)
         if encoders is not None:
             encoders.stop(timeout=30.0)
+
+    def capabilities(self) -> Capabilities:
+        """Return what the model can be asked for, as far as its files are on this disk.
+
+        A base model has no chat template and does not chat; one whose template knows no tools takes none.
+        """
+        found = super().capabilities()
+        # Reading a GGUF file's header takes a package that is imported with it.
+        from openmodels.backends.local import facts
+
+        if (told := facts.read(self.rest, self._revision)) is None:
+            return replace(found, chat=None, tools=None if found.tools else False)
+        chats = bool(told.template)
+        tools = bool(found.tools) and "tools" in told.template
+        return replace(found, chat=chats, tools=tools, context=told.context)
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs: engine, path, device, dtype and context in tokens (None until loaded)."""
@@ -154,7 +176,7 @@ class LocalBackend(Backend):
             "reason": "transformers reads every supported architecture on every device",
         }
 
-    def _read(self, item: Delta | BaseException | None) -> Delta:
+    def _read(self, item: _Item) -> Delta:
         if isinstance(item, BaseException):
             raise item
         assert item is not None  # noqa: S101 - None answers only a load
@@ -215,6 +237,10 @@ def _locate(rest: str, revision: str | None, deadline: float | None) -> Path:
     from openmodels.backends.local.weights import locate
 
     return locate(rest, revision=revision, deadline=deadline)
+
+
+def _tagged(put: Callable[[tuple[int, _Item]], None], index: int) -> Callable[[_Item], None]:
+    return lambda item: put((index, item))
 
 
 def _left(deadline: float | None) -> float | None:

@@ -32,6 +32,12 @@ def cached(repo: str, revision: str | None) -> Path | None:
     return folder if folder is not None and checkpoint.complete(folder) else None
 
 
+def cached_file(repo: str, file: str, revision: str | None) -> Path | None:
+    """Return a file of the Hub's cache if it is there; never uses the network."""
+    found = try_to_load_from_cache(repo, file, revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
 def folder(repo: str, revision: str | None, deadline: float | None, *, patience: float | None = None) -> Path:
     """Return a snapshot with all that a model needs, fetching what is missing.
 
@@ -83,8 +89,7 @@ def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> 
         ModelNotFound: No such repository, revision or file.
         OpenModelsError: As for `folder`.
     """
-    found = try_to_load_from_cache(repo, file, revision=revision)
-    path = Path(found) if isinstance(found, str) else None
+    path = cached_file(repo, file, revision)
     if path and revision and _COMMIT.fullmatch(revision):
         return path
     try:

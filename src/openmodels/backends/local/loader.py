@@ -14,7 +14,7 @@ import torch
 import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from openmodels.backends.local import checkpoint, device as devices, memory
+from openmodels.backends.local import checkpoint, device as devices, facts, memory
 from openmodels.backends.local.collector import collector_paused
 from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights
 
@@ -182,7 +182,7 @@ def _check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> Non
 def _context(config: Any, tokenizer: Any) -> int:
     """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
     text = config.get_text_config(decoder=True)
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "max_sequence_length"):
+    for name in facts.CONTEXT:
         length = getattr(text, name, None)
         if isinstance(length, int) and length > 0:
             return length

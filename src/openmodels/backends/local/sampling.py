@@ -26,6 +26,9 @@ class Sampler:
         prompt: The prompt's tokens; only the repetition penalty counts them.
         size: The number of scores a step gives (the vocabulary with its padding).
         device: Where the scores are.
+
+    Attributes:
+        scores: The raw scores that the last token was picked from, where the request asks for logprobs.
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class Sampler:
         def own(name: str) -> Any:
             return getattr(defaults, name, None) if sampled else None
 
+        self.scores: torch.Tensor | None = None
+        self._keep = request.logprobs is not None
         asked = request.top_p is not None or request.top_k is not None
         usual = own("temperature") or (1.0 if asked or own("top_p") or own("top_k") else 0.0)
         self.temperature: float = usual if request.temperature is None else request.temperature
@@ -62,6 +67,8 @@ class Sampler:
         Args:
             scores: The model's raw scores for the next token, shape (vocabulary,), any float type.
         """
+        if self._keep:
+            self.scores = scores
         if self._seen is not None or self._counts is not None:
             scores = self._penalise(scores.float())
         token = int(scores.argmax()) if self._generator is None else self._draw(scores.float(), self._generator)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import templates
 from openmodels.backends.local.detokenise import Detokeniser
+from openmodels.backends.local.likelihoods import Likelihoods
 from openmodels.backends.local.sampling import Sampler
+from openmodels.backends.local.thinking import Thinking
 from openmodels.backends.stops import StopStrings
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, Delta, Usage
@@ -50,7 +52,10 @@ class Sequence:
         self._produced = 0
         self._put = put
         self._text = Detokeniser(tokenizer, prompt if request.prompt is not None else ())
+        self._thinking = Thinking(tokenizer, prompt if request.prompt is None else None)
         self._stops = StopStrings(request.stop)
+        self._likely = None if request.logprobs is None else Likelihoods(tokenizer, request.logprobs)
+        self._given = 0
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(request, config, prompt, size, loaded.device)
         self.pending = prompt
@@ -60,29 +65,43 @@ class Sequence:
     def accept(self, token: int) -> None:
         """Take the next token in and give out the text that became complete."""
         self._produced += 1
-        if token in self._ends:
-            self._finish(self._stops.feed(self._text.flush()), "stop")
-            return
-        text = self._stops.feed(self._text.add(token))
+        ended = token in self._ends
+        last = ended or self._produced >= self._limit
+        piece = "" if ended else self._text.add(token)
+        if last:
+            piece += self._text.flush()
+        thought, answer = self._thinking.feed(piece, token, last=last)
+        if self._likely is not None and self.sampler.scores is not None and not ended:
+            self._likely.add(token, self.sampler.scores, len(answer))
+        # Stop strings end the answer, not the reasoning that speaks of them.
+        text = self._stops.feed(answer)
         if self._stops.found is not None:
-            self._finish(text, "stop")
-        elif self._produced >= self._limit:
-            self._finish(text + self._stops.feed(self._text.flush()), "length")
+            self._finish(thought, text, "stop")
+        elif last:
+            self._finish(thought, text + self._stops.flush(), "stop" if ended else "length")
         else:
             self.pending = [token]
-            if text:
-                self._put(Delta(text=text))
+            if text or thought:
+                self._put(self._delta(thought, text))
 
-    def _finish(self, text: str, reason: str) -> None:
-        # The last half character may have completed a stop string.
-        if self._stops.found is None:
-            text += self._stops.flush()
-        else:
-            reason = "stop"
-        usage = Usage(input_tokens=self._size, output_tokens=self._produced)
+    def _delta(self, thought: str, text: str, *, last: bool = False) -> Delta:
+        delta = Delta(text, thought)
+        self._given += len(text)
+        if self._likely is not None:
+            # What the stop strings hold back may never be given out, and its tokens with it.
+            held = self._thinking.done and (self._stops.found is not None or not last)
+            delta.logprobs = self._likely.until(self._given if held else None)
+        return delta
+
+    def _finish(self, thought: str, text: str, reason: str) -> None:
+        delta = self._delta(thought, text, last=True)
+        delta.finish_reason = reason
+        delta.usage = Usage(
+            input_tokens=self._size, output_tokens=self._produced, reasoning_tokens=self._thinking.tokens
+        )
         self.finished = True
         self.cache = None
-        self._put(Delta(text=text, finish_reason=reason, usage=usage))
+        self._put(delta)
 
 
 def _prompt(request: ChatRequest, tokenizer: Any) -> list[int]:

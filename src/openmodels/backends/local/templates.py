@@ -70,7 +70,7 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
         )
     template = tokenizer.get_chat_template()
     check(template)
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+    turns = [_turn(message) for message in messages]
     try:
         with _bounded(CHARACTERS + sum(len(message.text) for message in messages)):
             tokens = tokenizer.apply_chat_template(
@@ -91,6 +91,12 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
     if not tokens:
         raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)
     return list(tokens)
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    # The name that most templates read; they drop it themselves where it is of an earlier turn.
+    return turn | ({"reasoning_content": message.reasoning} if message.reasoning else {})
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,0 +1,98 @@
+"""What a local model's files say before they are loaded: its context and its chat template.
+
+Reads what is on this disk, never the network, and imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openmodels import ref
+from openmodels.backends.local import bundled, cache, gguf_header, hub, weights
+from openmodels.errors import OpenModelsError
+
+CONTEXT = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "n_ctx",
+    "max_sequence_length",
+)
+"""How the configs of models call the longest sequence, in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the files say.
+
+    Attributes:
+        context: Tokens of prompt and answer together at most, or None where they do not say.
+        template: The chat template; "" for a base model.
+    """
+
+    context: int | None
+    template: str
+
+
+def read(rest: str, revision: str | None) -> Facts | None:
+    """Return what a model's files say, or None where they are not on this disk or cannot be read.
+
+    Args:
+        rest: What stands behind "local:".
+        revision: Branch, tag or commit on the Hub.
+    """
+    try:
+        path = _place(rest.strip(), revision)
+        if path is None:
+            return None
+        return _gguf(path) if path.is_file() else _folder(path)
+    except (OpenModelsError, OSError, ValueError):
+        return None  # what is wrong with them is told when the model is opened
+
+
+def _place(rest: str, revision: str | None) -> Path | None:
+    if weights.is_path(rest):
+        return Path(rest).expanduser()
+    model = ref.hub_id(rest)
+    revision = model.revision or revision
+    if model.file is not None:
+        return hub.cached_file(model.repo, model.file, revision)
+    found = hub.cached(model.repo, revision)
+    if found is None and model.repo == bundled.REPO and revision is None:
+        found = cache.place(bundled.SHA256)
+    return found if found is not None and found.exists() else None
+
+
+def _folder(folder: Path) -> Facts:
+    config = json.loads((folder / "config.json").read_bytes())
+    text = config.get("text_config") or config
+    lengths = (text.get(name) for name in CONTEXT)
+    context = next((length for length in lengths if isinstance(length, int) and length > 0), None)
+    return Facts(context, _template(folder))
+
+
+def _template(folder: Path) -> str:
+    if (file := folder / "chat_template.jinja").is_file():
+        return file.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        if not (file := folder / name).is_file():
+            continue
+        found = json.loads(file.read_bytes()).get("chat_template")
+        if isinstance(found, str):
+            return found
+        if isinstance(found, list):  # several by name
+            named = [one.get("template", "") for one in found if isinstance(one, Mapping)]
+            return "\n".join(text for text in named if isinstance(text, str))
+    return ""
+
+
+def _gguf(file: Path) -> Facts:
+    metadata: dict[str, Any] = gguf_header.read(file).metadata
+    context = metadata.get(f"{metadata.get('general.architecture')}.context_length")
+    template = metadata.get("tokenizer.chat_template")
+    return Facts(context if isinstance(context, int) else None, template if isinstance(template, str) else "")

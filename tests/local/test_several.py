@@ -1,0 +1,48 @@
+"""`n` and `logprobs` with the real default model: each answer is what it would be alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from openmodels.testing import SURFACES, Driver, wait_until
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_each_answer_is_that_of_its_seed(smol, surface):
+    options = {"temperature": 1.0, "max_tokens": 6}
+    answer = Driver(smol, surface)("Name a fruit.", n=3, seed=5, logprobs=0, **options)
+    alone = [smol.chat("Name a fruit.", seed=5 + index, logprobs=0, **options) for index in range(3)]
+    replies = [answer.reply, *answer.reply.alternatives]
+    assert [reply.text for reply in replies] == [reply.text for reply in alone]
+    for reply, other in zip(replies, alone, strict=True):
+        assert [entry.token for entry in reply.logprobs] == [entry.token for entry in other.logprobs]
+        assert [entry.logprob for entry in reply.logprobs] == pytest.approx(
+            [entry.logprob for entry in other.logprobs], abs=1e-2
+        )
+    assert answer.reply.usage.input_tokens == alone[0].usage.input_tokens
+    assert answer.reply.usage.output_tokens == sum(reply.usage.output_tokens for reply in alone)
+    if answer.deltas:
+        assert {delta.index for delta in answer.deltas} == {0, 1, 2}
+
+
+def test_leaving_stops_every_answer(smol):
+    with smol.stream("Write a very long story.", n=3) as stream:
+        next(stream)
+    engine = smol.backend._engine
+    wait_until(lambda: not engine._running and not engine._waiting)
+
+
+def test_logprobs_are_the_models(smol):
+    reply = smol.complete("The capital of France is", temperature=0, max_tokens=4, logprobs=3)
+    loaded = smol.backend._engine.loaded
+    tokens = loaded.tokenizer("The capital of France is")["input_ids"]
+    assert len(reply.logprobs) == 4
+    for entry in reply.logprobs:
+        with torch.inference_mode():
+            scores = loaded.model(torch.tensor([tokens])).logits[0, -1].float().log_softmax(-1)
+        best = scores.topk(3)
+        assert [value for _, value in entry.top] == pytest.approx(best.values.tolist(), abs=0.1)
+        assert entry.top[0] == (entry.token, entry.logprob)
+        tokens.append(int(best.indices[0]))
+    assert "".join(entry.token for entry in reply.logprobs) == reply.text
