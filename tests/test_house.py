@@ -32,8 +32,8 @@ LAYERS = (
     {"model"},
     {"catalog", "request", "stream"},
     {"backends"},
-    {"wire", "retry", "ref"},
-    {"errors", "settings"},
+    {"wire", "retry", "ref", "structure"},
+    {"schema", "errors", "settings"},
     {"embeddings"},
     {"types"},
     {"messages"},
@@ -51,6 +51,8 @@ HOMES = {
     "pytest": ["testing/"],
     "click": ["cli/"],
     "h11": ["wire/http1.py"],
+    "jsonschema_rs": ["structure.py"],
+    "llguidance": ["backends/local/"],
 }
 """The only places that may import a package."""
 

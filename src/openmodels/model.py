@@ -16,7 +16,7 @@ from openmodels import ref, request as request_, retry, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
 from openmodels.embeddings import Embeddings, EmbedOptions
-from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
+from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError, OutputInvalid
 from openmodels.messages import Prompt
 from openmodels.stream import AsyncStream, Fold, Stream
 from openmodels.types import CallOptions, ChatRequest, Delta, Reply
@@ -107,10 +107,7 @@ class Model:
             StreamInterrupted: The answer was cut off; `partial` holds what had arrived.
             OpenModelsError: Anything else of the tree, as the backend tells it.
         """
-        with self._stream("chat", messages, options, stream=False) as stream:
-            for _ in stream:
-                pass
-            return stream.reply
+        return self._whole("chat", messages, options)
 
     def stream(self, messages: Prompt, **options: Unpack[CallOptions]) -> Stream:
         """Return the model's answer as a stream of deltas; takes and raises what `chat` does.
@@ -120,7 +117,7 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        return self._stream("chat", messages, options, stream=True)
+        return self._stream(self._call("chat", messages, options, stream=True))
 
     def complete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """Return the continuation of a text, without a chat template: for base models.
@@ -133,10 +130,7 @@ class Model:
             UnsupportedFeature: The backend only chats.
             OpenModelsError: As for `chat`.
         """
-        with self._stream("complete", prompt, options, stream=False) as stream:
-            for _ in stream:
-                pass
-            return stream.reply
+        return self._whole("complete", prompt, options)
 
     def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """Return the vectors of some texts.
@@ -167,10 +161,7 @@ class Model:
         Raises:
             OpenModelsError: As for `chat`.
         """
-        async with self._astream("chat", messages, options, stream=False) as stream:
-            async for _ in stream:
-                pass
-            return stream.reply
+        return await self._awhole("chat", messages, options)
 
     def astream(self, messages: Prompt, **options: Unpack[CallOptions]) -> AsyncStream:
         """The asynchronous twin of `stream`: `async with model.astream(…) as stream`.
@@ -178,7 +169,7 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        return self._astream("chat", messages, options, stream=True)
+        return self._astream(self._call("chat", messages, options, stream=True))
 
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `complete`.
@@ -186,10 +177,7 @@ class Model:
         Raises:
             OpenModelsError: As for `complete`.
         """
-        async with self._astream("complete", prompt, options, stream=False) as stream:
-            async for _ in stream:
-                pass
-            return stream.reply
+        return await self._awhole("complete", prompt, options)
 
     async def aembed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """The asynchronous twin of `embed`.
@@ -207,12 +195,36 @@ class Model:
             found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
             return _timed(found, len(request.texts), began)
 
-    def _stream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> Stream:
-        call = self._call(feature, said, options, stream=stream)
+    def _whole(self, feature: str, said: Any, options: CallOptions) -> Reply:
+        call = self._call(feature, said, options, stream=False)
+        while True:
+            try:
+                with self._stream(call) as stream:
+                    for _ in stream:
+                        pass
+                    return stream.reply
+            except OutputInvalid as error:
+                if (again := call.corrected(error)) is None:
+                    raise
+                call = again
+
+    async def _awhole(self, feature: str, said: Any, options: CallOptions) -> Reply:
+        call = self._call(feature, said, options, stream=False)
+        while True:
+            try:
+                async with self._astream(call) as stream:
+                    async for _ in stream:
+                        pass
+                    return stream.reply
+            except OutputInvalid as error:
+                if (again := call.corrected(error)) is None:
+                    raise
+                call = again
+
+    def _stream(self, call: request_.Call) -> Stream:
         return Stream(self._deltas(call.request, call.retries), Fold(self.reference, call.request.deadline, call.check))
 
-    def _astream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> AsyncStream:
-        call = self._call(feature, said, options, stream=stream)
+    def _astream(self, call: request_.Call) -> AsyncStream:
         return AsyncStream(
             self._adeltas(call.request, call.retries), Fold(self.reference, call.request.deadline, call.check)
         )

@@ -1,6 +1,7 @@
 """A backend without a model: it repeats what it is told, or plays a script. For tests and docs.
 
-It honours every sampling option: it has one possible answer, so they cannot change it.
+It honours every sampling option: it has one possible answer, so they cannot change it. What an answer
+must look like (`schema`, `choices`, `pattern`) is checked as everywhere.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset({*SAMPLING_OPTIONS, "extra"})
+    options = frozenset({*SAMPLING_OPTIONS, "schema", "choices", "pattern", "extra"})
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):

@@ -89,7 +89,7 @@ class HfBackend(ServerBackend):
         if self._id is not None:
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
             self._names = encode.OPENAI
-            self.options = frozenset(encode.OPENAI) | {"extra"}
+            self.options = frozenset(encode.OPENAI) | {"extra", "schema", "choices"}
         if bill_to is not None:
             self.headers |= addresses.headers({"X-HF-Bill-To": bill_to})
         self._token: addresses.Secret | None = None
