@@ -45,7 +45,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset({*SAMPLING_OPTIONS, "extra"})
+    options = frozenset({*SAMPLING_OPTIONS, "schema", "choices", "pattern", "grammar", "extra"})
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)

@@ -65,11 +65,15 @@ class Sampler:
         if self._seen is not None or self._counts is not None:
             scores = self._penalise(scores.float())
         token = int(scores.argmax()) if self._generator is None else self._draw(scores.float(), self._generator)
+        self.count(token)
+        return token
+
+    def count(self, token: int) -> None:
+        """Let the penalties count a token that came."""
         if self._counts is not None:
             self._counts[token] += 1
         if self._seen is not None:
             self._seen[token] = True
-        return token
 
     def _penalise(self, scores: torch.Tensor) -> torch.Tensor:
         if self._seen is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openmodels.backends.local import templates
+from openmodels.backends.local import constraint, templates
 from openmodels.backends.local.detokenise import Detokeniser
 from openmodels.backends.local.sampling import Sampler
 from openmodels.backends.stops import StopStrings
@@ -13,6 +13,8 @@ from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, Delta, Usage
 
 if TYPE_CHECKING:
+    import torch
+
     from openmodels.backends.local.loader import Loaded
 
 
@@ -27,6 +29,7 @@ class Sequence:
     Attributes:
         pending: Tokens the model has not seen: the prompt's rest, then the last token.
         cache: The model's memory of the tokens before `pending`.
+        constraint: Says which tokens may come next; None where any may.
         finished: Whether the answer is complete.
 
     Raises:
@@ -53,25 +56,57 @@ class Sequence:
         self._stops = StopStrings(request.stop)
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(request, config, prompt, size, loaded.device)
-        self.pending = prompt
+        self.constraint = request.output and constraint.constraint(request.output, tokenizer, size, self._ends)
+        # What the answer must begin with is computed together with the prompt.
+        self._ahead = self._forced()
+        self.pending = prompt + self._ahead
         self.cache: Any = None
         self.finished = False
 
+    def pick(self, scores: torch.Tensor) -> int:
+        """Return the next token by the model's scores, shape (vocabulary,)."""
+        return self.sampler.pick(scores if self.constraint is None else self.constraint.mask(scores))
+
     def accept(self, token: int) -> None:
-        """Take the next token in and give out the text that became complete."""
+        """Take the next token in, with those that must follow it, and give out the text that became complete."""
+        fresh = [token]
+        if self.constraint is not None and token not in self._ends:
+            self.constraint.accept(token)
+            fresh += self._forced()
+        text, last = "", self._ahead + fresh
+        self._ahead = []
+        for place, one in enumerate(last, 1):
+            piece, reason = self._add(one, whole=place == len(last))
+            text += piece
+            if reason is not None:
+                self._finish(text, reason)
+                return
+        self.pending = fresh
+        if text:
+            self._put(Delta(text=text))
+
+    def _add(self, token: int, *, whole: bool) -> tuple[str, str | None]:
+        """Return the text that became complete with a token, and why the answer ends with it, if it does."""
         self._produced += 1
         if token in self._ends:
-            self._finish(self._stops.feed(self._text.flush()), "stop")
-            return
+            return self._stops.feed(self._text.flush()), "stop"
         text = self._stops.feed(self._text.add(token))
         if self._stops.found is not None:
-            self._finish(text, "stop")
-        elif self._produced >= self._limit:
-            self._finish(text + self._stops.feed(self._text.flush()), "length")
-        else:
-            self.pending = [token]
-            if text:
-                self._put(Delta(text=text))
+            return text, "stop"
+        if whole and self.constraint is not None and self.constraint.finished:
+            return text + self._stops.feed(self._text.flush()), "stop"
+        if self._produced >= self._limit:
+            return text + self._stops.feed(self._text.flush()), "length"
+        return text, None
+
+    def _forced(self) -> list[int]:
+        """Return the tokens that must come next, accepted by constraint and sampler."""
+        tokens = [] if self.constraint is None else self.constraint.forced()
+        for token in tokens:
+            if self.constraint is not None:
+                self.constraint.accept(token)
+            self.sampler.count(token)
+        return tokens
 
     def _finish(self, text: str, reason: str) -> None:
         # The last half character may have completed a stop string.
