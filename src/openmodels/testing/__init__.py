@@ -14,7 +14,10 @@ import pytest
 
 # Before they are imported: only then does a failed assertion show its values.
 pytest.register_assert_rewrite(
-    "openmodels.testing.answers", "openmodels.testing.control", "openmodels.testing.validation"
+    "openmodels.testing.answers",
+    "openmodels.testing.control",
+    "openmodels.testing.shaping",
+    "openmodels.testing.validation",
 )
 
 from openmodels.testing.conformance import Conformance  # noqa: E402 - after the line above

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from openmodels.testing.answers import Answers
 from openmodels.testing.control import Control
+from openmodels.testing.shaping import Shaping
 from openmodels.testing.validation import Validation
 
 
-class Conformance(Answers, Validation, Control):
+class Conformance(Answers, Validation, Shaping, Control):
     """What every backend promises, tested over `chat`, `stream`, `achat` and `astream`.
 
     Set `reference`, or override the fixture `model`. The assertions are about behaviour, never

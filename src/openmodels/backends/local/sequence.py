@@ -56,7 +56,9 @@ class Sequence:
         self._stops = StopStrings(request.stop)
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(request, config, prompt, size, loaded.device)
-        self.constraint = request.output and constraint.constraint(request.output, tokenizer, size, self._ends)
+        self.constraint: constraint.Constraint | None = None
+        if request.output is not None:
+            self.constraint = constraint.constraint(request.output, tokenizer, size, self._ends)
         # What the answer must begin with is computed together with the prompt.
         self._ahead = self._forced()
         self.pending = prompt + self._ahead
