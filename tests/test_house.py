@@ -35,8 +35,8 @@ LAYERS = (
     {"observe"},
     {"telemetry"},
     {"backends"},
-    {"wire", "retry", "ref", "licenses", "toolcalls"},
-    {"errors", "reasoning", "settings"},
+    {"wire", "retry", "ref", "licenses", "structure", "toolcalls"},
+    {"schema", "errors", "reasoning", "settings"},
     {"embeddings"},
     {"capabilities", "types"},
     {"messages"},
@@ -55,6 +55,8 @@ HOMES = {
     "click": ["cli/"],
     "opentelemetry": ["telemetry.py"],
     "h11": ["wire/http1.py"],
+    "jsonschema_rs": ["structure.py"],
+    "llguidance": ["backends/local/"],
 }
 """The only places that may import a package."""
 

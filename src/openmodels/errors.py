@@ -172,11 +172,21 @@ class OutputInvalid(OpenModelsError):
 
     Attributes:
         reply: The whole reply, text and usage included.
+        errors: What is wrong with the answer, each fault with its place in it.
     """
 
-    def __init__(self, cause: str, *, reply: Reply, reference: str | None = None, next_step: str | None = None) -> None:
+    def __init__(
+        self,
+        cause: str,
+        *,
+        reply: Reply,
+        errors: tuple[str, ...] = (),
+        reference: str | None = None,
+        next_step: str | None = None,
+    ) -> None:
         super().__init__(cause, reference=reference, next_step=next_step, partial=reply)
         self.reply = reply
+        self.errors = errors
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_output_invalid, (self.cause, self.reply), self.__dict__

@@ -19,7 +19,7 @@ from openmodels.bulk.job import MapOptions, plan
 from openmodels.bulk.runs import AsyncBulk, Bulk
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedOptions, EmbedRequest
-from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
+from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError, OutputInvalid
 from openmodels.messages import Prompt
 from openmodels.stream import AsyncStream, Fold, Stream
 from openmodels.types import CallOptions, ChatRequest, Delta, Reply
@@ -123,10 +123,7 @@ class Model:
             StreamInterrupted: The answer was cut off; `partial` holds what had arrived.
             OpenModelsError: Anything else of the tree, as the backend tells it.
         """
-        with self._stream("chat", messages, options, stream=False) as stream:
-            for _ in stream:
-                pass
-            return stream.reply
+        return self._whole("chat", messages, options)
 
     def stream(self, messages: Prompt, **options: Unpack[CallOptions]) -> Stream:
         """Return the model's answer as a stream of deltas; takes and raises what `chat` does.
@@ -136,7 +133,7 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        return self._stream("chat", messages, options, stream=True)
+        return self._stream(self._call("chat", messages, options, stream=True))
 
     def complete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """Return the continuation of a text, without a chat template: for base models.
@@ -149,10 +146,7 @@ class Model:
             UnsupportedFeature: The backend only chats.
             OpenModelsError: As for `chat`.
         """
-        with self._stream("complete", prompt, options, stream=False) as stream:
-            for _ in stream:
-                pass
-            return stream.reply
+        return self._whole("complete", prompt, options)
 
     def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """Return the vectors of some texts.
@@ -204,10 +198,7 @@ class Model:
         Raises:
             OpenModelsError: As for `chat`.
         """
-        async with self._astream("chat", messages, options, stream=False) as stream:
-            async for _ in stream:
-                pass
-            return stream.reply
+        return await self._awhole("chat", messages, options)
 
     def astream(self, messages: Prompt, **options: Unpack[CallOptions]) -> AsyncStream:
         """The asynchronous twin of `stream`: `async with model.astream(…) as stream`.
@@ -215,7 +206,7 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        return self._astream("chat", messages, options, stream=True)
+        return self._astream(self._call("chat", messages, options, stream=True))
 
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `complete`.
@@ -223,10 +214,7 @@ class Model:
         Raises:
             OpenModelsError: As for `complete`.
         """
-        async with self._astream("complete", prompt, options, stream=False) as stream:
-            async for _ in stream:
-                pass
-            return stream.reply
+        return await self._awhole("complete", prompt, options)
 
     async def aembed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """The asynchronous twin of `embed`.
@@ -255,13 +243,37 @@ class Model:
         """
         return AsyncBulk(plan(self, self._call, prompts, options))
 
-    def _stream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> Stream:
-        call = self._call(feature, said, options, stream=stream)
+    def _whole(self, feature: str, said: Any, options: CallOptions) -> Reply:
+        call = self._call(feature, said, options, stream=False)
+        while True:
+            try:
+                with self._stream(call) as stream:
+                    for _ in stream:
+                        pass
+                    return stream.reply
+            except OutputInvalid as error:
+                if (again := call.corrected(error)) is None:
+                    raise
+                call = again
+
+    async def _awhole(self, feature: str, said: Any, options: CallOptions) -> Reply:
+        call = self._call(feature, said, options, stream=False)
+        while True:
+            try:
+                async with self._astream(call) as stream:
+                    async for _ in stream:
+                        pass
+                    return stream.reply
+            except OutputInvalid as error:
+                if (again := call.corrected(error)) is None:
+                    raise
+                call = again
+
+    def _stream(self, call: request_.Call) -> Stream:
         fold = self._fold(call)
         return Stream(observe.watched(self._deltas(call.request, call.retries), fold.watch, fold.reply), fold)
 
-    def _astream(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> AsyncStream:
-        call = self._call(feature, said, options, stream=stream)
+    def _astream(self, call: request_.Call) -> AsyncStream:
         fold = self._fold(call)
         return AsyncStream(observe.awatched(self._adeltas(call.request, call.retries), fold.watch, fold.reply), fold)
 

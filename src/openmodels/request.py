@@ -5,17 +5,17 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from openmodels import retry
+from openmodels import retry, structure
 from openmodels.backends.base import Backend
 from openmodels.embeddings import EmbedOptions, EmbedRequest
-from openmodels.errors import InvalidRequest, UnsupportedFeature
+from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
 from openmodels.messages import Message
-from openmodels.types import CallOptions, ChatRequest, OutputFormat, Reply
+from openmodels.types import CallOptions, ChatRequest, Reply, Usage
 
 
 class Limits(NamedTuple):
@@ -37,12 +37,37 @@ class Call:
     Attributes:
         request: What the backend gets.
         retries: How often a failed call is tried again before its first delta.
-        check: Makes the whole reply what the caller asked for; raises OutputInvalid when it is not.
+        shape: What the answer must look like, or None.
+        corrections: How often an answer that does not may be asked for again.
+        before: The reply before it that did not, with what all rounds consumed.
     """
 
     request: ChatRequest
     retries: int
-    check: Callable[[Reply], Reply] | None = None
+    shape: structure.Shape | None = None
+    corrections: int = 0
+    before: Reply | None = None
+
+    @property
+    def check(self) -> Callable[[Reply], Reply] | None:
+        """What makes the whole reply what the caller asked for; raises OutputInvalid when it is not."""
+        return self.shape if self.before is None else self._check_again
+
+    def _check_again(self, reply: Reply) -> Reply:
+        assert self.shape is not None  # noqa: S101 - only they are asked for again
+        assert self.before is not None  # noqa: S101
+        return self.shape(_with_costs(reply, self.before))
+
+    def corrected(self, error: OutputInvalid) -> Call | None:
+        """Return the call that shows the model its answer and the faults in it; None to give up."""
+        reply = error.reply
+        # An answer that was cut off would be cut off again.
+        if not self.corrections or self.shape is None or reply.finish_reason == "length":
+            return None
+        said = (Message(role="assistant", content=reply.text),) if reply.text else ()
+        asked = Message(role="user", content=self.shape.correction(error.errors))
+        request = self.request.model_copy(update={"messages": (*self.request.messages, *said, asked)})
+        return replace(self, request=request, corrections=self.corrections - 1, before=reply)
 
 
 def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits: Limits, *, stream: bool) -> Call:
@@ -62,7 +87,8 @@ def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits
     """
     fields, deadline, retries = _options(backend, feature, options, CallOptions.__annotations__, limits)
     fields |= {"prompt": _text(said)} if feature == "complete" else {"messages": _messages(said)}
-    fields["output"] = _output(fields)
+    shape, corrections = _shape(fields, again=feature == "chat" and not stream)
+    fields["output"] = shape and shape.output
     try:
         request = ChatRequest(stream=stream, deadline=deadline, **fields)
     except ValidationError as error:
@@ -72,7 +98,7 @@ def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits
             f"The backend {backend.name!r} cannot honour the option {missing[0]!r}.",
             next_step="Leave it out, or use another backend.",
         )
-    return Call(request, retries)
+    return Call(request, retries, shape, corrections)
 
 
 def embedding(backend: Backend, texts: Any, options: EmbedOptions, limits: Limits) -> tuple[EmbedRequest, int]:
@@ -107,19 +133,25 @@ def _options(
     return {name: value for name, value in given.items() if value is not None}, deadline, retries
 
 
-def _output(fields: dict[str, Any]) -> OutputFormat | None:
-    """Take what the answer must look like out of the fields."""
-    fields.pop("retries", None)
-    given = {kind: fields.pop(kind) for kind in ("schema", "choices", "pattern", "grammar") if kind in fields}
-    if not given:
-        return None
-    if len(given) > 1:
-        raise InvalidRequest(f"{' and '.join(given)}: only one of them can shape the answer.")
-    ((kind, value),) = given.items()
-    try:
-        return OutputFormat(kind=kind, **{"json_schema" if kind == "schema" else kind: value})
-    except ValidationError as error:
-        raise InvalidRequest(faults(error)) from error
+def _shape(fields: dict[str, Any], *, again: bool) -> tuple[structure.Shape | None, int]:
+    """Take what the answer must look like, and how often it may be asked for again, out of the fields."""
+    corrections = retry_count(fields.pop("retries", 0), "retries")
+    given = {kind: fields.pop(kind) for kind in structure.KINDS if kind in fields}
+    if corrections and not (again and given):
+        raise InvalidRequest(
+            "retries: only `chat` can ask again, for an answer with `schema`, `choices` or `pattern`.",
+            next_step="Leave it out; for calls that fail there is `max_retries`.",
+        )
+    return structure.read(given, fields.get("max_tokens")), corrections
+
+
+def _with_costs(reply: Reply, before: Reply) -> Reply:
+    """Return a reply that also counts what the rounds before it consumed."""
+    names = Usage.model_fields
+    counts = {name: (getattr(reply.usage, name), getattr(before.usage, name)) for name in names}
+    usage = Usage(**{name: None if None in pair else sum(pair) for name, pair in counts.items()})
+    cost = None if reply.cost is None or before.cost is None else reply.cost + before.cost
+    return reply.model_copy(update={"usage": usage, "cost": cost, "seconds": reply.seconds + before.seconds})
 
 
 def no_such_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: str) -> UnsupportedFeature:
@@ -161,8 +193,8 @@ def faults(error: ValidationError) -> str:
     return "; ".join(dict.fromkeys(lines)) + "."
 
 
-def retry_count(value: Any) -> int:
+def retry_count(value: Any, name: str = "max_retries") -> int:
     """Return a checked number of retries. Raises InvalidRequest when it is none."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise InvalidRequest("max_retries: expected a whole number, 0 or more.")
+        raise InvalidRequest(f"{name}: expected a whole number, 0 or more.")
     return value

@@ -6,11 +6,12 @@ import inspect
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Self
+from typing import Any, Self
 
-from openmodels.errors import DeadlineExceeded, OpenModelsError, StreamInterrupted
+from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, StreamInterrupted
 from openmodels.messages import ToolCall
 from openmodels.observe import Watch
+from openmodels.structure import Shape
 from openmodels.types import Delta, Reply, TokenLogprob, Usage
 
 
@@ -190,6 +191,19 @@ class _Shared:
     def snapshot(self) -> Reply:
         """The reply as far as it has arrived."""
         return self._reply or self._fold.reply()
+
+    def partial(self) -> Any:
+        """Return what has arrived of an answer with `schema` as plain data, not validated yet.
+
+        Dicts and lists grow; their last text or number may still go on. None is nothing yet. The whole,
+        as the type asked for, is `stream.reply.parsed`.
+
+        Raises:
+            InvalidRequest: The call asked for no `schema`, `choices`, `pattern` or `grammar`.
+        """
+        if not isinstance(self._fold.check, Shape):
+            raise InvalidRequest("partial: the call said nothing of what the answer must look like.")
+        return self._fold.check.partial("".join(self._fold.text))
 
 
 class Stream(_Shared):

@@ -213,7 +213,7 @@ def test_a_server_that_stays_away_ends_the_run(surface):
         {"method": "embed"},
         {"temperature": -1},
         {"tempo": 1},
-        {"logprobs": 1},
+        {"grammar": 'start: "a"'},
         {"prompts": "text"},
         {"prompts": 5},
     ],

@@ -42,7 +42,7 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
     for token in tokens:
         scores = torch.zeros(len(tokenizer))
         scores[token] = 3.0
-        assert sequence.sampler.pick(scores) == token
+        assert sequence.pick(scores) == token
         sequence.accept(token)
         if sequence.finished:
             break

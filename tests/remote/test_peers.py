@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 from urllib.request import urlopen
 
 import numpy as np
@@ -17,6 +17,7 @@ import openmodels as om
 from openmodels.testing import SURFACES, Conformance, Driver
 from openmodels.testing.embedding import embedded
 from openmodels.testing.faults import KEY
+from openmodels.testing.shapes import LONGEST, PROMPTS, TYPES
 
 pytestmark = pytest.mark.weights
 
@@ -219,3 +220,27 @@ def test_transformers_serves_only_its_model(transformers_server: str, surface: s
 def test_transformers_has_no_embeddings(serve: om.Model) -> None:
     with pytest.raises(om.NotConfigured, match="404"):
         serve.embed("hi")
+
+
+@pytest.mark.parametrize("backend", ["server:smollm2", "azure:smollm2"])
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("surface", ["chat", "astream"])
+def test_llamacpp_gives_each_type(llamacpp_server: str, backend: str, kind: type, surface: str) -> None:
+    with om.Model(backend, base_url=f"{llamacpp_server}/v1", api_key=KEY) as model:
+        options = {"schema": kind, "temperature": 1.0, "seed": 3}
+        reply = Driver(model, surface)(PROMPTS[kind], max_tokens=LONGEST, **options).reply
+        assert isinstance(reply.parsed, kind)
+        with pytest.raises(om.OutputInvalid, match="max_tokens") as caught:
+            Driver(model, surface)(PROMPTS[kind], max_tokens=6, **options)
+        assert caught.value.reply.finish_reason == "length"
+        assert caught.value.errors
+
+
+@pytest.mark.parametrize("backend", ["server:smollm2", "azure:smollm2"])
+def test_llamacpp_chooses_and_lists(llamacpp_server: str, backend: str) -> None:
+    with om.Model(backend, base_url=f"{llamacpp_server}/v1", api_key=KEY) as model:
+        chosen = model.chat("Is water wet?", choices=["yes", "no, 否"], temperature=0)
+        listed = model.chat("Two numbers.", schema=list[Literal[1, 2]], temperature=0, max_tokens=60)
+    assert chosen.parsed == chosen.text
+    assert chosen.text in {"yes", "no, 否"}
+    assert set(listed.parsed) <= {1, 2}

@@ -1,7 +1,7 @@
 """A backend without a model: it repeats what it is told, or plays a script. For tests and docs.
 
 It honours every sampling option: it has one possible answer, so they cannot change it, and each of its
-words is certain.
+words is certain. What an answer must look like (`schema`, `choices`, `pattern`) is checked as everywhere.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "extra"})
+    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "schema", "choices", "pattern", "extra"})
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):

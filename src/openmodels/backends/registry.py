@@ -45,7 +45,7 @@ BUILT_IN: dict[str, Entry] = {
         "openmodels.backends.local.backend:LocalBackend",
         "local",
         "runs open weights on this machine",
-        ("torch", "transformers", "accelerate", "gguf", "jinja2", "psutil", "safetensors"),
+        ("torch", "transformers", "accelerate", "gguf", "jinja2", "llguidance", "psutil", "safetensors"),
     ),
     "azure": Entry(
         "openmodels.backends.azure:AzureBackend",

@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     "openmodels.testing.control",
     "openmodels.testing.embedding",
     "openmodels.testing.several",
+    "openmodels.testing.shaping",
     "openmodels.testing.validation",
 )
 

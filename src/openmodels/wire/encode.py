@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from openmodels import schema as schemas
 from openmodels.errors import InvalidRequest
 from openmodels.messages import Message
-from openmodels.types import ChatRequest
+from openmodels.types import ChatRequest, OutputFormat
 
 Names = Mapping[str, tuple[str, ...]]
 """How a dialect spells an option: its name in `ChatRequest` to its names in the JSON body."""
@@ -61,10 +62,13 @@ def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, 
         body["logprobs"] = True  # and the number is another field; completions take the number itself
         if request.logprobs:
             body["top_logprobs"] = request.logprobs
+    if request.output is not None:
+        body["response_format"] = _response_format(request.output)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    if taken := _OURS & request.extra.keys():
+    taken = _OURS & request.extra.keys() | (body.keys() & request.extra.keys() & {"response_format"})
+    if taken:
         raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
     if request.extra.get("n", 1) != 1:
         raise InvalidRequest("extra: 'n' belongs to the call.", next_step="Pass n= itself.")
@@ -85,6 +89,16 @@ def dumps(body: Mapping[str, Any]) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         # Only `extra` is unchecked so far, and the encoder's message names the type, not the value.
         raise InvalidRequest(f"extra: {error}.") from error
+
+
+def _response_format(output: OutputFormat) -> dict[str, Any]:
+    """Return `schema` or `choices` as every server spells them; a value that is no object is wrapped in one."""
+    plain = {"type": "string", "enum": list(output.choices)} if output.choices else output.json_schema or {}
+    schema = schemas.wrapped(plain)
+    # Strict modes refuse what they do not know. Without it, servers that decode with a grammar keep to
+    # the schema all the same, and the answer is checked anyway.
+    form = {"name": output.name, "schema": schema, "strict": schemas.is_strict(schema)}
+    return {"type": "json_schema", "json_schema": form}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
-    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "extra"})
+    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "schema", "choices", "pattern", "grammar", "extra"})
 
     def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
         super().__init__(rest)

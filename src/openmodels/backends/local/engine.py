@@ -173,7 +173,7 @@ class Engine:
         )
         sequence.pending = rest
         if not rest:
-            sequence.accept(sequence.sampler.pick(output.logits[0, -1]))
+            sequence.accept(sequence.pick(output.logits[0, -1]))
 
     def _fail(self, job: Job, error: BaseException) -> None:
         job.sequence = None

@@ -33,21 +33,24 @@ class Likelihoods:
         self._before: list[int] = tokenizer.encode("a", add_special_tokens=False)[-1:]
         self._shown = self._decode(self._before)
 
-    def add(self, token: int, scores: torch.Tensor, size: int) -> None:
+    def add(self, token: int, scores: torch.Tensor | None, size: int) -> None:
         """Measure a token.
 
         Args:
             token: The chosen token.
-            scores: The model's raw scores at its place, shape (vocabulary,), any float type.
+            scores: The model's raw scores at its place, shape (vocabulary,), any float type; None where a
+                grammar left no choice, so that nothing was measured and the token is certain.
             size: How many characters of the answer became complete with it.
         """
-        chances = scores.float().log_softmax(dim=-1)
-        top: tuple[tuple[str, float], ...] = ()
-        if self._count:
+        chance = 0.0
+        top: tuple[tuple[str, float], ...] = ((self._text(token), 0.0),) if self._count else ()
+        if scores is not None:
+            chances = scores.float().log_softmax(dim=-1)
+            chance = float(chances[token])
             best = chances.topk(min(self._count, chances.numel()))
             ids, values = best.indices.tolist(), best.values.tolist()
             top = tuple((self._text(other), value) for other, value in zip(ids, values, strict=True))
-        self._waiting.append((self._size, TokenLogprob(self._text(token), float(chances[token]), top)))
+        self._waiting.append((self._size, TokenLogprob(self._text(token), chance, top)))
         self._size += size
 
     def until(self, size: int | None) -> tuple[TokenLogprob, ...]:

@@ -26,9 +26,6 @@ class Sampler:
         prompt: The prompt's tokens; only the repetition penalty counts them.
         size: The number of scores a step gives (the vocabulary with its padding).
         device: Where the scores are.
-
-    Attributes:
-        scores: The raw scores that the last token was picked from, where the request asks for logprobs.
     """
 
     def __init__(
@@ -39,8 +36,6 @@ class Sampler:
         def own(name: str) -> Any:
             return getattr(defaults, name, None) if sampled else None
 
-        self.scores: torch.Tensor | None = None
-        self._keep = request.logprobs is not None
         asked = request.top_p is not None or request.top_k is not None
         usual = own("temperature") or (1.0 if asked or own("top_p") or own("top_k") else 0.0)
         self.temperature: float = usual if request.temperature is None else request.temperature
@@ -67,16 +62,18 @@ class Sampler:
         Args:
             scores: The model's raw scores for the next token, shape (vocabulary,), any float type.
         """
-        if self._keep:
-            self.scores = scores
         if self._seen is not None or self._counts is not None:
             scores = self._penalise(scores.float())
         token = int(scores.argmax()) if self._generator is None else self._draw(scores.float(), self._generator)
+        self.count(token)
+        return token
+
+    def count(self, token: int) -> None:
+        """Let the penalties count a token that came."""
         if self._counts is not None:
             self._counts[token] += 1
         if self._seen is not None:
             self._seen[token] = True
-        return token
 
     def _penalise(self, scores: torch.Tensor) -> torch.Tensor:
         if self._seen is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openmodels.backends.local import templates
+from openmodels.backends.local import constraint, templates
 from openmodels.backends.local.detokenise import Detokeniser
 from openmodels.backends.local.likelihoods import Likelihoods
 from openmodels.backends.local.sampling import Sampler
@@ -15,6 +15,8 @@ from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, Delta, Usage
 
 if TYPE_CHECKING:
+    import torch
+
     from openmodels.backends.local.loader import Loaded
 
 
@@ -29,6 +31,7 @@ class Sequence:
     Attributes:
         pending: Tokens the model has not seen: the prompt's rest, then the last token.
         cache: The model's memory of the tokens before `pending`.
+        constraint: Says which tokens may come next; None where any may.
         finished: Whether the answer is complete.
 
     Raises:
@@ -52,37 +55,77 @@ class Sequence:
         self._produced = 0
         self._put = put
         self._text = Detokeniser(tokenizer, prompt if request.prompt is not None else ())
-        self._thinking = Thinking(tokenizer, prompt if request.prompt is None else None)
+        # What must have a certain form has no room for reasoning before it.
+        thinks = request.prompt is None and request.output is None
+        self._thinking = Thinking(tokenizer, prompt if thinks else None)
         self._stops = StopStrings(request.stop)
         self._likely = None if request.logprobs is None else Likelihoods(tokenizer, request.logprobs)
+        self._scores: torch.Tensor | None = None
         self._given = 0
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(request, config, prompt, size, loaded.device)
-        self.pending = prompt
+        self.constraint: constraint.Constraint | None = None
+        if request.output is not None:
+            self.constraint = constraint.constraint(request.output, tokenizer, size, self._ends)
+        # What the answer must begin with is computed together with the prompt.
+        self._ahead = self._forced()
+        self.pending = prompt + self._ahead
         self.cache: Any = None
         self.finished = False
 
+    def pick(self, scores: torch.Tensor) -> int:
+        """Return the next token by the model's scores, shape (vocabulary,)."""
+        self._scores = scores
+        return self.sampler.pick(scores if self.constraint is None else self.constraint.mask(scores))
+
     def accept(self, token: int) -> None:
-        """Take the next token in and give out the text that became complete."""
+        """Take the next token in, with those that must follow it, and give out the text that became complete."""
+        fresh = [token]
+        if self.constraint is not None and token not in self._ends:
+            self.constraint.accept(token)
+            fresh += self._forced()
+        came, picked = self._ahead + fresh, len(self._ahead)
+        self._ahead = []
+        thought = text = ""
+        for place, one in enumerate(came):
+            scores = self._scores if place == picked else None
+            more, piece, reason = self._add(one, scores, whole=place == len(came) - 1)
+            thought, text = thought + more, text + piece
+            if reason is not None:
+                self._finish(thought, text, reason)
+                return
+        self.pending = fresh
+        if text or thought:
+            self._put(self._delta(thought, text))
+
+    def _add(self, token: int, scores: torch.Tensor | None, *, whole: bool) -> tuple[str, str, str | None]:
+        """Return the reasoning and text that became complete with a token, and why the answer ends with it, if so."""
         self._produced += 1
         ended = token in self._ends
-        last = ended or self._produced >= self._limit
+        full = whole and self.constraint is not None and self.constraint.finished
+        last = ended or full or self._produced >= self._limit
         piece = "" if ended else self._text.add(token)
         if last:
             piece += self._text.flush()
         thought, answer = self._thinking.feed(piece, token, last=last)
-        if self._likely is not None and self.sampler.scores is not None and not ended:
-            self._likely.add(token, self.sampler.scores, len(answer))
+        if self._likely is not None and not ended:
+            self._likely.add(token, scores, len(answer))
         # Stop strings end the answer, not the reasoning that speaks of them.
         text = self._stops.feed(answer)
         if self._stops.found is not None:
-            self._finish(thought, text, "stop")
-        elif last:
-            self._finish(thought, text + self._stops.flush(), "stop" if ended else "length")
-        else:
-            self.pending = [token]
-            if text or thought:
-                self._put(self._delta(thought, text))
+            return thought, text, "stop"
+        if last:
+            return thought, text + self._stops.flush(), "stop" if ended or full else "length"
+        return thought, text, None
+
+    def _forced(self) -> list[int]:
+        """Return the tokens that must come next, accepted by constraint and sampler."""
+        tokens = [] if self.constraint is None else self.constraint.forced()
+        for token in tokens:
+            if self.constraint is not None:
+                self.constraint.accept(token)
+            self.sampler.count(token)
+        return tokens
 
     def _delta(self, thought: str, text: str, *, last: bool = False) -> Delta:
         delta = Delta(text, thought)

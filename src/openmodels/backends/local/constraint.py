@@ -1,0 +1,144 @@
+"""Constrained decoding: which tokens may come next, so that the answer is what was asked.
+
+llguidance parses the answer along with the model. Schemas are compiled without free white space, in
+which small models lose themselves; what a grammar cannot say of a schema is checked when the answer is
+whole.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import llguidance
+import torch
+from llguidance.hf import from_tokenizer
+
+from openmodels.errors import InvalidRequest, UnsupportedFeature
+from openmodels.types import OutputFormat
+
+_KEPT = 64
+"""Compiled grammars kept for a model."""
+
+
+class Constraint:
+    """Follows one answer through its grammar.
+
+    Args:
+        matcher: The grammar's parser, at its beginning; it is used up.
+    """
+
+    def __init__(self, matcher: llguidance.LLMatcher) -> None:
+        self._matcher = matcher
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing but the end can follow."""
+        return self._matcher.is_stopped()
+
+    def mask(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores of shape (vocabulary,), minus infinity where a token may not come next."""
+        allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8) != 0
+        self._check()
+        allowed = allowed[: scores.numel()].to(scores.device)
+        if allowed.numel() < scores.numel():
+            allowed = torch.nn.functional.pad(allowed, (0, scores.numel() - allowed.numel()))
+        return scores.masked_fill(~allowed, -torch.inf)
+
+    def accept(self, token: int) -> None:
+        """Go on by a token that `mask` or `forced` allowed."""
+        self._matcher.consume_token(token)
+        self._check()
+
+    def forced(self) -> list[int]:
+        """Return the tokens that must follow; each is to be accepted."""
+        return self._matcher.compute_ff_tokens()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise _refused(self._matcher.get_error(), "answer")
+
+
+class Grammars:
+    """The grammars of one model.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        size: The number of scores a step gives.
+        ends: The tokens that end an answer.
+
+    Raises:
+        UnsupportedFeature: The tokenizer cannot be read.
+    """
+
+    def __init__(self, tokenizer: Any, size: int, ends: Iterable[int]) -> None:
+        try:
+            self._tokens = from_tokenizer(tokenizer, max(size, len(tokenizer)), eos_token=sorted(ends))
+        except ValueError as error:
+            raise UnsupportedFeature(
+                f"The model's tokenizer cannot be used for constrained answers: {error}.",
+                next_step="Leave out `schema`, `choices`, `pattern` and `grammar`, or use another model.",
+            ) from error
+        self._compiled = lru_cache(_KEPT)(self._compile)
+
+    def constraint(self, output: OutputFormat) -> Constraint:
+        """Return the constraint of a new answer.
+
+        Raises:
+            InvalidRequest: The engine cannot read the pattern, grammar or schema.
+        """
+        return Constraint(self._compiled(output.kind, _grammar(output)).deep_copy())
+
+    def _compile(self, kind: str, grammar: str) -> llguidance.LLMatcher:
+        matcher = llguidance.LLMatcher(self._tokens, grammar, log_level=0)
+        if matcher.is_error():
+            raise _refused(matcher.get_error(), kind)
+        return matcher
+
+
+_of_models: weakref.WeakKeyDictionary[Any, Grammars] = weakref.WeakKeyDictionary()
+
+
+def constraint(output: OutputFormat, tokenizer: Any, size: int, ends: Iterable[int]) -> Constraint:
+    """Return the constraint of a new answer; what it needs of the tokenizer is made once.
+
+    Args:
+        output: What the answer must look like.
+        tokenizer: A transformers tokenizer.
+        size: The number of scores a step gives.
+        ends: The tokens that end an answer.
+
+    Raises:
+        UnsupportedFeature: The tokenizer cannot be read.
+        InvalidRequest: The engine cannot read the pattern, grammar or schema.
+    """
+    grammars = _of_models.get(tokenizer)
+    if grammars is None:
+        grammars = _of_models[tokenizer] = Grammars(tokenizer, size, ends)
+    return grammars.constraint(output)
+
+
+def _grammar(output: OutputFormat) -> str:
+    if output.json_schema is not None:
+        # Lenient: what it does not know is left to the check of the whole answer.
+        return llguidance.LLMatcher.grammar_from_json_schema(
+            json.dumps(output.json_schema),
+            overrides={"whitespace_flexible": False, "coerce_one_of": True, "lenient": True},
+        )
+    if output.choices:
+        quoted = " | ".join(json.dumps(choice, ensure_ascii=False) for choice in output.choices)
+        return llguidance.LLMatcher.grammar_from_lark(f"start: {quoted}")
+    if output.pattern is not None:
+        return llguidance.LLMatcher.grammar_from_regex(output.pattern)
+    return llguidance.LLMatcher.grammar_from_lark(output.grammar or "")
+
+
+def _refused(said: str, kind: str) -> InvalidRequest:
+    reason = said.strip().partition("\n")[0].rstrip(".")
+    return InvalidRequest(
+        f"{kind}: constrained decoding cannot follow it: {reason}.",
+        next_step="Write it more simply; patterns are Rust's, grammars are Lark's as llguidance reads it.",
+    )

@@ -1,0 +1,175 @@
+"""JSON Schemas: made from Python types, closed for generation, and what can be said of their answers.
+
+Everything here narrows: an answer that a schema made here accepts is one that the original accepts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+Schema = dict[str, Any]
+
+KEY = "answer"
+"""Where a value that is no object lies when a vendor wants an object."""
+
+_MAPS = ("properties", "$defs", "definitions", "patternProperties")
+_ONES = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
+_MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
+_TOGETHER = {"allOf", "if", "then", "else", "dependentSchemas", "$dynamicRef", "unevaluatedProperties", "not"}
+_STRICT = {
+    *("type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf"),
+    *("$ref", "$defs", "title", "description"),
+}
+"""What strict modes know. Azure's knows no lengths, limits or patterns, so they are not among them."""
+
+
+class _Generated(GenerateJsonSchema):
+    """Asks for every field: a default is for data that lack it, a model is to give it."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: FBT001 - as the base
+        """Return whether the field must be there; only `NotRequired` of a `TypedDict` need not."""
+        return field["type"] != "typed-dict-field" or bool(field.get("required", total))
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return the schema of a field with a default, without it."""
+        return self.generate_inner(schema["schema"])
+
+
+def generated(adapter: TypeAdapter[Any]) -> Schema:
+    """Return the JSON Schema of a type, every field of it required."""
+    return adapter.json_schema(schema_generator=_Generated)
+
+
+def closed(schema: Mapping[str, Any]) -> Schema:
+    """Return the schema with objects that take no other properties than those they list.
+
+    A schema that composes objects (`allOf`, `if`, …) is left as it is: its parts only count together.
+    """
+    copied: Schema = json.loads(json.dumps(schema))
+    reference = copied.get("$ref", "")
+    if set(copied) <= {"$ref", "$defs"} and reference.startswith("#/$defs/"):
+        # Vendors want the type at the root, also of a schema that refers to itself.
+        copied = {**copied["$defs"][_unescaped(reference.removeprefix("#/$defs/"))], "$defs": copied["$defs"]}
+    nodes = list(_nodes(copied))
+    if any(_TOGETHER & node.keys() or ("properties" in node and _MAY_ADD & node.keys()) for node in nodes):
+        return copied
+    for node in nodes:
+        if "properties" in node and not {"additionalProperties", "patternProperties"} & node.keys():
+            node["additionalProperties"] = False
+    return copied
+
+
+_MAY_ADD = {"anyOf", "oneOf", "$ref"}
+
+
+def is_object(schema: Mapping[str, Any]) -> bool:
+    """Return whether every answer is an object."""
+    return schema.get("type") == "object"
+
+
+def wrapped(schema: Schema) -> Schema:
+    """Return the schema of an object with the answer under `KEY`, for vendors that only give objects."""
+    if is_object(schema):
+        return schema
+    inner = dict(schema)
+    shared: Schema = {name: inner.pop(name) for name in ("$defs", "definitions") if name in inner}
+    return {
+        "type": "object",
+        "properties": {KEY: inner},
+        "required": [KEY],
+        "additionalProperties": False,
+        **shared,
+    }
+
+
+def is_strict(schema: Schema) -> bool:
+    """Return whether vendors' strict modes take the schema as it is: closed, all required, plain keywords."""
+    for node in _nodes(schema):
+        if not node.keys() <= _STRICT or isinstance(node.get("type"), list):
+            return False
+        objects = node.get("type") == "object" or "properties" in node
+        listed = node.get("properties", {})
+        if objects and (node.get("additionalProperties") is not False or set(node.get("required", ())) != set(listed)):
+            return False
+    return is_object(schema)
+
+
+def shortest(schema: Any, root: Mapping[str, Any] | None = None, above: frozenset[str] = frozenset()) -> int:
+    """Return how many characters the smallest answer has at least, written without spaces.
+
+    Args:
+        schema: The schema, or a part of `root`.
+        root: Where `$ref` begins.
+        above: The references that led here; one that comes again counts as nothing.
+    """
+    if not isinstance(schema, Mapping):
+        return 0
+    root = schema if root is None else root
+    least = 1
+    if isinstance(reference := schema.get("$ref"), str):
+        found = None if reference in above else _resolve(root, reference)
+        least = max(least, shortest(found, root, above | {reference}))
+    for name, fold in (("anyOf", min), ("oneOf", min), ("allOf", max)):
+        if parts := schema.get(name):
+            least = max(least, fold(shortest(part, root, above) for part in parts))
+    if values := [schema["const"]] if "const" in schema else schema.get("enum"):
+        least = max(least, min(map(_size, values)))
+    return max(least, _shortest_of_type(schema, root, above))
+
+
+def _shortest_of_type(schema: Mapping[str, Any], root: Mapping[str, Any], above: frozenset[str]) -> int:
+    match schema.get("type"):
+        case "object":
+            listed, needed = schema.get("properties", {}), schema.get("required", ())
+            sizes = [_size(name) + 1 + shortest(listed.get(name), root, above) for name in needed]
+            return 2 + sum(sizes) + max(0, len(sizes) - 1)
+        case "array":
+            count: int = schema.get("minItems", 0)
+            return 2 + count * shortest(schema.get("items"), root, above) + max(0, count - 1)
+        case "string":
+            return 2 + int(schema.get("minLength", 0))
+        case "boolean" | "null":
+            return 4
+        case _:
+            return 1
+
+
+def _nodes(schema: Any) -> Iterator[Schema]:
+    """Yield a schema and every schema in it."""
+    if isinstance(schema, dict):
+        yield schema
+        parts = [part for name in _MAPS for part in _values(schema.get(name))]
+        parts += [part for name in _MANY for part in _listed(schema.get(name))]
+        parts += [part for name in _ONES for part in _listed(schema.get(name))]
+        for part in parts:
+            yield from _nodes(part)
+
+
+def _values(found: Any) -> list[Any]:
+    return list(found.values()) if isinstance(found, dict) else []
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
+
+
+def _resolve(root: Mapping[str, Any], reference: str) -> Any:
+    if reference != "#" and not reference.startswith("#/"):
+        return None
+    found: Any = root
+    for part in reference.split("/")[1:]:
+        found = found.get(_unescaped(part)) if isinstance(found, Mapping) else None
+    return found
+
+
+def _unescaped(part: str) -> str:
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
