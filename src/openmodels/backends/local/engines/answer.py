@@ -1,0 +1,180 @@
+"""One answer of an engine that takes tokens in and gives tokens out: what stands around these two.
+
+The prompt, the sampling defaults and the ends are those that the transformers engine uses, so that
+a change of engine changes the arithmetic and nothing else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from openmodels.backends.local import templates
+from openmodels.backends.local.detokenise import Detokeniser
+from openmodels.backends.stops import StopStrings
+from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
+from openmodels.types import ChatRequest, Delta, Usage
+
+KNOWN_EXTRA = ("chat_template_kwargs",)
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How a model is spoken to, whichever engine runs it.
+
+    Attributes:
+        tokenizer: Its transformers tokenizer.
+        generation: Its transformers `GenerationConfig`.
+        context: The most tokens that prompt and answer may have together.
+    """
+
+    tokenizer: Any
+    generation: Any
+    context: int
+
+    @property
+    def ends(self) -> list[int]:
+        """The tokens that end an answer, as the model's files name them."""
+        ends = getattr(self.generation, "eos_token_id", None)
+        listed = ends if isinstance(ends, list) else [ends]
+        found = [token for token in (*listed, self.tokenizer.eos_token_id) if token is not None]
+        return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen, with the model's own defaults filled in.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: 1 is all.
+        top_k: 0 is all.
+        repetition: Divides the scores of tokens that came; 1 is none.
+        seed: The caller's, or a random one.
+    """
+
+    temperature: float
+    top_p: float
+    top_k: int
+    repetition: float
+    seed: int
+
+    @classmethod
+    def of(cls, request: ChatRequest, defaults: Any) -> Sampling:
+        """Fill what the request leaves open from a `GenerationConfig`, as transformers does."""
+        sampled = getattr(defaults, "do_sample", False)
+
+        def own(name: str) -> Any:
+            return getattr(defaults, name, None) if sampled else None
+
+        asked = request.top_p is not None or request.top_k is not None
+        usual = own("temperature") or (1.0 if asked or own("top_p") or own("top_k") else 0.0)
+        return cls(
+            temperature=usual if request.temperature is None else request.temperature,
+            top_p=request.top_p or own("top_p") or 1.0,
+            top_k=request.top_k or own("top_k") or 0,
+            repetition=request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0,
+            seed=secrets.randbits(31) if request.seed is None else request.seed,
+        )
+
+
+def prompt(request: ChatRequest, tokenizer: Any, known: tuple[str, ...] = KNOWN_EXTRA) -> list[int]:
+    """Return a request's prompt as tokens, the chat template rendered.
+
+    Args:
+        request: The request.
+        tokenizer: A transformers tokenizer.
+        known: What `extra` may hold.
+
+    Raises:
+        InvalidRequest: Nothing can be made of it.
+        UnsupportedFeature: `extra` holds something else, or the model has no chat template.
+        LoadFailed: The chat template is broken or hostile.
+    """
+    if unknown := sorted(set(request.extra) - set(known)):
+        raise UnsupportedFeature(
+            f"extra: the backend 'local' does not know {unknown[0]!r}.",
+            next_step=f"It takes {', '.join(map(repr, known))}.",
+        )
+    if request.prompt is not None:
+        tokens: list[int] = tokenizer(request.prompt)["input_ids"]
+        if not tokens:
+            raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")
+        return tokens
+    variables = request.extra.get("chat_template_kwargs", {})
+    if not isinstance(variables, Mapping):
+        raise UnsupportedFeature("extra: 'chat_template_kwargs' must hold a dict of variables.")
+    return templates.encode(tokenizer, request.messages, variables)
+
+
+def room(tokens: int, request: ChatRequest, voice: Voice) -> int:
+    """Return how many tokens the answer to a prompt of so many tokens may have.
+
+    Raises:
+        ContextTooLong: None.
+    """
+    left = voice.context - tokens
+    if left < 1:
+        raise ContextTooLong(
+            f"The prompt has {tokens} tokens and the model's context holds {voice.context}.",
+            next_step=f"Shorten it to less than {voice.context} tokens, or use a model with a longer context.",
+        )
+    usual = getattr(voice.generation, "max_new_tokens", None)
+    return min(left, request.max_tokens or usual or left)
+
+
+class Answer:
+    """Turns an engine's tokens into deltas, up to the end that comes first.
+
+    Args:
+        request: What is asked.
+        voice: How the model is spoken to.
+
+    Attributes:
+        prompt: The prompt's tokens.
+        limit: How many tokens the answer may have.
+        sampling: How they are to be chosen.
+        finished: Whether the answer is complete.
+
+    Raises:
+        ContextTooLong: The prompt leaves no room for an answer.
+        OpenModelsError: What `prompt` raises.
+    """
+
+    def __init__(self, request: ChatRequest, voice: Voice) -> None:
+        self.prompt = prompt(request, voice.tokenizer)
+        self.limit = room(len(self.prompt), request, voice)
+        self.sampling = Sampling.of(request, voice.generation)
+        self.finished = False
+        self._ends = frozenset(voice.ends)
+        self._text = Detokeniser(voice.tokenizer, self.prompt if request.prompt is not None else ())
+        self._stops = StopStrings(request.stop)
+        self._produced = 0
+
+    def accept(self, token: int) -> Delta | None:
+        """Take the next token in; return the delta that it completes, if any."""
+        self._produced += 1
+        if token in self._ends:
+            return self._finish(self._stops.feed(self._text.flush()), "stop")
+        text = self._stops.feed(self._text.add(token))
+        if self._stops.found is not None:
+            return self._finish(text, "stop")
+        if self._produced >= self.limit:
+            return self._finish(text + self._stops.feed(self._text.flush()), "length")
+        return Delta(text=text) if text else None
+
+    def end(self, reason: str) -> Delta:
+        """Return the last delta of an answer that the engine itself has ended."""
+        return self._finish(self._stops.feed(self._text.flush()), reason)
+
+    def _finish(self, text: str, reason: str) -> Delta:
+        # The last half character may have completed a stop string.
+        if self._stops.found is None:
+            text += self._stops.flush()
+        else:
+            reason = "stop"
+        self.finished = True
+        usage = Usage(input_tokens=len(self.prompt), output_tokens=self._produced)
+        return Delta(text=text, finish_reason=reason, usage=usage)
