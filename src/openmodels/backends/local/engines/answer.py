@@ -17,7 +17,8 @@ from openmodels.backends.stops import StopStrings
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, Delta, Usage
 
-KNOWN_EXTRA = ("chat_template_kwargs",)
+VARIABLES = "chat_template_kwargs"
+"""The entry of `extra` that holds variables for the chat template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +81,22 @@ class Sampling:
         )
 
 
-def prompt(request: ChatRequest, tokenizer: Any, known: tuple[str, ...] = KNOWN_EXTRA) -> list[int]:
+def prompt(request: ChatRequest, tokenizer: Any) -> list[int]:
     """Return a request's prompt as tokens, the chat template rendered.
-
-    Args:
-        request: The request.
-        tokenizer: A transformers tokenizer.
-        known: What `extra` may hold.
 
     Raises:
         InvalidRequest: Nothing can be made of it.
-        UnsupportedFeature: `extra` holds something else, or the model has no chat template.
+        UnsupportedFeature: The model has no chat template, or its variables in `extra` are no dict.
         LoadFailed: The chat template is broken or hostile.
     """
-    if unknown := sorted(set(request.extra) - set(known)):
-        raise UnsupportedFeature(
-            f"extra: the backend 'local' does not know {unknown[0]!r}.",
-            next_step=f"It takes {', '.join(map(repr, known))}.",
-        )
     if request.prompt is not None:
         tokens: list[int] = tokenizer(request.prompt)["input_ids"]
         if not tokens:
             raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")
         return tokens
-    variables = request.extra.get("chat_template_kwargs", {})
+    variables = request.extra.get(VARIABLES, {})
     if not isinstance(variables, Mapping):
-        raise UnsupportedFeature("extra: 'chat_template_kwargs' must hold a dict of variables.")
+        raise UnsupportedFeature(f"extra: {VARIABLES!r} must hold a dict of variables.")
     return templates.encode(tokenizer, request.messages, variables)
 
 
@@ -140,10 +131,16 @@ class Answer:
 
     Raises:
         ContextTooLong: The prompt leaves no room for an answer.
+        UnsupportedFeature: `extra` holds more than variables for the chat template.
         OpenModelsError: What `prompt` raises.
     """
 
     def __init__(self, request: ChatRequest, voice: Voice) -> None:
+        if unknown := sorted(set(request.extra) - {VARIABLES}):
+            raise UnsupportedFeature(
+                f"extra: the backend 'local' does not know {unknown[0]!r}.",
+                next_step=f"It takes {VARIABLES!r}: variables for the chat template.",
+            )
         self.prompt = prompt(request, voice.tokenizer)
         self.limit = room(len(self.prompt), request, voice)
         self.sampling = Sampling.of(request, voice.generation)

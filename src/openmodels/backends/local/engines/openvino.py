@@ -16,12 +16,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local.engines.answer import Answer
-from openmodels.backends.local.engines.openvino_model import Opened
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory, StreamInterrupted
 from openmodels.types import ChatRequest, Delta, OutputFormat
+
+if TYPE_CHECKING:
+    from openmodels.backends.local.engines.openvino_model import Opened
 
 Put = Callable[[Delta | BaseException | None], None]
 
@@ -40,6 +42,11 @@ class Job:
     cancelled: bool = False
     answer: Answer | None = field(default=None, repr=False)
     handle: Any = field(default=None, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is complete."""
+        return self.answer is not None and self.answer.finished
 
 
 class OpenvinoEngine:
@@ -67,6 +74,11 @@ class OpenvinoEngine:
         self._running: list[Job] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
+
+    @property
+    def _leftover(self) -> bool:
+        """Whether the pipeline still holds what was cancelled: its memory is given back by a step."""
+        return self._opened is not None and self._opened.pipeline.has_non_finished_requests()
 
     @property
     def running(self) -> int:
@@ -110,7 +122,7 @@ class OpenvinoEngine:
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not (self._stopping or self._waiting or self._running):
+                while not (self._stopping or self._waiting or self._running or self._leftover):
                     self._wake.wait()
                 if self._stopping:
                     self._end(StreamInterrupted("The model was closed while it answered."))
@@ -134,25 +146,25 @@ class OpenvinoEngine:
             if job.cancelled:
                 job.handle.cancel()
         try:
-            # A step without work of its own lets the pipeline drop what was cancelled.
-            if self._running:
+            # Without a job of ours, a step lets the pipeline drop what was cancelled.
+            if opened.pipeline.has_non_finished_requests():
                 opened.pipeline.step()
         except BaseException as error:  # noqa: BLE001 - as above
             # What the pipeline still holds after a failed step is not known: a new one begins empty.
             self._end(_ours(error, "run"))
             self._opened = None
             return
-        for job in tuple(self._running):
+        for job in self._running:
             if not job.cancelled:
-                try:
-                    _read(job)
-                except BaseException as error:  # noqa: BLE001 - as above
-                    _deliver(job, _ours(error, "run"))
-                    job.handle.cancel()
-            if job.cancelled or (job.answer is not None and job.answer.finished):
-                self._running.remove(job)
-        if not self._running and opened.pipeline.has_non_finished_requests():
-            opened.pipeline.step()
+                self._read(job)
+        self._running[:] = [job for job in self._running if not (job.cancelled or job.finished)]
+
+    def _read(self, job: Job) -> None:
+        try:
+            _pass_on(job)
+        except BaseException as error:  # noqa: BLE001 - as above
+            _deliver(job, _ours(error, "run"))
+            job.handle.cancel()
 
     def _patience(self) -> float | None:
         """Return when nobody waits for the model any more, on the clock of `time.monotonic()`; None is never."""
@@ -192,7 +204,7 @@ class OpenvinoEngine:
             _deliver(job, own)
 
 
-def _read(job: Job) -> None:
+def _pass_on(job: Job) -> None:
     """Give out what the last step made of a job's answer."""
     assert job.answer is not None  # noqa: S101 - running jobs have one
     while not job.answer.finished and job.handle.can_read():

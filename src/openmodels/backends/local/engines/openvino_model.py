@@ -20,14 +20,10 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from openmodels.backends.local import cache, gguf_header, memory
 from openmodels.backends.local.engines.answer import Voice
+from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
 from openmodels.backends.local.loader import exclusive
 from openmodels.errors import LoadFailed, OpenModelsError
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
-"""GGUF architectures that OpenVINO GenAI 2026 reads:
-https://openvinotoolkit.github.io/openvino.genai/docs/guides/gguf"""
-
-MODEL = "openvino_model.xml"
 _FORMAT = "openvino-1"
 _GIGABYTE = 2**30
 _MOST_KV = 8
@@ -120,10 +116,10 @@ def check_architecture(name: str, header: gguf_header.Header) -> None:
         LoadFailed: It does not; the message says which it reads.
     """
     architecture = header.metadata.get("general.architecture")
-    if architecture not in ARCHITECTURES:
+    if architecture not in OPENVINO_ARCHITECTURES:
         raise LoadFailed(
             f"OpenVINO does not read {name}: its architecture is {architecture!r}.",
-            next_step=f"It reads {', '.join(ARCHITECTURES)}; use engine='llamacpp' or engine='transformers'.",
+            next_step=f"It reads {', '.join(OPENVINO_ARCHITECTURES)}; use engine='llamacpp' or engine='transformers'.",
         )
 
 
@@ -149,7 +145,7 @@ def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
         raise _failed(file.name, error) from error
     finally:
         link.unlink()
-    if not (draft / MODEL).is_file():
+    if not (draft / OPENVINO_MODEL).is_file():
         raise LoadFailed(
             f"OpenVINO kept no converted model of {file.name}.",
             next_step="Try another version of openvino-genai, or engine='llamacpp'.",
@@ -189,7 +185,7 @@ def _without_telemetry() -> Generator[None, None, None]:
 
 def _stored(folder: Path) -> str:
     """Return the narrowest type that the model's weights are stored in; scales and norms are wider."""
-    described = (folder / MODEL).read_text(encoding="utf-8")
+    described = (folder / OPENVINO_MODEL).read_text(encoding="utf-8")
     types = {"int4": ("u4", "i4", "nf4"), "int8": ("u8", "i8"), "float16": ("f16",), "bfloat16": ("bf16",)}
     for name, spellings in types.items():
         if any(f'element_type="{spelling}"' in described for spelling in spellings):
