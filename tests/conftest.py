@@ -33,3 +33,17 @@ def smol() -> Iterator[om.Model]:
     """The default model with its real weights, loaded once for all tests."""
     with om.Model(om.DEFAULT_MODEL) as model:
         yield model.load()
+
+
+@pytest.fixture(scope="session")
+def openvino_smol() -> Iterator[om.Model]:
+    """The default model's GGUF in OpenVINO."""
+    with om.Model(om.DEFAULT_MODEL, engine="openvino") as model:
+        yield model.load()
+
+
+@pytest.fixture(scope="session")
+def llamacpp_smol() -> Iterator[om.Model]:
+    """The default model's GGUF in llama.cpp, a server of ours."""
+    with om.Model(om.DEFAULT_MODEL, engine="llamacpp") as model:
+        yield model.load()

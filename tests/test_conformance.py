@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -37,3 +40,52 @@ class TestLocal(Conformance):
     def working(self, model: om.Model) -> Callable[[], int]:
         # Behind the deltas: the answers the engine's thread has in the making.
         return lambda: len(model.backend._engine._running)
+
+
+@pytest.mark.weights
+class TestOpenvino(Conformance):
+    answer_tokens = 8
+    deadline = 1.0
+    stops_within = 5.0
+
+    @pytest.fixture
+    def model(self, openvino_smol: om.Model) -> om.Model:
+        return openvino_smol
+
+    @pytest.fixture
+    def working(self, model: om.Model) -> Callable[[], int]:
+        return lambda: model.backend._engine.running
+
+
+_UNASKED = 1.5
+"""Seconds to leave llama.cpp alone: it sees that a client has left once nothing was asked for a second."""
+
+
+@pytest.mark.weights
+class TestLlamacpp(Conformance):
+    answer_tokens = 8
+    deadline = 2.5
+    # Else the model, which is fast on an idle machine, may have told its story before the deadline.
+    slow_options = {"temperature": 0, "extra": {"ignore_eos": True}}
+    stops_within = 8.0
+
+    @pytest.fixture
+    def model(self, llamacpp_smol: om.Model) -> om.Model:
+        return llamacpp_smol
+
+    @pytest.fixture
+    def working(self, model: om.Model) -> Callable[[], int]:
+        """How many answers the server itself is working on."""
+        seen, number = -_UNASKED, 0
+        server = model.backend._engine.server
+
+        def busy() -> int:
+            nonlocal seen, number
+            if time.monotonic() - seen > _UNASKED:
+                asked = Request(f"{server.ensure(None)}/slots", headers={"Authorization": f"Bearer {server.key}"})
+                with urlopen(asked, timeout=10) as answer:
+                    number = sum(slot["is_processing"] for slot in json.load(answer))
+                seen = time.monotonic()
+            return number
+
+        return busy

@@ -72,7 +72,7 @@ class LlamaCpp(Served):
             "top_k": sampling.top_k,
             "min_p": 0.0,
             "repeat_penalty": sampling.repetition,
-            "repeat_last_n": -1,
+            "repeat_last_n": self._context,
             "frequency_penalty": request.frequency_penalty or 0.0,
             "presence_penalty": request.presence_penalty or 0.0,
         }

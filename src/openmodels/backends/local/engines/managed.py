@@ -188,6 +188,7 @@ class ManagedServer:
                     kept.emit(logging.makeLogRecord({"msg": line}))
         finally:
             kept.close()
+            process.stdout.close()
             ready.set()
 
     def _await(self, deadline: float | None) -> None:
