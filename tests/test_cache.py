@@ -61,10 +61,10 @@ def test_a_large_file_is_read_once_as_long_as_it_does_not_change(tmp_path, monke
     file = tmp_path / "large.gguf"
     file.write_bytes(b"a large file")
     monkeypatch.setattr(cache, "_LARGE", 4)
-    first = cache._digest(file)
+    first = cache.file_digest(file)
     with monkeypatch.context() as patch:
         patch.setattr(cache, "_sha256", lambda path: pytest.fail("read again"))
-        assert cache._digest(file) == first
+        assert cache.file_digest(file) == first
     with file.open("r+b") as opened:
         opened.write(b"GGUF")
-    assert cache._digest(file) != first
+    assert cache.file_digest(file) != first

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
 import openmodels as om
-from openmodels.testing import Conformance
+from openmodels.testing import Conformance, Driver
 from openmodels.testing.embedding import Embedding
 
 
@@ -48,3 +52,66 @@ class TestLocalEmbeddings(Embedding):
     def model(self, minilm: Path) -> Iterator[om.Model]:
         with om.Model(f"local:{minilm}") as model:
             yield model
+
+
+@pytest.mark.weights
+class TestOpenvino(Conformance):
+    embeds = False
+    digits_grammar = "root ::= [0-9] [0-9] [0-9]"
+    answer_tokens = 8
+    deadline = 1.0
+    stops_within = 5.0
+
+    @pytest.fixture
+    def model(self, openvino_smol: om.Model) -> om.Model:
+        return openvino_smol
+
+    @pytest.fixture
+    def working(self, model: om.Model) -> Callable[[], int]:
+        return lambda: model.backend._engine.running
+
+
+_UNASKED = 1.5
+"""Seconds to leave llama.cpp alone: it sees that a client has left once nothing was asked for a second."""
+
+
+@pytest.mark.weights
+class TestLlamacpp(Conformance):
+    embeds = False
+    digits_grammar = "root ::= [0-9] [0-9] [0-9]"
+    answer_tokens = 8
+    deadline = 2.5
+    # Else the model, which is fast on an idle machine, may have told its story before the deadline.
+    slow_options = {"temperature": 0, "extra": {"ignore_eos": True}}
+    stops_within = 8.0
+
+    def test_eight_tasks_at_once(self, model: om.Model, surface: str) -> None:
+        """Every task is answered; llama.cpp rounds by who shares the batch, so the texts may differ."""
+        ask, options = Driver(model, surface), self.calm(model)
+
+        async def main() -> list[str]:
+            asked = (ask.within_loop(f"{self.prompt} {number}", **options) for number in range(8))
+            return [answer.reply.text for answer in await asyncio.gather(*asked)]
+
+        assert all(text.strip() for text in asyncio.run(main()))
+
+    @pytest.fixture
+    def model(self, llamacpp_smol: om.Model) -> om.Model:
+        return llamacpp_smol
+
+    @pytest.fixture
+    def working(self, model: om.Model) -> Callable[[], int]:
+        """How many answers the server itself is working on."""
+        seen, number = -_UNASKED, 0
+        server = model.backend._engine.server
+
+        def busy() -> int:
+            nonlocal seen, number
+            if time.monotonic() - seen > _UNASKED:
+                asked = Request(f"{server.ensure(None)}/slots", headers={"Authorization": f"Bearer {server.key}"})
+                with urlopen(asked, timeout=10) as answer:
+                    number = sum(slot["is_processing"] for slot in json.load(answer))
+                seen = time.monotonic()
+            return number
+
+        return busy

@@ -7,11 +7,12 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from pydantic import Field
 
 import openmodels as om
 from openmodels.testing import SURFACES, Conformance, Driver
@@ -236,11 +237,15 @@ def test_llamacpp_gives_each_type(llamacpp_server: str, backend: str, kind: type
         assert caught.value.errors
 
 
+_PAIR = Annotated[list[Literal[1, 2]], Field(min_length=2, max_length=2)]
+
+
 @pytest.mark.parametrize("backend", ["server:smollm2", "azure:smollm2"])
 def test_llamacpp_chooses_and_lists(llamacpp_server: str, backend: str) -> None:
     with om.Model(backend, base_url=f"{llamacpp_server}/v1", api_key=KEY) as model:
         chosen = model.chat("Is water wet?", choices=["yes", "no, 否"], temperature=0)
-        listed = model.chat("Two numbers.", schema=list[Literal[1, 2]], temperature=0, max_tokens=60)
+        listed = model.chat("Two numbers.", schema=_PAIR, temperature=0, max_tokens=60)
     assert chosen.parsed == chosen.text
     assert chosen.text in {"yes", "no, 否"}
+    assert len(listed.parsed) == 2
     assert set(listed.parsed) <= {1, 2}

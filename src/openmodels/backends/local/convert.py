@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils as modeling
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, modeling_gguf_pytorch_utils as modeling
 
 from openmodels.backends.local import gguf_header, memory
 from openmodels.backends.local.loader import exclusive, is_out_of_memory, out_of_memory
@@ -55,12 +56,38 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
     except Exception as error:
         if is_out_of_memory(error):
             raise out_of_memory() from error
-        architecture = header.metadata.get("general.architecture")
-        said = str(error).partition("\n")[0].rstrip(".")
-        raise LoadFailed(
-            f"transformers cannot read {file.name} (architecture {architecture!r}): {type(error).__name__}: {said}.",
-            next_step="Use the model's safetensors version, or run the file in another engine.",
-        ) from error
+        raise _unreadable(file, header, error) from error
+
+
+def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.Header) -> None:
+    """Write a GGUF file's tokenizer, chat template, ends and context to a folder, for engines that read the weights.
+
+    Raises:
+        LoadFailed: transformers does not know the tokenizer.
+    """
+    try:
+        with exclusive(), _read_once():
+            tokenizer = AutoTokenizer.from_pretrained(
+                file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
+            )
+            tokenizer.save_pretrained(folder)
+    except Exception as error:
+        raise _unreadable(file, header, error) from error
+    generation = GenerationConfig()
+    _end_at(generation, header.metadata)
+    generation.save_pretrained(folder)
+    architecture = header.metadata.get("general.architecture")
+    facts = {"model_type": architecture, "max_position_embeddings": header.metadata[f"{architecture}.context_length"]}
+    (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _unreadable(file: Path, header: gguf_header.Header, error: Exception) -> LoadFailed:
+    architecture = header.metadata.get("general.architecture")
+    said = str(error).partition("\n")[0].rstrip(".")
+    return LoadFailed(
+        f"transformers cannot read {file.name} (architecture {architecture!r}): {type(error).__name__}: {said}.",
+        next_step="Use the model's safetensors version, or run the file in another engine.",
+    )
 
 
 def _end_at(generation: Any, metadata: dict[str, Any]) -> None:

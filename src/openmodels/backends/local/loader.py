@@ -96,7 +96,7 @@ def load(
                 next_step="Fetch the model again, or choose one made for this use.",
             )
         model.eval()
-        return Loaded(model, tokenizer, chosen, width, _context(model.config, tokenizer))
+        return Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer))
 
 
 def bounded(loaded: Loaded, length: Any) -> Loaded:
@@ -179,7 +179,7 @@ def _check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> Non
         memory.check_memory(needed)
 
 
-def _context(config: Any, tokenizer: Any) -> int:
+def context(config: Any, tokenizer: Any) -> int:
     """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
     text = config.get_text_config(decoder=True)
     for name in facts.CONTEXT:

@@ -14,7 +14,29 @@ from openmodels.errors import InvalidReference, InvalidRequest, LoadFailed, Mode
 
 
 def locate(rest: str, *, revision: str | None = None, deadline: float | None = None) -> Path:
-    """Return a folder that transformers can load from, fetching or converting it if need be.
+    """Return a folder that transformers can load from, fetching or converting it if need be; see `source`.
+
+    Raises:
+        OpenModelsError: What `source` raises.
+        LoadFailed: A GGUF file is damaged or cannot be converted.
+    """
+    found = source(rest, revision=revision, deadline=deadline)
+    if found.is_dir():
+        return found
+    # Imported late: the converter brings torch and transformers with it.
+    from openmodels.backends.local import cache
+
+    return cache.converted(found, deadline=deadline)
+
+
+def names_gguf(rest: str) -> bool:
+    """Return whether the text names a GGUF file, on this disk or on the Hub."""
+    text = rest.strip().lower()
+    return text.endswith(".gguf") or (not is_path(rest.strip()) and text.partition("@")[0].endswith(".gguf"))
+
+
+def source(rest: str, *, revision: str | None = None, deadline: float | None = None) -> Path:
+    """Return a folder with the model, or its GGUF file, fetching it if need be.
 
     Args:
         rest: What stands behind "local:": "org/model[@revision]", "org/repo/file.gguf[@revision]",
@@ -39,7 +61,7 @@ def locate(rest: str, *, revision: str | None = None, deadline: float | None = N
     if is_path(text):
         if revision is not None:
             raise InvalidRequest(f"revision: {text!r} is on this disk and has no revisions.")
-        return _on_disk(Path(os.path.expanduser(text)), text, deadline)  # noqa: PTH111 - never raises
+        return _on_disk(Path(os.path.expanduser(text)), text)  # noqa: PTH111 - never raises
     model = ref.hub_id(text)
     if model.suffix is not None:
         raise InvalidReference(
@@ -54,7 +76,7 @@ def locate(rest: str, *, revision: str | None = None, deadline: float | None = N
             raise InvalidReference(
                 f"{model.file!r} is not a model file.", next_step="Name a .gguf file, or only 'org/model'."
             )
-        return _converted(hub.gguf(model.repo, model.file, revision, deadline), deadline)
+        return hub.gguf(model.repo, model.file, revision, deadline)
     if model.repo == bundled.REPO and revision is None:
         return bundled.locate(deadline)
     return hub.folder(model.repo, revision, deadline)
@@ -67,7 +89,7 @@ def is_path(rest: str) -> bool:
     return rest.lower().endswith(".gguf") and rest.count("/") < 2
 
 
-def _on_disk(path: Path, text: str, deadline: float | None) -> Path:
+def _on_disk(path: Path, text: str) -> Path:
     if not os.path.exists(path):  # noqa: PTH110 - never raises
         bare = text.removeprefix("./")
         hint = f" For the Hub's model write 'local:{bare}'." if text != bare and bare.count("/") == 1 else ""
@@ -86,11 +108,4 @@ def _on_disk(path: Path, text: str, deadline: float | None) -> Path:
         )
     if not os.access(path, os.R_OK):
         raise LoadFailed(f"{path.name!r} cannot be read.", next_step="Check the file's permissions.")
-    return _converted(path, deadline)
-
-
-def _converted(file: Path, deadline: float | None) -> Path:
-    # Imported late: the converter brings torch and transformers with it.
-    from openmodels.backends.local import cache
-
-    return cache.converted(file, deadline=deadline)
+    return path

@@ -1,0 +1,156 @@
+"""llama.cpp for any GGUF file: its own server, from the package xllamacpp, in a process of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from openmodels.backends.local import cache, gguf_header, memory
+from openmodels.backends.local.engines.answer import Sampling, Voice
+from openmodels.backends.local.engines.managed import READY, Start
+from openmodels.backends.local.engines.served import MODEL, Served
+from openmodels.errors import LoadFailed
+from openmodels.types import ChatRequest
+
+PARALLEL = 32
+"""Answers that the server computes together; more wait for a place."""
+_LONGEST = 4
+"""Whole contexts that the answers being made may fill together, if the memory allows it."""
+
+Source = tuple[Path, str | None]
+"""A .gguf file, and its SHA-256 where it is already known."""
+
+
+class LlamaCpp(Served):
+    """A GGUF file in llama.cpp's server.
+
+    Args:
+        rest: The model's name in its reference.
+        find: Finds the file, until a deadline.
+    """
+
+    engine: ClassVar[str] = "llamacpp"
+
+    def __init__(self, rest: str, find: Callable[[float | None], Source]) -> None:
+        super().__init__(rest)
+        self._find = find
+        self._file: Path | None = None
+        self._context: int | None = None
+
+    def prepare(self, deadline: float | None) -> Start:
+        """Find the file, and its tokenizer; say how to serve it."""
+        file, digest = self._find(deadline)
+        header = gguf_header.read(file)
+        memory.check_memory(file.stat().st_size)
+        context = _context(header)
+        self.voice = _voice(file, digest, header, deadline)
+        self._file, self._context = file, context
+        key = secrets.token_urlsafe(24)
+        told = {
+            "path": str(file),
+            "model": MODEL,
+            "key": key,
+            "context": _kv_tokens(header, context),
+            "parallel": PARALLEL,
+            "threads": _threads(),
+            "ready": READY,
+        }
+        # -P: the folder of the program must not come before the installed packages.
+        program = [sys.executable, "-P", str(Path(__file__).with_name("llamacpp_child.py"))]
+        return Start(self.engine, program, key=key, model=MODEL, told=json.dumps(told))
+
+    def fields(self, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
+        """Return the options as llama.cpp spells them, all of them: its own defaults are others than ours."""
+        return {
+            "samplers": ["penalties", "temperature", "top_k", "top_p"],
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": 0.0,
+            "repeat_penalty": sampling.repetition,
+            "repeat_last_n": self._context,
+            "frequency_penalty": request.frequency_penalty or 0.0,
+            "presence_penalty": request.presence_penalty or 0.0,
+        }
+
+    def shape(self, request: ChatRequest) -> dict[str, Any]:
+        """Return the schema or the grammar (GBNF) of the answer."""
+        output = request.output
+        if output is None:
+            return {}
+        if output.json_schema is not None:
+            return {"json_schema": output.json_schema}
+        if output.choices:
+            return {"grammar": "root ::= " + " | ".join(json.dumps(choice) for choice in output.choices)}
+        return {"grammar": output.grammar}
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the model is, how it runs and where its server is."""
+        template = None if self._file is None else "openmodels" if self.voice else "the server's own"
+        return {
+            "path": str(self._file) if self._file else None,
+            "device": "cpu",
+            "dtype": "as in the file" if self._file else None,
+            "context": self._context,
+            "template": template,
+            "pid": self.server.pid,
+            "log": str(self.server.log) if self.server.log else None,
+        }
+
+
+def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None) -> Voice | None:
+    """Return how to speak to the model; None when transformers cannot read this tokenizer."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    from openmodels.backends.local.loader import exclusive
+
+    name = f"{digest or cache.file_digest(file)}-tokenizer-1"
+    folder = cache.root() / name
+    if not folder.is_dir():
+        with cache.locked(name, deadline):
+            if not folder.is_dir():
+                from openmodels.backends.local import convert
+
+                try:
+                    with cache.building(folder) as draft:
+                        convert.gguf_tokenizer(file, draft, header)
+                except LoadFailed:
+                    return None
+    with exclusive():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return Voice(tokenizer, GenerationConfig.from_pretrained(folder), _context(header))
+
+
+def _context(header: gguf_header.Header) -> int:
+    architecture = header.metadata.get("general.architecture")
+    context = header.metadata.get(f"{architecture}.context_length")
+    if not isinstance(context, int) or context < 1:
+        raise LoadFailed("The GGUF file does not say how long its context is.", next_step="Fetch it again.")
+    return context
+
+
+def _kv_tokens(header: gguf_header.Header, context: int) -> int:
+    """Return how many tokens the server's key-value cache holds: some contexts, or what a quarter of memory holds."""
+    found, kind = header.metadata, header.metadata.get("general.architecture")
+
+    def number(name: str, default: int) -> int:
+        value = found.get(f"{kind}.{name}")
+        return value if isinstance(value, int) and value > 0 else default
+
+    heads = number("attention.head_count", 1)
+    width = number("attention.key_length", number("embedding_length", 4096) // heads)
+    each = 2 * 2 * number("block_count", 32) * number("attention.head_count_kv", heads) * width
+    most = max(memory.available() // 4 // each, min(context, 512))
+    return int(min(_LONGEST * context, most))
+
+
+def _threads() -> int:
+    """Return the number of processors that this process may use."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return os.cpu_count() or 1

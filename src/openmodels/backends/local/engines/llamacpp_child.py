@@ -1,0 +1,50 @@
+"""llama.cpp's own server on a free loopback port, until standard input ends; a program of its own.
+
+The first line of standard input says what to serve, as JSON, so that the key stands in no list of
+processes. Nothing of openmodels is imported here.
+"""
+
+import json
+import os
+import sys
+import threading
+
+import xllamacpp
+
+
+def _end_with_input() -> None:
+    # Not through `sys.stdin`, whose lock would turn another end of this process into a crash.
+    while os.read(0, 4096):
+        pass
+    # Not a thread's exit but the process's, and at once: nobody is there to wait for a clean end.
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve the model."""
+    told = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    params = xllamacpp.CommonParams()
+    params.model.path = told["path"]
+    params.model_alias = {told["model"]}
+    params.api_keys = [told["key"]]
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.n_ctx = told["context"]
+    params.n_parallel = told["parallel"]
+    params.kv_unified = True
+    params.cpuparams.n_threads = told["threads"]
+    params.cpuparams_batch.n_threads = told["threads"]
+    params.endpoint_slots = True
+    params.ui = False
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        sys.exit(f"{error}")  # what llama.cpp has logged says why
+    sys.stdout.write(f"{told['ready']}{server.listening_address}\n")
+    sys.stdout.flush()
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

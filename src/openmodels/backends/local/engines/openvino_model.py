@@ -1,0 +1,207 @@
+"""Opening a model in OpenVINO GenAI: from a GGUF file, converted once, or from a folder in OpenVINO's format.
+
+OpenVINO reads GGUF files of a few architectures and keeps their quantised weights. It writes what
+it makes of one beside the file, so the file is linked into the folder of our cache that is being made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoTokenizer, GenerationConfig
+
+from openmodels.backends.local import cache, gguf_header, memory
+from openmodels.backends.local.engines.answer import Voice
+from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
+from openmodels.backends.local.loader import exclusive
+from openmodels.errors import LoadFailed, OpenModelsError
+
+_FORMAT = "openvino-1"
+_GIGABYTE = 2**30
+_MOST_KV = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that OpenVINO runs.
+
+    Attributes:
+        genai: The module `openvino_genai`.
+        pipeline: Its `ContinuousBatchingPipeline`.
+        voice: How it is spoken to.
+        folder: Where its files are.
+        dtype: What its weights are stored in, e.g. "int4".
+        kv_gb: What its key-value cache may grow to, in 2^30 bytes.
+    """
+
+    genai: Any
+    pipeline: Any
+    voice: Voice
+    folder: Path
+    dtype: str
+    kv_gb: int
+
+    def tensor(self, tokens: list[int]) -> Any:
+        """Return a prompt's tokens as the pipeline takes them, shape (1, n)."""
+        return importlib.import_module("openvino").Tensor(np.array([tokens], dtype=np.int64))
+
+
+def open_model(source: Path, digest: str | None = None, deadline: float | None = None) -> Opened:
+    """Load a .gguf file, or a folder that holds openvino_model.xml and a tokenizer.
+
+    Args:
+        source: The file or folder.
+        digest: The file's SHA-256 where it is already known.
+        deadline: `time.monotonic()` value after which no new step is begun, or None.
+
+    Raises:
+        LoadFailed: The files are missing, damaged or not supported.
+        DoesNotFit: The weights are larger than the free memory.
+        DeadlineExceeded: Another process was still converting the file when the time was up.
+    """
+    folder = source if source.is_dir() else converted(source, digest, deadline)
+    memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
+    try:
+        with exclusive():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        generation = GenerationConfig()
+        if (folder / "generation_config.json").is_file():
+            generation = GenerationConfig.from_pretrained(folder)
+        context = said.get("max_position_embeddings") or tokenizer.model_max_length
+        kv_gb = _kv_gb()
+        genai = _genai()
+        pipeline = _pipeline(genai, folder, kv_gb)
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        raise _failed(folder.name, error) from error
+    return Opened(genai, pipeline, Voice(tokenizer, generation, int(context)), folder, _stored(folder), kv_gb)
+
+
+def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
+    """Return the folder that OpenVINO loads a GGUF file from, making it the first time.
+
+    Raises:
+        LoadFailed: The file is damaged or of an architecture that OpenVINO does not read.
+        DoesNotFit: There is not enough disk.
+        DeadlineExceeded: Another process was still converting it when the time was up.
+    """
+    header = gguf_header.read(file)
+    check_architecture(file.name, header)
+    digest = digest or cache.file_digest(file)
+    folder = cache.root() / f"{digest}-{_FORMAT}"
+    if folder.is_dir():
+        return folder
+    with cache.locked(f"{digest}-{_FORMAT}", deadline):
+        if not folder.is_dir():
+            memory.check_disk(cache.root(), file.stat().st_size)
+            with cache.building(folder) as draft:
+                _convert(file, header, draft)
+    return folder
+
+
+def check_architecture(name: str, header: gguf_header.Header) -> None:
+    """Check that OpenVINO reads a GGUF file's architecture.
+
+    Raises:
+        LoadFailed: It does not; the message says which it reads.
+    """
+    architecture = header.metadata.get("general.architecture")
+    if architecture not in OPENVINO_ARCHITECTURES:
+        raise LoadFailed(
+            f"OpenVINO does not read {name}: its architecture is {architecture!r}.",
+            next_step=f"It reads {', '.join(OPENVINO_ARCHITECTURES)}; use engine='llamacpp' or engine='transformers'.",
+        )
+
+
+def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
+    # Imported late: only a conversion needs what reads GGUF.
+    from openmodels.backends.local import convert
+
+    convert.gguf_tokenizer(file, draft, header)
+    link = draft / "model.gguf"
+    link.symlink_to(file.resolve())
+    try:
+        _pipeline(_genai(), link, 1, enable_save_ov_model=True)
+        tokenizer = AutoTokenizer.from_pretrained(draft, local_files_only=True, trust_remote_code=False)
+        # OpenVINO's grammars read the vocabulary from a tokenizer of its own.
+        with _without_telemetry():
+            import openvino
+            import openvino_tokenizers
+
+            encoder, decoder = openvino_tokenizers.convert_tokenizer(tokenizer, with_detokenizer=True)
+            openvino.save_model(encoder, draft / "openvino_tokenizer.xml")
+            openvino.save_model(decoder, draft / "openvino_detokenizer.xml")
+    except Exception as error:
+        raise _failed(file.name, error) from error
+    finally:
+        link.unlink()
+    if not (draft / OPENVINO_MODEL).is_file():
+        raise LoadFailed(
+            f"OpenVINO kept no converted model of {file.name}.",
+            next_step="Try another version of openvino-genai, or engine='llamacpp'.",
+        )
+
+
+def _genai() -> Any:
+    with _without_telemetry():
+        return importlib.import_module("openvino_genai")
+
+
+def _pipeline(genai: Any, path: Path, kv_gb: int, **properties: Any) -> Any:
+    settings = genai.SchedulerConfig()
+    settings.cache_size = kv_gb
+    # The keys and values of a conversation's history are computed once.
+    settings.enable_prefix_caching = True
+    return genai.ContinuousBatchingPipeline(str(path), settings, "CPU", properties)
+
+
+@contextmanager
+def _without_telemetry() -> Generator[None, None, None]:
+    """Import OpenVINO with its telemetry out of reach.
+
+    `import openvino` sends an event to its makers and writes an id into the user's home. Where the
+    package `openvino_telemetry` cannot be imported, it uses a stub that does nothing.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules:  # the program around us has imported it for itself
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _stored(folder: Path) -> str:
+    """Return the narrowest type that the model's weights are stored in; scales and norms are wider."""
+    described = (folder / OPENVINO_MODEL).read_text(encoding="utf-8")
+    types = {"int4": ("u4", "i4", "nf4"), "int8": ("u8", "i8"), "float16": ("f16",), "bfloat16": ("bf16",)}
+    for name, spellings in types.items():
+        if any(f'element_type="{spelling}"' in described for spelling in spellings):
+            return name
+    return "float32"
+
+
+def _kv_gb() -> int:
+    # Pages are taken as they are used; a quarter of what is free leaves room for everything else.
+    return max(1, min(_MOST_KV, memory.available() // 4 // _GIGABYTE))
+
+
+def _failed(name: str, error: Exception) -> LoadFailed:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = (lines[-1] if lines else type(error).__name__).rstrip(".")[:300]
+    return LoadFailed(
+        f"OpenVINO cannot load {name}: {said}.",
+        next_step="Fetch it again, or use engine='llamacpp' or engine='transformers'.",
+    )

@@ -1,0 +1,127 @@
+"""A model's engine, chosen once and made on demand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openmodels import settings
+from openmodels.backends.local.engines.choice import OPENVINO_MODEL, OPTIONS, Choice, Wish, choose
+from openmodels.errors import LoadFailed, UnsupportedFeature
+from openmodels.types import ChatRequest
+
+if TYPE_CHECKING:
+    from openmodels.backends.local.engines.openvino import OpenvinoEngine
+    from openmodels.backends.local.engines.served import Served
+
+Source = tuple[Path, str | None]
+"""A .gguf file or a folder, and the file's SHA-256 where it is already known."""
+
+
+class Selection:
+    """Chooses the engine for a model and makes it.
+
+    Args:
+        rest: What stands behind "local:".
+        revision: Branch, tag or commit on the Hub.
+        wish: What the caller says of the engine.
+
+    Attributes:
+        choice: The engine and the reason, once they are chosen.
+
+    Raises:
+        OpenModelsError: What `Wish.check` raises.
+    """
+
+    def __init__(self, rest: str, revision: str | None, wish: Wish) -> None:
+        wish.check()
+        self._rest, self._revision, self._wish = rest.strip(), revision, wish
+        self.choice: Choice | None = None
+
+    def options(self, usual: frozenset[str]) -> frozenset[str]:
+        """Return the call options that the chosen engine honours; `usual` are those of transformers."""
+        engine = self.choice.engine if self.choice else self._wish.engine
+        return OPTIONS.get(engine, usual)
+
+    def settle(self, deadline: float | None) -> Choice:
+        """Choose the engine; see `choose`."""
+        if self.choice is None:
+            self.choice = choose(self._wish, self._rest, self._revision, deadline)
+        return self.choice
+
+    def look(self) -> Choice | None:
+        """Return the choice, or None where it takes a look into a file that may not be here yet."""
+        from openmodels.backends.local import weights
+
+        undecided = self._wish.engine == "auto" and weights.names_gguf(self._rest)
+        return self.choice or (None if undecided else self.settle(None))
+
+    def check(self, request: ChatRequest, options: frozenset[str]) -> None:
+        """Check that the engine, which "auto" may have chosen only now, honours a request's options.
+
+        Raises:
+            UnsupportedFeature: It does not.
+        """
+        if missing := sorted(request.options - options):
+            assert self.choice is not None  # noqa: S101 - settled before
+            raise UnsupportedFeature(
+                f"The engine {self.choice.engine!r} of the backend 'local' cannot honour the option {missing[0]!r}.",
+                next_step="Leave it out, or choose another engine with engine=….",
+            )
+
+    def openvino(self) -> OpenvinoEngine:
+        """Return an engine on OpenVINO; it loads the model when it gets its first job."""
+        from openmodels.backends.local.engines.openvino import OpenvinoEngine
+
+        find = self._find  # not self: the engine's thread must not keep the backend alive
+
+        def open_model(deadline: float | None) -> Any:
+            from openmodels.backends.local.engines.openvino_model import open_model
+
+            source, digest = find(deadline)
+            return open_model(source, digest, deadline)
+
+        return OpenvinoEngine(open_model)
+
+    def served(self, engine: str) -> Served:
+        """Return an engine behind a server of ours, which its first call starts."""
+        if engine == "llamacpp":
+            from openmodels.backends.local.engines.llamacpp import LlamaCpp
+
+            return LlamaCpp(self._rest, self._gguf)
+        from openmodels.backends.local.engines.vllm import Vllm
+
+        rest, revision = self._rest, self._revision
+
+        def find(deadline: float | None) -> Path:
+            from openmodels.backends.local import weights
+
+            return weights.locate(rest, revision=revision, deadline=deadline)
+
+        return Vllm(rest, find, command=self._wish.vllm(), dtype=self._wish.dtype)
+
+    def _find(self, deadline: float | None) -> Source:
+        from openmodels.backends.local import weights
+
+        if weights.is_path(self._rest) and (folder := Path(self._rest).expanduser()).is_dir():
+            if not (folder / OPENVINO_MODEL).is_file():
+                raise LoadFailed(
+                    f"The folder {folder.name!r} is not in OpenVINO's format: it holds no openvino_model.xml.",
+                    next_step="Convert it with optimum-cli export openvino, name a .gguf file, "
+                    "or use engine='transformers'.",
+                )
+            return folder, None
+        return self._gguf(deadline)
+
+    def _gguf(self, deadline: float | None) -> Source:
+        # Imported late, as above: a base install has not what they need.
+        from openmodels.backends.local import bundled, weights
+
+        if weights.names_gguf(self._rest):
+            return weights.source(self._rest, revision=self._revision, deadline=deadline), None
+        if f"local:{self._rest}" == settings.DEFAULT_MODEL and self._revision is None:
+            return bundled.gguf(deadline), bundled.SHA256
+        raise LoadFailed(
+            f"{self._rest!r} names no GGUF file, and that is what this engine reads.",
+            next_step="Name one, e.g. 'local:org/model-GGUF/model-q4_k_m.gguf', or use engine='transformers'.",
+        )

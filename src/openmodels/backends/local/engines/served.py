@@ -1,0 +1,171 @@
+"""An engine behind a server of ours: the chat template rendered here, the tokens sent over the usual wire."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+from openmodels.backends.base import Backend
+from openmodels.backends.compatible import OpenAICompatible
+from openmodels.backends.local.engines.answer import VARIABLES, Sampling, Voice, prompt, room
+from openmodels.backends.local.engines.managed import ManagedServer, Start
+from openmodels.errors import (
+    ConnectionFailed,
+    InvalidRequest,
+    InvalidResponse,
+    OpenModelsError,
+    ServerFailed,
+    StreamInterrupted,
+)
+from openmodels.types import ChatRequest, Delta
+from openmodels.wire import encode
+
+MODEL = "model"
+"""The name under which our servers serve their one model."""
+
+
+class Served(Backend):
+    """An engine in a server process, which lives as long as the model is open.
+
+    A subclass says how to start it (`prepare`) and how it spells options (`fields`).
+
+    Attributes:
+        voice: How the model is spoken to, once the server was started; None where only the server
+            itself can read the tokenizer, so that it renders the chat template too.
+    """
+
+    engine: ClassVar[str]
+    voice: Voice | None = None
+
+    def __init__(self, rest: str) -> None:
+        super().__init__(rest)
+        self._lock = threading.Lock()
+        self._wire: _Wire | None = None
+        itself = weakref.ref(self)
+
+        def prepare(deadline: float | None) -> Start:
+            backend = itself()
+            assert backend is not None  # noqa: S101 - it is being called
+            return backend.prepare(deadline)
+
+        self.server = ManagedServer(self.engine, prepare)
+        weakref.finalize(self, self.server.stop)
+
+    @abstractmethod
+    def prepare(self, deadline: float | None) -> Start:
+        """Find the model's files and return how to serve them; sets `voice`.
+
+        Raises:
+            OpenModelsError: They cannot be found or served.
+        """
+
+    @abstractmethod
+    def fields(self, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
+        """Return the options of a request as fields of the JSON body."""
+
+    @abstractmethod
+    def shape(self, request: ChatRequest) -> dict[str, Any]:
+        """Return what the answer must look like as fields of the JSON body."""
+
+    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
+        """Yield the answer's deltas; closing the generator closes the connection, which ends the work."""
+        wire = self._ready(request.deadline)
+        try:
+            for delta in wire.run(_streamed(request)):
+                delta.model = self.rest
+                yield delta
+        except OpenModelsError as error:
+            raise self._explained(error) from error
+
+    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `run`; only a start of the server takes a thread."""
+        wire = self._wire
+        if wire is None or self.server.pid is None:
+            wire = await asyncio.to_thread(self._ready, request.deadline)
+        try:
+            async with aclosing(wire.arun(_streamed(request))) as deltas:
+                async for delta in deltas:
+                    delta.model = self.rest
+                    yield delta
+        except OpenModelsError as error:
+            raise await asyncio.to_thread(self._explained, error) from error
+
+    def load(self) -> None:
+        """Start the server and wait until it has read the weights."""
+        self._ready(None)
+
+    def close(self) -> None:
+        """Stop the server."""
+        with self._lock:
+            wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+        self.server.stop()
+
+    def _ready(self, deadline: float | None) -> _Wire:
+        address = self.server.ensure(deadline)
+        with self._lock:
+            if self._wire is None or self._wire.base_url != address:
+                self._wire = _Wire(self, address, self.server.key)
+            return self._wire
+
+    def _explained(self, error: OpenModelsError) -> OpenModelsError:
+        """Return the error with what a server said that died of it."""
+        if not isinstance(error, ConnectionFailed | StreamInterrupted | InvalidResponse | ServerFailed):
+            return error
+        words = self.server.died()
+        if words is None:
+            return error
+        kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ServerFailed
+        return kind(
+            f"The server of the engine {self.engine!r} died. {words}", next_step="The next call starts it again."
+        )
+
+
+class _Wire(OpenAICompatible):
+    """One start of a server, asked for completions of tokens."""
+
+    name: ClassVar[str] = "local"
+    names: ClassVar[encode.Names] = encode.OPEN_SERVERS
+
+    def __init__(self, served: Served, base_url: str, key: str | None) -> None:
+        super().__init__(MODEL, base_url=f"{base_url}/v1", api_key=key)
+        self.base_url = base_url
+        self._fields, self._shape, self._voice = served.fields, served.shape, served.voice
+
+    def path(self, request: ChatRequest) -> str:
+        return super().path(request) if self._voice is None else "/completions"
+
+    def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
+        if self._voice is None:
+            bare = request.model_copy(update={"output": None})
+            return super().body(bare, model) | self._shape(request)
+        tokens = prompt(request, self._voice.tokenizer)
+        sampling = Sampling.of(request, self._voice.generation)
+        body: dict[str, Any] = {
+            "model": model,
+            "prompt": tokens,
+            "max_tokens": room(len(tokens), request, self._voice),
+            "temperature": sampling.temperature,
+            "seed": sampling.seed % (2**32 - 1),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **self._fields(request, sampling),
+            **self._shape(request),
+        }
+        if request.stop:
+            body["stop"] = list(request.stop)
+        extra = {name: value for name, value in request.extra.items() if name != VARIABLES}
+        if taken := sorted(extra.keys() & body.keys()):
+            raise InvalidRequest(f"extra: {taken[0]!r} is set by openmodels itself.")
+        return body | extra
+
+
+def _streamed(request: ChatRequest) -> ChatRequest:
+    # Deltas tell what had arrived when the time is up or the server dies.
+    return request.model_copy(update={"stream": True})

@@ -1,0 +1,102 @@
+"""vLLM for a folder of safetensors: the command `vllm serve`, of whichever environment it is installed in."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from openmodels.backends.local.engines.answer import Sampling, Voice
+from openmodels.backends.local.engines.managed import Start
+from openmodels.backends.local.engines.served import MODEL, Served
+from openmodels.types import ChatRequest
+
+
+class Vllm(Served):
+    """A folder in vLLM's server.
+
+    Args:
+        rest: The model's name in its reference.
+        find: Finds the folder, until a deadline.
+        command: The command `vllm`, a path where it is not on PATH.
+        dtype: What `--dtype` gets.
+    """
+
+    engine: ClassVar[str] = "vllm"
+
+    def __init__(self, rest: str, find: Callable[[float | None], Path], *, command: str, dtype: str) -> None:
+        super().__init__(rest)
+        self._find, self._command, self._dtype = find, command, dtype
+        self._folder: Path | None = None
+
+    def prepare(self, deadline: float | None) -> Start:
+        """Find the folder, read its tokenizer; say how to serve it."""
+        folder = self._find(deadline)
+        self.voice = _voice(folder)
+        self._folder = folder
+        key, port = secrets.token_urlsafe(24), _free_port()
+        serve = [self._command, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+        serve += ["--served-model-name", MODEL, "--dtype", self._dtype]
+        program = [sys.executable, "-P", str(Path(__file__).with_name("watched.py")), *serve]
+        # vLLM also reads the key from this variable; an argument would stand in the list of processes.
+        environment = {"VLLM_API_KEY": key, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        return Start(self.engine, program, key=key, model=MODEL, port=port, environment=environment)
+
+    def fields(self, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
+        """Return the options as vLLM spells them, all of them: its defaults come from elsewhere."""
+        return {
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k or -1,
+            "min_p": 0.0,
+            "repetition_penalty": sampling.repetition,
+            "frequency_penalty": request.frequency_penalty or 0.0,
+            "presence_penalty": request.presence_penalty or 0.0,
+        }
+
+    def shape(self, request: ChatRequest) -> dict[str, Any]:
+        """Return what the answer must look like, for vLLM's `structured_outputs`."""
+        output = request.output
+        if output is None:
+            return {}
+        if output.json_schema is not None:
+            return {"structured_outputs": {"json": output.json_schema}}
+        if output.choices:
+            return {"structured_outputs": {"choice": list(output.choices)}}
+        if output.pattern is not None:
+            return {"structured_outputs": {"regex": output.pattern}}
+        return {"structured_outputs": {"grammar": output.grammar}}
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the model is, how it runs and where its server is."""
+        return {
+            "path": str(self._folder) if self._folder else None,
+            "device": "as vLLM chooses",
+            "dtype": self._dtype,
+            "context": self.voice.context if self.voice else None,
+            "pid": self.server.pid,
+            "log": str(self.server.log) if self.server.log else None,
+        }
+
+
+def _voice(folder: Path) -> Voice:
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    from openmodels.backends.local.loader import context, exclusive
+
+    offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with exclusive():
+        tokenizer = AutoTokenizer.from_pretrained(folder, **offline)
+        generation = GenerationConfig()
+        if (folder / "generation_config.json").is_file():
+            generation = GenerationConfig.from_pretrained(folder)
+        return Voice(tokenizer, generation, context(AutoConfig.from_pretrained(folder, **offline), tokenizer))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

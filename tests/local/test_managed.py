@@ -1,0 +1,343 @@
+"""Servers in processes of ours: started, watched, logged, stopped, never outliving us."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import openmodels as om
+from openmodels import errors, retry
+from openmodels.backends.local.engines import managed
+from openmodels.backends.local.engines.managed import READY, ManagedServer, Start
+from openmodels.testing.driver import SURFACES, Driver, wait_until
+
+KEY = "a-key-that-nobody-may-see"
+SLOW = {"temperature": 0, "extra": {"ignore_eos": True}}
+
+HELLO = f"""
+import os, sys
+print("hello", {KEY!r}, flush=True)
+print({READY!r} + "http://127.0.0.1:1", flush=True)
+sys.stdin.read()
+print("good bye", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path, monkeypatch):
+    """Logs of these tests alone; the weights stay in the user's cache."""
+    monkeypatch.setattr(managed.settings, "read", lambda: om.settings.Settings(offline=False, cache=tmp_path))
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def server():
+    made = []
+
+    def make(code, **options):
+        command = [sys.executable, "-c", textwrap.dedent(code), *options.pop("arguments", ())]
+        made.append(ManagedServer("toy", lambda deadline: Start("toy", command, key=KEY, **options)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class TestLife:
+    def test_starts_once_and_stops(self, server):
+        toy = server(HELLO)
+        assert toy.pid is None
+        assert toy.ensure(None) == toy.ensure(None) == "http://127.0.0.1:1"
+        pid = toy.pid
+        assert alive(pid)
+        toy.stop()
+        toy.stop()
+        assert not alive(pid)
+        assert toy.pid is None
+
+    def test_starts_again_after_a_stop(self, server):
+        toy = server(HELLO)
+        toy.ensure(None)
+        first = toy.pid
+        toy.stop()
+        toy.ensure(None)
+        assert alive(toy.pid)
+        assert toy.pid != first
+
+    def test_a_killed_one_is_noticed_and_started_again(self, server):
+        toy = server(HELLO)
+        toy.ensure(None)
+        first = toy.pid
+        os.kill(first, signal.SIGKILL)
+        assert "killed by SIGKILL" in toy.died(30)
+        assert "hello ***" in toy.died(30)
+        assert toy.pid is None
+        toy.ensure(None)
+        assert alive(toy.pid)
+        assert toy.died(0) is None
+
+    def test_one_that_does_not_end_is_killed_with_what_it_started(self, server, monkeypatch):
+        monkeypatch.setattr(managed, "_GRACE", 0.2)
+        toy = server(
+            f"""
+            import subprocess, sys, time
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            print("child", child.pid, flush=True)
+            print({READY!r} + "http://127.0.0.1:1", flush=True)
+            time.sleep(600)
+            """
+        )
+        toy.ensure(None)
+        both = toy.pid, int(toy._tail[-1].split()[1])
+        assert all(map(alive, both))
+        toy.stop()
+        wait_until(lambda: not any(map(alive, both)), 30)
+
+    def test_the_log_is_kept_without_the_key_and_bounded(self, server, logs, monkeypatch):
+        monkeypatch.setattr(managed, "_LOG_BYTES", 10_000)
+        toy = server(f"print('x' * 99 + '\\n', end='', flush=True)\nfor i in range(900): print('y' * 99)\n{HELLO}")
+        toy.ensure(None)
+        toy.stop()
+        assert KEY not in "".join(path.read_text() for path in logs.iterdir())
+        assert "good bye" in toy.log.read_text()
+        assert sum(path.stat().st_size for path in logs.iterdir()) < 21_000
+
+    def test_old_logs_go(self, server, logs, monkeypatch):
+        monkeypatch.setattr(managed, "_LOGS", 2)
+        for _ in range(8):
+            toy = server(HELLO)
+            toy.ensure(None)
+            toy.stop()
+        assert len(list(logs.iterdir())) <= 5
+
+    def test_the_key_is_in_no_representation(self, server):
+        start = Start("toy", ["x"], key=KEY, told=KEY, environment={"A": KEY})
+        assert KEY not in repr(start)
+
+
+class TestStart:
+    def test_one_that_ends_says_why(self, server):
+        toy = server("import sys; print('no such weights'); sys.exit(3)")
+        with pytest.raises(errors.LoadFailed, match=r"exit status 3.*no such weights") as caught:
+            toy.ensure(None)
+        assert not caught.value.retryable
+
+    def test_a_program_that_is_not_there(self):
+        toy = ManagedServer("toy", lambda deadline: Start("toy", ["/no/such/program"], key=KEY))
+        with pytest.raises(errors.LoadFailed, match="cannot be started"):
+            toy.ensure(None)
+
+    def test_a_deadline_ends_the_wait_and_not_the_start(self, server, tmp_path):
+        go = tmp_path / "go"
+        toy = server(f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n{HELLO}")
+        with pytest.raises(errors.DeadlineExceeded, match="starting"):
+            toy.ensure(time.monotonic() + 0.3)
+        pid = toy.pid
+        go.touch()
+        toy.ensure(None)
+        assert toy.pid == pid
+
+    def test_a_stranger_on_the_port_is_not_taken_for_the_server(self, server):
+        with socket.create_server(("127.0.0.1", 0)) as stranger:
+            toy = server("import sys; sys.exit('port taken')", port=stranger.getsockname()[1])
+            with pytest.raises(errors.LoadFailed, match="port taken"):
+                toy.ensure(None)
+
+
+PARENT = """
+import os, sys, time
+import openmodels as om
+model = om.Model({reference!r}, **{options!r})
+model.load()
+print(model.backend.describe()["pid"], flush=True)
+if sys.argv[1] == "fork":
+    if os.fork() == 0:
+        print(model.backend.describe()["pid"], flush=True)
+        time.sleep(600)
+if sys.argv[1] == "exit":
+    sys.exit()
+time.sleep(600)
+"""
+
+
+def parent(tmp_path, how, **options):
+    """Start a program that opens a model, as a user's would; return it and its server's number."""
+    code = PARENT.format(reference=om.DEFAULT_MODEL, options=options)
+    process = subprocess.Popen([sys.executable, "-c", code, how], stdout=subprocess.PIPE, text=True)
+    return process, int(process.stdout.readline())
+
+
+def below(pid):
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+@pytest.mark.parametrize("how", ["kill", "exit"])
+def test_llamacpp_does_not_survive_us(tmp_path, how):
+    process, pid = parent(tmp_path, how, engine="llamacpp")
+    with process:
+        if how == "kill":
+            assert alive(pid)
+            process.kill()
+        process.wait()
+        wait_until(lambda: not alive(pid), 30)
+
+
+def test_a_forked_child_does_not_keep_the_server_alive(tmp_path):
+    process, pid = parent(tmp_path, "fork", engine="llamacpp")
+    with process:
+        assert process.stdout.readline() == "None\n", "the child takes the server for its own"
+        (child,) = set(below(process.pid)) - {pid}
+        process.kill()
+        process.wait()
+        wait_until(lambda: not alive(pid), 30)
+        assert alive(child)
+        os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_key_stands_in_no_list_of_processes(llamacpp):
+    llamacpp.load()
+    assert llamacpp.backend._engine.server.key
+    for process in psutil.process_iter():
+        try:
+            assert llamacpp.backend._engine.server.key not in " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+
+
+@pytest.fixture
+def llamacpp():
+    with om.Model(om.DEFAULT_MODEL, engine="llamacpp") as model:
+        yield model
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_a_server_killed_in_an_answer(llamacpp, surface):
+    """What had arrived is kept, the error quotes the log, and the next call starts the server again."""
+    llamacpp.load()
+    first = llamacpp.backend.describe()["pid"]
+
+    def told():
+        with llamacpp.stream("Tell a story.", **SLOW) as stream:
+            next(stream)
+            os.kill(first, signal.SIGKILL)
+            for _ in stream:
+                pass
+
+    async def atold():
+        async with llamacpp.astream("Tell a story.", **SLOW) as stream:
+            await anext(stream)
+            os.kill(first, signal.SIGKILL)
+            async for _ in stream:
+                pass
+
+    tell = told if surface in ("chat", "stream") else lambda: asyncio.run(atold())
+    with pytest.raises(errors.StreamInterrupted, match=r"killed by SIGKILL.*last lines: .*log: ") as caught:
+        tell()
+    assert caught.value.partial.text
+    assert Driver(llamacpp, surface)("What is the capital of France?", temperature=0, max_tokens=16).reply.text
+    assert llamacpp.backend.describe()["pid"] != first
+
+
+def test_a_server_that_dies_before_an_answer(llamacpp):
+    """A call that got nothing yet fails with the log's last lines; a retry would have started the server again."""
+    llamacpp.load()
+    wire = llamacpp.backend._engine._ready(None)
+    pid = llamacpp.backend.describe()["pid"]
+    send = wire.exchange.send
+
+    def send_and_kill(*arguments):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not alive(pid), 30)
+        return send(*arguments)
+
+    wire.exchange.send = send_and_kill
+    with retry.testing(attempts=1), pytest.raises(errors.ServerFailed, match=r"SIGKILL.*last lines") as caught:
+        llamacpp.chat("Hello", max_tokens=4)
+    assert caught.value.retryable
+    assert llamacpp.chat("Hello", max_tokens=4).text
+
+
+def test_a_file_that_llamacpp_cannot_read(tmp_path):
+    from tiny import tiny_gguf
+
+    file = tiny_gguf(tmp_path / "m.gguf", architecture="nosucharch")
+    with om.Model(f"local:{file}", engine="llamacpp") as model, pytest.raises(errors.LoadFailed, match="nosucharch"):
+        model.chat("hi")
+
+
+VLLM = Path(__file__).parent / "vllm_stand_in.py"
+
+
+@pytest.fixture
+def vllm(tmp_path):
+    command = tmp_path / "vllm"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} {VLLM} "$@"\n')
+    command.chmod(0o755)
+    return str(command)
+
+
+class TestVllmStandIn:
+    """Start, health and end of `vllm serve`, by a program that follows its command line; no vLLM runs here."""
+
+    def test_is_started_asked_and_stopped(self, vllm, smol):
+        with om.Model(om.DEFAULT_MODEL, engine="vllm", engine_command=vllm) as model:
+            reply = model.chat("one two", temperature=0.5, seed=3, stop=["x"], max_tokens=5, top_k=4)
+            facts = model.backend.describe()
+            pids = [facts["pid"], *below(facts["pid"])]
+            assert len(pids) == 2
+            assert Path(facts["path"]).is_dir()
+            assert "tokens" in reply.text
+        wait_until(lambda: not any(map(alive, pids)), 30)
+        # What it was asked is its answer.
+        for part in ('"top_k": 4', '"seed": 3', '"max_tokens": 5', '"stop": ["x"]', '"temperature": 0.5'):
+            assert part in reply.text
+        assert reply.usage.input_tokens == smol.chat("one two", max_tokens=1).usage.input_tokens
+
+    def test_does_not_survive_us(self, vllm, tmp_path):
+        process, pid = parent(tmp_path, "kill", engine="vllm", engine_command=vllm)
+        pids = [pid, *below(pid)]
+        assert len(pids) == 2
+        with process:
+            process.kill()
+            process.wait()
+            wait_until(lambda: not any(map(alive, pids)), 30)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child whose parent was killed")
+    def test_does_not_survive_its_watcher(self, vllm):
+        with om.Model(om.DEFAULT_MODEL, engine="vllm", engine_command=vllm) as model:
+            model.load()
+            pid = model.backend.describe()["pid"]
+            (inner,) = below(pid)
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not alive(inner), 30)
+
+    def test_one_that_fails_tells_its_log(self, vllm, monkeypatch):
+        monkeypatch.setenv("STAND_IN_FAILS", "1")
+        with (
+            om.Model(om.DEFAULT_MODEL, engine="vllm", engine_command=vllm) as model,
+            pytest.raises(errors.LoadFailed, match="No available memory"),
+        ):
+            model.chat("hi")
+
+    def test_no_command(self):
+        with pytest.raises(errors.NotConfigured, match="engine_command"):
+            om.Model(om.DEFAULT_MODEL, engine="vllm", engine_command="/no/such/vllm")
