@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
 from openmodels.backends.base import Backend
@@ -37,6 +37,11 @@ class LocalBackend(Backend):
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         dtype: "auto", "float32", "bfloat16" or "float16"; "auto" is what the device is fast at.
         revision: Branch, tag or commit on the Hub; the same as "@revision" in the reference.
+        max_batch: Answers in the making at the same time; more calls wait for their turn.
+        max_kv_gb: 10^9 bytes that their keys and values may take; "auto" is half of what is free
+            once the weights are loaded.
+        deterministic: Run one answer at a time and keep nothing between them, so that a greedy or
+            seeded text never depends on what else was asked.
 
     Raises:
         InvalidReference: `rest` is empty.
@@ -47,7 +52,17 @@ class LocalBackend(Backend):
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
     options = frozenset({*SAMPLING_OPTIONS, "extra"})
 
-    def __init__(self, rest: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> None:
+    def __init__(
+        self,
+        rest: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        revision: str | None = None,
+        max_batch: int | Literal["auto"] = "auto",
+        max_kv_gb: float | Literal["auto"] = "auto",
+        deterministic: bool = False,
+    ) -> None:
         super().__init__(rest)
         if not rest:
             raise InvalidReference(
@@ -57,6 +72,15 @@ class LocalBackend(Backend):
         for option, value in {"device": device, "dtype": dtype, "revision": revision}.items():
             if value is not None and (not isinstance(value, str) or not value):
                 raise InvalidRequest(f"{option}: expected text, not {value!r}.")
+        for option, number in {"max_batch": max_batch, "max_kv_gb": max_kv_gb}.items():
+            whole = option == "max_batch"
+            if number != "auto" and (isinstance(number, bool | str) or number <= 0 or (whole and number % 1)):
+                raise InvalidRequest(f"{option}: expected 'auto' or a positive number, not {number!r}.")
+        self._limits = (
+            None if max_batch == "auto" else int(max_batch),
+            None if max_kv_gb == "auto" else int(max_kv_gb * 1e9),
+            deterministic,
+        )
         if missing := BUILT_IN[self.name].missing():
             raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
         self._device, self._dtype, self._revision = device, dtype, revision
@@ -121,7 +145,11 @@ class LocalBackend(Backend):
             engine.stop(timeout=30.0)
 
     def describe(self) -> dict[str, Any]:
-        """Return how the model runs: engine, path, device, dtype and context in tokens (None until loaded)."""
+        """Return how the model runs; None is what is not known until it is loaded.
+
+        "context" is in tokens, "max_batch" in answers, "alone" says why the model takes one answer at
+        a time.
+        """
         loaded = self._engine.loaded if self._engine else None
         return {
             "backend": self.name,
@@ -131,6 +159,8 @@ class LocalBackend(Backend):
             "device": str(loaded.device) if loaded else None,
             "dtype": str(loaded.dtype).removeprefix("torch.") if loaded else None,
             "context": loaded.context if loaded else None,
+            "max_batch": self._engine.most if loaded and self._engine else None,
+            "alone": self._engine.alone if self._engine else None,
             "reason": "transformers reads every supported architecture on every device",
         }
 
@@ -146,9 +176,10 @@ class LocalBackend(Backend):
             if (engine := self._engine) is None:
                 with collector_paused():
                     _import_torch()
-                    from openmodels.backends.local.engine import Engine
+                    from openmodels.backends.local.engine import Engine, Limits
 
-                engine = self._engine = Engine(_opener(self.rest, self._revision, self._device, self._dtype))
+                opener = _opener(self.rest, self._revision, self._device, self._dtype)
+                engine = self._engine = Engine(opener, Limits(*self._limits))
                 # The thread keeps the engine alive, so the engine must not keep the backend alive.
                 weakref.finalize(self, engine.stop)
             return engine

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import templates
 from openmodels.backends.local.detokenise import Detokeniser
+from openmodels.backends.local.drafting import Drafter
 from openmodels.backends.local.sampling import Sampler
 from openmodels.backends.stops import StopStrings
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, Delta, Usage
 
 if TYPE_CHECKING:
+    import torch
+
+    from openmodels.backends.local.kv import Row
     from openmodels.backends.local.loader import Loaded
 
 
@@ -25,8 +29,10 @@ class Sequence:
         put: Takes the answer's deltas, on the engine's thread.
 
     Attributes:
-        pending: Tokens the model has not seen: the prompt's rest, then the last token.
-        cache: The model's memory of the tokens before `pending`.
+        tokens: The tokens of the prompt and of the answer so far.
+        cached: Tokens of the prompt whose keys and values were there already.
+        row: Where the keys and values are, while it shares forward passes.
+        cache: The same where it runs alone: transformers' own cache, which holds `computed` tokens.
         finished: Whether the answer is complete.
 
     Raises:
@@ -53,13 +59,42 @@ class Sequence:
         self._stops = StopStrings(request.stop)
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(request, config, prompt, size, loaded.device)
-        self.pending = prompt
+        self.tokens = list(prompt)
+        self.cached = 0
+        self.row: Row | None = None
         self.cache: Any = None
+        self.computed = 0
         self.finished = False
+        self.drafter = Drafter(self.tokens)
+
+    @property
+    def pending(self) -> list[int]:
+        """Tokens the model has not seen: the prompt's rest, then what was accepted last."""
+        return self.tokens[self.computed if self.row is None else self.row.length :]
+
+    @property
+    def begun(self) -> bool:
+        """Whether the answer has begun."""
+        return self._produced > 0
+
+    @property
+    def left(self) -> int:
+        """How many tokens the answer may still have."""
+        return self._limit - self._produced
+
+    def take(self, scores: torch.Tensor, likeliest: int) -> None:
+        """Choose the next token and accept it.
+
+        Args:
+            scores: The model's scores after `tokens`, shape (vocabulary,).
+            likeliest: Where they are largest.
+        """
+        self.accept(likeliest if self.sampler.plain else self.sampler.pick(scores))
 
     def accept(self, token: int) -> None:
         """Take the next token in and give out the text that became complete."""
         self._produced += 1
+        self.tokens.append(token)
         if token in self._ends:
             self._finish(self._stops.feed(self._text.flush()), "stop")
             return
@@ -68,10 +103,8 @@ class Sequence:
             self._finish(text, "stop")
         elif self._produced >= self._limit:
             self._finish(text + self._stops.feed(self._text.flush()), "length")
-        else:
-            self.pending = [token]
-            if text:
-                self._put(Delta(text=text))
+        elif text:
+            self._put(Delta(text=text))
 
     def _finish(self, text: str, reason: str) -> None:
         # The last half character may have completed a stop string.
@@ -79,9 +112,8 @@ class Sequence:
             text += self._stops.flush()
         else:
             reason = "stop"
-        usage = Usage(input_tokens=self._size, output_tokens=self._produced)
+        usage = Usage(input_tokens=self._size, output_tokens=self._produced, cached_tokens=self.cached)
         self.finished = True
-        self.cache = None
         self._put(Delta(text=text, finish_reason=reason, usage=usage))
 
 
