@@ -84,6 +84,13 @@ def minilm(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exact_smol() -> Iterator[om.Model]:
+    """The default model in float32, where answers that share a step do not round each other's differently."""
+    with om.Model(om.DEFAULT_MODEL, dtype="float32") as model:
+        yield model.load()
+
+
+@pytest.fixture(scope="session")
 def openvino_smol() -> Iterator[om.Model]:
     """The default model's GGUF in OpenVINO."""
     with om.Model(om.DEFAULT_MODEL, engine="openvino") as model:

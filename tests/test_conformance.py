@@ -37,8 +37,8 @@ class TestLocal(Conformance):
     embeds = False
 
     @pytest.fixture
-    def model(self, smol: om.Model) -> om.Model:
-        return smol
+    def model(self, exact_smol: om.Model) -> om.Model:
+        return exact_smol
 
     @pytest.fixture
     def working(self, model: om.Model) -> Callable[[], int]:

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
 from openmodels.backends.base import Backend
@@ -54,6 +54,11 @@ class LocalBackend(Backend):
         revision: Branch, tag or commit on the Hub; the same as "@revision" in the reference.
         engine: "auto", "transformers", "openvino", "llamacpp" or "vllm"; see docs/engines.md.
         engine_command: The command `vllm` of its own environment, where it is not on PATH.
+        max_batch: Answers in the making at the same time; more calls wait for their turn.
+        max_kv_gb: 10^9 bytes that their keys and values may take; "auto" is half of what is free
+            once the weights are loaded.
+        deterministic: Run one answer at a time and keep nothing between them, so that a greedy or
+            seeded text never depends on what else was asked.
 
     Raises:
         InvalidReference: `rest` is empty.
@@ -76,6 +81,9 @@ class LocalBackend(Backend):
         revision: str | None = None,
         engine: str = "auto",
         engine_command: str | None = None,
+        max_batch: int | Literal["auto"] = "auto",
+        max_kv_gb: float | Literal["auto"] = "auto",
+        deterministic: bool = False,
     ) -> None:
         super().__init__(rest)
         if not rest:
@@ -93,10 +101,21 @@ class LocalBackend(Backend):
         for option, value in texts.items():
             if value is not None and (not isinstance(value, str) or not value):
                 raise InvalidRequest(f"{option}: expected text, not {value!r}.")
+        for option, number in {"max_batch": max_batch, "max_kv_gb": max_kv_gb}.items():
+            whole = option == "max_batch"
+            if number != "auto" and (isinstance(number, bool | str) or number <= 0 or (whole and number % 1)):
+                raise InvalidRequest(f"{option}: expected 'auto' or a positive number, not {number!r}.")
+        self._limits = (
+            None if max_batch == "auto" else int(max_batch),
+            None if max_kv_gb == "auto" else int(max_kv_gb * 1e9),
+            deterministic,
+        )
         if missing := BUILT_IN[self.name].missing():
             raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
         self._device, self._dtype, self._revision = device, dtype, revision
-        self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command))
+        asked = {"max_batch": max_batch != "auto", "max_kv_gb": max_kv_gb != "auto", "deterministic": deterministic}
+        own = next((option for option, given in asked.items() if given), None)
+        self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command, own))
         self.options = self._selection.options(type(self).options)
         self._engine: Engine | OpenvinoEngine | Served | None = None
         self._encoders: Encoders | None = None
@@ -205,7 +224,11 @@ class LocalBackend(Backend):
         return replace(found, chat=chats, tools=tools, context=told.context)
 
     def describe(self) -> dict[str, Any]:
-        """Return how the model runs: engine and why, path, device, dtype, context in tokens (None until loaded)."""
+        """Return how the model runs; None is what is not known until it is loaded.
+
+        "reason" says why this engine, "context" is in tokens; for transformers "max_batch" is in answers,
+        and "alone" says why the model takes one answer at a time.
+        """
         engine = self._engine
         choice = self._selection.look()
         facts: dict[str, Any] = {
@@ -220,7 +243,7 @@ class LocalBackend(Backend):
         }
         if engine is None:
             return facts
-        return facts | (engine.describe() if hasattr(engine, "describe") else _facts(engine.loaded))
+        return facts | (engine.describe() if hasattr(engine, "describe") else _facts(engine))
 
     def _read(self, item: _Item) -> Delta:
         if isinstance(item, BaseException):
@@ -242,9 +265,10 @@ class LocalBackend(Backend):
                     engine = self._selection.served(choice.engine)
                 else:
                     with collector_paused():
-                        from openmodels.backends.local.engine import Engine
+                        from openmodels.backends.local.engine import Engine, Limits
 
-                    engine = Engine(_opener(self.rest, self._revision, self._device, self._dtype))
+                    opener = _opener(self.rest, self._revision, self._device, self._dtype)
+                    engine = Engine(opener, Limits(*self._limits))
                 if not isinstance(engine, Backend):
                     # The thread keeps the engine alive, so the engine must not keep the backend alive.
                     weakref.finalize(self, engine.stop)
@@ -267,14 +291,16 @@ class LocalBackend(Backend):
             return encoders
 
 
-def _facts(loaded: Loaded | None) -> dict[str, Any]:
-    if loaded is None:
+def _facts(engine: Engine) -> dict[str, Any]:
+    if (loaded := engine.loaded) is None:
         return {}
     return {
         "path": loaded.model.name_or_path,
         "device": str(loaded.device),
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "context": loaded.context,
+        "max_batch": engine.most,
+        "alone": engine.alone,
     }
 
 

@@ -1,8 +1,8 @@
 """The engine: one thread owns the model and advances the answers step by step.
 
 Calls from any thread or task put a job into the queue and read deltas from their own mailbox. A
-step is one forward pass: a chunk of a prompt, or one more token. Between two steps jobs join,
-leave, are cancelled, and the process may fork.
+step is one forward pass, shared by all answers in the making (see `batch`). Between two steps jobs
+join, leave, are cancelled, and the process may fork.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import copy
 import gc
-import inspect
 import os
 import threading
 import traceback
@@ -20,17 +19,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache
 
+from openmodels.backends.local import memory
+from openmodels.backends.local.batch import Batch
+from openmodels.backends.local.decoder import Decoder
 from openmodels.backends.local.loader import Loaded, is_out_of_memory
 from openmodels.backends.local.sequence import Sequence
 from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, StreamInterrupted
 from openmodels.types import ChatRequest, Delta
 
-PREFILL = 512
-"""Tokens of a prompt computed in one step: what a cancelled request may still cost."""
-MAX_BATCH = 1
-"""Answers in the making at the same time."""
+_MOST = 64
+"""Answers in the making at the same time, where memory allows and nothing else is asked for."""
+_KEPT = 512 * 10**6
+"""Bytes of finished sequences kept at most."""
 
 Put = Callable[[Delta | BaseException | None], None]
 
@@ -50,18 +51,34 @@ class Job:
     sequence: Sequence | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the answers in the making may take together.
+
+    Attributes:
+        batch: Answers in the making at the same time; None is as many as are of use.
+        memory: Bytes for keys and values; None is half of what is free once the model is loaded.
+        deterministic: One answer at a time, each as if nothing had run before it.
+    """
+
+    batch: int | None = None
+    memory: int | None = None
+    deterministic: bool = False
+
+
 class Engine:
     """Owns a model and the thread that runs it.
 
     Args:
         open_model: Finds and loads the model, until a deadline; called on the engine's thread, by the first job.
+        limits: What the answers may take.
     """
 
-    def __init__(self, open_model: Callable[[float | None], Loaded]) -> None:
+    def __init__(self, open_model: Callable[[float | None], Loaded], limits: Limits = Limits()) -> None:
         self._open = open_model
+        self._limits = limits
         self._loaded: Loaded | None = None
-        self._cache_argument = "past_key_values"
-        self._last_only: dict[str, int] = {}
+        self._batch: Batch | None = None
         self._reset()
         _engines.add(self)
 
@@ -77,6 +94,16 @@ class Engine:
     def loaded(self) -> Loaded | None:
         """The model, once it is loaded."""
         return self._loaded
+
+    @property
+    def most(self) -> int:
+        """Answers in the making at the same time, at most."""
+        return 1 if self.alone else self._limits.batch or _MOST
+
+    @property
+    def alone(self) -> str | None:
+        """Why the model takes one answer at a time; None when it takes several, or is not loaded."""
+        return self._batch.alone if self._batch else None
 
     def submit(self, request: ChatRequest | None, put: Put) -> Job:
         """Queue a request (or, with None, a load) and return at once."""
@@ -108,7 +135,7 @@ class Engine:
                     self._wake.wait()
                 if self._stopping:
                     self._end(StreamInterrupted("The model was closed while it answered."))
-                    self._loaded = self._thread = None
+                    self._loaded = self._batch = self._thread = None
                     self._stopping = False
                     self._wake.notify_all()
                     return
@@ -116,27 +143,45 @@ class Engine:
                 self._advance()
 
     def _advance(self) -> None:
-        if self._loaded is None:
+        if self._loaded is None or self._batch is None:
             try:
-                self._loaded = self._open(self._patience())
-                known = inspect.signature(self._loaded.model.forward).parameters
-                # transformers 5.24 renames the argument; computing all scores of a prompt is a waste.
-                self._cache_argument = "cache" if "cache" in known else "past_key_values"
-                self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+                loaded = self._open(self._patience())
+                self._batch = self._prepare(loaded)
+                self._loaded = loaded
             except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
                 self._end(_ours(error, "load"))
                 return
         self._admit(self._loaded)
+        self._drop(self._batch)
+        if not self._running:
+            return
+        try:
+            failed = self._batch.step([job.sequence for job in self._running if job.sequence is not None])
+        except BaseException as error:  # noqa: BLE001 - as above
+            # It failed before the pass, where room is made: the last one to come goes.
+            self._fail(self._running[-1], error)
+        else:
+            for job in self._running:
+                for sequence, reason in failed:
+                    if job.sequence is sequence:
+                        self._fail(job, reason)
+        self._drop(self._batch)
+
+    def _prepare(self, loaded: Loaded) -> Batch:
+        decoder = Decoder(loaded, deterministic=self._limits.deterministic)
+        free = memory.available()
+        if loaded.device.type == "cuda":
+            free = torch.cuda.mem_get_info(loaded.device)[0]
+        room = self._limits.memory or free // 2
+        return Batch(decoder, room=room, kept=min(_KEPT, room // 4))
+
+    def _drop(self, batch: Batch) -> None:
+        """Let go of the jobs that are done or not wanted any more."""
         for job in tuple(self._running):
-            if job.cancelled or job.sequence is None:
+            if job.sequence is None or job.cancelled or job.sequence.finished:
+                if job.sequence is not None:
+                    batch.release(job.sequence)
                 job.sequence = None
-                self._running.remove(job)
-                continue
-            try:
-                self._step(self._loaded, job.sequence)
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._fail(job, error)
-            if job.sequence is None or job.sequence.finished:
                 self._running.remove(job)
 
     def _patience(self) -> float | None:
@@ -147,7 +192,7 @@ class Engine:
         return max(known) if known and len(known) == len(deadlines) else None
 
     def _admit(self, loaded: Loaded) -> None:
-        while self._waiting and len(self._running) < MAX_BATCH:
+        while self._waiting and len(self._running) < self.most:
             job = self._waiting.popleft()
             if job.cancelled:
                 continue
@@ -160,22 +205,9 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 - as above
                 self._fail(job, error)
 
-    @torch.inference_mode()
-    def _step(self, loaded: Loaded, sequence: Sequence) -> None:
-        if sequence.cache is None:
-            sequence.cache = DynamicCache(config=loaded.model.config)
-        chunk, rest = sequence.pending[:PREFILL], sequence.pending[PREFILL:]
-        output = loaded.model(
-            input_ids=torch.tensor([chunk], device=loaded.device),
-            use_cache=True,
-            **{self._cache_argument: sequence.cache},
-            **self._last_only,
-        )
-        sequence.pending = rest
-        if not rest:
-            sequence.accept(sequence.pick(output.logits[0, -1]))
-
     def _fail(self, job: Job, error: BaseException) -> None:
+        if job.sequence is not None and self._batch is not None:
+            self._batch.release(job.sequence)
         job.sequence = None
         failure = _ours(error, "run")
         # The traceback's frames keep the step's tensors alive, and they are what memory is short of.

@@ -1,8 +1,7 @@
 """Choosing the next token, with randomness that belongs to the request alone.
 
-Sampling is done by the exponential form of the Gumbel-max trick: the token with the largest
-p / e, e ~ Exp(1), is distributed as p. The noise comes from the request's own generator, so a
-seed gives the same text whatever runs beside it.
+A token takes one number from the request's own generator and is where that number falls in the
+cumulated chances, so a seed gives the same text whatever runs beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,9 @@ from typing import Any
 import torch
 
 from openmodels.types import ChatRequest
+
+_FEW = 256
+"""The likeliest tokens among which `top_p` is looked for first."""
 
 
 class Sampler:
@@ -83,16 +85,35 @@ class Sampler:
             scores = scores - self._counts * self.frequency - (self._counts > 0) * self.presence
         return scores
 
+    @property
+    def plain(self) -> bool:
+        """Whether the token is the likeliest one by the raw scores."""
+        return self._generator is None and self._counts is None and self._seen is None
+
     def _draw(self, scores: torch.Tensor, generator: torch.Generator) -> int:
         # A tiny temperature would overflow the division; from there on it is greedy anyway.
         scores = scores / max(self.temperature, 1e-4)
+        order: torch.Tensor | None = None
         if 0 < self.top_k < scores.numel():
-            scores = scores.masked_fill(scores < scores.topk(self.top_k).values[-1], -torch.inf)
+            scores, order = scores.topk(self.top_k)
         chances = scores.softmax(dim=-1)
         if self.top_p < 1.0:
-            ordered, order = chances.sort(descending=True)
+            chances, within = _largest(chances, self.top_p)
+            order = within if order is None else order[within]
             # A token stays while the likelier ones before it have not reached top_p; the first always does.
-            outside = ordered.cumsum(dim=-1) - ordered >= self.top_p
-            chances = chances.masked_fill(outside.scatter(0, order, outside), 0.0)
-        noise = torch.empty_like(chances).exponential_(generator=generator)
-        return int((chances / noise).argmax())
+            chances = chances[chances.cumsum(dim=-1) - chances < self.top_p]
+        bounds = chances.cumsum(dim=-1, dtype=torch.float32 if chances.device.type == "mps" else torch.float64)
+        number = torch.rand((), dtype=bounds.dtype, device=bounds.device, generator=generator)
+        # Rounding can put the product onto the last bound, behind every token.
+        at = min(int(torch.searchsorted(bounds, number * bounds[-1], right=True)), int(chances.nonzero()[-1]))
+        return at if order is None else int(order[at])
+
+
+def _largest(chances: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return enough of the largest chances to add up to `share`, and where they are, largest first."""
+    few = chances.topk(min(_FEW, chances.numel()))
+    # Sorting a whole vocabulary takes milliseconds, and is hardly ever needed.
+    if few.values.sum() >= share:
+        return few.values, few.indices
+    ordered, order = chances.sort(descending=True)
+    return ordered, order

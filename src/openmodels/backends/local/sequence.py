@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import constraint, templates
 from openmodels.backends.local.detokenise import Detokeniser
+from openmodels.backends.local.drafting import Drafter
 from openmodels.backends.local.likelihoods import Likelihoods
 from openmodels.backends.local.sampling import Sampler
 from openmodels.backends.local.thinking import Thinking
@@ -17,6 +18,7 @@ from openmodels.types import ChatRequest, Delta, Usage
 if TYPE_CHECKING:
     import torch
 
+    from openmodels.backends.local.kv import Row
     from openmodels.backends.local.loader import Loaded
 
 
@@ -29,8 +31,10 @@ class Sequence:
         put: Takes the answer's deltas, on the engine's thread.
 
     Attributes:
-        pending: Tokens the model has not seen: the prompt's rest, then the last token.
-        cache: The model's memory of the tokens before `pending`.
+        tokens: The tokens of the prompt and of the answer so far.
+        cached: Tokens of the prompt whose keys and values were there already.
+        row: Where the keys and values are, while it shares forward passes.
+        cache: The same where it runs alone: transformers' own cache, which holds `computed` tokens.
         constraint: Says which tokens may come next; None where any may.
         finished: Whether the answer is complete.
 
@@ -69,9 +73,41 @@ class Sequence:
             self.constraint = constraint.constraint(request.output, tokenizer, size, self._ends)
         # What the answer must begin with is computed together with the prompt.
         self._ahead = self._forced()
-        self.pending = prompt + self._ahead
+        self.tokens = prompt + self._ahead
+        self.cached = 0
+        self.row: Row | None = None
         self.cache: Any = None
+        self.computed = 0
         self.finished = False
+        self.drafter = Drafter(self.tokens)
+
+    @property
+    def pending(self) -> list[int]:
+        """Tokens the model has not seen: the prompt's rest, then what was accepted last."""
+        return self.tokens[self.computed if self.row is None else self.row.length :]
+
+    @property
+    def begun(self) -> bool:
+        """Whether the answer has begun."""
+        return self._produced > 0
+
+    @property
+    def left(self) -> int:
+        """How many tokens the answer may still have."""
+        return self._limit - self._produced
+
+    def take(self, scores: torch.Tensor, likeliest: int) -> None:
+        """Choose the next token and accept it.
+
+        Args:
+            scores: The model's scores after `tokens`, shape (vocabulary,).
+            likeliest: Where they are largest.
+        """
+        if self.sampler.plain and self.constraint is None:
+            self._scores = scores
+            self.accept(likeliest)
+        else:
+            self.accept(self.pick(scores))
 
     def pick(self, scores: torch.Tensor) -> int:
         """Return the next token by the model's scores, shape (vocabulary,)."""
@@ -84,6 +120,7 @@ class Sequence:
         if self.constraint is not None and token not in self._ends:
             self.constraint.accept(token)
             fresh += self._forced()
+        self.tokens += fresh
         came, picked = self._ahead + fresh, len(self._ahead)
         self._ahead = []
         thought = text = ""
@@ -94,7 +131,6 @@ class Sequence:
             if reason is not None:
                 self._finish(thought, text, reason)
                 return
-        self.pending = fresh
         if text or thought:
             self._put(self._delta(thought, text))
 
@@ -140,10 +176,12 @@ class Sequence:
         delta = self._delta(thought, text, last=True)
         delta.finish_reason = reason
         delta.usage = Usage(
-            input_tokens=self._size, output_tokens=self._produced, reasoning_tokens=self._thinking.tokens
+            input_tokens=self._size,
+            output_tokens=self._produced,
+            cached_tokens=self.cached,
+            reasoning_tokens=self._thinking.tokens,
         )
         self.finished = True
-        self.cache = None
         self._put(delta)
 
 

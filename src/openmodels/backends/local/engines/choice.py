@@ -40,12 +40,14 @@ class Wish:
         device: As for `LocalBackend`.
         dtype: As for `LocalBackend`.
         command: The command `vllm` of its own environment, or None to look for it on PATH.
+        own: An option given that only transformers honours, or None.
     """
 
     engine: str
     device: str
     dtype: str
     command: str | None = None
+    own: str | None = None
 
     def check(self) -> None:
         """Check what can be told without looking at the model.
@@ -60,6 +62,11 @@ class Wish:
             raise InvalidRequest(f"engine: expected {', '.join(map(repr, ENGINES))}, not {self.engine!r}.")
         if self.command is not None and self.engine != "vllm":
             raise InvalidRequest("engine_command: only the engine 'vllm' is run by a command.")
+        if self.own is not None and self.engine not in ("auto", "transformers"):
+            raise UnsupportedFeature(
+                f"The engine {self.engine!r} cannot honour the option {self.own!r}.",
+                next_step="Leave it out, or use engine='transformers'.",
+            )
         if self.engine in ("openvino", "llamacpp"):
             if self.dtype != "auto":
                 raise UnsupportedFeature(
@@ -124,6 +131,8 @@ def choose(wish: Wish, rest: str, revision: str | None, deadline: float | None) 
     """
     if wish.engine != "auto":
         return Choice(wish.engine, f"engine={wish.engine!r} was asked for")
+    if wish.own is not None:
+        return Choice("transformers", f"of the engines only transformers honours {wish.own}=")
     # Imported late: a base install has not what it needs.
     from openmodels.backends.local import weights
 

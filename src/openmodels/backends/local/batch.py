@@ -1,0 +1,231 @@
+"""The rolling batch: which sequences compute how many tokens in the next step.
+
+In a step every answer in the making gets its next token, and prompts get a share: all of a step
+where nobody would wait for it, and else as much as stretches the step by what the running answers
+can bear. Sequences get their rows in the order of their arrival.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Many
+from dataclasses import dataclass
+
+import torch
+
+from openmodels.backends.local.decoder import Decoder
+from openmodels.backends.local.prefixes import Prefixes, shared
+from openmodels.backends.local.sequence import Sequence
+
+PREFILL = 512
+"""Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
+_SHORT = 16
+"""Tokens up to which a prompt's rest is no more work than a token of an answer."""
+_STRETCH = 1.25
+"""What a share of a prompt may add to the usual time of a step while as many answer as wait."""
+_FIRST_SHARE = 64
+_GUESSERS = 4
+"""Sequences up to which guessed tokens cost little: a step then mostly waits for the weights."""
+_MEMORY = 0.1
+"""Weight of the newest measurement in the running means."""
+
+
+@dataclass(slots=True)
+class _Work:
+    sequence: Sequence
+    tokens: list[int]
+    drafted: int = 0
+    wanted: int = 1
+
+
+class Batch:
+    """Runs steps over sequences.
+
+    Args:
+        decoder: Runs the model.
+        room: Bytes that keys and values may take, those kept for later included. One sequence always runs.
+        kept: Bytes of them that may be kept of finished sequences.
+        draft: Whether to guess tokens.
+    """
+
+    def __init__(self, decoder: Decoder, *, room: int, kept: int, draft: bool = True) -> None:
+        self._decoder, self._room = decoder, room
+        self.memory = decoder.memory
+        self.prefixes = Prefixes(self.memory, kept) if self.memory else None
+        self._draft = draft
+        self._usual = 0.0
+        self._share = 0.0
+        self._plain = 0.0
+        self._guessed = 0.0
+
+    @property
+    def alone(self) -> str | None:
+        """Why sequences run one at a time, or None."""
+        return self._decoder.alone
+
+    def step(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
+        """Advance the sequences by a step; return those that failed, with the reason."""
+        if self.memory is None:
+            return self._alone(running[:1])
+        work = self._plan(running)
+        failed: list[tuple[Sequence, BaseException]] = []
+        try:
+            self._together(work, failed)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
+            if len(work) == 1:
+                return [(work[0].sequence, error)]
+            del error
+            # Nothing was taken from the failed step, so each can be tried by itself.
+            for item in work:
+                try:
+                    self._together([item], failed)
+                except BaseException as own:  # noqa: BLE001 - as above
+                    failed.append((item.sequence, own))
+        return failed
+
+    def release(self, sequence: Sequence) -> None:
+        """Take a sequence's memory back; what it computed is kept for later ones."""
+        sequence.cache = None
+        if sequence.row is not None and self.memory is not None and self.prefixes is not None:
+            row, sequence.row = sequence.row, None
+            self.prefixes.keep(row, sequence.tokens)
+            self.memory.close(row)
+
+    def _plan(self, running: Many[Sequence]) -> list[_Work]:
+        placed = self._place(running)
+        answering = [sequence for sequence in placed if len(sequence.pending) <= _SHORT]
+        work = [_Work(sequence, sequence.pending) for sequence in answering]
+        prompts = [sequence for sequence in placed if len(sequence.pending) > _SHORT]
+        if not prompts and self._draft and len(work) <= _GUESSERS:
+            for item in work:
+                self._guess(item)
+        budget = self._budget(len(answering), len(running) - len(answering))
+        for sequence in prompts:
+            chunk = sequence.pending[:budget]
+            if not chunk:
+                break
+            work.append(_Work(sequence, chunk, wanted=int(len(chunk) == len(sequence.pending))))
+            budget -= len(chunk)
+        for item in work:
+            self._fit(item, running)
+        return [item for item in work if item.sequence.row is not None]
+
+    def _place(self, running: Many[Sequence]) -> list[Sequence]:
+        placed: list[Sequence] = []
+        assert self.memory is not None  # noqa: S101 - `step` saw to it
+        assert self.prefixes is not None  # noqa: S101 - as above
+        for sequence in running:
+            if sequence.row is None:
+                needed = len(sequence.tokens) + 1
+                if not self._make_room(needed) and placed:
+                    break
+                sequence.row = self.memory.open(needed)
+                found = self.prefixes.fill(sequence.row, sequence.tokens)
+                if not sequence.begun:
+                    sequence.cached = found
+            placed.append(sequence)
+        return placed
+
+    def _make_room(self, tokens: int) -> bool:
+        assert self.memory is not None  # noqa: S101 - as above
+        assert self.prefixes is not None  # noqa: S101 - as above
+        needed = self.memory.cost(tokens)
+        while self.memory.used + self.prefixes.used + needed > self._room:
+            if not self.prefixes.drop_oldest():
+                return False
+        return True
+
+    def _fit(self, item: _Work, running: Many[Sequence]) -> None:
+        row = item.sequence.row
+        if row is None:  # an older one needed its place in this very step
+            return
+        assert self.memory is not None  # noqa: S101 - as above
+        needed = row.length + len(item.tokens)
+        if needed <= row.group.capacity:
+            return
+        for younger in reversed(running):
+            if self._make_room(needed) or younger is item.sequence:
+                break
+            if younger.row is not None:
+                # It computes its tokens again when there is room; what it said stays said.
+                self.memory.close(younger.row)
+                younger.row = None
+        self.memory.grow(row, needed)
+
+    def _budget(self, answering: int, waiting: int) -> int:
+        if not answering:
+            return PREFILL
+        if not (self._usual and self._share):
+            return _FIRST_SHARE
+        stretch = _STRETCH * max(1.0, waiting / answering)
+        return max(_SHORT, min(PREFILL, int(stretch * self._usual / self._share)))
+
+    def _guess(self, item: _Work) -> None:
+        sequence = item.sequence
+        if len(item.tokens) != 1 or sequence.left < 2:
+            return
+        guess = sequence.drafter.propose(sequence.left - 1)
+        item.tokens = [*item.tokens, *guess]
+        item.drafted, item.wanted = len(guess), 1 + len(guess)
+
+    def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
+        began = time.perf_counter()
+        rows = [(item.sequence.row, item.tokens, item.wanted) for item in work if item.sequence.row is not None]
+        scores, begins = self._decoder.many(rows)
+        likeliest = scores.argmax(dim=-1).tolist()
+        self._measure(work, time.perf_counter() - began)
+        for item, begin in zip(work, begins, strict=True):
+            stop = begin + item.wanted
+            try:
+                _accept(item, scores[begin:stop], likeliest[begin:stop])
+            except BaseException as error:  # noqa: BLE001 - as above
+                failed.append((item.sequence, error))
+
+    def _measure(self, work: list[_Work], seconds: float) -> None:
+        prompts = sum(len(item.tokens) for item in work if len(item.tokens) > _SHORT)
+        if prompts == 0:
+            if not any(item.drafted for item in work):
+                self._usual = _mean(self._usual, seconds)
+        elif len(work) > 1 or not self._share:
+            self._share = _mean(self._share, max(0.0, seconds - self._usual) / prompts)
+
+    def _alone(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
+        for sequence in running:
+            try:
+                if sequence.cache is None:
+                    sequence.cache = self._decoder.new_cache()
+                chunk = sequence.pending[:PREFILL]
+                scores = self._decoder.one(chunk, sequence.cache)
+                sequence.computed += len(chunk)
+                if not sequence.pending:
+                    sequence.take(scores[0], int(scores[0].argmax()))
+            except BaseException as error:  # noqa: BLE001 - as above
+                return [(sequence, error)]
+        return []
+
+
+def _accept(item: _Work, scores: torch.Tensor, likeliest: list[int]) -> None:
+    """Let a sequence choose after each of its tokens, as long as what was guessed is what it chose."""
+    sequence = item.sequence
+    row = sequence.row
+    assert row is not None  # noqa: S101 - it was in the step
+    known = row.length + len(item.tokens) - item.drafted
+    row.length = known
+    if not item.wanted:
+        return
+    guess = item.tokens[len(item.tokens) - item.drafted :]
+    at = 0
+    while True:
+        sequence.take(scores[at], likeliest[at])
+        fresh = sequence.tokens[known:]
+        at = len(fresh)
+        if sequence.finished or at > len(guess) or fresh != guess[:at]:
+            break
+    if guess:
+        right = shared(guess, sequence.tokens[known:])
+        row.length = min(known + right, len(sequence.tokens) - 1)
+        sequence.drafter.learn(len(guess), right)
+
+
+def _mean(old: float, new: float) -> float:
+    return new if not old else old + _MEMORY * (new - old)

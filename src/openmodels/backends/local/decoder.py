@@ -1,0 +1,173 @@
+"""A model's forward pass as the engine runs it: many sequences at once, or one where that is all it can."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from openmodels.backends.local import attention
+from openmodels.backends.local.attention import Step, Unjoinable
+from openmodels.backends.local.kv import Memory, Row, Shape
+from openmodels.backends.local.loader import Loaded, is_out_of_memory
+
+_PROBE = 8
+"""Tokens of the sequences that the check at load time runs."""
+
+
+class Decoder:
+    """Runs a loaded model.
+
+    Whether sequences can share a forward pass is not looked up but tried: two short sequences run
+    side by side, in two steps each, and must get the scores that the model itself gives.
+
+    Args:
+        loaded: The model.
+        deterministic: Take one sequence at a time in any case, through transformers' own cache.
+
+    Attributes:
+        memory: Where sequences keep their keys and values; None when the model takes one at a time.
+        alone: Why the model takes one sequence at a time, or None.
+    """
+
+    def __init__(self, loaded: Loaded, *, deterministic: bool = False) -> None:
+        self._model, self._device = loaded.model, loaded.device
+        known = inspect.signature(loaded.model.forward).parameters
+        # transformers 5.24 renames the argument.
+        self._cache_argument = "cache" if "cache" in known else "past_key_values"
+        self._keeps = "logits_to_keep" in known
+        self._configs = _configs(loaded.model)
+        self.memory: Memory | None = None
+        self.alone: str | None = None
+        try:
+            if deterministic:
+                raise Unjoinable("deterministic=True asks for it")
+            self._join(loaded)
+        except Unjoinable as error:
+            self.memory, self.alone = None, str(error)
+
+    def new_cache(self) -> Any:
+        """Return an empty cache for a sequence that runs alone."""
+        return DynamicCache(config=self._model.config)
+
+    @torch.inference_mode()
+    def one(self, tokens: Sequence[int], cache: Any) -> torch.Tensor:
+        """Compute a single sequence's next tokens.
+
+        Args:
+            tokens: The tokens that follow what `cache` holds.
+            cache: What `new_cache` returned; it grows.
+
+        Returns:
+            The scores after the last token, shape (1, vocabulary).
+        """
+        scores: torch.Tensor = self._model(
+            input_ids=torch.tensor([tokens], device=self._device),
+            use_cache=True,
+            **{self._cache_argument: cache},
+            **({"logits_to_keep": 1} if self._keeps else {}),
+        ).logits
+        return scores[0, -1:]
+
+    @torch.inference_mode()
+    def many(self, work: Sequence[tuple[Row, Sequence[int], int]]) -> tuple[torch.Tensor, list[int]]:
+        """Compute the next tokens of several rows in one forward pass.
+
+        Args:
+            work: Rows, the tokens that follow what they hold, and after how many of these, counted
+                from the last, scores are wanted. Rows have room; their `length` is left to the caller.
+
+        Returns:
+            All scores, shape (wanted, vocabulary), and for each row where its own begin.
+        """
+        assert self.memory is not None  # noqa: S101 - asked only where sequences can be joined
+        step = Step(self.memory, [(row, len(tokens)) for row, tokens, _ in work])
+        together: list[int] = []
+        keep: list[int] = []
+        begins = [0] * len(work)
+        for index in step.order:
+            _, tokens, wanted = work[index]
+            begins[index] = len(keep)
+            together.extend(tokens)
+            keep.extend(range(len(together) - wanted, len(together)))
+        return self._forward(step, together, keep), begins
+
+    def _forward(self, step: Step, tokens: list[int], keep: list[int]) -> torch.Tensor:
+        wanted = torch.tensor(keep, dtype=torch.long, device=self._device)
+        with self._attending(), attention.running(step):
+            scores: torch.Tensor = self._model(
+                input_ids=torch.tensor([tokens], device=self._device),
+                position_ids=torch.tensor([step.positions], device=self._device),
+                use_cache=False,
+                **({"logits_to_keep": wanted} if self._keeps else {}),
+            ).logits[0]
+        return scores if self._keeps else scores[wanted]
+
+    @contextmanager
+    def _attending(self) -> Generator[None, None, None]:
+        usual = [config._attn_implementation for config in self._configs]  # noqa: SLF001 - transformers has no other name
+        for config in self._configs:
+            config._attn_implementation = attention.NAME  # noqa: SLF001 - as above
+        try:
+            yield
+        finally:
+            for config, name in zip(self._configs, usual, strict=True):
+                config._attn_implementation = name  # noqa: SLF001 - as above
+
+    @torch.inference_mode()
+    def _join(self, loaded: Loaded) -> None:
+        config = loaded.model.config.get_text_config(decoder=True)
+        rope = getattr(config, "rope_parameters", None) or {}
+        kinds = {str(part.get("rope_type")) for part in (rope, *rope.values()) if isinstance(part, dict)}
+        if kinds & {"dynamic", "longrope"}:
+            raise Unjoinable("its positions are scaled by the longest sequence")
+        if not getattr(loaded.model, "_supports_attention_backend", False):
+            raise Unjoinable("transformers gives no access to its attention")
+        empty = DynamicCache(config=loaded.model.config)
+        if any(type(layer) is not DynamicLayer for layer in empty.layers):
+            raise Unjoinable("its cache is not of keys and values alone")
+        try:
+            self._try(config.vocab_size, loaded.dtype)
+        except Unjoinable:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise Unjoinable(f"a shared forward pass failed: {type(error).__name__}") from error
+
+    def _try(self, vocabulary: int, dtype: torch.dtype) -> None:
+        texts = [[(7 * place + 3 * text) % vocabulary for place in range(_PROBE)] for text in (1, 2)]
+        expected, shapes = [], []
+        for text in texts:
+            cache = self.new_cache()
+            expected.append(self.one(text, cache)[0])
+            shapes = [Shape(layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers]
+        if len({shape.heads for shape in shapes}) != 1:
+            raise Unjoinable("its layers differ in their number of heads")
+        self.memory = Memory(shapes, dtype, self._device)
+        rows = [self.memory.open(_PROBE) for _ in texts]
+        self.many([(row, text[: 3 * at], 1) for at, (row, text) in enumerate(zip(rows, texts, strict=True), 1)])
+        for at, row in enumerate(rows, 1):
+            row.length = 3 * at
+        scores, begins = self.many([(row, text[row.length :], 1) for row, text in zip(rows, texts, strict=True)])
+        for row in rows:
+            self.memory.close(row)
+        for begin, due in zip(begins, expected, strict=True):
+            _compare(scores[begin].float(), due.float(), dtype)
+
+
+def _compare(got: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> None:
+    tolerance = 1e-3 if dtype is torch.float32 else 0.1
+    if float((got - due).norm()) > tolerance * float(due.norm()):
+        raise Unjoinable("sequences that share a forward pass would change each other")
+
+
+def _configs(model: Any) -> list[Any]:
+    """Return every config of a model and its parts, each once."""
+    found = {id(part.config): part.config for part in model.modules() if isinstance(part, PreTrainedModel)}
+    return list(found.values())

@@ -1,0 +1,81 @@
+"""What finished sequences computed, kept for later ones that begin with the same tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from openmodels.backends.local.kv import Memory, Row
+
+_LEAST = 64
+"""Tokens from which on a prefix is worth its memory; fewer are computed in about one step."""
+
+
+class Prefixes:
+    """Keys and values by the tokens they belong to, the least recently used dropped first.
+
+    Args:
+        memory: Where rows are.
+        limit: Bytes that may be kept.
+
+    Attributes:
+        used: Bytes that are kept.
+    """
+
+    def __init__(self, memory: Memory, limit: int) -> None:
+        self._memory, self._limit = memory, limit
+        self._kept: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        self.used = 0
+
+    def fill(self, row: Row, tokens: Sequence[int]) -> int:
+        """Fill an empty row with the longest known beginning of `tokens`; return its length in tokens, 0 for none.
+
+        At least one token is left over, since something must be computed to have scores.
+        """
+        wanted = tuple(tokens[:-1])
+        found = max(self._kept, key=lambda kept: shared(kept, wanted), default=())
+        length = shared(found, wanted)
+        if length < _LEAST:
+            return 0
+        saved = self._kept.pop(found)
+        self._kept[found] = saved
+        self._memory.fill(row, saved, length)
+        return length
+
+    def keep(self, row: Row, tokens: Sequence[int]) -> None:
+        """Copy a row, which holds the beginning of `tokens`, instead of every shorter beginning of it."""
+        known = tuple(tokens[: row.length])
+        size = len(known) * self._memory.token_bytes
+        if len(known) < _LEAST or size > self._limit or any(shared(kept, known) == len(known) for kept in self._kept):
+            return
+        for shorter in [kept for kept in self._kept if shared(kept, known) == len(kept)]:
+            self._drop(shorter)
+        while self.used + size > self._limit:
+            self.drop_oldest()
+        self._kept[known] = [layer.clone() for layer in self._memory.view(row)]
+        self.used += size
+
+    def drop_oldest(self) -> bool:
+        """Free the least recently used one; return whether there was one."""
+        if not self._kept:
+            return False
+        self._drop(next(iter(self._kept)))
+        return True
+
+    def _drop(self, tokens: tuple[int, ...]) -> None:
+        del self._kept[tokens]
+        self.used -= len(tokens) * self._memory.token_bytes
+
+
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens two sequences have in common at their beginning."""
+    low, high = 0, min(len(one), len(other))
+    # Comparing slices is C; a loop over thousands of tokens is not.
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

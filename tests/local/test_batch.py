@@ -1,0 +1,200 @@
+"""Answers that share forward passes, on a tiny random model in float32: nobody's text depends on the others'."""
+
+import asyncio
+import gc
+import random
+import threading
+
+import psutil
+import pytest
+from tiny import tiny_llama
+
+import openmodels as om
+
+WORDS = "The sea is a wide and salty place where ships go to and fro all day long. "
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_llama(
+        tmp_path_factory.mktemp("tiny"), max_position_embeddings=4096, num_hidden_layers=3, num_attention_heads=4
+    )
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    with om.Model(f"local:{folder}", dtype="float32") as opened:
+        yield opened.load()
+
+
+@pytest.fixture(scope="module")
+def single(folder):
+    with om.Model(f"local:{folder}", dtype="float32", deterministic=True) as opened:
+        yield opened.load()
+
+
+def prompt(number, words=None):
+    """Return a prompt of its own for each number, 3 to 1,000 tokens long."""
+    chooser = random.Random(number)
+    return "".join(chooser.choice("abcdefgh .") for _ in range(words or chooser.choice((3, 20, 150, 300, 1000))))
+
+
+def sampling(number):
+    chooser = random.Random(-number)
+    kind = chooser.choice(
+        (
+            {"temperature": 0.0},
+            {"temperature": 0.0, "frequency_penalty": 0.5},
+            {"temperature": 1.0, "seed": number},
+            {"temperature": 0.8, "top_p": 0.9, "seed": number},
+            {"temperature": 1.0, "top_k": 20, "repetition_penalty": 1.1, "seed": number},
+        )
+    )
+    return {**kind, "max_tokens": chooser.randint(1, 60)}
+
+
+def test_the_check_at_load_time_lets_llama_share_forward_passes(model, single):
+    assert model.backend.describe()["alone"] is None
+    assert model.backend.describe()["max_batch"] > 8
+    assert single.backend.describe()["max_batch"] == 1
+    assert "deterministic" in single.backend.describe()["alone"]
+
+
+def test_texts_are_the_same_alone_and_among_others_that_come_go_and_are_cancelled(model, single):
+    numbers = range(24)
+    alone = [single.complete(prompt(number), **sampling(number)).text for number in numbers]
+
+    async def ask(number):
+        # The next ones join while these are in the middle of their answers.
+        for _ in range(number % 5):
+            await model.acomplete("x", max_tokens=1)
+        return (await model.acomplete(prompt(number), **sampling(number))).text
+
+    async def give_up(number):
+        async with model.astream(prompt(100 + number), max_tokens=50, temperature=1.0) as stream:
+            async for _ in stream:
+                break
+
+    async def together():
+        texts, _ = await asyncio.gather(
+            asyncio.gather(*(ask(number) for number in numbers)),
+            asyncio.gather(*(give_up(number) for number in range(12))),
+        )
+        return texts
+
+    assert asyncio.run(together()) == alone
+
+
+def test_a_row_that_outgrows_its_place_goes_on(model, single):
+    options = {"max_tokens": 600, "temperature": 1.0, "seed": 3}
+    assert model.complete("abc", **options).text == single.complete("abc", **options).text
+
+
+def test_a_prefix_hit_changes_no_text_and_says_what_it_saved(model, single):
+    start = prompt(7, words=500)
+    model.complete(start + "one", max_tokens=5, temperature=0)
+    for seed in (None, 4):
+        options = {"max_tokens": 30, "temperature": 0.0 if seed is None else 1.0, "seed": seed}
+        again = model.complete(start + "two", **options)
+        assert again.usage.cached_tokens >= 500
+        fresh = single.complete(start + "two", **options)
+        assert (fresh.usage.cached_tokens, fresh.text) == (0, again.text)
+
+
+def test_guessed_tokens_change_no_text(model, single, monkeypatch):
+    """A repeated phrase makes guesses; tokens that follow them are chosen as without."""
+    computed = []
+    decoder = model.backend._engine._batch._decoder
+    many = decoder.many
+    monkeypatch.setattr(decoder, "many", lambda work: computed.append([w[2] for w in work]) or many(work))
+    for seed in range(6):
+        options = {"max_tokens": 80, "temperature": (0.0, 0.3, 1.0)[seed % 3], "seed": seed}
+        assert model.complete(WORDS * 4, **options).text == single.complete(WORDS * 4, **options).text
+    assert any(wanted > 1 for step in computed for wanted in step), "nothing was guessed"
+
+
+def test_little_memory_makes_answers_wait_but_says_the_same(folder, single):
+    numbers = [number for number in range(40) if len(prompt(number)) >= 150][:8]
+    alone = [single.complete(prompt(number), max_tokens=200, temperature=1.0, seed=number).text for number in numbers]
+    with om.Model(f"local:{folder}", dtype="float32", max_kv_gb=0.00015) as small:
+        batch = small.load().backend._engine._batch
+        computed = []
+        many = batch._decoder.many
+        batch._decoder.many = lambda work: (
+            computed.append(sum(len(w[1]) - max(0, w[2] - 1) for w in work)) or many(work)
+        )
+
+        async def together():
+            asked = [small.acomplete(prompt(n), max_tokens=200, temperature=1.0, seed=n) for n in numbers]
+            return await asyncio.gather(*asked)
+
+        replies = asyncio.run(together())
+    assert [reply.text for reply in replies] == alone
+    needed = sum(reply.usage.input_tokens + reply.usage.output_tokens - 1 for reply in replies)
+    assert sum(computed) > needed, "nobody made room"
+
+
+def test_no_more_run_at_once_than_was_asked_for(folder):
+    with om.Model(f"local:{folder}", dtype="float32", max_batch=2) as model:
+        model.load()
+        decoder = model.backend._engine._batch._decoder
+        most = []
+        many = decoder.many
+        decoder.many = lambda work: most.append(len(work)) or many(work)
+
+        async def together():
+            await asyncio.gather(*(model.acomplete("abc", max_tokens=10) for _ in range(7)))
+
+        asyncio.run(together())
+    assert max(most) == 2
+
+
+@pytest.mark.parametrize("options", [{"max_batch": 0}, {"max_batch": 1.5}, {"max_batch": True}, {"max_kv_gb": "2"}])
+def test_a_limit_that_is_none_is_refused(folder, options):
+    with pytest.raises(om.InvalidRequest, match=next(iter(options))):
+        om.Model(f"local:{folder}", **options)
+
+
+def test_two_thousand_requests_with_random_cancels_leave_nothing_behind(folder):
+    threads = set(threading.enumerate())
+    chooser = random.Random(0)
+    process = psutil.Process()
+    ended = []
+
+    async def one(model, number):
+        async with model.astream(
+            prompt(number, words=chooser.randint(1, 80)), max_tokens=chooser.randint(1, 12), temperature=1.0
+        ) as stream:
+            patience = chooser.choice((0, 1, 3, 100))
+            async for _ in stream:
+                patience -= 1
+                if patience < 0:
+                    break
+            ended.append(number)
+
+    async def run(model, numbers):
+        turn = asyncio.Semaphore(48)
+
+        async def wait(number):
+            async with turn:
+                await one(model, number)
+
+        await asyncio.gather(*(wait(number) for number in numbers))
+
+    with om.Model(f"local:{folder}", dtype="float32") as model:
+        model.load()
+        asyncio.run(run(model, range(500)))
+        gc.collect()
+        before = process.memory_info().rss
+        asyncio.run(run(model, range(500, 2000)))
+        gc.collect()
+        model.complete("x", max_tokens=1)
+        assert process.memory_info().rss - before < 30e6
+        engine = model.backend._engine
+        with engine.between_steps:
+            assert (list(engine._waiting), [job for job in engine._running if not job.cancelled]) == ([], [])
+        model.complete("x", max_tokens=1)
+        with engine.between_steps:
+            assert (engine._batch.memory.groups, engine._batch.memory.used) == ({}, 0)
+    assert len(ended) == 2000
+    assert set(threading.enumerate()) <= threads
