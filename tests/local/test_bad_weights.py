@@ -61,7 +61,7 @@ def case(title, error):
 
 
 def load(what, **options):
-    with om.Model(f"local:{what}", **options) as model:
+    with om.Model(f"local:{what}", engine="transformers", **options) as model:
         model.load()
 
 
@@ -232,7 +232,7 @@ def _(folder, patch):
 @case("A GGUF file with a hostile chat template", om.LoadFailed)
 def _(folder, patch):
     template = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
-    with om.Model(f"local:{tiny_gguf(folder / 'model.gguf', chat_template=template)}") as model:
+    with om.Model(f"local:{tiny_gguf(folder / 'model.gguf', chat_template=template)}", engine="transformers") as model:
         model.chat("hi")
 
 
