@@ -330,8 +330,15 @@ class TestDefault:
         self.index(monkeypatch, pinned)
         kept = bundled._gguf(None)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr(cache, "converted", lambda file, *, digest, deadline: (file, digest))
-        assert weights.locate(bundled.REPO) == (kept, bundled.SHA256)
+        asked = []
+
+        def converted(file, *, digest, deadline):
+            asked.append((file, digest))
+            return file.parent
+
+        monkeypatch.setattr(cache, "converted", converted)
+        assert weights.locate(bundled.REPO) == kept.parent
+        assert asked == [(kept, bundled.SHA256)]
 
     def test_the_hubs_cache_comes_first(self, server, monkeypatch):
         server.repos[bundled.REPO] = MODEL

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -36,7 +37,8 @@ print("good bye", flush=True)
 @pytest.fixture(autouse=True)
 def logs(tmp_path, monkeypatch):
     """Logs of these tests alone; the weights stay in the user's cache."""
-    monkeypatch.setattr(managed.settings, "read", lambda: om.settings.Settings(offline=False, cache=tmp_path))
+    own = SimpleNamespace(read=lambda: om.settings.Settings(offline=False, cache=tmp_path))
+    monkeypatch.setattr(managed, "settings", own)
     return tmp_path / "logs"
 
 
