@@ -12,7 +12,6 @@ import functools
 import inspect
 import math
 import re
-import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
