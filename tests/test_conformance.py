@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 import openmodels as om
-from openmodels.testing import Conformance, Driver
+from openmodels.testing import Conformance
 from openmodels.testing.embedding import Embedding
 
 
@@ -58,6 +57,7 @@ class TestLocalEmbeddings(Embedding):
 class TestOpenvino(Conformance):
     embeds = False
     digits_grammar = "root ::= [0-9] [0-9] [0-9]"
+    rounds_alike = False  # its quantised arithmetic depends on who shares a step
     answer_tokens = 8
     deadline = 1.0
     stops_within = 5.0
@@ -79,21 +79,12 @@ _UNASKED = 1.5
 class TestLlamacpp(Conformance):
     embeds = False
     digits_grammar = "root ::= [0-9] [0-9] [0-9]"
+    rounds_alike = False  # its quantised arithmetic depends on who shares a step
     answer_tokens = 8
     deadline = 2.5
     # Else the model, which is fast on an idle machine, may have told its story before the deadline.
     slow_options = {"temperature": 0, "extra": {"ignore_eos": True}}
     stops_within = 8.0
-
-    def test_eight_tasks_at_once(self, model: om.Model, surface: str) -> None:
-        """Every task is answered; llama.cpp rounds by who shares the batch, so the texts may differ."""
-        ask, options = Driver(model, surface), self.calm(model)
-
-        async def main() -> list[str]:
-            asked = (ask.within_loop(f"{self.prompt} {number}", **options) for number in range(8))
-            return [answer.reply.text for answer in await asyncio.gather(*asked)]
-
-        assert all(text.strip() for text in asyncio.run(main()))
 
     @pytest.fixture
     def model(self, llamacpp_smol: om.Model) -> om.Model:

@@ -32,5 +32,8 @@ class Conformance(Answers, Several, Shaping, Embedding, Validation, Control):
         samples: Whether sampling options can change the answer; False for a backend with one
             possible answer.
         embeds: Whether the model is one for embeddings, where its backend has them.
+        rounds_alike: Whether answers that are written at once have the texts they have alone; False where
+            arithmetic of low precision depends on who shares a step.
+        digits_grammar: A grammar of three digits in the backend's dialect; None is Lark's.
         gaps: Name of a test (with or without its `[parameters]`) → why the backend fails it.
     """
