@@ -142,6 +142,15 @@ class TestStart:
             toy.ensure(None)
         assert not caught.value.retryable
 
+    def test_an_address_behind_half_a_line_of_the_log(self, server):
+        toy = server(f"""
+            import sys
+            print("0.01 ", end="")
+            print({READY!r} + "http://127.0.0.1:1", flush=True)
+            sys.stdin.read()
+        """)
+        assert toy.ensure(time.monotonic() + 60) == "http://127.0.0.1:1"
+
     def test_a_program_that_is_not_there(self):
         toy = ManagedServer("toy", lambda deadline: Start("toy", ["/no/such/program"], key=KEY))
         with pytest.raises(errors.LoadFailed, match="cannot be started"):

@@ -175,11 +175,11 @@ class ManagedServer:
         kept = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
         try:
             for raw in process.stdout:
-                line = raw.rstrip("\n")
-                if line.startswith(READY):
-                    self._address = line.removeprefix(READY).strip()
+                # A server's own threads write into the same pipe: half a line of theirs may stand before.
+                line, told, address = raw.rstrip("\n").partition(READY)
+                if told:
+                    self._address = address.strip()
                     ready.set()
-                    continue
                 line = line.replace(start.key, "***")
                 if line.strip():
                     self._tail.append(line.strip()[:300])
