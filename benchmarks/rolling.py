@@ -101,10 +101,10 @@ class Ours:
 
     def __init__(self) -> None:
         import openmodels as om
-        from openmodels.backends.local import sequence
+        from openmodels.backends.local import sequence, voice
 
-        sequence._ends = lambda *_: frozenset()  # noqa: SLF001 - every way is to make as many tokens
-        sequence._prompt = lambda request, _: json.loads(request.prompt)  # noqa: SLF001 - as above
+        voice.Voice.ends = property(lambda _: [])  # every way is to make as many tokens
+        sequence.prompt = lambda request, _: json.loads(request.prompt)
         self.model = om.Model(om.DEFAULT_MODEL).load()
 
     async def answer(self, prompt: list[int], tokens: int) -> list[float]:

@@ -53,12 +53,17 @@ class TestLocalEmbeddings(Embedding):
             yield model
 
 
-@pytest.mark.weights
-class TestOpenvino(Conformance):
+class _Quantised(Conformance):
+    """Engines that compute with the GGUF file's own quantised weights."""
+
     embeds = False
     digits_grammar = "root ::= [0-9] [0-9] [0-9]"
-    rounds_alike = False  # its quantised arithmetic depends on who shares a step
+    rounds_alike = False  # their arithmetic depends on who shares a step
     answer_tokens = 8
+
+
+@pytest.mark.weights
+class TestOpenvino(_Quantised):
     deadline = 1.0
     stops_within = 5.0
 
@@ -76,11 +81,7 @@ _UNASKED = 1.5
 
 
 @pytest.mark.weights
-class TestLlamacpp(Conformance):
-    embeds = False
-    digits_grammar = "root ::= [0-9] [0-9] [0-9]"
-    rounds_alike = False  # its quantised arithmetic depends on who shares a step
-    answer_tokens = 8
+class TestLlamacpp(_Quantised):
     deadline = 2.5
     # Else the model, which is fast on an idle machine, may have told its story before the deadline.
     slow_options = {"temperature": 0, "extra": {"ignore_eos": True}}

@@ -57,13 +57,13 @@ def test_a_seed_decides_every_draw_whatever_else_is_drawn(seed):
 def test_the_models_own_defaults_hold_where_the_caller_says_nothing():
     own = GenerationConfig(do_sample=True, temperature=0.6, top_p=0.9, top_k=3)
     chooser = sampler(own)
-    assert (chooser.temperature, chooser.top_p, chooser.top_k) == (0.6, 0.9, 3)
+    assert (chooser.sampling.temperature, chooser.sampling.top_p, chooser.sampling.top_k) == (0.6, 0.9, 3)
     assert sampler(own, temperature=0.0).pick(SCORES) == 0
 
 
 @pytest.mark.parametrize("option", ["top_p", "top_k"])
 def test_asking_for_a_cut_asks_for_sampling(option):
-    assert sampler(**{option: 1}).temperature == 1.0
+    assert sampler(**{option: 1}).sampling.temperature == 1.0
 
 
 def test_penalties_follow_their_definitions():

@@ -271,6 +271,15 @@ def test_the_async_batch_gives_the_same(fetcher, sites, monkeypatch):
     assert list(found.failures) == ["acme/Absent"]
 
 
+async def cancelled(work, reached):
+    """Begin the work, and cancel it once it has reached a point."""
+    task = asyncio.create_task(work)
+    await asyncio.to_thread(reached.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 def test_cancelling_the_async_batch_begins_no_further_model(fetcher, sites, monkeypatch):
     names = [f"acme/Glow-{number}B" for number in range(1, 41)]
     reached, leave, begun = threading.Event(), threading.Event(), []
@@ -294,11 +303,7 @@ def test_cancelling_the_async_batch_begins_no_further_model(fetcher, sites, monk
     monkeypatch.setattr(verbs, "_batch", watched)
 
     async def main():
-        task = asyncio.create_task(om.acompare_openness(names))
-        await asyncio.to_thread(reached.wait, 60)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(om.acompare_openness(names), reached)
         leave.set()
 
     asyncio.run(main())
@@ -345,11 +350,7 @@ def test_cancelling_the_async_twin_does_not_wait_for_the_network(fetcher, monkey
     monkeypatch.setattr(Fetcher, "get", stuck)
 
     async def main():
-        task = asyncio.create_task(om.aopenness(GLOW))
-        await asyncio.to_thread(reached.wait, 60)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(om.aopenness(GLOW), reached)
         assert not leave.is_set()
         leave.set()
 

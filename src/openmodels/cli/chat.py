@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import select
 import sys
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
@@ -18,6 +19,8 @@ from openmodels.types import CallOptions
 
 PATIENCE = 3.0
 """Seconds to wait for the first byte on standard input when a prompt was given as well."""
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
@@ -36,6 +39,18 @@ def backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...
     return options
 
 
+def backend_option(*flags: str) -> Callable[[_Command], _Command]:
+    """Return the decorator of a command that takes options of the backend, as `own_options`."""
+    return click.option(
+        *flags,
+        "own_options",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=backend_options,
+        help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where it can be.",
+    )
+
+
 @click.command()
 @click.argument("prompt", required=False)
 @click.option(
@@ -48,15 +63,7 @@ def backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...
 @click.option("--stop", multiple=True, metavar="TEXT", help="Ends the answer; may be given several times.")
 @click.option("--seed", type=int, help="The same seed gives the same answer, where the backend can.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Total time for the answer, loading included.")
-@click.option(
-    "-o",
-    "--option",
-    "own_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=backend_options,
-    help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where it can be.",
-)
+@backend_option("-o", "--option")
 @output.json_option
 @click.pass_context
 def chat(

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from openmodels.cli import output
-from openmodels.cli.chat import backend_options
+from openmodels.cli.chat import backend_option
 from openmodels.errors import InvalidRequest
 from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
@@ -30,14 +30,7 @@ from openmodels.settings import DEFAULT_MODEL
 @click.option("--max-tokens", type=int, help="The longest answer, in tokens.")
 @click.option("--seed", type=int, help="The same seed gives the same answers, where the backend can.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Total time for each answer.")
-@click.option(
-    "--option",
-    "backend",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=backend_options,
-    help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where it can be.",
-)
+@backend_option("--option")
 @output.json_option
 @click.pass_context
 def map_(
@@ -49,7 +42,7 @@ def map_(
     save: str,
     complete: bool,
     system: str | None,
-    backend: dict[str, Any],
+    own_options: dict[str, Any],
     **call_options: Any,
 ) -> None:
     """Answer every line of INPUT; the answers go to FILE as they become ready.
@@ -64,7 +57,7 @@ def map_(
     options: Any = {name: value for name, value in call_options.items() if value is not None}
     prompts = _prompts(source, None if complete else system)
     with (
-        Model(reference, **backend) as model,
+        Model(reference, **own_options) as model,
         model.map(prompts, save=save, method="complete" if complete else "chat", **options) as run,
     ):
         for item in run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from openmodels.messages import ToolCall
@@ -48,12 +49,12 @@ class Mistral(Parser):
         return any(bracket in text[since:] for bracket in "]}")
 
 
-class _Leading(Parser):
+class _Leading(Parser, ABC):
     """Calls that stand at the beginning of an answer without any marker."""
 
+    @abstractmethod
     def bare(self, text: str, *, final: bool) -> bool | None:
         """Whether an answer that begins like this is a call; None while that is open."""
-        raise NotImplementedError
 
     def step(self, *, final: bool) -> bool:
         """Look for a bare call before any text was given."""

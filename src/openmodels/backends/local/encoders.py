@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from openmodels.backends.local import embedder
-from openmodels.backends.local.loader import is_out_of_memory
+from openmodels.backends.local.loader import ours
 from openmodels.backends.local.worker import Steps, Worker
 from openmodels.embeddings import Embeddings, EmbedRequest
-from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory
+from openmodels.errors import OpenModelsError
 
 
 class Encoders:
@@ -41,21 +40,13 @@ class Encoders:
         self._worker.stop(timeout)
 
     def _embedding(self, request: EmbedRequest) -> Steps[Embeddings]:
-        with _explained():
+        try:
             if self._embedder is None:
                 folder = self._locate(request.deadline)
                 self._embedder = embedder.load(folder, device=self._device, dtype=self._dtype)
             yield
             return (yield from self._embedder.embed(request))
-
-
-@contextmanager
-def _explained() -> Generator[None, None, None]:
-    try:
-        yield
-    except OpenModelsError:
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise OutOfMemory("Memory ran out while the model worked.", next_step="Give shorter texts.") from error
-        raise LoadFailed(f"The model failed to run: {type(error).__name__}: {error}.") from error
+        except OpenModelsError:
+            raise
+        except Exception as error:
+            raise ours(error, "run", "Give shorter texts.") from error

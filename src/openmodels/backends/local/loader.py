@@ -146,6 +146,25 @@ def _explained(folder: Path) -> Generator[None, None, None]:
         raise _failed(folder, error) from error
 
 
+def ours(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
+    """Return an error of torch's or transformers' as one of the tree, with the other as its cause.
+
+    Args:
+        error: What was raised; one of the tree is returned itself.
+        doing: What the model was to do, in a verb.
+        fewer: What the caller can do where memory ran out.
+    """
+    if isinstance(error, OpenModelsError):
+        return error
+    failure: OpenModelsError
+    if is_out_of_memory(error):
+        failure = OutOfMemory(f"Memory ran out while the model was to {doing}.", next_step=fewer)
+    else:
+        failure = LoadFailed(f"The model failed to {doing}: {type(error).__name__}: {error}.")
+    failure.__cause__ = error
+    return failure
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error is one of the ways in which torch says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):

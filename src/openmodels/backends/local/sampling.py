@@ -6,12 +6,12 @@ cumulated chances, so a seed gives the same text whatever runs beside it.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from openmodels.backends.local.voice import Sampling
 from openmodels.types import ChatRequest
 
 _FEW = 256
@@ -28,35 +28,28 @@ class Sampler:
         prompt: The prompt's tokens; only the repetition penalty counts them.
         size: The number of scores a step gives (the vocabulary with its padding).
         device: Where the scores are.
+
+    Attributes:
+        sampling: What the request and the defaults come to.
     """
 
     def __init__(
         self, request: ChatRequest, defaults: Any, prompt: Sequence[int], size: int, device: torch.device
     ) -> None:
-        sampled = getattr(defaults, "do_sample", False)
-
-        def own(name: str) -> Any:
-            return getattr(defaults, name, None) if sampled else None
-
-        asked = request.top_p is not None or request.top_k is not None
-        usual = own("temperature") or (1.0 if asked or own("top_p") or own("top_k") else 0.0)
-        self.temperature: float = usual if request.temperature is None else request.temperature
-        self.top_p: float = request.top_p or own("top_p") or 1.0
-        self.top_k: int = request.top_k or own("top_k") or 0
-        self.repetition: float = request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0
-        self.frequency = request.frequency_penalty or 0.0
-        self.presence = request.presence_penalty or 0.0
+        self.sampling = Sampling.of(request, defaults)
+        self._frequency = request.frequency_penalty or 0.0
+        self._presence = request.presence_penalty or 0.0
         self._counts: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
-        if self.frequency or self.presence:
+        if self._frequency or self._presence:
             self._counts = torch.zeros(size, device=device)
-        if self.repetition != 1.0:
+        if self.sampling.repetition != 1.0:
             self._seen = torch.zeros(size, dtype=torch.bool, device=device)
             self._seen[torch.tensor(prompt, dtype=torch.long, device=device)] = True
         self._generator: torch.Generator | None = None
-        if self.temperature > 0:
+        if self.sampling.temperature > 0:
             self._generator = torch.Generator(device)
-            self._generator.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
+            self._generator.manual_seed(self.sampling.seed)
 
     def pick(self, scores: torch.Tensor) -> int:
         """Return the next token.
@@ -79,10 +72,10 @@ class Sampler:
 
     def _penalise(self, scores: torch.Tensor) -> torch.Tensor:
         if self._seen is not None:
-            worse = torch.where(scores > 0, scores / self.repetition, scores * self.repetition)
+            worse = torch.where(scores > 0, scores / self.sampling.repetition, scores * self.sampling.repetition)
             scores = torch.where(self._seen, worse, scores)
         if self._counts is not None:
-            scores = scores - self._counts * self.frequency - (self._counts > 0) * self.presence
+            scores = scores - self._counts * self._frequency - (self._counts > 0) * self._presence
         return scores
 
     @property
@@ -92,16 +85,16 @@ class Sampler:
 
     def _draw(self, scores: torch.Tensor, generator: torch.Generator) -> int:
         # A tiny temperature would overflow the division; from there on it is greedy anyway.
-        scores = scores / max(self.temperature, 1e-4)
+        scores = scores / max(self.sampling.temperature, 1e-4)
         order: torch.Tensor | None = None
-        if 0 < self.top_k < scores.numel():
-            scores, order = scores.topk(self.top_k)
+        if 0 < self.sampling.top_k < scores.numel():
+            scores, order = scores.topk(self.sampling.top_k)
         chances = scores.softmax(dim=-1)
-        if self.top_p < 1.0:
-            chances, within = _largest(chances, self.top_p)
+        if self.sampling.top_p < 1.0:
+            chances, within = _largest(chances, self.sampling.top_p)
             order = within if order is None else order[within]
             # A token stays while the likelier ones before it have not reached top_p; the first always does.
-            chances = chances[chances.cumsum(dim=-1) - chances < self.top_p]
+            chances = chances[chances.cumsum(dim=-1) - chances < self.sampling.top_p]
         bounds = chances.cumsum(dim=-1, dtype=torch.float32 if chances.device.type == "mps" else torch.float64)
         number = torch.rand((), dtype=bounds.dtype, device=bounds.device, generator=generator)
         # Rounding can put the product onto the last bound, behind every token.

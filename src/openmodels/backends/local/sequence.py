@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from openmodels.backends.local import constraint, templates
-from openmodels.backends.local.detokenise import Detokeniser
+from openmodels.backends.local import constraint
 from openmodels.backends.local.drafting import Drafter
 from openmodels.backends.local.likelihoods import Likelihoods
 from openmodels.backends.local.sampling import Sampler
-from openmodels.backends.local.thinking import Thinking
-from openmodels.backends.stops import StopStrings
-from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
+from openmodels.backends.local.voice import Voice, check_extra, prompt, room
+from openmodels.backends.local.writing import Writing
 from openmodels.types import ChatRequest, Delta, Usage
 
 if TYPE_CHECKING:
@@ -40,40 +38,31 @@ class Sequence:
 
     Raises:
         ContextTooLong: The prompt leaves no room for an answer.
-        OpenModelsError: What `templates.encode` raises.
+        UnsupportedFeature: `extra` holds more than variables for the chat template.
+        OpenModelsError: What `prompt` raises.
     """
 
     def __init__(self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None]) -> None:
-        tokenizer, config = loaded.tokenizer, loaded.model.generation_config
-        prompt = _prompt(request, tokenizer)
-        self._room = loaded.context - len(prompt)
-        if self._room < 1:
-            raise ContextTooLong(
-                f"The prompt has {len(prompt)} tokens and the model's context holds {loaded.context}.",
-                next_step=f"Shorten it to less than {loaded.context} tokens, or use a model with a longer context.",
-            )
-        usual = getattr(config, "max_new_tokens", None)
-        self._limit = min(self._room, request.max_tokens or usual or self._room)
-        self._ends = _ends(config, tokenizer)
-        self._size = len(prompt)
+        voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context)
+        check_extra(request)
+        tokens = prompt(request, voice.tokenizer)
+        self._limit = room(len(tokens), request, voice)
+        self._ends = frozenset(voice.ends)
+        self._size = len(tokens)
         self._produced = 0
         self._put = put
-        self._text = Detokeniser(tokenizer, prompt if request.prompt is not None else ())
-        # What must have a certain form has no room for reasoning before it.
-        thinks = request.prompt is None and request.output is None
-        self._thinking = Thinking(tokenizer, prompt if thinks else None)
-        self._stops = StopStrings(request.stop)
-        self._likely = None if request.logprobs is None else Likelihoods(tokenizer, request.logprobs)
+        self._writing = Writing(request, tokens, voice.tokenizer)
+        self._likely = None if request.logprobs is None else Likelihoods(voice.tokenizer, request.logprobs)
         self._scores: torch.Tensor | None = None
         self._given = 0
         size = loaded.model.config.get_text_config().vocab_size
-        self.sampler = Sampler(request, config, prompt, size, loaded.device)
+        self.sampler = Sampler(request, voice.generation, tokens, size, loaded.device)
         self.constraint: constraint.Constraint | None = None
         if request.output is not None:
-            self.constraint = constraint.constraint(request.output, tokenizer, size, self._ends)
+            self.constraint = constraint.constraint(request.output, voice.tokenizer, size, self._ends)
         # What the answer must begin with is computed together with the prompt.
         self._ahead = self._forced()
-        self.tokens = prompt + self._ahead
+        self.tokens = tokens + self._ahead
         self.cached = 0
         self.row: Row | None = None
         self.cache: Any = None
@@ -140,19 +129,13 @@ class Sequence:
         ended = token in self._ends
         full = whole and self.constraint is not None and self.constraint.finished
         last = ended or full or self._produced >= self._limit
-        piece = "" if ended else self._text.add(token)
-        if last:
-            piece += self._text.flush()
-        thought, answer = self._thinking.feed(piece, token, last=last)
+        thought, text, size = self._writing.add(token, ended=ended, last=last)
         if self._likely is not None and not ended:
-            self._likely.add(token, scores, len(answer))
-        # Stop strings end the answer, not the reasoning that speaks of them.
-        text = self._stops.feed(answer)
-        if self._stops.found is not None:
+            self._likely.add(token, scores, size)
+        if self._writing.stopped:
             return thought, text, "stop"
-        if last:
-            return thought, text + self._stops.flush(), "stop" if ended or full else "length"
-        return thought, text, None
+        reason = ("stop" if ended or full else "length") if last else None
+        return thought, text, reason
 
     def _forced(self) -> list[int]:
         """Return the tokens that must come next, accepted by constraint and sampler."""
@@ -168,7 +151,7 @@ class Sequence:
         self._given += len(text)
         if self._likely is not None:
             # What the stop strings hold back may never be given out, and its tokens with it.
-            held = self._thinking.done and (self._stops.found is not None or not last)
+            held = self._writing.answering and (self._writing.stopped or not last)
             delta.logprobs = self._likely.until(self._given if held else None)
         return delta
 
@@ -179,31 +162,7 @@ class Sequence:
             input_tokens=self._size,
             output_tokens=self._produced,
             cached_tokens=self.cached,
-            reasoning_tokens=self._thinking.tokens,
+            reasoning_tokens=self._writing.reasoning_tokens,
         )
         self.finished = True
         self._put(delta)
-
-
-def _prompt(request: ChatRequest, tokenizer: Any) -> list[int]:
-    if request.prompt is not None:
-        tokens: list[int] = tokenizer(request.prompt)["input_ids"]
-        if not tokens:
-            raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")
-        return tokens
-    variables = dict(request.extra).pop("chat_template_kwargs", {})
-    if unknown := sorted(set(request.extra) - {"chat_template_kwargs"}):
-        raise UnsupportedFeature(
-            f"extra: the backend 'local' does not know {unknown[0]!r}.",
-            next_step="It takes 'chat_template_kwargs': variables for the chat template.",
-        )
-    if not isinstance(variables, Mapping):
-        raise UnsupportedFeature("extra: 'chat_template_kwargs' must hold a dict of variables.")
-    return templates.encode(tokenizer, request.messages, variables)
-
-
-def _ends(config: Any, tokenizer: Any) -> frozenset[int]:
-    """Return the tokens that end an answer, as the model's files name them."""
-    ends = getattr(config, "eos_token_id", None)
-    listed = ends if isinstance(ends, list) else [ends]
-    return frozenset(token for token in (*listed, tokenizer.eos_token_id) if token is not None)

@@ -1,7 +1,6 @@
-"""One answer of an engine that takes tokens in and gives tokens out: what stands around these two.
+"""How a model is spoken to, whichever engine runs it: its prompt, its sampling, its room and its ends.
 
-The prompt, the sampling defaults and the ends are those that the transformers engine uses, so that
-a change of engine changes the arithmetic and nothing else.
+A change of engine changes the arithmetic and nothing else.
 """
 
 from __future__ import annotations
@@ -12,11 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from openmodels.backends.local import templates
-from openmodels.backends.local.detokenise import Detokeniser
-from openmodels.backends.local.thinking import Thinking
-from openmodels.backends.stops import StopStrings
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
-from openmodels.types import ChatRequest, Delta, Usage
+from openmodels.types import ChatRequest
 
 VARIABLES = "chat_template_kwargs"
 """The entry of `extra` that holds variables for the chat template."""
@@ -78,7 +74,7 @@ class Sampling:
             top_p=request.top_p or own("top_p") or 1.0,
             top_k=request.top_k or own("top_k") or 0,
             repetition=request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0,
-            seed=secrets.randbits(31) if request.seed is None else request.seed,
+            seed=secrets.randbits(63) if request.seed is None else request.seed,
         )
 
 
@@ -101,6 +97,19 @@ def prompt(request: ChatRequest, tokenizer: Any) -> list[int]:
     return templates.encode(tokenizer, request.messages, variables)
 
 
+def check_extra(request: ChatRequest) -> None:
+    """Check that `extra` holds nothing but variables for the chat template.
+
+    Raises:
+        UnsupportedFeature: It does.
+    """
+    if unknown := sorted(set(request.extra) - {VARIABLES}):
+        raise UnsupportedFeature(
+            f"extra: the backend 'local' does not know {unknown[0]!r}.",
+            next_step=f"It takes {VARIABLES!r}: variables for the chat template.",
+        )
+
+
 def room(tokens: int, request: ChatRequest, voice: Voice) -> int:
     """Return how many tokens the answer to a prompt of so many tokens may have.
 
@@ -115,73 +124,3 @@ def room(tokens: int, request: ChatRequest, voice: Voice) -> int:
         )
     usual = getattr(voice.generation, "max_new_tokens", None)
     return min(left, request.max_tokens or usual or left)
-
-
-class Answer:
-    """Turns an engine's tokens into deltas, up to the end that comes first.
-
-    Args:
-        request: What is asked.
-        voice: How the model is spoken to.
-
-    Attributes:
-        prompt: The prompt's tokens.
-        limit: How many tokens the answer may have.
-        sampling: How they are to be chosen.
-        finished: Whether the answer is complete.
-
-    Raises:
-        ContextTooLong: The prompt leaves no room for an answer.
-        UnsupportedFeature: `extra` holds more than variables for the chat template.
-        OpenModelsError: What `prompt` raises.
-    """
-
-    def __init__(self, request: ChatRequest, voice: Voice) -> None:
-        if unknown := sorted(set(request.extra) - {VARIABLES}):
-            raise UnsupportedFeature(
-                f"extra: the backend 'local' does not know {unknown[0]!r}.",
-                next_step=f"It takes {VARIABLES!r}: variables for the chat template.",
-            )
-        self.prompt = prompt(request, voice.tokenizer)
-        self.limit = room(len(self.prompt), request, voice)
-        self.sampling = Sampling.of(request, voice.generation)
-        self.finished = False
-        self._ends = frozenset(voice.ends)
-        self._text = Detokeniser(voice.tokenizer, self.prompt if request.prompt is not None else ())
-        # What must have a certain form has no room for reasoning before it.
-        thinks = request.prompt is None and request.output is None
-        self._thinking = Thinking(voice.tokenizer, self.prompt if thinks else None)
-        self._stops = StopStrings(request.stop)
-        self._produced = 0
-
-    def accept(self, token: int) -> Delta | None:
-        """Take the next token in; return the delta that it completes, if any."""
-        self._produced += 1
-        ended = token in self._ends
-        last = ended or self._produced >= self.limit
-        piece = "" if ended else self._text.add(token)
-        if last:
-            piece += self._text.flush()
-        thought, answer = self._thinking.feed(piece, token, last=last)
-        # Stop strings end the answer, not the reasoning that speaks of them.
-        text = self._stops.feed(answer)
-        if self._stops.found is not None:
-            return self._finish(thought, text, "stop")
-        if last:
-            return self._finish(thought, text + self._stops.flush(), "stop" if ended else "length")
-        return Delta(text, thought) if text or thought else None
-
-    def end(self, reason: str) -> Delta:
-        """Return the last delta of an answer that the engine itself has ended."""
-        thought, answer = self._thinking.feed(self._text.flush(), -1, last=True)
-        text = self._stops.feed(answer)
-        return self._finish(thought, text + self._stops.flush(), reason)
-
-    def _finish(self, thought: str, text: str, reason: str) -> Delta:
-        if self._stops.found is not None:
-            reason = "stop"
-        self.finished = True
-        usage = Usage(
-            input_tokens=len(self.prompt), output_tokens=self._produced, reasoning_tokens=self._thinking.tokens
-        )
-        return Delta(text, thought, finish_reason=reason, usage=usage)

@@ -6,15 +6,14 @@ It stands beside the engine, for work that is no conversation: embeddings and re
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
 
+from openmodels.backends.local.forking import Stepping
 from openmodels.errors import DeadlineExceeded, StreamInterrupted
 
 _Found = TypeVar("_Found")
@@ -22,18 +21,14 @@ Steps = Generator[None, None, _Found]
 """Work in steps: it yields where it may be abandoned, and returns its result."""
 
 
-class Worker:
+class Worker(Stepping):
     """Owns a thread; each call gives it work and waits for the result.
 
     A call that is cancelled, or out of time, is dropped before its next step.
     """
 
-    def __init__(self) -> None:
-        self._reset()
-        _workers.add(self)
-
     def _reset(self) -> None:
-        self.between_steps = threading.Lock()
+        super()._reset()
         self._starting = threading.Lock()
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Steps[Any]]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -140,28 +135,3 @@ def _late() -> DeadlineExceeded:
         "The call's total time is up.",
         next_step="Raise `timeout` or give fewer texts; a first call also loads the model.",
     )
-
-
-_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
-_held: list[Worker] = []
-
-
-def _before_fork() -> None:
-    # A thread does not survive a fork, and locks held by it would stay locked in the child.
-    _held[:] = [worker for worker in _workers if worker.between_steps.acquire(timeout=30)]
-
-
-def _after_fork_in_parent() -> None:
-    for worker in _held:
-        worker.between_steps.release()
-    _held.clear()
-
-
-def _after_fork_in_child() -> None:
-    _held.clear()
-    for worker in _workers:
-        worker._reset()  # noqa: SLF001 - ours
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from openmodels.backends.local import cache, gguf_header, memory
-from openmodels.backends.local.engines.answer import Sampling, Voice
 from openmodels.backends.local.engines.managed import READY, Start
 from openmodels.backends.local.engines.served import MODEL, Served
+from openmodels.backends.local.voice import Sampling, Voice
 from openmodels.errors import LoadFailed
-from openmodels.types import ChatRequest
+from openmodels.types import OutputFormat
 
 PARALLEL = 32
 """Answers that the server computes together; more wait for a place."""
@@ -64,24 +64,17 @@ class LlamaCpp(Served):
         program = [sys.executable, "-P", str(Path(__file__).with_name("llamacpp_child.py"))]
         return Start(self.engine, program, key=key, model=MODEL, told=json.dumps(told))
 
-    def fields(self, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
-        """Return the options as llama.cpp spells them, all of them: its own defaults are others than ours."""
+    def fields(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the options as llama.cpp spells them."""
         return {
             "samplers": ["penalties", "temperature", "top_k", "top_p"],
-            "top_p": sampling.top_p,
             "top_k": sampling.top_k,
-            "min_p": 0.0,
             "repeat_penalty": sampling.repetition,
             "repeat_last_n": self._context,
-            "frequency_penalty": request.frequency_penalty or 0.0,
-            "presence_penalty": request.presence_penalty or 0.0,
         }
 
-    def shape(self, request: ChatRequest) -> dict[str, Any]:
+    def shape(self, output: OutputFormat) -> dict[str, Any]:
         """Return the schema or the grammar (GBNF) of the answer."""
-        output = request.output
-        if output is None:
-            return {}
         if output.json_schema is not None:
             return {"json_schema": output.json_schema}
         if output.choices:
@@ -97,8 +90,7 @@ class LlamaCpp(Served):
             "dtype": "as in the file" if self._file else None,
             "context": self._context,
             "template": template,
-            "pid": self.server.pid,
-            "log": str(self.server.log) if self.server.log else None,
+            **super().describe(),
         }
 
 

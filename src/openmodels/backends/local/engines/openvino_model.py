@@ -19,9 +19,10 @@ import numpy as np
 from transformers import AutoTokenizer, GenerationConfig
 
 from openmodels.backends.local import cache, gguf_header, memory
-from openmodels.backends.local.engines.answer import Voice
 from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
+from openmodels.backends.local.engines.openvino import last_line
 from openmodels.backends.local.loader import exclusive
+from openmodels.backends.local.voice import Voice
 from openmodels.errors import LoadFailed, OpenModelsError
 
 _FORMAT = "openvino-1"
@@ -199,9 +200,7 @@ def _kv_gb() -> int:
 
 
 def _failed(name: str, error: Exception) -> LoadFailed:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = (lines[-1] if lines else type(error).__name__).rstrip(".")[:300]
     return LoadFailed(
-        f"OpenVINO cannot load {name}: {said}.",
+        f"OpenVINO cannot load {name}: {last_line(error)}.",
         next_step="Fetch it again, or use engine='llamacpp' or engine='transformers'.",
     )

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
 from openmodels.backends.compatible import OpenAICompatible
-from openmodels.backends.local.engines.answer import VARIABLES, Sampling, Voice, prompt, room
 from openmodels.backends.local.engines.managed import ManagedServer, Start
+from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, prompt, room
 from openmodels.errors import (
     ConnectionFailed,
     InvalidRequest,
@@ -22,7 +22,7 @@ from openmodels.errors import (
     ServerFailed,
     StreamInterrupted,
 )
-from openmodels.types import ChatRequest, Delta
+from openmodels.types import ChatRequest, Delta, OutputFormat
 from openmodels.wire import encode
 
 MODEL = "model"
@@ -65,11 +65,11 @@ class Served(Backend):
         """
 
     @abstractmethod
-    def fields(self, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
-        """Return the options of a request as fields of the JSON body."""
+    def fields(self, sampling: Sampling) -> dict[str, Any]:
+        """Return what this server spells in its own way, as fields of the JSON body: its defaults are not ours."""
 
     @abstractmethod
-    def shape(self, request: ChatRequest) -> dict[str, Any]:
+    def shape(self, output: OutputFormat) -> dict[str, Any]:
         """Return what the answer must look like as fields of the JSON body."""
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
@@ -94,6 +94,10 @@ class Served(Backend):
                     yield delta
         except OpenModelsError as error:
             raise await asyncio.to_thread(self._explained, error) from error
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the server is."""
+        return {"pid": self.server.pid, "log": str(self.server.log) if self.server.log else None}
 
     def load(self) -> None:
         """Start the server and wait until it has read the weights."""
@@ -144,7 +148,7 @@ class _Wire(OpenAICompatible):
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         if self._voice is None:
             bare = request.model_copy(update={"output": None})
-            return super().body(bare, model) | self._shape(request)
+            return super().body(bare, model) | self._shaped(request)
         tokens = prompt(request, self._voice.tokenizer)
         sampling = Sampling.of(request, self._voice.generation)
         body: dict[str, Any] = {
@@ -155,8 +159,12 @@ class _Wire(OpenAICompatible):
             "seed": sampling.seed % (2**32 - 1),
             "stream": True,
             "stream_options": {"include_usage": True},
-            **self._fields(request, sampling),
-            **self._shape(request),
+            "top_p": sampling.top_p,
+            "min_p": 0.0,
+            "frequency_penalty": request.frequency_penalty or 0.0,
+            "presence_penalty": request.presence_penalty or 0.0,
+            **self._fields(sampling),
+            **self._shaped(request),
         }
         if request.stop:
             body["stop"] = list(request.stop)
@@ -164,6 +172,9 @@ class _Wire(OpenAICompatible):
         if taken := sorted(extra.keys() & body.keys()):
             raise InvalidRequest(f"extra: {taken[0]!r} is set by openmodels itself.")
         return body | extra
+
+    def _shaped(self, request: ChatRequest) -> dict[str, Any]:
+        return {} if request.output is None else self._shape(request.output)
 
 
 def _streamed(request: ChatRequest) -> ChatRequest:

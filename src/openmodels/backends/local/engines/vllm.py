@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local.engines.answer import Sampling, Voice
 from openmodels.backends.local.engines.managed import Start
 from openmodels.backends.local.engines.served import MODEL, Served
-from openmodels.types import ChatRequest
+from openmodels.backends.local.voice import Sampling, Voice
+from openmodels.types import OutputFormat
 
 
 class Vllm(Served):
@@ -45,22 +45,15 @@ class Vllm(Served):
         environment = {"VLLM_API_KEY": key, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         return Start(self.engine, program, key=key, model=MODEL, port=port, environment=environment)
 
-    def fields(self, request: ChatRequest, sampling: Sampling) -> dict[str, Any]:
-        """Return the options as vLLM spells them, all of them: its defaults come from elsewhere."""
+    def fields(self, sampling: Sampling) -> dict[str, Any]:
+        """Return the options as vLLM spells them."""
         return {
-            "top_p": sampling.top_p,
             "top_k": sampling.top_k or -1,
-            "min_p": 0.0,
             "repetition_penalty": sampling.repetition,
-            "frequency_penalty": request.frequency_penalty or 0.0,
-            "presence_penalty": request.presence_penalty or 0.0,
         }
 
-    def shape(self, request: ChatRequest) -> dict[str, Any]:
+    def shape(self, output: OutputFormat) -> dict[str, Any]:
         """Return what the answer must look like, for vLLM's `structured_outputs`."""
-        output = request.output
-        if output is None:
-            return {}
         if output.json_schema is not None:
             return {"structured_outputs": {"json": output.json_schema}}
         if output.choices:
@@ -76,8 +69,7 @@ class Vllm(Served):
             "device": "as vLLM chooses",
             "dtype": self._dtype,
             "context": self.voice.context if self.voice else None,
-            "pid": self.server.pid,
-            "log": str(self.server.log) if self.server.log else None,
+            **super().describe(),
         }
 
 
