@@ -10,6 +10,9 @@ from openmodels.testing.faults.expect import TOKENS, Fails, Fault, Right
 from openmodels.testing.faults.server import Request, Wire, fault
 
 _RESET = Fails("ConnectionFailed", "reset|closed", after=3)
+_ENOUGH = 1.0
+"""Seconds for a call that shall run out of time, but not before it was sent: a large process may first pause
+to collect its garbage."""
 _LATE = Fails("DeadlineExceeded", "time is up")
 _HTTP = Fails("InvalidResponse", "HTTP|answer to a request")
 
@@ -173,22 +176,22 @@ def _early(wire: Wire, _: Request) -> None:
     wire.stall()
 
 
-@fault(both("silent", "takes the request and says nothing", _LATE, timeout=0.4))
+@fault(both("silent", "takes the request and says nothing", _LATE, timeout=_ENOUGH))
 def _silent(wire: Wire, _: Request) -> None:
     wire.stall()
 
 
-@fault(both("slow-headers", "sends its headers byte by byte", _LATE, timeout=0.4))
+@fault(both("slow-headers", "sends its headers byte by byte", _LATE, timeout=_ENOUGH))
 def _slow_headers(wire: Wire, _: Request) -> None:
     wire.trickle(itertools.chain(b"HTTP/1.1 200 OK\r\nX: ", itertools.repeat(b"a")))
 
 
-@fault(both("continue-forever", "sends 100 Continue for ever", _LATE, timeout=0.4))
+@fault(both("continue-forever", "sends 100 Continue for ever", _LATE, timeout=_ENOUGH))
 def _continue_forever(wire: Wire, _: Request) -> None:
     wire.trickle(itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n"))
 
 
-@fault(Fault("slow-body", "sends its body byte by byte", _LATE, timeout=0.4, group="connection"))
+@fault(Fault("slow-body", "sends its body byte by byte", _LATE, timeout=_ENOUGH, group="connection"))
 def _slow_body(wire: Wire, _: Request) -> None:
     wire.head(200, {"Content-Type": "application/json", "Content-Length": "100000"})
     wire.trickle(itertools.chain(b'{"choices": ', itertools.repeat(b" ")))
@@ -208,7 +211,7 @@ def _slow_whitespace(wire: Wire, request: Request) -> None:
         "sends only comments",
         None,
         Fails("DeadlineExceeded", "time is up"),
-        timeout=0.4,
+        timeout=_ENOUGH,
         group="connection",
     )
 )
@@ -223,7 +226,7 @@ def _comments_forever(wire: Wire, _: Request) -> None:
         "stops in the middle of a stream",
         None,
         Fails("DeadlineExceeded", "time is up", partial="".join(TOKENS[:3])),
-        timeout=0.5,
+        timeout=_ENOUGH,
         group="connection",
     )
 )
@@ -234,7 +237,9 @@ def _stall_in_stream(wire: Wire, _: Request) -> None:
     wire.stall()
 
 
-@fault(Fault("stall-before-token", "begins a stream and gives no token", None, _LATE, timeout=0.4, group="connection"))
+@fault(
+    Fault("stall-before-token", "begins a stream and gives no token", None, _LATE, timeout=_ENOUGH, group="connection")
+)
 def _stall_before(wire: Wire, _: Request) -> None:
     wire.begin()
     wire.chunk(event(chunk({"role": "assistant"})))
