@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 # Where each public name lives; every other name of `__all__` is an error, in `errors`.
 _HOMES = {
-    "DEFAULT_MODEL": "settings",
     "AsyncBulk": "bulk.runs",
     "AsyncStream": "stream",
     "Bulk": "bulk.runs",
@@ -22,6 +21,7 @@ _HOMES = {
     "CallOptions": "types",
     "Capabilities": "capabilities",
     "Conversation": "conversation",
+    "DEFAULT_MODEL": "settings",
     "Delta": "types",
     "EmbedOptions": "embeddings",
     "Embeddings": "embeddings",
@@ -38,7 +38,12 @@ _HOMES = {
     "Results": "catalog.results",
     "Stream": "stream",
     "TokenLogprob": "types",
+    "Tool": "tools",
     "ToolCall": "messages",
+    "ToolResult": "tools",
+    "ToolRound": "toolrun",
+    "ToolRun": "toolrun",
+    "ToolRunOptions": "types",
     "Usage": "types",
     "Verdict": "openness.findings",
     "acompare_openness": "openness.verbs",
@@ -53,6 +58,7 @@ _HOMES = {
     "register_backend": "backends.registry",
     "search": "catalog.finder",
     "system": "messages",
+    "tool": "tools",
     "user": "messages",
 }
 
@@ -106,7 +112,13 @@ __all__ = [
     "Stream",
     "StreamInterrupted",
     "TokenLogprob",
+    "Tool",
     "ToolCall",
+    "ToolResult",
+    "ToolRound",
+    "ToolRoundsExceeded",
+    "ToolRun",
+    "ToolRunOptions",
     "UnsafeWeights",
     "UnsupportedFeature",
     "Usage",
@@ -124,6 +136,7 @@ __all__ = [
     "register_backend",
     "search",
     "system",
+    "tool",
     "user",
 ]
 
@@ -194,6 +207,7 @@ if TYPE_CHECKING:
         RateLimited as RateLimited,
         ServerFailed as ServerFailed,
         StreamInterrupted as StreamInterrupted,
+        ToolRoundsExceeded as ToolRoundsExceeded,
         UnsafeWeights as UnsafeWeights,
         UnsupportedFeature as UnsupportedFeature,
     )
@@ -230,11 +244,21 @@ if TYPE_CHECKING:
         AsyncStream as AsyncStream,
         Stream as Stream,
     )
+    from openmodels.toolrun import (
+        ToolRound as ToolRound,
+        ToolRun as ToolRun,
+    )
+    from openmodels.tools import (
+        Tool as Tool,
+        ToolResult as ToolResult,
+        tool as tool,
+    )
     from openmodels.types import (
         CallOptions as CallOptions,
         Delta as Delta,
         Reply as Reply,
         TokenLogprob as TokenLogprob,
+        ToolRunOptions as ToolRunOptions,
         Usage as Usage,
     )
 

@@ -22,6 +22,7 @@ OpenModelsError
 ├── InvalidResponse          the answer breaks the protocol
 ├── StreamInterrupted        the stream ended before its end; `partial` holds what came
 ├── OutputInvalid            the answer does not satisfy what was asked; `reply` holds it
+├── ToolRoundsExceeded       the model goes on calling tools; `run` holds what was done
 └── LoadFailed               the model's files cannot be used
     ├── UnsafeWeights        the weights could run code when loaded
     ├── DoesNotFit           too large for this disk, memory or device
@@ -30,7 +31,9 @@ OpenModelsError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from openmodels.types import Reply
@@ -48,6 +51,7 @@ class OpenModelsError(Exception):
         retryable: Whether the same call may succeed later; only the core acts on it.
         retry_after: Seconds the vendor asks to wait, or None.
         partial: The part of the answer that had arrived, or None.
+        run: What `run_tools` had done before, a `ToolRun`, or None.
     """
 
     default_retryable: ClassVar[bool] = False
@@ -73,6 +77,7 @@ class OpenModelsError(Exception):
         self.retryable = self.default_retryable if retryable is None else retryable
         self.retry_after = retry_after
         self.partial = partial
+        self.run: Any = None
 
     def __str__(self) -> str:
         where = f"{self.reference.removesuffix(':')}: " if self.reference else ""
@@ -196,6 +201,10 @@ def _rebuild_output_invalid(cause: str, reply: Reply) -> OutputInvalid:
     return OutputInvalid(cause, reply=reply)
 
 
+class ToolRoundsExceeded(OpenModelsError):
+    """After as many answers as `run_tools` may ask for, the model still calls tools; `run` holds what was done."""
+
+
 class LoadFailed(OpenModelsError):
     """The model's files are missing, broken or not supported."""
 
@@ -210,3 +219,13 @@ class DoesNotFit(LoadFailed):
 
 class OutOfMemory(LoadFailed):
     """Memory ran out while loading or running; the model stays usable for smaller requests."""
+
+
+@contextmanager
+def named(reference: str) -> Iterator[None]:
+    """Put a model's reference into errors raised inside the block."""
+    try:
+        yield
+    except OpenModelsError as error:
+        error.reference = error.reference or reference
+        raise

@@ -36,13 +36,19 @@ class ToolCall(Frozen):
         id: The call's id, to be repeated in the tool's answer.
         name: The function's name.
         arguments: The arguments by name, or None if `raw` is no JSON object.
-        raw: The arguments as the model wrote them.
+        raw: The arguments as the model wrote them; the whole call where it could not be read.
+        errors: What is wrong with it: no such tool, no JSON, arguments that its schema does not take.
     """
 
     id: str
     name: str
     arguments: dict[str, Any] | None
     raw: str
+    errors: tuple[str, ...] = ()
+
+    def answer(self, content: str) -> Message:
+        """Return the message that tells the model what came of this call."""
+        return Message(role="tool", content=content, tool_call_id=self.id)
 
 
 class Message(Frozen):

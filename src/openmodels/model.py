@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import AbstractContextManager, aclosing, closing
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -19,10 +19,12 @@ from openmodels.bulk.job import MapOptions, plan
 from openmodels.bulk.runs import AsyncBulk, Bulk
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedOptions, EmbedRequest
-from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError, OutputInvalid
+from openmodels.errors import InvalidRequest, InvalidResponse, OutputInvalid, named
 from openmodels.messages import Prompt
 from openmodels.stream import AsyncStream, Fold, Stream
-from openmodels.types import CallOptions, ChatRequest, Delta, Reply
+from openmodels.toolrun import MAX_ROUNDS, Loop, ToolRun
+from openmodels.tools import Checker
+from openmodels.types import CallOptions, ChatRequest, Delta, Reply, ToolRunOptions
 
 
 class Model:
@@ -135,6 +137,35 @@ class Model:
         """
         return self._stream(self._call("chat", messages, options, stream=True))
 
+    def run_tools(
+        self,
+        messages: Prompt,
+        tools: Sequence[Any],
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        parallel: bool = True,
+        **options: Unpack[ToolRunOptions],
+    ) -> ToolRun:
+        """Let the model call tools: run what it calls, tell it the results, ask again, until it answers.
+
+        What a tool raises is told to the model. The run also ends where it calls a tool that has no
+        function, for the caller to answer.
+
+        Args:
+            messages: What `chat` takes.
+            tools: What `chat` takes as `tools`: functions, mostly.
+            max_rounds: How many answers the model may give.
+            parallel: Run the calls of one answer at the same time, on threads; else one after the other, here.
+            **options: As for `chat`; `timeout` in seconds is for the whole run, and `tool_choice` demands a
+                call of the first answer only.
+
+        Raises:
+            ToolRoundsExceeded: The model still calls tools in its last answer.
+            OpenModelsError: As for `chat`; `run` holds what was done before.
+        """
+        with self._explained():
+            return Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel).run(self.chat)
+
     def complete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """Return the continuation of a text, without a chat template: for base models.
 
@@ -208,6 +239,23 @@ class Model:
         """
         return self._astream(self._call("chat", messages, options, stream=True))
 
+    async def arun_tools(
+        self,
+        messages: Prompt,
+        tools: Sequence[Any],
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        parallel: bool = True,
+        **options: Unpack[ToolRunOptions],
+    ) -> ToolRun:
+        """The asynchronous twin of `run_tools`: coroutine functions run here, plain ones on threads.
+
+        Raises:
+            OpenModelsError: As for `run_tools`.
+        """
+        with self._explained():
+            return await Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel).arun(self.achat)
+
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `complete`.
 
@@ -279,7 +327,8 @@ class Model:
 
     def _fold(self, call: request_.Call) -> Fold:
         watch = self._observer.watch(self.backend, call.request)
-        return Fold(self.reference, call.request.deadline, call.check, watch)
+        calls = Checker(call.request) if call.request.tools else None
+        return Fold(self.reference, call.request.deadline, call.check, watch, calls)
 
     def _deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
         def start() -> tuple[Generator[Delta, None, None], Delta | None]:
@@ -319,22 +368,8 @@ class Model:
         with self._explained():
             return request_.chat(self.backend, feature, said, options, self._limits, stream=stream)
 
-    def _explained(self) -> _Explained:
-        return _Explained(self.reference)
-
-
-class _Explained:
-    """Puts the model's reference into errors raised inside the block."""
-
-    def __init__(self, reference: str) -> None:
-        self.reference = reference
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OpenModelsError):
-            error.reference = error.reference or self.reference
+    def _explained(self) -> AbstractContextManager[None]:
+        return named(self.reference)
 
 
 def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
@@ -345,7 +380,7 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
         error = request_.no_such_option(unknown[0], known, f"backend {parsed.backend!r}")
         error.reference = str(parsed)
         raise error
-    with _Explained(str(parsed)):
+    with named(str(parsed)):
         return backend(parsed.rest, **options)
 
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from openmodels import retry, structure
+from openmodels import retry, schema, structure, tools
 from openmodels.backends.base import Backend
 from openmodels.embeddings import EmbedOptions, EmbedRequest
 from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
 from openmodels.messages import Message
-from openmodels.types import CallOptions, ChatRequest, Reply, Usage
+from openmodels.types import CallOptions, ChatRequest, Reply
 
 
 class Limits(NamedTuple):
@@ -89,6 +89,10 @@ def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits
     fields |= {"prompt": _text(said)} if feature == "complete" else {"messages": _messages(said)}
     shape, corrections = _shape(fields, again=feature == "chat" and not stream)
     fields["output"] = shape and shape.output
+    if fields.get("tools") is not None:
+        fields["tools"] = tuple(one.spec for one in tools.toolbox(fields["tools"]))
+        if fields["tools"] and feature == "complete":
+            raise UnsupportedFeature("tools: `complete` has no turns to call them in.", next_step="Use `chat`.")
     try:
         request = ChatRequest(stream=stream, deadline=deadline, **fields)
     except ValidationError as error:
@@ -147,10 +151,8 @@ def _shape(fields: dict[str, Any], *, again: bool) -> tuple[structure.Shape | No
 
 def _with_costs(reply: Reply, before: Reply) -> Reply:
     """Return a reply that also counts what the rounds before it consumed."""
-    names = Usage.model_fields
-    counts = {name: (getattr(reply.usage, name), getattr(before.usage, name)) for name in names}
-    usage = Usage(**{name: None if None in pair else sum(pair) for name, pair in counts.items()})
     cost = None if reply.cost is None or before.cost is None else reply.cost + before.cost
+    usage = reply.usage + before.usage
     return reply.model_copy(update={"usage": usage, "cost": cost, "seconds": reply.seconds + before.seconds})
 
 
@@ -176,6 +178,14 @@ def _messages(said: Any) -> tuple[Any, ...]:
     return tuple(_turn(item) for item in items)
 
 
+def turns(said: Any) -> tuple[Message, ...]:
+    """Return what a caller says as messages. Raises InvalidRequest when it is none."""
+    try:
+        return ChatRequest(messages=_messages(said)).messages
+    except ValidationError as error:
+        raise InvalidRequest(faults(error)) from error
+
+
 def _turn(item: Any) -> Any:
     # A bare string is the user speaking; everything else is checked by the request itself.
     if isinstance(item, str):
@@ -184,13 +194,8 @@ def _turn(item: Any) -> Any:
 
 
 def faults(error: ValidationError) -> str:
-    """Return what pydantic found wrong, each fault with its place, in one line and without the input."""
-    lines = []
-    for fault in error.errors(include_url=False, include_input=False):
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
-        message = fault["msg"].removeprefix("Value error, ")
-        lines.append(f"{place}: {message}" if place else message)
-    return "; ".join(dict.fromkeys(lines)) + "."
+    """Return what pydantic found wrong in one line, without the input."""
+    return "; ".join(schema.faults(error)) + "."
 
 
 def retry_count(value: Any, name: str = "max_retries") -> int:

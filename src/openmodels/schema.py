@@ -6,10 +6,10 @@ Everything here narrows: an answer that a schema made here accepts is one that t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 Schema = dict[str, Any]
@@ -85,6 +85,42 @@ def wrapped(schema: Schema) -> Schema:
         "additionalProperties": False,
         **shared,
     }
+
+
+def calls(parameters: Mapping[str, Mapping[str, Any]], key: str | None) -> Schema:
+    """Return the schema of a call of one of some tools.
+
+    Args:
+        parameters: The schemas of the tools' arguments, by the tools' names.
+        key: What the arguments are called beside "name"; None for the arguments alone, of the only tool.
+    """
+    shared: Schema = {}
+    parts = []
+    for name, given in parameters.items():
+        schema: Schema = json.loads(json.dumps(given))
+        own = {inner: part for word in _DEFINED for inner, part in schema.pop(word, {}).items()}
+        _move_references([schema, own], name)
+        shared |= {f"{name}.{inner}": part for inner, part in own.items()}
+        if key is not None:
+            wrapped = {"name": {"const": name}, key: schema}
+            schema = {"type": "object", "properties": wrapped, "required": list(wrapped), "additionalProperties": False}
+        parts.append(schema)
+    whole = parts[0] if len(parts) == 1 else {"anyOf": parts}
+    return {**whole, "$defs": shared} if shared else whole
+
+
+_DEFINED = ("$defs", "definitions")
+
+
+def _move_references(value: Any, name: str) -> None:
+    """Point references at the place where `calls` puts a tool's definitions."""
+    if isinstance(value, dict):
+        _, word, *rest = [*str(value.get("$ref", "")).split("/", 2), ""]
+        if word in _DEFINED:
+            value["$ref"] = f"#/$defs/{name}.{rest[0]}"
+        value = list(value.values())
+    for part in value if isinstance(value, list) else ():
+        _move_references(part, name)
 
 
 def is_strict(schema: Schema) -> bool:
@@ -173,3 +209,16 @@ def _unescaped(part: str) -> str:
 
 def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def fault(path: Sequence[int | str], message: str) -> str:
+    """Return what a validator found wrong, with its place."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    said = message.removeprefix("Value error, ").rstrip(".")
+    return f"{place}: {said}" if place else said
+
+
+def faults(error: ValidationError) -> tuple[str, ...]:
+    """Return what pydantic found wrong, each fault once with its place and without the input."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return tuple(dict.fromkeys(fault(one["loc"], one["msg"]) for one in found))

@@ -12,6 +12,7 @@ from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError,
 from openmodels.messages import ToolCall
 from openmodels.observe import Watch
 from openmodels.structure import Shape
+from openmodels.tools import Checker
 from openmodels.types import Delta, Reply, TokenLogprob, Usage
 
 
@@ -25,9 +26,11 @@ class Fold:
         deadline: When the answer must be whole, on the clock of `time.monotonic()`; None is never.
         check: Makes the whole reply what the caller asked for.
         watch: Is told of every delta and of the end, where somebody wants to know.
+        calls: Checks the tool calls, where tools were offered.
     """
 
     __slots__ = (
+        "calls",
         "check",
         "complete",
         "cost",
@@ -52,8 +55,10 @@ class Fold:
         deadline: float | None = None,
         check: Callable[[Reply], Reply] | None = None,
         watch: Watch | None = None,
+        calls: Checker | None = None,
     ) -> None:
         self.reference = reference
+        self.calls = calls
         self.check = check
         self.watch = watch
         self.deadline = deadline
@@ -72,6 +77,8 @@ class Fold:
 
     def add(self, delta: Delta) -> None:
         """Take one delta in. Raises DeadlineExceeded when it came too late."""
+        if delta.tool_calls and self.calls is not None:
+            delta.tool_calls = self.calls(delta.tool_calls)
         if self.watch is not None:
             self.watch.saw(delta)
         if delta.index == 0:
@@ -145,6 +152,9 @@ class Fold:
                 partial=self.reply(),
             )
         reply = self.reply()
+        if self.calls is not None:
+            for one in (reply, *reply.alternatives):
+                self.calls.ended(one)
         if self.check is not None:
             others = tuple(self.check(other) for other in reply.alternatives)
             reply = self.check(reply).model_copy(update={"alternatives": others})

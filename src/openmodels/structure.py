@@ -208,8 +208,7 @@ def _typed(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
         try:
             return adapter.validate_json(text)
         except ValidationError as error:
-            faults = error.errors(include_url=False, include_input=False, include_context=False)
-            raise _Unfit([_fault(fault["loc"], fault["msg"]) for fault in faults]) from error
+            raise _Unfit(schemas.faults(error)) from error
 
     return reader
 
@@ -232,7 +231,7 @@ def _validator(schema: dict[str, Any]) -> Callable[[str], Any]:
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
             raise _Unfit([f"invalid JSON{place}"]) from error
-        if faults := [_fault(fault.instance_path, fault.message) for fault in validator.iter_errors(value)]:
+        if faults := [schemas.fault(fault.instance_path, fault.message) for fault in validator.iter_errors(value)]:
             raise _Unfit(faults)
         return value
 
@@ -241,12 +240,6 @@ def _validator(schema: dict[str, Any]) -> Callable[[str], Any]:
 
 def _no_number(name: str) -> Any:
     raise ValueError(name)
-
-
-def _fault(path: Sequence[int | str], message: str) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    said = message.removeprefix("Value error, ").rstrip(".")
-    return f"{place}: {said}" if place else said
 
 
 def _choices(value: Any) -> Shape:
@@ -298,5 +291,4 @@ def _output(**fields: Any) -> OutputFormat:
     try:
         return OutputFormat(**fields)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        raise InvalidRequest("; ".join(_fault(fault["loc"], fault["msg"]) for fault in faults) + ".") from error
+        raise InvalidRequest("; ".join(schemas.faults(error)) + ".") from error

@@ -17,8 +17,8 @@ from typing_extensions import TypedDict
 from openmodels.messages import Frozen, Message, Text, ToolCall
 
 
-class CallOptions(TypedDict, total=False):
-    """The options shared by every call.
+class ToolRunOptions(TypedDict, total=False):
+    """The options of every call but `tools`, which `run_tools` takes by itself.
 
     Attributes:
         temperature: 0 is greedy; higher is more random. Default: the model's or provider's own.
@@ -37,8 +37,7 @@ class CallOptions(TypedDict, total=False):
         grammar: The answer follows this grammar, in the backend's own notation.
         retries: How often an answer that does not satisfy `schema` is asked for again, with what
             was wrong shown to the model.
-        tools: Functions, pydantic models or JSON definitions that the model may call.
-        tool_choice: "auto", "none", "required" or the name of the tool to call.
+        tool_choice: "auto", "none", "required" or the name of the tool to call. Default: "auto".
         frequency_penalty: Lowers tokens by how often they came, -2 to 2.
         presence_penalty: Lowers tokens that came at all, -2 to 2.
         repetition_penalty: Divides the score of tokens that came (prompt included); 1 is none.
@@ -60,7 +59,6 @@ class CallOptions(TypedDict, total=False):
     pattern: str
     grammar: str
     retries: int
-    tools: Sequence[Any]
     tool_choice: str
     frequency_penalty: float
     presence_penalty: float
@@ -68,6 +66,16 @@ class CallOptions(TypedDict, total=False):
     timeout: float | None
     max_retries: int
     extra: Mapping[str, Any]
+
+
+class CallOptions(ToolRunOptions, total=False):
+    """The options shared by every call: those of `ToolRunOptions`, and the tools.
+
+    Attributes:
+        tools: Functions, pydantic models or JSON definitions that the model may call; see `tool`.
+    """
+
+    tools: Sequence[Any]
 
 
 def number(**limits: Any) -> Any:
@@ -211,6 +219,11 @@ class Usage(Frozen):
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return what both consumed; None where one of them does not say."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in type(self).model_fields}
+        return Usage(**{name: None if None in pair else sum(pair) for name, pair in pairs.items()})
 
 
 class TokenLogprob(NamedTuple):

@@ -64,7 +64,7 @@ class OpenAICompatible(Backend):
         allow_http: bool = False,
     ) -> None:
         super().__init__(rest)
-        self.options = frozenset(self.names) | {"extra", "schema", "choices"}
+        self.options = frozenset(self.names) | {"extra", *encode.SHAPED}
         self.address = addresses.address(base_url, allow_http=allow_http)
         self.api_key = addresses.key(api_key)
         self.headers = addresses.headers(headers)

@@ -1,7 +1,8 @@
 """A backend without a model: it repeats what it is told, or plays a script. For tests and docs.
 
 It honours every sampling option: it has one possible answer, so they cannot change it, and each of its
-words is certain. What an answer must look like (`schema`, `choices`, `pattern`) is checked as everywhere.
+words is certain. What an answer must look like (`schema`, `choices`, `pattern`) is checked as everywhere. A tool
+is called only where `tool_choice` demands it, with the message as its arguments where that is a JSON object.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
+from pydantic_core import from_json, to_json
+
 from openmodels.backends.base import Backend
 from openmodels.backends.stops import StopStrings
 from openmodels.errors import DeadlineExceeded, InvalidRequest
-from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta, TokenLogprob, Usage
+from openmodels.messages import ToolCall
+from openmodels.types import OPTION_NAMES, ChatRequest, Delta, TokenLogprob, Usage
 
 Step = str | Delta | BaseException | float
 """What a script is made of: text or a delta to give, an error to raise, seconds to wait."""
@@ -39,7 +43,7 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "schema", "choices", "pattern", "extra"})
+    options = frozenset(OPTION_NAMES) - {"grammar"}
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):
@@ -76,6 +80,9 @@ class EchoBackend(Backend):
 
     def _steps(self, turn: int, request: ChatRequest) -> Iterable[Step]:
         if not self.script:
+            if (call := _demanded(request)) is not None:
+                usage = Usage(input_tokens=_words(request), output_tokens=1)
+                return [Delta(tool_calls=(call,), finish_reason="tool_calls", usage=usage, model=self._model)]
             return [request.prompt if request.prompt is not None else request.messages[-1].text]
         item = self.script[turn % len(self.script)]
         return [item] if isinstance(item, str) else item
@@ -121,6 +128,18 @@ def _certain(word: str, request: ChatRequest) -> tuple[TokenLogprob, ...]:
     if request.logprobs is None or not word:
         return ()
     return (TokenLogprob(word, 0.0, ((word, 0.0),) if request.logprobs else ()),)
+
+
+def _demanded(request: ChatRequest) -> ToolCall | None:
+    if request.tool_choice in (None, "auto", "none"):
+        return None
+    name = request.tools[0].name if request.tool_choice == "required" else request.tool_choice
+    try:
+        arguments = from_json(request.messages[-1].text)
+    except ValueError:
+        arguments = None
+    arguments = arguments if isinstance(arguments, dict) else {}
+    return ToolCall(id="call_0", name=name, arguments=arguments, raw=to_json(arguments).decode())
 
 
 def _words(request: ChatRequest) -> int:

@@ -100,7 +100,7 @@ class HfBackend(ServerBackend):
         if self._id is not None:
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
             self._names = encode.OPENAI
-            self.options = frozenset(encode.OPENAI) | {"extra", "schema", "choices"}
+            self.options = frozenset(encode.OPENAI) | {"extra", *encode.SHAPED}
         if prices and self._id is None:
             raise UnsupportedFeature(
                 "prices: only the router of Hugging Face has a list of prices.", next_step="Leave it or base_url= out."

@@ -19,6 +19,7 @@ pytest.register_assert_rewrite(
     "openmodels.testing.embedding",
     "openmodels.testing.several",
     "openmodels.testing.shaping",
+    "openmodels.testing.tooling",
     "openmodels.testing.validation",
 )
 

@@ -7,10 +7,11 @@ from openmodels.testing.control import Control
 from openmodels.testing.embedding import Embedding
 from openmodels.testing.several import Several
 from openmodels.testing.shaping import Shaping
+from openmodels.testing.tooling import Tooling
 from openmodels.testing.validation import Validation
 
 
-class Conformance(Answers, Several, Shaping, Embedding, Validation, Control):
+class Conformance(Answers, Several, Shaping, Tooling, Embedding, Validation, Control):
     """What every backend promises, tested over `chat`, `stream`, `achat` and `astream`.
 
     Set `reference`, or override the fixture `model`. The assertions are about behaviour, never

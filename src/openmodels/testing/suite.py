@@ -117,7 +117,9 @@ class Suite:
         return self._usual[key]
 
     def honoured(self, model: Model, name: str) -> bool:
-        """Return whether the backend claims an option; those of the core are always honoured."""
+        """Return whether backend and model claim an option; those of the core are always honoured."""
+        if name in ("tools", "tool_choice") and model.capabilities.tools is False:
+            return False
         return name not in OPTION_NAMES or name in model.backend.options
 
     def refuses(self, ask: Driver, **options: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from openmodels.messages import ToolCall
 from openmodels.toolcalls import values
-from openmodels.toolcalls.parser import Found, Parser
+from openmodels.toolcalls.parser import Forcing, Found, Parser
 
 _MISTRAL_HEAD = re.compile(r"\s*(?P<name>[^\s\[{]+)(?:\[CALL_ID\](?P<id>[^\[{]+))?(?:\[ARGS\])?\s*(?=\{)")
 
@@ -25,6 +25,13 @@ class Mistral(Parser):
     def markers(cls) -> tuple[str, ...]:
         """Return every marker, those inside of calls included."""
         return (*super().markers(), "[ARGS]", "[CALL_ID]")
+
+    @classmethod
+    def forced(cls, template: str) -> Forcing | None:
+        """Return how a call is forced: the name stands before the JSON since `[ARGS]` has been there."""
+        if "[ARGS]" in template:
+            return Forcing("[TOOL_CALLS]{name}[ARGS]", "")
+        return Forcing("[TOOL_CALLS] [", "]", "arguments")
 
     def call(self, text: str, *, final: bool) -> Found | None:  # noqa: ARG002 - what is cut stays cut
         """Read a list of calls, or a name and its arguments."""
@@ -76,6 +83,7 @@ class Llama(_Leading):
 
     thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
     openers: ClassVar[tuple[str, ...]] = ("<|python_tag|>",)
+    forcing: ClassVar[Forcing | None] = Forcing("", "", "parameters")
 
     def bare(self, text: str, *, final: bool) -> bool | None:
         """Whether the answer is the JSON of a call, to a tool that was offered."""

@@ -7,7 +7,7 @@ import re
 from typing import Any, ClassVar
 
 from openmodels.toolcalls import values
-from openmodels.toolcalls.parser import Parser, alternatives, unfinished
+from openmodels.toolcalls.parser import Forcing, Parser, alternatives, unfinished
 
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*([A-Za-z]*)")
@@ -18,6 +18,9 @@ class Harmony(Parser):
 
     thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
     ends: ClassVar[tuple[str, ...]] = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
+    forcing: ClassVar[Forcing | None] = Forcing(
+        "<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>", "<|call|>"
+    )
 
     @classmethod
     def markers(cls) -> tuple[str, ...]:

@@ -43,6 +43,20 @@ class Found(NamedTuple):
     calls: tuple[ToolCall, ...] = ()
 
 
+class Forcing(NamedTuple):
+    """How an answer is made to be a call: JSON between what it begins and ends with.
+
+    Attributes:
+        start: What it begins with; "{name}" stands for the tool's name.
+        end: What follows the JSON.
+        key: What the arguments are called in the JSON, beside "name"; None where they are all of it.
+    """
+
+    start: str
+    end: str
+    key: str | None = None
+
+
 def alternatives(markers: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern of any of the markers, the longest first."""
     return re.compile("|".join(re.escape(m) for m in sorted(markers, key=len, reverse=True)) or r"(?!)")
@@ -72,6 +86,7 @@ class Parser:
         interrupts: What ends reasoning although its end marker is missing.
         trims: Whether the white space between text, reasoning and calls is markup.
         trims_thoughts: Whether the white space around the reasoning is.
+        forcing: How a call is forced; None where it is not written as JSON.
     """
 
     thinks: ClassVar[tuple[tuple[str, str], ...]] = (("<think>", "</think>"),)
@@ -81,6 +96,7 @@ class Parser:
     interrupts: ClassVar[tuple[str, ...]] = ()
     trims: ClassVar[bool] = False
     trims_thoughts: ClassVar[bool] = False
+    forcing: ClassVar[Forcing | None] = None
 
     def __init__(self, tools: Sequence[ToolSpec] = (), prompt: str = "") -> None:
         self.tools = {tool.name: tool for tool in tools}
@@ -103,6 +119,16 @@ class Parser:
         """Return every marker, so that a detokeniser keeps those that are special tokens."""
         thinks = [marker for pair in cls.thinks for marker in pair]
         return (*thinks, *cls.openers, *cls.dropped, *cls.section[0], *cls.section[1])
+
+    @classmethod
+    def forced(cls, template: str) -> Forcing | None:  # noqa: ARG003 - a family may have changed its format
+        """Return how a call is forced for a model with this chat template."""
+        return cls.forcing
+
+    @property
+    def thinking(self) -> str | None:
+        """The marker that ends the reasoning that is open, or None."""
+        return self._close if self.mode == "think" else None
 
     def feed(self, text: str) -> Piece:
         """Take more of the answer; return what became complete."""

@@ -7,7 +7,7 @@ import re
 from typing import Any, ClassVar
 
 from openmodels.toolcalls import values
-from openmodels.toolcalls.parser import Found, Parser
+from openmodels.toolcalls.parser import Forcing, Found, Parser
 
 
 class _Section(Parser):
@@ -58,12 +58,19 @@ class DeepSeekV3(DeepSeek):
     """DeepSeek V3 and R1: the arguments in a block of code."""
 
     head: ClassVar[re.Pattern[str]] = re.compile(r"\s*function<｜tool▁sep｜>(?P<name>[^\n<]+)\n```json\n\s*")
+    forcing: ClassVar[Forcing | None] = Forcing(
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n",
+        "\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    )
 
 
 class DeepSeekV31(DeepSeek):
     """DeepSeek V3.1: the arguments right after the name."""
 
     head: ClassVar[re.Pattern[str]] = re.compile(r"\s*(?P<name>[^<\n]+)<｜tool▁sep｜>\s*")
+    forcing: ClassVar[Forcing | None] = Forcing(
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>{name}<｜tool▁sep｜>", "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
+    )
 
 
 class KimiK2(_Section):
@@ -78,6 +85,10 @@ class KimiK2(_Section):
         r"\s*(?:functions\.)?(?P<name>[^<\s]+?)(?::\d+)?\s*<\|tool_call_argument_begin\|>\s*"
     )
     close: ClassVar[str] = "<|tool_call_end|>"
+    forcing: ClassVar[Forcing | None] = Forcing(
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.{name}:0<|tool_call_argument_begin|>",
+        "<|tool_call_end|><|tool_calls_section_end|>",
+    )
 
 
 _INVOKE = re.compile(r'\s*name="(?P<name>[^"]*)"\s*(?P<empty>/)?>')

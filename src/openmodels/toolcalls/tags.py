@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from openmodels.messages import ToolCall
 from openmodels.toolcalls import values
-from openmodels.toolcalls.parser import Found, Parser
+from openmodels.toolcalls.parser import Forcing, Found, Parser
 
 _END = "</tool_call>"
 _FUNCTION = re.compile(r"\s*(?:<tool_call>\s*)?<function=([^>\n]+)>")
@@ -36,6 +36,7 @@ class Hermes(Parser):
     openers: ClassVar[tuple[str, ...]] = ("<tool_call>",)
     dropped: ClassVar[tuple[str, ...]] = (_END,)
     trims: ClassVar[bool] = True
+    forcing: ClassVar[Forcing | None] = Forcing("<tool_call>\n", "\n</tool_call>", "arguments")
 
     def call(self, text: str, *, final: bool) -> Found | None:
         """Read a JSON object or list up to the closing tag."""
@@ -51,6 +52,7 @@ class QwenXml(Hermes):
 
     openers: ClassVar[tuple[str, ...]] = ("<tool_call>", "<function=")
     interrupts: ClassVar[tuple[str, ...]] = ("<tool_call>\n<function=", "<tool_call><function=")
+    forcing: ClassVar[Forcing | None] = None
 
     def call(self, text: str, *, final: bool) -> Found | None:
         """Read a function's parameters up to the closing tag; or Hermes' JSON, which these models know too."""
@@ -84,6 +86,8 @@ class QwenXml(Hermes):
 
 class Glm(Hermes):
     """`<tool_call>NAME<arg_key>KEY</arg_key><arg_value>value</arg_value></tool_call>`: GLM 4.5 and later."""
+
+    forcing: ClassVar[Forcing | None] = None
 
     def call(self, text: str, *, final: bool) -> Found | None:
         """Read the name, then keys and values, up to the closing tag."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from openmodels import schema as schemas
 from openmodels.errors import InvalidRequest
-from openmodels.messages import Message
+from openmodels.messages import Message, ToolCall
 from openmodels.types import ChatRequest, OutputFormat
 
 Names = Mapping[str, tuple[str, ...]]
@@ -36,6 +36,11 @@ OPEN_SERVERS: Names = {
 """The options of the servers that people run open models with."""
 
 _OURS = frozenset({"messages", "prompt", "model", "stream"})
+_SPELLED = {"response_format", "tools", "tool_choice"}
+"""What openmodels sets itself where the caller's options say so."""
+
+SHAPED = frozenset({"schema", "choices", "tools", "tool_choice"})
+"""The options that every server of the dialect is asked for in the same way."""
 
 
 def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, Any]:
@@ -62,12 +67,11 @@ def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, 
         body["logprobs"] = True  # and the number is another field; completions take the number itself
         if request.logprobs:
             body["top_logprobs"] = request.logprobs
-    if request.output is not None:
-        body["response_format"] = _response_format(request.output)
+    body |= _shaped(request)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    taken = _OURS & request.extra.keys() | (body.keys() & request.extra.keys() & {"response_format"})
+    taken = _OURS & request.extra.keys() | (body.keys() & request.extra.keys() & _SPELLED)
     if taken:
         raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
     if request.extra.get("n", 1) != 1:
@@ -91,6 +95,19 @@ def dumps(body: Mapping[str, Any]) -> bytes:
         raise InvalidRequest(f"extra: {error}.") from error
 
 
+def _shaped(request: ChatRequest) -> dict[str, Any]:
+    """Return the fields for `SHAPED`."""
+    body: dict[str, Any] = {}
+    if request.output is not None:
+        body["response_format"] = _response_format(request.output)
+    if request.tools:
+        body["tools"] = [{"type": "function", "function": tool.model_dump()} for tool in request.tools]
+    if (choice := request.tool_choice) is not None:
+        named = {"type": "function", "function": {"name": choice}}
+        body["tool_choice"] = choice if choice in ("auto", "none", "required") else named
+    return body
+
+
 def _response_format(output: OutputFormat) -> dict[str, Any]:
     """Return `schema` or `choices` as every server spells them; a value that is no object is wrapped in one."""
     plain = {"type": "string", "enum": list(output.choices)} if output.choices else output.json_schema or {}
@@ -101,11 +118,16 @@ def _response_format(output: OutputFormat) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": form}
 
 
+def _arguments(call: ToolCall) -> str:
+    # Servers refuse a history whose arguments are no JSON; the tool's answer tells what was wrong.
+    return "{}" if call.arguments is None else call.raw.strip() or "{}"
+
+
 def _message(message: Message) -> dict[str, Any]:
     body: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.raw}}
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
             for call in message.tool_calls
         ]
     if message.reasoning:

@@ -27,7 +27,8 @@ from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
-from openmodels.types import SAMPLING_OPTIONS, ChatRequest, Delta
+from openmodels.toolcalls import detect
+from openmodels.types import OPTION_NAMES, ChatRequest, Delta
 
 if TYPE_CHECKING:
     from openmodels.backends.local.encoders import Encoders
@@ -70,7 +71,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
-    options = frozenset({*SAMPLING_OPTIONS, "n", "logprobs", "schema", "choices", "pattern", "grammar", "extra"})
+    options = frozenset(OPTION_NAMES)
 
     def __init__(
         self,
@@ -220,7 +221,7 @@ class LocalBackend(Backend):
         if (told := facts.read(self.rest, self._revision)) is None:
             return replace(found, chat=None, tools=None if found.tools else False)
         chats = bool(told.template)
-        tools = bool(found.tools) and "tools" in told.template
+        tools = bool(found.tools) and "tools" in told.template and detect.find(told.template) is not None
         return replace(found, chat=chats, tools=tools, context=told.context)
 
     def describe(self) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from openmodels.backends.local import constraint
 from openmodels.backends.local.drafting import Drafter
 from openmodels.backends.local.likelihoods import Likelihoods
 from openmodels.backends.local.sampling import Sampler
-from openmodels.backends.local.voice import Voice, check_extra, prompt, room
-from openmodels.backends.local.writing import Writing
+from openmodels.backends.local.voice import Voice, asked, check_extra, room
+from openmodels.backends.local.writing import Said, Writing
 from openmodels.types import ChatRequest, Delta, Usage
 
 if TYPE_CHECKING:
@@ -39,27 +39,28 @@ class Sequence:
     Raises:
         ContextTooLong: The prompt leaves no room for an answer.
         UnsupportedFeature: `extra` holds more than variables for the chat template.
-        OpenModelsError: What `prompt` raises.
+        OpenModelsError: What `asked` raises.
     """
 
     def __init__(self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None]) -> None:
         voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context)
         check_extra(request)
-        tokens = prompt(request, voice.tokenizer)
+        own = asked(request, voice.tokenizer)
+        tokens = own.tokens
         self._limit = room(len(tokens), request, voice)
         self._ends = frozenset(voice.ends)
         self._size = len(tokens)
         self._produced = 0
         self._put = put
-        self._writing = Writing(request, tokens, voice.tokenizer)
+        self._writing = Writing(request, own, voice.tokenizer)
         self._likely = None if request.logprobs is None else Likelihoods(voice.tokenizer, request.logprobs)
         self._scores: torch.Tensor | None = None
         self._given = 0
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(request, voice.generation, tokens, size, loaded.device)
         self.constraint: constraint.Constraint | None = None
-        if request.output is not None:
-            self.constraint = constraint.constraint(request.output, voice.tokenizer, size, self._ends)
+        if own.output is not None:
+            self.constraint = constraint.constraint(own.output, voice.tokenizer, size, self._ends)
         # What the answer must begin with is computed together with the prompt.
         self._ahead = self._forced()
         self.tokens = tokens + self._ahead
@@ -112,30 +113,29 @@ class Sequence:
         self.tokens += fresh
         came, picked = self._ahead + fresh, len(self._ahead)
         self._ahead = []
-        thought = text = ""
+        said = Said()
         for place, one in enumerate(came):
             scores = self._scores if place == picked else None
-            more, piece, reason = self._add(one, scores, whole=place == len(came) - 1)
-            thought, text = thought + more, text + piece
+            more, reason = self._add(one, scores, whole=place == len(came) - 1)
+            said = said.then(more)
             if reason is not None:
-                self._finish(thought, text, reason)
+                self._finish(said, reason)
                 return
-        if text or thought:
-            self._put(self._delta(thought, text))
+        if said.text or said.thought or said.calls:
+            self._put(self._delta(said))
 
-    def _add(self, token: int, scores: torch.Tensor | None, *, whole: bool) -> tuple[str, str, str | None]:
-        """Return the reasoning and text that became complete with a token, and why the answer ends with it, if so."""
+    def _add(self, token: int, scores: torch.Tensor | None, *, whole: bool) -> tuple[Said, str | None]:
+        """Return what became complete with a token, and why the answer ends with it, if so."""
         self._produced += 1
         ended = token in self._ends
         full = whole and self.constraint is not None and self.constraint.finished
         last = ended or full or self._produced >= self._limit
-        thought, text, size = self._writing.add(token, ended=ended, last=last)
+        said = self._writing.add(token, ended=ended, last=last, whole=ended or full)
         if self._likely is not None and not ended:
-            self._likely.add(token, scores, size)
-        if self._writing.stopped:
-            return thought, text, "stop"
-        reason = ("stop" if ended or full else "length") if last else None
-        return thought, text, reason
+            self._likely.add(token, scores, said.size)
+        if self._writing.stopped or (last and (ended or full)):
+            return said, "tool_calls" if self._writing.called else "stop"
+        return said, "length" if last else None
 
     def _forced(self) -> list[int]:
         """Return the tokens that must come next, accepted by constraint and sampler."""
@@ -146,17 +146,17 @@ class Sequence:
             self.sampler.count(token)
         return tokens
 
-    def _delta(self, thought: str, text: str, *, last: bool = False) -> Delta:
-        delta = Delta(text, thought)
-        self._given += len(text)
+    def _delta(self, said: Said, *, last: bool = False) -> Delta:
+        delta = Delta(said.text, said.thought, said.calls)
+        self._given += len(said.text)
         if self._likely is not None:
             # What the stop strings hold back may never be given out, and its tokens with it.
             held = self._writing.answering and (self._writing.stopped or not last)
             delta.logprobs = self._likely.until(self._given if held else None)
         return delta
 
-    def _finish(self, thought: str, text: str, reason: str) -> None:
-        delta = self._delta(thought, text, last=True)
+    def _finish(self, said: Said, reason: str) -> None:
+        delta = self._delta(said, last=True)
         delta.finish_reason = reason
         delta.usage = Usage(
             input_tokens=self._size,

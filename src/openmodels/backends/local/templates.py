@@ -49,13 +49,19 @@ class _TooMuch(BaseException):
     """Raised inside a template; not an Exception, so that the template cannot catch it."""
 
 
-def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any]) -> list[int]:
+def encode(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    variables: Mapping[str, Any],
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> list[int]:
     """Return the conversation as tokens, ready for the assistant's turn.
 
     Args:
         tokenizer: A transformers tokenizer.
         messages: The conversation.
         variables: Further variables for the template, e.g. `enable_thinking`.
+        tools: Definitions of the tools that the model may call.
 
     Raises:
         UnsupportedFeature: The model has no chat template.
@@ -67,13 +73,20 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
             "This is a base model: it has no chat template.",
             next_step="Use `complete` to continue a text, or the model's instruct version to chat.",
         )
-    template = tokenizer.get_chat_template()
-    check(template)
-    turns = [_turn(message) for message in messages]
+    told = list(tools) or None
+    check(tokenizer.get_chat_template(tools=told))
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    turns = [_turn(message, names) for message in messages]
     try:
         with _bounded(CHARACTERS + sum(len(message.text) for message in messages)):
             tokens = tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=True, return_dict=False, **_safety(tokenizer), **variables
+                turns,
+                tools=told,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+                **_safety(tokenizer),
+                **variables,
             )
     except (_TooMuch, MemoryError, RecursionError, OverflowError) as error:
         raise LoadFailed(f"The model's chat template is out of bounds: {error}.", next_step=_NEXT) from error
@@ -92,8 +105,20 @@ def encode(tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, 
     return list(tokens)
 
 
-def _turn(message: Message) -> dict[str, Any]:
+def _turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        # Templates want the arguments as an object, where the wire has text.
+        turn["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.raw if call.arguments is None else call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        turn |= {"tool_call_id": message.tool_call_id, "name": names.get(message.tool_call_id, "")}
     # The name that most templates read; they drop it themselves where it is of an earlier turn.
     return turn | ({"reasoning_content": message.reasoning} if message.reasoning else {})
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from openmodels.backends.local import templates
+from openmodels.backends.local import calling, templates
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
-from openmodels.types import ChatRequest
+from openmodels.types import ChatRequest, OutputFormat
 
 VARIABLES = "chat_template_kwargs"
 """The entry of `extra` that holds variables for the chat template."""
@@ -78,23 +78,44 @@ class Sampling:
         )
 
 
-def prompt(request: ChatRequest, tokenizer: Any) -> list[int]:
-    """Return a request's prompt as tokens, the chat template rendered.
+class Asked(NamedTuple):
+    """A request in the model's own terms.
+
+    Attributes:
+        tokens: The prompt's tokens, with those that the answer is made to begin with.
+        output: What the answer must look like.
+        calling: How its tools are spoken of; None where it offers none.
+    """
+
+    tokens: list[int]
+    output: OutputFormat | None
+    calling: calling.Calling | None
+
+
+def asked(request: ChatRequest, tokenizer: Any) -> Asked:
+    """Return a request as the model gets it, the chat template rendered.
 
     Raises:
         InvalidRequest: Nothing can be made of it.
-        UnsupportedFeature: The model has no chat template, or its variables in `extra` are no dict.
+        UnsupportedFeature: The model has no chat template or none that knows tools, a demanded call cannot be
+            forced, or the template's variables in `extra` are no dict.
         LoadFailed: The chat template is broken or hostile.
     """
     if request.prompt is not None:
         tokens: list[int] = tokenizer(request.prompt)["input_ids"]
         if not tokens:
             raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")
-        return tokens
+        return Asked(tokens, request.output, None)
     variables = request.extra.get(VARIABLES, {})
     if not isinstance(variables, Mapping):
         raise UnsupportedFeature(f"extra: {VARIABLES!r} must hold a dict of variables.")
-    return templates.encode(tokenizer, request.messages, variables)
+    calling.check(request, tokenizer)
+    tools = calling.definitions(calling.offered(request))
+    tokens = templates.encode(tokenizer, request.messages, variables, tools)
+    plan = calling.plan(request, tokenizer, tokens)
+    if plan is not None and plan.start:
+        tokens += tokenizer.encode(plan.start, add_special_tokens=False)
+    return Asked(tokens, request.output or (plan and plan.output), plan)
 
 
 def check_extra(request: ChatRequest) -> None:

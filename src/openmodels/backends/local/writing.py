@@ -1,13 +1,15 @@
-"""From tokens to what a caller reads: text, reasoning apart from it, and stop strings."""
+"""From tokens to what a caller reads: text, reasoning and tool calls apart from it, and stop strings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from openmodels.backends.local.calling import Caller
 from openmodels.backends.local.detokenise import Detokeniser
 from openmodels.backends.local.thinking import Thinking
+from openmodels.backends.local.voice import Asked
 from openmodels.backends.stops import StopStrings
+from openmodels.messages import ToolCall
 from openmodels.types import ChatRequest
 
 
@@ -18,11 +20,19 @@ class Said(NamedTuple):
         thought: Reasoning.
         text: Text of the answer that can be given out.
         size: Characters of the answer, those included that stop strings hold back.
+        calls: Tool calls.
     """
 
-    thought: str
-    text: str
-    size: int
+    thought: str = ""
+    text: str = ""
+    size: int = 0
+    calls: tuple[ToolCall, ...] = ()
+
+    def then(self, other: Said) -> Said:
+        """Return this with what came after it."""
+        return Said(
+            self.thought + other.thought, self.text + other.text, self.size + other.size, self.calls + other.calls
+        )
 
 
 class Writing:
@@ -30,15 +40,16 @@ class Writing:
 
     Args:
         request: What is asked.
-        prompt: The prompt's tokens.
+        asked: The same in the model's own terms.
         tokenizer: A transformers tokenizer.
     """
 
-    def __init__(self, request: ChatRequest, prompt: Sequence[int], tokenizer: Any) -> None:
-        self._text = Detokeniser(tokenizer, prompt if request.prompt is not None else ())
+    def __init__(self, request: ChatRequest, asked: Asked, tokenizer: Any) -> None:
+        self._text = Detokeniser(tokenizer, asked.tokens if request.prompt is not None else ())
         # What must have a certain form has no room for reasoning before it.
-        thinks = request.prompt is None and request.output is None
-        self._thinking = Thinking(tokenizer, prompt if thinks else None)
+        thinks = request.prompt is None and asked.output is None
+        self._thinking = Thinking(tokenizer, asked.tokens if thinks else None)
+        self._caller = None if asked.calling is None else Caller(asked.calling)
         self._stops = StopStrings(request.stop)
 
     @property
@@ -49,27 +60,37 @@ class Writing:
     @property
     def answering(self) -> bool:
         """Whether the answer has begun: nothing is reasoning any more."""
-        return self._thinking.done
+        return (self._caller or self._thinking).done
+
+    @property
+    def called(self) -> bool:
+        """Whether a tool call was given out."""
+        return self._caller is not None and self._caller.called
 
     @property
     def reasoning_tokens(self) -> int | None:
         """How many tokens were reasoning; None for a model without tags."""
-        return self._thinking.tokens
+        return (self._caller or self._thinking).tokens
 
-    def add(self, token: int, *, ended: bool, last: bool) -> Said:
+    def add(self, token: int, *, ended: bool, last: bool, whole: bool = True) -> Said:
         """Return what became complete with a token.
 
         Args:
             token: The token.
             ended: Whether it only ends the answer.
             last: Whether no other follows.
+            whole: Whether what the answer must look like is there; only asked with the last token.
         """
         piece = "" if ended else self._text.add(token)
         if last:
             piece += self._text.flush()
-        thought, answer = self._thinking.feed(piece, token, last=last)
+        calls: tuple[ToolCall, ...] = ()
+        if self._caller is None:
+            thought, answer = self._thinking.feed(piece, token, last=last)
+        else:
+            thought, answer, calls = self._caller.feed(piece, token, last=last, whole=whole)
         # Stop strings end the answer, not the reasoning that speaks of them.
         text = self._stops.feed(answer)
         if last and not self.stopped:
             text += self._stops.flush()
-        return Said(thought, text, len(answer))
+        return Said(thought, text, len(answer), calls)

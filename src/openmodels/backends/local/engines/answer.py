@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from openmodels.backends.local.voice import Sampling, Voice, check_extra, prompt, room
-from openmodels.backends.local.writing import Writing
+from openmodels.backends.local.voice import Sampling, Voice, asked, check_extra, room
+from openmodels.backends.local.writing import Said, Writing
 from openmodels.types import ChatRequest, Delta, Usage
 
 
@@ -16,6 +16,7 @@ class Answer:
 
     Attributes:
         prompt: The prompt's tokens.
+        output: What the answer must look like.
         limit: How many tokens the answer may have.
         sampling: How they are to be chosen.
         finished: Whether the answer is complete.
@@ -23,17 +24,18 @@ class Answer:
     Raises:
         ContextTooLong: The prompt leaves no room for an answer.
         UnsupportedFeature: `extra` holds more than variables for the chat template.
-        OpenModelsError: What `prompt` raises.
+        OpenModelsError: What `asked` raises.
     """
 
     def __init__(self, request: ChatRequest, voice: Voice) -> None:
         check_extra(request)
-        self.prompt = prompt(request, voice.tokenizer)
+        own = asked(request, voice.tokenizer)
+        self.prompt, self.output = own.tokens, own.output
         self.limit = room(len(self.prompt), request, voice)
         self.sampling = Sampling.of(request, voice.generation)
         self.finished = False
         self._ends = frozenset(voice.ends)
-        self._writing = Writing(request, self.prompt, voice.tokenizer)
+        self._writing = Writing(request, own, voice.tokenizer)
         self._produced = 0
 
     def accept(self, token: int) -> Delta | None:
@@ -41,21 +43,22 @@ class Answer:
         self._produced += 1
         ended = token in self._ends
         last = ended or self._produced >= self.limit
-        thought, text, _ = self._writing.add(token, ended=ended, last=last)
+        said = self._writing.add(token, ended=ended, last=last, whole=ended)
         if last or self._writing.stopped:
-            return self._finish(thought, text, "stop" if ended else "length")
-        return Delta(text, thought) if text or thought else None
+            return self._finish(said, "stop" if ended else "length")
+        return Delta(said.text, said.thought, said.calls) if said.text or said.thought or said.calls else None
 
     def end(self, reason: str) -> Delta:
         """Return the last delta of an answer that the engine itself has ended."""
-        thought, text, _ = self._writing.add(-1, ended=True, last=True)
-        return self._finish(thought, text, reason)
+        return self._finish(self._writing.add(-1, ended=True, last=True, whole=reason == "stop"), reason)
 
-    def _finish(self, thought: str, text: str, reason: str) -> Delta:
+    def _finish(self, said: Said, reason: str) -> Delta:
         self.finished = True
+        if self._writing.stopped or reason == "stop":
+            reason = "tool_calls" if self._writing.called else "stop"
         usage = Usage(
             input_tokens=len(self.prompt),
             output_tokens=self._produced,
             reasoning_tokens=self._writing.reasoning_tokens,
         )
-        return Delta(text, thought, finish_reason="stop" if self._writing.stopped else reason, usage=usage)
+        return Delta(said.text, said.thought, said.calls, finish_reason=reason, usage=usage)

@@ -106,7 +106,7 @@ class Wish:
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """GGUF architectures that OpenVINO GenAI 2026 reads:
 https://openvinotoolkit.github.io/openvino.genai/docs/guides/gguf"""
-_SHARED = frozenset({*SAMPLING_OPTIONS, "extra", "schema", "choices", "grammar"})
+_SHARED = frozenset({*SAMPLING_OPTIONS, "extra", "schema", "choices", "grammar", "tools", "tool_choice"})
 OPTIONS = {"openvino": _SHARED | {"n", "pattern"}, "llamacpp": _SHARED, "vllm": _SHARED | {"pattern"}}
 """The call options that an engine honours; transformers' are `LocalBackend.options`."""
 _MODULES = {"openvino": "openvino_genai", "llamacpp": "xllamacpp"}

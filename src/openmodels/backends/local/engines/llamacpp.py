@@ -81,6 +81,10 @@ class LlamaCpp(Served):
             return {"grammar": "root ::= " + " | ".join(json.dumps(choice) for choice in output.choices)}
         return {"grammar": output.grammar}
 
+    def markers(self, texts: list[str]) -> dict[str, Any]:
+        """Return the tokens that stay in the text."""
+        return {"preserved_tokens": texts}
+
     def describe(self) -> dict[str, Any]:
         """Return where the model is, how it runs and where its server is."""
         template = None if self._file is None else "openmodels" if self.voice else "the server's own"

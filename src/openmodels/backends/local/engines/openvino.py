@@ -169,8 +169,8 @@ def _options(opened: Opened, request: ChatRequest, answer: Answer) -> Any:
     options.repetition_penalty = sampling.repetition
     options.frequency_penalty = request.frequency_penalty or 0.0
     options.presence_penalty = request.presence_penalty or 0.0
-    if request.output is not None:
-        options.structured_output_config = opened.genai.StructuredOutputConfig(**_grammar(request.output))
+    if answer.output is not None:
+        options.structured_output_config = opened.genai.StructuredOutputConfig(**_grammar(answer.output))
     return options
 
 

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
 from openmodels.backends.compatible import OpenAICompatible
+from openmodels.backends.local import calling
 from openmodels.backends.local.engines.managed import ManagedServer, Start
-from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, prompt, room
+from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, asked, room
 from openmodels.errors import (
     ConnectionFailed,
     InvalidRequest,
@@ -72,13 +73,18 @@ class Served(Backend):
     def shape(self, output: OutputFormat) -> dict[str, Any]:
         """Return what the answer must look like as fields of the JSON body."""
 
+    @abstractmethod
+    def markers(self, texts: list[str]) -> dict[str, Any]:
+        """Return the fields of the JSON body with which these control tokens are part of the answer's text."""
+
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator closes the connection, which ends the work."""
         wire = self._ready(request.deadline)
         try:
+            spoken = wire.spoken(request)
             for delta in wire.run(_streamed(request)):
                 delta.model = self.rest
-                yield delta
+                yield delta if spoken is None else spoken(delta)
         except OpenModelsError as error:
             raise self._explained(error) from error
 
@@ -88,10 +94,11 @@ class Served(Backend):
         if wire is None or self.server.pid is None:
             wire = await asyncio.to_thread(self._ready, request.deadline)
         try:
+            spoken = wire.spoken(request)
             async with aclosing(wire.arun(_streamed(request))) as deltas:
                 async for delta in deltas:
                     delta.model = self.rest
-                    yield delta
+                    yield delta if spoken is None else spoken(delta)
         except OpenModelsError as error:
             raise await asyncio.to_thread(self._explained, error) from error
 
@@ -141,6 +148,7 @@ class _Wire(OpenAICompatible):
         super().__init__(MODEL, base_url=f"{base_url}/v1", api_key=key)
         self.base_url = base_url
         self._fields, self._shape, self._voice = served.fields, served.shape, served.voice
+        self._markers = served.markers
 
     def path(self, request: ChatRequest) -> str:
         return super().path(request) if self._voice is None else "/completions"
@@ -148,8 +156,9 @@ class _Wire(OpenAICompatible):
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         if self._voice is None:
             bare = request.model_copy(update={"output": None})
-            return super().body(bare, model) | self._shaped(request)
-        tokens = prompt(request, self._voice.tokenizer)
+            return super().body(bare, model) | self._shaped(request.output)
+        own = asked(request, self._voice.tokenizer)
+        tokens = own.tokens
         sampling = Sampling.of(request, self._voice.generation)
         body: dict[str, Any] = {
             "model": model,
@@ -164,17 +173,43 @@ class _Wire(OpenAICompatible):
             "frequency_penalty": request.frequency_penalty or 0.0,
             "presence_penalty": request.presence_penalty or 0.0,
             **self._fields(sampling),
-            **self._shaped(request),
+            **self._shaped(own.output),
         }
         if request.stop:
             body["stop"] = list(request.stop)
+        if own.calling is not None:
+            body |= self._markers(list(own.calling.hidden.values()))
         extra = {name: value for name, value in request.extra.items() if name != VARIABLES}
         if taken := sorted(extra.keys() & body.keys()):
             raise InvalidRequest(f"extra: {taken[0]!r} is set by openmodels itself.")
         return body | extra
 
-    def _shaped(self, request: ChatRequest) -> dict[str, Any]:
-        return {} if request.output is None else self._shape(request.output)
+    def spoken(self, request: ChatRequest) -> Spoken | None:
+        """Return what reads the calls out of an answer's text; None where there is nothing to read."""
+        if self._voice is None or not calling.offered(request) or request.prompt is not None:
+            return None
+        plan = asked(request, self._voice.tokenizer).calling
+        return None if plan is None else Spoken(plan)
+
+    def _shaped(self, output: OutputFormat | None) -> dict[str, Any]:
+        return {} if output is None else self._shape(output)
+
+
+class Spoken:
+    """Reads the tool calls out of the text that a server of ours gives."""
+
+    def __init__(self, plan: calling.Calling) -> None:
+        self._caller = calling.Caller(plan._replace(hidden={}))
+
+    def __call__(self, delta: Delta) -> Delta:
+        """Return a delta with the calls that became complete with it, their text left out."""
+        last = delta.finish_reason is not None or delta.end
+        whole = delta.finish_reason == "stop"
+        thought, delta.text, delta.tool_calls = self._caller.feed(delta.text, -1, last=last, whole=whole)
+        delta.reasoning += thought
+        if whole and self._caller.called:
+            delta.finish_reason = "tool_calls"
+        return delta
 
 
 def _streamed(request: ChatRequest) -> ChatRequest:

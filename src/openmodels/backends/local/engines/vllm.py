@@ -62,6 +62,10 @@ class Vllm(Served):
             return {"structured_outputs": {"regex": output.pattern}}
         return {"structured_outputs": {"grammar": output.grammar}}
 
+    def markers(self, texts: list[str]) -> dict[str, Any]:
+        """Return that control tokens stay in the text, where there are markers among them."""
+        return {"skip_special_tokens": False} if texts else {}
+
     def describe(self) -> dict[str, Any]:
         """Return where the model is, how it runs and where its server is."""
         return {

@@ -1,0 +1,341 @@
+"""Tools that a model may call: made from functions, types or definitions, run, and their calls checked."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any, overload
+
+import jsonschema_rs
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ArgsKwargs, to_json
+
+from openmodels import schema as schemas
+from openmodels.errors import InvalidRequest, OutputInvalid
+from openmodels.messages import Message, ToolCall
+from openmodels.types import ChatRequest, Reply, ToolSpec
+
+_NEXT = "Give a function with type hints, a pydantic model, or a JSON definition as a dict."
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of one call.
+
+    Attributes:
+        call: The call.
+        message: What the model is told: the value as text, or the error.
+        value: What the function returned; None where it failed.
+        error: What the function raised, or why it was not called.
+        seconds: How many seconds it took.
+    """
+
+    call: ToolCall
+    message: Message
+    value: Any = None
+    error: Exception | None = None
+    seconds: float = 0.0
+
+
+class Tool:
+    """A tool as the model is told of it, with what runs when it is called.
+
+    Made by `tool`. Calling it calls the function.
+
+    Attributes:
+        spec: Name, description and the JSON Schema of the arguments.
+        function: What runs; None for a definition, whose calls the caller answers.
+    """
+
+    def __init__(self, spec: ToolSpec, function: Callable[..., Any] | None, adapter: TypeAdapter[Any] | None) -> None:
+        self.spec = spec
+        self.function = function
+        self._adapter = adapter
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as it is.
+
+        Raises:
+            InvalidRequest: It is a definition without a function.
+        """
+        if self.function is None:
+            raise InvalidRequest(f"The tool {self.name!r} is a definition and has no function to call.")
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        words = self.spec.parameters.get("properties", {})
+        return f"<Tool {self.name}({', '.join(words)})>"
+
+    @property
+    def name(self) -> str:
+        """What the model calls it."""
+        return self.spec.name
+
+    def run(self, call: ToolCall) -> ToolResult:
+        """Run a call and return what came of it; what the function raises becomes the model's answer.
+
+        A coroutine function gets an event loop of its own, on a thread of its own.
+        """
+        began = time.perf_counter()
+        try:
+            value = self._begin(call)
+            if inspect.isawaitable(value):
+                with ThreadPoolExecutor(1) as pool:
+                    value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
+            return _done(call, value, began)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the model is told
+            return failed(call, error, began)
+
+    async def arun(self, call: ToolCall) -> ToolResult:
+        """The asynchronous twin of `run`; a plain function runs on a thread."""
+        began = time.perf_counter()
+        try:
+            if inspect.iscoroutinefunction(inspect.unwrap(self.function or self)):
+                value = await self._begin(call)
+            else:
+                value = await asyncio.to_thread(self._begin, call)
+                value = await value if inspect.isawaitable(value) else value
+            return _done(call, value, began)
+        except Exception as error:  # noqa: BLE001 - as above
+            return failed(call, error, began)
+
+    def _begin(self, call: ToolCall) -> Any:
+        if call.errors:
+            raise InvalidRequest("; ".join(call.errors))
+        arguments = call.arguments or {}
+        if self._adapter is None:
+            return self(**arguments)
+        given: Any = ArgsKwargs((), arguments) if self.function is not None else arguments
+        return self._adapter.validate_python(given)
+
+    def read(self, call: ToolCall) -> Any:
+        """Return a call's arguments as the type that the tool was made from.
+
+        Raises:
+            InvalidRequest: They do not fit, or the tool was made from no type.
+        """
+        if self.function is not None or self._adapter is None:
+            raise InvalidRequest(f"The tool {self.name!r} was made from no type; read `call.arguments`.")
+        try:
+            return self._adapter.validate_python(call.arguments)
+        except ValidationError as error:
+            raise InvalidRequest(f"The arguments of {self.name!r} do not fit: {_said(error)}.") from error
+
+
+@overload
+def tool(source: Any, *, name: str | None = None, description: str | None = None) -> Tool: ...
+
+
+@overload
+def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Any], Tool]: ...
+
+
+def tool(
+    source: Any = None, *, name: str | None = None, description: str | None = None
+) -> Tool | Callable[[Any], Tool]:
+    """Return a tool; also a decorator, with or without arguments.
+
+    Args:
+        source: A function (its schema comes from its signature and type hints, the descriptions from its
+            docstring in Google's, NumPy's or Sphinx's style), a pydantic model, dataclass or `TypedDict`, a
+            JSON definition as OpenAI, Anthropic or MCP write it, or a `Tool`.
+        name: What the model calls it, where that is not the function's or type's own name.
+        description: What it does, where the docstring does not say.
+
+    Raises:
+        InvalidRequest: Nothing can be made of it; the message says why.
+    """
+    if source is None:
+        return functools.partial(tool, name=name, description=description)
+    if isinstance(source, Tool):
+        return source if name is None and description is None else _renamed(source, name, description)
+    if isinstance(source, ToolSpec):
+        return Tool(_spec(source.name, source.description, source.parameters), None, None)
+    if isinstance(source, Mapping):
+        return _renamed(_defined(source), name, description)
+    if not callable(source):
+        raise InvalidRequest(f"tools: expected a tool, not {type(source).__name__}.", next_step=_NEXT)
+    own = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(source)
+        parameters = adapter.json_schema(schema_generator=_Untitled)
+    except (PydanticUserError, TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidRequest(f"tools: no JSON Schema can be made of {own or source!r}: {said}.", next_step=_NEXT) from (
+            error
+        )
+    about, words = _documented(source, own)
+    for word, schema in parameters.get("properties", {}).items():
+        if word in words:
+            schema.setdefault("description", words[word])
+    parameters = {key: value for key, value in parameters.items() if key not in ("title", "description")}
+    spec = _spec(own, description if description is not None else about, parameters)
+    return Tool(spec, None if isinstance(source, type) else source, adapter)
+
+
+def toolbox(given: Any) -> tuple[Tool, ...]:
+    """Return the tools of a caller's list.
+
+    Raises:
+        InvalidRequest: It is none, or two of them have the same name.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidRequest(f"tools: expected a list of tools, not {type(given).__name__}.", next_step=_NEXT)
+    found = tuple(tool(one) if one is not None else _refused(one) for one in given)
+    names = [one.name for one in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidRequest(f"tools: two tools have the name {twice!r}.", next_step="Rename one: om.tool(…, name=…).")
+    return found
+
+
+def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
+    """Return the result of a call that did not work, with what the model is told of it."""
+    if isinstance(error, ValidationError):
+        said = f"the arguments do not fit: {_said(error)}"
+    elif isinstance(error, InvalidRequest):
+        said = error.cause
+    else:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return ToolResult(call, call.answer(f"Error: {said}"), None, error, time.perf_counter() - began)
+
+
+class Checker:
+    """Tells of each call what is wrong with it (its `errors`), and whether `tool_choice` was honoured.
+
+    Args:
+        request: The request, which offers tools.
+    """
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._choice = request.tool_choice
+        self._specs = {spec.name: spec for spec in request.tools}
+        self._validators: dict[str, jsonschema_rs.Validator] = {}
+
+    def __call__(self, calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+        """Return the calls, each with what is wrong with it."""
+        return tuple(self._checked(call) for call in calls)
+
+    def ended(self, reply: Reply) -> None:
+        """Check the whole reply.
+
+        Raises:
+            OutputInvalid: It calls no tool or another one than `tool_choice` demands.
+        """
+        called = [call.name for call in reply.tool_calls]
+        if self._choice in (None, "auto"):
+            return
+        if self._choice == "none":
+            fault = f"it calls {called[0]!r}" if called else None
+        elif not called:
+            fault = "it calls no tool"
+        else:
+            others = [name for name in called if self._choice not in ("required", name)]
+            fault = f"it calls {others[0]!r}" if others else None
+        if fault is not None:
+            cut = reply.finish_reason == "length"
+            raise OutputInvalid(
+                f"The answer is not what `tool_choice={self._choice!r}` demands: {fault}.",
+                next_step="Raise `max_tokens`." if cut else "The answer is in the error's `reply`.",
+                reply=reply,
+                errors=(fault,),
+            )
+
+    def _checked(self, call: ToolCall) -> ToolCall:
+        errors = call.errors
+        if call.name not in self._specs:
+            known = ", ".join(self._specs)
+            errors += (f"there is no tool {call.name!r}; there are: {known}" if call.name else "it names no tool",)
+        elif call.arguments is None:
+            errors += ("the arguments are no JSON object",)
+        else:
+            faults = self._validator(call.name).iter_errors(call.arguments)
+            errors += tuple(schemas.fault(fault.instance_path, fault.message) for fault in faults)
+        return call.model_copy(update={"errors": errors}) if errors else call
+
+    def _validator(self, name: str) -> jsonschema_rs.Validator:
+        if name not in self._validators:
+            parameters = self._specs[name].parameters
+            self._validators[name] = jsonschema_rs.validator_for(parameters, offline=True, mask="the value")
+        return self._validators[name]
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out titles, which only repeat names: each costs tokens."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as the base
+        return False
+
+
+def _done(call: ToolCall, value: Any, began: float) -> ToolResult:
+    text = value if isinstance(value, str) else to_json(value, fallback=str, inf_nan_mode="constants").decode()
+    return ToolResult(call, call.answer(text), value, None, time.perf_counter() - began)
+
+
+async def _finish(value: Any) -> Any:
+    return await value
+
+
+def _refused(value: Any) -> Tool:
+    raise InvalidRequest(f"tools: expected a tool, not {type(value).__name__}.", next_step=_NEXT)
+
+
+def _renamed(source: Tool, name: str | None, description: str | None) -> Tool:
+    spec = source.spec
+    about = spec.description if description is None else description
+    return Tool(_spec(name or spec.name, about, spec.parameters), source.function, source._adapter)  # noqa: SLF001 - its own
+
+
+def _defined(given: Mapping[str, Any]) -> Tool:
+    """Read a JSON definition: OpenAI's with or without its wrapping, Anthropic's or MCP's."""
+    inner = given.get("function", given) if given.get("type", "function") == "function" else None
+    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
+        raise InvalidRequest("tools: a definition needs at least a 'name'.", next_step=_NEXT)
+    keys = ("parameters", "input_schema", "inputSchema")
+    parameters = next((inner[key] for key in keys if inner.get(key) is not None), {"type": "object", "properties": {}})
+    return Tool(_spec(inner["name"], inner.get("description") or "", parameters), None, None)
+
+
+def _spec(name: str, description: str, parameters: Any) -> ToolSpec:
+    try:
+        plain = json.loads(json.dumps(parameters, allow_nan=False))
+        jsonschema_rs.validator_for(plain, offline=True)
+    except (jsonschema_rs.ValidationError, TypeError, ValueError, RecursionError) as error:
+        said = getattr(error, "message", None) or str(error).partition("\n")[0]
+        raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema: {said.rstrip('.')}.") from error
+    if not isinstance(plain, dict) or plain.get("type") != "object":
+        raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema of the type 'object'.")
+    try:
+        return ToolSpec(name=name, description=description, parameters=plain)
+    except ValidationError as error:
+        raise InvalidRequest(
+            f"tools: {_said(error)}.", next_step="Give it a name of letters, digits, '_' and '-': om.tool(…, name=…)."
+        ) from error
+
+
+def _documented(source: Any, name: str) -> tuple[str, dict[str, str]]:
+    """Return what a docstring says of the whole, and of each parameter."""
+    # A class inherits the docstring of its base, which speaks of something else.
+    text = vars(source).get("__doc__") if isinstance(source, type) else getattr(source, "__doc__", None)
+    if not isinstance(text, str) or isinstance(source, functools.partial) or text.startswith(f"{name}("):
+        return "", {}
+    from docstring_parser import ParseError, parse
+
+    try:
+        found = parse(text)
+    except ParseError:
+        return inspect.cleandoc(text), {}
+    words = {one.arg_name: one.description.replace("\n", " ") for one in found.params if one.description}
+    return (found.description or "").strip(), words
+
+
+def _said(error: ValidationError) -> str:
+    return "; ".join(schemas.faults(error))
