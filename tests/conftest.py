@@ -58,6 +58,28 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> type[ToyBackend]:
     return ToyBackend
 
 
+HERMES = """
+{%- if tools %}<|im_start|>system
+You may call these tools, each call as JSON in <tool_call></tool_call> tags:
+{%- for tool in tools %}
+{{ tool | tojson }}
+{%- endfor %}<|im_end|>
+{% endif %}
+{%- for message in messages %}<|im_start|>{{ "user" if message.role == "tool" else message.role }}
+{% if message.role == "tool" %}<tool_response>
+{{ message.content }}
+</tool_response>{% else %}{{ message.content }}{% endif %}
+{%- for call in message.tool_calls or [] %}
+<tool_call>
+{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+"""A chat template that knows tools."""
+
+
 @pytest.fixture(scope="session")
 def smol() -> Iterator[om.Model]:
     """The default model with its real weights, loaded once for all tests."""
@@ -87,6 +109,21 @@ def minilm(request: pytest.FixtureRequest) -> Path:
 def exact_smol() -> Iterator[om.Model]:
     """The default model in float32, where answers that share a step do not round each other's differently."""
     with om.Model(om.DEFAULT_MODEL, dtype="float32") as model:
+        yield model.load()
+
+
+@pytest.fixture(scope="session")
+def calling_smol(exact_smol: om.Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[om.Model]:
+    """The default model in float32 with a chat template that knows tools, in the format of Hermes and Qwen 2.5.
+
+    It was not trained to call them: what it writes of its own accord is no test's matter.
+    """
+    folder = tmp_path_factory.mktemp("calling")
+    for file in Path(exact_smol.backend.describe()["path"]).iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.jinja").write_text(HERMES)
+    with om.Model(f"local:{folder}", dtype="float32") as model:
         yield model.load()
 
 

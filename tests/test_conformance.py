@@ -13,6 +13,7 @@ import pytest
 import openmodels as om
 from openmodels.testing import Conformance
 from openmodels.testing.embedding import Embedding
+from openmodels.testing.tooling import Tooling
 
 
 class TestEcho(Conformance):
@@ -51,6 +52,13 @@ class TestLocalEmbeddings(Embedding):
     def model(self, minilm: Path) -> Iterator[om.Model]:
         with om.Model(f"local:{minilm}") as model:
             yield model
+
+
+@pytest.mark.weights
+class TestLocalTools(Tooling):
+    @pytest.fixture
+    def model(self, calling_smol: om.Model) -> om.Model:
+        return calling_smol
 
 
 class _Quantised(Conformance):

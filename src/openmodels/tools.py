@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, get_type_hints, overload
 
 import jsonschema_rs
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ArgsKwargs, to_json
 
 from openmodels import schema as schemas
@@ -166,8 +165,8 @@ def tool(
         raise InvalidRequest(f"tools: expected a tool, not {type(source).__name__}.", next_step=_NEXT)
     own = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(source)
-        parameters = adapter.json_schema(schema_generator=_Untitled)
+        adapter: TypeAdapter[Any] = TypeAdapter(_resolved(source))
+        parameters = schemas.untitled(adapter.json_schema())
     except (PydanticUserError, TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
         said = str(error).partition("\n")[0].rstrip(".")
         raise InvalidRequest(f"tools: no JSON Schema can be made of {own or source!r}: {said}.", next_step=_NEXT) from (
@@ -177,7 +176,7 @@ def tool(
     for word, schema in parameters.get("properties", {}).items():
         if word in words:
             schema.setdefault("description", words[word])
-    parameters = {key: value for key, value in parameters.items() if key not in ("title", "description")}
+    parameters = {key: value for key, value in parameters.items() if key != "description"}
     spec = _spec(own, description if description is not None else about, parameters)
     return Tool(spec, None if isinstance(source, type) else source, adapter)
 
@@ -231,17 +230,19 @@ class Checker:
             OutputInvalid: It calls no tool or another one than `tool_choice` demands.
         """
         called = [call.name for call in reply.tool_calls]
+        cut = reply.finish_reason == "length"
         if self._choice in (None, "auto"):
             return
         if self._choice == "none":
             fault = f"it calls {called[0]!r}" if called else None
         elif not called:
             fault = "it calls no tool"
+        elif cut and reply.tool_calls[-1].arguments is None:
+            fault = "its call is cut off"
         else:
             others = [name for name in called if self._choice not in ("required", name)]
             fault = f"it calls {others[0]!r}" if others else None
         if fault is not None:
-            cut = reply.finish_reason == "length"
             raise OutputInvalid(
                 f"The answer is not what `tool_choice={self._choice!r}` demands: {fault}.",
                 next_step="Raise `max_tokens`." if cut else "The answer is in the error's `reply`.",
@@ -266,13 +267,6 @@ class Checker:
             parameters = self._specs[name].parameters
             self._validators[name] = jsonschema_rs.validator_for(parameters, offline=True, mask="the value")
         return self._validators[name]
-
-
-class _Untitled(GenerateJsonSchema):
-    """Leaves out titles, which only repeat names: each costs tokens."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as the base
-        return False
 
 
 def _done(call: ToolCall, value: Any, began: float) -> ToolResult:
@@ -319,6 +313,19 @@ def _spec(name: str, description: str, parameters: Any) -> ToolSpec:
         raise InvalidRequest(
             f"tools: {_said(error)}.", next_step="Give it a name of letters, digits, '_' and '-': om.tool(…, name=…)."
         ) from error
+
+
+def _resolved(source: Any) -> Any:
+    """Return a partial function as one whose hints can be read: pydantic looks for their names in the wrong place."""
+    if not isinstance(source, functools.partial):
+        return source
+
+    def bound(**arguments: Any) -> Any:
+        return source(**arguments)
+
+    bound.__signature__ = inspect.signature(source)  # type: ignore[attr-defined]
+    bound.__annotations__ = get_type_hints(source.func, include_extras=True)
+    return bound
 
 
 def _documented(source: Any, name: str) -> tuple[str, dict[str, str]]:

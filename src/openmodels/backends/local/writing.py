@@ -88,7 +88,7 @@ class Writing:
         if self._caller is None:
             thought, answer = self._thinking.feed(piece, token, last=last)
         else:
-            thought, answer, calls = self._caller.feed(piece, token, last=last, whole=whole)
+            thought, answer, calls = self._caller.feed(piece, -1 if ended else token, last=last, whole=whole)
         # Stop strings end the answer, not the reasoning that speaks of them.
         text = self._stops.feed(answer)
         if last and not self.stopped:

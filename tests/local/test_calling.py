@@ -1,0 +1,211 @@
+"""Local models that call tools: the template tells, the parser reads, a demanded call is forced."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+import openmodels as om
+from openmodels.backends.local import calling, voice
+from openmodels.backends.local.writing import Writing
+from openmodels.messages import user
+from openmodels.toolcalls.brackets import Llama, Mistral
+from openmodels.toolcalls.channels import Harmony
+from openmodels.toolcalls.sections import DeepSeekV3, DeepSeekV31, KimiK2
+from openmodels.toolcalls.tags import Hermes
+from openmodels.types import ChatRequest, ToolSpec
+
+CITY = ToolSpec(
+    name="weather",
+    description="Look up the weather.",
+    parameters={"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "required": ["city"]},
+)
+ADD = ToolSpec(
+    name="add",
+    parameters={
+        "type": "object",
+        "properties": {"of": {"$ref": "#/$defs/Pair"}},
+        "required": ["of"],
+        "$defs": {"Pair": {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}},
+    },
+)
+HERMES = "{{ tools }}<tool_call>{{ messages[0].content }}"
+
+
+def weather(city: str) -> str:
+    """Look up the weather.
+
+    Args:
+        city: The town.
+    """
+    return f"{city}: clear"
+
+
+def tokenizer(template, *special):
+    """A tokenizer of bytes with some control tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.add_special_tokens([AddedToken(text, normalized=False) for text in ("<|end|>", *special)])
+    from tokenizers import decoders
+
+    backend.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>")
+    made.chat_template = template
+    return made
+
+
+def write(tokenizer, request, text):
+    """What becomes of an answer, token by token."""
+    asked = voice.asked(request, tokenizer)
+    writing = Writing(request, asked, tokenizer)
+    tokens = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+    said = [writing.add(t, ended=t == tokens[-1], last=at == len(tokens) - 1) for at, t in enumerate(tokens)]
+    calls = [call for one in said for call in one.calls]
+    return "".join(one.text for one in said), "".join(one.thought for one in said), calls
+
+
+def request(*tools, **more):
+    return ChatRequest(messages=(user("hi"),), tools=tools or (CITY,), **more)
+
+
+class TestReading:
+    def test_markers_that_are_control_tokens_are_seen(self):
+        made = tokenizer("{{ tools }}[TOOL_CALLS] [ARGS] {{ messages[0].content }}", "[TOOL_CALLS]", "[ARGS]")
+        text, _, calls = write(made, request(), 'Well. [TOOL_CALLS]weather[ARGS]{"city": "Oslo"}')
+        assert (text, [(call.name, call.arguments) for call in calls]) == ("Well. ", [("weather", {"city": "Oslo"})])
+
+    def test_reasoning_text_and_calls_are_told_apart(self):
+        call = '{"name": "weather", "arguments": {"city": "Oslo"}}'
+        said = f"<think>I look.</think>One moment.\n<tool_call>\n{call}\n</tool_call>"
+        text, thought, calls = write(tokenizer(HERMES), request(), said)
+        assert (text, thought, len(calls)) == ("One moment.", "I look.", 1)
+
+    @pytest.mark.parametrize(
+        "raw", ['{"name": "weather", "arguments": {"city": ', '{"name": "weather", oh}\n</tool_call>']
+    )
+    def test_what_is_malformed_or_cut_is_kept(self, raw):
+        _, _, (call,) = write(tokenizer(HERMES), request(), f"<tool_call>{raw}")
+        assert (call.name, call.arguments) == ("weather", None)
+        assert raw[:12] in call.raw
+        assert call.errors
+
+    def test_without_tools_the_marks_are_text(self):
+        text, _, calls = write(tokenizer(HERMES), ChatRequest(messages=(user("hi"),)), "<tool_call>{}</tool_call>")
+        assert (text, calls) == ("<tool_call>{}</tool_call>", [])
+
+    def test_a_declared_format_is_read_by_transformers(self):
+        made = tokenizer("{{ tools }}{{ messages[0].content }}<|assistant|>", "<|assistant|>", "<call>", "</call>")
+        made.response_template = {
+            "start_anchor": "<|assistant|>",
+            "fields": {
+                "content": {},
+                "tool_calls": {
+                    "open": "<call>",
+                    "close": "</call>",
+                    "repeats": True,
+                    "content": "json",
+                },
+            },
+        }
+        text, _, calls = write(made, request(), 'Yes.<call>{"name": "weather", "arguments": {"city": "Rome"}}</call>')
+        assert (text, [(call.name, call.arguments) for call in calls]) == ("Yes.", [("weather", {"city": "Rome"})])
+        _, _, (call,) = write(made, request(), "<call>{oh</call>")
+        assert call.arguments is None
+        assert "oh" in call.raw
+
+
+class TestRefusing:
+    @pytest.mark.parametrize("template", ["{{ messages[0].content }}", "{{ tools }}{{ messages[0].content }}"])
+    def test_a_template_without_tools_or_of_an_unknown_format(self, template):
+        with pytest.raises(om.UnsupportedFeature, match="'tools'"):
+            voice.asked(request(), tokenizer(template))
+
+    def test_a_form_beside_tools(self):
+        shaped = request(output={"kind": "choices", "choices": ("a", "b")})
+        with pytest.raises(om.UnsupportedFeature, match="'choices'"):
+            voice.asked(shaped, tokenizer(HERMES))
+
+    def test_a_demand_that_cannot_be_forced(self):
+        made = tokenizer("{{ tools }}<tool_call><arg_key>{{ messages[0].content }}")
+        with pytest.raises(om.UnsupportedFeature, match="tool_choice='required'"):
+            voice.asked(request(tool_choice="required"), made)
+
+    def test_one_of_several_names_before_the_json(self):
+        made = tokenizer("{{ tools }}[TOOL_CALLS][ARGS]{{ messages[0].content }}")
+        with pytest.raises(om.UnsupportedFeature, match="several"):
+            voice.asked(request(CITY, ADD, tool_choice="required"), made)
+
+
+class TestForcing:
+    @pytest.mark.parametrize(
+        ("parser", "template"),
+        [
+            (Hermes, "<tool_call>"),
+            (Llama, "<|python_tag|>"),
+            (Mistral, "[TOOL_CALLS]"),
+            (Mistral, "[TOOL_CALLS][ARGS]"),
+            (DeepSeekV3, "<｜tool▁sep｜>\n```json"),
+            (DeepSeekV31, "<｜tool▁call▁begin｜>"),
+            (KimiK2, "<|tool_call_argument_begin|>"),
+            (Harmony, "<|channel|> to=functions"),
+        ],
+    )
+    def test_what_is_forced_is_read_back(self, parser, template):
+        made = tokenizer("{{ tools }}{{ messages[0].content }}" + template.replace("{", "{{ '{' }}"))
+        plan = calling.plan(request(tool_choice="weather"), made, made.encode("hi"))
+        assert type(plan.reader) is parser
+        given = {"city": "Oslo"}
+        properties = plan.output.json_schema["properties"]
+        key = next((key for key in ("arguments", "parameters") if key in properties), None)
+        caller = calling.Caller(plan)
+        body = json.dumps(given if key is None else {"name": "weather", key: given})
+        _, _, (call,) = caller.feed(body, -1, last=True, whole=True)
+        assert (call.name, call.arguments) == ("weather", given)
+
+    def test_open_reasoning_is_left_first(self):
+        made = tokenizer(HERMES + "<think>\n")
+        plan = calling.plan(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
+        assert plan.start.startswith("</think>")
+
+    def test_one_of_several_with_shared_definitions(self, calling_smol):
+        with torch.random.fork_rng():
+            for seed in range(6):
+                reply = calling_smol.chat("Add.", tools=[CITY, ADD], tool_choice="required", temperature=2.0, seed=seed)
+                (call,) = reply.tool_calls
+                assert call.errors == ()
+                assert reply.finish_reason == "tool_calls"
+                assert reply.text == ""
+
+    def test_a_cut_call_is_no_call(self, calling_smol):
+        with pytest.raises(om.OutputInvalid, match="cut off") as caught:
+            calling_smol.chat("Oslo?", tools=[weather], tool_choice="weather", max_tokens=4)
+        (call,) = caught.value.reply.tool_calls
+        assert call.arguments is None
+        assert call.errors
+
+
+class TestRunning:
+    def test_the_model_is_told_of_tools_and_results(self, calling_smol):
+        run = calling_smol.run_tools(
+            "What is the weather in Oslo?", [weather], tool_choice="weather", temperature=0, max_tokens=48
+        )
+        first, *_, last = run.rounds
+        assert first.results[0].message.text == f"{first.reply.tool_calls[0].arguments['city']}: clear"
+        assert last.reply.text
+        prompt = voice.asked(
+            ChatRequest(messages=run.messages[:3], tools=(om.tool(weather).spec,)),
+            calling_smol.backend._engine.loaded.tokenizer,
+        )
+        text = calling_smol.backend._engine.loaded.tokenizer.decode(prompt.tokens)
+        assert '"description": "Look up the weather."' in text
+        assert "<tool_response>\n" in text
+
+    def test_a_model_without_such_a_template_says_so(self, exact_smol):
+        assert exact_smol.capabilities.tools is False
+        with pytest.raises(om.UnsupportedFeature, match="chat template"):
+            exact_smol.chat("hi", tools=[weather])
