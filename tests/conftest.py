@@ -70,14 +70,17 @@ You may call these tools, each call as JSON in <tool_call></tool_call> tags:
 {{ message.content }}
 </tool_response>{% else %}{{ message.content }}{% endif %}
 {%- for call in message.tool_calls or [] %}
-<tool_call>
-{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}
-</tool_call>
+<tool_call>{"name": {{ call.function.name | tojson }}, "arguments": {{ call.function.arguments | tojson }}}</tool_call>
 {%- endfor %}<|im_end|>
 {% endfor %}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
-"""A chat template that knows tools."""
+
+
+@pytest.fixture(scope="session")
+def hermes() -> str:
+    """A chat template that knows tools, in the format of Hermes and Qwen 2.5."""
+    return HERMES
 
 
 @pytest.fixture(scope="session")

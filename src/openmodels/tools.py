@@ -237,7 +237,7 @@ class Checker:
             fault = f"it calls {called[0]!r}" if called else None
         elif not called:
             fault = "it calls no tool"
-        elif cut and reply.tool_calls[-1].arguments is None:
+        elif cut and all(call.arguments is None for call in reply.tool_calls):
             fault = "its call is cut off"
         else:
             others = [name for name in called if self._choice not in ("required", name)]

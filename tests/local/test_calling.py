@@ -209,3 +209,32 @@ class TestRunning:
         assert exact_smol.capabilities.tools is False
         with pytest.raises(om.UnsupportedFeature, match="chat template"):
             exact_smol.chat("hi", tools=[weather])
+
+
+@pytest.fixture(params=["openvino", "llamacpp"])
+def engine(request, monkeypatch, hermes):
+    """The default model in another engine, told a chat template that knows tools."""
+    model = request.getfixturevalue(f"{request.param}_smol")
+    engine = model.backend._engine
+    voice = engine._opened.voice if request.param == "openvino" else engine.voice
+    monkeypatch.setattr(voice.tokenizer, "chat_template", hermes)
+    return model
+
+
+class TestEngines:
+    @pytest.mark.parametrize("choice", ["required", "weather"])
+    def test_a_demanded_call_comes(self, engine, choice):
+        tools = [CITY, ADD] if choice == "required" else [CITY]
+        with engine.stream("Oslo?", tools=tools, tool_choice=choice, temperature=0, max_tokens=48) as stream:
+            calls = [call for delta in stream for call in delta.tool_calls]
+        (call,) = calls
+        assert call.errors == ()
+        assert (stream.reply.finish_reason, stream.reply.text) == ("tool_calls", "")
+
+    def test_a_cut_call_is_no_call(self, engine):
+        with pytest.raises(om.OutputInvalid, match="cut off"):
+            engine.chat("Oslo?", tools=[weather], tool_choice="weather", max_tokens=4)
+
+    def test_a_free_choice_is_read(self, engine):
+        reply = engine.chat("Hello.", tools=[weather], temperature=0, max_tokens=12)
+        assert reply.text or reply.tool_calls

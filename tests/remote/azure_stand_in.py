@@ -159,7 +159,9 @@ def _send(wire: Wire, request: Request, body: Any) -> None:
 
 def _deltas(wire: Wire, body: dict[str, Any], pause: float) -> Iterator[Delta]:
     asked = ChatRequest(
-        messages=body["messages"],
+        messages=[_message(message) for message in body["messages"]],
+        tools=[tool["function"] for tool in body.get("tools", ())],
+        tool_choice=_choice(body.get("tool_choice")),
         max_tokens=body.get("max_tokens"),
         stop=body.get("stop") or (),
         n=body.get("n"),
@@ -172,12 +174,34 @@ def _deltas(wire: Wire, body: dict[str, Any], pause: float) -> Iterator[Delta]:
         yield delta
 
 
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    calls = [
+        {"id": call["id"], "arguments": None, "name": call["function"]["name"], "raw": call["function"]["arguments"]}
+        for call in message.get("tool_calls", ())
+    ]
+    return {**message, "content": message.get("content") or "", "tool_calls": calls}
+
+
+def _choice(choice: Any) -> str | None:
+    return choice["function"]["name"] if isinstance(choice, dict) else choice
+
+
+def _calls(delta: Delta, *, index: bool) -> list[dict[str, Any]]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.raw}}
+        | ({"index": at} if index else {})
+        for at, call in enumerate(delta.tool_calls)
+    ]
+
+
 def _completion(wire: Wire, body: dict[str, Any], pause: float) -> dict[str, Any]:
     deltas = list(_deltas(wire, body, pause))
     choices = []
     for index in range(body.get("n", 1)):
         told = [delta for delta in deltas if delta.index == index]
         message = {"role": "assistant", "content": "".join(delta.text for delta in told), "refusal": None}
+        if calls := [call for delta in told for call in _calls(delta, index=False)]:
+            message["tool_calls"] = calls
         choice = {"index": index, "finish_reason": told[-1].finish_reason, "message": message}
         choice["logprobs"] = _likely(told) if body.get("logprobs") else None
         choices.append({**choice, "content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}})
@@ -196,6 +220,8 @@ def _stream(wire: Wire, body: dict[str, Any], pause: float) -> None:
     last = None
     for last in _deltas(wire, body, pause):
         choice = {"index": last.index, "delta": {"content": last.text} if last.text else {}}
+        if last.tool_calls:
+            choice["delta"]["tool_calls"] = _calls(last, index=True)
         choice["finish_reason"] = last.finish_reason
         if body.get("logprobs"):
             choice["logprobs"] = _likely([last])

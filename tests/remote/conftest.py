@@ -91,6 +91,16 @@ def llamacpp_pair_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 @pytest.fixture(scope="session")
+def llamacpp_calling_server(tmp_path_factory: pytest.TempPathFactory, hermes: str) -> Iterator[str]:
+    """The same with a chat template that knows tools."""
+    from openmodels.backends.local import bundled
+
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), "1", hermes]
+    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `transformers serve` with the default model, converted in the user's cache."""
     from openmodels.backends.local import bundled

@@ -1,6 +1,6 @@
 """llama.cpp's own server on a random loopback port, until standard input ends.
 
-python llamacpp.py MODEL.gguf [ANSWERS]
+python llamacpp.py MODEL.gguf [ANSWERS [CHAT_TEMPLATE]]
 """
 
 import sys
@@ -14,6 +14,8 @@ if __name__ == "__main__":
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     answers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    if len(sys.argv) > 3:
+        params.chat_template = sys.argv[3]
     params.n_ctx = 2048 * answers
     # By default, one answer at a time, and no reuse of an earlier prompt: the same request gives the same text.
     params.n_parallel = answers

@@ -75,7 +75,6 @@ class HfBackend(ServerBackend):
     """
 
     name: ClassVar[str] = "hf"
-    _names = ServerBackend.names
 
     def __init__(
         self,
@@ -99,7 +98,6 @@ class HfBackend(ServerBackend):
         self._id = _routable(rest) if routed else None
         if self._id is not None:
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
-            self._names = encode.OPENAI
             self.options = frozenset(encode.OPENAI) | {"extra", *encode.SHAPED}
         if prices and self._id is None:
             raise UnsupportedFeature(
@@ -197,7 +195,7 @@ class HfBackend(ServerBackend):
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
-        return encode.payload(request, model, self._names)
+        return super().body(request, model) if self._id is None else encode.payload(request, model, encode.OPENAI)
 
     def embed_target(self, model: str | None) -> str:
         """Return the request target of embeddings: the task API on the router, `/embeddings` elsewhere."""

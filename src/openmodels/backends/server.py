@@ -8,11 +8,12 @@ ignores them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from openmodels.backends.compatible import OpenAICompatible
 from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
+from openmodels.types import ChatRequest
 from openmodels.wire import decode, encode
 
 _SHOWN = 20
@@ -53,6 +54,16 @@ class ServerBackend(OpenAICompatible):
             )
         super().__init__(rest, base_url=_with_v1(base_url), api_key=api_key, headers=headers, allow_http=allow_http)
         self._only: str | None = None
+
+    def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request; a tool demanded by name is the only one offered.
+
+        llama.cpp's server takes the object that names a tool for "auto"; "required" is known to all.
+        """
+        if request.tool_choice not in (None, "auto", "none", "required"):
+            chosen = tuple(tool for tool in request.tools if tool.name == request.tool_choice)
+            request = request.model_copy(update={"tools": chosen, "tool_choice": "required"})
+        return super().body(request, model)
 
     def load(self) -> None:
         """Ask the server for its only model when the reference names none."""
