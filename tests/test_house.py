@@ -35,7 +35,7 @@ LAYERS = (
     {"observe"},
     {"telemetry"},
     {"backends"},
-    {"tools"},
+    {"tools", "images"},
     {"wire", "retry", "ref", "licenses", "structure", "toolcalls"},
     {"schema", "errors", "reasoning", "settings"},
     {"embeddings"},

@@ -27,6 +27,7 @@ _HOMES = {
     "Embeddings": "embeddings",
     "Family": "catalog.family",
     "Finding": "openness.findings",
+    "Image": "images",
     "MapOptions": "bulk.job",
     "Message": "messages",
     "Model": "model",
@@ -86,6 +87,7 @@ __all__ = [
     "Family",
     "Finding",
     "GatedModel",
+    "Image",
     "InvalidReference",
     "InvalidRequest",
     "InvalidResponse",
@@ -211,6 +213,7 @@ if TYPE_CHECKING:
         UnsafeWeights as UnsafeWeights,
         UnsupportedFeature as UnsupportedFeature,
     )
+    from openmodels.images import Image as Image
     from openmodels.messages import (
         Message as Message,
         ToolCall as ToolCall,

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 Role = Literal["system", "user", "assistant", "tool"]
 """Who speaks in a message."""
@@ -51,32 +63,130 @@ class ToolCall(Frozen):
         return Message(role="tool", content=content, tool_call_id=self.id)
 
 
+class ImagePart(Frozen):
+    """An image in a message, made by `Image`.
+
+    Attributes:
+        data: The encoded image; empty where only the address is known.
+        media_type: What it is, e.g. "image/png"; empty where only the address is known.
+        url: Its address, which whoever answers has to fetch.
+    """
+
+    data: bytes = b""
+    media_type: str = ""
+    url: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ImagePart):
+            return NotImplemented
+        return (self.data, self.media_type, self.url) == (other.data, other.media_type, other.url)
+
+    def __hash__(self) -> int:
+        return hash((self.data, self.url))
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        return [(None, self.url or f"{self.media_type}, {len(self.data):,} bytes")]
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _decoded(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return base64.b64decode(value, validate=True)
+        except binascii.Error:
+            raise ValueError("no base64") from None
+
+    @field_serializer("data", when_used="json")
+    def _encoded(self, data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    @property
+    def address(self) -> str:
+        """The address to send: the image's own, or one that holds its data."""
+        return self.url or f"data:{self.media_type};base64,{base64.b64encode(self.data).decode()}"
+
+
+def _content(value: Any) -> Any:
+    """Read text, an image, or a list of both; messages in JSON spell parts as OpenAI does."""
+    if isinstance(value, str):
+        return _encodable(value)
+    if isinstance(value, ImagePart):
+        return (value,)
+    if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
+        raise ValueError("expected text, or a list of texts and images")  # noqa: TRY004 - pydantic's own kind
+    return tuple(map(_part, value))
+
+
+def _part(value: Any) -> str | ImagePart:
+    if isinstance(value, str):
+        return _encodable(value)
+    if isinstance(value, ImagePart):
+        return value
+    if isinstance(value, Mapping) and value.get("type") == "text" and isinstance(value.get("text"), str):
+        return _encodable(value["text"])
+    if isinstance(value, Mapping) and value.get("type") == "image_url":
+        named = value.get("image_url")
+        url = named.get("url") if isinstance(named, Mapping) else named
+        if isinstance(url, str) and url:
+            return ImagePart(url=url)
+    if isinstance(value, Mapping) and value.keys() <= {"data", "media_type", "url"} and value:
+        return ImagePart.model_validate(dict(value))
+    raise ValueError("a part is neither text nor an image")
+
+
+def _json(value: str | tuple[str | ImagePart, ...]) -> Any:
+    if isinstance(value, str):
+        return value
+    return [one if isinstance(one, str) else one.model_dump(mode="json", exclude_defaults=True) for one in value]
+
+
+Content = Annotated[
+    str | tuple[str | ImagePart, ...],
+    PlainValidator(_content, json_schema_input_type=str | list[Any]),
+    PlainSerializer(_json, when_used="json"),
+]
+"""What a message says: text, or texts and images in their order."""
+
+
 class Message(Frozen):
     """One turn of a conversation.
 
     Attributes:
         role: Who speaks: "system", "user", "assistant" or "tool".
-        content: What is said; may be empty only beside tool calls.
+        content: What is said: text, or for the user a tuple of texts and images; may be empty only beside
+            tool calls.
         tool_calls: The calls an assistant message asks for.
         tool_call_id: For role "tool": the call that this message answers.
         reasoning: The reasoning behind an assistant's tool calls, to be shown to the model again.
     """
 
     role: Role
-    content: Text = ""
+    content: Content = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     reasoning: Text = ""
 
     @property
     def text(self) -> str:
-        """The text of the content."""
-        return self.content
+        """The text of the content, without its images."""
+        return self.content if isinstance(self.content, str) else "\n".join(self._texts)
+
+    @property
+    def _texts(self) -> list[str]:
+        return [part for part in self.content if isinstance(part, str)]
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """The images of the content."""
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.content and not self.tool_calls and self.role != "tool":
             raise ValueError("content is empty")
+        if self.images and self.role != "user":
+            raise ValueError(f"images belong to the role 'user', not {self.role!r}")
         if self.tool_calls and self.role != "assistant":
             raise ValueError(f"tool_calls belong to the role 'assistant', not {self.role!r}")
         if self.reasoning and self.role != "assistant":
@@ -86,9 +196,10 @@ class Message(Frozen):
         return self
 
 
-def user(content: str) -> Message:
-    """Return a message from the user."""
-    return Message(role="user", content=content)
+def user(*content: str | ImagePart) -> Message:
+    """Return a message from the user: text, or texts and images in their order."""
+    only = content[0] if len(content) == 1 else content
+    return Message(role="user", content=only if isinstance(only, str) else content)
 
 
 def system(content: str) -> Message:

@@ -97,6 +97,10 @@ def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits
         request = ChatRequest(stream=stream, deadline=deadline, **fields)
     except ValidationError as error:
         raise InvalidRequest(faults(error)) from error
+    if "images" not in backend.features and any(message.images for message in request.messages):
+        raise UnsupportedFeature(
+            f"The backend {backend.name!r} takes no 'images' in messages.", next_step="Use another backend."
+        )
     if missing := sorted(request.options - backend.options):
         raise UnsupportedFeature(
             f"The backend {backend.name!r} cannot honour the option {missing[0]!r}.",

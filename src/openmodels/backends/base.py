@@ -27,7 +27,7 @@ class Backend(ABC):
 
     Attributes:
         name: The name in model references.
-        features: What it can do: "chat", "complete", "embed".
+        features: What it can do: "chat", "complete", "embed", and "images" in messages.
         options: The call options it honours, of `types.OPTION_NAMES`; any other one set by a
             caller raises `UnsupportedFeature` before `run` is called. None until it says so.
     """

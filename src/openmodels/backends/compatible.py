@@ -52,7 +52,7 @@ class OpenAICompatible(Backend):
     """
 
     names: ClassVar[encode.Names] = encode.OPENAI
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "images"})
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ BUILT_IN: dict[str, Entry] = {
         "openmodels.backends.local.backend:LocalBackend",
         "local",
         "runs open weights on this machine",
-        ("torch", "transformers", "accelerate", "gguf", "jinja2", "llguidance", "psutil", "safetensors"),
+        ("torch", "transformers", "accelerate", "gguf", "jinja2", "llguidance", "PIL", "psutil", "safetensors"),
     ),
     "azure": Entry(
         "openmodels.backends.azure:AzureBackend",

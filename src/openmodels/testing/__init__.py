@@ -17,6 +17,7 @@ pytest.register_assert_rewrite(
     "openmodels.testing.answers",
     "openmodels.testing.control",
     "openmodels.testing.embedding",
+    "openmodels.testing.seeing",
     "openmodels.testing.several",
     "openmodels.testing.shaping",
     "openmodels.testing.tooling",

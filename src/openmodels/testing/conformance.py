@@ -5,13 +5,14 @@ from __future__ import annotations
 from openmodels.testing.answers import Answers
 from openmodels.testing.control import Control
 from openmodels.testing.embedding import Embedding
+from openmodels.testing.seeing import Seeing
 from openmodels.testing.several import Several
 from openmodels.testing.shaping import Shaping
 from openmodels.testing.tooling import Tooling
 from openmodels.testing.validation import Validation
 
 
-class Conformance(Answers, Several, Shaping, Tooling, Embedding, Validation, Control):
+class Conformance(Answers, Several, Shaping, Tooling, Seeing, Embedding, Validation, Control):
     """What every backend promises, tested over `chat`, `stream`, `achat` and `astream`.
 
     Set `reference`, or override the fixture `model`. The assertions are about behaviour, never

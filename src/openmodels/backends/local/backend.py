@@ -70,7 +70,7 @@ class LocalBackend(Backend):
     """
 
     name: ClassVar[str] = "local"
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed"})
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "images"})
     options = frozenset(OPTION_NAMES)
 
     def __init__(
@@ -222,7 +222,7 @@ class LocalBackend(Backend):
             return replace(found, chat=None, tools=None if found.tools else False)
         chats = bool(told.template)
         tools = bool(found.tools) and "tools" in told.template and detect.find(told.template) is not None
-        return replace(found, chat=chats, tools=tools, context=told.context)
+        return replace(found, chat=chats, tools=tools, images=told.images, context=told.context)
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None is what is not known until it is loaded.

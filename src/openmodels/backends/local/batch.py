@@ -194,8 +194,10 @@ class Batch:
             try:
                 if sequence.cache is None:
                     sequence.cache = self._decoder.new_cache()
-                chunk = sequence.pending[:PREFILL]
-                scores = self._decoder.one(chunk, sequence.cache)
+                # What stands for an image is computed in one piece with it.
+                seen, sequence.inputs = sequence.inputs, None
+                chunk = sequence.pending if seen else sequence.pending[:PREFILL]
+                scores = self._decoder.one(chunk, sequence.cache, seen)
                 sequence.computed += len(chunk)
                 if not sequence.pending:
                     sequence.take(scores[0], int(scores[0].argmax()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,8 @@ class Decoder:
         try:
             if deterministic:
                 raise Unjoinable("deterministic=True asks for it")
+            if loaded.processor is not None:
+                raise Unjoinable("it reads images, which are computed with the prompt they stand in")
             self._join(loaded)
         except Unjoinable as error:
             self.memory, self.alone = None, str(error)
@@ -56,12 +58,13 @@ class Decoder:
         return DynamicCache(config=self._model.config)
 
     @torch.inference_mode()
-    def one(self, tokens: Sequence[int], cache: Any) -> torch.Tensor:
+    def one(self, tokens: Sequence[int], cache: Any, inputs: Mapping[str, Any] | None = None) -> torch.Tensor:
         """Compute a single sequence's next tokens.
 
         Args:
             tokens: The tokens that follow what `cache` holds.
             cache: What `new_cache` returned; it grows.
+            inputs: What else the model takes with them: the tensors of images.
 
         Returns:
             The scores after the last token, shape (1, vocabulary).
@@ -69,6 +72,7 @@ class Decoder:
         scores: torch.Tensor = self._model(
             input_ids=torch.tensor([tokens], device=self._device),
             use_cache=True,
+            **{name: value.to(self._device) for name, value in (inputs or {}).items()},
             **{self._cache_argument: cache},
             **({"logits_to_keep": 1} if self._keeps else {}),
         ).logits

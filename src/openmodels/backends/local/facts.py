@@ -33,10 +33,12 @@ class Facts:
     Attributes:
         context: Tokens of prompt and answer together at most, or None where they do not say.
         template: The chat template; "" for a base model.
+        images: Whether it reads images.
     """
 
     context: int | None
     template: str
+    images: bool = False
 
 
 def read(rest: str, revision: str | None) -> Facts | None:
@@ -73,7 +75,14 @@ def _folder(folder: Path) -> Facts:
     text = config.get("text_config") or config
     lengths = (text.get(name) for name in CONTEXT)
     context = next((length for length in lengths if isinstance(length, int) and length > 0), None)
-    return Facts(context, _template(folder))
+    return Facts(context, _template(folder), sees(folder))
+
+
+def sees(folder: Path) -> bool:
+    """Return whether a folder holds what makes tensors of images, beside a model with a part for them."""
+    if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+        return False
+    return isinstance(json.loads((folder / "config.json").read_bytes()).get("vision_config"), dict)
 
 
 def _template(folder: Path) -> str:

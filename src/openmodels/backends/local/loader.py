@@ -12,7 +12,15 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
 
 from openmodels.backends.local import checkpoint, device as devices, facts, memory
 from openmodels.backends.local.collector import collector_paused
@@ -31,6 +39,7 @@ class Loaded:
         device: Where the weights are.
         dtype: The dtype of the weights and activations.
         context: The most tokens that prompt and answer may have together.
+        processor: What makes tensors of images; None for a model that reads only text.
     """
 
     model: Any
@@ -38,6 +47,7 @@ class Loaded:
     device: torch.device
     dtype: torch.dtype
     context: int
+    processor: Any = None
 
 
 def load(
@@ -80,6 +90,9 @@ def load(
             # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
             parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
         tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
+        processor = None
+        if kind is AutoModelForCausalLM and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            kind, processor = AutoModelForImageTextToText, AutoProcessor.from_pretrained(folder, **options)
         model, info = kind.from_pretrained(
             folder,
             config=parsed,
@@ -96,7 +109,7 @@ def load(
                 next_step="Fetch the model again, or choose one made for this use.",
             )
         model.eval()
-        return Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer))
+        return Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
 
 
 def bounded(loaded: Loaded, length: Any) -> Loaded:

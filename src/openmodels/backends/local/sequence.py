@@ -33,6 +33,7 @@ class Sequence:
         cached: Tokens of the prompt whose keys and values were there already.
         row: Where the keys and values are, while it shares forward passes.
         cache: The same where it runs alone: transformers' own cache, which holds `computed` tokens.
+        inputs: The tensors of the prompt's images, until they are computed.
         constraint: Says which tokens may come next; None where any may.
         finished: Whether the answer is complete.
 
@@ -45,7 +46,7 @@ class Sequence:
     def __init__(self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None]) -> None:
         voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context)
         check_extra(request)
-        own = asked(request, voice.tokenizer)
+        own = asked(request, voice.tokenizer, loaded.processor, loaded.dtype)
         tokens = own.tokens
         self._limit = room(len(tokens), request, voice)
         self._ends = frozenset(voice.ends)
@@ -68,6 +69,7 @@ class Sequence:
         self.row: Row | None = None
         self.cache: Any = None
         self.computed = 0
+        self.inputs = own.inputs
         self.finished = False
         self.drafter = Drafter(self.tokens)
 

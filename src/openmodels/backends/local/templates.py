@@ -14,7 +14,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -24,7 +24,7 @@ import jinja2.ext
 from jinja2 import nodes
 
 from openmodels.errors import InvalidRequest, LoadFailed, UnsupportedFeature
-from openmodels.messages import Message
+from openmodels.messages import ImagePart, Message
 
 try:
     import resource
@@ -75,19 +75,32 @@ def encode(
         )
     told = list(tools) or None
     check(tokenizer.get_chat_template(tools=told))
-    names = {call.id: call.name for message in messages for call in message.tool_calls}
-    turns = [_turn(message, names) for message in messages]
+    with explained(messages):
+        tokens = tokenizer.apply_chat_template(
+            turns(messages),
+            tools=told,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=False,
+            **safety(tokenizer),
+            **variables,
+        )
+    if not tokens:
+        raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)
+    return list(tokens)
+
+
+@contextmanager
+def explained(messages: Sequence[Message]) -> Iterator[None]:
+    """Bound the template that is rendered in this block, and tell what goes wrong as errors of the tree.
+
+    Raises:
+        InvalidRequest: The template refuses the messages, in its own words.
+        LoadFailed: The template is broken or hostile.
+    """
     try:
         with _bounded(CHARACTERS + sum(len(message.text) for message in messages)):
-            tokens = tokenizer.apply_chat_template(
-                turns,
-                tools=told,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
-                **_safety(tokenizer),
-                **variables,
-            )
+            yield
     except (_TooMuch, MemoryError, RecursionError, OverflowError) as error:
         raise LoadFailed(f"The model's chat template is out of bounds: {error}.", next_step=_NEXT) from error
     except jinja2.exceptions.SecurityError as error:
@@ -100,9 +113,24 @@ def encode(
             f"messages: the model's chat template refuses them: {error}.",
             next_step="Some templates know no system message or want user and assistant to alternate.",
         ) from error
-    if not tokens:
-        raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)
-    return list(tokens)
+
+
+def turns(messages: Sequence[Message], show: Callable[[ImagePart], Any] = lambda image: image) -> list[dict[str, Any]]:
+    """Return messages as chat templates expect them.
+
+    Args:
+        messages: The conversation.
+        show: What a template is given for an image.
+    """
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    made = [_turn(message, names) for message in messages]
+    for turn, message in zip(made, messages, strict=True):
+        if not isinstance(message.content, str):
+            turn["content"] = [
+                {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": show(part)}
+                for part in message.content
+            ]
+    return made
 
 
 def _turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
@@ -209,6 +237,7 @@ def _peak() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
 
 
-def _safety(tokenizer: Any) -> dict[str, bool]:
+def safety(tokenizer: Any) -> dict[str, bool]:
+    """Return the argument that keeps what a user types from being control tokens, where there is one."""
     known = inspect.signature(tokenizer.apply_chat_template).parameters
     return {"sanitize_control_tokens": True} if "sanitize_control_tokens" in known else {}

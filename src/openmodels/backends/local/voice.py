@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from openmodels.backends.local import calling, templates
+from openmodels.backends.local import calling, templates, vision
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, OutputFormat
 
@@ -85,15 +85,23 @@ class Asked(NamedTuple):
         tokens: The prompt's tokens, with those that the answer is made to begin with.
         output: What the answer must look like.
         calling: How its tools are spoken of; None where it offers none.
+        inputs: The tensors of its images, by the model's names for them; None where there are none.
     """
 
     tokens: list[int]
     output: OutputFormat | None
     calling: calling.Calling | None
+    inputs: dict[str, Any] | None = None
 
 
-def asked(request: ChatRequest, tokenizer: Any) -> Asked:
+def asked(request: ChatRequest, tokenizer: Any, processor: Any = None, dtype: Any = None) -> Asked:
     """Return a request as the model gets it, the chat template rendered.
+
+    Args:
+        request: What is asked.
+        tokenizer: A transformers tokenizer.
+        processor: What makes tensors of images; None for a model, or an engine, that reads only text.
+        dtype: The dtype of such tensors.
 
     Raises:
         InvalidRequest: Nothing can be made of it.
@@ -111,11 +119,17 @@ def asked(request: ChatRequest, tokenizer: Any) -> Asked:
         raise UnsupportedFeature(f"extra: {VARIABLES!r} must hold a dict of variables.")
     calling.check(request, tokenizer)
     tools = calling.definitions(calling.offered(request))
-    tokens = templates.encode(tokenizer, request.messages, variables, tools)
+    inputs = None
+    if any(message.images for message in request.messages):
+        tokens, inputs = vision.encode(processor, request.messages, variables, tools, dtype)
+    else:
+        tokens = templates.encode(tokenizer, request.messages, variables, tools)
     plan = calling.plan(request, tokenizer, tokens)
     if plan is not None and plan.start:
         tokens += tokenizer.encode(plan.start, add_special_tokens=False)
-    return Asked(tokens, request.output or (plan and plan.output), plan)
+    if inputs is not None:
+        inputs = vision.padded(inputs, len(tokens))
+    return Asked(tokens, request.output or (plan and plan.output), plan, inputs)
 
 
 def check_extra(request: ChatRequest) -> None:
