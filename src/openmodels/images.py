@@ -8,9 +8,7 @@ import binascii
 import ipaddress
 import os
 import socket
-import ssl
 import time
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Self
 from urllib.parse import urljoin, urlsplit
@@ -128,22 +126,17 @@ def _fetch(url: str, deadline: float) -> bytes:
     raise InvalidResponse("The image's address redirects again and again.")
 
 
-def _get(
-    url: str,
-    deadline: float,
-    public: Callable[[str], bool] | None = None,
-    context: ssl.SSLContext | bool = True,  # noqa: FBT001, FBT002 - as httpx has it
-) -> tuple[bytes | None, str]:
+def _get(url: str, deadline: float) -> tuple[bytes | None, str]:
     """Return the body, or where the server sends us instead."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "https" or not host or parts.username or parts.password:
         raise InvalidRequest(f"image: only plain https addresses are fetched, not {parts.scheme or url[:40]!r}.")
-    pinned = _resolve(host, parts.port or 443, public or is_public)
+    pinned = _resolve(host, parts.port or 443)
     place = f"[{pinned}]" if ":" in pinned else pinned
     target = parts._replace(netloc=f"{place}:{parts.port or 443}", fragment="").geturl()
     # The connection goes to the address that was checked; name and certificate are those that were asked for.
-    client = httpx2.Client(verify=context, trust_env=False, follow_redirects=False, timeout=_left(deadline))
+    client = httpx2.Client(trust_env=False, follow_redirects=False, timeout=_left(deadline))
     headers = {"Host": parts.netloc, "Accept": "image/*", "Accept-Encoding": "identity"}
     try:
         with client, client.stream("GET", target, headers=headers, extensions={"sni_hostname": host}) as answer:
@@ -164,14 +157,14 @@ def _get(
         raise ConnectionFailed(f"There is no connection to {host}: {type(error).__name__}.") from error
 
 
-def _resolve(host: str, port: int, public: Callable[[str], bool]) -> str:
+def _resolve(host: str, port: int) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ConnectionFailed(f"The name {host} cannot be resolved.") from error
     addresses = [str(entry[4][0]) for entry in found]
     # Were one of them private, which one is connected to would be a matter of luck.
-    if not addresses or not all(map(public, addresses)):
+    if not addresses or not all(map(is_public, addresses)):
         raise InvalidRequest(
             f"image: {host} is no public address, and others are not fetched.",
             next_step="Read it yourself, and give the bytes.",

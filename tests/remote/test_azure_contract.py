@@ -14,6 +14,7 @@ from test_azure_errors import ERRORS
 import openmodels as om
 from openmodels.testing import Conformance
 from openmodels.testing.faults import KEY, FaultServer
+from openmodels.testing.seeing import Seeing
 
 described = pytest.mark.skipif(
     stand_in.description() is None,
@@ -113,3 +114,24 @@ class TestAzure(Conformance):
     @pytest.fixture
     def working(self) -> Callable[[], int]:
         return lambda: stand_in.working["azure-v1-slow"]
+
+
+class _SameDialect(Seeing):
+    """The other backends of the dialect: images are spelled as Microsoft's description of OpenAI's API has them."""
+
+    samples = False
+    reference: str
+
+    @pytest.fixture
+    def model(self, server: FaultServer) -> Iterator[om.Model]:
+        address = f"{server.url('azure-v1')}/v1"
+        with om.Model(self.reference, base_url=address, headers={"api-key": KEY}) as model:
+            yield model
+
+
+class TestServerImages(_SameDialect):
+    reference = "server:my-deployment"
+
+
+class TestHfImages(_SameDialect):
+    reference = "hf:my-deployment"
