@@ -26,7 +26,7 @@ def table() -> str:
     backends = {name: registry.find(name) for name in registry.BUILT_IN}
     claimed, shown = claims(), proved()
     rows = [["", *(f"`{name}`" for name in backends)]]
-    for feature, methods in {"chat": "`chat`, `stream`", "complete": "`complete`", "embed": "`embed`", "images": "images"}.items():
+    for feature, methods in {"chat": "`chat`, `stream`", "complete": "`complete`", "embed": "`embed`", "rerank": "`rerank`", "images": "images"}.items():
         rows.append([methods, *(_mark(feature, claimed[name], shown[name]) for name in backends)])
     rows += [
         [f"`{option}`", *(_mark(option, claimed[name], shown[name]) for name in backends)] for option in OPTION_NAMES

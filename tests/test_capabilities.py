@@ -64,18 +64,17 @@ class TestLocal:
         assert self.folder(tmp_path / "m", config, "{{ messages }}").capabilities.context == context
 
     def test_the_template_says_whether_it_chats(self, tmp_path):
-        base = self.folder(tmp_path / "base", {}, None).capabilities
+        base = self.folder(tmp_path / "base", {"architectures": ["LlamaForCausalLM"]}, None).capabilities
         chat = self.folder(tmp_path / "chat", {}, "{{ messages }}").capabilities
         several = self.folder(tmp_path / "s", {}, [{"name": "default", "template": "{{ messages }}"}]).capabilities
         assert (base.chat, base.complete, base.tools) == (False, True, False)
+        assert (base.embed, base.rerank, base.images) == (False, False, False)
         assert (chat.chat, several.chat) == (True, True)
         model = self.folder(tmp_path / "jinja", {}, None)
-        (tmp_path / "jinja" / "chat_template.jinja").write_text("{% if tools %}{% endif %}")
+        (tmp_path / "jinja" / "chat_template.jinja").write_text("{% if tools %}<tool_call>{% endif %}")
         assert model.capabilities.chat
-        model.backend.options |= {"tools"}
         assert model.capabilities.tools
         no_tools = self.folder(tmp_path / "none", {}, "{{ messages }}")
-        no_tools.backend.options |= {"tools"}
         assert no_tools.capabilities.tools is False
 
     def test_a_gguf_file_says_so_too(self, tmp_path):

@@ -264,13 +264,13 @@ class TestBudget:
 
     def test_each_model_has_its_own(self):
         first, second = om.Model("echo:"), om.Model("echo:")
-        first._budget.left = 0
-        assert second._budget.left == 500
+        first._attempts.budget.left = 0
+        assert second._attempts.budget.left == 500
 
     @pytest.mark.parametrize("surface", SURFACES)
     def test_an_empty_bucket_lets_the_first_error_out(self, surface):
         with retry.testing(attempts=3), om.Model("echo:", script=[[om.ServerFailed("Down.")], "yes"]) as model:
-            model._budget.left = 4
+            model._attempts.budget.left = 4
             with pytest.raises(om.ServerFailed):
                 Driver(model, surface)("hi")
-            assert model._budget.left == 4
+            assert model._attempts.budget.left == 4

@@ -34,8 +34,11 @@ _HOMES = {
     "ModelRecord": "catalog.record",
     "OpennessComparison": "openness.verbs",
     "Provider": "backends.hf_offers",
+    "RankedDocument": "rankings",
+    "Ranking": "rankings",
     "Reply": "types",
     "Report": "openness.report",
+    "RerankOptions": "rankings",
     "Results": "catalog.results",
     "Stream": "stream",
     "TokenLogprob": "types",
@@ -106,9 +109,12 @@ __all__ = [
     "OutputInvalid",
     "Provider",
     "QuotaExceeded",
+    "RankedDocument",
+    "Ranking",
     "RateLimited",
     "Reply",
     "Report",
+    "RerankOptions",
     "Results",
     "ServerFailed",
     "Stream",
@@ -239,6 +245,11 @@ if TYPE_CHECKING:
         acompare_openness as acompare_openness,
         aopenness as aopenness,
         compare_openness as compare_openness,
+    )
+    from openmodels.rankings import (
+        RankedDocument as RankedDocument,
+        Ranking as Ranking,
+        RerankOptions as RerankOptions,
     )
     from openmodels.settings import (
         DEFAULT_MODEL as DEFAULT_MODEL,

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import time
-from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, aclosing, closing
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Self
 
 from typing_extensions import Unpack
 
 from openmodels import observe, ref, request as request_, retry, settings
+from openmodels.attempts import Attempts
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
 from openmodels.bulk.job import MapOptions, plan
 from openmodels.bulk.runs import AsyncBulk, Bulk
 from openmodels.capabilities import Capabilities
-from openmodels.embeddings import Embeddings, EmbedOptions, EmbedRequest
-from openmodels.errors import InvalidRequest, InvalidResponse, OutputInvalid, named
+from openmodels.embeddings import Embeddings, EmbedOptions
+from openmodels.errors import InvalidRequest, OutputInvalid, named
 from openmodels.messages import Prompt
+from openmodels.rankings import Ranking, RerankOptions
 from openmodels.stream import AsyncStream, Fold, Stream
 from openmodels.toolrun import MAX_ROUNDS, Loop, ToolRun
 from openmodels.tools import Checker
-from openmodels.types import CallOptions, ChatRequest, Delta, Reply, ToolRunOptions
+from openmodels.types import CallOptions, Reply, ToolRunOptions
 
 
 class Model:
@@ -65,7 +65,6 @@ class Model:
         self.max_retries = request_.retry_count(max_retries)
         self._observer = observe.Observer(on_request, on_reply, capture_content)
         self._opened_as = reference, backend_options
-        self._budget = retry.Budget()
         if isinstance(reference, Backend):
             if backend_options:
                 raise InvalidRequest(f"{', '.join(backend_options)}: options belong to the backend's own constructor.")
@@ -75,6 +74,7 @@ class Model:
             parsed = ref.parse(reference, registry.names())
             self.reference = str(parsed)
             self.backend = _open(parsed, backend_options)
+        self._attempts = Attempts(self.backend, self._observer)
 
     def __repr__(self) -> str:
         return f"Model({self.reference!r})"
@@ -192,18 +192,27 @@ class Model:
             ContextTooLong: A text does not fit.
             OpenModelsError: Anything else of the tree, as the backend tells it.
         """
-        began = time.perf_counter()
         with self._explained():
             request, retries = request_.embedding(self.backend, texts, options, self._limits)
+            return self._attempts.once(request, retries, self.backend.embed)
 
-            def start() -> Embeddings:
-                return self.backend.embed(request)
+    def rerank(self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]) -> Ranking:
+        """Return documents by how well they answer a query, the best first.
 
-            with self._watch(request) as watch:
-                found = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
-                found = _timed(found, len(request.texts), began)
-                watch.ended(found)
-            return found
+        Args:
+            query: What is looked for.
+            documents: The texts to rank.
+            **options: See `RerankOptions`; `timeout` in seconds.
+
+        Raises:
+            InvalidRequest: An argument is wrong; nothing was sent.
+            UnsupportedFeature: The backend or the model has no rankings.
+            ContextTooLong: A document with the query does not fit.
+            OpenModelsError: Anything else of the tree, as the backend tells it.
+        """
+        with self._explained():
+            request, retries = request_.reranking(self.backend, query, documents, options, self._limits)
+            return self._attempts.once(request, retries, self.backend.rerank)
 
     def map(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> Bulk:
         """Answer many prompts: a `BulkItem` each, in their order, as they become ready.
@@ -270,18 +279,19 @@ class Model:
         Raises:
             OpenModelsError: As for `embed`.
         """
-        began = time.perf_counter()
         with self._explained():
             request, retries = request_.embedding(self.backend, texts, options, self._limits)
+            return await self._attempts.aonce(request, retries, self.backend.aembed)
 
-            async def start() -> Embeddings:
-                return await self.backend.aembed(request)
+    async def arerank(self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]) -> Ranking:
+        """The asynchronous twin of `rerank`.
 
-            with self._watch(request) as watch:
-                found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
-                found = _timed(found, len(request.texts), began)
-                watch.ended(found)
-            return found
+        Raises:
+            OpenModelsError: As for `rerank`.
+        """
+        with self._explained():
+            request, retries = request_.reranking(self.backend, query, documents, options, self._limits)
+            return await self._attempts.aonce(request, retries, self.backend.arerank)
 
     def amap(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> AsyncBulk:
         """The asynchronous twin of `map`: `async for item in model.amap(…)`.
@@ -319,46 +329,19 @@ class Model:
 
     def _stream(self, call: request_.Call) -> Stream:
         fold = self._fold(call)
-        return Stream(observe.watched(self._deltas(call.request, call.retries), fold.watch, fold.reply), fold)
+        deltas = self._attempts.deltas(call.request, call.retries)
+        return Stream(observe.watched(deltas, fold.watch, fold.reply), fold)
 
     def _astream(self, call: request_.Call) -> AsyncStream:
         fold = self._fold(call)
-        return AsyncStream(observe.awatched(self._adeltas(call.request, call.retries), fold.watch, fold.reply), fold)
+        return AsyncStream(
+            observe.awatched(self._attempts.adeltas(call.request, call.retries), fold.watch, fold.reply), fold
+        )
 
     def _fold(self, call: request_.Call) -> Fold:
         watch = self._observer.watch(self.backend, call.request)
         calls = Checker(call.request) if call.request.tools else None
         return Fold(self.reference, call.request.deadline, call.check, watch, calls)
-
-    def _deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
-        def start() -> tuple[Generator[Delta, None, None], Delta | None]:
-            deltas = self.backend.run(request)
-            return deltas, next(deltas, None)
-
-        deltas, first = retry.call(start, retries=retries, deadline=request.deadline, budget=self._budget)
-        with closing(deltas):
-            if first is not None:
-                yield first
-            yield from deltas
-
-    async def _adeltas(self, request: ChatRequest, retries: int) -> AsyncGenerator[Delta, None]:
-        async def start() -> tuple[AsyncGenerator[Delta, None], Delta | None]:
-            deltas = self.backend.arun(request)
-            try:
-                return deltas, await anext(deltas, None)
-            except BaseException:
-                await deltas.aclose()
-                raise
-
-        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self._budget)
-        async with aclosing(deltas):
-            if first is not None:
-                yield first
-            async for delta in deltas:
-                yield delta
-
-    def _watch(self, request: EmbedRequest) -> observe.Watch:
-        return self._observer.watch(self.backend, request) or observe.Watch(request, self._observer)
 
     @property
     def _limits(self) -> request_.Limits:
@@ -382,9 +365,3 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
         raise error
     with named(str(parsed)):
         return backend(parsed.rest, **options)
-
-
-def _timed(found: Embeddings, texts: int, began: float) -> Embeddings:
-    if found.vectors.ndim != 2 or len(found) != texts:
-        raise InvalidResponse(f"The backend gave vectors of the shape {found.vectors.shape} for {texts} texts.")
-    return replace(found, seconds=time.perf_counter() - began)

@@ -14,17 +14,16 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from openmodels.backends.base import Backend
-from openmodels.embeddings import Embeddings, EmbedRequest
+from openmodels.backends.base import Backend, Outcome, Request
 from openmodels.errors import InvalidRequest, OpenModelsError
-from openmodels.types import ChatRequest, Delta, Reply
+from openmodels.types import Delta, Reply
 
 if TYPE_CHECKING:
     from openmodels.telemetry import Span
 
-OnRequest = Callable[[ChatRequest | EmbedRequest], object]
+OnRequest = Callable[[Request], object]
 """Called with each checked request before the backend gets it."""
-OnReply = Callable[[Reply | Embeddings], object]
+OnReply = Callable[[Outcome], object]
 """Called with each whole answer before the caller gets it."""
 
 
@@ -54,7 +53,7 @@ class Observer:
                     next_step="It is called where the call is made; let it start a task if it must wait.",
                 )
 
-    def watch(self, backend: Backend, request: ChatRequest | EmbedRequest) -> Watch | None:
+    def watch(self, backend: Backend, request: Request) -> Watch | None:
         """Return what watches one call, or None where nobody wants to know."""
         # An application that has set up OpenTelemetry has imported it.
         begin = None
@@ -78,7 +77,10 @@ class Watch:
     """
 
     def __init__(
-        self, request: ChatRequest | EmbedRequest, observer: Observer, begin: Callable[[], Span] | None = None
+        self,
+        request: Request,
+        observer: Observer,
+        begin: Callable[[], Span] | None = None,
     ) -> None:
         self._request = request
         self._observer = observer
@@ -115,7 +117,7 @@ class Watch:
         """Tell of what ended the call before its answer was whole; leaving a stream is no error."""
         self._close(partial, None if isinstance(error, GeneratorExit) else error)
 
-    def _close(self, reply: Reply | Embeddings | None, error: BaseException | None) -> None:
+    def _close(self, reply: Outcome | None, error: BaseException | None) -> None:
         span, self._span = self._span, None
         if span is not None:
             span.end(reply, error)

@@ -15,6 +15,7 @@ from openmodels.backends.base import Backend
 from openmodels.embeddings import EmbedOptions, EmbedRequest
 from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
 from openmodels.messages import Message
+from openmodels.rankings import RerankOptions, RerankRequest
 from openmodels.types import CallOptions, ChatRequest, Reply
 
 
@@ -117,13 +118,34 @@ def embedding(backend: Backend, texts: Any, options: EmbedOptions, limits: Limit
         UnsupportedFeature: The backend has no embeddings.
     """
     fields, deadline, retries = _options(backend, "embed", options, EmbedOptions.__annotations__, limits)
-    if not isinstance(texts, Sequence) or isinstance(texts, bytes | bytearray):
-        raise InvalidRequest(f"texts: expected a list of texts, not {type(texts).__name__}.")
+    given = _listed((texts,) if isinstance(texts, str) else texts, "texts")
     try:
-        given = (texts,) if isinstance(texts, str) else tuple(texts)
         return EmbedRequest(texts=given, deadline=deadline, **fields), retries
     except ValidationError as error:
         raise InvalidRequest(faults(error)) from error
+
+
+def reranking(
+    backend: Backend, query: Any, documents: Any, options: RerankOptions, limits: Limits
+) -> tuple[RerankRequest, int]:
+    """Return the request that `rerank` asks for, and how often a failed call is tried again.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        UnsupportedFeature: The backend has no rankings.
+    """
+    fields, deadline, retries = _options(backend, "rerank", options, RerankOptions.__annotations__, limits)
+    given = _listed(documents, "documents")
+    try:
+        return RerankRequest(query=query, documents=given, deadline=deadline, **fields), retries
+    except ValidationError as error:
+        raise InvalidRequest(faults(error)) from error
+
+
+def _listed(texts: Any, name: str) -> tuple[Any, ...]:
+    if not isinstance(texts, Sequence) or isinstance(texts, str | bytes | bytearray):
+        raise InvalidRequest(f"{name}: expected a list of texts, not {type(texts).__name__}.")
+    return tuple(texts)
 
 
 def _options(

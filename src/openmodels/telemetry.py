@@ -17,7 +17,7 @@ from opentelemetry.metrics import Histogram, MeterProvider
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 
 from openmodels import settings
-from openmodels.backends.base import Backend
+from openmodels.backends.base import Backend, Outcome, Request
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import OpenModelsError
 from openmodels.messages import Message, ToolCall
@@ -64,7 +64,7 @@ class Span:
         capture: Whether to record what is said; None leaves it to the environment (`CAPTURE`).
     """
 
-    def __init__(self, backend: Backend, request: ChatRequest | EmbedRequest, *, capture: bool | None = None) -> None:
+    def __init__(self, backend: Backend, request: Request, *, capture: bool | None = None) -> None:
         self._request = request
         self._capture = _captures() if capture is None else capture
         self._common = _common(backend, request)
@@ -87,7 +87,7 @@ class Span:
         if self._first is None:
             self._first = time.perf_counter() - self._began
 
-    def end(self, reply: Reply | Embeddings | None, error: BaseException | None) -> None:
+    def end(self, reply: Outcome | None, error: BaseException | None) -> None:
         """End the span and record the metrics.
 
         Args:
@@ -123,7 +123,7 @@ class Span:
         span.end()
 
 
-def _common(backend: Backend, request: ChatRequest | EmbedRequest) -> dict[str, Any]:
+def _common(backend: Backend, request: Request) -> dict[str, Any]:
     if isinstance(request, ChatRequest):
         operation = "chat" if request.prompt is None else "text_completion"
     else:
@@ -139,7 +139,7 @@ def _common(backend: Backend, request: ChatRequest | EmbedRequest) -> dict[str, 
     return common
 
 
-def _asked(request: ChatRequest | EmbedRequest) -> dict[str, Any]:
+def _asked(request: Request) -> dict[str, Any]:
     if not isinstance(request, ChatRequest):
         return {}
     found = {f"gen_ai.request.{name}": value for name in _REQUEST if (value := getattr(request, name)) is not None}
@@ -154,7 +154,7 @@ def _asked(request: ChatRequest | EmbedRequest) -> dict[str, Any]:
     return found
 
 
-def _answered(reply: Reply | Embeddings) -> dict[str, Any]:
+def _answered(reply: Outcome) -> dict[str, Any]:
     usage = reply.usage
     found: dict[str, Any] = {
         "gen_ai.usage.input_tokens": usage.input_tokens,

@@ -101,6 +101,16 @@ def llamacpp_calling_server(tmp_path_factory: pytest.TempPathFactory, hermes: st
 
 
 @pytest.fixture(scope="session")
+def llamacpp_ranking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same as a server for rankings; the model was not made for it, so what it ranks is no matter."""
+    from openmodels.backends.local import bundled
+
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), "rank"]
+    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `transformers serve` with the default model, converted in the user's cache."""
     from openmodels.backends.local import bundled

@@ -1,6 +1,7 @@
 """llama.cpp's own server on a random loopback port, until standard input ends.
 
 python llamacpp.py MODEL.gguf [ANSWERS [CHAT_TEMPLATE]]
+python llamacpp.py MODEL.gguf rank
 """
 
 import sys
@@ -13,7 +14,8 @@ if __name__ == "__main__":
     params.model_alias = {"smollm2"}
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    answers = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    ranks = sys.argv[2:] == ["rank"]
+    answers = int(sys.argv[2]) if len(sys.argv) > 2 and not ranks else 1
     if len(sys.argv) > 3:
         params.chat_template = sys.argv[3]
     params.n_ctx = 2048 * answers
@@ -23,7 +25,8 @@ if __name__ == "__main__":
     params.cpuparams.n_threads = 2
     params.endpoint_slots = True
     params.embedding = True
-    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    pooling = xllamacpp.llama_pooling_type
+    params.pooling_type = pooling.LLAMA_POOLING_TYPE_RANK if ranks else pooling.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(params)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()

@@ -16,7 +16,7 @@ from pydantic import Field
 
 import openmodels as om
 from openmodels.testing import SURFACES, Conformance, Driver
-from openmodels.testing.embedding import embedded
+from openmodels.testing.embedding import Reranking, embedded
 from openmodels.testing.faults import KEY
 from openmodels.testing.shapes import LONGEST, PROMPTS, TYPES
 
@@ -71,6 +71,24 @@ class TestServerOnLlamacpp(OnLlamacpp, Conformance):
 
 
 class TestHfOnLlamacpp(OnLlamacpp, Conformance):
+    reference = "hf:smollm2"
+
+
+class _Ranks(Reranking):
+    reranks = True
+    reference: str
+
+    @pytest.fixture
+    def model(self, llamacpp_ranking_server: str) -> Iterator[om.Model]:
+        with om.Model(self.reference, base_url=f"{llamacpp_ranking_server}/v1") as model:
+            yield model
+
+
+class TestServerRanks(_Ranks):
+    reference = "server:smollm2"
+
+
+class TestHfRanks(_Ranks):
     reference = "hf:smollm2"
 
 

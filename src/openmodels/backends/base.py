@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from openmodels import capabilities
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import UnsupportedFeature
-from openmodels.types import ChatRequest, Delta
+from openmodels.rankings import Ranking, RerankRequest
+from openmodels.types import ChatRequest, Delta, Reply
+
+Request = ChatRequest | EmbedRequest | RerankRequest
+"""What a backend gets."""
+Outcome = Reply | Embeddings | Ranking
+"""What comes of it."""
+
+_Asked = TypeVar("_Asked")
+_Found = TypeVar("_Found")
 
 
 class Backend(ABC):
@@ -27,7 +36,7 @@ class Backend(ABC):
 
     Attributes:
         name: The name in model references.
-        features: What it can do: "chat", "complete", "embed", and "images" in messages.
+        features: What it can do: "chat", "complete", "embed", "rerank", and "images" in messages.
         options: The call options it honours, of `types.OPTION_NAMES`; any other one set by a
             caller raises `UnsupportedFeature` before `run` is called. None until it says so.
     """
@@ -86,11 +95,27 @@ class Backend(ABC):
 
         This default calls `embed` on a thread of its own, which a cancelled call leaves to its end.
         """
+        return await self._on_a_thread(self.embed, request)
+
+    async def _on_a_thread(self, work: Callable[[_Asked], _Found], request: _Asked) -> _Found:
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, self.embed, request)
+            return await asyncio.get_running_loop().run_in_executor(pool, work, request)
         finally:
             pool.shutdown(wait=False)
+
+    def rerank(self, request: RerankRequest) -> Ranking:  # noqa: ARG002 - a subclass reads it
+        """Return the documents by how well they answer the query; for a backend with the feature "rerank".
+
+        Raises:
+            UnsupportedFeature: It has no rankings, or cannot honour `extra`.
+            OpenModelsError: As for `run`.
+        """
+        raise UnsupportedFeature(f"The backend {self.name!r} has no 'rerank'.")
+
+    async def arerank(self, request: RerankRequest) -> Ranking:
+        """Return the ranking without blocking the event loop; this default is that of `aembed`."""
+        return await self._on_a_thread(self.rerank, request)
 
     def load(self) -> None:
         """Do now what the first call would do (download, read weights, connect). Idempotent."""

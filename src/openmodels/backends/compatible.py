@@ -15,9 +15,10 @@ from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
+from openmodels.rankings import Ranking, RerankRequest
 from openmodels.reasoning import TAGS
 from openmodels.types import ChatRequest, Delta
-from openmodels.wire import address as addresses, classify, decode, encode, inflate, vectors
+from openmodels.wire import address as addresses, classify, decode, encode, inflate, rankings, vectors
 from openmodels.wire.exchange import Answer, AsyncAnswer, Exchange, Outgoing
 from openmodels.wire.http1 import Http1Exchange
 
@@ -95,6 +96,10 @@ class OpenAICompatible(Backend):
         """Return the JSON body of a request for embeddings."""
         return vectors.payload(request, model)
 
+    def rerank_target(self) -> str:
+        """Return the request target of rankings: path and query."""
+        return self.address.target("/rerank")
+
     def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""
         return vectors.embeddings(body, request, explain)
@@ -165,6 +170,18 @@ class OpenAICompatible(Backend):
         body, explain = await self._afetch(outgoing, secrets, request.deadline)
         return self.embeddings(body, request, explain)
 
+    def rerank(self, request: RerankRequest) -> Ranking:
+        """Return the ranking of the documents; see `Backend.rerank`."""
+        outgoing, secrets = self._ranking(request, self.model(request.deadline))
+        body, explain = self._fetch(outgoing, secrets, request.deadline)
+        return rankings.ranking(body, request, explain)
+
+    async def arerank(self, request: RerankRequest) -> Ranking:
+        """The asynchronous twin of `rerank`."""
+        outgoing, secrets = self._ranking(request, await self.amodel(request.deadline))
+        body, explain = await self._afetch(outgoing, secrets, request.deadline)
+        return rankings.ranking(body, request, explain)
+
     def get(self, path: str, deadline: float | None) -> bytes:
         """Return the body of a GET below the address, at most `decode.LONGEST_BODY` bytes.
 
@@ -201,10 +218,17 @@ class OpenAICompatible(Backend):
         return Outgoing("POST", self.address.target(self.path(request)), headers, body), said + self._secrets()
 
     def _embedding(self, request: EmbedRequest, model: str | None) -> tuple[Outgoing, list[str]]:
-        body = encode.dumps(self.embed_body(request, model))
+        return self._texts(request.texts, self.embed_target(model), self.embed_body(request, model))
+
+    def _ranking(self, request: RerankRequest, model: str | None) -> tuple[Outgoing, list[str]]:
+        given = (request.query, *request.documents)
+        return self._texts(given, self.rerank_target(), rankings.payload(request, model))
+
+    def _texts(self, texts: tuple[str, ...], target: str, body: dict[str, Any]) -> tuple[Outgoing, list[str]]:
         # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
-        said = ["\n".join(request.texts), *(text for text in request.texts if 8 <= len(text) <= classify.ECHO)]
-        return Outgoing("POST", self.embed_target(model), self._headers(stream=False), body), said + self._secrets()
+        said = ["\n".join(texts), *(text for text in texts if 8 <= len(text) <= classify.ECHO)]
+        outgoing = Outgoing("POST", target, self._headers(stream=False), encode.dumps(body))
+        return outgoing, said + self._secrets()
 
     def _fetch(self, outgoing: Outgoing, secrets: list[str], deadline: float | None) -> tuple[bytes, decode.Explain]:
         with self.exchange.send(outgoing, deadline) as answer:

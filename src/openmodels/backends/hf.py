@@ -141,7 +141,7 @@ class HfBackend(ServerBackend):
         """Return what the model can be asked for; with `prices=True`, and once a call has read it, by the list."""
         found = super().capabilities()
         if self._id is not None:
-            found = replace(found, complete=False)
+            found = replace(found, complete=False, rerank=False)
         named = [offer for offer in self._offers or () if self._id and offer.provider == self._id.suffix]
         offers = named or self._offers or []
         contexts = [offer.context_length for offer in offers if offer.context_length]
@@ -196,6 +196,15 @@ class HfBackend(ServerBackend):
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
         return super().body(request, model) if self._id is None else encode.payload(request, model, encode.OPENAI)
+
+    def rerank_target(self) -> str:
+        """Return the request target of rankings, which the router has not."""
+        if self._id is not None:
+            raise UnsupportedFeature(
+                "The router of Hugging Face has no 'rerank'.",
+                next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
+            )
+        return super().rerank_target()
 
     def embed_target(self, model: str | None) -> str:
         """Return the request target of embeddings: the task API on the router, `/embeddings` elsewhere."""

@@ -37,6 +37,7 @@ class ServerBackend(OpenAICompatible):
 
     name: ClassVar[str] = "server"
     names: ClassVar[encode.Names] = encode.OPEN_SERVERS
+    features: ClassVar[frozenset[str]] = OpenAICompatible.features | {"rerank"}
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openmodels.testing.answers import Answers
 from openmodels.testing.control import Control
-from openmodels.testing.embedding import Embedding
+from openmodels.testing.embedding import Embedding, Reranking
 from openmodels.testing.seeing import Seeing
 from openmodels.testing.several import Several
 from openmodels.testing.shaping import Shaping
@@ -12,7 +12,7 @@ from openmodels.testing.tooling import Tooling
 from openmodels.testing.validation import Validation
 
 
-class Conformance(Answers, Several, Shaping, Tooling, Seeing, Embedding, Validation, Control):
+class Conformance(Answers, Several, Shaping, Tooling, Seeing, Embedding, Reranking, Validation, Control):
     """What every backend promises, tested over `chat`, `stream`, `achat` and `astream`.
 
     Set `reference`, or override the fixture `model`. The assertions are about behaviour, never
@@ -34,6 +34,7 @@ class Conformance(Answers, Several, Shaping, Tooling, Seeing, Embedding, Validat
         samples: Whether sampling options can change the answer; False for a backend with one
             possible answer.
         embeds: Whether the model is one for embeddings, where its backend has them.
+        reranks: Whether the model is one that ranks, where its backend has rankings.
         rounds_alike: Whether answers that are written at once have the texts they have alone; False where
             arithmetic of low precision depends on who shares a step.
         digits_grammar: A grammar of three digits in the backend's dialect; None is Lark's.

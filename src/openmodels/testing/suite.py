@@ -30,6 +30,7 @@ class Suite:
     stops_within: ClassVar[float] = 1.0
     samples: ClassVar[bool] = True
     embeds: ClassVar[bool] = True
+    reranks: ClassVar[bool] = False
     rounds_alike: ClassVar[bool] = True
     digits_grammar: ClassVar[str | None] = None
     gaps: ClassVar[Mapping[str, str]] = {}

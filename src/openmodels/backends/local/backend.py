@@ -27,6 +27,7 @@ from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
+from openmodels.rankings import Ranking, RerankRequest
 from openmodels.toolcalls import detect
 from openmodels.types import OPTION_NAMES, ChatRequest, Delta
 
@@ -70,7 +71,7 @@ class LocalBackend(Backend):
     """
 
     name: ClassVar[str] = "local"
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "images"})
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "rerank", "images"})
     options = frozenset(OPTION_NAMES)
 
     def __init__(
@@ -176,10 +177,17 @@ class LocalBackend(Backend):
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """The asynchronous twin of `embed`: nothing blocks, and cancelling ends the work within a step."""
-        encoders = self._encoders
-        if encoders is None:
-            encoders = await asyncio.to_thread(self._encoding)
+        encoders = await self._aencoding()
         return replace(await encoders.aembed(request), model=self.rest)
+
+    def rerank(self, request: RerankRequest) -> Ranking:
+        """Return the ranking of the documents; see `Backend.rerank`. The first call loads the model."""
+        return replace(self._encoding().rerank(request), model=self.rest)
+
+    async def arerank(self, request: RerankRequest) -> Ranking:
+        """The asynchronous twin of `rerank`."""
+        encoders = await self._aencoding()
+        return replace(await encoders.arerank(request), model=self.rest)
 
     def load(self) -> None:
         """Find, download and read the weights now.
@@ -212,7 +220,8 @@ class LocalBackend(Backend):
     def capabilities(self) -> Capabilities:
         """Return what the model can be asked for, as far as its files are on this disk.
 
-        A base model has no chat template and does not chat; one whose template knows no tools takes none.
+        A base model has no chat template and does not chat; one whose template knows no tools takes none; one
+        that writes makes no vectors, and one that judges does nothing else.
         """
         found = super().capabilities()
         # Reading a GGUF file's header takes a package that is imported with it.
@@ -220,9 +229,19 @@ class LocalBackend(Backend):
 
         if (told := facts.read(self.rest, self._revision)) is None:
             return replace(found, chat=None, tools=None if found.tools else False)
-        chats = bool(told.template)
+        does = {kind: None if told.kind is None else told.kind == kind for kind in ("writes", "embeds", "judges")}
+        chats = bool(told.template) and does["writes"] is not False
         tools = bool(found.tools) and "tools" in told.template and detect.find(told.template) is not None
-        return replace(found, chat=chats, tools=tools, images=told.images, context=told.context)
+        return replace(
+            found,
+            chat=chats,
+            complete=does["writes"],
+            embed=does["embeds"],
+            rerank=does["judges"],
+            tools=tools,
+            images=told.images,
+            context=told.context,
+        )
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None is what is not known until it is loaded.
@@ -277,6 +296,10 @@ class LocalBackend(Backend):
         if request is not None:
             self._selection.check(request, self.options)
         return engine
+
+    async def _aencoding(self) -> Encoders:
+        found = self._encoders
+        return await asyncio.to_thread(self._encoding) if found is None else found
 
     def _encoding(self) -> Encoders:
         with self._lock:

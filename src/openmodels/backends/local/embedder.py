@@ -6,7 +6,7 @@ unless the call says `extra={"truncate": True}`, and a model made to write is re
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoModelForTextEncoding
 
-from openmodels.backends.local import checkpoint, loader, pooling
+from openmodels.backends.local import checkpoint, facts, loader, pooling
 from openmodels.backends.local.worker import Steps
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
@@ -26,7 +26,6 @@ BATCH = 32
 _READ = 1024
 """Texts that become tokens in one step."""
 
-_WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
 _EXTRA = ("prompt_name", "prompt", "truncate")
 
 
@@ -65,11 +64,8 @@ class Embedder:
             rows += self._tokens(request.texts[begin : begin + _READ], prompt, begin, truncate=truncate)
             yield
         skip = self._length(prompt) if prompt and not self.head.include_prompt else 0
-        # Texts of one length beside each other: little is computed for padding.
-        order = sorted(range(len(rows)), key=lambda at: len(rows[at]), reverse=True)
         vectors: list[Any] = [None] * len(rows)
-        for begin in range(0, len(order), BATCH):
-            places = order[begin : begin + BATCH]
+        for places in by_length(rows):
             found = self._vectors([rows[at] for at in places], skip, request.dimensions)
             for at, vector in zip(places, found, strict=True):
                 vectors[at] = vector
@@ -119,10 +115,7 @@ class Embedder:
         rows: list[list[int]] = self.loaded.tokenizer(given, truncation=truncate, max_length=limit)["input_ids"]
         for at, row in enumerate(rows, first):
             if len(row) > limit:
-                raise ContextTooLong(
-                    f"texts[{at}] has {len(row)} tokens and the model takes {limit}.",
-                    next_step='Split it, or say extra={"truncate": True} to leave its end out.',
-                )
+                raise too_long(f"texts[{at}]", len(row), limit)
             if not row:
                 raise InvalidRequest(f"texts[{at}]: the model's tokenizer makes no token of it.")
         return rows
@@ -142,6 +135,21 @@ class Embedder:
             if self.head.unit:
                 vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
         return vectors.cpu().numpy()
+
+
+def by_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield the places of a batch's rows: those of one length beside each other, so that little is padding."""
+    order = sorted(range(len(rows)), key=lambda at: len(rows[at]), reverse=True)
+    for begin in range(0, len(order), BATCH):
+        yield order[begin : begin + BATCH]
+
+
+def too_long(what: str, tokens: int, limit: int) -> ContextTooLong:
+    """Return the error for a text that does not fit, lengths in tokens."""
+    return ContextTooLong(
+        f"{what} has {tokens} tokens and the model takes {limit}.",
+        next_step='Split it, or say extra={"truncate": True} to leave its end out.',
+    )
 
 
 def load(folder: Path, *, device: str, dtype: str) -> Embedder:
@@ -182,13 +190,13 @@ def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
         pooling.modules(folder)
         return
     names = [str(name) for name in config.get("architectures") or ()]
-    if any(name.endswith(_WRITES) for name in names):
+    if any(name.endswith(facts.WRITERS) for name in names):
         raise UnsupportedFeature(
             f"The model is made to write ({names[0]}), and the backend 'local' has no 'embed' for such a model: "
             "nothing says which of its tokens' vectors stand for a text.",
             next_step="Choose a model for sentence embeddings, e.g. 'local:sentence-transformers/all-MiniLM-L6-v2'.",
         )
-    if any(name.endswith("ForSequenceClassification") for name in names):
+    if any(name.endswith(facts.JUDGES) for name in names):
         raise UnsupportedFeature(
             f"The model is made to judge texts ({names[0]}), and the backend 'local' has no 'embed' for such a model.",
             next_step="Use `rerank`, or choose a model for sentence embeddings.",

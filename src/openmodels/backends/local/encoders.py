@@ -1,15 +1,17 @@
-"""What `local` does beside conversation, on a thread of its own: embeddings."""
+"""What `local` does beside conversation, on a thread of its own: embeddings and rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from openmodels.backends.local import embedder
+from openmodels.backends.local import embedder, reranker
 from openmodels.backends.local.loader import ours
 from openmodels.backends.local.worker import Steps, Worker
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import OpenModelsError
+from openmodels.rankings import Ranking, RerankRequest
 
 
 class Encoders:
@@ -26,6 +28,7 @@ class Encoders:
         self._device, self._dtype = device, dtype
         self._worker = Worker()
         self._embedder: embedder.Embedder | None = None
+        self._reranker: reranker.Reranker | None = None
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts."""
@@ -35,18 +38,40 @@ class Encoders:
         """The asynchronous twin of `embed`."""
         return await self._worker.acall(lambda: self._embedding(request), request.deadline)
 
+    def rerank(self, request: RerankRequest) -> Ranking:
+        """Return the ranking of the documents."""
+        return self._worker.call(lambda: self._ranking(request), request.deadline)
+
+    async def arerank(self, request: RerankRequest) -> Ranking:
+        """The asynchronous twin of `rerank`."""
+        return await self._worker.acall(lambda: self._ranking(request), request.deadline)
+
     def stop(self, timeout: float = 0.0) -> None:
         """End the thread; wait up to `timeout` seconds for it."""
         self._worker.stop(timeout)
 
     def _embedding(self, request: EmbedRequest) -> Steps[Embeddings]:
-        try:
+        with _explained():
             if self._embedder is None:
                 folder = self._locate(request.deadline)
                 self._embedder = embedder.load(folder, device=self._device, dtype=self._dtype)
             yield
             return (yield from self._embedder.embed(request))
-        except OpenModelsError:
-            raise
-        except Exception as error:
-            raise ours(error, "run", "Give shorter texts.") from error
+
+    def _ranking(self, request: RerankRequest) -> Steps[Ranking]:
+        with _explained():
+            if self._reranker is None:
+                folder = self._locate(request.deadline)
+                self._reranker = reranker.load(folder, device=self._device, dtype=self._dtype)
+            yield
+            return (yield from self._reranker.rerank(request))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        raise ours(error, "run", "Give shorter texts.") from error

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from openmodels import ref
 from openmodels.backends.local import bundled, cache, gguf_header, hub, weights
@@ -26,6 +26,9 @@ CONTEXT = (
 """How the configs of models call the longest sequence, in tokens."""
 
 
+Kind = Literal["writes", "embeds", "judges"]
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the files say.
@@ -34,11 +37,13 @@ class Facts:
         context: Tokens of prompt and answer together at most, or None where they do not say.
         template: The chat template; "" for a base model.
         images: Whether it reads images.
+        kind: What the model does: "writes", "embeds" or "judges"; None where they do not say.
     """
 
     context: int | None
     template: str
     images: bool = False
+    kind: Kind | None = "writes"
 
 
 def read(rest: str, revision: str | None) -> Facts | None:
@@ -75,7 +80,25 @@ def _folder(folder: Path) -> Facts:
     text = config.get("text_config") or config
     lengths = (text.get(name) for name in CONTEXT)
     context = next((length for length in lengths if isinstance(length, int) and length > 0), None)
-    return Facts(context, _template(folder), sees(folder))
+    return Facts(context, _template(folder), sees(folder), kind(folder, config))
+
+
+WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
+"""How transformers' classes that write end."""
+JUDGES = ("ForSequenceClassification",)
+"""How those end that give scores."""
+
+
+def kind(folder: Path, config: Mapping[str, Any]) -> Kind | None:
+    """Return what a model does: its modules of sentence-transformers or its class say so."""
+    names = [str(name) for name in config.get("architectures") or ()]
+    if any(name.endswith(JUDGES) for name in names):
+        return "judges"
+    return (
+        "writes"
+        if not (folder / "modules.json").exists() and any(name.endswith(WRITERS) for name in names)
+        else "embeds"
+    )
 
 
 def sees(folder: Path) -> bool:

@@ -1,0 +1,107 @@
+"""Starting a backend's work: again where it fails before anything came, within a model's budget of retries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import aclosing, closing
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from openmodels import observe, retry
+from openmodels.backends.base import Backend
+from openmodels.embeddings import Embeddings, EmbedRequest
+from openmodels.errors import InvalidResponse
+from openmodels.rankings import Ranking, RerankRequest
+from openmodels.types import ChatRequest, Delta
+
+_Asked = TypeVar("_Asked", EmbedRequest, RerankRequest)
+_Found = TypeVar("_Found", Embeddings, Ranking)
+
+
+class Attempts:
+    """What all calls of a model share.
+
+    Args:
+        backend: Who works.
+        observer: Who is told of the calls that have no deltas.
+
+    Attributes:
+        budget: Of the retries that all calls may have together.
+    """
+
+    def __init__(self, backend: Backend, observer: observe.Observer) -> None:
+        self._backend = backend
+        self._observer = observer
+        self.budget = retry.Budget()
+
+    def deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
+        """Yield an answer's deltas; what fails before the first one is tried again."""
+
+        def start() -> tuple[Generator[Delta, None, None], Delta | None]:
+            deltas = self._backend.run(request)
+            return deltas, next(deltas, None)
+
+        deltas, first = retry.call(start, retries=retries, deadline=request.deadline, budget=self.budget)
+        with closing(deltas):
+            if first is not None:
+                yield first
+            yield from deltas
+
+    async def adeltas(self, request: ChatRequest, retries: int) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `deltas`."""
+
+        async def start() -> tuple[AsyncGenerator[Delta, None], Delta | None]:
+            deltas = self._backend.arun(request)
+            try:
+                return deltas, await anext(deltas, None)
+            except BaseException:
+                await deltas.aclose()
+                raise
+
+        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self.budget)
+        async with aclosing(deltas):
+            if first is not None:
+                yield first
+            async for delta in deltas:
+                yield delta
+
+    def once(self, request: _Asked, retries: int, work: Callable[[_Asked], _Found]) -> _Found:
+        """Return what comes of a request that has no deltas.
+
+        Raises:
+            InvalidResponse: The backend gave not what was asked for.
+            OpenModelsError: What the work raises.
+        """
+        began = time.perf_counter()
+        with self._watch(request) as watch:
+            found = retry.call(lambda: work(request), retries=retries, deadline=request.deadline, budget=self.budget)
+            found = _timed(found, request, began)
+            watch.ended(found)
+        return found
+
+    async def aonce(
+        self, request: _Asked, retries: int, work: Callable[[_Asked], Coroutine[Any, Any, _Found]]
+    ) -> _Found:
+        """The asynchronous twin of `once`."""
+        began = time.perf_counter()
+
+        async def start() -> _Found:
+            return await work(request)
+
+        with self._watch(request) as watch:
+            found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self.budget)
+            found = _timed(found, request, began)
+            watch.ended(found)
+        return found
+
+    def _watch(self, request: EmbedRequest | RerankRequest) -> observe.Watch:
+        return self._observer.watch(self._backend, request) or observe.Watch(request, self._observer)
+
+
+def _timed(found: _Found, request: EmbedRequest | RerankRequest, began: float) -> _Found:
+    if isinstance(found, Embeddings) and isinstance(request, EmbedRequest):
+        vectors, texts = found.vectors, len(request.texts)
+        if vectors.ndim != 2 or len(vectors) != texts:
+            raise InvalidResponse(f"The backend gave vectors of the shape {vectors.shape} for {texts} texts.")
+    return replace(found, seconds=time.perf_counter() - began)
