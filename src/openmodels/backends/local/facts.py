@@ -94,11 +94,11 @@ def kind(folder: Path, config: Mapping[str, Any]) -> Kind | None:
     names = [str(name) for name in config.get("architectures") or ()]
     if any(name.endswith(JUDGES) for name in names):
         return "judges"
-    return (
-        "writes"
-        if not (folder / "modules.json").exists() and any(name.endswith(WRITERS) for name in names)
-        else "embeds"
-    )
+    if (folder / "modules.json").exists():
+        return "embeds"
+    if any(name.endswith(WRITERS) for name in names):
+        return "writes"
+    return "embeds" if names else None
 
 
 def sees(folder: Path) -> bool:
