@@ -104,7 +104,7 @@ class Ours:
         from openmodels.backends.local import sequence, voice
 
         voice.Voice.ends = property(lambda _: [])  # every way is to make as many tokens
-        sequence.prompt = lambda request, _: json.loads(request.prompt)
+        sequence.asked = lambda request, *_: voice.Asked(json.loads(request.prompt), None, None)
         self.model = om.Model(om.DEFAULT_MODEL).load()
 
     async def answer(self, prompt: list[int], tokens: int) -> list[float]:

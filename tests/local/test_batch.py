@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import random
 import threading
 
@@ -111,6 +112,51 @@ def test_guessed_tokens_change_no_text(model, single, monkeypatch):
         options = {"max_tokens": 80, "temperature": (0.0, 0.3, 1.0)[seed % 3], "seed": seed}
         assert model.complete(WORDS * 4, **options).text == single.complete(WORDS * 4, **options).text
     assert any(wanted > 1 for step in computed for wanted in step), "nothing was guessed"
+
+
+@pytest.fixture(scope="module")
+def smaller(tmp_path_factory):
+    """A model of the same vocabulary that hardly ever guesses right."""
+    return tiny_llama(tmp_path_factory.mktemp("smaller"), max_position_embeddings=4096, num_hidden_layers=1)
+
+
+@pytest.mark.parametrize("which", ["folder", "smaller"])
+def test_a_draft_model_changes_no_text(request, folder, single, which, monkeypatch):
+    """A draft that is always right, and one that never is: the same texts, in fewer steps or not."""
+    draft = request.getfixturevalue(which)
+    with om.Model(f"local:{folder}", dtype="float32", draft=f"local:{draft}") as model:
+        assert model.load().backend.describe()["draft"] == f"local:{draft}"
+        steps = []
+        decoder = model.backend._engine._batch._decoder
+        many = decoder.many
+        monkeypatch.setattr(decoder, "many", lambda work: steps.append(work[0][2]) or many(work))
+        for seed in range(6):
+            options = {"max_tokens": 60, "temperature": (0.0, 0.3, 1.0)[seed % 3], "seed": seed}
+            assert model.complete(prompt(seed), **options).text == single.complete(prompt(seed), **options).text
+        steps.clear()
+        answer = model.complete(prompt(7), max_tokens=60, temperature=0)
+        if which == "folder":
+            assert len(steps) < answer.usage.output_tokens / 2
+
+        async def together():
+            return await asyncio.gather(*(model.acomplete(prompt(n), max_tokens=20, temperature=0) for n in range(3)))
+
+        texts = [reply.text for reply in asyncio.run(together())]
+    assert texts == [single.complete(prompt(n), max_tokens=20, temperature=0).text for n in range(3)]
+
+
+def test_a_draft_of_another_vocabulary_is_refused(folder, tmp_path):
+    other = tiny_llama(tmp_path / "other")
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer["added_tokens"][0]["content"] = "<|other|>"
+    tokenizer["model"]["vocab"].pop("<|endoftext|>", None)
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(om.InvalidRequest, match="vocabulary"):
+        om.Model(f"local:{folder}", draft=f"local:{other}").load()
+    with pytest.raises(om.InvalidRequest, match="draft"):
+        om.Model(f"local:{folder}", draft="hf:org/model")
+    with pytest.raises(om.UnsupportedFeature, match="'draft'"):
+        om.Model(f"local:{folder}", draft=f"local:{other}", engine="openvino")
 
 
 def test_little_memory_makes_answers_wait_but_says_the_same(folder, single):

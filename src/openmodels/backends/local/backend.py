@@ -56,6 +56,8 @@ class LocalBackend(Backend):
         revision: Branch, tag or commit on the Hub; the same as "@revision" in the reference.
         engine: "auto", "transformers", "openvino", "llamacpp" or "vllm"; see docs/engines.md.
         engine_command: The command `vllm` of its own environment, where it is not on PATH.
+        draft: A smaller model of the same vocabulary, as "local:…", that guesses this one's next tokens; the
+            texts stay the same.
         max_batch: Answers in the making at the same time; more calls wait for their turn.
         max_kv_gb: 10^9 bytes that their keys and values may take; "auto" is half of what is free
             once the weights are loaded.
@@ -83,6 +85,7 @@ class LocalBackend(Backend):
         revision: str | None = None,
         engine: str = "auto",
         engine_command: str | None = None,
+        draft: str | None = None,
         max_batch: int | Literal["auto"] = "auto",
         max_kv_gb: float | Literal["auto"] = "auto",
         deterministic: bool = False,
@@ -99,6 +102,7 @@ class LocalBackend(Backend):
             "revision": revision,
             "engine": engine,
             "engine_command": engine_command,
+            "draft": draft,
         }
         for option, value in texts.items():
             if value is not None and (not isinstance(value, str) or not value):
@@ -115,7 +119,15 @@ class LocalBackend(Backend):
         if missing := BUILT_IN[self.name].missing():
             raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
         self._device, self._dtype, self._revision = device, dtype, revision
-        asked = {"max_batch": max_batch != "auto", "max_kv_gb": max_kv_gb != "auto", "deterministic": deterministic}
+        if draft is not None and draft.removeprefix("local:") == draft:
+            raise InvalidRequest(f"draft: expected 'local:…', not {draft!r}.")
+        self._draft = draft
+        asked = {
+            "draft": draft is not None,
+            "max_batch": max_batch != "auto",
+            "max_kv_gb": max_kv_gb != "auto",
+            "deterministic": deterministic,
+        }
         own = next((option for option, given in asked.items() if given), None)
         self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command, own))
         self.options = self._selection.options(type(self).options)
@@ -259,6 +271,7 @@ class LocalBackend(Backend):
             "device": None,
             "dtype": None,
             "context": None,
+            "draft": self._draft,
             "reason": choice.reason if choice else "the file's header decides when the model is opened",
         }
         if engine is None:
@@ -287,7 +300,7 @@ class LocalBackend(Backend):
                     with collector_paused():
                         from openmodels.backends.local.engine import Engine, Limits
 
-                    opener = _opener(self.rest, self._revision, self._device, self._dtype)
+                    opener = _opener(self.rest, self._revision, self._device, self._dtype, self._draft)
                     engine = Engine(opener, Limits(*self._limits))
                 if not isinstance(engine, Backend):
                     # The thread keeps the engine alive, so the engine must not keep the backend alive.
@@ -343,11 +356,21 @@ def _import_torch() -> None:
         del os.environ["OMP_WAIT_POLICY"]
 
 
-def _opener(rest: str, revision: str | None, device: str, dtype: str) -> Callable[[float | None], Loaded]:
+def _opener(
+    rest: str, revision: str | None, device: str, dtype: str, draft: str | None
+) -> Callable[[float | None], Loaded]:
     def open_model(deadline: float | None) -> Loaded:
         from openmodels.backends.local.loader import load
 
-        return load(_locate(rest, revision, deadline), device=device, dtype=dtype)
+        loaded = load(_locate(rest, revision, deadline), device=device, dtype=dtype)
+        if draft is None:
+            return loaded
+        from openmodels.backends.local import drafting
+        from openmodels.backends.local.decoder import Decoder
+
+        smaller = load(_locate(draft.removeprefix("local:"), None, deadline), device=device, dtype=dtype)
+        drafting.check(smaller.tokenizer, loaded.tokenizer)
+        return replace(loaded, draft=drafting.Assistant(Decoder(smaller, deterministic=True)))
 
     return open_model
 

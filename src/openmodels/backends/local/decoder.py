@@ -57,6 +57,11 @@ class Decoder:
         """Return an empty cache for a sequence that runs alone."""
         return DynamicCache(config=self._model.config)
 
+    @property
+    def crops(self) -> bool:
+        """Whether the newest tokens can be taken out of a cache again."""
+        return all(type(layer) is DynamicLayer for layer in self.new_cache().layers)
+
     @torch.inference_mode()
     def one(self, tokens: Sequence[int], cache: Any, inputs: Mapping[str, Any] | None = None) -> torch.Tensor:
         """Compute a single sequence's next tokens.
@@ -132,8 +137,7 @@ class Decoder:
             raise Unjoinable("its positions are scaled by the longest sequence")
         if not getattr(loaded.model, "_supports_attention_backend", False):
             raise Unjoinable("transformers gives no access to its attention")
-        empty = DynamicCache(config=loaded.model.config)
-        if any(type(layer) is not DynamicLayer for layer in empty.layers):
+        if not self.crops:
             raise Unjoinable("its cache is not of keys and values alone")
         try:
             self._try(config.vocab_size, loaded.dtype)

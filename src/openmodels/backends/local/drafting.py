@@ -1,54 +1,142 @@
-"""Guessing the next tokens from what the text already says, for the model to check in one step.
+"""Guessing the next tokens, for the model to check in one step.
 
-An answer that copies (a summary with quotes, an edited file) goes on as the text went on where the
-last few tokens stood before. A guess that the model would not have made is thrown away, so only
-the speed depends on it; and a request whose guesses fail stops guessing for a while.
+Two ways: from what the text already says, for an answer that copies (a summary with quotes, an
+edited file) goes on as the text went on where the last few tokens stood before; and by a smaller
+model, where the caller names one. A guess that the model would not have made is thrown away, so
+only the speed depends on it; and a request whose guesses fail stops guessing for a while.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-_GRAM = 3
-_MOST = 15
+from openmodels.errors import InvalidRequest
+
+_GRAMS = (5, 3)
+"""How many of the last tokens must have stood before: the more, the surer the guess."""
+_MOST = 24
 _PAUSE = 32
 """Tokens without a guess after guesses that were all wrong."""
+_ASKED = 6
+"""Tokens that a smaller model is asked for at most: each costs one of its steps."""
 
 
 class Drafter:
-    """Finds where the last tokens of a sequence stood before.
+    """Finds where the last tokens of a sequence stood before; else asks a smaller model, where there is one.
 
     Args:
         tokens: The sequence of tokens; it is read again at every call and only grows.
+        assistant: The smaller model, or None.
     """
 
-    def __init__(self, tokens: Sequence[int]) -> None:
+    def __init__(self, tokens: Sequence[int], assistant: Assistant | None = None) -> None:
         self._tokens = tokens
         self._places: dict[tuple[int, ...], int] = {}
         self._read = 0
-        self._size = 4
-        self._rest = 0
+        self._found = _Trust(_MOST)
+        self._asked = None if assistant is None else _Trust(_ASKED)
+        self._assistant = assistant
+        self._cache: Any = None
+        self._last = self._found
 
     def propose(self, most: int) -> list[int]:
         """Return at most `most` tokens that may follow, often none."""
-        tokens, gram = self._tokens, _GRAM
-        if self._rest > len(tokens):
-            return []
+        tokens = self._tokens
         # Every place but the end's own, which follows when there is something behind it.
-        for end in range(max(gram, self._read), len(tokens)):
-            self._places[tuple(tokens[end - gram : end])] = end
+        for end in range(max(_GRAMS[-1], self._read), len(tokens)):
+            for gram in _GRAMS:
+                self._places[tuple(tokens[max(0, end - gram) : end])] = end
         self._read = len(tokens)
-        place = self._places.get(tuple(tokens[-gram:]))
-        return [] if place is None else list(tokens[place : place + min(self._size, most)])
+        if not self._found.rests(len(tokens)):
+            self._last = self._found
+            for gram in _GRAMS:
+                if (place := self._places.get(tuple(tokens[-gram:]))) is not None:
+                    return list(tokens[place : place + min(self._found.size, most)])
+        if self._assistant is None or self._asked is None or self._asked.rests(len(tokens)):
+            return []
+        self._last = self._asked
+        self._cache, guess = self._assistant.guess(tokens, min(self._asked.size, most), self._cache)
+        return guess
 
     def learn(self, guessed: int, right: int) -> None:
         """Take in how many of the guessed tokens were right: guess more, fewer, or pause."""
+        self._last.learn(guessed, right, len(self._tokens))
+
+
+class _Trust:
+    """How many tokens to guess, from how many were right before."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.size = 4
+        self._until = 0
+
+    def rests(self, length: int) -> bool:
+        """Return whether to leave a text of this length alone."""
+        return self._until > length
+
+    def learn(self, guessed: int, right: int, length: int) -> None:
+        """Take in how many of the guessed tokens were right."""
         if right == guessed:
-            self._size = min(_MOST, 2 * self._size)
+            self.size = min(self._most, 2 * self.size)
         elif right == 0:
-            self._size = max(1, self._size // 2)
-            if self._size == 1:
-                self._rest = len(self._tokens) + _PAUSE
-                self._size = 4
+            self.size = max(1, self.size // 2)
+            if self.size == 1:
+                self._until, self.size = length + _PAUSE, 4
         else:
-            self._size = max(2, right + 1)
+            self.size = max(2, right + 1)
+
+
+class Assistant:
+    """A smaller model of the same vocabulary that writes ahead of the one that answers.
+
+    Args:
+        decoder: Runs it.
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    def guess(self, tokens: Sequence[int], count: int, cache: Any = None) -> tuple[Any, list[int]]:
+        """Return the likeliest tokens to follow, and the cache for the next time.
+
+        Args:
+            tokens: The text so far.
+            count: How many to guess.
+            cache: What the last call for this text returned; what it holds of guesses that were wrong is dropped.
+        """
+        known = 0
+        if cache is not None:
+            cache, seen = cache
+            known = next((at for at, (a, b) in enumerate(zip(seen, tokens, strict=False)) if a != b), len(seen))
+            known = min(known, len(tokens) - 1)
+            if (wrong := len(seen) - known) and self._decoder.crops:
+                cache.crop(-wrong)
+            elif wrong:
+                cache = None
+        if cache is None:
+            cache, known = self._decoder.new_cache(), 0
+        text = list(tokens)
+        for _ in range(count):
+            scores = self._decoder.one(text[known:], cache)
+            known = len(text)
+            text.append(int(scores[0].argmax()))
+        return (cache, text[:known]), text[len(tokens) :]
+
+
+def check(draft: Any, tokenizer: Any) -> None:
+    """Check that a model can draft for another one.
+
+    Args:
+        draft: The smaller model's tokenizer.
+        tokenizer: That of the model that answers.
+
+    Raises:
+        InvalidRequest: They cut texts into other tokens.
+    """
+    if draft.get_vocab() != tokenizer.get_vocab():
+        raise InvalidRequest(
+            "draft: its vocabulary is not that of the model, so its guesses would mean something else.",
+            next_step="Choose a smaller model of the same family.",
+        )

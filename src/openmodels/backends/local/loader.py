@@ -40,6 +40,7 @@ class Loaded:
         dtype: The dtype of the weights and activations.
         context: The most tokens that prompt and answer may have together.
         processor: What makes tensors of images; None for a model that reads only text.
+        draft: A smaller model of the same vocabulary that guesses its next tokens, or None.
     """
 
     model: Any
@@ -48,6 +49,7 @@ class Loaded:
     dtype: torch.dtype
     context: int
     processor: Any = None
+    draft: Any = None
 
 
 def load(

@@ -71,7 +71,7 @@ class Sequence:
         self.computed = 0
         self.inputs = own.inputs
         self.finished = False
-        self.drafter = Drafter(self.tokens)
+        self.drafter = Drafter(self.tokens, loaded.draft)
 
     @property
     def pending(self) -> list[int]:
