@@ -54,13 +54,13 @@ def plain() -> tuple[Any, Any]:
     return loaded, AutoTokenizer.from_pretrained(facts["path"])
 
 
-def sequential(model: Any, work: list[tuple[list[int], int]]) -> dict[str, float]:
+def sequential(model: Any, work: list[tuple[list[int], int]], **options: Any) -> dict[str, float]:
     import torch
 
     began, ends = time.perf_counter(), []
     for prompt, answer in work:
         ids = torch.tensor([prompt])
-        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=answer, do_sample=False)
+        model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=answer, do_sample=False, **options)
         ends.append(time.perf_counter() - began)
     return figures(work, ends[-1], ends)
 
@@ -151,17 +151,39 @@ class Ours:
         return {"usual": before[len(before) // 2], "longest": max(during), "first_token": ended - began}
 
 
+QUOTED = (
+    "The lighthouse at Cape Morris was built in 1871 by order of the harbour board, after three ships had been lost in "
+    "a single winter. Its lamp burned whale oil until 1902, then paraffin, and since 1954 it has been electric. The "
+    "tower is thirty-one metres high and has 187 steps. Two keepers lived there with their families until 1988, when "
+    "the light was automated; the cottages are now a small museum that opens from April to October."
+)
+EDITED = """class Account:
+    def __init__(self, owner, balance=0):
+        self.owner = owner
+        self.balance = balance
+
+    def deposit(self, amount):
+        if amount <= 0:
+            raise ValueError("amount must be positive")
+        self.balance += amount
+
+    def withdraw(self, amount):
+        if amount > self.balance:
+            raise ValueError("not enough money")
+        self.balance -= amount
+"""
+
+
 def copying(ask: Any, tokenizer: Any) -> dict[str, float]:
-    """Return tokens per second where the answer repeats what the prompt says."""
-    text = "def area(width, height):\n    return width * height\n\n\ndef volume(width, height, depth):\n"
-    text += "    return area(width, height) * depth\n"
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": f"Repeat this text exactly, three times:\n\n{text}"}],
-        add_generation_prompt=True,
-        return_dict=True,
-    )["input_ids"]
-    prompt += tokenizer(text)["input_ids"]
-    return ask([(prompt, 128)])
+    """Return tokens per second where the answer repeats what the prompt says: prose, and code."""
+    mill = "The mill was sold in 1920. Its wheel is still there, but the race is dry."
+    half = "def half(number):\n    return number / 2\n"
+    texts = (
+        f"Text: {mill}\nCopy: {mill}\n\nText: {QUOTED}\nCopy:",
+        f"Before:\n{half}\nAfter:\n{half}\nBefore:\n{EDITED}\nAfter:\n",
+    )
+    runs = [ask([(tokenizer(text)["input_ids"], 110)]) for text in texts]
+    return {"speed": len(runs) / sum(1 / run["speed"] for run in runs)}
 
 
 def child(way: str) -> dict[str, Any]:
@@ -187,7 +209,54 @@ def child(way: str) -> dict[str, Any]:
     if way == "sequential":
         out["one"] = max((sequential(model, one) for _ in range(3)), key=lambda run: run["speed"])
         out["copying"] = copying(lambda work: sequential(model, work), tokenizer)
+        out["lookup"] = copying(lambda work: sequential(model, work, prompt_lookup_num_tokens=10), tokenizer)
     return out
+
+
+def measure() -> dict[str, Any]:
+    """Return every way's figures, each from a process of its own."""
+    runs: dict[str, Any] = {}
+    for way in ("openmodels", "sequential", "static", "continuous"):
+        command = [sys.executable, __file__, "--way", way]
+        out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
+        runs[way] = json.loads(out.stdout.splitlines()[-1])
+    return runs
+
+
+def table(runs: dict[str, Any]) -> list[list[str]]:
+    """Return the figures of the 16 mixed chats as rows of text."""
+    rows = [["16 mixed chats", "tokens/s", "ours is", "mean end, s", "ours is", "peak, MB", "ours is"]]
+    ours = runs["openmodels"]
+    for way, run in runs.items():
+        mixed, best = run["mixed"], ours["mixed"]
+        ends, memory = best["mean_end"] / mixed["mean_end"], ours["peak"] / run["peak"]
+        row = [way, f"{mixed['speed']:.1f}", f"{best['speed'] / mixed['speed']:.2f}"]
+        rows.append([*row, f"{mixed['mean_end']:.1f}", f"{ends:.2f}", f"{run['peak']:.0f}", f"{memory:.2f}"])
+    return rows
+
+
+def lines(runs: dict[str, Any]) -> list[str]:
+    """Return the other figures, a sentence each."""
+    ours, plain = runs["openmodels"], runs["sequential"]
+    many, static_many = ours["many"]["speed"], runs["static"]["many"]["speed"]
+    turns, long = ours["turns"], ours["long"]
+    one, copied = ours["one"]["speed"], ours["copying"]["speed"]
+    return [
+        f"32 at once: {many:.0f} tokens/s; a padded static batch {static_many:.0f}, {many / static_many:.2f}x.",
+        f"One stream: {one:.1f} tokens/s; `generate` {plain['one']['speed']:.1f}, {one / plain['one']['speed']:.2f}x.",
+        (
+            f"Copying: {copied:.1f} tokens/s; `generate` {plain['copying']['speed']:.1f}, "
+            f"{copied / plain['copying']['speed']:.2f}x; with its own prompt lookup {plain['lookup']['speed']:.1f}."
+        ),
+        (
+            f"Second turn of 2,000 tokens: first token after {turns['second']:.2f} s; first turn {turns['first']:.2f} s, "
+            f"{turns['second'] / turns['first']:.2f}x."
+        ),
+        (
+            f"A prompt of 4,000 tokens among 8 streams: usual gap {1e3 * long['usual']:.0f} ms, "
+            f"longest {1e3 * long['longest']:.0f} ms, {long['longest'] / long['usual']:.1f}x."
+        ),
+    ]
 
 
 def main() -> None:
@@ -199,23 +268,10 @@ def main() -> None:
     if options.way:
         print(json.dumps(child(options.way)))
         return
-    runs: dict[str, Any] = {}
-    for way in ("openmodels", "sequential", "static", "continuous"):
-        command = [sys.executable, __file__, "--way", way]
-        out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
-        runs[way] = json.loads(out.stdout.splitlines()[-1])
-    ours = runs["openmodels"]
-    print(f"{'16 mixed chats':16}{'tokens/s':>10}{'ours is':>10}{'mean end s':>12}{'peak MB':>10}")
-    for way, run in runs.items():
-        ratio = ours["mixed"]["speed"] / run["mixed"]["speed"]
-        print(f"{way:16}{run['mixed']['speed']:10.1f}{ratio:9.2f}x{run['mixed']['mean_end']:12.1f}{run['peak']:10.0f}")
-    print(f"32 at once: {ours['many']['speed']:.0f} tokens/s, static {runs['static']['many']['speed']:.0f}")
-    for part in ("one", "copying"):
-        theirs = runs["sequential"][part]["speed"]
-        print(f"{part}: {ours[part]['speed']:.1f} tokens/s, generate {theirs:.1f}, {ours[part]['speed'] / theirs:.2f}x")
-    print(f"second turn: {ours['turns']['second']:.2f} s to its first token, first turn {ours['turns']['first']:.2f}")
-    long = ours["long"]
-    print(f"long prompt: usual gap {1e3 * long['usual']:.0f} ms, longest {1e3 * long['longest']:.0f} ms")
+    runs = measure()
+    for row in table(runs):
+        print("".join(f"{cell:16}" for cell in row))
+    print(*lines(runs), sep="\n")
     if options.json:
         Path(options.json).write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
 
