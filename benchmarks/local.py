@@ -97,8 +97,8 @@ def document(figures: dict[str, Any]) -> str:
     parts = [
         "# Performance of local models\n",
         (
-            f"Made by `python benchmarks/local.py --doc docs/performance.md`, one run on: {machine()}. The model is the "
-            "default one, SmolLM2-135M-Instruct. Ratios travel between machines, numbers do not.\n"
+            f"Made by `python benchmarks/local.py --doc docs/performance.md`, one run on: {machine()}. The model is "
+            "the default one, SmolLM2-135M-Instruct. Ratios travel between machines, numbers do not.\n"
         ),
         "## At once\n",
         markdown(rolling.table(runs)),

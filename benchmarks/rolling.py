@@ -249,8 +249,8 @@ def lines(runs: dict[str, Any]) -> list[str]:
             f"{copied / plain['copying']['speed']:.2f}x; with its own prompt lookup {plain['lookup']['speed']:.1f}."
         ),
         (
-            f"Second turn of 2,000 tokens: first token after {turns['second']:.2f} s; first turn {turns['first']:.2f} s, "
-            f"{turns['second'] / turns['first']:.2f}x."
+            f"Second turn of 2,000 tokens: first token after {turns['second']:.2f} s; first turn "
+            f"{turns['first']:.2f} s, {turns['second'] / turns['first']:.2f}x."
         ),
         (
             f"A prompt of 4,000 tokens among 8 streams: usual gap {1e3 * long['usual']:.0f} ms, "
