@@ -89,7 +89,6 @@ class Batch:
         if sequence.row is not None and self.memory is not None and self.prefixes is not None:
             row, sequence.row = sequence.row, None
             self.prefixes.keep(row, sequence.tokens)
-            self.memory.close(row)
 
     def _plan(self, running: Many[Sequence]) -> list[_Work]:
         placed = self._place(running)

@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from openmodels.backends.local import attention
+from openmodels.backends.local import attention, fused
 from openmodels.backends.local.attention import Step, Unjoinable
 from openmodels.backends.local.kv import Memory, Row, Shape
 from openmodels.backends.local.loader import Loaded, is_out_of_memory
@@ -42,6 +42,7 @@ class Decoder:
         self._cache_argument = "cache" if "cache" in known else "past_key_values"
         self._keeps = "logits_to_keep" in known
         self._configs = _configs(loaded.model)
+        self._fused = fused.Fused(loaded.model) if fused.known(loaded.model) else None
         self.memory: Memory | None = None
         self.alone: str | None = None
         try:
@@ -108,6 +109,9 @@ class Decoder:
 
     def _forward(self, step: Step, tokens: list[int], keep: list[int]) -> torch.Tensor:
         wanted = torch.tensor(keep, dtype=torch.long, device=self._device)
+        if self._fused is not None:
+            positions = torch.tensor(step.positions, device=self._device)
+            return self._fused(torch.tensor(tokens, device=self._device), positions, step, wanted)
         with self._attending(), attention.running(step):
             scores: torch.Tensor = self._model(
                 input_ids=torch.tensor([tokens], device=self._device),
@@ -139,12 +143,20 @@ class Decoder:
             raise Unjoinable("transformers gives no access to its attention")
         if not self.crops:
             raise Unjoinable("its cache is not of keys and values alone")
+        self._prove(config.vocab_size, loaded.dtype)
+
+    def _prove(self, vocabulary: int, dtype: torch.dtype) -> None:
+        """Try a shared forward pass: with fewer operations where they are known, else with transformers' own."""
         try:
-            self._try(config.vocab_size, loaded.dtype)
-        except Unjoinable:
-            raise
+            self._try(vocabulary, dtype)
         except Exception as error:
             if is_out_of_memory(error):
+                raise
+            if self._fused is not None:
+                self._fused = None
+                self._prove(vocabulary, dtype)
+                return
+            if isinstance(error, Unjoinable):
                 raise
             raise Unjoinable(f"a shared forward pass failed: {type(error).__name__}") from error
 

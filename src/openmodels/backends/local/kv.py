@@ -152,6 +152,13 @@ class Memory:
         if not row.group.rows:
             self.groups.pop(row.group.capacity)
 
+    def take(self, row: Row) -> list[torch.Tensor] | None:
+        """Give a row's memory away with what it holds, where it is alone in its own; else return None."""
+        if row.group.slots != 1:
+            return None
+        self.groups.pop(row.group.capacity)
+        return self.view(row)
+
     def view(self, row: Row) -> list[torch.Tensor]:
         """Return what a row holds: keys, then values, of every layer, each of shape (heads, tokens, size)."""
         return [layer[row.index, :, : row.length] for layer in (*row.group.keys, *row.group.values)]

@@ -26,6 +26,7 @@ class Prefixes:
     def __init__(self, memory: Memory, limit: int) -> None:
         self._memory, self._limit = memory, limit
         self._kept: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        self._sizes: dict[tuple[int, ...], int] = {}
         self.used = 0
 
     def fill(self, row: Row, tokens: Sequence[int]) -> int:
@@ -44,16 +45,25 @@ class Prefixes:
         return length
 
     def keep(self, row: Row, tokens: Sequence[int]) -> None:
-        """Copy a row, which holds the beginning of `tokens`, instead of every shorter beginning of it."""
+        """Close a row, which holds the beginning of `tokens`, and keep that instead of every shorter beginning of it.
+
+        A row that is alone in its memory is kept as it is: copying thousands of tokens would make others wait.
+        """
         known = tuple(tokens[: row.length])
-        size = len(known) * self._memory.token_bytes
+        alone = row.group.slots == 1
+        size = (row.group.capacity if alone else len(known)) * self._memory.token_bytes
         if len(known) < _LEAST or size > self._limit or any(shared(kept, known) == len(known) for kept in self._kept):
+            self._memory.close(row)
             return
         for shorter in [kept for kept in self._kept if shared(kept, known) == len(kept)]:
             self._drop(shorter)
         while self.used + size > self._limit:
             self.drop_oldest()
-        self._kept[known] = [layer.clone() for layer in self._memory.view(row)]
+        taken = self._memory.take(row)
+        if taken is None:
+            taken = [layer.clone() for layer in self._memory.view(row)]
+            self._memory.close(row)
+        self._kept[known], self._sizes[known] = taken, size
         self.used += size
 
     def drop_oldest(self) -> bool:
@@ -65,7 +75,7 @@ class Prefixes:
 
     def _drop(self, tokens: tuple[int, ...]) -> None:
         del self._kept[tokens]
-        self.used -= len(tokens) * self._memory.token_bytes
+        self.used -= self._sizes.pop(tokens)
 
 
 def shared(one: Sequence[int], other: Sequence[int]) -> int:
