@@ -127,6 +127,20 @@ def test_silent_standard_input_is_left_alone(monkeypatch: pytest.MonkeyPatch) ->
         assert chat_module._question("PROMPT") == "PROMPT"
 
 
+def test_images_are_shown_before_the_prompt(scripted: type[SaysOneThing], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(scripted, "features", frozenset({"chat", "images"}))
+    (tmp_path / "cat.png").write_bytes(b"\x89PNG\r\n\x1a\n more")
+    result = run("chat", "-m", "scripted:", "--image", str(tmp_path / "cat.png"), "What is this?")
+    assert result.exit_code == 0
+    (message,) = scripted.made[0].requests[0].messages
+    assert [part if isinstance(part, str) else part.media_type for part in message.content] == [
+        "image/png",
+        "What is this?",
+    ]
+    missing = run("chat", "-m", "scripted:", "--image", "missing.png", "What is this?")
+    assert (missing.exit_code, "missing.png" in missing.stderr) == (2, True)
+
+
 def test_options_reach_the_backend(scripted: type[SaysOneThing]) -> None:
     numbers = ["--temperature", "0.5", "--top-p", "0.9", "--max-tokens", "7", "--seed", "3", "--timeout", "60"]
     given = [*numbers, "--stop", "a", "--stop", "b", "--system", "Be brief."]

@@ -13,6 +13,7 @@ import click
 from openmodels.cli import output
 from openmodels.cli.talk import Talk, write_answer
 from openmodels.errors import InvalidRequest
+from openmodels.images import Image
 from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
 from openmodels.types import CallOptions
@@ -56,6 +57,9 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
 @click.option(
     "-m", "--model", "reference", metavar="REF", default=DEFAULT_MODEL, show_default=True, help="Who answers."
 )
+@click.option(
+    "--image", "images", multiple=True, metavar="FILE", help="Shown before PROMPT; may be given several times."
+)
 @click.option("--system", metavar="TEXT", help="An instruction for the model.")
 @click.option("--temperature", type=float, help="0 is greedy; higher is more random.")
 @click.option("--top-p", type=float, help="Sample from the likeliest tokens up to this probability.")
@@ -69,8 +73,10 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
 def chat(
     ctx: click.Context,
     /,
+    *,
     prompt: str | None,
     reference: str,
+    images: tuple[str, ...],
     system: str | None,
     own_options: dict[str, Any],
     **call_options: Any,
@@ -88,14 +94,17 @@ def chat(
     talking = prompt is None and _on_terminal()
     if talking and output.wants_json(ctx):
         raise click.UsageError("--json answers one prompt: give PROMPT, or pipe it in.")
+    if talking and images:
+        raise click.UsageError("--image goes with a prompt: give PROMPT, or pipe it in.")
     if not talking:
         prompt = _question(prompt)
     with Model(reference, **own_options) as model:
         if prompt is None:
             Talk(model, system=system, options=options, backend_options=own_options).run()
             return
-        messages = [{"role": "system", "content": system}] if system is not None else []
-        messages.append({"role": "user", "content": prompt})
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system is not None else []
+        shown = [Image(image) for image in images]
+        messages.append({"role": "user", "content": [*shown, prompt] if shown else prompt})
         if output.wants_json(ctx):
             reply = model.chat(messages, **options)
             output.say_json(reply.model_dump(mode="json") | {"reference": model.reference})
