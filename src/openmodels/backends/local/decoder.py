@@ -42,7 +42,7 @@ class Decoder:
         self._cache_argument = "cache" if "cache" in known else "past_key_values"
         self._keeps = "logits_to_keep" in known
         self._configs = _configs(loaded.model)
-        self._fused = fused.Fused(loaded.model) if fused.known(loaded.model) else None
+        self._fused: fused.Fused | None = None
         self.memory: Memory | None = None
         self.alone: str | None = None
         try:
@@ -143,6 +143,7 @@ class Decoder:
             raise Unjoinable("transformers gives no access to its attention")
         if not self.crops:
             raise Unjoinable("its cache is not of keys and values alone")
+        self._fused = fused.Fused(loaded.model) if fused.known(loaded.model) else None
         self._prove(config.vocab_size, loaded.dtype)
 
     def _prove(self, vocabulary: int, dtype: torch.dtype) -> None:

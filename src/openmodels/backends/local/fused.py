@@ -1,13 +1,17 @@
 """The forward pass of llama-like models with fewer, larger operations.
 
-Small models on a CPU wait for the dispatch of operations more than for their arithmetic: transformers
-needs about forty for a layer, this needs about half of that. The weights are the model's own, and
-stay where they are, so that processes still share the mapped file. Whether the scores are the model's
-own is tried at load time, like everything else of a shared forward pass.
+Small models on a CPU wait for the dispatch of operations, and for products of a few rows with small
+matrices, more than for their arithmetic. Here a layer has about half of transformers' operations. In
+bfloat16 on a CPU its matrices are joined and laid out once as oneDNN wants them, which it else does in
+every call: the copy costs as much memory as the layers, so it is made only where that is plenty.
+Elsewhere the weights are the model's own, whose mapped file processes share.
+
+Whether the scores are the model's own is tried at load time, like everything else of a shared forward pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +19,35 @@ import torch
 from torch.nn.functional import embedding, linear, rms_norm, silu
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
+from openmodels.backends.local import memory
 from openmodels.backends.local.attention import Step
 
 _KNOWN = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
+_SPARE = 4
+"""How many times the layers' size must be free for a copy of them."""
 
-
-_Weights = tuple[torch.Tensor, torch.Tensor | None]
+_Product = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
+    """What a layer does, each part for rows of shape (tokens, width).
+
+    Attributes:
+        before: Weights of the norm before attention.
+        join: Returns queries, keys and values beside each other.
+        out: Attention's output.
+        after: Weights of the norm before the rest.
+        rise: The gated rise.
+        down: The way back.
+    """
+
     before: torch.Tensor
-    query: _Weights
-    key: _Weights
-    value: _Weights
-    out: _Weights
+    join: _Product
+    out: _Product
     after: torch.Tensor
-    gate: _Weights
-    up: _Weights
-    down: _Weights
+    rise: _Product
+    down: _Product
 
 
 class Fused:
@@ -49,18 +63,17 @@ class Fused:
         self._tokens = inner.embed_tokens.weight
         self._eps = config.rms_norm_eps
         self._size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._queries, self._keys = config.num_attention_heads, config.num_key_value_heads
         self._end, self._head = inner.norm.weight, (model.lm_head.weight, model.lm_head.bias)
+        product = _packed if _may_pack(inner) else _plain
         self._layers = [
             _Layer(
                 before=layer.input_layernorm.weight,
-                query=_weights(layer.self_attn.q_proj),
-                key=_weights(layer.self_attn.k_proj),
-                value=_weights(layer.self_attn.v_proj),
-                out=_weights(layer.self_attn.o_proj),
+                join=product(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
+                out=product(layer.self_attn.o_proj),
                 after=layer.post_attention_layernorm.weight,
-                gate=_weights(layer.mlp.gate_proj),
-                up=_weights(layer.mlp.up_proj),
-                down=_weights(layer.mlp.down_proj),
+                rise=_gated(product(layer.mlp.gate_proj, layer.mlp.up_proj)),
+                down=product(layer.mlp.down_proj),
             )
             for layer in inner.layers
         ]
@@ -74,26 +87,23 @@ class Fused:
             step: Stores their keys and values and lets them see their rows.
             wanted: After which of them scores are wanted.
         """
-        size, count, eps = self._size, len(tokens), self._eps
+        count, eps, half = len(tokens), self._eps, self._size // 2
+        turning, queries = self._queries + self._keys, self._queries
         hidden = embedding(tokens, self._tokens)
         cos, sin = self._rotary(hidden[None], positions[None])
         cos, sin = cos[0, :, None], sin[0, :, None]
-        half = size // 2
         # Turning a pair is one product with its swap where the sine has the sign already.
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        width = hidden.shape[-1]
+        width = (hidden.shape[-1],)
         for number, layer in enumerate(self._layers):
-            seen = rms_norm(hidden, (width,), layer.before, eps)
-            turned = [linear(seen, *layer.query).view(count, -1, size), linear(seen, *layer.key).view(count, -1, size)]
-            for at, part in enumerate(turned):
-                swapped = torch.cat((part[..., half:], part[..., :half]), dim=-1)
-                turned[at] = torch.addcmul(part * cos, swapped, sin)
-            value = linear(seen, *layer.value).view(count, -1, size)
-            found = step.attend(number, turned[0], turned[1], value, None)
-            hidden = hidden + linear(found.reshape(count, -1), *layer.out)
-            seen = rms_norm(hidden, (width,), layer.after, eps)
-            hidden = hidden + linear(silu(linear(seen, *layer.gate)) * linear(seen, *layer.up), *layer.down)
-        return linear(rms_norm(hidden[wanted], (width,), self._end, eps), *self._head)
+            joined = layer.join(rms_norm(hidden, width, layer.before, eps)).view(count, -1, self._size)
+            turned = joined[:, :turning]
+            swapped = torch.cat((turned[..., half:], turned[..., :half]), dim=-1)
+            turned = torch.addcmul(turned * cos, swapped, sin)
+            seen = step.attend(number, turned[:, :queries], turned[:, queries:], joined[:, turning:], None)
+            hidden = hidden + layer.out(seen.reshape(count, -1))
+            hidden = hidden + layer.down(layer.rise(rms_norm(hidden, width, layer.after, eps)))
+        return linear(rms_norm(hidden[wanted], width, self._end, eps), *self._head)
 
 
 def known(model: Any) -> bool:
@@ -108,5 +118,33 @@ def known(model: Any) -> bool:
     )
 
 
-def _weights(part: Any) -> _Weights:
-    return part.weight, part.bias
+def _may_pack(inner: Any) -> bool:
+    weights = [part.weight for part in inner.layers.modules() if isinstance(part, torch.nn.Linear)]
+    if any(weight.device.type != "cpu" or weight.dtype is not torch.bfloat16 for weight in weights):
+        return False
+    if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    return _SPARE * sum(weight.nbytes for weight in weights) < memory.available()
+
+
+def _packed(*parts: Any) -> _Product:
+    """Return the product with some matrices beside each other, laid out for oneDNN."""
+    joined = torch.cat([part.weight for part in parts])
+    bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+    weights = torch.ops.mkldnn._reorder_linear_weight(joined)  # noqa: SLF001 - as torch's own compiler does
+    product = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - as above
+    return lambda rows: product(rows, weights, bias, "none", [], "")
+
+
+def _plain(*parts: Any) -> _Product:
+    if len(parts) == 1:
+        return lambda rows: linear(rows, parts[0].weight, parts[0].bias)
+    return lambda rows: torch.cat([linear(rows, part.weight, part.bias) for part in parts], dim=-1)
+
+
+def _gated(product: _Product) -> _Product:
+    def rise(rows: torch.Tensor) -> torch.Tensor:
+        gate, up = product(rows).chunk(2, dim=-1)
+        return silu(gate) * up
+
+    return rise
