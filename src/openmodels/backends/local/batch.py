@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from openmodels.backends.local.decoder import Decoder
+from openmodels.backends.local.kv import Row
 from openmodels.backends.local.prefixes import Prefixes, shared
 from openmodels.backends.local.sequence import Sequence
 
@@ -21,9 +22,11 @@ PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
 _SHORT = 16
 """Tokens up to which a prompt's rest is no more work than a token of an answer."""
-_STRETCH = 1.25
+_STRETCH = 1.0
 """What a share of a prompt may add to the usual time of a step while as many answer as wait."""
 _FIRST_SHARE = 64
+_GUESSED = 32
+"""Tokens that a step may add to a row at most, or so."""
 _GUESSERS = 4
 """Sequences up to which guessed tokens cost little: a step then mostly waits for the weights."""
 _MEMORY = 0.1
@@ -53,6 +56,7 @@ class Batch:
         self.memory = decoder.memory
         self.prefixes = Prefixes(self.memory, kept) if self.memory else None
         self._draft = draft
+        self._leaving: list[tuple[Row, list[int]]] = []
         self._usual = 0.0
         self._share = 0.0
         self._plain = 0.0
@@ -67,6 +71,7 @@ class Batch:
         """Advance the sequences by a step; return those that failed, with the reason."""
         if self.memory is None:
             return self._alone(running[:1])
+        self._settle(1)
         work = self._plan(running)
         failed: list[tuple[Sequence, BaseException]] = []
         try:
@@ -87,8 +92,19 @@ class Batch:
         """Take a sequence's memory back; what it computed is kept for later ones."""
         sequence.cache = None
         if sequence.row is not None and self.memory is not None and self.prefixes is not None:
-            row, sequence.row = sequence.row, None
-            self.prefixes.keep(row, sequence.tokens)
+            self._leaving.append((sequence.row, sequence.tokens))
+            sequence.row = None
+
+    def settle(self) -> None:
+        """Do now what was put off so as not to make others wait: take in the memory of all that have left."""
+        self._settle(len(self._leaving))
+
+    def _settle(self, most: int) -> None:
+        assert self.prefixes is not None or not self._leaving  # noqa: S101 - only those with rows leave so
+        for row, tokens in self._leaving[:most]:
+            if self.prefixes is not None:
+                self.prefixes.keep(row, tokens)
+        del self._leaving[:most]
 
     def _plan(self, running: Many[Sequence]) -> list[_Work]:
         placed = self._place(running)
@@ -107,6 +123,7 @@ class Batch:
             budget -= len(chunk)
         for item in work:
             self._fit(item, running)
+        self._grow_early(answering)
         return [item for item in work if item.sequence.row is not None]
 
     def _place(self, running: Many[Sequence]) -> list[Sequence]:
@@ -115,6 +132,7 @@ class Batch:
         assert self.prefixes is not None  # noqa: S101 - as above
         for sequence in running:
             if sequence.row is None:
+                self.settle()
                 needed = len(sequence.tokens) + 1
                 if not self._make_room(needed) and placed:
                     break
@@ -129,6 +147,9 @@ class Batch:
         assert self.memory is not None  # noqa: S101 - as above
         assert self.prefixes is not None  # noqa: S101 - as above
         needed = self.memory.cost(tokens)
+        if self._leaving and self.memory.used + self.prefixes.used + needed > self._room:
+            self.settle()
+            needed = self.memory.cost(tokens)
         while self.memory.used + self.prefixes.used + needed > self._room:
             if not self.prefixes.drop_oldest():
                 return False
@@ -150,6 +171,19 @@ class Batch:
                 self.memory.close(younger.row)
                 younger.row = None
         self.memory.grow(row, needed)
+
+    def _grow_early(self, answering: Many[Sequence]) -> None:
+        """Move one row that will soon be full: many of one length would all move in the same step."""
+        assert self.memory is not None  # noqa: S101 - as above
+        for sequence in answering:
+            row = sequence.row
+            if row is None:
+                continue
+            room = row.group.capacity - row.length
+            needed = row.group.capacity + 1
+            if _GUESSED < room <= _GUESSED + 2 * len(answering) and room <= sequence.left and self._make_room(needed):
+                self.memory.grow(row, needed)
+                return
 
     def _budget(self, answering: int, waiting: int) -> int:
         if not answering:

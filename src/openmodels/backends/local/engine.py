@@ -125,6 +125,8 @@ class Engine(Loop[_Job]):
                     batch.release(job.sequence)
                 job.sequence = None
                 self._running.remove(job)
+        if not self._running:
+            batch.settle()
 
     def _join(self, job: _Job, request: ChatRequest) -> None:
         assert self._loaded is not None  # noqa: S101 - loaded before

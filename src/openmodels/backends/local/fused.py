@@ -122,7 +122,8 @@ def _may_pack(inner: Any) -> bool:
     weights = [part.weight for part in inner.layers.modules() if isinstance(part, torch.nn.Linear)]
     if any(weight.device.type != "cpu" or weight.dtype is not torch.bfloat16 for weight in weights):
         return False
-    if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return False
     return _SPARE * sum(weight.nbytes for weight in weights) < memory.available()
 
