@@ -145,7 +145,7 @@ def main() -> None:
         "converted": converted,
         "by_hand": by_hand(),
         "rolling": rolling.measure(),
-        "engines": engines.measure(3, AT_ONCE, 128),
+        "engines": engines.measure(2, AT_ONCE, 128),
     }
     page = document(figures)
     print(page)

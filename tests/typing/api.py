@@ -38,6 +38,37 @@ model.chat({"role": "user", "content": "hello"})
 model.chat([om.system("brief"), "hello", om.assistant("hi"), {"role": "user", "content": "bye"}])
 assert_type(model.complete("Once"), om.Reply)
 assert_type(model.embed(["a", "b"], dimensions=2, timeout=None), om.Embeddings)
+ranking = model.rerank("q", ["a", "b"], top_n=1)
+assert_type(ranking, om.Ranking)
+assert_type([one.score for one in ranking], list[float])
+model.chat(om.user("What is this?", om.Image("cat.png")))
+assert_type(om.Image.fetch("https://example.com/cat.png", timeout=5), om.Image)
+
+
+def look(city: str) -> str:
+    """Look up the weather."""
+    return city
+
+
+@om.tool
+def one(x: int) -> int:
+    """Add one."""
+    return x + 1
+
+
+@om.tool(name="second")
+def two(x: int) -> int:
+    """Add two."""
+    return x + 2
+
+
+assert_type(one, om.Tool)
+assert_type(two, om.Tool)
+done = model.run_tools("hello", [look, one], max_rounds=2, parallel=False, temperature=0)
+assert_type(done, om.ToolRun)
+assert_type(done.reply, om.Reply)
+assert_type(done.rounds[0].results[0], om.ToolResult)
+model.run_tools("hello", [look], tools=[look])  # type: ignore[misc]
 assert_type(om.providers("org/model"), list[om.Provider])
 assert_type(model.load(), om.Model)
 
