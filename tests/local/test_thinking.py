@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import CHATML, tiny_tokenizer
 
+from openmodels.backends.local.loader import Loaded
 from openmodels.backends.local.sequence import Sequence
 from openmodels.stream import Fold
 from openmodels.types import ChatRequest
@@ -30,11 +31,12 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
     names = SimpleNamespace(vocab_size=len(tokenizer))
     config = SimpleNamespace(get_text_config=lambda: names)
     generation = SimpleNamespace(eos_token_id=tokenizer.eos_token_id)
-    loaded = SimpleNamespace(
+    loaded = Loaded(
         tokenizer=tokenizer,
         model=SimpleNamespace(generation_config=generation, config=config),
         context=room,
         device=torch.device("cpu"),
+        dtype=torch.float32,
     )
     request = ChatRequest(messages=({"role": "user", "content": "why?"},), temperature=0, **options)
     sequence = Sequence(request, loaded, deltas.append)

@@ -22,6 +22,7 @@ from openmodels.errors import (
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
+from openmodels.types import ChatRequest
 
 RESOURCE = "https://my-resource.services.ai.azure.com"
 
@@ -228,7 +229,7 @@ def test_what_is_sent(server: FaultServer) -> None:
 
 def test_a_serverless_endpoint_passes_extra_on() -> None:
     backend = _model("https://m.eastus2.models.ai.azure.com", "").backend
-    request = om.model.ChatRequest(messages=(om.user("hi"),), extra={"min_p": 0.1})
+    request = ChatRequest(messages=(om.user("hi"),), extra={"min_p": 0.1})
     outgoing, _ = backend._outgoing(request, backend.model(None))
     assert outgoing.target == "/chat/completions?api-version=2024-05-01-preview"
     assert dict(outgoing.headers)["extra-parameters"] == "pass-through"

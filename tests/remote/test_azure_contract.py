@@ -15,6 +15,7 @@ import openmodels as om
 from openmodels.testing import Conformance
 from openmodels.testing.faults import KEY, FaultServer
 from openmodels.testing.seeing import Seeing
+from openmodels.types import ChatRequest
 
 described = pytest.mark.skipif(
     stand_in.description() is None,
@@ -67,7 +68,7 @@ def test_tool_turns_are_as_described(model: om.Model) -> None:
         om.Message(role="tool", content="rain", tool_call_id="a"),
     ]
     backend = model.backend
-    request = om.model.ChatRequest(messages=tuple(talk))
+    request = ChatRequest(messages=tuple(talk))
     outgoing, _ = backend._outgoing(request, "my-deployment")
     stand_in.check_request("POST", "/v1/chat/completions", {"api-key": KEY}, outgoing.body)
 
