@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import Any
+
 from openmodels.types import ChatRequest, Delta, Usage
 
 _SEEDS = 2**63
+_PIECE = 0.1
+"""Seconds of an answer that are gathered into one delta where nobody reads along."""
 
 
 def requests(request: ChatRequest) -> list[ChatRequest]:
@@ -14,6 +20,46 @@ def requests(request: ChatRequest) -> list[ChatRequest]:
         return [request]
     seeds = [None if request.seed is None else (request.seed + index) % _SEEDS for index in range(count)]
     return [request.model_copy(update={"n": None, "seed": seed}) for seed in seeds]
+
+
+class Gathered:
+    """Passes deltas on in larger pieces, for a caller who waits for the whole answer: each piece wakes its thread.
+
+    Pieces still come, so that an answer that is cut short by its deadline is not lost.
+
+    Args:
+        put: Takes the pieces, and errors.
+    """
+
+    def __init__(self, put: Callable[[Any], None]) -> None:
+        self._put = put
+        self._held: Delta | None = None
+        self._since = 0.0
+
+    def __call__(self, item: Any) -> None:
+        """Take a delta or an error."""
+        now = time.monotonic()
+        if isinstance(item, Delta):
+            if self._held is None:
+                self._held, self._since = item, now
+            else:
+                _join(self._held, item)
+            if item.finish_reason is None and now - self._since < _PIECE:
+                return
+            item = None
+        held, self._held = self._held, None
+        if held is not None:
+            self._put(held)
+        if item is not None:
+            self._put(item)
+
+
+def _join(delta: Delta, more: Delta) -> None:
+    delta.text += more.text
+    delta.reasoning += more.reasoning
+    delta.tool_calls += more.tool_calls
+    delta.logprobs += more.logprobs
+    delta.finish_reason, delta.usage = more.finish_reason, more.usage
 
 
 class Answers:

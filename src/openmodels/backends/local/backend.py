@@ -143,7 +143,7 @@ class LocalBackend(Backend):
             return
         mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
         asked = answers.requests(request)
-        jobs = [engine.submit(one, _tagged(mailbox.put, index)) for index, one in enumerate(asked)]
+        jobs = [engine.submit(one, _tagged(mailbox.put, index, one)) for index, one in enumerate(asked)]
         several = answers.Answers(len(jobs))
         try:
             while several.going:
@@ -169,7 +169,7 @@ class LocalBackend(Backend):
             return
         mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
         post, asked = partial(_post, asyncio.get_running_loop(), mailbox), answers.requests(request)
-        jobs = [engine.submit(one, _tagged(post, index)) for index, one in enumerate(asked)]
+        jobs = [engine.submit(one, _tagged(post, index, one)) for index, one in enumerate(asked)]
         several = answers.Answers(len(jobs))
         try:
             while several.going:
@@ -381,8 +381,11 @@ def _locate(rest: str, revision: str | None, deadline: float | None) -> Path:
     return locate(rest, revision=revision, deadline=deadline)
 
 
-def _tagged(put: Callable[[tuple[int, _Item]], None], index: int) -> Callable[[_Item], None]:
-    return lambda item: put((index, item))
+def _tagged(put: Callable[[tuple[int, _Item]], None], index: int, request: ChatRequest) -> Callable[[_Item], None]:
+    def tagged(item: _Item) -> None:
+        put((index, item))
+
+    return tagged if request.stream else answers.Gathered(tagged)
 
 
 def _left(deadline: float | None) -> float | None:

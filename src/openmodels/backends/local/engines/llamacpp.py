@@ -66,9 +66,11 @@ class LlamaCpp(Served):
 
     def fields(self, sampling: Sampling) -> dict[str, Any]:
         """Return the options as llama.cpp spells them."""
+        greedy = sampling.temperature == 0
         return {
-            "samplers": ["penalties", "temperature", "top_k", "top_p"],
-            "top_k": sampling.top_k,
+            # Finding the likeliest token takes no order of all the others.
+            "samplers": ["penalties", "top_k"] if greedy else ["penalties", "temperature", "top_k", "top_p"],
+            "top_k": 1 if greedy else sampling.top_k,
             "repeat_penalty": sampling.repetition,
             "repeat_last_n": self._context,
         }
