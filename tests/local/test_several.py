@@ -33,16 +33,16 @@ def test_leaving_stops_every_answer(smol):
     wait_until(lambda: not engine._running and not engine._waiting)
 
 
-def test_logprobs_are_the_models(smol):
-    reply = smol.complete("The capital of France is", temperature=0, max_tokens=4, logprobs=3)
-    loaded = smol.backend._engine.loaded
+def test_logprobs_are_the_models(exact_smol):
+    reply = exact_smol.complete("The capital of France is", temperature=0, max_tokens=4, logprobs=3)
+    loaded = exact_smol.backend._engine.loaded
     tokens = loaded.tokenizer("The capital of France is")["input_ids"]
     assert len(reply.logprobs) == 4
     for entry in reply.logprobs:
         with torch.inference_mode():
             scores = loaded.model(torch.tensor([tokens])).logits[0, -1].float().log_softmax(-1)
         best = scores.topk(3)
-        assert [value for _, value in entry.top] == pytest.approx(best.values.tolist(), abs=0.1)
+        assert [value for _, value in entry.top] == pytest.approx(best.values.tolist(), abs=1e-3)
         assert entry.top[0] == (entry.token, entry.logprob)
         tokens.append(int(best.indices[0]))
     assert "".join(entry.token for entry in reply.logprobs) == reply.text
