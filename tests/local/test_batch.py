@@ -8,9 +8,11 @@ import threading
 
 import psutil
 import pytest
+import torch
 from tiny import tiny_llama
 
 import openmodels as om
+from openmodels.backends.local import fused
 
 WORDS = "The sea is a wide and salty place where ships go to and fro all day long. "
 
@@ -244,3 +246,28 @@ def test_two_thousand_requests_with_random_cancels_leave_nothing_behind(folder):
             assert (engine._batch.memory.groups, engine._batch.memory.used) == ({}, 0)
     assert len(ended) == 2000
     assert set(threading.enumerate()) <= threads
+
+
+def test_without_fewer_operations_the_texts_are_the_same(folder, single, monkeypatch):
+    """Where the scores of the shorter forward pass differ, transformers' own remains; and it says the same."""
+    monkeypatch.setattr(fused.Fused, "__call__", lambda *_: torch.zeros(1, 259))
+    with om.Model(f"local:{folder}", dtype="float32") as model:
+        assert model.load().backend._engine._batch._decoder._fused is None
+        assert model.backend.describe()["alone"] is None
+        for number in range(3):
+            options = sampling(number)
+            assert model.complete(prompt(number), **options).text == single.complete(prompt(number), **options).text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fewer_operations_give_the_models_scores(folder, dtype):
+    with om.Model(f"local:{folder}", dtype=dtype) as model:
+        decoder = model.load().backend._engine._batch._decoder
+        assert decoder._fused is not None
+        tokens = list(range(40))
+        due = decoder.one(tokens, decoder.new_cache())[0].float()
+        row = decoder.memory.open(64)
+        got, _ = decoder.many([(row, tokens, 1)])
+        decoder.memory.close(row)
+    error = float((got[0].float() - due).norm() / due.norm())
+    assert error < (1e-5 if dtype == "float32" else 0.05)

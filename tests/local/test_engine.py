@@ -144,15 +144,15 @@ def test_closing_a_model_that_answers_interrupts_the_answer_and_a_later_call_ope
 
 @pytest.mark.parametrize("failure", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")])
 def test_running_out_of_memory_is_typed_and_the_engine_goes_on(smol, monkeypatch, failure):
-    network = smol.backend._engine.loaded.model
+    decoder = smol.backend._engine._batch._decoder
     calls = []
 
-    def forward(**inputs):
+    def forward(*inputs):
         calls.append(inputs)
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(network, "forward", forward)
+        patch.setattr(decoder, "_fused", forward)
         with pytest.raises(om.OutOfMemory):
             smol.chat("Hi")
     assert calls
