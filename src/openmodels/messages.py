@@ -185,8 +185,8 @@ class Message(Frozen):
     def _says_something(self) -> Self:
         if not self.content and not self.tool_calls and self.role != "tool":
             raise ValueError("content is empty")
-        if self.images and self.role != "user":
-            raise ValueError(f"images belong to the role 'user', not {self.role!r}")
+        if not isinstance(self.content, str) and self.role != "user":
+            raise ValueError(f"images and lists of parts belong to the role 'user', not {self.role!r}")
         if self.tool_calls and self.role != "assistant":
             raise ValueError(f"tool_calls belong to the role 'assistant', not {self.role!r}")
         if self.reasoning and self.role != "assistant":

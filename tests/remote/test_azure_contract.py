@@ -125,8 +125,7 @@ class _SameDialect(Seeing):
 
     @pytest.fixture
     def model(self, server: FaultServer) -> Iterator[om.Model]:
-        address = f"{server.url('azure-v1')}/v1"
-        with om.Model(self.reference, base_url=address, headers={"api-key": KEY}) as model:
+        with om.Model(self.reference, base_url=server.url("azure-v1"), headers={"api-key": KEY}) as model:
             yield model
 
 

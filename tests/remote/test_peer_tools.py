@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 import openmodels as om
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import KEY
+from openmodels.testing.tooling import Tooling
 
 pytestmark = pytest.mark.weights
 
@@ -95,3 +96,25 @@ def test_a_cut_call_is_an_error(model: om.Model) -> None:
 def test_a_wrong_tool_is_refused_before_any_request(model: om.Model) -> None:
     with pytest.raises(om.InvalidRequest, match="tools: "):
         model.chat("hi", tools=[int])
+
+
+class _Calls(Tooling):
+    """The suite over a server that calls."""
+
+    reference: str
+
+    @pytest.fixture
+    def model(self, llamacpp_calling_server: str) -> Iterator[om.Model]:
+        with om.Model(self.reference, base_url=f"{llamacpp_calling_server}/v1", api_key=KEY) as model:
+            yield model
+
+    def calm(self, model: om.Model, **more: Any) -> dict[str, Any]:
+        return super().calm(model, **{**more, **PUSHED})
+
+
+class TestServerCalls(_Calls):
+    reference = "server:smollm2"
+
+
+class TestHfCalls(_Calls):
+    reference = "hf:smollm2"

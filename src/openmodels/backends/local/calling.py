@@ -63,7 +63,7 @@ def check(request: ChatRequest, tokenizer: Any) -> None:
     Raises:
         UnsupportedFeature: They do not, or the answer must also have another form.
     """
-    if not offered(request) or not tokenizer.chat_template:
+    if not request.tools or not tokenizer.chat_template:
         return
     template = tokenizer.get_chat_template(tools=definitions(request.tools))
     if "tools" not in template or (detect.find(template) is None and not _declares(tokenizer)):
@@ -72,7 +72,7 @@ def check(request: ChatRequest, tokenizer: Any) -> None:
             "or writes calls in a format that openmodels does not read.",
             next_step="Use a model that was trained to call tools, or ask for the arguments with `schema=`.",
         )
-    if request.output is not None:
+    if request.output is not None and offered(request):
         raise UnsupportedFeature(
             f"The backend 'local' cannot honour 'tools' and {request.output.kind!r} in one call: what keeps the "
             "answer in its form keeps the model from calling tools.",

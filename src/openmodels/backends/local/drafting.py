@@ -102,7 +102,7 @@ class Assistant:
         """Return the likeliest tokens to follow, and the cache for the next time.
 
         Args:
-            tokens: The text so far.
+            tokens: The text's tokens so far.
             count: How many to guess.
             cache: What the last call for this text returned; what it holds of guesses that were wrong is dropped.
         """
