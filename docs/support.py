@@ -16,6 +16,13 @@ from openmodels.types import OPTION_NAMES
 
 README = Path(__file__).parent.parent / "README.md"
 PROVED = Path(__file__).parent / "support.json"
+FEATURES = {
+    "chat": "`chat`, `stream`",
+    "complete": "`complete`",
+    "embed": "`embed`",
+    "rerank": "`rerank`",
+    "images": "images",
+}
 BEGIN, END = "<!-- support: made by docs/support.py -->\n", "<!-- end of support -->\n"
 # A backend whose options hang on how it is set up is asked when set up like this.
 NEEDED: dict[str, dict[str, Any]] = {name: {"base_url": "http://127.0.0.1:8000"} for name in ("azure", "server")}
@@ -26,7 +33,7 @@ def table() -> str:
     backends = {name: registry.find(name) for name in registry.BUILT_IN}
     claimed, shown = claims(), proved()
     rows = [["", *(f"`{name}`" for name in backends)]]
-    for feature, methods in {"chat": "`chat`, `stream`", "complete": "`complete`", "embed": "`embed`", "rerank": "`rerank`", "images": "images"}.items():
+    for feature, methods in FEATURES.items():
         rows.append([methods, *(_mark(feature, claimed[name], shown[name]) for name in backends)])
     rows += [
         [f"`{option}`", *(_mark(option, claimed[name], shown[name]) for name in backends)] for option in OPTION_NAMES
