@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
+from tiny import save_random
 from transformers import BertConfig, BertForSequenceClassification
 
 import openmodels as om
@@ -37,12 +37,7 @@ def make(folder, minilm, **more):
         num_labels=more.pop("num_labels", 1),
         **more,
     )
-    torch.manual_seed(1)
-    model = BertForSequenceClassification(config)
-    with torch.no_grad():
-        for weights in model.parameters():
-            weights.normal_(0, 0.3)
-    model.save_pretrained(folder)
+    save_random(BertForSequenceClassification(config), folder)
     return folder
 
 

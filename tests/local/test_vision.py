@@ -6,8 +6,8 @@ import asyncio
 from io import BytesIO
 
 import pytest
-import torch
 from PIL import Image as Pil
+from tiny import save_random
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPImageProcessorPil,
@@ -69,13 +69,7 @@ def folder(tmp_path_factory):
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )
-    torch.manual_seed(0)
-    # Wider than usual, so that what it says depends on what it sees.
-    model = LlavaForConditionalGeneration(config)
-    with torch.no_grad():
-        for weights in model.parameters():
-            weights.normal_(0, 0.3)
-    model.save_pretrained(folder)
+    save_random(LlavaForConditionalGeneration(config), folder)
     LlavaProcessor(
         CLIPImageProcessorPil(size=SIZE, crop_size=SIZE),
         tokenizer,

@@ -70,43 +70,41 @@ def peer(command: list[str], log: Path) -> Iterator[str]:
                 process.kill()
 
 
-@pytest.fixture(scope="session")
-def llamacpp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a llama.cpp server with the default model's GGUF, kept in the user's cache."""
+@contextmanager
+def llamacpp(folders: pytest.TempPathFactory, *arguments: str) -> Iterator[str]:
+    """Run a llama.cpp server with the default model's GGUF, kept in the user's cache; give its address."""
     from openmodels.backends.local import bundled
 
-    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None))]
-    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), *arguments]
+    with peer(command, folders.mktemp("llamacpp") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def llamacpp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a llama.cpp server that gives one answer at a time."""
+    with llamacpp(tmp_path_factory) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def llamacpp_pair_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The same with two answers at a time, as many as it then gives to one request."""
-    from openmodels.backends.local import bundled
-
-    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), "2"]
-    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+    with llamacpp(tmp_path_factory, "2") as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def llamacpp_calling_server(tmp_path_factory: pytest.TempPathFactory, hermes: str) -> Iterator[str]:
     """The same with a chat template that knows tools."""
-    from openmodels.backends.local import bundled
-
-    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), "1", hermes]
-    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+    with llamacpp(tmp_path_factory, "1", hermes) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def llamacpp_ranking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The same as a server for rankings; the model was not made for it, so what it ranks is no matter."""
-    from openmodels.backends.local import bundled
-
-    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), "rank"]
-    with peer(command, tmp_path_factory.mktemp("llamacpp") / "log") as address:
+    with llamacpp(tmp_path_factory, "rank") as address:
         yield address
 
 

@@ -25,7 +25,6 @@ from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import (
     AuthenticationFailed,
     InvalidReference,
-    InvalidRequest,
     InvalidResponse,
     ModelNotFound,
     NotConfigured,
@@ -227,9 +226,7 @@ class HfBackend(ServerBackend):
                 "The router of Hugging Face cannot honour the option 'dimensions'.",
                 next_step="Leave it out, or use an Inference Endpoint with base_url=.",
             )
-        if "inputs" in request.extra:
-            raise InvalidRequest("extra: 'inputs' is set by openmodels itself.")
-        return {"inputs": list(request.texts), **request.extra}
+        return encode.extended({"inputs": list(request.texts)}, request.extra)
 
     def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""

@@ -79,6 +79,17 @@ def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, 
     return body | request.extra
 
 
+def extended(body: dict[str, Any], extra: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """Return a body with the caller's `extra`, which may touch nothing that is set already, nor the names in `more`.
+
+    Raises:
+        InvalidRequest: It does.
+    """
+    if taken := {*body, *more} & extra.keys():
+        raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
+    return body | dict(extra)
+
+
 def dumps(body: Mapping[str, Any]) -> bytes:
     """Return a body as JSON in UTF-8.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from openmodels.errors import InvalidRequest, InvalidResponse
+from openmodels.errors import InvalidResponse
 from openmodels.rankings import Ranking, RerankRequest
 from openmodels.types import Usage
 from openmodels.wire.decode import Explain, json_value, usage_in
-
-_OURS = frozenset({"query", "documents", "model", "top_n"})
+from openmodels.wire.encode import extended
 
 
 def payload(request: RerankRequest, model: str | None) -> dict[str, Any]:
@@ -23,9 +22,7 @@ def payload(request: RerankRequest, model: str | None) -> dict[str, Any]:
     body |= {"query": request.query, "documents": list(request.documents)}
     if request.top_n is not None:
         body["top_n"] = request.top_n
-    if taken := _OURS & request.extra.keys():
-        raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
-    return body | request.extra
+    return extended(body, request.extra, "model", "top_n")
 
 
 def ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:

@@ -7,15 +7,14 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 from openmodels.embeddings import Embeddings, EmbedRequest
-from openmodels.errors import InvalidRequest, InvalidResponse
+from openmodels.errors import InvalidResponse
 from openmodels.types import Usage
 from openmodels.wire.decode import Explain, json_value, usage_in
+from openmodels.wire.encode import extended
 
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
-
-_OURS = frozenset({"input", "model"})
 
 
 def payload(request: EmbedRequest, model: str | None) -> dict[str, Any]:
@@ -25,12 +24,8 @@ def payload(request: EmbedRequest, model: str | None) -> dict[str, Any]:
         InvalidRequest: `extra` touches what openmodels sets itself.
     """
     body: dict[str, Any] = {} if model is None else {"model": model}
-    body["input"] = list(request.texts)
-    if request.dimensions is not None:
-        body["dimensions"] = request.dimensions
-    if taken := _OURS & request.extra.keys():
-        raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
-    return body | request.extra
+    body = extended(body | {"input": list(request.texts)}, request.extra, "model")
+    return body if request.dimensions is None else {"dimensions": request.dimensions} | body
 
 
 def embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddings:
