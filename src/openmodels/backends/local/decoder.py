@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from openmodels.backends.local import attention, fused
 from openmodels.backends.local.attention import Step, Unjoinable
 from openmodels.backends.local.kv import Memory, Row, Shape
 from openmodels.backends.local.loader import Loaded, is_out_of_memory
+
+_log = logging.getLogger(__name__)
 
 _PROBE = 8
 """Tokens of the sequences that the check at load time runs."""
@@ -154,6 +157,7 @@ class Decoder:
             if is_out_of_memory(error):
                 raise
             if self._fused is not None:
+                _log.info("a forward pass of fewer operations is left out: %s: %s", type(error).__name__, error)
                 self._fused = None
                 self._prove(vocabulary, dtype)
                 return
