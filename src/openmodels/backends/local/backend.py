@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import os
 import queue
-import sys
 import threading
 import time
 import weakref
@@ -19,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
 from openmodels.backends.base import Backend
-from openmodels.backends.local import answers
+from openmodels.backends.local import answers, openmp
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.local.engines.choice import Wish
 from openmodels.backends.local.engines.selection import Selection
@@ -289,7 +286,7 @@ class LocalBackend(Backend):
         with self._lock:
             if (engine := self._engine) is None:
                 with collector_paused():
-                    _import_torch()
+                    openmp.import_torch()
                 choice = self._selection.settle(request.deadline if request else None)
                 self.options = self._selection.options(type(self).options)
                 if choice.engine == "openvino":
@@ -318,7 +315,7 @@ class LocalBackend(Backend):
         with self._lock:
             if (encoders := self._encoders) is None:
                 with collector_paused():
-                    _import_torch()
+                    openmp.import_torch()
                     from openmodels.backends.local.encoders import Encoders
 
                 encoders = self._encoders = Encoders(
@@ -339,21 +336,6 @@ def _facts(engine: Engine) -> dict[str, Any]:
         "max_batch": engine.most,
         "alone": engine.alone,
     }
-
-
-def _import_torch() -> None:
-    """Import torch with OpenMP's threads set to sleep, not spin, while they wait for each other.
-
-    Spinning threads of two processes starve each other: on two busy cores it costs a factor of ten
-    and more, and gains nothing measurable on idle ones. OpenMP reads the variable when it is loaded.
-    """
-    if "torch" in sys.modules or {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
-        return
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    try:
-        importlib.import_module("torch")
-    finally:
-        del os.environ["OMP_WAIT_POLICY"]
 
 
 def _opener(

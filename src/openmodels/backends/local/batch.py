@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Many
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from openmodels.backends.local.decoder import Decoder
 from openmodels.backends.local.kv import Row
 from openmodels.backends.local.prefixes import Prefixes, shared
 from openmodels.backends.local.sequence import Sequence
+from openmodels.backends.local.threads import Threads, limited
 
 PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
@@ -29,6 +31,8 @@ _GUESSED = 32
 """Tokens that a step may add to a row at most, or so."""
 _GUESSERS = 4
 """Sequences up to which guessed tokens cost little: a step then mostly waits for the weights."""
+_SMALL = 64
+"""Tokens of a step up to which it mostly waits for the weights; larger ones have work for all threads."""
 _MEMORY = 0.1
 """Weight of the newest measurement in the running means."""
 
@@ -59,6 +63,8 @@ class Batch:
         self._leaving: list[tuple[Row, list[int]]] = []
         self._usual = 0.0
         self._share = 0.0
+        on_cpu = self.memory is not None and self.memory.device.type == "cpu"
+        self._threads = Threads(torch.get_num_threads()) if on_cpu else None
         self._plain = 0.0
         self._guessed = 0.0
 
@@ -204,9 +210,15 @@ class Batch:
     def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
         began = time.perf_counter()
         rows = [(item.sequence.row, item.tokens, item.wanted) for item in work if item.sequence.row is not None]
-        scores, begins = self._decoder.many(rows)
-        likeliest = scores.argmax(dim=-1).tolist()
-        self._measure(work, time.perf_counter() - began)
+        tokens = sum(len(item.tokens) for item in work)
+        small = tokens <= _SMALL
+        with limited(self._threads.next) if self._threads and small else nullcontext():
+            scores, begins = self._decoder.many(rows)
+            likeliest = scores.argmax(dim=-1).tolist()
+        seconds = time.perf_counter() - began
+        self._measure(work, seconds)
+        if self._threads and small:
+            self._threads.learn(tokens, seconds)
         for item, begin in zip(work, begins, strict=True):
             stop = begin + item.wanted
             try:

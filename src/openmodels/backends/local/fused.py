@@ -3,7 +3,7 @@
 Small models on a CPU wait for the dispatch of operations, and for products of a few rows with small
 matrices, more than for their arithmetic. Here a layer has about half of transformers' operations. In
 bfloat16 on a CPU its matrices are joined and laid out once as oneDNN wants them, which it else does in
-every call: the copy costs as much memory as the layers, so it is made only where that is plenty.
+every call: the copy costs as much memory as they, so it is made only where that is plenty.
 Elsewhere the weights are the model's own, whose mapped file processes share.
 
 Whether the scores are the model's own is tried at load time, like everything else of a shared forward pass.
@@ -24,7 +24,7 @@ from openmodels.backends.local.attention import Step
 
 _KNOWN = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
 _SPARE = 4
-"""How many times the layers' size must be free for a copy of them."""
+"""How many times the matrices' size must be free for a copy of them."""
 
 _Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -64,8 +64,9 @@ class Fused:
         self._eps = config.rms_norm_eps
         self._size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._queries, self._keys = config.num_attention_heads, config.num_key_value_heads
-        self._end, self._head = inner.norm.weight, (model.lm_head.weight, model.lm_head.bias)
-        product = _packed if _may_pack(inner) else _plain
+        self._end = inner.norm.weight
+        product = _packed if _may_pack(model) else _plain
+        self._head = product(model.lm_head)
         self._layers = [
             _Layer(
                 before=layer.input_layernorm.weight,
@@ -103,7 +104,7 @@ class Fused:
             seen = step.attend(number, turned[:, :queries], turned[:, queries:], joined[:, turning:], None)
             hidden = hidden + layer.out(seen.reshape(count, -1))
             hidden = hidden + layer.down(layer.rise(rms_norm(hidden, width, layer.after, eps)))
-        return linear(rms_norm(hidden[wanted], width, self._end, eps), *self._head)
+        return self._head(rms_norm(hidden[wanted], width, self._end, eps))
 
 
 def known(model: Any) -> bool:
@@ -118,8 +119,8 @@ def known(model: Any) -> bool:
     )
 
 
-def _may_pack(inner: Any) -> bool:
-    weights = [part.weight for part in inner.layers.modules() if isinstance(part, torch.nn.Linear)]
+def _may_pack(model: Any) -> bool:
+    weights = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
     if any(weight.device.type != "cpu" or weight.dtype is not torch.bfloat16 for weight in weights):
         return False
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

@@ -1,0 +1,84 @@
+"""The number of threads follows what tries find, and nothing else changes with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("torch")
+import torch
+
+from openmodels.backends.local.threads import Threads, limited
+
+
+def run(threads: Threads, cost: dict[int, float], steps: int, tokens: int = 4) -> None:
+    for _ in range(steps):
+        threads.learn(tokens, cost[threads.next])
+
+
+def test_all_are_kept_where_fewer_are_slower() -> None:
+    threads = Threads(8)
+    run(threads, {8: 1.0, 4: 1.2}, 400)
+    assert threads.number == 8
+
+
+def test_fewer_are_taken_where_they_are_faster_and_all_again_later() -> None:
+    threads = Threads(8)
+    run(threads, {8: 8.0, 4: 4.0, 2: 2.0, 1: 3.0}, 800)
+    assert threads.number == 2
+    run(threads, {8: 1.0, 4: 2.0, 2: 4.0, 1: 8.0}, 800)
+    assert threads.number == 8
+
+
+def test_one_slow_step_changes_nothing() -> None:
+    threads = Threads(2)
+    for step in range(400):
+        cost = 1.0 if threads.next == 2 else 1.3
+        threads.learn(4, 5.0 if step % 33 == 31 else cost)
+    assert threads.number == 2
+
+
+def test_steps_of_unlike_work_are_not_compared() -> None:
+    threads = Threads(2)
+    for step in range(400):
+        threads.learn(step, 1.0 if threads.next == 2 else 0.1)
+    assert threads.number == 2
+
+
+def test_one_thread_stays_one() -> None:
+    threads = Threads(1)
+    run(threads, {1: 1.0}, 200)
+    assert threads.number == 1
+
+
+def test_a_limit_ends_with_the_block() -> None:
+    usual = torch.get_num_threads()
+    with pytest.raises(ValueError, match="out"), limited(usual + 1):
+        assert torch.get_num_threads() == usual + 1
+        raise ValueError("out")
+    assert torch.get_num_threads() == usual
+
+
+@pytest.mark.parametrize(
+    ("given", "printed"),
+    [({}, ["PASSIVE 3000", "None None True"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE None False"])],
+)
+def test_torch_is_imported_with_short_waits_unless_the_user_says_how(given: dict[str, str], printed: list[str]) -> None:
+    program = """
+import importlib, os, sys
+from openmodels.backends.local import openmp
+load = importlib.import_module
+def seen(name):
+    print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
+    return load(name)
+importlib.import_module = seen
+openmp.import_torch()
+print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == printed
