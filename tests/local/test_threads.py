@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -56,9 +57,9 @@ def test_one_thread_stays_one() -> None:
 
 def test_a_limit_ends_with_the_block() -> None:
     usual = torch.get_num_threads()
-    with pytest.raises(ValueError, match="out"), limited(usual + 1):
+    with suppress(ValueError), limited(usual + 1):
         assert torch.get_num_threads() == usual + 1
-        raise ValueError("out")
+        raise ValueError
     assert torch.get_num_threads() == usual
 
 
