@@ -65,7 +65,7 @@ def test_a_limit_ends_with_the_block() -> None:
 
 @pytest.mark.parametrize(
     ("given", "printed"),
-    [({}, ["PASSIVE 3000", "None None True"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE None False"])],
+    [({}, ["PASSIVE 3000", "None None True"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE None", "ACTIVE None True"])],
 )
 def test_torch_is_imported_with_short_waits_unless_the_user_says_how(given: dict[str, str], printed: list[str]) -> None:
     program = """

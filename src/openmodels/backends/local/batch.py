@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from openmodels.backends.local.costs import Costs
 from openmodels.backends.local.decoder import Decoder
 from openmodels.backends.local.kv import Row
 from openmodels.backends.local.prefixes import Prefixes, shared
@@ -31,10 +32,6 @@ _GUESSED = 32
 """Tokens that a step may add to a row at most, or so."""
 _GUESSERS = 4
 """Sequences up to which guessed tokens cost little: a step then mostly waits for the weights."""
-_SMALL = 64
-"""Tokens of a step up to which it mostly waits for the weights; larger ones have work for all threads."""
-_MEMORY = 0.1
-"""Weight of the newest measurement in the running means."""
 
 
 @dataclass(slots=True)
@@ -61,12 +58,9 @@ class Batch:
         self.prefixes = Prefixes(self.memory, kept) if self.memory else None
         self._draft = draft
         self._leaving: list[tuple[Row, list[int]]] = []
-        self._usual = 0.0
-        self._share = 0.0
+        self._costs = Costs()
         on_cpu = self.memory is not None and self.memory.device.type == "cpu"
         self._threads = Threads(torch.get_num_threads()) if on_cpu else None
-        self._plain = 0.0
-        self._guessed = 0.0
 
     @property
     def alone(self) -> str | None:
@@ -194,10 +188,11 @@ class Batch:
     def _budget(self, answering: int, waiting: int) -> int:
         if not answering:
             return PREFILL
-        if not (self._usual and self._share):
+        usual, share = self._costs.of(answering)
+        if not share:
             return _FIRST_SHARE
         stretch = _STRETCH * max(1.0, waiting / answering)
-        return max(_SHORT, min(PREFILL, int(stretch * self._usual / self._share)))
+        return max(_SHORT, min(PREFILL, int(stretch * usual / share)))
 
     def _guess(self, item: _Work) -> None:
         sequence = item.sequence
@@ -210,29 +205,22 @@ class Batch:
     def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
         began = time.perf_counter()
         rows = [(item.sequence.row, item.tokens, item.wanted) for item in work if item.sequence.row is not None]
-        tokens = sum(len(item.tokens) for item in work)
-        small = tokens <= _SMALL
-        with limited(self._threads.next) if self._threads and small else nullcontext():
+        prompts = sum(len(item.tokens) for item in work if len(item.tokens) > _SHORT)
+        threads = None if prompts else self._threads
+        with limited(threads.next) if threads else nullcontext():
             scores, begins = self._decoder.many(rows)
             likeliest = scores.argmax(dim=-1).tolist()
         seconds = time.perf_counter() - began
-        self._measure(work, seconds)
-        if self._threads and small:
-            self._threads.learn(tokens, seconds)
+        if not any(item.drafted for item in work):
+            self._costs.learn(sum(len(item.tokens) <= _SHORT for item in work), prompts, seconds)
+        if threads:
+            threads.learn(sum(len(item.tokens) for item in work), seconds)
         for item, begin in zip(work, begins, strict=True):
             stop = begin + item.wanted
             try:
                 _accept(item, scores[begin:stop], likeliest[begin:stop])
             except BaseException as error:  # noqa: BLE001 - as above
                 failed.append((item.sequence, error))
-
-    def _measure(self, work: list[_Work], seconds: float) -> None:
-        prompts = sum(len(item.tokens) for item in work if len(item.tokens) > _SHORT)
-        if prompts == 0:
-            if not any(item.drafted for item in work):
-                self._usual = _mean(self._usual, seconds)
-        elif len(work) > 1 or not self._share:
-            self._share = _mean(self._share, max(0.0, seconds - self._usual) / prompts)
 
     def _alone(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
         for sequence in running:
@@ -272,7 +260,3 @@ def _accept(item: _Work, scores: torch.Tensor, likeliest: list[int]) -> None:
         right = shared(guess, sequence.tokens[known:])
         row.length = min(known + right, len(sequence.tokens) - 1)
         sequence.drafter.learn(len(guess), right)
-
-
-def _mean(old: float, new: float) -> float:
-    return new if not old else old + _MEMORY * (new - old)

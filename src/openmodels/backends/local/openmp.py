@@ -1,4 +1,8 @@
-"""How torch is imported: OpenMP reads its settings when it is loaded, and never again."""
+"""How OpenMP's threads wait for each other, in this process and in the servers it starts.
+
+Threads that sleep at once cost torch a third of the speed of small models, and llama.cpp more than half:
+they meet some hundred times a token. Threads that spin for long starve those of other processes.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,25 @@ import importlib
 import os
 import sys
 
-_SPINS = "3000"
-"""Rounds that a waiting thread spins, some 30 microseconds: few operations of a step are further apart."""
+_SETTINGS = {
+    # Rounds that libgomp spins, some 30 microseconds: few operations of a step are further apart.
+    "GOMP_SPINCOUNT": "3000",
+    # For the other implementations.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+_KNOWN = {*_SETTINGS, "KMP_BLOCKTIME"}
+
+
+def waiting() -> dict[str, str]:
+    """Return the variables that say how to wait; none where the user says so already."""
+    return {} if _KNOWN & os.environ.keys() else dict(_SETTINGS)
 
 
 def import_torch() -> None:
-    """Import torch with OpenMP's threads set to wait for each other as long as the next operation takes to come.
-
-    Threads that sleep at once cost a third of the speed of small models. Threads that spin for long starve those
-    of other processes. OpenMP reads the variables when it is loaded.
-    """
-    settings = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": _SPINS}
-    if "torch" in sys.modules or {*settings, "KMP_BLOCKTIME"} & os.environ.keys():
+    """Import torch with short waits: OpenMP reads the variables when it is loaded, and never again."""
+    if "torch" in sys.modules:
         return
+    settings = waiting()
     os.environ.update(settings)
     try:
         importlib.import_module("torch")

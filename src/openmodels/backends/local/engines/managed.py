@@ -24,6 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from openmodels import settings
+from openmodels.backends.local import openmp
 from openmodels.errors import DeadlineExceeded, LoadFailed
 
 READY = "openmodels-server-at "
@@ -151,7 +152,7 @@ class ManagedServer:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **start.environment},
+                env={**os.environ, **openmp.waiting(), **start.environment},
                 # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )
