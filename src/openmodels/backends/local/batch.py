@@ -25,7 +25,9 @@ PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
 _SHORT = 16
 """Tokens up to which a prompt's rest is no more work than a token of an answer."""
-_STRETCH = 1.0
+_LEAST = 8
+"""Tokens of prompts in a step in any case."""
+_STRETCH = 0.6
 """What a share of a prompt may add to the usual time of a step while as many answer as wait."""
 _FIRST_SHARE = 64
 _GUESSED = 32
@@ -40,6 +42,7 @@ class _Work:
     tokens: list[int]
     drafted: int = 0
     wanted: int = 1
+    prompt: bool = False
 
 
 class Batch:
@@ -114,16 +117,19 @@ class Batch:
         if not prompts and self._draft and len(work) <= _GUESSERS:
             for item in work:
                 self._guess(item)
-        budget = self._budget(len(answering), len(running) - len(answering))
+        # Moving a row takes its time too, so prompts wait for the next step.
+        moved = bool(prompts) and self._grow_early(answering)
+        budget = 0 if moved else self._budget(len(answering), len(running) - len(answering))
         for sequence in prompts:
             chunk = sequence.pending[:budget]
             if not chunk:
                 break
-            work.append(_Work(sequence, chunk, wanted=int(len(chunk) == len(sequence.pending))))
+            work.append(_Work(sequence, chunk, wanted=int(len(chunk) == len(sequence.pending)), prompt=True))
             budget -= len(chunk)
         for item in work:
             self._fit(item, running)
-        self._grow_early(answering)
+        if not prompts:
+            self._grow_early(answering)
         return [item for item in work if item.sequence.row is not None]
 
     def _place(self, running: Many[Sequence]) -> list[Sequence]:
@@ -172,8 +178,8 @@ class Batch:
                 younger.row = None
         self.memory.grow(row, needed)
 
-    def _grow_early(self, answering: Many[Sequence]) -> None:
-        """Move one row that will soon be full: many of one length would all move in the same step."""
+    def _grow_early(self, answering: Many[Sequence]) -> bool:
+        """Move one row, if there is one, that will soon be full: many of one length would all move in one step."""
         assert self.memory is not None  # noqa: S101 - as above
         for sequence in answering:
             row = sequence.row
@@ -183,7 +189,8 @@ class Batch:
             needed = row.group.capacity + 1
             if _GUESSED < room <= _GUESSED + 2 * len(answering) and room <= sequence.left and self._make_room(needed):
                 self.memory.grow(row, needed)
-                return
+                return True
+        return False
 
     def _budget(self, answering: int, waiting: int) -> int:
         if not answering:
@@ -192,7 +199,7 @@ class Batch:
         if not share:
             return _FIRST_SHARE
         stretch = _STRETCH * max(1.0, waiting / answering)
-        return max(_SHORT, min(PREFILL, int(stretch * usual / share)))
+        return max(_LEAST, min(PREFILL, int(stretch * usual / share)))
 
     def _guess(self, item: _Work) -> None:
         sequence = item.sequence
@@ -205,14 +212,14 @@ class Batch:
     def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
         began = time.perf_counter()
         rows = [(item.sequence.row, item.tokens, item.wanted) for item in work if item.sequence.row is not None]
-        prompts = sum(len(item.tokens) for item in work if len(item.tokens) > _SHORT)
+        prompts = sum(len(item.tokens) for item in work if item.prompt)
         threads = None if prompts else self._threads
         with limited(threads.next) if threads else nullcontext():
             scores, begins = self._decoder.many(rows)
             likeliest = scores.argmax(dim=-1).tolist()
         seconds = time.perf_counter() - began
         if not any(item.drafted for item in work):
-            self._costs.learn(sum(len(item.tokens) <= _SHORT for item in work), prompts, seconds)
+            self._costs.learn(sum(not item.prompt for item in work), prompts, seconds)
         if threads:
             threads.learn(sum(len(item.tokens) for item in work), seconds)
         for item, begin in zip(work, begins, strict=True):

@@ -61,7 +61,7 @@ class Group:
     def add(self) -> Row:
         """Return a new, empty row."""
         if len(self.rows) == self.slots:
-            self._resize(self.slots + max(1, self.slots // 2))
+            self._resize(2 * self.slots or 1)
         row = Row(self, len(self.rows))
         self.rows.append(row)
         return row
@@ -126,7 +126,7 @@ class Memory:
         group = self.groups.get(capacity)
         if group is None:
             return capacity * self.token_bytes
-        return max(1, group.slots // 2) * capacity * self.token_bytes if len(group.rows) == group.slots else 0
+        return group.slots * capacity * self.token_bytes if len(group.rows) == group.slots else 0
 
     def open(self, tokens: int) -> Row:
         """Return a new row that holds `tokens` tokens."""
