@@ -101,6 +101,9 @@ class Ours:
 
     def __init__(self) -> None:
         import openmodels as om
+        from openmodels.backends.local import openmp
+
+        openmp.import_torch()  # as the backend does it, before what is replaced below loads it otherwise
         from openmodels.backends.local import sequence, voice
 
         voice.Voice.ends = property(lambda _: [])  # every way is to make as many tokens
