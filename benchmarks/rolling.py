@@ -1,11 +1,12 @@
 """Many local answers at once, beside plain transformers with the same weights, prompts and dtype.
 
-    python benchmarks/rolling.py [--json FILE]
+    python benchmarks/rolling.py [--json FILE] [--vllm PYTHON]
 
 Every way runs in a process of its own, so that its peak memory is its own. Sixteen chats have
 prompts of 20 to 600 tokens and answers of 16 to 256; ends of text are ignored, so that every way
 makes the same number of tokens. The other parts: 32 answers at once, one answer, copying work, the
-second turn of a conversation, a long prompt among running streams.
+second turn of a conversation, a long prompt among running streams. vLLM needs an environment of its own: with
+`--vllm` its interpreter runs the first three of them, eager, on the same weights.
 """
 
 from __future__ import annotations
@@ -94,6 +95,25 @@ def continuous(model: Any, work: list[tuple[list[int], int]]) -> dict[str, float
     finally:
         manager.stop(block=True)
     return figures(work, ends[-1], ends)
+
+
+def vllm(path: str) -> dict[str, Any]:
+    """Return vLLM's figures, eager; run by the interpreter of its own environment, without openmodels."""
+    from vllm import LLM, SamplingParams, TokensPrompt
+
+    model = LLM(path, dtype="bfloat16", enforce_eager=True, max_model_len=2048, enable_prefix_caching=False)
+
+    def together(work: list[tuple[list[int], int]]) -> dict[str, float]:
+        options = [SamplingParams(temperature=0, max_tokens=answer, ignore_eos=True) for _, answer in work]
+        began = time.perf_counter()
+        done = model.generate([TokensPrompt(prompt_token_ids=prompt) for prompt, _ in work], options, use_tqdm=False)
+        seconds = time.perf_counter() - began
+        assert all(len(one.outputs[0].token_ids) == answer for one, (_, answer) in zip(done, work, strict=True))
+        return figures(work, seconds, [seconds] * len(work))
+
+    together(chats(2, mixed=False))
+    one = max((together(chats(1, mixed=False)) for _ in range(3)), key=lambda run: run["speed"])
+    return {"mixed": together(chats(16, mixed=True)), "many": together(chats(32, mixed=False)), "one": one}
 
 
 class Ours:
@@ -216,11 +236,18 @@ def child(way: str) -> dict[str, Any]:
     return out
 
 
-def measure() -> dict[str, Any]:
+def measure(vllm_python: str | None = None) -> dict[str, Any]:
     """Return every way's figures, each from a process of its own."""
     runs: dict[str, Any] = {}
-    for way in ("openmodels", "sequential", "static", "continuous"):
-        command = [sys.executable, __file__, "--way", way]
+    ways = [[sys.executable, __file__, "--way", way] for way in ("openmodels", "sequential", "static", "continuous")]
+    if vllm_python:
+        import openmodels as om
+
+        with om.Model(om.DEFAULT_MODEL) as model:
+            path = model.load().backend.describe()["path"]
+        ways.append([vllm_python, __file__, "--way", "vllm", "--path", path])
+    for command in ways:
+        way = command[3]
         try:
             out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
@@ -235,6 +262,8 @@ def table(runs: dict[str, Any]) -> list[list[str]]:
     rows = [["16 mixed chats", "tokens/s", "ours is", "mean end, s", "ours is", "peak, MB", "ours is"]]
     ours = runs["openmodels"]
     for way, run in runs.items():
+        if way == "vllm":  # it gives answers when all are done, from more than one process
+            continue
         mixed, best = run["mixed"], ours["mixed"]
         ends, memory = best["mean_end"] / mixed["mean_end"], ours["peak"] / run["peak"]
         row = [way, f"{mixed['speed']:.1f}", f"{best['speed'] / mixed['speed']:.2f}"]
@@ -248,7 +277,16 @@ def lines(runs: dict[str, Any]) -> list[str]:
     many, static_many = ours["many"]["speed"], runs["static"]["many"]["speed"]
     turns, long = ours["turns"], ours["long"]
     one, copied = ours["one"]["speed"], ours["copying"]["speed"]
+    beside = [
+        f"vLLM, eager, {text}: {theirs:.0f} tokens/s; ours is {own / theirs:.2f} of it."
+        for text, theirs, own in (
+            (text, runs["vllm"][part]["speed"], ours[part]["speed"])
+            for text, part in (("16 mixed", "mixed"), ("32 at once", "many"), ("one stream", "one"))
+            if "vllm" in runs
+        )
+    ]
     return [
+        *beside,
         f"32 at once: {many:.0f} tokens/s; a padded static batch {static_many:.0f}, {many / static_many:.2f}x.",
         f"One stream: {one:.1f} tokens/s; `generate` {plain['one']['speed']:.1f}, {one / plain['one']['speed']:.2f}x.",
         (
@@ -270,12 +308,17 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="write the figures to this file as well")
+    parser.add_argument("--vllm", help="the interpreter of an environment that has vLLM")
     parser.add_argument("--way", help="run one way only, and print its figures as JSON")
+    parser.add_argument("--path", help="the weights' folder, for the way vllm")
     options = parser.parse_args()
+    if options.way == "vllm":
+        print(json.dumps(vllm(options.path)))
+        return
     if options.way:
         print(json.dumps(child(options.way)))
         return
-    runs = measure()
+    runs = measure(options.vllm)
     for row in table(runs):
         print("".join(f"{cell:16}" for cell in row))
     print(*lines(runs), sep="\n")

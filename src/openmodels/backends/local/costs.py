@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
+import torch
 
 _PLAIN, _PROMPTS = 48, 12
 """Steps that are remembered, without tokens of prompts and with: these become dearer as a prompt grows."""
-_SCALE = np.array([1.0, 1 / 8, 1 / 64])
+_SCALE = (1.0, 1 / 8, 1 / 64)
 _CALM = 1e-3
 """Weight of the wish for small terms, which decides where all steps were alike."""
 
@@ -34,9 +34,11 @@ class Costs:
         """Return the seconds of a step for so many answers, and what a prompt's token adds; zeros where unknown."""
         if not (self._prompts and any(known for known, *_ in (*self._plain, *self._prompts))):
             return 0.0, 0.0
-        steps = np.array([*self._plain, *self._prompts])
-        terms = np.column_stack((np.ones(len(steps)), steps[:, :2])) * _SCALE
-        square = terms.T @ terms + _CALM * len(steps) * np.eye(len(_SCALE))
-        fixed, each, share = np.linalg.solve(square, terms.T @ steps[:, 2]) * _SCALE
+        # Not through NumPy, whose OpenBLAS ends the process where memory is short.
+        steps = torch.tensor([*self._plain, *self._prompts], dtype=torch.float64)
+        scale = torch.tensor(_SCALE, dtype=torch.float64)
+        terms = torch.column_stack((torch.ones(len(steps)), steps[:, :2])) * scale
+        square = terms.T @ terms + _CALM * len(steps) * torch.eye(len(scale))
+        fixed, each, share = (torch.linalg.solve(square, terms.T @ steps[:, 2]) * scale).tolist()
         usual = fixed + each * answers
-        return (float(usual), float(share)) if usual > 0 and share > 0 else (0.0, 0.0)
+        return (usual, share) if usual > 0 and share > 0 else (0.0, 0.0)
