@@ -1,6 +1,6 @@
 """Everything that is claimed of local speed, in one run, beside its rivals on the same machine.
 
-python benchmarks/local.py [--json FILE] [--doc docs/performance.md]
+python benchmarks/local.py [--json FILE] [--doc docs/performance.md] [--vllm PYTHON]
 
 Starts (empty caches, converted, warm) beside loading by hand; `rolling` (answers at once, one stream, copying,
 second turns, long prompts) beside plain transformers; `engines` beside the bare pipelines and servers.
@@ -134,6 +134,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", help="write the figures to this file as well")
+    parser.add_argument("--vllm", help="the interpreter of an environment that has vLLM")
     parser.add_argument("--doc", help="write them to this page")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -144,7 +145,7 @@ def main() -> None:
         "cold": cold,
         "converted": converted,
         "by_hand": by_hand(),
-        "rolling": rolling.measure(),
+        "rolling": rolling.measure(options.vllm),
         "engines": engines.measure(2, AT_ONCE, 128),
     }
     page = document(figures)

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import subprocess
 import sys
@@ -239,6 +240,9 @@ def child(way: str) -> dict[str, Any]:
 def measure(vllm_python: str | None = None) -> dict[str, Any]:
     """Return every way's figures, each from a process of its own."""
     runs: dict[str, Any] = {}
+    # Else vLLM keeps a core for its front end, on few cores half of them.
+    cores = f"0-{(os.cpu_count() or 1) - 1}"
+    environment = {"VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
     ways = [[sys.executable, __file__, "--way", way] for way in ("openmodels", "sequential", "static", "continuous")]
     if vllm_python:
         import openmodels as om
@@ -249,11 +253,11 @@ def measure(vllm_python: str | None = None) -> dict[str, Any]:
     for command in ways:
         way = command[3]
         try:
-            out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+            out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             print(f"{way} is left out: {type(error).__name__}", file=sys.stderr)
             continue
-        runs[way] = json.loads(out.stdout.splitlines()[-1])
+        runs[way] = next(json.loads(line) for line in out.stdout.splitlines() if line.startswith("{"))
     return runs
 
 
