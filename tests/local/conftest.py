@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# As the local backend does before it imports torch; these tests import torch themselves.
+# Tests share their cores with the servers they start; and each imports torch itself, before the backend could.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 HERE = Path(__file__).parent

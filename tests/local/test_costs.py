@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-pytest.importorskip("torch")
+from hypothesis import given, strategies as st
 
 from openmodels.backends.local.costs import Costs
 

@@ -8,8 +8,6 @@ import sys
 from contextlib import suppress
 
 import pytest
-
-pytest.importorskip("torch")
 import torch
 
 from openmodels.backends.local.threads import Threads, limited
