@@ -118,7 +118,7 @@ class Batch:
             for item in work:
                 self._guess(item)
         # Moving a row takes its time too, so prompts wait for the next step.
-        moved = bool(prompts) and self._grow_early(answering)
+        moved = self._grow_early(answering)
         budget = 0 if moved else self._budget(len(answering), len(running) - len(answering))
         for sequence in prompts:
             chunk = sequence.pending[:budget]
@@ -128,8 +128,6 @@ class Batch:
             budget -= len(chunk)
         for item in work:
             self._fit(item, running)
-        if not prompts:
-            self._grow_early(answering)
         return [item for item in work if item.sequence.row is not None]
 
     def _place(self, running: Many[Sequence]) -> list[Sequence]:
