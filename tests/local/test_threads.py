@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from openmodels.backends.local.threads import Threads, limited
+from openmodels.backends.local.threads import Threads, limit_threads
 
 
 def run(threads: Threads, cost: dict[int, float], steps: int, tokens: int = 4) -> None:
@@ -55,7 +55,7 @@ def test_one_thread_stays_one() -> None:
 
 def test_a_limit_ends_with_the_block() -> None:
     usual = torch.get_num_threads()
-    with suppress(ValueError), limited(usual + 1):
+    with suppress(ValueError), limit_threads(usual + 1):
         assert torch.get_num_threads() == usual + 1
         raise ValueError
     assert torch.get_num_threads() == usual

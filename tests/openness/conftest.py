@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@pytest.fixture
-def shared():
-    """The folder of measuring data beside the checkout."""
-    if not SHARED.is_dir():
-        pytest.skip("the measuring data (../shared/data) are not on this machine")
-    return SHARED
-
 
 @pytest.fixture(scope="session")
-def license_files():
-    """The files of the ScanCode database: a block of facts, then the text."""
-    spec = importlib.util.find_spec("licensedcode")
-    places = list(spec.submodule_search_locations) if spec else []
-    folders = [path for place in places if (path := Path(place, "data", "licenses")).is_dir()]
-    if not folders:
-        pytest.skip("the license texts are not installed: pip install --no-deps scancode-toolkit-mini==32.5.0")
-    return {path.stem: path.read_text("utf-8").split("---\n", 2) for path in folders[0].glob("*.LICENSE")}
+def license_files(package):
+    """The files of the ScanCode database: a block of facts, then the text. ScanCode's own dependencies stay out."""
+    folder = package("scancode-toolkit-mini==32.5.0", "licensedcode") / "data" / "licenses"
+    return {path.stem: path.read_text("utf-8").split("---\n", 2) for path in folder.glob("*.LICENSE")}
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_the_hubs_ids_are_all_there():
 
 
 def test_agrees_with_the_compilation_it_was_made_from(shared):
-    for line in (shared / "openness" / "licenses.jsonl").read_text("utf-8").splitlines():
+    for line in (shared("openness") / "licenses.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         found = find(row["id"])
         assert found.osi_approved == row["osi_approved"], row["id"]

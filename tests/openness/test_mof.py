@@ -52,7 +52,7 @@ def reference_cases(folder):
 
 
 def test_all_reference_cases_of_the_model_openness_tool(shared):
-    cases = reference_cases(shared / "mof-reference" / "cases")
+    cases = reference_cases(shared("mof-reference/cases"))
     assert len(cases) == 27
     for one in cases:
         found, expected = classify(read_release(one)), one["classification"]
@@ -62,7 +62,7 @@ def test_all_reference_cases_of_the_model_openness_tool(shared):
 
 
 def test_the_yaml_files_of_the_cases_give_the_same_classes(shared):
-    paths = sorted((shared / "mof-reference" / "cases").glob("*.yml"))
+    paths = sorted((shared("mof-reference/cases")).glob("*.yml"))
     assert len(paths) == 27
     for path in paths:
         full = [level for level in (1, 2, 3) if f"C{level}_100%" in path.name]

@@ -17,7 +17,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "openness.py"
 
 @pytest.fixture
 def snapshot(shared):
-    return shared / "hub-snapshot"
+    return shared("hub-snapshot")
 
 
 @pytest.fixture(scope="session")
@@ -36,24 +36,24 @@ def four(benchmark, rows):
 class TestAgreement:
     @pytest.mark.parametrize("released", ["open", "partial"])
     def test_open_or_not(self, benchmark, shared, released):
-        rows, pages = benchmark.collect(shared, released)
+        rows, pages = benchmark.collect(shared("."), released)
         assert len(pages) == 37
         scores = [benchmark.agreement([row for row in rows if row.criterion == name]) for name in benchmark.FOUR]
         assert sum(scores) / 4 >= 0.90
 
     def test_open_is_said_only_where_people_say_it_or_the_label_is_disputed(self, benchmark, shared):
-        rows, _ = benchmark.collect(shared, "open")
+        rows, _ = benchmark.collect(shared("."), "open")
         rest = [row for row in four(benchmark, rows) if (row.model, row.criterion) not in benchmark.DISPUTED]
         assert benchmark.precision(rest) >= 0.97
         assert not [row for row in rest if row.ours == "open" and row.human == "closed"]
 
     def test_every_disputed_label_is_one_where_we_differ(self, benchmark, shared):
-        rows, _ = benchmark.collect(shared, "open")
+        rows, _ = benchmark.collect(shared("."), "open")
         differing = {(row.model, row.criterion) for row in rows if (row.human == "open") != (row.ours == "open")}
         assert set(benchmark.DISPUTED) <= differing
 
     def test_better_than_every_baseline(self, benchmark, shared):
-        rows, pages = benchmark.collect(shared, "open")
+        rows, pages = benchmark.collect(shared("."), "open")
         majority = benchmark.baseline_majority(rows)
         mine = four(benchmark, rows)
         for predict in (majority, benchmark.baseline_link, benchmark.baseline_keyword):

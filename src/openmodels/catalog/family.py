@@ -282,7 +282,7 @@ def _gathered(hub: HubCatalog, record: ModelRecord) -> list[ModelRecord]:
             try:
                 got = hub.get(one)
             except OpenModelsError:
-                continue
+                continue  # its name stays in the tree, without its record: ancestors are often gated or gone
             found[got.id.lower()] = got
             waiting += [base.id for base in got.base_models or ()]
     license_ = record.license.id if record.license else ""

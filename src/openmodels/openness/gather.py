@@ -202,7 +202,7 @@ def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelPage, depth: int) -
         try:
             evidence.pages["models"][name.lower()] = model_page(fetcher, name)
         except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
-            continue
+            continue  # what is not among the evidence is unknown, and the verdict says so
         _bases(fetcher, evidence, ModelPage(evidence.pages["models"][name.lower()]), depth + 1)
 
 

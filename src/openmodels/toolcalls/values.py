@@ -98,7 +98,7 @@ def cast(text: str, schema: Any) -> Any:
             try:
                 value = _read(stripped, kind)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
-                continue
+                continue  # not of this kind; what is of none stays text, and the schema's check names it
             return value
     return text
 

@@ -307,7 +307,7 @@ def json_value(data: bytes) -> Any:
     try:
         return from_json(data)
     except ValueError:
-        pass
+        pass  # the slower reader below decides
     if not data.strip():
         raise InvalidResponse("The answer is empty.")
     # Slower, but it takes what servers really send: a BOM, half a surrogate pair, NaN.

@@ -19,7 +19,7 @@ from openmodels.backends.local.decoder import Decoder
 from openmodels.backends.local.kv import Row
 from openmodels.backends.local.prefixes import Prefixes, shared
 from openmodels.backends.local.sequence import Sequence
-from openmodels.backends.local.threads import Threads, limited
+from openmodels.backends.local.threads import Threads, limit_threads
 
 PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
@@ -119,7 +119,7 @@ class Batch:
                 self._guess(item)
         # Moving a row takes its time too, so prompts wait for the next step.
         moved = self._grow_early(answering)
-        budget = 0 if moved else self._budget(len(answering), len(running) - len(answering))
+        budget = self._budget(len(answering), len(running) - len(answering)) if prompts and not moved else 0
         for sequence in prompts:
             chunk = sequence.pending[:budget]
             if not chunk:
@@ -212,7 +212,7 @@ class Batch:
         rows = [(item.sequence.row, item.tokens, item.wanted) for item in work if item.sequence.row is not None]
         prompts = sum(len(item.tokens) for item in work if item.prompt)
         threads = None if prompts else self._threads
-        with limited(threads.next) if threads else nullcontext():
+        with limit_threads(threads.next) if threads else nullcontext():
             scores, begins = self._decoder.many(rows)
             likeliest = scores.argmax(dim=-1).tolist()
         seconds = time.perf_counter() - began

@@ -19,7 +19,7 @@ _SETTINGS = {
 _KNOWN = {*_SETTINGS, "KMP_BLOCKTIME"}
 
 
-def waiting() -> dict[str, str]:
+def wait_settings() -> dict[str, str]:
     """Return the variables that say how to wait; none where the user says so already."""
     return {} if _KNOWN & os.environ.keys() else dict(_SETTINGS)
 
@@ -28,7 +28,7 @@ def import_torch() -> None:
     """Import torch with short waits: OpenMP reads the variables when it is loaded, and never again."""
     if "torch" in sys.modules:
         return
-    settings = waiting()
+    settings = wait_settings()
     os.environ.update(settings)
     try:
         importlib.import_module("torch")

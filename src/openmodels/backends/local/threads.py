@@ -2,7 +2,7 @@
 
 The best number depends on what else runs: alone, all cores are; among other busy processes, threads that
 wait for each other in every operation lose more than they gain, and few cores are enough to read the weights
-as fast as memory gives them. So from time to time one step takes half or twice as many as the ones around it.
+as fast as memory gives them. So from time to time one step takes half or twice as many as the one before.
 The results are the same: operations are shared out by rows and columns, not within a sum.
 """
 
@@ -16,7 +16,7 @@ import torch
 _EVERY = 32
 """Steps between two tries."""
 _WORTH = 0.9
-"""What part of its neighbours' time a try must stay under; twice in a row, since other causes make steps slow."""
+"""What part of the step before a try must stay under; twice in a row, since other causes make steps slow."""
 
 
 class Threads:
@@ -34,8 +34,7 @@ class Threads:
         self._steps = 0
         self._fewer = True
         self._won = False
-        self._before: tuple[int, float] = (0, 0.0)
-        self._tried: float | None = None
+        self._before = (0, 0.0)
 
     @property
     def next(self) -> int:
@@ -54,18 +53,12 @@ class Threads:
             tokens: Tokens that it computed; steps with as many are compared.
             seconds: Seconds that it took.
         """
-        if self._steps == _EVERY:
-            self._tried = seconds if tokens == self._before[0] and self._other != self.number else None
-        elif self._steps > _EVERY:
-            self._judge(tokens, seconds)
-            return
-        else:
+        if self._steps < _EVERY:
+            self._steps += 1
             self._before = (tokens, seconds)
-        self._steps += 1
-
-    def _judge(self, tokens: int, seconds: float) -> None:
-        usual = min(seconds, self._before[1])
-        better = self._tried is not None and tokens == self._before[0] and self._tried < _WORTH * usual
+            return
+        usual = self._before[1] if tokens == self._before[0] else 0.0
+        better = seconds < _WORTH * usual
         if better and self._won:
             self.number, better = self._other, False
         elif not better:
@@ -73,11 +66,10 @@ class Threads:
         self._won = better
         # A try that won is repeated at once.
         self._steps = _EVERY - 1 if better else 0
-        self._tried = None
 
 
 @contextmanager
-def limited(number: int) -> Generator[None, None, None]:
+def limit_threads(number: int) -> Generator[None, None, None]:
     """Share this thread's operations out to so many threads."""
     usual = torch.get_num_threads()
     if number == usual:

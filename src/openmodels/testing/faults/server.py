@@ -100,7 +100,7 @@ class Wire:
                 if not self.sock.recv(65536):
                     break
             except TimeoutError:
-                continue
+                continue  # to look whether the server is to stop
             except OSError:
                 break
         raise Gone
@@ -216,7 +216,7 @@ class FaultServer:
             while not self._stopping.is_set():
                 self._one(wire, buffer)
         except (Gone, OSError):
-            pass
+            pass  # the client left, which is what many faults are about
         finally:
             sock.close()
             with self._changed:

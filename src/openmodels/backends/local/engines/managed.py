@@ -152,7 +152,7 @@ class ManagedServer:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**os.environ, **openmp.waiting(), **start.environment},
+                env={**os.environ, **openmp.wait_settings(), **start.environment},
                 # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )
