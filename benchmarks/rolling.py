@@ -249,7 +249,7 @@ def measure(vllm_python: str | None = None) -> dict[str, Any]:
     # Else vLLM keeps a core for its front end, on few cores half of them.
     cores = f"0-{(os.cpu_count() or 1) - 1}"
     environment = {"VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
-    ways = {way: sys.executable for way in ("openmodels", "sequential", "static", "continuous")}
+    ways = dict.fromkeys(("openmodels", "sequential", "static", "continuous"), sys.executable)
     if vllm_python:
         ways["vllm"] = vllm_python
     for way, python in ways.items():
