@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import torch
 
-from openmodels.backends.local.costs import Costs
 from openmodels.backends.local.decoder import Decoder
 from openmodels.backends.local.kv import Row
 from openmodels.backends.local.prefixes import Prefixes, shared
 from openmodels.backends.local.sequence import Sequence
+from openmodels.backends.local.steptimes import StepTimes
 from openmodels.backends.local.threads import Threads, limit_threads
 
 PREFILL = 512
@@ -61,7 +61,7 @@ class Batch:
         self.prefixes = Prefixes(self.memory, kept) if self.memory else None
         self._draft = draft
         self._leaving: list[tuple[Row, list[int]]] = []
-        self._costs = Costs()
+        self._times = StepTimes()
         on_cpu = self.memory is not None and self.memory.device.type == "cpu"
         self._threads = Threads(torch.get_num_threads()) if on_cpu else None
 
@@ -193,7 +193,7 @@ class Batch:
     def _budget(self, answering: int, waiting: int) -> int:
         if not answering:
             return PREFILL
-        usual, share = self._costs.of(answering)
+        usual, share = self._times.estimate(answering)
         if not share:
             return _FIRST_SHARE
         stretch = _STRETCH * max(1.0, waiting / answering)
@@ -217,7 +217,7 @@ class Batch:
             likeliest = scores.argmax(dim=-1).tolist()
         seconds = time.perf_counter() - began
         if not any(item.drafted for item in work):
-            self._costs.learn(sum(not item.prompt for item in work), prompts, seconds)
+            self._times.learn(sum(not item.prompt for item in work), prompts, seconds)
         if threads:
             threads.learn(sum(len(item.tokens) for item in work), seconds)
         for item, begin in zip(work, begins, strict=True):

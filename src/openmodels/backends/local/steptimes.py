@@ -1,4 +1,4 @@
-"""What a step costs on this machine, learned from the last ones."""
+"""How long a step takes on this machine, learned from the last ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CALM = 1e-3
 """Weight of the wish for small terms, which decides where all steps were alike."""
 
 
-class Costs:
+class StepTimes:
     """Takes a step's seconds as a sum: a fixed part, a part for each answer and one for each token of prompts."""
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Costs:
         """
         (self._prompts if prompts else self._plain).append((answers, prompts, seconds))
 
-    def of(self, answers: int) -> tuple[float, float]:
-        """Return the seconds of a step for so many answers, and what a prompt's token adds; zeros where unknown."""
+    def estimate(self, answers: int) -> tuple[float, float]:
+        """Return the seconds of a step for so many answers, and those that a prompt's token adds; zeros where unknown."""
         if not (self._prompts and any(known for known, *_ in (*self._plain, *self._prompts))):
             return 0.0, 0.0
         # Not through NumPy, whose OpenBLAS ends the process where memory is short.
