@@ -31,7 +31,7 @@ class StepTimes:
         (self._prompts if prompts else self._plain).append((answers, prompts, seconds))
 
     def estimate(self, answers: int) -> tuple[float, float]:
-        """Return the seconds of a step for so many answers, and those that a prompt's token adds; zeros where unknown."""
+        """Return the seconds of a step for so many answers, and those that a prompt's token adds; else zeros."""
         if not (self._prompts and any(known for known, *_ in (*self._plain, *self._prompts))):
             return 0.0, 0.0
         # Not through NumPy, whose OpenBLAS ends the process where memory is short.
