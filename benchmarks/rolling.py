@@ -248,7 +248,8 @@ def measure(vllm_python: str | None = None) -> dict[str, Any]:
     path = weights()
     # Else vLLM keeps a core for its front end, on few cores half of them.
     cores = f"0-{(os.cpu_count() or 1) - 1}"
-    environment = {"VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_CPU_KVCACHE_SPACE": "1", **os.environ}
+    settings = {"VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    environment = settings | os.environ
     ways = dict.fromkeys(("openmodels", "sequential", "static", "continuous"), sys.executable)
     if vllm_python:
         ways["vllm"] = vllm_python
