@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from openmodels.backends.local import attention, fused
+from openmodels.backends.local import attention, fused, memory
 from openmodels.backends.local.attention import Step, Unjoinable
 from openmodels.backends.local.kv import Memory, Row, Shape
 from openmodels.backends.local.loader import Loaded, is_out_of_memory
@@ -148,6 +148,8 @@ class Decoder:
             raise Unjoinable("its cache is not of keys and values alone")
         self._fused = fused.Fused(loaded.model) if fused.known(loaded.model) else None
         self._prove(config.vocab_size, loaded.dtype)
+        if self._fused is not None:
+            memory.release(self._fused.copied)
 
     def _prove(self, vocabulary: int, dtype: torch.dtype) -> None:
         """Try a shared forward pass: with fewer operations where they are known, else with transformers' own."""

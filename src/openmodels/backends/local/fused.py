@@ -55,6 +55,9 @@ class Fused:
 
     Args:
         model: What `known` says yes to.
+
+    Attributes:
+        copied: Addresses of the model's own matrices, which are read no more; empty where there is no copy.
     """
 
     def __init__(self, model: Any) -> None:
@@ -65,7 +68,10 @@ class Fused:
         self._size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._queries, self._keys = config.num_attention_heads, config.num_key_value_heads
         self._end = inner.norm.weight
-        product = _packed if _may_pack(model) else _plain
+        matrices = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
+        packs = _may_pack(matrices)
+        self.copied = [weight.data_ptr() for weight in matrices] if packs else []
+        product = _packed if packs else _plain
         self._head = product(model.lm_head)
         self._layers = [
             _Layer(
@@ -102,9 +108,12 @@ class Fused:
             swapped = torch.cat((turned[..., half:], turned[..., :half]), dim=-1)
             turned = torch.addcmul(turned * cos, swapped, sin)
             seen = step.attend(number, turned[:, :queries], turned[:, queries:], joined[:, turning:], None)
-            hidden = hidden + layer.out(seen.reshape(count, -1))
+            seen = seen.reshape(count, -1)
+            if layer is self._layers[-1]:  # nobody reads the other tokens any more
+                seen, hidden = seen[wanted], hidden[wanted]
+            hidden = hidden + layer.out(seen)
             hidden = hidden + layer.down(layer.rise(rms_norm(hidden, width, layer.after, eps)))
-        return self._head(rms_norm(hidden[wanted], width, self._end, eps))
+        return self._head(rms_norm(hidden, width, self._end, eps))
 
 
 def known(model: Any) -> bool:
@@ -119,8 +128,7 @@ def known(model: Any) -> bool:
     )
 
 
-def _may_pack(model: Any) -> bool:
-    weights = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
+def _may_pack(weights: list[torch.Tensor]) -> bool:
     if any(weight.device.type != "cpu" or weight.dtype is not torch.bfloat16 for weight in weights):
         return False
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import shutil
+import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -74,6 +78,24 @@ def available() -> int:
     limits = [int(psutil.virtual_memory().available)]
     limits += _cgroup_left(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
     return max(0, min(limits))
+
+
+def release(addresses: Collection[int]) -> None:
+    """Let the pages of mapped files go that hold some addresses: who reads them gets them from the file again.
+
+    It does so on Linux; other systems have other calls for it. A mapping that was written to is left alone, since
+    its changes are in no file.
+
+    Args:
+        addresses: Where some of the pages' bytes are; an address in no file's mapping changes nothing.
+    """
+    if sys.platform != "linux":
+        return
+    free = ctypes.CDLL(None).madvise
+    for mapping in psutil.Process().memory_maps(grouped=False):
+        begin, end = (int(side, 16) for side in mapping.addr.split("-"))
+        if mapping.path.startswith("/") and not mapping.anonymous and any(begin <= at < end for at in addresses):
+            free(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
 
 
 def gigabytes(count: int) -> str:
