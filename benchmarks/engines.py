@@ -1,11 +1,12 @@
 """The engines of `local` beside each other and beside what they are made of: the same GGUF file, the same prompts.
 
-python benchmarks/engines.py [--rounds 3] [--at-once 32] [--tokens 128] [--json FILE]
+python benchmarks/engines.py [--rounds 5] [--at-once 32] [--tokens 128] [--json FILE]
 
 Output tokens per second of one answer and of many at once, greedy. "bare" is the same pipeline or the same server
 asked without openmodels: OpenVINO's own `generate`, and llama.cpp's `/v1/completions` over plain HTTP, both given
 ready tokens. Engines that are not installed are left out. Each is loaded and warmed first, and asked with prompts
-that it has not seen, in a random order a round; medians of the rounds.
+that it has not seen, in a random order a round, an engine and its bare thing one after the other. Figures are medians
+of the rounds, and "of bare" is the median of each round's own ratio.
 """
 
 from __future__ import annotations
@@ -91,58 +92,62 @@ def _tokens(tokenizer: Any, prompt: str) -> list[int]:
     return tokens
 
 
-def measure(rounds: int, at_once: int, tokens: int) -> dict[str, dict[str, float]]:
-    """Return tokens per second by way and by "one" or "many"."""
+def measure(rounds: int, at_once: int, tokens: int) -> dict[str, dict[str, list[float]]]:
+    """Return each round's tokens per second by way and by "one" or "many"."""
     engines = ["transformers", *(name for name in ("openvino", "llamacpp") if installed(name))]
     models = {name: om.Model(om.DEFAULT_MODEL, engine=name).load() for name in engines}
     ways = {name: ours(model) for name, model in models.items()}
+    beside = [["transformers"]]
     for name, bare in (("openvino", bare_openvino), ("llamacpp", bare_llamacpp)):
         if name in models:
             models[name].chat("Hello", max_tokens=4)
             ways[f"{name} bare"] = bare(models[name])
+            beside.append([name, f"{name} bare"])
     found: dict[str, dict[str, list[float]]] = {name: {"one": [], "many": []} for name in ways}
     for speed in ways.values():
         speed(2, 8)
     for _ in range(rounds):
-        for name in random.sample(list(ways), len(ways)):
-            found[name]["one"].append(ways[name](1, tokens))
-            found[name]["many"].append(ways[name](at_once, tokens))
+        for names in random.sample(beside, len(beside)):
+            for kind, answers in (("one", 1), ("many", at_once)):
+                for name in random.sample(names, len(names)):
+                    found[name][kind].append(ways[name](answers, tokens))
     for model in models.values():
         model.close()
-    return {name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in found.items()}
+    return found
 
 
-def table(medians: dict[str, dict[str, float]], at_once: int) -> list[list[str]]:
+def table(found: dict[str, dict[str, list[float]]], at_once: int) -> list[list[str]]:
     """Return the figures as rows of text; ratios are to transformers, and of ours to the bare thing."""
     rows = [
         ["engine", "one, tokens/s", "to transformers", "of bare", f"{at_once} at once", "to transformers", "of bare"]
     ]
-    for name, kinds in medians.items():
+    for name, kinds in found.items():
         row = [name]
-        for kind, value in kinds.items():
-            bare = medians.get(f"{name} bare", {}).get(kind)
-            row += [
-                f"{value:.1f}",
-                f"{value / medians['transformers'][kind]:.2f}",
-                f"{value / bare:.2f}" if bare else "",
-            ]
+        for kind, values in kinds.items():
+            bare = found.get(f"{name} bare", {}).get(kind)
+            own, usual = statistics.median(values), statistics.median(found["transformers"][kind])
+            row += [f"{own:.1f}", f"{own / usual:.2f}", f"{_paired(values, bare):.2f}" if bare else ""]
         rows.append(row)
     return rows
+
+
+def _paired(values: list[float], others: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(values, others, strict=True))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--at-once", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--json", type=Path)
     told = parser.parse_args()
-    medians = measure(told.rounds, told.at_once, told.tokens)
-    for row in table(medians, told.at_once):
+    found = measure(told.rounds, told.at_once, told.tokens)
+    for row in table(found, told.at_once):
         print("".join(f"{cell:18}" for cell in row))
     if told.json:
-        told.json.write_text(json.dumps(medians, indent=1) + "\n", encoding="utf-8")
+        told.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

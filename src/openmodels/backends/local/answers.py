@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from openmodels.types import ChatRequest, Delta, Usage
 
 _SEEDS = 2**63
+_NEAR = 1.0
+"""Seconds before its deadline from which an answer that nobody reads along is given out in pieces."""
 _PIECE = 0.1
-"""Seconds of an answer that are gathered into one delta where nobody reads along."""
+"""Seconds of such a piece."""
 
 
 def requests(request: ChatRequest) -> list[ChatRequest]:
@@ -23,16 +26,18 @@ def requests(request: ChatRequest) -> list[ChatRequest]:
 
 
 class Gathered:
-    """Passes deltas on in larger pieces, for a caller who waits for the whole answer: each piece wakes its thread.
+    """Passes an answer on in one, for a caller who waits for the whole of it: each delta would wake its thread.
 
-    Pieces still come, so that an answer that is cut short by its deadline is not lost.
+    Near its deadline the answer goes out in pieces, so that one that is cut short is not lost.
 
     Args:
-        put: Takes the pieces, and errors.
+        put: Takes the answer or its pieces, and errors.
+        deadline: When the caller stops waiting, on the clock of `time.monotonic()`; None is never.
     """
 
-    def __init__(self, put: Callable[[Any], None]) -> None:
+    def __init__(self, put: Callable[[Any], None], deadline: float | None) -> None:
         self._put = put
+        self._near = math.inf if deadline is None else deadline - _NEAR
         self._held: Delta | None = None
         self._since = 0.0
 
@@ -44,7 +49,7 @@ class Gathered:
                 self._held, self._since = item, now
             else:
                 _join(self._held, item)
-            if item.finish_reason is None and now - self._since < _PIECE:
+            if item.finish_reason is None and (now < self._near or now - self._since < _PIECE):
                 return
             item = None
         held, self._held = self._held, None

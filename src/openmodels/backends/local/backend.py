@@ -367,7 +367,7 @@ def _tagged(put: Callable[[tuple[int, _Item]], None], index: int, request: ChatR
     def tagged(item: _Item) -> None:
         put((index, item))
 
-    return tagged if request.stream else answers.Gathered(tagged)
+    return tagged if request.stream else answers.Gathered(tagged, request.deadline)
 
 
 def _left(deadline: float | None) -> float | None:
