@@ -27,9 +27,9 @@ _SHORT = 16
 """Tokens up to which a prompt's rest is no more work than a token of an answer."""
 _LEAST = 8
 """Tokens of prompts in a step in any case."""
-_STRETCH = 0.6
+_STRETCH = 0.5
 """What a share of a prompt may add to the usual time of a step where few wait."""
-_PATIENCE = 4
+_PATIENCE = 5
 """How many times more answer than wait where a longer step costs those as much as it saves these."""
 _FIRST_SHARE = 64
 _GUESSED = 32

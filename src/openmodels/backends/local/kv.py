@@ -7,14 +7,19 @@ serves all rows of a group, and a row of 4,000 tokens does not make its neighbou
 
 from __future__ import annotations
 
+import math
+import mmap
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 SMALLEST = 256
 """Tokens that the smallest rows hold; the next ones hold twice as many, and so on."""
+
+_PRIVATE: dict[str, int] = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+"""A forked child must not write into its parent's."""
 
 
 class Shape(NamedTuple):
@@ -110,11 +115,15 @@ class Memory:
         self.groups: dict[int, Group] = {}
 
     def zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return finite memory, which masked attention needs; on a CPU pages are taken when first written."""
+        """Return finite memory, which masked attention needs.
+
+        On a CPU its pages are taken when they are first written, and given back as soon as it is let go: the heap
+        would keep what lies between others, and hand it out with all of its pages.
+        """
         if self.device.type != "cpu":
             return torch.zeros(shape, dtype=self.dtype, device=self.device)
-        count = int(np.prod(shape)) * self.dtype.itemsize
-        return torch.from_numpy(np.zeros(count, np.uint8)).view(self.dtype).view(shape)
+        pages = mmap.mmap(-1, math.prod(shape) * self.dtype.itemsize, **_PRIVATE)
+        return torch.frombuffer(pages, dtype=self.dtype).view(shape)
 
     def capacity(self, tokens: int) -> int:
         """Return how many tokens a row for so many tokens will hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
@@ -9,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from openmodels.backends.local import memory
 from openmodels.backends.local.engines.managed import Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
 from openmodels.types import OutputFormat
+
+_FEW_CORES = 4
+"""Cores up to which one is too many to be kept from computing."""
 
 
 class Vllm(Served):
@@ -43,6 +48,7 @@ class Vllm(Served):
         program = [sys.executable, "-P", str(Path(__file__).with_name("watched.py")), *serve]
         # vLLM also reads the key from this variable; an argument would stand in the list of processes.
         environment = {"VLLM_API_KEY": key, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        environment |= _cpu_settings()
         return Start(self.engine, program, key=key, model=MODEL, port=port, environment=environment)
 
     def fields(self, sampling: Sampling) -> dict[str, Any]:
@@ -89,6 +95,17 @@ def _voice(folder: Path) -> Voice:
         if (folder / "generation_config.json").is_file():
             generation = GenerationConfig.from_pretrained(folder)
         return Voice(tokenizer, generation, context(AutoConfig.from_pretrained(folder, **offline), tokenizer))
+
+
+def _cpu_settings() -> dict[str, str]:
+    """Return what vLLM is told where it runs on a CPU, but for what the user says; on a GPU it does not read it."""
+    # By itself it demands most of the machine's memory, and refuses to start where it is not free.
+    settings = {"VLLM_CPU_KVCACHE_SPACE": str(max(1, memory.available() // 4 // 2**30))}
+    # By itself it keeps a core for what is not computing: of two cores, half of the speed.
+    cores = os.cpu_count() or 1
+    if sys.platform == "linux" and cores <= _FEW_CORES and os.sched_getaffinity(0) == set(range(cores)):
+        settings["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{cores - 1}"
+    return {name: value for name, value in settings.items() if name not in os.environ}
 
 
 def _free_port() -> int:

@@ -21,7 +21,9 @@ def _end_with_parent() -> None:
 
 
 def _end_with_input(child: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()
+    # Not through `sys.stdin`, whose lock would turn another end of this process into a crash.
+    while os.read(0, 4096):
+        pass
     child.terminate()
     try:
         child.wait(_GRACE)
