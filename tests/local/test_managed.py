@@ -18,7 +18,7 @@ import pytest
 
 import openmodels as om
 from openmodels import errors, retry
-from openmodels.backends.local.engines import managed
+from openmodels.backends.local.engines import managed, vllm as vllm_engine
 from openmodels.backends.local.engines.managed import READY, ManagedServer, Start
 from openmodels.testing.driver import SURFACES, Driver, wait_until
 
@@ -352,3 +352,33 @@ class TestVllmStandIn:
     def test_no_command(self):
         with pytest.raises(errors.NotConfigured, match="engine_command"):
             om.Model(om.DEFAULT_MODEL, engine="vllm", engine_command="/no/such/vllm")
+
+
+class TestVllmOnACpu:
+    """What it is told in variables; by itself it keeps a core idle and wants nearly all memory."""
+
+    NAMES = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND")
+
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch):
+        for name in self.NAMES:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(vllm_engine.memory, "available", lambda: 9 * 2**30)
+        monkeypatch.setattr(sys, "platform", "linux")
+        self.cores(monkeypatch, 2)
+
+    @staticmethod
+    def cores(monkeypatch, count):
+        monkeypatch.setattr(os, "cpu_count", lambda: count)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)), raising=False)
+
+    def test_it_gets_all_of_few_cores_and_a_share_of_the_memory(self):
+        assert vllm_engine._cpu_settings() == dict(zip(self.NAMES, ("2", "0-1"), strict=True))
+
+    def test_of_many_cores_it_chooses_by_itself(self, monkeypatch):
+        self.cores(monkeypatch, 64)
+        assert self.NAMES[1] not in vllm_engine._cpu_settings()
+
+    def test_what_the_user_says_stands(self, monkeypatch):
+        monkeypatch.setenv(self.NAMES[0], "7")
+        assert list(vllm_engine._cpu_settings()) == [self.NAMES[1]]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
+from openmodels.backends.local.answers import Gathered
+from openmodels.errors import OutOfMemory
 from openmodels.testing import SURFACES, Driver, wait_until
+from openmodels.types import Delta
 
 
 @pytest.mark.parametrize("surface", SURFACES)
@@ -46,3 +51,34 @@ def test_logprobs_are_the_models(exact_smol):
         assert entry.top[0] == (entry.token, entry.logprob)
         tokens.append(int(best.indices[0]))
     assert "".join(entry.token for entry in reply.logprobs) == reply.text
+
+
+class TestWhereNobodyReadsAlong:
+    WORDS = ("The ", "sea ", "is ", "wide.")
+
+    def given(self, deadline, *more):
+        out = []
+        gathered = Gathered(out.append, deadline)
+        for word in self.WORDS:
+            gathered(Delta(text=word))
+        for item in more:
+            gathered(item)
+        return out
+
+    @pytest.mark.parametrize("deadline", [None, time.monotonic() + 10**6])
+    def test_an_answer_comes_in_one(self, deadline):
+        assert self.given(deadline) == []
+        (whole,) = self.given(deadline, Delta(finish_reason="stop"))
+        assert (whole.text, whole.finish_reason) == ("The sea is wide.", "stop")
+
+    def test_what_had_come_comes_before_an_error(self):
+        error = OutOfMemory("None left.")
+        whole, last = self.given(None, error)
+        assert whole.text == "The sea is wide."
+        assert last is error
+
+    def test_near_its_deadline_it_comes_in_pieces(self, monkeypatch):
+        clock = iter([100.0, 100.05, 100.15, 100.2, 100.3, 100.35])
+        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+        pieces = self.given(100.5)
+        assert "".join(piece.text for piece in pieces) == "The sea is "
