@@ -1,5 +1,6 @@
 """Loading: device, dtype, context, GGUF conversion, and what is refused on the way."""
 
+import errno
 import json
 import multiprocessing
 
@@ -109,6 +110,7 @@ class TestLoad:
             MemoryError(),
             RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
             torch.OutOfMemoryError("CUDA out of memory."),
+            OSError(errno.ENOMEM, "Cannot allocate memory"),
         ],
     )
     def test_out_of_memory(self, tiny, monkeypatch, error):

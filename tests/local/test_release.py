@@ -55,6 +55,20 @@ def test_other_mappings_stay(mapped: tuple[Path, torch.Tensor]) -> None:
     assert elsewhere.sum().item() == _SIZE
 
 
+def test_where_mappings_are_hidden_pages_stay(
+    mapped: tuple[Path, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(*args: object, **options: object) -> None:
+        raise FileNotFoundError("/proc/self/smaps")
+
+    file, numbers = mapped
+    numbers.sum()
+    with monkeypatch.context() as patched:
+        patched.setattr(psutil.Process, "memory_maps", hidden)
+        memory.release([numbers.data_ptr()])
+    assert _resident(file) >= _SIZE
+
+
 def test_a_model_in_bfloat16_is_not_in_memory_twice() -> None:
     with om.Model(om.DEFAULT_MODEL, engine="transformers", dtype="bfloat16") as model:
         file = Path(model.load().backend.describe()["path"], "model.safetensors").resolve()

@@ -140,9 +140,11 @@ class Memory:
     def open(self, tokens: int) -> Row:
         """Return a new row that holds `tokens` tokens."""
         capacity = self.capacity(tokens)
-        if capacity not in self.groups:
-            self.groups[capacity] = Group(self, capacity)
-        return self.groups[capacity].add()
+        group = self.groups.get(capacity) or Group(self, capacity)
+        row = group.add()
+        # Not before there was memory for it: what a failed one took goes with it.
+        self.groups[capacity] = group
+        return row
 
     def grow(self, row: Row, tokens: int) -> None:
         """Move a row to where `tokens` tokens fit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 from collections.abc import Generator
@@ -181,8 +182,10 @@ def ours(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is one of the ways in which torch says that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    """Return whether an error is one of the ways in which torch and the system say that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    ):
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
