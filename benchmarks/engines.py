@@ -97,17 +97,17 @@ def measure(rounds: int, at_once: int, tokens: int) -> dict[str, dict[str, list[
     engines = ["transformers", *(name for name in ("openvino", "llamacpp") if installed(name))]
     models = {name: om.Model(om.DEFAULT_MODEL, engine=name).load() for name in engines}
     ways = {name: ours(model) for name, model in models.items()}
-    beside = [["transformers"]]
+    pairs = [["transformers"]]
     for name, bare in (("openvino", bare_openvino), ("llamacpp", bare_llamacpp)):
         if name in models:
             models[name].chat("Hello", max_tokens=4)
             ways[f"{name} bare"] = bare(models[name])
-            beside.append([name, f"{name} bare"])
+            pairs.append([name, f"{name} bare"])
     found: dict[str, dict[str, list[float]]] = {name: {"one": [], "many": []} for name in ways}
     for speed in ways.values():
         speed(2, 8)
     for _ in range(rounds):
-        for names in random.sample(beside, len(beside)):
+        for names in random.sample(pairs, len(pairs)):
             for kind, answers in (("one", 1), ("many", at_once)):
                 for name in random.sample(names, len(names)):
                     found[name][kind].append(ways[name](answers, tokens))

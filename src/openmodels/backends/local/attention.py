@@ -124,15 +124,10 @@ class Step:
             keys = block.group.keys[layer][own, :, : block.length]
             values = block.group.values[layer][own, :, : block.length]
             asked = query[block.start : block.stop]
-            if block.fresh == 1:
-                asked = asked.view(block.rows, heads, shared, -1)
-                seen = scaled_dot_product_attention(asked, keys, values, attn_mask=block.mask, scale=scale)
-                parts.append(seen.reshape(block.rows, -1, size))
-                continue
             # The heads that share a key go with the tokens: one product for them all, no repeated keys.
             asked = asked.reshape(block.rows, block.fresh, heads, shared, -1).permute(0, 2, 3, 1, 4)
             asked = asked.reshape(block.rows, heads, shared * block.fresh, -1)
-            if block.mask is not None and block.mask.shape[2] == block.fresh:
+            if block.mask is not None and block.fresh > 1 and block.mask.shape[2] == block.fresh:
                 block.mask = block.mask.repeat(1, 1, shared, 1)
             seen = scaled_dot_product_attention(asked, keys, values, attn_mask=block.mask, scale=scale)
             seen = seen.view(block.rows, heads, shared, block.fresh, size).permute(0, 3, 1, 2, 4)

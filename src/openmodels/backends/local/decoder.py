@@ -149,7 +149,7 @@ class Decoder:
         self._fused = fused.Fused(loaded.model) if fused.known(loaded.model) else None
         self._prove(config.vocab_size, loaded.dtype)
         if self._fused is not None:
-            memory.release(self._fused.copied)
+            memory.release_pages(self._fused.copied)
 
     def _prove(self, vocabulary: int, dtype: torch.dtype) -> None:
         """Try a shared forward pass: with fewer operations where they are known, else with transformers' own."""

@@ -80,7 +80,7 @@ def available() -> int:
     return max(0, min(limits))
 
 
-def release(addresses: Collection[int]) -> None:
+def release_pages(addresses: Collection[int]) -> None:
     """Let the pages of mapped files go that hold some addresses: who reads them gets them from the file again.
 
     It does so on Linux; other systems have other calls for it. A mapping that was written to is left alone, since

@@ -33,7 +33,7 @@ def test_pages_go_and_come_back(mapped: tuple[Path, torch.Tensor]) -> None:
     file, numbers = mapped
     assert numbers.sum().item() == _SIZE
     assert _resident(file) >= _SIZE
-    memory.release([numbers.data_ptr() + 5])
+    memory.release_pages([numbers.data_ptr() + 5])
     assert _resident(file) == 0
     assert numbers.sum().item() == _SIZE
 
@@ -41,7 +41,7 @@ def test_pages_go_and_come_back(mapped: tuple[Path, torch.Tensor]) -> None:
 def test_what_was_written_stays(mapped: tuple[Path, torch.Tensor]) -> None:
     _, numbers = mapped
     numbers[7] = 3
-    memory.release([numbers.data_ptr()])
+    memory.release_pages([numbers.data_ptr()])
     assert numbers[7].item() == 3
 
 
@@ -49,8 +49,8 @@ def test_other_mappings_stay(mapped: tuple[Path, torch.Tensor]) -> None:
     file, numbers = mapped
     numbers.sum()
     elsewhere = torch.ones(_SIZE)
-    memory.release([elsewhere.data_ptr()])
-    memory.release([])
+    memory.release_pages([elsewhere.data_ptr()])
+    memory.release_pages([])
     assert _resident(file) >= _SIZE
     assert elsewhere.sum().item() == _SIZE
 
@@ -65,7 +65,7 @@ def test_where_mappings_are_hidden_pages_stay(
     numbers.sum()
     with monkeypatch.context() as patched:
         patched.setattr(psutil.Process, "memory_maps", hidden)
-        memory.release([numbers.data_ptr()])
+        memory.release_pages([numbers.data_ptr()])
     assert _resident(file) >= _SIZE
 
 
