@@ -1,12 +1,14 @@
 """The engines of `local` beside each other and beside what they are made of: the same GGUF file, the same prompts.
 
-python benchmarks/engines.py [--rounds 5] [--at-once 32] [--tokens 128] [--json FILE]
+python benchmarks/engines.py [--seconds 100] [--at-once 32] [--tokens 128] [--json FILE]
 
 Output tokens per second of one answer and of many at once, greedy. "bare" is the same pipeline or the same server
 asked without openmodels: OpenVINO's own `generate`, and llama.cpp's `/v1/completions` over plain HTTP, both given
-ready tokens. Engines that are not installed are left out. Each is loaded and warmed first, and asked with prompts
-that it has not seen, in a random order a round, an engine and its bare thing one after the other. Figures are medians
-of the rounds, and "of bare" is the median of each round's own ratio.
+ready tokens. Engines that are not installed are left out. Each runs in a process of its own, is loaded and warmed
+first, and asked with prompts that it has not seen, an engine and its bare thing one after the other, in a random order
+a round. A single pair differs by some percent either way on a shared machine, so there are as many rounds as fit into
+`--seconds` for each figure, and three at least. Figures are medians of the rounds, and "of bare" is the median of each
+round's own ratio.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -26,14 +29,20 @@ from urllib.request import Request, urlopen
 import openmodels as om
 from openmodels.backends.local.engines.choice import installed
 
+_ROUNDS = 3
+"""Rounds at least."""
 _numbers = itertools.count()
 Speed = Callable[[int, int], float]
 """Takes how many answers at once and of how many tokens; returns output tokens per second."""
 
 
 def prompts(count: int) -> list[str]:
-    """Return new prompts; their difference stands at the beginning, where no prefix can be shared."""
-    return [f"Number {next(_numbers)}: write a long story about a lighthouse and its keeper." for _ in range(count)]
+    """Return new prompts; their difference stands at the beginning, where no prefix can be shared.
+
+    Each has an answer of more tokens than are asked for: ends at different places would be counted as speed.
+    """
+    told = "explain in great detail how a lighthouse is built, in twenty numbered steps."
+    return [f"Story {next(_numbers)}: {told}" for _ in range(count)]
 
 
 def ours(model: om.Model) -> Speed:
@@ -78,6 +87,9 @@ def bare_llamacpp(model: om.Model) -> Speed:
     return lambda at_once, tokens: _together(lambda prompt: ask(prompt, tokens), at_once)
 
 
+BARE = {"openvino": bare_openvino, "llamacpp": bare_llamacpp}
+
+
 def _together(ask: Callable[[str], int], at_once: int) -> float:
     given = prompts(at_once)
     began = time.perf_counter()
@@ -92,27 +104,29 @@ def _tokens(tokenizer: Any, prompt: str) -> list[int]:
     return tokens
 
 
-def measure(rounds: int, at_once: int, tokens: int) -> dict[str, dict[str, list[float]]]:
+def measure(seconds: float, at_once: int, tokens: int) -> dict[str, dict[str, list[float]]]:
     """Return each round's tokens per second by way and by "one" or "many"."""
-    engines = ["transformers", *(name for name in ("openvino", "llamacpp") if installed(name))]
-    models = {name: om.Model(om.DEFAULT_MODEL, engine=name).load() for name in engines}
-    ways = {name: ours(model) for name, model in models.items()}
-    pairs = [["transformers"]]
-    for name, bare in (("openvino", bare_openvino), ("llamacpp", bare_llamacpp)):
-        if name in models:
-            models[name].chat("Hello", max_tokens=4)
-            ways[f"{name} bare"] = bare(models[name])
-            pairs.append([name, f"{name} bare"])
-    found: dict[str, dict[str, list[float]]] = {name: {"one": [], "many": []} for name in ways}
-    for speed in ways.values():
-        speed(2, 8)
-    for _ in range(rounds):
-        for names in random.sample(pairs, len(pairs)):
-            for kind, answers in (("one", 1), ("many", at_once)):
-                for name in random.sample(names, len(names)):
-                    found[name][kind].append(ways[name](answers, tokens))
-    for model in models.values():
-        model.close()
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in ["transformers", *(name for name in BARE if installed(name))]:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            found |= pool.submit(_engine, name, seconds, at_once, tokens).result()
+    return found
+
+
+def _engine(name: str, seconds: float, at_once: int, tokens: int) -> dict[str, dict[str, list[float]]]:
+    with om.Model(om.DEFAULT_MODEL, engine=name) as model:
+        model.chat("Hello", max_tokens=4)
+        ways = {name: ours(model)}
+        if name in BARE:
+            ways[f"{name} bare"] = BARE[name](model)
+        found: dict[str, dict[str, list[float]]] = {way: {"one": [], "many": []} for way in ways}
+        for speed in ways.values():
+            speed(2, 8)
+        for kind, answers in (("one", 1), ("many", at_once)):
+            began = time.monotonic()
+            while len(found[name][kind]) < _ROUNDS or time.monotonic() - began < seconds:
+                for way in random.sample(list(ways), len(ways)):
+                    found[way][kind].append(ways[way](answers, tokens))
     return found
 
 
@@ -138,12 +152,12 @@ def _paired(values: list[float], others: list[float]) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=100.0, help="for each figure of an engine")
     parser.add_argument("--at-once", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--json", type=Path)
     told = parser.parse_args()
-    found = measure(told.rounds, told.at_once, told.tokens)
+    found = measure(told.seconds, told.at_once, told.tokens)
     for row in table(found, told.at_once):
         print("".join(f"{cell:18}" for cell in row))
     if told.json:

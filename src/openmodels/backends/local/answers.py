@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,16 @@ def requests(request: ChatRequest) -> list[ChatRequest]:
     return [request.model_copy(update={"n": None, "seed": seed}) for seed in seeds]
 
 
+def near(deadline: float | None, now: float) -> bool:
+    """Say whether an answer that nobody reads along is given out in pieces by now, lest its deadline cut it off.
+
+    Args:
+        deadline: When the caller stops waiting, on the clock of `time.monotonic()`; None is never.
+        now: What that clock says.
+    """
+    return deadline is not None and now >= deadline - _NEAR
+
+
 class Gathered:
     """Passes an answer on in one, for a caller who waits for the whole of it: each delta would wake its thread.
 
@@ -37,7 +46,7 @@ class Gathered:
 
     def __init__(self, put: Callable[[Any], None], deadline: float | None) -> None:
         self._put = put
-        self._near = math.inf if deadline is None else deadline - _NEAR
+        self._deadline = deadline
         self._held: Delta | None = None
         self._since = 0.0
 
@@ -49,7 +58,7 @@ class Gathered:
                 self._held, self._since = item, now
             else:
                 _join(self._held, item)
-            if item.finish_reason is None and (now < self._near or now - self._since < _PIECE):
+            if item.finish_reason is None and (not near(self._deadline, now) or now - self._since < _PIECE):
                 return
             item = None
         held, self._held = self._held, None

@@ -239,5 +239,10 @@ def _peak() -> float:
 
 def safety(tokenizer: Any) -> dict[str, bool]:
     """Return the argument that keeps what a user types from being control tokens, where there is one."""
-    known = inspect.signature(tokenizer.apply_chat_template).parameters
-    return {"sanitize_control_tokens": True} if "sanitize_control_tokens" in known else {}
+    kind: Any = type(tokenizer)
+    return {"sanitize_control_tokens": True} if _sanitizes(kind) else {}
+
+
+@functools.lru_cache(maxsize=32)
+def _sanitizes(kind: Any) -> bool:
+    return "sanitize_control_tokens" in inspect.signature(kind.apply_chat_template).parameters

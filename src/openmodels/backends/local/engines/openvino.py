@@ -8,10 +8,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from openmodels.backends.local.answers import near
 from openmodels.backends.local.engines.answer import Answer
 from openmodels.backends.local.loop import Job, Loop
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
@@ -30,6 +33,12 @@ class _Job(Job):
     def finished(self) -> bool:
         """Whether the answer is complete."""
         return self.answer is not None and self.answer.finished
+
+    @property
+    def whole(self) -> bool:
+        """Whether nobody looks at the answer before its end: neither a reader nor, for a stop string, we."""
+        assert self.request is not None  # noqa: S101 - it has joined
+        return not (self.request.stream or self.request.stop or near(self.request.deadline, time.monotonic()))
 
     def deliver(self, error: OpenModelsError) -> None:
         """End the job with an error, and its work."""
@@ -108,7 +117,7 @@ class OpenvinoEngine(Loop[_Job]):
             if job.cancelled:
                 continue
             try:
-                _pass_on(job)
+                _pass_on(job, opened.genai.GenerationStatus)
             except BaseException as error:  # noqa: BLE001 - as above
                 self._fail(job, error)
         self._running[:] = [job for job in self._running if not (job.cancelled or job.finished)]
@@ -124,27 +133,49 @@ class OpenvinoEngine(Loop[_Job]):
     def _fail(self, job: _Job, error: BaseException) -> None:
         job.deliver(_ours(error, "run"))
 
+    def _end(self, error: OpenModelsError) -> None:
+        for job in self._running:
+            # The callers get what there is; a broken pipeline may not give it out, and has told its own error.
+            with suppress(RuntimeError):
+                _read(job, _pieces(job.handle))
+        super()._end(error)
 
-def _pass_on(job: _Job) -> None:
-    """Give out what the last step made of a job's answer."""
+
+def _read(job: _Job, outputs: Iterable[Any]) -> None:
+    """Give out what the pipeline has made of a job's answer since it was last read."""
     assert job.answer is not None  # noqa: S101 - running jobs have one
-    while not job.answer.finished and job.handle.can_read():
-        for output in job.handle.read().values():
-            for token in output.generated_ids:
-                if (delta := job.answer.accept(token)) is not None:
-                    job.put(delta)
-                if job.answer.finished:
-                    break
-    state = job.handle.get_status().name
+    for output in outputs:
+        for token in output.generated_ids:
+            if job.answer.finished:
+                return
+            if (delta := job.answer.accept(token)) is not None:
+                job.put(delta)
+
+
+def _pieces(handle: Any) -> Iterator[Any]:
+    while handle.can_read():
+        yield from handle.read().values()
+
+
+def _pass_on(job: _Job, states: Any) -> None:
+    """Give out what the last step made of a job's answer, where somebody looks at it.
+
+    Reading takes the time of some steps in a hundred, so an answer that is wanted whole is read at its end.
+    """
+    assert job.answer is not None  # noqa: S101 - running jobs have one
+    state = job.handle.get_status()
+    if state == states.RUNNING and job.whole:
+        return
+    _read(job, _pieces(job.handle) if state == states.RUNNING else job.handle.read_all())
     if job.answer.finished:
-        if state == "RUNNING":  # a stop string, which only we look for
+        if state == states.RUNNING:  # a stop string, which only we look for
             job.handle.cancel()
-    elif state == "IGNORED":
+    elif state == states.IGNORED:
         raise OutOfMemory(
             "The answer does not fit into what OpenVINO may use for its key-value cache.",
             next_step="Shorten the prompt or make fewer calls at once.",
         )
-    elif state != "RUNNING":
+    elif state != states.RUNNING:
         job.put(job.answer.end("stop"))
 
 
