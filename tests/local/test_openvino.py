@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 import openmodels as om
-from openmodels.backends.local.engines.openvino import _Job
+from openmodels.backends.local.engines.openvino import OpenvinoEngine, _Job
 from openmodels.testing import wait_until
 from openmodels.types import ChatRequest
 
@@ -48,3 +49,17 @@ def test_closing_the_model_gives_out_what_there_is():
         model.close()
         thread.join()
         assert caught[0].partial.text
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), ValueError("unreadable")])
+def test_a_pipeline_that_gives_nothing_out_still_ends_its_callers(failure):
+    def fail():
+        raise failure
+
+    engine, out = OpenvinoEngine(lambda deadline: None), []
+    job = _Job(ChatRequest(prompt="x"), out.append)
+    job.answer, job.handle = SimpleNamespace(finished=False), SimpleNamespace(can_read=fail, cancel=lambda: None)
+    engine._running.append(job)
+    engine._end(om.StreamInterrupted("closed"))
+    assert [type(item) for item in out] == [om.StreamInterrupted]
+    assert engine.running == 0

@@ -24,7 +24,7 @@ def requests(request: ChatRequest) -> list[ChatRequest]:
     return [request.model_copy(update={"n": None, "seed": seed}) for seed in seeds]
 
 
-def near(deadline: float | None, now: float) -> bool:
+def near_deadline(deadline: float | None, now: float) -> bool:
     """Say whether an answer that nobody reads along is given out in pieces by now, lest its deadline cut it off.
 
     Args:
@@ -58,7 +58,7 @@ class Gathered:
                 self._held, self._since = item, now
             else:
                 _join(self._held, item)
-            if item.finish_reason is None and (not near(self._deadline, now) or now - self._since < _PIECE):
+            if item.finish_reason is None and (not near_deadline(self._deadline, now) or now - self._since < _PIECE):
                 return
             item = None
         held, self._held = self._held, None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from openmodels.backends.local.answers import near
+from openmodels.backends.local.answers import near_deadline
 from openmodels.backends.local.engines.answer import Answer
 from openmodels.backends.local.loop import Job, Loop
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
@@ -22,6 +22,8 @@ from openmodels.types import ChatRequest, OutputFormat
 
 if TYPE_CHECKING:
     from openmodels.backends.local.engines.openvino_model import Opened
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +40,7 @@ class _Job(Job):
     def whole(self) -> bool:
         """Whether nobody looks at the answer before its end: neither a reader nor, for a stop string, we."""
         assert self.request is not None  # noqa: S101 - it has joined
-        return not (self.request.stream or self.request.stop or near(self.request.deadline, time.monotonic()))
+        return not (self.request.stream or self.request.stop or near_deadline(self.request.deadline, time.monotonic()))
 
     def deliver(self, error: OpenModelsError) -> None:
         """End the job with an error, and its work."""
@@ -135,9 +137,12 @@ class OpenvinoEngine(Loop[_Job]):
 
     def _end(self, error: OpenModelsError) -> None:
         for job in self._running:
-            # The callers get what there is; a broken pipeline may not give it out, and has told its own error.
-            with suppress(RuntimeError):
-                _read(job, _pieces(job.handle))
+            if job.cancelled:
+                continue
+            try:
+                _read(job, _outputs(job.handle))
+            except Exception:  # noqa: BLE001 - the callers wait for the error that ends them, not for this one
+                _log.debug("What a pipeline had made before it ended cannot be read.", exc_info=True)
         super()._end(error)
 
 
@@ -152,7 +157,7 @@ def _read(job: _Job, outputs: Iterable[Any]) -> None:
                 job.put(delta)
 
 
-def _pieces(handle: Any) -> Iterator[Any]:
+def _outputs(handle: Any) -> Iterator[Any]:
     while handle.can_read():
         yield from handle.read().values()
 
@@ -166,7 +171,7 @@ def _pass_on(job: _Job, states: Any) -> None:
     state = job.handle.get_status()
     if state == states.RUNNING and job.whole:
         return
-    _read(job, _pieces(job.handle) if state == states.RUNNING else job.handle.read_all())
+    _read(job, _outputs(job.handle) if state == states.RUNNING else job.handle.read_all())
     if job.answer.finished:
         if state == states.RUNNING:  # a stop string, which only we look for
             job.handle.cancel()
