@@ -34,18 +34,18 @@ class _Layer:
     """What a layer does, each part for rows of shape (tokens, width).
 
     Attributes:
-        before: Weights of the norm before attention.
+        before: The norm before attention.
         join: Returns queries, keys and values beside each other.
         out: Attention's output.
-        after: Weights of the norm before the rest.
+        after: The norm before the rest.
         rise: The gated rise.
         down: The way back.
     """
 
-    before: torch.Tensor
+    before: _Product
     join: _Product
     out: _Product
-    after: torch.Tensor
+    after: _Product
     rise: _Product
     down: _Product
 
@@ -64,10 +64,9 @@ class Fused:
         inner, config = model.model, model.config
         self._rotary = inner.rotary_emb
         self._tokens = inner.embed_tokens.weight
-        self._eps = config.rms_norm_eps
         self._size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._queries, self._keys = config.num_attention_heads, config.num_key_value_heads
-        self._end = inner.norm.weight
+        self._end = _norm(inner.norm, config)
         matrices = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
         packs = _may_pack(matrices)
         self.copied = [weight.data_ptr() for weight in matrices] if packs else []
@@ -75,10 +74,10 @@ class Fused:
         self._head = product(model.lm_head)
         self._layers = [
             _Layer(
-                before=layer.input_layernorm.weight,
+                before=_norm(layer.input_layernorm, config),
                 join=product(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
                 out=product(layer.self_attn.o_proj),
-                after=layer.post_attention_layernorm.weight,
+                after=_norm(layer.post_attention_layernorm, config),
                 rise=_gated(product(layer.mlp.gate_proj, layer.mlp.up_proj)),
                 down=product(layer.mlp.down_proj),
             )
@@ -94,26 +93,25 @@ class Fused:
             step: Stores their keys and values and lets them see their rows.
             wanted: After which of them scores are wanted.
         """
-        count, eps, half = len(tokens), self._eps, self._size // 2
+        count, half = len(tokens), self._size // 2
         turning, queries = self._queries + self._keys, self._queries
         hidden = embedding(tokens, self._tokens)
         cos, sin = self._rotary(hidden[None], positions[None])
         cos, sin = cos[0, :, None], sin[0, :, None]
         # Turning a pair is one product with its swap where the sine has the sign already.
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        width = (hidden.shape[-1],)
         for number, layer in enumerate(self._layers):
-            joined = layer.join(rms_norm(hidden, width, layer.before, eps)).view(count, -1, self._size)
+            joined = layer.join(layer.before(hidden)).view(count, -1, self._size)
             turned = joined[:, :turning]
             swapped = torch.cat((turned[..., half:], turned[..., :half]), dim=-1)
-            turned = torch.addcmul(turned * cos, swapped, sin)
+            turned = (turned * cos).addcmul_(swapped, sin)
             seen = step.attend(number, turned[:, :queries], turned[:, queries:], joined[:, turning:], None)
             seen = seen.reshape(count, -1)
             if layer is self._layers[-1]:  # nobody reads the other tokens any more
                 seen, hidden = seen[wanted], hidden[wanted]
-            hidden = hidden + layer.out(seen)
-            hidden = hidden + layer.down(layer.rise(rms_norm(hidden, width, layer.after, eps)))
-        return self._head(rms_norm(hidden, width, self._end, eps))
+            hidden = layer.out(seen).add_(hidden)
+            hidden = layer.down(layer.rise(layer.after(hidden))).add_(hidden)
+        return self._head(self._end(hidden))
 
 
 def known(model: Any) -> bool:
@@ -137,6 +135,21 @@ def _may_pack(weights: list[torch.Tensor]) -> bool:
     return _SPARE * sum(weight.nbytes for weight in weights) < memory.available()
 
 
+def _norm(module: Any, config: Any) -> _Product:
+    weight, eps = module.weight, config.rms_norm_eps
+    if weight.device.type != "cpu":
+        return lambda rows: rms_norm(rows, weight.shape, weight, eps)
+    # On a CPU torch composes it of a dozen operations; here are half of them, in float32 as there.
+    factor, least, share = weight.float(), torch.tensor(eps), 1 / len(weight)
+
+    def norm(rows: torch.Tensor) -> torch.Tensor:
+        size = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = torch.addcmul(least, size, size, value=share).rsqrt_()
+        return torch.mul(rows, scale).mul_(factor).to(rows.dtype)
+
+    return norm
+
+
 def _packed(*parts: Any) -> _Product:
     """Return the product with some matrices beside each other, laid out for oneDNN."""
     joined = torch.cat([part.weight for part in parts])
@@ -155,6 +168,6 @@ def _plain(*parts: Any) -> _Product:
 def _gated(product: _Product) -> _Product:
     def rise(rows: torch.Tensor) -> torch.Tensor:
         gate, up = product(rows).chunk(2, dim=-1)
-        return silu(gate) * up
+        return silu(gate).mul_(up)
 
     return rise
