@@ -46,6 +46,7 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
         scores[token] = 3.0
         assert sequence.pick(scores) == token
         sequence.accept(token)
+        sequence.give()
         if sequence.finished:
             break
     return deltas

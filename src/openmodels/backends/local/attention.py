@@ -21,6 +21,8 @@ from transformers import AttentionInterface
 from openmodels.backends.local.kv import Group, Memory, Row
 
 NAME = "openmodels_rows"
+_WASTE = 1 << 14
+"""Pairs of a token that pads and a place it sees that cost about as much as one more call of attention."""
 
 
 class Unjoinable(Exception):
@@ -29,16 +31,56 @@ class Unjoinable(Exception):
 
 @dataclass(slots=True)
 class _Block:
-    """Rows in adjacent slots with the same number of new tokens."""
+    """Rows in adjacent slots, with about the same number of new tokens.
+
+    Attributes:
+        fresh: The new tokens of each row, those included that pad it.
+        sizes: The new tokens of each row without these.
+        start: Where the first row's tokens begin in the forward pass.
+        length: Places of the rows up to the last one that is seen.
+        mask: What each token may not see; None where all see all.
+        spread: For each token, those that pad included, which of the block's it stands for; None where none pad.
+        back: Where the block's own tokens are among these.
+    """
 
     group: Group
     first: int
-    rows: int
     fresh: int
+    sizes: list[int]
     start: int
-    stop: int
     length: int
-    mask: torch.Tensor | None
+    mask: torch.Tensor | None = None
+    spread: torch.Tensor | None = None
+    back: torch.Tensor | None = None
+
+    @property
+    def stop(self) -> int:
+        return self.start + sum(self.sizes)
+
+    def takes(self, row: Row, fresh: int) -> bool:
+        """Take a row in where that costs less than attention of its own."""
+        if self.group is not row.group or self.first + len(self.sizes) != row.index:
+            return False
+        most, length = max(self.fresh, fresh), max(self.length, row.length + fresh)
+        padding = most * (len(self.sizes) + 1) - sum(self.sizes) - fresh
+        if padding * length > _WASTE:
+            return False
+        self.fresh, self.length = most, length
+        self.sizes.append(fresh)
+        return True
+
+    def pad(self, device: torch.device) -> None:
+        """Bring all rows to one number of tokens: the last one of a row stands for those that it lacks."""
+        if self.fresh * len(self.sizes) == sum(self.sizes):
+            return
+        spread: list[int] = []
+        back: list[int] = []
+        begin = 0
+        for row, size in enumerate(self.sizes):
+            spread.extend(begin + min(at, size - 1) for at in range(self.fresh))
+            back.extend(range(row * self.fresh, row * self.fresh + size))
+            begin += size
+        self.spread, self.back = torch.tensor(spread, device=device), torch.tensor(back, device=device)
 
 
 class Step:
@@ -71,15 +113,11 @@ class Step:
             start = len(self.positions)
             self.positions.extend(range(row.length, row.length + fresh))
             slots.extend([row.index] * fresh)
-            last = self._blocks[-1] if self._blocks else None
-            after = row.length + fresh
-            adjacent = last is not None and last.group is group and last.first + last.rows == row.index
-            if last is not None and adjacent and last.fresh == fresh:
-                last.rows, last.stop, last.length = last.rows + 1, start + fresh, max(last.length, after)
-            else:
-                self._blocks.append(_Block(row.group, row.index, 1, fresh, start, start + fresh, after, None))
+            if not (self._blocks and self._blocks[-1].takes(row, fresh)):
+                self._blocks.append(_Block(row.group, row.index, fresh, [fresh], start, row.length + fresh))
         self._close(group, begun, slots, heads)
         for block in self._blocks:
+            block.pad(memory.device)
             block.mask = self._mask(block)
 
     def _close(self, group: Group | None, begun: int, slots: list[int], heads: torch.Tensor) -> None:
@@ -91,9 +129,10 @@ class Step:
 
     def _mask(self, block: _Block) -> torch.Tensor | None:
         at = torch.tensor(self.positions[block.start : block.stop], device=self._memory.device)
+        at = at if block.spread is None else at[block.spread]
         if block.fresh == 1 and int(at.min()) == block.length - 1:
             return None
-        hidden = torch.arange(block.length, device=at.device) > at.view(block.rows, 1, block.fresh, 1)
+        hidden = torch.arange(block.length, device=at.device) > at.view(-1, 1, block.fresh, 1)
         mask = torch.zeros(hidden.shape, dtype=self._memory.dtype, device=at.device)
         return mask.masked_fill_(hidden, -torch.inf)
 
@@ -120,18 +159,22 @@ class Step:
         shared = query.shape[1] // heads
         parts = []
         for block in self._blocks:
-            own = slice(block.first, block.first + block.rows)
+            rows, fresh = len(block.sizes), block.fresh
+            own = slice(block.first, block.first + rows)
             keys = block.group.keys[layer][own, :, : block.length]
             values = block.group.values[layer][own, :, : block.length]
             asked = query[block.start : block.stop]
+            if block.spread is not None:
+                asked = asked[block.spread]
             # The heads that share a key go with the tokens: one product for them all, no repeated keys.
-            asked = asked.reshape(block.rows, block.fresh, heads, shared, -1).permute(0, 2, 3, 1, 4)
-            asked = asked.reshape(block.rows, heads, shared * block.fresh, -1)
-            if block.mask is not None and block.fresh > 1 and block.mask.shape[2] == block.fresh:
+            asked = asked.reshape(rows, fresh, heads, shared, -1).permute(0, 2, 3, 1, 4)
+            asked = asked.reshape(rows, heads, shared * fresh, -1)
+            if block.mask is not None and fresh > 1 and block.mask.shape[2] == fresh:
                 block.mask = block.mask.repeat(1, 1, shared, 1)
             seen = scaled_dot_product_attention(asked, keys, values, attn_mask=block.mask, scale=scale)
-            seen = seen.view(block.rows, heads, shared, block.fresh, size).permute(0, 3, 1, 2, 4)
-            parts.append(seen.reshape(-1, heads * shared, size))
+            seen = seen.view(rows, heads, shared, fresh, size).permute(0, 3, 1, 2, 4)
+            seen = seen.reshape(-1, heads * shared, size)
+            parts.append(seen if block.back is None else seen[block.back])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -36,6 +36,10 @@ _GUESSED = 32
 """Tokens that a step may add to a row at most, or so."""
 _GUESSERS = 4
 """Sequences up to which guessed tokens cost little: a step then mostly waits for the weights."""
+_DEARER = 2.0
+"""How much dearer a guessed token is than one of a prompt: scores are wanted after it, and attention is padded."""
+_TROUBLE = 0.1
+"""What guesses add to a step's time at once, as a share of it."""
 
 
 @dataclass(slots=True)
@@ -116,9 +120,8 @@ class Batch:
         answering = [sequence for sequence in placed if len(sequence.pending) <= _SHORT]
         work = [_Work(sequence, sequence.pending) for sequence in answering]
         prompts = [sequence for sequence in placed if len(sequence.pending) > _SHORT]
-        if not prompts and self._draft and len(work) <= _GUESSERS:
-            for item in work:
-                self._guess(item)
+        if not prompts and self._draft:
+            self._guess(work)
         # Moving a row takes its time too, so prompts wait for the next step.
         moved = self._grow_early(answering)
         budget = self._budget(len(answering), len(running) - len(answering)) if prompts and not moved else 0
@@ -201,13 +204,38 @@ class Batch:
         stretch = _STRETCH * max(1.0, _PATIENCE * waiting / answering)
         return max(_LEAST, min(PREFILL, int(stretch * usual / share)))
 
-    def _guess(self, item: _Work) -> None:
-        sequence = item.sequence
-        if len(item.tokens) != 1 or sequence.left < 2:
-            return
-        guess = sequence.drafter.propose(sequence.left - 1)
-        item.tokens = [*item.tokens, *guess]
-        item.drafted, item.wanted = len(guess), 1 + len(guess)
+    def _guess(self, work: Many[_Work]) -> None:
+        for item in work:
+            sequence, row = item.sequence, item.sequence.row
+            if row is None or len(item.tokens) != 1:
+                continue
+            # Nobody is moved, or loses its place, for a guess.
+            most = min(sequence.left, row.group.capacity - row.length) - 1
+            guess = sequence.drafter.propose(most) if most > 0 else []
+            item.tokens = [*item.tokens, *guess]
+        if len(work) > _GUESSERS:
+            self._weigh(work)
+        for item in work:
+            if len(item.sequence.pending) == 1:
+                item.wanted = len(item.tokens)
+                item.drafted = item.wanted - 1
+
+    def _weigh(self, work: Many[_Work]) -> None:
+        """Leave the guesses that are worth their time: what they add to the step, all others wait for."""
+        usual, share = self._times.estimate(len(work))
+        # Of a guessed token, in tokens that the step would give in this time.
+        price = _DEARER * share * len(work) / usual if share else 1.0
+        left, gain, sizes = int(len(work) / price), 0.0, []
+        for item in work:
+            rate, size = item.sequence.drafter.rate, 0
+            chance = rate
+            while size < min(left, len(item.tokens) - 1) and chance > price:
+                gain, chance, size = gain + chance - price, chance * rate, size + 1
+            left -= size
+            sizes.append(size)
+        worth = gain > _TROUBLE * len(work)
+        for item, size in zip(work, sizes, strict=True):
+            del item.tokens[len(item.sequence.pending) + size * worth :]
 
     def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
         began = time.perf_counter()
@@ -241,6 +269,7 @@ class Batch:
                 sequence.computed += len(chunk)
                 if not sequence.pending:
                     sequence.take(scores[0], int(scores[0].argmax()))
+                    sequence.give()
             except BaseException as error:  # noqa: BLE001 - as above
                 return [(sequence, error)]
         return []
@@ -257,12 +286,15 @@ def _accept(item: _Work, scores: torch.Tensor, likeliest: list[int]) -> None:
         return
     guess = item.tokens[len(item.tokens) - item.drafted :]
     at = 0
-    while True:
-        sequence.take(scores[at], likeliest[at])
-        fresh = sequence.tokens[known:]
-        at = len(fresh)
-        if sequence.finished or at > len(guess) or fresh != guess[:at]:
-            break
+    try:
+        while True:
+            sequence.take(scores[at], likeliest[at])
+            fresh = sequence.tokens[known:]
+            at = len(fresh)
+            if sequence.finished or at > len(guess) or fresh != guess[:at]:
+                break
+    finally:
+        sequence.give()
     if guess:
         right = shared(guess, sequence.tokens[known:])
         row.length = min(known + right, len(sequence.tokens) - 1)

@@ -18,6 +18,8 @@ _GRAMS = (5, 3)
 _MOST = 24
 _PAUSE = 32
 """Tokens without a guess after guesses that were all wrong."""
+_REMEMBERED = 8
+"""Guessed tokens that tell how the next ones will do, or so."""
 _ASKED = 6
 """Tokens that a smaller model is asked for at most: each costs one of its steps."""
 
@@ -28,6 +30,9 @@ class Drafter:
     Args:
         tokens: The sequence of tokens; it is read again at every call and only grows.
         assistant: The smaller model, or None.
+
+    Attributes:
+        rate: How often a guessed token was right where those before it were, of late; whether or not it was tried.
     """
 
     def __init__(self, tokens: Sequence[int], assistant: Assistant | None = None) -> None:
@@ -39,9 +44,24 @@ class Drafter:
         self._assistant = assistant
         self._cache: Any = None
         self._last = self._found
+        self.rate = 0.5
+        self._guess: list[int] = []
+        self._guessed_at = 0
 
     def propose(self, most: int) -> list[int]:
         """Return at most `most` tokens that may follow, often none."""
+        self._judge()
+        self._guess, self._guessed_at = self._find(most), len(self._tokens)
+        return list(self._guess)
+
+    def _judge(self) -> None:
+        """Take in how the last guess did, by what came instead."""
+        for guessed, came in zip(self._guess, self._tokens[self._guessed_at :], strict=False):
+            self.rate += ((guessed == came) - self.rate) / _REMEMBERED
+            if guessed != came:
+                break
+
+    def _find(self, most: int) -> list[int]:
         tokens = self._tokens
         # Every place but the end's own, which follows when there is something behind it.
         for end in range(max(_GRAMS[-1], self._read), len(tokens)):

@@ -57,6 +57,8 @@ class Sequence:
         self._likely = None if request.logprobs is None else Likelihoods(voice.tokenizer, request.logprobs)
         self._scores: torch.Tensor | None = None
         self._given = 0
+        self._said = Said()
+        self._reason: str | None = None
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(request, voice.generation, tokens, size, loaded.device)
         self.constraint: constraint.Constraint | None = None
@@ -89,7 +91,7 @@ class Sequence:
         return self._limit - self._produced
 
     def take(self, scores: torch.Tensor, likeliest: int) -> None:
-        """Choose the next token and accept it.
+        """Choose the next token and accept it; what became complete is kept until `give`.
 
         Args:
             scores: The model's scores after `tokens`, shape (vocabulary,).
@@ -107,7 +109,7 @@ class Sequence:
         return self.sampler.pick(scores if self.constraint is None else self.constraint.mask(scores))
 
     def accept(self, token: int) -> None:
-        """Take the next token in, with those that must follow it, and give out the text that became complete."""
+        """Take the next token in, with those that must follow it; what became complete is kept until `give`."""
         fresh = [token]
         if self.constraint is not None and token not in self._ends:
             self.constraint.accept(token)
@@ -115,15 +117,21 @@ class Sequence:
         self.tokens += fresh
         came, picked = self._ahead + fresh, len(self._ahead)
         self._ahead = []
-        said = Said()
         for place, one in enumerate(came):
             scores = self._scores if place == picked else None
             more, reason = self._add(one, scores, whole=place == len(came) - 1)
-            said = said.then(more)
+            self._said = self._said.then(more)
             if reason is not None:
-                self._finish(said, reason)
+                self._reason = reason
+                self.finished = True
                 return
-        if said.text or said.thought or said.calls:
+
+    def give(self) -> None:
+        """Give out what became complete, in one piece."""
+        said, self._said = self._said, Said()
+        if self._reason is not None:
+            self._finish(said, self._reason)
+        elif said.text or said.thought or said.calls:
             self._put(self._delta(said))
 
     def _add(self, token: int, scores: torch.Tensor | None, *, whole: bool) -> tuple[Said, str | None]:
@@ -166,5 +174,4 @@ class Sequence:
             cached_tokens=self.cached,
             reasoning_tokens=self._writing.reasoning_tokens,
         )
-        self.finished = True
         self._put(delta)
