@@ -160,7 +160,7 @@ class Ours:
 
     def unguessed(self, work: Work) -> dict[str, Any]:
         """Do it as if no guess were ever found."""
-        propose, self._drafter.propose = self._drafter.propose, lambda *_: []
+        propose, self._drafter.propose = self._drafter.propose, lambda *_, **__: []
         try:
             return self.together(work)
         finally:

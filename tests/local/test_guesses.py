@@ -120,6 +120,14 @@ def test_how_often_guesses_are_right_is_learned_without_trying_them():
     assert drafter.rate < sure
 
 
+def test_a_smaller_model_is_asked_only_where_its_guess_is_tried():
+    asked = []
+    assistant = SimpleNamespace(guess=lambda tokens, count, cache: asked.append(count) or (None, [7] * count))
+    drafter = Drafter([1, 2, 3, 4], assistant)
+    assert (drafter.propose(2, ask=False), asked) == ([], [])
+    assert (drafter.propose(2), asked) == ([7, 7], [2])
+
+
 def test_what_was_said_before_a_guess_failed_is_given_out():
     given = []
 

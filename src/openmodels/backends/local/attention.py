@@ -165,7 +165,7 @@ class Step:
             values = block.group.values[layer][own, :, : block.length]
             asked = query[block.start : block.stop]
             if block.spread is not None:
-                asked = asked[block.spread]
+                asked = asked.index_select(0, block.spread)
             # The heads that share a key go with the tokens: one product for them all, no repeated keys.
             asked = asked.reshape(rows, fresh, heads, shared, -1).permute(0, 2, 3, 1, 4)
             asked = asked.reshape(rows, heads, shared * fresh, -1)
@@ -174,7 +174,7 @@ class Step:
             seen = scaled_dot_product_attention(asked, keys, values, attn_mask=block.mask, scale=scale)
             seen = seen.view(rows, heads, shared, fresh, size).permute(0, 3, 1, 2, 4)
             seen = seen.reshape(-1, heads * shared, size)
-            parts.append(seen if block.back is None else seen[block.back])
+            parts.append(seen if block.back is None else seen.index_select(0, block.back))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

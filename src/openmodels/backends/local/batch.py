@@ -205,20 +205,18 @@ class Batch:
         return max(_LEAST, min(PREFILL, int(stretch * usual / share)))
 
     def _guess(self, work: Many[_Work]) -> None:
+        few = len(work) <= _GUESSERS
         for item in work:
             sequence, row = item.sequence, item.sequence.row
             if row is None or len(item.tokens) != 1:
                 continue
             # Nobody is moved, or loses its place, for a guess.
             most = min(sequence.left, row.group.capacity - row.length) - 1
-            guess = sequence.drafter.propose(most) if most > 0 else []
+            guess = sequence.drafter.propose(most, ask=few) if most > 0 else []
             item.tokens = [*item.tokens, *guess]
-        if len(work) > _GUESSERS:
+            item.drafted, item.wanted = len(guess), 1 + len(guess)
+        if not few:
             self._weigh(work)
-        for item in work:
-            if len(item.sequence.pending) == 1:
-                item.wanted = len(item.tokens)
-                item.drafted = item.wanted - 1
 
     def _weigh(self, work: Many[_Work]) -> None:
         """Leave the guesses that are worth their time: what they add to the step, all others wait for."""
@@ -227,15 +225,17 @@ class Batch:
         price = _DEARER * share * len(work) / usual if share else 1.0
         left, gain, sizes = int(len(work) / price), 0.0, []
         for item in work:
-            rate, size = item.sequence.drafter.rate, 0
-            chance = rate
-            while size < min(left, len(item.tokens) - 1) and chance > price:
+            chance = rate = item.sequence.drafter.rate
+            size = 0
+            while size < min(left, item.drafted) and chance > price:
                 gain, chance, size = gain + chance - price, chance * rate, size + 1
             left -= size
             sizes.append(size)
         worth = gain > _TROUBLE * len(work)
         for item, size in zip(work, sizes, strict=True):
-            del item.tokens[len(item.sequence.pending) + size * worth :]
+            if cut := item.drafted - size * worth:
+                del item.tokens[-cut:]
+                item.drafted, item.wanted = item.drafted - cut, item.wanted - cut
 
     def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
         began = time.perf_counter()

@@ -48,10 +48,10 @@ class Drafter:
         self._guess: list[int] = []
         self._guessed_at = 0
 
-    def propose(self, most: int) -> list[int]:
-        """Return at most `most` tokens that may follow, often none."""
+    def propose(self, most: int, *, ask: bool = True) -> list[int]:
+        """Return at most `most` tokens that may follow, often none; only the text's own unless `ask`."""
         self._judge()
-        self._guess, self._guessed_at = self._find(most), len(self._tokens)
+        self._guess, self._guessed_at = self._find(most, ask=ask), len(self._tokens)
         return list(self._guess)
 
     def _judge(self) -> None:
@@ -61,7 +61,7 @@ class Drafter:
             if guessed != came:
                 break
 
-    def _find(self, most: int) -> list[int]:
+    def _find(self, most: int, *, ask: bool) -> list[int]:
         tokens = self._tokens
         # Every place but the end's own, which follows when there is something behind it.
         for end in range(max(_GRAMS[-1], self._read), len(tokens)):
@@ -73,7 +73,7 @@ class Drafter:
             for gram in _GRAMS:
                 if (place := self._places.get(tuple(tokens[-gram:]))) is not None:
                     return list(tokens[place : place + min(self._found.size, most)])
-        if self._assistant is None or self._asked is None or self._asked.rests(len(tokens)):
+        if not ask or self._assistant is None or self._asked is None or self._asked.rests(len(tokens)):
             return []
         self._last = self._asked
         self._cache, guess = self._assistant.guess(tokens, min(self._asked.size, most), self._cache)

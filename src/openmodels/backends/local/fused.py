@@ -139,13 +139,13 @@ def _norm(module: Any, config: Any) -> _Product:
     weight, eps = module.weight, config.rms_norm_eps
     if weight.device.type != "cpu":
         return lambda rows: rms_norm(rows, weight.shape, weight, eps)
-    # On a CPU torch composes it of a dozen operations; here are half of them, in float32 as there.
-    factor, least, share = weight.float(), torch.tensor(eps), 1 / len(weight)
+    # On a CPU torch composes it of a dozen operations; here are half of them, rounded where transformers rounds.
+    least, share = torch.tensor(eps), 1 / len(weight)
 
     def norm(rows: torch.Tensor) -> torch.Tensor:
         size = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32)
         scale = torch.addcmul(least, size, size, value=share).rsqrt_()
-        return torch.mul(rows, scale).mul_(factor).to(rows.dtype)
+        return torch.mul(rows, scale).to(rows.dtype).mul_(weight)
 
     return norm
 
