@@ -148,12 +148,15 @@ class Ours:
         self.model = om.Model(om.DEFAULT_MODEL).load()
         self._tokenizer, self._drafter = AutoTokenizer.from_pretrained(path), drafting.Drafter
 
-    async def answer(self, prompt: list[int], tokens: int) -> list[float]:
-        """Return when the answer's pieces came, on the clock of `time.perf_counter()`."""
+    async def answer(self, prompt: list[int], tokens: int, times: list[float] | None = None) -> list[float]:
+        """Return `times`, with those when the answer's pieces came, on the clock of `time.perf_counter()`."""
         from openmodels.types import ChatRequest
 
         request = ChatRequest(prompt=json.dumps(prompt), max_tokens=tokens, temperature=0.0)
-        return [time.perf_counter() async for _ in self.model.backend.arun(request)]
+        times = [] if times is None else times
+        async for _ in self.model.backend.arun(request):
+            times.append(time.perf_counter())
+        return times
 
     def copying(self) -> dict[str, Any]:
         return copying(self.together, self._tokenizer)
@@ -189,17 +192,21 @@ class Ours:
         chooser = random.Random(100 + turn)
         long = [chooser.randint(1000, 40000) for _ in range(4000)]
 
-        async def run() -> tuple[list[list[float]], float, float]:
-            streams = [
-                asyncio.ensure_future(self.answer(prompt, 400)) for prompt, _ in chats(8, mixed=False, turn=turn)
-            ]
+        streams: list[list[float]] = [[] for _ in range(8)]
+
+        async def run() -> tuple[float, float]:
+            work = zip(chats(8, mixed=False, turn=turn), streams, strict=True)
+            tasks = [asyncio.ensure_future(self.answer(prompt, 4000, times)) for (prompt, _), times in work]
             await asyncio.sleep(4)
             began = time.perf_counter()
-            times = await self.answer(long, 1)
-            return await asyncio.gather(*streams), began, times[0]
+            ended = (await self.answer(long, 1))[0]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            return began, ended
 
-        streams, began, ended = asyncio.run(run())
-        before = [b - a for t in streams for a, b in itertools.pairwise(t[20:]) if b < began]
+        began, ended = asyncio.run(run())
+        before = [b - a for t in streams for a, b in itertools.pairwise(t[5:]) if b < began]
         during = [b - a for t in streams for a, b in itertools.pairwise(t) if a < ended and b > began]
         before.sort()
         return {"usual": before[len(before) // 2], "longest": max(during), "first_token": ended - began}
