@@ -17,25 +17,6 @@ from openmodels.backends.local import fused
 WORDS = "The sea is a wide and salty place where ships go to and fro all day long. "
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_llama(
-        tmp_path_factory.mktemp("tiny"), max_position_embeddings=4096, num_hidden_layers=3, num_attention_heads=4
-    )
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    with om.Model(f"local:{folder}", dtype="float32") as opened:
-        yield opened.load()
-
-
-@pytest.fixture(scope="module")
-def single(folder):
-    with om.Model(f"local:{folder}", dtype="float32", deterministic=True) as opened:
-        yield opened.load()
-
-
 def prompt(number, words=None):
     """Return a prompt of its own for each number, 3 to 1,000 tokens long."""
     chooser = random.Random(number)

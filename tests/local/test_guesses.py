@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import tiny_llama
 
 import openmodels as om
 from openmodels.backends.local import batch as batches
@@ -18,20 +17,8 @@ WORDS = "The sea is a wide and salty place where ships go to and fro all day lon
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_llama(tmp_path_factory.mktemp("tiny"), max_position_embeddings=4096, num_hidden_layers=3)
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    with om.Model(f"local:{folder}", dtype="float32") as opened:
-        yield opened.load()
-
-
-@pytest.fixture(scope="module")
-def texts(folder):
-    with om.Model(f"local:{folder}", dtype="float32", deterministic=True) as single:
-        return [single.complete(question(number), **options(number)).text for number in range(ROWS)]
+def texts(single):
+    return [single.complete(question(number), **options(number)).text for number in range(ROWS)]
 
 
 def question(number):
