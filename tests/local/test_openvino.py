@@ -63,3 +63,19 @@ def test_a_pipeline_that_gives_nothing_out_still_ends_its_callers(failure):
     engine._end(om.StreamInterrupted("closed"))
     assert [type(item) for item in out] == [om.StreamInterrupted]
     assert engine.running == 0
+
+
+def test_calls_on_their_way_join_before_the_next_step(monkeypatch):
+    engine = OpenvinoEngine(lambda deadline: None)
+    first, *coming = (_Job(ChatRequest(prompt=text), lambda item: None) for text in "abc")
+
+    def wait_for(predicate, seconds):
+        engine._waiting.extend(coming[:1])
+        del coming[:1]
+        return predicate()
+
+    monkeypatch.setattr(engine, "_join", lambda job, request: None)
+    monkeypatch.setattr(engine._wake, "wait_for", wait_for)
+    engine._waiting.append(first)
+    engine._admit()
+    assert (engine.running, coming) == (3, [])

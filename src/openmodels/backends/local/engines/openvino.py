@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_LULL = 0.005
+"""Seconds without a new call after which none is taken to be on its way."""
+_GATHERING = 0.1
+"""Seconds that running answers wait for calls on their way at most."""
+
 
 @dataclass(slots=True, eq=False)
 class _Job(Job):
@@ -123,6 +128,17 @@ class OpenvinoEngine(Loop[_Job]):
             except BaseException as error:  # noqa: BLE001 - as above
                 self._fail(job, error)
         self._running[:] = [job for job in self._running if not (job.cancelled or job.finished)]
+
+    def _admit(self) -> None:
+        """Let waiting jobs join, and those on their way: a step holds Python's lock, so nobody gets on during it."""
+        until = time.monotonic() + _GATHERING
+        count = -1
+        while count != len(self._running) and time.monotonic() < until:
+            count = len(self._running)
+            super()._admit()
+            if len(self._running) > count:
+                with self._wake:
+                    self._wake.wait_for(lambda: self._waiting or self._stopping, _LULL)
 
     def _join(self, job: _Job, request: ChatRequest) -> None:
         opened = self._opened
