@@ -24,11 +24,11 @@ TURNS = 3
 """How often each way does its work; `sequential` does a third of the mixed chats at a time."""
 
 
-def chats(count: int, *, mixed: bool, turn: int = 0) -> Work:
-    """Return prompts as tokens, with the number of tokens to answer: in every turn others of the same sizes."""
+def chats(count: int, *, mixed: bool, seed: str) -> Work:
+    """Return prompts as tokens, with the number of tokens to answer: for every seed others of the same sizes."""
     chooser = random.Random(1)
     sizes = [(chooser.randint(20, 600), chooser.randint(16, 256)) if mixed else (47, 64) for _ in range(count)]
-    chooser = random.Random(f"{count} {mixed} {turn}")
+    chooser = random.Random(seed)
     return [([chooser.randint(1000, 40000) for _ in range(prompt)], answer) for prompt, answer in sizes]
 
 
@@ -195,7 +195,7 @@ class Ours:
         streams: list[list[float]] = [[] for _ in range(8)]
 
         async def run() -> tuple[float, float]:
-            work = zip(chats(8, mixed=False, turn=turn), streams, strict=True)
+            work = zip(chats(8, mixed=False, seed=f"long {turn}"), streams, strict=True)
             tasks = [asyncio.ensure_future(self.answer(prompt, 4000, times)) for (prompt, _), times in work]
             await asyncio.sleep(4)
             began = time.perf_counter()
@@ -255,18 +255,17 @@ def total(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def child(way: str, path: str) -> None:
     """Do the parts that are asked for, a line of JSON each; answer with a line each."""
     worker: Any = {"openmodels": Ours, "vllm": Vllm}.get(way, functools.partial(Plain, way=way))(path)
-    worker.together(chats(2, mixed=False))
+    worker.together(chats(2, mixed=False, seed="warm"))
     print("{}", flush=True)  # ready
     for line in sys.stdin:
         part, turn = json.loads(line)
         if part in {"mixed", "unguessed"}:
-            work = chats(16, mixed=True, turn=turn if part == "mixed" else 50 + turn)
-            out = (worker.together if part == "mixed" else worker.unguessed)(
-                work[turn - 1 :: TURNS] if way == "sequential" else work
-            )
+            work = chats(16, mixed=True, seed=f"{part} {turn}")
+            do = worker.together if part == "mixed" else worker.unguessed
+            out = do(work[turn - 1 :: TURNS] if way == "sequential" else work)
             out["peak"] = peak()
         elif part in {"many", "one"}:
-            out = worker.together(chats(32 if part == "many" else 1, mixed=False, turn=turn))
+            out = worker.together(chats(32 if part == "many" else 1, mixed=False, seed=f"{part} {turn}"))
         elif part == "long":
             out = worker.long_prompt(turn)
         else:

@@ -37,6 +37,7 @@ class _Block:
         fresh: The new tokens of each row, those included that pad it.
         sizes: The new tokens of each row without these.
         start: Where the first row's tokens begin in the forward pass.
+        stop: Where the last row's end.
         length: Places of the rows up to the last one that is seen.
         mask: What each token may not see; None where all see all.
         spread: For each token, those that pad included, which of the block's it stands for; None where none pad.
@@ -48,30 +49,28 @@ class _Block:
     fresh: int
     sizes: list[int]
     start: int
+    stop: int
     length: int
     mask: torch.Tensor | None = None
     spread: torch.Tensor | None = None
     back: torch.Tensor | None = None
 
-    @property
-    def stop(self) -> int:
-        return self.start + sum(self.sizes)
-
-    def takes(self, row: Row, fresh: int) -> bool:
-        """Take a row in where that costs less than attention of its own."""
+    def take_in(self, row: Row, fresh: int) -> bool:
+        """Take the next row in where that costs less than attention of its own; return whether it does."""
         if self.group is not row.group or self.first + len(self.sizes) != row.index:
             return False
         most, length = max(self.fresh, fresh), max(self.length, row.length + fresh)
-        padding = most * (len(self.sizes) + 1) - sum(self.sizes) - fresh
+        stop = self.stop + fresh
+        padding = most * (len(self.sizes) + 1) - (stop - self.start)
         if padding * length > _WASTE:
             return False
-        self.fresh, self.length = most, length
+        self.fresh, self.length, self.stop = most, length, stop
         self.sizes.append(fresh)
         return True
 
     def pad(self, device: torch.device) -> None:
         """Bring all rows to one number of tokens: the last one of a row stands for those that it lacks."""
-        if self.fresh * len(self.sizes) == sum(self.sizes):
+        if self.fresh * len(self.sizes) == self.stop - self.start:
             return
         spread: list[int] = []
         back: list[int] = []
@@ -113,8 +112,9 @@ class Step:
             start = len(self.positions)
             self.positions.extend(range(row.length, row.length + fresh))
             slots.extend([row.index] * fresh)
-            if not (self._blocks and self._blocks[-1].takes(row, fresh)):
-                self._blocks.append(_Block(row.group, row.index, fresh, [fresh], start, row.length + fresh))
+            if not (self._blocks and self._blocks[-1].take_in(row, fresh)):
+                after = row.length + fresh
+                self._blocks.append(_Block(row.group, row.index, fresh, [fresh], start, start + fresh, after))
         self._close(group, begun, slots, heads)
         for block in self._blocks:
             block.pad(memory.device)

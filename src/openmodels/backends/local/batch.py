@@ -215,7 +215,7 @@ class Batch:
             guess = sequence.drafter.propose(most, ask=few) if most > 0 else []
             item.tokens = [*item.tokens, *guess]
             item.drafted, item.wanted = len(guess), 1 + len(guess)
-        if not few:
+        if not few and any(item.drafted for item in work):
             self._weigh(work)
 
     def _weigh(self, work: Many[_Work]) -> None:
@@ -233,7 +233,7 @@ class Batch:
             sizes.append(size)
         worth = gain > _TROUBLE * len(work)
         for item, size in zip(work, sizes, strict=True):
-            if cut := item.drafted - size * worth:
+            if cut := item.drafted - (size if worth else 0):
                 del item.tokens[-cut:]
                 item.drafted, item.wanted = item.drafted - cut, item.wanted - cut
 

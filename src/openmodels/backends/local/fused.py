@@ -66,7 +66,7 @@ class Fused:
         self._tokens = inner.embed_tokens.weight
         self._size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._queries, self._keys = config.num_attention_heads, config.num_key_value_heads
-        self._end = _norm(inner.norm, config)
+        self._end = _norm(inner.norm.weight, config.rms_norm_eps)
         matrices = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
         packs = _may_pack(matrices)
         self.copied = [weight.data_ptr() for weight in matrices] if packs else []
@@ -74,10 +74,10 @@ class Fused:
         self._head = product(model.lm_head)
         self._layers = [
             _Layer(
-                before=_norm(layer.input_layernorm, config),
+                before=_norm(layer.input_layernorm.weight, config.rms_norm_eps),
                 join=product(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
                 out=product(layer.self_attn.o_proj),
-                after=_norm(layer.post_attention_layernorm, config),
+                after=_norm(layer.post_attention_layernorm.weight, config.rms_norm_eps),
                 rise=_gated(product(layer.mlp.gate_proj, layer.mlp.up_proj)),
                 down=product(layer.mlp.down_proj),
             )
@@ -135,8 +135,7 @@ def _may_pack(weights: list[torch.Tensor]) -> bool:
     return _SPARE * sum(weight.nbytes for weight in weights) < memory.available()
 
 
-def _norm(module: Any, config: Any) -> _Product:
-    weight, eps = module.weight, config.rms_norm_eps
+def _norm(weight: torch.Tensor, eps: float) -> _Product:
     if weight.device.type != "cpu":
         return lambda rows: rms_norm(rows, weight.shape, weight, eps)
     # On a CPU torch composes it of a dozen operations; here are half of them, rounded where transformers rounds.

@@ -35,7 +35,6 @@ class Sequence:
         cache: The same where it runs alone: transformers' own cache, which holds `computed` tokens.
         inputs: The tensors of the prompt's images, until they are computed.
         constraint: Says which tokens may come next; None where any may.
-        finished: Whether the answer is complete.
 
     Raises:
         ContextTooLong: The prompt leaves no room for an answer.
@@ -72,13 +71,17 @@ class Sequence:
         self.cache: Any = None
         self.computed = 0
         self.inputs = own.inputs
-        self.finished = False
         self.drafter = Drafter(self.tokens, loaded.draft)
 
     @property
     def pending(self) -> list[int]:
         """Tokens the model has not seen: the prompt's rest, then what was accepted last."""
         return self.tokens[self.computed if self.row is None else self.row.length :]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is complete."""
+        return self._reason is not None
 
     @property
     def begun(self) -> bool:
@@ -123,7 +126,6 @@ class Sequence:
             self._said = self._said.then(more)
             if reason is not None:
                 self._reason = reason
-                self.finished = True
                 return
 
     def give(self) -> None:
