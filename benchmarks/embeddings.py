@@ -16,9 +16,9 @@ import random
 import time
 from pathlib import Path
 
-from openmodels.backends.local import openmp
+from openmodels.backends.local import native
 
-os.environ.update(openmp.wait_settings())  # as the backend imports torch; sentence-transformers would import it first
+os.environ.update(native.wait_settings())  # as the backend imports torch; sentence-transformers would import it first
 
 import numpy as np
 from sentence_transformers import SentenceTransformer

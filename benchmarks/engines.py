@@ -1,14 +1,14 @@
 """The engines of `local` beside each other and beside what they are made of: the same GGUF file, the same prompts.
 
-python benchmarks/engines.py [--seconds 100] [--at-once 32] [--tokens 128] [--json FILE]
+python benchmarks/engines.py [--seconds 150] [--at-once 32] [--tokens 128] [--json FILE]
 
 Output tokens per second of one answer and of many at once, greedy. "bare" is the same pipeline or the same server
 asked without openmodels: OpenVINO's own `generate`, and llama.cpp's `/v1/completions` over plain HTTP, both given
 ready tokens. Engines that are not installed are left out. Each runs in a process of its own, is loaded and warmed
-first, and asked with prompts that it has not seen, an engine and its bare thing one after the other, in a random order
-a round. A single pair differs by some percent either way on a shared machine, so there are as many rounds as fit into
-`--seconds` for each figure, and three at least. Figures are medians of the rounds, and "of bare" is the median of each
-round's own ratio.
+first, and asked with prompts that it has not seen, an engine and its bare thing one after the other, each first in
+every other round. On a shared machine a single pair may differ by a fifth either way, so there are as many rounds as
+fit into `--seconds` for each figure, and three at least. Figures are medians of the rounds; "of bare" is the geometric
+mean of each round's own ratio, with its standard error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import random
 import statistics
 import time
 from collections.abc import Callable
@@ -124,9 +123,11 @@ def _engine(name: str, seconds: float, at_once: int, tokens: int) -> dict[str, d
             speed(2, 8)
         for kind, answers in (("one", 1), ("many", at_once)):
             began = time.monotonic()
-            while len(found[name][kind]) < _ROUNDS or time.monotonic() - began < seconds:
-                for way in random.sample(list(ways), len(ways)):
+            order = list(ways)
+            while len(found[name][kind]) < _ROUNDS or (len(ways) > 1 and time.monotonic() - began < seconds):
+                for way in order:
                     found[way][kind].append(ways[way](answers, tokens))
+                order.reverse()
     return found
 
 
@@ -140,19 +141,20 @@ def table(found: dict[str, dict[str, list[float]]], at_once: int) -> list[list[s
         for kind, values in kinds.items():
             bare = found.get(f"{name} bare", {}).get(kind)
             own, usual = statistics.median(values), statistics.median(found["transformers"][kind])
-            row += [f"{own:.1f}", f"{own / usual:.2f}", f"{_paired(values, bare):.2f}" if bare else ""]
+            row += [f"{own:.1f}", f"{own / usual:.2f}", _paired(values, bare) if bare else ""]
         rows.append(row)
     return rows
 
 
-def _paired(values: list[float], others: list[float]) -> float:
-    return statistics.median(one / other for one, other in zip(values, others, strict=True))
+def _paired(values: list[float], others: list[float]) -> str:
+    ratios = [one / other for one, other in zip(values, others, strict=True)]
+    return f"{statistics.geometric_mean(ratios):.2f} ± {statistics.stdev(ratios) / len(ratios) ** 0.5:.2f}"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=100.0, help="for each figure of an engine")
+    parser.add_argument("--seconds", type=float, default=150.0, help="for each figure beside a bare thing")
     parser.add_argument("--at-once", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--json", type=Path)

@@ -146,7 +146,7 @@ def main() -> None:
         "converted": converted,
         "by_hand": by_hand(),
         "rolling": rolling.measure(options.vllm),
-        "engines": engines.measure(60.0, AT_ONCE, 128),
+        "engines": engines.measure(150.0, AT_ONCE, 128),
     }
     page = document(figures)
     print(page)

@@ -3,12 +3,13 @@
     python benchmarks/rolling.py [--json FILE] [--vllm PYTHON]
 
 Every way runs in a process of its own, so that its peak memory is its own, and they take turns, so that a
-machine that is slower for a while is so for all. Sixteen chats have prompts of 20 to 600 tokens and answers of 16
-to 256; ends of text are ignored, so that every way makes the same number of tokens. Prompts are random tokens, other
-ones in every turn; small models answer such by repeating themselves, which is easily guessed, so the figures are
-given without guesses as well. The other parts: 32 answers at once, one answer, copying work, the second turn of a
-conversation, a long prompt among running streams. vLLM needs an environment of its own: with `--vllm` its interpreter
-runs the first three of them, eager, on the same weights.
+machine that is slower for a while is so for all. Peak memory is that from the start to the end of the first turn, and
+to that of the last one: what is kept for later prompts grows, and the heap too. Sixteen chats have prompts of 20 to 600
+tokens and answers of 16 to 256; ends of text are ignored, so that every way makes the same number of tokens. Prompts
+are random tokens, other ones in every turn; small models answer such by repeating themselves, which is easily guessed,
+so the figures are given without guesses as well. The other parts: 32 answers at once, one answer, copying work, the
+second turn of a conversation, a long prompt among running streams. vLLM needs an environment of its own: with `--vllm`
+its interpreter runs the first three of them, eager, on the same weights.
 """
 
 from __future__ import annotations
@@ -115,8 +116,9 @@ def measure(vllm_python: str | None = None) -> dict[str, Any]:
     finally:
         for way in ways:
             way.close()
-    before = 0.0
-    for run in found.get("sequential", {}).get("mixed", ()):  # a third each time: the others had to wait for it
+    before, thirds = 0.0, found.get("sequential", {}).get("mixed", [])
+    for run in thirds:  # of one turn: what comes later had to wait
+        run["peak"] = thirds[-1]["peak"]
         run["ends"] = [before + end for end in run["ends"]]
         before += run["seconds"]
     return {name: _sums(parts) for name, parts in found.items() if all(part in parts for part in PARTS[name])}
@@ -132,7 +134,7 @@ def _sums(parts: dict[str, list[Any]]) -> dict[str, Any]:
             out[part] = sorted(runs, key=lambda run: run["longest"] / run["usual"])[len(runs) // 2]
         else:
             out[part] = runs[0]
-    out["peak"] = max(run["peak"] for run in parts["mixed"])
+    out["peak"], out["peak_of_all"] = parts["mixed"][0]["peak"], parts["mixed"][-1]["peak"]
     return out
 
 
@@ -163,8 +165,13 @@ def lines(runs: dict[str, Any]) -> list[str]:
         for text, part in (("16 mixed", "mixed"), ("32 at once", "many"), ("One stream", "one")):
             theirs = runs["vllm"][part]["speed"]
             beside.append(f"{text}: vLLM, eager, {theirs:.0f} tokens/s; ours {ours[part]['speed'] / theirs:.2f}x.")
+    late, static_late = ours["peak_of_all"], runs["static"]["peak_of_all"]
     return [
         *beside,
+        (
+            f"Peak after {TURNS} times 16 mixed chats: {late:.0f} MB, with what is kept for prompts that begin alike; "
+            f"static {static_late:.0f} MB, {late / static_late:.2f}x."
+        ),
         f"32 at once: {many:.0f} tokens/s; a padded static batch {static_many:.0f}, {many / static_many:.2f}x.",
         f"One stream: {one:.1f} tokens/s; `generate` {plain['one']['speed']:.1f}, {one / plain['one']['speed']:.2f}x.",
         (

@@ -136,9 +136,9 @@ class Ours:
 
     def __init__(self, path: str) -> None:
         import openmodels as om
-        from openmodels.backends.local import openmp
+        from openmodels.backends.local import native
 
-        openmp.import_torch()  # as the backend does it, before what is replaced below loads it otherwise
+        native.import_torch()  # as the backend does it, before what is replaced below loads it otherwise
         from transformers import AutoTokenizer
 
         from openmodels.backends.local import drafting, sequence, voice

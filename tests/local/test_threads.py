@@ -63,21 +63,32 @@ def test_a_limit_ends_with_the_block() -> None:
 
 @pytest.mark.parametrize(
     ("given", "printed"),
-    [({}, ["PASSIVE 3000", "None None True"]), ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE None", "ACTIVE None True"])],
+    [
+        ({}, ["PASSIVE 3000 128", "None None None", "True"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE None 128", "ACTIVE None None", "True"]),
+        ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9"}, ["PASSIVE 3000 9", "None None 9", "True"]),
+    ],
 )
-def test_torch_is_imported_with_short_waits_unless_the_user_says_how(given: dict[str, str], printed: list[str]) -> None:
+def test_torch_is_imported_with_short_waits_and_few_kernels_unless_the_user_says_how(
+    given: dict[str, str], printed: list[str]
+) -> None:
     program = """
 import importlib, os, sys
-from openmodels.backends.local import openmp
+from openmodels.backends.local import native
 load = importlib.import_module
+def show():
+    print(*map(os.environ.get, ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")))
 def seen(name):
-    print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
+    show()
     return load(name)
 importlib.import_module = seen
-openmp.import_torch()
-print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)
+native.import_torch()
+importlib.import_module = load
+show()
+print("torch" in sys.modules)
 """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    ours = ("OMP_", "GOMP_", "KMP_", "ONEDNN_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == printed

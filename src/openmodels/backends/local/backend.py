@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
 from openmodels.backends.base import Backend
-from openmodels.backends.local import answers, openmp
+from openmodels.backends.local import answers, native
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.local.engines.choice import Wish
 from openmodels.backends.local.engines.selection import Selection
@@ -286,7 +286,7 @@ class LocalBackend(Backend):
         with self._lock:
             if (engine := self._engine) is None:
                 with collector_paused():
-                    openmp.import_torch()
+                    native.import_torch()
                 choice = self._selection.settle(request.deadline if request else None)
                 self.options = self._selection.options(type(self).options)
                 if choice.engine == "openvino":
@@ -315,7 +315,7 @@ class LocalBackend(Backend):
         with self._lock:
             if (encoders := self._encoders) is None:
                 with collector_paused():
-                    openmp.import_torch()
+                    native.import_torch()
                     from openmodels.backends.local.encoders import Encoders
 
                 encoders = self._encoders = Encoders(

@@ -90,6 +90,7 @@ class Engine(Loop[_Job]):
                 loaded = self._open(self._patience())
                 self._batch = self._prepare(loaded)
                 self._loaded = loaded
+                memory.return_freed()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
                 self._end(ours(error, "load", _FEWER))
                 return

@@ -174,6 +174,13 @@ class Memory:
         """Return what a row holds: keys, then values, of every layer, each of shape (heads, tokens, size)."""
         return [layer[row.index, :, : row.length] for layer in (*row.group.keys, *row.group.values)]
 
+    def copy(self, row: Row) -> list[torch.Tensor]:
+        """Return a copy of a row's `view`, in memory that goes back as a whole."""
+        seen = self.view(row)
+        whole = self.zeros((sum(layer.numel() for layer in seen),))
+        parts = torch.split(whole, [layer.numel() for layer in seen])
+        return [part.view(layer.shape).copy_(layer) for part, layer in zip(parts, seen, strict=True)]
+
     def fill(self, row: Row, source: list[torch.Tensor], length: int) -> None:
         """Copy the first `length` tokens of another row's `view` into an empty one."""
         for layer, copied in zip((*row.group.keys, *row.group.values), source, strict=True):

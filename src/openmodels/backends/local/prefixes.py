@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ class Prefixes:
 
     Args:
         memory: Where rows are.
-        limit: Bytes that may be kept.
+        limit: Bytes that may be kept; while rows are in use, so much less as these take, but not less than half.
 
     Attributes:
         used: Bytes that are kept.
@@ -25,7 +26,7 @@ class Prefixes:
 
     def __init__(self, memory: Memory, limit: int) -> None:
         self._memory, self._limit = memory, limit
-        self._kept: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        self._kept: OrderedDict[tuple[int, ...], list[torch.Tensor]] = OrderedDict()
         self._sizes: dict[tuple[int, ...], int] = {}
         self.used = 0
 
@@ -39,9 +40,9 @@ class Prefixes:
         length = shared(found, wanted)
         if length < _LEAST:
             return 0
-        saved = self._kept.pop(found)
-        self._kept[found] = saved
-        self._memory.fill(row, saved, length)
+        self._memory.fill(row, self._kept[found], length)
+        # What the row holds all of, it gives back one day, and more: that is the first to go until then.
+        self._kept.move_to_end(found, last=length < len(found))
         return length
 
     def keep(self, row: Row, tokens: Sequence[int]) -> None:
@@ -57,14 +58,19 @@ class Prefixes:
             return
         for shorter in [kept for kept in self._kept if shared(kept, known) == len(kept)]:
             self._drop(shorter)
-        while self.used + size > self._limit:
-            self.drop_oldest()
         taken = self._memory.take(row)
         if taken is None:
-            taken = [layer.clone() for layer in self._memory.view(row)]
+            taken = self._memory.copy(row)
             self._memory.close(row)
+        self.trim(size)
         self._kept[known], self._sizes[known] = taken, size
         self.used += size
+
+    def trim(self, more: int = 0) -> None:
+        """Drop the oldest until as much as may be kept now has room for `more` bytes, or nothing is left."""
+        most = max(self._limit // 2, self._limit - self._memory.used)
+        while self.used + more > most and self.drop_oldest():
+            pass
 
     def drop_oldest(self) -> bool:
         """Free the least recently used one; return whether there was one."""

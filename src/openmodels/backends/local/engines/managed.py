@@ -24,7 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from openmodels import settings
-from openmodels.backends.local import openmp
+from openmodels.backends.local import native
 from openmodels.errors import DeadlineExceeded, LoadFailed
 
 READY = "openmodels-server-at "
@@ -152,7 +152,7 @@ class ManagedServer:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**os.environ, **openmp.wait_settings(), **start.environment},
+                env={**os.environ, **native.wait_settings(), **start.environment},
                 # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )
