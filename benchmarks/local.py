@@ -1,9 +1,10 @@
 """Everything that is claimed of local speed, in one run, beside its rivals on the same machine.
 
-python benchmarks/local.py [--json FILE] [--doc docs/performance.md] [--vllm PYTHON]
+python benchmarks/local.py [--json FILE] [--doc docs/performance.md] [--vllm PYTHON] [--again PART]
 
-Starts (empty caches, converted, warm) beside loading by hand; `rolling` (answers at once, one stream, copying,
-second turns, long prompts) beside plain transformers; `engines` beside the bare pipelines and servers.
+Starts (empty caches, converted, warm) beside loading by hand, in turns; `rolling` (answers at once, one stream,
+copying, second turns, long prompts) beside plain transformers; `engines` beside the bare pipelines and servers. With
+`--again` only one of these parts is measured, and the others are those in the JSON file.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import rolling
 
 QUESTION = "What is the capital of France?"
 AT_ONCE = 32
+_STARTS = 5
+"""Starts of each kind, of which the fastest counts."""
 
 CHILD = """
 import json, sys, time
@@ -40,7 +43,8 @@ warm = None
 with model.stream(sys.argv[2], temperature=0) as again:
     for delta in again:
         warm = warm or (time.time() - began if delta.text else None)
-print(json.dumps({"first": first, "whole": whole, "warm": warm, "text": stream.reply.text}))
+facts = model.backend.describe()
+print(json.dumps({"first": first, "whole": whole, "warm": warm, "path": facts["path"], "dtype": facts["dtype"]}))
 """
 
 BY_HAND = """
@@ -57,48 +61,43 @@ print(time.time() - began)
 """
 
 
-def start(environment: dict[str, str]) -> dict[str, Any]:
-    """Run the question in a fresh process and return its times in seconds."""
-    out = subprocess.run(
-        [sys.executable, "-c", CHILD, str(time.time()), QUESTION],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(out.stdout.splitlines()[-1])
+def starts() -> dict[str, Any]:
+    """Return a start with empty caches, the fastest later one, and the fastest by hand, from the same files."""
+    with tempfile.TemporaryDirectory() as folder:
+        caches = {"OPENMODELS_CACHE": f"{folder}/openmodels", "HF_HOME": f"{folder}/hf"}
+        cold = json.loads(_output(CHILD, [], caches))
+        converted, by_hand = [], []
+        for _ in range(_STARTS):
+            converted.append(json.loads(_output(CHILD, [], caches)))
+            by_hand.append(float(_output(BY_HAND, [cold["path"], cold["dtype"]])))
+    return {"cold": cold, "converted": min(converted, key=lambda run: run["first"]), "by_hand": min(by_hand)}
 
 
-def by_hand() -> float:
-    """Return seconds from process start to the first token, with transformers alone; best of three."""
-    import openmodels as om
-
-    with om.Model(om.DEFAULT_MODEL) as model:
-        facts = model.load().backend.describe()
-    times = []
-    for _ in range(3):
-        command = [sys.executable, "-c", BY_HAND, str(time.time()), QUESTION, facts["path"], facts["dtype"]]
-        times.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]))
-    return min(times)
+def _output(program: str, arguments: list[str], environment: dict[str, str] | None = None) -> str:
+    """Return the last line that a program says in a fresh process."""
+    command = [sys.executable, "-c", program, str(time.time()), QUESTION, *arguments]
+    environment = {**os.environ, **(environment or {})}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
 
 def document(figures: dict[str, Any]) -> str:
     """Return docs/performance.md."""
-    runs, found = figures["rolling"], figures["engines"]
-    first, hand = figures["converted"]["first"], figures["by_hand"]
+    runs, found, begun = figures["rolling"], figures["engines"], figures["starts"]
+    first, hand = begun["converted"]["first"], begun["by_hand"]
     start_lines = [
-        f"Empty caches (fetch, convert, load): first token after {figures['cold']['first']:.1f} s.",
+        f"Empty caches (fetch, convert, load): first token after {begun['cold']['first']:.1f} s.",
         (
             f"Converted, a new process: {first:.2f} s; importing transformers and loading by hand {hand:.2f} s, "
             f"{first / hand:.2f}x."
         ),
-        f"Warm, the same process: {figures['converted']['warm']:.2f} s.",
+        f"Warm, the same process: {begun['converted']['warm']:.2f} s.",
     ]
     parts = [
         "# Performance of local models\n",
         (
-            f"Made by `python benchmarks/local.py --doc docs/performance.md`, one run on: {machine()}. The model is "
-            "the default one, SmolLM2-135M-Instruct. Ratios travel between machines, numbers do not.\n"
+            f"Made by `python benchmarks/local.py --doc docs/performance.md` on: {machine()}. The model is the "
+            "default one, SmolLM2-135M-Instruct. What is compared ran in turns. Ratios travel between machines, numbers do "
+            "not.\n"
         ),
         "## At once\n",
         markdown(rolling.table(runs)),
@@ -136,18 +135,18 @@ def main() -> None:
     parser.add_argument("--json", help="write the figures to this file as well")
     parser.add_argument("--vllm", help="the interpreter of an environment that has vLLM")
     parser.add_argument("--doc", help="write them to this page")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        caches = {"OPENMODELS_CACHE": f"{folder}/openmodels", "HF_HOME": f"{folder}/hf"}
-        cold = start(caches)
-        converted = min((start(caches) for _ in range(3)), key=lambda run: run["first"])
-    figures = {
-        "cold": cold,
-        "converted": converted,
-        "by_hand": by_hand(),
-        "rolling": rolling.measure(options.vllm),
-        "engines": engines.measure(150.0, AT_ONCE, 128),
+    parts = {
+        "starts": starts,
+        "rolling": lambda: rolling.measure(options.vllm),
+        "engines": lambda: engines.measure(150.0, AT_ONCE, 128),
     }
+    parser.add_argument("--again", choices=parts, help="measure this part only; the others are in the JSON file")
+    options = parser.parse_args()
+    if options.again and not options.json:
+        parser.error("--again needs --json")
+    figures = json.loads(Path(options.json).read_text(encoding="utf-8")) if options.again else {}
+    for name in [options.again] if options.again else parts:
+        figures[name] = parts[name]()
     page = document(figures)
     print(page)
     if options.doc:
