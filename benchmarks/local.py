@@ -96,8 +96,8 @@ def document(figures: dict[str, Any]) -> str:
         "# Performance of local models\n",
         (
             f"Made by `python benchmarks/local.py --doc docs/performance.md` on: {machine()}. The model is the "
-            "default one, SmolLM2-135M-Instruct. What is compared ran in turns. Ratios travel between machines, numbers do "
-            "not.\n"
+            "default one, SmolLM2-135M-Instruct. What is compared ran in turns. Ratios travel between machines, "
+            "numbers do not.\n"
         ),
         "## At once\n",
         markdown(rolling.table(runs)),
