@@ -37,14 +37,13 @@ first = None
 with model.stream(sys.argv[2], temperature=0) as stream:
     for delta in stream:
         first = first or (time.time() - began if delta.text else None)
-whole = time.time() - began
 began = time.time()
 warm = None
 with model.stream(sys.argv[2], temperature=0) as again:
     for delta in again:
         warm = warm or (time.time() - began if delta.text else None)
 facts = model.backend.describe()
-print(json.dumps({"first": first, "whole": whole, "warm": warm, "path": facts["path"], "dtype": facts["dtype"]}))
+print(json.dumps({"first": first, "warm": warm, "path": facts["path"], "dtype": facts["dtype"]}))
 """
 
 BY_HAND = """
@@ -96,8 +95,8 @@ def document(figures: dict[str, Any]) -> str:
         "# Performance of local models\n",
         (
             f"Made by `python benchmarks/local.py --doc docs/performance.md` on: {machine()}. The model is the "
-            "default one, SmolLM2-135M-Instruct. What is compared ran in turns. Ratios travel between machines, "
-            "numbers do not.\n"
+            "default one, SmolLM2-135M-Instruct. Ways that are compared took turns, but for the engines beside "
+            "transformers. Ratios travel between machines, numbers do not.\n"
         ),
         "## At once\n",
         markdown(rolling.table(runs)),

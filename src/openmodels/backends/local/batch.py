@@ -133,6 +133,8 @@ class Batch:
             budget -= len(chunk)
         for item in work:
             self._fit(item, running)
+        if self.prefixes is not None:
+            self.prefixes.trim()
         return [item for item in work if item.sequence.row is not None]
 
     def _place(self, running: Many[Sequence]) -> list[Sequence]:
@@ -147,7 +149,6 @@ class Batch:
                     break
                 sequence.row = self.memory.open(needed)
                 found = self.prefixes.fill(sequence.row, sequence.tokens)
-                self.prefixes.trim()
                 if not sequence.begun:
                     sequence.cached = found
             placed.append(sequence)
@@ -180,7 +181,7 @@ class Batch:
                 # It computes its tokens again when there is room; what it said stays said.
                 self.memory.close(younger.row)
                 younger.row = None
-        self._grow(row, needed)
+        self.memory.grow(row, needed)
 
     def _grow_early(self, answering: Many[Sequence]) -> bool:
         """Move one row, if there is one, that will soon be full: many of one length would all move in one step."""
@@ -192,15 +193,9 @@ class Batch:
             room = row.group.capacity - row.length
             needed = row.group.capacity + 1
             if _GUESSED < room <= _GUESSED + 2 * len(answering) and room <= sequence.left and self._make_room(needed):
-                self._grow(row, needed)
+                self.memory.grow(row, needed)
                 return True
         return False
-
-    def _grow(self, row: Row, needed: int) -> None:
-        assert self.memory is not None  # noqa: S101 - as above
-        assert self.prefixes is not None  # noqa: S101 - as above
-        self.memory.grow(row, needed)
-        self.prefixes.trim()
 
     def _budget(self, answering: int, waiting: int) -> int:
         if not answering:

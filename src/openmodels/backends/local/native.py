@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 
-_SETTINGS = {
+_WAITS = {
     # Rounds that libgomp spins, some 30 microseconds: few operations of a step are further apart.
     "GOMP_SPINCOUNT": "3000",
     # For the other implementations.
@@ -22,12 +22,12 @@ _KERNELS = {
     # number of tokens. These are the shapes of some thirty numbers.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
 }
-_KNOWN = {*_SETTINGS, "KMP_BLOCKTIME"}
+_KNOWN = {*_WAITS, "KMP_BLOCKTIME"}
 
 
 def wait_settings() -> dict[str, str]:
     """Return the variables that say how to wait; none where the user says so already."""
-    return {} if _KNOWN & os.environ.keys() else dict(_SETTINGS)
+    return {} if _KNOWN & os.environ.keys() else dict(_WAITS)
 
 
 def import_torch() -> None:
