@@ -141,6 +141,8 @@ class Step:
     ) -> torch.Tensor:
         """Store the new keys and values and return what the new tokens see.
 
+        Tokens beyond the step's own are stored nowhere and see nothing.
+
         Args:
             layer: Number of the layer.
             query: Shape (tokens, heads, size).
@@ -175,6 +177,8 @@ class Step:
             seen = seen.view(rows, heads, shared, fresh, size).permute(0, 3, 1, 2, 4)
             seen = seen.reshape(-1, heads * shared, size)
             parts.append(seen if block.back is None else seen.index_select(0, block.back))
+        if more := len(query) - len(self.positions):
+            parts.append(query.new_zeros(more, heads * shared, size))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from openmodels.backends.local.decoder import Decoder
+from openmodels.backends.local.decoder import Decoder, rounded_down
 from openmodels.backends.local.kv import Row
 from openmodels.backends.local.prefixes import Prefixes, shared
 from openmodels.backends.local.sequence import Sequence
@@ -204,7 +204,8 @@ class Batch:
         if not share:
             return _FIRST_SHARE
         stretch = _STRETCH * max(1.0, _PATIENCE * waiting / answering)
-        return max(_LEAST, min(PREFILL, int(stretch * usual / share)))
+        budget = min(PREFILL, int(stretch * usual / share))
+        return max(_LEAST, rounded_down(answering + budget) - answering)
 
     def _guess(self, work: Many[_Work]) -> None:
         few = len(work) <= _GUESSERS

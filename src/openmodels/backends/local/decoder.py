@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from openmodels.backends.local import attention, fused, memory
+from openmodels.backends.local import attention, fused
 from openmodels.backends.local.attention import Step, Unjoinable
 from openmodels.backends.local.kv import Memory, Row, Shape
 from openmodels.backends.local.loader import Loaded, is_out_of_memory
@@ -46,6 +46,7 @@ class Decoder:
         self._keeps = "logits_to_keep" in known
         self._configs = _configs(loaded.model)
         self._fused: fused.Fused | None = None
+        self._rounds = loaded.device.type == "cpu" and loaded.dtype is torch.bfloat16
         self.memory: Memory | None = None
         self.alone: str | None = None
         try:
@@ -108,17 +109,22 @@ class Decoder:
             begins[index] = len(keep)
             together.extend(tokens)
             keep.extend(range(len(together) - wanted, len(together)))
-        return self._forward(step, together, keep), begins
+        return self._forward(step, together, keep)[: len(keep)], begins
 
     def _forward(self, step: Step, tokens: list[int], keep: list[int]) -> torch.Tensor:
+        positions = step.positions
+        if self._rounds:
+            more = rounded_up(len(tokens)) - len(tokens)
+            tokens, positions = tokens + more * [0], positions + more * [0]
+            keep = keep + (rounded_up(len(keep)) - len(keep)) * keep[-1:]
         wanted = torch.tensor(keep, dtype=torch.long, device=self._device)
         if self._fused is not None:
-            positions = torch.tensor(step.positions, device=self._device)
-            return self._fused(torch.tensor(tokens, device=self._device), positions, step, wanted)
+            places = torch.tensor(positions, device=self._device)
+            return self._fused(torch.tensor(tokens, device=self._device), places, step, wanted)
         with self._attending(), attention.running(step):
             scores: torch.Tensor = self._model(
                 input_ids=torch.tensor([tokens], device=self._device),
-                position_ids=torch.tensor([step.positions], device=self._device),
+                position_ids=torch.tensor([positions], device=self._device),
                 use_cache=False,
                 **({"logits_to_keep": wanted} if self._keeps else {}),
             ).logits[0]
@@ -146,10 +152,12 @@ class Decoder:
             raise Unjoinable("transformers gives no access to its attention")
         if not self.crops:
             raise Unjoinable("its cache is not of keys and values alone")
-        self._fused = fused.Fused(loaded.model) if fused.known(loaded.model) else None
+        if fused.known(loaded.model):
+            self._fused = fused.Fused(loaded.model)
+            self._rounds = self._rounds or self._fused.packs
         self._prove(config.vocab_size, loaded.dtype)
         if self._fused is not None:
-            memory.release_pages(self._fused.copied)
+            self._fused.let_go()
 
     def _prove(self, vocabulary: int, dtype: torch.dtype) -> None:
         """Try a shared forward pass: with fewer operations where they are known, else with transformers' own."""
@@ -186,6 +194,25 @@ class Decoder:
             self.memory.close(row)
         for begin, due in zip(begins, expected, strict=True):
             _compare(scores[begin].float(), due.float(), dtype)
+
+
+def rounded_up(tokens: int) -> int:
+    """Return the next number of tokens that a step may have where oneDNN computes it.
+
+    It makes a kernel for every number that it meets, which takes a millisecond and, in float32, a megabyte for each
+    of a layer's products, and never gives that back. So there are four numbers between a power of two and the next.
+    """
+    grain = _grain(tokens)
+    return -(-tokens // grain) * grain
+
+
+def rounded_down(tokens: int) -> int:
+    """Return the largest such number that is not above `tokens`."""
+    return tokens - tokens % _grain(tokens)
+
+
+def _grain(tokens: int) -> int:
+    return 1 << max(0, (tokens - 1).bit_length() - 3)
 
 
 def _compare(got: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> None:

@@ -1,10 +1,11 @@
 """The forward pass of llama-like models with fewer, larger operations.
 
 Small models on a CPU wait for the dispatch of operations, and for products of a few rows with small
-matrices, more than for their arithmetic. Here a layer has about half of transformers' operations. In
-bfloat16 on a CPU its matrices are joined and laid out once as oneDNN wants them, which it else does in
-every call: the copy costs as much memory as they, so it is made only where that is plenty.
-Elsewhere the weights are the model's own, whose mapped file processes share.
+matrices, more than for their arithmetic. Here a layer has about half of transformers' operations. On a
+CPU its matrices are joined and laid out once as oneDNN wants them, which it else does in every call in
+bfloat16; in float32 torch then takes another library, slower with few rows. Until the model's own are let
+go the copy costs as much memory as they, so it is made only where that is plenty. Elsewhere the
+weights are the model's own, whose mapped file processes share.
 
 Whether the scores are the model's own is tried at load time, like everything else of a shared forward pass.
 """
@@ -23,6 +24,7 @@ from openmodels.backends.local import memory
 from openmodels.backends.local.attention import Step
 
 _KNOWN = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
+_LAID_OUT = (torch.bfloat16, torch.float32)
 _SPARE = 4
 """How many times the matrices' size must be free for a copy of them."""
 
@@ -57,7 +59,7 @@ class Fused:
         model: What `known` says yes to.
 
     Attributes:
-        copied: Addresses of the model's own matrices, which are read no more; empty where there is no copy.
+        packs: Whether its matrices are laid out for oneDNN.
     """
 
     def __init__(self, model: Any) -> None:
@@ -67,10 +69,10 @@ class Fused:
         self._size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._queries, self._keys = config.num_attention_heads, config.num_key_value_heads
         self._end = _norm(inner.norm.weight, config.rms_norm_eps)
-        matrices = [part.weight for part in model.modules() if isinstance(part, torch.nn.Linear)]
-        packs = _may_pack(matrices)
-        self.copied = [weight.data_ptr() for weight in matrices] if packs else []
-        product = _packed if packs else _plain
+        parts = [part for part in model.modules() if isinstance(part, torch.nn.Linear)]
+        self.packs = _may_pack([part.weight for part in parts])
+        self._copied = parts if self.packs else []
+        product = _packed if self.packs else _plain
         self._head = product(model.lm_head)
         self._layers = [
             _Layer(
@@ -113,6 +115,16 @@ class Fused:
             hidden = layer.down(layer.rise(layer.after(hidden))).add_(hidden)
         return self._head(self._end(hidden))
 
+    def let_go(self) -> None:
+        """Give back the memory of the model's own matrices that were copied; it may be unable to run by itself then."""
+        addresses = [part.weight.data_ptr() for part in self._copied]
+        for part in self._copied:
+            # A mapped file's can always be read again; the head's may be that of the tokens, which are still read.
+            if part.weight.untyped_storage().resizable() and part.weight is not self._tokens:
+                part.weight = torch.nn.Parameter(part.weight.new_empty(0), requires_grad=False)
+        self._copied = []
+        memory.release_pages(addresses)
+
 
 def known(model: Any) -> bool:
     """Return whether a model is one whose layers are known to the last detail."""
@@ -127,10 +139,13 @@ def known(model: Any) -> bool:
 
 
 def _may_pack(weights: list[torch.Tensor]) -> bool:
-    if any(weight.device.type != "cpu" or weight.dtype is not torch.bfloat16 for weight in weights):
+    if any(weight.device.type != "cpu" or weight.dtype not in _LAID_OUT for weight in weights):
         return False
     there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not (there and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
+        return False
+    narrow = any(weight.dtype is torch.bfloat16 for weight in weights)
+    if narrow and not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001 - torch has no other name for it
         return False
     return _SPARE * sum(weight.nbytes for weight in weights) < memory.available()
 
