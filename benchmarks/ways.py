@@ -197,7 +197,8 @@ class Ours:
         async def run() -> tuple[float, float]:
             work = zip(chats(8, mixed=False, seed=f"long {turn}"), streams, strict=True)
             tasks = [asyncio.ensure_future(self.answer(prompt, 4000, times)) for (prompt, _), times in work]
-            await asyncio.sleep(4)
+            while min(map(len, streams)) < 30:
+                await asyncio.sleep(0.1)
             began = time.perf_counter()
             ended = (await self.answer(long, 1))[0]
             for task in tasks:

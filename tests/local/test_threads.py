@@ -64,8 +64,8 @@ def test_a_limit_ends_with_the_block() -> None:
 @pytest.mark.parametrize(
     ("given", "printed"),
     [
-        ({}, ["PASSIVE 3000 128", "None None None", "True"]),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE None 128", "ACTIVE None None", "True"]),
+        ({}, ["PASSIVE 3000 256", "None None None", "True"]),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ["ACTIVE None 256", "ACTIVE None None", "True"]),
         ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "9"}, ["PASSIVE 3000 9", "None None 9", "True"]),
     ],
 )

@@ -18,9 +18,9 @@ _WAITS = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 _KERNELS = {
-    # oneDNN keeps a kernel for each shape it has met, by default 1,024 of half a megabyte, and a step may have any
-    # number of tokens. These are the shapes of some thirty numbers.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    # oneDNN keeps a kernel for each shape it has met, by default 1,024 of half a megabyte, and texts to embed have any
+    # number of tokens. A language model's steps, rounded to some thirty numbers, find all of theirs among these.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }
 _KNOWN = {*_WAITS, "KMP_BLOCKTIME"}
 
