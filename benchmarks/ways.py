@@ -197,8 +197,10 @@ class Ours:
         async def run() -> tuple[float, float]:
             work = zip(chats(8, mixed=False, seed=f"long {turn}"), streams, strict=True)
             tasks = [asyncio.ensure_future(self.answer(prompt, 4000, times)) for (prompt, _), times in work]
-            while min(map(len, streams)) < 30:
+            for _ in range(600):
                 await asyncio.sleep(0.1)
+                if min(map(len, streams)) >= 30:
+                    break
             began = time.perf_counter()
             ended = (await self.answer(long, 1))[0]
             for task in tasks:
