@@ -192,7 +192,7 @@ def _(folder, patch):
         opened.write(len(header).to_bytes(8, "little") + header)
         opened.truncate(8 + len(header) + size)  # a hole: no disk is used
     patch.setattr("openmodels.backends.local.memory.available", lambda: 16 * 10**9)
-    load(folder)
+    load(folder, dtype="bfloat16")
 
 
 @case("Memory that runs out while loading", om.OutOfMemory)

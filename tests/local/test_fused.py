@@ -25,8 +25,8 @@ def test_of_laid_out_matrices_one_copy_is_kept_and_the_scores_are_the_same(tmp_p
     decoder = Decoder(loaded)
     assert decoder._fused.packs
     matrices = [part.weight for part in loaded.model.modules() if isinstance(part, torch.nn.Linear)]
-    assert [matrix.numel() for matrix in matrices if matrix.numel()] == ([259 * 16] if tied else [])
-    assert loaded.model.model.embed_tokens.weight.numel() == 259 * 16
+    kept = {id(matrix) for matrix in matrices if matrix.device.type == "cpu"}
+    assert kept == ({id(loaded.model.model.embed_tokens.weight)} if tied else set())
     rows = [decoder.memory.open(64) for _ in range(2)]
     got, begins = decoder.many([(rows[0], tokens, 21), (rows[1], tokens[:2], 1)])
     assert torch.allclose(got[begins[0] : begins[0] + 21], due, atol=1e-5)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from openmodels.backends.local import loader
 from openmodels.backends.local.answers import Gathered
 from openmodels.errors import OutOfMemory
 from openmodels.testing import SURFACES, Driver, wait_until
@@ -40,7 +42,7 @@ def test_leaving_stops_every_answer(smol):
 
 def test_logprobs_are_the_models(exact_smol):
     reply = exact_smol.complete("The capital of France is", temperature=0, max_tokens=4, logprobs=3)
-    loaded = exact_smol.backend._engine.loaded
+    loaded = loader.load(Path(exact_smol.backend.describe()["path"]), dtype="float32")
     tokens = loaded.tokenizer("The capital of France is")["input_ids"]
     assert len(reply.logprobs) == 4
     for entry in reply.logprobs:

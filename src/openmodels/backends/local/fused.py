@@ -121,7 +121,7 @@ class Fused:
         for part in self._copied:
             # A mapped file's can always be read again; the head's may be that of the tokens, which are still read.
             if part.weight.untyped_storage().resizable() and part.weight is not self._tokens:
-                part.weight = torch.nn.Parameter(part.weight.new_empty(0), requires_grad=False)
+                part.weight = torch.nn.Parameter(part.weight.to("meta"), requires_grad=False)
         self._copied = []
         memory.release_pages(addresses)
 
