@@ -205,7 +205,9 @@ class Batch:
             return _FIRST_SHARE
         stretch = _STRETCH * max(1.0, _PATIENCE * waiting / answering)
         budget = min(PREFILL, int(stretch * usual / share))
-        return max(_LEAST, rounded_down(answering + budget) - answering)
+        if self._decoder.rounds:
+            budget = rounded_down(answering + budget) - answering
+        return max(_LEAST, budget)
 
     def _guess(self, work: Many[_Work]) -> None:
         few = len(work) <= _GUESSERS

@@ -39,14 +39,13 @@ class Decoder:
     """
 
     def __init__(self, loaded: Loaded, *, deterministic: bool = False) -> None:
-        self._model, self._device = loaded.model, loaded.device
+        self._model, self._device, self._dtype = loaded.model, loaded.device, loaded.dtype
         known = inspect.signature(loaded.model.forward).parameters
         # transformers 5.24 renames the argument.
         self._cache_argument = "cache" if "cache" in known else "past_key_values"
         self._keeps = "logits_to_keep" in known
         self._configs = _configs(loaded.model)
         self._fused: fused.Fused | None = None
-        self._rounds = loaded.device.type == "cpu" and loaded.dtype is torch.bfloat16
         self.memory: Memory | None = None
         self.alone: str | None = None
         try:
@@ -66,6 +65,12 @@ class Decoder:
     def crops(self) -> bool:
         """Whether the newest tokens can be taken out of a cache again."""
         return all(type(layer) is DynamicLayer for layer in self.new_cache().layers)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether oneDNN computes its products, so that steps are padded to `rounded_up` of their tokens."""
+        packs = self._fused is not None and self._fused.packs
+        return packs or (self._device.type == "cpu" and self._dtype is torch.bfloat16)
 
     @torch.inference_mode()
     def one(self, tokens: Sequence[int], cache: Any, inputs: Mapping[str, Any] | None = None) -> torch.Tensor:
@@ -113,7 +118,7 @@ class Decoder:
 
     def _forward(self, step: Step, tokens: list[int], keep: list[int]) -> torch.Tensor:
         positions = step.positions
-        if self._rounds:
+        if self.rounds:
             more = rounded_up(len(tokens)) - len(tokens)
             tokens, positions = tokens + more * [0], positions + more * [0]
             keep = keep + (rounded_up(len(keep)) - len(keep)) * keep[-1:]
@@ -152,9 +157,7 @@ class Decoder:
             raise Unjoinable("transformers gives no access to its attention")
         if not self.crops:
             raise Unjoinable("its cache is not of keys and values alone")
-        if fused.known(loaded.model):
-            self._fused = fused.Fused(loaded.model)
-            self._rounds = self._rounds or self._fused.packs
+        self._fused = fused.Fused(loaded.model) if fused.known(loaded.model) else None
         self._prove(config.vocab_size, loaded.dtype)
         if self._fused is not None:
             self._fused.let_go()
