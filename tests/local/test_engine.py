@@ -152,7 +152,7 @@ def test_running_out_of_memory_is_typed_and_the_engine_goes_on(smol, monkeypatch
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoder, "_fused", forward)
+        patch.setattr(type(decoder._fused), "__call__", forward)
         with pytest.raises(om.OutOfMemory):
             smol.chat("Hi")
     assert calls
