@@ -80,7 +80,7 @@ def _output(program: str, arguments: list[str], environment: dict[str, str] | No
 
 
 def document(figures: dict[str, Any]) -> str:
-    """Return docs/performance.md."""
+    """Return a page of docs, such as performance.md."""
     runs, found, begun = figures["rolling"], figures["engines"], figures["starts"]
     first, hand = begun["converted"]["first"], begun["by_hand"]
     start_lines = [
@@ -94,7 +94,7 @@ def document(figures: dict[str, Any]) -> str:
     parts = [
         "# Performance of local models\n",
         (
-            f"Made by `python benchmarks/local.py --doc docs/performance.md` on: {machine()}. The model is the "
+            f"Made by `python benchmarks/local.py` on: {machine()}. The model is the "
             "default one, SmolLM2-135M-Instruct. Ways that are compared took turns, but for the engines beside "
             "transformers. Ratios travel between machines, numbers do not.\n"
         ),
@@ -117,7 +117,10 @@ def markdown(rows: list[list[str]]) -> str:
 
 
 def machine() -> str:
-    """Return the processor, its cores and what runs on it."""
+    """Return the processor, what it computes with, its cores and what runs on it.
+
+    Processors of one name may differ in their units for bfloat16 and matrices: their host decides.
+    """
     import torch
     import transformers
 
@@ -125,7 +128,12 @@ def machine() -> str:
     if (listed := Path("/proc/cpuinfo")).exists():
         names = [line.partition(":")[2].strip() for line in listed.read_text().splitlines() if "model name" in line]
         cpu = names[0] if names else cpu
-    return f"{cpu}, {os.cpu_count()} cores, torch {torch.__version__}, transformers {transformers.__version__}"
+    able = torch.cpu.get_capabilities()
+    units = " ".join(name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if able.get(name))
+    return (
+        f"{cpu} ({units or able.get('architecture')}), {os.cpu_count()} cores, "
+        f"torch {torch.__version__}, transformers {transformers.__version__}"
+    )
 
 
 def main() -> None:
