@@ -27,14 +27,14 @@ def test_answers_are_valid(smol, kind, temperature):
 
 
 def test_forced_tokens_take_no_steps_of_their_own(smol, monkeypatch):
-    loaded = smol.load().backend._engine.loaded
+    decoder = smol.load().backend._engine._batch._decoder
     steps = []
-    network = loaded.model.forward
-    monkeypatch.setattr(loaded.model, "forward", lambda *a, **k: steps.append(1) or network(*a, **k))
+    many = decoder.many
+    monkeypatch.setattr(decoder, "many", lambda work: steps.append(1) or many(work))
     reply = smol.chat("Fill in.", schema=FORCED, temperature=0)
     assert reply.text.startswith('{"a long and forced name":"forced as well","free":')
     assert reply.usage.output_tokens > 10
-    assert len(steps) <= 3
+    assert 1 <= len(steps) <= 3
 
 
 def test_a_grammar_is_compiled_once(smol, monkeypatch):
