@@ -89,8 +89,9 @@ def defined(tree):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 class TestFile:
-    def test_is_of_a_readable_size(self, path):
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    def test_holds_one_idea(self, path):
+        # A limit of 400 cut single ideas into several files; most files hold 100 to 500 lines.
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
 
     def test_is_named_for_what_it_is(self, path):
         assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc", "core"}
