@@ -196,7 +196,7 @@ class TestPublicNames:
         tree = {
             name
             for name, value in vars(errors).items()
-            if inspect.isclass(value) and value.__module__ == errors.__name__
+            if inspect.isclass(value) and issubclass(value, Exception) and value.__module__ == errors.__name__
         }
         assert tree <= set(om.__all__)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 from typing_extensions import Unpack
 
-from openmodels.errors import InvalidRequest
+from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.messages import Frozen, Message, Text
 from openmodels.model import Model
 from openmodels.request import faults
@@ -47,6 +47,7 @@ class Conversation:
     def __repr__(self) -> str:
         return f"<Conversation with {self.model.reference}, {len(self.messages)} messages>"
 
+    @ErrorBoundary()
     def send(self, content: str | Message, **options: Unpack[CallOptions]) -> Reply:
         """Say something and return the answer.
 
@@ -66,7 +67,7 @@ class Conversation:
             OpenModelsError: As for `Model.stream`; the history stays as it was.
         """
         turn = _turn(content)
-        with self.model.stream(self._prompt(turn), **options) as stream:
+        with ErrorBoundary(), self.model.stream(self._prompt(turn), **options) as stream:
             yield stream
         if stream.finished:
             self._keep(turn, stream.reply)
@@ -78,7 +79,8 @@ class Conversation:
             OpenModelsError: As for `send`.
         """
         turn = _turn(content)
-        reply = await self.model.achat(self._prompt(turn), **options)
+        with ErrorBoundary():
+            reply = await self.model.achat(self._prompt(turn), **options)
         self._keep(turn, reply)
         return reply
 
@@ -90,11 +92,13 @@ class Conversation:
             OpenModelsError: As for `stream`.
         """
         turn = _turn(content)
-        async with self.model.astream(self._prompt(turn), **options) as stream:
-            yield stream
+        with ErrorBoundary():
+            async with self.model.astream(self._prompt(turn), **options) as stream:
+                yield stream
         if stream.finished:
             self._keep(turn, stream.reply)
 
+    @ErrorBoundary()
     def save(self, path: str | Path) -> None:
         """Write the talk to a JSON file: the instruction and the messages.
 
@@ -109,6 +113,7 @@ class Conversation:
         Path(path).write_text(saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", encoding="utf-8")
 
     @classmethod
+    @ErrorBoundary()
     def restore(cls, path: str | Path, model: Model) -> Self:
         """Return the talk that `save` wrote.
 

@@ -31,8 +31,10 @@ OpenModelsError
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import traceback
+from contextlib import ContextDecorator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -78,6 +80,14 @@ class OpenModelsError(Exception):
         self.retry_after = retry_after
         self.partial = partial
         self.run: Any = None
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of its own traceback: the caller's line and the message."""
+        package = str(Path(__file__).parent)
+        frames = [frame for frame in traceback.extract_tb(self.__traceback__) if not frame.filename.startswith(package)]
+        # A cell's file is a temporary one that means nothing to its author.
+        lines = [f"line {frames[-1].lineno}: {frames[-1].line}"] if frames and frames[-1].line else []
+        return [*lines, f"{type(self).__name__}: {self}"]
 
     def __str__(self) -> str:
         where = f"{self.reference.removesuffix(':')}: " if self.reference else ""
@@ -221,11 +231,42 @@ class OutOfMemory(LoadFailed):
     """Memory ran out while loading or running; the model stays usable for smaller requests."""
 
 
-@contextmanager
-def named(reference: str) -> Iterator[None]:
-    """Put a model's reference into errors raised inside the block."""
-    try:
-        yield
-    except OpenModelsError as error:
-        error.reference = error.reference or reference
-        raise
+class ErrorBoundary(ContextDecorator):
+    """The edge of the public interface: errors leave it named and with a short traceback.
+
+    A traceback then ends at the caller's own line, and the chained original is one line: frames of
+    this package and of a vendor's client tell a user nothing, and their locals hold prompts and keys.
+    OPENMODELS_TRACEBACK=full keeps every frame.
+
+    Args:
+        reference: The model's reference, put into errors that have none.
+    """
+
+    def __init__(self, reference: str | None = None) -> None:
+        self.reference = reference
+
+    def __enter__(self) -> None:
+        """Enter the block."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Name and shorten an error of the tree on its way out."""
+        if isinstance(error, OpenModelsError):
+            error.reference = error.reference or self.reference
+            shorten(error)
+
+
+def shorten(error: OpenModelsError) -> None:
+    """Drop the frames below the caller's from an error's traceback, and those of what it is chained to."""
+    if os.environ.get("OPENMODELS_TRACEBACK") == "full":
+        return
+    error.__traceback__ = None
+    link: BaseException | None = error.__cause__ or error.__context__
+    seen: set[int] = {id(error)}
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        link.__traceback__ = None
+        below = link.__cause__ or link.__context__
+        # Still there for a debugger as `__context__`, but not printed: the error's message names the root.
+        link.__context__, link.__cause__ = below, None
+        link.__suppress_context__ = True
+        link = below

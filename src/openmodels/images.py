@@ -16,7 +16,14 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from openmodels import settings
-from openmodels.errors import ConnectionFailed, DeadlineExceeded, InvalidRequest, InvalidResponse, Offline
+from openmodels.errors import (
+    ConnectionFailed,
+    DeadlineExceeded,
+    ErrorBoundary,
+    InvalidRequest,
+    InvalidResponse,
+    Offline,
+)
 from openmodels.messages import ImagePart
 
 LARGEST = 20 * 10**6
@@ -37,10 +44,12 @@ class Image(ImagePart):
         InvalidRequest: It is none of these, no such image, or too large.
     """
 
+    @ErrorBoundary()
     def __init__(self, source: str | os.PathLike[str] | bytes | Any) -> None:
         super().__init__(**_read(source))
 
     @classmethod
+    @ErrorBoundary()
     def fetch(cls, url: str, *, timeout: float = 30.0) -> Self:
         """Return the image at an https address, fetched now.
 

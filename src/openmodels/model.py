@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from openmodels.bulk.job import MapOptions, plan
 from openmodels.bulk.runs import AsyncBulk, Bulk
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedOptions
-from openmodels.errors import InvalidRequest, OutputInvalid, named
+from openmodels.errors import ErrorBoundary, InvalidRequest, OutputInvalid
 from openmodels.messages import Prompt
 from openmodels.rankings import Ranking, RerankOptions
 from openmodels.stream import AsyncStream, Fold, Stream
@@ -50,6 +49,7 @@ class Model:
     A Model may be shared by threads and tasks, used inside a running event loop and after a fork.
     """
 
+    @ErrorBoundary()
     def __init__(
         self,
         reference: str | Backend,
@@ -102,7 +102,7 @@ class Model:
             LoadFailed: The files are missing, broken, unsafe or too large.
             Offline: They are not on this disk and the network is off or out of reach.
         """
-        with self._explained():
+        with self._boundary():
             self.backend.load()
         return self
 
@@ -125,7 +125,8 @@ class Model:
             StreamInterrupted: The answer was cut off; `partial` holds what had arrived.
             OpenModelsError: Anything else of the tree, as the backend tells it.
         """
-        return self._whole("chat", messages, options)
+        with self._boundary():
+            return self._whole("chat", messages, options)
 
     def stream(self, messages: Prompt, **options: Unpack[CallOptions]) -> Stream:
         """Return the model's answer as a stream of deltas; takes and raises what `chat` does.
@@ -135,7 +136,8 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        return self._stream(self._call("chat", messages, options, stream=True))
+        with self._boundary():
+            return self._stream(self._call("chat", messages, options, stream=True))
 
     def run_tools(
         self,
@@ -163,7 +165,7 @@ class Model:
             ToolRoundsExceeded: The model still calls tools in its last answer.
             OpenModelsError: As for `chat`; `run` holds what was done before.
         """
-        with self._explained():
+        with self._boundary():
             return Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel).run(self.chat)
 
     def complete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
@@ -177,7 +179,8 @@ class Model:
             UnsupportedFeature: The backend only chats.
             OpenModelsError: As for `chat`.
         """
-        return self._whole("complete", prompt, options)
+        with self._boundary():
+            return self._whole("complete", prompt, options)
 
     def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """Return the vectors of some texts.
@@ -192,7 +195,7 @@ class Model:
             ContextTooLong: A text does not fit.
             OpenModelsError: Anything else of the tree, as the backend tells it.
         """
-        with self._explained():
+        with self._boundary():
             request, retries = request_.embedding(self.backend, texts, options, self._limits)
             return self._attempts.once(request, retries, self.backend.embed)
 
@@ -210,7 +213,7 @@ class Model:
             ContextTooLong: A document with the query does not fit.
             OpenModelsError: Anything else of the tree, as the backend tells it.
         """
-        with self._explained():
+        with self._boundary():
             request, retries = request_.reranking(self.backend, query, documents, options, self._limits)
             return self._attempts.once(request, retries, self.backend.rerank)
 
@@ -230,7 +233,8 @@ class Model:
             OSError: The file cannot be read or written.
             OpenModelsError: What ends the whole run.
         """
-        return Bulk(plan(self, self._call, prompts, options))
+        with self._boundary():
+            return Bulk(plan(self, self._call, prompts, options))
 
     async def achat(self, messages: Prompt, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `chat`; cancelling it stops the work behind it.
@@ -238,7 +242,8 @@ class Model:
         Raises:
             OpenModelsError: As for `chat`.
         """
-        return await self._awhole("chat", messages, options)
+        with self._boundary():
+            return await self._awhole("chat", messages, options)
 
     def astream(self, messages: Prompt, **options: Unpack[CallOptions]) -> AsyncStream:
         """The asynchronous twin of `stream`: `async with model.astream(…) as stream`.
@@ -246,7 +251,8 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        return self._astream(self._call("chat", messages, options, stream=True))
+        with self._boundary():
+            return self._astream(self._call("chat", messages, options, stream=True))
 
     async def arun_tools(
         self,
@@ -262,7 +268,7 @@ class Model:
         Raises:
             OpenModelsError: As for `run_tools`.
         """
-        with self._explained():
+        with self._boundary():
             return await Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel).arun(self.achat)
 
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
@@ -271,7 +277,8 @@ class Model:
         Raises:
             OpenModelsError: As for `complete`.
         """
-        return await self._awhole("complete", prompt, options)
+        with self._boundary():
+            return await self._awhole("complete", prompt, options)
 
     async def aembed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """The asynchronous twin of `embed`.
@@ -279,7 +286,7 @@ class Model:
         Raises:
             OpenModelsError: As for `embed`.
         """
-        with self._explained():
+        with self._boundary():
             request, retries = request_.embedding(self.backend, texts, options, self._limits)
             return await self._attempts.aonce(request, retries, self.backend.aembed)
 
@@ -289,7 +296,7 @@ class Model:
         Raises:
             OpenModelsError: As for `rerank`.
         """
-        with self._explained():
+        with self._boundary():
             request, retries = request_.reranking(self.backend, query, documents, options, self._limits)
             return await self._attempts.aonce(request, retries, self.backend.arerank)
 
@@ -299,7 +306,8 @@ class Model:
         Raises:
             OpenModelsError: As for `map`.
         """
-        return AsyncBulk(plan(self, self._call, prompts, options))
+        with self._boundary():
+            return AsyncBulk(plan(self, self._call, prompts, options))
 
     def _whole(self, feature: str, said: Any, options: CallOptions) -> Reply:
         call = self._call(feature, said, options, stream=False)
@@ -348,11 +356,10 @@ class Model:
         return request_.Limits(self.timeout, self.max_retries)
 
     def _call(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> request_.Call:
-        with self._explained():
-            return request_.chat(self.backend, feature, said, options, self._limits, stream=stream)
+        return request_.chat(self.backend, feature, said, options, self._limits, stream=stream)
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return named(self.reference)
+    def _boundary(self) -> ErrorBoundary:
+        return ErrorBoundary(self.reference)
 
 
 def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
@@ -363,5 +370,5 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
         error = request_.no_such_option(unknown[0], known, f"backend {parsed.backend!r}")
         error.reference = str(parsed)
         raise error
-    with named(str(parsed)):
+    with ErrorBoundary(str(parsed)):
         return backend(parsed.rest, **options)

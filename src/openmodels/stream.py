@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, Self
 
-from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, StreamInterrupted
+from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, StreamInterrupted, shorten
 from openmodels.messages import ToolCall
 from openmodels.observe import Watch
 from openmodels.structure import Shape
@@ -236,6 +236,9 @@ class Stream(_Shared):
         try:
             with self._step:
                 return self._read()
+        except OpenModelsError as error:
+            shorten(error)
+            raise
         finally:
             if self._closing:  # while this step ran
                 self.close()
@@ -297,6 +300,7 @@ class AsyncStream(_Shared):
         except OpenModelsError as error:
             await self.aclose()
             self._fold.explain(error)
+            shorten(error)
             raise
         if delta is None:
             raise StopAsyncIteration

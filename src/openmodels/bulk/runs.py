@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from openmodels.bulk.items import BulkItem, BulkSummary
 from openmodels.bulk.job import Job, Plan
+from openmodels.errors import ErrorBoundary
 
 
 class _Shared:
@@ -47,6 +48,7 @@ class Bulk(_Shared):
     def __iter__(self) -> Self:
         return self
 
+    @ErrorBoundary()
     def __next__(self) -> BulkItem:
         return next(self._items)
 
@@ -75,7 +77,8 @@ class AsyncBulk(_Shared):
         return self
 
     async def __anext__(self) -> BulkItem:
-        return await anext(self._items)
+        with ErrorBoundary():
+            return await anext(self._items)
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ from openmodels.catalog.lineage import Edge
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.writer import in_memory
-from openmodels.errors import ConnectionFailed, ModelNotFound, OpenModelsError, RateLimited
+from openmodels.errors import ConnectionFailed, ErrorBoundary, ModelNotFound, OpenModelsError, RateLimited
 
 _CARDS = 25
 _REQUESTS = 40
@@ -116,6 +116,7 @@ class Family:
         return found
 
 
+@ErrorBoundary()
 def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Family:
     """Return a model's ancestors and descendants over all hops, each edge with its evidence.
 

@@ -20,12 +20,13 @@ from openmodels.catalog.results import Results
 from openmodels.catalog.rows import base36, today
 from openmodels.catalog.source import Catalog
 from openmodels.catalog.writer import in_memory
-from openmodels.errors import InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 
 _TERMS = {"license": "license", "license_class": "class", "task": "task", "language": "lang", "family": "family",
           "library": "lib", "format": "format", "gated": "gated", "open": "open", "catalog": "in"}  # fmt: skip
 
 
+@ErrorBoundary()
 def search(
     text: str = "",
     *,
@@ -111,6 +112,7 @@ def search(
     return _merged(query, parts, {record.id.lower(): record for record in local}, notes)
 
 
+@ErrorBoundary()
 def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     """Return all that the catalogs know of a model, joined.
 

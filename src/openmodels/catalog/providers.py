@@ -13,7 +13,7 @@ from openmodels import ref, retry
 from openmodels.backends import hf_offers
 from openmodels.backends.hf import HfBackend
 from openmodels.backends.hf_offers import Provider
-from openmodels.errors import OpenModelsError
+from openmodels.errors import ErrorBoundary
 
 PATIENCE = 30.0
 """Total seconds that the router may take unless the caller says otherwise."""
@@ -41,14 +41,11 @@ def providers(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]
         ConnectionFailed: The router cannot be reached.
         OpenModelsError: Anything else of the tree, as for a call.
     """
-    repo, deadline = _asked(model, timeout)
-    try:
-        with closing(_Router(repo)) as router:
-            body = retry.call(lambda: router.get("/models", deadline), retries=_RETRIES, deadline=deadline)
+    with ErrorBoundary():
+        repo, deadline = _asked(model, timeout)
+    with ErrorBoundary(f"hf:{repo}"), closing(_Router(repo)) as router:
+        body = retry.call(lambda: router.get("/models", deadline), retries=_RETRIES, deadline=deadline)
         return hf_offers.served(repo, body)
-    except OpenModelsError as error:
-        error.reference = f"hf:{repo}"
-        raise
 
 
 async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]:  # noqa: ASYNC109
@@ -57,18 +54,15 @@ async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Pr
     Raises:
         OpenModelsError: As for `providers`.
     """
-    repo, deadline = _asked(model, timeout)
-    try:
-        with closing(_Router(repo)) as router:
+    with ErrorBoundary():
+        repo, deadline = _asked(model, timeout)
+    with ErrorBoundary(f"hf:{repo}"), closing(_Router(repo)) as router:
 
-            async def ask() -> bytes:
-                return await router.aget("/models", deadline)
+        async def ask() -> bytes:
+            return await router.aget("/models", deadline)
 
-            body = await retry.acall(ask, retries=_RETRIES, deadline=deadline)
+        body = await retry.acall(ask, retries=_RETRIES, deadline=deadline)
         return hf_offers.served(repo, body)
-    except OpenModelsError as error:
-        error.reference = f"hf:{repo}"
-        raise
 
 
 def _asked(model: str, timeout: float | None) -> tuple[str, float | None]:

@@ -24,9 +24,11 @@ else:
         def __call__(
             self, model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
         ) -> Report:
+            from openmodels.errors import ErrorBoundary
             from openmodels.openness.verbs import openness
 
-            return openness(model, profile=profile, evidence=evidence, deep=deep)
+            with ErrorBoundary():
+                return openness(model, profile=profile, evidence=evidence, deep=deep)
 
     openness = sys.modules[__name__]
     openness.__class__ = _Callable

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openmodels import ref
-from openmodels.errors import InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.findings import Criterion
@@ -29,6 +29,7 @@ PACE = 0.1
 _MARK = {"open": "✔", "partial": "◐", "closed": "✘", "unknown": "?"}
 
 
+@ErrorBoundary()
 def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True) -> Report:
     """Judge how open a model is, with evidence for every verdict.
 
@@ -62,7 +63,8 @@ async def aopenness(
     # A thread of its own: the default pool is small, and gathering waits for the network.
     pool = ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness")
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        with ErrorBoundary():
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
     finally:
         pool.shutdown(wait=False)  # a cancelled call must not hold the loop until the network answers
 
@@ -121,6 +123,7 @@ class OpennessComparison:
         return f"<table><tr><th>model</th>{head}<th>grade</th></tr>{rows}</table>"
 
 
+@ErrorBoundary()
 def compare_openness(
     models: Iterable[Any],
     *,
@@ -172,7 +175,8 @@ async def acompare_openness(
     work = partial(_batch, models, _Options(profile, evidence, deep, save, progress), cancelled)
     pool = ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness")
     try:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        with ErrorBoundary():
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
     finally:
         cancelled.set()
         pool.shutdown(wait=False)
