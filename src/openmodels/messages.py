@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -18,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import from_json
 
 Role = Literal["system", "user", "assistant", "tool"]
 """Who speaks in a message."""
@@ -39,6 +41,28 @@ class Frozen(BaseModel):
 
     # Without it, pydantic's error, which ours is chained to, would print the prompt.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def read_arguments(written: Any) -> dict[str, Any] | None:
+    """Return the arguments of a tool call as a dict, or None where they are no JSON object.
+
+    Servers write the arguments of a call without any as "", "null" or "{}"; some send the object itself,
+    and some encode the JSON twice.
+    """
+    for _ in range(3):
+        if written is None:
+            return {}
+        if isinstance(written, Mapping):
+            return dict(written)
+        if not isinstance(written, str):
+            return None
+        if not written.strip():
+            return {}
+        try:
+            written = from_json(written)
+        except ValueError:
+            return None
+    return None
 
 
 class ToolCall(Frozen):
@@ -70,16 +94,23 @@ class ImagePart(Frozen):
         data: The encoded image; empty where only the address is known.
         media_type: What it is, e.g. "image/png"; empty where only the address is known.
         url: Its address, which whoever answers has to fetch.
+        detail: How closely to look, in the vendor's own words, e.g. "low"; "" leaves it to the vendor.
     """
 
     data: bytes = b""
     media_type: str = ""
     url: str = ""
+    detail: str = ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ImagePart):
             return NotImplemented
-        return (self.data, self.media_type, self.url) == (other.data, other.media_type, other.url)
+        return (self.data, self.media_type, self.url, self.detail) == (
+            other.data,
+            other.media_type,
+            other.url,
+            other.detail,
+        )
 
     def __hash__(self) -> int:
         return hash((self.data, self.url))
@@ -126,11 +157,14 @@ def _part(value: Any) -> str | ImagePart:
     if isinstance(value, Mapping) and value.get("type") == "text" and isinstance(value.get("text"), str):
         return _encodable(value["text"])
     if isinstance(value, Mapping) and value.get("type") == "image_url":
-        named = value.get("image_url")
-        url = named.get("url") if isinstance(named, Mapping) else named
-        if isinstance(url, str) and url:
-            return ImagePart(url=url)
-    if isinstance(value, Mapping) and value.keys() <= {"data", "media_type", "url"} and value:
+        image = value.get("image_url")
+        fields = dict(image) if isinstance(image, Mapping) else {"url": image}
+        url, detail = fields.pop("url", None), fields.pop("detail", None)
+        if isinstance(url, str) and url and isinstance(detail, str | None) and not any(fields.values()):
+            if not re.match(r"(https?://[^/]|data:)", url, re.IGNORECASE):
+                raise ValueError("the url of an image is no http, https or data address")
+            return ImagePart(url=url, detail="" if detail == "auto" else detail or "")
+    if isinstance(value, Mapping) and value.keys() <= {"data", "media_type", "url", "detail"} and value:
         return ImagePart.model_validate(dict(value))
     raise ValueError("a part is neither text nor an image")
 
@@ -159,6 +193,7 @@ class Message(Frozen):
         tool_calls: The calls an assistant message asks for.
         tool_call_id: For role "tool": the call that this message answers.
         reasoning: The reasoning behind an assistant's tool calls, to be shown to the model again.
+        name: Who of several participants in the same role speaks; not every backend can show it.
     """
 
     role: Role
@@ -166,6 +201,7 @@ class Message(Frozen):
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     reasoning: Text = ""
+    name: Annotated[Text, StringConstraints(min_length=1)] | None = None
 
     @property
     def text(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from openmodels import retry, schema, structure, tools
+from openmodels import history, retry, schema, structure, tools
 from openmodels.backends.base import Backend
 from openmodels.embeddings import EmbedOptions, EmbedRequest
 from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
@@ -201,7 +201,7 @@ def _messages(said: Any) -> tuple[Any, ...]:
     items = [said] if isinstance(said, str | Message | Mapping) else said
     if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
         raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(said).__name__}.")
-    return tuple(_turn(item) for item in items)
+    return history.turns(items)
 
 
 def turns(said: Any) -> tuple[Message, ...]:
@@ -210,13 +210,6 @@ def turns(said: Any) -> tuple[Message, ...]:
         return ChatRequest(messages=_messages(said)).messages
     except ValidationError as error:
         raise InvalidRequest(faults(error)) from error
-
-
-def _turn(item: Any) -> Any:
-    # A bare string is the user speaking; everything else is checked by the request itself.
-    if isinstance(item, str):
-        return {"role": "user", "content": item}
-    return dict(item) if isinstance(item, Mapping) else item
 
 
 def faults(error: ValidationError) -> str:

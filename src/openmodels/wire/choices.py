@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from openmodels.errors import InvalidResponse
+from openmodels.errors import InvalidResponse, UnsupportedFeature
 from openmodels.reasoning import Splitter, Tags
 from openmodels.types import Delta, TokenLogprob
 from openmodels.wire import logprobs
 from openmodels.wire.tools import ToolAssembler
+
+REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+"""What servers call the reasoning beside an answer, the first that is set counting."""
 
 
 class Choice:
@@ -21,10 +25,12 @@ class Choice:
 
     Attributes:
         reason: Why the answer ended, once it has.
+        reasoning_name: The field in which the server sends the reasoning, once it has.
     """
 
     def __init__(self, index: int, tags: tuple[Tags, ...] = (), likeliest: int | None = None) -> None:
         self.reason: str | None = None
+        self.reasoning_name: str | None = None
         self._index = index
         self._splitter = Splitter(*tags) if tags else None
         self._tools = ToolAssembler()
@@ -48,13 +54,12 @@ class Choice:
             InvalidResponse: It has the wrong shape.
         """
         message = _said(choice, key)
-        if "tool_calls" in message:
-            self._tools.add(message["tool_calls"])
-        text = _text(message.get("content"), "content")
+        self._take_calls(message, whole=key == "message")
+        text, reasoning = _parts(message.get("content"), "content")
         if refusal := message.get("refusal"):
-            text += _text(refusal, "refusal")
-        thought = message.get("reasoning_content") or message.get("reasoning")
-        reasoning = _text(thought, "reasoning") if thought else ""
+            text += _parts(refusal, "refusal")[0]
+        if name := next((name for name in REASONING if message.get(name)), None):
+            reasoning, self.reasoning_name = "".join(_parts(message[name], name)), name
         if self._half or not text.isascii():
             text = self._encodable(text)
         likely: tuple[TokenLogprob, ...] = ()
@@ -70,6 +75,12 @@ class Choice:
         if not (text or reasoning or likely):
             return None
         return Delta(text, reasoning, logprobs=likely, index=self._index)
+
+    def _take_calls(self, message: dict[str, Any], *, whole: bool) -> None:
+        if "tool_calls" in message:
+            self._tools.add(message["tool_calls"], whole=whole)
+        if isinstance(call := message.get("function_call"), dict):  # the form before `tool_calls`
+            self._tools.add([{"index": 0, "function": call}], whole=whole)
 
     def end(self) -> Delta:
         """Return the answer's last delta: what was held back, the tool calls and the finish reason.
@@ -115,18 +126,30 @@ def _said(choice: dict[str, Any], key: str) -> dict[str, Any]:
     return message
 
 
-def _text(content: Any, what: str) -> str:
-    """Return text that comes as a string, as null or as a list of parts."""
+def _parts(content: Any, what: str) -> tuple[str, str]:
+    """Return the text and the reasoning of a content: a string, null, a part or a list of parts."""
     if isinstance(content, str):
-        return content
+        return content, ""
     if content is None:
-        return ""
+        return "", ""
+    if isinstance(content, dict):
+        return _part(content, what)
     if isinstance(content, list):
-        return "".join(_text(_part(part), what) for part in content)
+        pairs = [_parts(part, what) for part in content]
+        return "".join(text for text, _ in pairs), "".join(thought for _, thought in pairs)
     raise InvalidResponse(f"The answer's {what} is neither text nor a list of parts.")
 
 
-def _part(part: Any) -> Any:
-    if isinstance(part, dict):
-        return part.get("text") or part.get("refusal")
-    return part
+def _part(part: dict[str, Any], what: str) -> tuple[str, str]:
+    kind = part.get("type")
+    if isinstance(kind, str) and kind.startswith(("thinking", "reasoning", "summary")):
+        inner = part.get("thinking") or part.get("reasoning") or part.get("text") or part.get("summary")
+        return "", "".join(_parts(inner, what))
+    if (inner := part.get("text") or part.get("refusal")) is not None:
+        return _parts(inner, what)
+    if isinstance(kind, str) and re.search(r"image|audio|video|file", kind):
+        raise UnsupportedFeature(
+            f"The answer holds a part of the type {kind[:40]!r}, and only text is read.",
+            next_step="Ask for text alone; the vendor's own client reads the rest.",
+        )
+    return "", ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -170,9 +170,14 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         if secret.strip():
             text = _without(text, secret)
+    text = _KEYS.sub("[…]", text)
     text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split())
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+_KEYS = re.compile(r"\b(sk|pk|rk|hf|gsk|xai|nvapi|key)[-_][A-Za-z0-9_-]{16,}|(?<=\bBearer )[A-Za-z0-9._~+/=-]{8,}")
+"""What looks like a key, of whoever it is."""
 
 
 def _without(text: str, secret: str) -> str:
@@ -288,30 +293,72 @@ def _judge(failure: Failure) -> tuple[type[OpenModelsError], str | None]:
     return (ServerFailed, None) if status >= 500 else (InvalidResponse, None)
 
 
-def _parts(body: Any) -> tuple[str, str]:
+def _parts(body: Any, depth: int = 0) -> tuple[str, str]:
     """Return code and message of an error object, in any of the shapes that servers use."""
+    if depth > _DEEPEST:
+        return "", ""
     if isinstance(body, str):
-        return "", _plain(body)
-    if isinstance(body, list):  # FastAPI's list of faults; its `input` repeats the request
-        faults = [item for item in body if isinstance(item, dict)]
-        words = []
-        for fault in faults[:5]:
-            place = fault.get("loc")
-            where = ".".join(str(part) for part in place) if isinstance(place, list | tuple) else ""
-            words.append(": ".join(part for part in (where, _words(fault.get("msg"))) if part))
-        return "", "; ".join(word for word in words if word)
+        # Gateways put the JSON of the server behind them into a string.
+        inner = parse(body) if body.lstrip()[:1] in ("{", "[") else None
+        code, message = _parts(inner, depth + 1) if isinstance(inner, dict | list) else ("", "")
+        return (code, message) if message else (code, _plain(body))
+    if isinstance(body, list):
+        pairs = [_parts(item, depth + 1) for item in body[:5]]
+        return pairs[0][0] if len(pairs) == 1 else "", "; ".join(message for _, message in pairs if message)
     if not isinstance(body, dict):
         return "", ""
-    for key in ("error", "detail", "errors"):
-        inner = body.get(key)
-        if isinstance(inner, dict | list) or (isinstance(inner, str) and inner):
-            code, message = _parts(inner)
-            outer = _words(body.get("error_type"), body.get("code"))
-            return f"{code} {outer}".strip(), message or _words(body.get("message"))
-    inner = body.get("innererror")
-    deeper = inner.get("code") if isinstance(inner, dict) else None
-    code = _words(body.get("code"), body.get("type"), deeper)
-    return code, _words(body.get("message") or body.get("msg") or body.get("error_description"))
+    if "loc" in body:  # a fault as FastAPI tells it; its `input` repeats the request
+        place = body["loc"]
+        where = ".".join(str(part) for part in place) if isinstance(place, list | tuple) else ""
+        return "", ": ".join(part for part in (where, _words(body.get("msg"))) if part)
+    codes = [_words(body.get("error_type"), body.get("code"), body.get("type"))]
+    reasons: list[str] = []
+    for key, value in _reasons(body):
+        if reasons and key not in _MORE:
+            continue
+        code, message = _parts(value, depth + 1)
+        codes.append(code)
+        if message and not any(message in reason for reason in reasons):
+            reasons.append(message)
+    if not reasons:  # fields by name, each with its faults
+        fields = [(name, _parts(value)[1]) for name, value in list(body.items())[:5] if isinstance(value, list)]
+        reasons = [f"{name}: {fault}" for name, fault in fields if fault]
+    return " ".join(code for code in codes if code), ": ".join(reasons)
+
+
+def _reasons(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what may say what is wrong, with its place."""
+    for key in _REASONS:
+        if isinstance(value := body.get(key), str | dict | list):
+            yield key, value
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict) and isinstance(raw := metadata.get("raw"), str | dict | list):
+        yield "raw", raw  # what the provider behind a router says
+
+
+_DEEPEST = 6
+_REASONS = (
+    "error",
+    "errors",
+    "message",
+    "Message",
+    "detail",
+    "details",
+    "msg",
+    "error_message",
+    "errorMessage",
+    "error_description",
+    "reason",
+    "title",
+    "fault",
+    "faultstring",
+    "text",
+    "innererror",
+    "inner_error",
+)
+"""Where servers write what is wrong; of the first that says something, and of `_MORE`."""
+_MORE = frozenset({"errors", "detail", "details", "innererror", "inner_error", "raw"})
+"""What says more than the message before it."""
 
 
 def _words(*values: Any) -> str:
@@ -320,8 +367,9 @@ def _words(*values: Any) -> str:
 
 def _plain(text: str) -> str:
     if text.lstrip()[:1] == "<":
-        title = re.search(r"<title[^>]*>(.{0,200}?)</title>", text[:65536], re.IGNORECASE | re.DOTALL)
-        return f"an HTML page titled '{html.unescape(title[1]).strip()}'" if title else "an HTML page"
+        title = re.search(r"<(title|h1|message)[^>]*>(.{0,200}?)</\1>", text[:65536], re.IGNORECASE | re.DOTALL)
+        words = html.unescape(re.sub(r"<[^>]*>", " ", title[2])).strip() if title else ""
+        return f"an HTML page titled '{words}'" if words else "an HTML page"
     return text
 
 

@@ -239,7 +239,7 @@ class Decoder:
 
     def _raise_error(self, value: dict[str, Any]) -> None:
         failed = value.get("error") or value.get("object") == "error"
-        if failed or ("choices" not in value and ("detail" in value or "message" in value)):
+        if failed or ("choices" not in value and {"detail", "message", "errors", "Message"} & value.keys()):
             raise self._explain(value)
 
     def _chunk(self, value: dict[str, Any], key: str) -> Iterator[Delta]:

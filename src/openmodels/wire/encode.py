@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from openmodels import schema as schemas
+from openmodels import call_ids, schema as schemas
 from openmodels.errors import InvalidRequest
-from openmodels.messages import Message, ToolCall
-from openmodels.types import ChatRequest, OutputFormat
+from openmodels.messages import ImagePart, Message, ToolCall
+from openmodels.types import ChatRequest, OutputFormat, ToolSpec
 
 Names = Mapping[str, tuple[str, ...]]
 """How a dialect spells an option: its name in `ChatRequest` to its names in the JSON body."""
@@ -58,7 +58,8 @@ def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, 
     if request.prompt is not None:
         body["prompt"] = request.prompt
     else:
-        body["messages"] = [_message(message) for message in request.messages]
+        messages = call_ids.consistent(request.messages, call_ids.form(model))
+        body["messages"] = [_message(message) for message in messages]
     for option, spellings in names.items():
         value = getattr(request, option)
         if value is not None and value != ():
@@ -112,11 +113,16 @@ def _shaped(request: ChatRequest) -> dict[str, Any]:
     if request.output is not None:
         body["response_format"] = _response_format(request.output)
     if request.tools:
-        body["tools"] = [{"type": "function", "function": tool.model_dump()} for tool in request.tools]
+        body["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
     if (choice := request.tool_choice) is not None:
         named = {"type": "function", "function": {"name": choice}}
         body["tool_choice"] = choice if choice in ("auto", "none", "required") else named
     return body
+
+
+def _function(tool: ToolSpec) -> dict[str, Any]:
+    about = {"description": tool.description} if tool.description else {}
+    return {"name": tool.name, **about, "parameters": tool.parameters}
 
 
 def _response_format(output: OutputFormat) -> dict[str, Any]:
@@ -130,8 +136,14 @@ def _response_format(output: OutputFormat) -> dict[str, Any]:
 
 
 def _arguments(call: ToolCall) -> str:
-    # Servers refuse a history whose arguments are no JSON; the tool's answer tells what was wrong.
-    return "{}" if call.arguments is None else call.raw.strip() or "{}"
+    # Servers refuse a history whose arguments are no JSON object; the tool's answer tells what was wrong.
+    if not call.arguments:
+        return "{}"
+    return call.raw if call.raw.lstrip().startswith("{") else json.dumps(call.arguments, ensure_ascii=False)
+
+
+def _detail(part: ImagePart) -> dict[str, str]:
+    return {"detail": part.detail} if part.detail else {}
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -140,7 +152,7 @@ def _message(message: Message) -> dict[str, Any]:
         body["content"] = [
             {"type": "text", "text": part}
             if isinstance(part, str)
-            else {"type": "image_url", "image_url": {"url": part.address}}
+            else {"type": "image_url", "image_url": {"url": part.address, **_detail(part)}}
             for part in message.content
         ]
     if message.tool_calls:
@@ -148,6 +160,8 @@ def _message(message: Message) -> dict[str, Any]:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
             for call in message.tool_calls
         ]
+    if message.name is not None:
+        body["name"] = message.name
     if message.reasoning:
         body["reasoning_content"] = message.reasoning
     if message.tool_call_id is not None:

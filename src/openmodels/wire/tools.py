@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from openmodels import call_ids
 from openmodels.errors import InvalidResponse
-from openmodels.messages import ToolCall
+from openmodels.messages import ToolCall, read_arguments
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class _Growing:
 
     @property
     def whole(self) -> bool:
-        return isinstance(parse(self.raw), dict)
+        return bool(self.raw.strip()) and read_arguments(self.raw) is not None
 
 
 class ToolAssembler:
@@ -42,8 +43,12 @@ class ToolAssembler:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def add(self, pieces: Any) -> None:
+    def add(self, pieces: Any, *, whole: bool = False) -> None:
         """Take the `tool_calls` of one delta or message.
+
+        Args:
+            pieces: The list that the server sent.
+            whole: They are those of a whole message, so that each is a call of its own.
 
         Raises:
             InvalidResponse: They have the wrong shape.
@@ -52,10 +57,11 @@ class ToolAssembler:
             return
         if not isinstance(pieces, list):
             raise _wrong("'tool_calls' is no list")
+        before = len(self._calls)
         for piece in pieces:
             if not isinstance(piece, dict):
                 raise _wrong("a tool call is no object")
-            self._add(piece)
+            self._add(piece, whole=whole, before=before)
 
     def calls(self) -> tuple[ToolCall, ...]:
         """Return the calls, each with an id; arguments that are no JSON object are None.
@@ -64,34 +70,28 @@ class ToolAssembler:
             InvalidResponse: A call has no name.
         """
         made = []
-        for number, call in enumerate(self._calls):
+        for call in self._calls:
             if not call.name:
                 raise _wrong("a tool call has no name")
             raw = call.raw
-            arguments = parse(raw) if raw.strip() else {}
-            made.append(
-                ToolCall(
-                    id=call.id or f"call_{number}",
-                    name=call.name,
-                    arguments=arguments if isinstance(arguments, dict) else None,
-                    raw=raw,
-                )
-            )
+            made.append(ToolCall(id=call.id or call_ids.new(), name=call.name, arguments=read_arguments(raw), raw=raw))
         return tuple(made)
 
-    def _add(self, piece: dict[str, Any]) -> None:
+    def _add(self, piece: dict[str, Any], *, whole: bool, before: int) -> None:
         function = piece.get("function") or {}
         if not isinstance(function, dict):
             raise _wrong("a tool call's 'function' is no object")
         index, name, arguments = piece.get("index"), function.get("name") or "", function.get("arguments")
         key = piece.get("id") or ""
-        if isinstance(arguments, dict):  # Ollama's own habit
+        if isinstance(arguments, dict):  # as Ollama's own API sends them
             arguments = json.dumps(arguments, ensure_ascii=False)
         if not isinstance(name, str) or not isinstance(key, str) or not isinstance(arguments, str | None):
             raise _wrong("a tool call's id, name or arguments are no text")
         if isinstance(index, bool) or not isinstance(index, int | None):
             raise _wrong("a tool call's index is no number")
-        call = self._find(index, key, name, arguments or "")
+        call = None if whole else self._find(index, key, name, arguments or "")
+        if call is not None and name and call.name and call in self._calls[before:]:
+            call = None  # two names in one list are two calls
         if call is None:
             call = _Growing(index)
             self._calls.append(call)
@@ -113,7 +113,9 @@ class ToolAssembler:
         if key and last.id:
             return None
         if name == last.name:
-            return None if last.whole and arguments.lstrip().startswith("{") else last
+            # Whoever repeats the name has more of the arguments beside it, or another call.
+            again = not arguments and index is None and not key
+            return None if again or (last.whole and arguments.lstrip()[:1] in ("{", '"')) else last
         # A name in two pieces is odd but allowed; it can only be one before the arguments begin.
         return last if index is not None and not key and not last.arguments else None
 

@@ -23,6 +23,7 @@ import jinja2
 import jinja2.ext
 from jinja2 import nodes
 
+from openmodels import call_ids
 from openmodels.errors import InvalidRequest, LoadFailed, UnsupportedFeature
 from openmodels.messages import ImagePart, Message
 
@@ -74,10 +75,11 @@ def encode(
             next_step="Use `complete` to continue a text, or the model's instruct version to chat.",
         )
     told = list(tools) or None
-    check(tokenizer.get_chat_template(tools=told))
+    template = tokenizer.get_chat_template(tools=told)
+    check(template)
     with explained(messages):
         tokens = tokenizer.apply_chat_template(
-            turns(messages),
+            turns(messages, template=template),
             tools=told,
             add_generation_prompt=True,
             tokenize=True,
@@ -115,13 +117,26 @@ def explained(messages: Sequence[Message]) -> Iterator[None]:
         ) from error
 
 
-def turns(messages: Sequence[Message], show: Callable[[ImagePart], Any] = lambda image: image) -> list[dict[str, Any]]:
+def turns(
+    messages: Sequence[Message], show: Callable[[ImagePart], Any] = lambda image: image, *, template: str = ""
+) -> list[dict[str, Any]]:
     """Return messages as chat templates expect them.
 
     Args:
         messages: The conversation.
         show: What a template is given for an image.
+        template: The template, which may take ids of tool calls in one form only.
+
+    Raises:
+        UnsupportedFeature: A message names its participant, which templates have no common place for.
     """
+    if any(message.name for message in messages):
+        raise UnsupportedFeature(
+            "The backend 'local' cannot honour the 'name' of a message.", next_step="Write the name into its content."
+        )
+    # The templates of Mistral's models refuse ids that are not nine letters or digits.
+    nine = re.search(r"length\s*(!=|==|<|>)\s*9\b", template)
+    messages = call_ids.consistent(messages, "nine" if nine else "any")
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     made = [_turn(message, names) for message in messages]
     for turn, message in zip(made, messages, strict=True):

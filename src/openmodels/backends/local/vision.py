@@ -44,8 +44,9 @@ def encode(
             "The backend 'local' takes no 'images' for this model: it, or the engine that runs it, reads only text.",
             next_step="Use a vision-language model in safetensors, with engine='transformers'.",
         )
-    turns = templates.turns(messages, _opened)
-    templates.check(processor.chat_template or "")
+    template = processor.chat_template or ""
+    turns = templates.turns(messages, _opened, template=template if isinstance(template, str) else "")
+    templates.check(template)
     with templates.explained(messages):
         made = processor.apply_chat_template(
             turns,
