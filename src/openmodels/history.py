@@ -131,7 +131,8 @@ def _take_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
     if thoughts and not turn.get("reasoning"):
         turn["reasoning"] = "\n".join(thoughts)
     texts = [part for part in content if isinstance(part, str)]
-    if len(texts) < len(content) or (turn.get("role") == "user" and len(texts) > 1):
+    typed = all(isinstance(_plain(part), dict) for part in parts)
+    if not typed or len(texts) < len(content) or (turn.get("role") == "user" and len(texts) > 1):
         turn["content"] = content
     else:
         # The parts of an answer follow each other without a break; others are paragraphs.
