@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import openmodels as om
 from openmodels.backends import registry
 from openmodels.backends.echo import EchoBackend
-from openmodels.cli import chat as chat_module, cli, output
+from openmodels.cli import chat as chat_module, cli, hints, output
 from openmodels.errors import OpenModelsError
 
 
@@ -58,6 +58,66 @@ def test_every_command_has_help() -> None:
         result = run(name, "-h")
         assert result.exit_code == 0
         assert "--json" in result.stdout
+
+
+@pytest.mark.parametrize("name", [[], *([name] for name in cli.list_commands(None)), ["catalog", "update"]])
+def test_help_shows_no_markup(name: list[str]) -> None:
+    assert "\\" not in run(*name, "-h").stdout
+
+
+def test_unquoted_words_are_one_prompt() -> None:
+    assert run("chat", "-m", "echo:", "what", "is", "this?").stdout == "what is this?\n"
+
+
+def test_an_option_that_is_text_stays_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    class Typed(EchoBackend):
+        def __init__(
+            self,
+            rest: str = "",
+            *,
+            api_key: str | None = None,
+            size: int | None = None,
+            more: dict[str, Any] | None = None,
+            either: str | list[Any] | None = None,
+        ) -> None:
+            super().__init__(rest)
+            seen.update(api_key=api_key, size=size, more=more, either=either)
+
+    monkeypatch.setitem(registry._registered, "typed", Typed)
+    given = ["api_key=007", "size=12", 'more={"a": 1}', "either=[3]"]
+    assert run("chat", "-m", "typed:", "x", *(part for pair in given for part in ("-o", pair))).exit_code == 0
+    assert seen == {"api_key": "007", "size": 12, "more": {"a": 1}, "either": [3]}
+    for text in ("true", "1e5", "[x", "null"):
+        assert run("chat", "-m", "typed:", "x", "-o", f"api_key={text}").exit_code == 0
+        assert seen["api_key"] == text
+
+
+@pytest.mark.parametrize(
+    ("python", "command"),
+    [
+        ("Raise `timeout`, or lower `max_tokens`.", "Raise --timeout, or lower --max-tokens."),
+        ("Write om.Model('server:a', base_url='http://x/v1').", "Write -m server:a -o base_url=http://x/v1."),
+        ("Pass it as `api_key=`; what came is in the error's `partial`.", "Pass it as -o api_key=…"),
+        ("Use https, or say allow_http=True here.", "Use https, or say -o allow_http=true here."),
+        ("Choose another with engine=….", "Choose another with -o engine=…."),
+        ("The whole is in the error's `reply`.", None),
+        ("Ask for JSON with `schema=`.", None),
+        ("Run `hf auth login`.", "Run `hf auth login`."),
+        ("Check the spelling.", "Check the spelling."),
+    ],
+)
+def test_next_steps_are_in_the_words_of_the_command(python: str, command: str | None) -> None:
+    assert hints.translate(python, cli.get_command(None, "chat")) == command
+
+
+def test_a_hint_names_the_flag(scripted: type[SaysOneThing]) -> None:
+    scripted.steps = (om.NotConfigured("There is no address.", next_step="Pass `base_url=`."),)
+    assert "hint: Pass -o base_url=…." in run("chat", "-m", "scripted:", "x").stderr
+    assert json.loads(run("chat", "-m", "scripted:", "x", "--json").stdout)["error"]["next_step"].endswith(
+        "-o base_url=…."
+    )
 
 
 def test_unknown_command_suggests() -> None:

@@ -63,6 +63,35 @@ def test_closed_standard_input() -> None:
 
 
 @posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+@pytest.mark.parametrize("arguments", [["chat", "-m", "echo:", "hello"], ["version"], ["models", "--json"], ["--help"]])
+def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full, start(*arguments, stdout=full) as process:
+        _, err = process.communicate()
+    assert process.returncode == 1
+    assert err.decode().splitlines() == ["error: No space left on device"]
+
+
+@posix
+def test_closed_standard_output_is_one_line() -> None:
+    code = f"import os, sys; os.close(1); os.execv(sys.executable, {[*COMMAND, 'chat', '-m', 'echo:', 'hi']!r})"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output is closed")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("hello\n")
+    for place in (tmp_path / "no" / "such.jsonl", tmp_path):
+        with start("map", "-m", "echo:", str(tmp_path / "in.txt"), "-o", str(place)) as process:
+            _, err = process.communicate()
+        assert process.returncode in (1, 2)
+        assert len(err.decode().splitlines()) <= 2
+        assert str(place) in err.decode()
+
+
+@posix
 def test_ctrl_c_exits_with_130() -> None:
     with start("chat", *SLOW, "hi") as process:
         assert process.stdout

@@ -291,9 +291,26 @@ else:
         elif name in __all__:
             value = getattr(import_module(f"openmodels.{_HOMES.get(name, 'errors')}"), name)
         else:
-            raise AttributeError(f"module 'openmodels' has no attribute {name!r}")
+            raise AttributeError(f"module 'openmodels' has no attribute {name!r}.{_advice(name)}")
         globals()[name] = value
         return value
+
+    def _advice(name: str) -> str:
+        """Return what to write instead of a name that other packages have, or ""."""
+        calls = {"generate": "complete", "completion": "chat", "acompletion": "achat", "embeddings": "embed"}
+        calls |= dict.fromkeys(("ask", "prompt", "send"), "chat")
+        calls |= {call: call for call in ("chat", "stream", "complete", "embed", "rerank", "map", "run_tools", "load")}
+        calls |= {call: call for call in ("achat", "astream", "acomplete", "aembed", "arerank", "amap", "arun_tools")}
+        if call := calls.get(name):
+            return f' Calls belong to a model: om.Model("local:org/model").{call}(…).'
+        if name in {"Client", "OpenAI", "AsyncOpenAI", "InferenceClient", "LLM", "AutoModel", "pipeline", "get_model"}:
+            return ' Write om.Model("local:org/model"), or "hf:", "azure:" or "server:" before the name.'
+        if name in {"list_models", "models", "find", "search_models"}:
+            return ' Write om.search("what you look for").'
+        import difflib
+
+        near = difflib.get_close_matches(name, __all__, n=1)
+        return f" Did you mean {near[0]!r}?" if near else ""
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -30,19 +30,27 @@ class Conversation:
     can be sent again.
 
     Args:
-        model: Who answers; assign to `conversation.model` to go on with another one.
+        model: The model, or its reference; assign to `conversation.model` to go on with another one.
         system: The instruction at the start, or None.
 
     Attributes:
-        model: The model that answers next.
         system: The instruction, or None; assign to change it for the next answer.
         messages: The turns so far, without the instruction.
     """
 
-    def __init__(self, model: Model, *, system: str | None = None) -> None:
+    def __init__(self, model: Model | str, *, system: str | None = None) -> None:
         self.model = model
         self.system = system
         self.messages: list[Message] = []
+
+    @property
+    def model(self) -> Model:
+        """The model that answers next."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Model | str) -> None:
+        self._model = model if isinstance(model, Model) else Model(model)
 
     def __repr__(self) -> str:
         return f"<Conversation with {self.model.reference}, {len(self.messages)} messages>"
@@ -114,7 +122,7 @@ class Conversation:
 
     @classmethod
     @ErrorBoundary()
-    def restore(cls, path: str | Path, model: Model) -> Self:
+    def restore(cls, path: str | Path, model: Model | str) -> Self:
         """Return the talk that `save` wrote.
 
         Raises:

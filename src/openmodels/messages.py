@@ -203,6 +203,9 @@ class Message(Frozen):
     reasoning: Text = ""
     name: Annotated[Text, StringConstraints(min_length=1)] | None = None
 
+    def __contains__(self, text: str) -> bool:
+        return text in self.text
+
     @property
     def text(self) -> str:
         """The text of the content, without its images."""

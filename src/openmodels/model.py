@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import Unpack
 
@@ -25,13 +26,16 @@ from openmodels.toolrun import MAX_ROUNDS, Loop, ToolRun
 from openmodels.tools import Checker
 from openmodels.types import CallOptions, Reply, ToolRunOptions
 
+if TYPE_CHECKING:
+    from openmodels.catalog.record import ModelRecord
+
 
 class Model:
     """A model, wherever it runs.
 
     Args:
-        reference: `BACKEND:REST`, e.g. "local:HuggingFaceTB/SmolLM2-135M-Instruct" or "echo:";
-            or a `Backend` object.
+        reference: `BACKEND:REST`, e.g. "local:HuggingFaceTB/SmolLM2-135M-Instruct" or "echo:"; the path of a
+            model's folder or GGUF file as a `Path`; a record of a model on this disk; or a `Backend` object.
         timeout: Total seconds each call may take unless it says otherwise; None is no limit.
         max_retries: How often a failed call is tried again before its first token.
         on_request: Called with each checked request before the backend gets it; may raise to prevent that.
@@ -52,7 +56,7 @@ class Model:
     @ErrorBoundary()
     def __init__(
         self,
-        reference: str | Backend,
+        reference: str | os.PathLike[str] | ModelRecord | Backend,
         *,
         timeout: float | None = settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,
@@ -71,7 +75,7 @@ class Model:
             self.backend = reference
             self.reference = f"{reference.name}:{reference.rest}"
         else:
-            parsed = ref.parse(reference, registry.names())
+            parsed = ref.parse(_text_of(reference), registry.names())
             self.reference = str(parsed)
             self.backend = _open(parsed, backend_options)
         self._attempts = Attempts(self.backend, self._observer)
@@ -360,6 +364,14 @@ class Model:
 
     def _boundary(self) -> ErrorBoundary:
         return ErrorBoundary(self.reference)
+
+
+def _text_of(reference: Any) -> Any:
+    """Return the reference of a path, or of a record that is on this disk; anything else as it is."""
+    if isinstance(reference, os.PathLike):
+        return f"local:{os.fspath(reference)}"
+    folder = getattr(reference, "local", None)
+    return f"local:{folder}" if isinstance(folder, str) and folder else reference
 
 
 def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:

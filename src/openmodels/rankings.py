@@ -93,6 +93,12 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.documents)
 
+    def __contains__(self, document: object) -> bool:
+        return any(document in (ranked, ranked.document) for ranked in self.documents)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{ranked.score:8.3f}  {ranked.document}" for ranked in self.documents)
+
     def __iter__(self) -> Iterator[RankedDocument]:
         return iter(self.documents)
 

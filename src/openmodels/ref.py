@@ -15,6 +15,22 @@ _REVISION = re.compile(r"[^\s:@\\]+")
 _SUFFIX = re.compile(r"[\w.-]+", re.ASCII)
 
 
+_ADDRESSES = {
+    "ollama": "http://127.0.0.1:11434/v1",
+    "lmstudio": "http://127.0.0.1:1234/v1",
+    "llamacpp": "http://127.0.0.1:8080/v1",
+    "vllm": "http://127.0.0.1:8000/v1",
+    "openai": "https://api.openai.com/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "groq": "https://api.groq.com/openai/v1",
+    "mistral": "https://api.mistral.ai/v1",
+    "together": "https://api.together.xyz/v1",
+    "fireworks": "https://api.fireworks.ai/inference/v1",
+    "deepseek": "https://api.deepseek.com/v1",
+}
+"""Where programs and vendors answer that people write as if they were backends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A model reference in its two parts.
@@ -60,8 +76,10 @@ def parse(reference: str, known: Collection[str]) -> Reference:
         InvalidReference: No backend, or something that is a path, an address or a hub id.
     """
     if not isinstance(reference, str):
+        model_id = getattr(reference, "id", None)
         raise InvalidReference(
             f"A model reference is text like 'local:org/model', not {type(reference).__name__}.",
+            next_step=_readings(model_id, known) if isinstance(model_id, str) and model_id else None,
         )
     text = reference.strip()
     name, colon, rest = text.partition(":")
@@ -91,6 +109,11 @@ def is_backend_name(name: str) -> bool:
 
 def unknown_backend(name: str, known: Collection[str]) -> InvalidReference:
     """Return the error for a backend that neither openmodels nor a plugin provides."""
+    if address := _ADDRESSES.get(name.lower()):
+        return InvalidReference(
+            f"There is no backend {name!r}; what speaks the OpenAI protocol is a 'server'.",
+            next_step=f"Write om.Model('server:NAME', base_url='{address}').",
+        )
     near = difflib.get_close_matches(name.lower(), known, n=1)
     guess = f"Did you mean {near[0]!r}? " if near else ""
     return InvalidReference(

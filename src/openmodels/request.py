@@ -18,6 +18,28 @@ from openmodels.messages import Message
 from openmodels.rankings import RerankOptions, RerankRequest
 from openmodels.types import CallOptions, ChatRequest, Reply
 
+_HABITS: dict[tuple[str, str], str] = {
+    ("call", "stream"): "For an answer as it comes write `with model.stream(…) as stream`.",
+    ("call", "system"): "Begin the list of messages with om.system(…), or use om.Conversation(model, system=…).",
+    ("call", "model"): 'A Model is one model: open the other one, om.Model("BACKEND:NAME").',
+    ("call", "messages"): "The messages are the first argument: model.chat([…]).",
+    ("call", "response_format"): "Use `schema` for JSON of a form, and `choices` or `pattern` for a text of a form.",
+    ("call", "functions"): "Use `tools`.",
+    ("call", "function_call"): "Use `tool_choice`.",
+    ("call", "max_new_tokens"): "Use `max_tokens`.",
+    ("call", "max_length"): "Use `max_tokens`, which counts the answer alone.",
+    ("call", "max_completion_tokens"): "Use `max_tokens`.",
+    ("call", "max_output_tokens"): "Use `max_tokens`.",
+    ("call", "stop_sequences"): "Use `stop`.",
+    ("call", "top_logprobs"): "Use `logprobs`, a number.",
+    ("call", "do_sample"): "Use `temperature`: 0 is greedy.",
+    ("call", "json"): "Use `schema`, e.g. schema=dict.",
+    ("call", "extra_body"): "Use `extra`.",
+    ("call", "api_key"): "It belongs to the model: om.Model(…, api_key=…).",
+    ("call", "base_url"): "It belongs to the model: om.Model(…, base_url=…).",
+}
+"""What to write instead of a name that other packages have for it, by who was given it."""
+
 
 class Limits(NamedTuple):
     """What a model grants each call that says nothing itself.
@@ -184,6 +206,8 @@ def _with_costs(reply: Reply, before: Reply) -> Reply:
 
 def no_such_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: str) -> UnsupportedFeature:
     """Return the error that an unknown option is, with the nearest known one."""
+    if advice := _HABITS.get((owner, name)):
+        return UnsupportedFeature(f"The {owner} has no option {name!r}.", next_step=advice)
     near = difflib.get_close_matches(name, list(known), n=1)
     guess = f"Did you mean {near[0]!r}? " if near else ""
     return UnsupportedFeature(

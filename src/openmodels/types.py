@@ -270,9 +270,14 @@ class Delta:
     index: int = 0
     cost: float | None = None
 
+    def __str__(self) -> str:
+        return self.text
+
 
 class Reply(Frozen):
     """A model's answer.
+
+    `print(reply)` shows the text, `"Paris" in reply` looks into it, and a reply equals its text.
 
     Attributes:
         text: The answer.
@@ -305,6 +310,16 @@ class Reply(Frozen):
 
     def __str__(self) -> str:
         return self.text
+
+    def __contains__(self, text: str) -> bool:
+        return text in self.text
+
+    def __eq__(self, other: object) -> bool:
+        return self.text == other if isinstance(other, str) else super().__eq__(other)
+
+    def __hash__(self) -> int:
+        # Of the text alone: a reply equals its text, and what is equal has one hash.
+        return hash(self.text)
 
     @property
     def message(self) -> Message:

@@ -84,6 +84,10 @@ class Family:
                 stack += [(depth + 1, below.child, below) for below in reversed(self.children(one))]
         return found
 
+    def __contains__(self, model_id: object) -> bool:
+        known = {self.id, *self.models, *(end for edge in self.edges for end in (edge.parent, edge.child))}
+        return isinstance(model_id, str) and model_id.lower() in {name.lower() for name in known}
+
     def __str__(self) -> str:
         return "\n".join("  " * depth + self._line(one, edge) for depth, one, edge in self.lines())
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
@@ -260,6 +260,21 @@ class ModelRecord(Fact):
     variants: int | None = None
     provenance: dict[str, Provenance] = Field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
+
+    # `in` would compare with pairs of field and value, and never be true.
+    __contains__: ClassVar[None] = None
+
+    def __eq__(self, other: object) -> bool:
+        return self.id == other if isinstance(other, str) else super().__eq__(other)
+
+    def __hash__(self) -> int:
+        # Of the id alone: a record equals its id, and what is equal has one hash.
+        return hash(self.id)
+
+    def __str__(self) -> str:
+        size = f"{self.parameters.total:,} parameters" if self.parameters and self.parameters.total else None
+        license_ = self.license.name or self.license.id if self.license else None
+        return ", ".join(fact for fact in (self.id, self.task, size, license_) if fact)
 
     @property
     def open(self) -> bool | None:

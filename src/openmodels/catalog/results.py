@@ -44,6 +44,22 @@ class Results(list[ModelRecord]):
         self._total = total
         self._facets = facets
 
+    def __contains__(self, model: object) -> bool:
+        """Return whether a record is among them, or the model of an id, whatever its case."""
+        if isinstance(model, str):
+            return any(record.id.lower() == model.lower() for record in self)
+        return super().__contains__(model)
+
+    def __str__(self) -> str:
+        heads = ("model", "task", "parameters", "license", "downloads")
+        lines = [heads, *([shown(row(record)[name]) for name in heads] for record in self)]
+        widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
+        table = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join([*(line.rstrip() for line in table), *self.notes])
+
+    def __repr__(self) -> str:
+        return f"Results({[record.id for record in self]}, total={self.total})"
+
     @property
     def total(self) -> int:
         """Return how many models match, shown or not."""

@@ -6,7 +6,9 @@ Each subcommand is a module of its own, imported only when it is called, so that
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -80,7 +82,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name=DISTRIBUTION, prog_name="openmodels", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    r"""One interface to open models.
+    """One interface to open models.
 
     \b
     openmodels chat "What is an open model?"   ask the small default model, on this machine
@@ -97,7 +99,21 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> None:
     """Run the command; the entry point of the installed script."""
+    if sys.stdout is None:
+        output.note("error: standard output is closed, so there is no place for the answer.", fg="red")
+        sys.exit(1)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character gets "?" instead of a traceback in mid-answer.
         sys.stdout.reconfigure(errors="replace")
-    cli(prog_name="openmodels")
+    try:
+        try:
+            cli(prog_name="openmodels")
+        finally:
+            # Here and not by the interpreter on its way out, whose failure would be a traceback.
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EPIPE:  # then whoever read the answer has gone
+            where = f"{error.filename}: " if error.filename else ""
+            output.note(f"error: {where}{error.strerror or error}", fg="red")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -12,7 +12,7 @@ from openmodels.cli import output
 
 @click.group()
 def catalog() -> None:
-    r"""Make, describe and find the index of models; each command takes --json.
+    """Make, describe and find the index of models; each command takes --json.
 
     \b
     openmodels catalog update        the most downloaded models of the Hub, and all of Azure

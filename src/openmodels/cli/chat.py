@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO, TypeVar
 
 import click
 
+from openmodels.backends import registry
 from openmodels.cli import output
 from openmodels.cli.talk import Talk, write_answer
-from openmodels.errors import InvalidRequest
+from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.images import Image
 from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
@@ -24,20 +27,36 @@ PATIENCE = 3.0
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def backend_options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
-    """Return the options of a backend that were given as KEY=VALUE."""
-    options: dict[str, Any] = {}
-    for item in given:
-        name, equals, value = item.partition("=")
+def backend_options(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return the options of a backend that were given as KEY=VALUE, as text."""
+    options: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
         if not equals or not name.isidentifier():
-            raise click.BadParameter(f"{item!r} is not KEY=VALUE.")
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE.")
         if name in {"reference", "timeout", "max_retries"}:
             raise click.BadParameter(f"{name!r} is no backend option.")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
+        options[name] = value
     return options
+
+
+def open_model(reference: str, own_options: Mapping[str, str]) -> Model:
+    """Return the model of a reference, its backend's options read by their types.
+
+    A key, an address or a revision stays the text it is, even where it looks like a number; any
+    other value is read as JSON where it can be.
+    """
+    try:
+        parameters = inspect.signature(registry.find(reference.strip().partition(":")[0])).parameters
+    except OpenModelsError:
+        parameters = {}  # opening the model says what is wrong
+    options: dict[str, Any] = dict(own_options)
+    for name, value in own_options.items():
+        kinds = str(parameters[name].annotation).replace(" ", "").split("|") if name in parameters else []
+        if "str" not in kinds or (value[:1] in "[{" and len(kinds) > 2):
+            with suppress(ValueError):
+                options[name] = json.loads(value)
+    return Model(reference, **options)
 
 
 def backend_option(*flags: str) -> Callable[[_Command], _Command]:
@@ -48,12 +67,12 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
         multiple=True,
         metavar="KEY=VALUE",
         callback=backend_options,
-        help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where it can be.",
+        help="An option of the backend, e.g. device=cpu; a VALUE that is no text is read as JSON.",
     )
 
 
 @click.command()
-@click.argument("prompt", required=False)
+@click.argument("prompt", nargs=-1)
 @click.option(
     "-m", "--model", "reference", metavar="REF", default=DEFAULT_MODEL, show_default=True, help="Who answers."
 )
@@ -74,11 +93,11 @@ def chat(
     ctx: click.Context,
     /,
     *,
-    prompt: str | None,
+    prompt: tuple[str, ...],
     reference: str,
     images: tuple[str, ...],
     system: str | None,
-    own_options: dict[str, Any],
+    own_options: dict[str, str],
     **call_options: Any,
 ) -> None:
     """Ask a model and print its answer as it comes.
@@ -91,20 +110,22 @@ def chat(
     Only the answer goes to stdout; notes and errors go to stderr.
     """
     options: CallOptions = {name: value for name, value in call_options.items() if value not in (None, ())}  # type: ignore[assignment]
-    talking = prompt is None and _on_terminal()
+    # Unquoted words are one prompt.
+    question = " ".join(prompt) if prompt else None
+    talking = question is None and _on_terminal()
     if talking and output.wants_json(ctx):
         raise click.UsageError("--json answers one prompt: give PROMPT, or pipe it in.")
     if talking and images:
         raise click.UsageError("--image goes with a prompt: give PROMPT, or pipe it in.")
     if not talking:
-        prompt = _question(prompt)
-    with Model(reference, **own_options) as model:
-        if prompt is None:
-            Talk(model, system=system, options=options, backend_options=own_options).run()
+        question = _question(question)
+    with open_model(reference, own_options) as model:
+        if question is None:
+            Talk(model, system=system, options=options, backend_options=own_options, opener=open_model).run()
             return
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system is not None else []
         shown = [Image(image) for image in images]
-        messages.append({"role": "user", "content": [*shown, prompt] if shown else prompt})
+        messages.append({"role": "user", "content": [*shown, question] if shown else question})
         if output.wants_json(ctx):
             reply = model.chat(messages, **options)
             output.say_json(reply.model_dump(mode="json") | {"reference": model.reference})

@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from openmodels.cli import output
-from openmodels.cli.chat import backend_option
+from openmodels.cli.chat import backend_option, open_model
 from openmodels.errors import InvalidRequest
-from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
 
 
@@ -42,7 +41,7 @@ def map_(
     save: str,
     complete: bool,
     system: str | None,
-    own_options: dict[str, Any],
+    own_options: dict[str, str],
     **call_options: Any,
 ) -> None:
     """Answer every line of INPUT; the answers go to FILE as they become ready.
@@ -57,7 +56,7 @@ def map_(
     options: Any = {name: value for name, value in call_options.items() if value is not None}
     prompts = _prompts(source, None if complete else system)
     with (
-        Model(reference, **own_options) as model,
+        open_model(reference, own_options) as model,
         model.map(prompts, save=save, method="complete" if complete else "chat", **options) as run,
     ):
         for item in run:

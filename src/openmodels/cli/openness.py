@@ -49,7 +49,7 @@ def openness(
     form: str | None,
     fail_under: tuple[str, ...],
 ) -> None:
-    r"""Judge how open models are: data, weights, code, records, terms.
+    """Judge how open models are: data, weights, code, records, terms.
 
     \b
     openmodels openness allenai/OLMo-7B
@@ -89,17 +89,7 @@ def _print(reports: Iterable[Report], form: str | None) -> None:
         output.say("\n\n".join(report.to_markdown() for report in found) + "\n")
     else:
         for report in found:
-            output.say(_plain(report))
-
-
-def _plain(report: Report) -> str:
-    date = f"  (evidence of {report.as_of[:10]}{', offline' if report.offline else ''})" if report.as_of else ""
-    lines = [f"{report.id}: {report.grade} [{report.profile}]{date}"]
-    for finding in report:
-        where = f"\n{'':30s}{finding.evidence[0].url}" if finding.evidence else ""
-        lines.append(f"  {finding.criterion:18s} {finding.verdict:8s} {finding.reason}{where}")
-    lines += [f"  conflict: {conflict.reason}" for conflict in report.conflicts]
-    return "\n".join(lines) + "\n"
+            output.say(f"{report}\n")
 
 
 def _demand(text: str) -> tuple[str, Callable[[Report], bool]]:

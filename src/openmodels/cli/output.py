@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from openmodels.cli.hints import translate
 from openmodels.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -84,8 +85,8 @@ def show_error(error: OpenModelsError, *, as_json: bool = False) -> None:
     where = f"{error.reference}: " if error.reference else ""
     request = f" (request {error.request_id})" if error.request_id else ""
     note(f"error: {where}{error.cause}{request}", fg="red")
-    if error.next_step:
-        note(f"hint: {error.next_step}")
+    if step := next_step(error):
+        note(f"hint: {step}")
 
 
 def as_dict(error: OpenModelsError) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def as_dict(error: OpenModelsError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "cause": error.cause,
-        "next_step": error.next_step,
+        "next_step": next_step(error),
         "reference": error.reference,
         "status": error.status,
         "request_id": error.request_id,
@@ -102,6 +103,15 @@ def as_dict(error: OpenModelsError) -> dict[str, Any]:
         "partial": error.partial.model_dump(mode="json") if error.partial else None,
         "exit_code": exit_code(error),
     }
+
+
+def next_step(error: OpenModelsError) -> str | None:
+    """Return what to do about an error, in the words of the command that shows it."""
+    ctx = click.get_current_context(silent=True)
+    command = ctx.command if ctx else None
+    if isinstance(command, click.Group) and ctx and ctx.invoked_subcommand:
+        command = command.get_command(ctx, ctx.invoked_subcommand)
+    return translate(error.next_step, command) if error.next_step else None
 
 
 def exit_code(error: OpenModelsError) -> int:

@@ -37,7 +37,7 @@ from openmodels.cli import listing, output
 @output.json_option
 @click.pass_context
 def search(ctx: click.Context, /, query: tuple[str, ...], **asked: Any) -> None:
-    r"""Find models in the Hub, the Azure catalog and on this disk.
+    """Find models in the Hub, the Azure catalog and on this disk.
 
     \b
     openmodels search japanese llama chat --license llama2

@@ -13,7 +13,7 @@ from openmodels.cli import listing, output
 @output.json_option
 @click.pass_context
 def show(ctx: click.Context, model: str, live: bool | None) -> None:  # noqa: FBT001 - click calls it so
-    r"""Show what the catalogs know of a model, and who says so.
+    """Show what the catalogs know of a model, and who says so.
 
     \b
     openmodels show allenai/OLMo-7B

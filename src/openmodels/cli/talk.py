@@ -6,7 +6,6 @@ import difflib
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 from openmodels import settings
 from openmodels.cli import output
@@ -51,11 +50,19 @@ class Talk:
         system: The instruction, or None.
         options: For every answer.
         backend_options: For a model of the same backend that `/model` changes to.
+        opener: Opens a model by its reference and its backend's options.
     """
 
     def __init__(
-        self, model: Model, *, system: str | None, options: CallOptions, backend_options: Mapping[str, Any]
+        self,
+        model: Model,
+        *,
+        system: str | None,
+        options: CallOptions,
+        backend_options: Mapping[str, str],
+        opener: Callable[[str, Mapping[str, str]], Model],
     ) -> None:
+        self._open = opener
         self._talk = Conversation(model, system=system)
         self._options = options
         self._backend_options = backend_options
@@ -131,7 +138,7 @@ class Talk:
         old = self._talk.model
         if reference:
             same = reference.partition(":")[0] == old.reference.partition(":")[0]
-            new = Model(reference, **(self._backend_options if same else {}))
+            new = self._open(reference, self._backend_options if same else {})
             # Two models at once may not fit; the old one opens again if the new one fails.
             old.close()
             output.note(f"{new.reference}: loading …", dim=True)

@@ -14,7 +14,7 @@ from openmodels.cli import listing, output
 @output.json_option
 @click.pass_context
 def tree(ctx: click.Context, model: str, live: bool | None, limit: int) -> None:  # noqa: FBT001 - click calls it so
-    r"""Show a model's ancestors and descendants, with license, relation and evidence.
+    """Show a model's ancestors and descendants, with license, relation and evidence.
 
     \b
     openmodels tree meta-llama/Llama-2-7b-hf

@@ -95,6 +95,17 @@ class Report:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings.values())
 
+    def __contains__(self, criterion: object) -> bool:
+        return criterion in self.findings or criterion in self.findings.values()
+
+    def __str__(self) -> str:
+        date = f"  (evidence of {self.as_of[:10]}{', offline' if self.offline else ''})" if self.as_of else ""
+        lines = [f"{self.id}: {self.grade} [{self.profile}]{date}"]
+        for finding in self:
+            where = f"\n{'':30s}{finding.evidence[0].url}" if finding.evidence else ""
+            lines.append(f"  {finding.criterion:18s} {finding.verdict:8s} {finding.reason}{where}")
+        return "\n".join([*lines, *(f"  conflict: {conflict.reason}" for conflict in self.conflicts)])
+
     @property
     def profile(self) -> str:
         """The name of the profile."""

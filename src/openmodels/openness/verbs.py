@@ -87,6 +87,14 @@ class OpennessComparison:
     def __len__(self) -> int:
         return len(self.reports)
 
+    def __contains__(self, model: object) -> bool:
+        if isinstance(model, str):
+            return any(report.id.lower() == model.lower() for report in self.reports)
+        return model in self.reports
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
     def __getitem__(self, model: str) -> Report:
         for report in self.reports:
             if report.id.lower() == model.lower():
