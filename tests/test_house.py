@@ -36,7 +36,7 @@ LAYERS = (
     {"telemetry"},
     {"backends"},
     {"tools", "images", "history"},
-    {"wire", "retry", "ref", "licenses", "structure", "toolcalls"},
+    {"wire", "files", "retry", "ref", "licenses", "structure", "toolcalls"},
     {"schema", "errors", "reasoning", "settings", "call_ids"},
     {"embeddings", "rankings"},
     {"capabilities", "types"},

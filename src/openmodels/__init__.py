@@ -131,6 +131,7 @@ __all__ = [
     "UnsupportedFeature",
     "Usage",
     "Verdict",
+    "WriteFailed",
     "__version__",
     "acompare_openness",
     "aopenness",
@@ -218,6 +219,7 @@ if TYPE_CHECKING:
         ToolRoundsExceeded as ToolRoundsExceeded,
         UnsafeWeights as UnsafeWeights,
         UnsupportedFeature as UnsupportedFeature,
+        WriteFailed as WriteFailed,
     )
     from openmodels.images import Image as Image
     from openmodels.messages import (

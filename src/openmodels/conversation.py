@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 from typing_extensions import Unpack
 
+from openmodels import files
 from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.messages import Frozen, Message, Text
 from openmodels.model import Model
@@ -108,17 +109,17 @@ class Conversation:
 
     @ErrorBoundary()
     def save(self, path: str | Path) -> None:
-        """Write the talk to a JSON file: the instruction and the messages.
+        """Write the talk to a JSON file that only the user may read: the instruction and the messages.
 
         Raises:
-            OSError: The file cannot be written.
+            WriteFailed: The file cannot be written; a talk saved there before is unchanged.
             InvalidRequest: The instruction is no text; the file stays as it was.
         """
         try:
             saved = _Saved(system=self.system, messages=self.messages)
         except ValidationError as error:
             raise InvalidRequest(f"The conversation cannot be saved: {faults(error)}") from error
-        Path(path).write_text(saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", encoding="utf-8")
+        files.write(path, saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", private=True)
 
     @classmethod
     @ErrorBoundary()

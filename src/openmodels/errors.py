@@ -23,6 +23,7 @@ OpenModelsError
 ├── StreamInterrupted        the stream ended before its end; `partial` holds what came
 ├── OutputInvalid            the answer does not satisfy what was asked; `reply` holds it
 ├── ToolRoundsExceeded       the model goes on calling tools; `run` holds what was done
+├── WriteFailed              a file cannot be written; the old one is unchanged (also OSError)
 └── LoadFailed               the model's files cannot be used
     ├── UnsafeWeights        the weights could run code when loaded
     ├── DoesNotFit           too large for this disk, memory or device
@@ -213,6 +214,10 @@ def _rebuild_output_invalid(cause: str, reply: Reply) -> OutputInvalid:
 
 class ToolRoundsExceeded(OpenModelsError):
     """After as many answers as `run_tools` may ask for, the model still calls tools; `run` holds what was done."""
+
+
+class WriteFailed(OpenModelsError, OSError):
+    """A file cannot be written; what was there before is unchanged. `errno` and `filename` say why and which."""
 
 
 class LoadFailed(OpenModelsError):

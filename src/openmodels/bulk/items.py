@@ -50,6 +50,7 @@ class BulkSummary:
         input_tokens: Tokens of the prompts, as far as the backend counts them.
         output_tokens: Tokens of the answers, as far as the backend counts them.
         cost: US dollars, as far as prices are known; None if none is.
+        damaged: Lines of the file that could not be read; their items are made again.
     """
 
     succeeded: int = 0
@@ -59,6 +60,7 @@ class BulkSummary:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
+    damaged: int = 0
 
     @property
     def items_per_second(self) -> float:
@@ -73,10 +75,11 @@ class BulkSummary:
     def __str__(self) -> str:
         kept = f", {self.resumed:,} kept from before" if self.resumed else ""
         cost = f", ${self.cost:.4f}" if self.cost is not None else ""
+        damaged = f"; {self.damaged:,} damaged lines of the file were skipped" if self.damaged else ""
         return (
             f"{self.succeeded:,} answered, {self.failed:,} failed{kept} in {self.seconds:.1f} s: "
             f"{self.items_per_second:.1f} items/s, {self.tokens_per_second:,.0f} output tokens/s, "
-            f"{self.input_tokens:,} → {self.output_tokens:,} tokens{cost}"
+            f"{self.input_tokens:,} → {self.output_tokens:,} tokens{cost}{damaged}"
         )
 
     def add(self, item: BulkItem) -> None:

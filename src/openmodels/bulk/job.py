@@ -158,6 +158,8 @@ class Job:
         self._pace = Pace(plan.concurrency, RATE_LIMIT_TRIES if plan.patient else 0)
         self._numbered: Iterator[tuple[int, Any]] = enumerate(plan.prompts)
         self._journal = Journal(plan.save) if plan.save is not None else None
+        if self._journal is not None:
+            self.summary.damaged = self._journal.damaged
         self._began = time.perf_counter()
         self._streak = 0
         self._stopped: Exception | None = None  # what ended the calls
@@ -184,6 +186,11 @@ class Job:
             return None
         return self._make(index, prompt, key)
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether nothing new begins, but the calls under way are still worth waiting for."""
+        return isinstance(self._stopped, OSError)
+
     def end(self) -> None:
         """Raise what ended the run early, if anything did."""
         if error := self._stopped or self._broken:
@@ -193,7 +200,10 @@ class Job:
         """Close file and bar; the summary's time stands still."""
         self.summary.seconds = time.perf_counter() - self._began
         if self._journal is not None:
-            self._journal.close()
+            try:
+                self._journal.close()
+            except OSError as error:
+                self._stopped = self._stopped or error
         if self._bar is not None:
             self._bar[0].stop()
 

@@ -107,6 +107,8 @@ def _items(job: Job) -> Generator[BulkItem, None, None]:
             first = window.popleft()
             item = first if isinstance(first, BulkItem) else first.result()
             if item is None:
+                if job.is_draining:
+                    continue
                 break
             yield item
     finally:
@@ -128,6 +130,8 @@ async def _aitems(job: Job) -> AsyncGenerator[BulkItem, None]:
             item = first if isinstance(first, BulkItem) else await first
             window.popleft()
             if item is None:
+                if job.is_draining:
+                    continue
                 break
             yield item
     finally:

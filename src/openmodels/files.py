@@ -1,0 +1,206 @@
+"""Files on this disk: written whole or not at all, read within bounds."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+import stat
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
+
+DEEPEST = 200
+"""Levels of nesting that are read; deeper JSON ends the recursive code that works on it."""
+_LONGEST_NUMBER = 400
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def write(path: str | os.PathLike[str], data: str | bytes, *, private: bool = False) -> None:
+    """Write a file whole: a reader, a crash or a full disk leaves the old content or the new.
+
+    Args:
+        path: The file; a link is followed.
+        data: Its new content; text is written as UTF-8.
+        private: Whether only the user may read it (mode 0600).
+
+    Raises:
+        WriteFailed: It cannot be written; what was there before is unchanged.
+    """
+    with replacing(path, private=private) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Generator[BinaryIO, None, None]:
+    """Give a file to write to, which replaces `path` when the block ends well.
+
+    Raises:
+        WriteFailed: It cannot be written; what was there before is unchanged.
+    """
+    # Replacing a link would leave what it points to as it was.
+    target = Path(os.path.realpath(path))
+    draft: str | None = None
+    try:
+        mode = target.stat().st_mode if target.exists() else None
+        if mode is not None and not stat.S_ISREG(mode):
+            # A pipe, a terminal or /dev/null: nothing there can be replaced.
+            with target.open("wb") as file:
+                yield file
+            return
+        name = target.parent / f".{target.name[:100]}-{secrets.token_hex(6)}.part"
+        descriptor = os.open(name, _CREATE, 0o600 if private else 0o666)
+        draft = str(name)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if not private and mode is not None:
+            Path(draft).chmod(stat.S_IMODE(mode))
+        Path(draft).replace(target)
+        draft = None
+        sync_folder(target.parent)
+    except OSError as error:
+        if isinstance(error, OpenModelsError):
+            raise
+        raise write_failed(path, error) from error
+    finally:
+        if draft is not None:
+            with suppress(OSError):
+                Path(draft).unlink()
+
+
+def write_failed(path: str | os.PathLike[str], error: OSError) -> WriteFailed:
+    """Return the typed error for a file that cannot be written."""
+    reason = error.strerror or str(error) or type(error).__name__
+    failure = WriteFailed(
+        f"{os.fspath(path)} cannot be written: {reason}.",
+        next_step="Free the disk, or choose a folder that you may write to.",
+    )
+    failure.errno, failure.strerror, failure.filename = error.errno, reason, os.fspath(path)
+    return failure
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power loss, where the system can."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):  # some network file systems refuse it
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file of a folder survive a power loss.
+
+    Raises:
+        OSError: A file cannot be written to its disk.
+    """
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+    sync_folder(folder)
+
+
+def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> bytes:
+    """Return the content of a file of at most `largest` bytes.
+
+    Raises:
+        OpenModelsError: It is larger, no plain file, or cannot be read; of the class `kind`.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - takes whatever names a file
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise kind(f"{os.fspath(path)} is not a plain file.")
+            content = file.read(largest + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OpenModelsError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise kind(f"{os.fspath(path)} cannot be read: {reason}.") from error
+    if len(content) > largest:
+        raise kind(f"{os.fspath(path)} is larger than {largest:,} bytes.")
+    return content
+
+
+def read_json(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> Any:
+    """Return the value of a JSON file; see `read` and `parse_json`.
+
+    Raises:
+        OpenModelsError: It cannot be read; of the class `kind`.
+    """
+    return parse_json(read(path, largest=largest, kind=kind), os.fspath(path), kind=kind)
+
+
+def parse_json(data: bytes | str, name: str, *, kind: type[OpenModelsError] = InvalidRequest) -> Any:
+    """Return the value of a JSON text that others wrote.
+
+    Numbers that no field can hold (NaN, Infinity, 1e999, hundreds of digits) become None; half
+    surrogate pairs, which no file or database takes, become U+FFFD. Of two equal keys the last counts.
+
+    Args:
+        data: The text, UTF-8 where it is bytes; its size is the caller's to bound.
+        name: What the text is, for the error.
+        kind: The class of the error.
+
+    Raises:
+        OpenModelsError: It is no JSON, or nested deeper than `DEEPEST`; of the class `kind`.
+    """
+    try:
+        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        value = json.loads(text, parse_constant=lambda _: None, parse_int=_integer, parse_float=_float)
+    except RecursionError as error:
+        raise kind(f"{name} is nested too deeply.") from error
+    except ValueError as error:
+        raise kind(f"{name} is no JSON: {_reason(error)}.") from error
+    if text.count("[") + text.count("{") > DEEPEST and depth(value) > DEEPEST:
+        raise kind(f"{name} is nested too deeply.")
+    if re.search(r"\\u[dD][89a-fA-F]", text) or _LONE_SURROGATE.search(text):
+        value = _without_surrogates(value)
+    return value
+
+
+def depth(value: Any) -> int:
+    """Return how deeply a value of JSON is nested, without recursion."""
+    deepest, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        deepest += 1
+        if deepest > DEEPEST:
+            return deepest
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+    return deepest
+
+
+def _integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else None
+
+
+def _float(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+def _reason(error: ValueError) -> str:
+    # The text of the error holds a place, and of a decoding error a byte; never the content.
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error).partition(":")[0][:200]
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
+    return value
