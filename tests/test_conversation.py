@@ -187,3 +187,18 @@ def test_saved_file_is_plain_json(tmp_path):
     text = (tmp_path / "talk.json").read_text(encoding="utf-8")
     assert "grüß dich" in text
     assert json.loads(text)["messages"][0] == {"role": "user", "content": "grüß dich"}
+
+
+def test_a_full_disk_leaves_the_talk_saved_before(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    talk = om.Conversation(om.Model("echo:"))
+    talk.send("first")
+    talk.save(tmp_path / "talk.json")
+    talk.send("second")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(om.WriteFailed, match=r"talk\.json cannot be written: No space"):
+            talk.save(tmp_path / "talk.json")
+    assert len(om.Conversation.restore(tmp_path / "talk.json", talk.model).messages) == 2

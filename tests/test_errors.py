@@ -16,7 +16,12 @@ TREE = sorted(
     key=lambda kind: kind.__name__,
 )
 REPLY = Reply(text="half an ans", model="m")
-STDLIB_BASES = {"MissingExtra": ImportError, "InvalidRequest": ValueError, "DeadlineExceeded": TimeoutError, "WriteFailed": OSError}
+STDLIB_BASES = {
+    "MissingExtra": ImportError,
+    "InvalidRequest": ValueError,
+    "DeadlineExceeded": TimeoutError,
+    "WriteFailed": OSError,
+}
 
 
 def make(kind, **more):

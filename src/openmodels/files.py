@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
 
 DEEPEST = 200
 """Levels of nesting that are read; deeper JSON ends the recursive code that works on it."""
-_LONGEST_NUMBER = 400
+_LONGEST_NUMBER = 300  # a float holds no more digits
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -46,9 +47,9 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Generat
         WriteFailed: It cannot be written; what was there before is unchanged.
     """
     # Replacing a link would leave what it points to as it was.
-    target = Path(os.path.realpath(path))
     draft: str | None = None
     try:
+        target = Path(os.path.realpath(path))
         mode = target.stat().st_mode if target.exists() else None
         if mode is not None and not stat.S_ISREG(mode):
             # A pipe, a terminal or /dev/null: nothing there can be replaced.
@@ -71,6 +72,10 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Generat
         if isinstance(error, OpenModelsError):
             raise
         raise write_failed(path, error) from error
+    except ValueError as error:
+        if "null" not in str(error):  # raised in the block
+            raise
+        raise write_failed(path, OSError(errno.EINVAL, "Invalid name")) from error
     finally:
         if draft is not None:
             with suppress(OSError):

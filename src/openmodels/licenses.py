@@ -87,6 +87,11 @@ class License:
 
 _OPEN_DATA = re.compile(r"CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+", re.IGNORECASE)
 _NON_COMMERCIAL = re.compile(r"\b(?:nc|non[- ]?commercial|research[- ]only)\b")
+# Operators stand between blanks or brackets: in "research-and-development" or "a_or_b" they are parts of a name.
+_IS_EXPRESSION = re.compile(r"[\s)](?:and|or|with)[\s(]", re.IGNORECASE)
+_AROUND = re.compile(r"^(?:the |licen[cs]eref-)|[- ](?:licen[cs]e|agreement)$")
+_LONGEST = 1_000
+"""Characters of a stated license that are read as an expression or a known name."""
 _SAYS_NOTHING = frozenset({"", "other", "unknown", "custom", "none", "null"})
 _REGISTERED: dict[str, License] = {}
 _ORDER = list(LicenseClass)
@@ -133,13 +138,24 @@ def find(text: str | None) -> License:
     """
     if not text or not (key := _key(text)):
         return License("", "no license stated", None, LicenseClass.UNKNOWN)
-    if known := _REGISTERED.get(key) or _table().get(key) or _spdx(key):
-        return known
-    if re.search(r"\b(?:and|or|with)\b", key):
-        return _expression(text)
-    stripped = re.sub(r"^(?:the |licen[cs]eref-)|(?:-| )(?:licen[cs]e|agreement)$", "", key)
-    if stripped and stripped != key and (found := find(stripped)).kind is not LicenseClass.UNKNOWN:
-        return found
+    return _known(key) or (_expression(text) if _IS_EXPRESSION.search(text) else _named(text))
+
+
+def _known(key: str) -> License | None:
+    return _REGISTERED.get(key) or _table().get(key) or _spdx(key)
+
+
+def _named(text: str) -> License:
+    """Return the license of a name that is no expression, with or without "the" and "license" around it."""
+    key = _key(text)
+    stripped = key
+    while stripped and len(stripped) <= _LONGEST:
+        if (known := _known(stripped)) is not None and (stripped == key or known.kind is not LicenseClass.UNKNOWN):
+            return known
+        shorter = _AROUND.sub("", stripped)
+        if shorter == stripped:
+            break
+        stripped = shorter
     name = text.strip()[:120]
     if _NON_COMMERCIAL.search(key):
         return License(name, name, None, LicenseClass.NON_COMMERCIAL, (Restriction.NON_COMMERCIAL,), "no")
@@ -221,16 +237,32 @@ def _spdx(key: str) -> License | None:
 
 
 def _expression(text: str) -> License:
-    from license_expression import ExpressionError, ExpressionParseError, Licensing
+    parsed = _parsed(text)
+    try:
+        kinds = _weigh(parsed) if parsed is not None else None
+    except RecursionError:
+        kinds = None
+    if kinds is None:
+        return _named(text)
+    return License(str(parsed), str(parsed), str(parsed), kinds.kind, kinds.restrictions, kinds.eu_gpai)
+
+
+def _parsed(text: str) -> object | None:
+    """Return the tree of a license expression, or None for a text that is none."""
+    if len(text) > _LONGEST:
+        return None
+    from license_expression import Licensing
 
     try:
-        parsed = Licensing().parse(text)
-    except (ExpressionError, ExpressionParseError):
-        parsed = None
-    kinds = _weigh(parsed) if parsed is not None else None
-    if kinds is None:
-        return License(text.strip()[:120], text.strip()[:120], None, LicenseClass.UNKNOWN)
-    return License(str(parsed), str(parsed), str(parsed), kinds.kind, kinds.restrictions, kinds.eu_gpai)
+        parsed: object = Licensing().parse(text)
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError, AssertionError):
+        return None
+    except Exception as error:
+        # Its own errors derive from Exception alone.
+        if type(error).__module__.startswith(("license_expression", "boolean")):
+            return None
+        raise
+    return parsed
 
 
 def _weigh(node: object) -> License | None:
@@ -241,7 +273,7 @@ def _weigh(node: object) -> License | None:
         # "apache-2.0 WITH use-restrictions" must not pass for Apache-2.0.
         if exception.key.lower() not in {name.lower() for name in EXCEPTIONS}:
             return None
-        return find(getattr(node, "license_symbol").key)  # noqa: B009 - the type is not exported
+        return _named(getattr(node, "license_symbol").key)  # noqa: B009 - the type is not exported
     if arguments := list(getattr(node, "args", ())):
         parts = [part for one in arguments if (part := _weigh(one)) and part.kind is not LicenseClass.UNKNOWN]
         if len(parts) < len(arguments):
@@ -249,7 +281,7 @@ def _weigh(node: object) -> License | None:
         free = getattr(node, "operator", "").strip() == "OR"
         return (min if free else max)(parts, key=lambda one: _ORDER.index(one.kind))
     key = getattr(node, "key", "")
-    return find(key) if key and " " not in key else None
+    return _named(key) if key and " " not in key else None
 
 
 def _key(name: str) -> str:

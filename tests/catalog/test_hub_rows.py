@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from openmodels.catalog import hub_rows
 from openmodels.catalog.record import Base
 from openmodels.catalog.writer import in_memory
+from openmodels.openness.pages import DatasetPage, ModelPage
 
 DAY = date(2026, 11, 1)
 VALUES = st.recursive(
@@ -153,3 +154,18 @@ def test_a_dump_with_nested_json_text_reads_like_the_listing():
     nested = {"cardData": {"license": "mit", "language": ["de"]}, "config": {"model_type": "llama"}, "tags": ["x"]}
     flat = {name: json.dumps(value) for name, value in nested.items()}
     assert hub_rows.record(row(**flat), DAY) == hub_rows.record(row(**nested), DAY)
+
+
+@pytest.mark.parametrize(
+    ("stated", "gate"),
+    [
+        (False, False), (None, None), ("auto", "auto"), ("manual", "manual"), (True, "manual"), ("TRUE", "manual"),
+        ("false", False), (0, False), (1, "manual"), ("after review", "manual"), ({}, None), ([True], None),
+    ],
+)  # fmt: skip
+def test_a_gate_is_read_in_one_way(stated, gate):
+    record = hub_rows.record({"id": "org/model", "gated": stated}, DAY)
+    page = ModelPage({"id": "org/model", "gated": stated})
+    assert record.gated == gate
+    assert page.gated == ("no" if gate is False else gate)
+    assert DatasetPage({"id": "org/set", "gated": stated}).gated == (None if gate is None else gate is not False)

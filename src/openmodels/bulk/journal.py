@@ -62,6 +62,8 @@ class Journal:
             self._file: BinaryIO = os.fdopen(descriptor, "a+b", buffering=0)
         except OSError as error:
             raise files.write_failed(self.path, error) from error
+        except ValueError as error:  # a NUL in the name
+            raise files.write_failed(self.path, OSError(errno.EINVAL, "Invalid name")) from error
         try:
             self._lock()
             self._end = self._read()
@@ -189,7 +191,7 @@ class Journal:
             for number, (line, length) in enumerate(_lines(file), 1):
                 start, item = _recovered(line)
                 if item is None or start:
-                    looks_cut = line.startswith(_BEGIN) or bool(rest := line.rstrip(b"\r\n")) and not rest.strip(b"\0")
+                    looks_cut = line.startswith(_BEGIN) or _is_zeros(line)
                     if item is None and not line.endswith(b"\n") and (looks_cut or _BEGIN.startswith(line)):
                         torn = True
                         break
@@ -241,6 +243,10 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield line, length
 
 
+def _is_zeros(line: bytes) -> bool:
+    return bool(content := line.rstrip(b"\r\n")) and not content.strip(b"\0")
+
+
 def _recovered(line: bytes) -> tuple[int, dict[str, Any] | None]:
     """Return the item of a line and where in the line it begins; None where there is none.
 
@@ -266,12 +272,12 @@ def _item(line: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(item, dict) or not isinstance(item.get("key", 0), str | None):
-        raise ValueError("no item")
+        raise ValueError("no item")  # noqa: TRY004 - one kind of error for every bad line
     index = item.get("index")
     if type(index) is not int or not 0 <= index < 2**40:
         raise ValueError("no index")
     if not isinstance(item.get("reply", item.get("error")), dict):
-        raise ValueError("no outcome")
+        raise ValueError("no outcome")  # noqa: TRY004 - as above
     if line.count(b"[") + line.count(b"{") > files.DEEPEST and files.depth(item) > files.DEEPEST:
         raise ValueError("nested too deeply")
     return item

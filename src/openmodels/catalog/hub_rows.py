@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from openmodels import licenses
 from openmodels.catalog import names, vocabulary
@@ -85,7 +85,7 @@ def record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
         "languages": languages,
         "modalities": vocabulary.modalities(task),
         "license": license_of(card, tags),
-        "gated": _gated(row.get("gated")),
+        "gated": vocabulary.gated(row.get("gated")),
         "base_models": _bases(row, card, tags),
         "trained_from": _loaded_from(config, name),
         "datasets": _tuple([tag[8:] for tag in tags if tag.startswith("dataset:")] or _words(card.get("datasets"))),
@@ -287,12 +287,6 @@ def _context(config: Mapping[str, Any]) -> int | None:
         if found := _positive(config.get(key)) or _positive(text.get(key)):
             return found
     return None
-
-
-def _gated(value: Any) -> Literal[False, "auto", "manual"] | None:
-    if value is False or value in ("auto", "manual"):
-        return value  # type: ignore[no-any-return]
-    return "auto" if value is True else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

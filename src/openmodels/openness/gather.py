@@ -231,10 +231,12 @@ def _dataset(fetcher: Fetcher, name: str) -> dict[str, Any]:
     front = found.get("cardData") or {}
     page |= {
         "exists": True,
-        "gated": found.get("gated", False),
+        "gated": found.get("gated"),
         "sha": found.get("sha"),
         "tags": found.get("tags") or [],
     }
+    if page["gated"] is None:
+        page["unknown"] = ["gated"]
     for field in ("license", "license_name"):
         if front.get(field):
             value = front[field]

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from openmodels.catalog import vocabulary
 from openmodels.openness.findings import Proof
 from openmodels.openness.names import split
 
@@ -108,7 +109,8 @@ class DatasetPage(Page):
     @property
     def gated(self) -> bool | None:
         """Whether access needs consent; None where that was not seen."""
-        return bool(self.data.get("gated")) if self.known("gated") and "gated" in self.data else None
+        stated = vocabulary.gated(self.data.get("gated")) if self.known("gated") else None
+        return None if stated is None else stated is not False
 
     @property
     def license(self) -> str | None:
@@ -159,10 +161,8 @@ class ModelPage(Page):
     @property
     def gated(self) -> str | None:
         """How access is gated: "no", "auto" or "manual"; None where that was not seen."""
-        if not self.known("gated") or "gated" not in self.data:
-            return None
-        value = self.data["gated"]
-        return "no" if not value else value if value in ("auto", "manual") else "manual"
+        stated = vocabulary.gated(self.data.get("gated")) if self.known("gated") else None
+        return "no" if stated is False else stated
 
     @cached_property
     def files(self) -> list[str]:
