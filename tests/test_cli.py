@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import openmodels as om
+from openmodels import settings
 from openmodels.backends import registry
 from openmodels.backends.echo import EchoBackend
 from openmodels.cli import chat as chat_module, cli, hints, output
@@ -344,7 +345,7 @@ def test_models_tells_what_is_missing(caches: Path, monkeypatch: pytest.MonkeyPa
     rows = {row["name"]: row for row in told["backends"]}
     assert rows["echo"]["ready"]
     assert not rows["local"]["ready"]
-    assert rows["local"]["reason"] == "torch, gguf: pip install 'openmodels-sdk[local]'"
+    assert rows["local"]["reason"] == f"torch, gguf: {settings.install_hint('local')}"
     assert told["models"] == [
         {
             "reference": om.DEFAULT_MODEL,
@@ -359,7 +360,7 @@ def test_models_tells_what_is_missing(caches: Path, monkeypatch: pytest.MonkeyPa
 def test_models_as_text_keeps_the_install_command_whole(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _missing(monkeypatch, "torch")
     lines = run("models").stdout.splitlines()
-    assert any(line.rstrip().endswith("torch: pip install 'openmodels-sdk[local]'") for line in lines)
+    assert any(line.rstrip().endswith(f"torch: {settings.install_hint('local')}") for line in lines)
     assert not any("\x1b" in line for line in lines)
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import openmodels as om
+from openmodels import settings
 from openmodels.backends import registry
 from openmodels.backends.echo import EchoBackend
 from toy_backend import ToyBackend
@@ -124,7 +125,7 @@ def test_missing_extra_says_what_to_install(monkeypatch):
     with pytest.raises(om.MissingExtra) as caught:
         om.Model("local:org/model")
     assert "'torch'" in str(caught.value)
-    assert "pip install 'openmodels-sdk[local]'" in str(caught.value)
+    assert settings.install_hint("local") in str(caught.value)
     assert caught.value.reference == "local:org/model"
 
 

