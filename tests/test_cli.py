@@ -357,6 +357,33 @@ def test_models_tells_what_is_missing(caches: Path, monkeypatch: pytest.MonkeyPa
     ]
 
 
+def test_models_says_which_key_and_address_are_missing(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AZURE_AI_ENDPOINT", "AZURE_INFERENCE_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(caches / "token"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: object())
+
+    def rows() -> dict[str, Any]:
+        return {row["name"]: row for row in json.loads(run("models", "--json").stdout)["backends"]}
+
+    before = rows()
+    assert not any(before[name]["ready"] for name in ("hf", "azure", "server"))
+    assert "HF_TOKEN" in before["hf"]["reason"]
+    assert "AZURE_AI_ENDPOINT" in before["azure"]["reason"]
+    assert "base_url" in before["server"]["reason"]
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setenv("AZURE_AI_ENDPOINT", "https://r.services.ai.azure.com")
+    after = rows()
+    assert after["hf"]["ready"]
+    assert after["azure"]["ready"]
+
+
+def test_models_lists_no_parts_of_engines(caches: Path) -> None:
+    for kind in ("openvino", "tokenizer"):
+        (caches / "own" / "weights" / f"{'0' * 64}-{kind}-1").mkdir(parents=True)
+    assert not [row for row in json.loads(run("models", "--json").stdout)["models"] if "0000" in row["reference"]]
+
+
 def test_models_as_text_keeps_the_install_command_whole(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _missing(monkeypatch, "torch")
     lines = run("models").stdout.splitlines()

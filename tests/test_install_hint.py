@@ -18,7 +18,10 @@ ORIGINS = {
         "-e '/home/me/clone[azure]'",
     ),
     "a repository": (
-        {"url": "https://example.org/o.git", "vcs_info": {"vcs": "git", "commit_id": "abc", "requested_revision": "v1"}},
+        {
+            "url": "https://example.org/o.git",
+            "vcs_info": {"vcs": "git", "commit_id": "abc", "requested_revision": "v1"},
+        },
         "'openmodels-sdk[azure] @ git+https://example.org/o.git@v1'",
     ),
     "a wheel": (

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 import openmodels as om
 from openmodels.catalog import hub_rows, query, search as searching, text, update
 from openmodels.catalog.writer import in_memory as build_index
-from openmodels.errors import InvalidRequest, Offline
+from openmodels.errors import InvalidRequest, ModelNotFound, Offline
 from openmodels.testing import facts
 
 HERE = Path(__file__).parent
@@ -166,6 +166,17 @@ class TestFilters:
         with pytest.raises(InvalidRequest, match=f"^{name}: "):
             query.build("", **{name: value})
 
+    @pytest.mark.parametrize("value", ["24", "7.5", 12, 16000])
+    def test_memory_without_a_unit_is_refused_with_it(self, value):
+        with pytest.raises(InvalidRequest, match=r"^fits: .*GB"):
+            query.build("", fits=value)
+
+    @pytest.mark.weights
+    def test_this_machines_memory_is_measured(self):
+        from openmodels.backends.local import memory
+
+        assert query.build("", fits="here").fits == pytest.approx(memory.available(), rel=0.5)
+
     def test_there_is_no_filter_of_that_name(self):
         with pytest.raises(InvalidRequest, match="licence"):
             query.build("", licence="mit")
@@ -248,6 +259,22 @@ class TestTheWholeWay:
             om.search("llama")
         with pytest.raises(Offline):
             om.info("allenai/OLMo-7B")
+
+    @pytest.mark.parametrize("online", [True, False])
+    def test_a_bare_name_is_the_only_model_that_has_it(self, hub, monkeypatch, online):
+        update.update(catalogs=["hub"])
+        if not online:
+            monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
+        assert om.info("olmo-7b") == "allenai/OLMo-7B"
+
+    @pytest.mark.parametrize("online", [True, False])
+    @pytest.mark.parametrize("name", ["allenai/OLMo-7", "alenai/OLMo-7B", "ai2/OLMo-7B", "OLMo-7B-Instruct"])
+    def test_a_name_that_no_model_has_is_answered_with_those_like_it(self, hub, monkeypatch, online, name):
+        update.update(catalogs=["hub"])
+        if not online:
+            monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
+        with pytest.raises(ModelNotFound if online else Offline, match=r"Did you mean .*allenai/OLMo-7B"):
+            om.info(name)
 
     def test_facets_count_all_matches(self, hub):
         update.update(catalogs=["hub"])

@@ -26,11 +26,6 @@ from openmodels.wire import address as addresses, classify, decode
 from openmodels.wire.address import Secret
 from openmodels.wire.exchange import Exchange
 
-ENDPOINTS = ("AZURE_AI_ENDPOINT", "AZURE_INFERENCE_ENDPOINT")
-"""Environment variables that hold the address, the first one set counting."""
-KEYS = ("AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL")
-"""Environment variables that hold the key."""
-
 _OLD_LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
 
 
@@ -40,8 +35,8 @@ class AzureBackend(OpenAICompatible):
     Args:
         rest: The deployment's name.
         base_url: The endpoint, e.g. "https://my-resource.services.ai.azure.com"; by default that of
-            the environment (`ENDPOINTS`).
-        api_key: The endpoint's key; by default that of the environment (`KEYS`), which goes only to
+            the environment (`azure_endpoint.ENDPOINTS`).
+        api_key: The endpoint's key; by default that of the environment (`azure_endpoint.KEYS`), which goes only to
             the endpoint of the environment and to Azure's own hosts.
         credential: Instead of a key, any credential of azure-identity; by default its
             `DefaultAzureCredential`, where the environment's key might go and there is none.
@@ -70,12 +65,13 @@ class AzureBackend(OpenAICompatible):
         headers: Mapping[str, str] | None = None,
         allow_http: bool = False,
     ) -> None:
-        _, own = _environment(ENDPOINTS)
+        _, own = _environment(azure_endpoint.ENDPOINTS)
         given = own if base_url is None else base_url
         if given is None:
             raise NotConfigured(
                 "The backend 'azure' needs the endpoint's address.",
-                next_step=f"Write base_url='https://RESOURCE.services.ai.azure.com', or set {ENDPOINTS[0]}.",
+                next_step="Write base_url='https://RESOURCE.services.ai.azure.com', "
+                f"or set {azure_endpoint.ENDPOINTS[0]}.",
             )
         endpoint = azure_endpoint.parse(given, rest, allow_http=allow_http)
         super().__init__(rest, base_url=given, api_key=api_key, headers=headers, allow_http=allow_http)
@@ -96,7 +92,7 @@ class AzureBackend(OpenAICompatible):
                 raise InvalidRequest(f"credential: an object of {type(credential).__name__} gives no tokens.")
             return Tokens(credential)
         elif self.api_key is None and trusted:
-            name, found = _environment(KEYS)
+            name, found = _environment(azure_endpoint.KEYS)
             self.api_key = addresses.key(found, name)
             if found is None and not addresses.loopback(self.address.host):
                 return Tokens()
@@ -211,7 +207,7 @@ class AzureBackend(OpenAICompatible):
             return f"Check the credential's role on the resource; its token was for {self._scope}."
         if self._authentication is None:
             return "No key was sent: pass `api_key=`; one from the environment goes only to Azure's own hosts."
-        return f"Check the key: `api_key=` or {KEYS[0]}; it must be the key of {self.address.host}."
+        return f"Check the key: `api_key=` or {azure_endpoint.KEYS[0]}; it must be the key of {self.address.host}."
 
     def _explain(
         self, status: int, headers: Mapping[str, str], secrets: list[str], body: bytes | object

@@ -21,6 +21,10 @@ log = logging.getLogger("openmodels.backends.azure")
 
 Kind = Literal["v1", "deployment", "serverless", "other"]
 
+ENDPOINTS = ("AZURE_AI_ENDPOINT", "AZURE_INFERENCE_ENDPOINT")
+"""Environment variables that hold the address, the first one set counting."""
+KEYS = ("AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL")
+"""Environment variables that hold the key."""
 V1_PATH = "/openai/v1"
 _CLOUDS = ("com", "us", "cn")
 _RESOURCES = tuple(

@@ -71,7 +71,8 @@ def search(
         gated: Whether access must be asked for.
         open: True for weights without a gate whose stated license the OSI approved; False for those known to
             have a gate or another license. What is not known is neither. `om.openness` looks closer.
-        fits: Memory that the weights must fit in at two bytes a parameter, with a fifth to spare: "24GB".
+        fits: Memory that the weights must fit in at two bytes a parameter, with a fifth to spare: "24GB", or
+            "here" for what is free on this machine now.
         max_price: US dollars per million output tokens, at any provider.
         provider: Who hosts it.
         updated_after: A day, "2026-01-31".
@@ -91,6 +92,8 @@ def search(
     query = queries.build(text, **asked)
     wanted = query.catalog or queries.CATALOGS
     notes: list[str] = []
+    if isinstance(fits, str) and query.fits is not None and fits.strip().lower() == "here":
+        notes.append(f"here: {query.fits / 10**9:.1f} GB of memory are free")
     parts: list[Index] = []
     listed = [name for name in wanted if name != "cache"]
     index = open_index() if listed and live is not True else None
@@ -117,11 +120,11 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     """Return all that the catalogs know of a model, joined.
 
     Args:
-        model_id: "org/model", "azure:registry/model" or a folder.
+        model_id: "org/model", "azure:registry/model" or a folder; a bare "model" where only one account has it.
         live: Ask the catalogs; default only if there is a network; False reads index and disk only.
 
     Raises:
-        ModelNotFound: No catalog has it.
+        ModelNotFound: No catalog has it; the message names models with a similar name.
         Offline: It is not in the index or on this disk, and there is no network.
     """
     _check_id(model_id)
@@ -133,7 +136,10 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     with suppress(ModelNotFound):
         parts.append(CacheCatalog().get(parts[0].id if parts else model_id))
     if not parts:
-        raise _nowhere(model_id, failures, online=online)
+        alike = _alike(model_id, live=live)
+        if "/" not in model_id and len(alike) == 1 and _has_name(alike[0], model_id):
+            return info(alike[0], live=live)
+        raise _nowhere(model_id, failures, alike, online=online)
     record = parts[0]
     for other in parts[1:]:
         record = join.merge(record, other)
@@ -296,10 +302,28 @@ def _check_id(model_id: str) -> None:
         raise InvalidRequest(f"model_id: {str(model_id)[:100]!r} is no model.", next_step='Write "org/model".')
 
 
-def _nowhere(model_id: str, failures: list[OpenModelsError], *, online: bool) -> OpenModelsError:
+def _alike(model_id: str, *, live: bool | None) -> list[str]:
+    """Return the ids of models with this name, else of the best matches of a search for it, at most five."""
+    if model_id.startswith("azure:"):
+        return []
+    try:
+        ids = [record.id for record in search(model_id.replace("/", " "), limit=20, live=live)]
+    except OpenModelsError:
+        return []  # why the model itself was not there says more
+    return [other for other in ids if _has_name(other, model_id)][:5] or ids[:3]
+
+
+def _has_name(other: str, model_id: str) -> bool:
+    return other.rpartition("/")[2].lower() == model_id.rpartition("/")[2].lower()
+
+
+def _nowhere(model_id: str, failures: list[OpenModelsError], alike: list[str], *, online: bool) -> OpenModelsError:
+    guess = f"Did you mean {' or '.join(alike)}?" if alike else None
     if not online:
         return Offline(
             f"{model_id} is neither in the index nor on this disk, and the network is switched off.",
-            next_step="Connect, or run `openmodels catalog update` when connected.",
+            next_step=guess or "Connect, or run `openmodels catalog update` when connected.",
         )
-    return failures[0] if failures else ModelNotFound(f"No catalog has {model_id}.", next_step="Check the spelling.")
+    if failures and not isinstance(failures[0], ModelNotFound):
+        return failures[0]
+    return ModelNotFound(f"No catalog has {model_id}.", next_step=guess or "Check the spelling.")

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from openmodels import licenses
 from openmodels.catalog import vocabulary
 from openmodels.catalog.record import LicenseClass
-from openmodels.errors import InvalidRequest
+from openmodels.errors import InvalidRequest, MissingExtra
+from openmodels.settings import install_hint
 
 Catalog = Literal["hub", "azure", "cache"]
 Sort = Literal["relevance", "downloads", "likes", "trending", "updated", "created", "parameters", "context", "price"]
@@ -200,13 +201,33 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _bytes(name: str, value: Any) -> int:
+    if isinstance(value, str) and value.strip().lower() == "here":
+        return _free_memory(name)
     if isinstance(value, str):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
         if not found:
             raise _wrong(name, value, 'an amount of memory such as "24GB"')
+        if not found[2]:
+            raise InvalidRequest(f"{name}: {value!r} has no unit.", next_step=f'Write "{found[1]}GB".')
         base = 1024 if found[3] else 1000
         return round(float(found[1]) * float(base ** " kmgt".index(found[2].lower() or " ")))
-    return _whole(name, value, binary=False)
+    count = _whole(name, value, binary=False)
+    if count < 10**6:
+        # Nobody has so few bytes: gigabytes are meant.
+        raise InvalidRequest(f"{name}: a number is bytes, and {value} are too few.", next_step=f'Write "{value}GB".')
+    return count
+
+
+def _free_memory(name: str) -> int:
+    """Return the bytes that are free on this machine now."""
+    try:
+        from openmodels.backends.local import memory
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"{name}: measuring this machine's memory needs the package {error.name!r}, which is not installed.",
+            next_step=f"Run: {install_hint('local')}",
+        ) from error
+    return memory.available()
 
 
 def _price(name: str, value: Any) -> Decimal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -9,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from huggingface_hub import constants, scan_cache_dir
+from huggingface_hub import constants, get_token, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
 from openmodels import settings
-from openmodels.backends import registry
+from openmodels.backends import azure_endpoint, registry
 from openmodels.backends.local import cache, checkpoint
 from openmodels.cli import output
 from openmodels.errors import LoadFailed
+
+_ENGINE_PART = re.compile(r"-(?:openvino|tokenizer)-\d+$")
+"""Folders of the cache that hold what an engine needs beside a GGUF file, and no model of their own."""
 
 
 @click.command()
@@ -48,10 +53,34 @@ def _backends() -> Iterator[dict[str, Any]]:
         if missing := entry.missing():
             install = settings.install_hint(entry.extra) if entry.extra else f"pip install {' '.join(missing)}"
             reason = f"{', '.join(missing)}: {install}"
-        yield {"name": name, "ready": reason is None, "summary": entry.summary, "reason": reason}
+        ready = reason is None
+        if ready:
+            ready, reason = _configured(name)
+        yield {"name": name, "ready": ready, "summary": entry.summary, "reason": reason}
     for point in entry_points(group="openmodels.backends"):
         owner = point.dist.name if point.dist else point.value
         yield {"name": point.name, "ready": True, "summary": f"plugin of the package {owner}", "reason": None}
+
+
+def _configured(backend: str) -> tuple[bool, str | None]:
+    """Return whether a backend has the address and the key that it needs, and what is missing."""
+    match backend:
+        case "hf":
+            try:
+                token = get_token()
+            except Exception:  # noqa: BLE001 - a saved login that cannot be read fails in the vendor's own ways
+                token = None
+            return bool(token), None if token else "a token: set HF_TOKEN, or run: hf auth login"
+        case "azure":
+            endpoint = any(os.environ.get(name) for name in azure_endpoint.ENDPOINTS)
+            if not endpoint:
+                return False, f"an address: set {azure_endpoint.ENDPOINTS[0]}, or say -o base_url=…"
+            key = any(os.environ.get(name) for name in azure_endpoint.KEYS)
+            return True, None if key else f"no {azure_endpoint.KEYS[0]} is set: azure-identity signs in"
+        case "server":
+            return False, "an address: -m server:NAME -o base_url=http://127.0.0.1:8000/v1"
+        case _:
+            return True, None
 
 
 def _models() -> Iterator[dict[str, Any]]:
@@ -88,6 +117,8 @@ def _converted(ready: bool) -> Iterator[dict[str, Any]]:  # noqa: FBT001 - one p
 
         default = cache.place(bundled.SHA256)
     for folder in sorted(path for path in cache.root().glob("[0-9a-f]*") if path.is_dir()):
+        if _ENGINE_PART.search(folder.name):
+            continue
         reference = settings.DEFAULT_MODEL if folder == default else f"local:{folder}"
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         yield _model(reference, size, "converted", _fault(folder))
