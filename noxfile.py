@@ -112,9 +112,11 @@ def types(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run one benchmark with its options, e.g. `nox -s bench -- local --rounds 3`; by default all."""
-    install(session, "-e", ".[all]", *TORCH)
-    if session.posargs:
-        session.run("python", f"benchmarks/{session.posargs[0]}.py", *session.posargs[1:])
-        return
-    for benchmark in sorted(Path("benchmarks").glob("*.py")):
-        session.run("python", str(benchmark))
+    install(session, "-e", ".[all]", *TORCH, *TEST, *PEERS)
+    # Two files are what others are made of.
+    names = sorted({path.stem for path in Path("benchmarks").glob("*.py")} - {"synthetic", "ways"})
+    chosen, *options = session.posargs or [None]
+    if chosen is not None and chosen not in names:
+        session.error(f"There is no benchmark {chosen!r}; there are: {', '.join(names)}.")
+    for name in names if chosen is None else [chosen]:
+        session.run("python", f"benchmarks/{name}.py", *options)

@@ -1,5 +1,6 @@
 """A backend of your own: one class with one method, proved by the suite that openmodels ships.
 
+pip install pytest
 python examples/third_party_backend.py
 pytest examples/third_party_backend.py
 """
