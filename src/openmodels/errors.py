@@ -55,9 +55,11 @@ class OpenModelsError(Exception):
         retry_after: Seconds the vendor asks to wait, or None.
         partial: The part of the answer that had arrived, or None.
         run: What `run_tools` had done before, a `ToolRun`, or None.
+        refusal: All that a server said of a request it refused, without keys and prompts; `cause` holds its start.
     """
 
     default_retryable: ClassVar[bool] = False
+    refusal: str = ""
 
     def __init__(
         self,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -25,9 +27,15 @@ from openmodels.stream import AsyncStream, Fold, Stream
 from openmodels.toolrun import MAX_ROUNDS, Loop, ToolRun
 from openmodels.tools import Checker
 from openmodels.types import CallOptions, Reply, ToolRunOptions
+from openmodels.wire import address as addresses
 
 if TYPE_CHECKING:
     from openmodels.catalog.record import ModelRecord
+
+log = logging.getLogger("openmodels")
+
+_KEYS = ("api_key", "headers")
+"""Options of backends that hold keys."""
 
 
 class Model:
@@ -68,6 +76,10 @@ class Model:
         self.timeout = retry.seconds(timeout)
         self.max_retries = request_.retry_count(max_retries)
         self._observer = observe.Observer(on_request, on_reply, capture_content)
+        # Keys are wrapped at once: neither the model nor a frame of a traceback shows them.
+        backend_options = {
+            name: addresses.hidden(value) if name in _KEYS else value for name, value in backend_options.items()
+        }
         self._opened_as = reference, backend_options
         if isinstance(reference, Backend):
             if backend_options:
@@ -84,9 +96,25 @@ class Model:
         return f"Model({self.reference!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # A pickle is a file or a message that others may read: keys stay here.
         reference, options = self._opened_as
-        core = {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._observer)}
-        return partial(type(self), **core, **options), (reference,)
+        kept = {name: value for name, value in options.items() if not (name in _KEYS and value)}
+        if len(kept) < len(options):
+            log.warning("The pickled copy of %r holds no %s; where it is opened, the key comes from the "
+                        "environment.", self, " and no ".join(sorted(options.keys() - kept.keys())))  # fmt: skip
+        return partial(type(self), **self._core, **kept), (reference,)
+
+    def __copy__(self) -> Self:
+        reference, options = self._opened_as
+        return type(self)(reference, **self._core, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        reference, options = copy.deepcopy(self._opened_as, memo)
+        return type(self)(reference, **copy.deepcopy(self._core, memo), **options)
+
+    @property
+    def _core(self) -> dict[str, Any]:
+        return {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._observer)}
 
     def __enter__(self) -> Self:
         return self

@@ -230,7 +230,7 @@ def test_what_is_sent(server: FaultServer) -> None:
 def test_a_serverless_endpoint_passes_extra_on() -> None:
     backend = _model("https://m.eastus2.models.ai.azure.com", "").backend
     request = ChatRequest(messages=(om.user("hi"),), extra={"min_p": 0.1})
-    outgoing, _ = backend._outgoing(request, backend.model(None))
+    outgoing = backend._chat(request, backend.model(None)).outgoing
     assert outgoing.target == "/chat/completions?api-version=2024-05-01-preview"
     assert dict(outgoing.headers)["extra-parameters"] == "pass-through"
     assert json.loads(outgoing.body) == {

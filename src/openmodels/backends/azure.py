@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from azure.core.credentials import AzureKeyCredential
@@ -13,7 +13,7 @@ from azure.core.credentials import AzureKeyCredential
 from openmodels.backends import azure_endpoint, azure_errors
 from openmodels.backends.azure_credential import Tokens
 from openmodels.backends.azure_exchange import AzureExchange
-from openmodels.backends.compatible import OpenAICompatible
+from openmodels.backends.compatible import OpenAICompatible, Sent
 from openmodels.errors import (
     InvalidReference,
     InvalidRequest,
@@ -21,12 +21,12 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.types import ChatRequest, Delta
+from openmodels.types import ChatRequest
 from openmodels.wire import address as addresses, classify, decode
-from openmodels.wire.address import Secret
+from openmodels.wire.address import Secret, Secrets
 from openmodels.wire.exchange import Exchange
 
-_OLD_LIMIT, _NEW_LIMIT = "max_tokens", "max_completion_tokens"
+log = logging.getLogger("openmodels.backends.azure")
 
 
 class AzureBackend(OpenAICompatible):
@@ -59,10 +59,10 @@ class AzureBackend(OpenAICompatible):
         rest: str = "",
         *,
         base_url: str | None = None,
-        api_key: str | None = None,
+        api_key: str | addresses.Secret | None = None,
         credential: Any = None,
         scope: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | addresses.Secret] | None = None,
         allow_http: bool = False,
     ) -> None:
         _, own = _environment(azure_endpoint.ENDPOINTS)
@@ -80,7 +80,7 @@ class AzureBackend(OpenAICompatible):
         trusted = endpoint.azure or given == own
         self._authentication = self._who(credential, trusted=trusted)
         self._scope = scope or endpoint.scope
-        self._limit = _OLD_LIMIT
+        self._answered: set[str] = set()  # the targets at which something has been answered
 
     def _who(self, credential: Any, *, trusted: bool) -> Secret | Tokens | None:
         if self.api_key is not None and credential is not None:
@@ -109,8 +109,6 @@ class AzureBackend(OpenAICompatible):
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request, spelled as the deployment wants it."""
         body = super().body(request, model)
-        if self._limit != _OLD_LIMIT and _OLD_LIMIT in body and request.prompt is None:
-            body.setdefault(self._limit, body.pop(_OLD_LIMIT))
         if self.endpoint.kind == "serverless" and "stream_options" not in request.extra:
             body.pop("stream_options", None)  # that API gives usage unasked, and does not know the option
         return body
@@ -132,41 +130,29 @@ class AzureBackend(OpenAICompatible):
         """The asynchronous twin of `model`; asks nobody."""
         return self.model(deadline)
 
-    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
-        """Yield the answer's deltas; a limit in the wrong spelling is sent again in the right one."""
-        spelling = self._limit
-        try:
-            yield from super().run(request)
-        except InvalidRequest as error:
-            if not self._respells(error, request, spelling):
-                raise
-        else:
-            return
-        yield from super().run(request)
+    def recovers(self, error: OpenModelsError, sent: Sent) -> bool:
+        """Return whether to send a refused request again; a project may refuse what its resource answers.
 
-    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        """The asynchronous twin of `run`."""
-        spelling = self._limit
-        try:
-            async with aclosing(super().arun(request)) as deltas:
-                async for delta in deltas:
-                    yield delta
-        except InvalidRequest as error:
-            if not self._respells(error, request, spelling):
-                raise
-        else:
-            return
-        async with aclosing(super().arun(request)) as deltas:
-            async for delta in deltas:
-                yield delta
-
-    def _respells(self, error: InvalidRequest, request: ChatRequest, spelling: str) -> bool:
-        """Say whether to send a refused request again, and remember how."""
-        refused = error.status in (400, 422) and _NEW_LIMIT in error.cause and request.prompt is None
-        if request.max_tokens is None or spelling != _OLD_LIMIT or not refused:
+        A project's address offers some models through another API than chat completions only, while the
+        address of the resource, on the same host, has them all.
+        """
+        if super().recovers(error, sent):
+            return True
+        tried = self.endpoint.resource
+        if tried is None or error.status not in (400, 404) or sent.outgoing.target in self._answered:
             return False
-        self._limit = _NEW_LIMIT
+        if sent.outgoing.target.startswith(tried.path):
+            self.address = self.endpoint.address
+            error.cause = f"{error.cause} So does the project's address, {self.endpoint.address}."
+            return False
+        log.warning("%s refuses (%s); trying %s.", self.endpoint.address, error.status, tried)
+        self.address = tried
         return True
+
+    def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:
+        """Take an answer as a sign that its address is right."""
+        self._answered.add(sent.outgoing.target)
+        super().succeeded(sent, reasoning)
 
     def list_deployments(self, *, timeout: float | None = 60.0) -> list[str]:
         """Return the names that the endpoint lists at /models.
@@ -210,14 +196,14 @@ class AzureBackend(OpenAICompatible):
         return f"Check the key: `api_key=` or {azure_endpoint.KEYS[0]}; it must be the key of {self.address.host}."
 
     def _explain(
-        self, status: int, headers: Mapping[str, str], secrets: list[str], body: bytes | object
+        self, status: int, headers: Mapping[str, str], secrets: Secrets, body: bytes | object
     ) -> OpenModelsError:
         # The request's token came after its secrets were listed.
-        return super()._explain(status, headers, secrets + self._secrets(), body)
+        return super()._explain(status, headers, secrets.and_(self._secrets()), body)
 
-    def _secrets(self) -> list[str]:
+    def _secrets(self) -> Secrets:
         seen = self._authentication.seen if isinstance(self._authentication, Tokens) else (self.api_key,)
-        return super()._secrets() + [secret.reveal() for secret in seen if secret is not None]
+        return super()._secrets().and_(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
 
 
 def _environment(names: tuple[str, ...]) -> tuple[str, str | None]:

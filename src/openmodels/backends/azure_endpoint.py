@@ -51,6 +51,7 @@ class Endpoint:
         azure: The host is Azure's own.
         scope: What a Microsoft Entra token must be for.
         deployment: The deployment that the address names, or None.
+        resource: Where the resource of a project speaks the same dialect, on the same host; else None.
     """
 
     address: Address
@@ -58,6 +59,7 @@ class Endpoint:
     azure: bool
     scope: str
     deployment: str | None = None
+    resource: Address | None = None
 
 
 def parse(base_url: str, deployment: str = "", *, allow_http: bool = False) -> Endpoint:
@@ -95,7 +97,10 @@ def parse(base_url: str, deployment: str = "", *, allow_http: bool = False) -> E
         log.warning("The Model Inference API at %s/models is retired; using %s%s.", to.origin, to.origin, path)
     # A dated version belongs to the older dialects, and this one answers it with an error.
     query = [(name, value) for name, value in parse_qsl(to.query) if name != "api-version" or value in _V1_VERSIONS]
-    return Endpoint(replace(to, path=path, query=urlencode(query)), "v1", azure=azure, scope=scope)
+    to = replace(to, path=path, query=urlencode(query))
+    project = re.fullmatch(rf"(.*)/api/projects/[^/]+{V1_PATH}", path)
+    resource = replace(to, path=f"{project[1]}{V1_PATH}") if project else None
+    return Endpoint(to, "v1", azure=azure, scope=scope, resource=resource)
 
 
 _V1_VERSIONS = ("v1", "preview", "latest")
@@ -104,6 +109,8 @@ _V1_VERSIONS = ("v1", "preview", "latest")
 def _path(to: Address, *, azure: bool) -> str:
     """Return the path below which the dialect v1 is spoken."""
     if not azure:
+        if re.search(r"/api/projects/[^/]+$", to.path):  # behind a gateway
+            return f"{to.path}{V1_PATH}"
         return to.path or ("/v1" if addresses.loopback(to.host) else V1_PATH)
     if to.path in ("", "/models", "/openai", "/v1", V1_PATH):
         return V1_PATH

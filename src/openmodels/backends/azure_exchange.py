@@ -101,7 +101,7 @@ class AzureExchange:
     def _identity(self, kind: type[SyncCredential | AsyncCredential]) -> dict[str, Any]:
         match self._authentication:
             case Secret() as key:
-                return {"credential": AzureKeyCredential(key.reveal())}
+                return {"credential": _Key(key)}
             case Tokens() as tokens:
                 return {"credential": kind(tokens), "credential_scopes": [self._scope]}
             case _:
@@ -115,6 +115,18 @@ class AzureExchange:
     def _options(self, answers: list[Any], deadline: float | None) -> dict[str, Any]:
         # Whether http is acceptable, the address has been asked already.
         return {"answers": answers, "deadline": deadline, "enforce_https": self._to.scheme == "https"}
+
+
+class _Key(AzureKeyCredential):
+    """A key as Azure's policies take it, which does not lie open in an attribute."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    @property
+    def key(self) -> str:
+        """The key itself."""
+        return self._secret.reveal()
 
 
 class _Reached:

@@ -8,19 +8,43 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from openmodels import settings
+from openmodels.backends import batches as batches_
 from openmodels.backends.base import Backend
+from openmodels.backends.batches import Batches
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
 from openmodels.rankings import Ranking, RerankRequest
 from openmodels.reasoning import TAGS
 from openmodels.types import ChatRequest, Delta
 from openmodels.wire import address as addresses, classify, decode, encode, inflate, rankings, vectors
+from openmodels.wire.address import Secret, Secrets
 from openmodels.wire.exchange import Answer, AsyncAnswer, Exchange, Outgoing
 from openmodels.wire.http1 import Http1Exchange
+from openmodels.wire.negotiate import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request on its way.
+
+    Attributes:
+        outgoing: What is sent.
+        secrets: What no error about it may quote.
+        request: What the caller asked for; None where openmodels asks by itself.
+        body: The JSON body.
+    """
+
+    outgoing: Outgoing
+    secrets: Secrets
+    request: ChatRequest | EmbedRequest | RerankRequest | None = None
+    body: dict[str, Any] = field(default_factory=dict, repr=False)
+
 
 AFTER_FINISH = 5.0
 """Seconds to wait for usage and end mark once the finish reason is there."""
@@ -38,6 +62,9 @@ class OpenAICompatible(Backend):
         headers: More headers, sent to this address only.
         allow_http: Accept unencrypted http to other machines than this one.
 
+    Attributes:
+        dialect: What the server has shown that it takes.
+
     A subclass overrides what differs:
         `names`: how options are spelled; one not in it is refused before anything is sent.
         `body(request, model)`: the JSON body; `path(request)`: the path below `base_url`.
@@ -46,6 +73,7 @@ class OpenAICompatible(Backend):
         `authorization()`: the headers that carry the key.
         `make_exchange()`: what carries requests, if not our own HTTP.
         `explain(failure)`: the error that a failed answer is; call `super` for what is not special.
+        `recovers(error, sent)`: whether to send a refused request again, in another form or elsewhere.
         `model(deadline)` and `amodel(deadline)`: the model's name, if it must be asked for first.
 
     Raises:
@@ -54,14 +82,16 @@ class OpenAICompatible(Backend):
 
     names: ClassVar[encode.Names] = encode.OPENAI
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "images"})
+    takes_secrets: ClassVar[bool] = True
+    """Whether keys and headers may come wrapped, so that no frame on the way shows them."""
 
     def __init__(
         self,
         rest: str = "",
         *,
         base_url: str,
-        api_key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        api_key: str | Secret | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         allow_http: bool = False,
     ) -> None:
         super().__init__(rest)
@@ -69,6 +99,8 @@ class OpenAICompatible(Backend):
         self.address = addresses.address(base_url, allow_http=allow_http)
         self.api_key = addresses.key(api_key)
         self.headers = addresses.headers(headers)
+        self.dialect = Dialect()
+        self._batch: int | None = None  # the most texts that the server takes at once, once it has said so
         self._exchange: Exchange | None = None
         self._lock = threading.Lock()
 
@@ -125,11 +157,59 @@ class OpenAICompatible(Backend):
         """
         return None
 
+    def recovers(self, error: OpenModelsError, sent: Sent) -> bool:
+        """Return whether to send a refused request again, now that the refusal has been learned from."""
+        if not isinstance(sent.request, ChatRequest):
+            return False
+        return self.dialect.learn(error.status, error.refusal, sent.body, sent.request)
+
+    def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
+        """Take an answer as a sign of what the server takes.
+
+        Args:
+            sent: What was sent.
+            reasoning: The field in which the reasoning came, if any has.
+        """
+        self.dialect.observe(reasoning)
+
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
-        outgoing, secrets = self._outgoing(request, self.model(request.deadline))
-        with self.exchange.send(outgoing, request.deadline) as answer:
-            decoder = self._decoder(answer, secrets, request)
+        model = self.model(request.deadline)
+        while True:
+            sent = self._chat(request, model)
+            with closing(self._deltas(sent, request)) as deltas:
+                try:
+                    first = next(deltas, None)
+                except OpenModelsError as error:
+                    if not self.recovers(error, sent):
+                        raise
+                    continue
+                if first is not None:
+                    yield first
+                    yield from deltas
+                return
+
+    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
+        model = await self.amodel(request.deadline)
+        while True:
+            sent = self._chat(request, model)
+            async with aclosing(self._adeltas(sent, request)) as deltas:
+                try:
+                    first = await anext(deltas, None)
+                except OpenModelsError as error:
+                    if not self.recovers(error, sent):
+                        raise
+                    continue
+                if first is not None:
+                    yield first
+                    async for delta in deltas:
+                        yield delta
+                return
+
+    def _deltas(self, sent: Sent, request: ChatRequest) -> Generator[Delta, None, None]:
+        with self.exchange.send(sent.outgoing, request.deadline) as answer:
+            decoder = self._decoder(answer, sent.secrets, request)
             try:
                 for data in answer:
                     yield from decoder.feed(data)
@@ -138,14 +218,13 @@ class OpenAICompatible(Backend):
             except (ConnectionFailed, DeadlineExceeded) as error:
                 decoder.lost(error)
         for delta in decoder.end():
+            self.succeeded(sent, decoder.reasoning_name)
             delta.cost = self.cost(delta, answer.headers)
             yield delta
 
-    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
-        outgoing, secrets = self._outgoing(request, await self.amodel(request.deadline))
-        with await self.exchange.asend(outgoing, request.deadline) as answer:
-            decoder = self._decoder(answer, secrets, request)
+    async def _adeltas(self, sent: Sent, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        with await self.exchange.asend(sent.outgoing, request.deadline) as answer:
+            decoder = self._decoder(answer, sent.secrets, request)
             try:
                 async for data in answer:
                     for delta in decoder.feed(data):
@@ -155,32 +234,96 @@ class OpenAICompatible(Backend):
             except (ConnectionFailed, DeadlineExceeded) as error:
                 decoder.lost(error)
         for delta in decoder.end():
+            self.succeeded(sent, decoder.reasoning_name)
             delta.cost = self.cost(delta, answer.headers)
             yield delta
 
     def embed(self, request: EmbedRequest) -> Embeddings:
-        """Return the vectors of the texts; see `Backend.embed`."""
-        outgoing, secrets = self._embedding(request, self.model(request.deadline))
-        body, explain = self._fetch(outgoing, secrets, request.deadline)
-        return self.embeddings(body, request, explain)
+        """Return the vectors of the texts, in as many batches as the server asks for; see `Backend.embed`."""
+        model = self.model(request.deadline)
+        batches = Batches(len(request.texts), self._batch)
+        parts: list[Embeddings] = []
+        while (part := batches.next()) is not None:
+            piece = request.model_copy(update={"texts": request.texts[part]})
+            sent = self._embedding(piece, model)
+            try:
+                body, explain = self._fetch(sent, request.deadline)
+                parts.append(self.embeddings(body, piece, explain))
+            except OpenModelsError as error:
+                if not self._goes_on(error, sent, batches):
+                    raise
+            else:
+                self.succeeded(sent)
+                batches.done()
+        return batches_.embeddings(parts)
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """The asynchronous twin of `embed`: nothing blocks, and cancelling closes the connection."""
-        outgoing, secrets = self._embedding(request, await self.amodel(request.deadline))
-        body, explain = await self._afetch(outgoing, secrets, request.deadline)
-        return self.embeddings(body, request, explain)
+        model = await self.amodel(request.deadline)
+        batches = Batches(len(request.texts), self._batch)
+        parts: list[Embeddings] = []
+        while (part := batches.next()) is not None:
+            piece = request.model_copy(update={"texts": request.texts[part]})
+            sent = self._embedding(piece, model)
+            try:
+                body, explain = await self._afetch(sent, request.deadline)
+                parts.append(self.embeddings(body, piece, explain))
+            except OpenModelsError as error:
+                if not self._goes_on(error, sent, batches):
+                    raise
+            else:
+                self.succeeded(sent)
+                batches.done()
+        return batches_.embeddings(parts)
 
     def rerank(self, request: RerankRequest) -> Ranking:
-        """Return the ranking of the documents; see `Backend.rerank`."""
-        outgoing, secrets = self._ranking(request, self.model(request.deadline))
-        body, explain = self._fetch(outgoing, secrets, request.deadline)
-        return rankings.ranking(body, request, explain)
+        """Return the ranking of the documents, asked for in as many batches as the server demands."""
+        model = self.model(request.deadline)
+        batches = Batches(len(request.documents), self._batch)
+        parts: list[tuple[int, Ranking]] = []
+        while (part := batches.next()) is not None:
+            piece = _documents(request, part)
+            sent = self._ranking(piece, model)
+            try:
+                body, explain = self._fetch(sent, request.deadline)
+                parts.append((part.start, rankings.ranking(body, piece, explain)))
+            except OpenModelsError as error:
+                if not self._goes_on(error, sent, batches):
+                    raise
+            else:
+                self.succeeded(sent)
+                batches.done()
+        return batches_.ranking(parts, request)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
         """The asynchronous twin of `rerank`."""
-        outgoing, secrets = self._ranking(request, await self.amodel(request.deadline))
-        body, explain = await self._afetch(outgoing, secrets, request.deadline)
-        return rankings.ranking(body, request, explain)
+        model = await self.amodel(request.deadline)
+        batches = Batches(len(request.documents), self._batch)
+        parts: list[tuple[int, Ranking]] = []
+        while (part := batches.next()) is not None:
+            piece = _documents(request, part)
+            sent = self._ranking(piece, model)
+            try:
+                body, explain = await self._afetch(sent, request.deadline)
+                parts.append((part.start, rankings.ranking(body, piece, explain)))
+            except OpenModelsError as error:
+                if not self._goes_on(error, sent, batches):
+                    raise
+            else:
+                self.succeeded(sent)
+                batches.done()
+        return batches_.ranking(parts, request)
+
+    def _goes_on(self, error: OpenModelsError, sent: Sent, batches: Batches) -> bool:
+        """Return whether a refused batch is sent again: in another form, elsewhere, or in smaller batches."""
+        if self.recovers(error, sent):
+            return True
+        if not batches.shrink(error):
+            if error.next_step is None and batches.refuses(error):
+                error.next_step = "Send fewer or shorter texts."
+            return False
+        self._batch = batches.learned or self._batch
+        return True
 
     def get(self, path: str, deadline: float | None) -> bytes:
         """Return the body of a GET below the address, at most `decode.LONGEST_BODY` bytes.
@@ -188,11 +331,11 @@ class OpenAICompatible(Backend):
         Raises:
             OpenModelsError: As for a call.
         """
-        return self._fetch(self._asking(path), self._secrets(), deadline)[0]
+        return self._fetch(self._asking(path), deadline)[0]
 
     async def aget(self, path: str, deadline: float | None) -> bytes:
         """The asynchronous twin of `get`."""
-        return (await self._afetch(self._asking(path), self._secrets(), deadline))[0]
+        return (await self._afetch(self._asking(path), deadline))[0]
 
     @property
     def exchange(self) -> Exchange:
@@ -211,28 +354,32 @@ class OpenAICompatible(Backend):
         """Return the backend's name, the model's and the address."""
         return {"backend": self.name, "model": self.rest or None, "address": str(self.address)}
 
-    def _outgoing(self, request: ChatRequest, model: str | None) -> tuple[Outgoing, list[str]]:
-        body = encode.dumps(self.body(request, model))
-        said = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
-        headers = self._headers(stream=request.stream)
-        return Outgoing("POST", self.address.target(self.path(request)), headers, body), said + self._secrets()
+    def _chat(self, request: ChatRequest, model: str | None) -> Sent:
+        body = self.dialect.adapt(self.body(request, model), request)
+        texts = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
+        target = self.address.target(self.path(request))
+        outgoing = Outgoing("POST", target, self._headers(stream=request.stream), encode.dumps(body))
+        return Sent(outgoing, self._secrets().and_(Secrets(*texts)), request, body)
 
-    def _embedding(self, request: EmbedRequest, model: str | None) -> tuple[Outgoing, list[str]]:
-        return self._texts(request.texts, self.embed_target(model), self.embed_body(request, model))
+    def _embedding(self, request: EmbedRequest, model: str | None) -> Sent:
+        body = self.embed_body(request, model)
+        return self._texts(request, request.texts, self.embed_target(model), body)
 
-    def _ranking(self, request: RerankRequest, model: str | None) -> tuple[Outgoing, list[str]]:
-        given = (request.query, *request.documents)
-        return self._texts(given, self.rerank_target(), rankings.payload(request, model))
+    def _ranking(self, request: RerankRequest, model: str | None) -> Sent:
+        texts = (request.query, *request.documents)
+        return self._texts(request, texts, self.rerank_target(), rankings.payload(request, model))
 
-    def _texts(self, texts: tuple[str, ...], target: str, body: dict[str, Any]) -> tuple[Outgoing, list[str]]:
+    def _texts(
+        self, request: EmbedRequest | RerankRequest, texts: tuple[str, ...], target: str, body: dict[str, Any]
+    ) -> Sent:
         # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
-        said = ["\n".join(texts), *(text for text in texts if 8 <= len(text) <= classify.ECHO)]
+        secrets = Secrets("\n".join(texts), *(text for text in texts if 8 <= len(text) <= classify.ECHO))
         outgoing = Outgoing("POST", target, self._headers(stream=False), encode.dumps(body))
-        return outgoing, said + self._secrets()
+        return Sent(outgoing, self._secrets().and_(secrets), request, body)
 
-    def _fetch(self, outgoing: Outgoing, secrets: list[str], deadline: float | None) -> tuple[bytes, decode.Explain]:
-        with self.exchange.send(outgoing, deadline) as answer:
-            explain = self._explainer(answer, secrets)
+    def _fetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
+        with self.exchange.send(sent.outgoing, deadline) as answer:
+            explain = self._explainer(answer, sent.secrets)
             body = decode.Body(answer.status, answer.headers, explain)
             try:
                 for data in answer:
@@ -244,11 +391,9 @@ class OpenAICompatible(Backend):
                     raise
         return body.end(), explain
 
-    async def _afetch(
-        self, outgoing: Outgoing, secrets: list[str], deadline: float | None
-    ) -> tuple[bytes, decode.Explain]:
-        with await self.exchange.asend(outgoing, deadline) as answer:
-            explain = self._explainer(answer, secrets)
+    async def _afetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
+        with await self.exchange.asend(sent.outgoing, deadline) as answer:
+            explain = self._explainer(answer, sent.secrets)
             body = decode.Body(answer.status, answer.headers, explain)
             try:
                 async for data in answer:
@@ -260,8 +405,9 @@ class OpenAICompatible(Backend):
                     raise
         return body.end(), explain
 
-    def _asking(self, path: str) -> Outgoing:
-        return Outgoing("GET", self.address.target(path), self._headers(stream=False))
+    def _asking(self, path: str) -> Sent:
+        outgoing = Outgoing("GET", self.address.target(path), self._headers(stream=False))
+        return Sent(outgoing, self._secrets())
 
     def _headers(self, *, stream: bool) -> tuple[tuple[str, str], ...]:
         headers = {
@@ -275,13 +421,13 @@ class OpenAICompatible(Backend):
         headers |= {name: value.reveal() for name, value in self.headers.items()}
         return tuple(headers.items())
 
-    def _secrets(self) -> list[str]:
+    def _secrets(self) -> Secrets:
         """Return what no error may quote, whole or in part."""
         own = [value.reveal() for value in self.headers.values()]
         keys = [value.removeprefix("Bearer ") for value in self.authorization().values()]
-        return keys + [value for value in own if len(value) >= 8]
+        return Secrets(*keys, *(value for value in own if len(value) >= 8))
 
-    def _decoder(self, answer: Answer | AsyncAnswer, secrets: list[str], request: ChatRequest) -> decode.Decoder:
+    def _decoder(self, answer: Answer | AsyncAnswer, secrets: Secrets, request: ChatRequest) -> decode.Decoder:
         return decode.Decoder(
             answer.status,
             answer.headers,
@@ -292,13 +438,22 @@ class OpenAICompatible(Backend):
             tags=TAGS if request.prompt is None else (),
         )
 
-    def _explainer(self, answer: Answer | AsyncAnswer, secrets: list[str]) -> decode.Explain:
+    def _explainer(self, answer: Answer | AsyncAnswer, secrets: Secrets) -> decode.Explain:
         return partial(self._explain, answer.status, answer.headers, secrets)
 
     def _explain(
-        self, status: int, headers: Mapping[str, str], secrets: list[str], body: bytes | object
+        self, status: int, headers: Mapping[str, str], secrets: Secrets, body: bytes | object
     ) -> OpenModelsError:
-        return self.explain(classify.read(status, headers, body, host=self.address.authority, secrets=secrets))
+        failure = classify.read(status, headers, body, host=self.address.authority, secrets=secrets.reveal())
+        error = self.explain(failure)
+        error.refusal = failure.words
+        return error
+
+
+def _documents(request: RerankRequest, part: slice) -> RerankRequest:
+    documents = request.documents[part]
+    top_n = None if request.top_n is None else min(request.top_n, len(documents))
+    return request.model_copy(update={"documents": documents, "top_n": top_n})
 
 
 def _over(decoder: decode.Decoder, answer: Answer | AsyncAnswer) -> bool:

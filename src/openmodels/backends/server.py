@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from openmodels.backends.compatible import OpenAICompatible
 from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
 from openmodels.types import ChatRequest
-from openmodels.wire import decode, encode
+from openmodels.wire import address as addresses, decode, encode
 
 _SHOWN = 20
 """Names of models that an error lists at most."""
@@ -44,8 +44,8 @@ class ServerBackend(OpenAICompatible):
         rest: str = "",
         *,
         base_url: str | None = None,
-        api_key: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        api_key: str | addresses.Secret | None = None,
+        headers: Mapping[str, str | addresses.Secret] | None = None,
         allow_http: bool = False,
     ) -> None:
         if base_url is None:

@@ -11,6 +11,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from openmodels.errors import InvalidRequest, NotConfigured
@@ -19,7 +20,7 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", 
 
 
 class Secret:
-    """A key that does not show itself: not in `repr`, `str`, `vars` or a traceback."""
+    """A key that does not show itself: not in `repr`, `str`, `vars`, a pickle or a traceback."""
 
     __slots__ = ("_value",)
 
@@ -29,9 +30,45 @@ class Secret:
     def __repr__(self) -> str:
         return "Secret('…')"
 
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a key is not pickled")
+
     def reveal(self) -> str:
         """Return the key itself."""
         return self._value
+
+
+class Secrets:
+    """Texts that no error may quote: keys and prompts. Does not show them."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, *values: str) -> None:
+        self._values = values
+
+    def __repr__(self) -> str:
+        return f"Secrets({len(self._values)})"
+
+    def and_(self, other: Secrets) -> Secrets:
+        """Return these and those of another."""
+        return Secrets(*self._values, *other.reveal())
+
+    def reveal(self) -> tuple[str, ...]:
+        """Return the texts themselves."""
+        return self._values
+
+
+class HiddenBytes(bytes):
+    """Bytes of a request, which hold its key: a traceback that shows variables shows only their number."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +170,7 @@ def loopback(host: str) -> bool:
     return number.is_loopback or number.is_unspecified
 
 
-def key(value: str | None, name: str = "api_key") -> Secret | None:
+def key(value: str | Secret | None, name: str = "api_key") -> Secret | None:
     """Check a key and wrap it.
 
     Raises:
@@ -141,20 +178,45 @@ def key(value: str | None, name: str = "api_key") -> Secret | None:
     """
     if value is None:
         return None
-    if not isinstance(value, str):
+    value = hidden(value)  # the error must not find the key in this frame
+    if not isinstance(value, Secret):
         raise InvalidRequest(f"{name}: expected text, not {type(value).__name__}.")
+    position, length, broken = _flaw(value)
     # The position is told, never the key: that is enough to find a pasted line break.
-    if found := re.search(r"[^\x21-\x7e]", value):
-        what = "a line break" if found[0] in "\r\n" else "a character that a key cannot have"
+    if position is not None:
+        what = "a line break" if broken else "a character that a key cannot have"
         raise InvalidRequest(
-            f"{name}: {what} at position {found.start()} of {len(value)}.", next_step="Copy the key again, alone."
+            f"{name}: {what} at position {position} of {length}.", next_step="Copy the key again, alone."
         )
-    if not value:
+    if not length:
         raise InvalidRequest(f"{name}: it is empty.", next_step="Leave it out for a server that asks for none.")
-    return Secret(value)
+    return value
 
 
-def headers(given: Mapping[str, str] | None) -> dict[str, Secret]:
+def _flaw(secret: Secret) -> tuple[int | None, int, bool]:
+    """Return where a key has a character that it cannot have, its length, and whether that breaks the line."""
+    value = secret.reveal()
+    match = re.search(r"[^\x21-\x7e]", value)
+    return (match.start() if match else None), len(value), bool(match and match[0] in "\r\n")
+
+
+def hidden(value: Any) -> Any:
+    """Return texts as secrets: a text itself, the values of a mapping; anything else as it is."""
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, Mapping):
+        return {name: Secret(text) if isinstance(text, str) else text for name, text in value.items()}
+    return value
+
+
+def shown(value: Any) -> Any:
+    """Return what `hidden` wrapped as it was."""
+    if isinstance(value, Secret):
+        return value.reveal()
+    return {name: shown(text) for name, text in value.items()} if isinstance(value, Mapping) else value
+
+
+def headers(given: Mapping[str, str | Secret] | None) -> dict[str, Secret]:
     """Check a caller's own headers; values are wrapped, since they may be keys.
 
     Raises:
@@ -163,15 +225,20 @@ def headers(given: Mapping[str, str] | None) -> dict[str, Secret]:
     checked: dict[str, Secret] = {}
     if given is not None and not isinstance(given, Mapping):
         raise InvalidRequest(f"headers: expected a mapping, not {type(given).__name__}.")
+    given = hidden(given)
     for name, value in (given or {}).items():
         if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise InvalidRequest("headers: one of the names is no header name.")
         if name.lower() in _OURS:
             raise InvalidRequest(f"headers: {name!r} is set by openmodels itself.")
-        if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?", value):
+        if not isinstance(value, Secret) or not _is_header_value(value):
             raise InvalidRequest(f"headers: the value of {name!r} is empty or holds a line break or non-ASCII text.")
-        checked[name] = Secret(value)
+        checked[name] = value
     return checked
+
+
+def _is_header_value(secret: Secret) -> bool:
+    return re.fullmatch(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?", secret.reveal()) is not None
 
 
 @dataclass(frozen=True, slots=True)

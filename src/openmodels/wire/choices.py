@@ -132,10 +132,8 @@ def _parts(content: Any, what: str) -> tuple[str, str]:
         return content, ""
     if content is None:
         return "", ""
-    if isinstance(content, dict):
-        return _part(content, what)
     if isinstance(content, list):
-        pairs = [_parts(part, what) for part in content]
+        pairs = [_part(part, what) if isinstance(part, dict) else _parts(part, what) for part in content]
         return "".join(text for text, _ in pairs), "".join(thought for _, thought in pairs)
     raise InvalidResponse(f"The answer's {what} is neither text nor a list of parts.")
 

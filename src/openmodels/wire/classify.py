@@ -52,6 +52,7 @@ class Failure:
         status: The HTTP status, or the one that an error inside a 200 answer gives; else None.
         code: The vendor's code and type, in lower case, joined by a space; may be "".
         message: The vendor's message, without keys and prompts, one line, cut; may be "".
+        words: Code, parameter and message, not cut to a line; without keys and prompts.
         request_id: The vendor's id for the request.
         retry_after: Seconds that the vendor asks to wait.
         should_retry: What the server says of a retry (`x-should-retry`), or None.
@@ -63,6 +64,7 @@ class Failure:
     status: int | None
     code: str = ""
     message: str = ""
+    words: str = field(default="", repr=False)
     request_id: str | None = None
     retry_after: float | None = None
     should_retry: bool | None = None
@@ -109,6 +111,7 @@ def read(
         status=stated if 200 <= status < 300 else status,
         code=redact(code.lower(), secrets)[:LONGEST_MESSAGE],
         message=redact(message, secrets),
+        words=_clean(" ".join(part for part in (code, _parameter(parsed), message) if part), secrets),
         request_id=request_id,
         retry_after=retry_after(headers, time.time()),
         should_retry={"true": True, "false": False}.get(asked),
@@ -166,14 +169,18 @@ def redact(text: str, secrets: Iterable[str]) -> str:
     A run of `ECHO` characters of a secret counts as the secret, so a prompt echoed in part is
     taken out too.
     """
+    text = _clean(text, secrets)
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+def _clean(text: str, secrets: Iterable[str]) -> str:
     text = text[: 16 * LONGEST_MESSAGE]
     for secret in secrets:
         if secret.strip():
             text = _without(text, secret)
     text = _KEYS.sub("[…]", text)
     text = "".join(character if character.isprintable() else " " for character in text)
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return " ".join(text.split())
 
 
 _KEYS = re.compile(r"\b(sk|pk|rk|hf|gsk|xai|nvapi|key)[-_][A-Za-z0-9_-]{16,}|(?<=\bBearer )[A-Za-z0-9._~+/=-]{8,}")
@@ -371,6 +378,12 @@ def _plain(text: str) -> str:
         words = html.unescape(re.sub(r"<[^>]*>", " ", title[2])).strip() if title else ""
         return f"an HTML page titled '{words}'" if words else "an HTML page"
     return text
+
+
+def _parameter(body: Any) -> str:
+    """Return the name of the field that an error is about, where it says that beside its message."""
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    return _words(inner.get("param")) if isinstance(inner, dict) else ""
 
 
 def _status_in(body: Any) -> int | None:

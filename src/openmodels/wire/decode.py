@@ -140,6 +140,12 @@ class Decoder:
         self._raw: Any = None
         self._start = b""  # held back until it tells what the answer is
 
+    @property
+    def reasoning_name(self) -> str | None:
+        """The field in which the server sends the reasoning; None where none has come."""
+        names = (choice.reasoning_name for choice in self._choices.values())
+        return next((name for name in names if name), None)
+
     def feed(self, data: bytes) -> Iterator[Delta]:
         """Yield the deltas that these bytes complete.
 

@@ -20,7 +20,7 @@ from typing import Any, Generic, Self, TypeVar
 import h11
 
 from openmodels.errors import ConnectionFailed, InvalidResponse, NotConfigured, OpenModelsError
-from openmodels.wire.address import Address, Proxy, proxy
+from openmodels.wire.address import Address, HiddenBytes, Proxy, proxy
 from openmodels.wire.async_pipes import AsyncPipe
 from openmodels.wire.exchange import Outgoing
 from openmodels.wire.pipes import Limits, Pipe, failed
@@ -66,13 +66,13 @@ class _Link(Generic[P]):
         said.append(say(h11.EndOfMessage()))
         self.begun = False
         self.pipe.heard = False
-        return b"".join(part for part in said if part)
+        return HiddenBytes(b"".join(part for part in said if part))
 
     def tunnel(self, via: Proxy) -> bytes:
         """Return the request to a proxy for a connection through it."""
         place = f"[{self._to.host}]:{self._to.port}" if ":" in self._to.host else f"{self._to.host}:{self._to.port}"
         request = h11.Request(method="CONNECT", target=place, headers=[("Host", place), *_login(via)])
-        return (self._h11.send(request) or b"") + (self._h11.send(h11.EndOfMessage()) or b"")
+        return HiddenBytes((self._h11.send(request) or b"") + (self._h11.send(h11.EndOfMessage()) or b""))
 
     def received(self, data: bytes) -> None:
         """Take bytes in; b"" is the end."""
