@@ -100,8 +100,8 @@ class Model:
         reference, options = self._opened_as
         kept = {name: value for name, value in options.items() if not (name in _KEYS and value)}
         if len(kept) < len(options):
-            log.warning("The pickled copy of %r holds no %s; where it is opened, the key comes from the "
-                        "environment.", self, " and no ".join(sorted(options.keys() - kept.keys())))  # fmt: skip
+            missing = ", ".join(sorted(options.keys() - kept.keys()))
+            log.warning("The pickled copy of %r holds no %s; the environment has to.", self, missing)
         return partial(type(self), **self._core, **kept), (reference,)
 
     def __copy__(self) -> Self:
@@ -411,4 +411,11 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
         error.reference = str(parsed)
         raise error
     with ErrorBoundary(str(parsed)):
-        return backend(parsed.rest, **options)
+        return backend(parsed.rest, **_accepted(backend, options))
+
+
+def _accepted(backend: type[Backend], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as a backend takes them: one of another package may know keys as plain text only."""
+    if getattr(backend, "takes_secrets", False):
+        return dict(options)
+    return {name: addresses.shown(value) if name in _KEYS else value for name, value in options.items()}
