@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,7 +110,7 @@ class TestLife:
             """
         )
         toy.ensure(None)
-        both = toy.pid, int(toy._tail[-1].split()[1])
+        both = toy.pid, int(toy._launch.tail[-1].split()[1])
         assert all(map(alive, both))
         toy.stop()
         wait_until(lambda: not any(map(alive, both)), 30)
@@ -171,6 +173,172 @@ class TestStart:
             toy = server("import sys; sys.exit('port taken')", port=stranger.getsockname()[1])
             with pytest.raises(errors.LoadFailed, match="port taken"):
                 toy.ensure(None)
+
+
+HANGING = "import sys; print('reading', flush=True); sys.stdin.read()"
+
+
+class TestHangingStart:
+    """A server that lives and never gets ready."""
+
+    @pytest.fixture
+    def hanging(self, server):
+        toy = server(HANGING)
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(toy.ensure, None)
+            wait_until(lambda: toy.pid and toy._launch.tail, 30)
+            yield toy, first
+            toy.stop()
+
+    def test_every_caller_waits_until_its_own_deadline(self, hanging):
+        toy, first = hanging
+        began = time.monotonic()
+        with pytest.raises(errors.DeadlineExceeded, match="reading"):
+            toy.ensure(time.monotonic() + 0.2)
+        assert time.monotonic() - began < 5
+        assert not first.done()
+        assert toy.pid
+
+    def test_stop_ends_it_and_those_who_wait(self, hanging):
+        toy, first = hanging
+        pid = toy.pid
+        toy.stop()
+        with pytest.raises(errors.StreamInterrupted, match="closed while"):
+            first.result(30)
+        assert not alive(pid)
+
+    def test_a_process_ends_while_its_server_starts(self, tmp_path):
+        code = f"""
+            import sys, threading, time
+            from openmodels.backends.local.engines.managed import ManagedServer, Start
+            toy = ManagedServer("toy", lambda deadline: Start("toy", [sys.executable, "-c", {HANGING!r}], key="k" * 9))
+            threading.Thread(target=toy.ensure, args=(None,), daemon=True).start()
+            while toy.pid is None:
+                time.sleep(0.01)
+            print(toy.pid)
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, check=True
+        )
+        wait_until(lambda: not alive(int(done.stdout)), 30)
+
+    def test_files_that_are_still_being_fetched_hold_nobody(self):
+        go = threading.Event()
+
+        def prepare(deadline):
+            go.wait(60)
+            return Start("toy", [sys.executable, "-c", HELLO], key=KEY)
+
+        toy = ManagedServer("toy", prepare)
+        with pytest.raises(errors.DeadlineExceeded):
+            toy.ensure(time.monotonic() + 0.1)
+        toy.stop()
+        go.set()
+        assert toy.pid is None
+        assert toy.ensure(None) == "http://127.0.0.1:1"
+        toy.stop()
+
+    def test_a_caller_with_more_time_starts_again_what_another_had_no_time_for(self):
+        deadlines = []
+
+        def prepare(deadline):
+            deadlines.append(deadline)
+            if deadline is not None:
+                raise errors.DeadlineExceeded("The time was up before the model was here.")
+            return Start("toy", [sys.executable, "-c", HELLO], key=KEY)
+
+        toy = ManagedServer("toy", prepare)
+        with pytest.raises(errors.DeadlineExceeded):
+            toy.ensure(time.monotonic() + 0.01)
+        assert toy.ensure(None)
+        assert None in deadlines
+        toy.stop()
+
+
+class TestRestarts:
+    DEAD = "import sys; sys.exit('no room on the device')"
+
+    def test_callers_share_the_starts_of_one_that_dies_at_once(self, logs):
+        starts = []
+
+        def prepare(deadline):
+            starts.append(deadline)
+            return Start("toy", [sys.executable, "-c", self.DEAD], key=KEY)
+
+        def call(_):
+            with pytest.raises(errors.LoadFailed, match="no room on the device") as caught:
+                toy.ensure(time.monotonic() + 60)
+            return caught.value
+
+        toy = ManagedServer("toy", prepare)
+        with ThreadPoolExecutor(16) as pool:
+            raised = list(pool.map(call, range(48)))
+        assert len(starts) <= managed._STARTS
+        assert len(set(map(id, raised))) == len(raised), "each caller has an error of its own"
+
+    def test_one_that_keeps_dying_is_left_alone_until_it_is_stopped(self, server):
+        toy = server(self.DEAD)
+        for _ in range(managed._STARTS):
+            with pytest.raises(errors.LoadFailed, match="did not start"):
+                toy.ensure(None)
+        with pytest.raises(errors.LoadFailed, match=rf"{managed._STARTS} times .*no room on the device") as caught:
+            toy.ensure(None)
+        assert "seconds" in caught.value.next_step
+        toy.stop()
+        with pytest.raises(errors.LoadFailed, match="did not start"):
+            toy.ensure(None)
+
+    def test_a_dead_one_is_no_zombie(self, server):
+        toy = server(HELLO)
+        toy.ensure(None)
+        pid = toy.pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not psutil.pid_exists(pid), 30)
+
+
+class TestWhoAnswers:
+    """Who prints an address or holds a port is not by that the server."""
+
+    def test_an_address_behind_another_mark_is_a_line_of_the_log(self, server):
+        code = f"print({READY!r} + 'http://127.0.0.1:9', flush=True); print('own:http://127.0.0.1:2', flush=True)"
+        toy = server(f"{code}; import sys; sys.stdin.read()", ready="own:")
+        assert toy.ensure(None) == "http://127.0.0.1:2"
+
+    @pytest.mark.parametrize("address", ["http://192.0.2.7:80", "http://127.0.0.1:80@192.0.2.7", "https://[::1]:3"])
+    def test_an_address_elsewhere_is_refused(self, server, address):
+        toy = server(f"print({READY!r} + {address!r}, flush=True)")
+        with pytest.raises(errors.LoadFailed, match="did not start"):
+            toy.ensure(None)
+
+    @pytest.mark.parametrize("listens", [True, False])
+    def test_the_key_goes_to_the_servers_own_port_only(self, server, listens):
+        """The child hands its listening socket's port back by serving there; else this process listens."""
+        serve = """
+            import http.server, json, sys, threading
+            class Handler(http.server.BaseHTTPRequestHandler):
+                def do_GET(self):
+                    body = json.dumps({"data": [{"id": "model"}]}).encode()
+                    self.send_response(200)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+            here = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+            threading.Thread(target=here.serve_forever, daemon=True).start()
+            sys.stdin.read()
+        """
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            if listens:
+                taken.close()
+                toy = server(serve, port=port, arguments=[str(port)])
+                assert toy.ensure(time.monotonic() + 60) == f"http://127.0.0.1:{port}"
+                return
+            toy = server(HANGING, port=port)
+            with pytest.raises(errors.DeadlineExceeded):
+                toy.ensure(time.monotonic() + 0.5)
+            taken.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                taken.accept()
 
 
 PARENT = """
@@ -285,6 +453,30 @@ def test_a_server_that_dies_before_an_answer(llamacpp):
         llamacpp.chat("Hello", max_tokens=4)
     assert caught.value.retryable
     assert llamacpp.chat("Hello", max_tokens=4).text
+
+
+@pytest.mark.parametrize("surface", ["stream", "astream"])
+def test_closing_a_model_that_answers_interrupts_the_answer(surface):
+    model = om.Model(om.DEFAULT_MODEL, engine="llamacpp")
+
+    def read():
+        with model.stream("Tell a story.", **SLOW) as stream:
+            next(stream)
+            threading.Thread(target=model.close).start()
+            for _ in stream:
+                pass
+
+    async def aread():
+        async with model.astream("Tell a story.", **SLOW) as stream:
+            await anext(stream)
+            threading.Thread(target=model.close).start()
+            async for _ in stream:
+                pass
+
+    with pytest.raises(errors.StreamInterrupted, match="closed while it answered") as caught:
+        asyncio.run(aread()) if surface == "astream" else read()
+    assert caught.value.partial.text
+    model.close()
 
 
 def test_a_file_that_llamacpp_cannot_read(tmp_path):

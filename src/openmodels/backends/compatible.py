@@ -193,7 +193,7 @@ class OpenAICompatible(Backend):
         """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
         model = await self.amodel(request.deadline)
         while True:
-            sent = self._chat(request, model)
+            sent = await self._achat(request, model)
             async with aclosing(self._adeltas(sent, request)) as deltas:
                 try:
                     first = await anext(deltas, None)
@@ -360,6 +360,10 @@ class OpenAICompatible(Backend):
         target = self.address.target(self.path(request))
         outgoing = Outgoing("POST", target, self._headers(stream=request.stream), encode.dumps(body))
         return Sent(outgoing, self._secrets().and_(Secrets(*texts)), request, body)
+
+    async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
+        # A subclass whose bodies take long to make does it beside the event loop.
+        return self._chat(request, model)
 
     def _embedding(self, request: EmbedRequest, model: str | None) -> Sent:
         body = self.embed_body(request, model)

@@ -50,19 +50,19 @@ class LlamaCpp(Served):
         context = _context(header)
         self.voice = _voice(file, digest, header, deadline)
         self._file, self._context = file, context
-        key = secrets.token_urlsafe(24)
+        key, ready = secrets.token_urlsafe(24), f"{READY}{secrets.token_hex(16)}:"
         told = {
-            "path": str(file),
+            "path": str(file.absolute()),
             "model": MODEL,
             "key": key,
             "context": _kv_tokens(header, context),
             "parallel": PARALLEL,
             "threads": _threads(),
-            "ready": READY,
+            "ready": ready,
         }
         # -P: the folder of the program must not come before the installed packages.
         program = [sys.executable, "-P", str(Path(__file__).with_name("llamacpp_child.py"))]
-        return Start(self.engine, program, key=key, model=MODEL, told=json.dumps(told))
+        return Start(self.engine, program, key=key, model=MODEL, ready=ready, told=json.dumps(told))
 
     def fields(self, sampling: Sampling) -> dict[str, Any]:
         """Return the options as llama.cpp spells them."""

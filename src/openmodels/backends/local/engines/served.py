@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import weakref
 from abc import abstractmethod
@@ -11,8 +10,8 @@ from contextlib import aclosing
 from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
-from openmodels.backends.compatible import OpenAICompatible
-from openmodels.backends.local import calling
+from openmodels.backends.compatible import OpenAICompatible, Sent
+from openmodels.backends.local import background, calling
 from openmodels.backends.local.engines.managed import ManagedServer, Start
 from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, asked, room
 from openmodels.errors import (
@@ -28,6 +27,7 @@ from openmodels.wire import encode
 
 MODEL = "model"
 """The name under which our servers serve their one model."""
+_CLOSED = "The model was closed while it answered."
 
 
 class Served(Backend):
@@ -51,7 +51,8 @@ class Served(Backend):
 
         def prepare(deadline: float | None) -> Start:
             backend = itself()
-            assert backend is not None  # noqa: S101 - it is being called
+            if backend is None:
+                raise StreamInterrupted(_CLOSED)
             return backend.prepare(deadline)
 
         self.server = ManagedServer(self.engine, prepare)
@@ -86,21 +87,21 @@ class Served(Backend):
                 delta.model = self.rest
                 yield delta if spoken is None else spoken(delta)
         except OpenModelsError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, wire) from error
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        """The asynchronous twin of `run`; only a start of the server takes a thread."""
+        """The asynchronous twin of `run`; only a start of the server and the prompt's rendering take threads."""
         wire = self._wire
         if wire is None or self.server.pid is None:
-            wire = await asyncio.to_thread(self._ready, request.deadline)
+            wire = await background.arun(self._ready, request.deadline)
         try:
-            spoken = wire.spoken(request)
+            spoken = await background.arun(wire.spoken, request) if request.tools else None
             async with aclosing(wire.arun(_streamed(request))) as deltas:
                 async for delta in deltas:
                     delta.model = self.rest
                     yield delta if spoken is None else spoken(delta)
         except OpenModelsError as error:
-            raise await asyncio.to_thread(self._explained, error) from error
+            raise await background.arun(self._explained, error, wire) from error
 
     def describe(self) -> dict[str, Any]:
         """Return where the server is."""
@@ -115,6 +116,7 @@ class Served(Backend):
         with self._lock:
             wire, self._wire = self._wire, None
         if wire is not None:
+            wire.closed = True
             wire.close()
         self.server.stop()
 
@@ -125,10 +127,12 @@ class Served(Backend):
                 self._wire = _Wire(self, address, self.server.key)
             return self._wire
 
-    def _explained(self, error: OpenModelsError) -> OpenModelsError:
+    def _explained(self, error: OpenModelsError, wire: _Wire) -> OpenModelsError:
         """Return the error with what a server said that died of it."""
         if not isinstance(error, ConnectionFailed | StreamInterrupted | InvalidResponse | ServerFailed):
             return error
+        if wire.closed:
+            return StreamInterrupted(_CLOSED)
         words = self.server.died()
         if words is None:
             return error
@@ -147,11 +151,15 @@ class _Wire(OpenAICompatible):
     def __init__(self, served: Served, base_url: str, key: str | None) -> None:
         super().__init__(MODEL, base_url=f"{base_url}/v1", api_key=key)
         self.base_url = base_url
+        self.closed = False
         self._fields, self._shape, self._voice = served.fields, served.shape, served.voice
         self._markers = served.markers
 
     def path(self, request: ChatRequest) -> str:
         return super().path(request) if self._voice is None else "/completions"
+
+    async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
+        return await background.arun(self._chat, request, model)  # a long prompt takes seconds
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         if self._voice is None:

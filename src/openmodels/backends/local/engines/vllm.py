@@ -43,7 +43,7 @@ class Vllm(Served):
         self.voice = _voice(folder)
         self._folder = folder
         key, port = secrets.token_urlsafe(24), _free_port()
-        serve = [self._command, "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+        serve = [self._command, "serve", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
         serve += ["--served-model-name", MODEL, "--dtype", self._dtype]
         program = [sys.executable, "-P", str(Path(__file__).with_name("watched.py")), *serve]
         # vLLM also reads the key from this variable; an argument would stand in the list of processes.
