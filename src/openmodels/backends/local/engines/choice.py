@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openmodels import settings
-from openmodels.backends.local import environment
+from openmodels.backends.local import children
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured, UnsupportedFeature
 from openmodels.types import SAMPLING_OPTIONS
 
@@ -94,7 +94,7 @@ class Wish:
         Raises:
             NotConfigured: It is not there.
         """
-        if found := environment.find_program(self.command or "vllm"):
+        if found := children.find_program(self.command or "vllm"):
             return found
         raise NotConfigured(
             f"The command {self.command or 'vllm'!r} of the engine 'vllm' is not there.",

@@ -29,7 +29,7 @@ from pathlib import Path
 import psutil
 
 from openmodels import settings
-from openmodels.backends.local import environment, native
+from openmodels.backends.local import children, native
 from openmodels.errors import DeadlineExceeded, LoadFailed, OpenModelsError, StreamInterrupted
 
 READY = "openmodels-server-at "
@@ -122,7 +122,7 @@ class _Launch:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**environment.for_children(), **native.wait_settings(), **start.environment},
+                env={**children.environment(), **native.wait_settings(), **start.environment},
                 # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import memory
+from openmodels.backends.local import children, memory
 from openmodels.backends.local.engines.managed import Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
@@ -45,7 +45,7 @@ class Vllm(Served):
         key, port = secrets.token_urlsafe(24), _free_port()
         serve = [self._command, "serve", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
         serve += ["--served-model-name", MODEL, "--dtype", self._dtype]
-        program = [sys.executable, "-P", str(Path(__file__).with_name("watched.py")), *serve]
+        program = children.watched(serve)
         # vLLM also reads the key from this variable; an argument would stand in the list of processes.
         environment = {"VLLM_API_KEY": key, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         environment |= _cpu_settings()

@@ -1,0 +1,111 @@
+"""Child processes: nothing of the current folder is run by them, and none outlives what wants it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from openmodels.backends.local import background
+
+_PATHS = ("PATH", "PYTHONPATH")
+_LOOK = 0.1
+"""Seconds after which it is looked again whether somebody still wants what a child does."""
+_GRACE = 10.0
+"""Seconds that a child gets to end by itself."""
+
+
+def environment() -> dict[str, str]:
+    """Return this process's variables without what stands for the current folder, which may be a stranger's.
+
+    An empty or relative entry of PATH or PYTHONPATH does, and so does the first place where Python looks
+    for modules.
+    """
+    variables = dict(os.environ)
+    for name in _PATHS:
+        if name in variables:
+            variables[name] = _absolute(variables[name])
+            if not variables[name]:
+                del variables[name]
+    return variables | {"PYTHONSAFEPATH": "1"}
+
+
+def watched(command: Sequence[str]) -> list[str]:
+    """Return the command that runs another one and ends it when its own standard input ends, even by our SIGKILL."""
+    # -P: the folder of the program must not come before the installed packages.
+    return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "watched.py"), *command]
+
+
+def run(
+    command: Sequence[str],
+    *,
+    deadline: float | None,
+    cwd: Path | None = None,
+    stdout: IO[str] | int = subprocess.DEVNULL,
+) -> tuple[int, str]:
+    """Run a command to its end; return its exit status and what it wrote to stderr.
+
+    Args:
+        command: The program, by its absolute path, and its arguments.
+        deadline: When to end it, on the clock of `time.monotonic()`; None is never.
+        cwd: The folder that it runs in; None is the current one.
+        stdout: Where its output goes.
+
+    Raises:
+        TimeoutError: The deadline passed.
+        StreamInterrupted: The thread was abandoned: the model is closed or the process ends.
+        OSError: It cannot be started.
+    """
+    background.check()
+    with subprocess.Popen(  # noqa: S603 - the caller's own command
+        watched(command),
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environment(),
+        cwd=cwd,
+        # A group of its own: Ctrl-C is meant for us, and we end it.
+        start_new_session=True,
+    ) as process:
+        assert process.stdin is not None  # noqa: S101 - a pipe
+        stdin, process.stdin = process.stdin, None  # `communicate` would close it, and so end the command
+        try:
+            while True:
+                try:
+                    _, lines = process.communicate(timeout=_LOOK)
+                except subprocess.TimeoutExpired:
+                    background.check()
+                    if deadline is not None and time.monotonic() >= deadline:
+                        raise TimeoutError from None
+                else:
+                    return process.returncode, lines
+        finally:
+            stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+            process.kill()
+
+
+def find_program(name: str) -> str | None:
+    """Return the absolute path of a program on PATH, or None; the current folder is not looked at.
+
+    A name with a folder in it is taken as the caller's own path.
+    """
+    if os.path.dirname(name):  # noqa: PTH120 - a path of any system
+        found = shutil.which(name)
+        return os.path.abspath(found) if found else None  # noqa: PTH100 - links stay: an environment is told by them
+    # Each folder by itself: with a list of them, Windows would look into the current folder first.
+    folders = _absolute(os.environ.get("PATH", os.defpath)).split(os.pathsep)
+    return next(filter(None, (shutil.which(os.path.join(folder, name)) for folder in folders if folder)), None)  # noqa: PTH118
+
+
+def _absolute(paths: str) -> str:
+    return os.pathsep.join(path for path in paths.split(os.pathsep) if os.path.isabs(path))  # noqa: PTH117
