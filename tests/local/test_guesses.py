@@ -129,5 +129,5 @@ def test_what_was_said_before_a_guess_failed_is_given_out():
     )
     item = batches._Work(sequence, [4, 5, 6], drafted=2, wanted=3)
     with pytest.raises(ValueError, match="broken"):
-        batches._accept(item, torch.zeros(3, 8), [5, 6, 7])
+        batches._accept(item, torch.zeros(3, 8), [5, 6, 7], [0.0, 0.0, 0.0], None)
     assert given == [[1, 2, 3, 4, 5]]

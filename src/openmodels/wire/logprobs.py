@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
+from openmodels.errors import InvalidResponse
 from openmodels.types import TokenLogprob
 
 Pair = tuple[str, float]
 
 
 def tokens(value: Any) -> tuple[TokenLogprob, ...]:
-    """Return what a choice's `logprobs` say of each token; entries of another shape are left out."""
+    """Return what a choice's `logprobs` say of each token; entries of another shape are left out.
+
+    Raises:
+        InvalidResponse: A token's is no finite number: the model computes none.
+    """
     if not isinstance(value, dict):
         return ()
     if isinstance(content := value.get("content"), list):
@@ -25,6 +31,7 @@ def _chat(content: list[Any]) -> Iterator[TokenLogprob]:
     for entry in content:
         if (pair := _pair(entry)) is None:
             continue
+        _check(pair[1])
         others = entry.get("top_logprobs")
         yield TokenLogprob(*pair, _ordered(map(_pair, others if isinstance(others, list) else ())))
 
@@ -38,6 +45,7 @@ def _legacy(listed: list[Any], chances: Any, tops: Any) -> Iterator[TokenLogprob
         # The first token of an echoed prompt has no probability.
         if not isinstance(token, str) or not _number(chance):
             continue
+        _check(chance)
         others = top.items() if isinstance(top, dict) else ()
         yield TokenLogprob(token, float(chance), _ordered((name, float(n)) for name, n in others if _number(n)))
 
@@ -50,8 +58,16 @@ def _pair(entry: Any) -> Pair | None:
 
 
 def _ordered(pairs: Any) -> tuple[Pair, ...]:
-    found = [pair for pair in pairs if pair is not None]
+    found = [pair for pair in pairs if pair is not None and math.isfinite(pair[1])]
     return tuple(sorted(found, key=lambda pair: -pair[1]))
+
+
+def _check(logprob: float) -> None:
+    if not math.isfinite(logprob):
+        raise InvalidResponse(
+            "A token's log-probability in the answer is no finite number.",
+            next_step="The server's model computes none: its weights are damaged, or its dtype is too narrow.",
+        )
 
 
 def _number(value: Any) -> TypeGuard[float]:

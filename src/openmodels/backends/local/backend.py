@@ -256,7 +256,8 @@ class LocalBackend(Backend):
         """Return how the model runs; None is what is not known until it is loaded.
 
         "reason" says why this engine, "context" is in tokens; for transformers "max_batch" is in answers,
-        and "alone" says why the model takes one answer at a time.
+        "alone" says why the model takes one answer at a time, "whole_prompt" why its prompts are computed in one
+        pass, and "recompute" why it computes the whole sequence again for every token.
         """
         engine = self._engine
         choice = self._selection.look()
@@ -335,6 +336,7 @@ def _facts(engine: Engine) -> dict[str, Any]:
         "context": loaded.context,
         "max_batch": engine.most,
         "alone": engine.alone,
+        **engine.feeding,
     }
 
 

@@ -7,6 +7,7 @@ can bear. Sequences get their rows in the order of their arrival.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence as Many
 from contextlib import nullcontext
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 import torch
 
 from openmodels.backends.local.decoder import Decoder, rounded_down
-from openmodels.backends.local.kv import Row
+from openmodels.backends.local.generation import SequentialModel
+from openmodels.backends.local.kv import Memory, Row
 from openmodels.backends.local.prefixes import Prefixes, shared
+from openmodels.backends.local.sampling import check_largest
 from openmodels.backends.local.sequence import Sequence
 from openmodels.backends.local.steptimes import StepTimes
 from openmodels.backends.local.threads import Threads, limit_threads
@@ -49,6 +52,7 @@ class _Work:
     drafted: int = 0
     wanted: int = 1
     prompt: bool = False
+    partial: bool = False
 
 
 class Batch:
@@ -75,6 +79,11 @@ class Batch:
     def alone(self) -> str | None:
         """Why sequences run one at a time, or None."""
         return self._decoder.alone
+
+    @property
+    def sequential(self) -> SequentialModel:
+        """The model as it computes one sequence at a time."""
+        return self._decoder.sequential
 
     def step(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
         """Advance the sequences by a step; return those that failed, with the reason."""
@@ -104,6 +113,14 @@ class Batch:
             self._leaving.append((sequence.row, sequence.tokens))
             sequence.row = None
 
+    def discard(self, sequence: Sequence) -> None:
+        """Take a failed sequence's memory back; nothing of it is kept, for it may hold what is no number."""
+        sequence.cache = None
+        if (row := sequence.row) is not None and self.memory is not None:
+            self.memory.wipe(row, 0, min(row.group.capacity, len(sequence.tokens) + _GUESSED))
+            self.memory.close(row)
+            sequence.row = None
+
     def settle(self) -> None:
         """Do now what was put off so as not to make others wait: take in the memory of all that have left."""
         self._settle(len(self._leaving))
@@ -129,7 +146,8 @@ class Batch:
             chunk = sequence.pending[:budget]
             if not chunk:
                 break
-            work.append(_Work(sequence, chunk, wanted=int(len(chunk) == len(sequence.pending)), prompt=True))
+            # A chunk's last scores show that all it stored are finite numbers.
+            work.append(_Work(sequence, chunk, prompt=True, partial=len(chunk) < len(sequence.pending)))
             budget -= len(chunk)
         for item in work:
             self._fit(item, running)
@@ -249,7 +267,12 @@ class Batch:
         threads = None if prompts else self._threads
         with limit_threads(threads.next) if threads else nullcontext():
             scores, begins = self._decoder.many(rows)
-            likeliest = scores.max(dim=-1).indices.tolist()  # argmax takes four times as long
+            best = scores.max(dim=-1)  # argmax takes four times as long
+            likeliest, largest = best.indices.tolist(), best.values.tolist()
+        if len(work) > 1:
+            # By themselves, those that are not the cause have finite scores.
+            for begin in begins:
+                check_largest(largest[begin])
         seconds = time.perf_counter() - began
         if not any(item.drafted for item in work):
             self._times.learn(sum(not item.prompt for item in work), prompts, seconds)
@@ -258,49 +281,60 @@ class Batch:
         for item, begin in zip(work, begins, strict=True):
             stop = begin + item.wanted
             try:
-                _accept(item, scores[begin:stop], likeliest[begin:stop])
+                _accept(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.memory)
             except BaseException as error:  # noqa: BLE001 - as above
                 failed.append((item.sequence, error))
 
     def _alone(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
         for sequence in running:
             try:
+                runner = self._decoder.sequential
                 if sequence.cache is None:
-                    sequence.cache = self._decoder.new_cache()
+                    sequence.cache = runner.begin(sequence.tokens[: sequence.prompt_length], sequence.inputs)
                 # What stands for an image is computed in one piece with it.
                 seen, sequence.inputs = sequence.inputs, None
-                chunk = sequence.pending if seen else sequence.pending[:PREFILL]
-                scores = self._decoder.one(chunk, sequence.cache, seen)
-                sequence.computed += len(chunk)
+                count = runner.next_chunk(
+                    sequence.prompt_length, sequence.computed, len(sequence.pending), PREFILL, images=seen is not None
+                )
+                scores = sequence.cache.extend(sequence.pending[:count])
+                sequence.computed += count
                 if not sequence.pending:
-                    sequence.take(scores[0], int(scores[0].argmax()))
+                    best = scores[0].max(dim=-1)
+                    sequence.take(scores[0], int(best.indices), float(best.values))
                     sequence.give()
             except BaseException as error:  # noqa: BLE001 - as above
                 return [(sequence, error)]
         return []
 
 
-def _accept(item: _Work, scores: torch.Tensor, likeliest: list[int]) -> None:
+def _accept(
+    item: _Work, scores: torch.Tensor, likeliest: list[int], largest: list[float], memory: Memory | None
+) -> None:
     """Let a sequence choose after each of its tokens, as long as what was guessed is what it chose."""
     sequence = item.sequence
     row = sequence.row
     assert row is not None  # noqa: S101 - it was in the step
     known = row.length + len(item.tokens) - item.drafted
     row.length = known
-    if not item.wanted:
+    if item.partial:
+        check_largest(largest[0])
         return
     guess = item.tokens[len(item.tokens) - item.drafted :]
+    # A guessed token without finite scores may not be what comes; if it is, it fails when it is computed again.
+    finite = next((at for at, score in enumerate(largest) if at and not math.isfinite(score)), len(largest))
     at = 0
     try:
         while True:
-            sequence.take(scores[at], likeliest[at])
+            sequence.take(scores[at], likeliest[at], largest[at])
             fresh = sequence.tokens[known:]
             at = len(fresh)
-            if sequence.finished or at > len(guess) or fresh != guess[:at]:
+            if sequence.finished or at >= finite or fresh != guess[:at]:
                 break
     finally:
         sequence.give()
     if guess:
-        right = shared(guess, sequence.tokens[known:])
+        right = shared(guess[: finite - 1], sequence.tokens[known:])
         row.length = min(known + right, len(sequence.tokens) - 1)
         sequence.drafter.learn(len(guess), right)
+        if finite < len(largest) and memory is not None:
+            memory.wipe(row, row.length, known + len(guess))

@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from openmodels.backends.local import attention, fused
 from openmodels.backends.local.attention import Step, Unjoinable
+from openmodels.backends.local.generation import SequentialModel
 from openmodels.backends.local.kv import Memory, Row, Shape
 from openmodels.backends.local.loader import Loaded, is_out_of_memory
+from openmodels.backends.local.proof import PROBE, probe, prove, same
 
 _log = logging.getLogger(__name__)
-
-_PROBE = 8
-"""Tokens of the sequences that the check at load time runs."""
 
 
 class Decoder:
     """Runs a loaded model.
 
-    Whether sequences can share a forward pass is not looked up but tried: two short sequences run
-    side by side, in two steps each, and must get the scores that the model itself gives.
+    Whether sequences can share a forward pass is not looked up but tried: short sequences run side by side, as
+    prompts, steps, guessed tokens and on a kept prefix, and must get the scores that the model itself gives. Where they
+    cannot, it is tried how one sequence at a time can be fed (see `proof`).
 
     Args:
         loaded: The model.
         deterministic: Take one sequence at a time in any case, through transformers' own cache.
 
     Attributes:
+        sequential: The model as it computes one sequence at a time.
         memory: Where sequences keep their keys and values; None when the model takes one at a time.
         alone: Why the model takes one sequence at a time, or None.
     """
 
     def __init__(self, loaded: Loaded, *, deterministic: bool = False) -> None:
         self._model, self._device, self._dtype = loaded.model, loaded.device, loaded.dtype
-        known = inspect.signature(loaded.model.forward).parameters
-        # transformers 5.24 renames the argument.
-        self._cache_argument = "cache" if "cache" in known else "past_key_values"
-        self._keeps = "logits_to_keep" in known
+        self.sequential = SequentialModel(loaded.model, loaded.device)
+        self._keeps = self.sequential.keeps_logits
         self._configs = _configs(loaded.model)
         self._fused: fused.Fused | None = None
         self.memory: Memory | None = None
@@ -56,42 +54,19 @@ class Decoder:
             self._join(loaded)
         except Unjoinable as error:
             self.memory, self.alone = None, str(error)
-
-    def new_cache(self) -> Any:
-        """Return an empty cache for a sequence that runs alone."""
-        return DynamicCache(config=self._model.config)
+            prove(self.sequential, loaded.dtype)
 
     @property
     def crops(self) -> bool:
         """Whether the newest tokens can be taken out of a cache again."""
-        return all(type(layer) is DynamicLayer for layer in self.new_cache().layers)
+        cache = self.sequential.new_cache()
+        return cache is not None and all(type(layer) is DynamicLayer for layer in cache.layers)
 
     @property
     def rounds(self) -> bool:
         """Whether oneDNN computes its products, so that steps are padded to `rounded_up` of their tokens."""
         packs = self._fused is not None and self._fused.packs
         return packs or (self._device.type == "cpu" and self._dtype is torch.bfloat16)
-
-    @torch.inference_mode()
-    def one(self, tokens: Sequence[int], cache: Any, inputs: Mapping[str, Any] | None = None) -> torch.Tensor:
-        """Compute a single sequence's next tokens.
-
-        Args:
-            tokens: The tokens that follow what `cache` holds.
-            cache: What `new_cache` returned; it grows.
-            inputs: What else the model takes with them: the tensors of images.
-
-        Returns:
-            The scores after the last token, shape (1, vocabulary).
-        """
-        scores: torch.Tensor = self._model(
-            input_ids=torch.tensor([tokens], device=self._device),
-            use_cache=True,
-            **{name: value.to(self._device) for name, value in (inputs or {}).items()},
-            **{self._cache_argument: cache},
-            **({"logits_to_keep": 1} if self._keeps else {}),
-        ).logits
-        return scores[0, -1:]
 
     @torch.inference_mode()
     def many(self, work: Sequence[tuple[Row, Sequence[int], int]]) -> tuple[torch.Tensor, list[int]]:
@@ -149,9 +124,7 @@ class Decoder:
     @torch.inference_mode()
     def _join(self, loaded: Loaded) -> None:
         config = loaded.model.config.get_text_config(decoder=True)
-        rope = getattr(config, "rope_parameters", None) or {}
-        kinds = {str(part.get("rope_type")) for part in (rope, *rope.values()) if isinstance(part, dict)}
-        if kinds & {"dynamic", "longrope"}:
+        if self.sequential.switch is not None:
             raise Unjoinable("its positions are scaled by the longest sequence")
         if not getattr(loaded.model, "_supports_attention_backend", False):
             raise Unjoinable("transformers gives no access to its attention")
@@ -179,24 +152,34 @@ class Decoder:
             raise Unjoinable(f"a shared forward pass failed: {type(error).__name__}") from error
 
     def _try(self, vocabulary: int, dtype: torch.dtype) -> None:
-        texts = [[(7 * place + 3 * text) % vocabulary for place in range(_PROBE)] for text in (1, 2)]
+        texts = [probe(PROBE, vocabulary, number) for number in (1, 2)]
         expected, shapes = [], []
         for text in texts:
-            cache = self.new_cache()
-            expected.append(self.one(text, cache)[0])
-            shapes = [Shape(layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers]
+            sequence = self.sequential.begin(text)
+            expected.append(sequence.extend(text, keep=PROBE))
+            layers = [(layer.keys.shape, layer.values.shape) for layer in sequence.cache.layers]
+            shapes = [Shape(keys[1], keys[3], values[3]) for keys, values in layers]
         if len({shape.heads for shape in shapes}) != 1:
             raise Unjoinable("its layers differ in their number of heads")
         self.memory = Memory(shapes, dtype, self._device)
-        rows = [self.memory.open(_PROBE) for _ in texts]
-        self.many([(row, text[: 3 * at], 1) for at, (row, text) in enumerate(zip(rows, texts, strict=True), 1)])
-        for at, row in enumerate(rows, 1):
-            row.length = 3 * at
-        scores, begins = self.many([(row, text[row.length :], 1) for row, text in zip(rows, texts, strict=True)])
+        rows = [self.memory.open(PROBE) for _ in texts]
+        # Two prompts; a prompt's next chunk beside a step; two steps beside guessed tokens on a kept prefix; two steps.
+        for step, sizes in enumerate(((3, 5), (3, 1), (1, 1, 3), (1, 1))):
+            if step == 2:
+                rows.append(self.memory.open(PROBE))
+                self.memory.fill(rows[-1], self.memory.copy(rows[1]), 5)
+            work = [
+                (row, texts[min(at, 1)][row.length : row.length + size], size)
+                for at, (row, size) in enumerate(zip(rows, sizes, strict=False))
+            ]
+            scores, begins = self.many(work)
+            for at, ((row, tokens, _), begin) in enumerate(zip(work, begins, strict=True)):
+                due = expected[min(at, 1)][-PROBE:][row.length : row.length + len(tokens)]
+                row.length += len(tokens)
+                if len(due) < len(tokens) or not same(scores[begin : begin + len(tokens)], due, dtype):
+                    raise Unjoinable("sequences that share a forward pass would change each other")
         for row in rows:
             self.memory.close(row)
-        for begin, due in zip(begins, expected, strict=True):
-            _compare(scores[begin].float(), due.float(), dtype)
 
 
 def rounded_up(tokens: int) -> int:
@@ -216,12 +199,6 @@ def rounded_down(tokens: int) -> int:
 
 def _grain(tokens: int) -> int:
     return 1 << max(0, (tokens - 1).bit_length() - 3)
-
-
-def _compare(got: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> None:
-    tolerance = 1e-3 if dtype is torch.float32 else 0.1
-    if float((got - due).norm()) > tolerance * float(due.norm()):
-        raise Unjoinable("sequences that share a forward pass would change each other")
 
 
 def _configs(model: Any) -> list[Any]:

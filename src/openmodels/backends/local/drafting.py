@@ -126,23 +126,24 @@ class Assistant:
             count: How many to guess.
             cache: What the last call for this text returned; what it holds of guesses that were wrong is dropped.
         """
-        known = 0
-        if cache is not None:
-            cache, seen = cache
-            known = next((at for at, (a, b) in enumerate(zip(seen, tokens, strict=False)) if a != b), len(seen))
+        sequence = cache
+        if sequence is not None:
+            known = next(
+                (at for at, (a, b) in enumerate(zip(sequence.tokens, tokens, strict=False)) if a != b),
+                len(sequence.tokens),
+            )
             known = min(known, len(tokens) - 1)
-            if (wrong := len(seen) - known) and self._decoder.crops:
-                cache.crop(-wrong)
+            if (wrong := len(sequence.tokens) - known) and self._decoder.crops:
+                sequence.crop(wrong)
             elif wrong:
-                cache = None
-        if cache is None:
-            cache, known = self._decoder.new_cache(), 0
+                sequence = None
+        if sequence is None:
+            sequence = self._decoder.sequential.begin(tokens)
         text = list(tokens)
         for _ in range(count):
-            scores = self._decoder.one(text[known:], cache)
-            known = len(text)
+            scores = sequence.extend(text[len(sequence.tokens) :])
             text.append(int(scores[0].argmax()))
-        return (cache, text[:known]), text[len(tokens) :]
+        return sequence, text[len(tokens) :]
 
 
 def check(draft: Any, tokenizer: Any) -> None:

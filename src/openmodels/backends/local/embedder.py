@@ -16,6 +16,7 @@ import torch
 from transformers import AutoModel, AutoModelForTextEncoding
 
 from openmodels.backends.local import checkpoint, facts, loader, pooling
+from openmodels.backends.local.sampling import not_finite
 from openmodels.backends.local.worker import Steps
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
@@ -67,6 +68,8 @@ class Embedder:
         vectors: list[Any] = [None] * len(rows)
         for places in by_length(rows):
             found = self._vectors([rows[at] for at in places], skip, request.dimensions)
+            if not np.isfinite(found).all():
+                raise not_finite("vectors")
             for at, vector in zip(places, found, strict=True):
                 vectors[at] = vector
             yield

@@ -81,6 +81,15 @@ class Engine(Loop[_Job]):
         """Why the model takes one answer at a time; None when it takes several, or is not loaded."""
         return self._batch.alone if self._batch else None
 
+    @property
+    def feeding(self) -> dict[str, str | None]:
+        """Why prompts are computed in one pass, and why each token computes the whole sequence; None where not."""
+        runner = self._batch.sequential if self._batch and self._batch.alone else None
+        return {
+            "whole_prompt": runner and runner.whole_prompt,
+            "recompute": runner and runner.recompute,
+        }
+
     def _free(self) -> None:
         self._loaded = self._batch = None
 
@@ -135,7 +144,7 @@ class Engine(Loop[_Job]):
 
     def _fail(self, job: _Job, error: BaseException) -> None:
         if job.sequence is not None and self._batch is not None:
-            self._batch.release(job.sequence)
+            self._batch.discard(job.sequence)
         job.sequence = None
         failure = ours(error, "run", _FEWER)
         # The traceback's frames keep the step's tensors alive, and they are what memory is short of.

@@ -163,6 +163,11 @@ class Memory:
         if not row.group.rows:
             self.groups.pop(row.group.capacity)
 
+    def wipe(self, row: Row, start: int, stop: int) -> None:
+        """Overwrite places of a row: what is no number there would reach a later row through its masked attention."""
+        for layer in (*row.group.keys, *row.group.values):
+            layer[row.index, :, start:stop] = 0
+
     def take(self, row: Row) -> list[torch.Tensor] | None:
         """Give a row's memory away with what it holds, where it is alone in its own; else return None."""
         if row.group.slots != 1:

@@ -7,6 +7,7 @@ likeliest, and the numbers of two calls can be compared whatever their sampling.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any
 
@@ -49,7 +50,9 @@ class Likelihoods:
             chance = float(chances[token])
             best = chances.topk(min(self._count, chances.numel()))
             ids, values = best.indices.tolist(), best.values.tolist()
-            top = tuple((self._text(other), value) for other, value in zip(ids, values, strict=True))
+            top = tuple(
+                (self._text(other), value) for other, value in zip(ids, values, strict=True) if value > -math.inf
+            )
         self._waiting.append((self._size, TokenLogprob(self._text(token), chance, top)))
         self._size += size
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from openmodels.backends.local import checkpoint, facts, loader
 from openmodels.backends.local.embedder import by_length, too_long
+from openmodels.backends.local.sampling import not_finite
 from openmodels.backends.local.worker import Steps
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.rankings import Ranking, RerankRequest
@@ -59,6 +60,8 @@ class Reranker:
             tensors = self.loaded.tokenizer.pad(batch, return_tensors="pt").to(self.loaded.device)
             found = self.loaded.model(**tensors).logits[:, 0].float()
             found = torch.sigmoid(found) if self.squashed else found
+            if not found.isfinite().all():
+                raise not_finite("scores")
             scores |= dict(zip(places, found.tolist(), strict=True))
             yield
         return Ranking.of(scores, request, Usage(input_tokens=sum(map(len, rows))))

@@ -6,12 +6,14 @@ cumulated chances, so a seed gives the same text whatever runs beside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from openmodels.backends.local.voice import Sampling
+from openmodels.errors import LoadFailed
 from openmodels.types import ChatRequest
 
 _FEW = 256
@@ -55,11 +57,17 @@ class Sampler:
         """Return the next token.
 
         Args:
-            scores: The model's raw scores for the next token, shape (vocabulary,), any float type.
+            scores: The model's scores for the next token, shape (vocabulary,), any float type; minus infinity where a
+                token may not come.
+
+        Raises:
+            LoadFailed: They are no finite numbers, or no token is left.
         """
         if self._seen is not None or self._counts is not None:
             scores = self._penalise(scores.float())
-        token = int(scores.argmax()) if self._generator is None else self._draw(scores.float(), self._generator)
+        best = scores.max(dim=-1)
+        check_largest(float(best.values))
+        token = int(best.indices) if self._generator is None else self._draw(scores.float(), self._generator)
         self.count(token)
         return token
 
@@ -100,6 +108,24 @@ class Sampler:
         # Rounding can put the product onto the last bound, behind every token.
         at = min(int(torch.searchsorted(bounds, number * bounds[-1], right=True)), int(chances.nonzero()[-1]))
         return at if order is None else int(order[at])
+
+
+def check_largest(score: float) -> None:
+    """Check the largest of a token's scores, which is not finite where one is no number, or all are minus infinity.
+
+    Raises:
+        LoadFailed: It is not finite: any token would be as good, and the answer would be noise.
+    """
+    if not math.isfinite(score):
+        raise not_finite("scores")
+
+
+def not_finite(what: str) -> LoadFailed:
+    """Return the error for a model that computes what is no number."""
+    return LoadFailed(
+        f"The model's {what} are not finite numbers: its weights are damaged, or its dtype is too narrow for them.",
+        next_step="Load it with dtype='float32'; if that does not help, fetch it again.",
+    )
 
 
 def _largest(chances: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from openmodels.backends.local import constraint
 from openmodels.backends.local.drafting import Drafter
 from openmodels.backends.local.likelihoods import Likelihoods
-from openmodels.backends.local.sampling import Sampler
+from openmodels.backends.local.sampling import Sampler, check_largest
 from openmodels.backends.local.voice import Voice, asked, check_extra, room
 from openmodels.backends.local.writing import Said, Writing
 from openmodels.types import ChatRequest, Delta, Usage
@@ -32,7 +32,7 @@ class Sequence:
         tokens: The tokens of the prompt and of the answer so far.
         cached: Tokens of the prompt whose keys and values were there already.
         row: Where the keys and values are, while it shares forward passes.
-        cache: The same where it runs alone: transformers' own cache, which holds `computed` tokens.
+        cache: The same where it runs alone: its `Generation`, in which `computed` tokens are computed.
         inputs: The tensors of the prompt's images, until they are computed.
         constraint: Says which tokens may come next; None where any may.
 
@@ -79,6 +79,11 @@ class Sequence:
         return self.tokens[self.computed if self.row is None else self.row.length :]
 
     @property
+    def prompt_length(self) -> int:
+        """Tokens of the prompt, without those that the answer must begin with."""
+        return self._size
+
+    @property
     def finished(self) -> bool:
         """Whether the answer is complete."""
         return self._reason is not None
@@ -93,13 +98,18 @@ class Sequence:
         """How many tokens the answer may still have."""
         return self._limit - self._produced
 
-    def take(self, scores: torch.Tensor, likeliest: int) -> None:
+    def take(self, scores: torch.Tensor, likeliest: int, largest: float) -> None:
         """Choose the next token and accept it; what became complete is kept until `give`.
 
         Args:
             scores: The model's scores after `tokens`, shape (vocabulary,).
             likeliest: Where they are largest.
+            largest: The largest.
+
+        Raises:
+            LoadFailed: The scores are no finite numbers.
         """
+        check_largest(largest)
         if self.sampler.plain and self.constraint is None:
             self._scores = scores
             self.accept(likeliest)

@@ -1,0 +1,109 @@
+"""What a model's forward pass can be trusted with, tried when the model is loaded.
+
+Recurrent models keep their state between single tokens but may drop it between chunks, and some count positions from 0
+in every call: the text is wrong then, and nothing fails. So a short sequence is computed in one pass, in steps and in
+chunks, with the caches and positions that requests use, and the scores are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from openmodels.backends.local.generation import SequentialModel
+from openmodels.backends.local.loader import is_out_of_memory
+
+PROBE = 8
+"""Tokens of the sequence that is tried."""
+_LONGEST = 160
+"""The longest that is worth its time, to have a window of attention left behind."""
+_LAST = 3
+"""Tokens that are computed in steps, and as a chunk, after the others."""
+_WINDOWS = ("sliding_window", "attention_window_size", "window_size", "attention_chunk_size", "chunk_size")
+
+
+def prove(runner: SequentialModel, dtype: torch.dtype) -> None:
+    """Find out how to feed a model that computes one sequence at a time, and note it on the runner.
+
+    Raises:
+        Exception: What the model raises for a whole sequence: it cannot run at all.
+    """
+    config = runner.model.config.get_text_config(decoder=True)
+    length = _length(config)
+    text = probe(length, config.vocab_size)
+    whole = runner.begin(text).extend(text, keep=length)
+    if len(whole) < length:
+        runner.whole_prompt = "it gives scores after its last token alone"
+        return
+    begun = length - _LAST
+    steps = _differs(runner, text, begun, [begun, 1, 1, 1], whole=whole, dtype=dtype)
+    if steps is not None:
+        shorter = runner.begin(text[:begun]).extend(text[:begun])
+        if same(shorter, whole[begun - 1 : begun], dtype):
+            runner.recompute = f"its scores are others when its newest token is computed by itself{steps}"
+        else:
+            # The whole sequence's scores are not those of a shorter prompt: steps cannot be judged by them.
+            runner.whole_prompt = "each token of its prompt sees the whole prompt"
+        return
+    within = [5, begun - 5, _LAST] if begun > 5 else [begun, _LAST]
+    chunks = _differs(runner, text, length, within, whole=whole, dtype=dtype)
+    if chunks is None and not runner.steps_singly:
+        chunks = _differs(runner, text, begun, [begun, _LAST], whole=whole, dtype=dtype)
+    if chunks is not None:
+        runner.whole_prompt = f"its scores are others when its prompt is computed in chunks{chunks}"
+
+
+def probe(length: int, vocabulary: int, number: int = 1) -> list[int]:
+    """Return a sequence to try; the first tokens of a vocabulary often have a meaning of their own."""
+    return [(7 * place + 3 * number) % vocabulary for place in range(length)]
+
+
+def same(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Return whether scores are equal up to rounding, each of shape (tokens, vocabulary).
+
+    In half precision a token may be routed to another expert, so the median of the tokens decides.
+    """
+    scores, due = scores.float(), due.float()
+    # What is added to all scores of a token changes nothing, and would hide a difference.
+    centred = due - due.mean(dim=-1, keepdim=True)
+    gap = scores - scores.mean(dim=-1, keepdim=True) - centred
+    share = gap.norm(dim=-1) / centred.norm(dim=-1).clamp(min=1e-6)
+    if dtype is torch.float32:
+        return bool((share <= 1e-3).all())
+    return bool(share.median() <= 0.2)
+
+
+def _differs(
+    runner: SequentialModel,
+    text: Sequence[int],
+    prompt: int,
+    sizes: Sequence[int],
+    *,
+    whole: torch.Tensor,
+    dtype: torch.dtype,
+) -> str | None:
+    """Return how a sequence computed in parts of these sizes differs, for a message; None where it does not."""
+    done, scores, due = 0, [], []
+    try:
+        sequence = runner.begin(text[:prompt])
+        for size in sizes:
+            part = sequence.extend(text[done : done + size], keep=size)
+            done += size
+            if done > size:
+                scores.append(part)
+                due.append(whole[done - len(part) : done])
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return f": {type(error).__name__}"
+    return None if same(torch.cat(scores), torch.cat(due), dtype) else ""
+
+
+def _length(config: Any) -> int:
+    sizes = [getattr(config, name, None) for name in _WINDOWS]
+    windows = [size for size in sizes if isinstance(size, int) and 0 < size + PROBE <= _LONGEST]
+    context = getattr(config, "max_position_embeddings", None)
+    longest = context if isinstance(context, int) and context > 0 else _LONGEST
+    return max(PROBE, min(max(windows, default=0) + PROBE, longest)) if windows else PROBE
