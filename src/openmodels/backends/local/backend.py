@@ -55,6 +55,8 @@ class LocalBackend(Backend):
         engine_command: The command `vllm` of its own environment, where it is not on PATH.
         draft: A smaller model of the same vocabulary, as "local:…", that guesses this one's next tokens; the
             texts stay the same.
+        chat_template: The name of one of the model's chat templates, or a Jinja template of yours; None is the
+            model's default.
         max_batch: Answers in the making at the same time; more calls wait for their turn.
         max_kv_gb: 10^9 bytes that their keys and values may take; "auto" is half of what is free
             once the weights are loaded.
@@ -83,6 +85,7 @@ class LocalBackend(Backend):
         engine: str = "auto",
         engine_command: str | None = None,
         draft: str | None = None,
+        chat_template: str | None = None,
         max_batch: int | Literal["auto"] = "auto",
         max_kv_gb: float | Literal["auto"] = "auto",
         deterministic: bool = False,
@@ -100,6 +103,7 @@ class LocalBackend(Backend):
             "engine": engine,
             "engine_command": engine_command,
             "draft": draft,
+            "chat_template": chat_template,
         }
         for option, value in texts.items():
             if value is not None and (not isinstance(value, str) or not value):
@@ -118,7 +122,7 @@ class LocalBackend(Backend):
         self._device, self._dtype, self._revision = device, dtype, revision
         if draft is not None and draft.removeprefix("local:") == draft:
             raise InvalidRequest(f"draft: expected 'local:…', not {draft!r}.")
-        self._draft = draft
+        self._draft, self._chat_template = draft, chat_template
         asked = {
             "draft": draft is not None,
             "max_batch": max_batch != "auto",
@@ -126,7 +130,7 @@ class LocalBackend(Backend):
             "deterministic": deterministic,
         }
         own = next((option for option, given in asked.items() if given), None)
-        self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command, own))
+        self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command, own), chat_template)
         self.options = self._selection.options(type(self).options)
         self._engine: Engine | OpenvinoEngine | Served | None = None
         self._encoders: Encoders | None = None
@@ -298,7 +302,14 @@ class LocalBackend(Backend):
                     with collector_paused():
                         from openmodels.backends.local.engine import Engine, Limits
 
-                    opener = _opener(self.rest, self._revision, self._device, self._dtype, self._draft)
+                    opener = _opener(
+                        self.rest,
+                        self._revision,
+                        device=self._device,
+                        dtype=self._dtype,
+                        draft=self._draft,
+                        chat_template=self._chat_template,
+                    )
                     engine = Engine(opener, Limits(*self._limits))
                 if not isinstance(engine, Backend):
                     # The thread keeps the engine alive, so the engine must not keep the backend alive.
@@ -341,12 +352,12 @@ def _facts(engine: Engine) -> dict[str, Any]:
 
 
 def _opener(
-    rest: str, revision: str | None, device: str, dtype: str, draft: str | None
+    rest: str, revision: str | None, *, device: str, dtype: str, draft: str | None, chat_template: str | None
 ) -> Callable[[float | None], Loaded]:
     def open_model(deadline: float | None) -> Loaded:
         from openmodels.backends.local.loader import load
 
-        loaded = load(_locate(rest, revision, deadline), device=device, dtype=dtype)
+        loaded = load(_locate(rest, revision, deadline), device=device, dtype=dtype, chat_template=chat_template)
         if draft is None:
             return loaded
         from openmodels.backends.local import drafting

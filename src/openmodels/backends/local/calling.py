@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from openmodels import schema
+from openmodels.backends.local import templates
 from openmodels.backends.local.declared import Declared
 from openmodels.errors import UnsupportedFeature
 from openmodels.messages import ToolCall
@@ -65,8 +66,9 @@ def check(request: ChatRequest, tokenizer: Any) -> None:
     """
     if not request.tools or not tokenizer.chat_template:
         return
-    template = tokenizer.get_chat_template(tools=definitions(request.tools))
-    if "tools" not in template or (detect.find(template) is None and not _declares(tokenizer)):
+    template = templates.source(tokenizer, tools=True)
+    reads = detect.find(template) is not None or _declares(tokenizer)
+    if not reads or not templates.knows_tools(tokenizer, definitions(request.tools)):
         raise UnsupportedFeature(
             "The backend 'local' cannot honour the option 'tools' for this model: its chat template knows no tools, "
             "or writes calls in a format that openmodels does not read.",
@@ -94,7 +96,7 @@ def plan(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> Calling
     tools = offered(request)
     if not tools or request.prompt is not None:
         return None
-    template = tokenizer.get_chat_template(tools=definitions(tools))
+    template = templates.source(tokenizer, tools=True)
     end = tokenizer.decode(list(prompt[-_END:]), skip_special_tokens=False)
     parser = detect.find(template)
     reader: Reader

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openmodels import ref
-from openmodels.backends.local import bundled, cache, gguf_header, hub, weights
+from openmodels.backends.local import bundled, cache, gguf_header, hub, template_files, weights
 from openmodels.errors import OpenModelsError
 
 CONTEXT = (
@@ -35,7 +35,7 @@ class Facts:
 
     Attributes:
         context: Tokens of prompt and answer together at most, or None where they do not say.
-        template: The chat template; "" for a base model.
+        template: The chat template, all of them where it has several; "" for a base model.
         images: Whether it reads images.
         kind: What the model does: "writes", "embeds" or "judges"; None where they do not say.
     """
@@ -80,7 +80,8 @@ def _folder(folder: Path) -> Facts:
     text = config.get("text_config") or config
     lengths = (text.get(name) for name in CONTEXT)
     context = next((length for length in lengths if isinstance(length, int) and length > 0), None)
-    return Facts(context, _template(folder), sees(folder), kind(folder, config))
+    template = "\n".join(template_files.read(folder).values())
+    return Facts(context, template, sees(folder), kind(folder, config))
 
 
 WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
@@ -106,21 +107,6 @@ def sees(folder: Path) -> bool:
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         return False
     return isinstance(json.loads((folder / "config.json").read_bytes()).get("vision_config"), dict)
-
-
-def _template(folder: Path) -> str:
-    if (file := folder / "chat_template.jinja").is_file():
-        return file.read_text(encoding="utf-8")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        if not (file := folder / name).is_file():
-            continue
-        found = json.loads(file.read_bytes()).get("chat_template")
-        if isinstance(found, str):
-            return found
-        if isinstance(found, list):  # several by name
-            named = [one.get("template", "") for one in found if isinstance(one, Mapping)]
-            return "\n".join(text for text in named if isinstance(text, str))
-    return ""
 
 
 def _gguf(file: Path) -> Facts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +22,9 @@ from transformers import (
     AutoTokenizer,
 )
 
-from openmodels.backends.local import checkpoint, device as devices, facts, memory
+from openmodels.backends.local import checkpoint, device as devices, facts, memory, template_files
 from openmodels.backends.local.collector import collector_paused
-from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights
+from openmodels.errors import LoadFailed, MissingExtra, OpenModelsError, OutOfMemory, UnsafeWeights
 
 _UNBOUNDED = 2**31 - 1
 
@@ -39,7 +39,8 @@ class Loaded:
         device: Where the weights are.
         dtype: The dtype of the weights and activations.
         context: The most tokens that prompt and answer may have together.
-        processor: What makes tensors of images; None for a model that reads only text.
+        processor: What makes tensors of images; None for a model that reads only text, or the error that tells
+            what it lacks.
         draft: A smaller model of the same vocabulary that guesses its next tokens, or None.
     """
 
@@ -53,7 +54,13 @@ class Loaded:
 
 
 def load(
-    folder: Path, *, device: str = "auto", dtype: str = "auto", kind: Any = AutoModelForCausalLM, exact: bool = False
+    folder: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    kind: Any = AutoModelForCausalLM,
+    exact: bool = False,
+    chat_template: str | None = None,
 ) -> Loaded:
     """Load a model and its tokenizer; takes no network and runs no code of the model's.
 
@@ -63,6 +70,7 @@ def load(
         dtype: "auto", "float32", "bfloat16" or "float16".
         kind: The class of transformers that reads the model.
         exact: Whether "auto" keeps the precision of the weights where less would be faster.
+        chat_template: The name of one of the model's chat templates, or a template; None is its default.
 
     Raises:
         InvalidRequest: An unknown device or dtype, or float16 on a CPU.
@@ -94,7 +102,8 @@ def load(
         tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
         processor = None
         if kind is AutoModelForCausalLM and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-            kind, processor = AutoModelForImageTextToText, AutoProcessor.from_pretrained(folder, **options)
+            kind, processor = AutoModelForImageTextToText, _processor(folder, options)
+        template_files.install(tokenizer, folder, choice=chat_template, processor=processor)
         model, info = kind.from_pretrained(
             folder,
             config=parsed,
@@ -112,6 +121,20 @@ def load(
             )
         model.eval()
         return Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
+
+
+def _processor(folder: Path, options: Mapping[str, Any]) -> Any:
+    """Return what makes tensors of a model's images, or the error to raise where there are images."""
+    try:
+        return AutoProcessor.from_pretrained(folder, **options)
+    except ImportError as error:
+        package = "torchvision" if "torchvision" in str(error).lower() else str(getattr(error, "name", None) or "")
+        missing = MissingExtra(
+            f"The processor that reads this model's images needs {package or 'a package that is not installed'}.",
+            next_step=f"Run: pip install {package}" if package else f"transformers says: {str(error).strip()[:200]}",
+        )
+        missing.__cause__ = error
+        return missing
 
 
 def bounded(loaded: Loaded, length: Any) -> Loaded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from openmodels.backends.local import templates
 from openmodels.reasoning import Splitter, opened, tags_in
 
 _END = 24
@@ -23,7 +24,7 @@ class Thinking:
     """
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int] | None) -> None:
-        tags = None if prompt is None or not tokenizer.chat_template else tags_in(tokenizer.get_chat_template())
+        tags = None if prompt is None or not tokenizer.chat_template else tags_in(templates.source(tokenizer))
         self.tokens: int | None = None
         self._splitter: Splitter | None = None
         self._hidden: dict[int, str] = {}

@@ -121,9 +121,11 @@ def asked(request: ChatRequest, tokenizer: Any, processor: Any = None, dtype: An
     tools = calling.definitions(calling.offered(request))
     inputs = None
     if any(message.images for message in request.messages):
-        tokens, inputs = vision.encode(processor, request.messages, variables, tools, dtype)
+        tokens, inputs = vision.encode(processor, tokenizer, request.messages, variables, tools=tools, dtype=dtype)
     else:
-        tokens = templates.encode(tokenizer, request.messages, variables, tools)
+        # A processor lets the tokenizer add what the template does not write; a text without images is no other.
+        special = processor is not None
+        tokens = templates.encode(tokenizer, request.messages, variables, tools, special=special)
     plan = calling.plan(request, tokenizer, tokens)
     if plan is not None and plan.start:
         tokens += tokenizer.encode(plan.start, add_special_tokens=False)

@@ -47,7 +47,7 @@ class Writing:
     def __init__(self, request: ChatRequest, asked: Asked, tokenizer: Any) -> None:
         self._text = Detokeniser(tokenizer, asked.tokens if request.prompt is not None else ())
         # What must have a certain form has no room for reasoning before it.
-        thinks = request.prompt is None and asked.output is None
+        thinks = request.prompt is None and asked.output is None and asked.calling is None
         self._thinking = Thinking(tokenizer, asked.tokens if thinks else None)
         self._caller = None if asked.calling is None else Caller(asked.calling)
         self._stops = StopStrings(request.stop)

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import cache, gguf_header, memory
+from openmodels.backends.local import cache, gguf_header, memory, template_files
 from openmodels.backends.local.engines.managed import READY, Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
-from openmodels.errors import LoadFailed
+from openmodels.errors import LoadFailed, UnsupportedFeature
 from openmodels.types import OutputFormat
 
 PARALLEL = 32
@@ -32,13 +32,15 @@ class LlamaCpp(Served):
     Args:
         rest: The model's name in its reference.
         find: Finds the file, until a deadline.
+        chat_template: A chat template; None is the file's own.
     """
 
     engine: ClassVar[str] = "llamacpp"
 
-    def __init__(self, rest: str, find: Callable[[float | None], Source]) -> None:
+    def __init__(self, rest: str, find: Callable[[float | None], Source], *, chat_template: str | None = None) -> None:
         super().__init__(rest)
         self._find = find
+        self._chat_template = chat_template
         self._file: Path | None = None
         self._context: int | None = None
 
@@ -49,6 +51,14 @@ class LlamaCpp(Served):
         memory.check_memory(file.stat().st_size)
         context = _context(header)
         self.voice = _voice(file, digest, header, deadline)
+        if self._chat_template is not None:
+            if self.voice is None:
+                raise UnsupportedFeature(
+                    "The engine 'llamacpp' cannot honour the option 'chat_template' for this file: only llama.cpp "
+                    "itself reads its tokenizer, and renders the file's own template.",
+                    next_step="Leave it out.",
+                )
+            template_files.install(self.voice.tokenizer, file.parent, choice=self._chat_template)
         self._file, self._context = file, context
         key, ready = secrets.token_urlsafe(24), f"{READY}{secrets.token_hex(16)}:"
         told = {

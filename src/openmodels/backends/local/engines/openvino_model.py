@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, GenerationConfig
 
-from openmodels.backends.local import cache, gguf_header, memory
+from openmodels.backends.local import cache, gguf_header, memory, template_files
 from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
 from openmodels.backends.local.engines.openvino import last_line
 from openmodels.backends.local.loader import exclusive
@@ -55,16 +55,20 @@ class Opened:
         return importlib.import_module("openvino").Tensor(np.array([tokens], dtype=np.int64))
 
 
-def open_model(source: Path, digest: str | None = None, deadline: float | None = None) -> Opened:
+def open_model(
+    source: Path, digest: str | None = None, deadline: float | None = None, *, chat_template: str | None = None
+) -> Opened:
     """Load a .gguf file, or a folder that holds openvino_model.xml and a tokenizer.
 
     Args:
         source: The file or folder.
         digest: The file's SHA-256 where it is already known.
         deadline: `time.monotonic()` value after which no new step is begun, or None.
+        chat_template: The name of one of the model's chat templates, or a template; None is its default.
 
     Raises:
         LoadFailed: The files are missing, damaged or not supported.
+        InvalidRequest: The model has no chat template of that name.
         DoesNotFit: The weights are larger than the free memory.
         DeadlineExceeded: Another process was still converting the file when the time was up.
     """
@@ -73,6 +77,7 @@ def open_model(source: Path, digest: str | None = None, deadline: float | None =
     try:
         with exclusive():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        template_files.install(tokenizer, folder, choice=chat_template)
         said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         generation = GenerationConfig()
         if (folder / "generation_config.json").is_file():

@@ -25,6 +25,7 @@ class Selection:
         rest: What stands behind "local:".
         revision: Branch, tag or commit on the Hub.
         wish: What the caller says of the engine.
+        chat_template: The chat template that the caller names or gives, or None.
 
     Attributes:
         choice: The engine and the reason, once they are chosen.
@@ -33,9 +34,10 @@ class Selection:
         OpenModelsError: What `Wish.check` raises.
     """
 
-    def __init__(self, rest: str, revision: str | None, wish: Wish) -> None:
+    def __init__(self, rest: str, revision: str | None, wish: Wish, chat_template: str | None = None) -> None:
         wish.check()
         self._rest, self._revision, self._wish = rest.strip(), revision, wish
+        self._chat_template = chat_template
         self.choice: Choice | None = None
 
     def options(self, usual: frozenset[str]) -> frozenset[str]:
@@ -73,13 +75,14 @@ class Selection:
         """Return an engine on OpenVINO; it loads the model when it gets its first job."""
         from openmodels.backends.local.engines.openvino import OpenvinoEngine
 
-        find = self._find  # not self: the engine's thread must not keep the backend alive
+        # Not self: the engine's thread must not keep the backend alive.
+        find, chat_template = self._find, self._chat_template
 
         def open_model(deadline: float | None) -> Any:
             from openmodels.backends.local.engines.openvino_model import open_model
 
             source, digest = find(deadline)
-            return open_model(source, digest, deadline)
+            return open_model(source, digest, deadline, chat_template=chat_template)
 
         return OpenvinoEngine(open_model)
 
@@ -88,7 +91,7 @@ class Selection:
         if engine == "llamacpp":
             from openmodels.backends.local.engines.llamacpp import LlamaCpp
 
-            return LlamaCpp(self._rest, self._gguf)
+            return LlamaCpp(self._rest, self._gguf, chat_template=self._chat_template)
         from openmodels.backends.local.engines.vllm import Vllm
 
         rest, revision = self._rest, self._revision
@@ -98,7 +101,7 @@ class Selection:
 
             return weights.locate(rest, revision=revision, deadline=deadline)
 
-        return Vllm(rest, find, command=self._wish.vllm(), dtype=self._wish.dtype)
+        return Vllm(rest, find, command=self._wish.vllm(), dtype=self._wish.dtype, chat_template=self._chat_template)
 
     def _find(self, deadline: float | None) -> Source:
         from openmodels.backends.local import weights

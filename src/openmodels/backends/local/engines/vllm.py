@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import children, memory
+from openmodels.backends.local import children, memory, template_files
 from openmodels.backends.local.engines.managed import Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
@@ -28,19 +28,29 @@ class Vllm(Served):
         find: Finds the folder, until a deadline.
         command: The command `vllm`, a path where it is not on PATH.
         dtype: What `--dtype` gets.
+        chat_template: The name of one of the model's chat templates, or a template; None is its default.
     """
 
     engine: ClassVar[str] = "vllm"
 
-    def __init__(self, rest: str, find: Callable[[float | None], Path], *, command: str, dtype: str) -> None:
+    def __init__(
+        self,
+        rest: str,
+        find: Callable[[float | None], Path],
+        *,
+        command: str,
+        dtype: str,
+        chat_template: str | None = None,
+    ) -> None:
         super().__init__(rest)
         self._find, self._command, self._dtype = find, command, dtype
+        self._chat_template = chat_template
         self._folder: Path | None = None
 
     def prepare(self, deadline: float | None) -> Start:
         """Find the folder, read its tokenizer; say how to serve it."""
         folder = self._find(deadline)
-        self.voice = _voice(folder)
+        self.voice = _voice(folder, self._chat_template)
         self._folder = folder
         key, port = secrets.token_urlsafe(24), _free_port()
         serve = [self._command, "serve", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
@@ -83,7 +93,7 @@ class Vllm(Served):
         }
 
 
-def _voice(folder: Path) -> Voice:
+def _voice(folder: Path, chat_template: str | None) -> Voice:
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
     from openmodels.backends.local.loader import context, exclusive
@@ -91,6 +101,7 @@ def _voice(folder: Path) -> Voice:
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with exclusive():
         tokenizer = AutoTokenizer.from_pretrained(folder, **offline)
+        template_files.install(tokenizer, folder, choice=chat_template)
         generation = GenerationConfig()
         if (folder / "generation_config.json").is_file():
             generation = GenerationConfig.from_pretrained(folder)
