@@ -115,9 +115,6 @@ def render(
     return Rendered(text, is_marked, turns)
 
 
-from openmodels import call_ids
-
-
 def source(tokenizer: Any, *, tools: bool = False) -> str:
     """Return the chat template of a tokenizer that has one or several.
 
