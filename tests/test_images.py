@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 import pickle
+import socket
 import ssl
 import threading
 import time
@@ -13,9 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trustme
 from hypothesis import given, strategies as st
+from PIL import Image as Pil
 
 import openmodels as om
-from openmodels import images
+from openmodels import images, public_fetch, request
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
 JPEG = b"\xff\xd8\xff and more"
@@ -74,6 +78,130 @@ class TestReading:
             assert error.reference == "echo:"
 
 
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+class TestWhatAModelSees:
+    @pytest.mark.parametrize("orientation", [3, 6, 8])
+    def test_upright(self, orientation):
+        turned = Pil.Exif()
+        turned[0x0112] = orientation
+        data = encoded(Pil.new("RGB", (30, 10), "red"), "JPEG", exif=turned)
+        size = (30, 10) if orientation == 3 else (10, 30)
+        assert images.opened(om.Image(data)).size == size
+        assert images.opened(om.Image(Pil.open(io.BytesIO(data)))).size == size
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa"])
+    def test_transparent_is_white(self, mode):
+        clear = Pil.new("RGBA", (2, 1), (0, 0, 0, 0))
+        clear.putpixel((0, 0), (0, 0, 0, 255))
+        seen = images.opened(om.Image(clear.convert(mode)))
+        assert [seen.getpixel((at, 0)) for at in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
+
+    def test_a_transparent_colour_of_a_palette_is_white(self):
+        image = Pil.new("P", (2, 1))
+        image.putpalette([9, 9, 9, 200, 0, 0])
+        image.putpixel((1, 0), 1)
+        data = encoded(image, transparency=0)
+        assert images.opened(om.Image(data)).getpixel((0, 0)) == (255, 255, 255)
+        assert images.opened(om.Image(Pil.open(io.BytesIO(data)))).getpixel((0, 0)) == (255, 255, 255)
+
+    @pytest.mark.parametrize(
+        ("mode", "value", "grey"),
+        [
+            ("I;16", 65535, 255),
+            ("I;16", 32896, 128),
+            ("I", 65535, 255),
+            ("I", 200, 200),
+            ("F", 0.5, 128),
+            ("F", 200.0, 200),
+        ],
+    )
+    def test_wide_greys_are_scaled(self, mode, value, grey):
+        image = Pil.new(mode, (2, 1), value)
+        assert images.opened(om.Image(image)).getpixel((1, 0)) == (grey,) * 3
+
+    def test_sixteen_bits_of_a_file_are_scaled(self):
+        assert images.opened(om.Image(encoded(Pil.new("I;16", (1, 1), 25700)))).getpixel((0, 0)) == (100,) * 3
+
+    def test_other_ranges_are_stretched(self):
+        image = Pil.new("F", (2, 1), -3.0)
+        image.putpixel((1, 0), 5.0)
+        seen = images.opened(om.Image(image))
+        assert [seen.getpixel((at, 0))[0] for at in (0, 1)] == [0, 255]
+
+    def test_other_colours_and_the_first_frame(self):
+        assert images.opened(om.Image(Pil.new("CMYK", (1, 1), (0, 0, 0, 0)))).getpixel((0, 0)) == (255, 255, 255)
+        frames = [Pil.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+        data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+        assert images.opened(om.Image(data)).getpixel((0, 0)) == (255, 0, 0)
+
+
+def _sources(folder):
+    whole = encoded(Pil.effect_noise((64, 64), 50))
+    os.mkfifo(folder / "pipe")
+    return {
+        "no pixels": Pil.new("RGB", (0, 5)),
+        "cut off, as PIL's": Pil.open(io.BytesIO(whole[:200])),
+        "not finite": Pil.new("F", (1, 1), float("nan")),
+        "bare base64": b64encode(whole * 20).decode(),
+        "capitals": "DATA:IMAGE/PNG;BASE64,!!" + "A" * 9000,
+        "a folder": folder,
+        "a pipe": folder / "pipe",
+        "missing": folder / ("x" * 200),
+        "a null byte": "a\0b",
+        "svg": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>',
+        "heic": b"\0\0\0\x18ftypheic\0\0",
+        "tiff": encoded(Pil.new("L", (1, 1)), "TIFF"),
+        "empty": b"",
+        "no host": "http://",
+        "no port": "https://[::1",
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+def test_what_cannot_be_read_is_one_short_line(tmp_path):
+    for name, source in _sources(tmp_path).items():
+        with pytest.raises(om.InvalidRequest, match=r"^image: ") as caught:
+            om.Image(source)
+        assert len(str(caught.value)) < 400, name
+        assert str(caught.value).isprintable(), name
+
+
+def test_what_cannot_be_decoded_is_one_short_line():
+    whole = encoded(Pil.effect_noise((64, 64), 50))
+    for data in (whole[:300], PNG, JPEG, b"RIFF1234WEBPVP8", whole[:60] + b"\0" * 100):
+        with pytest.raises(om.InvalidRequest, match=r"^image: ") as caught:
+            images.opened(om.Image(data))
+        assert len(str(caught.value)) < 300
+
+
+def test_a_bomb_is_not_decoded(monkeypatch):
+    monkeypatch.setattr(images, "PIXELS", 100)
+    with pytest.raises(om.InvalidRequest, match="pixels"):
+        images.opened(om.Image(encoded(Pil.new("1", (11, 10)))))
+    with pytest.raises(om.InvalidRequest, match="pixels"):
+        om.Image(Pil.new("1", (11, 10)))
+
+
+def test_data_addresses_are_read_however_they_are_spelled():
+    text = b64encode(PNG).decode()
+    for address in (
+        f"DATA:image/png;base64,{text}",
+        f"data:;BASE64,{text[:8]}\n{text[8:]}",
+        f"Data:image/png;base64,{text}",
+    ):
+        assert om.Image(address).data == PNG
+    message = {
+        "role": "user",
+        "content": [{"type": "image_url", "image_url": {"url": f"DATA:image/png;base64,{text}"}}],
+    }
+    assert request.turns([message])[0].images[0].data == PNG
+
+
 class TestAddresses:
     @pytest.mark.parametrize(
         "address",
@@ -90,14 +218,26 @@ class TestAddresses:
             ),
             *("::1", "fe80::1%eth0", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1"),
             "fd00:ec2::254",
+            *("168.63.129.16", "192.0.0.192", "198.18.0.1", "192.88.99.1", "240.0.0.1", "255.255.255.255"),
+            *(
+                "::127.0.0.1",
+                "::ffff:0:7f00:1",
+                "64:ff9b:1::a00:1",
+                "fec0::1",
+                "fe80::5efe:7f00:1",
+                "100::1",
+                "5f00::1",
+            ),
+            *("2001:0:0:0:0:0:80ff:fffe", "2001:20::1", "2002:808:808::1", "2001:db8::1", "3fff::1", "64:ff9b::a00:1"),
+            "no address",
         ],
     )
     def test_private_ones_are_not_public(self, address):
-        assert not images.is_public(address)
+        assert not public_fetch.is_public(address)
 
     @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::5db8:d822"])
     def test_public_ones(self, address):
-        assert images.is_public(address)
+        assert public_fetch.is_public(address)
 
     @pytest.mark.parametrize(
         "url",
@@ -117,6 +257,13 @@ class TestAddresses:
                 "https://",
             ),
             "https://169.254.169.254/latest/meta-data/",
+            *(
+                "https://[::1",
+                "https://127.0.0.1:99999/",
+                "https://local\0host/",
+                "https://\uff11\uff10.0.0.1/",
+                "https://@/x",
+            ),
         ],
     )
     def test_what_is_not_fetched(self, url):
@@ -126,7 +273,7 @@ class TestAddresses:
 
     def test_one_private_address_of_several_is_enough(self, monkeypatch):
         found = [(2, 1, 6, "", (ip, 443)) for ip in ("93.184.216.34", "10.0.0.1")]
-        monkeypatch.setattr(images.socket, "getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         with pytest.raises(om.InvalidRequest, match="no public address"):
             om.Image.fetch("https://example.com/x")
 
@@ -167,13 +314,13 @@ def site(monkeypatch):
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     monkeypatch.setattr(
-        images.socket,
+        socket,
         "getaddrinfo",
         lambda host, port, *_, **__: [(2, 1, 6, "", ("127.0.0.1" if host == "example.com" else host, port))],
     )
-    monkeypatch.setattr(images, "is_public", lambda address: address == "127.0.0.1")
-    plain = images.httpx2.Client
-    monkeypatch.setattr(images.httpx2, "Client", lambda **options: plain(**{**options, "verify": trusting}))
+    monkeypatch.setattr(public_fetch, "is_public", lambda address: address == "127.0.0.1")
+    plain = public_fetch.httpx2.Client
+    monkeypatch.setattr(public_fetch.httpx2, "Client", lambda **options: plain(**{**options, "verify": trusting}))
     yield server
     server.gone.set()
     server.shutdown()

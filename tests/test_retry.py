@@ -274,3 +274,43 @@ class TestBudget:
             with pytest.raises(om.ServerFailed):
                 Driver(model, surface)("hi")
             assert model._attempts.budget.left == 4
+
+
+class TestOrigin:
+    def test_models_of_one_address_share_it(self):
+        one, two = (om.Model("server:m", base_url="http://127.0.0.1:9/v1") for _ in range(2))
+        other = om.Model("server:m", base_url="http://127.0.0.1:9/v2")
+        assert one._attempts.origin is two._attempts.origin
+        assert one._attempts.origin is not other._attempts.origin
+        assert om.Model("echo:")._attempts.origin is not om.Model("echo:")._attempts.origin
+
+    @pytest.mark.parametrize("due", [0.0, 0.4, 3.0])
+    def test_what_fails_together_comes_back_spread_out(self, clock, due):
+        origin = retry.Origin()
+        waits = sorted(origin.slot(due, None) for _ in range(200))
+        assert waits[0] == due
+        crowd = max(sum(start <= wait < start + 0.1 for wait in waits) for start in waits)
+        assert crowd <= 2 * retry.BURST
+        assert waits[-1] < due + 0.1 * (200 / retry.BURST + 2)
+
+    def test_nobody_is_pushed_beyond_the_deadline(self, clock):
+        origin = retry.Origin()
+        assert all(origin.slot(1.0, clock.now + 1.2) < 1.2 for _ in range(100))
+
+    def test_a_call_waits_for_the_end_of_a_pause(self, attempt, clock):
+        origin = retry.Origin()
+        work = Work(om.RateLimited("Later.", retry_after=5))
+        assert retry.call(work, retries=1, deadline=None, origin=origin) == "done"
+        origin.pause(3)
+        assert retry.call(Work(), retries=1, deadline=clock.now + 60, origin=origin) == "done"
+        assert clock.waits == [pytest.approx(5), pytest.approx(3)]
+
+    def test_a_call_that_may_not_wait_begins_at_once(self, clock):
+        origin = retry.Origin()
+        origin.pause(3)
+        assert origin.hold(0, None) == 0
+        assert origin.hold(2, clock.now + 2) == 0
+        with retry.testing():
+            assert origin.hold(2, None) == 0
+        origin.pause(2 * retry.LONGEST_ASKED)
+        assert 0 < origin.hold(2, None) <= 3.1

@@ -44,7 +44,7 @@ _HOMES = {
     "TokenLogprob": "types",
     "Tool": "tools",
     "ToolCall": "messages",
-    "ToolResult": "tools",
+    "ToolResult": "results",
     "ToolRound": "toolrun",
     "ToolRun": "toolrun",
     "ToolRunOptions": "types",

@@ -27,13 +27,19 @@ class Attempts:
         observer: Who is told of the calls that have no deltas.
 
     Attributes:
+        origin: What is shared with the calls of other models to the same server.
         budget: Of the retries that all calls may have together.
     """
 
     def __init__(self, backend: Backend, observer: observe.Observer) -> None:
         self._backend = backend
         self._observer = observer
-        self.budget = retry.Budget()
+        self.origin = retry.origin(backend.origin)
+        self.budget = self.origin.budget
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        return {"budget": self.budget, "origin": self.origin}
 
     def deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
         """Yield an answer's deltas; what fails before the first one is tried again."""
@@ -42,7 +48,9 @@ class Attempts:
             deltas = self._backend.run(request)
             return deltas, next(deltas, None)
 
-        deltas, first = retry.call(start, retries=retries, deadline=request.deadline, budget=self.budget)
+        deltas, first = retry.call(
+            start, retries=retries, deadline=request.deadline, budget=self.budget, origin=self.origin
+        )
         with closing(deltas):
             if first is not None:
                 yield first
@@ -59,7 +67,9 @@ class Attempts:
                 await deltas.aclose()
                 raise
 
-        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self.budget)
+        deltas, first = await retry.acall(
+            start, retries=retries, deadline=request.deadline, budget=self.budget, origin=self.origin
+        )
         async with aclosing(deltas):
             if first is not None:
                 yield first
@@ -75,7 +85,13 @@ class Attempts:
         """
         began = time.perf_counter()
         with self._watch(request) as watch:
-            found = retry.call(lambda: work(request), retries=retries, deadline=request.deadline, budget=self.budget)
+            found = retry.call(
+                lambda: work(request),
+                retries=retries,
+                deadline=request.deadline,
+                budget=self.budget,
+                origin=self.origin,
+            )
             found = _timed(found, request, began)
             watch.ended(found)
         return found
@@ -90,7 +106,9 @@ class Attempts:
             return await work(request)
 
         with self._watch(request) as watch:
-            found = await retry.acall(start, retries=retries, deadline=request.deadline, budget=self.budget)
+            found = await retry.acall(
+                start, retries=retries, deadline=request.deadline, budget=self.budget, origin=self.origin
+            )
             found = _timed(found, request, began)
             watch.ended(found)
         return found

@@ -12,7 +12,8 @@ from typing import Any
 
 from openmodels import call_ids
 from openmodels.errors import InvalidRequest
-from openmodels.messages import Frozen, Message, ToolCall, read_arguments
+from openmodels.images import Image
+from openmodels.messages import Frozen, ImagePart, Message, ToolCall, read_arguments
 
 _ROLES = {"developer": "system", "function": "tool"}
 _FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "reasoning", "name"})
@@ -119,8 +120,8 @@ def _take_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
         elif kind in ("image_url", "input_image"):
             image = fields.pop("image_url", None)
             detail = fields.pop("detail", None)
-            image = image if isinstance(image, Mapping) else {"url": image}
-            content.append({"type": "image_url", "image_url": {**image, **({"detail": detail} if detail else {})}})
+            image = dict(image) if isinstance(image, Mapping) else {"url": image}
+            content.append(_image(image | ({"detail": detail} if detail else {})))
         else:
             raise InvalidRequest(
                 f"{where}: a part of the type {kind[:40]!r} is neither text nor an image.",
@@ -137,6 +138,15 @@ def _take_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
     else:
         # The parts of an answer follow each other without a break; others are paragraphs.
         turn["content"] = ("" if turn.get("role") == "assistant" else "\n").join(texts)
+
+
+def _image(fields: dict[str, Any]) -> Any:
+    url = fields.get("url")
+    if not isinstance(url, str) or url[:5].lower() != "data:" or not fields.keys() <= {"url", "detail"}:
+        return {"type": "image_url", "image_url": fields}
+    detail = fields.get("detail")
+    part = Image(url)  # what is no image that models take is refused here, not by a server
+    return ImagePart(data=part.data, media_type=part.media_type, detail="" if detail in (None, "auto") else detail)
 
 
 def _joined(thinking: Any) -> str:

@@ -5,32 +5,40 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import ipaddress
+import math
 import os
-import socket
+import re
+import stat
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
-import httpx2
-
-from openmodels import settings
 from openmodels.errors import (
-    ConnectionFailed,
-    DeadlineExceeded,
     ErrorBoundary,
     InvalidRequest,
-    InvalidResponse,
-    Offline,
 )
 from openmodels.messages import ImagePart
 
 LARGEST = 20 * 10**6
 """Bytes of an encoded image at most: what vendors take."""
-_REDIRECTS = 3
 _KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_OTHERS = (
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"BM", "BMP"),
+    (b"%PDF", "PDF"),
+    (b"\0\0\1\0", "an icon"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"<", "a page"),
+)
+PIXELS = 50 * 10**6
+"""Pixels of an image at most: decoded, each takes three bytes and more."""
+_SHOWN = 80
+"""Characters of a path or an address that an error shows."""
 
 
 class Image(ImagePart):
@@ -67,7 +75,9 @@ class Image(ImagePart):
             DeadlineExceeded: The time is up.
             InvalidResponse: The server does not give it, or it is too large.
         """
-        return cls(_fetch(url, time.monotonic() + timeout))
+        from openmodels import public_fetch
+
+        return cls(public_fetch.fetch(url, time.monotonic() + timeout, LARGEST))
 
     @classmethod
     async def afetch(cls, url: str, *, timeout: float = 30.0) -> Self:  # noqa: ASYNC109 - the twin's
@@ -79,126 +89,189 @@ class Image(ImagePart):
         return await asyncio.to_thread(cls.fetch, url, timeout=timeout)
 
 
+def opened(part: ImagePart) -> Any:
+    """Return an image as PIL's, as a model sees it: upright, of 8-bit RGB, on white where it is transparent.
+
+    Of an animation it is the first frame.
+
+    Raises:
+        InvalidRequest: It is not here, cannot be read or is too large.
+    """
+    from PIL import Image as Pil
+
+    if part.url[:5].lower() == "data:":
+        part = Image(part.url)
+    if part.url:
+        raise InvalidRequest(
+            "image: a local model needs the image itself, and addresses are not fetched unasked.",
+            next_step="Write om.Image.fetch(url).",
+        )
+    with _readable():
+        image = Pil.open(BytesIO(part.data))
+        _check_size(image)
+        return _rgb(image)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raise InvalidRequest for whatever PIL raises inside the block."""
+    from PIL import Image as Pil
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Pil.DecompressionBombWarning)
+            yield
+    except InvalidRequest:
+        raise
+    except (Pil.DecompressionBombWarning, Pil.DecompressionBombError) as error:
+        raise _too_many_pixels() from error
+    except Exception as error:  # a decoder fails in many ways on what is damaged
+        raise InvalidRequest(
+            f"image: it cannot be read: it is damaged or cut off ({type(error).__name__}).",
+            next_step="Open it in a viewer, and save it again.",
+        ) from error
+
+
+def _check_size(image: Any) -> None:
+    if image.width < 1 or image.height < 1:
+        raise InvalidRequest("image: it has no pixels.")
+    if image.width * image.height > PIXELS:
+        raise _too_many_pixels()
+
+
+def _too_many_pixels() -> InvalidRequest:
+    return InvalidRequest(f"image: it has more than {PIXELS // 10**6} million pixels.", next_step="Scale it down.")
+
+
+def _rgb(image: Any) -> Any:
+    from PIL import Image as Pil, ImageOps
+
+    image = _grey(ImageOps.exif_transpose(image))
+    if image.has_transparency_data:
+        above = image.convert("RGBA")
+        image = Pil.alpha_composite(Pil.new("RGBA", above.size, "white"), above)
+    return image.convert("RGB")
+
+
+def _grey(image: Any) -> Any:
+    """Return an image of 16-bit, 32-bit or floating-point greys as one of 8 bits; any other as it is."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = image.convert("F")
+    low, high = values.getextrema()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InvalidRequest("image: its values are no finite numbers.")
+    # Whole numbers fill 8 or 16 bits, fractions go from 0 to 1; other ranges are stretched.
+    ranges = {"F": (1.0, 255.0), "I": (255.0, 65535.0)}.get(image.mode, (65535.0,))
+    top = next((top for top in ranges if low >= 0 and high <= top), None)
+    start, end = (0.0, top) if top is not None else (low, high)
+    scale = 255.0 / (end - start) if end > start else 0.0
+    return values.point(lambda value: value * scale + (0.5 - start * scale)).convert("L")
+
+
 def _read(source: Any) -> dict[str, Any]:
     if isinstance(source, str) and source.partition(":")[0].lower() in ("http", "https"):
-        if not urlsplit(source).hostname:
+        if not _hostname(source):
             raise InvalidRequest(f"image: {source[:80]!r} is no address.")
         return {"url": source}
-    if isinstance(source, str) and source.startswith("data:"):
+    if isinstance(source, str) and source[:5].lower() == "data:":
         return _encoded(_data(source))
     if isinstance(source, str | os.PathLike):
-        try:
-            with open(source, "rb") as file:  # noqa: PTH123 - takes whatever names a file
-                return _encoded(file.read(LARGEST + 1))
-        except OSError as error:
-            raise InvalidRequest(f"image: the file {os.fspath(source)!r} cannot be read: {error.strerror}.") from error
+        return _encoded(_file(source))
     if isinstance(source, bytes | bytearray | memoryview):
         return _encoded(bytes(source))
     if hasattr(source, "save") and hasattr(source, "mode"):  # PIL's, which need not be installed
-        buffer = BytesIO()
-        (source if source.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else source.convert("RGB")).save(buffer, "PNG")
-        return _encoded(buffer.getvalue())
+        return _encoded(_png(source))
     raise InvalidRequest(
         f"image: expected a path, bytes, an address or a PIL image, not {type(source).__name__}.",
         next_step='Write om.Image("picture.png").',
     )
 
 
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _png(image: Any) -> bytes:
+    """Return PIL's image as a PNG, turned upright: its orientation does not travel with it."""
+    from PIL import ImageOps
+
+    with _readable():
+        _check_size(image)
+        image = ImageOps.exif_transpose(image)
+        buffer = BytesIO()
+        (image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else _rgb(image)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def _file(source: str | os.PathLike[str]) -> bytes:
+    name = str(os.fspath(source))
+    shown = repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
+    if _is_base64(name):
+        raise InvalidRequest(
+            f"image: {shown} is no file but looks like base64.",
+            next_step="Give the bytes, base64.b64decode(text), or write 'data:image/png;base64,' before it.",
+        )
+    try:
+        # What is no plain file (a pipe, a device) may never end.
+        if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - takes whatever names a file
+            raise InvalidRequest(f"image: {shown} is no file.")
+        with open(source, "rb") as file:  # noqa: PTH123 - as above
+            return file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidRequest):
+            raise
+        reason = getattr(error, "strerror", None) or "it is no valid path"
+        raise InvalidRequest(f"image: the file {shown} cannot be read: {reason}.") from error
+
+
+def _is_base64(text: str) -> bool:
+    if len(text) < _SHOWN or not re.fullmatch(r"[A-Za-z0-9+/\s]+={0,2}\s*", text):
+        return False
+    try:
+        return media_type(base64.b64decode(text[:64])) != ""
+    except ValueError:
+        return False
+
+
+def media_type(data: bytes) -> str:
+    """Return the media type of an encoded image of a kind that models take, or "" for anything else."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for start, kind in _KINDS if data.startswith(start)), "")
+
+
 def _encoded(data: bytes) -> dict[str, Any]:
     if len(data) > LARGEST:
         raise InvalidRequest(f"image: it has more than {LARGEST // 10**6} MB.", next_step="Scale it down.")
-    kind = next((kind for start, kind in _KINDS if data.startswith(start)), None)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        kind = "image/webp"
-    if kind is None:
-        raise InvalidRequest("image: this is no PNG, JPEG, GIF or WebP.", next_step="Convert it to one of these.")
+    if not data:
+        raise InvalidRequest("image: it is empty.")
+    kind = media_type(data)
+    if not kind:
+        other = _other_kind(data)
+        what = f"this is {other}, no PNG, JPEG, GIF or WebP" if other else "this is no PNG, JPEG, GIF or WebP"
+        raise InvalidRequest(f"image: {what}.", next_step="Convert it to one of these.")
     return {"data": data, "media_type": kind}
+
+
+def _other_kind(data: bytes) -> str:
+    """Return what data of a kind that models do not take is, or ""."""
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        return "AVIF" if brand.startswith(b"avi") else "HEIC" if brand[:2] in (b"he", b"mi", b"ms") else "a video"
+    if re.match(rb"(\xef\xbb\xbf)?\s*(<\?xml|<!--|<!DOCTYPE|<svg)", data[:200]) and b"<svg" in data[:4096]:
+        return "SVG"
+    return next((kind for start, kind in _OTHERS if data.startswith(start)), "")
 
 
 def _data(address: str) -> bytes:
     head, _, body = address.partition(",")
     try:
-        if not head.endswith(";base64"):
+        if not head.lower().endswith(";base64"):
             raise ValueError
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(unquote(body).split()), validate=True)
     except (ValueError, binascii.Error):
         raise InvalidRequest("image: a data address must hold base64.") from None
-
-
-def _fetch(url: str, deadline: float) -> bytes:
-    if settings.offline():
-        raise Offline("The network is switched off.", next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.")
-    for _ in range(_REDIRECTS + 1):
-        found, url = _get(url, deadline)
-        if found is not None:
-            return found
-    raise InvalidResponse("The image's address redirects again and again.")
-
-
-def _get(url: str, deadline: float) -> tuple[bytes | None, str]:
-    """Return the body, or where the server sends us instead."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme != "https" or not host or parts.username or parts.password:
-        raise InvalidRequest(f"image: only plain https addresses are fetched, not {parts.scheme or url[:40]!r}.")
-    pinned = _resolve(host, parts.port or 443)
-    place = f"[{pinned}]" if ":" in pinned else pinned
-    target = parts._replace(netloc=f"{place}:{parts.port or 443}", fragment="").geturl()
-    # The connection goes to the address that was checked; name and certificate are those that were asked for.
-    client = httpx2.Client(trust_env=False, follow_redirects=False, timeout=_left(deadline))
-    headers = {"Host": parts.netloc, "Accept": "image/*", "Accept-Encoding": "identity"}
-    try:
-        with client, client.stream("GET", target, headers=headers, extensions={"sni_hostname": host}) as answer:
-            if answer.is_redirect:
-                return None, urljoin(url, answer.headers.get("location", ""))
-            if answer.status_code != 200:
-                raise InvalidResponse(f"{host} answers {answer.status_code}.", status=answer.status_code)
-            body = bytearray()
-            for chunk in answer.iter_raw():
-                body += chunk
-                _left(deadline)
-                if len(body) > LARGEST:
-                    raise InvalidResponse(f"The image has more than {LARGEST // 10**6} MB.")
-            return bytes(body), url
-    except httpx2.TimeoutException as error:
-        raise _late() from error
-    except httpx2.TransportError as error:
-        raise ConnectionFailed(f"There is no connection to {host}: {type(error).__name__}.") from error
-
-
-def _resolve(host: str, port: int) -> str:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ConnectionFailed(f"The name {host} cannot be resolved.") from error
-    addresses = [str(entry[4][0]) for entry in found]
-    # Were one of them private, which one is connected to would be a matter of luck.
-    if not addresses or not all(map(is_public, addresses)):
-        raise InvalidRequest(
-            f"image: {host} is no public address, and others are not fetched.",
-            next_step="Read it yourself, and give the bytes.",
-        )
-    return addresses[0]
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the public internet, with what is wrapped in it."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in _NAT64:
-            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise _late()
-    return left
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("The time to fetch the image is up.", next_step="Raise `timeout`.")

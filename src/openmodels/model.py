@@ -198,7 +198,7 @@ class Model:
             OpenModelsError: As for `chat`; `run` holds what was done before.
         """
         with self._boundary():
-            return Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel).run(self.chat)
+            return self._loop(messages, tools, max_rounds, options, parallel=parallel).run(self.chat)
 
     def complete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """Return the continuation of a text, without a chat template: for base models.
@@ -301,7 +301,7 @@ class Model:
             OpenModelsError: As for `run_tools`.
         """
         with self._boundary():
-            return await Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel).arun(self.achat)
+            return await self._loop(messages, tools, max_rounds, options, parallel=parallel).arun(self.achat)
 
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `complete`.
@@ -382,6 +382,10 @@ class Model:
         watch = self._observer.watch(self.backend, call.request)
         calls = Checker(call.request) if call.request.tools else None
         return Fold(self.reference, call.request.deadline, call.check, watch, calls)
+
+    def _loop(self, messages: Any, tools: Any, max_rounds: int, options: Mapping[str, Any], *, parallel: bool) -> Loop:
+        images = "images" in self.backend.features
+        return Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel, images=images)
 
     @property
     def _limits(self) -> request_.Limits:

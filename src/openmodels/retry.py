@@ -2,15 +2,17 @@
 
 A call is tried again when its error is `retryable` and no delta has arrived. Waits grow
 exponentially with full jitter, or are what the server asks for; a wait that would outlast the
-deadline is not begun: the error is raised at once. A budget per model keeps an outage from being
-answered with a multiple of the usual requests.
+deadline is not begun: the error is raised at once. A budget per server keeps an outage from being
+answered with a multiple of the usual requests, and what fails together does not come back together.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -25,6 +27,8 @@ FIRST_WAIT = 0.5
 """Upper bound in seconds of the first wait; it doubles with each try."""
 LONGEST_WAIT = 20.0
 """Upper bound in seconds of a wait that the server did not ask for."""
+BURST = 8
+"""Retries at most that all calls to one server begin in a tenth of a second."""
 LONGEST_ASKED = 300.0
 """A server that asks to wait longer, in seconds, is taken as a refusal, even without a deadline."""
 
@@ -89,7 +93,66 @@ class Budget:
         self.left = min(self.capacity, self.left + (self.cost if retried else 1))
 
 
-def call(start: Callable[[], T], *, retries: int, deadline: float | None, budget: Budget | None = None) -> T:
+class Origin:
+    """One server as all calls to it share it: their budget of retries, its pauses, and who tries again when.
+
+    Calls that fail together would come back together, and a server that recovers would fail again. So at most
+    `BURST` of them come in a tenth of a second, and a call that begins while the server has asked for a
+    pause waits for its end. Without locks, as `Budget`.
+    """
+
+    def __init__(self) -> None:
+        self.budget = Budget()
+        self._resume = 0.0
+        self._slots: dict[int, int] = {}
+
+    def pause(self, seconds: float) -> None:
+        """Take a server's wish to be left alone for some seconds."""
+        if seconds <= LONGEST_ASKED:
+            self._resume = max(self._resume, time.monotonic() + seconds)
+
+    def slot(self, wait: float, deadline: float | None) -> float:
+        """Return how many seconds to wait where `wait` is due: more, where others come back at that time."""
+        now = time.monotonic()
+        if len(self._slots) > 1000:
+            self._slots = {slot: count for slot, count in self._slots.items() if slot >= int(now * 10)}
+        due = slot = int((now + wait) * 10)
+        while self._slots.get(slot, 0) >= BURST:
+            slot += 1
+        later = wait if slot == due else slot / 10 - now + random.uniform(0, 0.1)  # noqa: S311 - no secret
+        if deadline is not None and now + later >= deadline:
+            return wait  # better in a crowd than not at all
+        self._slots[slot] = self._slots.get(slot, 0) + 1
+        return later
+
+    def hold(self, retries: int, deadline: float | None) -> float:
+        """Return how many seconds a call waits before it begins; 0 where it may not wait, or need not."""
+        wait = self._resume - time.monotonic()
+        if wait <= 0 or not retries or _testing is not None:
+            return 0.0
+        if deadline is not None and self._resume >= deadline:
+            return 0.0
+        return self.slot(wait, deadline)
+
+
+_origins: weakref.WeakValueDictionary[str, Origin] = weakref.WeakValueDictionary()
+
+
+def origin(address: str | None) -> Origin:
+    """Return what all calls to an address share; None is a backend of its own."""
+    if address is None:
+        return Origin()
+    return _origins.setdefault(address, Origin())
+
+
+def call(
+    start: Callable[[], T],
+    *,
+    retries: int,
+    deadline: float | None,
+    budget: Budget | None = None,
+    origin: Origin | None = None,
+) -> T:
     """Return `start()`, tried again up to `retries` times.
 
     Args:
@@ -97,21 +160,31 @@ def call(start: Callable[[], T], *, retries: int, deadline: float | None, budget
         retries: How many times to try again; 0 is never.
         deadline: On the clock of `time.monotonic()`, or None.
         budget: Limits the retries of many calls together, or None.
+        origin: What the calls to the same server share, or None.
 
     Raises:
         OpenModelsError: The last error, when it is not retryable or the tries are used up.
     """
-    retrying = tenacity.Retrying(**_policy(retries, deadline, budget))
+    if origin is not None and (wait := origin.hold(retries, deadline)):
+        tenacity.nap.sleep(wait)
+    retrying = tenacity.Retrying(**_policy(retries, deadline, budget, origin))
     result: T = retrying(start)
     _succeed(retrying, budget)
     return result
 
 
 async def acall(
-    start: Callable[[], Awaitable[T]], *, retries: int, deadline: float | None, budget: Budget | None = None
+    start: Callable[[], Awaitable[T]],
+    *,
+    retries: int,
+    deadline: float | None,
+    budget: Budget | None = None,
+    origin: Origin | None = None,
 ) -> T:
     """Return `await start()`, tried again up to `retries` times; see `call`."""
-    retrying = tenacity.AsyncRetrying(**_policy(retries, deadline, budget))
+    if origin is not None and (wait := origin.hold(retries, deadline)):
+        await asyncio.sleep(wait)
+    retrying = tenacity.AsyncRetrying(**_policy(retries, deadline, budget, origin))
     result: T = await retrying(start)
     _succeed(retrying, budget)
     return result
@@ -122,7 +195,7 @@ def _succeed(retrying: tenacity.BaseRetrying, budget: Budget | None) -> None:
         budget.succeed(retried=retrying.statistics.get("attempt_number", 1) > 1)
 
 
-def _policy(retries: int, deadline: float | None, budget: Budget | None) -> dict[str, Any]:
+def _policy(retries: int, deadline: float | None, budget: Budget | None, origin: Origin | None) -> dict[str, Any]:
     tries, fixed = _testing or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
@@ -134,7 +207,12 @@ def _policy(retries: int, deadline: float | None, budget: Budget | None) -> dict
         if fixed is not None:
             return fixed
         seconds = asked(state)
-        return jitter(state) if seconds is None else max(0.0, seconds)
+        due = jitter(state) if seconds is None else max(0.0, seconds)
+        if origin is None or state.attempt_number >= tries:
+            return due
+        if seconds is not None and seconds > 0:
+            origin.pause(seconds)
+        return origin.slot(due, deadline)
 
     def stop(state: tenacity.RetryCallState) -> bool:
         if state.attempt_number >= tries:

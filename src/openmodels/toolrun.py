@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 from openmodels import request, retry
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, ToolRoundsExceeded
 from openmodels.messages import Message, Prompt, ToolCall
-from openmodels.tools import ToolResult, failed, toolbox
+from openmodels.results import ToolResult
+from openmodels.tools import failed, toolbox
 from openmodels.types import Reply, Usage
 
 MAX_ROUNDS = 10
@@ -77,6 +78,7 @@ class ToolRun:
             if one.reply.text or one.reply.tool_calls:
                 said.append(one.reply.message)
             said += [result.message for result in one.results]
+            said += [_shown(result) for result in one.results if result.images]
         return tuple(said)
 
     @property
@@ -111,6 +113,7 @@ class Loop:
         parallel: Whether calls of one answer run at the same time.
         options: The options of each call; `timeout` in seconds counts for the whole run.
         timeout: Seconds for the whole run where the options do not say; None is no limit.
+        images: Whether the model can be shown the images that tools return.
 
     Raises:
         InvalidRequest: An argument is wrong.
@@ -125,6 +128,7 @@ class Loop:
         timeout: float | None,
         *,
         parallel: bool,
+        images: bool = True,
     ) -> None:
         if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
             raise InvalidRequest("max_rounds: expected a whole number, 1 or more.")
@@ -134,7 +138,7 @@ class Loop:
         self._options = dict(options)
         seconds = retry.seconds(self._options.pop("timeout", timeout))
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._most, self._parallel = max_rounds, parallel
+        self._most, self._parallel, self._images = max_rounds, parallel, images
         self._run = ToolRun(request.turns(messages))
 
     def run(self, chat: Callable[..., Reply]) -> ToolRun:
@@ -191,7 +195,8 @@ class Loop:
 
     def _tell(self, results: Sequence[ToolResult] | Iterator[ToolResult]) -> None:
         *before, last = self._run.rounds
-        self._run = ToolRun(self._run.asked, (*before, ToolRound(last.reply, tuple(results))))
+        kept = tuple(result if self._images or not result.images else _without_images(result) for result in results)
+        self._run = ToolRun(self._run.asked, (*before, ToolRound(last.reply, kept)))
 
     def _together(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         pool = ThreadPoolExecutor(len(calls), thread_name_prefix="openmodels-tool")
@@ -219,6 +224,15 @@ class Loop:
         except OpenModelsError as error:
             error.run = self._run
             raise
+
+
+def _shown(result: ToolResult) -> Message:
+    return Message(role="user", content=(f"What the tool {result.call.name!r} returned:", *result.images))
+
+
+def _without_images(result: ToolResult) -> ToolResult:
+    text = f"[The tool returned {len(result.images)} image(s), and this model reads only text.]"
+    return replace(result, message=result.call.answer(text), images=())
 
 
 def _unknown(call: ToolCall) -> ToolResult:

@@ -10,39 +10,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any, get_type_hints, overload
 
 import jsonschema_rs
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic_core import ArgsKwargs, to_json
+from pydantic_core import ArgsKwargs, SchemaValidator
 
-from openmodels import schema as schemas
+from openmodels import results, schema as schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
-from openmodels.messages import Message, ToolCall
+from openmodels.messages import ToolCall
+from openmodels.results import ToolResult
 from openmodels.types import ChatRequest, Reply, ToolSpec
 
 _NEXT = "Give a function with type hints, a pydantic model, or a JSON definition as a dict."
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """What came of one call.
-
-    Attributes:
-        call: The call.
-        message: What the model is told: the value as text, or the error.
-        value: What the function returned; None where it failed.
-        error: What the function raised, or why it was not called.
-        seconds: How many seconds it took.
-    """
-
-    call: ToolCall
-    message: Message
-    value: Any = None
-    error: Exception | None = None
-    seconds: float = 0.0
 
 
 class Tool:
@@ -59,6 +40,7 @@ class Tool:
         self.spec = spec
         self.function = function
         self._adapter = adapter
+        self._validator: SchemaValidator | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as it is.
@@ -82,39 +64,59 @@ class Tool:
     def run(self, call: ToolCall) -> ToolResult:
         """Run a call and return what came of it; what the function raises becomes the model's answer.
 
-        A coroutine function gets an event loop of its own, on a thread of its own.
+        A coroutine function gets an event loop of its own, on a thread of its own. What a generator yields
+        becomes a list.
         """
         began = time.perf_counter()
         try:
-            value = self._begin(call)
-            if inspect.isawaitable(value):
+            value = self._call(*self._arguments(call))
+            if inspect.isawaitable(value) or inspect.isasyncgen(value):
                 with ThreadPoolExecutor(1) as pool:
                     value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
-            return _done(call, value, began)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the model is told
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the model is told
             return failed(call, error, began)
+        return results.of(call, value, began)
 
     async def arun(self, call: ToolCall) -> ToolResult:
         """The asynchronous twin of `run`; a plain function runs on a thread."""
         began = time.perf_counter()
         try:
+            args, words = self._arguments(call)
             if inspect.iscoroutinefunction(inspect.unwrap(self.function or self)):
-                value = await self._begin(call)
+                value = await self._call(args, words)
             else:
-                value = await asyncio.to_thread(self._begin, call)
-                value = await value if inspect.isawaitable(value) else value
-            return _done(call, value, began)
-        except Exception as error:  # noqa: BLE001 - as above
+                value = await asyncio.to_thread(self._call, args, words)
+                value = await _finish(value) if inspect.isawaitable(value) or inspect.isasyncgen(value) else value
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
             return failed(call, error, began)
+        return results.of(call, value, began)
 
-    def _begin(self, call: ToolCall) -> Any:
+    def _arguments(self, call: ToolCall) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the function takes them.
+
+        Raises:
+            InvalidRequest: They do not fit. What the function raises is no such error.
+        """
         if call.errors:
-            raise InvalidRequest("; ".join(call.errors))
+            raise _Misfit("; ".join(call.errors))
         arguments = call.arguments or {}
         if self._adapter is None:
-            return self(**arguments)
-        given: Any = ArgsKwargs((), arguments) if self.function is not None else arguments
-        return self._adapter.validate_python(given)
+            return (), arguments
+        if self._validator is None:
+            self._validator = _validator(self._adapter, function=self.function is not None)
+        try:
+            if self.function is None:
+                return (self._validator.validate_python(arguments),), {}
+            args, words = self._validator.validate_python(ArgsKwargs((), arguments))
+        except ValidationError as error:
+            raise _Misfit(f"the arguments do not fit: {_said(error)}") from error
+        return args, words
+
+    def _call(self, args: tuple[Any, ...], words: dict[str, Any]) -> Any:
+        if self.function is None and self._adapter is not None:
+            return args[0]  # a type: the arguments as one of its objects
+        value = self(*args, **words)
+        return results.collected(value) if inspect.isgenerator(value) else value
 
     def read(self, call: ToolCall) -> Any:
         """Return a call's arguments as the type that the tool was made from.
@@ -196,15 +198,23 @@ def toolbox(given: Any) -> tuple[Tool, ...]:
     return found
 
 
-def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
+class _Misfit(InvalidRequest):
+    """The arguments of a call do not fit its tool."""
+
+
+def failed(call: ToolCall, error: BaseException, began: float) -> ToolResult:
     """Return the result of a call that did not work, with what the model is told of it."""
-    if isinstance(error, ValidationError):
-        said = f"the arguments do not fit: {_said(error)}"
+    if isinstance(error, _Misfit):
+        words = error.cause
+    elif isinstance(error, ValidationError):
+        words = f"{type(error).__name__}: {_said(error)}"
     elif isinstance(error, InvalidRequest):
-        said = error.cause
+        words = error.cause
     else:
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return ToolResult(call, call.answer(f"Error: {said}"), None, error, time.perf_counter() - began)
+        text = results.text_of(error)
+        words = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    kept = error if isinstance(error, Exception) else RuntimeError(f"the tool ended with {type(error).__name__}")
+    return ToolResult(call, call.answer(results.capped(f"Error: {words}")), None, kept, time.perf_counter() - began)
 
 
 class Checker:
@@ -269,13 +279,18 @@ class Checker:
         return self._validators[name]
 
 
-def _done(call: ToolCall, value: Any, began: float) -> ToolResult:
-    text = value if isinstance(value, str) else to_json(value, fallback=str, inf_nan_mode="constants").decode()
-    return ToolResult(call, call.answer(text), value, None, time.perf_counter() - began)
-
-
 async def _finish(value: Any) -> Any:
-    return await value
+    return await results.acollected(value) if inspect.isasyncgen(value) else await value
+
+
+def _validator(adapter: TypeAdapter[Any], *, function: bool) -> SchemaValidator:
+    """Return what reads arguments without calling the function, so that their errors are no errors of its own."""
+    core: Any = adapter.core_schema
+    if not function:
+        return SchemaValidator(core)
+    inner = core["schema"] if core["type"] == "definitions" else core
+    arguments = inner["arguments_schema"]
+    return SchemaValidator({**core, "schema": arguments} if inner is not core else arguments)
 
 
 def _refused(value: Any) -> Tool:

@@ -229,3 +229,25 @@ def test_reasons_are_read_in_every_shape(body: Any, words: str) -> None:
     failure = classify.read(422, {}, raw, host="h")
     assert words in failure.message
     assert words in classify.error(failure).cause
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-reset-requests": "1m2.5s", "x-ratelimit-remaining-requests": "0"}, 62.5),
+        ({"x-ratelimit-reset-tokens": "250ms", "x-ratelimit-remaining-tokens": "0"}, 0.25),
+        ({"x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-remaining-tokens": "12"}, None),
+        ({"x-ratelimit-reset": "1700000030"}, 30),
+        ({"x-ratelimit-reset": "1700000030500"}, 30.5),
+        ({"ratelimit-reset": "12"}, 12),
+        ({"anthropic-ratelimit-requests-reset": "2023-11-14T22:13:45Z"}, 25),
+        ({"x-ratelimit-reset": "soon"}, None),
+        ({"retry-after": "4", "x-ratelimit-reset": "90"}, 4),
+    ],
+)
+def test_the_end_of_a_rate_limit_is_read(headers: dict[str, str], seconds: float | None) -> None:
+    assert classify.retry_after(headers, 1_700_000_000.0, limited=True) == (
+        None if seconds is None else pytest.approx(seconds)
+    )
+    if "retry-after" not in headers:
+        assert classify.retry_after(headers, 1_700_000_000.0) is None

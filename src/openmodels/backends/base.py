@@ -49,6 +49,11 @@ class Backend(ABC):
         """Take the reference's rest; subclasses add their own keyword-only options."""
         self.rest = rest
 
+    @property
+    def origin(self) -> str | None:
+        """The server that a call goes to, whose retries and pauses all models share; None for a model of its own."""
+        return None
+
     @abstractmethod
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas.

@@ -104,6 +104,11 @@ class OpenAICompatible(Backend):
         self._exchange: Exchange | None = None
         self._lock = threading.Lock()
 
+    @property
+    def origin(self) -> str | None:
+        """The server's address."""
+        return str(self.address)
+
     def make_exchange(self) -> Exchange:
         """Return what carries the requests; called once."""
         return Http1Exchange(self.address)

@@ -107,6 +107,11 @@ class HfBackend(ServerBackend):
             self.headers |= addresses.headers({"X-HF-Bill-To": bill_to})
         self._token: addresses.Secret | None = None
 
+    @property
+    def origin(self) -> str | None:
+        """The server's address; behind the router each model is another server."""
+        return f"{self.address}/{self.rest}" if self._id is not None else super().origin
+
     def load(self) -> None:
         """Find the token and, where the reference names no model, the server's only one."""
         self.authorization()

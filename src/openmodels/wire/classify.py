@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -113,7 +114,7 @@ def read(
         message=redact(message, secrets),
         words=_clean(" ".join(part for part in (code, _parameter(parsed), message) if part), secrets),
         request_id=request_id,
-        retry_after=retry_after(headers, time.time()),
+        retry_after=retry_after(headers, time.time(), limited=status == HTTPStatus.TOO_MANY_REQUESTS),
         should_retry={"true": True, "false": False}.get(asked),
         location=_location(headers.get("location"), secrets) if 300 <= status < 400 else None,
         body=parsed,
@@ -138,15 +139,17 @@ def error(failure: Failure) -> OpenModelsError:
     )
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after(headers: Mapping[str, str], now: float, *, limited: bool = False) -> float | None:
     """Return how many seconds the server asks to wait, or None.
 
     Reads `retry-after-ms` (also Azure's `x-ms-retry-after-ms`), `Retry-After` in seconds or as an
     HTTP date, and the reset time of a `RateLimit` field. What is no finite number, or negative, is ignored.
+    Where a rate limit was met, the headers of OpenAI's and Anthropic's kind that tell when it ends count too.
 
     Args:
         headers: By lower-case name.
         now: The time, in seconds since the epoch.
+        limited: Whether a rate limit was met; other answers tell of limits too.
     """
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         if (wait := _seconds(headers.get(name))) is not None:
@@ -160,7 +163,40 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         except (ValueError, TypeError, IndexError, OverflowError, OSError):
             return None
     reset = re.search(r";\s*t=(\d{1,9})\b", headers.get("ratelimit", ""))
-    return float(reset[1]) if reset else None
+    if reset:
+        return float(reset[1])
+    return _reset(headers, now) if limited else None
+
+
+def _reset(headers: Mapping[str, str], now: float) -> float | None:
+    """Return when the limits that are used up are open again, in seconds from now."""
+    waits = []
+    for name, value in headers.items():
+        if not re.fullmatch(r"(x-|anthropic-)?ratelimit-(\w+-)?reset(-\w+)?", name):
+            continue
+        left = headers.get(name.replace("reset", "remaining"))
+        if (left is None or re.fullmatch(r"0+(\.0*)?", left.strip())) and (wait := _moment(value, now)) is not None:
+            waits.append(wait)
+    return max(waits, default=None)
+
+
+def _moment(value: str, now: float) -> float | None:
+    """Return the seconds until a moment: seconds, a duration as "6m0.5s", a time of the epoch, or a date."""
+    if re.fullmatch(r"\s*\d{1,13}(\.\d{0,9})?\s*", value, re.ASCII):
+        number = float(value)
+        # Numbers as large as these are times: of the epoch in seconds, or in milliseconds.
+        number = number / 1000 if number > 1e11 else number
+        return max(0.0, number - now) if number > 1e8 else number
+    pieces = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value)
+    if pieces and "".join(map("".join, pieces)) == value.strip():
+        return sum(float(amount) * _UNITS[unit] for amount, unit in pieces)
+    try:
+        return max(0.0, datetime.fromisoformat(value.strip()).timestamp() - now)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -245,7 +245,7 @@ def lookup(host: str, port: int) -> Future[list[Any]]:
     def ask() -> None:
         try:
             answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001 - a name may hold anything; raised again by whoever waits
             answer.set_exception(error)
 
     threading.Thread(target=ask, name="openmodels-dns", daemon=True).start()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 import torch
@@ -13,11 +11,8 @@ from transformers import BatchEncoding
 
 from openmodels.backends.local import templates
 from openmodels.errors import InvalidRequest, OpenModelsError, UnsupportedFeature
-from openmodels.images import Image
+from openmodels.images import opened
 from openmodels.messages import ImagePart, Message
-
-_PIXELS = 50 * 10**6
-"""Pixels of an image at most: decoded, each takes three bytes and more."""
 
 
 def encode(
@@ -113,24 +108,9 @@ def padded(inputs: Mapping[str, torch.Tensor], tokens: int) -> dict[str, torch.T
 
 
 def _opened(part: ImagePart) -> Any:
-    """Return an image as PIL's, its size checked before its pixels are decoded."""
-    from PIL import Image as Pil
-
-    if part.url.startswith("data:"):
-        part = Image(part.url)
-    if part.url:
-        raise InvalidRequest(
-            "image: a local model needs the image itself, and addresses are not fetched unasked.",
-            next_step="Write om.Image.fetch(url).",
+    """Return an image as PIL's."""
+    if part.detail:
+        raise UnsupportedFeature(
+            "The backend 'local' cannot honour the 'detail' of an image.", next_step="Leave it out, or scale the image."
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Pil.DecompressionBombWarning)
-            image = Pil.open(BytesIO(part.data))
-            if image.width * image.height > _PIXELS:
-                raise InvalidRequest(f"image: it has more than {_PIXELS // 10**6} million pixels.")
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Pil.DecompressionBombWarning, Pil.DecompressionBombError) as error:
-        if isinstance(error, InvalidRequest):
-            raise
-        raise InvalidRequest(f"image: it cannot be read: {error}.") from error
+    return opened(part)

@@ -20,9 +20,15 @@ def _openai(message: str, code: str | None = None, kind: str | None = None) -> d
 
 
 def _always(  # noqa: PLR0917 - a table's row
-    name: str, what: str, status: int, body: Any, expect: Fails, headers: Mapping[str, str] | None = None
+    name: str,
+    what: str,
+    status: int,
+    body: Any,
+    expect: Fails,
+    headers: Mapping[str, str] | None = None,
+    embedded: Fails | None = None,
 ) -> None:
-    described = Fault(name, what, expect, expect, group="status")
+    described = Fault(name, what, expect, expect, group="status", embedded=embedded)
 
     @fault(described)
     def _answer(wire: Wire, _: Request) -> None:
@@ -122,7 +128,15 @@ _always(
 )
 _always("405", "takes no POST here", 405, b"", Fails("NotConfigured", "405.*base_url"))
 _always("410", "is gone", 410, _openai("gone"), Fails("EndpointRetired", "410"))
-_always("413", "finds the request too large", 413, b"", Fails("InvalidRequest", "413.*too large"))
+_always(
+    "413",
+    "finds the request too large",
+    413,
+    b"",
+    Fails("InvalidRequest", "413.*too large"),
+    # Two texts are sent again one by one.
+    embedded=Fails("InvalidRequest", "413.*too large", after=2),
+)
 _always("418", "answers a status nobody expects", 418, b"", Fails("InvalidRequest", "418"))
 _always("451", "may not answer for legal reasons", 451, b"", Fails("AccessDenied", "451"))
 _always("599", "answers a status that has no name", 599, b"", Fails("ServerFailed", "599", after=3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 from openmodels.testing.faults.answers import DONE, chunk, event, right, stream, texts, whole
 from openmodels.testing.faults.expect import TOKENS, Fails, Fault, Right
@@ -170,7 +171,15 @@ def _switch(wire: Wire, _: Request) -> None:
     wire.stall()
 
 
-@fault(both("early-413", "refuses before it has read the body", Fails("InvalidRequest", "413.*too large"), hasty=True))
+_TOO_LARGE = Fails("InvalidRequest", "413.*too large")
+
+
+@fault(
+    replace(
+        both("early-413", "refuses before it has read the body", _TOO_LARGE, hasty=True),
+        embedded=replace(_TOO_LARGE, after=2),  # two texts are sent again one by one
+    )
+)
 def _early(wire: Wire, _: Request) -> None:
     wire.answer({"error": {"message": "too large"}}, 413, {"Connection": "close"})
     wire.stall()
