@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from openmodels import retry
+from openmodels import files, retry
 from openmodels.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -22,9 +23,13 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
+from openmodels.wire.time_limit import TimeLimit
 
 _LARGEST = 64 * 2**20
 _PATIENCE = 30.0
+"""Seconds of silence after which a connection counts as dead."""
+TOTAL = 40.0
+"""Seconds a request may take in all, tries and redirects included; a page of the Hub takes one to five."""
 _RATE = re.compile(r"r=(\d+)(?:.*?;)?\s*t=(\d+)")
 
 
@@ -37,6 +42,7 @@ class Client:
         who: The catalog's name for errors.
         headers: Sent with each request; may hold a token, so they are not shown.
         retries: How often a request is tried again.
+        deadline: When all requests together must be done, on the clock of `time.monotonic()`, or None.
         sleep: Waits; replaced in tests.
     """
 
@@ -44,6 +50,7 @@ class Client:
     who: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     retries: int = 4
+    deadline: float | None = None
     sleep: Callable[[float], None] = time.sleep
     _pause: float = field(default=0.0, init=False, repr=False)
 
@@ -64,9 +71,10 @@ class Client:
         """
         answer = self.send(method, path, body=body, params=params)
         try:
-            return answer.json(), answer.headers
-        except (ValueError, RecursionError) as error:
+            text = answer.content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
             raise InvalidResponse(f"{self.who} answered something that is not JSON.") from error
+        return files.parse_json(text, f"What {self.who} answered", kind=InvalidResponse), answer.headers
 
     def text(self, path: str) -> str:
         """Return the text of a file.
@@ -85,16 +93,22 @@ class Client:
         address = path if path.startswith(("http://", "https://")) else self.origin + path
         self._check_origin(address)
         if self._pause:
-            self.sleep(self._pause)
+            left = math.inf if self.deadline is None else self.deadline - time.monotonic()
+            self.sleep(max(0.0, min(self._pause, retry.LONGEST_ASKED, left)))
             self._pause = 0.0
-        return retry.call(lambda: self._once(method, address, body, params), retries=self.retries, deadline=None)
+        end = min(time.monotonic() + TOTAL, self.deadline or math.inf)
+        return retry.call(
+            lambda: self._once(method, address, body, params, TimeLimit(end, self.who)),
+            retries=self.retries,
+            deadline=end,
+        )
 
-    def _once(self, method: str, address: str, body: object, params: Any) -> httpx2.Response:
+    def _once(self, method: str, address: str, body: object, params: Any, limit: TimeLimit) -> httpx2.Response:
         try:
             # A client per request: a catalog is asked seldom, and an idle connection may be dead by then.
-            with httpx2.Client(timeout=_PATIENCE, headers=self.headers, follow_redirects=False) as client:
+            with limit, httpx2.Client(timeout=_PATIENCE, headers=self.headers, follow_redirects=False) as client:
                 for _ in range(4):
-                    answer = self._read(client, method, address, body, params)
+                    answer = self._read(client, limit, method, address, body=body, params=params)
                     if answer.status_code not in (301, 302, 303, 307, 308) or method != "GET":
                         break
                     address, params = urljoin(address, answer.headers.get("location", "")), None
@@ -106,15 +120,21 @@ class Client:
             ) from error
         if answer.status_code != 200:
             raise self._refused(answer)
-        left = _RATE.search(answer.headers.get("ratelimit", ""))
+        left = _RATE.search(answer.headers.get("ratelimit", "")[:200])
         if left and int(left[1]) == 0:
             self._pause = float(left[2])
         return answer
 
-    def _read(self, client: httpx2.Client, method: str, address: str, body: object, params: Any) -> httpx2.Response:
-        with client.stream(method, address, json=body, params=params) as answer:
+    def _read(
+        self, client: httpx2.Client, limit: TimeLimit, method: str, address: str, *, body: object, params: Any
+    ) -> httpx2.Response:
+        patience = min(_PATIENCE, limit.left)
+        with client.stream(
+            method, address, json=body, params=params, timeout=patience, extensions=limit.extensions
+        ) as answer:
             parts, size = [], 0
             for part in answer.iter_bytes():
+                limit.check()
                 size += len(part)
                 if size > _LARGEST:
                     raise InvalidResponse(f"{self.who} sent more than {_LARGEST >> 20} MB in one answer.")
@@ -157,10 +177,10 @@ class Client:
 
 
 def _wait(headers: Mapping[str, str]) -> float | None:
-    if left := _RATE.search(headers.get("ratelimit", "")):
+    if left := _RATE.search(headers.get("ratelimit", "")[:200]):
         return float(left[2]) + 1
     after = headers.get("retry-after", "")
-    return float(after) if after.isdigit() else None
+    return float(after) if after.isascii() and after.isdigit() else None
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,8 +19,18 @@ from openmodels.catalog.lineage import Edge
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.writer import in_memory
-from openmodels.errors import ConnectionFailed, ErrorBoundary, ModelNotFound, OpenModelsError, RateLimited
+from openmodels.errors import (
+    ConnectionFailed,
+    DeadlineExceeded,
+    ErrorBoundary,
+    ModelNotFound,
+    OpenModelsError,
+    RateLimited,
+)
 
+_SECONDS = 60.0
+"""Seconds the Hub has in all to answer what a family needs of it."""
+_LONGEST_CARD = 200_000
 _CARDS = 25
 _REQUESTS = 40
 _PAGES = 3
@@ -143,9 +154,12 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
     hub = HubCatalog() if online else None
     if hub:
         hub.client.retries = 1
+        hub.client.deadline = time.monotonic() + _SECONDS
+    notes: list[str] = []
     if index is None:
-        index = in_memory(_gathered(hub, record)) if hub else in_memory([record])
+        index = in_memory(_gathered(hub, record, notes)) if hub else in_memory([record])
     tree = _Tree(index, hub, limit)
+    tree.found.notes += notes
     tree.found.id = record.id
     tree.ancestors(record)
     tree.descendants([record.id, *tree.found.ancestors])
@@ -246,7 +260,8 @@ class _Tree:
         local = self._local.get(record.id.lower())
         if local and local.local:
             try:
-                return (Path(local.local) / "README.md").read_text(encoding="utf-8", errors="replace")
+                with (Path(local.local) / "README.md").open(encoding="utf-8", errors="replace") as card:
+                    return card.read(_LONGEST_CARD)
             except OSError:
                 return None
         if self.hub is None or self._cards_left <= 0 or not record.ids.hub:
@@ -258,7 +273,7 @@ class _Tree:
             return None
         except OpenModelsError as error:
             self.found.notes.append(f"card of {record.id}: {error.cause}")
-            if isinstance(error, ConnectionFailed | RateLimited):
+            if isinstance(error, ConnectionFailed | DeadlineExceeded | RateLimited):
                 self.hub = None  # the next card would fare no better
             return None
 
@@ -275,8 +290,38 @@ class _Tree:
         return True
 
 
-def _gathered(hub: HubCatalog, record: ModelRecord) -> list[ModelRecord]:
+def _gathered(hub: HubCatalog, record: ModelRecord, notes: list[str]) -> list[ModelRecord]:
     """Return what the Hub lists around a model: ancestors, descendants, and models named alike."""
+    found, left = _gathered_ancestors(hub, record)
+    license_ = record.license.id if record.license else ""
+    asked: list[dict[str, str]] = [{"filter": f"base_model:{one.id}"} for one in list(found.values())]
+    asked += [{"search": word} for word in dict.fromkeys([record.family or "", *_telling(record.id)][:5]) if word]
+    if license_ in lineage.GRANTED:
+        # Who uses that license has built on that family, whatever the name.
+        asked += [{"filter": f"license:{license_}"}, {"author": lineage.GRANTED[license_][0]}]
+    queue = deque(asked)
+    while queue and left > 0:
+        try:
+            for page, _ in zip(hub.pages(**queue.popleft()), range(_PAGES), strict=False):
+                left -= 1
+                for listed in page.records:
+                    if listed.id.lower() not in found:
+                        found[listed.id.lower()] = listed
+                        if listed.base_models and not names.is_conversion(listed.id):
+                            queue.append({"filter": f"base_model:{listed.id}"})
+        except DeadlineExceeded as error:
+            notes.append(f"{error.cause} What came before is used.")
+            break
+    return list(found.values())
+
+
+def _telling(model_id: str) -> list[str]:
+    words = names.words(model_id.rpartition("/")[2])
+    return [word for word in words if word.isalpha() and len(word) > 2 and word not in names.NOISE]
+
+
+def _gathered_ancestors(hub: HubCatalog, record: ModelRecord) -> tuple[dict[str, ModelRecord], int]:
+    """Return a model and its ancestors by id in lower case, and how many requests are left."""
     found = {record.id.lower(): record}
     left = _REQUESTS
     waiting = deque([base.id for base in record.base_models or ()])
@@ -286,28 +331,10 @@ def _gathered(hub: HubCatalog, record: ModelRecord) -> list[ModelRecord]:
         if one.lower() not in found:
             try:
                 got = hub.get(one)
+            except DeadlineExceeded:
+                break  # said below: the listing then has no time left either
             except OpenModelsError:
                 continue  # its name stays in the tree, without its record: ancestors are often gated or gone
             found[got.id.lower()] = got
             waiting += [base.id for base in got.base_models or ()]
-    license_ = record.license.id if record.license else ""
-    asked: list[dict[str, str]] = [{"filter": f"base_model:{one.id}"} for one in list(found.values())]
-    asked += [{"search": word} for word in dict.fromkeys([record.family or "", *_telling(record.id)][:5]) if word]
-    if license_ in lineage.GRANTED:
-        # Who uses that license has built on that family, whatever the name.
-        asked += [{"filter": f"license:{license_}"}, {"author": lineage.GRANTED[license_][0]}]
-    queue = deque(asked)
-    while queue and left > 0:
-        for page, _ in zip(hub.pages(**queue.popleft()), range(_PAGES), strict=False):
-            left -= 1
-            for listed in page.records:
-                if listed.id.lower() not in found:
-                    found[listed.id.lower()] = listed
-                    if listed.base_models and not names.is_conversion(listed.id):
-                        queue.append({"filter": f"base_model:{listed.id}"})
-    return list(found.values())
-
-
-def _telling(model_id: str) -> list[str]:
-    words = names.words(model_id.rpartition("/")[2])
-    return [word for word in words if word.isalpha() and len(word) > 2 and word not in names.NOISE]
+    return found, left

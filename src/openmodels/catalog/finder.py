@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -22,6 +23,8 @@ from openmodels.catalog.source import Catalog
 from openmodels.catalog.writer import in_memory
 from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 
+_INFO_SECONDS, _AZURE_SECONDS, _SEARCH_SECONDS = 25.0, 12.0, 25.0
+"""Seconds a catalog has in all for its part of an answer, however many requests that takes."""
 _TERMS = {"license": "license", "license_class": "class", "task": "task", "language": "lang", "family": "family",
           "library": "lib", "format": "format", "gated": "gated", "open": "open", "catalog": "in"}  # fmt: skip
 
@@ -174,6 +177,7 @@ def _fresh(model_id: str, known: ModelRecord | None, failures: list[OpenModelsEr
 
     hub, azure = HubCatalog(), AzureCatalog()
     hub.client.retries = azure.client.retries = 1
+    azure.client.deadline = time.monotonic() + _AZURE_SECONDS
     found: list[ModelRecord] = []
     try:
         if model_id.startswith("azure:"):
@@ -183,6 +187,7 @@ def _fresh(model_id: str, known: ModelRecord | None, failures: list[OpenModelsEr
             found.append(listed)
     except OpenModelsError as error:
         failures.append(error)
+    hub.client.deadline = time.monotonic() + _INFO_SECONDS
     try:
         if model_id and not model_id.startswith("azure:"):
             found.insert(0, hub.get(model_id))
@@ -199,11 +204,13 @@ def _online(name: str) -> Catalog:
 
         hub = HubCatalog()
         hub.client.retries = 1
+        hub.client.deadline = time.monotonic() + _SEARCH_SECONDS
         return hub
     from openmodels.catalog.azure import AzureCatalog
 
     azure = AzureCatalog()
     azure.client.retries = 1
+    azure.client.deadline = time.monotonic() + _SEARCH_SECONDS
     return azure
 
 

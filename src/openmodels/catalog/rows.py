@@ -8,6 +8,7 @@ the full-text index is searched for. What is left goes into columns, and rarely 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,9 @@ from openmodels.catalog import names, vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance
 
 _EPOCH = date(1970, 1, 1)
+_FIRST_DAY, _LAST_DAY = (date.min - _EPOCH).days, (date.max - _EPOCH).days
+_MOST_BITS = 62
+_PRICE = re.compile(r"\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _SINGLE = {
     "task": "task",
     "family": "family",
@@ -61,7 +65,7 @@ class Row(NamedTuple):
 
 def key(model_id: str) -> int:
     """Return the number an id is looked up by; ids that share one are told apart by the id itself."""
-    return zlib.crc32(model_id.lower().encode()) - 2**31
+    return zlib.crc32(model_id.lower().encode(errors="surrogatepass")) - 2**31
 
 
 def today() -> date:
@@ -260,6 +264,28 @@ def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
     return record if not parts else record.model_copy(update={"provenance": _joined(record, parts)})
 
 
+def is_sound(row: Row) -> bool:
+    """Return whether the values of a row are some that `encode` makes, as far as they are read without `decode`."""
+    try:
+        unpack(row.terms)
+        stored = json.loads(row.rest) if row.rest else {}
+    except (ValueError, RecursionError):
+        return False
+    offers = stored.get("offers", []) if isinstance(stored, dict) else None
+    counts = (row.downloads, row.likes, row.parameters, row.active, row.context)
+    return (
+        isinstance(offers, list)
+        and all(isinstance(offer, dict) and _is_price(offer.get("price_out")) for offer in offers)
+        and isinstance(stored.get("trending", 0), int | float | None)
+        and all(count is None or 0 <= count < 2**62 for count in counts)
+        and all(day is None or _FIRST_DAY <= day <= _LAST_DAY for day in (row.created, row.updated, row.as_of))
+    )
+
+
+def _is_price(value: Any) -> bool:
+    return value is None or (isinstance(value, str | int | float) and _PRICE.fullmatch(str(value)) is not None)
+
+
 def pack(numbers: Iterable[int]) -> bytes:
     """Return numbers as bytes, seven bits in each."""
     out = bytearray()
@@ -272,12 +298,18 @@ def pack(numbers: Iterable[int]) -> bytes:
 
 
 def unpack(packed: bytes) -> list[int]:
-    """Return the numbers that `pack` packed."""
+    """Return the numbers that `pack` packed.
+
+    Raises:
+        ValueError: Something else packed them.
+    """
     numbers, number, shift = [], 0, 0
     for byte in packed:
         number |= (byte & 127) << shift
         if byte & 128:
             shift += 7
+            if shift > _MOST_BITS:
+                raise ValueError("no number of a term")
         else:
             numbers.append(number)
             number = shift = 0

@@ -88,6 +88,8 @@ def update(
         outcomes = []
         for name in wanted:
             outcome = Outcome(name)
+            if writer.discarded and not outcomes:
+                outcome.skipped.append(f"the index that was there, which is made anew: {writer.discarded}")
             outcomes.append(outcome)
             source: Any = HubCatalog() if name == "hub" else AzureCatalog()
             try:
@@ -98,7 +100,7 @@ def update(
             except OpenModelsError as error:
                 outcome.failure = error
                 writer.flush()
-            outcome.skipped = source.skipped
+            outcome.skipped += source.skipped
         if any(outcome.models for outcome in outcomes):
             writer.finish()
     return outcomes

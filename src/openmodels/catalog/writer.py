@@ -15,25 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from openmodels import files
 from openmodels.catalog import join, names, rows
-from openmodels.catalog.index import SCHEMA, Index
+from openmodels.catalog.index import SCHEMA, TABLES, Index, flaw_of, protect
 from openmodels.catalog.record import ModelRecord
-from openmodels.errors import InvalidRequest
+from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
 
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE models (row INTEGER PRIMARY KEY, id TEXT, key INTEGER, downloads INTEGER, likes INTEGER,
-    parameters INTEGER, active INTEGER, context INTEGER, created INTEGER, updated INTEGER, as_of INTEGER,
-    terms BLOB, rest TEXT);
-CREATE INDEX by_key ON models (key);
-CREATE TABLE terms (number INTEGER PRIMARY KEY, text TEXT UNIQUE);
-CREATE VIRTUAL TABLE words USING fts5 (text, content='', detail=none, columnsize=0,
-    tokenize="unicode61 remove_diacritics 0 tokenchars '~@=.'");
-CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, 'row');
-CREATE TABLE counted (number INTEGER PRIMARY KEY, models INTEGER);
-CREATE TABLE spelling (number INTEGER PRIMARY KEY, word TEXT UNIQUE, names INTEGER);
-CREATE TABLE pieces (piece TEXT, number INTEGER, PRIMARY KEY (piece, number)) WITHOUT ROWID;
-"""
 _BATCH = 2_000
 _TERMS_HELD = 120_000
 _POPULAR = 100_000
@@ -50,19 +37,22 @@ class Writer:
 
     Raises:
         InvalidRequest: Another process is writing this index.
+        WriteFailed: The folder or disk takes no more.
+
+    Attributes:
+        discarded: Why the index that was there is not gone on with but made anew, or None.
     """
 
     def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
         self.path = path
         self._building = path.with_name(path.name + ".building") if path else None
+        self.discarded: str | None = None
         try:
             self._db = self._open(fresh=fresh)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) or not self._building:
-                raise self._refused(error) from error
-            # An unfinished update that cannot be read is begun again.
-            self._building.unlink()
-            self._db = self._open(fresh=fresh)
+            raise self._refused(error) from error
+        except OSError as error:
+            raise files.write_failed(path or "", error) from error
         self._numbers: dict[str, int] = {}
         self._next: dict[int, int] = {}
         self._waiting: dict[str, ModelRecord] = {}
@@ -71,47 +61,91 @@ class Writer:
     def _open(self, *, fresh: bool) -> sqlite3.Connection:
         if self.path and self._building:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not self._building.exists() and self.path.exists() and not fresh:
+            if not fresh and self._building.exists() and (db := self._continued()):
+                return db
+            if not fresh and self.path.exists():
                 self._copy(self.path, self._building)
-        self._db = sqlite3.connect(
-            self._building or ":memory:", timeout=0.2, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._prepare(fresh=fresh)
-        except BaseException:
-            self._db.close()
-            raise
-        return self._db
+                if db := self._continued():
+                    return db
+        return self._begun()
 
-    def _refused(self, error: sqlite3.DatabaseError) -> InvalidRequest:
+    def _continued(self) -> sqlite3.Connection | None:
+        """Return what is there to go on with, or None where it is damaged or of another version; it is then gone."""
+        try:
+            db = self._connected()
+        except sqlite3.OperationalError:
+            raise  # another update holds it
+        except sqlite3.DatabaseError as error:
+            self.discarded = str(error)
+        else:
+            self.discarded = self._flaw(db)
+            if self.discarded is None:
+                return db
+            db.close()
+        if self._building:
+            self._building.unlink()
+        return None
+
+    def _begun(self) -> sqlite3.Connection:
+        """Return an empty index."""
+        if self._building and self._building.exists():
+            try:
+                self._connected().close()
+            except sqlite3.OperationalError:
+                raise  # another update holds it
+            except sqlite3.DatabaseError:
+                pass
+            self._building.unlink()
+        db = self._connected()
+        db.execute("BEGIN EXCLUSIVE")
+        for statement in TABLES.split(";\n"):
+            db.execute(statement)
+        db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+        db.execute("COMMIT")
+        return db
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._building or ":memory:", timeout=0.2, isolation_level=None, check_same_thread=False)
+        try:
+            protect(db)
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA synchronous = OFF")  # a crash of the machine costs the new file, never the old one
+            db.execute("PRAGMA cache_size = -32000")
+            db.execute("BEGIN EXCLUSIVE")
+            db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _flaw(self, db: sqlite3.Connection) -> str | None:
+        """Return why a file cannot be gone on with, or None.
+
+        A damaged page may be met hours later, in the middle of an update, so all are read first.
+        """
+        try:
+            if flaw := flaw_of(db):
+                return flaw
+            found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise
+            return str(error)
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return None if found == "ok" else "it is damaged"
+
+    def _refused(self, error: sqlite3.DatabaseError) -> OpenModelsError:
         if "locked" in str(error):
             return InvalidRequest(f"Another update of {self.path} is running.", next_step="Wait for it to end.")
+        if isinstance(error, sqlite3.OperationalError):
+            return WriteFailed(
+                f"The index {self.path} cannot be written: {error}.", next_step="Free the folder or disk."
+            )
         return InvalidRequest(
-            f"The index {self.path} cannot be written: {error}.", next_step="Free the folder or disk."
+            f"The index {self.path} turned out to be damaged: {error}.",
+            next_step="Make it anew: openmodels catalog update",
         )
-
-    def _prepare(self, *, fresh: bool) -> None:
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA synchronous = OFF")  # a crash of the machine costs the new file, never the old one
-        self._db.execute("PRAGMA cache_size = -32000")
-        self._db.execute("BEGIN EXCLUSIVE")
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
-        known = "meta" in tables and self.get("schema") == str(SCHEMA)
-        if fresh or not known:
-            self._db.execute("COMMIT")
-            self._clear(tables)
-            self._db.execute("BEGIN EXCLUSIVE")
-            for statement in _TABLES.split(";\n"):
-                self._db.execute(statement)
-            self.set("schema", str(SCHEMA))
-        self._db.execute("COMMIT")
-
-    def _clear(self, tables: set[str]) -> None:
-        for name in ("vocabulary", "words", "pieces", "spelling", "counted", "terms", "models", "meta"):
-            if name in tables:
-                self._db.execute(f"DROP TABLE {name}")
-        if tables:
-            self._db.execute("VACUUM")
 
     @staticmethod
     def _copy(path: Path, to: Path) -> None:
@@ -127,6 +161,12 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            failure = self._refused(error)
+            if isinstance(failure, InvalidRequest) and self._building:
+                # The next update must not go on with it.
+                self._building.unlink(missing_ok=True)
+            raise failure from error
 
     def get(self, name: str) -> str | None:
         """Return a note kept with the index ("hub.as_of"), or None."""
@@ -199,9 +239,13 @@ class Writer:
         if self._written > total // 4:
             self._db.execute("VACUUM")  # rows came in any order and left their pages part empty
         self._db.close()
-        with self._building.open("rb") as done:
-            os.fsync(done.fileno())
-        self._building.replace(self.path)
+        try:
+            with self._building.open("rb+") as done:
+                os.fsync(done.fileno())
+            self._building.replace(self.path)
+        except OSError as error:
+            raise files.write_failed(self.path, error) from error
+        files.sync_folder(self.path.parent)
 
     def index(self) -> Index:
         """Return an index over what has been written, for one in memory."""

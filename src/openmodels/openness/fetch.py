@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from openmodels import retry, settings
+from openmodels import files, retry, settings
 from openmodels.errors import (
     AccessDenied,
     ConnectionFailed,
@@ -22,6 +26,7 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
+from openmodels.wire.time_limit import TimeLimit
 
 LARGEST = 10_000_000
 """Bytes of an answer that are read."""
@@ -37,7 +42,7 @@ class Fetcher:
         hub: Address of the Hub, HF_ENDPOINT or the public one.
         github: Address of GitHub's API.
         pace: Least seconds between two requests to the same host.
-        timeout: Seconds a request may take.
+        timeout: Seconds of silence after which a connection counts as dead; a request may take three times as long.
     """
 
     hub: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
@@ -46,9 +51,9 @@ class Fetcher:
     timeout: float = 20.0
 
     def __post_init__(self) -> None:
-        self._client = httpx2.Client(
-            timeout=self.timeout, follow_redirects=False, headers={"User-Agent": settings.DISTRIBUTION}
-        )
+        # A client for each thread: its connections can be ended without ending those of others.
+        self._threads = threading.local()
+        self._clients: list[httpx2.Client] = []
         self._turns: dict[str, float] = {}
         self._lock = threading.Lock()
         self.github_exhausted = ""
@@ -56,7 +61,20 @@ class Fetcher:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        with self._lock:
+            for client in self._clients:
+                client.close()
+            self._clients.clear()
+        self._threads = threading.local()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Let all requests of this thread inside the block take at most so many seconds together."""
+        self._threads.deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._threads.deadline = math.inf
 
     def hub_json(self, path: str) -> Any:
         """Return the JSON at a path of the Hub.
@@ -92,6 +110,7 @@ class Fetcher:
         Raises:
             Offline: The network is switched off.
             ConnectionFailed: No connection.
+            DeadlineExceeded: The answer did not come in full in time.
             ModelNotFound, AccessDenied, RateLimited, ServerFailed, InvalidResponse: By the answer.
         """
         if settings.read().offline:
@@ -99,16 +118,24 @@ class Fetcher:
                 "The network is switched off, and openness needs it to gather evidence.",
                 next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE, or give evidence='a saved folder'.",
             )
-        return retry.call(
-            lambda: self._get(url, largest), retries=_RETRIES, deadline=time.monotonic() + 3 * self.timeout
-        )
+        end = min(time.monotonic() + 3 * self.timeout, getattr(self._threads, "deadline", math.inf))
+        return retry.call(lambda: self._get(url, largest, end), retries=_RETRIES, deadline=end)
 
-    def _get(self, url: str, largest: int) -> bytes:
+    def _get(self, url: str, largest: int, end: float) -> bytes:
         origin = urlsplit(url)[:2]
+        client, sockets = self._of_thread()
         for _ in range(_REDIRECTS + 1):
             self._wait(origin[1])
             try:
-                with self._client.stream("GET", url, headers=self._headers(url)) as answer:
+                limit = TimeLimit(end, origin[1], sockets=sockets)
+                request = client.build_request(
+                    "GET",
+                    url,
+                    headers=self._headers(url),
+                    timeout=min(self.timeout, limit.left),
+                    extensions=limit.extensions,
+                )
+                with limit, closing(client.send(request, stream=True)) as answer:
                     if answer.is_redirect:
                         url = urljoin(url, answer.headers.get("location", ""))
                         if urlsplit(url)[:2] != origin:
@@ -117,6 +144,7 @@ class Fetcher:
                     _check(answer)
                     body = bytearray()
                     for chunk in answer.iter_bytes():
+                        limit.check()
                         body += chunk
                         if len(body) >= largest:
                             break
@@ -128,6 +156,17 @@ class Fetcher:
                     next_step="Check the network, or give evidence='a saved folder'.",
                 ) from error
         raise InvalidResponse("A page redirects in a circle.")
+
+    def _of_thread(self) -> tuple[httpx2.Client, list[socket.socket]]:
+        """Return this thread's client and the sockets of its connections."""
+        if not hasattr(self._threads, "client"):
+            self._threads.sockets = []
+            self._threads.client = httpx2.Client(
+                timeout=self.timeout, follow_redirects=False, headers={"User-Agent": settings.DISTRIBUTION}
+            )
+            with self._lock:
+                self._clients.append(self._threads.client)
+        return self._threads.client, self._threads.sockets
 
     def _headers(self, url: str) -> dict[str, str]:
         """Return the token for an address, and only for the origin it belongs to."""
@@ -165,9 +204,4 @@ def _check(answer: httpx2.Response) -> None:
 
 
 def _json(body: bytes) -> Any:
-    import json
-
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise InvalidResponse("The answer is no JSON.") from error
+    return files.parse_json(body, "The answer", kind=InvalidResponse)

@@ -14,6 +14,7 @@ from openmodels import settings
 from openmodels.errors import (
     AccessDenied,
     ConnectionFailed,
+    DeadlineExceeded,
     InvalidRequest,
     InvalidResponse,
     ModelNotFound,
@@ -35,9 +36,13 @@ MOST_REPOSITORIES = 12
 MOST_BASES = 4
 MOST_PATHS = 20_000
 MOST_FILES = 10_000
+TOTAL_SECONDS = 240.0
+"""Seconds all pages of one model may take; those that come no more are unknown."""
 KEEP_DAYS = 7
 """Days for which pages of data sets and repositories are taken from the cache."""
 
+_UNREAD = (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse, DeadlineExceeded)
+"""What one page of several may fail with: it is then unknown."""
 _LICENSE_FILE = re.compile(r"^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
 _LICENSE_BYTES = 100_000
 _CARD_BYTES = 400_000
@@ -54,17 +59,18 @@ def gather(model: str, *, deep: bool = True, fetcher: Fetcher | None = None) -> 
     Raises:
         ModelNotFound: No such model, or it is private.
         Offline: The network is switched off.
-        ConnectionFailed, RateLimited, ServerFailed, InvalidResponse: The Hub could not be read.
+        DeadlineExceeded, ConnectionFailed, RateLimited, ServerFailed, InvalidResponse: The Hub could not be read.
     """
     own = fetcher is None
     fetcher = fetcher or Fetcher()
     try:
         evidence = Evidence(model)
-        evidence.pages["models"][model.lower()] = model_page(fetcher, model, deep=deep)
-        if deep:
-            _bases(fetcher, evidence, evidence.model, 0)
-            _datasets(fetcher, evidence)
-            _repositories(fetcher, evidence)
+        with fetcher.within(TOTAL_SECONDS):
+            evidence.pages["models"][model.lower()] = model_page(fetcher, model, deep=deep)
+            if deep:
+                _bases(fetcher, evidence, evidence.model, 0)
+                _datasets(fetcher, evidence)
+                _repositories(fetcher, evidence)
         evidence.save(store())
         return evidence
     finally:
@@ -163,7 +169,7 @@ def _readme(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
         return
     try:
         text = fetcher.hub_text(f"{page['id']}/raw/{page.get('sha') or 'main'}/README.md", _CARD_BYTES)
-    except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+    except _UNREAD:
         unknown.append("readme")
         return
     page["readme"] = card.parse(text)
@@ -178,7 +184,7 @@ def _refs(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
             "tags": [str(one.get("name")) for one in found.get("tags") or []],
             "branches_complete": True,
         }
-    except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+    except _UNREAD:
         unknown.append("refs")
 
 
@@ -190,7 +196,7 @@ def _license_texts(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -
             texts[name] = fetcher.hub_text(
                 f"{page['id']}/raw/{page.get('sha') or 'main'}/{quote(name)}", _LICENSE_BYTES
             )
-        except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+        except _UNREAD:
             unknown.append(f"license_texts.{name}")
     page["license_texts"] = texts
 
@@ -201,7 +207,7 @@ def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelPage, depth: int) -
             continue
         try:
             evidence.pages["models"][name.lower()] = model_page(fetcher, name)
-        except (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse):
+        except _UNREAD:
             continue  # what is not among the evidence is unknown, and the verdict says so
         _bases(fetcher, evidence, ModelPage(evidence.pages["models"][name.lower()]), depth + 1)
 
@@ -226,7 +232,7 @@ def _dataset(fetcher: Fetcher, name: str) -> dict[str, Any]:
         found = fetcher.hub_json(f"api/datasets/{quote(name, safe='/')}")
     except ModelNotFound:
         return page | {"exists": False}
-    except (AccessDenied, ServerFailed, RateLimited, InvalidResponse) as error:
+    except _UNREAD as error:
         return page | {"failed": error.cause, "unknown": ["exists", "gated", "license"]}
     front = found.get("cardData") or {}
     page |= {
@@ -268,7 +274,7 @@ def _repository(fetcher: Fetcher, name: str) -> dict[str, Any]:
         )
     except ModelNotFound:
         return page | {"missing": True, "failed": "there is no such repository"}
-    except (AccessDenied, ServerFailed, RateLimited, InvalidResponse, ConnectionFailed) as error:
+    except (*_UNREAD, ConnectionFailed) as error:
         return page | {"failed": error.cause.rstrip(".")}
     paths = [str(entry.get("path")) for entry in found.get("tree") or [] if entry.get("type") != "tree"]
     spdx = str((about.get("license") or {}).get("spdx_id") or "")
@@ -308,5 +314,5 @@ def _front_matter(text: str) -> dict[str, Any]:
     return found
 
 
-UNREACHABLE: tuple[type[OpenModelsError], ...] = (Offline, ConnectionFailed)
+UNREACHABLE: tuple[type[OpenModelsError], ...] = (Offline, ConnectionFailed, DeadlineExceeded)
 """Errors after which kept evidence may stand in."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openmodels import ref
-from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.findings import Criterion
@@ -251,6 +251,8 @@ def _openness(model: Any, *, profile: str, evidence: str | Path | None, deep: bo
         try:
             return Report.of(Evidence.load(store(), hub_id), profile=profile, offline=True)
         except (InvalidRequest, ModelNotFound):
+            if isinstance(error, DeadlineExceeded):
+                raise error from None
             raise Offline(
                 f"There is no network to gather evidence, and none is kept about {hub_id}.",
                 reference=hub_id,
