@@ -168,7 +168,7 @@ def parse_json(data: bytes | str, name: str, *, kind: type[OpenModelsError] = In
     except RecursionError as error:
         raise kind(f"{name} is nested too deeply.") from error
     except ValueError as error:
-        raise kind(f"{name} is no JSON: {_reason(error)}.") from error
+        raise kind(f"{name} is not JSON: {_reason(error)}.") from error
     if text.count("[") + text.count("{") > DEEPEST and depth(value) > DEEPEST:
         raise kind(f"{name} is nested too deeply.")
     if re.search(r"\\u[dD][89a-fA-F]", text) or _LONE_SURROGATE.search(text):

@@ -242,7 +242,7 @@ class Index:
             query: In SQL.
             values: What its question marks stand for.
             kinds: The types of the columns; SQLite itself keeps any type in any column.
-            seconds: How long it may take.
+            seconds: How many seconds it may take.
 
         Raises:
             InvalidRequest: The file is damaged.
