@@ -234,7 +234,7 @@ class LocalBackend(Backend):
         """Return what the model can be asked for, as far as its files are on this disk.
 
         A base model has no chat template and does not chat; one whose template knows no tools takes none; one
-        that writes makes no vectors, and one that judges does nothing else.
+        that generates text makes no vectors, and a cross-encoder only ranks.
         """
         found = super().capabilities()
         # Reading a GGUF file's header takes a package that is imported with it.
@@ -242,15 +242,16 @@ class LocalBackend(Backend):
 
         if (told := facts.read(self.rest, self._revision)) is None:
             return replace(found, chat=None, tools=None if found.tools else False)
-        does = {kind: None if told.kind is None else told.kind == kind for kind in ("writes", "embeds", "judges")}
-        chats = bool(told.template) and does["writes"] is not False
+        tasks = ("generate", "embed", "rerank")
+        does = {task: None if told.task is None else told.task == task for task in tasks}
+        chats = bool(told.template) and does["generate"] is not False
         tools = bool(found.tools) and "tools" in told.template and detect.find(told.template) is not None
         return replace(
             found,
             chat=chats,
-            complete=does["writes"],
-            embed=does["embeds"],
-            rerank=does["judges"],
+            complete=does["generate"],
+            embed=does["embed"],
+            rerank=does["rerank"],
             tools=tools,
             images=told.images,
             context=told.context,

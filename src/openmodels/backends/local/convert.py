@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, modeling_gguf_pytorch_utils as modeling
 
-from openmodels.backends.local import gguf_header, memory
+from openmodels.backends.local import gguf_header, memory, model_kind
 from openmodels.backends.local.loader import exclusive, is_out_of_memory, out_of_memory
 from openmodels.errors import LoadFailed
 
@@ -31,6 +31,7 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
         OutOfMemory: Memory ran out all the same.
     """
     header = gguf_header.read(file)
+    model_kind.check_gguf(file.name, header)
     size = header.elements * torch.bfloat16.itemsize
     memory.check_memory(size)
     memory.check_disk(folder, size)
@@ -50,7 +51,7 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
             model.hf_quantizer = None
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
-            _end_at(model.generation_config, header.metadata)
+            _end_at(model.generation_config, header)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except Exception as error:
@@ -74,26 +75,26 @@ def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.Header) -> None
     except Exception as error:
         raise _unreadable(file, header, error) from error
     generation = GenerationConfig()
-    _end_at(generation, header.metadata)
+    _end_at(generation, header)
     generation.save_pretrained(folder)
-    architecture = header.metadata.get("general.architecture")
-    facts = {"model_type": architecture, "max_position_embeddings": header.metadata[f"{architecture}.context_length"]}
+    facts = {"model_type": header.architecture, "max_position_embeddings": header.number("context_length")}
+    facts |= {"vocab_size": header.embeddings} if header.embeddings else {}
     (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _unreadable(file: Path, header: gguf_header.Header, error: Exception) -> LoadFailed:
-    architecture = header.metadata.get("general.architecture")
-    said = str(error).partition("\n")[0].rstrip(".")
+    words = str(error).partition("\n")[0].rstrip(".")
     return LoadFailed(
-        f"transformers cannot read {file.name} (architecture {architecture!r}): {type(error).__name__}: {said}.",
+        f"transformers cannot read {file.name} (architecture {header.architecture!r}): "
+        f"{type(error).__name__}: {words}.",
         next_step="Use the model's safetensors version, or run the file in another engine.",
     )
 
 
-def _end_at(generation: Any, metadata: dict[str, Any]) -> None:
+def _end_at(generation: Any, header: gguf_header.Header) -> None:
     """Let generation stop at the ends of turns and messages too; transformers takes over the text's end only."""
-    found = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
-    if ends := list(dict.fromkeys(end for end in found if end is not None)):
+    listed = [header.token(name) for name in ("eos", "eot", "eom")]
+    if ends := list(dict.fromkeys(end for end in listed if end is not None)):
         generation.eos_token_id = ends if len(ends) > 1 else ends[0]
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoModelForTextEncoding
 
-from openmodels.backends.local import checkpoint, facts, loader, pooling
+from openmodels.backends.local import checkpoint, loader, model_kind, pooling
 from openmodels.backends.local.sampling import not_finite
+from openmodels.backends.local.voice import check_tokens
 from openmodels.backends.local.worker import Steps
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
@@ -97,6 +98,8 @@ class Embedder:
 
     def _prompt(self, extra: Mapping[str, Any]) -> str:
         name, prompt = extra.get("prompt_name"), extra.get("prompt")
+        if name is not None and not isinstance(name, str):
+            raise InvalidRequest("extra: 'prompt_name' is text.")
         if prompt is not None:
             if name is not None or not isinstance(prompt, str):
                 raise InvalidRequest("extra: 'prompt' is text, and goes without 'prompt_name'.")
@@ -119,6 +122,7 @@ class Embedder:
         for at, row in enumerate(rows, first):
             if len(row) > limit:
                 raise too_long(f"texts[{at}]", len(row), limit)
+            check_tokens(row, self.loaded.vocabulary, f"texts[{at}]")
             if not row:
                 raise InvalidRequest(f"texts[{at}]: the model's tokenizer makes no token of it.")
         return rows
@@ -129,9 +133,8 @@ class Embedder:
         return len(row) - (bool(row) and row[-1] in tokenizer.all_special_ids)
 
     def _vectors(self, rows: list[list[int]], skip: int, dimensions: int | None) -> Any:
-        model, device = self.loaded.model, self.loaded.device
-        batch = self.loaded.tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(device)
-        tokens = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        batch = padded(self.loaded, {"input_ids": rows})
+        tokens = self.loaded.model(**batch).last_hidden_state
         vectors = self.head(tokens, batch["attention_mask"], skip).float()
         if dimensions is not None:
             vectors = vectors[:, :dimensions]
@@ -140,11 +143,39 @@ class Embedder:
         return vectors.cpu().numpy()
 
 
-def by_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Yield the places of a batch's rows: those of one length beside each other, so that little is padding."""
+def by_length(rows: Sequence[Sequence[int]], size: int = BATCH) -> Iterator[list[int]]:
+    """Yield the places of each batch's rows: those of one length beside each other, so that little is padding."""
     order = sorted(range(len(rows)), key=lambda at: len(rows[at]), reverse=True)
-    for begin in range(0, len(order), BATCH):
-        yield order[begin : begin + BATCH]
+    for begin in range(0, len(order), size):
+        yield order[begin : begin + size]
+
+
+def padding_id(loaded: loader.Loaded) -> int | None:
+    """Return the token that a model takes for padding, or None where its config.json names none that it has.
+
+    The tokenizer may name another, or none: what a model computes from the padding follows its own config.
+    """
+    token = getattr(loaded.model.config.get_text_config(), "pad_token_id", None)
+    return token if type(token) is int and 0 <= token < (loaded.vocabulary or 0) else None
+
+
+def padded(loaded: loader.Loaded, rows: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, torch.Tensor]:
+    """Return a batch of lists as tensors of shape (texts, tokens), with a mask of what is no padding.
+
+    The padding stands behind the text, where no position of the text depends on it. XLNet reads a text's last
+    place, so there it stands before.
+    """
+    padding = padding_id(loaded) or 0
+    first = loaded.model.config.model_type == "xlnet"
+    most = max(map(len, rows["input_ids"]))
+    batch: dict[str, torch.Tensor] = {}
+    masks = {"attention_mask": [[1] * len(row) for row in rows["input_ids"]]}
+    for name, lists in {**rows, **masks}.items():
+        filler = padding if name == "input_ids" else 0
+        made = [[filler] * (most - len(row)) for row in lists]
+        filled = [space + list(row) if first else list(row) + space for row, space in zip(lists, made, strict=True)]
+        batch[name] = torch.tensor(filled, device=loaded.device)
+    return batch
 
 
 def too_long(what: str, tokens: int, limit: int) -> ContextTooLong:
@@ -182,28 +213,29 @@ def load(folder: Path, *, device: str, dtype: str) -> Embedder:
         loader.bounded(loaded, own.get("max_seq_length")),
         pooling.read(folder, loaded.device, loaded.dtype),
         {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, Mapping) else {},
-        said.get("default_prompt_name"),
+        usual if isinstance(usual := said.get("default_prompt_name"), str) else None,
         own.get("do_lower_case") is True,
         _lengths(config),
     )
 
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
-    if (folder / "modules.json").exists():
-        pooling.modules(folder)
-        return
-    names = [str(name) for name in config.get("architectures") or ()]
-    if any(name.endswith(facts.WRITERS) for name in names):
+    has_modules = (folder / "modules.json").exists()
+    kind = model_kind.of_config(config, sentence_transformers=has_modules)
+    if kind.task == "generate":
         raise UnsupportedFeature(
-            f"The model is made to write ({names[0]}), and the backend 'local' has no 'embed' for such a model: "
+            f"The model is {kind.description}, and the backend 'local' has no 'embed' for such a model: "
             "nothing says which of its tokens' vectors stand for a text.",
             next_step="Choose a model for sentence embeddings, e.g. 'local:sentence-transformers/all-MiniLM-L6-v2'.",
         )
-    if any(name.endswith(facts.JUDGES) for name in names):
+    if kind.task in ("rerank", "other"):
+        use = "Use `rerank`, or choose" if kind.task == "rerank" else "Choose"
         raise UnsupportedFeature(
-            f"The model is made to judge texts ({names[0]}), and the backend 'local' has no 'embed' for such a model.",
-            next_step="Use `rerank`, or choose a model for sentence embeddings.",
+            f"The model is {kind.description}, and the backend 'local' has no 'embed' for such a model.",
+            next_step=f"{use} a model for sentence embeddings.",
         )
+    if has_modules:
+        pooling.modules(folder)
 
 
 def _lengths(config: Mapping[str, Any]) -> tuple[int, ...] | bool:

@@ -5,14 +5,23 @@ Reads what is on this disk, never the network, and imports neither torch nor tra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from openmodels import ref
-from openmodels.backends.local import bundled, cache, gguf_header, hub, template_files, weights
+from openmodels.backends.local import (
+    bundled,
+    cache,
+    checkpoint,
+    gguf_header,
+    hub,
+    model_kind,
+    template_files,
+    weights,
+)
+from openmodels.backends.local.model_kind import Task
 from openmodels.errors import OpenModelsError
 
 CONTEXT = (
@@ -24,9 +33,8 @@ CONTEXT = (
     "max_sequence_length",
 )
 """How the configs of models call the longest sequence, in tokens."""
-
-
-Kind = Literal["writes", "embeds", "judges"]
+UNBOUNDED = 2**31 - 1
+"""The longest sequence that a model without a limit of its own is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,13 @@ class Facts:
         context: Tokens of prompt and answer together at most, or None where they do not say.
         template: The chat template, all of them where it has several; "" for a base model.
         images: Whether it reads images.
-        kind: What the model does: "writes", "embeds" or "judges"; None where they do not say.
+        task: What the model is made for; None where they do not say.
     """
 
     context: int | None
     template: str
     images: bool = False
-    kind: Kind | None = "writes"
+    task: Task | None = "generate"
 
 
 def read(rest: str, revision: str | None) -> Facts | None:
@@ -76,41 +84,42 @@ def _place(rest: str, revision: str | None) -> Path | None:
 
 
 def _folder(folder: Path) -> Facts:
-    config = json.loads((folder / "config.json").read_bytes())
-    text = config.get("text_config") or config
-    lengths = (text.get(name) for name in CONTEXT)
-    context = next((length for length in lengths if isinstance(length, int) and length > 0), None)
+    config = checkpoint.read_json(folder / "config.json")
+    kind = model_kind.of_config(config, sentence_transformers=(folder / "modules.json").exists())
     template = "\n".join(template_files.read(folder).values())
-    return Facts(context, template, sees(folder), kind(folder, config))
+    return Facts(context(config), template, sees(folder), kind.task)
 
 
-WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForSeq2SeqLM")
-"""How transformers' classes that write end."""
-JUDGES = ("ForSequenceClassification",)
-"""How those end that give scores."""
+OFFSET_POSITIONS = frozenset(
+    """
+    camembert data2vec-text ibert lilt longformer luke markuplm mluke mpnet roberta roberta-prelayernorm
+    xlm-roberta xlm-roberta-xl xmod
+    """.split()  # noqa: SIM905 - forty lines otherwise
+)
+"""Model types whose first position is the one behind that of padding, so that the first ones are never used."""
 
 
-def kind(folder: Path, config: Mapping[str, Any]) -> Kind | None:
-    """Return what a model does: its modules of sentence-transformers or its class say so."""
-    names = [str(name) for name in config.get("architectures") or ()]
-    if any(name.endswith(JUDGES) for name in names):
-        return "judges"
-    if (folder / "modules.json").exists():
-        return "embeds"
-    if any(name.endswith(WRITERS) for name in names):
-        return "writes"
-    return "embeds" if names else None
+def context(config: Mapping[str, Any]) -> int | None:
+    """Return the longest sequence in tokens by a config.json, or None where it does not say."""
+    nested = config.get("text_config")
+    text = nested if isinstance(nested, Mapping) else config
+    lengths = (text.get(name) for name in CONTEXT)
+    length = next((length for length in lengths if type(length) is int and 0 < length < UNBOUNDED), None)
+    padding = text.get("pad_token_id", 1)
+    if length is not None and text.get("model_type") in OFFSET_POSITIONS and type(padding) is int:
+        length -= padding + 1
+    return length
 
 
 def sees(folder: Path) -> bool:
     """Return whether a folder holds what makes tensors of images, beside a model with a part for them."""
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         return False
-    return isinstance(json.loads((folder / "config.json").read_bytes()).get("vision_config"), dict)
+    return isinstance(checkpoint.read_json(folder / "config.json").get("vision_config"), Mapping)
 
 
 def _gguf(file: Path) -> Facts:
-    metadata: dict[str, Any] = gguf_header.read(file).metadata
-    context = metadata.get(f"{metadata.get('general.architecture')}.context_length")
-    template = metadata.get("tokenizer.chat_template")
-    return Facts(context if isinstance(context, int) else None, template if isinstance(template, str) else "")
+    header = gguf_header.read(file)
+    template = header.metadata.get("tokenizer.chat_template")
+    text = template if isinstance(template, str) else ""
+    return Facts(header.number("context_length"), text, task=model_kind.of_gguf(header).task)

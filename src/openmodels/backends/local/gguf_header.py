@@ -1,13 +1,17 @@
 """What a GGUF file says about itself, checked before anything is built from it.
 
 The format is described at https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The readers of
-`gguf` and transformers trust the counts they find; a damaged file would keep them busy for hours.
+`gguf`, transformers and llama.cpp trust the counts in a header; a damaged file would keep them busy for
+hours. This reader takes a header as data from a stranger: every count has a limit, and every fault is one
+of our errors.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import mmap
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,46 +23,132 @@ from openmodels.errors import LoadFailed
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MOST = 2**22
-"""Entries of a table or an array: sixteen times today's largest vocabulary."""
+_MOST_ENTRIES = 2**22
+"""Entries of all arrays of text together: eight times today's largest vocabulary with its merges."""
+_MOST_PAIRS = 2**16
+_MOST_TENSORS = 2**17
+_MOST_TEXT = 2**24
+"""Bytes of one text: sixteen times the longest chat template seen."""
+_MOST_NAME = 2**16
+_MOST_DIMENSIONS = 4
+"""llama.cpp's GGML_MAX_DIMS."""
+_MOST_ELEMENTS = 2**63
+MOST_NUMBER = 2**31 - 1
+"""The largest length, count or width that an engine's 32-bit counters hold."""
+_AGAIN = "Fetch the file again."
+_BLOCK = re.compile(r"blk\.(\d{1,6})\.")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A GGUF file's metadata (arrays left out) and the number of elements of all its tensors."""
+    """What the header of a GGUF file holds.
+
+    Attributes:
+        metadata: Its entries but for the arrays.
+        elements: The number of elements of all its tensors.
+        blocks: The number of layers that its tensors make up.
+        tokens: The length of its vocabulary; 0 where it holds none.
+        embeddings: The number of rows of its embedding table; 0 where it holds none.
+    """
 
     metadata: dict[str, Any]
     elements: int
+    blocks: int = 0
+    tokens: int = 0
+    embeddings: int = 0
+
+    @property
+    def architecture(self) -> str | None:
+        """The name of its architecture, or None where it names none."""
+        name = self.metadata.get("general.architecture")
+        return name if isinstance(name, str) and name else None
+
+    def number(self, name: str) -> int | None:
+        """Return an entry of its architecture as a number of at least 1, or None where it is none."""
+        value = self.metadata.get(f"{self.architecture}.{name}")
+        return value if type(value) is int and 0 < value <= MOST_NUMBER else None
+
+    def token(self, name: str) -> int | None:
+        """Return the id of a special token, e.g. "eos", or None where it has none."""
+        value = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        return value if type(value) is int and 0 <= value < (self.tokens or MOST_NUMBER) else None
 
 
 def read(file: Path) -> Header:
-    """Return the header of a GGUF file, checked against the file's size.
+    """Return the header of a GGUF file, checked against the file's size and its own tensors.
 
     Raises:
-        LoadFailed: It is no GGUF file, damaged, incomplete, or one part of several.
+        LoadFailed: It is no GGUF file, damaged, incomplete, one part of several, or its header and its tensors
+            contradict each other.
     """
-    again = "Fetch the file again."
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        if opened.read(4) != b"GGUF" or size < 24:
-            raise LoadFailed(f"{file.name} is no GGUF file.", next_step="Check what the file is, or fetch it again.")
-        with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            if opened.read(4) != b"GGUF" or size < 24:
+                raise LoadFailed(
+                    f"{file.name} is no GGUF file.", next_step="Check what the file is, or fetch it again."
+                )
+            with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 header, promised = _Walk(data).header()
-            except struct.error as error:
-                raise LoadFailed(f"{file.name} ends within its own header.", next_step=again) from error
-            except (ValueError, KeyError, OverflowError) as error:
-                raise LoadFailed(f"The header of {file.name} is damaged: {error}.", next_step=again) from error
+    except struct.error as error:
+        raise LoadFailed(f"{file.name} ends within its own header.", next_step=_AGAIN) from error
+    except ValueError as error:
+        raise LoadFailed(f"The header of {file.name} is damaged: {error}.", next_step=_AGAIN) from error
+    except _UnknownType as error:
+        raise LoadFailed(
+            f"{file.name} stores a tensor in a type that gguf {importlib.metadata.version('gguf')} does not know "
+            f"({error}).",
+            next_step="Try a newer gguf (pip install -U gguf), or another quantisation of the model.",
+        ) from error
+    except OSError as error:
+        raise LoadFailed(f"{file.name} cannot be read.", next_step="Check the file and its permissions.") from error
+    # Of several parts, each promises only its own bytes, so this comes before the size.
+    _check_parts(file.name, header)
     if promised > size:
         raise LoadFailed(
             f"{file.name} is incomplete: its header promises {promised:,} bytes, the file has {size:,}.",
-            next_step=again,
+            next_step=_AGAIN,
         )
-    if (parts := header.metadata.get("split.count", 1)) > 1:
-        raise LoadFailed(
-            f"{file.name} is one part of {parts}.", next_step="Join them with: llama-gguf-split --merge FIRST OUTPUT"
-        )
+    _check_tensors(file.name, header)
     return header
+
+
+def _check_parts(name: str, header: Header) -> None:
+    parts = header.metadata.get("split.count", 1)
+    if type(parts) is not int or not 0 <= parts <= _MOST_PAIRS:
+        raise LoadFailed(f"The header of {name} is damaged: its number of parts is none.", next_step=_AGAIN)
+    if parts > 1:
+        raise LoadFailed(
+            f"{name} is one part of {parts}, and the backend 'local' reads models of one file.",
+            next_step="Join them with: llama-gguf-split --merge FIRST OUTPUT",
+        )
+
+
+def _check_tensors(name: str, header: Header) -> None:
+    """Check that the layers and the vocabulary that a whole model's header names are those of its tensors.
+
+    Engines that take the header's word leave layers out in silence, or read beyond the embedding table.
+    """
+    blocks, beside = header.number("block_count"), header.number("nextn_predict_layers") or 0
+    if header.metadata.get("general.type", "model") != "model":
+        return
+    # The layers of multi-token prediction are counted by some converters and not by others.
+    if header.blocks and blocks and not blocks - beside <= header.blocks <= blocks + beside:
+        raise LoadFailed(
+            f"{name} contradicts itself: its header counts {blocks} layers (block_count), its tensors make up "
+            f"{header.blocks}.",
+            next_step="Use another file of the model: this one was cut or edited when it was made.",
+        )
+    if header.embeddings and header.tokens > header.embeddings:
+        raise LoadFailed(
+            f"{name} contradicts itself: its vocabulary has {header.tokens:,} tokens, its embedding table "
+            f"{header.embeddings:,} rows.",
+            next_step="Use another file of the model: tokens were added to this one without resizing the table.",
+        )
+
+
+class _UnknownType(Exception):
+    """A tensor's type that the package `gguf` does not know."""
 
 
 class _Walk:
@@ -67,51 +157,99 @@ class _Walk:
     def __init__(self, data: mmap.mmap) -> None:
         self.data = data
         self.place = 4
+        self.entries = 0
+        self.lengths: dict[str, int] = {}
 
     def header(self) -> tuple[Header, int]:
         version = self.scalar("I")
         if version not in (2, 3):
             raise ValueError(f"version {version} is not supported")
-        tensors, pairs = self.count(), self.count()
-        metadata = {self.string(): self.value(self.scalar("I")) for _ in range(pairs)}
-        elements, end = 0, 0
+        tensors, pairs = self.count(_MOST_TENSORS), self.count(_MOST_PAIRS)
+        metadata: dict[str, Any] = {}
+        for _ in range(pairs):
+            key = self.string(_MOST_NAME)
+            value = self.value(key, self.scalar("I"))
+            if key in metadata:
+                raise ValueError("an entry stands in it twice")
+            metadata[key] = value
+        elements, end, blocks, embeddings = 0, 0, 0, 0
+        names = set()
         for _ in range(tensors):
-            self.string()
-            count = math.prod(self.scalar("Q") for _ in range(self.count("I")))
-            kind, offset = self.scalar("I"), self.scalar("Q")
-            block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
-            elements += count
-            end = max(end, offset + count // block * block_bytes)
-        alignment = int(metadata.get("general.alignment") or 32)
+            name, shape, stop = self.tensor()
+            names.add(name)
+            elements, end = elements + math.prod(shape), max(end, stop)
+            if match := _BLOCK.match(name):
+                blocks = max(blocks, int(match[1]) + 1)
+            if name == "token_embd.weight" and len(shape) == 2:
+                embeddings = shape[1]
+        if len(names) < tensors:
+            raise ValueError("two tensors have one name")
+        alignment = metadata.get("general.alignment", 32)
+        if type(alignment) is not int or not 1 <= alignment <= 2**20 or alignment & (alignment - 1):
+            raise ValueError("its alignment is no power of two")
         start = -(-self.place // alignment) * alignment
-        return Header(metadata, elements), start + end if tensors else self.place
+        tokens = self.lengths.get("tokenizer.ggml.tokens", 0)
+        return Header(metadata, elements, blocks, tokens, embeddings), start + end if tensors else self.place
+
+    def tensor(self) -> tuple[str, list[int], int]:
+        """Return a tensor's name, its shape, and where its bytes end behind the header."""
+        name = self.string(_MOST_NAME)
+        shape = [int(self.scalar("Q")) for _ in range(self.count(_MOST_DIMENSIONS, "I"))]
+        kind, offset = self.scalar("I"), self.scalar("Q")
+        try:
+            block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+        except (ValueError, KeyError) as error:
+            raise _UnknownType(kind) from error
+        if (count := math.prod(shape)) >= _MOST_ELEMENTS or count % block or (shape and shape[0] % block):
+            raise ValueError("a tensor's shape is not plausible")
+        return name, shape, offset + count // block * block_bytes
 
     def scalar(self, code: str) -> Any:
         (value,) = struct.unpack_from(f"<{code}", self.data, self.place)
         self.place += struct.calcsize(f"<{code}")
         return value
 
-    def count(self, code: str = "Q") -> int:
+    def count(self, most: int, code: str = "Q") -> int:
         number = int(self.scalar(code))
-        if number > _MOST:
+        if number > most:
             raise ValueError(f"a count of {number:,} is not plausible")
         return number
 
-    def string(self) -> str:
+    def string(self, most: int) -> str:
         length = int(self.scalar("Q"))
-        if length > len(self.data):
+        if self.place + length > len(self.data):
             raise struct.error("a length points beyond the end of the file")
+        if length > most:
+            raise ValueError(f"a text of {length:,} bytes is not plausible")
         return str(self.scalar(f"{length}s"), errors="replace")
 
-    def value(self, kind: int) -> Any:
+    def value(self, key: str, kind: int) -> Any:
         if kind == _STRING:
-            return self.string()
-        if kind != _ARRAY:
-            return self.scalar(_SCALARS[kind])
-        inner, count = self.scalar("I"), self.count()
+            return self.string(_MOST_TEXT)
+        if kind == _ARRAY:
+            return self.array(key)
+        if kind not in _SCALARS:
+            raise ValueError(f"it holds a value of the unknown type {kind}")
+        return self.scalar(_SCALARS[kind])
+
+    def array(self, key: str) -> None:
+        """Step over an array, and keep its length."""
+        inner, count = self.scalar("I"), int(self.scalar("Q"))
+        self.lengths[key] = count
         if inner == _STRING:
+            self.entries += count
+            if self.entries > _MOST_ENTRIES:
+                raise ValueError(f"a count of {count:,} is not plausible")
+            # A loop of its own: a vocabulary has hundreds of thousands, and calls take most of the time.
+            length_at, place, size = struct.Struct("<Q").unpack_from, self.place, len(self.data)
             for _ in range(count):
-                self.string()
+                place += 8 + length_at(self.data, place)[0]
+                if place > size:
+                    raise struct.error("a length points beyond the end of the file")
+            self.place = place
+        elif inner in _SCALARS:
+            self.place += count * struct.calcsize("<" + _SCALARS[inner])
+            if self.place > len(self.data):
+                raise struct.error("an array points beyond the end of the file")
         else:
-            self.scalar(f"{count * struct.calcsize('<' + _SCALARS[inner])}s")
-        return None
+            raise ValueError(f"it holds an array of the unknown type {inner}")

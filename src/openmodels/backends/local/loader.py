@@ -19,14 +19,37 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
-    AutoTokenizer,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from openmodels.backends.local import checkpoint, device as devices, facts, memory, template_files
+from openmodels.backends.local import (
+    checkpoint,
+    device as devices,
+    facts,
+    loading_report,
+    memory,
+    model_kind,
+    quantization,
+    template_files,
+    tokenizer_files,
+)
 from openmodels.backends.local.collector import collector_paused
-from openmodels.errors import LoadFailed, MissingExtra, OpenModelsError, OutOfMemory, UnsafeWeights
+from openmodels.backends.local.facts import UNBOUNDED
+from openmodels.errors import (
+    LoadFailed,
+    MissingExtra,
+    OpenModelsError,
+    OutOfMemory,
+    UnsafeWeights,
+    UnsupportedFeature,
+)
 
-_UNBOUNDED = 2**31 - 1
+_BIDIRECTIONAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+"""Model types that generate only where their config says `is_decoder`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +74,12 @@ class Loaded:
     context: int
     processor: Any = None
     draft: Any = None
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of rows of the embedding table, or None where the model has none."""
+        table = self.model.get_input_embeddings()
+        return None if table is None else int(table.weight.shape[0])
 
 
 def load(
@@ -83,15 +112,20 @@ def load(
     checkpoint.check_folder(folder)
     config = checkpoint.read_json(folder / "config.json")
     checkpoint.check_config(config)
-    if config.get("model_type") not in CONFIG_MAPPING:
+    generates = kind is AutoModelForCausalLM
+    if generates:
+        made_with = (folder / "modules.json").exists()
+        model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise LoadFailed(
-            f"transformers does not know the model type {config.get('model_type')!r}.",
+            f"transformers does not know the model type {model_type!r}.",
             next_step=f"Try a newer transformers; {transformers.__version__} is installed.",
         )
     chosen = devices.choose_device(device)
     width = devices.choose_dtype(dtype, chosen, config, exact=exact)
     _check_memory(folder, chosen, width)
-    with exclusive(), _explained(folder):
+    with exclusive(), explained(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         parsed = AutoConfig.from_pretrained(folder, **options)
         # A config.json may name other files than the ones that were checked.
@@ -99,26 +133,30 @@ def load(
         if str(config.get("_attn_implementation") or config.get("attn_implementation")).startswith("flash"):
             # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
             parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=parsed, **options)
+        sees = generates and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        if generates and not sees:
+            _check_generates(parsed)
+        dequantized = quantization.check(parsed, chosen)
+        tokenizer = tokenizer_files.load(folder, config=parsed)
         processor = None
-        if kind is AutoModelForCausalLM and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        if sees:
             kind, processor = AutoModelForImageTextToText, _processor(folder, options)
         template_files.install(tokenizer, folder, choice=chat_template, processor=processor)
-        model, info = kind.from_pretrained(
+        if dequantized:
+            with torch.device("meta"):
+                elements = sum(weights.numel() for weights in kind.from_config(parsed).parameters())
+            _check_free(elements * width.itemsize, chosen)
+        model, report = kind.from_pretrained(
             folder,
             config=parsed,
             dtype=width,
             use_safetensors=True,
             device_map=None if chosen.type == "cpu" else {"": chosen},
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the report names them
             **options,
         )
-        # transformers fills them with random numbers; only the pooler, which nobody reads, may be missing.
-        if missing := sorted(name for name in info["missing_keys"] if not name.startswith("pooler.")):
-            raise LoadFailed(
-                f"The weights hold no {missing[0]!r}, which {type(model).__name__} needs.",
-                next_step="Fetch the model again, or choose one made for this use.",
-            )
+        loading_report.check(model, report, encoder=not generates)
         model.eval()
         return Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
 
@@ -138,9 +176,14 @@ def _processor(folder: Path, options: Mapping[str, Any]) -> Any:
 
 
 def bounded(loaded: Loaded, length: Any) -> Loaded:
-    """Return the model for texts of at most `length` tokens, and no more than it and its tokenizer take."""
-    limits = [loaded.context, int(loaded.tokenizer.model_max_length), *([length] if type(length) is int else ())]
-    return replace(loaded, context=min(limits))
+    """Return the encoder for texts of at most `length` tokens, and no more than it and its tokenizer take."""
+    limits = [loaded.context, tokenizer_files.longest(loaded.tokenizer)]
+    for name, module in loaded.model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            # RoBERTa and its kin count positions from behind that of padding.
+            limits.append(module.num_embeddings - padding - 1)
+    return replace(loaded, context=min([*limits, *([length] if type(length) is int and length > 0 else ())]))
 
 
 _loading = threading.RLock()
@@ -168,7 +211,8 @@ def exclusive() -> Generator[None, None, None]:
 
 
 @contextmanager
-def _explained(folder: Path) -> Generator[None, None, None]:
+def explained(folder: Path) -> Generator[None, None, None]:
+    """Tell what goes wrong in this block, where transformers reads a folder, as errors of the tree."""
     try:
         yield
     except OpenModelsError:
@@ -222,16 +266,45 @@ def out_of_memory() -> OutOfMemory:
 
 
 def _failed(folder: Path, error: Exception) -> LoadFailed:
-    said = str(error).replace(str(folder), folder.name).strip().partition("\n")[0].rstrip(".")
+    words = str(error).replace(str(folder), folder.name).strip().partition("\n")[0].rstrip(".")
     return LoadFailed(
-        f"transformers cannot load this model: {type(error).__name__}: {said}.",
-        next_step=f"Fetch it again, or try a newer transformers; {transformers.__version__} is installed.",
+        f"transformers cannot load this model: {type(error).__name__}: {words}.",
+        next_step="Its weights are whole: check what the message names in its other files, or try a newer "
+        f"transformers; {transformers.__version__} is installed.",
     )
+
+
+def _check_generates(config: Any) -> None:
+    """Check that transformers has a model for a config that generates text token by token.
+
+    Raises:
+        UnsupportedFeature: It has none; or only one that sees the whole text, unlike the config's model.
+    """
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise LoadFailed(
+            f"The model ({config.model_type}) reads images, and its folder has nothing that makes tensors of them.",
+            next_step="Add preprocessor_config.json (or processor_config.json) of the model that it was made from.",
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        model_kind.check_generates(
+            model_kind.ModelKind("other", f"of a type that transformers generates no text with ({config.model_type})")
+        )
+    if config.model_type in _BIDIRECTIONAL and not (
+        getattr(config, "is_decoder", False) or getattr(config, "causal", False)
+    ):
+        raise UnsupportedFeature(
+            f"The model ({config.model_type}) is an encoder: its config.json does not say that it is a decoder "
+            "(is_decoder), and the backend 'local' has no 'chat' and 'complete' for it.",
+            next_step="Use `embed` for its vectors, or choose a model that generates text (…ForCausalLM).",
+        )
 
 
 def _check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
     tensors = [tensor for file in checkpoint.weight_files(folder) for tensor in checkpoint.tensors(file)]
-    needed = sum(tensor.size(dtype.itemsize) for tensor in tensors)
+    _check_free(sum(tensor.size(dtype.itemsize) for tensor in tensors), device)
+
+
+def _check_free(needed: int, device: torch.device) -> None:
     if device.type == "cuda":
         memory.check_memory(needed, free=torch.cuda.mem_get_info(device)[0], where=f"memory on {device}")
     else:
@@ -243,7 +316,7 @@ def context(config: Any, tokenizer: Any) -> int:
     text = config.get_text_config(decoder=True)
     for name in facts.CONTEXT:
         length = getattr(text, name, None)
-        if isinstance(length, int) and length > 0:
+        if type(length) is int and 0 < length < UNBOUNDED:
             return length
     # Recurrent and ALiBi models have no limit of their own; the tokenizer may know one.
-    return min(int(tokenizer.model_max_length), _UNBOUNDED)
+    return tokenizer_files.longest(tokenizer)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from openmodels.backends.local import checkpoint, facts, loader
-from openmodels.backends.local.embedder import by_length, too_long
+from openmodels.backends.local import checkpoint, loader, model_kind
+from openmodels.backends.local.embedder import BATCH, by_length, padded, padding_id, too_long
 from openmodels.backends.local.sampling import not_finite
+from openmodels.backends.local.voice import check_tokens
 from openmodels.backends.local.worker import Steps
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.rankings import Ranking, RerankRequest
@@ -19,7 +23,7 @@ from openmodels.types import Usage
 
 @dataclass(frozen=True, slots=True)
 class Reranker:
-    """A model that judges pairs of texts.
+    """A model that scores pairs of texts.
 
     Attributes:
         loaded: The model and its tokenizer; `context` is the longest pair in tokens.
@@ -51,20 +55,32 @@ class Reranker:
         )
         rows = pairs["input_ids"]
         for at, row in enumerate(rows):
+            what = f"documents[{at}] with the query"
             if len(row) > limit:
-                raise too_long(f"documents[{at}] with the query", len(row), limit)
+                raise too_long(what, len(row), limit)
+            check_tokens(row, self.loaded.vocabulary, what)
         yield
         scores: dict[int, float] = {}
-        for places in by_length(rows):
-            batch = {name: [pairs[name][at] for at in places] for name in pairs}
-            tensors = self.loaded.tokenizer.pad(batch, return_tensors="pt").to(self.loaded.device)
-            found = self.loaded.model(**tensors).logits[:, 0].float()
-            found = torch.sigmoid(found) if self.squashed else found
-            if not found.isfinite().all():
+        # What finds the end of a text by its padding needs a token for it; without one, texts go one by one.
+        size = BATCH if padding_id(self.loaded) is not None else 1
+        for places in by_length(rows, size):
+            batch = padded(self.loaded, {name: [pairs[name][at] for at in places] for name in self._inputs(pairs)})
+            logits = self.loaded.model(**batch).logits[:, 0].float()
+            logits = torch.sigmoid(logits) if self.squashed else logits
+            if not logits.isfinite().all():
                 raise not_finite("scores")
-            scores |= dict(zip(places, found.tolist(), strict=True))
+            scores |= dict(zip(places, logits.tolist(), strict=True))
             yield
         return Ranking.of(scores, request, Usage(input_tokens=sum(map(len, rows))))
+
+    def _inputs(self, pairs: Mapping[str, Any]) -> list[str]:
+        """Return which of the tokenizer's tensors the model takes: some tokenizers number the texts for every model."""
+        taken = inspect.signature(self.loaded.model.forward).parameters
+        kinds = getattr(self.loaded.model.config, "type_vocab_size", None)
+        names = [name for name in pairs if name in taken]
+        if kinds is not None and "token_type_ids" in names and max(map(max, pairs["token_type_ids"])) >= kinds:
+            names.remove("token_type_ids")
+        return names
 
 
 def load(folder: Path, *, device: str, dtype: str) -> Reranker:
@@ -81,10 +97,10 @@ def load(folder: Path, *, device: str, dtype: str) -> Reranker:
     """
     checkpoint.check_folder(folder)
     config = checkpoint.read_json(folder / "config.json")
-    names = [str(name) for name in config.get("architectures") or ()]
-    if not any(name.endswith(facts.JUDGES) for name in names):
+    kind = model_kind.of_config(config, sentence_transformers=(folder / "modules.json").exists())
+    if kind.task != "rerank":
         raise UnsupportedFeature(
-            f"The model ({', '.join(names) or 'of unknown kind'}) is no cross-encoder, and the backend 'local' has no "
+            f"The model is {kind.description}, no cross-encoder with a single score, and the backend 'local' has no "
             "'rerank' for it.",
             next_step="Choose one, e.g. 'local:cross-encoder/ms-marco-MiniLM-L6-v2', or compare embeddings.",
         )
@@ -95,6 +111,7 @@ def load(folder: Path, *, device: str, dtype: str) -> Reranker:
             "no 'rerank' for it.",
             next_step="Choose a cross-encoder with a single score.",
         )
-    said = config.get("sentence_transformers") or {}
-    name = said.get("activation_fn") or config.get("sbert_ce_default_activation_function") or "Sigmoid"
+    entry = config.get("sentence_transformers")
+    named = entry.get("activation_fn") if isinstance(entry, Mapping) else None
+    name = named or config.get("sbert_ce_default_activation_function") or "Sigmoid"
     return Reranker(loader.bounded(loaded, None), not str(name).endswith("Identity"))

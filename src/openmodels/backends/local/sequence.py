@@ -9,7 +9,7 @@ from openmodels.backends.local import constraint
 from openmodels.backends.local.drafting import Drafter
 from openmodels.backends.local.likelihoods import Likelihoods
 from openmodels.backends.local.sampling import Sampler, check_largest
-from openmodels.backends.local.voice import Voice, asked, check_extra, room
+from openmodels.backends.local.voice import Voice, asked, check_extra, check_tokens, room
 from openmodels.backends.local.writing import Said, Writing
 from openmodels.types import ChatRequest, Delta, Usage
 
@@ -43,10 +43,11 @@ class Sequence:
     """
 
     def __init__(self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None]) -> None:
-        voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context)
+        voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context, loaded.vocabulary)
         check_extra(request)
         own = asked(request, voice.tokenizer, loaded.processor, loaded.dtype)
         tokens = own.tokens
+        check_tokens(tokens, voice.vocabulary)
         self._limit = room(len(tokens), request, voice)
         self._ends = frozenset(voice.ends)
         self._size = len(tokens)

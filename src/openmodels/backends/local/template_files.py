@@ -6,11 +6,11 @@ four kinds of files. Imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from openmodels.backends.local import checkpoint
 from openmodels.errors import InvalidRequest, LoadFailed
 
 DEFAULT = "default"
@@ -22,12 +22,13 @@ def read(folder: Path) -> dict[str, str]:
 
     Raises:
         OSError: A file cannot be read.
-        ValueError: A file is not JSON, or not UTF-8.
+        ValueError: A file is not UTF-8.
+        LoadFailed: A file holds no JSON object.
     """
     templates: dict[str, str] = {}
     for name in ("tokenizer_config.json", "processor_config.json", "chat_template.json"):
         if (file := folder / name).is_file():
-            templates |= named(json.loads(file.read_bytes()).get("chat_template"))
+            templates |= named(checkpoint.read_json(file).get("chat_template"))
     if (file := folder / "chat_template.jinja").is_file():
         templates[DEFAULT] = file.read_text(encoding="utf-8")
     for file in sorted((folder / "additional_chat_templates").glob("*.jinja")):

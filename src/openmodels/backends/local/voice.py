@@ -6,7 +6,7 @@ A change of engine changes the arithmetic and nothing else.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,11 +26,13 @@ class Voice:
         tokenizer: Its transformers tokenizer.
         generation: Its transformers `GenerationConfig`.
         context: The most tokens that prompt and answer may have together.
+        vocabulary: The number of rows of its embedding table, or None where that is not known.
     """
 
     tokenizer: Any
     generation: Any
     context: int
+    vocabulary: int | None = None
 
     @property
     def ends(self) -> list[int]:
@@ -144,6 +146,25 @@ def check_extra(request: ChatRequest) -> None:
         raise UnsupportedFeature(
             f"extra: the backend 'local' does not know {unknown[0]!r}.",
             next_step=f"It takes {VARIABLES!r}: variables for the chat template.",
+        )
+
+
+def check_tokens(tokens: Sequence[int], vocabulary: int | None, what: str = "The prompt") -> None:
+    """Check that a model has an embedding for each token: some tokenizers have more tokens than their model.
+
+    Args:
+        tokens: Ids of the tokenizer.
+        vocabulary: The number of rows of the model's embedding table, or None where that is not known.
+        what: What the tokens are, for the message.
+
+    Raises:
+        InvalidRequest: It has none for one of them.
+    """
+    if vocabulary is not None and tokens and (largest := max(tokens)) >= vocabulary:
+        raise InvalidRequest(
+            f"{what} has the token {largest}, which the model's tokenizer knows and the model does not: its embedding "
+            f"table has {vocabulary} rows.",
+            next_step="Leave the added token out, or use a model whose embeddings were resized with its tokenizer.",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openmodels.backends.local.voice import Sampling, Voice, asked, check_extra, room
+from openmodels.backends.local.voice import Sampling, Voice, asked, check_extra, check_tokens, room
 from openmodels.backends.local.writing import Said, Writing
 from openmodels.types import ChatRequest, Delta, Usage
 
@@ -31,6 +31,7 @@ class Answer:
         check_extra(request)
         own = asked(request, voice.tokenizer)
         self.prompt, self.output = own.tokens, own.output
+        check_tokens(self.prompt, voice.vocabulary)
         self.limit = room(len(self.prompt), request, voice)
         self.sampling = Sampling.of(request, voice.generation)
         self.finished = False

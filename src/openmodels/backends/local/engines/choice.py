@@ -150,10 +150,11 @@ def choose(wish: Wish, rest: str, revision: str | None, deadline: float | None) 
 
 def _for_gguf(file: Path) -> Choice:
     # Imported late: a folder of safetensors needs no reader of GGUF.
-    from openmodels.backends.local import gguf_header, memory
+    from openmodels.backends.local import gguf_header, memory, model_kind
 
     header = gguf_header.read(file)
-    architecture = header.metadata.get("general.architecture")
+    model_kind.check_gguf(file.name, header)
+    architecture = header.architecture
     readable = architecture in OPENVINO_ARCHITECTURES
     if readable and installed("openvino"):
         return Choice("openvino", f"the fastest engine installed that reads GGUF files of {architecture!r} on a CPU")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import cache, gguf_header, memory, template_files
+from openmodels.backends.local import cache, gguf_header, memory, model_kind, template_files, tokenizer_files
 from openmodels.backends.local.engines.managed import READY, Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
@@ -48,6 +48,7 @@ class LlamaCpp(Served):
         """Find the file, and its tokenizer; say how to serve it."""
         file, digest = self._find(deadline)
         header = gguf_header.read(file)
+        model_kind.check_gguf(file.name, header)
         memory.check_memory(file.stat().st_size)
         context = _context(header)
         self.voice = _voice(file, digest, header, deadline)
@@ -112,7 +113,7 @@ class LlamaCpp(Served):
 
 def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None) -> Voice | None:
     """Return how to speak to the model; None when transformers cannot read this tokenizer."""
-    from transformers import AutoTokenizer, GenerationConfig
+    from transformers import GenerationConfig
 
     from openmodels.backends.local.loader import exclusive
 
@@ -129,31 +130,29 @@ def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline:
                 except LoadFailed:
                     return None
     with exclusive():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return Voice(tokenizer, GenerationConfig.from_pretrained(folder), _context(header))
+        tokenizer = tokenizer_files.load(folder)
+    return Voice(tokenizer, GenerationConfig.from_pretrained(folder), _context(header), header.embeddings or None)
 
 
 def _context(header: gguf_header.Header) -> int:
-    architecture = header.metadata.get("general.architecture")
-    context = header.metadata.get(f"{architecture}.context_length")
-    if not isinstance(context, int) or context < 1:
-        raise LoadFailed("The GGUF file does not say how long its context is.", next_step="Fetch it again.")
+    context = header.number("context_length")
+    if context is None:
+        raise LoadFailed(
+            "The GGUF file does not say how long its context is, or something that cannot be (context_length).",
+            next_step="Use another file of the model: this one was cut or edited when it was made.",
+        )
     return context
 
 
 def _kv_tokens(header: gguf_header.Header, context: int) -> int:
     """Return how many tokens the server's key-value cache holds: some contexts, or what a quarter of memory holds."""
-    found, kind = header.metadata, header.metadata.get("general.architecture")
-
-    def number(name: str, default: int) -> int:
-        value = found.get(f"{kind}.{name}")
-        return value if isinstance(value, int) and value > 0 else default
-
-    heads = number("attention.head_count", 1)
-    width = number("attention.key_length", number("embedding_length", 4096) // heads)
-    each = 2 * 2 * number("block_count", 32) * number("attention.head_count_kv", heads) * width
+    heads = header.number("attention.head_count") or 1
+    width = header.number("attention.key_length") or (header.number("embedding_length") or 4096) // heads
+    kv_heads = header.number("attention.head_count_kv") or heads
+    # A header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
+    each = max(1, 2 * 2 * (header.number("block_count") or 32) * width * kv_heads)
     most = max(memory.available() // 4 // each, min(context, 512))
-    return int(min(_LONGEST * context, most))
+    return int(min(_LONGEST * context, most, gguf_header.MOST_NUMBER))
 
 
 def _threads() -> int:

@@ -7,7 +7,6 @@ it makes of one beside the file, so the file is linked into the folder of our ca
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,9 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
-from openmodels.backends.local import cache, gguf_header, memory, template_files
+from openmodels.backends.local import (
+    cache,
+    checkpoint,
+    facts,
+    gguf_header,
+    memory,
+    model_kind,
+    template_files,
+    tokenizer_files,
+)
 from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
 from openmodels.backends.local.engines.openvino import last_line
 from openmodels.backends.local.loader import exclusive
@@ -73,16 +81,20 @@ def open_model(
         DeadlineExceeded: Another process was still converting the file when the time was up.
     """
     folder = source if source.is_dir() else converted(source, digest, deadline)
+    config = checkpoint.read_json(folder / "config.json")
+    made_with = (folder / "modules.json").exists()
+    model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
     memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
     try:
         with exclusive():
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = tokenizer_files.load(folder)
         template_files.install(tokenizer, folder, choice=chat_template)
-        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         generation = GenerationConfig()
         if (folder / "generation_config.json").is_file():
             generation = GenerationConfig.from_pretrained(folder)
-        context = said.get("max_position_embeddings") or tokenizer.model_max_length
+        context = facts.context(config) or tokenizer_files.longest(tokenizer)
+        rows = config.get("vocab_size")
+        voice = Voice(tokenizer, generation, context, rows if type(rows) is int else None)
         kv_gb = _kv_gb()
         genai = _genai()
         pipeline = _pipeline(genai, folder, kv_gb)
@@ -90,7 +102,7 @@ def open_model(
         raise
     except Exception as error:
         raise _failed(folder.name, error) from error
-    return Opened(genai, pipeline, Voice(tokenizer, generation, int(context)), folder, _stored(folder), kv_gb)
+    return Opened(genai, pipeline, voice, folder, _stored(folder), kv_gb)
 
 
 def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
@@ -98,10 +110,11 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
 
     Raises:
         LoadFailed: The file is damaged or of an architecture that OpenVINO does not read.
-        DoesNotFit: There is not enough disk.
+        DoesNotFit: There is not enough memory or disk.
         DeadlineExceeded: Another process was still converting it when the time was up.
     """
     header = gguf_header.read(file)
+    model_kind.check_gguf(file.name, header)
     check_architecture(file.name, header)
     digest = digest or cache.file_digest(file)
     folder = cache.root() / f"{digest}-{_FORMAT}"
@@ -109,6 +122,7 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
         return folder
     with cache.locked(f"{digest}-{_FORMAT}", deadline):
         if not folder.is_dir():
+            memory.check_memory(file.stat().st_size)
             memory.check_disk(cache.root(), file.stat().st_size)
             with cache.building(folder) as draft:
                 _convert(file, header, draft)
@@ -121,7 +135,7 @@ def check_architecture(name: str, header: gguf_header.Header) -> None:
     Raises:
         LoadFailed: It does not; the message says which it reads.
     """
-    architecture = header.metadata.get("general.architecture")
+    architecture = header.architecture
     if architecture not in OPENVINO_ARCHITECTURES:
         raise LoadFailed(
             f"OpenVINO does not read {name}: its architecture is {architecture!r}.",
@@ -138,7 +152,7 @@ def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
     link.symlink_to(file.resolve())
     try:
         _pipeline(_genai(), link, 1, enable_save_ov_model=True)
-        tokenizer = AutoTokenizer.from_pretrained(draft, local_files_only=True, trust_remote_code=False)
+        tokenizer = tokenizer_files.load(draft)
         # OpenVINO's grammars read the vocabulary from a tokenizer of its own.
         with _without_telemetry():
             import openvino
@@ -207,5 +221,5 @@ def _kv_gb() -> int:
 def _failed(name: str, error: Exception) -> LoadFailed:
     return LoadFailed(
         f"OpenVINO cannot load {name}: {last_line(error)}.",
-        next_step="Fetch it again, or use engine='llamacpp' or engine='transformers'.",
+        next_step="Use engine='llamacpp' or engine='transformers'.",
     )

@@ -13,7 +13,7 @@ from openmodels.backends.base import Backend
 from openmodels.backends.compatible import OpenAICompatible, Sent
 from openmodels.backends.local import background, calling
 from openmodels.backends.local.engines.managed import ManagedServer, Start
-from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, asked, room
+from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, asked, check_tokens, room
 from openmodels.errors import (
     ConnectionFailed,
     InvalidRequest,
@@ -167,6 +167,7 @@ class _Wire(OpenAICompatible):
             return super().body(bare, model) | self._shaped(request.output)
         own = asked(request, self._voice.tokenizer)
         tokens = own.tokens
+        check_tokens(tokens, self._voice.vocabulary)
         sampling = Sampling.of(request, self._voice.generation)
         body: dict[str, Any] = {
             "model": model,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import children, memory, template_files
+from openmodels.backends.local import checkpoint, children, memory, model_kind, template_files
 from openmodels.backends.local.engines.managed import Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
@@ -50,6 +50,9 @@ class Vllm(Served):
     def prepare(self, deadline: float | None) -> Start:
         """Find the folder, read its tokenizer; say how to serve it."""
         folder = self._find(deadline)
+        config = checkpoint.read_json(folder / "config.json")
+        made_with = (folder / "modules.json").exists()
+        model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
         self.voice = _voice(folder, self._chat_template)
         self._folder = folder
         key, port = secrets.token_urlsafe(24), _free_port()
@@ -94,18 +97,21 @@ class Vllm(Served):
 
 
 def _voice(folder: Path, chat_template: str | None) -> Voice:
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    from transformers import AutoConfig, GenerationConfig
 
-    from openmodels.backends.local.loader import context, exclusive
+    from openmodels.backends.local import tokenizer_files
+    from openmodels.backends.local.loader import context, exclusive, explained
 
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with exclusive():
-        tokenizer = AutoTokenizer.from_pretrained(folder, **offline)
+    with exclusive(), explained(folder):
+        tokenizer = tokenizer_files.load(folder)
         template_files.install(tokenizer, folder, choice=chat_template)
         generation = GenerationConfig()
         if (folder / "generation_config.json").is_file():
             generation = GenerationConfig.from_pretrained(folder)
-        return Voice(tokenizer, generation, context(AutoConfig.from_pretrained(folder, **offline), tokenizer))
+        config = AutoConfig.from_pretrained(folder, **offline)
+        rows = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+        return Voice(tokenizer, generation, context(config, tokenizer), rows)
 
 
 def _cpu_settings() -> dict[str, str]:

@@ -1,0 +1,94 @@
+"""Whether a checkpoint and the model that config.json describes agree, tensor by tensor.
+
+transformers fills what is missing with random numbers, leaves out what it has no place for, and tells both in
+a report. Here both are errors, but for what transformers itself lists as harmless.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from openmodels.errors import LoadFailed
+
+_SHOWN = 3
+_QUANTISED = re.compile(
+    r"\.(qweight|qzeros|scales|g_idx|weight_(scale|scale_inv|packed|shape|zero_point)|(input|k|v|kv)_scale|SCB"
+    r"|absmax|quant_map|nested_absmax|quant_state\..+|weight\.(absmax|quant_map|quant_state.*))$"
+)
+_ADAPTER = re.compile(r"lora_|\.base_layer\.|^base_model\.model\.|modules_to_save")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+_MASKS = re.compile(r"\.inv_freq$|\bmasked_bias$|attn(\.attention)?\.bias$|\.causal_mask$|(^|\.)position_ids$")
+"""Buffers that older checkpoints hold and that models compute."""
+_SENSES = re.compile(r"vision|visual|image|audio|multi_modal|mm_projector", re.IGNORECASE)
+
+
+def check(model: Any, report: Mapping[str, Any], *, encoder: bool) -> None:
+    """Check that a checkpoint holds each tensor of a model in its shape, and that none is left over.
+
+    Args:
+        model: The loaded model.
+        report: What `from_pretrained(..., output_loading_info=True)` returns beside it.
+        encoder: Whether the model is the encoder of a larger one, whose heads may be left over.
+
+    Raises:
+        LoadFailed: It does not; the message names some of the tensors, and how many they are.
+    """
+    mismatched = sorted(report.get("mismatched_keys", ()))
+    if mismatched:
+        name, stored, needed = mismatched[0]
+        raise LoadFailed(
+            f"{len(mismatched)} tensors of the weights have another shape than config.json describes, "
+            f"e.g. {name!r} with {_shape(stored)}, not {_shape(needed)}.",
+            next_step="Use the config.json that the weights were saved with.",
+        )
+    missing = {name for name in report["missing_keys"] if not name.startswith("pooler.")}
+    unused = {name for name in report["unexpected_keys"] if not _is_harmless(name, model, encoder=encoder)}
+    if not missing and not unused:
+        return
+    kind = type(model).__name__
+    if missing:
+        count = len(model.state_dict())
+        cause = f"The weights hold no {_listed(missing)} ({len(missing)} of the {count} tensors that {kind} needs)"
+        cause += f"; and they hold {len(unused)} that it has no place for: {_listed(unused)}." if unused else "."
+    else:
+        cause = f"The weights hold {len(unused)} tensors that {kind} has no place for: {_listed(unused)}."
+    raise LoadFailed(cause, next_step=_advice(unused))
+
+
+def _advice(unused: Collection[str]) -> str:
+    if any(map(_QUANTISED.search, unused)):
+        return (
+            "These are quantised weights, and config.json has no quantization_config that fits them: use the one "
+            "that they were saved with, or another version of the model."
+        )
+    if any(map(_ADAPTER.search, unused)):
+        return "These are rests of an adapter: merge it into its base model (PEFT's merge_and_unload()), and save that."
+    return "Use the config.json that the weights were saved with, or a model made for this use."
+
+
+def _is_harmless(name: str, model: Any, *, encoder: bool) -> bool:
+    """Return whether a model computes the same without a tensor that its checkpoint holds."""
+    if _MASKS.search(name) or name in dict(model.named_buffers()):
+        return True
+    config = model.config
+    if encoder:
+        top = name.removeprefix(f"{model.base_model_prefix}.").partition(".")[0]
+        return "pooler." in name or top not in dict(model.named_children())
+    text = config.get_text_config(decoder=True)
+    beside = getattr(text, "num_nextn_predict_layers", None)
+    if type(beside) is int and (match := _LAYER.search(name)):
+        # Multi-token prediction only drafts; its layers are counted behind the others.
+        return bool(text.num_hidden_layers <= int(match[1]) < text.num_hidden_layers + beside)
+    senses = getattr(config, "vision_config", None) or getattr(config, "audio_config", None)
+    return bool(senses) and not any(map(_SENSES.search, dict(model.named_modules()))) and bool(_SENSES.search(name))
+
+
+def _listed(names: Collection[str]) -> str:
+    shown = sorted(names)[:_SHOWN]
+    return ", ".join(map(repr, shown)) + (f" and {len(names) - len(shown)} more" if len(names) > _SHOWN else "")
+
+
+def _shape(size: Any) -> str:
+    return "x".join(map(str, size))
