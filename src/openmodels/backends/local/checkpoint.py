@@ -28,6 +28,8 @@ _BESIDE = re.compile(
 )
 _BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16}
 _BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
+_BITS |= {"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6}
+_MOST_DIMENSIONS = 64
 _MAX_HEADER = 100_000_000
 """Bytes; the safetensors format's own limit."""
 
@@ -213,17 +215,15 @@ def tensors(file: Path) -> list[Tensor]:
             f"{name} is no complete safetensors file: its header should have {length:,} bytes, the file has {size:,}.",
             next_step="Fetch the file again.",
         )
-    end = 0
     try:
-        entries = [entry for key, entry in json.loads(header).items() if key != "__metadata__"]
-        found = [Tensor(str(entry["dtype"]), math.prod(map(_natural, entry["shape"]))) for entry in entries]
-        spans = [tuple(map(_natural, entry["data_offsets"])) for entry in entries]
-        for (begin, stop), tensor in sorted(zip(spans, found, strict=True), key=lambda pair: pair[0]):
-            if begin != end or (tensor.dtype in _BITS and stop - begin != tensor.size(None)):
-                raise ValueError("the tensors' places do not add up")
-            end = stop
+        found, end = _entries(header)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LoadFailed(f"The header of {name} is damaged.", next_step="Fetch the file again.") from error
+    if unknown := sorted({tensor.dtype for tensor in found} - _BITS.keys()):
+        raise LoadFailed(
+            f"{name} stores a tensor in the type {unknown[0][:40]!r}, which the safetensors format does not have here.",
+            next_step="Try a newer safetensors, or another version of the model.",
+        )
     promised = 8 + length + end
     if promised != size:
         raise LoadFailed(
@@ -233,7 +233,36 @@ def tensors(file: Path) -> list[Tensor]:
     return found
 
 
+def _entries(header: bytes) -> tuple[list[Tensor], int]:
+    """Return the tensors of a safetensors header, and the number of bytes that they take behind it."""
+    entries = json.loads(header, object_pairs_hook=_distinct)
+    metadata = entries.pop("__metadata__", {})
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata are not texts")
+    found = [Tensor(str(entry["dtype"]), _elements(entry["shape"])) for entry in entries.values()]
+    spans = [tuple(map(_natural, entry["data_offsets"])) for entry in entries.values()]
+    end = 0
+    for (begin, stop), tensor in sorted(zip(spans, found, strict=True), key=lambda pair: pair[0]):
+        if begin != end or (tensor.dtype in _BITS and stop - begin != tensor.size(None)):
+            raise ValueError("the tensors' places do not add up")
+        end = stop
+    return found, end
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ValueError("a name stands in it twice")
+    return entries
+
+
+def _elements(shape: Any) -> int:
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError("not a shape")
+    return math.prod(map(_natural, shape))
+
+
 def _natural(number: Any) -> int:
-    if not isinstance(number, int) or number < 0:
+    if type(number) is not int or not 0 <= number < 2**63:
         raise ValueError("not a natural number")
     return number

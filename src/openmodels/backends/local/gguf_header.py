@@ -47,7 +47,7 @@ class Header:
         metadata: Its entries but for the arrays.
         elements: The number of elements of all its tensors.
         blocks: The number of layers that its tensors make up.
-        tokens: The length of its vocabulary; 0 where it holds none.
+        tokens: The number of tokens of its vocabulary; 0 where it holds none.
         embeddings: The number of rows of its embedding table; 0 where it holds none.
     """
 
