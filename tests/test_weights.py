@@ -332,7 +332,7 @@ class TestDefault:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         asked = []
 
-        def converted(file, *, digest, deadline):
+        def converted(file, *, digest, deadline, dtype):
             asked.append((file, digest))
             return file.parent
 

@@ -23,7 +23,7 @@ from openmodels.backends.local.engines.selection import Selection
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
-from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest
+from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest, UnsupportedFeature
 from openmodels.rankings import Ranking, RerankRequest
 from openmodels.toolcalls import detect
 from openmodels.types import OPTION_NAMES, ChatRequest, Delta
@@ -332,7 +332,9 @@ class LocalBackend(Backend):
                     from openmodels.backends.local.encoders import Encoders
 
                 encoders = self._encoders = Encoders(
-                    partial(_locate, self.rest, self._revision), device=self._device, dtype=self._dtype
+                    partial(_locate_encoder, self.rest, self._revision, self._dtype),
+                    device=self._device,
+                    dtype=self._dtype,
                 )
                 weakref.finalize(self, encoders.stop)
             return encoders
@@ -358,23 +360,34 @@ def _opener(
     def open_model(deadline: float | None) -> Loaded:
         from openmodels.backends.local.loader import load
 
-        loaded = load(_locate(rest, revision, deadline), device=device, dtype=dtype, chat_template=chat_template)
+        loaded = load(_locate(rest, revision, dtype, deadline), device=device, dtype=dtype, chat_template=chat_template)
         if draft is None:
             return loaded
         from openmodels.backends.local import drafting
         from openmodels.backends.local.decoder import Decoder
 
-        smaller = load(_locate(draft.removeprefix("local:"), None, deadline), device=device, dtype=dtype)
+        smaller = load(_locate(draft.removeprefix("local:"), None, dtype, deadline), device=device, dtype=dtype)
         drafting.check(smaller.tokenizer, loaded.tokenizer)
         return replace(loaded, draft=drafting.Assistant(Decoder(smaller, deterministic=True)))
 
     return open_model
 
 
-def _locate(rest: str, revision: str | None, deadline: float | None) -> Path:
+def _locate(rest: str, revision: str | None, dtype: str, deadline: float | None) -> Path:
     from openmodels.backends.local.weights import locate
 
-    return locate(rest, revision=revision, deadline=deadline)
+    return locate(rest, revision=revision, deadline=deadline, dtype=dtype)
+
+
+def _locate_encoder(rest: str, revision: str | None, dtype: str, deadline: float | None) -> Path:
+    from openmodels.backends.local.weights import names_gguf
+
+    if names_gguf(rest):
+        raise UnsupportedFeature(
+            "The backend 'local' has no 'embed' and 'rerank' for GGUF files: it computes them with safetensors.",
+            next_step="Name the folder or repository that holds the model's safetensors.",
+        )
+    return _locate(rest, revision, dtype, deadline)
 
 
 def _tagged(put: Callable[[tuple[int, _Item]], None], index: int, request: ChatRequest) -> Callable[[_Item], None]:

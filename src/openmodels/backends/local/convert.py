@@ -1,4 +1,4 @@
-"""From a GGUF file to a folder of bf16 safetensors, once; loading that folder takes a tenth of the time."""
+"""From a GGUF file to a folder of safetensors, once; loading that folder takes a tenth of the time."""
 
 from __future__ import annotations
 
@@ -13,40 +13,57 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, modeling_gguf_pytorch_utils as modeling
 
-from openmodels.backends.local import gguf_header, memory, model_kind
+from openmodels.backends.local import gguf_header, loading_report, memory, model_kind
 from openmodels.backends.local.loader import exclusive, is_out_of_memory, out_of_memory
-from openmodels.errors import LoadFailed
+from openmodels.errors import LoadFailed, OpenModelsError
 
 
-def gguf_to_safetensors(file: Path, folder: Path) -> None:
-    """Write a GGUF file's weights (as bf16), configuration, tokenizer and chat template to a folder.
+def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
+    """Write a GGUF file's weights, configuration, tokenizer and chat template to a folder.
 
     The chat template is stored as text and not rendered.
 
+    Args:
+        file: The .gguf file.
+        folder: An empty folder.
+        dtype: What the weights become: "float32", "float16" or "bfloat16"; "auto" is bfloat16.
+
     Raises:
-        LoadFailed: The file is damaged, or transformers does not know its architecture.
+        LoadFailed: The file is damaged, or transformers does not know its architecture or all of its tensors.
+        UnsupportedFeature: It holds something else than a model that generates text.
         DoesNotFit: Its weights are too large for the memory or for the folder's disk.
         OutOfMemory: Memory ran out all the same.
     """
     header = gguf_header.read(file)
     model_kind.check_gguf(file.name, header)
-    size = header.elements * torch.bfloat16.itemsize
-    memory.check_memory(size)
+    width = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    size = header.elements * width.itemsize
+    # A tensor is unpacked as float32 before it becomes narrower.
+    memory.check_memory(size + header.largest * torch.float32.itemsize)
     memory.check_disk(folder, size)
+    # Without this, transformers would leave weights packed where it fetches a kernel for them.
+    packed = getattr(transformers, "GgufConfig", None)
+    unpacked = {} if packed is None else {"quantization_config": packed(dequantize=True)}
     try:
         with exclusive(), _read_once():
             tokenizer = AutoTokenizer.from_pretrained(
                 file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
             )
-            model = AutoModelForCausalLM.from_pretrained(
+            model, report = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,
-                dtype=torch.bfloat16,
+                dtype=width,
                 trust_remote_code=False,
                 local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # the report names them
+                **unpacked,
             )
+            loading_report.check(model, report, encoder=False)
+            _check_all_used(file.name, header, model)
             # transformers takes the model for a quantised one, and those it does not save.
             model.hf_quantizer = None
             if hasattr(model.config, "quantization_config"):
@@ -54,10 +71,29 @@ def gguf_to_safetensors(file: Path, folder: Path) -> None:
             _end_at(model.generation_config, header)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+    except OpenModelsError:
+        raise
     except Exception as error:
         if is_out_of_memory(error):
             raise out_of_memory() from error
         raise _unreadable(file, header, error) from error
+
+
+def _check_all_used(name: str, header: gguf_header.Header, model: Any) -> None:
+    """Check that a model holds every number of a GGUF file: transformers drops tensors that it has no name for.
+
+    Raises:
+        LoadFailed: It does not, so that it would answer with less than the file's model.
+    """
+    used = sum(weights.numel() for weights in model.parameters())
+    if header.number("nextn_predict_layers") or used == header.elements:
+        return
+    factors = " (factors of the rotary embedding among them)" if header.has_rope_factors else ""
+    raise LoadFailed(
+        f"transformers does not take over {name} whole: its tensors hold {header.elements:,} numbers{factors}, the "
+        f"model made of them {used:,}.",
+        next_step="Use engine='llamacpp', which reads the file itself, or the model's safetensors version.",
+    )
 
 
 def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.Header) -> None:

@@ -79,7 +79,7 @@ def _place(rest: str, revision: str | None) -> Path | None:
         return hub.cached_file(model.repo, model.file, revision)
     found = hub.cached(model.repo, revision)
     if found is None and model.repo == bundled.REPO and revision is None:
-        found = cache.place(bundled.SHA256)
+        found = next((place for place in cache.places(bundled.SHA256) if place.exists()), None)
     return found if found is not None and found.exists() else None
 
 

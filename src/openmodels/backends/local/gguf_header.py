@@ -49,6 +49,8 @@ class Header:
         blocks: The number of layers that its tensors make up.
         tokens: The number of tokens of its vocabulary; 0 where it holds none.
         embeddings: The number of rows of its embedding table; 0 where it holds none.
+        largest: The number of elements of its largest tensor.
+        has_rope_factors: Whether it holds factors of the rotary embedding, as long contexts need.
     """
 
     metadata: dict[str, Any]
@@ -56,6 +58,8 @@ class Header:
     blocks: int = 0
     tokens: int = 0
     embeddings: int = 0
+    largest: int = 0
+    has_rope_factors: bool = False
 
     @property
     def architecture(self) -> str | None:
@@ -172,12 +176,13 @@ class _Walk:
             if key in metadata:
                 raise ValueError("an entry stands in it twice")
             metadata[key] = value
-        elements, end, blocks, embeddings = 0, 0, 0, 0
-        names = set()
+        elements, end, blocks, embeddings, largest = 0, 0, 0, 0, 0
+        names: set[str] = set()
         for _ in range(tensors):
             name, shape, stop = self.tensor()
             names.add(name)
-            elements, end = elements + math.prod(shape), max(end, stop)
+            size = math.prod(shape)
+            elements, largest, end = elements + size, max(largest, size), max(end, stop)
             if match := _BLOCK.match(name):
                 blocks = max(blocks, int(match[1]) + 1)
             if name == "token_embd.weight" and len(shape) == 2:
@@ -189,7 +194,9 @@ class _Walk:
             raise ValueError("its alignment is no power of two")
         start = -(-self.place // alignment) * alignment
         tokens = self.lengths.get("tokenizer.ggml.tokens", 0)
-        return Header(metadata, elements, blocks, tokens, embeddings), start + end if tensors else self.place
+        has_factors = any(name.startswith(("rope_freqs", "rope_factors")) for name in names)
+        header = Header(metadata, elements, blocks, tokens, embeddings, largest, has_factors)
+        return header, start + end if tensors else self.place
 
     def tensor(self) -> tuple[str, list[int], int]:
         """Return a tensor's name, its shape, and where its bytes end behind the header."""

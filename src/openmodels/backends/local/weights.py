@@ -13,20 +13,26 @@ from openmodels.backends.local import bundled, checkpoint, hub
 from openmodels.errors import InvalidReference, InvalidRequest, LoadFailed, ModelNotFound
 
 
-def locate(rest: str, *, revision: str | None = None, deadline: float | None = None) -> Path:
+def locate(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
     """Return a folder that transformers can load from, fetching or converting it if need be; see `source`.
+
+    Args:
+        rest: As for `source`.
+        revision: As for `source`.
+        deadline: As for `source`.
+        dtype: What a GGUF file's weights are converted to; see `cache.converted`.
 
     Raises:
         OpenModelsError: What `source` raises.
         LoadFailed: A GGUF file is damaged or cannot be converted.
     """
-    found = source(rest, revision=revision, deadline=deadline)
-    if found.is_dir():
-        return found
+    path = source(rest, revision=revision, deadline=deadline, dtype=dtype)
+    if path.is_dir():
+        return path
     # Imported late: the converter brings torch and transformers with it.
     from openmodels.backends.local import cache
 
-    return cache.converted(found, deadline=deadline)
+    return cache.converted(path, deadline=deadline, dtype=dtype)
 
 
 def names_gguf(rest: str) -> bool:
@@ -35,7 +41,7 @@ def names_gguf(rest: str) -> bool:
     return text.endswith(".gguf") or (not is_path(rest.strip()) and text.partition("@")[0].endswith(".gguf"))
 
 
-def source(rest: str, *, revision: str | None = None, deadline: float | None = None) -> Path:
+def source(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
     """Return a folder with the model, or its GGUF file, fetching it if need be.
 
     Args:
@@ -43,6 +49,7 @@ def source(rest: str, *, revision: str | None = None, deadline: float | None = N
             a folder, or a .gguf file.
         revision: Branch, tag or commit, as an alternative to "@revision".
         deadline: `time.monotonic()` value after which no new step is begun, or None.
+        dtype: What the embedded default's weights are converted to, where they are only here as a GGUF file.
 
     Raises:
         InvalidReference: The text is neither a path nor a hub id.
@@ -78,7 +85,7 @@ def source(rest: str, *, revision: str | None = None, deadline: float | None = N
             )
         return hub.gguf(model.repo, model.file, revision, deadline)
     if model.repo == bundled.REPO and revision is None:
-        return bundled.locate(deadline)
+        return bundled.locate(deadline, dtype)
     return hub.folder(model.repo, revision, deadline)
 
 

@@ -94,12 +94,12 @@ class Selection:
             return LlamaCpp(self._rest, self._gguf, chat_template=self._chat_template)
         from openmodels.backends.local.engines.vllm import Vllm
 
-        rest, revision = self._rest, self._revision
+        rest, revision, dtype = self._rest, self._revision, self._wish.dtype
 
         def find(deadline: float | None) -> Path:
             from openmodels.backends.local import weights
 
-            return weights.locate(rest, revision=revision, deadline=deadline)
+            return weights.locate(rest, revision=revision, deadline=deadline, dtype=dtype)
 
         return Vllm(rest, find, command=self._wish.vllm(), dtype=self._wish.dtype, chat_template=self._chat_template)
 
