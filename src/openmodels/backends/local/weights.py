@@ -19,7 +19,7 @@ def locate(rest: str, *, revision: str | None = None, deadline: float | None = N
     Args:
         rest: As for `source`.
         revision: As for `source`.
-        deadline: As for `source`.
+        deadline: `time.monotonic()` value, as for `source`.
         dtype: What a GGUF file's weights are converted to; see `cache.converted`.
 
     Raises:

@@ -155,7 +155,7 @@ def _for_gguf(file: Path) -> Choice:
     header = gguf_header.read(file)
     model_kind.check_gguf(file.name, header)
     architecture = header.architecture
-    readable = architecture in OPENVINO_ARCHITECTURES
+    readable = architecture in OPENVINO_ARCHITECTURES and not header.has_rope_factors
     if readable and installed("openvino"):
         return Choice("openvino", f"the fastest engine installed that reads GGUF files of {architecture!r} on a CPU")
     if installed("llamacpp"):

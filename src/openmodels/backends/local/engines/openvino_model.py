@@ -133,8 +133,13 @@ def check_architecture(name: str, header: gguf_header.Header) -> None:
     """Check that OpenVINO reads a GGUF file's architecture.
 
     Raises:
-        LoadFailed: It does not; the message says which it reads.
+        LoadFailed: It does not, or not all of the file; the message says which it reads.
     """
+    if header.has_rope_factors:
+        raise LoadFailed(
+            f"OpenVINO leaves out factors of the rotary embedding that {name} holds, as long contexts need.",
+            next_step="Use engine='llamacpp', which reads them.",
+        )
     architecture = header.architecture
     if architecture not in OPENVINO_ARCHITECTURES:
         raise LoadFailed(
