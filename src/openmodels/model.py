@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -31,8 +29,6 @@ from openmodels.wire import address as addresses
 
 if TYPE_CHECKING:
     from openmodels.catalog.record import ModelRecord
-
-log = logging.getLogger("openmodels")
 
 _KEYS = ("api_key", "headers")
 """Options of backends that hold keys."""
@@ -96,25 +92,9 @@ class Model:
         return f"Model({self.reference!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A pickle is a file or a message that others may read: keys stay here.
         reference, options = self._opened_as
-        kept = {name: value for name, value in options.items() if not (name in _KEYS and value)}
-        if len(kept) < len(options):
-            missing = ", ".join(sorted(options.keys() - kept.keys()))
-            log.warning("The pickled copy of %r holds no %s; the environment has to.", self, missing)
-        return partial(type(self), **self._core, **kept), (reference,)
-
-    def __copy__(self) -> Self:
-        reference, options = self._opened_as
-        return type(self)(reference, **self._core, **options)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        reference, options = copy.deepcopy(self._opened_as, memo)
-        return type(self)(reference, **copy.deepcopy(self._core, memo), **options)
-
-    @property
-    def _core(self) -> dict[str, Any]:
-        return {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._observer)}
+        core = {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._observer)}
+        return partial(type(self), **core, **options), (reference,)
 
     def __enter__(self) -> Self:
         return self

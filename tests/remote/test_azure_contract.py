@@ -69,7 +69,7 @@ def test_tool_turns_are_as_described(model: om.Model) -> None:
     ]
     backend = model.backend
     request = ChatRequest(messages=tuple(talk))
-    outgoing, _ = backend._outgoing(request, "my-deployment")
+    outgoing = backend._chat(request, "my-deployment").outgoing
     stand_in.check_request("POST", "/v1/chat/completions", {"api-key": KEY}, outgoing.body)
 
 

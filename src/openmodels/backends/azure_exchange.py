@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from azure.ai.inference import ChatCompletionsClient
 from azure.ai.inference.aio import ChatCompletionsClient as AsyncChatCompletionsClient
-from azure.core.credentials import AzureKeyCredential
+from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 from azure.core.rest import HttpRequest
@@ -101,7 +101,7 @@ class AzureExchange:
     def _identity(self, kind: type[SyncCredential | AsyncCredential]) -> dict[str, Any]:
         match self._authentication:
             case Secret() as key:
-                return {"credential": _Key(key)}
+                return {"credential": kind(Tokens()), "authentication_policy": _KeyPolicy(key)}
             case Tokens() as tokens:
                 return {"credential": kind(tokens), "credential_scopes": [self._scope]}
             case _:
@@ -117,16 +117,17 @@ class AzureExchange:
         return {"answers": answers, "deadline": deadline, "enforce_https": self._to.scheme == "https"}
 
 
-class _Key(AzureKeyCredential):
-    """A key as Azure's policies take it, which does not lie open in an attribute."""
+class _KeyPolicy(SansIOHTTPPolicy[Any, Any]):
+    """Sends a key as the client's own policies do, which would keep it open in their attributes."""
 
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
+    def __init__(self, key: Secret) -> None:
+        super().__init__()
+        self._key = key
 
-    @property
-    def key(self) -> str:
-        """The key itself."""
-        return self._secret.reveal()
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        """Put the key into the headers that the two kinds of endpoints read."""
+        request.http_request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        request.http_request.headers["api-key"] = self._key.reveal()
 
 
 class _Reached:

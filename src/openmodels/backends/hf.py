@@ -9,12 +9,11 @@ the Hub's task API. `InferenceClient` is not used: it rewrites JSON schemas, sen
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from huggingface_hub import constants, get_token
+from huggingface_hub import constants
 
 from openmodels import ref, settings
 from openmodels.backends import hf_errors, hf_offers
@@ -33,13 +32,11 @@ from openmodels.errors import (
     UnsupportedFeature,
 )
 from openmodels.types import ChatRequest, Delta
-from openmodels.wire import address as addresses, classify, decode, encode, vectors
+from openmodels.wire import address as addresses, classify, decode, encode, hub_token, vectors
+from openmodels.wire.hub_token import is_hugging_face
 
 ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")
 """The router's address; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
-
-_HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")  # not hf.space: there, strangers' code runs
-"""The token goes to these and the hosts below them, and nowhere else."""
 
 _EMBEDDER = "hf-inference"
 _ANSWERED = "x-inference-provider"
@@ -184,8 +181,8 @@ class HfBackend(ServerBackend):
 
     def _found(self) -> addresses.Secret | None:
         """Return the user's own token, if this address may have it."""
-        if self._token is None and is_hugging_face(self.address) and not _implicit_token_disabled():
-            self._token = _saved_token()
+        if self._token is None and is_hugging_face(self.address) and not hub_token.is_disabled():
+            self._token = hub_token.saved()
         return self._token
 
     def path(self, request: ChatRequest) -> str:
@@ -270,27 +267,6 @@ def _any(said: Iterable[bool | None]) -> bool:
     """Return whether any provider says yes, or none says anything."""
     known = [value for value in said if value is not None]
     return any(known) if known else True
-
-
-def is_hugging_face(to: addresses.Address) -> bool:
-    """Return whether an address belongs to Hugging Face, so that the user's token may go there."""
-    plain = to.scheme == "https" and to.port == 443 and re.fullmatch(r"[a-z0-9.-]+", to.host)
-    return bool(plain) and any(to.host == host or to.host.endswith(f".{host}") for host in _HOSTS)
-
-
-def _saved_token() -> addresses.Secret | None:
-    try:
-        found = get_token()
-    except Exception as error:  # a login by the vendor's own means fails in the vendor's own ways
-        raise NotConfigured(
-            f"The saved login of Hugging Face cannot be read ({type(error).__name__}).",
-            next_step="Set HF_TOKEN, or run `hf auth login` again.",
-        ) from error
-    return addresses.key(found or None, "HF_TOKEN")
-
-
-def _implicit_token_disabled() -> bool:
-    return settings.is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
 
 
 def _routable(rest: str) -> ref.HubId:

@@ -23,6 +23,9 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
+from openmodels.wire import classify
+from openmodels.wire.address import Secret
+from openmodels.wire.bearer import Bearer
 from openmodels.wire.time_limit import TimeLimit
 
 _LARGEST = 64 * 2**20
@@ -38,9 +41,9 @@ class Client:
     """Requests to one origin: bounded, retried, paced by what the server says is left.
 
     Attributes:
-        origin: The address all paths are under; headers are sent nowhere else.
+        origin: The address all paths are under; the token is sent nowhere else.
         who: The catalog's name for errors.
-        headers: Sent with each request; may hold a token, so they are not shown.
+        token: Sent with each request, or None.
         retries: How often a request is tried again.
         deadline: When all requests together must be done, on the clock of `time.monotonic()`, or None.
         sleep: Waits; replaced in tests.
@@ -48,7 +51,7 @@ class Client:
 
     origin: str
     who: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    token: Secret | None = field(default=None, repr=False)
     retries: int = 4
     deadline: float | None = None
     sleep: Callable[[float], None] = time.sleep
@@ -106,7 +109,7 @@ class Client:
     def _once(self, method: str, address: str, body: object, params: Any, limit: TimeLimit) -> httpx2.Response:
         try:
             # A client per request: a catalog is asked seldom, and an idle connection may be dead by then.
-            with limit, httpx2.Client(timeout=_PATIENCE, headers=self.headers, follow_redirects=False) as client:
+            with limit, httpx2.Client(timeout=_PATIENCE, auth=Bearer(self.token), follow_redirects=False) as client:
                 for _ in range(4):
                     answer = self._read(client, limit, method, address, body=body, params=params)
                     if answer.status_code not in (301, 302, 303, 307, 308) or method != "GET":
@@ -179,8 +182,7 @@ class Client:
 def _wait(headers: Mapping[str, str]) -> float | None:
     if left := _RATE.search(headers.get("ratelimit", "")[:200]):
         return float(left[2]) + 1
-    after = headers.get("retry-after", "")
-    return float(after) if after.isascii() and after.isdigit() else None
+    return classify.retry_after({name.lower(): value for name, value in headers.items()}, time.time(), limited=True)
 
 
 def _reason(error: Exception) -> str:

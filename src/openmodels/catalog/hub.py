@@ -15,7 +15,8 @@ from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord, Offer
 from openmodels.catalog.rows import today
 from openmodels.catalog.source import Page
-from openmodels.errors import OpenModelsError
+from openmodels.errors import InvalidRequest, OpenModelsError
+from openmodels.wire import address as addresses, hub_token
 
 _FIELDS = """
 author baseModels cardData config createdAt downloads evalResults gated gguf inferenceProviderMapping
@@ -33,19 +34,15 @@ class HubCatalog:
 
     Args:
         endpoint: Its address; default HF_ENDPOINT, else huggingface.co.
-        token: An access token; default the one huggingface_hub would use; "" for none.
+        token: An access token; default HF_TOKEN or the saved login, where it may go to this address; "" for none.
         router: The address of the providers' router; default OPENMODELS_HF_ROUTER, else Hugging Face's.
     """
 
     name = "hub"
 
     def __init__(self, endpoint: str | None = None, token: str | None = None, router: str | None = None) -> None:
-        address = endpoint or os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-        if token is None:
-            from huggingface_hub import get_token
-
-            token = get_token() or ""
-        self.client = Client(address, "the Hub", {"authorization": f"Bearer {token}"} if token else {})
+        address = endpoint or hub_token.endpoint()
+        self.client = Client(address, "the Hub", _token(token, address))
         router = (router or os.environ.get("OPENMODELS_HF_ROUTER") or "https://router.huggingface.co").rstrip("/")
         router += "" if urlsplit(router).path else "/v1"
         # Its list is public: no token goes there.
@@ -152,6 +149,15 @@ class HubCatalog:
                 yield hub_rows.record(row, today())
             except ValueError as error:
                 self.skipped.append(str(error).splitlines()[0][:200])
+
+
+def _token(token: str | None, address: str) -> addresses.Secret | None:
+    """Return what authenticates requests to an address: the caller's token, else the user's own if it may go there."""
+    if token is None:
+        return hub_token.of(address)
+    if token and not hub_token.is_confidential(address):
+        raise InvalidRequest("token: http to another machine would send it unencrypted.", next_step="Use https.")
+    return addresses.key(token or None, "token")
 
 
 def _named(sibling: Any) -> Any:

@@ -26,6 +26,9 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
+from openmodels.wire import address as addresses, hub_token
+from openmodels.wire.address import Secret
+from openmodels.wire.bearer import Bearer
 from openmodels.wire.time_limit import TimeLimit
 
 LARGEST = 10_000_000
@@ -45,7 +48,7 @@ class Fetcher:
         timeout: Seconds of silence after which a connection counts as dead; a request may take three times as long.
     """
 
-    hub: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    hub: str = field(default_factory=hub_token.endpoint)
     github: str = "https://api.github.com"
     pace: float = 0.0
     timeout: float = 20.0
@@ -131,11 +134,10 @@ class Fetcher:
                 request = client.build_request(
                     "GET",
                     url,
-                    headers=self._headers(url),
                     timeout=min(self.timeout, limit.left),
                     extensions=limit.extensions,
                 )
-                with limit, closing(client.send(request, stream=True)) as answer:
+                with limit, closing(client.send(request, stream=True, auth=Bearer(self._token(url)))) as answer:
                     if answer.is_redirect:
                         url = urljoin(url, answer.headers.get("location", ""))
                         if urlsplit(url)[:2] != origin:
@@ -168,13 +170,12 @@ class Fetcher:
                 self._clients.append(self._threads.client)
         return self._threads.client, self._threads.sockets
 
-    def _headers(self, url: str) -> dict[str, str]:
-        """Return the token for an address, and only for the origin it belongs to."""
-        if urlsplit(url)[:2] == urlsplit(self.github)[:2] and (token := os.environ.get("GITHUB_TOKEN")):
-            return {"Authorization": f"Bearer {token}"}
-        if urlsplit(url)[:2] == urlsplit(self.hub)[:2] and (token := os.environ.get("HF_TOKEN")):
-            return {"Authorization": f"Bearer {token}"}
-        return {}
+    def _token(self, url: str) -> Secret | None:
+        """Return the token for an address: GitHub's or Hugging Face's, and only for the origin it belongs to."""
+        if urlsplit(url)[:2] == urlsplit(self.github)[:2]:
+            token = os.environ.get("GITHUB_TOKEN") if hub_token.is_confidential(url) else None
+            return addresses.key(token or None, "GITHUB_TOKEN")
+        return hub_token.of(url, self.hub) if urlsplit(url)[:2] == urlsplit(self.hub)[:2] else None
 
     def _wait(self, host: str) -> None:
         if self.pace <= 0:

@@ -6,15 +6,19 @@ Everything is checked before anything is sent, and no error here repeats a secre
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from openmodels.errors import InvalidRequest, NotConfigured
+
+log = logging.getLogger("openmodels")
 
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "content-type"})
 
@@ -22,10 +26,11 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", 
 class Secret:
     """A key that does not show itself: not in `repr`, `str`, `vars`, a pickle or a traceback."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_name", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._name = ""
 
     def __repr__(self) -> str:
         return "Secret('…')"
@@ -37,11 +42,26 @@ class Secret:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a key is not pickled")
+        # A pickle is a file or a message that others may read, so it holds a name for the key. This process
+        # and its forks know what it stands for; elsewhere the environment has to provide the key.
+        self._name = self._name or token_hex(16)
+        _pickled[self._name] = self
+        return _unpickled, (self._name,)
 
     def reveal(self) -> str:
         """Return the key itself."""
         return self._value
+
+
+class Withheld:
+    """A key that was pickled in another process and did not travel."""
+
+
+_pickled: dict[str, Secret] = {}
+
+
+def _unpickled(name: str) -> Secret | Withheld:
+    return _pickled.get(name) or Withheld()
 
 
 class Secrets:
@@ -201,11 +221,18 @@ def _flaw(secret: Secret) -> tuple[int | None, int, bool]:
 
 
 def hidden(value: Any) -> Any:
-    """Return texts as secrets: a text itself, the values of a mapping; anything else as it is."""
+    """Return texts as secrets: a text itself, the values of a mapping; anything else as it is.
+
+    What was withheld from a pickle is None, and left out of a mapping.
+    """
     if isinstance(value, str):
         return Secret(value)
+    if isinstance(value, Withheld):
+        log.warning("The key of a pickled model stayed where it was pickled; the environment has to provide it.")
+        return None
     if isinstance(value, Mapping):
-        return {name: Secret(text) if isinstance(text, str) else text for name, text in value.items()}
+        hidden_values = {name: hidden(text) for name, text in value.items()}
+        return {name: text for name, text in hidden_values.items() if not isinstance(value[name], Withheld)}
     return value
 
 

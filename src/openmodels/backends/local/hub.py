@@ -18,6 +18,7 @@ from openmodels import settings
 from openmodels.backends.local import checkpoint, memory
 from openmodels.backends.local.hub_errors import endpoint, explained, offline
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, ModelNotFound, Offline, RateLimited, ServerFailed
+from openmodels.wire import hub_token
 
 _Found = TypeVar("_Found")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -82,7 +83,11 @@ def folder(
         _check_time(deadline)
         return Path(
             snapshot_download(
-                repo, allow_patterns=names, tqdm_class=_bar(shown=progress), revision=revision, endpoint=endpoint()
+                repo,
+                allow_patterns=names,
+                tqdm_class=_bar(shown=progress),
+                revision=revision,
+                **_hub(),
             )
         )
 
@@ -110,11 +115,17 @@ def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> 
     with explained(repo, revision):
         _check_disk(repo, revision, {file: sizes[file]})
         _check_time(deadline)
-        return Path(hf_hub_download(repo, file, tqdm_class=_bar(shown=True), revision=revision, endpoint=endpoint()))
+        return Path(hf_hub_download(repo, file, tqdm_class=_bar(shown=True), revision=revision, **_hub()))
+
+
+def _hub() -> dict[str, Any]:
+    """Return the Hub's address, and the user's token where it may go there; False keeps any other from being sent."""
+    token = hub_token.of(endpoint(), endpoint())
+    return {"endpoint": endpoint(), "token": False if token is None else token.reveal()}
 
 
 def _small(repo: str, file: str, revision: str | None) -> Path:
-    return Path(hf_hub_download(repo, file, tqdm_class=_NoBar, revision=revision, endpoint=endpoint()))
+    return Path(hf_hub_download(repo, file, tqdm_class=_NoBar, revision=revision, **_hub()))
 
 
 def _info(repo: str, revision: str | None, deadline: float | None, patience: float) -> ModelInfo:
@@ -126,7 +137,7 @@ def _info(repo: str, revision: str | None, deadline: float | None, patience: flo
     with explained(repo, revision):
         return _within(
             patience,
-            lambda: HfApi(endpoint()).model_info(repo, revision=revision, files_metadata=True, timeout=patience),
+            lambda: HfApi(**_hub()).model_info(repo, revision=revision, files_metadata=True, timeout=patience),
         )
 
 
