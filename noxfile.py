@@ -29,6 +29,9 @@ PEERS = nox.project.dependency_groups(PYPROJECT, "peers")
 TORCH = nox.project.dependency_groups(PYPROJECT, "torch")
 
 
+QUESTION, ANSWER = "What is the capital of France?", "Paris"
+
+
 def install(session: nox.Session, *packages: str) -> None:
     """Install packages unless this environment already has them, editable ones being always current."""
     here = Path(session.virtualenv.location)
@@ -42,9 +45,19 @@ def install(session: nox.Session, *packages: str) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Ask the default model a question, on this machine, without account or key."""
+    """Ask the default model a question, on this machine, without account or key; a wrong answer is a failure."""
     install(session, "-e", ".[local]", *TORCH)
-    session.run("openmodels", "chat", *(session.posargs or ["What is the capital of France?"]))
+    if session.posargs:
+        session.run("openmodels", "chat", *session.posargs)
+        return
+    # With stderr left alone, notes and progress show at once, and stdout is the reply alone.
+    output = session.run("openmodels", "chat", "--json", QUESTION, silent=True, stderr=None)
+    reply = json.loads(str(output))
+    session.log(f"{QUESTION} {reply['text']}")
+    if reply["finish_reason"] != "stop":
+        session.error(f"The answer did not end by itself: its finish reason is {reply['finish_reason']!r}.")
+    if ANSWER not in reply["text"]:
+        session.error(f"The answer is wrong: it does not name {ANSWER}.")
 
 
 @nox.session

@@ -165,7 +165,7 @@ def test_prompt_and_standard_input(arguments: list[str], stdin: str | bytes, ans
         ([], b"\xff\xfe", "not UTF-8"),
         ([""], "", "content is empty"),
         (["x", "--temperature", "nan"], "", "temperature"),
-        (["x", "--max-tokens", "0"], "", "max_tokens"),
+        (["x", "--max-tokens", "-1"], "", "--max-tokens"),
         (["x", "--timeout", "-1"], "", "timeout"),
         (["x", "-o", "device"], "", "KEY=VALUE"),
         (["x", "-o", "timeout=1"], "", "no backend option"),
@@ -216,13 +216,42 @@ def test_options_reach_the_backend(scripted: type[SaysOneThing]) -> None:
     assert backend.mood == {"calm": True}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [([], chat_module.MAX_TOKENS), (["--max-tokens", "0"], None), (["--max-tokens", "9000"], 9000)],
+)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_answers_have_a_length_limit_by_default(
+    scripted: type[SaysOneThing], arguments: list[str], limit: int | None, form: list[str]
+) -> None:
+    assert run("chat", "-m", "scripted:", *arguments, *form, "x").exit_code == 0
+    assert scripted.made[0].requests[0].max_tokens == limit
+
+
+def test_the_length_limit_is_in_the_help() -> None:
+    assert f"default {chat_module.MAX_TOKENS}" in " ".join(run("chat", "--help").stdout.split())
+
+
+def test_a_backend_without_a_length_limit_answers(scripted: type[SaysOneThing], monkeypatch: Any) -> None:
+    monkeypatch.setattr(scripted, "options", frozenset())
+    assert run("chat", "-m", "scripted:", "x").exit_code == 0
+    assert scripted.made[0].requests[0].max_tokens is None
+
+
 @pytest.mark.parametrize(("text", "value"), [("cpu", "cpu"), ("2", 2), ("true", True), ("a=b", "a=b"), ("", "")])
 def test_backend_options_are_json_where_they_can_be(scripted: type[SaysOneThing], text: str, value: object) -> None:
     run("chat", "-m", "scripted:", "-o", f"mood={text}", "x")
     assert scripted.made[0].mood == value
 
 
-@pytest.mark.parametrize(("reason", "told"), [("length", "length limit"), ("content_filter", "content filter")])
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("length", "length limit; --max-tokens N raises it, 0 lifts it"),
+        ("repetition", "repeated itself"),
+        ("content_filter", "content filter"),
+    ],
+)
 def test_cut_answers_are_noted(scripted: type[SaysOneThing], reason: str, told: str) -> None:
     scripted.steps = (om.Delta(text="so", finish_reason=reason),)
     result = run("chat", "-m", "scripted:", "x")

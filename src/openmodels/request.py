@@ -16,7 +16,7 @@ from openmodels.embeddings import EmbedOptions, EmbedRequest
 from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
 from openmodels.messages import Message
 from openmodels.rankings import RerankOptions, RerankRequest
-from openmodels.types import CallOptions, ChatRequest, Reply
+from openmodels.types import CUT_SHORT, CallOptions, ChatRequest, Reply
 
 _HABITS: dict[tuple[str, str], str] = {
     ("call", "stream"): "For an answer as it comes write `with model.stream(…) as stream`.",
@@ -85,7 +85,7 @@ class Call:
         """Return the call that shows the model its answer and the faults in it; None to give up."""
         reply = error.reply
         # An answer that was cut off would be cut off again.
-        if not self.corrections or self.shape is None or reply.finish_reason == "length":
+        if not self.corrections or self.shape is None or reply.finish_reason in CUT_SHORT:
             return None
         said = (Message(role="assistant", content=reply.text),) if reply.text else ()
         asked = Message(role="user", content=self.shape.correction(error.errors))

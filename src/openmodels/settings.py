@@ -19,6 +19,11 @@ DISTRIBUTION = "openmodels-sdk"
 DEFAULT_MODEL = "local:HuggingFaceTB/SmolLM2-135M-Instruct"
 """The model used when none is named: 135 M parameters, Apache-2.0, open data and training code."""
 
+DEFAULT_SYSTEM = (
+    "You are a helpful assistant. Answer questions in one short sentence, like this: What color is milk? Milk is white."
+)
+"""The default model's system message where a chat brings none; docs/engines.md tells how it was chosen."""
+
 DEFAULT_TIMEOUT = 600.0
 """Total seconds a call may take when the caller does not say."""
 

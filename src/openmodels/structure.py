@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from openmodels import schema as schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
-from openmodels.types import OutputFormat, Reply
+from openmodels.types import CUT_SHORT, OutputFormat, Reply
 
 KINDS = ("schema", "choices", "pattern", "grammar")
 """The options that shape an answer."""
@@ -59,7 +59,7 @@ class Shape:
         try:
             parsed = self.read(reply.text)
             # What closes itself is whole even at the limit; a number, a text or a word may be cut.
-            if reply.finish_reason == "length" and not reply.text.rstrip().endswith(("}", "]")):
+            if reply.finish_reason in CUT_SHORT and not reply.text.rstrip().endswith(("}", "]")):
                 raise _Unfit(["the answer is cut off"])
         except _Unfit as error:
             raise self._invalid(reply, error.errors) from error.__cause__
@@ -79,6 +79,13 @@ class Shape:
             return OutputInvalid(
                 f"The answer was cut off at its length limit before it satisfied `{self.output.kind}`.",
                 next_step="Raise `max_tokens`, or bound texts and lists in the schema (maxLength, maxItems).",
+                reply=reply,
+                errors=errors,
+            )
+        if reply.finish_reason == "repetition":
+            return OutputInvalid(
+                f"The answer was ended as a repetition before it satisfied `{self.output.kind}`.",
+                next_step="Bound texts and lists in the schema (maxLength, maxItems), or use another model.",
                 reply=reply,
                 errors=errors,
             )

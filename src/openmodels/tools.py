@@ -21,7 +21,7 @@ from openmodels import results, schema as schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.messages import ToolCall
 from openmodels.results import ToolResult
-from openmodels.types import ChatRequest, Reply, ToolSpec
+from openmodels.types import CUT_SHORT, ChatRequest, Reply, ToolSpec
 
 _NEXT = "Give a function with type hints, a pydantic model, or a JSON definition as a dict."
 
@@ -240,7 +240,7 @@ class Checker:
             OutputInvalid: It calls no tool or another one than `tool_choice` demands.
         """
         called = [call.name for call in reply.tool_calls]
-        cut = reply.finish_reason == "length"
+        cut = reply.finish_reason in CUT_SHORT
         if self._choice in (None, "auto"):
             return
         if self._choice == "none":
@@ -255,7 +255,9 @@ class Checker:
         if fault is not None:
             raise OutputInvalid(
                 f"The answer is not what `tool_choice={self._choice!r}` demands: {fault}.",
-                next_step="Raise `max_tokens`." if cut else "The answer is in the error's `reply`.",
+                next_step="Raise `max_tokens`."
+                if reply.finish_reason == "length"
+                else "The answer is in the error's `reply`.",
                 reply=reply,
                 errors=(fault,),
             )

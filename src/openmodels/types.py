@@ -205,6 +205,10 @@ OPTION_NAMES = (
 """Every option that a backend may or may not honour."""
 
 
+CUT_SHORT = frozenset({"length", "repetition"})
+"""Finish reasons of an answer that may lack its end: the length limit, or a cycle that was ended."""
+
+
 class Usage(Frozen):
     """What a call consumed, in tokens; None where the backend does not say.
 
@@ -286,8 +290,9 @@ class Reply(Frozen):
         parsed: The answer as the type asked for by `schema`, or the chosen string of `choices`.
         logprobs: How likely the answer's tokens were, where that was asked for.
         alternatives: The other answers where more than one was asked for by `n`.
-        finish_reason: "stop", "length", "tool_calls", "content_filter" or the vendor's own word;
-            None when the backend gave none.
+        finish_reason: "stop" when the answer is whole; "length" when `max_tokens` or the context ended it;
+            "repetition" when it had become a cycle, which `local` ends; "tool_calls"; "content_filter"; or the
+            vendor's own word. None when the backend gave none.
         usage: Tokens consumed.
         model: The model that answered, as the backend names it.
         seconds: Seconds from the call to the last delta, retries included.

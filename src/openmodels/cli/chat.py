@@ -24,6 +24,9 @@ from openmodels.types import CallOptions
 PATIENCE = 3.0
 """Seconds to wait for the first byte on standard input when a prompt was given as well."""
 
+MAX_TOKENS = 2048
+"""The longest answer where the caller does not say: a model that cannot end would write until its context is full."""
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -79,10 +82,19 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
 @click.option(
     "--image", "images", multiple=True, metavar="FILE", help="Shown before PROMPT; may be given several times."
 )
-@click.option("--system", metavar="TEXT", help="An instruction for the model.")
+@click.option(
+    "--system",
+    metavar="TEXT",
+    help="An instruction for the model; the default model has one of its own, which -o system= leaves out.",
+)
 @click.option("--temperature", type=float, help="0 is greedy; higher is more random.")
 @click.option("--top-p", type=float, help="Sample from the likeliest tokens up to this probability.")
-@click.option("--max-tokens", type=int, help="The longest answer, in tokens.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"The longest answer, in tokens; default {MAX_TOKENS}, 0 lifts the limit.",
+)
 @click.option("--stop", multiple=True, metavar="TEXT", help="Ends the answer; may be given several times.")
 @click.option("--seed", type=int, help="The same seed gives the same answer, where the backend can.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Total time for the answer, loading included.")
@@ -119,7 +131,13 @@ def chat(
         raise click.UsageError("--image goes with a prompt: give PROMPT, or pipe it in.")
     if not talking:
         question = _question(question)
+    limit = options.pop("max_tokens", None)
     with open_model(reference, own_options) as model:
+        # A backend of another package may know no limit.
+        if limit is None and "max_tokens" in model.backend.options:
+            limit = MAX_TOKENS
+        if limit:
+            options["max_tokens"] = limit
         if question is None:
             Talk(model, system=system, options=options, backend_options=own_options, opener=open_model).run()
             return

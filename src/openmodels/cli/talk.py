@@ -35,7 +35,12 @@ def write_answer(stream: Stream) -> None:
             output.say("\n")
     reply = stream.reply
     if reply.finish_reason == "length":
-        output.note("note: the answer was cut at its length limit; --max-tokens sets it.")
+        output.note("note: the answer was cut at its length limit; --max-tokens N raises it, 0 lifts it.")
+    elif reply.finish_reason == "repetition":
+        output.note(
+            "note: the answer repeated itself over and over and was ended; ask in other words or a larger model, "
+            "or let it go on with -o repetition_stop=false."
+        )
     elif reply.finish_reason == "content_filter":
         output.note("note: a content filter ended the answer.")
     elif not reply.text:

@@ -24,6 +24,7 @@ from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.capabilities import Capabilities
 from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest, UnsupportedFeature
+from openmodels.messages import Message
 from openmodels.rankings import Ranking, RerankRequest
 from openmodels.toolcalls import detect
 from openmodels.types import OPTION_NAMES, ChatRequest, Delta
@@ -62,6 +63,12 @@ class LocalBackend(Backend):
             once the weights are loaded.
         deterministic: Run one answer at a time and keep nothing between them, so that a greedy or
             seeded text never depends on what else was asked.
+        system: The system message of a chat that brings none. "auto" is `settings.DEFAULT_SYSTEM` for the
+            default model and none for others; None is none, and the chat template may then insert its own;
+            "" is an empty one, which keeps it from that.
+        repetition_stop: End an answer that has become a cycle of hundreds of tokens, with the finish reason
+            "repetition". An answer with `schema`, `choices`, `pattern`, `grammar` or a demanded tool call is
+            not ended so.
 
     Raises:
         InvalidReference: `rest` is empty.
@@ -89,6 +96,8 @@ class LocalBackend(Backend):
         max_batch: int | Literal["auto"] = "auto",
         max_kv_gb: float | Literal["auto"] = "auto",
         deterministic: bool = False,
+        system: str | None = "auto",
+        repetition_stop: bool = True,
     ) -> None:
         super().__init__(rest)
         if not rest:
@@ -112,10 +121,14 @@ class LocalBackend(Backend):
             whole = option == "max_batch"
             if number != "auto" and (isinstance(number, bool | str) or number <= 0 or (whole and number % 1)):
                 raise InvalidRequest(f"{option}: expected 'auto' or a positive number, not {number!r}.")
+        if not isinstance(repetition_stop, bool):
+            raise InvalidRequest(f"repetition_stop: expected True or False, not {repetition_stop!r}.")
+        self._system, self._repetition_stop = _system(rest, system), repetition_stop
         self._limits = (
             None if max_batch == "auto" else int(max_batch),
             None if max_kv_gb == "auto" else int(max_kv_gb * 1e9),
             deterministic,
+            repetition_stop,
         )
         if missing := BUILT_IN[self.name].missing():
             raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
@@ -139,6 +152,7 @@ class LocalBackend(Backend):
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator frees the engine within a step."""
         engine = self._opened(request)
+        request = self._with_system(request)
         if isinstance(engine, Backend):
             yield from engine.run(request)
             return
@@ -163,6 +177,7 @@ class LocalBackend(Backend):
         if self._engine is None:
             await asyncio.to_thread(self._opened, request)
         engine = self._opened(request)
+        request = self._with_system(request)
         if isinstance(engine, Backend):
             async with aclosing(engine.arun(request)) as deltas:
                 async for delta in deltas:
@@ -260,7 +275,8 @@ class LocalBackend(Backend):
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None is what is not known until it is loaded.
 
-        "reason" says why this engine, "context" is in tokens; for transformers "max_batch" is in answers,
+        "reason" says why this engine, "context" is in tokens, "system" is the system message of a
+        chat that brings none; for transformers "max_batch" is in answers,
         "alone" says why the model takes one answer at a time, "whole_prompt" why its prompts are computed in one
         pass, and "recompute" why it computes the whole sequence again for every token.
         """
@@ -275,6 +291,8 @@ class LocalBackend(Backend):
             "dtype": None,
             "context": None,
             "draft": self._draft,
+            "system": self._system,
+            "repetition_stop": self._repetition_stop,
             "reason": choice.reason if choice else "the file's header decides when the model is opened",
         }
         if engine is None:
@@ -288,6 +306,16 @@ class LocalBackend(Backend):
         item.model = self.rest
         return item
 
+    def _with_system(self, request: ChatRequest) -> ChatRequest:
+        """Return the request with the system message of a chat that brings none, where there is one."""
+        if self._system is None or any(message.role == "system" for message in request.messages):
+            return request
+        if request.prompt is not None:
+            return request
+        # Not checked: a caller's system message may not be empty, and this one may.
+        message = Message.model_construct(role="system", content=self._system)
+        return request.model_copy(update={"messages": (message, *request.messages)})
+
     def _opened(self, request: ChatRequest | None) -> Engine | OpenvinoEngine | Served:
         with self._lock:
             if (engine := self._engine) is None:
@@ -296,9 +324,9 @@ class LocalBackend(Backend):
                 choice = self._selection.settle(request.deadline if request else None)
                 self.options = self._selection.options(type(self).options)
                 if choice.engine == "openvino":
-                    engine = self._selection.openvino()
+                    engine = self._selection.openvino(repetition_stop=self._repetition_stop)
                 elif choice.engine != "transformers":
-                    engine = self._selection.served(choice.engine)
+                    engine = self._selection.served(choice.engine, repetition_stop=self._repetition_stop)
                 else:
                     with collector_paused():
                         from openmodels.backends.local.engine import Engine, Limits
@@ -352,6 +380,21 @@ def _facts(engine: Engine) -> dict[str, Any]:
         "alone": engine.alone,
         **engine.feeding,
     }
+
+
+def _system(rest: str, option: Any) -> str | None:
+    """Return the system message of a chat that brings none, or None; see the option `system`.
+
+    Raises:
+        InvalidRequest: The option is neither text nor None.
+    """
+    if option is not None and not isinstance(option, str):
+        raise InvalidRequest(f"system: expected text or None, not {type(option).__name__}.")
+    if option != "auto":
+        return option
+    # In any revision: it is the model that was measured with it.
+    is_default = f"local:{rest.strip().partition('@')[0]}" == settings.DEFAULT_MODEL
+    return settings.DEFAULT_SYSTEM if is_default else None
 
 
 def _opener(

@@ -41,11 +41,13 @@ class Limits:
         batch: Answers in the making at the same time; None is as many as are of use.
         memory: Bytes for keys and values; None is half of what is free once the model is loaded.
         deterministic: One answer at a time, each as if nothing had run before it.
+        repetition_stop: Whether a cycle ends an answer.
     """
 
     batch: int | None = None
     memory: int | None = None
     deterministic: bool = False
+    repetition_stop: bool = True
 
 
 class Engine(Loop[_Job]):
@@ -140,7 +142,8 @@ class Engine(Loop[_Job]):
 
     def _join(self, job: _Job, request: ChatRequest) -> None:
         assert self._loaded is not None  # noqa: S101 - loaded before
-        job.sequence = Sequence(request, self._loaded, job.put)
+        stop = self._limits.repetition_stop
+        job.sequence = Sequence(request, self._loaded, job.put, repetition_stop=stop)
 
     def _fail(self, job: _Job, error: BaseException) -> None:
         if job.sequence is not None and self._batch is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from openmodels.backends.local import constraint
 from openmodels.backends.local.drafting import Drafter
 from openmodels.backends.local.likelihoods import Likelihoods
+from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.backends.local.sampling import Sampler, check_largest
 from openmodels.backends.local.voice import Voice, asked, check_extra, check_tokens, room
 from openmodels.backends.local.writing import Said, Writing
@@ -27,6 +28,7 @@ class Sequence:
         request: What is asked.
         loaded: The model that answers.
         put: Takes the answer's deltas, on the engine's thread.
+        repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
 
     Attributes:
         tokens: The tokens of the prompt and of the answer so far.
@@ -42,7 +44,9 @@ class Sequence:
         OpenModelsError: What `asked` raises.
     """
 
-    def __init__(self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None]) -> None:
+    def __init__(
+        self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None], *, repetition_stop: bool = True
+    ) -> None:
         voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context, loaded.vocabulary)
         check_extra(request)
         own = asked(request, voice.tokenizer, loaded.processor, loaded.dtype)
@@ -54,6 +58,7 @@ class Sequence:
         self._produced = 0
         self._put = put
         self._writing = Writing(request, own, voice.tokenizer)
+        self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
         self._likely = None if request.logprobs is None else Likelihoods(voice.tokenizer, request.logprobs)
         self._scores: torch.Tensor | None = None
         self._given = 0
@@ -152,12 +157,15 @@ class Sequence:
         self._produced += 1
         ended = token in self._ends
         full = whole and self.constraint is not None and self.constraint.finished
-        last = ended or full or self._produced >= self._limit
+        repeats = self._repetition is not None and self._repetition.add_token(token)
+        last = ended or full or repeats or self._produced >= self._limit
         said = self._writing.add(token, ended=ended, last=last, whole=ended or full)
         if self._likely is not None and not ended:
             self._likely.add(token, scores, said.size)
         if self._writing.stopped or (last and (ended or full)):
             return said, "tool_calls" if self._writing.called else "stop"
+        if repeats:
+            return said, "repetition"
         return said, "length" if last else None
 
     def _forced(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.backends.local.voice import Sampling, Voice, asked, check_extra, check_tokens, room
 from openmodels.backends.local.writing import Said, Writing
 from openmodels.types import ChatRequest, Delta, Usage
@@ -13,6 +14,7 @@ class Answer:
     Args:
         request: What is asked.
         voice: How the model is spoken to.
+        repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
 
     Attributes:
         prompt: The prompt's tokens.
@@ -27,7 +29,7 @@ class Answer:
         OpenModelsError: What `asked` raises.
     """
 
-    def __init__(self, request: ChatRequest, voice: Voice) -> None:
+    def __init__(self, request: ChatRequest, voice: Voice, *, repetition_stop: bool = True) -> None:
         check_extra(request)
         own = asked(request, voice.tokenizer)
         self.prompt, self.output = own.tokens, own.output
@@ -37,16 +39,18 @@ class Answer:
         self.finished = False
         self._ends = frozenset(voice.ends)
         self._writing = Writing(request, own, voice.tokenizer)
+        self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
         self._produced = 0
 
     def accept(self, token: int) -> Delta | None:
         """Take the next token in; return the delta that it completes, if any."""
         self._produced += 1
         ended = token in self._ends
-        last = ended or self._produced >= self.limit
+        repeats = self._repetition is not None and self._repetition.add_token(token)
+        last = ended or repeats or self._produced >= self.limit
         said = self._writing.add(token, ended=ended, last=last, whole=ended)
         if last or self._writing.stopped:
-            return self._finish(said, "stop" if ended else "length")
+            return self._finish(said, "stop" if ended else "repetition" if repeats else "length")
         return Delta(said.text, said.thought, said.calls) if said.text or said.thought or said.calls else None
 
     def end(self, reason: str) -> Delta:

@@ -33,12 +33,20 @@ class LlamaCpp(Served):
         rest: The model's name in its reference.
         find: Finds the file, until a deadline.
         chat_template: A chat template; None is the file's own.
+        repetition_stop: Whether a cycle ends an answer.
     """
 
     engine: ClassVar[str] = "llamacpp"
 
-    def __init__(self, rest: str, find: Callable[[float | None], Source], *, chat_template: str | None = None) -> None:
-        super().__init__(rest)
+    def __init__(
+        self,
+        rest: str,
+        find: Callable[[float | None], Source],
+        *,
+        chat_template: str | None = None,
+        repetition_stop: bool = True,
+    ) -> None:
+        super().__init__(rest, repetition_stop=repetition_stop)
         self._find = find
         self._chat_template = chat_template
         self._file: Path | None = None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from openmodels.backends.local.answers import near_deadline
 from openmodels.backends.local.engines.answer import Answer
 from openmodels.backends.local.loop import Job, Loop
+from openmodels.backends.local.repetition import REPEATED
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
 from openmodels.types import ChatRequest, OutputFormat
 
@@ -29,12 +30,15 @@ _LULL = 0.005
 """Seconds without a new call after which none is taken to be on its way."""
 _GATHERING = 0.1
 """Seconds that running answers wait for calls on their way at most."""
+_LOOK = 64
+"""Steps after which a long answer that is wanted whole is read all the same, to see whether it is a cycle."""
 
 
 @dataclass(slots=True, eq=False)
 class _Job(Job):
     answer: Answer | None = field(default=None, repr=False)
     handle: Any = field(default=None, repr=False)
+    steps: int = 0
 
     @property
     def finished(self) -> bool:
@@ -45,6 +49,8 @@ class _Job(Job):
     def whole(self) -> bool:
         """Whether nobody looks at the answer before its end: neither a reader nor, for a stop string, we."""
         assert self.request is not None  # noqa: S101 - it has joined
+        if self.steps > REPEATED and self.steps % _LOOK == 0:
+            return False
         return not (self.request.stream or self.request.stop or near_deadline(self.request.deadline, time.monotonic()))
 
     def deliver(self, error: OpenModelsError) -> None:
@@ -62,13 +68,15 @@ class OpenvinoEngine(Loop[_Job]):
 
     Args:
         open_model: Finds and loads the model, until a deadline; called on the engine's thread, by the first job.
+        repetition_stop: Whether a cycle ends an answer.
     """
 
     job = _Job
     thread_name = "openmodels-openvino"
 
-    def __init__(self, open_model: Callable[[float | None], Opened]) -> None:
+    def __init__(self, open_model: Callable[[float | None], Opened], *, repetition_stop: bool = True) -> None:
         self._open = open_model
+        self._repetition_stop = repetition_stop
         self._opened: Opened | None = None
         self._numbers = itertools.count()
         super().__init__()
@@ -143,7 +151,7 @@ class OpenvinoEngine(Loop[_Job]):
     def _join(self, job: _Job, request: ChatRequest) -> None:
         opened = self._opened
         assert opened is not None  # noqa: S101 - loaded before
-        job.answer = Answer(request, opened.voice)
+        job.answer = Answer(request, opened.voice, repetition_stop=self._repetition_stop)
         tokens = opened.tensor(job.answer.prompt)
         options = _options(opened, request, job.answer)
         job.handle = opened.pipeline.add_request(next(self._numbers), tokens, options)
@@ -185,11 +193,12 @@ def _pass_on(job: _Job, states: Any) -> None:
     """
     assert job.answer is not None  # noqa: S101 - running jobs have one
     state = job.handle.get_status()
+    job.steps += 1
     if state == states.RUNNING and job.whole:
         return
     _read(job, _outputs(job.handle) if state == states.RUNNING else job.handle.read_all())
     if job.answer.finished:
-        if state == states.RUNNING:  # a stop string, which only we look for
+        if state == states.RUNNING:  # a stop string or a cycle, which only we look for
             job.handle.cancel()
     elif state == states.IGNORED:
         raise OutOfMemory(

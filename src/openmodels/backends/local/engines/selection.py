@@ -71,7 +71,7 @@ class Selection:
                 next_step="Leave it out, or choose another engine with engine=….",
             )
 
-    def openvino(self) -> OpenvinoEngine:
+    def openvino(self, *, repetition_stop: bool) -> OpenvinoEngine:
         """Return an engine on OpenVINO; it loads the model when it gets its first job."""
         from openmodels.backends.local.engines.openvino import OpenvinoEngine
 
@@ -84,14 +84,14 @@ class Selection:
             source, digest = find(deadline)
             return open_model(source, digest, deadline, chat_template=chat_template)
 
-        return OpenvinoEngine(open_model)
+        return OpenvinoEngine(open_model, repetition_stop=repetition_stop)
 
-    def served(self, engine: str) -> Served:
+    def served(self, engine: str, *, repetition_stop: bool) -> Served:
         """Return an engine behind a server of ours, which its first call starts."""
         if engine == "llamacpp":
             from openmodels.backends.local.engines.llamacpp import LlamaCpp
 
-            return LlamaCpp(self._rest, self._gguf, chat_template=self._chat_template)
+            return LlamaCpp(self._rest, self._gguf, chat_template=self._chat_template, repetition_stop=repetition_stop)
         from openmodels.backends.local.engines.vllm import Vllm
 
         rest, revision, dtype = self._rest, self._revision, self._wish.dtype
@@ -101,7 +101,14 @@ class Selection:
 
             return weights.locate(rest, revision=revision, deadline=deadline, dtype=dtype)
 
-        return Vllm(rest, find, command=self._wish.vllm(), dtype=self._wish.dtype, chat_template=self._chat_template)
+        return Vllm(
+            rest,
+            find,
+            command=self._wish.vllm(),
+            dtype=self._wish.dtype,
+            chat_template=self._chat_template,
+            repetition_stop=repetition_stop,
+        )
 
     def _find(self, deadline: float | None) -> Source:
         from openmodels.backends.local import weights

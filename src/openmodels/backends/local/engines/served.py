@@ -6,13 +6,15 @@ import threading
 import weakref
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
+from contextlib import aclosing, closing
+from functools import partial
 from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
 from openmodels.backends.compatible import OpenAICompatible, Sent
 from openmodels.backends.local import background, calling
 from openmodels.backends.local.engines.managed import ManagedServer, Start
+from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, asked, check_tokens, room
 from openmodels.errors import (
     ConnectionFailed,
@@ -25,6 +27,8 @@ from openmodels.errors import (
 from openmodels.types import ChatRequest, Delta, OutputFormat
 from openmodels.wire import encode
 
+_FORMS = frozenset({"grammar", "json_schema", "response_format", "structured_outputs"})
+"""Fields of the servers, given in `extra`, that demand a form of the answer."""
 MODEL = "model"
 """The name under which our servers serve their one model."""
 _CLOSED = "The model was closed while it answered."
@@ -43,8 +47,9 @@ class Served(Backend):
     engine: ClassVar[str]
     voice: Voice | None = None
 
-    def __init__(self, rest: str) -> None:
+    def __init__(self, rest: str, *, repetition_stop: bool = True) -> None:
         super().__init__(rest)
+        self._repetition_stop = repetition_stop
         self._lock = threading.Lock()
         self._wire: _Wire | None = None
         itself = weakref.ref(self)
@@ -82,10 +87,13 @@ class Served(Backend):
         """Yield the answer's deltas; closing the generator closes the connection, which ends the work."""
         wire = self._ready(request.deadline)
         try:
-            spoken = wire.spoken(request)
-            for delta in wire.run(_streamed(request)):
-                delta.model = self.rest
-                yield delta if spoken is None else spoken(delta)
+            reader = wire.reader(request, repetition_stop=self._repetition_stop)
+            with closing(wire.run(_streamed(request))) as deltas:
+                for delta in deltas:
+                    delta.model = self.rest
+                    yield reader(delta)
+                    if reader.repeats:
+                        return
         except OpenModelsError as error:
             raise self._explained(error, wire) from error
 
@@ -95,11 +103,15 @@ class Served(Backend):
         if wire is None or self.server.pid is None:
             wire = await background.arun(self._ready, request.deadline)
         try:
-            spoken = await background.arun(wire.spoken, request) if request.tools else None
+            # Rendering a long prompt takes seconds; without tools nothing is rendered.
+            read = partial(wire.reader, request, repetition_stop=self._repetition_stop)
+            reader = await background.arun(read) if request.tools else read()
             async with aclosing(wire.arun(_streamed(request))) as deltas:
                 async for delta in deltas:
                     delta.model = self.rest
-                    yield delta if spoken is None else spoken(delta)
+                    yield reader(delta)
+                    if reader.repeats:
+                        return
         except OpenModelsError as error:
             raise await background.arun(self._explained, error, wire) from error
 
@@ -193,26 +205,43 @@ class _Wire(OpenAICompatible):
             raise InvalidRequest(f"extra: {taken[0]!r} is set by openmodels itself.")
         return body | extra
 
-    def spoken(self, request: ChatRequest) -> Spoken | None:
-        """Return what reads the calls out of an answer's text; None where there is nothing to read."""
-        if self._voice is None or not calling.offered(request) or request.prompt is not None:
-            return None
-        plan = asked(request, self._voice.tokenizer).calling
-        return None if plan is None else Spoken(plan)
+    def reader(self, request: ChatRequest, *, repetition_stop: bool) -> DeltaReader:
+        """Return what reads the deltas of one answer: its tool calls are text here, and a cycle ends it."""
+        plan = None
+        if self._voice is not None and calling.offered(request) and request.prompt is None:
+            plan = asked(request, self._voice.tokenizer).calling
+        free = request.output is None and (plan is None or plan.output is None)
+        free = free and not request.extra.keys() & _FORMS
+        return DeltaReader(plan, RepetitionDetector() if repetition_stop and free else None)
 
     def _shaped(self, output: OutputFormat | None) -> dict[str, Any]:
         return {} if output is None else self._shape(output)
 
 
-class Spoken:
-    """Reads the tool calls out of the text that a server of ours gives."""
+class DeltaReader:
+    """Reads one answer of a server of ours as it streams.
 
-    def __init__(self, plan: calling.Calling) -> None:
-        self._caller = calling.Caller(plan._replace(hidden={}))
+    Args:
+        plan: How the tools that it offers are spoken of; None where it offers none.
+        repetition: Watches for a cycle; None where none ends the answer.
+
+    Attributes:
+        repeats: Whether a cycle has ended the answer, so that the rest of the stream is not wanted.
+    """
+
+    def __init__(self, plan: calling.Calling | None, repetition: RepetitionDetector | None) -> None:
+        self._caller = None if plan is None else calling.Caller(plan._replace(hidden={}))
+        self._repetition = repetition
+        self.repeats = False
 
     def __call__(self, delta: Delta) -> Delta:
         """Return a delta with the calls that became complete with it, their text left out."""
         last = delta.finish_reason is not None or delta.end
+        # Deltas of a stream are tokens, or a few of them where the server is faster than we read.
+        if not last and self._repetition is not None and self._repetition.add(delta.reasoning + delta.text):
+            delta.finish_reason, last, self.repeats = "repetition", True, True
+        if self._caller is None:
+            return delta
         whole = delta.finish_reason == "stop"
         thought, delta.text, delta.tool_calls = self._caller.feed(delta.text, -1, last=last, whole=whole)
         delta.reasoning += thought

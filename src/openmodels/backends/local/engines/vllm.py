@@ -29,6 +29,7 @@ class Vllm(Served):
         command: The command `vllm`, a path where it is not on PATH.
         dtype: What `--dtype` gets.
         chat_template: The name of one of the model's chat templates, or a template; None is its default.
+        repetition_stop: Whether a cycle ends an answer.
     """
 
     engine: ClassVar[str] = "vllm"
@@ -41,8 +42,9 @@ class Vllm(Served):
         command: str,
         dtype: str,
         chat_template: str | None = None,
+        repetition_stop: bool = True,
     ) -> None:
-        super().__init__(rest)
+        super().__init__(rest, repetition_stop=repetition_stop)
         self._find, self._command, self._dtype = find, command, dtype
         self._chat_template = chat_template
         self._folder: Path | None = None
