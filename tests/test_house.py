@@ -40,7 +40,9 @@ LAYERS = (
     {"images"},
     {"public_fetch"},
     {"wire", "files", "retry", "ref", "licenses", "structure", "toolcalls"},
-    {"schema", "errors", "reasoning", "settings", "call_ids"},
+    {"grammar"},
+    {"schema"},
+    {"errors", "reasoning", "settings", "call_ids"},
     {"embeddings", "rankings"},
     {"capabilities", "types"},
     {"messages"},
@@ -59,7 +61,7 @@ HOMES = {
     "click": ["cli/"],
     "opentelemetry": ["telemetry.py"],
     "h11": ["wire/http1.py"],
-    "jsonschema_rs": ["structure.py", "tools.py"],
+    "jsonschema_rs": ["grammar/"],
     "llguidance": ["backends/local/"],
 }
 """The only places that may import a package."""

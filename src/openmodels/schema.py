@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from openmodels.errors import InvalidRequest
+
 Schema = dict[str, Any]
+
+DEEPEST = 200
+"""Values of a schema inside of each other at most."""
+LARGEST = 200_000
+"""Values that a schema holds at most, all lists and properties counted."""
+COSTLIEST = 100_000
+"""Schemas that one value is checked against at most, references followed."""
 
 KEY = "answer"
 """Where a value that is no object lies when a vendor wants an object."""
@@ -143,44 +153,117 @@ def is_strict(schema: Schema) -> bool:
     return is_object(schema)
 
 
-def shortest(schema: Any, root: Mapping[str, Any] | None = None, above: frozenset[str] = frozenset()) -> int:
-    """Return how many characters the smallest answer has at least, written without spaces.
+def check_limits(schema: Any) -> int:
+    """Check that a schema can be read, sent and checked in reasonable time.
 
-    Args:
-        schema: The schema, or a part of `root`.
-        root: Where `$ref` begins.
-        above: The references that led here; one that comes again counts as nothing.
+    Returns:
+        How many schemas one value is checked against at most.
+
+    Raises:
+        InvalidRequest: It is deeper, larger or costlier than a limit, which the message names.
     """
-    if not isinstance(schema, Mapping):
-        return 0
-    root = schema if root is None else root
-    least = 1
-    if isinstance(reference := schema.get("$ref"), str):
-        found = None if reference in above else _resolve(root, reference)
-        least = max(least, shortest(found, root, above | {reference}))
-    for name, fold in (("anyOf", min), ("oneOf", min), ("allOf", max)):
-        if parts := schema.get(name):
-            least = max(least, fold(shortest(part, root, above) for part in parts))
-    if values := [schema["const"]] if "const" in schema else schema.get("enum"):
-        least = max(least, min(map(_size, values)))
-    return max(least, _shortest_of_type(schema, root, above))
+    count, level = 0, [schema]
+    for _ in range(DEEPEST):
+        nested = [part.values() if isinstance(part, Mapping) else part for part in level if _holds(part)]
+        level = [part for part in chain.from_iterable(nested) if part is not None]
+        count += len(level)
+        if count > LARGEST:
+            raise InvalidRequest(f"schema: it holds more than {LARGEST:,} values, which is the limit.")
+        if not level:
+            break
+    if level:
+        raise InvalidRequest(f"schema: it is more than {DEEPEST} values deep, which is the limit.")
+    cost = _Cost(schema).of(schema)
+    if cost > COSTLIEST:
+        raise InvalidRequest(
+            f"schema: its references make one value be checked against {cost:,} schemas; the limit is {COSTLIEST:,}.",
+            next_step="Write alternatives that differ, and refer to each once.",
+        )
+    return cost
 
 
-def _shortest_of_type(schema: Mapping[str, Any], root: Mapping[str, Any], above: frozenset[str]) -> int:
-    match schema.get("type"):
-        case "object":
-            listed, needed = schema.get("properties", {}), schema.get("required", ())
-            sizes = [_size(name) + 1 + shortest(listed.get(name), root, above) for name in needed]
-            return 2 + sum(sizes) + max(0, len(sizes) - 1)
-        case "array":
-            count: int = schema.get("minItems", 0)
-            return 2 + count * shortest(schema.get("items"), root, above) + max(0, count - 1)
-        case "string":
-            return 2 + int(schema.get("minLength", 0))
-        case "boolean" | "null":
-            return 4
-        case _:
+def _holds(part: Any) -> bool:
+    return isinstance(part, Mapping | list | tuple)
+
+
+class _Cost:
+    """Counts the schemas that one value is checked against, references followed; a circle counts once."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._known: dict[str, int] = {}
+
+    def of(self, schema: Any) -> int:
+        """Return the count for a schema."""
+        if not isinstance(schema, Mapping):
             return 1
+        # Its own keywords all look at the same value; of the values in it, the costliest counts.
+        same = [part for name in _SAME for part in _parts(schema.get(name))]
+        inner = [part for name in _INNER for part in _parts(schema.get(name))]
+        total = 1 + sum(map(self.of, same)) + max(map(self.of, inner), default=0)
+        if isinstance(reference := schema.get("$ref"), str):
+            if reference not in self._known:
+                self._known[reference] = 1
+                self._known[reference] = self.of(_resolve(self._root, reference))
+            total += self._known[reference]
+        return total
+
+
+_SAME = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas")
+_INNER = ("properties", "patternProperties", "additionalProperties", "items", "prefixItems", "contains")
+
+
+def _parts(value: Any) -> list[Any]:
+    return _values(value) if isinstance(value, Mapping) and not value.keys() & _WORDS else _listed(value)
+
+
+_WORDS = {"type", "anyOf", "allOf", "oneOf", "$ref", "not", "properties", "items", "enum", "const"}
+
+
+def shortest(schema: Any) -> int:
+    """Return how many characters the smallest answer has at least, written without spaces."""
+    return _Shortest(schema).of(schema)
+
+
+class _Shortest:
+    """Computes the lengths of smallest answers, each reference once; one in a circle counts as nothing."""
+
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._known: dict[str, int] = {}
+
+    def of(self, schema: Any) -> int:
+        """Return the length for a schema."""
+        if not isinstance(schema, Mapping):
+            return 0
+        least = 1
+        if isinstance(reference := schema.get("$ref"), str):
+            if reference not in self._known:
+                self._known[reference] = 0
+                self._known[reference] = self.of(_resolve(self._root, reference))
+            least = max(least, self._known[reference])
+        for name, fold in (("anyOf", min), ("oneOf", min), ("allOf", max)):
+            if parts := schema.get(name):
+                least = max(least, fold(map(self.of, parts)))
+        if values := [schema["const"]] if "const" in schema else schema.get("enum"):
+            least = max(least, min(map(_size, values)))
+        return max(least, self._of_type(schema))
+
+    def _of_type(self, schema: Mapping[str, Any]) -> int:
+        match schema.get("type"):
+            case "object":
+                listed, needed = schema.get("properties", {}), schema.get("required", ())
+                sizes = [_size(name) + 1 + self.of(listed.get(name)) for name in needed]
+                return 2 + sum(sizes) + max(0, len(sizes) - 1)
+            case "array":
+                count: int = schema.get("minItems", 0)
+                return 2 + count * self.of(schema.get("items")) + max(0, count - 1)
+            case "string":
+                return 2 + int(schema.get("minLength", 0))
+            case "boolean" | "null":
+                return 4
+            case _:
+                return 1
 
 
 def _nodes(schema: Any) -> Iterator[Schema]:

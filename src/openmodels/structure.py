@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from openmodels import schema as schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
+from openmodels.grammar.validation import Validator, matcher
 from openmodels.types import CUT_SHORT, OutputFormat, Reply
 
 KINDS = ("schema", "choices", "pattern", "grammar")
@@ -155,6 +156,7 @@ def read(given: Mapping[str, Any], max_tokens: object = None) -> Shape | None:
 def _schema(value: Any) -> Shape:
     if isinstance(value, Mapping):
         with _readable():
+            schemas.check_limits(value)
             schema = json.loads(json.dumps(dict(value), allow_nan=False))
             reader = _validator(schema)
             return _format(schemas.closed(schema), _title(schema.get("title")), reader)
@@ -162,7 +164,9 @@ def _schema(value: Any) -> Shape:
         raise InvalidRequest(f"schema: expected a type or a JSON Schema as a dict, not {type(value).__name__}.")
     with _readable():
         adapter = value if isinstance(value, TypeAdapter) else TypeAdapter(value)
-        schema = schemas.closed(schemas.generated(adapter))
+        schema = schemas.generated(adapter)
+        schemas.check_limits(schema)
+        schema = schemas.closed(schema)
     name = getattr(value, "__name__", None) if isinstance(value, type) else None
     return _format(schema, _title(name or schema.get("title")), _typed(adapter))
 
@@ -221,16 +225,7 @@ def _typed(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
 
 
 def _validator(schema: dict[str, Any]) -> Callable[[str], Any]:
-    import jsonschema_rs
-
-    try:
-        # Offline: a reference must not make anybody fetch an address. Masked: no fault quotes the answer.
-        validator = jsonschema_rs.validator_for(schema, offline=True, mask="the value", validate_formats=True)
-    except jsonschema_rs.ValidationError as error:
-        place = "/".join(map(str, error.instance_path))
-        raise InvalidRequest(
-            f"schema: this is no JSON Schema: {f'{place}: ' if place else ''}{error.message}."
-        ) from error
+    validator = Validator(schema)
 
     def reader(text: str) -> Any:
         try:
@@ -238,7 +233,7 @@ def _validator(schema: dict[str, Any]) -> Callable[[str], Any]:
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
             raise _Unfit([f"invalid JSON{place}"]) from error
-        if faults := [schemas.fault(fault.instance_path, fault.message) for fault in validator.iter_errors(value)]:
+        if faults := validator.faults(value):
             raise _Unfit(faults)
         return value
 
@@ -276,13 +271,10 @@ def _choices(value: Any) -> Shape:
 
 def _pattern(value: Any) -> Shape:
     output = _output(kind="pattern", pattern=value)
-    try:
-        compiled = re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise InvalidRequest(f"pattern: this is no regular expression: {error}.") from error
+    matches = matcher(value)
 
     def reader(text: str) -> str:
-        if compiled.fullmatch(text) is None:
+        if not matches(text):
             raise _Unfit(["it does not match the pattern"])
         return text
 

@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, get_type_hints, overload
 
-import jsonschema_rs
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ArgsKwargs, SchemaValidator
 
 from openmodels import results, schema as schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
+from openmodels.grammar.validation import Validator
 from openmodels.messages import ToolCall
 from openmodels.results import ToolResult
 from openmodels.types import CUT_SHORT, ChatRequest, Reply, ToolSpec
@@ -227,7 +227,7 @@ class Checker:
     def __init__(self, request: ChatRequest) -> None:
         self._choice = request.tool_choice
         self._specs = {spec.name: spec for spec in request.tools}
-        self._validators: dict[str, jsonschema_rs.Validator] = {}
+        self._validators: dict[str, Validator] = {}
 
     def __call__(self, calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
         """Return the calls, each with what is wrong with it."""
@@ -270,14 +270,12 @@ class Checker:
         elif call.arguments is None:
             errors += ("the arguments are no JSON object",)
         else:
-            faults = self._validator(call.name).iter_errors(call.arguments)
-            errors += tuple(schemas.fault(fault.instance_path, fault.message) for fault in faults)
+            errors += self._validator(call.name).faults(call.arguments)
         return call.model_copy(update={"errors": errors}) if errors else call
 
-    def _validator(self, name: str) -> jsonschema_rs.Validator:
+    def _validator(self, name: str) -> Validator:
         if name not in self._validators:
-            parameters = self._specs[name].parameters
-            self._validators[name] = jsonschema_rs.validator_for(parameters, offline=True, mask="the value")
+            self._validators[name] = Validator(self._specs[name].parameters)
         return self._validators[name]
 
 
@@ -317,10 +315,12 @@ def _defined(given: Mapping[str, Any]) -> Tool:
 
 def _spec(name: str, description: str, parameters: Any) -> ToolSpec:
     try:
+        schemas.check_limits(parameters)
         plain = json.loads(json.dumps(parameters, allow_nan=False))
-        jsonschema_rs.validator_for(plain, offline=True)
-    except (jsonschema_rs.ValidationError, TypeError, ValueError, RecursionError) as error:
-        said = getattr(error, "message", None) or str(error).partition("\n")[0]
+        Validator(plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = error.cause if isinstance(error, InvalidRequest) else str(error).partition("\n")[0]
+        said = reason.removeprefix("schema: ").removeprefix("this is no JSON Schema: ")
         raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema: {said.rstrip('.')}.") from error
     if not isinstance(plain, dict) or plain.get("type") != "object":
         raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema of the type 'object'.")

@@ -1,13 +1,11 @@
 """Constrained decoding: which tokens may come next, so that the answer is what was asked.
 
-llguidance parses the answer along with the model. Schemas are compiled without free white space, in
-which small models lose themselves; what a grammar cannot say of a schema is checked when the answer is
-whole.
+llguidance parses the answer along with the model. Schemas are written without free white space, in which small
+models lose themselves.
 """
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections.abc import Iterable
 from functools import lru_cache
@@ -18,6 +16,7 @@ import torch
 from llguidance.hf import from_tokenizer
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
+from openmodels.grammar.output import written
 from openmodels.types import OutputFormat
 
 _KEPT = 64
@@ -88,9 +87,9 @@ class Grammars:
         """Return the constraint of a new answer.
 
         Raises:
-            InvalidRequest: The engine cannot read the pattern, grammar or schema.
+            InvalidRequest: The engine cannot follow the pattern, grammar or schema.
         """
-        return Constraint(self._compiled(output.kind, _grammar(output)).deep_copy())
+        return Constraint(self._compiled(output.kind, written(output, "lark", "transformers")).deep_copy())
 
     def _compile(self, kind: str, grammar: str) -> llguidance.LLMatcher:
         matcher = llguidance.LLMatcher(self._tokens, grammar, log_level=0)
@@ -121,24 +120,9 @@ def constraint(output: OutputFormat, tokenizer: Any, size: int, ends: Iterable[i
     return grammars.constraint(output)
 
 
-def _grammar(output: OutputFormat) -> str:
-    if output.json_schema is not None:
-        # Lenient: what it does not know is left to the check of the whole answer.
-        return llguidance.LLMatcher.grammar_from_json_schema(
-            json.dumps(output.json_schema),
-            overrides={"whitespace_flexible": False, "coerce_one_of": True, "lenient": True},
-        )
-    if output.choices:
-        quoted = " | ".join(json.dumps(choice, ensure_ascii=False) for choice in output.choices)
-        return llguidance.LLMatcher.grammar_from_lark(f"start: {quoted}")
-    if output.pattern is not None:
-        return llguidance.LLMatcher.grammar_from_regex(output.pattern)
-    return llguidance.LLMatcher.grammar_from_lark(output.grammar or "")
-
-
 def _refused(said: str, kind: str) -> InvalidRequest:
     reason = said.strip().partition("\n")[0].rstrip(".")
     return InvalidRequest(
         f"{kind}: constrained decoding cannot follow it: {reason}.",
-        next_step="Write it more simply; patterns are Rust's, grammars are Lark's as llguidance reads it.",
+        next_step="Write it more simply; grammars are Lark's as llguidance reads it.",
     )

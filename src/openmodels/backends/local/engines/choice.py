@@ -8,11 +8,15 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openmodels import settings
 from openmodels.backends.local import children
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured, UnsupportedFeature
 from openmodels.types import SAMPLING_OPTIONS
+
+if TYPE_CHECKING:
+    from openmodels.grammar.output import Notation
 
 OPENVINO_MODEL = "openvino_model.xml"
 ENGINES = ("auto", "transformers", "openvino", "llamacpp", "vllm")
@@ -106,9 +110,11 @@ class Wish:
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """GGUF architectures that OpenVINO GenAI 2026 reads:
 https://openvinotoolkit.github.io/openvino.genai/docs/guides/gguf"""
-_SHARED = frozenset({*SAMPLING_OPTIONS, "extra", "schema", "choices", "grammar", "tools", "tool_choice"})
-OPTIONS = {"openvino": _SHARED | {"n", "pattern"}, "llamacpp": _SHARED, "vllm": _SHARED | {"pattern"}}
+_SHARED = frozenset({*SAMPLING_OPTIONS, "extra", "schema", "choices", "pattern", "grammar", "tools", "tool_choice"})
+OPTIONS = {"openvino": _SHARED | {"n"}, "llamacpp": _SHARED, "vllm": _SHARED}
 """The call options that an engine honours; transformers' are `LocalBackend.options`."""
+NOTATIONS: dict[str, Notation] = {"transformers": "lark", "openvino": "gbnf", "llamacpp": "gbnf", "vllm": "gbnf"}
+"""The notation of grammars that an engine reads."""
 _MODULES = {"openvino": "openvino_genai", "llamacpp": "xllamacpp"}
 
 

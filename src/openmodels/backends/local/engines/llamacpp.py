@@ -15,6 +15,7 @@ from openmodels.backends.local.engines.managed import READY, Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
 from openmodels.errors import LoadFailed, UnsupportedFeature
+from openmodels.grammar.output import written
 from openmodels.types import OutputFormat
 
 PARALLEL = 32
@@ -95,12 +96,8 @@ class LlamaCpp(Served):
         }
 
     def shape(self, output: OutputFormat) -> dict[str, Any]:
-        """Return the schema or the grammar (GBNF) of the answer."""
-        if output.json_schema is not None:
-            return {"json_schema": output.json_schema}
-        if output.choices:
-            return {"grammar": "root ::= " + " | ".join(json.dumps(choice) for choice in output.choices)}
-        return {"grammar": output.grammar}
+        """Return the grammar (GBNF) of the answer."""
+        return {"grammar": written(output, "gbnf", self.engine)}
 
     def markers(self, texts: list[str]) -> dict[str, Any]:
         """Return the tokens that stay in the text."""

@@ -6,9 +6,7 @@ Tokens go in and tokens come out, so the chat template, the stop strings and the
 from __future__ import annotations
 
 import itertools
-import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +17,8 @@ from openmodels.backends.local.engines.answer import Answer
 from openmodels.backends.local.loop import Job, Loop
 from openmodels.backends.local.repetition import REPEATED
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
-from openmodels.types import ChatRequest, OutputFormat
+from openmodels.grammar.output import written
+from openmodels.types import ChatRequest
 
 if TYPE_CHECKING:
     from openmodels.backends.local.engines.openvino_model import Opened
@@ -231,16 +230,10 @@ def _options(opened: Opened, request: ChatRequest, answer: Answer) -> Any:
     options.frequency_penalty = request.frequency_penalty or 0.0
     options.presence_penalty = request.presence_penalty or 0.0
     if answer.output is not None:
-        options.structured_output_config = opened.genai.StructuredOutputConfig(**_grammar(answer.output))
+        options.structured_output_config = opened.genai.StructuredOutputConfig(
+            grammar=written(answer.output, "gbnf", "openvino")
+        )
     return options
-
-
-def _grammar(output: OutputFormat) -> dict[str, str]:
-    if output.json_schema is not None:
-        return {"json_schema": json.dumps(output.json_schema)}
-    if output.choices:
-        return {"regex": "|".join(f"({re.escape(choice)})" for choice in output.choices)}
-    return {"regex": output.pattern} if output.pattern is not None else {"grammar": output.grammar or ""}
 
 
 def last_line(error: BaseException) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openmodels import settings
-from openmodels.backends.local.engines.choice import OPENVINO_MODEL, OPTIONS, Choice, Wish, choose
+from openmodels.backends.local.engines.choice import NOTATIONS, OPENVINO_MODEL, OPTIONS, Choice, Wish, choose
 from openmodels.errors import LoadFailed, UnsupportedFeature
+from openmodels.grammar.output import written
 from openmodels.types import ChatRequest
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Selection:
         """Check that the engine, which "auto" may have chosen only now, honours a request's options.
 
         Raises:
-            UnsupportedFeature: It does not.
+            UnsupportedFeature: It does not, or it cannot keep an answer to the form that is asked for.
+            InvalidRequest: No answer has this form.
         """
         if missing := sorted(request.options - options):
             assert self.choice is not None  # noqa: S101 - settled before
@@ -70,6 +72,10 @@ class Selection:
                 f"The engine {self.choice.engine!r} of the backend 'local' cannot honour the option {missing[0]!r}.",
                 next_step="Leave it out, or choose another engine with engine=….",
             )
+        if request.output is not None:
+            # On the caller's thread, before any work: the engine's own then has it at hand.
+            engine = self.settle(request.deadline).engine
+            written(request.output, NOTATIONS[engine], engine)
 
     def openvino(self, *, repetition_stop: bool) -> OpenvinoEngine:
         """Return an engine on OpenVINO; it loads the model when it gets its first job."""

@@ -14,6 +14,7 @@ from openmodels.backends.local import checkpoint, children, memory, model_kind, 
 from openmodels.backends.local.engines.managed import Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
+from openmodels.grammar.output import written
 from openmodels.types import OutputFormat
 
 _FEW_CORES = 4
@@ -75,13 +76,7 @@ class Vllm(Served):
 
     def shape(self, output: OutputFormat) -> dict[str, Any]:
         """Return what the answer must look like, for vLLM's `structured_outputs`."""
-        if output.json_schema is not None:
-            return {"structured_outputs": {"json": output.json_schema}}
-        if output.choices:
-            return {"structured_outputs": {"choice": list(output.choices)}}
-        if output.pattern is not None:
-            return {"structured_outputs": {"regex": output.pattern}}
-        return {"structured_outputs": {"grammar": output.grammar}}
+        return {"structured_outputs": {"grammar": written(output, "gbnf", self.engine)}}
 
     def markers(self, texts: list[str]) -> dict[str, Any]:
         """Return that control tokens stay in the text, where there are markers among them."""
