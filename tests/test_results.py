@@ -123,13 +123,6 @@ class TestWhereItArose:
                 assert result.message.text.startswith("Error: ValidationError: ")
                 assert "arguments" not in result.message.text
 
-    def test_an_exit_is_an_error_of_the_tool(self):
-        def f():
-            raise SystemExit(2)
-
-        assert om.tool(f).run(CALL).message.text == "Error: SystemExit: 2"
-        assert asyncio.run(om.tool(f).arun(CALL)).error is not None
-
     def test_defaults_and_types_reach_the_function(self):
         def f(at: dt.date, *, many: int = 2) -> str:
             return f"{at.year} {many}"

@@ -73,7 +73,7 @@ class Tool:
             if inspect.isawaitable(value) or inspect.isasyncgen(value):
                 with ThreadPoolExecutor(1) as pool:
                     value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the model is told
+        except Exception as error:  # noqa: BLE001 - whatever it is, the model is told
             return failed(call, error, began)
         return results.of(call, value, began)
 
@@ -87,7 +87,7 @@ class Tool:
             else:
                 value = await asyncio.to_thread(self._call, args, words)
                 value = await _finish(value) if inspect.isawaitable(value) or inspect.isasyncgen(value) else value
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - as above
             return failed(call, error, began)
         return results.of(call, value, began)
 
@@ -202,7 +202,7 @@ class _Misfit(InvalidRequest):
     """The arguments of a call do not fit its tool."""
 
 
-def failed(call: ToolCall, error: BaseException, began: float) -> ToolResult:
+def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
     """Return the result of a call that did not work, with what the model is told of it."""
     if isinstance(error, _Misfit):
         words = error.cause
@@ -213,8 +213,7 @@ def failed(call: ToolCall, error: BaseException, began: float) -> ToolResult:
     else:
         text = results.text_of(error)
         words = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    kept = error if isinstance(error, Exception) else RuntimeError(f"the tool ended with {type(error).__name__}")
-    return ToolResult(call, call.answer(results.capped(f"Error: {words}")), None, kept, time.perf_counter() - began)
+    return ToolResult(call, call.answer(results.capped(f"Error: {words}")), None, error, time.perf_counter() - began)
 
 
 class Checker:

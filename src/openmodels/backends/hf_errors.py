@@ -44,7 +44,7 @@ _RULES: tuple[_Rule, ...] = (
         QuotaExceeded,
         frozenset({402}),
         "",
-        "Add credit at https://huggingface.co/settings/billing, or name who pays: bill_to=.",
+        "Buy credit, free accounts have none: https://huggingface.co/settings/billing; or name who pays: bill_to=.",
     ),
     (ModelNotFound, frozenset({400, 404, 422}), r"model_not_supported|not supported by (any )?provider", _ENABLE),
     (ModelNotFound, frozenset({400, 404}), r"model.{0,200}(does not exist|not found)", _WHO_SERVES),

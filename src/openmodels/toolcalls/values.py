@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openmodels.messages import ToolCall
+from openmodels.messages import ToolCall, read_arguments
 from openmodels.types import ToolSpec
 
 _JSON = re.compile(r'"(?:[^"\\]|\\.)*(?P<open>"|\\?\Z)|[{}\[\]]', re.DOTALL)
@@ -68,12 +68,11 @@ def named(value: Any) -> Iterator[ToolCall]:
             raise ValueError("no name")
         arguments = item.get("arguments", item.get("parameters", {}))
         raw = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        if isinstance(arguments, str):
-            arguments = loads(arguments)
+        if isinstance(arguments, str) and read_arguments(arguments) is None:
+            arguments = loads(arguments)  # with what is no strict JSON
+        arguments = read_arguments(arguments)
         if arguments is None:
-            arguments = {}
-        if not isinstance(arguments, dict):
-            raise ValueError("arguments are no object")  # noqa: TRY004 - one kind of failure for the caller
+            raise ValueError("arguments are no object")
         call_id = item.get("id")
         yield make(item["name"], arguments, raw, call_id if isinstance(call_id, str) else None)
 
