@@ -45,7 +45,7 @@ LAYERS = (
     {"errors", "reasoning", "settings", "call_ids"},
     {"embeddings", "rankings"},
     {"capabilities", "types"},
-    {"messages"},
+    {"messages", "escaping"},
 )
 """Top to bottom: a file imports only from its own unit and from lower layers."""
 

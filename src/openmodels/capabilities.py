@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection
 from dataclasses import dataclass, fields
+
+from openmodels import escaping
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -53,7 +54,7 @@ class Capabilities:
         return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
 
     def _repr_html_(self) -> str:
-        rows = (f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in self._rows())
+        rows = (f"<tr><th>{name}</th><td>{escaping.html(value)}</td></tr>" for name, value in self._rows())
         return f"<table>{''.join(rows)}</table>"
 
     def _rows(self) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 from typing_extensions import TypedDict
 
+from openmodels import escaping
 from openmodels.messages import Frozen, Text
 from openmodels.types import Usage, number
 
@@ -106,5 +106,5 @@ class Ranking:
         return self.documents[place]
 
     def _repr_html_(self) -> str:
-        rows = (f"<tr><td>{one.score:.3f}</td><td>{html.escape(one.document[:200])}</td></tr>" for one in self)
+        rows = (f"<tr><td>{one.score:.3f}</td><td>{escaping.html(one.document[:200])}</td></tr>" for one in self)
         return f"<table><tr><th>score</th><th>document</th></tr>{''.join(rows)}</table>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,7 +13,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from openmodels import request, retry
+from openmodels import escaping, request, retry
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, ToolRoundsExceeded
 from openmodels.messages import Message, Prompt, ToolCall
 from openmodels.results import ToolResult
@@ -94,13 +93,13 @@ class ToolRun:
 
     def _repr_html_(self) -> str:
         rows = [
-            f"<tr><td>{number}</td><td>{html.escape(result.call.name)}</td>"
-            f"<td>{html.escape(result.call.raw[:200])}</td><td>{html.escape(result.message.text[:200])}</td></tr>"
+            f"<tr><td>{number}</td><td>{escaping.html(result.call.name)}</td>"
+            f"<td>{escaping.html(result.call.raw[:200])}</td><td>{escaping.html(result.message.text[:200])}</td></tr>"
             for number, one in enumerate(self.rounds, start=1)
             for result in one.results
         ]
         head = "<tr><th>round</th><th>tool</th><th>arguments</th><th>result</th></tr>"
-        return f"<div style='white-space:pre-wrap'>{html.escape(self.text)}</div><table>{head}{''.join(rows)}</table>"
+        return f"<div style='white-space:pre-wrap'>{escaping.html(self.text)}</div><table>{head}{''.join(rows)}</table>"
 
 
 class Loop:

@@ -6,7 +6,6 @@ frozen pydantic model; `Delta` is made once per token and is a slotted dataclass
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from typing_extensions import TypedDict
 
+from openmodels import escaping
 from openmodels.messages import Frozen, Message, Text, ToolCall
 
 
@@ -341,5 +341,5 @@ class Reply(Frozen):
         facts = [self.model, self.finish_reason, f"{self.seconds:.2f} s"]
         if usage.input_tokens is not None and usage.output_tokens is not None:
             facts.append(f"{usage.input_tokens} → {usage.output_tokens} tokens")
-        small = " · ".join(html.escape(str(fact)) for fact in facts if fact)
-        return f"<div style='white-space:pre-wrap'>{html.escape(self.text)}</div><small>{small}</small>"
+        small = " · ".join(escaping.html(str(fact)) for fact in facts if fact)
+        return f"<div style='white-space:pre-wrap'>{escaping.html(self.text)}</div><small>{small}</small>"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from openmodels import files
 from openmodels.catalog.record import Relation
 
 _MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -31,6 +33,8 @@ _RELATIONS: tuple[tuple[re.Pattern[str], Relation], ...] = (
 _PLACES = ("datasets/", "spaces/", "docs/", "papers/", "blog/", "collections/", "organizations/", "learn/")
 _MOST = 200_000
 _LONGEST = 2_000
+_LONGEST_MATTER = 100_000
+_MOST_VALUES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,33 @@ def front_matter(card: str) -> dict[str, Any]:
         return {}
     import yaml  # huggingface_hub's own dependency
 
+    # libyaml, where PyYAML was built with it, reads a hundred kilobytes in a tenth of a second, else in ten.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        read = yaml.safe_load(found[1])
-    except (yaml.YAMLError, ValueError, RecursionError):
+        read = yaml.load(found[1][:_LONGEST_MATTER], Loader=loader)  # noqa: S506 - both are safe loaders
+        # A few hundred bytes of aliases stand for billions of values.
+        if not isinstance(read, dict) or not _is_small(read):
+            return {}
+        plain: dict[str, Any] = json.loads(json.dumps(read, default=str, skipkeys=True))
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError):
         return {}
-    return read if isinstance(read, dict) else {}
+    return plain
+
+
+def _is_small(value: Any) -> bool:
+    """Return whether a value holds at most `_MOST_VALUES`, those that aliases repeat counted each time."""
+    level, count = [value], 0
+    for _ in range(files.DEEPEST):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list | tuple | set)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        count += len(level)
+        if not level or count > _MOST_VALUES:
+            break
+    return not level and count <= _MOST_VALUES
 
 
 def bases(card: str, own_id: str) -> list[Mention]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from openmodels import settings
+from openmodels import escaping, settings
 from openmodels.catalog import lineage, names, rows
 from openmodels.catalog.cache import CacheCatalog
 from openmodels.catalog.filters import RELATIONS
@@ -106,7 +105,7 @@ class Family:
         return f"Family({self.id!r}, {len(self.ancestors)} ancestors, {len(self.descendants)} descendants)"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>"
+        return f"<pre>{escaping.html(str(self))}</pre>"
 
     def _line(self, model_id: str, edge: Edge | None) -> str:
         license_ = self.license_of(model_id) or "-"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from openmodels import escaping
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest, MissingExtra
 
@@ -95,10 +95,10 @@ class Results(list[ModelRecord]):
     def _repr_html_(self) -> str:
         heads = ("model", "task", "parameters", "context", "license", "downloads", "updated")
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(shown(row(record)[name]))}</td>" for name in heads) + "</tr>"
+            "<tr>" + "".join(f"<td>{escaping.html(shown(row(record)[name]))}</td>" for name in heads) + "</tr>"
             for record in self
         )
-        notes = "".join(f"<p><small>{html.escape(note)}</small></p>" for note in self.notes)
+        notes = "".join(f"<p><small>{escaping.html(note)}</small></p>" for note in self.notes)
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr>{body}</table>{notes}"
 
 

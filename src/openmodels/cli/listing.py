@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from openmodels import escaping
 from openmodels.catalog.family import Family
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.results import row, shown
@@ -53,7 +54,8 @@ def tree(family: Family) -> None:
             how = f"  ({edge.relation or '-'}{sure})"
         mark = " *" if model_id.lower() == family.id.lower() else ""
         branch = "   " * (depth - 1) + "└─ " if depth else ""
-        sys.stdout.write(f"{branch}{model_id}{mark}  [{family.license_of(model_id) or '-'}]{how}\n")
+        shown_line = f"{branch}{model_id}{mark}  [{family.license_of(model_id) or '-'}]{how}"
+        sys.stdout.write(escaping.line(shown_line) + "\n")
 
 
 def _said(name: str, value: Any) -> str:
@@ -100,5 +102,5 @@ def _print(heads: Sequence[str], lines: list[list[str]], *, folded: int | None) 
         fold = place == folded
         made.add_column(head, overflow="fold" if fold else "ellipsis", no_wrap=not fold, min_width=widest)
     for line in lines:
-        made.add_row(*(Text(cell) for cell in line))
+        made.add_row(*(Text(escaping.line(cell)) for cell in line))
     console.print(made)

@@ -14,7 +14,7 @@ import click
 from huggingface_hub import constants, get_token, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
-from openmodels import settings
+from openmodels import escaping, settings
 from openmodels.backends import azure_endpoint, registry
 from openmodels.backends.local import cache, checkpoint
 from openmodels.cli import output
@@ -159,5 +159,5 @@ def _table(head: list[str], rows: list[list[Any]]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         ready = Text("yes", style="green") if row[1] else Text("no", style="yellow")
-        table.add_row(row[0], ready, *row[2:])
+        table.add_row(escaping.line(row[0]), ready, *(escaping.line(cell) for cell in row[2:]))
     console.print(table)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from openmodels import escaping
 from openmodels.cli.hints import translate
 from openmodels.errors import (
     AccessDenied,
@@ -41,7 +42,6 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 _META = "openmodels.json"
-_CONTROLS = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,7 +74,7 @@ def say_json(value: object) -> None:
 
 def note(text: str, **style: Any) -> None:
     """Write a line to stderr; `style` is `click.style`'s and shows on a terminal only."""
-    click.secho(_shown(text, sys.stderr.isatty()), err=True, **style)
+    click.secho(escaping.terminal(text), err=True, **style)
 
 
 def show_error(error: OpenModelsError, *, as_json: bool = False) -> None:
@@ -121,4 +121,4 @@ def exit_code(error: OpenModelsError) -> int:
 
 def _shown(text: str, terminal: bool) -> str:  # noqa: FBT001 - one private call each
     # An answer may hold escape sequences that retitle, recolour or rewrite the terminal.
-    return text.translate(_CONTROLS) if terminal else text
+    return escaping.terminal(text) if terminal else text

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from openmodels import settings
+from openmodels.catalog import cards
 from openmodels.errors import (
     AccessDenied,
     ConnectionFailed,
@@ -304,14 +305,8 @@ def _kept(kind: str, name: str) -> dict[str, Any] | None:
 
 
 def _front_matter(text: str) -> dict[str, Any]:
-    """Return the YAML block of a card, by the Hub client's own safe reader."""
-    from huggingface_hub import ModelCard
-
-    try:
-        found: dict[str, Any] = ModelCard(text, ignore_metadata_errors=True).data.to_dict()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, AttributeError):
-        return {}
-    return found
+    """Return the YAML block of a card."""
+    return cards.front_matter(text)
 
 
 UNREACHABLE: tuple[type[OpenModelsError], ...] = (Offline, ConnectionFailed, DeadlineExceeded)

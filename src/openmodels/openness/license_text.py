@@ -46,7 +46,7 @@ _TITLES: tuple[tuple[str, str], ...] = (
     (r"exaone ai model license", "exaone"),
     (r"open aleph license", "open-aleph-1.0"),
     (r"tencent hunyuan.{0,30}community license", "tencent-hunyuan-community"),
-    (r"chatglm[\w.-]* license", "chatglm-6b"),
+    (r"chatglm[\w.-]{0,40} license", "chatglm-6b"),
     (r"yi series models (?:community )?license", "yi-license"),
     (r"mistral ai non-production license", "mnpl"),
     (r"mistral ai research license", "mrl"),
@@ -100,7 +100,7 @@ _PHRASES: tuple[tuple[Restriction, str], ...] = (
     (
         Restriction.OUTPUT_USE,
         (
-            r"(?:improve|train|develop)\w* any other (?:large )?(?:language |ai )?model|(?:outputs?"
+            r"(?:improve|train|develop)\w{0,10} any other (?:large )?(?:language |ai )?model|(?:outputs?"
             r"|results)[^.]{0,60}to (?:train|improve)"
         ),
     ),

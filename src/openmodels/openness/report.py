@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from openmodels import escaping
 from openmodels.errors import InvalidRequest
 from openmodels.openness import bom
 from openmodels.openness.case import Case
 from openmodels.openness.criteria import judge
 from openmodels.openness.criteria_license import Stated, conflicts, sources
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Conflict, Criterion, Finding, Verdict
+from openmodels.openness.findings import Conflict, Criterion, Finding, Proof, Verdict
 from openmodels.openness.overrides import overrides
 from openmodels.openness.profiles import PROFILES, Assessment, Requirement, assess
 
@@ -209,9 +209,9 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return the report as Markdown: a table of findings with links, conflicts, demands."""
-        date = f", evidence of {self.as_of[:10]}" if self.as_of else ""
+        date = f", evidence of {escaping.markdown(self.as_of[:10])}" if self.as_of else ""
         lines = [
-            f"## {self.id}: {self.grade}",
+            f"## {escaping.markdown(self.id)}: {self.grade}",
             "",
             f"Profile `{self.profile}`{date}{', offline' if self.offline else ''}.",
             "",
@@ -219,15 +219,15 @@ class Report:
             "|---|---|---|---|",
         ]
         for one in self:
-            links = ", ".join(f"[{index}]({proof.url})" for index, proof in enumerate(one.evidence[:3], 1))
+            links = ", ".join(_numbered(one.evidence[:3]))
             verdict = _MARKS[one.verdict] + (" (curated)" if one.curated else "")
-            lines.append(f"| {one.criterion.replace('_', ' ')} | {verdict} | {_cell(one.reason)} | {links} |")
+            lines.append(
+                f"| {one.criterion.replace('_', ' ')} | {verdict} | {escaping.markdown(one.reason)} | {links} |"
+            )
         if self.conflicts:
             lines += ["", "Conflicts:"]
             lines += [
-                f"- {_cell(one.reason)} "
-                + " ".join(f"[{index}]({proof.url})" for index, proof in enumerate(one.evidence, 1))
-                for one in self.conflicts
+                f"- {escaping.markdown(one.reason)} {' '.join(_numbered(one.evidence))}" for one in self.conflicts
             ]
         met = {True: "met", False: "not met", None: "not shown"}
         lines += ["", "Demands: " + "; ".join(f"{one.name} {met[one.met]}" for one in self.requirements) + "."]
@@ -235,13 +235,14 @@ class Report:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(one.criterion.replace('_', ' '))}</td><td>{_MARKS[one.verdict]}</td>"
-            f"<td>{html.escape(one.reason)}</td><td>{_links(one)}</td></tr>"
+            f"<tr><td>{escaping.html(one.criterion.replace('_', ' '))}</td><td>{_MARKS[one.verdict]}</td>"
+            f"<td>{escaping.html(one.reason)}</td><td>{_links(one)}</td></tr>"
             for one in self
         )
-        notes = "".join(f"<li>{html.escape(one.reason)}</li>" for one in self.conflicts)
+        notes = "".join(f"<li>{escaping.html(one.reason)}</li>" for one in self.conflicts)
         return (
-            f"<h4>{html.escape(self.id)}: {html.escape(self.grade)}</h4><table><tr><th>criterion</th><th>verdict</th>"
+            f"<h4>{escaping.html(self.id)}: {escaping.html(self.grade)}</h4>"
+            "<table><tr><th>criterion</th><th>verdict</th>"
             f"<th>why</th><th>evidence</th></tr>{rows}</table><ul>{notes}</ul><small>{DISCLAIMER}</small>"
         )
 
@@ -250,9 +251,9 @@ class Report:
         left, right = "openness", self.grade
         color = _COLORS.get(right) or _COLORS[self.passed]
         first, second = 8 + 7 * len(left), 12 + 7 * len(right)
-        title = html.escape(f"{self.id}: {right} ({self.profile})")
+        title = escaping.html(f"{self.id}: {right} ({self.profile})")
         texts = "".join(
-            f'<text x="{place}" y="14">{html.escape(text)}</text>'
+            f'<text x="{place}" y="14">{escaping.html(text)}</text>'
             for place, text in ((first / 2, left), (first + second / 2, right))
         )
         return (
@@ -291,12 +292,17 @@ def _plain(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
-
-
 def _links(finding: Finding) -> str:
     return ", ".join(
-        f'<a href="{html.escape(proof.url, quote=True)}">{html.escape(proof.what[:40])}</a>'
+        f'<a href="{escaping.html(url)}" rel="nofollow noopener">{escaping.html(proof.what[:40])}</a>'
         for proof in finding.evidence[:3]
+        if (url := escaping.https(proof.url))
     )
+
+
+def _numbered(proofs: Sequence[Proof]) -> list[str]:
+    """Return a Markdown link for each piece of evidence; one that is no https address is named without a link."""
+    return [
+        f"[{number}](<{url}>)" if (url := escaping.https(proof.url)) else f"{number} (no https address)"
+        for number, proof in enumerate(proofs, 1)
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openmodels import ref
+from openmodels import escaping, ref
 from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.fetch import Fetcher
@@ -109,23 +108,26 @@ class OpennessComparison:
             "|" + "---|" * (len(names) + 2),
         ]
         lines += [
-            f"| {report.id} | " + " | ".join(_MARK[report[name].verdict] for name in names) + f" | {report.grade} |"
+            f"| {escaping.markdown(report.id)} | "
+            + " | ".join(_MARK[report[name].verdict] for name in names)
+            + f" | {report.grade} |"
             for report in self
         ]
         lines += ["", "✔ open, ◐ partial, ✘ closed, ? unknown"]
-        lines += [f"- {name}: {error.cause}" for name, error in self.failures.items()]
+        lines += [
+            f"- {escaping.markdown(name)}: {escaping.markdown(error.cause)}" for name, error in self.failures.items()
+        ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         names = [one.value for one in Criterion]
         head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
         rows = "".join(
-            f"<tr><td>{html.escape(report.id)}</td>"
+            f"<tr><td>{escaping.html(report.id)}</td>"
             + "".join(
-                f'<td title="{html.escape(report[name].reason, quote=True)}">{_MARK[report[name].verdict]}</td>'
-                for name in names
+                f'<td title="{escaping.html(report[name].reason)}">{_MARK[report[name].verdict]}</td>' for name in names
             )
-            + f"<td>{html.escape(report.grade)}</td></tr>"
+            + f"<td>{escaping.html(report.grade)}</td></tr>"
             for report in self
         )
         return f"<table><tr><th>model</th>{head}<th>grade</th></tr>{rows}</table>"

@@ -1,0 +1,62 @@
+"""Text of strangers in the syntax of others: terminals, Markdown, HTML.
+
+Names, licenses, reasons, cards and answers of servers are written by people who may mean harm. What
+is shown of them goes through the function of the place it is shown in.
+"""
+
+from __future__ import annotations
+
+import html as html_syntax
+import re
+from urllib.parse import quote, urlsplit
+
+# C0 and C1 controls; marks and overrides of the direction of writing; line and paragraph separators; half surrogate
+# pairs; tags, which hide text in emoji.
+_CONTROLS = dict.fromkeys(
+    (
+        *range(32), *range(127, 160), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F),
+        *range(0x2066, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000), *range(0xE0000, 0xE0080),
+    )
+)  # fmt: skip
+_BLANKS = {ord(char): " " for char in "\t\n\v\f\r\u2028\u2029"}
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|&]|(?<=\])\(|(?<=\w):(?=//)|(?<=\bwww)\.|(?<=\bWWW)\.")
+_REFERENCES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", ":": "&#58;", ".": "&#46;"}
+
+
+def terminal(text: str) -> str:
+    """Return text that cannot move the cursor, retitle the window or turn the direction of writing.
+
+    Of an escape sequence only its letters are left; newlines and tabs stay.
+    """
+    return text.translate({code: None for code in _CONTROLS if chr(code) not in "\n\t"})
+
+
+def line(text: str) -> str:
+    """Return text for one line: as `terminal`, with newlines and tabs as blanks."""
+    return text.translate(_BLANKS).translate(_CONTROLS)
+
+
+def markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line: no link, image, table cell, HTML or code begins in it."""
+    return _MARKDOWN.sub(_escaped, line(text))
+
+
+def html(text: str) -> str:
+    """Return text for the content or a quoted attribute of HTML and SVG."""
+    return html_syntax.escape(terminal(text), quote=True)
+
+
+def https(url: str) -> str | None:
+    """Return an address for a link, or None where it is none of https; what could end the link is percent-encoded."""
+    try:
+        parts = urlsplit(line(url).strip())
+        if parts.scheme != "https" or not parts.hostname:
+            return None
+    except ValueError:
+        return None
+    return quote(parts.geturl(), safe="%/:?#@!$&*+,;=~-._[]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    # A reference where a backslash is no escape in every dialect; "https://" and "www." make links by themselves.
+    return _REFERENCES.get(match[0], "\\" + match[0])
