@@ -59,3 +59,22 @@ def test_after_a_stop_nothing_comes():
     holder = StopStrings(["x"])
     assert holder.feed("axb") == "a"
     assert (holder.found, holder.feed("more"), holder.flush()) == ("x", "", "")
+
+
+def test_hidden_text_counts_for_a_stop_and_is_never_given_out():
+    holder = StopStrings(["<eot>", "b<x>c"])
+    assert [holder.feed("a"), holder.feed("<eot>", hidden=True)] == ["a", ""]
+    assert holder.found == "<eot>"
+    holder = StopStrings(["b<x>c"])
+    pieces = [holder.feed("ab"), holder.feed("<x>", hidden=True), holder.feed("cd")]
+    assert (pieces, holder.found) == (["a", "", ""], "b<x>c")
+
+
+@given(st.lists(st.tuples(st.text(alphabet="ab<", max_size=4), st.booleans()), max_size=8), STOPS)
+def test_hidden_text_is_left_out_wherever_it_stands(pieces, stops):
+    holder = StopStrings(stops)
+    shown = "".join(holder.feed(text, hidden=hidden) for text, hidden in pieces)
+    if holder.found is None:
+        assert shown + holder.flush() == "".join(text for text, hidden in pieces if not hidden)
+    else:
+        assert "".join(text for text, hidden in pieces if not hidden).startswith(shown)

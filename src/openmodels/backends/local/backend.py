@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
 from openmodels.backends.base import Backend
-from openmodels.backends.local import answers, native
+from openmodels.backends.local import answers, generation_config, native
 from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.local.engines.choice import Wish
 from openmodels.backends.local.engines.selection import Selection
@@ -275,6 +275,8 @@ class LocalBackend(Backend):
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None is what is not known until it is loaded.
 
+        "not_honoured" names the fields of the model's own generation config that its engine does not follow.
+
         "reason" says why this engine, "context" is in tokens, "system" is the system message of a
         chat that brings none; for transformers "max_batch" is in answers,
         "alone" says why the model takes one answer at a time, "whole_prompt" why its prompts are computed in one
@@ -378,6 +380,7 @@ def _facts(engine: Engine) -> dict[str, Any]:
         "context": loaded.context,
         "max_batch": engine.most,
         "alone": engine.alone,
+        "not_honoured": list(generation_config.not_honoured(loaded.generation, generation_config.TRANSFORMERS)),
         **engine.feeding,
     }
 

@@ -30,6 +30,7 @@ from openmodels.backends.local import (
     checkpoint,
     device as devices,
     facts,
+    generation_config,
     loading_report,
     memory,
     model_kind,
@@ -80,6 +81,11 @@ class Loaded:
         """The number of rows of the embedding table, or None where the model has none."""
         table = self.model.get_input_embeddings()
         return None if table is None else int(table.weight.shape[0])
+
+    @property
+    def generation(self) -> Any:
+        """The model's own `GenerationConfig`; None for a model that does not write."""
+        return getattr(self.model, "generation_config", None)
 
 
 def load(
@@ -158,7 +164,9 @@ def load(
         )
         loading_report.check(model, report, encoder=not generates)
         model.eval()
-        return Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
+        loaded = Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
+        generation_config.warn(loaded.generation, generation_config.TRANSFORMERS)
+        return loaded
 
 
 def _processor(folder: Path, options: Mapping[str, Any]) -> Any:

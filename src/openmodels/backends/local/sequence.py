@@ -57,7 +57,7 @@ class Sequence:
         self._size = len(tokens)
         self._produced = 0
         self._put = put
-        self._writing = Writing(request, own, voice.tokenizer)
+        self._writing = Writing(request, own, voice.tokenizer, stops=voice.stop_strings)
         self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
         self._likely = None if request.logprobs is None else Likelihoods(voice.tokenizer, request.logprobs)
         self._scores: torch.Tensor | None = None
@@ -65,7 +65,9 @@ class Sequence:
         self._said = Said()
         self._reason: str | None = None
         size = loaded.model.config.get_text_config().vocab_size
-        self.sampler = Sampler(request, voice.generation, tokens, size, loaded.device)
+        self.sampler = Sampler(
+            request, voice.generation, tokens, size, loaded.device, limit=self._limit, ends=voice.ends
+        )
         self.constraint: constraint.Constraint | None = None
         if own.output is not None:
             self.constraint = constraint.constraint(own.output, voice.tokenizer, size, self._ends)
@@ -125,7 +127,7 @@ class Sequence:
     def pick(self, scores: torch.Tensor) -> int:
         """Return the next token by the model's scores, shape (vocabulary,)."""
         self._scores = scores
-        return self.sampler.pick(scores if self.constraint is None else self.constraint.mask(scores))
+        return self.sampler.pick(scores, None if self.constraint is None else self.constraint.mask)
 
     def accept(self, token: int) -> None:
         """Take the next token in, with those that must follow it; what became complete is kept until `give`."""

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from openmodels.backends.local import calling, templates, vision
+from openmodels.backends.local import calling, generation_config, templates, vision
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, OutputFormat
 
+_USUAL_LENGTH = 20
 VARIABLES = "chat_template_kwargs"
 """The entry of `extra` that holds variables for the chat template."""
 
@@ -36,11 +37,34 @@ class Voice:
 
     @property
     def ends(self) -> list[int]:
-        """The tokens that end an answer, as the model's files name them."""
+        """The tokens that end an answer: those that the model's files name, and what closes the assistant's turn."""
         ends = getattr(self.generation, "eos_token_id", None)
         listed = ends if isinstance(ends, list) else [ends]
-        found = [token for token in (*listed, self.tokenizer.eos_token_id) if token is not None]
-        return list(dict.fromkeys(found))
+        tokens = (*listed, self.tokenizer.eos_token_id, templates.turn_end(self.tokenizer))
+        return list(dict.fromkeys(token for token in tokens if token is not None))
+
+    def stop_tokens(self, stops: Sequence[str]) -> dict[str, int]:
+        """Return the control tokens among stop strings, and what closes the assistant's turn, by their text.
+
+        Raises:
+            UnsupportedFeature: A stop string holds a control token and more: who decodes the text leaves it out.
+        """
+        control = {
+            added.content: token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special
+        }
+        for stop in stops:
+            if stop not in control and any(text in stop for text in control):
+                raise UnsupportedFeature(
+                    f"stop: this engine finds a control token, but not one within a longer text: {stop[:80]!r}.",
+                    next_step="Name the control token alone, or use engine='transformers'.",
+                )
+        closing = templates.turn_end(self.tokenizer)
+        return {text: token for text, token in control.items() if text in stops or token == closing}
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The texts that end an answer, as the model's files name them."""
+        return generation_config.stop_strings(self.generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +77,7 @@ class Sampling:
         top_k: 0 is all.
         repetition: Divides the scores of tokens that came; 1 is none.
         seed: The caller's, or a random one.
+        min_p: The chance, as a share of the largest, below which a token is not drawn; 0 is all.
     """
 
     temperature: float
@@ -60,6 +85,7 @@ class Sampling:
     top_k: int
     repetition: float
     seed: int
+    min_p: float = 0.0
 
     @classmethod
     def of(cls, request: ChatRequest, defaults: Any) -> Sampling:
@@ -70,11 +96,16 @@ class Sampling:
             return getattr(defaults, name, None) if sampled else None
 
         asked = request.top_p is not None or request.top_k is not None
-        usual = own("temperature") or (1.0 if asked or own("top_p") or own("top_k") else 0.0)
+        temperature = own("temperature")
+        usual = temperature if temperature is not None else float(bool(asked or sampled))
+        top_k = own("top_k")
+        if top_k is None:
+            top_k = generation_config.TOP_K if sampled else 0
         return cls(
             temperature=usual if request.temperature is None else request.temperature,
             top_p=request.top_p or own("top_p") or 1.0,
-            top_k=request.top_k or own("top_k") or 0,
+            top_k=top_k if request.top_k is None else request.top_k,
+            min_p=own("min_p") or 0.0,
             repetition=request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0,
             seed=secrets.randbits(63) if request.seed is None else request.seed,
         )
@@ -181,4 +212,8 @@ def room(tokens: int, request: ChatRequest, voice: Voice) -> int:
             next_step=f"Shorten it to less than {voice.context} tokens, or use a model with a longer context.",
         )
     usual = getattr(voice.generation, "max_new_tokens", None)
+    whole = getattr(voice.generation, "max_length", None)
+    # Older releases of transformers fill in 20, which no model asks for. A prompt beyond it is no error here.
+    if usual is None and whole is not None and whole != _USUAL_LENGTH and whole > tokens:
+        usual = whole - tokens
     return min(left, request.max_tokens or usual or left)

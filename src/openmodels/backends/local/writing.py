@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from openmodels.backends.local.calling import Caller
@@ -42,15 +43,19 @@ class Writing:
         request: What is asked.
         asked: The same in the model's own terms.
         tokenizer: A transformers tokenizer.
+        stops: Texts that end an answer beside those that the request names.
     """
 
-    def __init__(self, request: ChatRequest, asked: Asked, tokenizer: Any) -> None:
+    def __init__(self, request: ChatRequest, asked: Asked, tokenizer: Any, *, stops: Sequence[str] = ()) -> None:
         self._text = Detokeniser(tokenizer, asked.tokens if request.prompt is not None else ())
         # What must have a certain form has no room for reasoning before it.
         thinks = request.prompt is None and asked.output is None and asked.calling is None
         self._thinking = Thinking(tokenizer, asked.tokens if thinks else None)
         self._caller = None if asked.calling is None else Caller(asked.calling)
-        self._stops = StopStrings(request.stop)
+        # Decoding leaves control tokens out, and a stop string may be, or hold, the text of one.
+        control = tokenizer.added_tokens_decoder if request.stop or stops else {}
+        self._control = {token: added.content for token, added in control.items() if added.special}
+        self._stops = StopStrings((*request.stop, *stops))
 
     @property
     def stopped(self) -> bool:
@@ -81,6 +86,7 @@ class Writing:
             last: Whether no other follows.
             whole: Whether what the answer must look like is there; only asked with the last token.
         """
+        begun = self.answering
         piece = "" if ended else self._text.add(token)
         if last:
             piece += self._text.flush()
@@ -91,6 +97,8 @@ class Writing:
             thought, answer, calls = self._caller.feed(piece, -1 if ended else token, last=last, whole=whole)
         # Stop strings end the answer, not the reasoning that speaks of them.
         text = self._stops.feed(answer)
+        if begun and not ended:
+            text += self._stops.feed(self._control.get(token, ""), hidden=True)
         if last and not self.stopped:
             text += self._stops.flush()
         return Said(thought, text, len(answer), calls)

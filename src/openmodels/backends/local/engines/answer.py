@@ -38,7 +38,7 @@ class Answer:
         self.sampling = Sampling.of(request, voice.generation)
         self.finished = False
         self._ends = frozenset(voice.ends)
-        self._writing = Writing(request, own, voice.tokenizer)
+        self._writing = Writing(request, own, voice.tokenizer, stops=voice.stop_strings)
         self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
         self._produced = 0
 

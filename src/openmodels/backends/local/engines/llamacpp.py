@@ -6,11 +6,19 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import cache, gguf_header, memory, model_kind, template_files, tokenizer_files
+from openmodels.backends.local import (
+    cache,
+    generation_config,
+    gguf_header,
+    memory,
+    model_kind,
+    template_files,
+    tokenizer_files,
+)
 from openmodels.backends.local.engines.managed import READY, Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
@@ -84,12 +92,18 @@ class LlamaCpp(Served):
         program = [sys.executable, "-P", str(Path(__file__).with_name("llamacpp_child.py"))]
         return Start(self.engine, program, key=key, model=MODEL, ready=ready, told=json.dumps(told))
 
-    def fields(self, sampling: Sampling) -> dict[str, Any]:
+    def fields(self, sampling: Sampling, prompt: int) -> dict[str, Any]:  # noqa: ARG002 - vLLM counts from it
         """Return the options as llama.cpp spells them."""
         greedy = sampling.temperature == 0
+        samplers = ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"]
+        generation = self.voice.generation if self.voice else None
+        suppressed = getattr(generation, "suppress_tokens", None) or ()
+        typical = getattr(generation, "typical_p", None) if getattr(generation, "do_sample", False) else None
         return {
             # Finding the likeliest token takes no order of all the others.
-            "samplers": ["penalties", "top_k"] if greedy else ["penalties", "temperature", "top_k", "top_p"],
+            "samplers": ["penalties", "top_k"] if greedy else samplers,
+            "typical_p": typical or 1.0,
+            **({"logit_bias": [[token, False] for token in suppressed]} if suppressed else {}),
             "top_k": 1 if greedy else sampling.top_k,
             "repeat_penalty": sampling.repetition,
             "repeat_last_n": self._context,
@@ -99,9 +113,10 @@ class LlamaCpp(Served):
         """Return the grammar (GBNF) of the answer."""
         return {"grammar": written(output, "gbnf", self.engine)}
 
-    def markers(self, texts: list[str]) -> dict[str, Any]:
-        """Return the tokens that stay in the text."""
-        return {"preserved_tokens": texts}
+    def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
+        """Return the tokens that stay in the text, where stop strings are looked for."""
+        kept = list(dict.fromkeys((*texts, *ends)))
+        return {"preserved_tokens": kept} if kept else {}
 
     def describe(self) -> dict[str, Any]:
         """Return where the model is, how it runs and where its server is."""
@@ -112,14 +127,13 @@ class LlamaCpp(Served):
             "dtype": "as in the file" if self._file else None,
             "context": self._context,
             "template": template,
+            "not_honoured": self.not_honoured(generation_config.LLAMACPP),
             **super().describe(),
         }
 
 
 def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None) -> Voice | None:
     """Return how to speak to the model; None when transformers cannot read this tokenizer."""
-    from transformers import GenerationConfig
-
     from openmodels.backends.local.loader import exclusive
 
     name = f"{digest or cache.file_digest(file)}-tokenizer-1"
@@ -136,7 +150,7 @@ def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline:
                     return None
     with exclusive():
         tokenizer = tokenizer_files.load(folder)
-    return Voice(tokenizer, GenerationConfig.from_pretrained(folder), _context(header), header.embeddings or None)
+    return Voice(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
 
 
 def _context(header: gguf_header.Header) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from openmodels.backends.local import generation_config
 from openmodels.backends.local.answers import near_deadline
 from openmodels.backends.local.engines.answer import Answer
 from openmodels.backends.local.loop import Job, Loop
@@ -101,6 +102,11 @@ class OpenvinoEngine(Loop[_Job]):
             "dtype": opened.dtype if opened else None,
             "context": opened.voice.context if opened else None,
             "kv_gb": opened.kv_gb if opened else None,
+            "not_honoured": (
+                list(generation_config.not_honoured(opened.voice.generation, generation_config.OPENVINO))
+                if opened
+                else None
+            ),
         }
 
     def _free(self) -> None:
@@ -225,8 +231,13 @@ def _options(opened: Opened, request: ChatRequest, answer: Answer) -> Any:
         options.top_p = sampling.top_p
         if sampling.top_k:
             options.top_k = sampling.top_k
+        options.min_p = sampling.min_p
         options.rng_seed = sampling.seed
     options.repetition_penalty = sampling.repetition
+    generation = opened.voice.generation
+    options.min_new_tokens = min(answer.limit, generation_config.least_tokens(generation, len(answer.prompt)))
+    if size := getattr(generation, "no_repeat_ngram_size", None):
+        options.no_repeat_ngram_size = size
     options.frequency_penalty = request.frequency_penalty or 0.0
     options.presence_penalty = request.presence_penalty or 0.0
     if answer.output is not None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import GenerationConfig
 
 from openmodels.backends.local import (
     cache,
     checkpoint,
     facts,
+    generation_config,
     gguf_header,
     memory,
     model_kind,
@@ -89,9 +89,8 @@ def open_model(
         with exclusive():
             tokenizer = tokenizer_files.load(folder)
         template_files.install(tokenizer, folder, choice=chat_template)
-        generation = GenerationConfig()
-        if (folder / "generation_config.json").is_file():
-            generation = GenerationConfig.from_pretrained(folder)
+        generation = generation_config.read(folder)
+        generation_config.warn(generation, generation_config.OPENVINO)
         context = facts.context(config) or tokenizer_files.longest(tokenizer)
         rows = config.get("vocab_size")
         voice = Voice(tokenizer, generation, context, rows if type(rows) is int else None)

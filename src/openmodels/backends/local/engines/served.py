@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import weakref
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, closing
 from functools import partial
 from typing import Any, ClassVar
 
 from openmodels.backends.base import Backend
 from openmodels.backends.compatible import OpenAICompatible, Sent
-from openmodels.backends.local import background, calling
+from openmodels.backends.local import background, calling, generation_config
 from openmodels.backends.local.engines.managed import ManagedServer, Start
 from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, asked, check_tokens, room
@@ -72,16 +72,26 @@ class Served(Backend):
         """
 
     @abstractmethod
-    def fields(self, sampling: Sampling) -> dict[str, Any]:
-        """Return what this server spells in its own way, as fields of the JSON body: its defaults are not ours."""
+    def fields(self, sampling: Sampling, prompt: int) -> dict[str, Any]:
+        """Return what this server spells in its own way, as fields of the JSON body: its defaults are not ours.
+
+        Args:
+            sampling: How tokens are chosen.
+            prompt: The prompt's length in tokens.
+        """
 
     @abstractmethod
     def shape(self, output: OutputFormat) -> dict[str, Any]:
         """Return what the answer must look like as fields of the JSON body."""
 
     @abstractmethod
-    def markers(self, texts: list[str]) -> dict[str, Any]:
-        """Return the fields of the JSON body with which these control tokens are part of the answer's text."""
+    def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
+        """Return the fields of the JSON body for control tokens that count.
+
+        Args:
+            texts: Those that are to be part of the answer's text.
+            ends: Those that end the answer, by their text, which is also among the stop strings.
+        """
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator closes the connection, which ends the work."""
@@ -114,6 +124,12 @@ class Served(Backend):
                         return
         except OpenModelsError as error:
             raise await background.arun(self._explained, error, wire) from error
+
+    def not_honoured(self, honoured: frozenset[str]) -> list[str] | None:
+        """Return the fields of the model's generation config that are not in `honoured`; None where it is not read."""
+        if self.voice is None:
+            return None
+        return list(generation_config.not_honoured(self.voice.generation, honoured))
 
     def describe(self) -> dict[str, Any]:
         """Return where the server is."""
@@ -190,16 +206,18 @@ class _Wire(OpenAICompatible):
             "stream": True,
             "stream_options": {"include_usage": True},
             "top_p": sampling.top_p,
-            "min_p": 0.0,
+            "min_p": sampling.min_p,
             "frequency_penalty": request.frequency_penalty or 0.0,
             "presence_penalty": request.presence_penalty or 0.0,
-            **self._fields(sampling),
+            **self._fields(sampling, len(tokens)),
             **self._shaped(own.output),
         }
-        if request.stop:
-            body["stop"] = list(request.stop)
-        if own.calling is not None:
-            body |= self._markers(list(own.calling.hidden.values()))
+        stops = [*request.stop, *self._voice.stop_strings]
+        tokens_at_end = self._voice.stop_tokens(stops)
+        if stops or tokens_at_end:
+            body["stop"] = list(dict.fromkeys((*stops, *tokens_at_end)))
+        markers = [] if own.calling is None else [*own.calling.hidden.values()]
+        body |= self._markers(markers, tokens_at_end)
         extra = {name: value for name, value in request.extra.items() if name != VARIABLES}
         if taken := sorted(extra.keys() & body.keys()):
             raise InvalidRequest(f"extra: {taken[0]!r} is set by openmodels itself.")

@@ -6,11 +6,11 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import checkpoint, children, memory, model_kind, template_files
+from openmodels.backends.local import checkpoint, children, generation_config, memory, model_kind, template_files
 from openmodels.backends.local.engines.managed import Start
 from openmodels.backends.local.engines.served import MODEL, Served
 from openmodels.backends.local.voice import Sampling, Voice
@@ -67,20 +67,27 @@ class Vllm(Served):
         environment |= _cpu_settings()
         return Start(self.engine, program, key=key, model=MODEL, port=port, environment=environment)
 
-    def fields(self, sampling: Sampling) -> dict[str, Any]:
+    def fields(self, sampling: Sampling, prompt: int) -> dict[str, Any]:
         """Return the options as vLLM spells them."""
+        assert self.voice is not None  # noqa: S101 - the server has been prepared
+        generation = self.voice.generation
+        suppressed = getattr(generation, "suppress_tokens", None) or ()
         return {
             "top_k": sampling.top_k or -1,
             "repetition_penalty": sampling.repetition,
+            "min_tokens": generation_config.least_tokens(generation, prompt),
+            **({"logit_bias": dict.fromkeys(map(str, suppressed), -100)} if suppressed else {}),
         }
 
     def shape(self, output: OutputFormat) -> dict[str, Any]:
         """Return what the answer must look like, for vLLM's `structured_outputs`."""
         return {"structured_outputs": {"grammar": written(output, "gbnf", self.engine)}}
 
-    def markers(self, texts: list[str]) -> dict[str, Any]:
-        """Return that control tokens stay in the text, where there are markers among them."""
-        return {"skip_special_tokens": False} if texts else {}
+    def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
+        """Return the tokens that end an answer, and that control tokens stay in the text where markers are such."""
+        tokens = [*(self.voice.ends if self.voice else ()), *ends.values()]
+        kept = {"skip_special_tokens": False} if texts else {}
+        return kept | {"stop_token_ids": list(dict.fromkeys(tokens))}
 
     def describe(self) -> dict[str, Any]:
         """Return where the model is, how it runs and where its server is."""
@@ -89,12 +96,13 @@ class Vllm(Served):
             "device": "as vLLM chooses",
             "dtype": self._dtype,
             "context": self.voice.context if self.voice else None,
+            "not_honoured": self.not_honoured(generation_config.VLLM),
             **super().describe(),
         }
 
 
 def _voice(folder: Path, chat_template: str | None) -> Voice:
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import AutoConfig
 
     from openmodels.backends.local import tokenizer_files
     from openmodels.backends.local.loader import context, exclusive, explained
@@ -103,10 +111,9 @@ def _voice(folder: Path, chat_template: str | None) -> Voice:
     with exclusive(), explained(folder):
         tokenizer = tokenizer_files.load(folder)
         template_files.install(tokenizer, folder, choice=chat_template)
-        generation = GenerationConfig()
-        if (folder / "generation_config.json").is_file():
-            generation = GenerationConfig.from_pretrained(folder)
         config = AutoConfig.from_pretrained(folder, **offline)
+        generation = generation_config.read(folder, config)
+        generation_config.warn(generation, generation_config.VLLM)
         rows = getattr(config.get_text_config(decoder=True), "vocab_size", None)
         return Voice(tokenizer, generation, context(config, tokenizer), rows)
 

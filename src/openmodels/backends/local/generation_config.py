@@ -1,0 +1,221 @@
+"""What a model's generation_config.json asks for: which of it is honoured, and how it changes the scores.
+
+The scores are changed by transformers' own processors, in the order in which its `generate` applies them.
+What no engine of ours does, such as a search with beams, is named instead: in `describe()` and in the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openmodels.errors import LoadFailed
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    from openmodels.backends.local.voice import Sampling
+
+_log = logging.getLogger(__name__)
+
+FILE = "generation_config.json"
+
+SHARED = frozenset(
+    {"eos_token_id", "do_sample", "temperature", "top_p", "top_k", "repetition_penalty", "stop_strings", "min_p"}
+    | {"max_new_tokens", "max_length", "renormalize_logits"}
+)
+"""Fields that every engine honours."""
+TRANSFORMERS = SHARED | frozenset(
+    {"bad_words_ids", "begin_suppress_tokens", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty"}
+    | {"epsilon_cutoff", "eta_cutoff", "exponential_decay_length_penalty", "forced_bos_token_id"}
+    | {"forced_eos_token_id", "min_length", "min_new_tokens", "no_repeat_ngram_size", "remove_invalid_values"}
+    | {"sequence_bias", "suppress_tokens", "top_h", "typical_p", "watermarking_config"}
+)
+"""Fields that the engine on transformers honours."""
+OPENVINO = SHARED | {"min_length", "min_new_tokens", "no_repeat_ngram_size"}
+LLAMACPP = SHARED | {"suppress_tokens", "typical_p"}
+VLLM = SHARED | {"min_length", "min_new_tokens", "suppress_tokens"}
+
+_WITHOUT_EFFECT = frozenset(
+    {"bos_token_id", "pad_token_id", "decoder_start_token_id", "transformers_version", "use_cache", "low_memory"}
+    | {"output_attentions", "output_hidden_states", "output_logits", "output_scores", "return_dict_in_generate"}
+    | {"compile_config", "disable_compile", "continuous_batching_config", "prefill_chunk_size"}
+    # How fast it is, not what is written.
+    | {"assistant_confidence_threshold", "assistant_early_exit", "assistant_ensemble_weight", "assistant_lookbehind"}
+    | {"is_assistant", "max_matching_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule"}
+    | {"prompt_lookup_num_tokens", "speculation_type", "target_lookbehind", "use_mtp"}
+    # Of a search with beams, which is named itself.
+    | {"diversity_penalty", "early_stopping", "length_penalty", "num_beam_groups"}
+)
+_NEUTRAL: dict[str, Any] = {"num_beams": 1, "num_return_sequences": 1, "guidance_scale": 1, "typical_p": 1}
+_NEUTRAL |= {"repetition_penalty": 1, "encoder_repetition_penalty": 1, "top_h": 1, "top_p": 1, "temperature": 1}
+_TOKENS = frozenset({"forced_bos_token_id", "forced_eos_token_id"})
+"""Fields in which 0 is a token."""
+_OUR_CUTS = frozenset({"temperature", "top_k", "top_p"})
+"""What `Sampler` does by itself, which is faster."""
+TOP_K = 50
+"""What transformers cuts to where a model samples and names no `top_k`; 0 would be none."""
+
+
+def read(folder: Path, config: Any = None) -> GenerationConfig:
+    """Return a folder's generation config; where it has none, what its config.json says, as transformers does.
+
+    Args:
+        folder: The model's folder.
+        config: Its transformers config, where that is known.
+
+    Raises:
+        LoadFailed: The file is damaged.
+    """
+    from transformers import GenerationConfig
+
+    if not (folder / FILE).is_file():
+        if config is not None:
+            return GenerationConfig.from_model_config(config)
+        ends = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eos_token_id")
+        return GenerationConfig(eos_token_id=ends)
+    try:
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise LoadFailed(f"{FILE} cannot be read: {error}.", next_step="Fetch the model again.") from error
+
+
+def not_honoured(config: Any, honoured: frozenset[str]) -> tuple[str, ...]:
+    """Return the fields that a model's config sets and an engine does not follow.
+
+    Args:
+        config: The model's `GenerationConfig`.
+        honoured: The fields that the engine follows.
+    """
+    if config is None:
+        return ()
+    fields = {name: value for name, value in config.to_dict().items() if not name.startswith("_")}
+    return tuple(
+        sorted(
+            name
+            for name, value in fields.items()
+            if value and name not in honoured | _WITHOUT_EFFECT and value != _NEUTRAL.get(name)
+        )
+    )
+
+
+def warn(config: Any, honoured: frozenset[str]) -> None:
+    """Log which fields of a model's config an engine does not follow, where there are any; see `not_honoured`."""
+    if fields := not_honoured(config, honoured):
+        _log.warning("The model's %s asks for what this engine does not do: %s.", FILE, ", ".join(fields))
+
+
+def stop_strings(config: Any) -> tuple[str, ...]:
+    """Return the texts that end an answer."""
+    texts = getattr(config, "stop_strings", None) or ()
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def least_tokens(config: Any, prompt: int) -> int:
+    """Return how many tokens an answer has at least, after a prompt of so many tokens."""
+    total = getattr(config, "min_length", None) or 0
+    return max(0, getattr(config, "min_new_tokens", None) or 0, total - prompt)
+
+
+def processors(
+    config: Any, sampling: Sampling, prompt: Sequence[int], *, limit: int, ends: Sequence[int], device: torch.device
+) -> LogitsProcessorList | None:
+    """Return what changes the scores before a token is chosen; None where nothing but the sampling does.
+
+    Args:
+        config: The model's `GenerationConfig`.
+        sampling: How the request samples; its repetition penalty is among the processors.
+        prompt: The prompt's tokens.
+        limit: Tokens that the answer may have.
+        ends: The tokens that end it.
+        device: Where the scores are.
+
+    Raises:
+        LoadFailed: A field holds what it may not.
+    """
+    import torch
+    from transformers.generation import logits_process as process
+
+    size, place, end = len(prompt), str(device), torch.tensor(list(ends), device=device)
+    seen = torch.tensor([list(prompt)], device=device)
+    begin = size if size > 1 or getattr(config, "forced_bos_token_id", None) is None else size + 1
+    makers: dict[str, Callable[[Any], Any]] = {
+        "sequence_bias": process.SequenceBiasLogitsProcessor,
+        "encoder_repetition_penalty": lambda value: process.EncoderRepetitionPenaltyLogitsProcessor(value, seen),
+        "repetition_penalty": process.RepetitionPenaltyLogitsProcessor,
+        "no_repeat_ngram_size": process.NoRepeatNGramLogitsProcessor,
+        "encoder_no_repeat_ngram_size": lambda value: process.EncoderNoRepeatNGramLogitsProcessor(value, seen),
+        "bad_words_ids": lambda value: process.NoBadWordsLogitsProcessor(value, end),
+        "min_new_tokens": lambda value: process.MinNewTokensLengthLogitsProcessor(size, value, end, device=place),
+        "forced_bos_token_id": process.ForcedBOSTokenLogitsProcessor,
+        "forced_eos_token_id": lambda value: process.ForcedEOSTokenLogitsProcessor(size + limit, value, device=place),
+        "remove_invalid_values": lambda _: process.InfNanRemoveLogitsProcessor(),
+        "exponential_decay_length_penalty": lambda value: process.ExponentialDecayLengthPenalty(value, end, size),
+        "suppress_tokens": lambda value: process.SuppressTokensLogitsProcessor(value, device=place),
+        "begin_suppress_tokens": lambda value: process.SuppressTokensAtBeginLogitsProcessor(value, begin, device=place),
+    }
+    values = {name: getattr(config, name, None) for name in makers}
+    values["repetition_penalty"] = sampling.repetition
+    values["min_new_tokens"] = least_tokens(config, size)
+    if not ends:
+        values["min_new_tokens"] = values["exponential_decay_length_penalty"] = None
+    made = _made(makers, values)
+    return process.LogitsProcessorList(made.values()) if made.keys() - {"repetition_penalty"} else None
+
+
+def _made(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the makers make of the values that have an effect, in the makers' order."""
+    made = {}
+    for name, make in makers.items():
+        value = values[name]
+        if value is None or (not value and name not in _TOKENS) or value == _NEUTRAL.get(name):
+            continue
+        try:
+            made[name] = make(value)
+        except (TypeError, ValueError, IndexError) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise LoadFailed(
+                f"{name} in the model's {FILE} is wrong: {reason}.", next_step="Mend or remove it."
+            ) from error
+    return made
+
+
+def warpers(config: Any, sampling: Sampling, *, size: int, device: torch.device) -> LogitsProcessorList | None:
+    """Return what cuts the chances of unlikely tokens; None where `top_k` and `top_p` are all of it.
+
+    Args:
+        config: The model's `GenerationConfig`.
+        sampling: How the request samples.
+        size: The number of scores.
+        device: Where they are.
+
+    Raises:
+        LoadFailed: A field holds what it may not.
+    """
+    from transformers.generation import logits_process as process
+
+    makers: dict[str, Callable[[Any], Any]] = {
+        "temperature": lambda value: process.TemperatureLogitsWarper(max(value, 1e-4)),
+        "top_h": process.TopHLogitsWarper,
+        "top_k": process.TopKLogitsWarper,
+        "top_p": process.TopPLogitsWarper,
+        "min_p": process.MinPLogitsWarper,
+        "typical_p": process.TypicalLogitsWarper,
+        "epsilon_cutoff": process.EpsilonLogitsWarper,
+        "eta_cutoff": lambda value: process.EtaLogitsWarper(value, device=str(device)),
+        "watermarking_config": lambda value: value.construct_processor(size, device),
+    }
+    values = dict.fromkeys(makers)
+    if getattr(config, "do_sample", False):
+        values = {name: getattr(config, name, None) for name in makers}
+    values |= {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+    values["min_p"] = sampling.min_p
+    if not sampling.temperature:
+        values = dict.fromkeys(makers)
+    values["watermarking_config"] = getattr(config, "watermarking_config", None)
+    made = _made(makers, values)
+    return process.LogitsProcessorList(made.values()) if made.keys() - _OUR_CUTS else None
