@@ -278,7 +278,7 @@ class TestNamedTemplates:
     def test_a_broken_file_is_told(self, tokenizer, tmp_path):
         (tmp_path / "chat_template.json").write_text("{")
         tokenizer.chat_template = None
-        with pytest.raises(errors.LoadFailed, match="chat templates"):
+        with pytest.raises(errors.LoadFailed, match="cannot be read"):
             template_files.install(tokenizer, tmp_path)
 
 
