@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin
 
 _CACHES = ("cache", "past_key_values", "cache_params")
 """The argument's name in transformers 5.24, before, and for recurrent models before."""
@@ -22,8 +22,6 @@ _ALONG = ("position_ids", "token_type_ids", "mm_token_type_ids", "moe_mm_token_t
 _KEPT = ("rope_deltas", "recurrent_states", "conv1d_state", "num_buckets", "max_seq_len_cached")
 """Attributes in which forward passes keep what belongs to a sequence, or follows from one."""
 _ORIGINAL = "original_max_position_embeddings"
-_SPARSE = "attention_type"
-"""An attribute that a short sequence changes for all that follow."""
 
 
 class SequentialModel:
@@ -81,9 +79,7 @@ class SequentialModel:
         """Take back what forward passes kept on the model: it belongs to a sequence that is over."""
         for module, state in self._initial:
             for name, value in state.items():
-                if name == _SPARSE:
-                    module.set_attention_type(value)
-                elif getattr(module, name) is not value:
+                if getattr(module, name) is not value:
                     # A rotary embedding that follows the longest length replaces its buffer.
                     held = module._buffers if name in module._buffers else module.__dict__  # noqa: SLF001 - as above
                     held[name] = value
@@ -166,18 +162,19 @@ class Generation:
         kwargs = dict(self._kwargs)
         if end <= self._prompt:
             kwargs |= {name: value[..., :end] for name, value in self._along.items()}
-        if self._runner.keeps_logits:
-            kwargs["logits_to_keep"] = keep
         inputs = model.prepare_inputs_for_generation(
             torch.tensor([[*self.tokens, *tokens]], device=self._runner.device),
             next_sequence_length=None if first else len(tokens),
             is_first_iteration=end <= self._prompt,
             **kwargs,
         )
+        if self._runner.keeps_logits:
+            inputs["logits_to_keep"] = keep
         outputs = model(**inputs, return_dict=True)
         self.tokens.extend(tokens)
         self._outputs = outputs
-        self._kwargs |= {name: outputs[name] for name in _CACHES if name in outputs}
+        if (name := self._runner.cache_argument) in outputs:
+            self._kwargs[name] = outputs[name]
         return outputs.logits[0, -keep:]
 
     def crop(self, count: int) -> None:
@@ -215,8 +212,6 @@ def _state(module: torch.nn.Module) -> dict[str, Any]:
     buffers = dict(module.named_buffers(recurse=False))
     state = {name: value for name, value in buffers.items() if name.endswith("inv_freq")}
     state |= {name: module.__dict__[name] for name in _KEPT if name in module.__dict__}
-    if isinstance(module, PreTrainedModel) and hasattr(module, "set_attention_type"):
-        state[_SPARSE] = getattr(module, _SPARSE)
     return state
 
 

@@ -31,14 +31,13 @@ def prove(runner: SequentialModel, dtype: torch.dtype) -> None:
         Exception: What the model raises for a whole sequence: it cannot run at all.
     """
     config = runner.model.config.get_text_config(decoder=True)
-    length = _length(config)
-    text = probe(length, config.vocab_size)
-    whole = runner.begin(text).extend(text, keep=length)
-    if len(whole) < length:
+    text = probe(PROBE, config.vocab_size)
+    whole = runner.begin(text).extend(text, keep=PROBE)
+    if len(whole) < PROBE:
         runner.whole_prompt = "it gives scores after its last token alone"
         return
-    begun = length - _LAST
-    steps = _differs(runner, text, begun, [begun, 1, 1, 1], whole=whole, dtype=dtype)
+    begun = PROBE - _LAST
+    steps = _differs(runner, text, begun, [begun, *_LAST * [1]], whole=whole, dtype=dtype)
     if steps is not None:
         shorter = runner.begin(text[:begun]).extend(text[:begun])
         if same(shorter, whole[begun - 1 : begun], dtype):
@@ -47,10 +46,15 @@ def prove(runner: SequentialModel, dtype: torch.dtype) -> None:
             # The whole sequence's scores are not those of a shorter prompt: steps cannot be judged by them.
             runner.whole_prompt = "each token of its prompt sees the whole prompt"
         return
-    within = [5, begun - 5, _LAST] if begun > 5 else [begun, _LAST]
-    chunks = _differs(runner, text, length, within, whole=whole, dtype=dtype)
+    chunks = _differs(runner, text, PROBE, [begun, _LAST], whole=whole, dtype=dtype)
     if chunks is None and not runner.steps_singly:
         chunks = _differs(runner, text, begun, [begun, _LAST], whole=whole, dtype=dtype)
+    if chunks is None and (length := _length(config)) > PROBE:
+        # Some models forget what their window leaves behind only between passes: `generate` has it in the prompt.
+        text = probe(length, config.vocab_size)
+        whole = runner.begin(text).extend(text, keep=length)
+        sizes = [begun, length - PROBE, _LAST]
+        chunks = _differs(runner, text, length, sizes, whole=whole, dtype=dtype)
     if chunks is not None:
         runner.whole_prompt = f"its scores are others when its prompt is computed in chunks{chunks}"
 
