@@ -7,7 +7,6 @@ leaves behind on the model would show in the next.
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 import openmodels as om
 from openmodels.backends.local import engine, sequence
 from openmodels.backends.local.generation import SequentialModel
-from openmodels.backends.local.proof import prove
 
 SIZES = {
     "vocab_size": 259,
@@ -88,7 +86,7 @@ def build(model_type, changes, folder):
         torch.manual_seed(11)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         for name, weights in model.named_parameters():
-            if weights.ndim == 2 and "A_log" not in name:  # noqa: PLR2004 - matrices
+            if weights.ndim == 2 and "A_log" not in name:
                 embeds = any(part in name for part in ("embed", "wte", "word_embeddings"))
                 weights.normal_(0, 0.5 if embeds else 1.5 / weights.shape[-1] ** 0.5)
     model.generation_config = GenerationConfig(bos_token_id=257, eos_token_id=258, pad_token_id=258)
@@ -111,7 +109,7 @@ def agree(computed, model, prompt, count):
     expected = made.sequences[0, len(prompt) :].tolist()
     for at, (token, due) in enumerate(zip(computed, expected, strict=False)):
         best = made.logits[at][0].topk(2).values
-        if float(best[0] - best[1]) < 1e-3:  # noqa: PLR2004 - rounding decides
+        if float(best[0] - best[1]) < 1e-3:
             return
         assert token == due, f"token {at} of {count} behind {len(prompt)}"
     assert len(computed) == len(expected)

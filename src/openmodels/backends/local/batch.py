@@ -95,13 +95,13 @@ class Batch:
         try:
             self._together(work, failed)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
-            if len(work) == 1:
+            if len(work) == 1 and not work[0].drafted:
                 return [(work[0].sequence, error)]
             del error
-            # Nothing was taken from the failed step, so each can be tried by itself.
+            # Nothing was taken from the failed step, so each can be tried by itself, without what was guessed.
             for item in work:
                 try:
-                    self._together([item], failed)
+                    self._together([self._without_guess(item)], failed)
                 except BaseException as own:  # noqa: BLE001 - as above
                     failed.append((item.sequence, own))
         return failed
@@ -269,7 +269,7 @@ class Batch:
             scores, begins = self._decoder.many(rows)
             best = scores.max(dim=-1)  # argmax takes four times as long
             likeliest, largest = best.indices.tolist(), best.values.tolist()
-        if len(work) > 1:
+        if len(work) > 1 or work[0].drafted:
             # By themselves, those that are not the cause have finite scores.
             for begin in begins:
                 check_largest(largest[begin])
@@ -284,6 +284,12 @@ class Batch:
                 _accept(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.memory)
             except BaseException as error:  # noqa: BLE001 - as above
                 failed.append((item.sequence, error))
+
+    def _without_guess(self, item: _Work) -> _Work:
+        row, tokens = item.sequence.row, item.tokens[: len(item.tokens) - item.drafted]
+        if item.drafted and row is not None and self.memory is not None:
+            self.memory.wipe(row, row.length + len(tokens), row.length + len(item.tokens))
+        return _Work(item.sequence, tokens, prompt=item.prompt, partial=item.partial)
 
     def _alone(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
         for sequence in running:

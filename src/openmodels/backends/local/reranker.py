@@ -66,9 +66,9 @@ class Reranker:
         for places in by_length(rows, size):
             batch = padded(self.loaded, {name: [pairs[name][at] for at in places] for name in self._inputs(pairs)})
             logits = self.loaded.model(**batch).logits[:, 0].float()
-            logits = torch.sigmoid(logits) if self.squashed else logits
             if not logits.isfinite().all():
                 raise not_finite("scores")
+            logits = torch.sigmoid(logits) if self.squashed else logits
             scores |= dict(zip(places, logits.tolist(), strict=True))
             yield
         return Ranking.of(scores, request, Usage(input_tokens=sum(map(len, rows))))
