@@ -16,7 +16,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import constants
-from tiny import tiny_gguf, tiny_llama
+from tiny import tiny_gguf, tiny_llama, tiny_tokenizer
 
 import openmodels as om
 from fake_hub import fake_hub
@@ -156,6 +156,52 @@ def _(folder, patch):
     load(changed(tiny_llama(folder), "config.json", _attn_implementation="evil/kernel"))
 
 
+@case("A model that does not generate text", om.UnsupportedFeature)
+def _(folder, patch):
+    names = {"architectures": ["PegasusForConditionalGeneration"], "is_encoder_decoder": True}
+    load(changed(tiny_llama(folder), "config.json", **names))
+
+
+@case("Weights quantised by a method whose package is missing", om.MissingExtra)
+def _(folder, patch):
+    load(changed(tiny_llama(folder), "config.json", quantization_config={"quant_method": "quanto"}))
+
+
+@case("Weights quantised by a method that transformers does not know", om.UnsupportedFeature)
+def _(folder, patch):
+    load(changed(tiny_llama(folder), "config.json", quantization_config={"quant_method": "exl2"}))
+
+
+@case("A config.json of fewer layers than the weights", om.LoadFailed)
+def _(folder, patch):
+    load(changed(tiny_llama(folder, num_hidden_layers=3), "config.json", num_hidden_layers=1))
+
+
+@case("A config.json of more layers than the weights", om.LoadFailed)
+def _(folder, patch):
+    load(changed(tiny_llama(folder), "config.json", num_hidden_layers=3))
+
+
+@case("A config.json of another width than the weights", om.LoadFailed)
+def _(folder, patch):
+    load(changed(tiny_llama(folder), "config.json", intermediate_size=24))
+
+
+@case("A tokenizer_config.json that holds a list", om.LoadFailed)
+def _(folder, patch):
+    (tiny_llama(folder) / "tokenizer_config.json").write_text("[]")
+    load(folder)
+
+
+@case("A tokenizer with more tokens than the model", om.InvalidRequest)
+def _(folder, patch):
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<added>"])
+    tokenizer.save_pretrained(tiny_llama(folder))
+    with om.Model(f"local:{folder}") as model:
+        model.chat("<added>")
+
+
 @case("A truncated safetensors file", om.LoadFailed)
 def _(folder, patch):
     file = tiny_llama(folder) / "model.safetensors"
@@ -227,6 +273,16 @@ def _(folder, patch):
 @case("A GGUF file of an unknown architecture", om.LoadFailed)
 def _(folder, patch):
     load(tiny_gguf(folder / "model.gguf", architecture="llama99"))
+
+
+@case("A GGUF file of the images' part of a model", om.UnsupportedFeature)
+def _(folder, patch):
+    load(tiny_gguf(folder / "model.gguf", architecture="clip"))
+
+
+@case("A GGUF file of an embedding model", om.UnsupportedFeature)
+def _(folder, patch):
+    load(tiny_gguf(folder / "model.gguf", architecture="jina-bert-v2"))
 
 
 @case("A GGUF file with a hostile chat template", om.LoadFailed)

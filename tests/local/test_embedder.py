@@ -10,8 +10,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import tiny_llama, tiny_tokenizer
-from transformers import BertConfig, BertModel, T5Config, T5EncoderModel
+from tiny import save_random, tiny_llama, tiny_tokenizer
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+    T5Config,
+    T5EncoderModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 import openmodels as om
 from openmodels.backends.local import embedder, pooling
@@ -322,3 +334,77 @@ def test_minilm_knows_what_belongs_together(minilm):
     assert similar[0, 1] > 0.5 > similar[0, 2]
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(alone.vectors[0], found.vectors[2], atol=1e-6)
+
+
+class TestPadding:
+    """Texts in one batch get the vectors that they get alone, whatever the tokenizer says of padding."""
+
+    TEXTS = ("a longer text than the others", "b", "", "two words")
+
+    def beside_alone(self, folder):
+        texts = [text for text in self.TEXTS if text]
+        with om.Model(f"local:{folder}", dtype="float32") as model:
+            together = model.embed(texts).vectors
+            for text, found in zip(texts, together, strict=True):
+                np.testing.assert_allclose(found, model.embed(text).vectors[0], rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("side", ["left", "right"])
+    @pytest.mark.parametrize("pad", [None, "<|endoftext|>"])
+    @pytest.mark.parametrize("kind", [LlamaModel, GPT2Model])
+    def test_decoders(self, tmp_path, side, pad, kind):
+        sizes = {"vocab_size": 259, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        made = LlamaConfig(**sizes, intermediate_size=16) if kind is LlamaModel else GPT2Config(**sizes)
+        save_random(kind(made), tmp_path)
+        tokenizer = tiny_tokenizer(None)
+        tokenizer.pad_token, tokenizer.padding_side = pad, side
+        tokenizer.save_pretrained(tmp_path)
+        self.beside_alone(tmp_path)
+
+    def test_an_encoder_without_a_token_for_it(self, tmp_path):
+        folder = tiny_encoder(tmp_path, pad_token_id=None)
+        tokenizer = tiny_tokenizer(None)
+        tokenizer.pad_token = None
+        tokenizer.save_pretrained(folder)
+        self.beside_alone(folder)
+
+
+class TestOffsetPositions:
+    @pytest.fixture
+    def model(self, tmp_path):
+        """An XLM-RoBERTa of 40 positions, of which padding's and those before it are never used."""
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        made = XLMRobertaConfig(vocab_size=259, max_position_embeddings=40, pad_token_id=3, **sizes)
+        XLMRobertaModel(made).save_pretrained(tmp_path)
+        tiny_tokenizer(None).save_pretrained(tmp_path)
+        return om.Model(f"local:{tmp_path}")
+
+    def test_the_longest_text(self, model):
+        assert model.capabilities.context == 36
+        assert model.embed("a" * 36).vectors.shape == (1, 16)
+        with pytest.raises(om.ContextTooLong, match="37 tokens and the model takes 36"):
+            model.embed("a" * 37)
+
+    def test_cut(self, model):
+        cut = model.embed("a" * 99, extra={"truncate": True}).vectors
+        np.testing.assert_allclose(cut, model.embed("a" * 36).vectors, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "extra", [{"prompt_name": 3}, {"prompt_name": {}}, {"prompt": ["a"]}, {"truncate": 1}, {"truncate": "yes"}]
+)
+def test_extra_of_another_type(plain, extra):
+    with om.Model(f"local:{plain}") as model, pytest.raises(om.InvalidRequest) as caught:
+        model.embed("a", extra=extra)
+    assert type(caught.value) is om.InvalidRequest
+
+
+def test_heads_may_be_left_over_and_layers_may_not(tmp_path):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertForMaskedLM(BertConfig(vocab_size=259, **sizes)).save_pretrained(tmp_path)
+    tiny_tokenizer(None).save_pretrained(tmp_path)
+    with om.Model(f"local:{tmp_path}") as model:
+        assert model.embed("a").vectors.shape == (1, 16)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 1}))
+    with om.Model(f"local:{tmp_path}") as model, pytest.raises(om.LoadFailed, match=r"16 tensors.*encoder\.layer\.1"):
+        model.embed("a")

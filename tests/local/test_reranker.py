@@ -7,8 +7,16 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny import save_random
-from transformers import BertConfig, BertForSequenceClassification
+import torch
+from tiny import save_random, tiny_tokenizer
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 import openmodels as om
 from openmodels.testing.embedding import Reranking
@@ -98,3 +106,50 @@ class TestRanks(Reranking):
     @pytest.fixture
     def model(self, judging):
         return judging
+
+
+class TestDecoders:
+    """Decoders find a text's end by its padding: together each pair gets the score that it gets alone."""
+
+    @pytest.mark.parametrize(
+        ("in_config", "in_tokenizer", "side"),
+        [(None, None, "right"), (258, None, "left"), (258, 256, "right"), (-1, 258, "left"), (256, 256, "right")],
+    )
+    def test_together_and_alone(self, tmp_path, in_config, in_tokenizer, side):
+        sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        made = LlamaConfig(vocab_size=259, num_labels=1, **sizes)
+        save_random(LlamaForSequenceClassification(made), tmp_path)
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token_id": in_config}))
+        tokenizer = tiny_tokenizer(None)
+        tokenizer.pad_token = None if in_tokenizer is None else tokenizer.convert_ids_to_tokens(in_tokenizer)
+        tokenizer.padding_side = side
+        tokenizer.save_pretrained(tmp_path)
+        documents = ["one", "a much longer document", "<|endoftext|>"]
+        reference = LlamaForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32).eval()
+        alone = []
+        for document in documents:
+            ids = torch.tensor([tokenizer("q", document)["input_ids"]])
+            with torch.inference_mode():
+                alone.append(torch.sigmoid(reference(input_ids=ids).logits[0, 0]).item())
+        with om.Model(f"local:{tmp_path}", dtype="float32") as model:
+            found = {result.index: result.score for result in model.rerank("q", documents).documents}
+        np.testing.assert_allclose([found[at] for at in range(3)], alone, rtol=1e-4)
+
+    def test_extra_of_another_type(self, folder):
+        with om.Model(f"local:{folder}") as model, pytest.raises(om.InvalidRequest):
+            model.rerank("q", ["a"], extra={"truncate": "yes"})
+
+
+def test_numbers_of_texts_that_the_model_does_not_know(tmp_path):
+    """RoBERTa knows one kind of text, and some tokenizers number two."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    made = RobertaConfig(vocab_size=259, num_labels=1, type_vocab_size=1, max_position_embeddings=50, **sizes)
+    save_random(RobertaForSequenceClassification(made), tmp_path)
+    tokenizer = tiny_tokenizer(None)
+    tokenizer.model_input_names = ["input_ids", "attention_mask", "token_type_ids"]
+    tokenizer.save_pretrained(tmp_path)
+    with om.Model(f"local:{tmp_path}") as model:
+        assert len(model.rerank("q", ["a", "bc"]).documents) == 2
+        with pytest.raises(om.ContextTooLong, match="49 tokens and the model takes 48"):
+            model.rerank("q", ["a" * 48])

@@ -18,7 +18,7 @@ from openmodels import escaping, settings
 from openmodels.backends import azure_endpoint, registry
 from openmodels.backends.local import cache, checkpoint
 from openmodels.cli import output
-from openmodels.errors import LoadFailed
+from openmodels.errors import LoadFailed, UnsupportedFeature
 
 _ENGINE_PART = re.compile(r"-(?:openvino|tokenizer)-\d+$")
 """Folders of the cache that hold what an engine needs beside a GGUF file, and no model of their own."""
@@ -133,7 +133,7 @@ def _fault(folder: Path) -> str | None:
     try:
         checkpoint.check_folder(folder)
         missing = [file.name for file in checkpoint.weight_files(folder) if not file.is_file()]
-    except LoadFailed as error:
+    except (LoadFailed, UnsupportedFeature) as error:
         return error.cause
     return f"{', '.join(missing)}; the next use fetches it" if missing else None
 

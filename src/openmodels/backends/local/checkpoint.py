@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from openmodels.errors import LoadFailed, UnsafeWeights
+from openmodels.backends.local import model_kind
+from openmodels.errors import LoadFailed, UnsafeWeights, UnsupportedFeature
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -55,7 +56,7 @@ def wanted(names: Collection[str], where: str) -> list[str]:
 
     Raises:
         UnsafeWeights: The only weights are pickles.
-        LoadFailed: There are no weights, no config.json or no tokenizer.
+        LoadFailed: There are no weights or no config.json.
     """
     weights = next((name for name in (WEIGHTS, INDEX) if name in names), None)
     if weights is None:
@@ -63,13 +64,24 @@ def wanted(names: Collection[str], where: str) -> list[str]:
         raise no_weights(names, where)
     if "config.json" not in names:
         raise LoadFailed(f"{where} has no config.json.", next_step="Choose a model in the transformers format.")
-    beside = sorted(name for name in names if _BESIDE.fullmatch(name))
-    if not any(_TOKENIZER.fullmatch(name) for name in beside):
+    return [weights, "config.json", *sorted(name for name in names if _BESIDE.fullmatch(name))]
+
+
+def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> None:
+    """Check that this backend has a use for a model, and that it has a tokenizer.
+
+    Raises:
+        UnsupportedFeature: It is made for something that the backend does not do.
+        LoadFailed: It has no tokenizer.
+    """
+    kind = model_kind.of_config(config, sentence_transformers="modules.json" in names)
+    if kind.task == "other":
+        model_kind.check_generates(kind)
+    if not any(_TOKENIZER.fullmatch(name) for name in names):
         raise LoadFailed(
             f"{where} has no tokenizer.",
             next_step="Add tokenizer.json and tokenizer_config.json of the model that it was made from.",
         )
-    return [weights, "config.json", *beside]
 
 
 def refuse_pickles(names: Collection[str], where: str) -> None:
@@ -94,11 +106,12 @@ def no_weights(names: Collection[str], where: str) -> LoadFailed:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder has what a model needs, by names only.
+    """Check that a folder has what a model needs, by the names of its files and its config.json.
 
     Raises:
         UnsafeWeights: The only weights are pickles.
         LoadFailed: It is empty, or the weights, config.json or the tokenizer are missing.
+        UnsupportedFeature: The model is made for something that the backend does not do.
     """
     where = f"The folder {folder.name or str(folder)!r}"
     try:
@@ -108,6 +121,7 @@ def check_folder(folder: Path) -> None:
     if not names:
         raise LoadFailed(f"{where} is empty.", next_step="Name a folder with config.json and .safetensors files.")
     wanted(names, where)
+    check_use(names, read_json(folder / "config.json"), where)
 
 
 def complete(folder: Path) -> bool:
@@ -115,7 +129,7 @@ def complete(folder: Path) -> bool:
     try:
         check_folder(folder)
         return all(file.is_file() for file in weight_files(folder))
-    except LoadFailed:
+    except (LoadFailed, UnsupportedFeature):
         return False
 
 
@@ -130,7 +144,9 @@ def read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise LoadFailed(f"{file.name} cannot be read as JSON.", next_step="Fetch the model again.") from error
     if not isinstance(found, dict):
-        raise LoadFailed(f"{file.name} holds no JSON object.", next_step="Fetch the model again.")
+        raise LoadFailed(
+            f"{file.name} holds no JSON object.", next_step="Use that file of the model that this one was made from."
+        )
     return found
 
 

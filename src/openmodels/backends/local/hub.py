@@ -53,6 +53,7 @@ def folder(
 
     Raises:
         UnsafeWeights: Only pickles, or remote code; found out before the download.
+        UnsupportedFeature: It is made for something that the backend does not do; found out before the download.
         DoesNotFit: Too large for the disk or the memory; found out before the download.
         ModelNotFound: No such repository or revision.
         GatedModel: The terms must be accepted first.
@@ -74,6 +75,7 @@ def folder(
     with explained(repo, revision):
         config = checkpoint.read_json(_small(repo, "config.json", revision))
         checkpoint.check_config(config)
+        checkpoint.check_use(sizes, config, repo)
         if names[0] == checkpoint.INDEX:
             names += checkpoint.shards(_small(repo, checkpoint.INDEX, revision))
         _check_disk(repo, revision, {name: sizes.get(name, 0) for name in names})

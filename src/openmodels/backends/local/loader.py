@@ -133,6 +133,7 @@ def load(
     _check_memory(folder, chosen, width)
     with exclusive(), explained(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        dequantized = quantization.check(config, chosen)
         parsed = AutoConfig.from_pretrained(folder, **options)
         # A config.json may name other files than the ones that were checked.
         parsed.transformers_weights = None
@@ -142,7 +143,6 @@ def load(
         sees = generates and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         if generates and not sees:
             _check_generates(parsed)
-        dequantized = quantization.check(parsed, chosen)
         tokenizer = tokenizer_files.load(folder, config=parsed)
         processor = None
         if sees:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from openmodels.backends.local.gguf_header import Header
 from openmodels.errors import LoadFailed, UnsupportedFeature
+
+if TYPE_CHECKING:
+    from openmodels.backends.local.gguf_header import Header
 
 Task = Literal["generate", "embed", "rerank", "other"]
 
@@ -198,8 +200,9 @@ def check_generates(kind: ModelKind) -> None:
         UnsupportedFeature: It is made for something else; the message says for what, and what to do.
     """
     if kind.task not in ("generate", None):
+        calls = "'chat', 'complete', 'embed' and 'rerank'" if kind.task == "other" else "'chat' and 'complete'"
         raise UnsupportedFeature(
-            f"The model is {kind.description}, and the backend 'local' has no 'chat' and 'complete' for it.",
+            f"The model is {kind.description}, and the backend 'local' has no {calls} for it.",
             next_step=kind.advice,
         )
 

@@ -35,11 +35,11 @@ _VLLM = frozenset({"awq", "gptq", "bitsandbytes", "compressed-tensors", "fp8", "
 _OTHER = "a version of the model in its own precision, or a GGUF file of it"
 
 
-def check(config: Any, device: torch.device) -> bool:
+def check(config: Mapping[str, Any], device: torch.device) -> bool:
     """Check that transformers runs the weights' quantisation, and return whether it takes them out of it.
 
     Args:
-        config: The model's config, of transformers.
+        config: The model's config.json.
         device: Where the model will run.
 
     Returns:
@@ -87,12 +87,12 @@ def check(config: Any, device: torch.device) -> bool:
     return bool(getattr(quantizer.quantization_config, "dequantize", False))
 
 
-def _entry(config: Any) -> Any:
-    nested = config.get_text_config(decoder=True)
-    for part in (config, nested):
+def _entry(config: Mapping[str, Any]) -> Any:
+    nested = config.get("text_config")
+    for part in (config, nested if isinstance(nested, Mapping) else {}):
         for name in ("quantization_config", "compression_config", "quantization"):
-            if (entry := getattr(part, name, None)) is not None:
-                return entry
+            if part.get(name) is not None:
+                return part[name]
     return None
 
 

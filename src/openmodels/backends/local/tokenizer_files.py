@@ -69,7 +69,7 @@ def _require(name: str, what: str, modules: tuple[str, ...], command: str) -> No
     if missing := [module for module in modules if not _is_installed(module)]:
         packages = " and ".join(repr(module.removeprefix("google.").replace("_", "-")) for module in missing)
         raise MissingExtra(
-            f"The model's only tokenizer is {what} ({name}), and {packages}, which reads it, is not installed.",
+            f"The model's only tokenizer is {what} ({name}). Reading it takes what is not installed: {packages}.",
             next_step=f"Run: {command}",
         )
 

@@ -165,7 +165,8 @@ def _for_gguf(file: Path) -> Choice:
     if readable and installed("openvino"):
         return Choice("openvino", f"the fastest engine installed that reads GGUF files of {architecture!r} on a CPU")
     if installed("llamacpp"):
-        why = "OpenVINO is not installed" if readable else f"OpenVINO does not read the architecture {architecture!r}"
+        lacks = "its rotary factors" if header.has_rope_factors else f"the architecture {architecture!r}"
+        why = "OpenVINO is not installed" if readable else f"OpenVINO does not read {lacks}"
         return Choice("llamacpp", f"it runs any GGUF file from its own quantised weights; {why}")
     needed, free = 2 * header.elements, memory.available()
     room = f"its weights become {memory.gigabytes(needed)} of bfloat16, {memory.gigabytes(free)} are free"
