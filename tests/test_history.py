@@ -128,6 +128,7 @@ def test_messages_of_ours_are_left_alone():
         ('{"a": 1}', {"a": 1}),
         ('"{\\"a\\": 1}"', {"a": 1}),
         ('"null"', {}),
+        ("[]", {}),
         ("[1]", None),
         ('"word"', None),
         ('{"a": ', None),

@@ -54,6 +54,8 @@ def read_arguments(written: Any) -> dict[str, Any] | None:
             return {}
         if isinstance(written, Mapping):
             return dict(written)
+        if written == []:
+            return {}  # how PHP writes an empty object
         if not isinstance(written, str):
             return None
         if not written.strip():

@@ -172,11 +172,19 @@ class Client:
                     retry_after=_wait(answer.headers),
                 )
             case _ if status >= 500:
-                error = ServerFailed(f"{self.who} answered with status {status}.", next_step="Try again later.")
+                error = ServerFailed(
+                    f"{self.who} answered with status {status}{self._words(answer)}.", next_step="Try again later."
+                )
             case _:
-                error = InvalidResponse(f"{self.who} answered with status {status}.")
+                error = InvalidResponse(f"{self.who} answered with status {status}{self._words(answer)}.")
         error.status, error.request_id = status, request_id
         return error
+
+    def _words(self, answer: httpx2.Response) -> str:
+        """Return what an answer says of its failure, to go on a sentence with."""
+        secrets = () if self.token is None else (self.token.reveal(),)
+        message = classify.read(answer.status_code, {}, answer.content, host=self.who, secrets=secrets).message
+        return f": {message.rstrip('.')}" if message else ""
 
 
 def _wait(headers: Mapping[str, str]) -> float | None:

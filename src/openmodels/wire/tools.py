@@ -69,12 +69,15 @@ class ToolAssembler:
         Raises:
             InvalidResponse: A call has no name.
         """
-        made = []
+        made: list[ToolCall] = []
+        used: set[str] = set()
         for call in self._calls:
             if not call.name:
                 raise _wrong("a tool call has no name")
             raw = call.raw
-            made.append(ToolCall(id=call.id or call_ids.new(), name=call.name, arguments=read_arguments(raw), raw=raw))
+            identity = call.id if call.id and call.id not in used else call_ids.new()
+            used.add(identity)
+            made.append(ToolCall(id=identity, name=call.name, arguments=read_arguments(raw), raw=raw))
         return tuple(made)
 
     def _add(self, piece: dict[str, Any], *, whole: bool, before: int) -> None:

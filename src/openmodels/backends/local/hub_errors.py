@@ -32,6 +32,7 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
+from openmodels.wire import hub_token
 
 
 def endpoint() -> str:
@@ -50,6 +51,10 @@ def explained(repo: str, revision: str | None) -> Generator[None, None, None]:
         told = _classified(error, repo, revision)
         told.status = getattr(getattr(error, "response", None), "status_code", None)
         told.request_id = getattr(error, "request_id", None)
+        if hub_token.of(endpoint(), endpoint()) is not None:
+            # The frames of huggingface_hub hold the token in their variables.
+            for link in _chain(error):
+                link.__traceback__ = None
         raise told from error
 
 
