@@ -41,7 +41,7 @@ LAYERS = (
     {"public_fetch"},
     {"wire", "files", "retry", "ref", "licenses", "structure", "toolcalls"},
     {"grammar"},
-    {"schema"},
+    {"schema", "type_schemas"},
     {"errors", "reasoning", "settings", "call_ids"},
     {"embeddings", "rankings"},
     {"capabilities", "types"},

@@ -1,4 +1,4 @@
-"""JSON Schemas: made from Python types, closed for generation, and what can be said of their answers.
+"""JSON Schemas: closed for generation, kept within limits, and what can be said of their answers.
 
 Everything here narrows: an answer that a schema made here accepts is one that the original accepts.
 """
@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic import ValidationError
 
 from openmodels.errors import InvalidRequest
 
@@ -36,23 +35,6 @@ _STRICT = {
     *("$ref", "$defs", "title", "description"),
 }
 """What strict modes know. Azure's knows no lengths, limits or patterns, so they are not among them."""
-
-
-class _Generated(GenerateJsonSchema):
-    """Asks for every field: a default is for data that lack it, a model is to give it."""
-
-    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: FBT001 - as the base
-        """Return whether the field must be there; only `NotRequired` of a `TypedDict` need not."""
-        return field["type"] != "typed-dict-field" or bool(field.get("required", total))
-
-    def default_schema(self, schema: Any) -> JsonSchemaValue:
-        """Return the schema of a field with a default, without it."""
-        return self.generate_inner(schema["schema"])
-
-
-def generated(adapter: TypeAdapter[Any]) -> Schema:
-    """Return the JSON Schema of a type, every field of it required."""
-    return adapter.json_schema(schema_generator=_Generated)
 
 
 def untitled(schema: Schema) -> Schema:

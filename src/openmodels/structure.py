@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import from_json
 
-from openmodels import schema as schemas
+from openmodels import schema as schemas, type_schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.grammar.validation import Validator, matcher
 from openmodels.types import CUT_SHORT, OutputFormat, Reply
@@ -164,7 +164,7 @@ def _schema(value: Any) -> Shape:
         raise InvalidRequest(f"schema: expected a type or a JSON Schema as a dict, not {type(value).__name__}.")
     with _readable():
         adapter = value if isinstance(value, TypeAdapter) else TypeAdapter(value)
-        schema = schemas.generated(adapter)
+        schema = type_schemas.generated(adapter)
         schemas.check_limits(schema)
         schema = schemas.closed(schema)
     name = getattr(value, "__name__", None) if isinstance(value, type) else None

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ArgsKwargs, SchemaValidator
 
-from openmodels import results, schema as schemas
+from openmodels import results, schema as schemas, type_schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.grammar.validation import Validator
 from openmodels.messages import ToolCall
@@ -168,7 +168,7 @@ def tool(
     own = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(_resolved(source))
-        parameters = schemas.untitled(adapter.json_schema())
+        parameters = schemas.untitled(type_schemas.arguments(adapter))
     except (PydanticUserError, TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
         said = str(error).partition("\n")[0].rstrip(".")
         raise InvalidRequest(f"tools: no JSON Schema can be made of {own or source!r}: {said}.", next_step=_NEXT) from (

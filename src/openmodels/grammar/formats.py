@@ -41,16 +41,14 @@ PATTERNS = {
     "uuid": _uuid("[1-8]"),
     **{f"uuid{version}": _uuid(str(version)) for version in (1, 2, 3, 4, 5, 6, 7, 8)},
     **dict.fromkeys(("uri", "uri-reference", "iri", "iri-reference", "uri-template"), _URI),
-    "ipv4network": rf"{_BYTE}(?:\.{_BYTE}){{3}}/32",
+    "ipv4network": rf"{_IPV4}/32",
     "ipv6network": f"{_GROUP}(?::{_GROUP}){{7}}/128",
     "ipv4interface": rf"{_IPV4}/(?:[12]?[0-9]|3[0-2])",
     "ipv6interface": f"{_GROUP}(?::{_GROUP}){{7}}/(?:[1-9]?[0-9]|1[01][0-9]|12[0-8])",
+    **dict.fromkeys(("ipvanyaddress", "ipvanyinterface", "ipvanynetwork"), _IPV4),
     "byte": "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?",
     "json-pointer": "(?:/[A-Za-z0-9_.-]{0,20}){0,8}",
     "relative-json-pointer": "(?:0|[1-9][0-9]{0,3})(?:#|(?:/[A-Za-z0-9_.-]{0,20}){0,8})",
     "regex": "[A-Za-z0-9_ -]{0,40}",
 }
 """Patterns of JSON Schema's formats and of pydantic's own, by name; each matches a format's whole text."""
-
-IGNORED = frozenset({"binary", "password", "path", "file-path", "directory-path", "multi-host-uri", "json-string"})
-"""Formats that allow every text, or whose types check what no grammar says; they are annotations."""

@@ -284,16 +284,29 @@ class _Translator:
         if isinstance(kind, str) and kind in formats.PATTERNS:
             parts.append((regex.whole(formats.PATTERNS[kind]), f"format {kind!r}"))
         if flat.get("contentMediaType") == "application/json":
-            inner = self.expression(flat.get("contentSchema", {"type": ["number", "boolean", "null"]}))
-            if _has_rules(inner):
-                raise refused("contentSchema", "of this size it has no grammar")
-            parts.append((inner, "contentSchema"))
+            schema = flat.get("contentSchema") or {"type": ["number", "boolean", "null"]}
+            parts.append((self._inline(self.expression(schema), ()), "contentSchema"))
         if words:
             parts.append((unlike(words), "not"))
         least, most = _count(flat, "minLength", 0), _count(flat, "maxLength", None)
         if most is not None and most < least:
             return NEVER
         return _of_length(parts, least, most) if parts else repeat(ANY, least, most)
+
+    def _inline(self, expression: Expression, above: tuple[str, ...]) -> Expression:
+        """Return an expression with what its rules stand for in their places."""
+        match expression:
+            case Rule(name=name):
+                if name in above or name not in self.rules:
+                    raise refused("contentSchema", "of values that hold values of their own kind has no grammar")
+                return self._inline(self.rules[name], (*above, name))
+            case Seq(parts=parts):
+                return sequence(self._inline(part, above) for part in parts)
+            case Alt(parts=parts):
+                return union(self._inline(part, above) for part in parts)
+            case Repeat(inner=inner, least=least, most=most):
+                return repeat(self._inline(inner, above), least, most)
+        return expression
 
     def _array(self, flat: Schema) -> Expression:
         first = flat.get("prefixItems", [])
@@ -449,15 +462,6 @@ def _among(value: Any, values: list[Any]) -> bool:
 
 def _matches(pattern: str, name: str) -> bool:
     return jsonschema_rs.validator_for({"pattern": pattern}, offline=True).is_valid(name)
-
-
-def _has_rules(expression: Expression) -> bool:
-    match expression:
-        case Seq(parts=parts) | Alt(parts=parts) | And(parts=parts):
-            return any(map(_has_rules, parts))
-        case Repeat(inner=inner):
-            return _has_rules(inner)
-    return isinstance(expression, Rule)
 
 
 def _pattern(pattern: str) -> Expression:

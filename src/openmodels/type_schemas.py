@@ -1,0 +1,291 @@
+"""JSON Schemas of Python types, for generation: an answer that satisfies one can be read as the type.
+
+pydantic's own schemas describe what types accept in part; texts that look like a number, keys that must be numbers,
+dates in the past or URLs of one scheme are wider there than the type. Here they are narrowed. What a validator
+function of the caller's checks is not known and not narrowed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from decimal import Decimal
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+
+_HOST = "[a-z][a-z0-9]{0,14}(?:[.][a-z][a-z0-9]{0,9}){0,2}[.][a-z]{2,6}"
+_PATH = "(?:/[A-Za-z0-9_-]{1,30}){0,6}"
+_MONTH = "(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+_CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_MOST_DAYS = 1_000
+"""Days that are listed one by one at most, where a date has limits on both sides."""
+_DECIMALS = 2
+"""Decimals of a number whose digits are limited and whose decimals are not."""
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_QUAD = "[A-Za-f][{}][{}][A-Za-z0-9]".format(
+    "".join(letter for place, letter in enumerate(_LETTERS) if not place & 8),
+    "".join(letter for place, letter in enumerate(_LETTERS) if not place & 2),
+)
+"""Four characters of Base64 that stand for three characters of ASCII, in the alphabet of either kind."""
+
+
+class Generated(GenerateJsonSchema):
+    """Narrows what pydantic describes too widely; a default is left as it is."""
+
+    def decimal_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a number: texts of decimals are written in too many ways."""
+        narrowed: JsonSchemaValue = {"type": "number"}
+        for name, keyword in _LIMITS.items():
+            if (limit := schema.get(name)) is not None:
+                narrowed[keyword] = _plain(limit)
+        digits, places = schema.get("max_digits"), schema.get("decimal_places")
+        if digits is not None and places is None:
+            places = min(_DECIMALS, digits - 1)
+        if places is not None and "multipleOf" not in narrowed:
+            narrowed["multipleOf"] = _plain(Decimal(1).scaleb(-places))
+        if digits is not None:
+            # Every number below this has few enough digits.
+            edge = _plain(Decimal(1).scaleb(digits - places))
+            narrowed["exclusiveMaximum"] = min(edge, narrowed.get("exclusiveMaximum", edge))
+            narrowed["exclusiveMinimum"] = max(-edge, narrowed.get("exclusiveMinimum", -edge))
+        return narrowed
+
+    def float_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a number; an infinite limit is none."""
+        narrowed = super().float_schema(schema)
+        return {key: value for key, value in narrowed.items() if not (isinstance(value, float) and math.isinf(value))}
+
+    def complex_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return the text of a complex number."""
+        return super().complex_schema(schema) | {
+            "pattern": r"^-?[0-9]{1,6}(\.[0-9]{1,4})?[+-][0-9]{1,6}(\.[0-9]{1,4})?j$"
+        }
+
+    def fraction_schema(self, schema: Any) -> JsonSchemaValue:  # noqa: ARG002 - as the base
+        """Return the text of a fraction."""
+        return {"type": "string", "pattern": "^-?[0-9]{1,6}/[1-9][0-9]{0,5}$"}
+
+    def str_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a text that stays as long as it is when it is stripped or changes case."""
+        narrowed = super().str_schema(schema)
+        if "pattern" in narrowed or not any(schema.get(name) for name in _CHANGES):
+            return narrowed
+        letter = r"\P{Lu}" if schema.get("to_lower") else r"\P{Ll}" if schema.get("to_upper") else r"[\s\S]"
+        letter = "[ -~]" if schema.get("ascii_only") else letter
+        least, most = narrowed.pop("minLength", 0), narrowed.pop("maxLength", None)
+        return narrowed | {"pattern": _stripped(letter, least, most, ends=bool(schema.get("strip_whitespace")))}
+
+    def bytes_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a text; where bytes are counted, one whose characters are bytes."""
+        narrowed = super().bytes_schema(schema)
+        if getattr(self._config, "val_json_bytes", "utf8") == "base64":
+            return {"type": "string", "pattern": f"^(?:{_QUAD}){{1,60}}$"}
+        if "maxLength" in narrowed or "minLength" in narrowed:
+            return narrowed | {"pattern": "^[ -~]*$"}
+        return narrowed
+
+    def date_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a date between limits."""
+        if listed := _days(schema):
+            return {"type": "string", "enum": listed}
+        years = _years(schema)
+        return super().date_schema(schema) if years is None else {"type": "string", "pattern": f"^{years}-{_MONTH}$"}
+
+    def datetime_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a date with its time, between limits, with or without a zone."""
+        years, zone = _years(schema), schema.get("tz_constraint")
+        bounds = [limit for name in _BOUNDS if (limit := schema.get(name)) is not None]
+        is_naive = zone == "naive" or any(limit.tzinfo is None for limit in bounds)
+        if years is None and not is_naive:
+            return super().datetime_schema(schema)
+        if isinstance(zone, int):
+            return super().datetime_schema(schema)
+        end = "" if is_naive else "Z"
+        return {"type": "string", "pattern": f"^{years or '[1-9][0-9]{3}'}-{_MONTH}T{_CLOCK}{end}$"}
+
+    def url_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a URL of a scheme that is allowed."""
+        narrowed = super().url_schema(schema)
+        schemes = schema.get("allowed_schemes")
+        if not schemes or {"http", "https"} <= set(schemes):
+            return narrowed
+        if schemes == ["file"]:
+            return {"type": "string", "pattern": "^file://(?:/[A-Za-z0-9_-]{1,30}){1,6}$"}
+        return {"type": "string", "pattern": f"^(?:{'|'.join(map(_escaped, schemes))})://{_HOST}{_PATH}$"}
+
+    def multi_host_url_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a URL of a scheme that is allowed, with a user and one host."""
+        schemes = "|".join(map(_escaped, schema.get("allowed_schemes") or ["https"]))
+        return {"type": "string", "pattern": f"^(?:{schemes})://[a-z]{{1,12}}:[a-z0-9]{{1,12}}@{_HOST}/[a-z]{{1,20}}$"}
+
+    def set_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a list; what it repeats counts once in the set."""
+        return _repeatable(super().set_schema(schema))
+
+    def frozenset_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a list; what it repeats counts once in the set."""
+        return _repeatable(super().frozenset_schema(schema))
+
+    def dict_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return an object whose names are those of the keys' type: a key that is no text is JSON within one."""
+        narrowed = super().dict_schema(schema)
+        if "keys_schema" not in schema or "propertyNames" in narrowed or "patternProperties" in narrowed:
+            return narrowed
+        keys = self.resolve_ref_schema(self.generate_inner(schema["keys_schema"]))
+        if keys.get("type") in ("integer", "number", "boolean") or "enum" in keys:
+            listed = keys.get("enum")
+            if listed is not None:
+                narrowed["propertyNames"] = {"enum": [key if isinstance(key, str) else str(key) for key in listed]}
+            else:
+                narrowed["propertyNames"] = {"contentMediaType": "application/json", "contentSchema": keys}
+        return narrowed
+
+    def tagged_union_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return alternatives; their tags tell them apart."""
+        narrowed = super().tagged_union_schema(schema)
+        if "oneOf" in narrowed:
+            narrowed["anyOf"] = narrowed.pop("oneOf")
+        narrowed.pop("discriminator", None)
+        return narrowed
+
+    def model_fields_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return a model's fields, each at the place that its alias names."""
+        narrowed = super().model_fields_schema(schema)
+        paths = {name: path for name, field in schema["fields"].items() if (path := _path(field))}
+        if not paths or "properties" not in narrowed:
+            return narrowed
+        parts = []
+        for name, path in paths.items():
+            inner = narrowed["properties"].pop(name, {})
+            parts.append(_nested(path, inner))
+        needed = [name for name in narrowed.get("required", ()) if name not in paths]
+        narrowed.pop("required", None)
+        narrowed |= {"required": needed} if needed else {}
+        return {"type": "object", "allOf": [narrowed, *parts]}
+
+
+class Required(Generated):
+    """Asks for every field as well: a default is for data that lack it, a model is to give it."""
+
+    def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: FBT001 - as the base
+        """Return whether the field must be there; only `NotRequired` of a `TypedDict` need not."""
+        return field["type"] != "typed-dict-field" or bool(field.get("required", total))
+
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        """Return the schema of a field with a default, without it."""
+        return self.generate_inner(schema["schema"])
+
+
+def generated(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a type for answers, every field of it required."""
+    return _finished(adapter.json_schema(schema_generator=Required))
+
+
+def arguments(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a type for the arguments of a tool, which may be left to their defaults."""
+    return _finished(adapter.json_schema(schema_generator=Generated))
+
+
+def _finished(schema: dict[str, Any]) -> dict[str, Any]:
+    """Narrow what types describe by themselves, beside pydantic's generator."""
+    stack: list[Any] = [schema]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "string" and (pattern := _OF_FORMATS.get(str(node.get("format")))):
+                del node["format"]
+                node["pattern"] = pattern
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return schema
+
+
+_LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"} | {
+    "multiple_of": "multipleOf"
+}
+_BOUNDS = ("ge", "gt", "le", "lt")
+_CHANGES = ("strip_whitespace", "to_lower", "to_upper", "ascii_only")
+_OF_FORMATS = {"base64": f"^(?:{_QUAD}){{1,60}}$", "base64url": f"^(?:{_QUAD}){{1,60}}$"}
+
+
+def _plain(limit: Any) -> int | float:
+    return int(limit) if limit == int(limit) else float(limit)
+
+
+def _stripped(letter: str, least: int, most: int | None, *, ends: bool) -> str:
+    """Return a pattern of so many letters; with `ends`, no white space at either end."""
+
+    def times(low: int, high: int | None) -> str:
+        return f"{{{low},{'' if high is None else high}}}"
+
+    if not ends:
+        return f"^{letter}{times(least, most)}$"
+    edge = r"\S" if letter == r"[\s\S]" else letter.replace("[ -~]", "[!-~]")
+    edge = {r"\P{Lu}": r"[^\p{Lu}\s]", r"\P{Ll}": r"[^\p{Ll}\s]"}.get(edge, edge)
+    longer = f"{edge}{letter}{times(max(0, least - 2), None if most is None else most - 2)}{edge}"
+    ways = [longer] if most is None or most > 1 else []
+    ways += [edge] if least <= 1 and (most is None or most > 0) else []
+    ways += [""] if least == 0 else []
+    return f"^(?:{'|'.join(ways)})$"
+
+
+def _years(schema: Any) -> str | None:
+    """Return a pattern of the years in which every date is between the limits; None where there are no limits."""
+    low, high = 1000, 9999
+    if (now := schema.get("now_op")) is not None:
+        low, high = (1000, 2020) if now == "past" else (2100, 9999)
+    elif not any(schema.get(name) is not None for name in _BOUNDS):
+        return None
+    for name in ("ge", "gt"):
+        if (limit := schema.get(name)) is not None:
+            low = max(low, limit.year + 1)
+    for name in ("le", "lt"):
+        if (limit := schema.get(name)) is not None:
+            high = min(high, limit.year - 1)
+    if low > high:
+        return None
+    if high - low < _MOST_DAYS:
+        return f"(?:{'|'.join(f'{year:04}' for year in range(low, high + 1))})"
+    return "(?:" + "|".join(f"{century:02}[0-9]{{2}}" for century in range(-(-low // 100), (high + 1) // 100)) + ")"
+
+
+def _days(schema: Any) -> list[str]:
+    """Return the days between two limits that lie close together."""
+    day = dt.timedelta(days=1)
+    low = schema["ge"] if schema.get("ge") is not None else schema["gt"] + day if schema.get("gt") else None
+    high = schema["le"] if schema.get("le") is not None else schema["lt"] - day if schema.get("lt") else None
+    if low is None or high is None or (high - low).days > _MOST_DAYS:
+        return []
+    return [(low + day * count).isoformat() for count in range((high - low).days + 1)]
+
+
+def _escaped(scheme: str) -> str:
+    return scheme.replace("+", "[+]").replace(".", "[.]")
+
+
+def _repeatable(narrowed: JsonSchemaValue) -> JsonSchemaValue:
+    if narrowed.get("minItems", 0) <= 1:
+        del narrowed["uniqueItems"]
+    return narrowed
+
+
+def _path(field: Any) -> list[str | int] | None:
+    """Return the path of a field whose alias is one, with more than a name in it."""
+    alias = field.get("validation_alias")
+    if not isinstance(alias, list) or not alias:
+        return None
+    paths: list[list[str | int]] = alias if isinstance(alias[0], list) else [alias]
+    return None if any(len(path) == 1 for path in paths) else paths[0]
+
+
+def _nested(path: list[str | int], schema: JsonSchemaValue) -> JsonSchemaValue:
+    for step in reversed(path):
+        if isinstance(step, str):
+            schema = {"type": "object", "properties": {step: schema}, "required": [step]}
+        else:
+            count = max(0, step)
+            schema = {"type": "array", "prefixItems": [*[{"type": "null"}] * count, schema], "minItems": count + 1}
+    return schema
