@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
-    AutoProcessor,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -34,6 +33,7 @@ from openmodels.backends.local import (
     loading_report,
     memory,
     model_kind,
+    processors,
     quantization,
     template_files,
     tokenizer_files,
@@ -42,7 +42,6 @@ from openmodels.backends.local.collector import collector_paused
 from openmodels.backends.local.facts import UNBOUNDED
 from openmodels.errors import (
     LoadFailed,
-    MissingExtra,
     OpenModelsError,
     OutOfMemory,
     UnsafeWeights,
@@ -146,7 +145,7 @@ def load(
         tokenizer = tokenizer_files.load(folder, config=parsed)
         processor = None
         if sees:
-            kind, processor = AutoModelForImageTextToText, _processor(folder, options)
+            kind, processor = AutoModelForImageTextToText, processors.load(folder, parsed.model_type, options)
         template_files.install(tokenizer, folder, choice=chat_template, processor=processor)
         if dequantized:
             with torch.device("meta"):
@@ -167,20 +166,6 @@ def load(
         loaded = Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
         generation_config.warn(loaded.generation, generation_config.TRANSFORMERS)
         return loaded
-
-
-def _processor(folder: Path, options: Mapping[str, Any]) -> Any:
-    """Return what makes tensors of a model's images, or the error to raise where there are images."""
-    try:
-        return AutoProcessor.from_pretrained(folder, **options)
-    except ImportError as error:
-        package = "torchvision" if "torchvision" in str(error).lower() else str(getattr(error, "name", None) or "")
-        missing = MissingExtra(
-            f"The processor that reads this model's images needs {package or 'a package that is not installed'}.",
-            next_step=f"Run: pip install {package}" if package else f"transformers says: {str(error).strip()[:200]}",
-        )
-        missing.__cause__ = error
-        return missing
 
 
 def bounded(loaded: Loaded, length: Any) -> Loaded:

@@ -220,6 +220,17 @@ def token_ids(tokenizer: Any, text: str, *, marked: bool = False, special: bool 
     return _surrounded(tokenizer, tokens) if special else tokens
 
 
+def split_marked(text: str) -> str:
+    """Return a prompt in which the control tokens that a user typed are split by a mark.
+
+    Nothing that looks for a control token in the text sees them then; `token_ids` encodes their pieces as text.
+    """
+    from transformers.utils import chat_template_utils
+
+    start, end = chat_template_utils._CONTROL_TOKEN_START, chat_template_utils._CONTROL_TOKEN_END  # noqa: SLF001
+    return re.sub(f"{start}(.)([^{start}{end}]+){end}", rf"\g<1>{start}\g<2>", text, flags=re.DOTALL)
+
+
 def _surrounded(tokenizer: Any, tokens: list[int]) -> list[int]:
     """Return tokens with those that the tokenizer puts before and behind a text."""
     bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))

@@ -54,13 +54,14 @@ def encode(
     bos = tokenizer.bos_token
     if bos is not None and rendered.text.startswith(bos):
         options["add_special_tokens"] = False
+    text = rendered.text
     if rendered.marked:
-        # Some processors ask for what a tokenizer does not give of a text with marks.
+        # Some processors count every place for an image, and ask for what a tokenizer does not give of marked text.
+        text = templates.split_marked(text)
         processor = copy.copy(processor)
         processor.tokenizer = _Marked(tokenizer)
-        options["sanitize_control_tokens"] = True
     try:
-        made = processor(text=[rendered.text], images=[images], **options)
+        made = processor(text=[text], images=[images], **options)
     except (TypeError, ValueError, IndexError) as error:
         raise InvalidRequest(
             f"messages: the model's processor refuses the images: {error}.",
