@@ -11,6 +11,7 @@ from tiny import tiny_llama, tiny_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, LlamaForCausalLM
 
 import openmodels as om
+from openmodels.backends.local import drafting
 from openmodels.backends.local.decoder import Decoder
 from openmodels.backends.local.loader import Loaded
 
@@ -94,6 +95,20 @@ def test_places_of_a_failed_row_hold_numbers_again(damaged):
     assert not all(layer.isfinite().all() for layer in (*row.group.keys, *row.group.values))
     decoder.memory.wipe(row, 0, 4)
     assert all(layer.isfinite().all() for layer in (*row.group.keys, *row.group.values))
+
+
+def test_a_guess_without_numbers_is_only_a_wrong_guess(damaged, monkeypatch):
+    with om.Model(f"local:{damaged}", dtype="float32", deterministic=True) as model:
+        expected = [model.complete(prompt, **OPTIONS).text for prompt in (GOOD, GOOD[3:])]
+    guess = tiny_tokenizer()("QaQ")["input_ids"]
+    monkeypatch.setattr(drafting.Drafter, "propose", lambda *_, **__: list(guess))
+    with om.Model(f"local:{damaged}", dtype="float32") as model:
+
+        async def together():
+            return await asyncio.gather(*(model.acomplete(prompt, **OPTIONS) for prompt in (GOOD, GOOD[3:])))
+
+        assert [model.complete(GOOD, **OPTIONS).text, model.complete(GOOD[3:], **OPTIONS).text] == expected
+        assert [reply.text for reply in asyncio.run(together())] == expected
 
 
 def test_vectors_without_numbers_are_an_error(tmp_path):

@@ -107,6 +107,19 @@ def test_logprobs_of_a_stream() -> None:
     assert _read(chunks).logprobs == ()
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_logprob_that_is_no_finite_number_is_an_error(number: float) -> None:
+    for told in (
+        {"content": [{"token": "a", "logprob": number}]},
+        {"tokens": ["a"], "token_logprobs": [number], "top_logprobs": [None]},
+    ):
+        with pytest.raises(om.InvalidResponse, match="no finite number"):
+            logprobs.tokens(told)
+    others = [{"token": "b", "logprob": number}, {"token": "c", "logprob": -2.0}]
+    told = {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": others}]}
+    assert logprobs.tokens(told) == (om.TokenLogprob("a", -0.5, (("c", -2.0),)),)
+
+
 def test_logprobs_that_are_ignored() -> None:
     with pytest.raises(om.UnsupportedFeature, match="'logprobs': it gave none") as caught:
         _read([_piece(0, "stop", content="a")], likeliest=5)

@@ -235,7 +235,10 @@ def ours(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
     if is_out_of_memory(error):
         failure = OutOfMemory(f"Memory ran out while the model was to {doing}.", next_step=fewer)
     else:
-        failure = LoadFailed(f"The model failed to {doing}: {type(error).__name__}: {error}.")
+        failure = LoadFailed(
+            f"The model failed to {doing}: {type(error).__name__}: {str(error).rstrip('.')}.",
+            next_step=f"Try a newer transformers ({transformers.__version__} is installed), or another model.",
+        )
     failure.__cause__ = error
     return failure
 
