@@ -252,3 +252,38 @@ def test_talk_gives_no_json() -> None:
     with Terminal("chat", "-m", "echo:", "--json") as terminal:
         terminal.until("--json answers one prompt")
         assert terminal.end() == 2
+
+
+class TestCurrentFolder:
+    """A stranger's folder is where the command is called, and what lies in it is never run."""
+
+    @pytest.fixture
+    def strange(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / "strange"
+        (folder / "lib").mkdir(parents=True)
+        monkeypatch.chdir(folder)
+        for module in ("click", "json", "pydantic", "lib/secrets", "lib/numpy", "scipy", "sentencepiece"):
+            file = folder / f"{module}.py"
+            file.write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write(__file__)\n")
+        return tmp_path / "executed"
+
+    @pytest.mark.parametrize("entries", [[], [""], [".", "lib"]])
+    def test_no_module_of_it_is_imported(self, strange: Path, entries: list[str]) -> None:
+        path = os.pathsep.join([*entries, os.environ.get("PYTHONPATH", ""), *entries])
+        with start("chat", "-m", "echo:", "hi", env=os.environ | {"PYTHONPATH": path}) as process:
+            out, err = process.communicate()
+        assert (out.split(), err) == ([b"hi"], b"")
+        assert not strange.exists()
+
+    def test_an_absolute_entry_stays(self, strange: Path, tmp_path: Path) -> None:
+        (tmp_path / "sitecustomize.py").write_text("")
+        code = "import sys, openmodels.cli as cli; cli._leave_current_folder(); print(*sys.path, sep='\\n')"
+        path = os.pathsep.join([str(tmp_path), "lib", str(strange.parent / "strange")])
+        command = [sys.executable, "-P", "-c", code]
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+        )
+        places = done.stdout.splitlines()
+        assert str(tmp_path) in places
+        assert str(strange.parent / "strange") in places
+        assert str(strange.parent / "strange" / "lib") not in places

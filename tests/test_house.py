@@ -39,13 +39,13 @@ LAYERS = (
     {"results", "history"},
     {"images"},
     {"public_fetch"},
-    {"wire", "files", "retry", "ref", "licenses", "structure", "toolcalls"},
+    {"wire", "background", "files", "retry", "ref", "licenses", "structure", "toolcalls"},
     {"grammar"},
     {"schema", "type_schemas"},
     {"errors", "reasoning", "settings", "call_ids"},
     {"embeddings", "rankings"},
     {"capabilities", "types"},
-    {"messages", "escaping"},
+    {"messages", "escaping", "imports"},
 )
 """Top to bottom: a file imports only from its own unit and from lower layers."""
 

@@ -282,8 +282,6 @@ if TYPE_CHECKING:
 else:
     # Hidden from type checkers: a module __getattr__ would make every misspelled name pass.
     def __getattr__(name: str) -> object:
-        from importlib import import_module
-
         if name == "__version__":
             from importlib.metadata import version
 
@@ -291,7 +289,9 @@ else:
 
             value: object = version(DISTRIBUTION)
         elif name in __all__:
-            value = getattr(import_module(f"openmodels.{_HOMES.get(name, 'errors')}"), name)
+            from openmodels.imports import import_whole
+
+            value = getattr(import_whole(f"openmodels.{_HOMES.get(name, 'errors')}"), name)
         else:
             raise AttributeError(f"module 'openmodels' has no attribute {name!r}.{_advice(name)}")
         globals()[name] = value

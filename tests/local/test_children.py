@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 import openmodels as om
-from openmodels.backends.local import background, bundled, children
+from openmodels import background
+from openmodels.backends.local import bundled, children
 from openmodels.testing.driver import wait_until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="programs are files with a mode here")

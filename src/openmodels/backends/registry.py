@@ -6,12 +6,11 @@ the backend's and whose value is the class: `toy = "openmodels_toy:ToyBackend"`.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 from dataclasses import dataclass
 
-from openmodels import ref
+from openmodels import imports, ref
 from openmodels.backends.base import Backend
 from openmodels.errors import InvalidReference, InvalidRequest, MissingExtra
 from openmodels.settings import install_hint
@@ -99,7 +98,7 @@ def find(name: str) -> type[Backend]:
     if entry := BUILT_IN.get(name):
         module, _, attribute = entry.target.partition(":")
         try:
-            found: type[Backend] = getattr(importlib.import_module(module), attribute)
+            found: type[Backend] = getattr(imports.import_whole(module), attribute)
         except ModuleNotFoundError as error:
             if entry.extra is None or (error.name or "").partition(".")[0] == "openmodels":
                 raise

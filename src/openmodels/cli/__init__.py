@@ -1,119 +1,129 @@
-"""The command `openmodels`.
+"""The command `openmodels`: its process, from the first signal to the exit code; the commands are in `group`.
 
-Each subcommand is a module of its own, imported only when it is called, so that `--help` and
-`version` load neither pydantic nor anything heavier.
+Nothing is imported here before `main` says what a signal does, so that Ctrl-C never ends in a traceback.
 """
 
 from __future__ import annotations
 
-import errno
-import io
-import os
-import sys
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn
 
-import click
-from typing_extensions import override
+if TYPE_CHECKING:
+    from types import FrameType
 
-from openmodels.cli import output
-from openmodels.errors import OpenModelsError
-from openmodels.settings import DISTRIBUTION
+    from openmodels.cli.group import cli as cli
+else:
 
-_COMMANDS = {
-    "chat": "Ask a model, or talk with it.",
-    "map": "Answer every line of a file.",
-    "search": "Find models in the Hub, the Azure catalog and on this disk.",
-    "show": "Show what the catalogs know of a model.",
-    "tree": "Show what a model was made from, and what was made from it.",
-    "catalog": "Make and describe the index that searches are answered from.",
-    "models": "Show what is ready on this machine, and why not.",
-    "openness": "Judge how open a model is, with evidence.",
-    "version": "Show the versions of openmodels and its parts.",
-}
-_NAMES = {"map": "map_"}  # the name of a builtin
+    def __getattr__(name: str) -> object:
+        if name == "cli":
+            from openmodels.cli.group import cli
+
+            return cli
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class LazyGroup(click.Group):
-    """Subcommands from `_COMMANDS`; errors become a message and an exit code in one place."""
-
-    @override
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order of the help."""
-        return list(_COMMANDS)
-
-    @override
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a subcommand, importing its module now."""
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"openmodels.cli.{cmd_name}"), _NAMES.get(cmd_name, cmd_name))
-        return command
-
-    @override
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of subcommands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
-
-    @override
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand that the arguments name, or suggest the nearest one."""
-        if args[0] not in _COMMANDS and not args[0].startswith("-"):
-            raise click.exceptions.NoSuchCommand(args[0], possibilities=_COMMANDS, ctx=ctx)
-        return super().resolve_command(ctx, args)
-
-    @override
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand."""
-        try:
-            return super().invoke(ctx)
-        except OpenModelsError as error:
-            output.show_error(error, as_json=output.wants_json(ctx))
-            ctx.exit(output.exit_code(error))
-        except KeyboardInterrupt:
-            output.note("")
-            ctx.exit(output.INTERRUPTED)
+_INTERRUPTED = 130
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_AGAIN = 0.05
+"""Seconds after which an interrupt that got lost in a destructor is raised again."""
 
 
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name=DISTRIBUTION, prog_name="openmodels", message="%(prog)s %(version)s")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
-    """One interface to open models.
-
-    \b
-    openmodels chat "What is an open model?"   ask the small default model, on this machine
-    openmodels chat                            talk with it
-    openmodels search japanese llama           find a model
-    openmodels models                          see what is ready here
-
-    Exit codes: 0 done, 1 failed, 2 wrong usage or request, 3 nothing found, 4 key or access missing,
-    5 no network, 130 stopped by Ctrl-C.
-    """
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+class _State:
+    code: int | None = None
+    """The exit code of the signal that ended the command."""
+    leaving = False
+    """Whether the command is over and only cleans up."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command; the entry point of the installed script."""
-    if sys.stdout is None:
-        output.note("error: standard output is closed, so there is no place for the answer.", fg="red")
-        sys.exit(1)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show a character gets "?" instead of a traceback in mid-answer.
-        sys.stdout.reconfigure(errors="replace")
+    _catch_signals()
+    code = 1
     try:
-        try:
-            cli(prog_name="openmodels")
-        finally:
-            # Here and not by the interpreter on its way out, whose failure would be a traceback.
-            sys.stdout.flush()
-    except OSError as error:
-        if error.errno != errno.EPIPE:  # then whoever read the answer has gone
-            where = f"{error.filename}: " if error.filename else ""
-            output.note(f"error: {where}{error.strerror or error}", fg="red")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _leave_current_folder()
+        from openmodels.cli import group
+
+        code = group.run()
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        # What an interrupt tears, an import above all, fails in its own way.
+        if _State.code is None:
+            raise
+    _leave(code if _State.code is None else _State.code)
+
+
+def _catch_signals() -> None:
+    import signal
+    import sys
+
+    def handle(number: int, _: FrameType | None) -> None:
+        code = 128 + number
+        if _State.leaving:
+            import os
+
+            os._exit(code)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        _State.code = code
+        raise SystemExit(code)
+
+    def lost(unraisable: sys.UnraisableHookArgs) -> None:
+        error = unraisable.exc_value
+        if not isinstance(error, KeyboardInterrupt | SystemExit):
+            sys.__unraisablehook__(unraisable)
+            return
+        import threading
+
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+        timer = threading.Timer(_AGAIN, signal.raise_signal, [number])
+        timer.daemon = True
+        timer.start()
+
+    for name in _SIGNALS:
+        number = getattr(signal, name, None)
+        # One that is ignored, as under nohup, stays so.
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handle)
+    sys.unraisablehook = lost
+
+
+def _leave_current_folder() -> None:
+    """Take the current folder, which may be a stranger's, out of the places where modules are looked for.
+
+    It stands there by `python -m`, and by empty and relative entries of PYTHONPATH. The place that
+    openmodels itself came from stays.
+    """
+    import os
+    import sys
+
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    own = {os.path.realpath(entry) for entry in entries if os.path.isabs(entry)}  # noqa: PTH117 - as light as possible
+    own.add(os.path.realpath(f"{__file__}/../../.."))
+    strange = {os.path.realpath(entry) for entry in ["", *entries]} - own
+    # Behind the standard library stands what is installed, projects in the current folder included.
+    library = os.path.dirname(os.__file__)  # noqa: PTH120 - as above
+    end = sys.path.index(library) if library in sys.path else len(sys.path)
+    sys.path[:end] = [place for place in sys.path[:end] if os.path.realpath(place) not in strange]
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process: clean up as an exit does, but leave the interpreter as it is.
+
+    Its teardown would end daemon threads in the middle of torch's code, which crashes.
+    """
+    import atexit
+    import os
+    import sys
+
+    _State.leaving = True
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001 - what `os._exit` leaves out
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        code = code or 1
+    finally:
+        os._exit(code)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -14,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from openmodels import settings
+from openmodels import background, settings
 from openmodels.backends.base import Backend
 from openmodels.backends.local import answers, generation_config, native
 from openmodels.backends.local.collector import collector_paused
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 _Item = Delta | BaseException | None
 """What the engine puts into a mailbox: a delta, an error, or None for a load that is done."""
 
+_HURRY = 0.5
+"""Seconds that closing a model waits for the end of its loading."""
 _LATE = "The call's total time is up."
 _LATER = "Raise `timeout` or lower `max_tokens`; a first call also loads the model, which `load()` does ahead."
 
@@ -145,9 +146,8 @@ class LocalBackend(Backend):
         own = next((option for option, given in asked.items() if given), None)
         self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command, own), chat_template)
         self.options = self._selection.options(type(self).options)
-        self._engine: Engine | OpenvinoEngine | Served | None = None
-        self._encoders: Encoders | None = None
-        self._lock = threading.Lock()
+        self._once_engine: background.Once[Engine | OpenvinoEngine | Served] = background.Once()
+        self._once_encoders: background.Once[Encoders] = background.Once()
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator frees the engine within a step."""
@@ -173,10 +173,8 @@ class LocalBackend(Backend):
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
-        # The first call imports torch, which takes seconds; later ones only take a lock.
-        if self._engine is None:
-            await asyncio.to_thread(self._opened, request)
-        engine = self._opened(request)
+        engine = await self._once_engine.aget(self._open, request.deadline)
+        self._selection.check(request, self.options)
         request = self._with_system(request)
         if isinstance(engine, Backend):
             async with aclosing(engine.arun(request)) as deltas:
@@ -201,20 +199,20 @@ class LocalBackend(Backend):
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts; see `Backend.embed`. The first call loads the model."""
-        return replace(self._encoding().embed(request), model=self.rest)
+        return replace(self._once_encoders.get(self._encode, request.deadline).embed(request), model=self.rest)
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """The asynchronous twin of `embed`: nothing blocks, and cancelling ends the work within a step."""
-        encoders = await self._aencoding()
+        encoders = await self._once_encoders.aget(self._encode, request.deadline)
         return replace(await encoders.aembed(request), model=self.rest)
 
     def rerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking of the documents; see `Backend.rerank`. The first call loads the model."""
-        return replace(self._encoding().rerank(request), model=self.rest)
+        return replace(self._once_encoders.get(self._encode, request.deadline).rerank(request), model=self.rest)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
         """The asynchronous twin of `rerank`."""
-        encoders = await self._aencoding()
+        encoders = await self._once_encoders.aget(self._encode, request.deadline)
         return replace(await encoders.arerank(request), model=self.rest)
 
     def load(self) -> None:
@@ -235,15 +233,14 @@ class LocalBackend(Backend):
 
     def close(self) -> None:
         """Free the weights and end the engine's thread or server."""
-        with self._lock:
-            engine, self._engine = self._engine, None
-            encoders, self._encoders = self._encoders, None
+        engine, encoders = self._once_engine.take(), self._once_encoders.take()
         if isinstance(engine, Backend):
             engine.close()
         elif engine is not None:
-            engine.stop(timeout=30.0)
+            # A step ends soon; reading weights does not, and nobody waits for them any more.
+            engine.stop(timeout=_HURRY if engine.loading else 30.0)
         if encoders is not None:
-            encoders.stop(timeout=30.0)
+            encoders.stop(timeout=_HURRY if encoders.loading else 30.0)
 
     def capabilities(self) -> Capabilities:
         """Return what the model can be asked for, as far as its files are on this disk.
@@ -318,56 +315,59 @@ class LocalBackend(Backend):
         message = Message.model_construct(role="system", content=self._system)
         return request.model_copy(update={"messages": (message, *request.messages)})
 
-    def _opened(self, request: ChatRequest | None) -> Engine | OpenvinoEngine | Served:
-        with self._lock:
-            if (engine := self._engine) is None:
-                with collector_paused():
-                    native.import_torch()
-                choice = self._selection.settle(request.deadline if request else None)
-                self.options = self._selection.options(type(self).options)
-                if choice.engine == "openvino":
-                    engine = self._selection.openvino(repetition_stop=self._repetition_stop)
-                elif choice.engine != "transformers":
-                    engine = self._selection.served(choice.engine, repetition_stop=self._repetition_stop)
-                else:
-                    with collector_paused():
-                        from openmodels.backends.local.engine import Engine, Limits
+    @property
+    def _engine(self) -> Engine | OpenvinoEngine | Served | None:
+        return self._once_engine.value
 
-                    opener = _opener(
-                        self.rest,
-                        self._revision,
-                        device=self._device,
-                        dtype=self._dtype,
-                        draft=self._draft,
-                        chat_template=self._chat_template,
-                    )
-                    engine = Engine(opener, Limits(*self._limits))
-                if not isinstance(engine, Backend):
-                    # The thread keeps the engine alive, so the engine must not keep the backend alive.
-                    weakref.finalize(self, engine.stop)
-                self._engine = engine
+    @property
+    def _encoders(self) -> Encoders | None:
+        return self._once_encoders.value
+
+    def _opened(self, request: ChatRequest | None) -> Engine | OpenvinoEngine | Served:
+        engine = self._once_engine.get(self._open, request.deadline if request else None)
         if request is not None:
             self._selection.check(request, self.options)
         return engine
 
-    async def _aencoding(self) -> Encoders:
-        found = self._encoders
-        return await asyncio.to_thread(self._encoding) if found is None else found
+    def _open(self, deadline: float | None) -> Engine | OpenvinoEngine | Served:
+        """Import torch and choose and make the engine; on a thread, since what is imported must not be torn."""
+        with collector_paused():
+            native.import_torch()
+        choice = self._selection.settle(deadline)
+        self.options = self._selection.options(type(self).options)
+        engine: Engine | OpenvinoEngine | Served
+        if choice.engine == "openvino":
+            engine = self._selection.openvino(repetition_stop=self._repetition_stop)
+        elif choice.engine != "transformers":
+            engine = self._selection.served(choice.engine, repetition_stop=self._repetition_stop)
+        else:
+            with collector_paused():
+                from openmodels.backends.local.engine import Engine, Limits
 
-    def _encoding(self) -> Encoders:
-        with self._lock:
-            if (encoders := self._encoders) is None:
-                with collector_paused():
-                    native.import_torch()
-                    from openmodels.backends.local.encoders import Encoders
+            opener = _opener(
+                self.rest,
+                self._revision,
+                device=self._device,
+                dtype=self._dtype,
+                draft=self._draft,
+                chat_template=self._chat_template,
+            )
+            engine = Engine(opener, Limits(*self._limits))
+        if not isinstance(engine, Backend):
+            # The thread keeps the engine alive, so the engine must not keep the backend alive.
+            weakref.finalize(self, engine.stop)
+        return engine
 
-                encoders = self._encoders = Encoders(
-                    partial(_locate_encoder, self.rest, self._revision, self._dtype),
-                    device=self._device,
-                    dtype=self._dtype,
-                )
-                weakref.finalize(self, encoders.stop)
-            return encoders
+    def _encode(self, _: float | None) -> Encoders:
+        with collector_paused():
+            native.import_torch()
+            from openmodels.backends.local.encoders import Encoders
+
+        encoders = Encoders(
+            partial(_locate_encoder, self.rest, self._revision, self._dtype), device=self._device, dtype=self._dtype
+        )
+        weakref.finalize(self, encoders.stop)
+        return encoders
 
 
 def _facts(engine: Engine) -> dict[str, Any]:

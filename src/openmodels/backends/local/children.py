@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from openmodels.backends.local import background
+from openmodels import background
 
 _PATHS = ("PATH", "PYTHONPATH")
 _LOOK = 0.1

@@ -21,12 +21,16 @@ class Encoders:
         locate: Returns the model's folder, until a deadline on the clock of `time.monotonic()`.
         device: As for `loader.load`.
         dtype: As for `loader.load`.
+
+    Attributes:
+        loading: Whether the thread reads the model.
     """
 
     def __init__(self, locate: Callable[[float | None], Path], *, device: str, dtype: str) -> None:
         self._locate = locate
         self._device, self._dtype = device, dtype
         self._worker = Worker()
+        self.loading = False
         self._embedder: embedder.Embedder | None = None
         self._reranker: reranker.Reranker | None = None
 
@@ -50,19 +54,29 @@ class Encoders:
         """End the thread; wait up to `timeout` seconds for it."""
         self._worker.stop(timeout)
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        self.loading = True
+        try:
+            yield
+        finally:
+            self.loading = False
+
     def _embedding(self, request: EmbedRequest) -> Steps[Embeddings]:
         with _explained():
             if self._embedder is None:
-                folder = self._locate(request.deadline)
-                self._embedder = embedder.load(folder, device=self._device, dtype=self._dtype)
+                with self._reading():
+                    folder = self._locate(request.deadline)
+                    self._embedder = embedder.load(folder, device=self._device, dtype=self._dtype)
             yield
             return (yield from self._embedder.embed(request))
 
     def _ranking(self, request: RerankRequest) -> Steps[Ranking]:
         with _explained():
             if self._reranker is None:
-                folder = self._locate(request.deadline)
-                self._reranker = reranker.load(folder, device=self._device, dtype=self._dtype)
+                with self._reading():
+                    folder = self._locate(request.deadline)
+                    self._reranker = reranker.load(folder, device=self._device, dtype=self._dtype)
             yield
             return (yield from self._reranker.rerank(request))
 

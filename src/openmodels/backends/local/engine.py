@@ -97,6 +97,7 @@ class Engine(Loop[_Job]):
 
     def _advance(self) -> None:
         if self._loaded is None or self._batch is None:
+            self.loading = True
             try:
                 loaded = self._open(self._patience())
                 self._batch = self._prepare(loaded)
@@ -105,6 +106,8 @@ class Engine(Loop[_Job]):
             except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
                 self._end(ours(error, "load", _FEWER))
                 return
+            finally:
+                self.loading = False
         self._admit()
         self._drop(self._batch)
         if not self._running:

@@ -8,6 +8,8 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 
+from openmodels import background
+
 
 class Stepping(ABC):
     """Owns a thread that holds `between_steps` during each step, so that the process forks between two.
@@ -51,6 +53,7 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
+    background.abandon_all()
     for one in list(_all):
         one.stop(timeout=5.0)
 

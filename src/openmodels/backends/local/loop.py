@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+from openmodels import background
 from openmodels.backends.local.forking import Stepping
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types import ChatRequest, Delta
@@ -48,7 +49,11 @@ _Job = TypeVar("_Job", bound=Job)
 
 
 class Loop(Stepping, Generic[_Job]):
-    """Owns the thread and the queue; a subclass says what a step is."""
+    """Owns the thread and the queue; a subclass says what a step is.
+
+    Attributes:
+        loading: Whether the thread reads the model.
+    """
 
     job: type[_Job]
     thread_name: ClassVar[str]
@@ -60,6 +65,7 @@ class Loop(Stepping, Generic[_Job]):
         self._running: list[_Job] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self.loading = False
 
     @abstractmethod
     def _advance(self) -> None:
@@ -112,6 +118,8 @@ class Loop(Stepping, Generic[_Job]):
             thread = self._thread
             self._stopping = thread is not None
             self._wake.notify_all()
+        if thread is not None and self.loading:
+            background.abandon(thread)
         if thread is not None and timeout:
             thread.join(timeout)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
 
+from openmodels import background
 from openmodels.backends.local.forking import Stepping
 from openmodels.errors import DeadlineExceeded, StreamInterrupted
 
@@ -78,6 +79,7 @@ class Worker(Stepping):
             thread, self._thread = self._thread, None
             jobs, self._jobs = self._jobs, queue.SimpleQueue()
         if thread is not None:
+            background.abandon(thread)
             jobs.put(None)
             if timeout:
                 thread.join(timeout)

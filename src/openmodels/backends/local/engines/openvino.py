@@ -114,11 +114,14 @@ class OpenvinoEngine(Loop[_Job]):
 
     def _advance(self) -> None:
         if self._opened is None:
+            self.loading = True
             try:
                 self._opened = self._open(self._patience())
             except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
                 self._end(_ours(error, "load"))
                 return
+            finally:
+                self.loading = False
         opened = self._opened
         self._admit()
         for job in self._running:

@@ -10,9 +10,10 @@ from contextlib import aclosing, closing
 from functools import partial
 from typing import Any, ClassVar
 
+from openmodels import background
 from openmodels.backends.base import Backend
 from openmodels.backends.compatible import OpenAICompatible, Sent
-from openmodels.backends.local import background, calling, generation_config
+from openmodels.backends.local import calling, generation_config
 from openmodels.backends.local.engines.managed import ManagedServer, Start
 from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.backends.local.voice import VARIABLES, Sampling, Voice, asked, check_tokens, room

@@ -1,0 +1,134 @@
+"""The group of commands, and how errors and interrupts become exit codes.
+
+Each subcommand is a module of its own, imported only when it is called, so that `--help` and
+`version` load neither pydantic nor anything heavier.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+from typing_extensions import override
+
+from openmodels.cli import output
+from openmodels.errors import OpenModelsError
+from openmodels.settings import DISTRIBUTION
+
+_COMMANDS = {
+    "chat": "Ask a model, or talk with it.",
+    "map": "Answer every line of a file.",
+    "search": "Find models in the Hub, the Azure catalog and on this disk.",
+    "show": "Show what the catalogs know of a model.",
+    "tree": "Show what a model was made from, and what was made from it.",
+    "catalog": "Make and describe the index that searches are answered from.",
+    "models": "Show what is ready on this machine, and why not.",
+    "openness": "Judge how open a model is, with evidence.",
+    "version": "Show the versions of openmodels and its parts.",
+}
+_NAMES = {"map": "map_"}  # the name of a builtin
+
+
+class LazyGroup(click.Group):
+    """Subcommands from `_COMMANDS`; errors become a message and an exit code in one place."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the help."""
+        return list(_COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a subcommand, importing its module now."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"openmodels.cli.{cmd_name}"), _NAMES.get(cmd_name, cmd_name))
+        return command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand that the arguments name, or suggest the nearest one."""
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=_COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except OpenModelsError as error:
+            output.show_error(error, as_json=output.wants_json(ctx))
+            ctx.exit(output.exit_code(error))
+        except KeyboardInterrupt:
+            output.note("")
+            ctx.exit(output.INTERRUPTED)
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name=DISTRIBUTION, prog_name="openmodels", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """One interface to open models.
+
+    \b
+    openmodels chat "What is an open model?"   ask the small default model, on this machine
+    openmodels chat                            talk with it
+    openmodels search japanese llama           find a model
+    openmodels models                          see what is ready here
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or request, 3 nothing found, 4 key or access missing,
+    5 no network, 130 stopped by Ctrl-C.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run() -> int:
+    """Run the command with the process's arguments; return the exit code."""
+    if sys.stdout is None:
+        output.note("error: standard output is closed, so there is no place for the answer.", fg="red")
+        return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character gets "?" instead of a traceback in mid-answer.
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        try:
+            code = _run()
+        finally:
+            # Here and not on the way out, whose failure would be a traceback.
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EPIPE:  # then whoever read the answer has gone
+            where = f"{error.filename}: " if error.filename else ""
+            output.note(f"error: {where}{error.strerror or error}", fg="red")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run() -> int:
+    try:
+        code = cli.main(prog_name="openmodels", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return output.INTERRUPTED
+        output.note("Aborted!")
+        return 1
+    return code if isinstance(code, int) else 0

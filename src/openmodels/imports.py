@@ -1,0 +1,59 @@
+"""Imports that an interrupt does not tear: numpy or torch, imported halfway, cannot be imported again in a process."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import threading
+from importlib import import_module
+from types import FrameType, ModuleType
+
+_PATIENCE = 5.0
+"""Seconds that the end of the process waits for an import: ended in its middle, libraries crash."""
+
+_running: dict[str, threading.Thread] = {}
+
+
+def import_whole(name: str) -> ModuleType:
+    """Return a module, imported to its end even where Ctrl-C, raised here at once, comes in between.
+
+    Raises:
+        ImportError: As `importlib.import_module` does.
+    """
+    if threading.current_thread() is threading.main_thread() and not (_imported(name) or _importing()):
+        thread = _running.get(name)
+        if thread is None or not thread.is_alive():
+            # Signals are handled by the main thread only.
+            thread = _running[name] = threading.Thread(target=_run, args=(name,), name="openmodels-import", daemon=True)
+            thread.start()
+        thread.join()
+        _running.pop(name, None)
+    return import_module(name)
+
+
+def _run(name: str) -> None:
+    try:
+        import_module(name)
+    except BaseException:  # noqa: BLE001 - the caller's own import raises it again
+        return
+
+
+def _imported(name: str) -> bool:
+    module = sys.modules.get(name)
+    return module is not None and not getattr(module.__spec__, "_initializing", False)
+
+
+def _importing() -> bool:
+    """Return whether this thread executes a module, whose import another one may have to wait for."""
+    frame: FrameType | None = sys._getframe()  # noqa: SLF001 - there is no other way to tell
+    while frame is not None:
+        if frame.f_code.co_name == "_load_unlocked" and frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+@atexit.register
+def _at_exit() -> None:
+    for thread in list(_running.values()):
+        thread.join(_PATIENCE)
