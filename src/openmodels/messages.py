@@ -220,6 +220,8 @@ class Message(Frozen):
     @property
     def images(self) -> tuple[ImagePart, ...]:
         """The images of the content."""
+        if isinstance(self.content, str):  # whose parts are its letters
+            return ()
         return tuple(part for part in self.content if isinstance(part, ImagePart))
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import openmodels as om
+from openmodels.backends.local.engines import openvino
 from openmodels.backends.local.engines.openvino import OpenvinoEngine, _Job
 from openmodels.testing import wait_until
 from openmodels.types import ChatRequest
@@ -74,7 +75,9 @@ def test_calls_on_their_way_join_before_the_next_step(monkeypatch):
         del coming[:1]
         return predicate()
 
+    monkeypatch.setattr(engine, "_prepared", lambda job, request: None)
     monkeypatch.setattr(engine, "_join", lambda job, request: None)
+    monkeypatch.setattr(openvino, "_GATHERING", 30.0)
     monkeypatch.setattr(engine._wake, "wait_for", wait_for)
     engine._waiting.append(first)
     engine._admit()

@@ -18,6 +18,7 @@ from openmodels.backends.local.decoder import Decoder
 from openmodels.backends.local.loader import Loaded, ours
 from openmodels.backends.local.loop import Job, Loop
 from openmodels.backends.local.sequence import Sequence
+from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types import ChatRequest
 
 _MOST = 64
@@ -143,15 +144,21 @@ class Engine(Loop[_Job]):
         if not self._running:
             batch.settle()
 
-    def _join(self, job: _Job, request: ChatRequest) -> None:
-        assert self._loaded is not None  # noqa: S101 - loaded before
-        stop = self._limits.repetition_stop
-        job.sequence = Sequence(request, self._loaded, job.put, repetition_stop=stop)
+    def _prepared(self, job: _Job, request: ChatRequest) -> Sequence:
+        if (loaded := self._loaded) is None:
+            raise StreamInterrupted("The model was closed before it answered.")
+        return Sequence(request, loaded, job.put, repetition_stop=self._limits.repetition_stop)
+
+    def _join(self, job: _Job, request: ChatRequest) -> None:  # noqa: ARG002 - it is prepared
+        job.sequence, job.prepared = job.prepared, None
 
     def _fail(self, job: _Job, error: BaseException) -> None:
         if job.sequence is not None and self._batch is not None:
             self._batch.discard(job.sequence)
         job.sequence = None
+        if isinstance(error, OpenModelsError):
+            job.deliver(error)  # nothing is short of memory, and collecting garbage takes a second
+            return
         failure = ours(error, "run", _FEWER)
         # The traceback's frames keep the step's tensors alive, and they are what memory is short of.
         traceback.clear_frames(error.__traceback__)

@@ -12,13 +12,23 @@ import threading
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
 from openmodels import background
 from openmodels.backends.local.forking import Stepping
+from openmodels.backends.local.worker import Steps, Worker
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types import ChatRequest, Delta
+
+_SHORT = 2**14
+"""Characters of a prompt up to which it is short; tokenizing them takes some milliseconds."""
+
+_AHEAD = 8
+"""Requests that are prepared although there is no place for their answers yet."""
+_LONG_AT_ONCE = 4
+"""Requests that may take long which are prepared, or wait for that, ahead of others."""
 
 Put = Callable[[Delta | BaseException | None], None]
 
@@ -30,11 +40,15 @@ class Job:
     Attributes:
         put: The caller's mailbox: deltas, or an error; None when a load is done.
         cancelled: Set by the caller; the engine drops the job before its next step.
+        takes_long: Whether preparing it may take longer than a few milliseconds.
+        prepared: What the engine made of the request, once it did.
     """
 
-    request: ChatRequest | None
-    put: Put
+    request: ChatRequest | None = field(repr=False)
+    put: Put = field(repr=False)
     cancelled: bool = False
+    takes_long: bool = False
+    prepared: Any = field(default=None, repr=False)
 
     def deliver(self, error: OpenModelsError) -> None:
         """End the job with an error."""
@@ -51,6 +65,9 @@ _Job = TypeVar("_Job", bound=Job)
 class Loop(Stepping, Generic[_Job]):
     """Owns the thread and the queue; a subclass says what a step is.
 
+    Requests are prepared (rendered, tokenized, their grammars compiled) on threads beside the engine's, so that
+    no prompt keeps running answers from their next step: short ones on one, those that may take long on another.
+
     Attributes:
         loading: Whether the thread reads the model.
     """
@@ -63,6 +80,10 @@ class Loop(Stepping, Generic[_Job]):
         self._wake = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._running: list[_Job] = []
+        self._preparing: set[_Job] = set()
+        self._ready: deque[_Job] = deque()
+        if not hasattr(self, "_lanes"):  # after a fork they begin anew by themselves
+            self._lanes = Worker(), Worker()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self.loading = False
@@ -72,8 +93,12 @@ class Loop(Stepping, Generic[_Job]):
         """Load the model if need be, let jobs join, and do one step; raises nothing."""
 
     @abstractmethod
+    def _prepared(self, job: _Job, request: ChatRequest) -> Any:
+        """Return what a request becomes before its answer can begin; not on the engine's thread."""
+
+    @abstractmethod
     def _join(self, job: _Job, request: ChatRequest) -> None:
-        """Begin an answer."""
+        """Begin an answer with what was prepared."""
 
     @abstractmethod
     def _fail(self, job: _Job, error: BaseException) -> None:
@@ -101,6 +126,7 @@ class Loop(Stepping, Generic[_Job]):
     def submit(self, request: ChatRequest | None, put: Put) -> _Job:
         """Queue a request (or, with None, a load) and return at once."""
         job = self.job(request, put)
+        job.takes_long = request is not None and _takes_long(request)
         with self._wake:
             while self._stopping and self._thread is not None:
                 self._wake.wait()
@@ -112,6 +138,13 @@ class Loop(Stepping, Generic[_Job]):
             self._wake.notify_all()
         return job
 
+    def cancel(self, job: _Job) -> None:
+        """Drop a job before its next step; one that still waits leaves the queue, and its prompt the memory, now."""
+        job.cancelled = True
+        if job in self._waiting:
+            with suppress(ValueError):  # the engine took it in this very moment
+                self._waiting.remove(job)
+
     def stop(self, timeout: float = 0.0) -> None:
         """End the thread and free the model; wait up to `timeout` seconds for it."""
         with self._wake:
@@ -120,13 +153,15 @@ class Loop(Stepping, Generic[_Job]):
             self._wake.notify_all()
         if thread is not None and self.loading:
             background.abandon(thread)
+        for lane in self._lanes:
+            lane.stop()
         if thread is not None and timeout:
             thread.join(timeout)
 
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not (self._stopping or self._waiting or self._running or self._leftover):
+                while not (self._stopping or self._has_work):
                     self._wake.wait()
                 if self._stopping:
                     self._end(StreamInterrupted("The model was closed while it answered."))
@@ -138,20 +173,64 @@ class Loop(Stepping, Generic[_Job]):
             with self.between_steps:
                 self._advance()
 
+    @property
+    def _has_work(self) -> bool:
+        if self._running or self._ready or self._leftover:
+            return True
+        places, long_places = self._places
+        return places > 0 and any(not job.takes_long or long_places for job in tuple(self._waiting))
+
+    @property
+    def _places(self) -> tuple[int, int]:
+        """How many requests may be prepared now, and how many of them may take long."""
+        taken = len(self._running) + len(self._ready) + len(self._preparing)
+        return self.most + _AHEAD - taken, _LONG_AT_ONCE - sum(job.takes_long for job in tuple(self._preparing))
+
     def _admit(self) -> None:
-        """Let waiting jobs join, as many as may."""
-        while self._waiting and len(self._running) < self.most:
+        """Let waiting jobs be prepared, and those that are join, as many as may."""
+        places, long_places = self._places
+        passed: list[_Job] = []
+        while self._waiting and places > 0:
             job = self._waiting.popleft()
             if job.cancelled:
                 continue
+            if job.request is None:
+                job.put(None)
+            elif job.takes_long and not long_places:
+                passed.append(job)  # those behind it do not wait for it
+            else:
+                places, long_places = places - 1, long_places - job.takes_long
+                self._preparing.add(job)
+                self._lanes[job.takes_long].submit(self._preparation(job, job.request))
+        self._waiting.extendleft(reversed(passed))
+        while self._ready and len(self._running) < self.most:
+            job = self._ready.popleft()
+            if job.cancelled or job.request is None:
+                continue
             try:
-                if job.request is None:
-                    job.put(None)
-                else:
-                    self._join(job, job.request)
-                    self._running.append(job)
+                self._join(job, job.request)
+                self._running.append(job)
             except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
                 self._fail(job, error)
+
+    def _preparation(self, job: _Job, request: ChatRequest) -> Callable[[], Steps[None]]:
+        def prepare() -> Steps[None]:
+            try:
+                if not job.cancelled:
+                    job.prepared = self._prepared(job, request)
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._fail(job, error)
+            with self._wake:
+                self._preparing.discard(job)
+                if job.cancelled:
+                    job.prepared = None
+                else:
+                    self._ready.append(job)
+                self._wake.notify_all()
+            return
+            yield
+
+        return prepare
 
     def _patience(self) -> float | None:
         """Return when nobody waits for the model any more, on the clock of `time.monotonic()`; None is never."""
@@ -163,10 +242,19 @@ class Loop(Stepping, Generic[_Job]):
     def _end(self, error: OpenModelsError) -> None:
         """End all jobs with an error."""
         with self._wake:
-            jobs = [*self._running, *self._waiting]
+            jobs = [*self._running, *self._ready, *self._preparing, *self._waiting]
             self._running.clear()
+            self._ready.clear()
+            self._preparing.clear()
             self._waiting.clear()
         for job in jobs:
             own = copy.copy(error)
             own.__cause__ = error.__cause__
             job.deliver(own)
+
+
+def _takes_long(request: ChatRequest) -> bool:
+    """Return whether preparing a request may take longer than a few milliseconds; reads no text."""
+    if request.output is not None or request.tools or any(message.images for message in request.messages):
+        return True
+    return len(request.prompt or "") + sum(len(message.text) for message in request.messages) > _SHORT

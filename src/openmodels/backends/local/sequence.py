@@ -49,7 +49,7 @@ class Sequence:
     ) -> None:
         voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context, loaded.vocabulary)
         check_extra(request)
-        own = asked(request, voice.tokenizer, loaded.processor, loaded.dtype)
+        own = asked(request, voice.tokenizer, voice.context, loaded.processor, loaded.dtype)
         tokens = own.tokens
         check_tokens(tokens, voice.vocabulary)
         self._limit = room(len(tokens), request, voice)

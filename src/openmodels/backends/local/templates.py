@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import jinja2
 
 from openmodels import call_ids
-from openmodels.backends.local import sandbox
+from openmodels.backends.local import lengths, sandbox
 from openmodels.errors import InvalidRequest, LoadFailed, UnsupportedFeature
 from openmodels.messages import Message
 
@@ -32,6 +32,18 @@ Form = Literal["given", "parts", "text"]
 _NEXT = "Use another model, or give this one a chat template that you trust."
 _LONG = 16
 """Characters from which a text that stands in the prompt stands there because a message says it."""
+
+
+class Limit(NamedTuple):
+    """What a prompt may have at most.
+
+    Attributes:
+        context: Tokens that prompt and answer may have together.
+        deadline: When nobody waits any more, on the clock of `time.monotonic()`; None is never.
+    """
+
+    context: int
+    deadline: float | None
 
 
 class Rendered(NamedTuple):
@@ -55,6 +67,7 @@ def encode(
     tools: Sequence[Mapping[str, Any]] = (),
     *,
     special: bool = False,
+    limit: Limit | None = None,
 ) -> list[int]:
     """Return the conversation as tokens, ready for the assistant's turn.
 
@@ -65,14 +78,19 @@ def encode(
         tools: Definitions of the tools that the model may call.
         special: Whether the tokenizer adds the special tokens that the template does not write, as
             transformers' processors have it do.
+        limit: What the prompt may have at most.
 
     Raises:
+        ContextTooLong: It certainly has more tokens than that.
+        DeadlineExceeded: The deadline passed.
         UnsupportedFeature: The model has no chat template, several without a default, or one that leaves out
             what a message says.
         InvalidRequest: The template refuses these messages, in its own words.
         LoadFailed: The template is broken or hostile.
     """
     rendered = render(tokenizer, messages, variables, tools)
+    if limit is not None:
+        lengths.check(tokenizer, rendered.text, limit.context, limit.deadline)
     tokens = token_ids(tokenizer, rendered.text, marked=rendered.marked, special=special)
     if not tokens:
         raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from openmodels.backends.local import calling, generation_config, templates, vision
+from openmodels.backends.local import calling, generation_config, lengths, templates, vision
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types import ChatRequest, OutputFormat
 
@@ -127,12 +127,13 @@ class Asked(NamedTuple):
     inputs: dict[str, Any] | None = None
 
 
-def asked(request: ChatRequest, tokenizer: Any, processor: Any = None, dtype: Any = None) -> Asked:
+def asked(request: ChatRequest, tokenizer: Any, context: int, processor: Any = None, dtype: Any = None) -> Asked:
     """Return a request as the model gets it, the chat template rendered.
 
     Args:
         request: What is asked.
         tokenizer: A transformers tokenizer.
+        context: The most tokens that prompt and answer may have together.
         processor: What makes tensors of images; None for a model, or an engine, that reads only text.
         dtype: The dtype of such tensors.
 
@@ -141,8 +142,11 @@ def asked(request: ChatRequest, tokenizer: Any, processor: Any = None, dtype: An
         UnsupportedFeature: The model has no chat template or none that knows tools, a demanded call cannot be
             forced, or the template's variables in `extra` are no dict.
         LoadFailed: The chat template is broken or hostile.
+        ContextTooLong: The prompt is so long that it does not even have to be tokenized.
+        DeadlineExceeded: The deadline passed while it was.
     """
     if request.prompt is not None:
+        lengths.check(tokenizer, request.prompt, context, request.deadline)
         tokens: list[int] = tokenizer(request.prompt)["input_ids"]
         if not tokens:
             raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")
@@ -158,7 +162,8 @@ def asked(request: ChatRequest, tokenizer: Any, processor: Any = None, dtype: An
     else:
         # A processor lets the tokenizer add what the template does not write; a text without images is no other.
         special = processor is not None
-        tokens = templates.encode(tokenizer, request.messages, variables, tools, special=special)
+        limit = templates.Limit(context, request.deadline)
+        tokens = templates.encode(tokenizer, request.messages, variables, tools, special=special, limit=limit)
     plan = calling.plan(request, tokenizer, tokens)
     if plan is not None and plan.start:
         tokens += tokenizer.encode(plan.start, add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""A thread that does pieces of work one after the other, in steps that can be abandoned between each other.
+"""A thread that does pieces of work in steps, a step of each in turn; between its steps a piece can be abandoned.
 
 It stands beside the engine, for work that is no conversation: embeddings and reranking.
 """
@@ -9,6 +9,7 @@ import asyncio
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from openmodels.backends.local.forking import Stepping
 from openmodels.errors import DeadlineExceeded, StreamInterrupted
 
 _Found = TypeVar("_Found")
+_AT_ONCE = 16
+"""Pieces of work that are done in turn; more wait."""
 Steps = Generator[None, None, _Found]
 """Work in steps: it yields where it may be abandoned, and returns its result."""
 
@@ -45,7 +48,7 @@ class Worker(Stepping):
             DeadlineExceeded: The deadline passed.
             BaseException: What the work raises.
         """
-        future = self._submit(work)
+        future = self.submit(work)
         try:
             return future.result(_left(deadline))
         except TimeoutError:
@@ -62,7 +65,7 @@ class Worker(Stepping):
             DeadlineExceeded: The deadline passed.
             BaseException: What the work raises.
         """
-        future = self._submit(work)
+        future = self.submit(work)
         try:
             async with asyncio.timeout(_left(deadline)) as limit:
                 return await asyncio.wrap_future(future)
@@ -84,7 +87,8 @@ class Worker(Stepping):
             if timeout:
                 thread.join(timeout)
 
-    def _submit(self, work: Callable[[], Steps[_Found]]) -> Future[_Found]:
+    def submit(self, work: Callable[[], Steps[_Found]]) -> Future[_Found]:
+        """Give the thread a piece of work and return at once; cancelling the future drops it."""
         future: Future[_Found] = Future()
         with self._starting:
             self._jobs.put((future, work))
@@ -99,23 +103,60 @@ class Worker(Stepping):
 
 def _serve(jobs: queue.SimpleQueue[Any], between_steps: threading.Lock) -> None:
     # No reference to the worker itself: one that nobody holds any more ends its thread.
-    while (job := jobs.get()) is not None:
-        future, work = job
-        try:
-            steps = work()
-            # The future is never "running", so that its caller can cancel it at any time.
-            while not future.cancelled():
-                with between_steps:
-                    next(steps)
-        except StopIteration as end:
-            _settle(future, end.value, None)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
-            _settle(future, None, error)
-        del job, future, work
-        steps = None
+    active: deque[tuple[Future[Any], Steps[Any]]] = deque()
+    stopped = False
+    while True:
+        while not stopped and len(active) < _AT_ONCE:
+            try:
+                job = jobs.get(block=not active)
+            except queue.Empty:
+                break
+            if job is None:
+                stopped = True
+            else:
+                _begin(*job, active)
+            del job
+        if stopped:
+            break
+        # A step of each in turn, so that a small piece of work does not wait for the end of a large one.
+        _step(active, between_steps)
     while not jobs.empty():
         if (job := jobs.get()) is not None:
-            _settle(job[0], None, StreamInterrupted("The model was closed while it worked."))
+            active.append((job[0], _nothing()))
+    for future, steps in active:
+        steps.close()
+        _settle(future, None, StreamInterrupted("The model was closed while it worked."))
+
+
+def _nothing() -> Steps[None]:
+    return
+    yield
+
+
+def _begin(future: Future[Any], work: Callable[[], Steps[Any]], active: deque[tuple[Future[Any], Steps[Any]]]) -> None:
+    try:
+        active.append((future, work()))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
+        _settle(future, None, error)
+
+
+def _step(active: deque[tuple[Future[Any], Steps[Any]]], between_steps: threading.Lock) -> None:
+    if not active:
+        return
+    future, steps = active.popleft()
+    try:
+        # The future is never "running", so that its caller can cancel it at any time.
+        if future.cancelled():
+            steps.close()
+            return
+        with between_steps:
+            next(steps)
+    except StopIteration as end:
+        _settle(future, end.value, None)
+    except BaseException as error:  # noqa: BLE001 - as above
+        _settle(future, None, error)
+    else:
+        active.append((future, steps))
 
 
 def _settle(future: Future[Any], result: Any, error: BaseException | None) -> None:

@@ -31,7 +31,7 @@ class Answer:
 
     def __init__(self, request: ChatRequest, voice: Voice, *, repetition_stop: bool = True) -> None:
         check_extra(request)
-        own = asked(request, voice.tokenizer)
+        own = asked(request, voice.tokenizer, voice.context)
         self.prompt, self.output = own.tokens, own.output
         check_tokens(self.prompt, voice.vocabulary)
         self.limit = room(len(self.prompt), request, voice)

@@ -17,7 +17,7 @@ from openmodels.backends.local.answers import near_deadline
 from openmodels.backends.local.engines.answer import Answer
 from openmodels.backends.local.loop import Job, Loop
 from openmodels.backends.local.repetition import REPEATED
-from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
+from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory, StreamInterrupted
 from openmodels.grammar.output import written
 from openmodels.types import ChatRequest
 
@@ -148,18 +148,25 @@ class OpenvinoEngine(Loop[_Job]):
     def _admit(self) -> None:
         """Let waiting jobs join, and those on their way: a step holds Python's lock, so nobody gets on during it."""
         until = time.monotonic() + _GATHERING
-        count = -1
-        while count != len(self._running) and time.monotonic() < until:
+        while True:
             count = len(self._running)
             super()._admit()
-            if len(self._running) > count:
-                with self._wake:
-                    self._wake.wait_for(lambda: self._waiting or self._stopping, _LULL)
+            expected = len(self._running) > count or not all(job.takes_long for job in tuple(self._preparing))
+            if not expected or time.monotonic() >= until:
+                return
+            with self._wake:
+                self._wake.wait_for(lambda: self._waiting or self._ready or self._stopping, _LULL)
+
+    def _prepared(self, job: _Job, request: ChatRequest) -> Answer:  # noqa: ARG002 - the answer is all
+        if (opened := self._opened) is None:
+            raise StreamInterrupted("The model was closed before it answered.")
+        return Answer(request, opened.voice, repetition_stop=self._repetition_stop)
 
     def _join(self, job: _Job, request: ChatRequest) -> None:
         opened = self._opened
         assert opened is not None  # noqa: S101 - loaded before
-        job.answer = Answer(request, opened.voice, repetition_stop=self._repetition_stop)
+        job.answer = job.prepared
+        assert job.answer is not None  # noqa: S101 - prepared before
         tokens = opened.tensor(job.answer.prompt)
         options = _options(opened, request, job.answer)
         job.handle = opened.pipeline.add_request(next(self._numbers), tokens, options)

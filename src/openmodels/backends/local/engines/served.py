@@ -194,7 +194,7 @@ class _Wire(OpenAICompatible):
         if self._voice is None:
             bare = request.model_copy(update={"output": None})
             return super().body(bare, model) | self._shaped(request.output)
-        own = asked(request, self._voice.tokenizer)
+        own = asked(request, self._voice.tokenizer, self._voice.context)
         tokens = own.tokens
         check_tokens(tokens, self._voice.vocabulary)
         sampling = Sampling.of(request, self._voice.generation)
@@ -228,7 +228,7 @@ class _Wire(OpenAICompatible):
         """Return what reads the deltas of one answer: its tool calls are text here, and a cycle ends it."""
         plan = None
         if self._voice is not None and calling.offered(request) and request.prompt is None:
-            plan = asked(request, self._voice.tokenizer).calling
+            plan = asked(request, self._voice.tokenizer, self._voice.context).calling
         free = request.output is None and (plan is None or plan.output is None)
         free = free and not request.extra.keys() & _FORMS
         return DeltaReader(plan, RepetitionDetector() if repetition_stop and free else None)

@@ -1,0 +1,65 @@
+"""Texts far longer than a context, noticed before they are tokenized whole, which takes seconds and gigabytes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from openmodels import background
+from openmodels.errors import ContextTooLong, DeadlineExceeded
+
+_SLICE = 2**15
+"""Characters that are tokenized at once; a slice takes some milliseconds."""
+_SEAM = 64
+"""Tokens that a cut between two slices may make more of a text, and far more than it does."""
+
+
+def end_of(tokenizer: Any, text: str, tokens: int, deadline: float | None = None) -> tuple[int, int] | None:
+    """Return how many characters certainly make more than so many tokens, and how many those are.
+
+    None where that cannot be told without tokenizing all of the text.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        text: The text.
+        tokens: The number of tokens.
+        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
+
+    Raises:
+        DeadlineExceeded: The deadline passed.
+        StreamInterrupted: The model is closed.
+    """
+    if len(text) <= max(tokens, _SLICE):
+        return None
+    count = 0
+    for begin in range(0, len(text), _SLICE):
+        background.check()
+        if deadline is not None and time.monotonic() >= deadline:
+            raise DeadlineExceeded("The call's total time is up while the prompt is tokenized.")
+        # In a list: only so does the tokenizer let other threads run meanwhile.
+        (row,) = tokenizer([text[begin : begin + _SLICE]], add_special_tokens=False)["input_ids"]
+        count += len(row) - _SEAM
+        if count > tokens:
+            return begin + _SLICE, count
+    return None
+
+
+def check(tokenizer: Any, text: str, context: int, deadline: float | None) -> None:
+    """Refuse a prompt that is certainly too long.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        text: The prompt.
+        context: The tokens that the model's context holds.
+        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
+
+    Raises:
+        ContextTooLong: It has more tokens than the context holds.
+        DeadlineExceeded: The deadline passed.
+        StreamInterrupted: The model is closed.
+    """
+    if (most := end_of(tokenizer, text, context, deadline)) is not None:
+        raise ContextTooLong(
+            f"The prompt has more than {most[1]} tokens and the model's context holds {context}.",
+            next_step=f"Shorten it to less than {context} tokens, or use a model with a longer context.",
+        )
