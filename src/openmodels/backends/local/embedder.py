@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoModelForTextEncoding
 
-from openmodels.backends.local import checkpoint, loader, model_kind, pooling
+from openmodels.backends.local import checkpoint, lengths, loader, model_kind, pooling
 from openmodels.backends.local.sampling import not_finite
 from openmodels.backends.local.voice import check_tokens
 from openmodels.backends.local.worker import Steps
@@ -118,6 +118,9 @@ class Embedder:
         if self.lower:
             given = [text.lower() for text in given]
         limit = self.loaded.context
+        given = [
+            shortened(self.loaded, text, f"texts[{at}]", truncate=truncate) for at, text in enumerate(given, first)
+        ]
         rows: list[list[int]] = self.loaded.tokenizer(given, truncation=truncate, max_length=limit)["input_ids"]
         for at, row in enumerate(rows, first):
             if len(row) > limit:
@@ -178,7 +181,27 @@ def padded(loaded: loader.Loaded, rows: Mapping[str, Sequence[Sequence[int]]]) -
     return batch
 
 
-def too_long(what: str, tokens: int, limit: int) -> ContextTooLong:
+def shortened(loaded: loader.Loaded, text: str, what: str, *, truncate: bool) -> str:
+    """Return a text without most of what its tokenizer would cut off: tokenizing it takes seconds and gigabytes.
+
+    Args:
+        loaded: The model.
+        text: The text.
+        what: What it is, for the error.
+        truncate: Whether it may be cut.
+
+    Raises:
+        ContextTooLong: It certainly does not fit, and may not be cut.
+    """
+    end = lengths.end_of(loaded.tokenizer, text, loaded.context)
+    if end is None:
+        return text
+    if not truncate:
+        raise too_long(what, f"more than {end[1]}", loaded.context)
+    return text[: end[0]] if loaded.tokenizer.truncation_side == "right" else text
+
+
+def too_long(what: str, tokens: int | str, limit: int) -> ContextTooLong:
     """Return the error for a text that does not fit, lengths in tokens."""
     return ContextTooLong(
         f"{what} has {tokens} tokens and the model takes {limit}.",

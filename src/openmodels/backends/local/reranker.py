@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from openmodels.backends.local import checkpoint, loader, model_kind
-from openmodels.backends.local.embedder import BATCH, by_length, padded, padding_id, too_long
+from openmodels.backends.local.embedder import BATCH, by_length, padded, padding_id, shortened, too_long
 from openmodels.backends.local.sampling import not_finite
 from openmodels.backends.local.voice import check_tokens
 from openmodels.backends.local.worker import Steps
@@ -50,9 +50,12 @@ class Reranker:
         if not isinstance(truncate, bool):
             raise InvalidRequest("extra: 'truncate' is True or False.")
         documents, limit = list(request.documents), self.loaded.context
-        pairs = self.loaded.tokenizer(
-            [request.query] * len(documents), documents, truncation=truncate, max_length=limit
-        )
+        documents = [
+            shortened(self.loaded, text, f"documents[{at}] with the query", truncate=truncate)
+            for at, text in enumerate(documents)
+        ]
+        query = shortened(self.loaded, request.query, "query", truncate=truncate)
+        pairs = self.loaded.tokenizer([query] * len(documents), documents, truncation=truncate, max_length=limit)
         rows = pairs["input_ids"]
         for at, row in enumerate(rows):
             what = f"documents[{at}] with the query"

@@ -35,6 +35,7 @@ class Worker(Stepping):
         super()._reset()
         self._starting = threading.Lock()
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Steps[Any]]] | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def call(self, work: Callable[[], Steps[_Found]], deadline: float | None) -> _Found:
@@ -81,9 +82,11 @@ class Worker(Stepping):
         with self._starting:
             thread, self._thread = self._thread, None
             jobs, self._jobs = self._jobs, queue.SimpleQueue()
+            stopped, self._stopped = self._stopped, threading.Event()
         if thread is not None:
             background.abandon(thread)
-            jobs.put(None)
+            stopped.set()
+            jobs.put(None)  # where it waits
             if timeout:
                 thread.join(timeout)
 
@@ -95,29 +98,27 @@ class Worker(Stepping):
             if self._thread is None:
                 # A daemon, so that a download or a long step never keeps the process from ending.
                 self._thread = threading.Thread(
-                    target=_serve, args=(self._jobs, self.between_steps), name="openmodels-worker", daemon=True
+                    target=_serve,
+                    args=(self._jobs, self._stopped, self.between_steps),
+                    name="openmodels-worker",
+                    daemon=True,
                 )
                 self._thread.start()
         return future
 
 
-def _serve(jobs: queue.SimpleQueue[Any], between_steps: threading.Lock) -> None:
+def _serve(jobs: queue.SimpleQueue[Any], stopped: threading.Event, between_steps: threading.Lock) -> None:
     # No reference to the worker itself: one that nobody holds any more ends its thread.
     active: deque[tuple[Future[Any], Steps[Any]]] = deque()
-    stopped = False
-    while True:
-        while not stopped and len(active) < _AT_ONCE:
+    while not stopped.is_set():
+        while not stopped.is_set() and len(active) < _AT_ONCE:
             try:
                 job = jobs.get(block=not active)
             except queue.Empty:
                 break
-            if job is None:
-                stopped = True
-            else:
+            if job is not None:
                 _begin(*job, active)
             del job
-        if stopped:
-            break
         # A step of each in turn, so that a small piece of work does not wait for the end of a large one.
         _step(active, between_steps)
     while not jobs.empty():
