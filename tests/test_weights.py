@@ -184,10 +184,22 @@ class TestHub:
         server.sizes["model.safetensors"] = claimed
         if free == "memory":
             monkeypatch.setattr(memory, "check_disk", lambda folder, needed: None)
-            monkeypatch.setattr(memory, "check_any_memory", memory.check_memory)
+            monkeypatch.setattr(memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(needed))
         with pytest.raises(errors.DoesNotFit, match=free):
             weights.locate("org/model")
         assert server.downloads() == ["config.json"]
+
+    def test_weights_that_grow_on_a_cpu_are_counted_as_they_become(self, server, monkeypatch):
+        config = {"quantization_config": {"quant_method": "fp8"}}
+        server.repos["org/model"] = MODEL | {"config.json": json.dumps(config).encode()}
+        server.sizes["model.safetensors"] = 3 * 10**9
+        monkeypatch.setattr(memory, "check_disk", lambda folder, needed: None)
+        monkeypatch.setattr(memory, "available", lambda: 5 * 10**9)
+        monkeypatch.setattr(
+            memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(max(needed, unpacked))
+        )
+        with pytest.raises(errors.DoesNotFit, match=r"needs 6\.3 GB"):
+            weights.locate("org/model")
 
     @pytest.mark.parametrize(
         ("status", "error"),

@@ -232,3 +232,19 @@ class TestSentencePiece:
         with pytest.raises(om.MissingExtra, match="tiktoken") as caught:
             loader.load(folder)
         assert "sentencepiece" not in str(caught.value).lower()
+
+
+def test_an_adapter_beside_a_model_is_not_left_out_in_silence(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    refused(folder, "adapter beside it", "Merge")
+
+
+@pytest.mark.parametrize("rows", [259, 300])
+def test_a_draft_of_another_table(tmp_path, rows):
+    """Padded tables differ within a family; a draft never sees a token that it has no row for."""
+    main = tiny_llama(tmp_path / "main", vocab_size=280)
+    draft = tiny_llama(tmp_path / "draft", vocab_size=rows)
+    with om.Model(f"local:{main}", dtype="float32") as model:
+        alone = model.complete("abcabcabc", max_tokens=24, temperature=0).text
+    with om.Model(f"local:{main}", dtype="float32", draft=f"local:{draft}") as model:
+        assert model.complete("abcabcabc", max_tokens=24, temperature=0).text == alone

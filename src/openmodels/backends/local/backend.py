@@ -414,7 +414,8 @@ def _opener(
 
         smaller = load(_locate(draft.removeprefix("local:"), None, dtype, deadline), device=device, dtype=dtype)
         drafting.check(smaller.tokenizer, loaded.tokenizer)
-        return replace(loaded, draft=drafting.Assistant(Decoder(smaller, deterministic=True)))
+        shared = min(smaller.vocabulary or 0, loaded.vocabulary or 0)
+        return replace(loaded, draft=drafting.Assistant(Decoder(smaller, deterministic=True), shared))
 
     return open_model
 

@@ -18,7 +18,7 @@ INDEX = "model.safetensors.index.json"
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _TOKENIZER = re.compile(
-    r"(tokenizer|tokenizer_config|vocab|tekken)\.json|vocab\.(txt|bpe)|(tokenizer|spiece|sentencepiece(\.bpe)?)\.model"
+    r"(tokenizer|tokenizer_config|vocab|tekken)\.json|vocab\.(txt|bpe)|(tokenizer|spiece|sentencepiece(\.bpe)?|tiktoken)\.model"
 )
 _BESIDE = re.compile(
     r"(generation_config|special_tokens_map|added_tokens|chat_template)\.json"
@@ -31,6 +31,8 @@ _BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32"
 _BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
 _BITS |= {"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6}
 _MOST_DIMENSIONS = 64
+_UNPACKED = {"fp8": 2, "mxfp8": 2, "mxfp4": 3}
+"""Methods whose weights transformers unpacks on a CPU, and the least that they then grow by (4 bits with scales: 3)."""
 _MAX_HEADER = 100_000_000
 """Bytes; the safetensors format's own limit."""
 
@@ -56,12 +58,17 @@ def wanted(names: Collection[str], where: str) -> list[str]:
 
     Raises:
         UnsafeWeights: The only weights are pickles.
-        LoadFailed: There are no weights or no config.json.
+        LoadFailed: There are no weights or no config.json, or there is an adapter beside the model.
     """
     weights = next((name for name in (WEIGHTS, INDEX) if name in names), None)
     if weights is None:
         refuse_pickles(names, where)
         raise no_weights(names, where)
+    if "adapter_config.json" in names:
+        raise LoadFailed(
+            f"{where} holds a model and an adapter beside it (adapter_config.json), and only the model would run.",
+            next_step="Merge the adapter into the model, or move its files away to run the model without it.",
+        )
     if "config.json" not in names:
         raise LoadFailed(f"{where} has no config.json.", next_step="Choose a model in the transformers format.")
     return [weights, "config.json", *sorted(name for name in names if _BESIDE.fullmatch(name))]
@@ -195,6 +202,13 @@ def check_config(config: Mapping[str, Any]) -> None:
                 "it needs Python code out of its own repository, which is never run.",
                 next_step="Choose a model whose architecture transformers supports, or a newer transformers.",
             )
+
+
+def growth(config: Mapping[str, Any]) -> int:
+    """Return how many times larger the weights become on a CPU: transformers computes in 16 bits with these."""
+    entry = config.get("quantization_config")
+    method = entry.get("quant_method") if isinstance(entry, Mapping) else None
+    return _UNPACKED.get(method, 1) if isinstance(method, str) else 1
 
 
 def stored_dtype(config: Mapping[str, Any]) -> str | None:

@@ -113,10 +113,11 @@ class Assistant:
 
     Args:
         decoder: Runs it.
+        vocabulary: The number of tokens that both models have an embedding for: some tables have spare rows.
     """
 
-    def __init__(self, decoder: Any) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: Any, vocabulary: int) -> None:
+        self._decoder, self._vocabulary = decoder, vocabulary
 
     def guess(self, tokens: Sequence[int], count: int, cache: Any = None) -> tuple[Any, list[int]]:
         """Return the likeliest tokens to follow, and the cache for the next time.
@@ -140,9 +141,14 @@ class Assistant:
         if sequence is None:
             sequence = self._decoder.sequential.begin(tokens)
         text = list(tokens)
+        if max(text[len(sequence.tokens) :]) >= self._vocabulary:
+            return None, []
         for _ in range(count):
             scores = sequence.extend(text[len(sequence.tokens) :])
-            text.append(int(scores[0].argmax()))
+            guess = int(scores[0].argmax())
+            if guess >= self._vocabulary:
+                break
+            text.append(guess)
         return sequence, text[len(tokens) :]
 
 

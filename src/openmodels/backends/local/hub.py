@@ -81,7 +81,8 @@ def folder(
         _check_disk(repo, revision, {name: sizes.get(name, 0) for name in names})
         weights = sum(sizes.get(name, 0) for name in names if name.endswith(".safetensors"))
         # A float32 checkpoint may be loaded in half of its size; nothing else shrinks.
-        memory.check_any_memory(weights // 2 if checkpoint.stored_dtype(config) == "float32" else weights)
+        least = weights // 2 if checkpoint.stored_dtype(config) == "float32" else weights
+        memory.check_any_memory(least, unpacked=least * checkpoint.growth(config))
         _check_time(deadline)
         return Path(
             snapshot_download(

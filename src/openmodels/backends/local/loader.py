@@ -78,8 +78,11 @@ class Loaded:
     @property
     def vocabulary(self) -> int | None:
         """The number of rows of the embedding table, or None where the model has none."""
-        table = self.model.get_input_embeddings()
-        return None if table is None else int(table.weight.shape[0])
+        try:
+            weight = getattr(self.model.get_input_embeddings(), "weight", None)
+        except NotImplementedError:  # a few models of transformers have no single table
+            return None
+        return None if weight is None else int(weight.shape[0])
 
     @property
     def generation(self) -> Any:

@@ -55,14 +55,18 @@ def check_memory(weights: int, *, free: int | None = None, where: str = "memory"
         )
 
 
-def check_any_memory(weights: int) -> None:
+def check_any_memory(weights: int, *, unpacked: int | None = None) -> None:
     """Check that weights fit into this machine's memory or that of one of its GPUs; for use before a download.
+
+    Args:
+        weights: Bytes of the weights.
+        unpacked: Bytes that they become where no GPU computes with them; the same when None.
 
     Raises:
         DoesNotFit: They fit into neither; the message holds both numbers.
     """
     try:
-        check_memory(weights)
+        check_memory(weights if unpacked is None else unpacked)
     except DoesNotFit:
         # Imported late: torch takes a second to come, and most models fit.
         import torch
