@@ -72,7 +72,46 @@ def test_what_cannot_be_read_is_reported_and_skipped(folder, tmp_path):
         (other / "config.json").write_bytes(content)
         (other / "model.safetensors").write_bytes(b"\xff" * 20)
         (other / "README.md").write_bytes(b"\xff---")
-    assert len(list(CacheCatalog().search(Query()))) == 4
+    source = CacheCatalog()
+    assert len(list(source.search(Query()))) == 4
+    assert len(source.skipped) == 6
+    assert all(name in "".join(source.skipped) for name in ("a/config.json", "b: config.json", "c/config.json"))
+
+
+DEEP = b"[" * 100_000
+HEADERS = [
+    b"[7]",
+    b'{"w": 7}',
+    b'{"w": {"shape": [true]}}',
+    b'{"w": {"shape": [1e400]}}',
+    b'{"w": {}}',
+    DEEP,
+    b"\0" * 9,
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", len(header).to_bytes(8, "little") + header) for header in HEADERS]
+    + [("model.safetensors", b""), ("model.safetensors", b"\xff" * 8)]
+    + [("config.json", content) for content in (DEEP, b"7", b"[]", b"", b'{"max_position_embeddings": "x"}')]
+    + [("README.md", b"---\n" + DEEP + b"\n---\n"), ("README.md", b"---\nlicense: 2026-01-02\ntags: {a: [b]}\n---\n")],
+)
+def test_one_damaged_model_hides_no_other(tmp_path, monkeypatch, file, content):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path / "own"))
+    for name in ("bad", "good"):
+        snapshot = tmp_path / f"models--acme--{name}" / "snapshots" / "abc"
+        snapshot.mkdir(parents=True)
+        (snapshot / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "models--acme--bad" / "snapshots" / "abc" / file).write_bytes(content)
+    (tmp_path / "models--acme--bad" / "refs").mkdir()
+    (tmp_path / "models--acme--bad" / "refs" / "main").write_bytes(b"../../../../etc\0")
+    results = om.search("", live=False)
+    assert {record.id for record in results} == {"acme/bad", "acme/good"}
+    if file != "README.md" and b"position" not in content:
+        assert any("models--acme--bad" in note for note in results.notes)
+    assert om.info("acme/good", live=False).family == "llama"
 
 
 def test_nothing_is_there(tmp_path):

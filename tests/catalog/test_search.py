@@ -315,3 +315,19 @@ class TestTheWholeWay:
         for record in om.search("llama"):
             assert json.loads(record.model_dump_json())["ids"]["hub"] == record.id
             assert om.ModelRecord.model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"parameters": "9" * 500 + "t"}, {"parameters": "..1e5"}, {"fits": "9" * 400 + "TB"}, {"context": "9" * 30 + "k"},
+        {"deployment": "\ud83d"}, {"author": "x" * 100_000}, {"provider": "\0"}, {"license": '" OR "'},
+        {"text": "over 99999999999999999999999999b"}, {"text": "between 1b and " + "7" * 300 + "b"}, {"text": "\ud800*"},
+        {"text": "NEAR(" * 2_000}, {"text": "9" * 40 + "k context"},
+    ],
+)  # fmt: skip
+def test_no_question_ends_in_an_error_of_another_kind(asked):
+    try:
+        om.search(asked.pop("text", "llama"), live=False, catalog=["cache"], **asked)
+    except om.OpenModelsError as error:
+        assert str(error)

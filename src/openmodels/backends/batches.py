@@ -22,7 +22,8 @@ _ONE_TEXT = re.compile(
 )
 _TOO_LARGE = 413
 _LIMIT = re.compile(
-    r"(?:max\w*|at most|up to|limit\w*|less than(?: or equal to)?|no more than|not exceed|<=?|≤)\D{0,40}?(\d[\d,]*)",
+    r"(?:max\w{0,12}|at most|up to|limit\w{0,12}|"
+    r"less than(?: or equal to)?|no more than|not exceed|<=?|≤)\D{0,40}?(\d[\d,]*)",
     re.IGNORECASE,
 )
 

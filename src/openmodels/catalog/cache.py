@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from openmodels import files
 from openmodels.catalog import hub_rows
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord
-from openmodels.errors import ModelNotFound
+from openmodels.errors import InvalidRequest, ModelNotFound
 
+_Value = TypeVar("_Value")
 _LARGEST_HEADER = 64 * 2**20
 _LARGEST_CARD = 2**20
+_LARGEST_CONFIG = 16 * 2**20
+_MOST_DIMENSIONS = 64
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError)
 
 
 class CacheCatalog:
@@ -43,9 +48,13 @@ class CacheCatalog:
         del query
         for path, hub_id in self._found():
             try:
-                yield _read(path, hub_id, path.stat().st_mtime_ns)
-            except (OSError, ValueError) as error:
+                record, faults = _read(path, hub_id, path.stat().st_mtime_ns)
+            except _DAMAGED as error:
+                # One damaged model must not hide the others.
                 self.skipped.append(f"{path}: {str(error)[:200]}")
+                continue
+            self.skipped += [f"{path}: {fault}" for fault in faults]
+            yield record
 
     def get(self, model_id: str) -> ModelRecord:
         """Return a model by its hub id or folder.
@@ -56,24 +65,38 @@ class CacheCatalog:
         for record in self.search(Query()):
             if model_id.lower() in ((record.ids.hub or "").lower(), (record.local or "").lower()):
                 return record
+        folder = f"models--{model_id.replace('/', '--')}".lower()
+        damaged = next((text for text in self.skipped if folder in text.lower() or model_id in text), None)
+        if damaged:
+            raise ModelNotFound(f"{model_id} is on this disk, but damaged: {damaged}", next_step="Fetch it again.")
         raise ModelNotFound(f"{model_id} is not on this disk.", next_step="Check the spelling, or go online.")
 
     def _found(self) -> Iterator[tuple[Path, str | None]]:
         for repo in sorted(self.cache.glob("models--*")):
-            if snapshot := _snapshot(repo):
+            try:
+                snapshot = _snapshot(repo)
+            except (OSError, ValueError) as error:
+                self.skipped.append(f"{repo}: {error}")
+                continue
+            if snapshot:
                 yield snapshot, repo.name.removeprefix("models--").replace("--", "/", 1)
         for folder in self.folders:
-            inside = [folder, *sorted(one for one in folder.iterdir() if one.is_dir())] if folder.is_dir() else []
-            yield from ((one, None) for one in inside if _is_model(one))
+            try:
+                inside = [folder, *sorted(one for one in folder.iterdir() if one.is_dir())] if folder.is_dir() else []
+                models = [one for one in inside if _is_model(one)]
+            except (OSError, ValueError) as error:
+                self.skipped.append(f"{folder}: {error}")
+                continue
+            yield from ((one, None) for one in models)
 
 
 def _snapshot(repo: Path) -> Path | None:
     snapshots = repo / "snapshots"
     try:
-        main = (repo / "refs" / "main").read_text().strip()
-    except OSError:
+        main = files.read(repo / "refs" / "main", largest=1000).decode(errors="replace").strip()
+    except InvalidRequest:
         main = ""
-    if main and (snapshots / main).is_dir():
+    if re.fullmatch(r"\w[\w.-]{0,99}", main, re.ASCII) and (snapshots / main).is_dir():
         return snapshots / main
     there = [one for one in snapshots.iterdir() if one.is_dir()] if snapshots.is_dir() else []
     return max(there, key=lambda one: one.stat().st_mtime, default=None)
@@ -84,42 +107,68 @@ def _is_model(folder: Path) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _read(folder: Path, hub_id: str | None, changed: int) -> ModelRecord:
+def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, tuple[str, ...]]:
+    """Return what is known of a model in a folder, and which of its files are damaged; those say nothing of it."""
     del changed  # part of the key: a changed folder is read again
+    faults: list[str] = []
+
+    def sound(read: Callable[[Path], _Value], file: Path, default: _Value) -> _Value:
+        try:
+            return read(file)
+        except InvalidRequest as error:
+            faults.append(error.cause)
+            return default
+
     listed = [one for one in sorted(folder.rglob("*")) if one.is_file()]
     row: dict[str, Any] = {
         "id": hub_id or "folder",
-        "config": _json(folder / "config.json"),
+        "config": sound(_config, folder / "config.json", {}),
         "cardData": _front_matter(folder / "README.md"),
         "siblings": [{"rfilename": one.relative_to(folder).as_posix(), "size": one.stat().st_size} for one in listed],
-        "safetensors": {"total": sum(_counted(one) for one in listed if one.suffix == ".safetensors")},
+        "safetensors": {"total": sum(sound(_counted, one, 0) for one in listed if one.suffix == ".safetensors")},
     }
     as_of = _day(max((one.stat().st_mtime for one in listed), default=folder.stat().st_mtime))
     record = hub_rows.record(row, as_of, source="cache")
     ids = Ids(hub=hub_id)
-    return record.model_copy(update={"ids": ids, "local": str(folder), "author": record.author if hub_id else None})
+    update = {"ids": ids, "local": str(folder), "author": record.author if hub_id else None}
+    return record.model_copy(update=update), tuple(faults)
 
 
 def _counted(file: Path) -> int:
-    """Return the parameters of a safetensors file, from its header."""
+    """Return the parameters of a safetensors file, from its header.
+
+    Raises:
+        InvalidRequest: The header is damaged.
+    """
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if not 0 < length <= _LARGEST_HEADER:
-            return 0
-        try:
-            header = json.loads(opened.read(length))
-        except ValueError:
-            return 0
-    shapes = (tensor.get("shape") for name, tensor in header.items() if name != "__metadata__")
-    return sum(prod(shape) for shape in shapes if isinstance(shape, list))
+            raise InvalidRequest(f"{file.name} has no header of the safetensors format.")
+        header = files.parse_json(opened.read(length), f"The header of {file.name}")
+    if not isinstance(header, dict):
+        raise InvalidRequest(f"The header of {file.name} is damaged.")
+    count = 0
+    for name, tensor in header.items():
+        shape = tensor.get("shape") if isinstance(tensor, dict) else None
+        if name == "__metadata__":
+            continue
+        if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_size, shape)):
+            raise InvalidRequest(f"The header of {file.name} is damaged.")
+        count += prod(shape)
+    return count
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
+def _config(file: Path) -> dict[str, Any]:
+    if not file.is_file():
         return {}
-    return found if isinstance(found, dict) else {}
+    config = files.read_json(file, largest=_LARGEST_CONFIG)
+    if not isinstance(config, dict):
+        raise InvalidRequest(f"{file.name} holds no JSON object.")
+    return config
 
 
 def _front_matter(file: Path) -> dict[str, Any]:

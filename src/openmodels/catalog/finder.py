@@ -240,7 +240,7 @@ def _local(query: Query, notes: list[str]) -> Iterable[ModelRecord]:
     source = CacheCatalog()
     yield from source.search(query)
     if source.skipped:
-        notes.append(f"cache: {len(source.skipped)} models could not be read, the first: {source.skipped[0]}")
+        notes.append(f"cache: {len(source.skipped)} damaged models or files, the first: {source.skipped[0]}")
 
 
 def _merged(query: Query, parts: list[Index], local: dict[str, ModelRecord], notes: list[str]) -> Results:

@@ -23,6 +23,7 @@ SORTS: tuple[Sort, ...] = get_args(Sort)
 LICENSE_CLASSES: tuple[LicenseClass | Literal["commercial"], ...] = (*get_args(LicenseClass), "commercial")
 
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmbtg]?)(?:ib|b|illion)?\s*", re.IGNORECASE)
+_LONGEST = 10_000
 _DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _BINARY = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -101,7 +102,7 @@ def number(text: str, *, binary: bool = False, name: str = "number") -> int:
         raise _wrong(name, text, 'a number such as "8B" or "32k"')
     unit = found[2].lower()
     # Context lengths are powers of two; only "128k" and the like are meant in thousands of 1024.
-    return round(float(found[1]) * units[unit])
+    return _bounded(float(found[1]) * units[unit])
 
 
 def read_range(name: str, value: Any) -> Range:
@@ -157,10 +158,16 @@ def _whole(name: str, value: Any, *, binary: bool) -> int:
     return int(value)
 
 
+def _bounded(count: float) -> int:
+    """Return a whole number that a database can hold; nothing is larger than the largest."""
+    return round(min(count, 2.0**62))
+
+
 def _word(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _wrong(name, value, "a text")
-    return value.strip()
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST:
+        raise _wrong(name, value, f"a text of at most {_LONGEST:,} characters")
+    # Half a surrogate pair can be asked of no database and no server.
+    return value.strip().encode(errors="replace").decode()
 
 
 def _several(name: str, value: Any) -> tuple[str, ...]:
@@ -210,7 +217,7 @@ def _bytes(name: str, value: Any) -> int:
         if not found[2]:
             raise InvalidRequest(f"{name}: {value!r} has no unit.", next_step=f'Write "{found[1]}GB".')
         base = 1024 if found[3] else 1000
-        return round(float(found[1]) * float(base ** " kmgt".index(found[2].lower() or " ")))
+        return _bounded(float(found[1]) * float(base ** " kmgt".index(found[2].lower() or " ")))
     count = _whole(name, value, binary=False)
     if count < 10**6:
         # Nobody has so few bytes: gigabytes are meant.
