@@ -320,9 +320,11 @@ class TestTheWholeWay:
 @pytest.mark.parametrize(
     "asked",
     [
-        {"parameters": "9" * 500 + "t"}, {"parameters": "..1e5"}, {"fits": "9" * 400 + "TB"}, {"context": "9" * 30 + "k"},
+        {"parameters": "9" * 500 + "t"}, {"parameters": "..1e5"},
+         {"fits": "9" * 400 + "TB"}, {"context": "9" * 30 + "k"},
         {"deployment": "\ud83d"}, {"author": "x" * 100_000}, {"provider": "\0"}, {"license": '" OR "'},
-        {"text": "over 99999999999999999999999999b"}, {"text": "between 1b and " + "7" * 300 + "b"}, {"text": "\ud800*"},
+        {"text": "over 99999999999999999999999999b"},
+        {"text": "between 1b and " + "7" * 300 + "b"}, {"text": "\ud800*"},
         {"text": "NEAR(" * 2_000}, {"text": "9" * 40 + "k context"},
     ],
 )  # fmt: skip
