@@ -50,9 +50,10 @@ def open_model(reference: str, own_options: Mapping[str, str]) -> Model:
     other value is read as JSON where it can be.
     """
     try:
-        parameters = inspect.signature(registry.find(reference.strip().partition(":")[0])).parameters
+        backend = registry.find(reference.strip().partition(":")[0])
     except OpenModelsError:
-        parameters = {}  # opening the model says what is wrong
+        return Model(reference)  # which says what is wrong
+    parameters = inspect.signature(backend).parameters
     options: dict[str, Any] = dict(own_options)
     for name, value in own_options.items():
         kinds = str(parameters[name].annotation).replace(" ", "").split("|") if name in parameters else []
