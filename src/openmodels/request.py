@@ -116,6 +116,8 @@ def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits
         fields["tools"] = tuple(one.spec for one in tools.toolbox(fields["tools"]))
         if fields["tools"] and feature == "complete":
             raise UnsupportedFeature("tools: `complete` has no turns to call them in.", next_step="Use `chat`.")
+    if isinstance(fields.get("tool_choice"), Mapping):
+        fields["tool_choice"] = _choice(fields["tool_choice"])
     try:
         request = ChatRequest(stream=stream, deadline=deadline, **fields)
     except ValidationError as error:
@@ -130,6 +132,15 @@ def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits
             next_step="Leave it out, or use another backend.",
         )
     return Call(request, retries, shape, corrections)
+
+
+def _choice(choice: Mapping[str, Any]) -> Any:
+    """Return the choice of a tool that OpenAI or Anthropic spell as an object: a word or the tool's name."""
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+    if name is None and choice.get("type") in ("auto", "none", "any", "required"):
+        return "required" if choice["type"] == "any" else choice["type"]
+    return name if isinstance(name, str) else dict(choice)
 
 
 def embedding(backend: Backend, texts: Any, options: EmbedOptions, limits: Limits) -> tuple[EmbedRequest, int]:

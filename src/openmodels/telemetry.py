@@ -184,7 +184,7 @@ def _said(request: ChatRequest) -> dict[str, str]:
         messages = [_input(message) for message in request.messages]
     found = {"gen_ai.input.messages": _dumps(messages)}
     if request.tools:
-        tools = [{"type": "function", **tool.model_dump()} for tool in request.tools]
+        tools = [{"type": "function", **tool.model_dump(exclude={"strict"})} for tool in request.tools]
         found["gen_ai.tool.definitions"] = _dumps(tools)
     return found
 

@@ -160,7 +160,7 @@ def tool(
     if isinstance(source, Tool):
         return source if name is None and description is None else _renamed(source, name, description)
     if isinstance(source, ToolSpec):
-        return Tool(_spec(source.name, source.description, source.parameters), None, None)
+        return Tool(_spec(source.name, source.description, source.parameters, strict=source.strict), None, None)
     if isinstance(source, Mapping):
         return _renamed(_defined(source), name, description)
     if not callable(source):
@@ -299,7 +299,7 @@ def _refused(value: Any) -> Tool:
 def _renamed(source: Tool, name: str | None, description: str | None) -> Tool:
     spec = source.spec
     about = spec.description if description is None else description
-    return Tool(_spec(name or spec.name, about, spec.parameters), source.function, source._adapter)  # noqa: SLF001 - its own
+    return Tool(_spec(name or spec.name, about, spec.parameters, strict=spec.strict), source.function, source._adapter)  # noqa: SLF001 - its own
 
 
 def _defined(given: Mapping[str, Any]) -> Tool:
@@ -309,10 +309,11 @@ def _defined(given: Mapping[str, Any]) -> Tool:
         raise InvalidRequest("tools: a definition needs at least a 'name'.", next_step=_NEXT)
     keys = ("parameters", "input_schema", "inputSchema")
     parameters = next((inner[key] for key in keys if inner.get(key) is not None), {"type": "object", "properties": {}})
-    return Tool(_spec(inner["name"], inner.get("description") or "", parameters), None, None)
+    strict = inner.get("strict", given.get("strict"))
+    return Tool(_spec(inner["name"], inner.get("description") or "", parameters, strict=strict), None, None)
 
 
-def _spec(name: str, description: str, parameters: Any) -> ToolSpec:
+def _spec(name: str, description: str, parameters: Any, *, strict: bool | None = None) -> ToolSpec:
     try:
         schemas.check_limits(parameters)
         plain = json.loads(json.dumps(parameters, allow_nan=False))
@@ -324,7 +325,7 @@ def _spec(name: str, description: str, parameters: Any) -> ToolSpec:
     if not isinstance(plain, dict) or plain.get("type") != "object":
         raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema of the type 'object'.")
     try:
-        return ToolSpec(name=name, description=description, parameters=plain)
+        return ToolSpec(name=name, description=description, parameters=plain, strict=strict)
     except ValidationError as error:
         raise InvalidRequest(
             f"tools: {_said(error)}.", next_step="Give it a name of letters, digits, '_' and '-': om.tool(…, name=…)."

@@ -111,11 +111,13 @@ class ToolSpec(Frozen):
         name: What the model calls it, of letters, digits, "_" and "-".
         description: What it does and when to use it.
         parameters: The JSON Schema of its arguments, of type "object".
+        strict: Whether a server has to keep the arguments to the schema, where a definition says so.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
     description: Text = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
+    strict: bool | None = None
 
 
 class ChatRequest(Frozen):

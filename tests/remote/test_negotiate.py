@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -251,3 +252,28 @@ def test_the_end_of_a_rate_limit_is_read(headers: dict[str, str], seconds: float
     )
     if "retry-after" not in headers:
         assert classify.retry_after(headers, 1_700_000_000.0) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        ({"type": "function", "function": {"name": "b"}}, "required"),
+        ({"type": "tool", "name": "b"}, "required"),
+        ({"type": "any"}, "required"),
+        ({"type": "none"}, "none"),
+    ],
+)
+def test_definitions_and_choices_of_other_clients_are_sent_whole(server: FaultServer, choice: Any, sent: str) -> None:
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    tools = [
+        {"type": "function", "function": {"name": "b", "parameters": schema, "strict": True}},
+        {"name": "a", "input_schema": schema},
+    ]
+    seen: list[Any] = []
+    model = om.Model("server:m", base_url=server.url("ok"), on_request=seen.append)
+    with retry.testing(attempts=1), model, contextlib.suppress(om.OutputInvalid):
+        model.chat("x", tools=tools, tool_choice=choice)  # the server calls none
+    body = model.backend.body(seen[0], "m")
+    assert body["tool_choice"] == sent
+    assert body["tools"][0]["function"]["strict"] is True
+    assert "strict" not in body["tools"][-1]["function"] or len(body["tools"]) == 1

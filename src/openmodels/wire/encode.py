@@ -122,7 +122,8 @@ def _shaped(request: ChatRequest) -> dict[str, Any]:
 
 def _function(tool: ToolSpec) -> dict[str, Any]:
     about = {"description": tool.description} if tool.description else {}
-    return {"name": tool.name, **about, "parameters": tool.parameters}
+    strict = {} if tool.strict is None else {"strict": tool.strict}
+    return {"name": tool.name, **about, "parameters": tool.parameters, **strict}
 
 
 def _response_format(output: OutputFormat) -> dict[str, Any]:

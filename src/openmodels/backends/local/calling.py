@@ -188,7 +188,7 @@ def broken(raw: str) -> ToolCall:
 
 def definitions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
     """Return tools as chat templates expect them."""
-    return [{"type": "function", "function": tool.model_dump()} for tool in tools]
+    return [{"type": "function", "function": tool.model_dump(exclude={"strict"})} for tool in tools]
 
 
 def _declares(tokenizer: Any) -> bool:

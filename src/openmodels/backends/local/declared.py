@@ -32,7 +32,7 @@ class Declared:
     """
 
     def __init__(self, template: Any, tools: Sequence[ToolSpec], prompt: str) -> None:
-        told = [{"type": "function", "function": tool.model_dump()} for tool in tools]
+        told = [{"type": "function", "function": tool.model_dump(exclude={"strict"})} for tool in tools]
         try:
             self._parser = ResponseParser(template, prefix=prompt, tools=told)
         except (ValueError, TypeError, KeyError) as error:
