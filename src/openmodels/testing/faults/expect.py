@@ -88,12 +88,14 @@ class Fails:
         says: A pattern that its message must match, ignoring case: it names the cause.
         after: The number of requests made.
         partial: What must have arrived of the text, or None if nothing.
+        tries: When it comes, where it takes several requests.
     """
 
     kind: str
     says: str
     after: int = 1
     partial: str | None = None
+    tries: str = "after the last retry"
 
     def check(self, error: OpenModelsError, requests: int) -> None:
         """Assert that the error is the right one."""
@@ -105,7 +107,7 @@ class Fails:
         assert requests == self.after
 
     def __str__(self) -> str:
-        tries = " after the last retry" if self.after > 1 else ""
+        tries = f" {self.tries}" if self.after > 1 else ""
         rest = ", with the part that came" if self.partial else ""
         return f"`{self.kind}`{tries}{rest}"
 

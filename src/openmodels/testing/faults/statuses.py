@@ -135,7 +135,7 @@ _always(
     b"",
     Fails("InvalidRequest", "413.*too large"),
     # Two texts are sent again one by one.
-    embedded=Fails("InvalidRequest", "413.*too large", after=2),
+    embedded=Fails("InvalidRequest", "413.*too large", after=2, tries="once the texts were sent one by one"),
 )
 _always("418", "answers a status nobody expects", 418, b"", Fails("InvalidRequest", "418"))
 _always("451", "may not answer for legal reasons", 451, b"", Fails("AccessDenied", "451"))

@@ -177,7 +177,7 @@ _TOO_LARGE = Fails("InvalidRequest", "413.*too large")
 @fault(
     replace(
         both("early-413", "refuses before it has read the body", _TOO_LARGE, hasty=True),
-        embedded=replace(_TOO_LARGE, after=2),  # two texts are sent again one by one
+        embedded=replace(_TOO_LARGE, after=2, tries="once the texts were sent one by one"),
     )
 )
 def _early(wire: Wire, _: Request) -> None:
