@@ -287,3 +287,43 @@ class TestCurrentFolder:
         assert str(tmp_path) in places
         assert str(strange.parent / "strange") in places
         assert str(strange.parent / "strange" / "lib") not in places
+
+
+@posix
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_signals_end_with_their_code(name: str, code: int) -> None:
+    with start("chat", *SLOW, "hi") as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.read(6) == b"first "
+        process.send_signal(getattr(signal, name))
+        assert b"Traceback" not in process.stderr.read()
+    assert process.returncode == code
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_in_an_import_ends_without_a_traceback(name: str, tmp_path: Path) -> None:
+    """A dependency that is torn by the signal and fails in a way of its own, as extension modules do."""
+    (tmp_path / "click.py").write_text(
+        "import os, signal\n"
+        f"try:\n    os.kill(os.getpid(), signal.{name}); import time; time.sleep(60)\n"
+        "except BaseException as error:\n    raise error\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with start("chat", "-m", "echo:", "hi", env=os.environ | {"PYTHONPATH": path}) as process:
+        _, err = process.communicate()
+    assert (process.returncode, err) == (128 + getattr(signal, name), b"")
+
+
+@posix
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    ignore = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    code = f"{ignore}; os.execv(sys.executable, {COMMAND!r} + sys.argv[1:])"
+    command = [sys.executable, "-c", code, "chat", "-m", "echo:", "-o", 'script=[["first ", 1, "second"]]', "hi"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.read(6) == b"first "
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.read().strip() == b"second"
+    assert process.returncode == 0

@@ -169,7 +169,7 @@ class LocalBackend(Backend):
                 yield several.read(index, self._read(item))
         finally:
             for job in jobs:
-                engine.cancel(job)  # type: ignore[arg-type] - of the engine that made it
+                engine.cancel(job)
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
@@ -195,7 +195,7 @@ class LocalBackend(Backend):
                 yield several.read(index, self._read(item))
         finally:
             for job in jobs:
-                engine.cancel(job)  # type: ignore[arg-type] - of the engine that made it
+                engine.cancel(job)
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts; see `Backend.embed`. The first call loads the model."""

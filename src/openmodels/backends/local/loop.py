@@ -138,12 +138,12 @@ class Loop(Stepping, Generic[_Job]):
             self._wake.notify_all()
         return job
 
-    def cancel(self, job: _Job) -> None:
+    def cancel(self, job: Job) -> None:
         """Drop a job before its next step; one that still waits leaves the queue, and its prompt the memory, now."""
         job.cancelled = True
         if job in self._waiting:
             with suppress(ValueError):  # the engine took it in this very moment
-                self._waiting.remove(job)
+                self._waiting.remove(job)  # type: ignore[arg-type] - it is there, so it is ours
 
     def stop(self, timeout: float = 0.0) -> None:
         """End the thread and free the model; wait up to `timeout` seconds for it."""

@@ -117,7 +117,9 @@ def _serve(jobs: queue.SimpleQueue[Any], stopped: threading.Event, between_steps
             except queue.Empty:
                 break
             if job is not None:
-                _begin(*job, active)
+                future, work = job
+                _begin(future, work, active)
+                del future, work
             del job
         # A step of each in turn, so that a small piece of work does not wait for the end of a large one.
         _step(active, between_steps)
