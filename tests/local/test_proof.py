@@ -121,8 +121,8 @@ def running(monkeypatch):
     begun = []
 
     class Recorded(sequence.Sequence):
-        def __init__(self, *args):
-            super().__init__(*args)
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
             begun.append(self)
 
     monkeypatch.setattr(engine, "Sequence", Recorded)
