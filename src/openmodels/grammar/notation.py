@@ -158,8 +158,12 @@ class _Gbnf:
     def _write(self, expression: Expression) -> str:
         match expression:
             case Chars(ranges=ranges):
-                spans = (_gbnf(low) if low == high else f"{_gbnf(low)}-{_gbnf(high)}" for low, high in ranges)
-                return f"[{''.join(spans)}]"
+                # llama.cpp takes NUL for the end of a literal.
+                spans = [(max(low, 1), high) for low, high in ranges if high]
+                if not spans:
+                    raise refused("NUL", f"the engine {self._engine!r} cannot write this character")
+                written = (_gbnf(low) if low == high else f"{_gbnf(low)}-{_gbnf(high)}" for low, high in spans)
+                return f"[{''.join(written)}]"
             case Rule(name=name):
                 return name
             case Seq(parts=parts):
@@ -201,7 +205,7 @@ class _Gbnf:
 
 
 def _is_single(characters: Chars) -> bool:
-    return len(characters.ranges) == 1 and characters.ranges[0][0] == characters.ranges[0][1]
+    return len(characters.ranges) == 1 and 0 < characters.ranges[0][0] == characters.ranges[0][1]
 
 
 _AS_THEY_ARE = frozenset(" _,:;{}()=/<>'.@")

@@ -90,10 +90,10 @@ def decimal(
         if step is not None:
             places = [max(0, -_exponent(step))]
         else:
-            # Small limits like 1e-9 need decimals of their own; large ones leave none.
-            finest = max(_DECIMALS, wanted + 1 if size <= 0 else min(wanted, _DIGITS - size))
-            places = [*range(max(0, min(finest, _DIGITS - max(size, 1) if size > 0 else finest)) + 1)]
-            places = places if len(places) < _DIGITS else [0, *places[wanted - 2 :]]
+            # Small limits like 1e-9 need decimals of their own.
+            finest = wanted + 1 if size <= 0 else min(wanted, _DIGITS - 1)
+            places = [*range(max(_DECIMALS, finest) + 1)]
+            places = places if len(places) <= _DIGITS else [0, *places[wanted - 2 :]]
         return union(_scaled(low, high, decimals, (above, below), step) for decimals in places)
 
 
@@ -102,6 +102,12 @@ def _scaled(
 ) -> Expression:
     """Return the numbers with so many decimals."""
     scale = Decimal(10) ** decimals
+    if decimals and step is None:
+        edge = Decimal(10) ** (_DIGITS - decimals)
+        low = -edge if low is None else max(low, -edge)
+        high = edge if high is None else min(high, edge)
+        if low > high:
+            return NEVER
     first = None if low is None else int((low * scale).to_integral_value(ROUND_CEILING))
     last = None if high is None else int((high * scale).to_integral_value(ROUND_FLOOR))
     margins = [_margin(limit) for limit in (low, high)]

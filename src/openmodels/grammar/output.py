@@ -36,7 +36,8 @@ def written(output: OutputFormat, notation: Notation, engine: str) -> str:
         return _written(output.kind, json.dumps(value), notation, engine)
     except UnsupportedFeature as error:
         raise UnsupportedFeature(
-            f"The engine {engine!r} of the backend 'local' cannot keep an answer to the {error.cause}",
+            f"The engine {engine!r} of the backend 'local' cannot keep an answer to what is asked for: "
+            f"{error.cause.replace('schema', output.kind, 1)}",
             next_step=error.next_step,
         ) from error
 
