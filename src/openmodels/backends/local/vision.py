@@ -71,7 +71,7 @@ def encode(
     inputs = {
         name: value.to(dtype) if value.is_floating_point() else value
         for name, value in made.items()
-        if name not in ("input_ids", "attention_mask") and isinstance(value, torch.Tensor)
+        if name not in ("input_ids", "attention_mask", "labels") and isinstance(value, torch.Tensor)
     }
     return tokens, inputs
 
