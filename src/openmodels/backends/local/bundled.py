@@ -44,7 +44,7 @@ def locate(deadline: float | None, dtype: str = "auto") -> Path:
     if found := hub.cached(REPO, None):
         return found
     made = cache.place(SHA256, dtype)
-    if made.is_dir():
+    if cache.is_sound(made):
         return made
     if settings.read().offline:
         if here := _on_disk():
@@ -113,7 +113,16 @@ def _kept() -> Path:
 
 def _on_disk() -> Path | None:
     kept = _kept()
-    return kept if kept.is_file() else _installed()
+    if not kept.is_file():
+        return _installed()
+    if kept.stat().st_size == SIZE and cache.file_digest(kept) == SHA256:
+        return kept
+    try:
+        kept.unlink()
+        next_step = "Try again: it is fetched anew."
+    except OSError:
+        next_step = "Remove that file; the next use fetches it anew."
+    raise LoadFailed(f"{kept} is damaged: its SHA-256 differs.", next_step=next_step)
 
 
 def _installed() -> Path | None:

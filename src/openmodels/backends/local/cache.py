@@ -11,21 +11,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 
-from openmodels import settings
+from openmodels import files, settings
+from openmodels.backends.local import checkpoint
 from openmodels.errors import DeadlineExceeded, InvalidRequest, LoadFailed
 
 _FORMATS = {"auto": "bf16-1", "bfloat16": "bf16-1", "float32": "float32-1", "float16": "float16-1"}
 """The dtype and the converter's version, by the dtype asked for: a better converter must not find the old folder."""
 
+MANIFEST = "manifest.json"
+"""The sizes and hashes of a folder's files, written with them."""
+_LARGEST_MANIFEST = 2**20
 _LARGE = 256 * 2**20
 """Bytes from which on a file's hash is remembered; below it takes a tenth of a second."""
 
@@ -67,7 +73,7 @@ def converted(file: Path, *, digest: str | None = None, deadline: float | None =
     """
     digest = digest or file_digest(file)
     folder = place(digest, dtype)
-    if folder.is_dir():
+    if is_sound(folder):
         return folder
     with locked(digest, deadline):
         if not folder.is_dir():
@@ -77,6 +83,74 @@ def converted(file: Path, *, digest: str | None = None, deadline: float | None =
             with building(folder) as draft:
                 convert.gguf_to_safetensors(file, draft, dtype)
     return folder
+
+
+def is_sound(folder: Path) -> bool:
+    """Return whether a folder made by `building` is there, its files as they were written.
+
+    A damaged one is removed, so that the next use makes it again. Large files are read once as long
+    as they do not change; sizes are looked at each time.
+
+    Raises:
+        LoadFailed: It is damaged.
+    """
+    if not folder.is_dir():
+        return False
+    if (flaw := _flaw(folder)) is None:
+        return True
+    next_step = "Try again: it is made anew."
+    try:
+        # Renamed first: a reader must not find half of it.
+        away = folder.with_name(f".{folder.name}-damaged-{secrets.token_hex(4)}")
+        folder.replace(away)
+        shutil.rmtree(away, ignore_errors=True)
+    except OSError:
+        next_step = "Remove that folder; the next use makes it anew."
+    raise LoadFailed(f"What was converted into {folder} is damaged: {flaw}.", next_step=next_step)
+
+
+def _flaw(folder: Path) -> str | None:
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        return _adopted(folder)
+    try:
+        listed = files.read_json(manifest, largest=_LARGEST_MANIFEST)
+        for name, facts in listed.items():
+            file = folder / name
+            if not file.is_file():
+                return f"{name} is missing"
+            if file.stat().st_size != facts["size"] or file_digest(file) != facts["sha256"]:
+                return f"{name} is not as it was written"
+    except (InvalidRequest, AttributeError, KeyError, TypeError, OSError):
+        return f"{MANIFEST} cannot be read"
+    return None
+
+
+def _adopted(folder: Path) -> str | None:
+    """Take over a folder that an earlier version made without a list of its files, where they look whole."""
+    empty = next((file.name for file in folder.rglob("*") if file.is_file() and not file.stat().st_size), None)
+    if empty:
+        return f"{empty} is empty"
+    try:
+        if any(folder.glob("*.safetensors")):
+            checkpoint.check_folder(folder)
+            for file in checkpoint.weight_files(folder):
+                checkpoint.tensors(file)
+    except LoadFailed as error:
+        return error.cause.rstrip(".")
+    with suppress(OSError):  # a cache that is only to be read
+        _list(folder)
+    return None
+
+
+def _list(folder: Path) -> None:
+    """Write the sizes and hashes of a folder's files into it."""
+    listed = {
+        file.relative_to(folder).as_posix(): {"size": file.stat().st_size, "sha256": file_digest(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    files.write(folder / MANIFEST, json.dumps(listed, indent=1) + "\n")
 
 
 @contextmanager
@@ -118,7 +192,16 @@ def building(target: Path) -> Generator[Path, None, None]:
     try:
         yield draft
         draft.chmod(0o755)
-        draft.replace(target)
+        try:
+            _list(draft)
+            # Else a power loss could leave the name and none of the content.
+            files.sync_tree(draft)
+            draft.replace(target)
+        except OSError as error:
+            raise LoadFailed(
+                f"{target} cannot be written: {error.strerror}.", next_step="Free the disk, or set OPENMODELS_CACHE."
+            ) from error
+        files.sync_folder(target.parent)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -131,13 +214,15 @@ def file_digest(file: Path) -> str:
     identity = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
     note = root() / "known" / hashlib.sha256(identity.encode()).hexdigest()
     try:
-        return note.read_text()
-    except FileNotFoundError:
-        digest = _sha256(file)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=note.parent, delete=False) as draft:
-        draft.write(digest)
-    Path(draft.name).replace(note)
+        known = note.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        known = ""
+    if re.fullmatch(r"[0-9a-f]{64}", known):
+        return known
+    digest = _sha256(file)
+    with suppress(OSError):  # only a shortcut for the next time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        files.write(note, digest)
     return digest
 
 

@@ -138,7 +138,7 @@ def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline:
 
     name = f"{digest or cache.file_digest(file)}-tokenizer-1"
     folder = cache.root() / name
-    if not folder.is_dir():
+    if not cache.is_sound(folder):
         with cache.locked(name, deadline):
             if not folder.is_dir():
                 from openmodels.backends.local import convert

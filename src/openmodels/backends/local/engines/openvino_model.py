@@ -117,7 +117,7 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
     check_architecture(file.name, header)
     digest = digest or cache.file_digest(file)
     folder = cache.root() / f"{digest}-{_FORMAT}"
-    if folder.is_dir():
+    if cache.is_sound(folder):
         return folder
     with cache.locked(f"{digest}-{_FORMAT}", deadline):
         if not folder.is_dir():
