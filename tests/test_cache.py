@@ -68,3 +68,55 @@ def test_a_large_file_is_read_once_as_long_as_it_does_not_change(tmp_path, monke
     with file.open("r+b") as opened:
         opened.write(b"GGUF")
     assert cache.file_digest(file) != first
+
+
+class TestDamage:
+    @pytest.fixture
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path))
+        folder = cache.root() / "abc-bf16-1"
+        folder.parent.mkdir(parents=True)
+        with cache.building(folder) as draft:
+            (draft / "weights.bin").write_bytes(b"w" * 5000)
+            (draft / "sub").mkdir()
+            (draft / "sub" / "config.json").write_text("{}")
+        assert cache.is_sound(folder)
+        return folder
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda folder: (folder / "weights.bin").write_bytes(b"w" * 4999 + b"x"),
+            lambda folder: (folder / "weights.bin").write_bytes(b"w" * 10),
+            lambda folder: (folder / "sub" / "config.json").unlink(),
+            lambda folder: (folder / cache.MANIFEST).write_bytes(b""),
+            lambda folder: (folder / cache.MANIFEST).write_bytes(b"[" * 10_000),
+            lambda folder: (folder / cache.MANIFEST).write_text('{"weights.bin": 7}'),
+        ],
+        ids=["changed", "shorter", "missing", "list empty", "list deep", "list wrong"],
+    )
+    def test_is_noticed_named_and_mended(self, folder, change):
+        change(folder)
+        with pytest.raises(errors.LoadFailed, match="damaged") as caught:
+            cache.is_sound(folder)
+        assert str(folder) in caught.value.cause
+        assert caught.value.next_step == "Try again: it is made anew."
+        assert not cache.is_sound(folder)
+        assert list(cache.root().iterdir()) == []
+
+    def test_a_folder_of_an_earlier_version_is_taken_over_where_it_looks_whole(self, folder):
+        (folder / cache.MANIFEST).unlink()
+        assert cache.is_sound(folder)
+        assert (folder / cache.MANIFEST).is_file()
+        (folder / cache.MANIFEST).unlink()
+        (folder / "weights.bin").write_bytes(b"")
+        with pytest.raises(errors.LoadFailed, match=r"weights\.bin is empty"):
+            cache.is_sound(folder)
+
+    def test_a_damaged_note_of_a_hash_is_no_hash(self, folder, monkeypatch):
+        monkeypatch.setattr(cache, "_LARGE", 10)
+        digest = cache.file_digest(folder / "weights.bin")
+        (note,) = (cache.root() / "known").iterdir()
+        note.write_text("")
+        assert cache.file_digest(folder / "weights.bin") == digest
+        assert note.read_text() == digest

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
+from openmodels import files
 from openmodels.errors import InvalidRequest, ModelNotFound
 from openmodels.openness.pages import ID, DatasetPage, ModelPage, RepositoryPage
 
@@ -112,7 +112,10 @@ class Evidence:
         """Write every page in memory to a folder, in the layout `load` reads; return the folder."""
         root = Path(folder)
         for kind in _KINDS:
-            (root / kind).mkdir(parents=True, exist_ok=True)
+            try:
+                (root / kind).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise files.write_failed(root / kind, error) from error
             for page in self.pages[kind].values():
                 name = str(page.get("id") or page.get("repo"))
                 if not ID.fullmatch(name):
@@ -120,12 +123,7 @@ class Evidence:
                 path = root / kind / f"{name.replace('/', '__')}.json"
                 text = json.dumps(page, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
                 if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-                    # Another call may read the folder now: it finds the old file or the new one, never half of one.
-                    with NamedTemporaryFile(
-                        "w", dir=path.parent, encoding="utf-8", delete=False, suffix=".part"
-                    ) as part:
-                        part.write(text)
-                    Path(part.name).replace(path)
+                    files.write(path, text)
         return root
 
 
@@ -135,12 +133,7 @@ def now() -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > LARGEST_FILE:
-        raise InvalidRequest(f"The evidence file {path.name!r} is larger than {LARGEST_FILE} bytes.")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidRequest(f"The evidence file {path.name!r} is no JSON: {error}.") from error
+    data = files.parse_json(files.read(path, largest=LARGEST_FILE), f"The evidence file {path.name!r}")
     if not isinstance(data, dict):
         raise InvalidRequest(f"The evidence file {path.name!r} holds no JSON object.")
     return data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from openmodels import settings
+from openmodels import files, settings
 from openmodels.catalog import cards
 from openmodels.errors import (
     AccessDenied,
@@ -25,7 +24,7 @@ from openmodels.errors import (
     ServerFailed,
 )
 from openmodels.openness import card
-from openmodels.openness.evidence import Evidence, now
+from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.lineage import ancestors
 from openmodels.openness.names import family, split, words
@@ -295,9 +294,9 @@ def _kept(kind: str, name: str) -> dict[str, Any] | None:
     """Return a page from the cache, if it is young and was read whole."""
     path = store() / kind / f"{name.replace('/', '__')}.json"
     try:
-        page: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        page: dict[str, Any] = files.read_json(path, largest=LARGEST_FILE)
         age = datetime.now(UTC) - datetime.fromisoformat(str(page.get("gathered_at")))
-    except (OSError, ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):  # a damaged page is fetched again
         return None
     if age > timedelta(days=KEEP_DAYS):
         return None
