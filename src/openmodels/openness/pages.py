@@ -52,15 +52,35 @@ class Link:
         return [part for part in urlsplit(self.url).path.split("/") if part] if self.host else []
 
 
+_TYPES: dict[str, type] = {
+    "cardData": dict, "readme": dict, "siblings": list, "siblings_status": dict, "safetensors": dict, "config": dict,
+    "refs": dict, "license_texts": dict, "provenance": list, "checkpoint_repository": dict, "tags": list, "tree": list,
+}  # fmt: skip
+_OBJECTS = {"siblings": None, "provenance": None, "readme": ("links", "claims")}
+
+
+def _sound(name: str, value: Any) -> Any:
+    """Return a field's value with nothing but objects where objects are read."""
+    if name not in _OBJECTS or not value:
+        return value
+    if (inner := _OBJECTS[name]) is None:
+        return [entry for entry in value if isinstance(entry, dict)]
+    return value | {
+        key: [one for one in items(value.get(key)) if isinstance(one, dict)] for key in inner if key in value
+    }
+
+
 class Page:
     """One evidence file: a model, a data set or a repository, with what is not known of it."""
 
     site = "https://huggingface.co/"
 
     def __init__(self, data: dict[str, Any]) -> None:
-        self.data = data
+        # A field of the wrong type says nothing: it counts as one that was not seen.
+        wrong = {name for name, kind in _TYPES.items() if not isinstance(data.get(name), kind | None)}
+        self.data = {name: _sound(name, value) for name, value in data.items() if name not in wrong}
         self.id: str = str(data.get("id") or data.get("repo") or "")
-        self._unknown = {str(entry).split(" ")[0] for entry in items(data.get("unknown"))}
+        self._unknown = {str(entry).split(" ")[0] for entry in items(data.get("unknown"))} | wrong
 
     @property
     def owner(self) -> str:
@@ -133,9 +153,8 @@ class RepositoryPage(Page):
     def complete(self) -> bool:
         """Whether the whole tree was listed."""
         total = self.data.get("tree_total")
-        return (
-            bool(self.tree) and not self.data.get("tree_truncated") and (total is None or int(total) <= len(self.tree))
-        )
+        seen = not isinstance(total, int | float) or total <= len(self.tree)
+        return bool(self.tree) and not self.data.get("tree_truncated") and seen
 
     @property
     def license(self) -> str | None:
@@ -189,12 +208,12 @@ class ModelPage(Page):
     def parameters(self) -> int:
         """The number of parameters the Hub counted in safetensors files; 0 where it did not."""
         total = (self.data.get("safetensors") or {}).get("total")
-        return int(total) if isinstance(total, int | float) else 0
+        return int(total) if isinstance(total, int | float) and 0 <= total < 2**62 else 0
 
     @property
     def weight_tags(self) -> list[str]:
         """The formats of weights that the Hub itself tagged."""
-        return sorted(_WEIGHT_TAGS & set(self.tags))
+        return sorted(_WEIGHT_TAGS.intersection(self.tags))
 
     @property
     def _readme(self) -> dict[str, Any]:
