@@ -248,3 +248,20 @@ def test_a_draft_of_another_table(tmp_path, rows):
         alone = model.complete("abcabcabc", max_tokens=24, temperature=0).text
     with om.Model(f"local:{main}", dtype="float32", draft=f"local:{draft}") as model:
         assert model.complete("abcabcabc", max_tokens=24, temperature=0).text == alone
+
+
+@pytest.mark.parametrize(
+    "entries", [{"num_hidden_layers": 10**7}, {"intermediate_size": 10**13}, {"text_config": {"vocab_size": 10**12}}]
+)
+def test_sizes_of_nonsense_are_not_built(folder, entries):
+    config(folder, **entries)
+    refused(folder, "config.json names", "21 tensors")
+
+
+@pytest.mark.parametrize("entries", [{"num_attention_heads": 0}, {"vocab_size": "many"}, {"model_type": ["llama"]}])
+def test_entries_of_nonsense(folder, entries):
+    config(folder, **entries)
+    with om.Model(f"local:{folder}") as model:
+        assert model.capabilities.context == 512
+        with pytest.raises(om.LoadFailed):
+            model.load()

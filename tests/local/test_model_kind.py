@@ -62,6 +62,7 @@ class TestConfig:
             (["Qwen3Model"], {}, "embed"),
             (["DiffusionForBlockDiffusion"], {}, "other"),
             (["Remarkable"], {}, None),
+            ([], {"architectures": "DebertaForMaskedLM"}, "embed"),
             ([], {"model_type": "pegasus"}, "other"),
             ([], {"model_type": "olmo2"}, None),
         ],
@@ -69,7 +70,7 @@ class TestConfig:
     def test_by_name(self, names, config, expected):
         assert task(*names, **config) == expected
 
-    @pytest.mark.parametrize("names", [None, "LlamaForCausalLM", [None, 3], {}, 7])
+    @pytest.mark.parametrize("names", [None, "", [None, 3], {}, 7])
     def test_architectures_of_another_type(self, names):
         assert model_kind.of_config({"architectures": names}).task is None
 

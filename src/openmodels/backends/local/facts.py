@@ -106,7 +106,7 @@ def context(config: Mapping[str, Any]) -> int | None:
     lengths = (text.get(name) for name in CONTEXT)
     length = next((length for length in lengths if type(length) is int and 0 < length < UNBOUNDED), None)
     padding = text.get("pad_token_id", 1)
-    if length is not None and text.get("model_type") in OFFSET_POSITIONS and type(padding) is int:
+    if length is not None and str(text.get("model_type")) in OFFSET_POSITIONS and type(padding) is int:
         length -= padding + 1
     return length
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,7 +132,7 @@ def load(
         )
     chosen = devices.choose_device(device)
     width = devices.choose_dtype(dtype, chosen, config, exact=exact)
-    _check_memory(folder, chosen, width)
+    _check_memory(folder, config, chosen, width)
     with exclusive(), explained(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         dequantized = quantization.check(config, chosen)
@@ -265,7 +265,8 @@ def out_of_memory() -> OutOfMemory:
 
 
 def _failed(folder: Path, error: Exception) -> LoadFailed:
-    words = str(error).replace(str(folder), folder.name).strip().partition("\n")[0].rstrip(".")
+    lines = [line.strip() for line in str(error).replace(str(folder), folder.name).splitlines() if line.strip()]
+    words = " ".join(lines[:2]).rstrip(".")
     return LoadFailed(
         f"transformers cannot load this model: {type(error).__name__}: {words}.",
         next_step="Its weights are whole: check what the message names in its other files, or try a newer "
@@ -298,8 +299,24 @@ def _check_generates(config: Any) -> None:
         )
 
 
-def _check_memory(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+_WIDTHS = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "head_dim", "n_embd", "d_model")
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+
+
+def _check_memory(folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> None:
     tensors = [tensor for file in checkpoint.weight_files(folder) for tensor in checkpoint.tensors(file)]
+    # transformers would build all of a model of nonsense before it looks at the weights.
+    most = dict.fromkeys(_WIDTHS, max(10**6, sum(tensor.elements for tensor in tensors)))
+    most |= dict.fromkeys(_LAYERS, max(1000, len(tensors)))
+    nested = config.get("text_config")
+    for part in (config, nested if isinstance(nested, Mapping) else {}):
+        for name in most.keys() & part.keys():
+            if type(part[name]) is int and part[name] > most[name]:
+                raise LoadFailed(
+                    f"config.json names {part[name]:,} as {name}, and the weights hold {len(tensors):,} tensors of "
+                    f"{sum(tensor.elements for tensor in tensors):,} numbers.",
+                    next_step="Use the config.json that the weights were saved with.",
+                )
     _check_free(sum(tensor.size(dtype.itemsize) for tensor in tensors), device)
 
 

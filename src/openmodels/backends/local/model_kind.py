@@ -94,6 +94,8 @@ class ModelKind:
 def architectures(config: Mapping[str, Any]) -> list[str]:
     """Return the names of transformers' classes that a config.json lists."""
     names = config.get("architectures")
+    if isinstance(names, str):
+        return [names]
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
