@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 import openmodels as om
-from openmodels import retry
+from openmodels import retry, settings
 from openmodels.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -330,7 +331,7 @@ def test_who_is_asked_by_default(monkeypatch: pytest.MonkeyPatch, server: FaultS
 def test_azure_identity_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     backend = om.Model("azure:tiny", base_url="https://r.openai.azure.com").backend
-    with pytest.raises(om.MissingExtra, match=r"azure\.identity.*openmodels-sdk\[azure\]"):
+    with pytest.raises(om.MissingExtra, match=rf"azure\.identity.*{re.escape(settings.install_hint('azure'))}"):
         backend._authentication.get(("scope",), {})
 
 
