@@ -22,6 +22,8 @@ from openmodels.wire import hub_token
 
 _Found = TypeVar("_Found")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_SMALL_SECONDS = 60.0
+"""Seconds that a file which is read before the weights may take in all."""
 _PATIENCE = 15.0
 """Seconds the Hub may take to describe a repository; a quarter of it where a cached copy would do."""
 
@@ -73,11 +75,11 @@ def folder(
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
     names = checkpoint.wanted(sizes, repo)
     with explained(repo, revision):
-        config = checkpoint.read_json(_small(repo, "config.json", revision))
+        config = checkpoint.read_json(_small(repo, "config.json", revision, deadline))
         checkpoint.check_config(config)
         checkpoint.check_use(sizes, config, repo)
         if names[0] == checkpoint.INDEX:
-            names += checkpoint.shards(_small(repo, checkpoint.INDEX, revision))
+            names += checkpoint.shards(_small(repo, checkpoint.INDEX, revision, deadline))
         _check_disk(repo, revision, {name: sizes.get(name, 0) for name in names})
         weights = sum(sizes.get(name, 0) for name in names if name.endswith(".safetensors"))
         # A float32 checkpoint may be loaded in half of its size; nothing else shrinks.
@@ -127,8 +129,18 @@ def _hub() -> dict[str, Any]:
     return {"endpoint": endpoint(), "token": False if token is None else token.reveal()}
 
 
-def _small(repo: str, file: str, revision: str | None) -> Path:
-    return Path(hf_hub_download(repo, file, tqdm_class=_NoBar, revision=revision, **_hub()))
+def _small(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
+    """Return a small file, fetched if need be: in all, since the Hub's client limits only each read."""
+    left = _SMALL_SECONDS if deadline is None else min(_SMALL_SECONDS, deadline - time.monotonic())
+    options = _hub()
+    try:
+        return _within(
+            max(0.0, left), lambda: Path(hf_hub_download(repo, file, tqdm_class=_NoBar, revision=revision, **options))
+        )
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"{file} of {repo} did not come in full in time.", next_step="Allow more time, or check the network."
+        ) from error
 
 
 def _info(repo: str, revision: str | None, deadline: float | None, patience: float) -> ModelInfo:
