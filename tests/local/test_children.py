@@ -127,3 +127,24 @@ class TestEnd:
             1,
             "no such package\n",
         )
+
+
+def test_a_process_that_ends_while_it_makes_a_folder_leaves_none(tmp_path):
+    code = f"""
+        import sys, threading
+        from pathlib import Path
+        from openmodels.backends.local import cache
+        made = threading.Event()
+
+        def work():
+            with cache.building(Path({str(tmp_path)!r}) / "model") as draft:
+                (draft / "weights").write_text("half")
+                made.set()
+                threading.Event().wait()
+
+        threading.Thread(target=work, daemon=True).start()
+        made.wait(60)
+        assert list(Path({str(tmp_path)!r}).iterdir())
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60)
+    assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ a temporary folder beside its place and renamed, so that a reader never sees hal
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import re
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import filelock
@@ -189,6 +191,8 @@ def building(target: Path) -> Generator[Path, None, None]:
     for left_over in target.parent.glob(f".{target.name}-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    clean = partial(shutil.rmtree, draft, ignore_errors=True)
+    atexit.register(clean)  # the process may end while a thread of it is here
     try:
         yield draft
         draft.chmod(0o755)
@@ -203,7 +207,8 @@ def building(target: Path) -> Generator[Path, None, None]:
             ) from error
         files.sync_folder(target.parent)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        atexit.unregister(clean)
+        clean()
 
 
 def file_digest(file: Path) -> str:
