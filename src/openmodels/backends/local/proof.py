@@ -22,6 +22,8 @@ _LONGEST = 160
 """The longest that is worth its time, to have a window of attention left behind."""
 _LAST = 3
 """Tokens that are computed in steps, and as a chunk, after the others."""
+_STEPS = 0.015
+"""How far single steps may be in float32."""
 _MOST = 0.2
 """How far single steps may be in half precision: the alternative is slow."""
 _WINDOWS = ("sliding_window", "attention_window_size", "window_size", "attention_chunk_size", "chunk_size")
@@ -41,7 +43,8 @@ def prove(runner: SequentialModel, dtype: torch.dtype) -> None:
         return
     begun = PROBE - _LAST
     noise, why = _try(runner, text, begun, [begun, *_LAST * [1]], whole=whole, dtype=dtype)
-    if noise > _limit(dtype, _MOST):
+    # `generate` takes the same steps, so what they round differently (0.006 in Zamba2) is as it is there.
+    if noise > (_STEPS if dtype is torch.float32 else _MOST):
         shorter = runner.begin(text[:begun]).extend(text[:begun])
         if same(shorter, whole[begun - 1 : begun], dtype):
             runner.recompute = f"its scores are others when its newest token is computed by itself{why}"
