@@ -61,7 +61,7 @@ def tokenizer(template, *special):
 
 def write(tokenizer, request, text):
     """What becomes of an answer, token by token."""
-    asked = voice.asked(request, tokenizer)
+    asked = voice.asked(request, tokenizer, 4096)
     writing = Writing(request, asked, tokenizer)
     tokens = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
     said = [writing.add(t, ended=t == tokens[-1], last=at == len(tokens) - 1) for at, t in enumerate(tokens)]
@@ -123,22 +123,22 @@ class TestRefusing:
     @pytest.mark.parametrize("template", ["{{ messages[0].content }}", "{{ tools }}{{ messages[0].content }}"])
     def test_a_template_without_tools_or_of_an_unknown_format(self, template):
         with pytest.raises(om.UnsupportedFeature, match="'tools'"):
-            voice.asked(request(), tokenizer(template))
+            voice.asked(request(), tokenizer(template), 4096)
 
     def test_a_form_beside_tools(self):
         shaped = request(output={"kind": "choices", "choices": ("a", "b")})
         with pytest.raises(om.UnsupportedFeature, match="'choices'"):
-            voice.asked(shaped, tokenizer(HERMES))
+            voice.asked(shaped, tokenizer(HERMES), 4096)
 
     def test_a_demand_that_cannot_be_forced(self):
         made = tokenizer("{{ tools }}<tool_call><arg_key>{{ messages[0].content }}")
         with pytest.raises(om.UnsupportedFeature, match="tool_choice='required'"):
-            voice.asked(request(tool_choice="required"), made)
+            voice.asked(request(tool_choice="required"), made, 4096)
 
     def test_one_of_several_names_before_the_json(self):
         made = tokenizer("{{ tools }}[TOOL_CALLS][ARGS]{{ messages[0].content }}")
         with pytest.raises(om.UnsupportedFeature, match="several"):
-            voice.asked(request(CITY, ADD, tool_choice="required"), made)
+            voice.asked(request(CITY, ADD, tool_choice="required"), made, 4096)
 
 
 class TestForcing:
@@ -197,11 +197,9 @@ class TestRunning:
         first, *_, last = run.rounds
         assert first.results[0].message.text == f"{first.reply.tool_calls[0].arguments['city']}: clear"
         assert last.reply.text
-        prompt = voice.asked(
-            ChatRequest(messages=run.messages[:3], tools=(om.tool(weather).spec,)),
-            calling_smol.backend._engine.loaded.tokenizer,
-        )
-        text = calling_smol.backend._engine.loaded.tokenizer.decode(prompt.tokens)
+        loaded = calling_smol.backend._engine.loaded
+        request = ChatRequest(messages=run.messages[:3], tools=(om.tool(weather).spec,))
+        text = loaded.tokenizer.decode(voice.asked(request, loaded.tokenizer, loaded.context).tokens)
         assert '"description": "Look up the weather."' in text
         assert "<tool_response>\n" in text
 

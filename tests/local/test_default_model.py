@@ -139,7 +139,7 @@ def prompt_of(model, question):
     from openmodels.types import ChatRequest
 
     request = backend._with_system(ChatRequest(messages=(om.user(question),)))
-    return loaded.tokenizer.decode(asked(request, loaded.tokenizer).tokens)
+    return loaded.tokenizer.decode(asked(request, loaded.tokenizer, loaded.context).tokens)
 
 
 @pytest.mark.parametrize(

@@ -511,7 +511,7 @@ class TestVllmStandIn:
             assert "tokens" in reply.text
         wait_until(lambda: not any(map(alive, pids)), 30)
         # What it was asked is its answer.
-        for part in ('"top_k": 4', '"seed": 3', '"max_tokens": 5', '"stop": ["x"]', '"temperature": 0.5'):
+        for part in ('"top_k": 4', '"seed": 3', '"max_tokens": 5', '"stop": ["x", "<|im_end|>"]', '"temperature": 0.5'):
             assert part in reply.text
         assert reply.usage.input_tokens == smol.chat("one two", max_tokens=1).usage.input_tokens
 
