@@ -187,6 +187,25 @@ def test_what_only_one_notation_can_say():
 
 
 @pytest.mark.parametrize(
+    "parts",
+    [
+        [{"prefixItems": [{"enum": ["a", 7]}]}, {"items": {"type": "string"}}],
+        [
+            {"prefixItems": [{"enum": ["a", 7]}], "items": {"type": "string"}},
+            {"prefixItems": [{"enum": ["a"]}, {"minLength": 2}]},
+        ],
+        [{"items": {"type": "string"}}, {"items": [{"enum": ["a", 7]}], "additionalItems": {"const": "bc"}}],
+    ],
+)
+def test_items_of_one_part_hold_for_the_first_items_of_another(parts):
+    schema = {"allOf": [{"type": "array", "minItems": 2, "maxItems": 2}, *parts]}
+    grammar = from_schema(schema)
+    assert not grammar.rules
+    for value in ('["a","bc"]', '["a",7]', '[7,"bc"]', "[7,7]"):
+        assert matches(grammar.start, value) == (value == '["a","bc"]'), value
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": "integer", "minimum": 5, "maximum": 4},

@@ -107,6 +107,7 @@ class Merger:
         if "type" in whole and not whole["type"]:
             return False
         self._objects(left, right, whole)
+        _arrays(left, right, whole)
         return whole
 
     def _both(self, key: str, left: Any, right: Any) -> Any:
@@ -136,8 +137,7 @@ class Merger:
         names = dict.fromkeys([*sides[0][0], *sides[1][0]])
         properties: Schema = {}
         for name in names:
-            parts = [listed.get(name, more) for listed, more in sides]
-            properties[name] = parts[0] if _key(parts[0]) == _key(parts[1]) else {"allOf": parts}
+            properties[name] = _all_of([listed.get(name, more) for listed, more in sides])
         if properties:
             whole["properties"] = properties
         more = [part["additionalProperties"] for part in (left, right) if "additionalProperties" in part]
@@ -152,6 +152,22 @@ class Merger:
 
 
 _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
+
+
+def _arrays(left: Schema, right: Schema, whole: Schema) -> None:
+    """Set the first items of arrays: what one schema does not list is, there, one of its `items`."""
+    sides = [(part.get("prefixItems", []), part.get("items", True)) for part in (left, right)]
+    longest = max(len(listed) for listed, _ in sides)
+    if longest:
+        whole["prefixItems"] = [
+            _all_of([listed[place] if place < len(listed) else more for listed, more in sides])
+            for place in range(longest)
+        ]
+
+
+def _all_of(schemas: list[Any]) -> Any:
+    first, second = schemas
+    return first if _key(first) == _key(second) else {"allOf": schemas}
 
 
 def _modern(schema: Schema) -> None:
@@ -197,11 +213,6 @@ def _listed_in_both(left: list[Any], right: list[Any]) -> list[Any]:
     return [value for value in left if _key(value) in allowed]
 
 
-def _items_in_order(left: list[Any], right: list[Any]) -> list[Any]:
-    longer = max(left, right, key=len)[min(len(left), len(right)) :]
-    return [*({"allOf": [schema, other]} for schema, other in zip(left, right, strict=False)), *longer]
-
-
 def _joined(left: list[Any], right: list[Any]) -> list[Any]:
     return [*left, *(part for part in right if part not in left)]
 
@@ -214,7 +225,6 @@ _TOGETHER: dict[str, Callable[[Any, Any], Any]] = {
     "enum": _listed_in_both,
     "uniqueItems": operator.or_,
     "multipleOf": math.lcm,
-    "prefixItems": _items_in_order,
 }
 """What two values of a keyword say together."""
 _SCHEMAS = {"items", "propertyNames", "unevaluatedProperties", "unevaluatedItems"}
