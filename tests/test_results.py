@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import decimal
+import json
 import pathlib
 from dataclasses import dataclass
 
@@ -186,6 +187,15 @@ class TestImages:
         run = om.Model(Caller("m")).run_tools("look", [om.tool(self.look, name="f")])
         assert run.text == "0"
         assert "reads only text" in run.messages[2].text
+
+    def test_what_stands_beside_an_image_is_kept_for_a_model_that_reads_only_text(self):
+        def f():
+            return [self.look(), "a caption"]
+
+        run = om.Model(Caller("m")).run_tools("look", [om.tool(f)])
+        image, caption = json.loads(run.messages[2].text)
+        assert "reads only text" in image
+        assert caption == "a caption"
 
     def test_several_of_a_list(self):
         def f():

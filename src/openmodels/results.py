@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -51,12 +51,18 @@ def of(call: ToolCall, value: Any, began: float) -> ToolResult:
     error: Exception | None = None
     images: tuple[ImagePart, ...] = ()
     try:
-        images, shown = _separated(value)
+        images, shown = _separated(value, "[image, in the next message]")
         text = _text(shown)
     except Exception as failure:  # noqa: BLE001 - a value's own methods may raise anything
         error = failure
         text = f"Error: the result, of the type {type(value).__name__}, cannot be sent: {text_of(failure)}"
     return ToolResult(call, call.answer(capped(text)), value, error, time.perf_counter() - began, images)
+
+
+def without_images(result: ToolResult) -> ToolResult:
+    """Return a result with words in the places of its images, for a model that reads only text."""
+    _, shown = _separated(result.value, "[an image, which this model cannot see: it reads only text]")
+    return replace(result, message=result.call.answer(capped(_text(shown))), images=())
 
 
 def capped(text: str) -> str:
@@ -90,15 +96,15 @@ async def acollected(items: AsyncIterable[Any]) -> list[Any]:
     return kept
 
 
-def _separated(value: Any) -> tuple[tuple[ImagePart, ...], Any]:
-    """Return the images in a value (one, or those of a list), and the value with words in their places."""
+def _separated(value: Any, words: str) -> tuple[tuple[ImagePart, ...], Any]:
+    """Return the images in a value (one, or those of a list), and the value with `words` in their places."""
     if (image := _image(value)) is not None:
-        return (image,), "[The image is in the next message.]"
+        return (image,), words
     if type(value) not in (list, tuple) or not any(_image(item) is not None for item in value[:MOST_ITEMS]):
         return (), value
     pairs = [(_image(item), item) for item in value]
     images = tuple(image for image, _ in pairs if image is not None)
-    return images, [item if image is None else "[image, in the next message]" for image, item in pairs]
+    return images, [item if image is None else words for image, item in pairs]
 
 
 def _image(value: Any) -> ImagePart | None:

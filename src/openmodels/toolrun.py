@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from openmodels import escaping, request, retry
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, ToolRoundsExceeded
 from openmodels.messages import Message, Prompt, ToolCall
-from openmodels.results import ToolResult
+from openmodels.results import ToolResult, without_images
 from openmodels.tools import failed, toolbox
 from openmodels.types import Reply, Usage
 
@@ -194,7 +194,7 @@ class Loop:
 
     def _tell(self, results: Sequence[ToolResult] | Iterator[ToolResult]) -> None:
         *before, last = self._run.rounds
-        kept = tuple(result if self._images or not result.images else _without_images(result) for result in results)
+        kept = tuple(result if self._images or not result.images else without_images(result) for result in results)
         self._run = ToolRun(self._run.asked, (*before, ToolRound(last.reply, kept)))
 
     def _together(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
@@ -227,11 +227,6 @@ class Loop:
 
 def _shown(result: ToolResult) -> Message:
     return Message(role="user", content=(f"What the tool {result.call.name!r} returned:", *result.images))
-
-
-def _without_images(result: ToolResult) -> ToolResult:
-    text = f"[The tool returned {len(result.images)} image(s), and this model reads only text.]"
-    return replace(result, message=result.call.answer(text), images=())
 
 
 def _unknown(call: ToolCall) -> ToolResult:
