@@ -293,6 +293,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/slow":
             self.server.gone.wait(10)
+        if self.path == "/trickle":
+            while not self.server.gone.wait(0.05):
+                self.wfile.write(b"x")  # of a status line that never ends
+                self.wfile.flush()
         self.send_response(404 if self.path == "/none" else 200)
         self.end_headers()
         self.wfile.write(PNG * (10 if self.path == "/large" else 1))
@@ -348,6 +352,7 @@ class TestFetching:
         with pytest.raises(om.InvalidResponse, match="MB"):
             self.fetch(site, "/large")
         began = time.monotonic()
-        with pytest.raises(om.DeadlineExceeded):
-            self.fetch(site, "/slow", timeout=0.5)
+        for path in ("/slow", "/trickle"):
+            with pytest.raises(om.DeadlineExceeded):
+                self.fetch(site, path, timeout=0.5)
         assert time.monotonic() - began < 5

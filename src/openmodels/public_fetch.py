@@ -15,6 +15,7 @@ import httpx2
 from openmodels import settings
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, InvalidRequest, InvalidResponse, Offline
 from openmodels.wire.pipes import lookup
+from openmodels.wire.time_limit import TimeLimit
 
 _REDIRECTS = 3
 _SHOWN = 80
@@ -74,10 +75,12 @@ def _get(url: str, deadline: float, largest: int) -> tuple[bytes | None, str]:
     place = f"[{pinned}]" if ":" in pinned else pinned
     target = parts._replace(netloc=f"{place}:{port}", fragment="").geturl()
     # The connection goes to the address that was checked; name and certificate are those that were asked for.
-    client = httpx2.Client(trust_env=False, follow_redirects=False, timeout=_left(deadline))
+    limit = TimeLimit(deadline, host)
+    client = httpx2.Client(trust_env=False, follow_redirects=False, timeout=limit.left)
     headers = {"Host": parts.netloc, "Accept": "image/*", "Accept-Encoding": "identity"}
+    extensions = {"sni_hostname": host, **limit.extensions}
     try:
-        with client, client.stream("GET", target, headers=headers, extensions={"sni_hostname": host}) as answer:
+        with limit, client, client.stream("GET", target, headers=headers, extensions=extensions) as answer:
             if answer.is_redirect:
                 return None, _joined(url, answer.headers.get("location", ""))
             if answer.status_code != 200:
@@ -85,7 +88,7 @@ def _get(url: str, deadline: float, largest: int) -> tuple[bytes | None, str]:
             body = bytearray()
             for chunk in answer.iter_raw():
                 body += chunk
-                _left(deadline)
+                limit.check()
                 if len(body) > largest:
                     raise InvalidResponse(f"The image has more than {largest // 10**6} MB.")
             return bytes(body), url
