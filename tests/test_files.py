@@ -123,6 +123,10 @@ class TestJson:
         for path, largest in ((file, 8), (tmp_path, 9), (tmp_path / "none", 9), (tmp_path / "a\0b", 9)):
             with pytest.raises(om.InvalidRequest):
                 files.read_json(path, largest=largest)
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(tmp_path / "pipe")  # opening it as usual would wait for a writer
+            with pytest.raises(om.InvalidRequest, match="not a plain file"):
+                files.read(tmp_path / "pipe", largest=9)
         if Path("/dev/zero").exists():
             with pytest.raises(om.InvalidRequest, match="not a plain file"):
                 files.read("/dev/zero", largest=10)

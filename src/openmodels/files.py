@@ -125,7 +125,7 @@ def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsErr
         OpenModelsError: It is larger, no plain file, or cannot be read; of the class `kind`.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - takes whatever names a file
+        with open(path, "rb", opener=_opened) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise kind(f"{os.fspath(path)} is not a plain file.")
             content = file.read(largest + 1)
@@ -137,6 +137,11 @@ def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsErr
     if len(content) > largest:
         raise kind(f"{os.fspath(path)} is larger than {largest:,} bytes.")
     return content
+
+
+def _opened(path: str, flags: int) -> int:
+    # Else opening a named pipe waits for a writer, before its kind can be looked at.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_json(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> Any:
