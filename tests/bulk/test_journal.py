@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+import sys
 import tracemalloc
 
 import pytest
@@ -176,3 +177,16 @@ def test_answers_are_for_the_users_eyes_and_reach_the_disk(tmp_path, monkeypatch
 def test_a_name_that_takes_no_file_is_a_typed_error(tmp_path, name):
     with pytest.raises(om.WriteFailed):
         Journal(str(tmp_path / name))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the lock is POSIX")
+def test_a_file_system_without_locks_is_a_typed_error_with_its_cause(tmp_path, monkeypatch):
+    import fcntl
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(om.WriteFailed, match="No locks available") as info:
+        Journal(tmp_path / "out.jsonl")
+    assert info.value.__cause__.errno == errno.ENOLCK

@@ -68,11 +68,10 @@ class Journal:
             self._lock()
             self._end = self._read()
             self._reader = self.path.open("rb")
-        except OSError as error:
+        except BaseException as error:
             self._file.close()
-            raise error if isinstance(error, OpenModelsError) else files.write_failed(self.path, error) from error
-        except BaseException:
-            self._file.close()
+            if isinstance(error, OSError) and not isinstance(error, OpenModelsError):
+                raise files.write_failed(self.path, error) from error
             raise
 
     def find(self, index: int, key: str) -> Reply | None:
