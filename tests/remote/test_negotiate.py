@@ -174,7 +174,11 @@ def test_the_limit_is_spelled_as_the_server_wants_it(server: FaultServer, refere
     url = server.url("new-limit")
     with retry.testing(attempts=1), om.Model(reference, base_url=url) as model:
         assert model.chat("x", max_tokens=4).text == TEXT
-    assert _bodies(server, url)[-1]["max_completion_tokens"] == 4
+        assert _bodies(server, url)[-1]["max_completion_tokens"] == 4
+        # The older completions know the old name alone, which this server refuses.
+        with pytest.raises(om.InvalidRequest, match="max_completion_tokens"):
+            model.complete("x", max_tokens=4)
+    assert "max_completion_tokens" not in _bodies(server, url)[-1]
 
 
 @fault(Fault("two-doors", "a project that does not chat, on a resource that does"))

@@ -106,9 +106,13 @@ def _without_alias(alias: str, other: str) -> Callable[[Body], Body]:
     return change
 
 
-def _renamed(name: str, to: str) -> Callable[[Body], Body]:
+def _renamed_in_chats(name: str, to: str) -> Callable[[Body], Body]:
+    """Rename a field of chats; the older completions know the old name alone."""
+
     def change(body: Body) -> Body:
-        return {to if key == name else key: value for key, value in body.items()} if to not in body else body
+        if "messages" not in body or to in body:
+            return body
+        return {to if key == name else key: value for key, value in body.items()}
 
     return change
 
@@ -160,7 +164,7 @@ _RULES = (
     # First the other spelling is tried; a server that refuses both gets neither.
     _rule("reasoning_content", "reasoning_content", _in_messages("reasoning_content", "reasoning"), "messages"),
     _rule("reasoning", r"\breasoning\b", _in_messages("reasoning", None), "messages"),
-    _rule("max_tokens", "max_completion_tokens", _renamed("max_tokens", "max_completion_tokens")),
+    _rule("max_tokens", "max_completion_tokens", _renamed_in_chats("max_tokens", "max_completion_tokens")),
     _rule("repeat_penalty", "repeat_penalty", _without_alias("repeat_penalty", "repetition_penalty")),
     _rule("repetition_penalty", "repetition_penalty", _without_alias("repetition_penalty", "repeat_penalty")),
     _rule("tool_choice", r"tool_choice|tool choice", _tool_alone),
