@@ -37,10 +37,6 @@ class Attempts:
         self.origin = retry.origin(backend.origin)
         self.budget = self.origin.budget
 
-    @property
-    def _shared(self) -> dict[str, Any]:
-        return {"budget": self.budget, "origin": self.origin}
-
     def deltas(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
         """Yield an answer's deltas; what fails before the first one is tried again."""
 
