@@ -135,6 +135,9 @@ class Loop(Stepping, Generic[_Job]):
                 # A daemon, so that a download or a long step never keeps the process from ending.
                 self._thread = threading.Thread(target=self._serve, name=self.thread_name, daemon=True)
                 self._thread.start()
+                for lane in self._lanes:
+                    # Now and not when memory is short: a thread that finds none for its stack ends the process.
+                    lane.start()
             self._wake.notify_all()
         return job
 

@@ -95,16 +95,24 @@ class Worker(Stepping):
         future: Future[_Found] = Future()
         with self._starting:
             self._jobs.put((future, work))
-            if self._thread is None:
-                # A daemon, so that a download or a long step never keeps the process from ending.
-                self._thread = threading.Thread(
-                    target=_serve,
-                    args=(self._jobs, self._stopped, self.between_steps),
-                    name="openmodels-worker",
-                    daemon=True,
-                )
-                self._thread.start()
+            self._start()
         return future
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        with self._starting:
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            # A daemon, so that a download or a long step never keeps the process from ending.
+            self._thread = threading.Thread(
+                target=_serve,
+                args=(self._jobs, self._stopped, self.between_steps),
+                name="openmodels-worker",
+                daemon=True,
+            )
+            self._thread.start()
 
 
 def _serve(jobs: queue.SimpleQueue[Any], stopped: threading.Event, between_steps: threading.Lock) -> None:
