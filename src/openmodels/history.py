@@ -10,15 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from openmodels import call_ids
+from openmodels import call_ids, reasoning
 from openmodels.errors import InvalidRequest
 from openmodels.images import Image
 from openmodels.messages import Frozen, ImagePart, Message, ToolCall, read_arguments
 
 _ROLES = {"developer": "system", "function": "tool"}
 _FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "reasoning", "name"})
-_REASONING = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
-"""What servers call the reasoning, the first that is set counting."""
 _DESCRIPTIVE = frozenset({"id", "object", "type", "status", "index", "parsed", "created_at"})
 """Fields that describe the object or repeat its content."""
 _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
@@ -76,7 +74,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _take_reasoning(turn: dict[str, Any], place: str) -> None:
-    thoughts = [turn.pop(name) for name in _REASONING if turn.get(name)]
+    thoughts = [turn.pop(name) for name in reasoning.FIELDS if turn.get(name)]
     if thoughts:
         turn["reasoning"] = thoughts[0]
     if turn.pop("reasoning_details", None) and not thoughts:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+"""What servers call the reasoning beside an answer; the first that is set counts."""
+
 
 class Tags(NamedTuple):
     """What stands before and behind the reasoning."""

@@ -6,13 +6,10 @@ import re
 from typing import Any
 
 from openmodels.errors import InvalidResponse, UnsupportedFeature
-from openmodels.reasoning import Splitter, Tags
+from openmodels.reasoning import FIELDS, Splitter, Tags
 from openmodels.types import Delta, TokenLogprob
 from openmodels.wire import logprobs
 from openmodels.wire.tools import ToolAssembler
-
-REASONING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
-"""What servers call the reasoning beside an answer, the first that is set counting."""
 
 
 class Choice:
@@ -58,7 +55,7 @@ class Choice:
         text, reasoning = _parts(message.get("content"), "content")
         if refusal := message.get("refusal"):
             text += _parts(refusal, "refusal")[0]
-        if name := next((name for name in REASONING if message.get(name)), None):
+        if name := next((name for name in FIELDS if message.get(name)), None):
             reasoning, self.reasoning_name = "".join(_parts(message[name], name)), name
         if self._half or not text.isascii():
             text = self._encodable(text)
