@@ -405,6 +405,11 @@ def test_models_says_which_key_and_address_are_missing(caches: Path, monkeypatch
     after = rows()
     assert after["hf"]["ready"]
     assert after["azure"]["ready"]
+    monkeypatch.setenv("HF_TOKEN", "hf x")
+    assert rows()["hf"]["reason"].startswith("HF_TOKEN: a character that a key cannot have")
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    assert not rows()["hf"]["ready"]
 
 
 def test_models_lists_no_parts_of_engines(caches: Path) -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from huggingface_hub import constants, get_token, scan_cache_dir
+from huggingface_hub import constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
 from openmodels import escaping, settings
 from openmodels.backends import azure_endpoint, registry
 from openmodels.backends.local import cache, checkpoint
 from openmodels.cli import output
-from openmodels.errors import LoadFailed, UnsupportedFeature
+from openmodels.errors import LoadFailed, OpenModelsError, UnsupportedFeature
+from openmodels.wire import hub_token
 
 _ENGINE_PART = re.compile(r"-(?:openvino|tokenizer)-\d+$")
 """Folders of the cache that hold what an engine needs beside a GGUF file, and no model of their own."""
@@ -67,10 +68,10 @@ def _configured(backend: str) -> tuple[bool, str | None]:
     match backend:
         case "hf":
             try:
-                token = get_token()
-            except Exception:  # noqa: BLE001 - a saved login that cannot be read fails in the vendor's own ways
-                token = None
-            return bool(token), None if token else "a token: set HF_TOKEN, or run: hf auth login"
+                token = None if hub_token.is_disabled() else hub_token.saved()
+            except OpenModelsError as error:
+                return False, error.cause
+            return token is not None, None if token else "a token: set HF_TOKEN, or run: hf auth login"
         case "azure":
             endpoint = any(os.environ.get(name) for name in azure_endpoint.ENDPOINTS)
             if not endpoint:
