@@ -26,15 +26,10 @@ def new() -> str:
     return secrets.token_hex(5)[:9]
 
 
-def form(model: str | None, host: str = "") -> Form:
-    """Return the form of ids that a model takes.
-
-    Args:
-        model: The model's name, or None where it is not known.
-        host: The server's name.
-    """
+def form(model: str | None) -> Form:
+    """Return the form of ids that a model takes, by its name; None where that is not known."""
     # Mistral's API and chat templates refuse every other id; Kimi's models continue the count in theirs.
-    if host.endswith("mistral.ai") or _NINE.search(model or ""):
+    if _NINE.search(model or ""):
         return "nine"
     return "any" if "kimi" in (model or "").lower() else "general"
 

@@ -42,7 +42,7 @@ class Sent:
 
     outgoing: Outgoing
     secrets: Secrets
-    request: ChatRequest | EmbedRequest | RerankRequest | None = None
+    request: ChatRequest | EmbedRequest | RerankRequest | None = field(default=None, repr=False)
     body: dict[str, Any] = field(default_factory=dict, repr=False)
 
 

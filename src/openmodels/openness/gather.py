@@ -149,7 +149,7 @@ def from_folder(folder: Path) -> Evidence:
     if (readme := folder / "README.md").is_file():
         text = readme.read_text(encoding="utf-8", errors="replace")[:_CARD_BYTES]
         page["readme"] = card.parse(text)
-        page["cardData"] = _front_matter(text)
+        page["cardData"] = cards.front_matter(text)
     else:
         page["unknown"] += ["readme", "cardData"]
     page["license_texts"] = {
@@ -173,7 +173,7 @@ def _readme(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
         unknown.append("readme")
         return
     page["readme"] = card.parse(text)
-    page.setdefault("cardData", _front_matter(text))
+    page.setdefault("cardData", cards.front_matter(text))
 
 
 def _refs(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
@@ -301,11 +301,6 @@ def _kept(kind: str, name: str) -> dict[str, Any] | None:
     if age > timedelta(days=KEEP_DAYS):
         return None
     return None if page.get("failed") else page
-
-
-def _front_matter(text: str) -> dict[str, Any]:
-    """Return the YAML block of a card."""
-    return cards.front_matter(text)
 
 
 UNREACHABLE: tuple[type[OpenModelsError], ...] = (Offline, ConnectionFailed, DeadlineExceeded)
