@@ -253,6 +253,7 @@ if TYPE_CHECKING:
         Ranking as Ranking,
         RerankOptions as RerankOptions,
     )
+    from openmodels.results import ToolResult as ToolResult
     from openmodels.settings import (
         DEFAULT_MODEL as DEFAULT_MODEL,
     )
@@ -266,7 +267,6 @@ if TYPE_CHECKING:
     )
     from openmodels.tools import (
         Tool as Tool,
-        ToolResult as ToolResult,
         tool as tool,
     )
     from openmodels.types import (

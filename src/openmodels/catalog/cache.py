@@ -120,9 +120,10 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
             return default
 
     listed = [one for one in sorted(folder.rglob("*")) if one.is_file()]
+    config: dict[str, Any] = sound(_config, folder / "config.json", {})
     row: dict[str, Any] = {
         "id": hub_id or "folder",
-        "config": sound(_config, folder / "config.json", {}),
+        "config": config,
         "cardData": _front_matter(folder / "README.md"),
         "siblings": [{"rfilename": one.relative_to(folder).as_posix(), "size": one.stat().st_size} for one in listed],
         "safetensors": {"total": sum(sound(_counted, one, 0) for one in listed if one.suffix == ".safetensors")},

@@ -85,7 +85,7 @@ def update(
         )
     tell = progress or (lambda _catalog, _count: None)
     with Writer(path or default_path()) as writer:
-        outcomes = []
+        outcomes: list[Outcome] = []
         for name in wanted:
             outcome = Outcome(name)
             if writer.discarded and not outcomes:

@@ -155,7 +155,8 @@ def lengths(expression: Expression) -> tuple[int, int | None]:
         case Chars():
             return 1, 1
         case Seq(parts=parts):
-            return reduce(_add, map(lengths, parts), (0, 0))
+            nothing: tuple[int, int | None] = (0, 0)
+            return reduce(_add, map(lengths, parts), nothing)
         case Alt(parts=parts):
             sizes = [lengths(part) for part in parts] or [(0, 0)]
             most = [size[1] for size in sizes]

@@ -116,10 +116,10 @@ def _anchored(parsed: Expression, around: Expression) -> Expression:
         ends, parts = True, parts[:-1]
     # An anchor in a group at the end of its branch is that branch's own.
     for place, anchor in ((0, _START), (-1, _END)):
-        if parts and isinstance(parts[place], Alt) and _holds(parts[place], anchor):
-            alternatives = parts[place]
+        edge = parts[place] if parts else EMPTY
+        if isinstance(edge, Alt) and _holds(edge, anchor):
             rest = parts[1:] if place == 0 else parts[:-1]
-            tied = [[part, *rest] if place == 0 else [*rest, part] for part in alternatives.parts]
+            tied = [[part, *rest] if place == 0 else [*rest, part] for part in edge.parts]
             head, tail = ([_START] if starts else []), ([_END] if ends else [])
             return union(_anchored(sequence([*head, *branch, *tail]), around) for branch in tied)
     if any(_holds(part, anchor) for part in parts for anchor in (_START, _END)):

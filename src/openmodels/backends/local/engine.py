@@ -89,8 +89,8 @@ class Engine(Loop[_Job]):
         """Why prompts are computed in one pass, and why each token computes the whole sequence; None where not."""
         runner = self._batch.sequential if self._batch and self._batch.alone else None
         return {
-            "whole_prompt": runner and runner.whole_prompt,
-            "recompute": runner and runner.recompute,
+            "whole_prompt": runner.whole_prompt if runner else None,
+            "recompute": runner.recompute if runner else None,
         }
 
     def _free(self) -> None:

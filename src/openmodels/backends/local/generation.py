@@ -175,7 +175,8 @@ class Generation:
         self._outputs = outputs
         if (name := self._runner.cache_argument) in outputs:
             self._kwargs[name] = outputs[name]
-        return outputs.logits[0, -keep:]
+        logits: torch.Tensor = outputs.logits[0, -keep:]
+        return logits
 
     def crop(self, count: int) -> None:
         """Take the newest tokens out of the cache again, where `Decoder.crops`."""

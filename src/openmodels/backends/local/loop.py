@@ -146,7 +146,7 @@ class Loop(Stepping, Generic[_Job]):
         job.cancelled = True
         if job in self._waiting:
             with suppress(ValueError):  # the engine took it in this very moment
-                self._waiting.remove(job)  # type: ignore[arg-type] - it is there, so it is ours
+                self._waiting.remove(job)  # type: ignore[arg-type]  # it is there, so it is ours
 
     def stop(self, timeout: float = 0.0) -> None:
         """End the thread and free the model; wait up to `timeout` seconds for it."""

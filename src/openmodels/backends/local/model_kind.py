@@ -29,8 +29,15 @@ _GENERATES = (
 """How transformers' classes that generate text end."""
 _CLASSIFIES = "ForSequenceClassification"
 _MASKED = ("ForMaskedLM", "ForPreTraining")
-_ENCODES = ("Model", "Encoder", "ForTextEncoding", "ForTokenClassification", "ForQuestionAnswering")
-_ENCODES += ("ForMultipleChoice", "ForNextSentencePrediction")
+_ENCODES = (
+    "Model",
+    "Encoder",
+    "ForTextEncoding",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+)
 """Whose encoder makes vectors of tokens."""
 
 _SEQ2SEQ = frozenset(

@@ -48,8 +48,9 @@ def _for_images(folder: Path, model_type: str, options: Mapping[str, Any]) -> An
     """Return the processor without its part for videos; None where it needs torchvision all the same."""
     names = [checkpoint.read_json(folder / name).get("processor_class") for name in _FILES if (folder / name).is_file()]
     name = next((name for name in names if isinstance(name, str)), PROCESSOR_MAPPING_NAMES.get(model_type))
-    whole = getattr(transformers, str(name), None)
-    if not (isinstance(whole, type) and issubclass(whole, transformers.ProcessorMixin)):
+    whole: Any = getattr(transformers, str(name), None)
+    is_processor = isinstance(whole, type) and issubclass(whole, transformers.ProcessorMixin)
+    if not is_processor:
         return None
     parts = [part for part in whole.get_attributes() if part != "video_processor"]
     kind = type(whole.__name__, (whole,), {"get_attributes": classmethod(lambda _: parts)})

@@ -104,7 +104,7 @@ class Sampler:
         if self._processors is None:
             return scores if mask is None else mask(scores)
         # Processors add to scores, so that they come before the mask: infinities would give what is no number.
-        processed = self._processors(self._ids(scores), scores.float()[None])[0]
+        processed: torch.Tensor = self._processors(self._ids(scores), scores.float()[None])[0]
         if mask is None:
             return processed
         masked = mask(processed)

@@ -164,13 +164,16 @@ class _Rewriter(visitor.NodeTransformer):
     """Sends what the environment cannot intercept by itself through its checks."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - jinja2 names it
-        return _through("concatenated", self.generic_visit(node).nodes)
+        self.generic_visit(node)
+        return _through("concatenated", node.nodes)
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802 - as above
-        return _through("sized", [self.generic_visit(node)])
+        self.generic_visit(node)
+        return _through("sized", [node])
 
     def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802 - as above
-        return _through("sized", [self.generic_visit(node)])
+        self.generic_visit(node)
+        return _through("sized", [node])
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802 - as above
         self.generic_visit(node)
@@ -186,7 +189,8 @@ class _Rewriter(visitor.NodeTransformer):
 
 def _through(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
     call = nodes.Call(nodes.EnvironmentAttribute(name), arguments, [], None, None)
-    return call.set_lineno(arguments[0].lineno if arguments else 1)
+    call.set_lineno(arguments[0].lineno if arguments else 1)
+    return call
 
 
 class _Namespace(utils.Namespace):
@@ -248,7 +252,7 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
         self.sized, self.concatenated = _sized, _concatenated
 
     @staticmethod
-    def concat(pieces: Iterable[str]) -> str:  # type: ignore[override]  # jinja2 annotates what `"".join` is
+    def concat(pieces: Iterable[str]) -> str:
         """Join the pieces of a macro, a block or a `set` block."""
         pieces = list(pieces)
         _budget.get().allow(sum(map(len, pieces)))
@@ -295,7 +299,8 @@ def _size(value: Any) -> int:
     if type(value) is str:
         return len(value)
     budget = _budget.get()
-    total, items, waiting = 0, 0, [value]
+    total, items = 0, 0
+    waiting: list[Any] = [value]
     while waiting and total <= budget.characters:
         item = waiting.pop()
         items += 1
@@ -316,7 +321,7 @@ def _size(value: Any) -> int:
     return total + items
 
 
-_CONTAINERS = (list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
+_CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
 
 
 def _check_number(value: Any) -> None:
@@ -544,10 +549,13 @@ _CHECKS: dict[str, Callable[..., None]] = {
     "round": _check_precision,
     "wordwrap": _check_wrap,
 }
-_FILTERS = {name: _checked(filters.FILTERS[name], check) for name, check in _CHECKS.items()}
+# jinja2 leaves the types of what it registers open.
+_JINJA_FILTERS: Mapping[str, Any] = filters.FILTERS
+_JINJA_TESTS: Mapping[str, Any] = tests.TESTS
+_FILTERS = {name: _checked(_JINJA_FILTERS[name], check) for name, check in _CHECKS.items()}
 _FILTERS |= {"join": _join, "sum": _sum, "tojson": _tojson}
 _COMPARISONS = (
     *("in", "eq", "equalto", "==", "ne", "!=", "lt", "<", "lessthan", "le", "<=", "gt", ">", "greaterthan"),
     *("ge", ">="),
 )
-_TESTS = {name: _checked(tests.TESTS[name], _check_all) for name in _COMPARISONS}
+_TESTS = {name: _checked(_JINJA_TESTS[name], _check_all) for name in _COMPARISONS}

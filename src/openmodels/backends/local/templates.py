@@ -207,11 +207,11 @@ def _find_turn_end(tokenizer: Any, template: str) -> int | None:
     for form in ("given", "parts"):
         turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": mark}]
         try:
-            text = _render(template, _as(turns, form), None, words, 0, prompt=False)  # type: ignore[arg-type]
+            text = _render(template, _as(turns, form), None, words, 0, prompt=False)
         except (sandbox.TooMuch, jinja2.TemplateError, TypeError, ValueError, RecursionError):
             continue
         behind = text.rpartition(mark)[2].lstrip() if mark in text else ""
-        ends = [
+        ends: list[tuple[int, int]] = [
             (len(added.content), token)
             for token, added in tokenizer.added_tokens_decoder.items()
             if added.content.strip() and behind.startswith(added.content)
@@ -506,7 +506,8 @@ def _marked(
     tokenizer: Any, template: str, turns: list[Any], tools: Any, variables: dict[str, Any]
 ) -> tuple[list[Any], Any, dict[str, Any]]:
     """Return what a template gets with the control tokens in it marked, where transformers can do so."""
-    if not _sanitizes(type(tokenizer)):
+    kind: Any = type(tokenizer)
+    if not _sanitizes(kind):
         return turns, tools, variables
     mark = tokenizer._mark_chat_inputs  # noqa: SLF001 - transformers offers it only along with its own rendering
     marked, tools, _, variables = mark(template, [turns], tools, None, variables, True, False)
