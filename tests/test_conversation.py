@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import traceback
 
 import pytest
@@ -202,3 +203,14 @@ def test_a_full_disk_leaves_the_talk_saved_before(tmp_path, monkeypatch):
         with pytest.raises(om.WriteFailed, match=r"talk\.json cannot be written: No space"):
             talk.save(tmp_path / "talk.json")
     assert len(om.Conversation.restore(tmp_path / "talk.json", talk.model).messages) == 2
+
+
+_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", pytest.param("pipe", marks=_PIPES)])
+def test_what_is_no_plain_file_is_refused(tmp_path, name):
+    if name == "pipe":
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(om.InvalidRequest, match="is not a plain file"):
+        om.Conversation.restore(tmp_path / name, om.Model("echo:"))

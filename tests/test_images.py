@@ -101,6 +101,20 @@ class TestWhatAModelSees:
         seen = images.opened(om.Image(clear.convert(mode)))
         assert [seen.getpixel((at, 0)) for at in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
 
+    @pytest.mark.parametrize(("grey", "background"), [(255, 0), (230, 0), (120, 255), (0, 255)])
+    def test_what_is_visible_does_not_vanish_in_its_background(self, grey, background):
+        logo = Pil.new("LA", (20, 20), (grey, 0))
+        logo.paste((grey, 255), (0, 0, 20, 8))
+        seen = images.opened(om.Image(logo))
+        assert seen.getpixel((5, 2)) == (grey,) * 3
+        assert seen.getpixel((5, 15)) == (background,) * 3
+
+    def test_a_black_line_on_near_white_keeps_the_background_white(self):
+        figure = Pil.new("RGBA", (20, 20), (0, 0, 0, 0))
+        figure.paste((250, 250, 250, 255), (0, 0, 20, 15))
+        figure.paste((0, 0, 0, 255), (0, 15, 20, 16))
+        assert images.opened(om.Image(figure)).getpixel((5, 18)) == (255, 255, 255)
+
     def test_a_transparent_colour_of_a_palette_is_white(self):
         image = Pil.new("P", (2, 1))
         image.putpalette([9, 9, 9, 200, 0, 0])

@@ -244,3 +244,13 @@ def test_servers_have_no_common_pattern_or_grammar(backend, option):
     model = om.Model(backend, base_url="http://127.0.0.1:9")
     with pytest.raises(om.UnsupportedFeature, match=next(iter(option))):
         model.chat("x", **option)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"pattern": ""}, {"grammar": ""}, {"choices": [["yes"], ["no"]]}, {"choices": [{"a": 1}]}, {"choices": []}],
+)
+def test_a_form_that_is_none_is_refused(options):
+    kind = next(iter(options))
+    with pytest.raises(om.InvalidRequest, match=f"{kind}: "):
+        om.Model("echo:").chat("hi", **options)

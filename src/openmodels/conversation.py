@@ -130,8 +130,12 @@ class Conversation:
             OSError: The file cannot be read.
             InvalidRequest: It is not such a file.
         """
+        file = Path(path)
+        # A device may have no end, and a pipe is waited for. No file has a NUL in its name.
+        if not file.is_file() and (file.exists() or "\0" in str(file)):
+            raise InvalidRequest(f"{str(file)!r} is not a plain file.")
         try:
-            saved = _Saved.model_validate_json(Path(path).read_bytes())
+            saved = _Saved.model_validate_json(file.read_bytes())
         except ValidationError as error:
             raise InvalidRequest(f"{path} is no saved conversation: {faults(error)}") from error
         talk = cls(model, system=saved.system)

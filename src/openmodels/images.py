@@ -90,9 +90,9 @@ class Image(ImagePart):
 
 
 def opened(part: ImagePart) -> Any:
-    """Return an image as PIL's, as a model sees it: upright, of 8-bit RGB, on white where it is transparent.
+    """Return an image as PIL's, as a model sees it: upright, of 8-bit RGB, nothing transparent.
 
-    Of an animation it is the first frame.
+    Of an animation it is the first frame. What is transparent becomes white, or black where only near-white is visible.
 
     Raises:
         InvalidRequest: It is not here, cannot be read or is too large.
@@ -149,8 +149,16 @@ def _rgb(image: Any) -> Any:
     image = _grey(ImageOps.exif_transpose(image))
     if image.has_transparency_data:
         above = image.convert("RGBA")
-        image = Pil.alpha_composite(Pil.new("RGBA", above.size, "white"), above)
+        image = Pil.alpha_composite(Pil.new("RGBA", above.size, _background(above)), above)
     return image.convert("RGB")
+
+
+def _background(image: Any) -> str:
+    """Return the colour to show a transparent image on: white, or black for what would vanish on white."""
+    visible = image.getchannel("A").point(lambda alpha: 255 if alpha >= 32 else 0)
+    luminances = image.convert("L").histogram(visible)
+    # Logos for dark pages are white letters on nothing. A picture with as little as a black line keeps its white.
+    return "black" if sum(luminances[:192]) < 0.01 * sum(luminances) else "white"
 
 
 def _grey(image: Any) -> Any:

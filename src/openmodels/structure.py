@@ -247,10 +247,10 @@ def _no_number(name: str) -> Any:
 def _choices(value: Any) -> Shape:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
         raise InvalidRequest(f"choices: expected a list of texts, not {type(value).__name__}.")
+    if any(not isinstance(text, str) or text.strip() != text for text in value):
+        raise InvalidRequest("choices: expected texts without white space at their ends.")
     if not value or len(set(value)) != len(value):
         raise InvalidRequest("choices: expected one or more texts, each once.")
-    if any(not isinstance(one, str) or one.strip() != one for one in value):
-        raise InvalidRequest("choices: expected texts without white space at their ends.")
     output = _output(kind="choices", choices=tuple(value))
 
     def reader(text: str) -> str:
@@ -287,6 +287,9 @@ def _grammar(value: Any) -> Shape:
 
 
 def _output(**fields: Any) -> OutputFormat:
+    # An empty pattern or grammar would be taken for none at all, further on.
+    if "" in fields.values():
+        raise InvalidRequest(f"{fields['kind']}: it is empty.", next_step="Leave it out, or write what to keep to.")
     try:
         return OutputFormat(**fields)
     except ValidationError as error:

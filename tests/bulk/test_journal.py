@@ -190,3 +190,11 @@ def test_a_file_system_without_locks_is_a_typed_error_with_its_cause(tmp_path, m
     with pytest.raises(om.WriteFailed, match="No locks available") as info:
         Journal(tmp_path / "out.jsonl")
     assert info.value.__cause__.errno == errno.ENOLCK
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")  # noqa: PTH110
+def test_a_device_is_written_and_not_read():
+    with pytest.raises(om.WriteFailed):
+        list(om.Model("echo:").map(["a"], save="/dev/full", progress=False))
+    with om.Model("echo:").map(["a", "b"], save=os.devnull, progress=False) as items:
+        assert [item.reply.text for item in items] == ["a", "b"]

@@ -49,6 +49,11 @@ def _fails(wire: Wire, request: Request) -> None:
     wire.answer({"error": {"message": f"failed for {request.headers.get('authorization')}"}}, 500)
 
 
+@fault(Fault("echoes-a-key", "refuses a key, and repeats it without its scheme"))
+def _echoes(wire: Wire, request: Request) -> None:
+    wire.answer({"error": {"message": f"unknown: {str(request.headers.get('authorization')).split()[-1]}"}}, 401)
+
+
 def _model(backend: str, url: str) -> om.Model:
     return om.Model(f"{backend}:m", base_url=url, api_key=SECRET, headers={"X-Team-Key": f"{SECRET}-team"})
 
@@ -160,3 +165,25 @@ def test_catalog_and_openness_follow_the_rule(token: str, monkeypatch: pytest.Mo
     assert fetcher._token("https://elsewhere.example/") is None
     assert not list(_places(catalog, "catalog"))
     assert not list(_places(fetcher, "fetcher"))
+
+
+@pytest.mark.parametrize("surface", ["chat", "achat"])
+def test_a_credential_of_a_header_is_not_quoted_without_its_scheme(server: FaultServer, surface: str) -> None:
+    model = om.Model(
+        "server:m", base_url=server.url("echoes-a-key"), headers={"Authorization": "Token 7f3c-91-ab"}, max_retries=0
+    )
+    with pytest.raises(OpenModelsError) as caught:
+        _ask(model, surface)
+    assert "unknown" in str(caught.value)
+    assert "7f3c-91-ab" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", ["key", "API-Key", "access_token", "subscription-key", "sig"])
+def test_a_key_in_an_address_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="a key inside an address") as caught:
+        om.Model("server:m", base_url=f"https://host.test/v1?{name}={SECRET}")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_other_parameters_of_an_address_are_sent() -> None:
+    assert addresses.address("https://host.test/v1?api-version=preview").query == "api-version=preview"

@@ -432,7 +432,8 @@ class OpenAICompatible(Backend):
 
     def _secrets(self) -> Secrets:
         """Return what no error may quote, whole or in part."""
-        own = [value.reveal() for value in self.headers.values()]
+        # A server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
+        own = [word for value in self.headers.values() for word in (value.reveal(), *value.reveal().split())]
         keys = [value.removeprefix("Bearer ") for value in self.authorization().values()]
         return Secrets(*keys, *(value for value in own if len(value) >= 8))
 

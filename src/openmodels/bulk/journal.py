@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import sys
 import time
 from array import array
@@ -66,7 +67,8 @@ class Journal:
             raise files.write_failed(self.path, OSError(errno.EINVAL, "Invalid name")) from error
         try:
             self._lock()
-            self._end = self._read()
+            # A device such as /dev/full is read without end, and a pipe is waited for.
+            self._end = self._read() if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) else 0
             self._reader = self.path.open("rb")
         except BaseException as error:
             self._file.close()

@@ -57,7 +57,8 @@ def open_model(reference: str, own_options: Mapping[str, str]) -> Model:
     options: dict[str, Any] = dict(own_options)
     for name, value in own_options.items():
         kinds = str(parameters[name].annotation).replace(" ", "").split("|") if name in parameters else []
-        if "str" not in kinds or (value[:1] in "[{" and len(kinds) > 2):
+        is_key = any(kind.endswith("Secret") for kind in kinds)
+        if "str" not in kinds or (value[:1] in "[{" and len(kinds) > 2 and not is_key):
             with suppress(ValueError):
                 options[name] = json.loads(value)
     return Model(reference, **options)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from openmodels.errors import InvalidRequest, NotConfigured
 
@@ -129,6 +129,9 @@ class Address:
 
 
 _PORTS = {"http": 80, "https": 443}
+_KEY_PARAMETERS = frozenset(
+    {"key", "api-key", "api_key", "apikey", "subscription-key", "token", "access_token", "password", "secret", "sig"}
+)
 
 
 def address(base_url: str, *, allow_http: bool = False) -> Address:
@@ -157,6 +160,11 @@ def address(base_url: str, *, allow_http: bool = False) -> Address:
     if "@" in parts.netloc:
         raise InvalidRequest(
             "base_url: a name or password inside an address ends up in logs, so it is refused.",
+            next_step="Pass it as `api_key=` or in `headers=`.",
+        )
+    if any(name.lower() in _KEY_PARAMETERS for name, _ in parse_qsl(parts.query)):
+        raise InvalidRequest(
+            "base_url: a key inside an address ends up in logs, so it is refused.",
             next_step="Pass it as `api_key=` or in `headers=`.",
         )
     if parts.scheme == "http" and not allow_http and not loopback(host):
