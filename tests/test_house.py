@@ -36,7 +36,7 @@ LAYERS = (
     {"telemetry"},
     {"backends"},
     {"tools"},
-    {"results", "history"},
+    {"tool_results", "history"},
     {"images"},
     {"public_fetch"},
     {"wire", "background", "files", "retry", "ref", "licenses", "structure", "toolcalls"},

@@ -15,7 +15,7 @@ from PIL import Image as Pil
 from pydantic import BaseModel, TypeAdapter
 
 import openmodels as om
-from openmodels import results
+from openmodels import tool_results
 from openmodels.backends.base import Backend
 from openmodels.messages import Message, ToolCall
 from openmodels.types import Delta, Reply
@@ -96,7 +96,7 @@ def test_a_value_that_cannot_be_shown_is_kept():
 def test_a_huge_result_is_cut_and_says_so():
     result = returned("x" * 3_000_000)
     assert len(result.value) == 3_000_000
-    assert len(result.message.text) < results.LONGEST + 200
+    assert len(result.message.text) < tool_results.LONGEST + 200
     assert "cut off" in result.message.text
 
 
@@ -147,7 +147,7 @@ class TestGenerators:
         assert asyncio.run(om.tool(g, name="f").arun(CALL)).value == [1, 2]
 
     def test_an_endless_one_ends(self, monkeypatch):
-        monkeypatch.setattr(results, "MOST_ITEMS", 5)
+        monkeypatch.setattr(tool_results, "MOST_ITEMS", 5)
 
         def f():
             while True:

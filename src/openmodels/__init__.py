@@ -44,7 +44,7 @@ _HOMES = {
     "TokenLogprob": "types",
     "Tool": "tools",
     "ToolCall": "messages",
-    "ToolResult": "results",
+    "ToolResult": "tool_results",
     "ToolRound": "toolrun",
     "ToolRun": "toolrun",
     "ToolRunOptions": "types",
@@ -253,7 +253,6 @@ if TYPE_CHECKING:
         Ranking as Ranking,
         RerankOptions as RerankOptions,
     )
-    from openmodels.results import ToolResult as ToolResult
     from openmodels.settings import (
         DEFAULT_MODEL as DEFAULT_MODEL,
     )
@@ -261,6 +260,7 @@ if TYPE_CHECKING:
         AsyncStream as AsyncStream,
         Stream as Stream,
     )
+    from openmodels.tool_results import ToolResult as ToolResult
     from openmodels.toolrun import (
         ToolRound as ToolRound,
         ToolRun as ToolRun,

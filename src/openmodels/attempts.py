@@ -16,7 +16,7 @@ from openmodels.rankings import Ranking, RerankRequest
 from openmodels.types import ChatRequest, Delta
 
 _Asked = TypeVar("_Asked", EmbedRequest, RerankRequest)
-_Found = TypeVar("_Found", Embeddings, Ranking)
+_Result = TypeVar("_Result", Embeddings, Ranking)
 
 
 class Attempts:
@@ -72,7 +72,7 @@ class Attempts:
             async for delta in deltas:
                 yield delta
 
-    def once(self, request: _Asked, retries: int, work: Callable[[_Asked], _Found]) -> _Found:
+    def once(self, request: _Asked, retries: int, work: Callable[[_Asked], _Result]) -> _Result:
         """Return what comes of a request that has no deltas.
 
         Raises:
@@ -81,41 +81,41 @@ class Attempts:
         """
         began = time.perf_counter()
         with self._watch(request) as watch:
-            found = retry.call(
+            result = retry.call(
                 lambda: work(request),
                 retries=retries,
                 deadline=request.deadline,
                 budget=self.budget,
                 origin=self.origin,
             )
-            found = _timed(found, request, began)
-            watch.ended(found)
-        return found
+            result = _timed(result, request, began)
+            watch.ended(result)
+        return result
 
     async def aonce(
-        self, request: _Asked, retries: int, work: Callable[[_Asked], Coroutine[Any, Any, _Found]]
-    ) -> _Found:
+        self, request: _Asked, retries: int, work: Callable[[_Asked], Coroutine[Any, Any, _Result]]
+    ) -> _Result:
         """The asynchronous twin of `once`."""
         began = time.perf_counter()
 
-        async def start() -> _Found:
+        async def start() -> _Result:
             return await work(request)
 
         with self._watch(request) as watch:
-            found = await retry.acall(
+            result = await retry.acall(
                 start, retries=retries, deadline=request.deadline, budget=self.budget, origin=self.origin
             )
-            found = _timed(found, request, began)
-            watch.ended(found)
-        return found
+            result = _timed(result, request, began)
+            watch.ended(result)
+        return result
 
     def _watch(self, request: EmbedRequest | RerankRequest) -> observe.Watch:
         return self._observer.watch(self._backend, request) or observe.Watch(request, self._observer)
 
 
-def _timed(found: _Found, request: EmbedRequest | RerankRequest, began: float) -> _Found:
-    if isinstance(found, Embeddings) and isinstance(request, EmbedRequest):
-        vectors, texts = found.vectors, len(request.texts)
+def _timed(result: _Result, request: EmbedRequest | RerankRequest, began: float) -> _Result:
+    if isinstance(result, Embeddings) and isinstance(request, EmbedRequest):
+        vectors, texts = result.vectors, len(request.texts)
         if vectors.ndim != 2 or len(vectors) != texts:
             raise InvalidResponse(f"The backend gave vectors of the shape {vectors.shape} for {texts} texts.")
-    return replace(found, seconds=time.perf_counter() - began)
+    return replace(result, seconds=time.perf_counter() - began)

@@ -22,20 +22,20 @@ _ending = threading.Event()
 
 
 def abandon(thread: threading.Thread) -> None:
-    """Let what a thread does end soon, as far as it looks: nobody wants its result any more."""
+    """Ask a thread whose result is not needed any more to end at its next `check`."""
     _abandoned.add(thread)
 
 
 def abandon_all() -> None:
-    """Let all threads that look end soon: the process ends."""
+    """Ask all threads to end at their next `check`: the process ends."""
     _ending.set()
 
 
 def check() -> None:
-    """Look whether somebody still wants what this thread does.
+    """Return if the result of this thread is still needed.
 
     Raises:
-        StreamInterrupted: Nobody does.
+        StreamInterrupted: It is not, or the process ends.
     """
     if _ending.is_set() or threading.current_thread() in _abandoned:
         raise StreamInterrupted("The model was closed while it was being made ready.")
@@ -49,7 +49,7 @@ def start(work: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
     def run() -> None:
         try:
             result = work(*arguments)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
+        except BaseException as error:  # noqa: BLE001 - any failure, for the caller waits for it
             future.set_exception(error)
         else:
             future.set_result(result)
@@ -67,7 +67,7 @@ async def arun(work: Callable[..., _Result], *arguments: Any) -> _Result:
 
 
 class Once(Generic[_Result]):
-    """A thing that is made on a thread when it is first wanted, for all who wait for it."""
+    """A value that a thread makes when it is first needed, for all callers that wait for it."""
 
     def __init__(self) -> None:
         self._reset()
@@ -79,20 +79,20 @@ class Once(Generic[_Result]):
 
     @property
     def value(self) -> _Result | None:
-        """What was made; None as long as there is nothing."""
+        """The value; None as long as it is not made."""
         future = self._future
         return future.result() if future is not None and future.done() and future.exception() is None else None
 
     def get(self, make: Callable[[float | None], _Result], deadline: float | None) -> _Result:
-        """Return the thing.
+        """Return the value.
 
         Args:
-            make: Makes it, until a deadline; called where nobody has made it yet. What it raises is raised here,
+            make: Makes it, until a deadline; called where it is not made yet. What it raises is raised here,
                 and the next caller tries again.
             deadline: When to stop waiting, on the clock of `time.monotonic()`; None is never.
 
         Raises:
-            DeadlineExceeded: The deadline passed; the making goes on.
+            DeadlineExceeded: The deadline passed; the thread still makes it.
         """
         while True:
             future = self._begun(make, deadline)
@@ -138,8 +138,8 @@ class Once(Generic[_Result]):
                     next_step="Raise `timeout`, or make it ready ahead with `load()`; call again, it goes on.",
                 ) from None
             return False
-        own = future.exception()
-        if own is None:
+        failure = future.exception()
+        if failure is None:
             return isinstance(error, TimeoutError)  # it came in this very moment
         with self._lock:
             if self._future is future:
@@ -147,10 +147,10 @@ class Once(Generic[_Result]):
         if not isinstance(error, Exception):
             return False
         left = _left(deadline)
-        if isinstance(own, DeadlineExceeded) and (left is None or left > 0):
+        if isinstance(failure, DeadlineExceeded) and (left is None or left > 0):
             return True  # another caller had less time
-        copied = copy.copy(own)
-        copied.__cause__ = own.__cause__
+        copied = copy.copy(failure)
+        copied.__cause__ = failure.__cause__
         raise copied
 
 

@@ -35,7 +35,7 @@ def form(model: str | None) -> Form:
 
 
 def consistent(messages: Sequence[Message], wanted: Form) -> tuple[Message, ...]:
-    """Return a conversation whose calls have ids of a form, each once, and its results the ids of their calls.
+    """Return a conversation whose calls have unique ids of a form, and its results those ids.
 
     An id that fits is kept; another is derived from it, so that the same conversation is always written
     the same way and a prefix cache still matches.

@@ -219,7 +219,7 @@ class ToolRoundsExceeded(OpenModelsError):
 
 
 class WriteFailed(OpenModelsError, OSError):
-    """A file cannot be written; what was there before is unchanged. `errno` and `filename` say why and which."""
+    """A file cannot be written; the old one is unchanged. `errno` and `filename` say why and which."""
 
 
 class LoadFailed(OpenModelsError):

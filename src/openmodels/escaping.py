@@ -37,7 +37,7 @@ def line(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line: no link, image, table cell, HTML or code begins in it."""
+    """Return text that Markdown shows as it is, on one line, without links, images, HTML or code."""
     return _MARKDOWN.sub(_escaped, line(text))
 
 
@@ -47,7 +47,7 @@ def html(text: str) -> str:
 
 
 def https(url: str) -> str | None:
-    """Return an address for a link, or None where it is none of https; what could end the link is percent-encoded."""
+    """Return an https address for a link, its delimiters percent-encoded, or None for any other."""
     try:
         parts = urlsplit(line(url).strip())
         if parts.scheme != "https" or not parts.hostname:
@@ -58,5 +58,5 @@ def https(url: str) -> str | None:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    # A reference where a backslash is no escape in every dialect; "https://" and "www." make links by themselves.
+    # References where a backslash does not escape in every dialect; "https://" and "www." make links by themselves.
     return _REFERENCES.get(match[0], "\\" + match[0])

@@ -122,7 +122,7 @@ def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsErr
     """Return the content of a file of at most `largest` bytes.
 
     Raises:
-        OpenModelsError: It is larger, no plain file, or cannot be read; of the class `kind`.
+        OpenModelsError: It is larger, not a plain file, or cannot be read; of the class `kind`.
     """
     try:
         with open(path, "rb", opener=_opened) as file:
@@ -165,7 +165,7 @@ def parse_json(data: bytes | str, name: str, *, kind: type[OpenModelsError] = In
         kind: The class of the error.
 
     Raises:
-        OpenModelsError: It is no JSON, or nested deeper than `DEEPEST`; of the class `kind`.
+        OpenModelsError: It is not JSON, or nested deeper than `DEEPEST`; of the class `kind`.
     """
     try:
         text = data.decode("utf-8-sig") if isinstance(data, bytes) else data

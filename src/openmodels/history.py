@@ -45,7 +45,7 @@ def turns(items: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _turn(item: Any, place: str, open_calls: Sequence[tuple[str, str]]) -> Any:
-    # A bare string is the user speaking; what is no turn at all is named by the check of the request.
+    # A bare string is the user speaking; the check of the request names what cannot be a turn.
     if isinstance(item, str):
         return {"role": "user", "content": item}
     fields = _plain(item)
@@ -143,7 +143,7 @@ def _image(fields: dict[str, Any]) -> Any:
     if not isinstance(url, str) or url[:5].lower() != "data:" or not fields.keys() <= {"url", "detail"}:
         return {"type": "image_url", "image_url": fields}
     detail = fields.get("detail")
-    part = Image(url)  # what is no image that models take is refused here, not by a server
+    part = Image(url)  # an image that models do not take is refused here, not by a server
     return ImagePart(data=part.data, media_type=part.media_type, detail="" if detail in (None, "auto") else detail)
 
 

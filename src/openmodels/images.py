@@ -114,7 +114,7 @@ def opened(part: ImagePart) -> Any:
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Raise InvalidRequest for whatever PIL raises inside the block."""
+    """Raise InvalidRequest for any error of PIL inside the block."""
     from PIL import Image as Pil
 
     try:
@@ -224,7 +224,7 @@ def _file(source: str | os.PathLike[str]) -> bytes:
             next_step="Give the bytes, base64.b64decode(text), or write 'data:image/png;base64,' before it.",
         )
     try:
-        # What is no plain file (a pipe, a device) may never end.
+        # A pipe or a device may never end.
         if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - takes whatever names a file
             raise InvalidRequest(f"image: {shown} is no file.")
         with open(source, "rb") as file:  # noqa: PTH123 - as above

@@ -146,7 +146,7 @@ def _known(key: str) -> License | None:
 
 
 def _named(text: str) -> License:
-    """Return the license of a name that is no expression, with or without "the" and "license" around it."""
+    """Return the license of a plain name, with or without "the" and "license" around it."""
     key = _key(text)
     stripped = key
     while stripped and len(stripped) <= _LONGEST:
@@ -248,7 +248,7 @@ def _expression(text: str) -> License:
 
 
 def _parsed(text: str) -> object | None:
-    """Return the tree of a license expression, or None for a text that is none."""
+    """Return the tree of a license expression, or None for any other text."""
     if len(text) > _LONGEST:
         return None
     from license_expression import Licensing

@@ -44,7 +44,7 @@ class Frozen(BaseModel):
 
 
 def read_arguments(written: Any) -> dict[str, Any] | None:
-    """Return the arguments of a tool call as a dict, or None where they are no JSON object.
+    """Return the arguments of a tool call as a dict, or None for any other JSON.
 
     Servers write the arguments of a call without any as "", "null" or "{}"; some send the object itself,
     and some encode the JSON twice.

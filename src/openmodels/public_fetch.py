@@ -1,4 +1,4 @@
-"""Fetching what a stranger's address names: https only, from servers of the public internet only.
+"""Images at a stranger's address: fetched by https only, from servers of the public internet only.
 
 A name is resolved once, its addresses are checked, and the connection goes to the address that was
 checked; each redirect is checked again. No proxy of the environment is used, which could not be held to that.
@@ -35,11 +35,11 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
-"""What Python takes for global and what is no server of the public internet."""
+"""Networks that Python takes for global, though their addresses are not servers of the public internet."""
 
 
 def fetch(url: str, deadline: float, largest: int) -> bytes:
-    """Return what is at an https address of the public internet.
+    """Return the bytes of an image at an https address of the public internet.
 
     Args:
         url: The address.

@@ -94,7 +94,7 @@ class Budget:
 
 
 class Origin:
-    """One server as all calls to it share it: their budget of retries, its pauses, and who tries again when.
+    """What all calls to one server share: the budget of retries, its pauses, and the times of retries.
 
     Calls that fail together would come back together, and a server that recovers would fail again. So at most
     `BURST` of them come in a tenth of a second, and a call that begins while the server has asked for a

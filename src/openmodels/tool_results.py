@@ -25,7 +25,7 @@ class ToolResult:
 
     Attributes:
         call: The call.
-        message: What the model is told: the value as text, or the error.
+        message: What the model reads: the value as text, or the error.
         value: What the function returned; None where it failed.
         error: What the function raised, or why it was not called or its value could not be sent.
         seconds: How many seconds it took.
@@ -97,7 +97,7 @@ async def acollected(items: AsyncIterable[Any]) -> list[Any]:
 
 
 def _separated(value: Any, words: str) -> tuple[tuple[ImagePart, ...], Any]:
-    """Return the images in a value (one, or those of a list), and the value with `words` in their places."""
+    """Return the images in a value or its list, and the value with `words` in their places."""
     if (image := _image(value)) is not None:
         return (image,), words
     if type(value) not in (list, tuple) or not any(_image(item) is not None for item in value[:MOST_ITEMS]):
@@ -123,7 +123,7 @@ def _text(value: Any) -> str:
     except (PydanticSerializationError, UnicodeError, ValueError):
         pass
     try:
-        return _json(value, "base64")  # bytes inside that are no text
+        return _json(value, "base64")  # bytes inside that cannot be decoded
     except (PydanticSerializationError, UnicodeError, ValueError):
         return repr(value)  # circular, or half a surrogate pair
 

@@ -16,7 +16,7 @@ from typing import Any
 from openmodels import escaping, request, retry
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, ToolRoundsExceeded
 from openmodels.messages import Message, Prompt, ToolCall
-from openmodels.results import ToolResult, without_images
+from openmodels.tool_results import ToolResult, without_images
 from openmodels.tools import failed, toolbox
 from openmodels.types import Reply, Usage
 

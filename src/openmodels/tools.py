@@ -16,11 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import ArgsKwargs, SchemaValidator
 
-from openmodels import results, schema as schemas, type_schemas
+from openmodels import schema as schemas, tool_results, type_schemas
 from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.grammar.validation import Validator
 from openmodels.messages import ToolCall
-from openmodels.results import ToolResult
+from openmodels.tool_results import ToolResult
 from openmodels.types import CUT_SHORT, ChatRequest, Reply, ToolSpec
 
 _NEXT = "Give a function with type hints, a pydantic model, or a JSON definition as a dict."
@@ -75,7 +75,7 @@ class Tool:
                     value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
         except Exception as error:  # noqa: BLE001 - whatever it is, the model is told
             return failed(call, error, began)
-        return results.of(call, value, began)
+        return tool_results.of(call, value, began)
 
     async def arun(self, call: ToolCall) -> ToolResult:
         """The asynchronous twin of `run`; a plain function runs on a thread."""
@@ -89,13 +89,13 @@ class Tool:
                 value = await _finish(value) if inspect.isawaitable(value) or inspect.isasyncgen(value) else value
         except Exception as error:  # noqa: BLE001 - as above
             return failed(call, error, began)
-        return results.of(call, value, began)
+        return tool_results.of(call, value, began)
 
     def _arguments(self, call: ToolCall) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the function takes them.
 
         Raises:
-            InvalidRequest: They do not fit. What the function raises is no such error.
+            InvalidRequest: They do not fit.
         """
         if call.errors:
             raise _Misfit("; ".join(call.errors))
@@ -116,7 +116,7 @@ class Tool:
         if self.function is None and self._adapter is not None:
             return args[0]  # a type: the arguments as one of its objects
         value = self(*args, **words)
-        return results.collected(value) if inspect.isgenerator(value) else value
+        return tool_results.collected(value) if inspect.isgenerator(value) else value
 
     def read(self, call: ToolCall) -> Any:
         """Return a call's arguments as the type that the tool was made from.
@@ -211,9 +211,11 @@ def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
     elif isinstance(error, InvalidRequest):
         words = error.cause
     else:
-        text = results.text_of(error)
+        text = tool_results.text_of(error)
         words = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return ToolResult(call, call.answer(results.capped(f"Error: {words}")), None, error, time.perf_counter() - began)
+    return ToolResult(
+        call, call.answer(tool_results.capped(f"Error: {words}")), None, error, time.perf_counter() - began
+    )
 
 
 class Checker:
@@ -279,11 +281,11 @@ class Checker:
 
 
 async def _finish(value: Any) -> Any:
-    return await results.acollected(value) if inspect.isasyncgen(value) else await value
+    return await tool_results.acollected(value) if inspect.isasyncgen(value) else await value
 
 
 def _validator(adapter: TypeAdapter[Any], *, function: bool) -> SchemaValidator:
-    """Return what reads arguments without calling the function, so that their errors are no errors of its own."""
+    """Return what reads arguments without calling the function, which tells their errors from its own."""
     core: Any = adapter.core_schema
     if not function:
         return SchemaValidator(core)

@@ -53,7 +53,7 @@ class Generated(GenerateJsonSchema):
         return narrowed
 
     def float_schema(self, schema: Any) -> JsonSchemaValue:
-        """Return a number; an infinite limit is none."""
+        """Return a number; an infinite limit does not count."""
         narrowed = super().float_schema(schema)
         return {key: value for key, value in narrowed.items() if not (isinstance(value, float) and math.isinf(value))}
 
@@ -129,7 +129,7 @@ class Generated(GenerateJsonSchema):
         return _repeatable(super().frozenset_schema(schema))
 
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
-        """Return an object whose names are those of the keys' type: a key that is no text is JSON within one."""
+        """Return an object whose names are those of the keys' type; numbers are JSON within text."""
         narrowed = super().dict_schema(schema)
         if "keys_schema" not in schema or "propertyNames" in narrowed or "patternProperties" in narrowed:
             return narrowed
@@ -233,7 +233,7 @@ def _stripped(letter: str, least: int, most: int | None, *, ends: bool) -> str:
 
 
 def _years(schema: Any) -> str | None:
-    """Return a pattern of the years in which every date is between the limits; None where there are no limits."""
+    """Return a pattern of the years in which every date is between the limits; None without limits."""
     low, high = 1000, 9999
     if (now := schema.get("now_op")) is not None:
         low, high = (1000, 2020) if now == "past" else (2100, 9999)

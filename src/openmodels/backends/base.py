@@ -51,7 +51,7 @@ class Backend(ABC):
 
     @property
     def origin(self) -> str | None:
-        """The server that a call goes to, whose retries and pauses all models share; None for a model of its own."""
+        """The server whose retries and pauses all models share; None where each model is by itself."""
         return None
 
     @abstractmethod

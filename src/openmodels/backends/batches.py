@@ -61,7 +61,7 @@ class Batches:
         """Take the batch as answered."""
         self._start = min(self._start + self._size, self._count)
 
-    def refuses(self, error: OpenModelsError) -> bool:
+    def is_too_large(self, error: OpenModelsError) -> bool:
         """Return whether an error is about the size of a request that holds several texts."""
         words = error.refusal
         if error.status not in _STATUSES or (not words and error.status != _TOO_LARGE):
@@ -73,7 +73,7 @@ class Batches:
     def shrink(self, error: OpenModelsError) -> bool:
         """Make the batches smaller; return whether that can help."""
         size = min(self._size, self._count - self._start)
-        if size <= 1 or not self.refuses(error):
+        if size <= 1 or not self.is_too_large(error):
             return False
         self.learned = limit(error.refusal, size)
         self._size = self.learned or size // 2

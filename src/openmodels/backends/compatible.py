@@ -36,7 +36,7 @@ class Sent:
     Attributes:
         outgoing: What is sent.
         secrets: What no error about it may quote.
-        request: What the caller asked for; None where openmodels asks by itself.
+        request: What the caller asked for; None for requests of openmodels itself.
         body: The JSON body.
     """
 
@@ -255,7 +255,7 @@ class OpenAICompatible(Backend):
                 body, explain = self._fetch(sent, request.deadline)
                 parts.append(self.embeddings(body, piece, explain))
             except OpenModelsError as error:
-                if not self._goes_on(error, sent, batches):
+                if not self._is_resent(error, sent, batches):
                     raise
             else:
                 self.succeeded(sent)
@@ -274,7 +274,7 @@ class OpenAICompatible(Backend):
                 body, explain = await self._afetch(sent, request.deadline)
                 parts.append(self.embeddings(body, piece, explain))
             except OpenModelsError as error:
-                if not self._goes_on(error, sent, batches):
+                if not self._is_resent(error, sent, batches):
                     raise
             else:
                 self.succeeded(sent)
@@ -293,7 +293,7 @@ class OpenAICompatible(Backend):
                 body, explain = self._fetch(sent, request.deadline)
                 parts.append((part.start, rankings.ranking(body, piece, explain)))
             except OpenModelsError as error:
-                if not self._goes_on(error, sent, batches):
+                if not self._is_resent(error, sent, batches):
                     raise
             else:
                 self.succeeded(sent)
@@ -312,19 +312,19 @@ class OpenAICompatible(Backend):
                 body, explain = await self._afetch(sent, request.deadline)
                 parts.append((part.start, rankings.ranking(body, piece, explain)))
             except OpenModelsError as error:
-                if not self._goes_on(error, sent, batches):
+                if not self._is_resent(error, sent, batches):
                     raise
             else:
                 self.succeeded(sent)
                 batches.done()
         return batches_.ranking(parts, request)
 
-    def _goes_on(self, error: OpenModelsError, sent: Sent, batches: Batches) -> bool:
+    def _is_resent(self, error: OpenModelsError, sent: Sent, batches: Batches) -> bool:
         """Return whether a refused batch is sent again: in another form, elsewhere, or in smaller batches."""
         if self.recovers(error, sent):
             return True
         if not batches.shrink(error):
-            if error.next_step is None and batches.refuses(error):
+            if error.next_step is None and batches.is_too_large(error):
                 error.next_step = "Send fewer or shorter texts."
             return False
         self._batch = batches.learned or self._batch

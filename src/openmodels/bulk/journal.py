@@ -23,7 +23,7 @@ from openmodels.types import Reply
 _BEGIN = b'{"index": '
 _ABSENT = -1
 _LONGEST_LINE = 64 * 2**20
-"""Bytes of a line that are read into memory; a longer one is no item."""
+"""Bytes of a line that are read into memory; a longer one is skipped as damaged."""
 _SPARSE = 100_000
 """How far an index may be beyond twice the number of lines before it is kept in a dictionary."""
 _SYNC_SECONDS = 1.0
@@ -38,7 +38,7 @@ class Journal:
     A line is written in one piece and not before its item is done. A write that fails, as on a full
     disk, is taken back, and its line is written with the next one. Opening drops a half line at the
     end and skips damaged ones; their items are made again. Of several lines with one index the last
-    counts; one with an error is no finished item.
+    counts; one with an error is an unfinished item.
 
     Args:
         path: The file; it is made, for the user's eyes only, if it is not there.
@@ -88,7 +88,7 @@ class Journal:
         self._reader.seek(place)
         try:
             item = _item(self._reader.readline(_LONGEST_LINE))
-        except ValueError:  # changed by somebody else since it was opened
+        except ValueError:  # changed by another program since it was opened
             return None
         if item["key"] != key:
             raise InvalidRequest(
@@ -185,7 +185,7 @@ class Journal:
         """Note where each item's line is; return where the next one will be.
 
         Raises:
-            InvalidRequest: The file is no journal; it stays as it is.
+            InvalidRequest: The file holds something else; it stays as it is.
         """
         first_damaged, items, place, torn = 0, 0, 0, False
         with self.path.open("rb") as file:

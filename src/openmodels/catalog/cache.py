@@ -108,7 +108,7 @@ def _is_model(folder: Path) -> bool:
 
 @lru_cache(maxsize=1024)
 def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, tuple[str, ...]]:
-    """Return what is known of a model in a folder, and which of its files are damaged; those say nothing of it."""
+    """Return the record of a model in a folder, and what is wrong with its damaged files."""
     del changed  # part of the key: a changed folder is read again
     faults: list[str] = []
 

@@ -181,7 +181,7 @@ class Client:
         return error
 
     def _words(self, answer: httpx2.Response) -> str:
-        """Return what an answer says of its failure, to go on a sentence with."""
+        """Return what an answer says of its failure, as the end of a sentence."""
         secrets = () if self.token is None else (self.token.reveal(),)
         message = classify.read(answer.status_code, {}, answer.content, host=self.who, secrets=secrets).message
         return f": {message.rstrip('.')}" if message else ""

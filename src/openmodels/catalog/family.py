@@ -321,19 +321,19 @@ def _telling(model_id: str) -> list[str]:
 
 def _gathered_ancestors(hub: HubCatalog, record: ModelRecord) -> tuple[dict[str, ModelRecord], int]:
     """Return a model and its ancestors by id in lower case, and how many requests are left."""
-    found = {record.id.lower(): record}
+    records = {record.id.lower(): record}
     left = _REQUESTS
     waiting = deque([base.id for base in record.base_models or ()])
     while waiting and left > 0:
-        one = waiting.popleft()
+        model_id = waiting.popleft()
         left -= 1
-        if one.lower() not in found:
+        if model_id.lower() not in records:
             try:
-                got = hub.get(one)
+                ancestor = hub.get(model_id)
             except DeadlineExceeded:
                 break  # said below: the listing then has no time left either
             except OpenModelsError:
                 continue  # its name stays in the tree, without its record: ancestors are often gated or gone
-            found[got.id.lower()] = got
-            waiting += [base.id for base in got.base_models or ()]
-    return found, left
+            records[ancestor.id.lower()] = ancestor
+            waiting += [base.id for base in ancestor.base_models or ()]
+    return records, left

@@ -152,7 +152,7 @@ class HubCatalog:
 
 
 def _token(token: str | None, address: str) -> addresses.Secret | None:
-    """Return what authenticates requests to an address: the caller's token, else the user's own if it may go there."""
+    """Return the caller's token, else the user's own where it may go to this address."""
     if token is None:
         return hub_token.of(address)
     if token and not hub_token.is_confidential(address):

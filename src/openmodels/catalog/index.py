@@ -271,7 +271,7 @@ def protect(db: sqlite3.Connection) -> None:
 
 
 def flaw_of(db: sqlite3.Connection) -> str | None:
-    """Return why a database is no index of this version, or None for one that is.
+    """Return why a database cannot be an index of this version, or None for one that is.
 
     Its tables must be those that this program makes: a view in the place of a table could compute for
     ever, and a trigger could run at every change.

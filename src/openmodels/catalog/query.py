@@ -220,7 +220,7 @@ def _bytes(name: str, value: Any) -> int:
         return _bounded(float(found[1]) * float(base ** " kmgt".index(found[2].lower() or " ")))
     count = _whole(name, value, binary=False)
     if count < 10**6:
-        # Nobody has so few bytes: gigabytes are meant.
+        # A machine has more bytes than that: gigabytes are meant.
         raise InvalidRequest(f"{name}: a number is bytes, and {value} are too few.", next_step=f'Write "{value}GB".')
     return count
 

@@ -45,7 +45,7 @@ class Results(list[ModelRecord]):
         self._facets = facets
 
     def __contains__(self, model: object) -> bool:
-        """Return whether a record is among them, or the model of an id, whatever its case."""
+        """Return whether a record is among them, or the model of an id, in upper or lower case."""
         if isinstance(model, str):
             return any(record.id.lower() == model.lower() for record in self)
         return super().__contains__(model)

@@ -265,7 +265,7 @@ def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
 
 
 def is_sound(row: Row) -> bool:
-    """Return whether the values of a row are some that `encode` makes, as far as they are read without `decode`."""
+    """Return whether `encode` can have made the values of a row that are read without `decode`."""
     try:
         unpack(row.terms)
         stored = json.loads(row.rest) if row.rest else {}

@@ -40,7 +40,7 @@ class Writer:
         WriteFailed: The folder or disk takes no more.
 
     Attributes:
-        discarded: Why the index that was there is not gone on with but made anew, or None.
+        discarded: Why the existing index is not continued but made anew, or None.
     """
 
     def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
@@ -70,7 +70,7 @@ class Writer:
         return self._begun()
 
     def _continued(self) -> sqlite3.Connection | None:
-        """Return what is there to go on with, or None where it is damaged or of another version; it is then gone."""
+        """Return the existing file to continue, or None where it was unusable and is removed."""
         try:
             db = self._connected()
         except sqlite3.OperationalError:
@@ -119,7 +119,7 @@ class Writer:
         return db
 
     def _flaw(self, db: sqlite3.Connection) -> str | None:
-        """Return why a file cannot be gone on with, or None.
+        """Return why a file cannot be continued, or None.
 
         A damaged page may be met hours later, in the middle of an update, so all are read first.
         """
@@ -164,7 +164,7 @@ class Writer:
         if isinstance(error, sqlite3.DatabaseError):
             failure = self._refused(error)
             if isinstance(failure, InvalidRequest) and self._building:
-                # The next update must not go on with it.
+                # The next update must not continue it.
                 self._building.unlink(missing_ok=True)
             raise failure from error
 

@@ -72,7 +72,7 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
         multiple=True,
         metavar="KEY=VALUE",
         callback=backend_options,
-        help="An option of the backend, e.g. device=cpu; a VALUE that is no text is read as JSON.",
+        help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where the option takes no text.",
     )
 
 

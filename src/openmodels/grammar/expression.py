@@ -150,7 +150,7 @@ def optional(inner: Expression) -> Expression:
 
 
 def lengths(expression: Expression) -> tuple[int, int | None]:
-    """Return how many characters an expression without rules matches at least and at most (None: without an end)."""
+    """Return the least and the most characters of an expression without rules; None is unbounded."""
     match expression:
         case Chars():
             return 1, 1

@@ -198,7 +198,7 @@ class _Translator:
             case "string":
                 return json_text.string(self._content(flat, words))
             case "integer" | "number":
-                return _numbers(flat, whole=kind == "integer")
+                return _numbers(flat, is_whole=kind == "integer")
             case "boolean":
                 return union([text("true"), text("false")])
         return text("null")
@@ -429,13 +429,13 @@ class _Translator:
         return NEVER if name == NEVER else sequence([name, text(":"), written])
 
 
-def _numbers(flat: Schema, *, whole: bool) -> Expression:
+def _numbers(flat: Schema, *, is_whole: bool) -> Expression:
     low, above = limit(flat, "minimum", "exclusiveMinimum", max)
     high, below = limit(flat, "maximum", "exclusiveMaximum", min)
     by = flat.get("multipleOf")
     step = None if by is None else Decimal(str(by))
     try:
-        if not whole:
+        if not is_whole:
             return numbers.decimal(low, high, above=above, below=below, step=step)
         least = None if low is None else math.floor(low) + 1 if above else math.ceil(low)
         most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
@@ -480,17 +480,19 @@ def _together(parts: list[tuple[Expression, str]]) -> Expression:
 
 def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None) -> Expression:
     """Return the texts that every expression matches and that have so many characters."""
-    whole = _together(parts)
-    shortest, longest = lengths(whole)
+    conjunction = _together(parts)
+    shortest, longest = lengths(conjunction)
     if shortest >= least and (most is None or (longest is not None and longest <= most)):
-        return whole
+        return conjunction
     if (most is not None and shortest > most) or (longest is not None and longest < least):
         return NEVER
-    return _bounded(whole, least, most) or _together([*parts, (repeat(ANY, least, most), "minLength or maxLength")])
+    return _bounded(conjunction, least, most) or _together(
+        [*parts, (repeat(ANY, least, most), "minLength or maxLength")]
+    )
 
 
 def _bounded(expression: Expression, least: int, most: int | None) -> Expression | None:
-    """Return an expression with its one repetition of single characters bounded, or None where that is not enough."""
+    """Return an expression with its only repetition of a character bounded, or None for any other."""
     parts = list(expression.parts) if isinstance(expression, Seq) else [expression]
     loose = [place for place, part in enumerate(parts) if lengths(part)[0] != lengths(part)[1]]
     if len(loose) != 1:

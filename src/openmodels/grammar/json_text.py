@@ -22,7 +22,7 @@ from openmodels.grammar.expression import (
 from openmodels.grammar.merge import refused
 
 _MOST_STATES = 2_000
-"""Ways to leave properties out that are told apart at most."""
+"""Combinations of left-out properties that are told apart at most."""
 
 
 class Member(NamedTuple):

@@ -78,15 +78,15 @@ class Merger:
             raise InvalidRequest(f"schema: expected a schema, not {type(schema).__name__}.")
         if len(above) > _DEEPEST:
             raise InvalidRequest(f"schema: more than {_DEEPEST} references lead to one another.")
-        own: Schema = {key: value for key, value in schema.items() if key not in _NOTES}
+        flat: Schema = {key: value for key, value in schema.items() if key not in _NOTES}
         others = []
-        if (reference := own.pop("$ref", None)) is not None:
+        if (reference := flat.pop("$ref", None)) is not None:
             if reference in above:
                 raise InvalidRequest(f"schema: the reference {reference!r} leads back to itself.")
             others.append(self.flat(resolve(self._root, reference), (*above, reference)))
-        _modern(own)
-        others += [self.flat(part, (*above, "allOf")) for part in own.pop("allOf", ())]
-        merged: Flat = own
+        _modern(flat)
+        others += [self.flat(part, (*above, "allOf")) for part in flat.pop("allOf", ())]
+        merged: Flat = flat
         for other in others:
             merged = self.merged(merged, other)
         return merged
@@ -100,15 +100,15 @@ class Merger:
         if left is True:
             return right
         assert isinstance(left, dict) and isinstance(right, dict)  # noqa: S101, PT018 - the booleans are gone
-        whole = {**left, **right}
+        merged = {**left, **right}
         for key in left.keys() & right.keys():
             if key not in _OBJECTS and _key(left[key]) != _key(right[key]):
-                whole[key] = self._both(key, left[key], right[key])
-        if "type" in whole and not whole["type"]:
+                merged[key] = self._both(key, left[key], right[key])
+        if "type" in merged and not merged["type"]:
             return False
-        self._objects(left, right, whole)
-        _arrays(left, right, whole)
-        return whole
+        self._objects(left, right, merged)
+        _arrays(left, right, merged)
+        return merged
 
     def _both(self, key: str, left: Any, right: Any) -> Any:
         """Return the value of a keyword that says what two values of it say together."""
@@ -125,7 +125,7 @@ class Merger:
             return {name: [*left.get(name, ()), *right.get(name, ())] for name in {**left, **right}}
         return {name: {"allOf": [left.get(name, True), right.get(name, True)]} for name in {**left, **right}}
 
-    def _objects(self, left: Schema, right: Schema, whole: Schema) -> None:
+    def _objects(self, left: Schema, right: Schema, merged: Schema) -> None:
         """Set the keywords of objects: what one schema does not list is, there, an additional property."""
         if not (_OBJECTS & left.keys() and _OBJECTS & right.keys()):
             return
@@ -139,14 +139,14 @@ class Merger:
         for name in names:
             properties[name] = _all_of([listed.get(name, more) for listed, more in sides])
         if properties:
-            whole["properties"] = properties
+            merged["properties"] = properties
         more = [part["additionalProperties"] for part in (left, right) if "additionalProperties" in part]
         if more:
-            whole["additionalProperties"] = False if False in more else {"allOf": more} if len(more) > 1 else more[0]
+            merged["additionalProperties"] = False if False in more else {"allOf": more} if len(more) > 1 else more[0]
         patterns = [part["patternProperties"] for part in (left, right) if "patternProperties" in part]
         if patterns:
             keys = dict.fromkeys(key for part in patterns for key in part)
-            whole["patternProperties"] = {
+            merged["patternProperties"] = {
                 key: {"allOf": [part[key] for part in patterns if key in part]} for key in keys
             }
 
@@ -154,12 +154,12 @@ class Merger:
 _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
 
 
-def _arrays(left: Schema, right: Schema, whole: Schema) -> None:
+def _arrays(left: Schema, right: Schema, merged: Schema) -> None:
     """Set the first items of arrays: what one schema does not list is, there, one of its `items`."""
     sides = [(part.get("prefixItems", []), part.get("items", True)) for part in (left, right)]
     longest = max(len(listed) for listed, _ in sides)
     if longest:
-        whole["prefixItems"] = [
+        merged["prefixItems"] = [
             _all_of([listed[place] if place < len(listed) else more for listed, more in sides])
             for place in range(longest)
         ]

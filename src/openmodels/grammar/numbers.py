@@ -149,10 +149,10 @@ def _with_point(number: int, decimals: int) -> str:
 
 def _unlimited() -> Expression:
     digits = chars([(0x30, 0x39)])
-    whole = union([text("0"), sequence([chars([(0x31, 0x39)]), repeat(digits, 0, _DIGITS - 1)])])
+    integer_part = union([text("0"), sequence([chars([(0x31, 0x39)]), repeat(digits, 0, _DIGITS - 1)])])
     fraction = sequence([text("."), repeat(digits, 1, _DIGITS)])
     exponent = sequence([text("e"), optional(chars([(0x2B, 0x2B), (0x2D, 0x2D)])), repeat(digits, 1, 2)])
-    return sequence([optional(text("-")), whole, optional(fraction), optional(exponent)])
+    return sequence([optional(text("-")), integer_part, optional(fraction), optional(exponent)])
 
 
 def _exponent(number: Decimal) -> int:
@@ -175,7 +175,7 @@ def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
 
 
 def _rounded(low: int, high: int) -> tuple[int, int]:
-    """Return limits of many digits moved towards each other: to zeros at the end of the lower, nines of the upper.
+    """Return limits of many digits moved inwards: the lower to final zeros, the upper to final nines.
 
     Raises:
         NumberRefused: Nothing is left between them.

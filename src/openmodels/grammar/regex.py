@@ -296,10 +296,10 @@ class _Parser:
             sure += self._cased(low.sure).ranges
             possible += self._cased(low.possible).ranges
         members = _Class(chars(sure), chars(possible))
-        found = (members.negated() if negated else members).sure
-        if not found.ranges:
+        characters = (members.negated() if negated else members).sure
+        if not characters.ranges:
             raise PatternRefused("a set of characters is empty")
-        return found
+        return characters
 
     def _member(self) -> _Class:
         letter = self._next()

@@ -15,7 +15,7 @@ from openmodels.grammar.notation import regular_expression
 _BACKTRACKS = 100_000
 """Steps back that a pattern with look-around may take on one text."""
 _EXPLAINED = 1_000
-"""Schemas that one value is checked against, up to which every fault is told: telling them takes the most time."""
+"""Schemas that one value is checked against, up to which every fault is listed, which takes the most time."""
 
 
 class Validator:
@@ -25,7 +25,7 @@ class Validator:
         schema: A JSON Schema.
 
     Raises:
-        InvalidRequest: It is none, or larger than a limit that the message names.
+        InvalidRequest: It is not a JSON Schema, or larger than a limit that the message names.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -43,7 +43,7 @@ class Validator:
 
 
 def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
-    # Offline: a reference must not make anybody fetch an address. Masked: no fault quotes the answer.
+    # Offline: a reference must not make this process fetch an address. Masked: no fault quotes the answer.
     options: dict[str, Any] = {"offline": True, "mask": "the value", "validate_formats": True}
     linear = jsonschema_rs.RegexOptions()
     stepping = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS)
@@ -64,10 +64,10 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     """Return what says whether a text matches a pattern as a whole, in time that grows with the text alone.
 
     Raises:
-        InvalidRequest: It is no regular expression, or one that cannot be followed; the message says why.
+        InvalidRequest: It cannot be read or followed as a regular expression; the message says why.
     """
     try:
-        whole = regular_expression(regex.whole(pattern))
+        expression = regular_expression(regex.whole(pattern))
     except (regex.PatternRefused, RecursionError) as error:
         why = str(error) if isinstance(error, regex.PatternRefused) else "it is too deep"
         raise InvalidRequest(
@@ -77,7 +77,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     options = jsonschema_rs.RegexOptions(size_limit=100_000_000)
     try:
         return jsonschema_rs.validator_for(
-            {"pattern": f"^(?:{whole})$"}, offline=True, pattern_options=options
+            {"pattern": f"^(?:{expression})$"}, offline=True, pattern_options=options
         ).is_valid
     except jsonschema_rs.ValidationError as error:
         raise InvalidRequest("pattern: it is too large with its repetitions written out.") from error

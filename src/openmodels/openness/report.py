@@ -301,7 +301,7 @@ def _links(finding: Finding) -> str:
 
 
 def _numbered(proofs: Sequence[Proof]) -> list[str]:
-    """Return a Markdown link for each piece of evidence; one that is no https address is named without a link."""
+    """Return a Markdown link for each piece of evidence, or its number where the address is not https."""
     return [
         f"[{number}](<{url}>)" if (url := escaping.https(proof.url)) else f"{number} (no https address)"
         for number, proof in enumerate(proofs, 1)

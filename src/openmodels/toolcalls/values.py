@@ -69,7 +69,7 @@ def named(value: Any) -> Iterator[ToolCall]:
         arguments = item.get("arguments", item.get("parameters", {}))
         raw = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
         if isinstance(arguments, str) and read_arguments(arguments) is None:
-            arguments = loads(arguments)  # with what is no strict JSON
+            arguments = loads(arguments)  # JSON with the usual slips
         arguments = read_arguments(arguments)
         if arguments is None:
             raise ValueError("arguments are no object")

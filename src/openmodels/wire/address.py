@@ -222,7 +222,7 @@ def key(value: str | Secret | None, name: str = "api_key") -> Secret | None:
 
 
 def _flaw(secret: Secret) -> tuple[int | None, int, bool]:
-    """Return where a key has a character that it cannot have, its length, and whether that breaks the line."""
+    """Return the place of a character that a key cannot have, the length, and whether it is a line break."""
     value = secret.reveal()
     match = re.search(r"[^\x21-\x7e]", value)
     return (match.start() if match else None), len(value), bool(match and match[0] in "\r\n")

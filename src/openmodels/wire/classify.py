@@ -399,7 +399,7 @@ _REASONS = (
     "innererror",
     "inner_error",
 )
-"""Where servers write what is wrong; of the first that says something, and of `_MORE`."""
+"""Where servers write what is wrong: the first that says something counts, and those of `_MORE`."""
 _MORE = frozenset({"errors", "detail", "details", "innererror", "inner_error", "raw"})
 """What says more than the message before it."""
 

@@ -137,7 +137,7 @@ def _response_format(output: OutputFormat) -> dict[str, Any]:
 
 
 def _arguments(call: ToolCall) -> str:
-    # Servers refuse a history whose arguments are no JSON object; the tool's answer tells what was wrong.
+    # Servers refuse a history whose arguments are anything but a JSON object; the tool's answer tells what was wrong.
     if not call.arguments:
         return "{}"
     return call.raw if call.raw.lstrip().startswith("{") else json.dumps(call.arguments, ensure_ascii=False)

@@ -30,7 +30,7 @@ def is_hugging_face(to: Address) -> bool:
 
 
 def is_confidential(address: str) -> bool:
-    """Return whether nobody between here and an address can read along: it is https, or this machine."""
+    """Return whether a request to an address is encrypted or stays on this machine."""
     try:
         parts = urlsplit(address)
         host = parts.hostname or ""

@@ -16,7 +16,7 @@ def tokens(value: Any) -> tuple[TokenLogprob, ...]:
     """Return what a choice's `logprobs` say of each token; entries of another shape are left out.
 
     Raises:
-        InvalidResponse: A token's is no finite number: the model computes none.
+        InvalidResponse: A token's is not a finite number.
     """
     if not isinstance(value, dict):
         return ()

@@ -61,7 +61,7 @@ class Dialect:
         return body
 
     def observe(self, reasoning: str | None) -> None:
-        """Take the name of the field in which an answer's reasoning came: the server takes it back in that one."""
+        """Take the field in which an answer's reasoning came: the server takes it back in the same."""
         if reasoning == "reasoning" and "reasoning_content" not in self._learned:
             self._learn({"reasoning_content"})
 
@@ -141,7 +141,7 @@ def _not_strict(body: Body) -> Body:
 
 
 def _tool_alone(body: Body) -> Body:
-    """Demand a tool by offering no other: servers that do not know the object that names one know "required"."""
+    """Demand a tool by offering it alone: a server that refuses its name in an object knows "required"."""
     choice = body.get("tool_choice")
     if not isinstance(choice, dict):
         return body

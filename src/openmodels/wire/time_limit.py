@@ -13,10 +13,12 @@ from openmodels.errors import DeadlineExceeded
 
 
 class TimeLimit:
-    """Ends a request when its time is up, wherever it waits: pass `extensions` to the request, inside the block.
+    """Ends a request when its time is up, wherever it waits.
+
+    Pass `extensions` to the request, inside the block.
 
     At the deadline the request's sockets are shut down, which ends a read that a trickling server
-    would otherwise feed for ever. Whatever error that makes leaves the block as DeadlineExceeded.
+    would otherwise feed for ever. Any error of it leaves the block as DeadlineExceeded.
 
     Args:
         deadline: A `time.monotonic()` value.
