@@ -95,6 +95,13 @@ def test_an_option_that_is_text_stays_text(monkeypatch: pytest.MonkeyPatch) -> N
         assert seen["api_key"] == text
 
 
+@pytest.mark.parametrize("backend", ["server", "azure", "hf"])
+@pytest.mark.parametrize("key", ["[1]", "{}", '["a"]', "0012"])
+def test_a_key_that_looks_like_json_is_the_text_it_is(backend, key):
+    with chat_module.open_model(f"{backend}:m", {"api_key": key, "base_url": "http://127.0.0.1:9/v1"}) as model:
+        assert model.backend.api_key.reveal() == key
+
+
 @pytest.mark.parametrize(
     ("python", "command"),
     [

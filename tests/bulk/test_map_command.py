@@ -68,3 +68,29 @@ def test_what_is_missing_is_wrong_usage(tmp_path):
     assert run(tmp_path / "in.txt").exit_code == 2
     result = run(tmp_path / "in.txt", "-m", "nope:", "-o", tmp_path / "x")
     assert "There is no backend 'nope'" in result.stderr
+
+
+def test_lines_that_hold_nothing_keep_their_places(tmp_path):
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('"first"\n\n""\nnull\n[]\n0\n{"prompt": null}\n{"messages": []}\n"last"\n')
+    result = run(source, "-m", "echo:", "-o", out)
+    assert result.exit_code == 1
+    kinds = answers(out)
+    assert (kinds[0], kinds[-1], len(kinds)) == ("first", "last", 8)
+    assert set(kinds[2:-1]) == {"InvalidRequest"}
+
+
+def test_deep_json_is_told_with_its_line(tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_text('"first"\n' + "[" * 150_000 + "\n")
+    result = run(source, "-m", "echo:", "-o", tmp_path / "out.jsonl")
+    assert result.exit_code == 2
+    assert "line 2: its JSON is nested too deeply" in result.stderr
+
+
+def test_a_system_message_for_texts_to_complete_is_wrong_usage(tmp_path):
+    source = tmp_path / "in.txt"
+    source.write_text("text")
+    result = run(source, "-m", "echo:", "-o", tmp_path / "out.jsonl", "--complete", "--system", "Be brief.")
+    assert result.exit_code == 2
+    assert "--system is for chats" in result.stderr

@@ -53,8 +53,10 @@ def map_(
     Run it again after an interruption: what is done stays, errors are tried again. The exit code is
     1 if some answers are missing.
     """
+    if complete and system is not None:
+        raise click.UsageError("--system is for chats: with --complete, write it into the texts.")
     options: Any = {name: value for name, value in call_options.items() if value is not None}
-    prompts = _prompts(source, None if complete else system)
+    prompts = _prompts(source, system)
     with (
         open_model(reference, own_options) as model,
         model.map(prompts, save=save, method="complete" if complete else "chat", **options) as run,
@@ -76,16 +78,20 @@ def _prompts(source: Path, system: str | None) -> Iterator[Any]:
         for number, line in enumerate(lines, 1):
             try:
                 text = line.decode("utf-8-sig").strip()
-                prompt = _said(json.loads(text)) if is_json and text else text
+                if not text:
+                    continue
+                prompt = _prompt(json.loads(text)) if is_json else text
+            except RecursionError as error:
+                raise InvalidRequest(f"{source}, line {number}: its JSON is nested too deeply.") from error
             except ValueError as error:
                 raise InvalidRequest(f"{source}, line {number}: not {'JSON' if is_json else 'UTF-8 text'}.") from error
-            if system is not None and isinstance(prompt, str) and prompt:
-                yield [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
-            elif prompt:
-                yield prompt
+            if system is not None and isinstance(prompt, str):
+                prompt = [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+            yield prompt
 
 
-def _said(line: Any) -> Any:
+def _prompt(line: Any) -> Any:
+    # What is there but empty stays: the run says what is wrong with it, and keeps the places of the others.
     if isinstance(line, dict):
-        return line.get("messages") or line.get("prompt") or line
+        return next((line[name] for name in ("messages", "prompt") if line.get(name) is not None), line)
     return line
