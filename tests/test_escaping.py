@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html as html_syntax
+import json
 import re
 from html.parser import HTMLParser
 
@@ -68,3 +69,11 @@ def test_a_terminal_gets_no_controls_and_a_line_is_one(text):
 )  # fmt: skip
 def test_links_are_https_alone(url, link):
     assert escaping.https(url) == link
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@given(text=st.text() | st.sampled_from(HOSTILE))
+def test_json_is_lossless_and_moves_no_cursor(indent, text):
+    written = escaping.json({text: [text]}, indent=indent)
+    assert escaping.terminal(written) == written
+    assert json.loads(written) == {text: [text]}

@@ -7,7 +7,9 @@ is shown of them goes through the function of the place it is shown in.
 from __future__ import annotations
 
 import html as html_syntax
+import json as json_syntax
 import re
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 # C0 and C1 controls; marks and overrides of the direction of writing; line and paragraph separators; half surrogate
@@ -18,6 +20,7 @@ _CONTROLS = dict.fromkeys(
         *range(0x2066, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000), *range(0xE0000, 0xE0080),
     )
 )  # fmt: skip
+_IN_JSON = {code: f"\\u{code:04x}" if code <= 0xFFFF else json_syntax.dumps(chr(code))[1:-1] for code in _CONTROLS}
 _BLANKS = {ord(char): " " for char in "\t\n\v\f\r\u2028\u2029"}
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|&]|(?<=\])\(|(?<=\w):(?=//)|(?<=\bwww)\.|(?<=\bWWW)\.")
 _REFERENCES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", ":": "&#58;", ".": "&#46;"}
@@ -29,6 +32,12 @@ def terminal(text: str) -> str:
     Of an escape sequence only its letters are left; newlines and tabs stay.
     """
     return text.translate({code: None for code in _CONTROLS if chr(code) not in "\n\t"})
+
+
+def json(value: Any, *, indent: int | None = None) -> str:
+    """Return a value as JSON that is safe on a terminal: what `terminal` drops is written as escapes, lossless."""
+    text = json_syntax.dumps(value, ensure_ascii=False, indent=indent)
+    return "\n".join(part.translate(_IN_JSON) for part in text.split("\n"))
 
 
 def line(text: str) -> str:

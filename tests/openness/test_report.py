@@ -9,6 +9,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from made_up import evidence, page, whole
 
 import openmodels as om
+from openmodels import escaping
 from openmodels.errors import InvalidRequest
 from openmodels.openness.report import Report, profiles, schema
 
@@ -50,6 +51,13 @@ def test_cards_cannot_write_into_pages(report):
         assert "<script" not in text
         assert "<img" not in text
         assert "<b>" not in text
+
+
+def test_a_printed_report_moves_no_cursor():
+    name = "acme/glow\x1b[2J\x9b31m\u202etxt"
+    report = Report.of(whole(id=name, cardData={"license": "mit", "datasets": [name]}))
+    assert str(report) == escaping.terminal(str(report))
+    assert "acme/glow" in str(report)
 
 
 def test_a_badge_is_svg(report):

@@ -99,7 +99,7 @@ class Family:
         return isinstance(model_id, str) and model_id.lower() in {name.lower() for name in known}
 
     def __str__(self) -> str:
-        return "\n".join("  " * depth + self._line(one, edge) for depth, one, edge in self.lines())
+        return "\n".join("  " * depth + escaping.line(self._line(one, edge)) for depth, one, edge in self.lines())
 
     def __repr__(self) -> str:
         return f"Family({self.id!r}, {len(self.ancestors)} ancestors, {len(self.descendants)} descendants)"

@@ -76,6 +76,8 @@ class Index:
         self.path = path
         self._lock = threading.Lock()
         self._held: dict[int, str] = {}
+        if connection is None and path.exists() and not path.is_file():  # a pipe would be waited for
+            raise unreadable(path, "it is not a plain file")
         try:
             self._db = connection or sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
-from openmodels import licenses
+from openmodels import escaping, licenses
 
 Day = date
 Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
@@ -274,7 +274,7 @@ class ModelRecord(Fact):
     def __str__(self) -> str:
         size = f"{self.parameters.total:,} parameters" if self.parameters and self.parameters.total else None
         license_ = self.license.name or self.license.id if self.license else None
-        return ", ".join(fact for fact in (self.id, self.task, size, license_) if fact)
+        return escaping.line(", ".join(fact for fact in (self.id, self.task, size, license_) if fact))
 
     @property
     def open(self) -> bool | None:

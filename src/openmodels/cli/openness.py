@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 
 import click
 
+from openmodels import escaping
 from openmodels.cli import output
 from openmodels.errors import InvalidRequest
 from openmodels.openness.findings import Criterion, Verdict
@@ -82,7 +82,7 @@ def _print(reports: Iterable[Report], form: str | None) -> None:
         rows = [report.to_dict() for report in found]
         output.say_json(rows[0] if len(rows) == 1 else rows)
     elif form == "bom":
-        output.say(json.dumps(found[0].to_bom(), ensure_ascii=False, indent=2) + "\n")
+        output.say(escaping.json(found[0].to_bom(), indent=2) + "\n")
     elif form == "badge":
         output.say("\n".join(report.badge() for report in found) + "\n")
     elif form == "markdown":

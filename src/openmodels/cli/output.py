@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -69,7 +68,7 @@ def say(text: str) -> None:
 
 def say_json(value: object) -> None:
     """Write one JSON value to stdout, on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(escaping.json(value))
 
 
 def note(text: str, **style: Any) -> None:

@@ -104,7 +104,9 @@ class Report:
         for finding in self:
             where = f"\n{'':30s}{finding.evidence[0].url}" if finding.evidence else ""
             lines.append(f"  {finding.criterion:18s} {finding.verdict:8s} {finding.reason}{where}")
-        return "\n".join([*lines, *(f"  conflict: {conflict.reason}" for conflict in self.conflicts)])
+        return escaping.terminal(
+            "\n".join([*lines, *(f"  conflict: {conflict.reason}" for conflict in self.conflicts)])
+        )
 
     @property
     def profile(self) -> str:
