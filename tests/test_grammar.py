@@ -186,6 +186,20 @@ def test_what_only_one_notation_can_say():
     assert "{2,4}" in gbnf(from_schema(bounded), "other")
 
 
+def test_a_closed_part_does_not_see_what_its_neighbours_list():
+    closed = [
+        {"properties": {"a": {"enum": [1]}}, "unevaluatedProperties": False},
+        {"properties": {"b": {"enum": [2]}}},
+    ]
+    grammar = from_schema({"type": "object", "allOf": closed})
+    assert matches(grammar.start, '{"a":1}')
+    assert not matches(grammar.start, '{"a":1,"b":2}')
+    listed = [{"items": {"enum": ["a", "b"]}}, {"prefixItems": [True], "unevaluatedItems": False}]
+    grammar = from_schema({"type": "array", "allOf": listed})
+    assert matches(grammar.start, '["b"]')
+    assert not matches(grammar.start, '["b","a"]')
+
+
 @pytest.mark.parametrize(
     "parts",
     [

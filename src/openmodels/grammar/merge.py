@@ -88,7 +88,7 @@ class Merger:
         others += [self.flat(part, (*above, "allOf")) for part in flat.pop("allOf", ())]
         merged: Flat = flat
         for other in others:
-            merged = self.merged(merged, other)
+            merged = self.merged(merged, _closed(other))
         return merged
 
     def merged(self, left: Flat, right: Flat) -> Flat:
@@ -152,6 +152,17 @@ class Merger:
 
 
 _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
+
+
+def _closed(part: Flat) -> Flat:
+    """Return a part with what it leaves unevaluated as additional: it does not see what its neighbours list."""
+    if not isinstance(part, dict) or part.keys() & {"$anyOf", "$oneOf", "if"}:
+        return part
+    closed = dict(part)
+    for word, plain in (("unevaluatedProperties", "additionalProperties"), ("unevaluatedItems", "items")):
+        if word in closed:
+            closed.setdefault(plain, closed.pop(word))
+    return closed
 
 
 def _arrays(left: Schema, right: Schema, merged: Schema) -> None:
