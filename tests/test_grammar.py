@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 import openmodels as om
 from openmodels.grammar import numbers, regex
-from openmodels.grammar.expression import NEVER, in_json, text, unlike
+from openmodels.grammar.expression import NEVER, Rule, in_json, text, unlike
 from openmodels.grammar.json_schema import from_schema
 from openmodels.grammar.notation import gbnf, lark, regular_expression
 from openmodels.grammar.output import written
@@ -198,6 +198,17 @@ def test_a_closed_part_does_not_see_what_its_neighbours_list():
     grammar = from_schema({"type": "array", "allOf": listed})
     assert matches(grammar.start, '["b"]')
     assert not matches(grammar.start, '["b","a"]')
+
+
+@pytest.mark.parametrize(
+    "demand", [{"dependentRequired": {"a": ["b"]}}, {"dependentSchemas": {"a": {"minProperties": 2}}}]
+)
+def test_a_free_name_that_demands_more_is_not_written(demand):
+    grammar = from_schema({"type": "object", "additionalProperties": {"enum": [1]}, **demand})
+    (body,) = {grammar.start, *grammar.rules.values()} - {Rule(each) for each in grammar.rules}
+    assert matches(body, '{"c":1}')
+    assert not matches(body, '{"a":1}')
+    assert not matches(body, '{"c":1,"a":1}')
 
 
 @pytest.mark.parametrize(

@@ -355,10 +355,10 @@ class _Translator:
         return union(text("[" + ",".join(chosen) + "]") for chosen in lists)
 
     def _object(self, flat: Schema) -> Expression:
+        is_map = not any(flat.get(word) for word in ("properties", "patternProperties", "required"))
         flat = self._with_dependencies(flat)
         patterns: Schema = flat.get("patternProperties", {})
         required = dict.fromkeys(flat.get("required", ()))
-        is_map = not (flat.get("properties") or patterns or required)
         more = flat.get("additionalProperties", flat.get("unevaluatedProperties", is_map))
         listed = self._listed(flat, required, more)
         names = self._merger.flat(flat.get("propertyNames", True))
@@ -406,6 +406,10 @@ class _Translator:
         assert isinstance(merged, dict)  # noqa: S101 - as built
         if begun:
             merged["required"] = list(required)
+        # A free name has no place for what it would demand.
+        free = [name for name in (*needed, *flat.get("dependentSchemas", ())) if name not in {**listed, **required}]
+        if free:
+            merged["properties"] = {**listed, **dict.fromkeys(free, False)}
         for name, schema in flat.get("dependentSchemas", {}).items():
             if name in listed or name in required:
                 merged = self._merger.merged(merged, self._merger.flat(schema))
