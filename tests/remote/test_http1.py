@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.wire import http1
-from openmodels.wire.address import Address, address, headers, key
+from openmodels.wire.address import Address, address, headers, key, proxy
 from openmodels.wire.exchange import Outgoing
 from openmodels.wire.pipes import CHUNK, numeric
 
@@ -131,3 +131,26 @@ def test_keys_and_headers_are_refused_or_sendable(name: str, value: str) -> None
 def test_headers_have_a_limit(length: int, status: object) -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"a" * length + b"\r\n\r\n"
     assert _read(_cut(data, list(range(0, len(data), CHUNK))))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "host", "is_direct"),
+    [
+        ("172.16.0.0/12", "172.20.1.1", True),
+        ("172.16.0.0/12", "172.32.1.1", False),
+        ("x.test, 172.20.1.1", "172.20.1.1", True),
+        ("2001:db8:1::/48", "[2001:db8:1::7]", True),
+        ("2001:db8:1::/48", "[2001:db8:2::7]", False),
+        ("[2001:db8::9]", "[2001:db8::9]", True),
+        ("*.inner.test", "a.b.inner.test", True),
+        ("*.inner.test", "inner.test.outer.test", False),
+        ("300.0.0.0/8,/,*", "172.20.1.1", True),
+        ("300.0.0.0/8,/,", "172.20.1.1", False),
+    ],
+)
+def test_networks_and_wildcards_of_no_proxy(monkeypatch, exceptions: str, host: str, is_direct: bool) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
+    monkeypatch.setenv("no_proxy", exceptions)
+    assert (proxy(address(f"https://{host}/v1")) is None) is is_direct

@@ -11,6 +11,7 @@ import re
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
@@ -295,7 +296,7 @@ def proxy(to: Address) -> Proxy | None:
         return None  # what is on this machine never leaves it
     proxies = urllib.request.getproxies()
     found = proxies.get(to.scheme) or proxies.get("all")
-    if not found or urllib.request.proxy_bypass(f"{to.host}:{to.port}"):
+    if not found or urllib.request.proxy_bypass(f"{to.host}:{to.port}") or _excepts(proxies.get("no", ""), to.host):
         return None
     try:
         parts = urlsplit(found if "://" in found else f"http://{found}")
@@ -312,3 +313,19 @@ def proxy(to: Address) -> Proxy | None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         login = Secret("Basic " + b64encode(pair.encode()).decode())
     return Proxy(host, port or 80, login)
+
+
+def _excepts(no_proxy: str, host: str) -> bool:
+    """Return whether NO_PROXY names a host by what Python does not read: networks, IPv6 addresses and `*.domain`."""
+    entries = [entry.strip().strip("[]").lower() for entry in no_proxy.split(",")]
+    if "*" in entries:
+        return True
+    try:
+        number = ipaddress.ip_address(host)
+    except ValueError:
+        return any(entry.startswith("*.") and host.lower().endswith(entry[1:]) for entry in entries)
+    networks = []
+    for entry in entries:
+        with suppress(ValueError):
+            networks.append(ipaddress.ip_network(entry, strict=False))
+    return any(number in network for network in networks)
