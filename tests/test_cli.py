@@ -134,6 +134,42 @@ def test_unknown_command_suggests() -> None:
     assert "Did you mean 'chat'?" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("info", "show"), ("list", "models"), ("update", "catalog update"), ("run", "chat"), ("Is it open?", "chat")],
+)
+def test_a_command_of_another_program_is_answered(name: str, meant: str) -> None:
+    result = run(name, "x")
+    assert result.exit_code == 2
+    assert f"Did you mean {meant!r}?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        (["chat", "--json", "--max-tokens", "-4", "x"], "--max-tokens"),
+        (["chat", "x", "--nope", "--json"], "--nope"),
+        (["caht", "x", "--json"], "Did you mean 'chat'?"),
+        (["map", "--json"], "INPUT"),
+        (["catalog", "nope", "--json"], "nope"),
+        (["chat", "--json"], "There is no prompt"),
+    ],
+)
+def test_wrong_usage_is_json_where_that_is_asked_for(arguments: list[str], cause: str) -> None:
+    result = run(*arguments, stdin="")
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["exit_code"], error["type"]) == (2, 2, "InvalidRequest")
+    assert cause in error["cause"]
+    assert "--help" in error["next_step"]
+    assert result.stderr == ""
+
+
+def test_json_after_two_dashes_is_part_of_the_prompt() -> None:
+    assert run("chat", "-m", "echo:", "--", "say", "--json").stdout == "say --json\n"
+    result = run("chat", "--nope", "--", "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
 def test_unknown_option_is_a_usage_error() -> None:
     assert run("--nope").exit_code == 2
     assert run("chat", "--nope").exit_code == 2

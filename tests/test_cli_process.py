@@ -201,6 +201,13 @@ def test_talk_keeps_history_over_ctrl_c(talk: Terminal, tmp_path: Path) -> None:
 
 
 @posix
+@pytest.mark.parametrize("line", ["exit", "quit ", "/quit"])
+def test_talk_ends_by_the_words_of_other_programs(talk: Terminal, line: str) -> None:
+    talk.type(f"{line}\n")
+    assert talk.end() == 0
+
+
+@posix
 def test_talk_ctrl_c_at_the_prompt_ends_nothing(talk: Terminal) -> None:
     talk.type("half a line")
     talk.until("half a line")

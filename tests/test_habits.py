@@ -127,6 +127,45 @@ class TestModel:
             om.Model("echo:").chat("hello", **option)
 
 
+class TestAttributesOfOtherPackages:
+    @pytest.mark.parametrize("name", ["content", "choices", "output_text"])
+    def test_a_reply_names_its_text(self, name):
+        reply = om.Model("echo:").chat("hello")
+        with pytest.raises(AttributeError, match=r"`reply\.text`"):
+            getattr(reply, name)
+        assert not hasattr(reply, name)
+
+    @pytest.mark.parametrize("name", ["ask", "generate", "invoke"])
+    def test_a_model_names_its_calls(self, name):
+        with pytest.raises(AttributeError, match=r"model\.chat"):
+            getattr(om.Model("echo:"), name)
+
+    @pytest.mark.parametrize("name", ["text", "content", "choices"])
+    def test_a_stream_names_its_reply(self, name):
+        model = om.Model("echo:")
+        for stream in (model.stream("hello"), model.astream("hello")):
+            with pytest.raises(AttributeError, match=r"`stream\.reply\.text`"):
+                getattr(stream, name)
+
+    def test_other_names_get_no_advice(self):
+        model = om.Model("echo:")
+        for thing in (model, model.chat("hello"), model.stream("hello"), model.astream("hello")):
+            with pytest.raises(AttributeError, match=r"no attribute 'quite_unlike'\.?$"):
+                thing.quite_unlike  # noqa: B018
+
+    def test_in_does_not_read_a_stream(self):
+        model = om.Model("echo:")
+        stream = model.stream("hello")
+        with pytest.raises(TypeError, match=r"`stream\.reply`"):
+            assert "hello" in stream
+        assert repr(stream) == "<Stream of echo:, not read to its end>"
+        assert "".join(delta.text for delta in stream) == "hello"
+        assert "hello" in stream.reply
+        assert repr(stream) == "<Stream of echo:, read to its end>"
+        with pytest.raises(TypeError, match="AsyncStream"):
+            assert "hello" in model.astream("hello")
+
+
 @pytest.mark.parametrize(
     ("name", "advice"),
     [

@@ -233,7 +233,10 @@ def _file(source: str | os.PathLike[str]) -> bytes:
         if isinstance(error, InvalidRequest):
             raise
         reason = getattr(error, "strerror", None) or "it is no valid path"
-        raise InvalidRequest(f"image: the file {shown} cannot be read: {reason}.") from error
+        raise InvalidRequest(
+            f"image: the file {shown} cannot be read: {reason}.",
+            next_step="Check the path; relative paths start at the current folder.",
+        ) from error
 
 
 def _is_base64(text: str) -> bool:

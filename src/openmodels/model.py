@@ -91,6 +91,14 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.reference!r})"
 
+    if not TYPE_CHECKING:  # a declared __getattr__ would make every misspelled name pass
+
+        def __getattr__(self, name: str) -> Any:
+            advice = ""
+            if name in {"ask", "generate", "invoke", "predict", "prompt", "respond", "run", "send"}:
+                advice = " Write model.chat(…), or model.complete(…) to continue a text without a chat template."
+            raise AttributeError(f"'Model' object has no attribute {name!r}.{advice}")
+
     def __reduce__(self) -> tuple[Any, ...]:
         reference, options = self._opened_as
         core = {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._observer)}

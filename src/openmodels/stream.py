@@ -6,7 +6,7 @@ import inspect
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, StreamInterrupted, shorten
 from openmodels.messages import ToolCall
@@ -175,6 +175,22 @@ class _Shared:
     def __init__(self, fold: Fold) -> None:
         self._fold = fold
         self._reply: Reply | None = None
+
+    def __repr__(self) -> str:
+        state = "read to its end" if self.finished else "not read to its end"
+        return f"<{type(self).__name__} of {self._fold.reference}, {state}>"
+
+    def __contains__(self, item: object) -> bool:
+        # By its iteration alone, `in` would compare deltas with a text, read all of them and say False.
+        raise TypeError(f"`in` does not look into a {type(self).__name__}: read it, then look into `stream.reply`.")
+
+    if not TYPE_CHECKING:  # a declared __getattr__ would make every misspelled name pass
+
+        def __getattr__(self, name: str) -> Any:
+            advice = ""
+            if name in {"text", "content", "choices"}:
+                advice = " Iterate it, then take `stream.reply.text`; `stream.snapshot.text` is what has come."
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{advice}")
 
     @property
     def reply(self) -> Reply:

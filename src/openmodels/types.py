@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from typing_extensions import TypedDict
@@ -327,6 +327,13 @@ class Reply(Frozen):
     def __hash__(self) -> int:
         # Of the text alone: a reply equals its text, and what is equal has one hash.
         return hash(self.text)
+
+    if not TYPE_CHECKING:  # a declared __getattr__ would make every misspelled name pass
+
+        def __getattr__(self, name: str) -> Any:
+            if name in {"content", "choices", "output", "output_text", "generated_text", "response"}:
+                raise AttributeError(f"'Reply' object has no attribute {name!r}. The answer is `reply.text`.")
+            return super().__getattr__(name)
 
     @property
     def message(self) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 
 import pytest
 from told import Told
@@ -131,6 +132,12 @@ def test_an_address_that_is_refused(base_url: object) -> None:
     with pytest.raises(InvalidRequest, match="base_url") as caught:
         om.Model("server:tiny", base_url=base_url)
     assert "pass-canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("base_url", ["localhost:11434", "127.0.0.1:8000/v1", "[::1]:8000"])
+def test_an_address_without_its_scheme_is_written_out(base_url: str) -> None:
+    with pytest.raises(InvalidRequest, match=re.escape(f" http://{base_url}")):
+        om.Model("server:tiny", base_url=base_url)
 
 
 @pytest.mark.parametrize(

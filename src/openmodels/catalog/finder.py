@@ -112,7 +112,7 @@ def search(
         parts.append(in_memory(local))
     if not parts:
         raise Offline(
-            "There is no index of models, no model on this disk, and no catalog can be reached.",
+            "There is no index of models, the Hub's cache on this disk has none, and no catalog can be reached.",
             next_step="Connect, then run: openmodels catalog update",
         )
     return _merged(query, parts, {record.id.lower(): record for record in local}, notes)

@@ -17,7 +17,7 @@ import click
 from typing_extensions import override
 
 from openmodels.cli import output
-from openmodels.errors import OpenModelsError
+from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.settings import DISTRIBUTION
 
 _COMMANDS = {
@@ -32,6 +32,17 @@ _COMMANDS = {
     "version": "Show the versions of openmodels and its parts.",
 }
 _NAMES = {"map": "map_"}  # the name of a builtin
+_ALTERNATIVES = {
+    **dict.fromkeys(("ask", "complete", "generate", "prompt", "run", "talk"), "chat"),
+    **dict.fromkeys(("describe", "info"), "show"),
+    **dict.fromkeys(("backends", "list", "ls"), "models"),
+    **dict.fromkeys(("find", "list-models"), "search"),
+    **dict.fromkeys(("family", "lineage"), "tree"),
+    **dict.fromkeys(("index", "update"), "catalog update"),
+    "batch": "map",
+    "help": "--help",
+}
+"""What other programs, or the Python interface, call a command: what it is called here."""
 
 
 class LazyGroup(click.Group):
@@ -57,11 +68,22 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
     @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the subcommand, and whether `--json` stands after it."""
+        output.expect_json(ctx, args)
+        return super().parse_args(ctx, args)
+
+    @override
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the subcommand that the arguments name, or suggest the nearest one."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            # Words with a space between them are a question, with the command left out.
+            meant = "chat" if " " in args[0].strip() else _ALTERNATIVES.get(args[0])
+            if meant:
+                message = f"No such command {args[0]!r}. Did you mean {meant!r}?"
+                raise click.exceptions.NoSuchCommand(args[0], message, ctx=ctx)
             raise click.exceptions.NoSuchCommand(args[0], possibilities=_COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
 
@@ -73,6 +95,13 @@ class LazyGroup(click.Group):
         except OpenModelsError as error:
             output.show_error(error, as_json=output.wants_json(ctx))
             ctx.exit(output.exit_code(error))
+        except click.UsageError as error:
+            if not output.wants_json(ctx):
+                raise
+            where = (error.ctx or ctx).command_path
+            refused = InvalidRequest(error.format_message(), next_step=f"Run `{where} --help`.")
+            output.show_error(refused, as_json=True)
+            ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             output.note("")
             ctx.exit(output.INTERRUPTED)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -54,6 +55,12 @@ def json_option(command: F) -> F:
     return click.option(
         "--json", is_flag=True, expose_value=False, callback=remember, help="Print one JSON object, errors included."
     )(command)
+
+
+def expect_json(ctx: click.Context, arguments: Sequence[str]) -> None:
+    """Note `--json` among arguments that are not parsed yet, for an error before they are."""
+    options = itertools.takewhile(lambda argument: argument != "--", arguments)
+    ctx.meta[_META] = "--json" in options
 
 
 def wants_json(ctx: click.Context) -> bool:

@@ -16,6 +16,8 @@ from openmodels.stream import Stream
 from openmodels.types import CallOptions
 
 _PROMPT = "> "
+_EXITS = frozenset(("exit", "quit", "/quit", "/bye"))
+"""Lines that end a talk beside /exit, as in other programs that read lines."""
 
 
 def write_answer(stream: Stream) -> None:
@@ -78,7 +80,7 @@ class Talk:
             "load": ("FILE", "go on with a saved talk", self._load),
             "clear": ("", "forget what was said; the instruction stays", self._clear),
             "help": ("", "show this", self._help),
-            "exit": ("", "end the talk, as Ctrl-D does", self._exit),
+            "exit": ("", "end the talk, as Ctrl-D and the word exit do", self._exit),
         }
 
     def run(self) -> None:
@@ -107,7 +109,9 @@ class Talk:
             output.note("\n(Ctrl-D or /exit ends the talk.)", dim=True)
             return
         try:
-            if line.startswith("/"):
+            if line.rstrip() in _EXITS:
+                self._exit("")
+            elif line.startswith("/"):
                 self._obey(line)
             elif line.strip():
                 self._answer(line.strip())

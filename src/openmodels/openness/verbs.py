@@ -258,7 +258,7 @@ def _openness(model: Any, *, profile: str, evidence: str | Path | None, deep: bo
             raise Offline(
                 f"There is no network to gather evidence, and none is kept about {hub_id}.",
                 reference=hub_id,
-                next_step="Connect once, or give evidence='a folder saved by report.save()'.",
+                next_step="Connect once; or give evidence='a folder saved by report.save()'.",
             ) from error
 
 

@@ -157,7 +157,10 @@ def address(base_url: str, *, allow_http: bool = False) -> Address:
     except ValueError:
         raise InvalidRequest("base_url: it is no valid address.", next_step=_EXAMPLE) from None
     if parts.scheme not in _PORTS or not _is_name(host):
-        raise InvalidRequest("base_url: it is no http or https address.", next_step=_EXAMPLE)
+        # urlsplit takes "localhost" of "localhost:8000" for a scheme.
+        scheme_missing = re.fullmatch(r"(localhost|\d+(\.\d+){3}|\[[0-9a-fA-F:]+\])(:\d+)?(/[\w./-]*)?", text)
+        step = f"Write it with http:// before it: http://{text}" if scheme_missing else _EXAMPLE
+        raise InvalidRequest("base_url: it is no http or https address.", next_step=step)
     if "@" in parts.netloc:
         raise InvalidRequest(
             "base_url: a name or password inside an address ends up in logs, so it is refused.",
