@@ -108,6 +108,8 @@ def test_a_key_that_looks_like_json_is_the_text_it_is(backend, key):
         ("Raise `timeout`, or lower `max_tokens`.", "Raise --timeout, or lower --max-tokens."),
         ("Write om.Model('server:a', base_url='http://x/v1').", "Write -m server:a -o base_url=http://x/v1."),
         ("Pass it as `api_key=`; what came is in the error's `partial`.", "Pass it as -o api_key=…"),
+        ("Connect once; or give evidence='a folder saved by report.save()'.", "Connect once."),
+        ("Raise `timeout`; or make it ready with `load()`; call again.", "Raise --timeout; call again."),
         ("Use https, or say allow_http=True here.", "Use https, or say -o allow_http=true here."),
         ("Choose another with engine=….", "Choose another with -o engine=…."),
         ("The whole is in the error's `reply`.", None),

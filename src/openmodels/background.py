@@ -135,7 +135,7 @@ class Once(Generic[_Result]):
             if isinstance(error, TimeoutError):
                 raise DeadlineExceeded(
                     "The call's total time is up while the model is being made ready.",
-                    next_step="Raise `timeout`, or make it ready ahead with `load()`; call again, it goes on.",
+                    next_step="Raise `timeout`; or make it ready ahead with `load()`; call again, it goes on.",
                 ) from None
             return False
         failure = future.exception()

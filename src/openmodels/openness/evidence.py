@@ -57,7 +57,7 @@ class Evidence:
             raise ModelNotFound(
                 f"The folder of evidence {str(folder)!r} has no file about {subject!r}.",
                 reference=subject,
-                next_step="Gather it once with a network: om.openness(id).save('folder').",
+                next_step="Gather it once with a network; om.openness(id).save('folder') keeps it.",
             )
         return evidence
 
