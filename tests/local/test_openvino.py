@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
+import gguf
+import numpy as np
 import pytest
 
 import openmodels as om
@@ -82,3 +84,35 @@ def test_calls_on_their_way_join_before_the_next_step(monkeypatch):
     engine._waiting.append(first)
     engine._admit()
     assert (engine.running, coming) == (3, [])
+
+
+def test_weights_with_a_minimum_are_read_without_rounding_it(tmp_path):
+    """OpenVINO rounds the zero points of such blocks; the copy that it reads has none and is as near as 8 bits are."""
+    from openmodels.backends.local.engines import openvino_gguf
+
+    generator = np.random.default_rng(3)
+    source, target = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    writer = gguf.GGUFWriter(source, "llama")
+    writer.add_context_length(64)
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+    weights = {}
+    for kind in (gguf.GGMLQuantizationType.Q4_1, gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32):
+        data = generator.normal(0.3, 1, (4, 64)).astype(np.float32)
+        weights[kind.name] = gguf.quantize(data, kind)
+        writer.add_tensor(kind.name, weights[kind.name], raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert not openvino_gguf.is_exact(source)
+    openvino_gguf.write_exact(source, target)
+    assert openvino_gguf.is_exact(target)
+    read = gguf.GGUFReader(target)
+    assert read.fields["llama.context_length"].contents() == 64
+    assert read.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]
+    tensors = {tensor.name: tensor for tensor in read.tensors}
+    for name in ("Q8_0", "F32"):
+        assert np.array_equal(tensors[name].data, weights[name])
+    before = gguf.dequantize(weights["Q4_1"], gguf.GGMLQuantizationType.Q4_1)
+    after = gguf.dequantize(tensors["Q4_1"].data, tensors["Q4_1"].tensor_type)
+    assert np.abs(before - after).max() <= np.abs(before).max() / 250

@@ -33,7 +33,7 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
     generation = SimpleNamespace(eos_token_id=tokenizer.eos_token_id)
     loaded = Loaded(
         tokenizer=tokenizer,
-        model=SimpleNamespace(generation_config=generation, config=config),
+        model=SimpleNamespace(generation_config=generation, config=config, get_input_embeddings=lambda: None),
         context=room,
         device=torch.device("cpu"),
         dtype=torch.float32,

