@@ -29,8 +29,13 @@ class TestToy(Conformance):
     slow_model_options = {"pause": 0.06}
 
 
+LONG_STORY = [om.system("You write long stories."), om.user(Conformance.slow_prompt)]
+"""The default model's own system message asks for short answers."""
+
+
 @pytest.mark.weights
 class TestLocal(Conformance):
+    slow_prompt = LONG_STORY
     answer_tokens = 8
     deadline = 2.0
     stops_within = 5.0  # a step takes 30 ms, and a second where others use the machine
@@ -65,6 +70,7 @@ class _Quantised(Conformance):
     """Engines that compute with the GGUF file's own quantised weights."""
 
     embeds = False
+    slow_prompt = LONG_STORY
     digits_grammar = "root ::= [0-9] [0-9] [0-9]"
     rounds_alike = False  # their arithmetic depends on who shares a step
     answer_tokens = 8

@@ -25,7 +25,7 @@ class Conformance(Answers, Several, Shaping, Tooling, Seeing, Embedding, Reranki
         unicode_prompt: Draws characters of several bytes.
         repeating_prompt: Draws an answer that repeats itself within thrice `answer_tokens`.
         answer_tokens: Length limit of the usual answer, in tokens.
-        slow_prompt: Draws an answer that takes much longer than `deadline`.
+        slow_prompt: What `chat` takes; draws an answer that takes much longer than `deadline`.
         slow_model_options: Options for `Model` with which it does; none where it does anyway.
         slow_options: Call options beside it.
         deadline: Seconds given to the slow answer; some of it must have arrived by then.

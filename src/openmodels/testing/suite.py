@@ -23,7 +23,7 @@ class Suite:
     repeating_prompt: ClassVar[str] = "Write a list of ten fruits, one per line."
     answer_tokens: ClassVar[int] = 16
     slow_model_options: ClassVar[Mapping[str, Any]] = {}
-    slow_prompt: ClassVar[str] = "Write a very long story about a lighthouse, with every detail."
+    slow_prompt: ClassVar[Any] = "Write a very long story about a lighthouse, with every detail."
     slow_options: ClassVar[Mapping[str, Any]] = {}
     deadline: ClassVar[float] = 0.5
     overrun: ClassVar[float] = 1.0
