@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -251,15 +251,9 @@ class OpenAICompatible(Backend):
         while (part := batches.next()) is not None:
             piece = request.model_copy(update={"texts": request.texts[part]})
             sent = self._embedding(piece, model)
-            try:
+            with self._batch_of(sent, batches):
                 body, explain = self._fetch(sent, request.deadline)
                 parts.append(self.embeddings(body, piece, explain))
-            except OpenModelsError as error:
-                if not self._is_resent(error, sent, batches):
-                    raise
-            else:
-                self.succeeded(sent)
-                batches.done()
         return batches_.embeddings(parts)
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
@@ -270,15 +264,9 @@ class OpenAICompatible(Backend):
         while (part := batches.next()) is not None:
             piece = request.model_copy(update={"texts": request.texts[part]})
             sent = self._embedding(piece, model)
-            try:
+            with self._batch_of(sent, batches):
                 body, explain = await self._afetch(sent, request.deadline)
                 parts.append(self.embeddings(body, piece, explain))
-            except OpenModelsError as error:
-                if not self._is_resent(error, sent, batches):
-                    raise
-            else:
-                self.succeeded(sent)
-                batches.done()
         return batches_.embeddings(parts)
 
     def rerank(self, request: RerankRequest) -> Ranking:
@@ -289,15 +277,9 @@ class OpenAICompatible(Backend):
         while (part := batches.next()) is not None:
             piece = _documents(request, part)
             sent = self._ranking(piece, model)
-            try:
+            with self._batch_of(sent, batches):
                 body, explain = self._fetch(sent, request.deadline)
                 parts.append((part.start, rankings.ranking(body, piece, explain)))
-            except OpenModelsError as error:
-                if not self._is_resent(error, sent, batches):
-                    raise
-            else:
-                self.succeeded(sent)
-                batches.done()
         return batches_.ranking(parts, request)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
@@ -308,16 +290,22 @@ class OpenAICompatible(Backend):
         while (part := batches.next()) is not None:
             piece = _documents(request, part)
             sent = self._ranking(piece, model)
-            try:
+            with self._batch_of(sent, batches):
                 body, explain = await self._afetch(sent, request.deadline)
                 parts.append((part.start, rankings.ranking(body, piece, explain)))
-            except OpenModelsError as error:
-                if not self._is_resent(error, sent, batches):
-                    raise
-            else:
-                self.succeeded(sent)
-                batches.done()
         return batches_.ranking(parts, request)
+
+    @contextmanager
+    def _batch_of(self, sent: Sent, batches: Batches) -> Generator[None, None, None]:
+        """Take a batch as answered where the block ends well; swallow a refusal after which it is sent again."""
+        try:
+            yield
+        except OpenModelsError as error:
+            if not self._is_resent(error, sent, batches):
+                raise
+        else:
+            self.succeeded(sent)
+            batches.done()
 
     def _is_resent(self, error: OpenModelsError, sent: Sent, batches: Batches) -> bool:
         """Return whether a refused batch is sent again: in another form, elsewhere, or in smaller batches."""
