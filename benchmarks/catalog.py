@@ -27,10 +27,12 @@ from typing import Any
 
 from synthetic import rows
 
-from openmodels.catalog import hub_rows, query, search
-from openmodels.catalog.index import Index
-from openmodels.catalog.names import words
-from openmodels.catalog.writer import Writer
+from openmodels.catalog import query
+from openmodels.catalog.index.reader import Index
+from openmodels.catalog.index.writer import Writer
+from openmodels.catalog.model_names import words
+from openmodels.catalog.search import execute
+from openmodels.catalog.sources import hub_rows
 from openmodels.testing import facts
 
 _TABLES = Path(__file__).parents[1] / "tests" / "catalog"
@@ -79,7 +81,7 @@ def build(path: Path, count: int) -> dict[str, Any]:
 def timed_search(path: Path, count: int) -> dict[str, Any]:
     del count
     index = Index(path)
-    return _timed([lambda asked=asked: search.search(index, query.build(**asked)) for asked in mixed()], mixed())
+    return _timed([lambda asked=asked: execute.search(index, query.build(**asked)) for asked in mixed()], mixed())
 
 
 def timed_like(path: Path, count: int) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def judge(path: Path, count: int) -> dict[str, Any]:
     index, total, missed = Index(path), 0.0, []
     queries = facts.judged(_TABLES / "judged.tsv")
     for one in queries:
-        first = [record.id for _, record in search.search(index, query.build(one.text, limit=5)).hits]
+        first = [record.id for _, record in execute.search(index, query.build(one.text, limit=5)).hits]
         share = one.found(first)
         total += share
         if share < 1:

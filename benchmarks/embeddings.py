@@ -16,9 +16,10 @@ import random
 import time
 from pathlib import Path
 
-from openmodels.backends.local import native
+from openmodels.backends.local.engines.torch import torch_setup
 
-os.environ.update(native.wait_settings())  # as the backend imports torch; sentence-transformers would import it first
+# As the backend imports torch; sentence-transformers would import it first.
+os.environ.update(torch_setup.wait_settings())
 
 import numpy as np
 from sentence_transformers import SentenceTransformer

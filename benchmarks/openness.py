@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from openmodels.licenses import LicenseClass, find
-from openmodels.openness.case import Case
-from openmodels.openness.criteria import judge
+from openmodels.licenses.table import LicenseClass, find
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Criterion, Finding
+from openmodels.openness.model_context import Case
 from openmodels.openness.pages import ModelPage
+from openmodels.openness.rules.weights import judge
 
 ORDER = ("OSAI", "MOT", "os-ai-map")
 VALUES = ("open", "partial", "closed")

@@ -19,13 +19,13 @@ from canitoolcall import checks
 from canitoolcall.fixtures import Family, Fixture, load_families, load_fixtures
 from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Status
 
-from openmodels.toolcalls.brackets import Llama, Mistral, Pythonic
-from openmodels.toolcalls.channels import Harmony, KimiK3
-from openmodels.toolcalls.gemma import Gemma
-from openmodels.toolcalls.parser import Parser, Piece
-from openmodels.toolcalls.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
-from openmodels.toolcalls.tags import Glm, Hermes, QwenXml
-from openmodels.types import ToolSpec
+from openmodels.output.tool_formats.brackets import Llama, Mistral, Pythonic
+from openmodels.output.tool_formats.channels import Harmony, KimiK3
+from openmodels.output.tool_formats.gemma import Gemma
+from openmodels.output.tool_formats.parser import Parser, Piece
+from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
+from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
+from openmodels.types.chat import ToolSpec
 
 BY_VARIANT: dict[str, type[Parser]] = {
     "deepseek-v3": DeepSeekV3,

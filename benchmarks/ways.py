@@ -136,21 +136,22 @@ class Ours:
 
     def __init__(self, path: str) -> None:
         import openmodels as om
-        from openmodels.backends.local import native
+        from openmodels.backends.local.engines.torch import torch_setup
 
-        native.import_torch()  # as the backend does it, before what is replaced below loads it otherwise
+        torch_setup.import_torch()  # as the backend does it, before what is replaced below loads it otherwise
         from transformers import AutoTokenizer
 
-        from openmodels.backends.local import drafting, sequence, voice
+        from openmodels.backends.local.engines.torch import draft_tokens, running_sequence
+        from openmodels.backends.local.prompt import prepare
 
-        voice.Voice.ends = property(lambda _: [])  # every way is to make as many tokens
-        sequence.asked = lambda request, *_: voice.Asked(json.loads(request.prompt), None, None)
+        prepare.Voice.ends = property(lambda _: [])  # every way is to make as many tokens
+        running_sequence.asked = lambda request, *_: prepare.Asked(json.loads(request.prompt), None, None)
         self.model = om.Model(om.DEFAULT_MODEL).load()
-        self._tokenizer, self._drafter = AutoTokenizer.from_pretrained(path), drafting.Drafter
+        self._tokenizer, self._drafter = AutoTokenizer.from_pretrained(path), draft_tokens.Drafter
 
     async def answer(self, prompt: list[int], tokens: int, times: list[float] | None = None) -> list[float]:
         """Return `times`, with those when the answer's pieces came, on the clock of `time.perf_counter()`."""
-        from openmodels.types import ChatRequest
+        from openmodels.types.chat import ChatRequest
 
         request = ChatRequest(prompt=json.dumps(prompt), max_tokens=tokens, temperature=0.0)
         times = [] if times is None else times

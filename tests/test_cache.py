@@ -6,7 +6,7 @@ import time
 import pytest
 
 from openmodels import errors
-from openmodels.backends.local import cache
+from openmodels.backends.local.weights import cache
 
 
 @pytest.fixture(autouse=True)

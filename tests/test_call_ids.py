@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openmodels import call_ids
-from openmodels.messages import Message, ToolCall
+from openmodels.output import call_ids
+from openmodels.types.messages import Message, ToolCall
 
 
 def conversation(*ids, answers=None):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import openmodels as om
-from openmodels.capabilities import Capabilities, declared
+from openmodels.types.capabilities import Capabilities, declared
 
 
 def test_declarations_are_capabilities():

@@ -4,7 +4,7 @@ import pytest
 
 from fake_hub import safetensors
 from openmodels import errors
-from openmodels.backends.local import checkpoint, memory
+from openmodels.backends.local.weights import checkpoint, memory
 
 
 class TestSafetensorsHeader:

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 import openmodels as om
-from openmodels.grammar import numbers, regex
-from openmodels.grammar.expression import NEVER, Rule, in_json, text, unlike
-from openmodels.grammar.json_schema import from_schema
-from openmodels.grammar.notation import gbnf, lark, regular_expression
-from openmodels.grammar.output import written
-from openmodels.grammar.validation import Validator, matcher
-from openmodels.types import OutputFormat
+from openmodels.output.grammar import numbers, regex
+from openmodels.output.grammar.expression import NEVER, Rule, in_json, text, unlike
+from openmodels.output.grammar.json_schema import from_schema
+from openmodels.output.grammar.notation import gbnf, lark, regular_expression
+from openmodels.output.grammar.request_grammar import written
+from openmodels.output.grammar.validation import Validator, matcher
+from openmodels.types.chat import OutputFormat
 
 
 def matches(expression, value):

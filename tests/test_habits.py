@@ -9,8 +9,8 @@ import pytest
 import openmodels as om
 from openmodels.catalog.family import Family
 from openmodels.catalog.record import Ids, ModelRecord
-from openmodels.catalog.results import Results
-from openmodels.rankings import RankedDocument, Ranking
+from openmodels.catalog.search.results import Results
+from openmodels.types.rankings import RankedDocument, Ranking
 
 
 @pytest.fixture

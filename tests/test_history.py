@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 import openmodels as om
-from openmodels import history, request
-from openmodels.messages import Message, read_arguments
+from openmodels.core import request
+from openmodels.output import history
+from openmodels.types.messages import Message, read_arguments
 
 CALL = {"id": "call_7", "type": "function", "function": {"name": "weather", "arguments": '{"town": "Bern"}'}}
 

@@ -19,7 +19,9 @@ from hypothesis import given, strategies as st
 from PIL import Image as Pil
 
 import openmodels as om
-from openmodels import images, public_fetch, request
+from openmodels import images
+from openmodels.core import request
+from openmodels.http import public_fetch
 
 PNG = b"\x89PNG\r\n\x1a\n and more"
 JPEG = b"\xff\xd8\xff and more"

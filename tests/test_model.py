@@ -53,7 +53,7 @@ def test_mixed_list_keeps_its_order():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_request_says_how_it_was_asked(method, monkeypatch):
-    monkeypatch.setattr("openmodels.request.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("openmodels.core.request.time.monotonic", lambda: 1000.0)
     model = om.Model("echo:")
     call(model, method)
     request = model.backend.requests[0]
@@ -64,8 +64,8 @@ def test_request_says_how_it_was_asked(method, monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_timeout_of_the_call_before_that_of_the_model(method, monkeypatch):
-    monkeypatch.setattr("openmodels.request.time.monotonic", lambda: 1000.0)
-    monkeypatch.setattr("openmodels.stream.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("openmodels.core.request.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("openmodels.core.stream.time.monotonic", lambda: 1000.0)
     model = om.Model("echo:", timeout=60)
     for options in ({}, {"timeout": 5}, {"timeout": None}):
         call(model, method, **options)
@@ -227,5 +227,5 @@ def test_interrupt_stops_the_work():
 
 def test_seconds_span_the_call(monkeypatch):
     now = iter([10.0, 12.5])
-    monkeypatch.setattr("openmodels.stream.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("openmodels.core.stream.time.perf_counter", lambda: next(now))
     assert om.Model("echo:").chat("hello").seconds == 2.5

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 import openmodels as om
-from openmodels import telemetry
+from openmodels.core import telemetry
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import FaultServer
 
@@ -241,7 +241,8 @@ def test_nothing_is_done_where_no_provider_is_set(imported):
     code = (
         f"{imported}import sys, openmodels as om; om.Model('echo:').chat('x'); "
         "print([name for name in sys.modules if name.startswith('opentelemetry.sdk')], "
-        f"'openmodels.telemetry' in sys.modules, om.Model('echo:')._observer.watch(om.Model('echo:').backend, None))"
+        "'openmodels.core.telemetry' in sys.modules, "
+        "om.Model('echo:')._observer.watch(om.Model('echo:').backend, None))"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == f"[] {bool(imported)} None"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from openmodels.reasoning import TAGS, Splitter, Tags, opened, tags_in
+from openmodels.output.reasoning import TAGS, Splitter, Tags, opened, tags_in
 
 THINK = TAGS[0]
 

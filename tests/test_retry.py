@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import openmodels as om
-from openmodels import retry
+from openmodels.core import retry
 from openmodels.testing import SURFACES, Driver
 
 

@@ -2,7 +2,7 @@ import itertools
 
 from hypothesis import given, strategies as st
 
-from openmodels.backends.stops import StopStrings
+from openmodels.output.stop_strings import StopStrings
 
 ALPHABET = st.text(alphabet="ab\n", max_size=30)
 STOPS = st.lists(st.text(alphabet="ab\n", min_size=1, max_size=4), max_size=3)

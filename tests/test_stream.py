@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 import openmodels as om
 from openmodels.backends.base import Backend
-from openmodels.stream import Fold
+from openmodels.core.stream import Fold
 from openmodels.testing import SURFACES, Driver, wait_until
 
 DELTAS = st.lists(
@@ -311,7 +311,7 @@ class LateBackend(Backend):
 def test_core_ends_an_answer_whose_backend_forgets_the_deadline(surface, monkeypatch):
     backend = LateBackend()
     now = [1000.0]
-    monkeypatch.setattr("openmodels.stream.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("openmodels.core.stream.time.monotonic", lambda: now[0])
     backend.on_late = lambda: now.__setitem__(0, 1700.0)
     with pytest.raises(om.DeadlineExceeded) as caught:
         Driver(om.Model(backend), surface)("hello", timeout=600)
@@ -323,7 +323,7 @@ def test_core_ends_an_answer_whose_backend_forgets_the_deadline(surface, monkeyp
 def test_core_stops_the_work_of_a_late_answer_without_a_block(surface, monkeypatch):
     backend = LateBackend()
     now = [1000.0]
-    monkeypatch.setattr("openmodels.stream.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("openmodels.core.stream.time.monotonic", lambda: now[0])
     backend.on_late = lambda: now.__setitem__(0, 1700.0)
     stream = getattr(om.Model(backend), surface)("hello", timeout=600)
 
@@ -341,7 +341,7 @@ def test_whole_answer_is_given_even_if_late(surface, monkeypatch):
     backend = LateBackend()
     backend.finish = "stop"
     now = [1000.0]
-    monkeypatch.setattr("openmodels.stream.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("openmodels.core.stream.time.monotonic", lambda: now[0])
     backend.on_late = lambda: now.__setitem__(0, 1700.0)
     reply = Driver(om.Model(backend), surface)("hello", timeout=600).reply
     assert reply.text == "in time too late"

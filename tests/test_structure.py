@@ -15,10 +15,10 @@ from hypothesis import given, strategies as st
 from typing_extensions import TypedDict
 
 import openmodels as om
-from openmodels import schema as schemas, structure
+from openmodels.openai_wire import encode
+from openmodels.output import schema as schemas, structure
 from openmodels.testing.shapes import TYPES, Journey, Person, Recipe, Town
-from openmodels.types import ChatRequest, Reply
-from openmodels.wire import encode
+from openmodels.types.chat import ChatRequest, Reply
 
 
 @dataclasses.dataclass

@@ -15,10 +15,10 @@ from PIL import Image as Pil
 from pydantic import BaseModel, TypeAdapter
 
 import openmodels as om
-from openmodels import tool_results
 from openmodels.backends.base import Backend
-from openmodels.messages import Message, ToolCall
-from openmodels.types import Delta, Reply
+from openmodels.output import tool_results
+from openmodels.types.chat import Delta, Reply
+from openmodels.types.messages import Message, ToolCall
 
 CALL = ToolCall(id="1", name="f", arguments={}, raw="{}")
 

@@ -11,14 +11,14 @@ from canitoolcall.fixtures import load_families, load_fixtures
 from canitoolcall.results import Status
 from hypothesis import given, strategies as st
 
-from openmodels.toolcalls import detect, values
-from openmodels.toolcalls.brackets import Llama, Mistral, Pythonic
-from openmodels.toolcalls.channels import Harmony, KimiK3
-from openmodels.toolcalls.gemma import FunctionGemma, Gemma
-from openmodels.toolcalls.parser import Piece
-from openmodels.toolcalls.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
-from openmodels.toolcalls.tags import Glm, Hermes, QwenXml
-from openmodels.types import ToolSpec
+from openmodels.output.tool_formats import detect, values
+from openmodels.output.tool_formats.brackets import Llama, Mistral, Pythonic
+from openmodels.output.tool_formats.channels import Harmony, KimiK3
+from openmodels.output.tool_formats.gemma import FunctionGemma, Gemma
+from openmodels.output.tool_formats.parser import Piece
+from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
+from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
+from openmodels.types.chat import ToolSpec
 
 _SPEC = importlib.util.spec_from_file_location(
     "benchmark_tools", Path(__file__).parent.parent / "benchmarks" / "tools.py"

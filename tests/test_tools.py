@@ -16,9 +16,9 @@ from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 
 import openmodels as om
-from openmodels.messages import ToolCall
-from openmodels.tools import Checker, toolbox
-from openmodels.types import ChatRequest, Delta
+from openmodels.output.tools import Checker, toolbox
+from openmodels.types.chat import ChatRequest, Delta
+from openmodels.types.messages import ToolCall
 
 
 class Unit(enum.Enum):

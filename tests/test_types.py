@@ -10,8 +10,8 @@ from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
 import openmodels as om
-from openmodels.messages import ToolCall
-from openmodels.types import OPTION_NAMES, ChatRequest, OutputFormat
+from openmodels.types.chat import OPTION_NAMES, ChatRequest, OutputFormat
+from openmodels.types.messages import ToolCall
 
 HELLO = (om.user("hello"),)
 INTEGERS = ("top_k", "max_tokens", "seed")

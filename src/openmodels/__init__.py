@@ -14,56 +14,56 @@ from typing import TYPE_CHECKING
 # Where each public name lives; every other name of `__all__` is an error, in `errors`.
 _HOMES = {
     "AsyncBulk": "bulk.runs",
-    "AsyncStream": "stream",
+    "AsyncStream": "core.stream",
     "Bulk": "bulk.runs",
     "BulkItem": "bulk.items",
     "BulkSummary": "bulk.items",
-    "CallOptions": "types",
-    "Capabilities": "capabilities",
+    "CallOptions": "types.chat",
+    "Capabilities": "types.capabilities",
     "Conversation": "conversation",
     "DEFAULT_MODEL": "settings",
-    "Delta": "types",
-    "EmbedOptions": "embeddings",
-    "Embeddings": "embeddings",
+    "Delta": "types.chat",
+    "EmbedOptions": "types.embeddings",
+    "Embeddings": "types.embeddings",
     "Family": "catalog.family",
     "Finding": "openness.findings",
     "Image": "images",
     "MapOptions": "bulk.job",
-    "Message": "messages",
+    "Message": "types.messages",
     "Model": "model",
     "ModelRecord": "catalog.record",
-    "OpennessComparison": "openness.verbs",
-    "Provider": "backends.hf_offers",
-    "RankedDocument": "rankings",
-    "Ranking": "rankings",
-    "Reply": "types",
+    "OpennessComparison": "openness.api",
+    "Provider": "backends.hf.offers",
+    "RankedDocument": "types.rankings",
+    "Ranking": "types.rankings",
+    "Reply": "types.chat",
     "Report": "openness.report",
-    "RerankOptions": "rankings",
-    "Results": "catalog.results",
-    "Stream": "stream",
-    "TokenLogprob": "types",
-    "Tool": "tools",
-    "ToolCall": "messages",
-    "ToolResult": "tool_results",
-    "ToolRound": "toolrun",
-    "ToolRun": "toolrun",
-    "ToolRunOptions": "types",
-    "Usage": "types",
+    "RerankOptions": "types.rankings",
+    "Results": "catalog.search.results",
+    "Stream": "core.stream",
+    "TokenLogprob": "types.chat",
+    "Tool": "output.tools",
+    "ToolCall": "types.messages",
+    "ToolResult": "output.tool_results",
+    "ToolRound": "core.tool_loop",
+    "ToolRun": "core.tool_loop",
+    "ToolRunOptions": "types.chat",
+    "Usage": "types.chat",
     "Verdict": "openness.findings",
-    "acompare_openness": "openness.verbs",
-    "aopenness": "openness.verbs",
-    "aproviders": "catalog.providers",
-    "assistant": "messages",
-    "compare_openness": "openness.verbs",
+    "acompare_openness": "openness.api",
+    "aopenness": "openness.api",
+    "aproviders": "catalog.sources.offers",
+    "assistant": "types.messages",
+    "compare_openness": "openness.api",
     "family": "catalog.family",
-    "info": "catalog.finder",
+    "info": "catalog.api",
     "openness": "openness",
-    "providers": "catalog.providers",
+    "providers": "catalog.sources.offers",
     "register_backend": "backends.registry",
-    "search": "catalog.finder",
-    "system": "messages",
-    "tool": "tools",
-    "user": "messages",
+    "search": "catalog.api",
+    "system": "types.messages",
+    "tool": "output.tools",
+    "user": "types.messages",
 }
 
 __all__ = [
@@ -150,7 +150,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from openmodels.backends.hf_offers import Provider as Provider
+    from openmodels.backends.hf.offers import Provider as Provider
     from openmodels.backends.registry import (
         register_backend as register_backend,
     )
@@ -165,32 +165,21 @@ if TYPE_CHECKING:
         AsyncBulk as AsyncBulk,
         Bulk as Bulk,
     )
-    from openmodels.capabilities import Capabilities as Capabilities
+    from openmodels.catalog.api import info as info, search as search
     from openmodels.catalog.family import (
         Family as Family,
         family as family,
     )
-    from openmodels.catalog.finder import (
-        info as info,
-        search as search,
-    )
-    from openmodels.catalog.providers import (
-        aproviders as aproviders,
-        providers as providers,
-    )
     from openmodels.catalog.record import (
         ModelRecord as ModelRecord,
     )
-    from openmodels.catalog.results import (
-        Results as Results,
-    )
+    from openmodels.catalog.search.results import Results as Results
+    from openmodels.catalog.sources.offers import aproviders as aproviders, providers as providers
     from openmodels.conversation import (
         Conversation as Conversation,
     )
-    from openmodels.embeddings import (
-        Embeddings as Embeddings,
-        EmbedOptions as EmbedOptions,
-    )
+    from openmodels.core.stream import AsyncStream as AsyncStream, Stream as Stream
+    from openmodels.core.tool_loop import ToolRound as ToolRound, ToolRun as ToolRun
     from openmodels.errors import (
         AccessDenied as AccessDenied,
         AuthenticationFailed as AuthenticationFailed,
@@ -222,18 +211,17 @@ if TYPE_CHECKING:
         WriteFailed as WriteFailed,
     )
     from openmodels.images import Image as Image
-    from openmodels.messages import (
-        Message as Message,
-        ToolCall as ToolCall,
-        assistant as assistant,
-        system as system,
-        user as user,
-    )
     from openmodels.model import (
         Model as Model,
     )
     from openmodels.openness import (
         openness as openness,
+    )
+    from openmodels.openness.api import (
+        OpennessComparison as OpennessComparison,
+        acompare_openness as acompare_openness,
+        aopenness as aopenness,
+        compare_openness as compare_openness,
     )
     from openmodels.openness.findings import (
         Finding as Finding,
@@ -242,40 +230,32 @@ if TYPE_CHECKING:
     from openmodels.openness.report import (
         Report as Report,
     )
-    from openmodels.openness.verbs import (
-        OpennessComparison as OpennessComparison,
-        acompare_openness as acompare_openness,
-        aopenness as aopenness,
-        compare_openness as compare_openness,
-    )
-    from openmodels.rankings import (
-        RankedDocument as RankedDocument,
-        Ranking as Ranking,
-        RerankOptions as RerankOptions,
-    )
+    from openmodels.output.tool_results import ToolResult as ToolResult
+    from openmodels.output.tools import Tool as Tool, tool as tool
     from openmodels.settings import (
         DEFAULT_MODEL as DEFAULT_MODEL,
     )
-    from openmodels.stream import (
-        AsyncStream as AsyncStream,
-        Stream as Stream,
-    )
-    from openmodels.tool_results import ToolResult as ToolResult
-    from openmodels.toolrun import (
-        ToolRound as ToolRound,
-        ToolRun as ToolRun,
-    )
-    from openmodels.tools import (
-        Tool as Tool,
-        tool as tool,
-    )
-    from openmodels.types import (
+    from openmodels.types.capabilities import Capabilities as Capabilities
+    from openmodels.types.chat import (
         CallOptions as CallOptions,
         Delta as Delta,
         Reply as Reply,
         TokenLogprob as TokenLogprob,
         ToolRunOptions as ToolRunOptions,
         Usage as Usage,
+    )
+    from openmodels.types.embeddings import Embeddings as Embeddings, EmbedOptions as EmbedOptions
+    from openmodels.types.messages import (
+        Message as Message,
+        ToolCall as ToolCall,
+        assistant as assistant,
+        system as system,
+        user as user,
+    )
+    from openmodels.types.rankings import (
+        RankedDocument as RankedDocument,
+        Ranking as Ranking,
+        RerankOptions as RerankOptions,
     )
 
     __version__: str

@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from openmodels import files
+from openmodels.core.request import faults
+from openmodels.core.stream import AsyncStream, Stream
 from openmodels.errors import ErrorBoundary, InvalidRequest
-from openmodels.messages import Frozen, Message, Text
 from openmodels.model import Model
-from openmodels.request import faults
-from openmodels.stream import AsyncStream, Stream
-from openmodels.types import CallOptions, Reply
+from openmodels.types.chat import CallOptions, Reply
+from openmodels.types.messages import Frozen, Message, Text
 
 
 class _Saved(Frozen):

@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic_core import from_json
+
 from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
 
 DEEPEST = 200
@@ -214,3 +216,11 @@ def _without_surrogates(value: Any) -> Any:
     if isinstance(value, dict):
         return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
     return value
+
+
+def json_or_none(text: str) -> Any:
+    """Return the JSON value of `text`, or None when it is no JSON."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return None

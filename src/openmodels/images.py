@@ -21,7 +21,7 @@ from openmodels.errors import (
     ErrorBoundary,
     InvalidRequest,
 )
-from openmodels.messages import ImagePart
+from openmodels.types.messages import ImagePart
 
 LARGEST = 20 * 10**6
 """Bytes of an encoded image at most: what vendors take."""
@@ -75,7 +75,7 @@ class Image(ImagePart):
             DeadlineExceeded: The time is up.
             InvalidResponse: The server does not give it, or it is too large.
         """
-        from openmodels import public_fetch
+        from openmodels.http import public_fetch
 
         return cls(public_fetch.fetch(url, time.monotonic() + timeout, LARGEST))
 

@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import Unpack
 
-from openmodels import observe, ref, request as request_, retry, settings
-from openmodels.attempts import Attempts
+from openmodels import ref, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
 from openmodels.bulk.job import MapOptions, plan
 from openmodels.bulk.runs import AsyncBulk, Bulk
-from openmodels.capabilities import Capabilities
-from openmodels.embeddings import Embeddings, EmbedOptions
+from openmodels.core import hooks, request as request_, retry
+from openmodels.core.attempts import Attempts
+from openmodels.core.stream import AsyncStream, Fold, Stream
+from openmodels.core.tool_loop import MAX_ROUNDS, Loop, ToolRun
 from openmodels.errors import ErrorBoundary, InvalidRequest, OutputInvalid
-from openmodels.messages import Prompt
-from openmodels.rankings import Ranking, RerankOptions
-from openmodels.stream import AsyncStream, Fold, Stream
-from openmodels.toolrun import MAX_ROUNDS, Loop, ToolRun
-from openmodels.tools import Checker
-from openmodels.types import CallOptions, Reply, ToolRunOptions
-from openmodels.wire import address as addresses
+from openmodels.http import address as addresses
+from openmodels.output.tools import Checker
+from openmodels.types.capabilities import Capabilities
+from openmodels.types.chat import CallOptions, Reply, ToolRunOptions
+from openmodels.types.embeddings import Embeddings, EmbedOptions
+from openmodels.types.messages import Prompt
+from openmodels.types.rankings import Ranking, RerankOptions
 
 if TYPE_CHECKING:
     from openmodels.catalog.record import ModelRecord
@@ -64,14 +65,14 @@ class Model:
         *,
         timeout: float | None = settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,
-        on_request: observe.OnRequest | None = None,
-        on_reply: observe.OnReply | None = None,
+        on_request: hooks.OnRequest | None = None,
+        on_reply: hooks.OnReply | None = None,
         capture_content: bool | None = None,
         **backend_options: Any,
     ) -> None:
         self.timeout = retry.seconds(timeout)
         self.max_retries = request_.retry_count(max_retries)
-        self._observer = observe.Observer(on_request, on_reply, capture_content)
+        self._observer = hooks.Observer(on_request, on_reply, capture_content)
         # Keys are wrapped at once: neither the model nor a frame of a traceback shows them.
         backend_options = {
             name: addresses.hidden(value) if name in _KEYS else value for name, value in backend_options.items()
@@ -358,12 +359,12 @@ class Model:
     def _stream(self, call: request_.Call) -> Stream:
         fold = self._fold(call)
         deltas = self._attempts.deltas(call.request, call.retries)
-        return Stream(observe.watched(deltas, fold.watch, fold.reply), fold)
+        return Stream(hooks.watched(deltas, fold.watch, fold.reply), fold)
 
     def _astream(self, call: request_.Call) -> AsyncStream:
         fold = self._fold(call)
         return AsyncStream(
-            observe.awatched(self._attempts.adeltas(call.request, call.retries), fold.watch, fold.reply), fold
+            hooks.awatched(self._attempts.adeltas(call.request, call.retries), fold.watch, fold.reply), fold
         )
 
     def _fold(self, call: request_.Call) -> Fold:

@@ -9,8 +9,8 @@ import pytest
 from test_map import ASYNC, SYNC, both, mapped, texts
 
 import openmodels as om
-from openmodels import retry
 from openmodels.bulk.job import RATE_LIMIT_TRIES
+from openmodels.core import retry
 from openmodels.testing.loopback import Answer, Loopback
 
 TOO_MANY = Answer({"error": {"message": "Slow down."}}, 429, {"Retry-After": "0"})

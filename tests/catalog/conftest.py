@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from openmodels import retry
-from openmodels.catalog import hub_rows, writer
-from openmodels.catalog.index import Index
+from openmodels.catalog.index import writer
+from openmodels.catalog.index.reader import Index
 from openmodels.catalog.record import ModelRecord
+from openmodels.catalog.sources import hub_rows
+from openmodels.core import retry
 from openmodels.testing import facts
 from openmodels.testing.gallery import LoopbackGallery
 from openmodels.testing.hub import LoopbackHub, snapshot

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 import yaml
 
-from openmodels.catalog import azure_rows
+from openmodels.catalog.sources import azure_rows
 
 DAY = date(2026, 11, 1)
 

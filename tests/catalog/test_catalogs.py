@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openmodels.catalog import query
-from openmodels.catalog.azure import AzureCatalog
-from openmodels.catalog.hub import HubCatalog
+from openmodels.catalog.sources.azure import AzureCatalog
+from openmodels.catalog.sources.hub import HubCatalog
 from openmodels.errors import (
     AuthenticationFailed,
     ConnectionFailed,

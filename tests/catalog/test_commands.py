@@ -12,7 +12,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from openmodels.catalog import update
+from openmodels.catalog.index import update
 from openmodels.cli import cli
 
 

@@ -10,10 +10,10 @@ from contextlib import closing
 import pytest
 
 import openmodels as om
-from openmodels.catalog import hub_rows
-from openmodels.catalog.index import Index, default_path
-from openmodels.catalog.rows import today
-from openmodels.catalog.writer import Writer
+from openmodels.catalog.index.codec import today
+from openmodels.catalog.index.reader import Index, default_path
+from openmodels.catalog.index.writer import Writer
+from openmodels.catalog.sources import hub_rows
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import snapshot_download
 
 import openmodels as om
-from openmodels.catalog.cache import CacheCatalog
 from openmodels.catalog.query import Query
+from openmodels.catalog.sources.disk import CacheCatalog
 from openmodels.errors import ModelNotFound
 
 

@@ -7,8 +7,10 @@ from datetime import date
 import pytest
 
 import openmodels as om
-from openmodels.catalog import cards, hub_rows, lineage, update
-from openmodels.catalog.writer import in_memory
+from openmodels.catalog import cards, lineage
+from openmodels.catalog.index import update
+from openmodels.catalog.index.writer import in_memory
+from openmodels.catalog.sources import hub_rows
 from openmodels.errors import ModelNotFound, Offline
 from openmodels.testing.hub import LoopbackHub
 

@@ -8,9 +8,9 @@ from datetime import date
 import pytest
 from hypothesis import given, strategies as st
 
-from openmodels.catalog import hub_rows
+from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.record import Base
-from openmodels.catalog.writer import in_memory
+from openmodels.catalog.sources import hub_rows
 from openmodels.openness.pages import DatasetPage, ModelPage
 
 DAY = date(2026, 11, 1)

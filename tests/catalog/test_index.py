@@ -13,10 +13,12 @@ from datetime import date
 
 import pytest
 
-from openmodels.catalog import hub_rows, join, query, search
-from openmodels.catalog.index import Index
+from openmodels.catalog import join, query
+from openmodels.catalog.index.reader import Index
+from openmodels.catalog.index.writer import Writer, in_memory
 from openmodels.catalog.record import Ids, ModelRecord
-from openmodels.catalog.writer import Writer, in_memory
+from openmodels.catalog.search import execute
+from openmodels.catalog.sources import hub_rows
 from openmodels.errors import InvalidRequest
 
 DAY = date(2026, 11, 1)
@@ -33,7 +35,7 @@ def written(path, *records, fresh=False):
 
 
 def found(index, text):
-    return [record.id for _, record in search.search(index, query.build(text)).hits]
+    return [record.id for _, record in execute.search(index, query.build(text)).hits]
 
 
 def test_every_record_comes_back(index, records):
@@ -131,7 +133,7 @@ import sys
 from datetime import date
 from pathlib import Path
 from openmodels.catalog import hub_rows
-from openmodels.catalog.writer import Writer
+from openmodels.catalog.index.writer import Writer
 
 with Writer(Path(sys.argv[1])) as writer:
     for number in range(int(sys.argv[2]), int(sys.argv[2]) + 4000):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from openmodels import licenses
-from openmodels.catalog import names, vocabulary
+from openmodels.catalog import model_names, vocabulary
 from openmodels.catalog.record import License
+from openmodels.licenses import table
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from openmodels.catalog.record import License
     ],
 )
 def test_words(name, words):
-    assert set(names.words(name)) == set(words.split())
+    assert set(model_names.words(name)) == set(words.split())
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_words(name, words):
     ],
 )
 def test_size(name, size):
-    assert names.size(name) == size
+    assert model_names.size(name) == size
 
 
 @pytest.mark.parametrize(
     ("name", "is_one"), [("Llama-2-7B-GGUF", True), ("x-4bit", True), ("x-AWQ", True), ("Llama-2-7b", False)]
 )
 def test_conversions(name, is_one):
-    assert names.is_conversion(name) == is_one
+    assert model_names.is_conversion(name) == is_one
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_conversions(name, is_one):
     ],
 )
 def test_a_licenses_class_is_that_of_the_one_table(stated, name, kind):
-    made = License(id=licenses.normalise(stated), name=name)
+    made = License(id=table.normalise(stated), name=name)
     assert made.license_class == kind
     # Nothing is open here that the openness report would not take for it.
-    assert (kind == "open") <= licenses.find(stated).open
+    assert (kind == "open") <= table.find(stated).open
 
 
 def test_tasks_of_both_catalogs_are_one():

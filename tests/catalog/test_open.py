@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 import openmodels as om
-from openmodels.catalog import hub_rows, update
+from openmodels.catalog.index import update
 from openmodels.catalog.record import Conflict
+from openmodels.catalog.sources import hub_rows
 from openmodels.cli import cli
 from openmodels.errors import InvalidRequest
 from openmodels.testing.hub import LoopbackHub

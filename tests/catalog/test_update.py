@@ -8,9 +8,9 @@ from datetime import date, timedelta
 import pytest
 
 import openmodels as om
-from openmodels.catalog import rows as codec, update, writer
-from openmodels.catalog.index import Index, default_path
-from openmodels.catalog.rows import today
+from openmodels.catalog.index import codec, update, writer
+from openmodels.catalog.index.codec import today
+from openmodels.catalog.index.reader import Index, default_path
 from openmodels.errors import InvalidRequest, Offline, ServerFailed
 from openmodels.testing.loopback import Answer
 

@@ -11,7 +11,8 @@ from test_gguf_header import written
 from tiny import tiny_gguf, tiny_llama, tiny_tokenizer
 
 import openmodels as om
-from openmodels.backends.local import convert, loader, memory, weights
+from openmodels.backends.local.engines.torch import loader
+from openmodels.backends.local.weights import convert, locate, memory
 
 
 @pytest.fixture(autouse=True)
@@ -141,8 +142,8 @@ class TestGguf:
     def test_in_the_dtype_asked_for(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf")
         reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="m.gguf", dtype=torch.float32)
-        exact = loader.load(weights.locate(str(file), dtype="float32"), dtype="float32").model.state_dict()
-        near = loader.load(weights.locate(str(file)), dtype="float32").model.state_dict()
+        exact = loader.load(locate.locate(str(file), dtype="float32"), dtype="float32").model.state_dict()
+        near = loader.load(locate.locate(str(file)), dtype="float32").model.state_dict()
         for name, value in reference.state_dict().items():
             assert torch.equal(exact[name], value)
         assert any(not torch.equal(near[name], value) for name, value in reference.state_dict().items())
@@ -158,15 +159,15 @@ class TestGguf:
 
     def test_an_unknown_dtype(self, tmp_path):
         with pytest.raises(om.InvalidRequest, match="dtype"):
-            weights.locate(str(tiny_gguf(tmp_path / "m.gguf")), dtype="int8")
+            locate.locate(str(tiny_gguf(tmp_path / "m.gguf")), dtype="int8")
 
     def test_memory_of_the_dtype(self, tmp_path, monkeypatch):
         file = tiny_gguf(tmp_path / "m.gguf")
-        elements = sum(value.numel() for value in loader.load(weights.locate(str(file))).model.parameters())
+        elements = sum(value.numel() for value in loader.load(locate.locate(str(file))).model.parameters())
         monkeypatch.setattr(memory, "_HEADROOM", 0)
         monkeypatch.setattr(memory, "available", lambda: 4 * elements)
         with pytest.raises(om.DoesNotFit):
-            weights.locate(str(file), dtype="float32")
+            locate.locate(str(file), dtype="float32")
 
     def test_tensors_that_transformers_drops(self, tmp_path):
         bias = [("blk.0.attn_q.bias", torch.ones(32).numpy())]
@@ -221,14 +222,14 @@ class TestSentencePiece:
     def test_the_packages_are_named(self, folder, monkeypatch):
         (folder / "tokenizer.json").unlink()
         (folder / "tokenizer.model").write_bytes(b"\x0a\x0e\x0a\x05<unk>")
-        monkeypatch.setattr("openmodels.backends.local.tokenizer_files._is_installed", lambda module: False)
+        monkeypatch.setattr("openmodels.backends.local.prompt.tokenizer_files._is_installed", lambda module: False)
         with pytest.raises(om.MissingExtra, match="'sentencepiece' and 'protobuf'"):
             loader.load(folder)
 
     def test_tiktoken_is_named_for_its_own_files_only(self, folder, monkeypatch):
         (folder / "tokenizer.json").unlink()
         (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
-        monkeypatch.setattr("openmodels.backends.local.tokenizer_files._is_installed", lambda module: False)
+        monkeypatch.setattr("openmodels.backends.local.prompt.tokenizer_files._is_installed", lambda module: False)
         with pytest.raises(om.MissingExtra, match="tiktoken") as caught:
             loader.load(folder)
         assert "sentencepiece" not in str(caught.value).lower()

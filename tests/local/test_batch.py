@@ -12,7 +12,7 @@ import torch
 from tiny import tiny_llama
 
 import openmodels as om
-from openmodels.backends.local import fused, loader
+from openmodels.backends.local.engines.torch import fused_llama, loader
 
 WORDS = "The sea is a wide and salty place where ships go to and fro all day long. "
 
@@ -231,7 +231,7 @@ def test_two_thousand_requests_with_random_cancels_leave_nothing_behind(folder):
 
 def test_without_fewer_operations_the_texts_are_the_same(folder, single, monkeypatch):
     """Where the scores of the shorter forward pass differ, transformers' own remains; and it says the same."""
-    monkeypatch.setattr(fused.Fused, "__call__", lambda *_: torch.zeros(1, 259))
+    monkeypatch.setattr(fused_llama.Fused, "__call__", lambda *_: torch.zeros(1, 259))
     with om.Model(f"local:{folder}", dtype="float32") as model:
         assert model.load().backend._engine._batch._decoder._fused is None
         assert model.backend.describe()["alone"] is None

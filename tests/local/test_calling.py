@@ -10,14 +10,15 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import openmodels as om
-from openmodels.backends.local import calling, voice
-from openmodels.backends.local.writing import Writing
-from openmodels.messages import user
-from openmodels.toolcalls.brackets import Llama, Mistral
-from openmodels.toolcalls.channels import Harmony
-from openmodels.toolcalls.sections import DeepSeekV3, DeepSeekV31, KimiK2
-from openmodels.toolcalls.tags import Hermes
-from openmodels.types import ChatRequest, ToolSpec
+from openmodels.backends.local import tool_calls
+from openmodels.backends.local.output_processor import Writing
+from openmodels.backends.local.prompt import prepare as voice
+from openmodels.output.tool_formats.brackets import Llama, Mistral
+from openmodels.output.tool_formats.channels import Harmony
+from openmodels.output.tool_formats.sections import DeepSeekV3, DeepSeekV31, KimiK2
+from openmodels.output.tool_formats.tags import Hermes
+from openmodels.types.chat import ChatRequest, ToolSpec
+from openmodels.types.messages import user
 
 CITY = ToolSpec(
     name="weather",
@@ -157,19 +158,19 @@ class TestForcing:
     )
     def test_what_is_forced_is_read_back(self, parser, template):
         made = tokenizer("{{ tools }}{{ messages[0].content }}" + template.replace("{", "{{ '{' }}"))
-        plan = calling.plan(request(tool_choice="weather"), made, made.encode("hi"))
+        plan = tool_calls.plan(request(tool_choice="weather"), made, made.encode("hi"))
         assert type(plan.reader) is parser
         given = {"city": "Oslo"}
         properties = plan.output.json_schema["properties"]
         key = next((key for key in ("arguments", "parameters") if key in properties), None)
-        caller = calling.Caller(plan)
+        caller = tool_calls.Caller(plan)
         body = json.dumps(given if key is None else {"name": "weather", key: given})
         _, _, (call,) = caller.feed(body, -1, last=True, whole=True)
         assert (call.name, call.arguments) == ("weather", given)
 
     def test_open_reasoning_is_left_first(self):
         made = tokenizer(HERMES + "<think>\n")
-        plan = calling.plan(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
+        plan = tool_calls.plan(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
         assert plan.start.startswith("</think>")
 
     def test_one_of_several_with_shared_definitions(self, calling_smol):

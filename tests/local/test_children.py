@@ -15,7 +15,8 @@ import pytest
 
 import openmodels as om
 from openmodels import background
-from openmodels.backends.local import bundled, children
+from openmodels.backends.local import children
+from openmodels.backends.local.weights import default_model
 from openmodels.testing.driver import wait_until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="programs are files with a mode here")
@@ -52,7 +53,7 @@ class TestCurrentFolder:
     def test_no_program_of_it_is_found(self, strange):
         for program in ("pip", "uv", "vllm", "tool"):
             assert not str(children.find_program(program)).startswith(str(Path.cwd()))
-        for command in bundled._installers(strange.parent):
+        for command in default_model._installers(strange.parent):
             assert Path(command[0]).is_absolute()
             assert not command[0].startswith(str(Path.cwd()))
 

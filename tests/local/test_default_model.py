@@ -135,8 +135,8 @@ def prompt_of(model, question):
     """Return the prompt of a chat as text."""
     backend = model.backend
     loaded = backend._engine.loaded
-    from openmodels.backends.local.voice import asked
-    from openmodels.types import ChatRequest
+    from openmodels.backends.local.prompt.prepare import asked
+    from openmodels.types.chat import ChatRequest
 
     request = backend._with_system(ChatRequest(messages=(om.user(question),)))
     return loaded.tokenizer.decode(asked(request, loaded.tokenizer, loaded.context).tokens)

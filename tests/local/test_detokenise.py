@@ -3,7 +3,7 @@ from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from openmodels.backends.local.detokenise import Detokeniser
+from openmodels.backends.local.detokenizer import Detokeniser
 
 
 def byte_level():

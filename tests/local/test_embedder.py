@@ -26,7 +26,7 @@ from transformers import (
 )
 
 import openmodels as om
-from openmodels.backends.local import embedder, pooling
+from openmodels.backends.local.encoders import embedder, pooling
 from openmodels.testing import wait_until
 
 

@@ -10,13 +10,13 @@ from tiny import CHATML, tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import openmodels as om
-from openmodels.backends.local.engines.llamacpp import LlamaCpp
-from openmodels.backends.local.engines.served import _Wire
-from openmodels.backends.local.engines.vllm import Vllm
-from openmodels.backends.local.voice import Voice
+from openmodels.backends.local.engines.llamacpp.engine import LlamaCpp
+from openmodels.backends.local.engines.server_engine import _Wire
+from openmodels.backends.local.engines.vllm.engine import Vllm
+from openmodels.backends.local.prompt.prepare import Voice
 from openmodels.errors import UnsupportedFeature
-from openmodels.messages import user
-from openmodels.types import ChatRequest
+from openmodels.types.chat import ChatRequest
+from openmodels.types.messages import user
 
 ENDOFTEXT, START, END = 256, 257, 258
 NAMES = {START: "<|im_start|>", END: "<|im_end|>"}

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import openmodels as om
-from openmodels.backends.local import batch
+from openmodels.backends.local.engines.torch import scheduler
 
 LONG = "Write a very long story about the sea."
 
@@ -85,7 +85,7 @@ def test_a_prompt_is_cancelled_between_two_chunks(smol, monkeypatch):
     many = decoder.many
     monkeypatch.setattr(decoder, "many", lambda work: computed.append(sum(len(w[1]) for w in work)) or many(work))
     smol.chat("Hi", max_tokens=1)
-    assert 0 < sum(computed) < 2 * batch.PREFILL, "the rest of the cancelled prompt was computed"
+    assert 0 < sum(computed) < 2 * scheduler.PREFILL, "the rest of the cancelled prompt was computed"
 
 
 def test_usage_counts_tokens(smol):

@@ -9,8 +9,8 @@ from tiny import tiny_llama, tiny_tokenizer
 from transformers import LlamaForCausalLM
 
 import openmodels as om
-from openmodels.backends.local import loader
-from openmodels.backends.local.decoder import Decoder, rounded_down, rounded_up
+from openmodels.backends.local.engines.torch import loader
+from openmodels.backends.local.engines.torch.model_runner import Decoder, rounded_down, rounded_up
 
 
 @pytest.mark.parametrize("tied", [True, False])

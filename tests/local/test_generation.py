@@ -7,8 +7,8 @@ import torch
 from tiny import save_random
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from openmodels.backends.local.generation import SequentialModel
-from openmodels.backends.local.proof import prove, same
+from openmodels.backends.local.engines.torch.load_check import prove, same
+from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 
 CPU = torch.device("cpu")
 IMAGE, START, END = 90, 91, 92

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, Ll
 
 import openmodels as om
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.sampling import Sampler
+from openmodels.backends.local.engines.torch.sampling import Sampler
 from openmodels.errors import LoadFailed
-from openmodels.types import ChatRequest
+from openmodels.types.chat import ChatRequest
 
 PROMPT = "some words, some words"
 LENGTH = 24

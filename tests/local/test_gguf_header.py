@@ -10,8 +10,9 @@ from hypothesis import given, settings, strategies as st
 from tiny import tiny_gguf
 
 from openmodels import errors
-from openmodels.backends.local import gguf_header, memory, model_kind
-from openmodels.backends.local.engines import llamacpp, openvino_model
+from openmodels.backends.local.engines.llamacpp import engine
+from openmodels.backends.local.engines.openvino import model
+from openmodels.backends.local.weights import gguf_header, memory, model_kind
 
 TEXT, ARRAY, U32, F32 = 8, 9, 4, 6
 
@@ -111,7 +112,7 @@ def test_arithmetic_on_any_numbers(values):
     found = {f"falcon.{name}": value for name, value in values.items()} | {"general.architecture": "falcon"}
     parsed = gguf_header.Header(found, 7)
     try:
-        tokens = llamacpp._kv_tokens(parsed, llamacpp._context(parsed))
+        tokens = engine._kv_tokens(parsed, engine._context(parsed))
         assert 1 <= tokens < 2**31
     except errors.LoadFailed:
         context = values.get("context_length")
@@ -163,7 +164,7 @@ class TestContradictions:
         parsed = gguf_header.read(file)
         assert parsed.has_rope_factors
         with pytest.raises(errors.LoadFailed, match="rotary"):
-            openvino_model.check_architecture("m.gguf", parsed)
+            model.check_architecture("m.gguf", parsed)
 
 
 def test_an_entry_that_names_no_token_is_none():
@@ -175,5 +176,5 @@ def test_the_size_of_the_cache(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4 * 10**9)
     found = {"general.architecture": "llama", "llama.context_length": 100, "llama.block_count": 10}
     found |= {"llama.attention.head_count": 4, "llama.embedding_length": 64, "llama.attention.head_count_kv": 2}
-    assert llamacpp._kv_tokens(gguf_header.Header(found, 1), 100) == 400
-    assert llamacpp._kv_tokens(gguf_header.Header(found, 1), 10**9) == 10**9 // (4 * 10 * 2 * 16)
+    assert engine._kv_tokens(gguf_header.Header(found, 1), 100) == 400
+    assert engine._kv_tokens(gguf_header.Header(found, 1), 10**9) == 10**9 // (4 * 10 * 2 * 16)

@@ -23,9 +23,9 @@ from tiny import tiny_gguf, tiny_llama, tiny_tokenizer
 from typing_extensions import TypedDict
 
 import openmodels as om
-from openmodels import structure
-from openmodels.grammar.output import written
-from openmodels.types import OutputFormat, Reply
+from openmodels.output import structure
+from openmodels.output.grammar.request_grammar import written
+from openmodels.types.chat import OutputFormat, Reply
 
 DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
 NULL, FLAG = {"type": "null"}, {"type": "boolean"}

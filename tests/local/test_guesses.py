@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import openmodels as om
-from openmodels.backends.local import batch as batches
-from openmodels.backends.local.attention import Step
-from openmodels.backends.local.drafting import Drafter
-from openmodels.backends.local.steptimes import StepTimes
+from openmodels.backends.local.engines.torch import scheduler as batches
+from openmodels.backends.local.engines.torch.attention import Step
+from openmodels.backends.local.engines.torch.draft_tokens import Drafter
+from openmodels.backends.local.engines.torch.step_times import StepTimes
+from openmodels.types.chat import ChatRequest
 
 ROWS = 8
 WORDS = "The sea is a wide and salty place where ships go to and fro all day long. "
@@ -66,7 +67,7 @@ def test_many_answers_do_not_guess_where_a_guess_is_dear_or_its_price_unknown(mo
 
 def test_what_a_step_finds_comes_in_one_piece(folder):
     with om.Model(f"local:{folder}", dtype="float32", draft=f"local:{folder}") as model:
-        request = om.types.ChatRequest(prompt="abc", max_tokens=60, temperature=0.0)
+        request = ChatRequest(prompt="abc", max_tokens=60, temperature=0.0)
         deltas = list(model.load().backend.run(request))
         tokens = deltas[-1].usage.output_tokens
         assert tokens > 20

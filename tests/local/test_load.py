@@ -9,11 +9,12 @@ from concurrent.futures import CancelledError
 import pytest
 
 import openmodels as om
-from openmodels.backends.local import lengths, loop
-from openmodels.backends.local.loop import Job, Loop
-from openmodels.backends.local.worker import Worker
+from openmodels.backends.local.engines.torch import loop
+from openmodels.backends.local.engines.torch.loop import Job, Loop
+from openmodels.backends.local.engines.torch.worker import Worker
+from openmodels.backends.local.prompt import length_check
 from openmodels.testing.driver import wait_until
-from openmodels.types import ChatRequest, Delta, OutputFormat
+from openmodels.types.chat import ChatRequest, Delta, OutputFormat
 
 SCHEMA = OutputFormat(kind="schema", json_schema={"type": "object"})
 
@@ -201,18 +202,18 @@ class TestLengths:
     def test_a_text_far_too_long_is_read_as_far_as_needed(self):
         tokenizer = Letters()
         with pytest.raises(om.ContextTooLong, match=r"more than \d+ tokens and .* holds 50000"):
-            lengths.check(tokenizer, "x" * 5_000_000, 50_000, None)
+            length_check.check(tokenizer, "x" * 5_000_000, 50_000, None)
         assert tokenizer.seen < 100_000
 
     @pytest.mark.parametrize("size", [10, 40_000, 400_000])
     def test_one_that_may_fit_is_not_refused(self, size):
-        lengths.check(Letters(width=10), "x" * size, 40_000, None)
+        length_check.check(Letters(width=10), "x" * size, 40_000, None)
 
     def test_a_short_one_costs_nothing(self):
         tokenizer = Letters()
-        lengths.check(tokenizer, "x" * 1000, 10, None)
+        length_check.check(tokenizer, "x" * 1000, 10, None)
         assert tokenizer.seen == 0
 
     def test_its_time_is_up(self):
         with pytest.raises(om.DeadlineExceeded):
-            lengths.check(Letters(width=100), "x" * 900_000, 100_000, time.monotonic() - 1)
+            length_check.check(Letters(width=100), "x" * 900_000, 100_000, time.monotonic() - 1)

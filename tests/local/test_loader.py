@@ -12,7 +12,8 @@ from tiny import CHATML, tiny_gguf, tiny_llama
 from transformers import AutoModelForCausalLM
 
 from openmodels import errors
-from openmodels.backends.local import cache, convert, device, gguf_header, loader, weights
+from openmodels.backends.local.engines.torch import device, loader
+from openmodels.backends.local.weights import cache, convert, gguf_header, locate
 
 
 @pytest.fixture(autouse=True)
@@ -172,24 +173,24 @@ class TestDevice:
 
 
 def convert_at_once(file, results):
-    results.put(str(weights.locate(str(file))))
+    results.put(str(locate.locate(str(file))))
 
 
 class TestGguf:
     def test_converted_once(self, tmp_path, monkeypatch):
         file = tiny_gguf(tmp_path / "m.gguf")
-        folder = weights.locate(str(file))
+        folder = locate.locate(str(file))
         found = loader.load(folder)
         assert found.context == 512
         assert found.model.generation_config.eos_token_id == 258
         assert found.tokenizer("the<|im_end|>").input_ids == [259, 68, 258]
         monkeypatch.setattr(convert, "gguf_to_safetensors", lambda *paths: pytest.fail("converted twice"))
-        assert weights.locate(str(file)) == folder
+        assert locate.locate(str(file)) == folder
 
     def test_the_weights_are_the_files(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf")
         stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file).tensors}
-        ours = loader.load(weights.locate(str(file)), dtype="bfloat16").model.get_input_embeddings().weight
+        ours = loader.load(locate.locate(str(file)), dtype="bfloat16").model.get_input_embeddings().weight
         assert torch.equal(ours, torch.tensor(stored["token_embd.weight"]).bfloat16())
 
     def test_the_end_of_a_turn_is_an_end(self):
@@ -200,11 +201,11 @@ class TestGguf:
 
     def test_what_was_replaced_is_put_back(self, tmp_path):
         before = gguf.GGUFReader, gguf.get_tensor_name_map, convert.modeling.tqdm
-        weights.locate(str(tiny_gguf(tmp_path / "m.gguf")))
+        locate.locate(str(tiny_gguf(tmp_path / "m.gguf")))
         assert before == (gguf.GGUFReader, gguf.get_tensor_name_map, convert.modeling.tqdm)
 
     def test_nothing_is_printed(self, tmp_path, capfd):
-        weights.locate(str(tiny_gguf(tmp_path / "m.gguf")))
+        locate.locate(str(tiny_gguf(tmp_path / "m.gguf")))
         assert capfd.readouterr() == ("", "")
 
     def test_two_processes_at_once(self, tmp_path):
@@ -224,7 +225,7 @@ class TestGguf:
     def test_a_failed_conversion_leaves_nothing(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf", architecture="nosucharch")
         with pytest.raises(errors.LoadFailed, match="'nosucharch'"):
-            weights.locate(str(file))
+            locate.locate(str(file))
         assert [path.suffix for path in cache.root().iterdir()] == [".lock"]
 
     @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.6, 0.999])

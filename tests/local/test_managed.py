@@ -19,9 +19,11 @@ import psutil
 import pytest
 
 import openmodels as om
-from openmodels import errors, retry
-from openmodels.backends.local.engines import managed, vllm as vllm_engine
-from openmodels.backends.local.engines.managed import READY, ManagedServer, Start
+from openmodels import errors
+from openmodels.backends.local.engines import managed_server
+from openmodels.backends.local.engines.managed_server import READY, ManagedServer, Start
+from openmodels.backends.local.engines.vllm import engine as vllm_engine
+from openmodels.core import retry
 from openmodels.testing.driver import SURFACES, Driver, wait_until
 
 KEY = "a-key-that-nobody-may-see"
@@ -40,7 +42,7 @@ print("good bye", flush=True)
 def logs(tmp_path, monkeypatch):
     """Logs of these tests alone; the weights stay in the user's cache."""
     own = SimpleNamespace(read=lambda: om.settings.Settings(offline=False, cache=tmp_path))
-    monkeypatch.setattr(managed, "settings", own)
+    monkeypatch.setattr(managed_server, "settings", own)
     return tmp_path / "logs"
 
 
@@ -99,7 +101,7 @@ class TestLife:
         assert toy.died(0) is None
 
     def test_one_that_does_not_end_is_killed_with_what_it_started(self, server, monkeypatch):
-        monkeypatch.setattr(managed, "_GRACE", 0.2)
+        monkeypatch.setattr(managed_server, "_GRACE", 0.2)
         toy = server(
             f"""
             import subprocess, sys, time
@@ -116,7 +118,7 @@ class TestLife:
         wait_until(lambda: not any(map(alive, both)), 30)
 
     def test_the_log_is_kept_without_the_key_and_bounded(self, server, logs, monkeypatch):
-        monkeypatch.setattr(managed, "_LOG_BYTES", 10_000)
+        monkeypatch.setattr(managed_server, "_LOG_BYTES", 10_000)
         toy = server(f"print('x' * 99 + '\\n', end='', flush=True)\nfor i in range(900): print('y' * 99)\n{HELLO}")
         toy.ensure(None)
         toy.stop()
@@ -125,7 +127,7 @@ class TestLife:
         assert sum(path.stat().st_size for path in logs.iterdir()) < 21_000
 
     def test_old_logs_go(self, server, logs, monkeypatch):
-        monkeypatch.setattr(managed, "_LOGS", 2)
+        monkeypatch.setattr(managed_server, "_LOGS", 2)
         for _ in range(8):
             toy = server(HELLO)
             toy.ensure(None)
@@ -210,7 +212,7 @@ class TestHangingStart:
     def test_a_process_ends_while_its_server_starts(self, tmp_path):
         code = f"""
             import sys, threading, time
-            from openmodels.backends.local.engines.managed import ManagedServer, Start
+            from openmodels.backends.local.engines.managed_server import ManagedServer, Start
             toy = ManagedServer("toy", lambda deadline: Start("toy", [sys.executable, "-c", {HANGING!r}], key="k" * 9))
             threading.Thread(target=toy.ensure, args=(None,), daemon=True).start()
             while toy.pid is None:
@@ -273,15 +275,17 @@ class TestRestarts:
         toy = ManagedServer("toy", prepare)
         with ThreadPoolExecutor(16) as pool:
             raised = list(pool.map(call, range(48)))
-        assert len(starts) <= managed._STARTS
+        assert len(starts) <= managed_server._STARTS
         assert len(set(map(id, raised))) == len(raised), "each caller has an error of its own"
 
     def test_one_that_keeps_dying_is_left_alone_until_it_is_stopped(self, server):
         toy = server(self.DEAD)
-        for _ in range(managed._STARTS):
+        for _ in range(managed_server._STARTS):
             with pytest.raises(errors.LoadFailed, match="did not start"):
                 toy.ensure(None)
-        with pytest.raises(errors.LoadFailed, match=rf"{managed._STARTS} times .*no room on the device") as caught:
+        with pytest.raises(
+            errors.LoadFailed, match=rf"{managed_server._STARTS} times .*no room on the device"
+        ) as caught:
             toy.ensure(None)
         assert "seconds" in caught.value.next_step
         toy.stop()

@@ -11,8 +11,9 @@ from tiny import tiny_gguf, tiny_llama, tiny_tokenizer
 from transformers.models.auto import modeling_auto as auto
 
 import openmodels as om
-from openmodels.backends.local import facts, gguf_header, model_kind
-from openmodels.backends.local.engines import openvino_model, vllm
+from openmodels.backends.local.engines.openvino import model as openvino_model
+from openmodels.backends.local.engines.vllm import engine as vllm
+from openmodels.backends.local.weights import facts, gguf_header, model_kind
 
 
 def task(*names, **config):

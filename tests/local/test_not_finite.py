@@ -11,9 +11,9 @@ from tiny import tiny_llama, tiny_tokenizer
 from transformers import BertConfig, BertForSequenceClassification, LlamaForCausalLM
 
 import openmodels as om
-from openmodels.backends.local import drafting
-from openmodels.backends.local.decoder import Decoder
-from openmodels.backends.local.loader import Loaded
+from openmodels.backends.local.engines.torch import draft_tokens
+from openmodels.backends.local.engines.torch.loader import Loaded
+from openmodels.backends.local.engines.torch.model_runner import Decoder
 
 GOOD = "the tide comes in and goes out again, " * 4
 BAD = GOOD[:70] + "Q" + GOOD[70:]
@@ -101,7 +101,7 @@ def test_a_guess_without_numbers_is_only_a_wrong_guess(damaged, monkeypatch):
     with om.Model(f"local:{damaged}", dtype="float32", deterministic=True) as model:
         expected = [model.complete(prompt, **OPTIONS).text for prompt in (GOOD, GOOD[3:])]
     guess = tiny_tokenizer()("QaQ")["input_ids"]
-    monkeypatch.setattr(drafting.Drafter, "propose", lambda *_, **__: list(guess))
+    monkeypatch.setattr(draft_tokens.Drafter, "propose", lambda *_, **__: list(guess))
     with om.Model(f"local:{damaged}", dtype="float32") as model:
 
         async def together():

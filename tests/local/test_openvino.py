@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import openmodels as om
-from openmodels.backends.local.engines import openvino
-from openmodels.backends.local.engines.openvino import OpenvinoEngine, _Job
+from openmodels.backends.local.engines.openvino import engine as openvino
+from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine, _Job
 from openmodels.testing import wait_until
-from openmodels.types import ChatRequest
+from openmodels.types.chat import ChatRequest
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 0.9, "seed": 5}])
@@ -88,7 +88,7 @@ def test_calls_on_their_way_join_before_the_next_step(monkeypatch):
 
 def test_weights_with_a_minimum_are_read_without_rounding_it(tmp_path):
     """OpenVINO rounds the zero points of such blocks; the copy that it reads has none and is as near as 8 bits are."""
-    from openmodels.backends.local.engines import openvino_gguf
+    from openmodels.backends.local.engines.openvino import gguf as openvino_gguf
 
     generator = np.random.default_rng(3)
     source, target = tmp_path / "a.gguf", tmp_path / "b.gguf"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from openmodels.backends.local.kv import Memory, Shape
-from openmodels.backends.local.prefixes import Prefixes
+from openmodels.backends.local.engines.torch.kv_cache import Memory, Shape
+from openmodels.backends.local.engines.torch.prefix_cache import Prefixes
 
 LENGTH = 256
 """Tokens of every row: all that the smallest one holds."""

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 import openmodels as om
-from openmodels.backends.local import processors, template_files, templates, vision
+from openmodels.backends.local.prompt import chat_template, image_processors, images as vision, template_files
 from openmodels.errors import InvalidRequest, MissingExtra, UnsupportedFeature
 
 TORCHVISION = importlib.util.find_spec("torchvision") is not None
@@ -127,7 +127,7 @@ def test_text_alone_is_prompted_as_the_processor_does(family):
     template_files.install(processor.tokenizer, None, processor=processor)
     turns = [{"role": "user", "content": [text("Who are you?")]}]
     theirs = their_prompt(processor, turns)["input_ids"][0].tolist()
-    assert templates.encode(processor.tokenizer, [om.user("Who are you?")], {}, special=True) == theirs
+    assert chat_template.encode(processor.tokenizer, [om.user("Who are you?")], {}, special=True) == theirs
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -175,7 +175,7 @@ def qwen(tmp_path):
 
 
 def test_images_need_no_package_for_videos(qwen):
-    processor = processors.load(qwen, "qwen2_5_vl", OFFLINE)
+    processor = image_processors.load(qwen, "qwen2_5_vl", OFFLINE)
     assert isinstance(processor, Qwen2_5_VLProcessor)
     assert hasattr(processor, "video_processor") == TORCHVISION
     template_files.install(processor.tokenizer, qwen, processor=processor)
@@ -192,9 +192,9 @@ def test_a_processor_that_cannot_be_made_is_an_error_only_for_images(qwen, monke
     def refuse(*_, **__):
         raise ImportError("Qwen2VLVideoProcessor requires the Torchvision library but it was not found")
 
-    monkeypatch.setattr(processors.AutoProcessor, "from_pretrained", refuse)
+    monkeypatch.setattr(image_processors.AutoProcessor, "from_pretrained", refuse)
     monkeypatch.setattr(Qwen2_5_VLProcessor, "from_pretrained", refuse)
-    missing = processors.load(qwen, "qwen2_5_vl", OFFLINE)
+    missing = image_processors.load(qwen, "qwen2_5_vl", OFFLINE)
     assert isinstance(missing, MissingExtra)
     with pytest.raises(MissingExtra, match="torchvision") as caught:
         vision.encode(missing, tokenizer(), [om.user(picture()[0])], {}, tools=(), dtype=torch.float32)

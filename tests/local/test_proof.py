@@ -14,8 +14,8 @@ from tiny import tiny_tokenizer
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
 import openmodels as om
-from openmodels.backends.local import engine, sequence
-from openmodels.backends.local.generation import SequentialModel
+from openmodels.backends.local.engines.torch import engine, running_sequence
+from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 
 SIZES = {
     "vocab_size": 259,
@@ -120,7 +120,7 @@ def running(monkeypatch):
     """The sequences that the engine began, in order."""
     begun = []
 
-    class Recorded(sequence.Sequence):
+    class Recorded(running_sequence.Sequence):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             begun.append(self)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import openmodels as om
-from openmodels.backends.local import memory
+from openmodels.backends.local.weights import memory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets pages go")
 

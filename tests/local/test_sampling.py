@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, strategies as st
 from transformers import GenerationConfig
 
-from openmodels.backends.local.sampling import Sampler
-from openmodels.types import ChatRequest
+from openmodels.backends.local.engines.torch.sampling import Sampler
+from openmodels.types.chat import ChatRequest
 
 CPU = torch.device("cpu")
 GREEDY = GenerationConfig()

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from openmodels.backends.local import sandbox
+from openmodels.backends.local.prompt import sandbox
 
 TALK = [{"role": "user", "content": "<b>Hi</b> & bye\n"}, {"role": "assistant", "content": "Yes"}]
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]

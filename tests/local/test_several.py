@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from openmodels.backends.local import loader
-from openmodels.backends.local.answers import Gathered
+from openmodels.backends.local.choices import Gathered
+from openmodels.backends.local.engines.torch import loader
 from openmodels.errors import OutOfMemory
 from openmodels.testing import SURFACES, Driver, wait_until
-from openmodels.types import Delta
+from openmodels.types.chat import Delta
 
 
 @pytest.mark.parametrize("surface", SURFACES)

@@ -6,8 +6,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from openmodels import errors, messages
-from openmodels.backends.local import sandbox, template_files, templates
+from openmodels import errors
+from openmodels.backends.local.prompt import chat_template, sandbox, template_files
+from openmodels.types import messages
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -27,7 +28,7 @@ def tokenizer():
 
 def encode(tokenizer, template, messages=HELLO, **variables):
     tokenizer.chat_template = template
-    return templates.encode(tokenizer, messages, variables)
+    return chat_template.encode(tokenizer, messages, variables)
 
 
 def test_the_template_is_rendered_and_asks_for_the_assistants_turn(tokenizer):
@@ -205,12 +206,12 @@ def test_results_and_calls_of_tools_are_looked_for(tokenizer):
 def test_tools_are_looked_for(tokenizer):
     tools = [{"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {}}}]
     tokenizer.chat_template = "{# tools are not read #}{% for m in messages %}{{ m.content }}{% endfor %}"
-    assert not templates.knows_tools(tokenizer, tools)
+    assert not chat_template.knows_tools(tokenizer, tools)
     with pytest.raises(errors.UnsupportedFeature, match="leaves out the tools"):
-        templates.encode(tokenizer, HELLO, {}, tools)
+        chat_template.encode(tokenizer, HELLO, {}, tools)
     tokenizer.chat_template += "{{ tools | tojson if tools }}"
-    assert templates.knows_tools(tokenizer, tools)
-    assert templates.encode(tokenizer, HELLO, {}, tools)
+    assert chat_template.knows_tools(tokenizer, tools)
+    assert chat_template.encode(tokenizer, HELLO, {}, tools)
 
 
 def test_messages_that_a_template_renders_only_as_they_are(tokenizer):
@@ -235,7 +236,7 @@ def test_the_tokens_are_transformers_own(tokenizer, template, typed):
         "return_dict": False,
         **({"sanitize_control_tokens": True} if SANITIZES else {}),
     }
-    assert templates.encode(tokenizer, talk, {}) == tokenizer.apply_chat_template(turns, **options)
+    assert chat_template.encode(tokenizer, talk, {}) == tokenizer.apply_chat_template(turns, **options)
 
 
 SANITIZES = "sanitize_control_tokens" in inspect.signature(PreTrainedTokenizerFast.apply_chat_template).parameters
@@ -250,14 +251,14 @@ class TestNamedTemplates:
     def test_the_default_or_the_only_one_is_used_and_one_for_tools(self, tokenizer):
         one, other = "one{{ messages[0].content }}", "other{{ messages[0].content }}{{ tools }}"
         tokenizer.chat_template = {"default": one, "tool_use": other}
-        assert (templates.source(tokenizer), templates.source(tokenizer, tools=True)) == (one, other)
+        assert (chat_template.source(tokenizer), chat_template.source(tokenizer, tools=True)) == (one, other)
         tokenizer.chat_template = {"chatty": one}
-        assert templates.source(tokenizer, tools=True) == one
+        assert chat_template.source(tokenizer, tools=True) == one
 
     def test_without_a_default_the_names_are_told(self, tokenizer):
         tokenizer.chat_template = {"rag": CHATML, "judge": CHATML}
         with pytest.raises(errors.UnsupportedFeature, match="judge, rag") as caught:
-            templates.encode(tokenizer, HELLO, {})
+            chat_template.encode(tokenizer, HELLO, {})
         assert "chat_template" in caught.value.next_step
 
     def test_they_are_read_from_every_file(self, tokenizer, tmp_path):
@@ -294,4 +295,4 @@ class TestNamedTemplates:
 )
 def test_the_token_that_closes_the_assistants_turn(tokenizer, template, end):
     tokenizer.chat_template = template
-    assert templates.turn_end(tokenizer) == (None if end is None else tokenizer.convert_tokens_to_ids(end))
+    assert chat_template.turn_end(tokenizer) == (None if end is None else tokenizer.convert_tokens_to_ids(end))

@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny import CHATML, tiny_tokenizer
 
-from openmodels.backends.local.loader import Loaded
-from openmodels.backends.local.sequence import Sequence
-from openmodels.stream import Fold
-from openmodels.types import ChatRequest
+from openmodels.backends.local.engines.torch.loader import Loaded
+from openmodels.backends.local.engines.torch.running_sequence import Sequence
+from openmodels.core.stream import Fold
+from openmodels.types.chat import ChatRequest
 
 THINKS = CHATML + "{# {{ content.split('</think>') }} #}"
 OPENS = THINKS.replace("assistant\n' }}{% endif %}", "assistant\n<think>\n' }}{% endif %}")

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from openmodels.backends.local.threads import Threads, limit_threads
+from openmodels.backends.local.engines.torch.threads import Threads, limit_threads
 
 
 def run(threads: Threads, cost: dict[int, float], steps: int, tokens: int = 4) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from openmodels.openness.case import Case
 from openmodels.openness.evidence import Evidence
+from openmodels.openness.model_context import Case
 
 
 def page(name="acme/Glow-7B", **fields):

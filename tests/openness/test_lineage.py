@@ -1,10 +1,10 @@
 import pytest
 from made_up import dataset, evidence, page
 
-from openmodels.openness.case import Case
-from openmodels.openness.criteria_license import conflicts, license_of_weights, sources
 from openmodels.openness.findings import Verdict
+from openmodels.openness.model_context import Case
 from openmodels.openness.report import Report
+from openmodels.openness.rules.license import conflicts, license_of_weights, sources
 
 LLAMA = page("meta/Beast-2-7b", cardData={"license": "llama2"}, tags=[])
 

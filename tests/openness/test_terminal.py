@@ -10,9 +10,9 @@ import sys
 import pytest
 from made_up import page, whole
 
-from openmodels.catalog import hub_rows
-from openmodels.catalog.rows import today
-from openmodels.catalog.writer import Writer
+from openmodels.catalog.index.codec import today
+from openmodels.catalog.index.writer import Writer
+from openmodels.catalog.sources import hub_rows
 from openmodels.openness.report import Report
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from told import Told
 
-from openmodels.backends import compatible
+from openmodels.backends import openai_compatible
 from openmodels.testing.faults import FaultServer
 
 HERE = Path(__file__).parent
@@ -43,8 +43,8 @@ def own() -> Iterator[FaultServer]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits only a moment for what may follow a whole answer."""
-    monkeypatch.setattr(compatible, "AFTER_END", 0.05)
-    monkeypatch.setattr(compatible, "AFTER_FINISH", 0.05)
+    monkeypatch.setattr(openai_compatible, "AFTER_END", 0.05)
+    monkeypatch.setattr(openai_compatible, "AFTER_FINISH", 0.05)
 
 
 @contextmanager
@@ -73,9 +73,9 @@ def peer(command: list[str], log: Path) -> Iterator[str]:
 @contextmanager
 def llamacpp(folders: pytest.TempPathFactory, *arguments: str) -> Iterator[str]:
     """Run a llama.cpp server with the default model's GGUF, kept in the user's cache; give its address."""
-    from openmodels.backends.local import bundled
+    from openmodels.backends.local.weights import default_model
 
-    command = [sys.executable, str(HERE / "llamacpp.py"), str(bundled._gguf(None)), *arguments]
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(default_model._gguf(None)), *arguments]
     with peer(command, folders.mktemp("llamacpp") / "log") as address:
         yield address
 
@@ -111,8 +111,8 @@ def llamacpp_ranking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="session")
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `transformers serve` with the default model, converted in the user's cache."""
-    from openmodels.backends.local import bundled
+    from openmodels.backends.local.weights import default_model
 
-    command = [sys.executable, str(HERE / "transformers_serve.py"), str(bundled.locate(None))]
+    command = [sys.executable, str(HERE / "transformers_serve.py"), str(default_model.locate(None))]
     with peer(command, tmp_path_factory.mktemp("transformers") / "log") as address:
         yield address

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import openmodels as om
-from openmodels.backends import azure_endpoint
+from openmodels.backends.azure import endpoint as azure_endpoint
 from openmodels.errors import (
     EndpointRetired,
     InvalidReference,
@@ -22,7 +22,7 @@ from openmodels.errors import (
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.types import ChatRequest
+from openmodels.types.chat import ChatRequest
 
 RESOURCE = "https://my-resource.services.ai.azure.com"
 

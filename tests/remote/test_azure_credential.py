@@ -16,7 +16,8 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 import openmodels as om
-from openmodels import retry, settings
+from openmodels import settings
+from openmodels.core import retry
 from openmodels.errors import (
     AuthenticationFailed,
     ConnectionFailed,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import openmodels as om
-from openmodels import errors, retry
+from openmodels import errors
+from openmodels.core import retry
 from openmodels.errors import InvalidRequest, RateLimited
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.answers import right

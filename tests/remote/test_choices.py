@@ -10,21 +10,22 @@ import pytest
 from hypothesis import given, strategies as st
 
 import openmodels as om
-from openmodels.reasoning import TAGS
-from openmodels.stream import Fold
+from openmodels.core.stream import Fold
+from openmodels.http import status_errors
+from openmodels.openai_wire import decode, encode, logprobs
+from openmodels.output.reasoning import TAGS
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import PROMPT, FaultServer
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.types import ChatRequest
-from openmodels.wire import classify, decode, encode, logprobs
+from openmodels.types.chat import ChatRequest
 
 _SSE = {"content-type": "text/event-stream"}
 _JSON = {"content-type": "application/json"}
 
 
 def _explain(body: bytes | object) -> om.OpenModelsError:
-    return classify.error(classify.read(200, {}, body, host="h"))
+    return status_errors.error(status_errors.read(200, {}, body, host="h"))
 
 
 def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool = True, **asked: Any) -> om.Reply:

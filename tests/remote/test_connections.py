@@ -12,15 +12,15 @@ import threading
 import pytest
 
 import openmodels as om
-from openmodels import retry
+from openmodels.core import retry
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, StreamInterrupted
+from openmodels.http import http1
+from openmodels.http.pipes import Limits
 from openmodels.testing import Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, TOKENS, FaultServer
 from openmodels.testing.faults.answers import chunk, event, right
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.wire import http1
-from openmodels.wire.pipes import Limits
 
 
 @fault(Fault("endless", "streams tokens without an end"))

@@ -12,13 +12,13 @@ import pytest
 from told import Told
 
 import openmodels as om
-from openmodels import retry
-from openmodels.backends import hf
-from openmodels.backends.hf import HfBackend
+from openmodels.backends.hf import backend as hf
+from openmodels.backends.hf.backend import HfBackend
+from openmodels.core import retry
+from openmodels.http import address as addresses
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import VECTORS, Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.wire import address as addresses
 
 TOKEN = "hf_canary0123456789abcdefghijklmnop"
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from openmodels.errors import InvalidRequest, OpenModelsError
-from openmodels.wire import http1
-from openmodels.wire.address import Address, address, headers, key, proxy
-from openmodels.wire.exchange import Outgoing
-from openmodels.wire.pipes import CHUNK, numeric
+from openmodels.http import http1
+from openmodels.http.address import Address, address, headers, key, proxy
+from openmodels.http.exchange import Outgoing
+from openmodels.http.pipes import CHUNK, numeric
 
 _BODY = b'{"choices": []}' * 9
 _CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"5;x=y\r\nhello\r\n87\r\n" + _BODY + b"\r\n0\r\nTrailer: x\r\n\r\n"

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 import openmodels as om
-from openmodels import retry
+from openmodels.core import retry
 from openmodels.errors import InvalidRequest, OpenModelsError
-from openmodels.messages import Message, ToolCall
+from openmodels.http import status_errors
 from openmodels.testing.faults import TEXT, FaultServer
 from openmodels.testing.faults.answers import completion, right
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.wire import classify
+from openmodels.types.messages import Message, ToolCall
 
 SHAPES = {
     "message": lambda name: {"error": {"message": f"Unrecognized request argument supplied: {name}"}},
@@ -231,9 +231,9 @@ def test_a_project_that_refuses_is_answered_by_its_resource(server: FaultServer)
 )
 def test_reasons_are_read_in_every_shape(body: Any, words: str) -> None:
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    failure = classify.read(422, {}, raw, host="h")
+    failure = status_errors.read(422, {}, raw, host="h")
     assert words in failure.message
-    assert words in classify.error(failure).cause
+    assert words in status_errors.error(failure).cause
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,11 @@ def test_reasons_are_read_in_every_shape(body: Any, words: str) -> None:
     ],
 )
 def test_the_end_of_a_rate_limit_is_read(headers: dict[str, str], seconds: float | None) -> None:
-    assert classify.retry_after(headers, 1_700_000_000.0, limited=True) == (
+    assert status_errors.retry_after(headers, 1_700_000_000.0, limited=True) == (
         None if seconds is None else pytest.approx(seconds)
     )
     if "retry-after" not in headers:
-        assert classify.retry_after(headers, 1_700_000_000.0) is None
+        assert status_errors.retry_after(headers, 1_700_000_000.0) is None
 
 
 @pytest.mark.parametrize(

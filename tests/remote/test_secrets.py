@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 import openmodels as om
-from openmodels import retry
-from openmodels.catalog.hub import HubCatalog
+from openmodels.catalog.sources.hub import HubCatalog
+from openmodels.core import retry
 from openmodels.errors import InvalidRequest, OpenModelsError
+from openmodels.http import address as addresses
+from openmodels.hub import token as hub_token
 from openmodels.openness.fetch import Fetcher
 from openmodels.testing.faults import FaultServer
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.wire import address as addresses, hub_token
 
 SECRET = "key-of-a-test-0123456789"
 

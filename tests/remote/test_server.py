@@ -12,11 +12,11 @@ from told import Told
 
 import openmodels as om
 from openmodels.errors import InvalidReference, InvalidRequest, InvalidResponse, ModelNotFound, NotConfigured
+from openmodels.http import status_errors
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.answers import right
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.wire import classify
 
 
 def _lists(name: str, *models: str) -> None:
@@ -230,7 +230,7 @@ def test_what_is_told_is_seen(told: Told) -> None:
     for tell in (
         lambda: quiet.debug("sent %s", KEY),
         lambda: om.ServerFailed(f"It said: {PROMPT}."),
-        lambda: classify.Failure(host="h", status=400, message=PROMPT),
+        lambda: status_errors.Failure(host="h", status=400, message=PROMPT),
     ):
         tell()
         assert len(told.leaks) == 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from openmodels.wire.choices import Choice
-from openmodels.wire.tools import ToolAssembler
+from openmodels.openai_wire.choices import Choice
+from openmodels.openai_wire.tool_calls import ToolAssembler
 
 BARE = {"function": {"name": "stop", "arguments": ""}}
 EMPTY = {"function": {"name": "stop", "arguments": "{}"}}

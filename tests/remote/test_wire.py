@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from openmodels.errors import OpenModelsError, StreamInterrupted
+from openmodels.http import decompression, sse, status_errors
+from openmodels.openai_wire import decode, tool_calls
 from openmodels.testing.faults import KEY, PROMPT
 from openmodels.testing.faults.answers import chunk, event, stream
-from openmodels.wire import classify, decode, inflate, sse, tools
 
 _EVENT_STREAM = {"content-type": "text/event-stream"}
 
@@ -76,7 +77,7 @@ def test_events_come_back_as_they_were_sent(texts: list[str], end: bytes) -> Non
 
 
 def _decode(pieces: list[bytes]) -> tuple[list[Any], str]:
-    decoder = decode.Decoder(200, _EVENT_STREAM, lambda body: classify.error(_read(body)))
+    decoder = decode.Decoder(200, _EVENT_STREAM, lambda body: status_errors.error(_read(body)))
     deltas: list[Any] = []
     try:
         for piece in pieces:
@@ -87,8 +88,8 @@ def _decode(pieces: list[bytes]) -> tuple[list[Any], str]:
     return [(delta.text, delta.tool_calls) for delta in deltas], ""
 
 
-def _read(body: bytes | object) -> classify.Failure:
-    return classify.read(200, {}, body, host="h")
+def _read(body: bytes | object) -> status_errors.Failure:
+    return status_errors.read(200, {}, body, host="h")
 
 
 _json = st.recursive(
@@ -119,7 +120,7 @@ _bodies = st.one_of(_json.map(lambda value: json.dumps(value).encode()), _stream
 
 def _read_answer(status: int, headers: dict[str, str], pieces: list[bytes]) -> str:
     """Return what an answer is: its text, or its error."""
-    explain = lambda body: classify.error(classify.read(status, headers, body, host="h"))  # noqa: E731
+    explain = lambda body: status_errors.error(status_errors.read(status, headers, body, host="h"))  # noqa: E731
     decoder, text = decode.Decoder(status, headers, explain), ""
     try:
         for piece in pieces:
@@ -167,7 +168,7 @@ _pieces = st.fixed_dictionaries(
 
 @given(st.lists(st.one_of(_pieces, _json), max_size=10))
 def test_garbage_as_tool_calls_is_a_typed_error(pieces: list[Any]) -> None:
-    assembler = tools.ToolAssembler()
+    assembler = tool_calls.ToolAssembler()
     names = []
     try:
         assembler.add(pieces)
@@ -192,8 +193,8 @@ def _compressors() -> dict[str, Callable[[bytes], bytes]]:
 def test_compressed_data_comes_back_however_it_is_cut(data: bytes, kind: str, places: list[int]) -> None:
     packed = _compressors()[kind](data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inflate, "PIECE", 16)
-        inflater = inflate.Inflater(kind.partition(",")[0].partition(" ")[0])
+        patch.setattr(decompression, "PIECE", 16)
+        inflater = decompression.Inflater(kind.partition(",")[0].partition(" ")[0])
         pieces = [piece for part in _cut(packed, places) for piece in inflater.feed(part)]
     assert b"".join(pieces) == data
     assert all(len(piece) <= 16 for piece in pieces)
@@ -205,7 +206,7 @@ def test_compressed_data_cut_short_is_told(data: bytes, kind: str, length: int) 
     packed = _compressors()[kind](data)
     whole = len(packed) if kind != "gzip, padded" else len(packed) - 9
     first = len(_compressors()["gzip"](data[:3]))
-    inflater = inflate.Inflater(kind.partition(",")[0].partition(" ")[0])
+    inflater = decompression.Inflater(kind.partition(",")[0].partition(" ")[0])
     short = min(length, whole - 1)
     list(inflater.feed(packed[:short]))
     if short == 0 or (kind == "gzip in members" and first <= short <= first + 1):
@@ -245,7 +246,7 @@ def test_calls_cut_and_woven_in_any_way_come_back_whole(
                 for first, part in zip([True] + [False] * len(parts), parts, strict=False)
             ]
         )
-    assembler = tools.ToolAssembler()
+    assembler = tool_calls.ToolAssembler()
     begun = 0  # calls begin in their order; their pieces come in any
     while any(queues):
         ready = [queue for number, queue in enumerate(queues) if queue and number <= begun]
@@ -262,7 +263,7 @@ def _cuts(length: int) -> st.SearchStrategy[list[int]]:
 
 @given(st.text(), st.sampled_from(["retry-after", "retry-after-ms", "ratelimit", "x-ms-retry-after-ms"]))
 def test_no_retry_after_is_negative_or_infinite(value: str, name: str) -> None:
-    wait = classify.retry_after({name: value}, 1e9)
+    wait = status_errors.retry_after({name: value}, 1e9)
     assert wait is None or 0 <= wait < 1e12
 
 
@@ -287,20 +288,20 @@ def test_no_retry_after_is_negative_or_infinite(value: str, name: str) -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert classify.retry_after(headers, 1_000_000_000.0) == seconds
+    assert status_errors.retry_after(headers, 1_000_000_000.0) == seconds
 
 
 @given(st.text(max_size=80), st.integers(0, 40), st.text(max_size=80))
 def test_no_part_of_a_secret_survives(before: str, start: int, after: str) -> None:
-    told = classify.redact(f"{before}{PROMPT[start:]} {KEY}{after}", [PROMPT, KEY])
+    told = status_errors.redact(f"{before}{PROMPT[start:]} {KEY}{after}", [PROMPT, KEY])
     assert KEY not in told
-    assert len(told) <= classify.LONGEST_MESSAGE
+    assert len(told) <= status_errors.LONGEST_MESSAGE
     if len(PROMPT[start:]) >= 24:
         assert PROMPT[start:] not in told
 
 
 def test_a_short_prompt_spoils_no_message() -> None:
-    assert classify.redact("this is hi, not high: 'hi'", ["hi"]) == "this is […], not high: '[…]'"
+    assert status_errors.redact("this is hi, not high: 'hi'", ["hi"]) == "this is […], not high: '[…]'"
 
 
 def test_an_event_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from openmodels.backends.compatible import OpenAICompatible
+from openmodels.backends.openai_compatible import OpenAICompatible
+from openmodels.core.stream import AsyncStream, Fold, Stream
 from openmodels.errors import OpenModelsError
+from openmodels.http.exchange import Outgoing
+from openmodels.http.http1 import Http1Exchange
+from openmodels.http.status_errors import Failure
 from openmodels.model import Model
-from openmodels.stream import AsyncStream, Fold, Stream
+from openmodels.openai_wire.decode import Body, Decoder
 from openmodels.testing.faults import KEY, PROMPT
-from openmodels.wire.classify import Failure
-from openmodels.wire.decode import Body, Decoder
-from openmodels.wire.exchange import Outgoing
-from openmodels.wire.http1 import Http1Exchange
 
 SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, Body, Decoder, Outgoing, Http1Exchange)
 

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from typing import ClassVar
 
 from openmodels.backends.base import Backend
-from openmodels.types import ChatRequest, Delta, Usage
+from openmodels.types.chat import ChatRequest, Delta, Usage
 
 
 class ToyBackend(Backend):

@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
 
-from openmodels import capabilities
-from openmodels.capabilities import Capabilities
-from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import UnsupportedFeature
-from openmodels.rankings import Ranking, RerankRequest
-from openmodels.types import ChatRequest, Delta, Reply
+from openmodels.types import capabilities
+from openmodels.types.capabilities import Capabilities
+from openmodels.types.chat import ChatRequest, Delta, Reply
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.rankings import Ranking, RerankRequest
 
 Request = ChatRequest | EmbedRequest | RerankRequest
 """What a backend gets."""

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 from pydantic_core import from_json, to_json
 
 from openmodels.backends.base import Backend
-from openmodels.backends.stops import StopStrings
 from openmodels.errors import DeadlineExceeded, InvalidRequest
-from openmodels.messages import ToolCall
-from openmodels.types import OPTION_NAMES, ChatRequest, Delta, TokenLogprob, Usage
+from openmodels.output.stop_strings import StopStrings
+from openmodels.types.chat import OPTION_NAMES, ChatRequest, Delta, TokenLogprob, Usage
+from openmodels.types.messages import ToolCall
 
 Step = str | Delta | BaseException | float
 """What a script is made of: text or a delta to give, an error to raise, seconds to wait."""

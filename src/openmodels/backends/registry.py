@@ -39,7 +39,7 @@ class Entry:
 
 BUILT_IN: dict[str, Entry] = {
     "echo": Entry("openmodels.backends.echo:EchoBackend", None, "repeats or plays a script; no model, no key"),
-    "hf": Entry("openmodels.backends.hf:HfBackend", None, "Hugging Face's inference providers and endpoints"),
+    "hf": Entry("openmodels.backends.hf.backend:HfBackend", None, "Hugging Face's inference providers and endpoints"),
     "local": Entry(
         "openmodels.backends.local.backend:LocalBackend",
         "local",
@@ -47,7 +47,7 @@ BUILT_IN: dict[str, Entry] = {
         ("torch", "transformers", "accelerate", "gguf", "jinja2", "llguidance", "PIL", "psutil", "safetensors"),
     ),
     "azure": Entry(
-        "openmodels.backends.azure:AzureBackend",
+        "openmodels.backends.azure.backend:AzureBackend",
         "azure",
         "models deployed on Azure",
         ("azure.ai.inference", "azure.identity"),

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from openmodels.backends.compatible import OpenAICompatible
+from openmodels.backends.openai_compatible import OpenAICompatible
 from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
-from openmodels.types import ChatRequest
-from openmodels.wire import address as addresses, decode, encode
+from openmodels.http import address as addresses
+from openmodels.openai_wire import decode, encode
+from openmodels.types.chat import ChatRequest
 
 _SHOWN = 20
 """Names of models that an error lists at most."""

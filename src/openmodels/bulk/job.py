@@ -15,6 +15,8 @@ from typing_extensions import Unpack
 
 from openmodels.bulk.items import BulkItem, BulkSummary
 from openmodels.bulk.journal import Journal
+from openmodels.core.request import Call
+from openmodels.core.retry import Pace
 from openmodels.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -32,9 +34,7 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
-from openmodels.request import Call
-from openmodels.retry import Pace
-from openmodels.types import CallOptions, Reply
+from openmodels.types.chat import CallOptions, Reply
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

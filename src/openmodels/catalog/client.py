@@ -12,7 +12,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from openmodels import files, retry
+from openmodels import files
+from openmodels.core import retry
 from openmodels.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -23,10 +24,10 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
-from openmodels.wire import classify
-from openmodels.wire.address import Secret
-from openmodels.wire.bearer import Bearer
-from openmodels.wire.time_limit import TimeLimit
+from openmodels.http import status_errors
+from openmodels.http.address import Secret
+from openmodels.http.bearer import Bearer
+from openmodels.http.time_limit import TimeLimit
 
 _LARGEST = 64 * 2**20
 _PATIENCE = 30.0
@@ -183,14 +184,16 @@ class Client:
     def _words(self, answer: httpx2.Response) -> str:
         """Return what an answer says of its failure, as the end of a sentence."""
         secrets = () if self.token is None else (self.token.reveal(),)
-        message = classify.read(answer.status_code, {}, answer.content, host=self.who, secrets=secrets).message
+        message = status_errors.read(answer.status_code, {}, answer.content, host=self.who, secrets=secrets).message
         return f": {message.rstrip('.')}" if message else ""
 
 
 def _wait(headers: Mapping[str, str]) -> float | None:
     if left := _RATE.search(headers.get("ratelimit", "")[:200]):
         return float(left[2]) + 1
-    return classify.retry_after({name.lower(): value for name, value in headers.items()}, time.time(), limited=True)
+    return status_errors.retry_after(
+        {name.lower(): value for name, value in headers.items()}, time.time(), limited=True
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openmodels import escaping, settings
-from openmodels.catalog import lineage, names, rows
-from openmodels.catalog.cache import CacheCatalog
-from openmodels.catalog.filters import RELATIONS
-from openmodels.catalog.finder import info, open_index
-from openmodels.catalog.hub import HubCatalog
-from openmodels.catalog.index import Index
+from openmodels.catalog import lineage, model_names
+from openmodels.catalog.api import info, open_index
+from openmodels.catalog.index import codec
+from openmodels.catalog.index.reader import Index
+from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.lineage import Edge
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord
-from openmodels.catalog.writer import in_memory
+from openmodels.catalog.search.filters import RELATIONS
+from openmodels.catalog.sources.disk import CacheCatalog
+from openmodels.catalog.sources.hub import HubCatalog
 from openmodels.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -234,25 +235,25 @@ class _Tree:
         """Return models that declare a parent, then those whose names make it likely."""
         numbers = self.index.term_numbers([*(f"base:{relation}:{parent}" for relation in RELATIONS), f"from:{parent}"])
         if numbers:
-            expression = " OR ".join(f'"~{rows.base36(number)}"' for number in numbers.values())
+            expression = " OR ".join(f'"~{codec.base36(number)}"' for number in numbers.values())
             declaring = self.index.match(expression, limit=self.limit)
         else:
             declaring = []
         own = self.index.get(parent)
-        likely = self._lookalikes(parent, own) if own is None or not rows.is_variant(own) else []
+        likely = self._lookalikes(parent, own) if own is None or not codec.is_variant(own) else []
         return list(self.index.records(dict.fromkeys([*declaring, *likely])).values())
 
     def _lookalikes(self, parent: str, record: ModelRecord | None) -> list[int]:
         words = _telling(parent)
         based = self.index.term_numbers(["is:based"]).get("is:based")
-        without = f' NOT "~{rows.base36(based)}"' if based is not None else ""
+        without = f' NOT "~{codec.base36(based)}"' if based is not None else ""
         found: list[int] = []
         if words:
             found += self.index.match(f'"{words[0]}"{without}', limit=_LOOKALIKES)
         if words and record and record.license and record.license.id in lineage.GRANTED:
             terms = self.index.term_numbers([f"license:{record.license.id}"])
             if terms:
-                found += self.index.match(f'"~{rows.base36(next(iter(terms.values())))}"{without}', limit=_LOOKALIKES)
+                found += self.index.match(f'"~{codec.base36(next(iter(terms.values())))}"{without}', limit=_LOOKALIKES)
         return found
 
     def _card(self, record: ModelRecord) -> str | None:
@@ -306,7 +307,7 @@ def _gathered(hub: HubCatalog, record: ModelRecord, notes: list[str]) -> list[Mo
                 for listed in page.records:
                     if listed.id.lower() not in found:
                         found[listed.id.lower()] = listed
-                        if listed.base_models and not names.is_conversion(listed.id):
+                        if listed.base_models and not model_names.is_conversion(listed.id):
                             queue.append({"filter": f"base_model:{listed.id}"})
         except DeadlineExceeded as error:
             notes.append(f"{error.cause} What came before is used.")
@@ -315,8 +316,8 @@ def _gathered(hub: HubCatalog, record: ModelRecord, notes: list[str]) -> list[Mo
 
 
 def _telling(model_id: str) -> list[str]:
-    words = names.words(model_id.rpartition("/")[2])
-    return [word for word in words if word.isalpha() and len(word) > 2 and word not in names.NOISE]
+    words = model_names.words(model_id.rpartition("/")[2])
+    return [word for word in words if word.isalpha() and len(word) > 2 and word not in model_names.NOISE]
 
 
 def _gathered_ancestors(hub: HubCatalog, record: ModelRecord) -> tuple[dict[str, ModelRecord], int]:

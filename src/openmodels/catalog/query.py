@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from openmodels import licenses
 from openmodels.catalog import vocabulary
 from openmodels.catalog.record import LicenseClass
 from openmodels.errors import InvalidRequest, MissingExtra
+from openmodels.licenses import table
 from openmodels.settings import install_hint
 
 Catalog = Literal["hub", "azure", "cache"]
@@ -178,7 +178,7 @@ def _several(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _licenses(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(licenses.normalise(one) for one in _several(name, value))
+    return tuple(table.normalise(one) for one in _several(name, value))
 
 
 def _classes(name: str, value: Any) -> tuple[str, ...]:
@@ -228,7 +228,7 @@ def _bytes(name: str, value: Any) -> int:
 def _free_memory(name: str) -> int:
     """Return the bytes that are free on this machine now."""
     try:
-        from openmodels.backends.local import memory
+        from openmodels.backends.local.weights import memory
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"{name}: measuring this machine's memory needs the package {error.name!r}, which is not installed.",

@@ -37,7 +37,7 @@ def update(
     from_parquet: Path | None,
 ) -> None:
     """Bring the index up to date; the old one serves until the new one is whole."""
-    from openmodels.catalog import update as updates
+    from openmodels.catalog.index import update as updates
 
     tell = None if output.wants_json(ctx) else _told
     if from_parquet:
@@ -65,8 +65,8 @@ def update(
 @click.pass_context
 def info(ctx: click.Context) -> None:
     """Show what the index holds and how old it is; exit code 3 if there is none."""
-    from openmodels.catalog.finder import open_index
-    from openmodels.catalog.index import default_path
+    from openmodels.catalog.api import open_index
+    from openmodels.catalog.index.reader import default_path
 
     index = open_index()
     facts: dict[str, Any] = {"path": str(default_path()), "models": len(index) if index else 0}
@@ -88,7 +88,7 @@ def info(ctx: click.Context) -> None:
 @click.pass_context
 def path(ctx: click.Context) -> None:
     """Print where the index is kept."""
-    from openmodels.catalog.index import default_path
+    from openmodels.catalog.index.reader import default_path
 
     if output.wants_json(ctx):
         output.say_json({"path": str(default_path())})

@@ -14,12 +14,12 @@ import click
 
 from openmodels.backends import registry
 from openmodels.cli import output
-from openmodels.cli.talk import Talk, write_answer
+from openmodels.cli.chat_session import Talk, write_answer
 from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.images import Image
 from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
-from openmodels.types import CallOptions
+from openmodels.types.chat import CallOptions
 
 PATIENCE = 3.0
 """Seconds to wait for the first byte on standard input when a prompt was given as well."""

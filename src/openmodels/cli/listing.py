@@ -9,7 +9,7 @@ from typing import Any
 from openmodels import escaping
 from openmodels.catalog.family import Family
 from openmodels.catalog.record import ModelRecord
-from openmodels.catalog.results import row, shown
+from openmodels.catalog.search.results import row, shown
 
 _COLUMNS = ("model", "task", "parameters", "context", "license", "downloads", "updated")
 _FIELDS_SKIPPED = ("files",)

@@ -15,11 +15,12 @@ from huggingface_hub import constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
 from openmodels import escaping, settings
-from openmodels.backends import azure_endpoint, registry
-from openmodels.backends.local import cache, checkpoint
+from openmodels.backends import registry
+from openmodels.backends.azure import endpoint as azure_endpoint
+from openmodels.backends.local.weights import cache, checkpoint
 from openmodels.cli import output
 from openmodels.errors import LoadFailed, OpenModelsError, UnsupportedFeature
-from openmodels.wire import hub_token
+from openmodels.hub import token as hub_token
 
 _ENGINE_PART = re.compile(r"-(?:openvino|tokenizer)-\d+$")
 """Folders of the cache that hold what an engine needs beside a GGUF file, and no model of their own."""
@@ -114,9 +115,9 @@ def _hub_cache() -> Iterator[dict[str, Any]]:
 def _converted(ready: bool) -> Iterator[dict[str, Any]]:  # noqa: FBT001 - one private call
     default = None
     if ready:
-        from openmodels.backends.local import bundled
+        from openmodels.backends.local.weights import default_model
 
-        default = cache.place(bundled.SHA256)
+        default = cache.place(default_model.SHA256)
     for folder in sorted(path for path in cache.root().glob("[0-9a-f]*") if path.is_dir()):
         if _ENGINE_PART.search(folder.name):
             continue

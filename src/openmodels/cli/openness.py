@@ -9,10 +9,10 @@ import click
 from openmodels import escaping
 from openmodels.cli import output
 from openmodels.errors import InvalidRequest
+from openmodels.openness.api import compare_openness
 from openmodels.openness.findings import Criterion, Verdict
 from openmodels.openness.profiles import PROFILES
 from openmodels.openness.report import Report
-from openmodels.openness.verbs import compare_openness
 
 UNMET = 6
 """The exit code when a demand of `--fail-under` is not shown to be met."""

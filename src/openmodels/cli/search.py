@@ -45,7 +45,7 @@ def search(ctx: click.Context, /, query: tuple[str, ...], **asked: Any) -> None:
 
     Typing errors are forgiven. Exit code 3 when nothing is found.
     """
-    from openmodels.catalog.finder import search as find
+    from openmodels.catalog.api import search as find
 
     asked["catalog"] = list(asked["catalog"]) or None
     results = find(" ".join(query), **asked)

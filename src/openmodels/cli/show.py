@@ -19,7 +19,7 @@ def show(ctx: click.Context, model: str, live: bool | None) -> None:  # noqa: FB
     openmodels show allenai/OLMo-7B
     openmodels show azure:azureml-meta/Llama-2-7b
     """
-    from openmodels.catalog.finder import info
+    from openmodels.catalog.api import info
 
     record = info(model, live=live)
     if output.wants_json(ctx):

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openmodels.openness.api import openness as openness
     from openmodels.openness.report import Report
-    from openmodels.openness.verbs import openness as openness
 else:
 
     class _Callable(ModuleType):
@@ -25,7 +25,7 @@ else:
             self, model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
         ) -> Report:
             from openmodels.errors import ErrorBoundary
-            from openmodels.openness.verbs import openness
+            from openmodels.openness.api import openness
 
             with ErrorBoundary():
                 return openness(model, profile=profile, evidence=evidence, deep=deep)

@@ -6,8 +6,8 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from openmodels.openness.case import Case
 from openmodels.openness.datasets import Named
+from openmodels.openness.model_context import Case
 
 _NAMESPACE = uuid.UUID("6f1d0c4e-4f0e-5c55-9d0e-6f70656e6d64")
 

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from openmodels.licenses import find
-from openmodels.openness import statements
+from openmodels.licenses.table import find
+from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
-from openmodels.openness.names import family, plain, same_owner, split, words
 from openmodels.openness.pages import DatasetPage, ModelPage
+from openmodels.openness.repository_names import family, plain, same_owner, split, words
 
 _TUNING_NAME = re.compile(
     r"instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*|convers\w*|"
@@ -109,7 +109,7 @@ def _named(evidence: Evidence, model: ModelPage, name: str, via: Proof, text: st
     page = evidence.dataset(name)
     # A set named after the model's family goes by the rest of its name in the card.
     short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
-    said = any(_names(sentence, short) for sentence in statements.about_training_data(model.statements))
+    said = any(_names(sentence, short) for sentence in card_claims.about_training_data(model.statements))
     return Named(name, _role(model, short, text, said=said, tuned=tuned), access(page), said, via, page)
 
 
@@ -120,7 +120,7 @@ def _role(model: ModelPage, short: str, text: str, *, said: bool, tuned: bool) -
         return Role.TUNING
     if said:
         return Role.PRETRAINING
-    if any(_names(sentence, short) for sentence in statements.about_tuning_data(model.statements)):
+    if any(_names(sentence, short) for sentence in card_claims.about_tuning_data(model.statements)):
         return Role.TUNING
     return Role.TUNING if tuned else Role.PRETRAINING
 
@@ -131,7 +131,7 @@ def _mention(model: ModelPage, name: str) -> str:
     close = same_owner(owner, model.owner)
     if len(plain(short)) < (5 if close else 8):
         return ""
-    return next((text for text in statements.about_training_data(model.statements) if _names(text, short)), "")
+    return next((text for text in card_claims.about_training_data(model.statements) if _names(text, short)), "")
 
 
 def _names(text: str, short: str) -> bool:

@@ -15,7 +15,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from openmodels import files, retry, settings
+from openmodels import files, settings
+from openmodels.core import retry
 from openmodels.errors import (
     AccessDenied,
     ConnectionFailed,
@@ -26,10 +27,11 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
-from openmodels.wire import address as addresses, hub_token
-from openmodels.wire.address import Secret
-from openmodels.wire.bearer import Bearer
-from openmodels.wire.time_limit import TimeLimit
+from openmodels.http import address as addresses
+from openmodels.http.address import Secret
+from openmodels.http.bearer import Bearer
+from openmodels.http.time_limit import TimeLimit
+from openmodels.hub import token as hub_token
 
 LARGEST = 10_000_000
 """Bytes of an answer that are read."""

@@ -23,13 +23,13 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
-from openmodels.openness import card
+from openmodels.openness import card_text
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.lineage import ancestors
-from openmodels.openness.names import family, split, words
 from openmodels.openness.pages import ModelPage
 from openmodels.openness.repositories import github_name, related
+from openmodels.openness.repository_names import family, split, words
 
 MOST_DATASETS = 30
 MOST_REPOSITORIES = 12
@@ -148,7 +148,7 @@ def from_folder(folder: Path) -> Evidence:
     page["unknown"] = ["gated", "refs", "safetensors"]
     if (readme := folder / "README.md").is_file():
         text = readme.read_text(encoding="utf-8", errors="replace")[:_CARD_BYTES]
-        page["readme"] = card.parse(text)
+        page["readme"] = card_text.parse(text)
         page["cardData"] = cards.front_matter(text)
     else:
         page["unknown"] += ["readme", "cardData"]
@@ -172,7 +172,7 @@ def _readme(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
     except _UNREAD:
         unknown.append("readme")
         return
-    page["readme"] = card.parse(text)
+    page["readme"] = card_text.parse(text)
     page.setdefault("cardData", cards.front_matter(text))
 
 

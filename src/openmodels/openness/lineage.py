@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from openmodels.licenses import License, LicenseClass, find
-from openmodels.openness import statements
+from openmodels.licenses.table import License, LicenseClass, find
+from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Conflict, Proof
-from openmodels.openness.names import family, is_tuned_name, plain, same_owner, split
 from openmodels.openness.pages import ModelPage
+from openmodels.openness.repository_names import family, is_tuned_name, plain, same_owner, split
 
 _DEEPEST = 6
 _HUB_ID = re.compile(r"\b[\w.-]+/[\w.-]+", re.ASCII)
@@ -155,7 +155,7 @@ def _stated(evidence: Evidence, model: ModelPage) -> list[Ancestor]:
     ]
     if found:
         return found
-    sentences = statements.derivations(model.statements)
+    sentences = card_claims.derivations(model.statements)
     for link in model.links:
         path = link.path
         if link.host != "huggingface.co" or len(path) < 2 or path[0] in _HUB_PAGES:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from openmodels.catalog import vocabulary
 from openmodels.openness.findings import Proof
-from openmodels.openness.names import split
+from openmodels.openness.repository_names import split
 
 LONGEST_TEXT = 100_000
 """Characters of a license file that are kept."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from openmodels.errors import InvalidRequest
 from openmodels.openness import mof
-from openmodels.openness.case import Case
 from openmodels.openness.findings import Criterion, Finding, Verdict
-from openmodels.openness.release import binding, components
+from openmodels.openness.model_context import Case
+from openmodels.openness.mof_components import binding, components
 
 Findings = Mapping[Criterion, Finding]
 _MET = {Verdict.OPEN: True, Verdict.PARTIAL: False, Verdict.CLOSED: False, Verdict.UNKNOWN: None}

@@ -13,13 +13,13 @@ from typing import Any
 from openmodels import escaping
 from openmodels.errors import InvalidRequest
 from openmodels.openness import bom
-from openmodels.openness.case import Case
-from openmodels.openness.criteria import judge
-from openmodels.openness.criteria_license import Stated, conflicts, sources
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Conflict, Criterion, Finding, Proof, Verdict
+from openmodels.openness.model_context import Case
 from openmodels.openness.overrides import overrides
 from openmodels.openness.profiles import PROFILES, Assessment, Requirement, assess
+from openmodels.openness.rules.license import Stated, conflicts, sources
+from openmodels.openness.rules.weights import judge
 
 SCHEMA_VERSION = "1.0"
 _MARKS = {

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
-from openmodels.openness import trees
+from openmodels.openness import repository_layout
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
-from openmodels.openness.names import family, mentions, plain, same_owner, split, stem, words
 from openmodels.openness.pages import Link, ModelPage, RepositoryPage
+from openmodels.openness.repository_names import family, mentions, plain, same_owner, split, stem, words
 
 _USE = re.compile(
     r"\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*|citation)\b",
@@ -66,7 +66,7 @@ class Related:
     tie: Tie
     below: str
     page: RepositoryPage | None
-    tree: trees.Tree | None
+    tree: repository_layout.Tree | None
     via: Proof
 
     @property
@@ -98,7 +98,9 @@ def related(evidence: Evidence, model: ModelPage, ancestors: tuple[ModelPage, ..
         page = evidence.repository(name)
         known = found.get(name.lower())
         if known is None or known.tie < tie or (known.tie == tie and below and not known.below):
-            found[name.lower()] = Related(name, tie, below, page, trees.read(page) if page and page.tree else None, via)
+            found[name.lower()] = Related(
+                name, tie, below, page, repository_layout.read(page) if page and page.tree else None, via
+            )
 
     for one in (model, *ancestors):
         for link in one.links:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from openmodels.embeddings import Embeddings
 from openmodels.errors import InvalidRequest, OpenModelsError, UnsupportedFeature
 from openmodels.model import Model
-from openmodels.rankings import Ranking
 from openmodels.testing.suite import Suite
+from openmodels.types.embeddings import Embeddings
+from openmodels.types.rankings import Ranking
 
 _TEXTS = ["A cat sits on the mat.", "日本語の文章です。", "Interest rates rose by a quarter point."]
 

@@ -8,9 +8,9 @@ import pytest
 
 from openmodels.errors import OpenModelsError, UnsupportedFeature
 from openmodels.images import Image
-from openmodels.messages import Message, system, user
 from openmodels.testing.driver import Driver, Spy
 from openmodels.testing.suite import Suite
+from openmodels.types.messages import Message, system, user
 
 # The smallest picture there is: one red pixel.
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"

@@ -10,7 +10,7 @@ import pytest
 from openmodels.errors import UnsupportedFeature
 from openmodels.model import Model
 from openmodels.testing.driver import SURFACES, Driver, Spy
-from openmodels.types import OPTION_NAMES, Reply
+from openmodels.types.chat import OPTION_NAMES, Reply
 
 
 class Suite:

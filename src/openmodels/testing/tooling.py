@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from openmodels.core.tool_loop import ToolRun
 from openmodels.errors import InvalidRequest, OutputInvalid, ToolRoundsExceeded
-from openmodels.messages import Message, ToolCall
 from openmodels.testing.driver import Answer, Driver, Spy
 from openmodels.testing.suite import Suite
-from openmodels.toolrun import ToolRun
+from openmodels.types.messages import Message, ToolCall
 
 _LOOK = {
     "type": "function",

@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import background, settings
 from openmodels.backends.base import Backend
-from openmodels.backends.local import answers, generation_config, native
-from openmodels.backends.local.collector import collector_paused
+from openmodels.backends.local import choices, generation_config
 from openmodels.backends.local.engines.choice import Wish
 from openmodels.backends.local.engines.selection import Selection
+from openmodels.backends.local.engines.torch import torch_setup
+from openmodels.backends.local.engines.torch.gc_pause import collector_paused
 from openmodels.backends.registry import BUILT_IN, missing_extra
-from openmodels.capabilities import Capabilities
-from openmodels.embeddings import Embeddings, EmbedRequest
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest, UnsupportedFeature
-from openmodels.messages import Message
-from openmodels.rankings import Ranking, RerankRequest
-from openmodels.toolcalls import detect
-from openmodels.types import OPTION_NAMES, ChatRequest, Delta
+from openmodels.output.tool_formats import detect
+from openmodels.types.capabilities import Capabilities
+from openmodels.types.chat import OPTION_NAMES, ChatRequest, Delta
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.messages import Message
+from openmodels.types.rankings import Ranking, RerankRequest
 
 if TYPE_CHECKING:
-    from openmodels.backends.local.encoders import Encoders
-    from openmodels.backends.local.engine import Engine
-    from openmodels.backends.local.engines.openvino import OpenvinoEngine
-    from openmodels.backends.local.engines.served import Served
-    from openmodels.backends.local.loader import Loaded
+    from openmodels.backends.local.encoders.service import Encoders
+    from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
+    from openmodels.backends.local.engines.server_engine import Served
+    from openmodels.backends.local.engines.torch.engine import Engine
+    from openmodels.backends.local.engines.torch.loader import Loaded
 
 _Item = Delta | BaseException | None
 """What the engine puts into a mailbox: a delta, an error, or None for a load that is done."""
@@ -157,9 +158,9 @@ class LocalBackend(Backend):
             yield from engine.run(request)
             return
         mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
-        asked = answers.requests(request)
+        asked = choices.requests(request)
         jobs = [engine.submit(one, _tagged(mailbox.put, index, one)) for index, one in enumerate(asked)]
-        several = answers.Answers(len(jobs))
+        several = choices.Answers(len(jobs))
         try:
             while several.going:
                 try:
@@ -182,9 +183,9 @@ class LocalBackend(Backend):
                     yield delta
             return
         mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
-        post, asked = partial(_post, asyncio.get_running_loop(), mailbox), answers.requests(request)
+        post, asked = partial(_post, asyncio.get_running_loop(), mailbox), choices.requests(request)
         jobs = [engine.submit(one, _tagged(post, index, one)) for index, one in enumerate(asked)]
-        several = answers.Answers(len(jobs))
+        several = choices.Answers(len(jobs))
         try:
             while several.going:
                 try:
@@ -250,7 +251,7 @@ class LocalBackend(Backend):
         """
         found = super().capabilities()
         # Reading a GGUF file's header takes a package that is imported with it.
-        from openmodels.backends.local import facts
+        from openmodels.backends.local.weights import facts
 
         if (told := facts.read(self.rest, self._revision)) is None:
             return replace(found, chat=None, tools=None if found.tools else False)
@@ -332,7 +333,7 @@ class LocalBackend(Backend):
     def _open(self, deadline: float | None) -> Engine | OpenvinoEngine | Served:
         """Import torch and choose and make the engine; on a thread, since what is imported must not be torn."""
         with collector_paused():
-            native.import_torch()
+            torch_setup.import_torch()
         choice = self._selection.settle(deadline)
         self.options = self._selection.options(type(self).options)
         engine: Engine | OpenvinoEngine | Served
@@ -342,7 +343,7 @@ class LocalBackend(Backend):
             engine = self._selection.served(choice.engine, repetition_stop=self._repetition_stop)
         else:
             with collector_paused():
-                from openmodels.backends.local.engine import Engine, Limits
+                from openmodels.backends.local.engines.torch.engine import Engine, Limits
 
             opener = _opener(
                 self.rest,
@@ -360,8 +361,8 @@ class LocalBackend(Backend):
 
     def _encode(self, _: float | None) -> Encoders:
         with collector_paused():
-            native.import_torch()
-            from openmodels.backends.local.encoders import Encoders
+            torch_setup.import_torch()
+            from openmodels.backends.local.encoders.service import Encoders
 
         encoders = Encoders(
             partial(_locate_encoder, self.rest, self._revision, self._dtype), device=self._device, dtype=self._dtype
@@ -404,30 +405,30 @@ def _opener(
     rest: str, revision: str | None, *, device: str, dtype: str, draft: str | None, chat_template: str | None
 ) -> Callable[[float | None], Loaded]:
     def open_model(deadline: float | None) -> Loaded:
-        from openmodels.backends.local.loader import load
+        from openmodels.backends.local.engines.torch.loader import load
 
         loaded = load(_locate(rest, revision, dtype, deadline), device=device, dtype=dtype, chat_template=chat_template)
         if draft is None:
             return loaded
-        from openmodels.backends.local import drafting
-        from openmodels.backends.local.decoder import Decoder
+        from openmodels.backends.local.engines.torch import draft_tokens
+        from openmodels.backends.local.engines.torch.model_runner import Decoder
 
         smaller = load(_locate(draft.removeprefix("local:"), None, dtype, deadline), device=device, dtype=dtype)
-        drafting.check(smaller.tokenizer, loaded.tokenizer)
+        draft_tokens.check(smaller.tokenizer, loaded.tokenizer)
         shared = min(smaller.vocabulary or 0, loaded.vocabulary or 0)
-        return replace(loaded, draft=drafting.Assistant(Decoder(smaller, deterministic=True), shared))
+        return replace(loaded, draft=draft_tokens.Assistant(Decoder(smaller, deterministic=True), shared))
 
     return open_model
 
 
 def _locate(rest: str, revision: str | None, dtype: str, deadline: float | None) -> Path:
-    from openmodels.backends.local.weights import locate
+    from openmodels.backends.local.weights.locate import locate
 
     return locate(rest, revision=revision, deadline=deadline, dtype=dtype)
 
 
 def _locate_encoder(rest: str, revision: str | None, dtype: str, deadline: float | None) -> Path:
-    from openmodels.backends.local.weights import names_gguf
+    from openmodels.backends.local.weights.locate import names_gguf
 
     if names_gguf(rest):
         raise UnsupportedFeature(
@@ -441,7 +442,7 @@ def _tagged(put: Callable[[tuple[int, _Item]], None], index: int, request: ChatR
     def tagged(item: _Item) -> None:
         put((index, item))
 
-    return tagged if request.stream else answers.Gathered(tagged, request.deadline)
+    return tagged if request.stream else choices.Gathered(tagged, request.deadline)
 
 
 def _left(deadline: float | None) -> float | None:

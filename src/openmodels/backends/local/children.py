@@ -39,7 +39,7 @@ def environment() -> dict[str, str]:
 def watched(command: Sequence[str]) -> list[str]:
     """Return the command that runs another one and ends it when its own standard input ends, even by our SIGKILL."""
     # -P: the folder of the program must not come before the installed packages.
-    return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "watched.py"), *command]
+    return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "parent_watch.py"), *command]
 
 
 def run(

@@ -16,8 +16,8 @@ import torch
 from llguidance.hf import from_tokenizer
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
-from openmodels.grammar.output import written
-from openmodels.types import OutputFormat
+from openmodels.output.grammar.request_grammar import written
+from openmodels.types.chat import OutputFormat
 
 _KEPT = 64
 """Compiled grammars kept for a model."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
 
-    from openmodels.backends.local.voice import Sampling
+    from openmodels.backends.local.prompt.prepare import Sampling
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from openmodels import errors
-from openmodels.embeddings import Embeddings
 from openmodels.errors import OpenModelsError
-from openmodels.messages import ToolCall
-from openmodels.types import Reply
+from openmodels.types.chat import Reply
+from openmodels.types.embeddings import Embeddings
+from openmodels.types.messages import ToolCall
 
 TEXT = "Bonjour, grüße, こんにちは 👋!"
 """The right answer, where a fault leaves room for one."""

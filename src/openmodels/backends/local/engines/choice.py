@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from openmodels import settings
 from openmodels.backends.local import children
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured, UnsupportedFeature
-from openmodels.types import SAMPLING_OPTIONS
+from openmodels.types.chat import SAMPLING_OPTIONS
 
 if TYPE_CHECKING:
-    from openmodels.grammar.output import Notation
+    from openmodels.output.grammar.request_grammar import Notation
 
 OPENVINO_MODEL = "openvino_model.xml"
 ENGINES = ("auto", "transformers", "openvino", "llamacpp", "vllm")
@@ -140,23 +140,23 @@ def choose(wish: Wish, rest: str, revision: str | None, deadline: float | None) 
     if wish.own is not None:
         return Choice("transformers", f"of the engines only transformers honours {wish.own}=")
     # Imported late: a base install has not what it needs.
-    from openmodels.backends.local import weights
+    from openmodels.backends.local.weights import locate
 
-    if weights.is_path(rest) and (Path(rest).expanduser() / OPENVINO_MODEL).is_file():
+    if locate.is_path(rest) and (Path(rest).expanduser() / OPENVINO_MODEL).is_file():
         return Choice("openvino", "the folder holds a model in OpenVINO's own format")
-    if not weights.names_gguf(rest):
+    if not locate.names_gguf(rest):
         return Choice("transformers", "transformers runs safetensors in every supported architecture on every device")
     if wish.dtype != "auto":
         return Choice("transformers", f"of the engines for GGUF only transformers honours dtype={wish.dtype!r}")
     if not _on_cpu(wish.device):
         return Choice("transformers", "the model runs on an accelerator, and the other engines on the CPU only")
-    file = weights.source(rest, revision=revision, deadline=deadline)
+    file = locate.source(rest, revision=revision, deadline=deadline)
     return Choice("transformers", "the name is a folder's") if file.is_dir() else _for_gguf(file)
 
 
 def _for_gguf(file: Path) -> Choice:
     # Imported late: a folder of safetensors needs no reader of GGUF.
-    from openmodels.backends.local import gguf_header, memory, model_kind
+    from openmodels.backends.local.weights import gguf_header, memory, model_kind
 
     header = gguf_header.read(file)
     model_kind.check_gguf(file.name, header)

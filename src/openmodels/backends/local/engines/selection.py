@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from openmodels import settings
 from openmodels.backends.local.engines.choice import NOTATIONS, OPENVINO_MODEL, OPTIONS, Choice, Wish, choose
 from openmodels.errors import LoadFailed, UnsupportedFeature
-from openmodels.grammar.output import written
-from openmodels.types import ChatRequest
+from openmodels.output.grammar.request_grammar import written
+from openmodels.types.chat import ChatRequest
 
 if TYPE_CHECKING:
-    from openmodels.backends.local.engines.openvino import OpenvinoEngine
-    from openmodels.backends.local.engines.served import Served
+    from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
+    from openmodels.backends.local.engines.server_engine import Served
 
 Source = tuple[Path, str | None]
 """A .gguf file or a folder, and the file's SHA-256 where it is already known."""
@@ -54,9 +54,9 @@ class Selection:
 
     def look(self) -> Choice | None:
         """Return the choice, or None where it takes a look into a file that may not be here yet."""
-        from openmodels.backends.local import weights
+        from openmodels.backends.local.weights import locate
 
-        undecided = self._wish.engine == "auto" and weights.names_gguf(self._rest)
+        undecided = self._wish.engine == "auto" and locate.names_gguf(self._rest)
         return self.choice or (None if undecided else self.settle(None))
 
     def check(self, request: ChatRequest, options: frozenset[str]) -> None:
@@ -79,13 +79,13 @@ class Selection:
 
     def openvino(self, *, repetition_stop: bool) -> OpenvinoEngine:
         """Return an engine on OpenVINO; it loads the model when it gets its first job."""
-        from openmodels.backends.local.engines.openvino import OpenvinoEngine
+        from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
 
         # Not self: the engine's thread must not keep the backend alive.
         find, chat_template = self._find, self._chat_template
 
         def open_model(deadline: float | None) -> Any:
-            from openmodels.backends.local.engines.openvino_model import open_model
+            from openmodels.backends.local.engines.openvino.model import open_model
 
             source, digest = find(deadline)
             return open_model(source, digest, deadline, chat_template=chat_template)
@@ -95,17 +95,17 @@ class Selection:
     def served(self, engine: str, *, repetition_stop: bool) -> Served:
         """Return an engine behind a server of ours, which its first call starts."""
         if engine == "llamacpp":
-            from openmodels.backends.local.engines.llamacpp import LlamaCpp
+            from openmodels.backends.local.engines.llamacpp.engine import LlamaCpp
 
             return LlamaCpp(self._rest, self._gguf, chat_template=self._chat_template, repetition_stop=repetition_stop)
-        from openmodels.backends.local.engines.vllm import Vllm
+        from openmodels.backends.local.engines.vllm.engine import Vllm
 
         rest, revision, dtype = self._rest, self._revision, self._wish.dtype
 
         def find(deadline: float | None) -> Path:
-            from openmodels.backends.local import weights
+            from openmodels.backends.local.weights import locate
 
-            return weights.locate(rest, revision=revision, deadline=deadline, dtype=dtype)
+            return locate.locate(rest, revision=revision, deadline=deadline, dtype=dtype)
 
         return Vllm(
             rest,
@@ -117,9 +117,9 @@ class Selection:
         )
 
     def _find(self, deadline: float | None) -> Source:
-        from openmodels.backends.local import weights
+        from openmodels.backends.local.weights import locate
 
-        if weights.is_path(self._rest) and (folder := Path(self._rest).expanduser()).is_dir():
+        if locate.is_path(self._rest) and (folder := Path(self._rest).expanduser()).is_dir():
             if not (folder / OPENVINO_MODEL).is_file():
                 raise LoadFailed(
                     f"The folder {folder.name!r} is not in OpenVINO's format: it holds no openvino_model.xml.",
@@ -131,12 +131,12 @@ class Selection:
 
     def _gguf(self, deadline: float | None) -> Source:
         # Imported late, as above: a base install has not what they need.
-        from openmodels.backends.local import bundled, weights
+        from openmodels.backends.local.weights import default_model, locate
 
-        if weights.names_gguf(self._rest):
-            return weights.source(self._rest, revision=self._revision, deadline=deadline), None
+        if locate.names_gguf(self._rest):
+            return locate.source(self._rest, revision=self._revision, deadline=deadline), None
         if f"local:{self._rest}" == settings.DEFAULT_MODEL and self._revision is None:
-            return bundled.gguf(deadline), bundled.SHA256
+            return default_model.gguf(deadline), default_model.SHA256
         raise LoadFailed(
             f"{self._rest!r} names no GGUF file, and that is what this engine reads.",
             next_step="Name one, e.g. 'local:org/model-GGUF/model-q4_k_m.gguf', or use engine='transformers'.",

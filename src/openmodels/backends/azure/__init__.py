@@ -1,0 +1,1 @@
+"""Models deployed on Azure."""

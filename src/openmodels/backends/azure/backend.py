@@ -1,0 +1,216 @@
+"""Models deployed on Azure: Foundry and Azure OpenAI resources, serverless and managed deployments, gateways."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from azure.core.credentials import AzureKeyCredential
+
+from openmodels.backends.azure import endpoint as azure_endpoint, errors
+from openmodels.backends.azure.credential import Tokens
+from openmodels.backends.azure.exchange import AzureExchange
+from openmodels.backends.openai_compatible import OpenAICompatible, Sent
+from openmodels.errors import (
+    InvalidReference,
+    InvalidRequest,
+    NotConfigured,
+    OpenModelsError,
+    UnsupportedFeature,
+)
+from openmodels.http import address as addresses, status_errors
+from openmodels.http.address import Secret, Secrets
+from openmodels.http.exchange import Exchange
+from openmodels.openai_wire import decode
+from openmodels.types.chat import ChatRequest
+
+log = logging.getLogger("openmodels.backends.azure.backend")
+
+
+class AzureBackend(OpenAICompatible):
+    """A model deployed on Azure.
+
+    Args:
+        rest: The deployment's name.
+        base_url: The endpoint, e.g. "https://my-resource.services.ai.azure.com"; by default that of
+            the environment (`azure_endpoint.ENDPOINTS`).
+        api_key: The endpoint's key; by default that of the environment (`azure_endpoint.KEYS`), which goes only to
+            the endpoint of the environment and to Azure's own hosts.
+        credential: Instead of a key, any credential of azure-identity; by default its
+            `DefaultAzureCredential`, where the environment's key might go and there is none.
+        scope: What tokens must be for, where it is not Azure's own, e.g. behind a gateway.
+        headers: More headers for every request.
+        allow_http: Accept unencrypted http to other machines than this one.
+
+    Raises:
+        NotConfigured: There is no endpoint, or it is not where models are.
+        EndpointRetired: The endpoint has been switched off and has no successor.
+        InvalidRequest: The address, the key or a header is not acceptable; no key is shown.
+    """
+
+    name: ClassVar[str] = "azure"
+    # Without "complete": Microsoft's descriptions of its APIs know no /completions any more.
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "embed", "images"})
+
+    def __init__(
+        self,
+        rest: str = "",
+        *,
+        base_url: str | None = None,
+        api_key: str | addresses.Secret | None = None,
+        credential: Any = None,
+        scope: str | None = None,
+        headers: Mapping[str, str | addresses.Secret] | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        _, own = _environment(azure_endpoint.ENDPOINTS)
+        given = own if base_url is None else base_url
+        if given is None:
+            raise NotConfigured(
+                "The backend 'azure' needs the endpoint's address.",
+                next_step="Write base_url='https://RESOURCE.services.ai.azure.com', "
+                f"or set {azure_endpoint.ENDPOINTS[0]}.",
+            )
+        endpoint = azure_endpoint.parse(given, rest, allow_http=allow_http)
+        super().__init__(rest, base_url=given, api_key=api_key, headers=headers, allow_http=allow_http)
+        self.endpoint = endpoint
+        self.address = endpoint.address
+        trusted = endpoint.azure or given == own
+        self._authentication = self._who(credential, trusted=trusted)
+        self._scope = scope or endpoint.scope
+        self._answered: set[str] = set()  # the targets at which something has been answered
+
+    def _who(self, credential: Any, *, trusted: bool) -> Secret | Tokens | None:
+        if self.api_key is not None and credential is not None:
+            raise InvalidRequest("credential: it and `api_key` exclude each other.", next_step="Pass one of them.")
+        if isinstance(credential, AzureKeyCredential):
+            self.api_key = addresses.key(credential.key, "credential")
+        elif credential is not None:
+            if not (hasattr(credential, "get_token") or hasattr(credential, "get_token_info")):
+                raise InvalidRequest(f"credential: an object of {type(credential).__name__} gives no tokens.")
+            return Tokens(credential)
+        elif self.api_key is None and trusted:
+            name, found = _environment(azure_endpoint.KEYS)
+            self.api_key = addresses.key(found, name)
+            if found is None and not addresses.loopback(self.address.host):
+                return Tokens()
+        return self.api_key
+
+    def make_exchange(self) -> Exchange:
+        """Return the exchange through Azure's client."""
+        return AzureExchange(self.address, self._authentication, self._scope)
+
+    def authorization(self) -> dict[str, str]:
+        """Return nothing about a key, which Azure's client adds, but what the endpoint needs beside it."""
+        return {"extra-parameters": "pass-through"} if self.endpoint.kind == "serverless" else {}
+
+    def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request, spelled as the deployment wants it."""
+        body = super().body(request, model)
+        if self.endpoint.kind == "serverless" and "stream_options" not in request.extra:
+            body.pop("stream_options", None)  # that API gives usage unasked, and does not know the option
+        return body
+
+    def model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - as the base
+        """Return the deployment's name.
+
+        Raises:
+            InvalidReference: There is none, and this kind of endpoint needs one.
+        """
+        if not self.rest and self.endpoint.kind == "v1":
+            raise InvalidReference(
+                "The reference names no deployment.",
+                next_step="Write 'azure:DEPLOYMENT'; `model.backend.list_deployments()` lists what there is.",
+            )
+        return self.rest or self.endpoint.deployment
+
+    async def amodel(self, deadline: float | None) -> str | None:
+        """The asynchronous twin of `model`; asks nobody."""
+        return self.model(deadline)
+
+    def recovers(self, error: OpenModelsError, sent: Sent) -> bool:
+        """Return whether to send a refused request again; a project may refuse what its resource answers.
+
+        A project's address offers some models through another API than chat completions only, while the
+        address of the resource, on the same host, has them all.
+        """
+        if super().recovers(error, sent):
+            return True
+        tried = self.endpoint.resource
+        if tried is None or error.status not in (400, 404) or sent.outgoing.target in self._answered:
+            return False
+        if sent.outgoing.target.startswith(tried.path):
+            self.address = self.endpoint.address
+            error.cause = f"{error.cause} So does the project's address, {self.endpoint.address}."
+            return False
+        log.warning("%s refuses (%s); trying %s.", self.endpoint.address, error.status, tried)
+        self.address = tried
+        return True
+
+    def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:
+        """Take an answer as a sign that its address is right."""
+        self._answered.add(sent.outgoing.target)
+        super().succeeded(sent, reasoning)
+
+    def list_deployments(self, *, timeout: float | None = 60.0) -> list[str]:
+        """Return the names that the endpoint lists at /models.
+
+        On an Azure resource these are the models that it may use, deployed or not.
+
+        Args:
+            timeout: Total seconds to wait; None is no limit.
+
+        Raises:
+            UnsupportedFeature: Endpoints of this kind list nothing.
+            OpenModelsError: As for a call.
+        """
+        return decode.models(self.get(self._listing(), _until(timeout)))
+
+    async def alist_deployments(self, *, timeout: float | None = 60.0) -> list[str]:  # noqa: ASYNC109 - the twin's
+        """The asynchronous twin of `list_deployments`.
+
+        Raises:
+            OpenModelsError: As for `list_deployments`.
+        """
+        return decode.models(await self.aget(self._listing(), _until(timeout)))
+
+    def _listing(self) -> str:
+        if self.endpoint.kind in ("deployment", "serverless"):
+            raise UnsupportedFeature(
+                f"The endpoint {self.address} serves one deployment and lists none.",
+                next_step=f"Use the resource's address, which ends with {azure_endpoint.V1_PATH}.",
+            )
+        return "/models"
+
+    def explain(self, failure: status_errors.Failure) -> OpenModelsError:
+        """Return the error that a failed answer is, with what Azure says beside it."""
+        return errors.explain(failure, self.address, self._who_should())
+
+    def _who_should(self) -> str:
+        if isinstance(self._authentication, Tokens):
+            return f"Check the credential's role on the resource; its token was for {self._scope}."
+        if self._authentication is None:
+            return "No key was sent: pass `api_key=`; one from the environment goes only to Azure's own hosts."
+        return f"Check the key: `api_key=` or {azure_endpoint.KEYS[0]}; it must be the key of {self.address.host}."
+
+    def _explain(
+        self, status: int, headers: Mapping[str, str], secrets: Secrets, body: bytes | object
+    ) -> OpenModelsError:
+        # The request's token came after its secrets were listed.
+        return super()._explain(status, headers, secrets.and_(self._secrets()), body)
+
+    def _secrets(self) -> Secrets:
+        seen = self._authentication.seen if isinstance(self._authentication, Tokens) else (self.api_key,)
+        return super()._secrets().and_(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
+
+
+def _environment(names: tuple[str, ...]) -> tuple[str, str | None]:
+    found = ((name, os.environ[name]) for name in names if os.environ.get(name))
+    return next(found, (names[0], None))
+
+
+def _until(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout

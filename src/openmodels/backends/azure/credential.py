@@ -1,0 +1,162 @@
+"""Microsoft Entra tokens from any credential, bound by the call's deadline and told in our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from azure.core.credentials import AccessToken, AccessTokenInfo
+from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
+
+from openmodels.backends import registry
+from openmodels.errors import AuthenticationFailed, ConnectionFailed, OpenModelsError, UnsupportedFeature
+from openmodels.http import address as addresses, status_errors
+from openmodels.http.address import Secret
+from openmodels.http.pipes import late, left
+
+deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+"""When the call that asks for a token must be over, on the clock of `time.monotonic()`."""
+
+
+class Tokens:
+    """A credential, asked for tokens by both clients.
+
+    Args:
+        credential: Any object with `get_token` or `get_token_info`, synchronous or asynchronous;
+            None is azure-identity's `DefaultAzureCredential`, made when the first token is needed.
+
+    Attributes:
+        seen: The tokens given last, for no error to quote them.
+    """
+
+    def __init__(self, credential: Any = None) -> None:
+        self._credential = credential
+        self._lock = threading.Lock()
+        self.seen: tuple[Secret, ...] = ()
+
+    def get(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> AccessTokenInfo:
+        """Return a token, waiting for it until the call's deadline.
+
+        Raises:
+            AuthenticationFailed: The credential gives none.
+            ConnectionFailed: The identity service cannot be reached.
+            UnsupportedFeature: The credential is asynchronous.
+            DeadlineExceeded: It takes too long.
+        """
+        answer = self._ask(scopes, options)
+        if not wait([answer], left(deadline.get())).done:
+            raise late()
+        with _explained():
+            given = answer.result()
+        if inspect.iscoroutine(given):
+            given.close()
+            raise UnsupportedFeature(
+                "credential: it is asynchronous, and this call is not.",
+                next_step="Use the class of the same name from azure.identity, which serves both kinds of call.",
+            )
+        return self._checked(given)
+
+    async def aget(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> AccessTokenInfo:
+        """The asynchronous twin of `get`; a synchronous credential does not block the loop."""
+        with _explained():
+            given = await asyncio.wrap_future(self._ask(scopes, options))
+            if inspect.isawaitable(given):
+                given = await given
+        return self._checked(given)
+
+    def _ask(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Future[Any]:
+        # Credentials start processes and try addresses that never answer: only a thread can be left behind.
+        answer: Future[Any] = Future()
+        answer.set_running_or_notify_cancel()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._asked(scopes, options))
+            except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+                answer.set_exception(error)
+
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(ask,), name="openmodels-token", daemon=True).start()
+        return answer
+
+    def _asked(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
+        with self._lock:
+            if self._credential is None:
+                from azure.identity import DefaultAzureCredential
+
+                self._credential = DefaultAzureCredential()
+        if hasattr(self._credential, "get_token_info"):
+            return self._credential.get_token_info(*scopes, options=options)
+        return self._credential.get_token(*scopes, **options)
+
+    def _checked(self, given: Any) -> AccessTokenInfo:
+        token, expires_on = getattr(given, "token", None), getattr(given, "expires_on", None)
+        if not isinstance(token, str) or not token or not isinstance(expires_on, int | float):
+            raise AuthenticationFailed(f"The credential gave no token but an object of {type(given).__name__}.")
+        secret = addresses.key(token, "credential: its token")
+        self.seen = (*self.seen[-1:], *([secret] if secret else []))
+        if isinstance(given, AccessTokenInfo):
+            return given
+        return AccessTokenInfo(token, int(expires_on))
+
+
+class SyncCredential:
+    """What the synchronous client asks."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
+        """Return a token; see `Tokens.get`."""
+        return self._tokens.get(scopes, options or {})
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Return a token in the older form."""
+        given = self._tokens.get(scopes, options)
+        return AccessToken(given.token, given.expires_on)
+
+
+class AsyncCredential:
+    """What the asynchronous client asks."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
+        """Return a token; see `Tokens.get`."""
+        return await self._tokens.aget(scopes, options or {})
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """Return a token in the older form."""
+        given = await self._tokens.aget(scopes, options)
+        return AccessToken(given.token, given.expires_on)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OpenModelsError:
+        raise
+    except ModuleNotFoundError as error:
+        raise registry.missing_extra("azure", "azure", error) from error
+    except (ServiceRequestError, ServiceResponseError) as error:
+        raise ConnectionFailed(f"No token, for the identity service was not reached: {_said(error)}") from error
+    except Exception as error:
+        raise AuthenticationFailed(
+            f"The credential gave no token: {_said(error)}",
+            next_step="Sign in with `az login`, or pass `api_key=` or another `credential=`.",
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    # Only Azure's own messages are known to hold no secret.
+    said = status_errors.redact(str(error), ()) if isinstance(error, AzureError) else type(error).__name__
+    return said if said.endswith((".", "…")) else f"{said}."

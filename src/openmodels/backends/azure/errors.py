@@ -1,0 +1,59 @@
+"""What Azure says in its errors beyond the dialect that it shares."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from openmodels.backends.azure.endpoint import V1_PATH
+from openmodels.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    EndpointRetired,
+    ModelNotFound,
+    NotConfigured,
+    OpenModelsError,
+)
+from openmodels.http import status_errors
+from openmodels.http.address import Address
+
+
+def explain(failure: status_errors.Failure, to: Address, identity: str) -> OpenModelsError:
+    """Return the error that a failed answer is.
+
+    Args:
+        failure: The answer.
+        to: The endpoint.
+        identity: What to do where the key or token was refused.
+    """
+    if categories := _categories(failure.body):
+        failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
+    error = status_errors.error(failure)
+    if type(error) in (NotConfigured, EndpointRetired) and failure.status in (404, 410):
+        error.next_step = (
+            f"Check `base_url`, {to}. The address of an Azure resource that is still served is "
+            f"https://RESOURCE.services.ai.azure.com{V1_PATH}."
+        )
+    elif type(error) is ModelNotFound:
+        error.next_step = "Check the deployment's name; `model.backend.list_deployments()` may list it."
+    elif type(error) in (AuthenticationFailed, AccessDenied):
+        error.next_step = identity
+    return error
+
+
+def _categories(body: Any) -> list[str]:
+    """Return what a content filter found, e.g. "hate: high", from an error's body."""
+    inner = body.get("error") if isinstance(body, dict) else None
+    inner = inner.get("innererror") or inner.get("inner_error") or inner if isinstance(inner, dict) else {}
+    results = (
+        (inner.get("content_filter_result") or inner.get("content_filter_results")) if isinstance(inner, dict) else None
+    )
+    found = []
+    for name, result in results.items() if isinstance(results, dict) else ():
+        if not (isinstance(result, dict) and (result.get("filtered") or result.get("detected"))):
+            continue
+        words = [str(word) for word in (name, result.get("severity")) if word]
+        if all(re.fullmatch(r"[\w-]{1,40}", word, re.ASCII) for word in words):
+            found.append(": ".join(words))
+    return found

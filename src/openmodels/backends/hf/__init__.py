@@ -1,0 +1,1 @@
+"""Hugging Face: the router in front of the inference providers, and Inference Endpoints."""

@@ -1,0 +1,287 @@
+"""Hugging Face: the router in front of the inference providers, and dedicated Inference Endpoints.
+
+The router speaks the OpenAI dialect at one address, so it is a server like any other; what differs is
+the reference (`org/model:provider`), the token, its dialect of errors, and embeddings, which go through
+the Hub's task API. `InferenceClient` is not used: it rewrites JSON schemas, sends the user's token to any
+`base_url`, does not retry, and its stream reader breaks on what providers really send.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from huggingface_hub import constants
+
+from openmodels import ref, settings
+from openmodels.backends.hf import errors, offers as hf_offers
+from openmodels.backends.hf.offers import Provider
+from openmodels.backends.server import ServerBackend
+from openmodels.errors import (
+    AuthenticationFailed,
+    InvalidReference,
+    InvalidResponse,
+    ModelNotFound,
+    NotConfigured,
+    Offline,
+    OpenModelsError,
+    UnsupportedFeature,
+)
+from openmodels.http import address as addresses, status_errors
+from openmodels.hub import token
+from openmodels.hub.token import is_hugging_face
+from openmodels.openai_wire import decode, embeddings as vectors, encode
+from openmodels.types.capabilities import Capabilities
+from openmodels.types.chat import ChatRequest, Delta
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+
+ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")
+"""The router's address; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
+
+_EMBEDDER = "hf-inference"
+_ANSWERED = "x-inference-provider"
+"""The header in which the router names the provider that it chose."""
+_POLICIES = frozenset({None, "fastest", "cheapest", "preferred"})
+"""Suffixes that leave the choice to the router."""
+
+
+def router() -> str:
+    """Return the address of the router, as the environment has it now."""
+    return os.environ.get("OPENMODELS_HF_ROUTER") or ROUTER
+
+
+class HfBackend(ServerBackend):
+    """A model behind the router of Hugging Face, on an Inference Endpoint, or on a server of one's own.
+
+    Args:
+        rest: "org/model", optionally with ":provider", ":fastest" or ":cheapest"; with `base_url` the
+            model's name for that server, or "" for the only one it has.
+        base_url: The address of an Inference Endpoint or another server; the router if left out.
+        api_key: A token; by default HF_TOKEN or the saved login, for hosts of Hugging Face only.
+        headers: More headers for every request.
+        bill_to: The organisation that pays for the request.
+        allow_http: Accept unencrypted http to other machines than this one.
+        prices: Read the router's list of providers and prices once, before the first call: replies then
+            have a `cost`, and `capabilities` what the list says.
+
+    Raises:
+        InvalidReference: The reference is no model id.
+        UnsupportedFeature: It names a revision, which the router cannot choose.
+        InvalidRequest: The address, the key or a header is not acceptable.
+    """
+
+    name: ClassVar[str] = "hf"
+
+    def __init__(
+        self,
+        rest: str = "",
+        *,
+        base_url: str | None = None,
+        api_key: str | addresses.Secret | None = None,
+        headers: Mapping[str, str | addresses.Secret] | None = None,
+        bill_to: str | None = None,
+        allow_http: bool = False,
+        prices: bool = False,
+    ) -> None:
+        super().__init__(
+            rest,
+            base_url=router() if base_url is None else base_url,
+            api_key=api_key,
+            headers=headers,
+            allow_http=allow_http,
+        )
+        routed = base_url is None or self.address == addresses.address(ROUTER)
+        self._id = _routable(rest) if routed else None
+        if self._id is not None:
+            # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
+            self.options = frozenset(encode.OPENAI) | {"extra", *encode.SHAPED}
+        if prices and self._id is None:
+            raise UnsupportedFeature(
+                "prices: only the router of Hugging Face has a list of prices.", next_step="Leave it or base_url= out."
+            )
+        self._offers: list[Provider] | None = None if prices else []
+        if bill_to is not None:
+            self.headers |= addresses.headers({"X-HF-Bill-To": bill_to})
+        self._token: addresses.Secret | None = None
+
+    @property
+    def origin(self) -> str | None:
+        """The server's address; behind the router each model is another server."""
+        return f"{self.address}/{self.rest}" if self._id is not None else super().origin
+
+    def load(self) -> None:
+        """Find the token and, where the reference names no model, the server's only one."""
+        self.authorization()
+        super().load()
+
+    def close(self) -> None:
+        """Close idle connections and forget the token that was found; the next call looks for it again."""
+        self._token = None
+        super().close()
+
+    def model(self, deadline: float | None) -> str | None:
+        """Return the model's name, reading the list of prices first where that was asked for."""
+        if self._offers is None and self._id is not None:
+            self._offers = _served(self._id.repo, self.get("/models", deadline))
+        return super().model(deadline)
+
+    async def amodel(self, deadline: float | None) -> str | None:
+        """The asynchronous twin of `model`."""
+        if self._offers is None and self._id is not None:
+            self._offers = _served(self._id.repo, await self.aget("/models", deadline))
+        return await super().amodel(deadline)
+
+    def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:
+        """Return what a call costs in US dollars by the router's list; None where it does not say."""
+        if not self._offers or self._id is None or last.usage is None:
+            return None
+        named = None if self._id.suffix in _POLICIES else self._id.suffix
+        return hf_offers.cost(self._offers, named or headers.get(_ANSWERED), last.usage)
+
+    def capabilities(self) -> Capabilities:
+        """Return what the model can be asked for; with `prices=True`, and once a call has read it, by the list."""
+        found = super().capabilities()
+        if self._id is not None:
+            found = replace(found, complete=False, rerank=False)
+        named = [offer for offer in self._offers or () if self._id and offer.provider == self._id.suffix]
+        offers = named or self._offers or []
+        contexts = [offer.context_length for offer in offers if offer.context_length]
+        return replace(
+            found,
+            context=max(contexts, default=None),
+            tools=found.tools and _any(offer.tools for offer in offers),
+            schema=found.schema and _any(offer.structured_output for offer in offers),
+        )
+
+    def authorization(self) -> dict[str, str]:
+        """Return the header with the token.
+
+        Raises:
+            Offline: The network is switched off by the environment.
+            NotConfigured: The router asks for a token, and there is none.
+        """
+        self.check_online()
+        if any(name.lower() == "authorization" for name in self.headers):
+            return {}
+        key = self.api_key or self._found()
+        if key is None and self._id is not None:
+            raise NotConfigured(
+                "There is no token of Hugging Face, and the router answers nobody without one.",
+                next_step=f"Create one at {errors.TOKENS} and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
+            )
+        return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
+
+    def check_online(self) -> None:
+        """Raise Offline if the environment switches the network off and the server is elsewhere."""
+        if settings.offline() and not addresses.loopback(self.address.host):
+            raise Offline(
+                f"{self.address.authority} is needed, but the network is switched off.",
+                next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
+            )
+
+    def _found(self) -> addresses.Secret | None:
+        """Return the user's own token, if this address may have it."""
+        if self._token is None and is_hugging_face(self.address) and not token.is_disabled():
+            self._token = token.saved()
+        return self._token
+
+    def path(self, request: ChatRequest) -> str:
+        """Return the path below the address for a request."""
+        if self._id is not None and request.prompt is not None:
+            raise UnsupportedFeature(
+                "The router of Hugging Face only chats: it has no 'complete'.",
+                next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
+            )
+        return super().path(request)
+
+    def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request."""
+        return super().body(request, model) if self._id is None else encode.payload(request, model, encode.OPENAI)
+
+    def rerank_target(self) -> str:
+        """Return the request target of rankings, which the router has not."""
+        if self._id is not None:
+            raise UnsupportedFeature(
+                "The router of Hugging Face has no 'rerank'.",
+                next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
+            )
+        return super().rerank_target()
+
+    def embed_target(self, model: str | None) -> str:
+        """Return the request target of embeddings: the task API on the router, `/embeddings` elsewhere."""
+        if self._id is None:
+            return super().embed_target(model)
+        if self._id.suffix not in (None, _EMBEDDER):
+            raise UnsupportedFeature(
+                f"Embeddings come from {_EMBEDDER!r}; the router cannot be asked for {self._id.suffix!r}.",
+                next_step=f"Write 'hf:{self._id.repo}'.",
+            )
+        root = self.address.path.removesuffix("/v1")
+        return f"{root}/{_EMBEDDER}/models/{self._id.repo}/pipeline/feature-extraction"
+
+    def embed_body(self, request: EmbedRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request for embeddings."""
+        if self._id is None:
+            return super().embed_body(request, model)
+        if request.dimensions is not None:
+            raise UnsupportedFeature(
+                "The router of Hugging Face cannot honour the option 'dimensions'.",
+                next_step="Leave it out, or use an Inference Endpoint with base_url=.",
+            )
+        return encode.extended({"inputs": list(request.texts)}, request.extra)
+
+    def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
+        """Return what the answer to a request for embeddings holds."""
+        if self._id is None:
+            return super().embeddings(body, request, explain)
+        value = decode.json_value(body)
+        if isinstance(value, dict) and "error" in value:
+            raise explain(value)
+        if not isinstance(value, list):
+            raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where a list was expected.")
+        if any(isinstance(row, list) and row and isinstance(row[0], list) for row in value):
+            raise InvalidResponse(
+                f"{self._id.repo} gives a vector for each token, not for each text.",
+                next_step="Choose a model for sentence embeddings.",
+            )
+        return Embeddings(vectors.array(value, len(request.texts)), model=self._id.repo)
+
+    def explain(self, failure: status_errors.Failure) -> OpenModelsError:
+        """Return the error that a failed answer is, in Hugging Face's dialect."""
+        error = errors.error(failure, routed=self._id is not None)
+        if isinstance(error, AuthenticationFailed):
+            self._token = None  # a new login is found by the next call
+            if not is_hugging_face(self.address):
+                error.next_step = "Pass this server's key as api_key=; HF_TOKEN goes to Hugging Face only."
+        return error
+
+
+def _served(repo: str, body: bytes) -> list[Provider]:
+    try:
+        return hf_offers.served(repo, body)
+    except (ModelNotFound, InvalidResponse):
+        return []  # no price is known; whether the model is there, the call itself tells
+
+
+def _any(said: Iterable[bool | None]) -> bool:
+    """Return whether any provider says yes, or none says anything."""
+    known = [value for value in said if value is not None]
+    return any(known) if known else True
+
+
+def _routable(rest: str) -> ref.HubId:
+    found = ref.hub_id(rest)
+    if found.revision is not None:
+        raise UnsupportedFeature(
+            f"The router of Hugging Face cannot choose the revision {found.revision!r}: a request names only the "
+            "model, and each provider serves the revision it has loaded.",
+            next_step=f"Leave it out, or write 'local:{found.repo}@{found.revision}' to run it on this machine.",
+        )
+    if found.file is not None:
+        raise InvalidReference(
+            f"{rest!r} names a file, but the router of Hugging Face serves whole models.",
+            next_step=f"Write 'hf:{found.repo}', or 'local:{rest}' to run the file on this machine.",
+        )
+    return found

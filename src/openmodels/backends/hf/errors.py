@@ -1,0 +1,89 @@
+"""What Hugging Face's router, endpoints and servers mean by a failed answer."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from openmodels.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    ContentFiltered,
+    ContextTooLong,
+    GatedModel,
+    ModelNotFound,
+    NotConfigured,
+    OpenModelsError,
+    QuotaExceeded,
+    ServerFailed,
+)
+from openmodels.http import status_errors
+
+TOKENS = "https://huggingface.co/settings/tokens"
+"""Where tokens are made."""
+
+_WHO_SERVES = "Check the name; om.providers('org/model') lists who serves it."
+_ENABLE = "om.providers('org/model') lists who serves it; https://huggingface.co/settings/inference-providers who may."
+
+_Rule = tuple[type[OpenModelsError], frozenset[int | None], str, str]
+_RULES: tuple[_Rule, ...] = (
+    (
+        GatedModel,
+        frozenset({401, 403}),
+        r"cannot access this model|access to model .{0,200} is restricted",
+        "Accept the model's terms on its page, with the account whose token is used.",
+    ),
+    (
+        AccessDenied,
+        frozenset({403}),
+        r"sufficient permissions",
+        f"Give the token the permission 'Make calls to Inference Providers' at {TOKENS}.",
+    ),
+    (AuthenticationFailed, frozenset({401}), "", f"Check HF_TOKEN, `hf auth whoami` or api_key=; tokens: {TOKENS}."),
+    (
+        QuotaExceeded,
+        frozenset({402}),
+        "",
+        "Buy credit, free accounts have none: https://huggingface.co/settings/billing; or name who pays: bill_to=.",
+    ),
+    (ModelNotFound, frozenset({400, 404, 422}), r"model_not_supported|not supported by (any )?provider", _ENABLE),
+    (ModelNotFound, frozenset({400, 404}), r"model.{0,200}(does not exist|not found)", _WHO_SERVES),
+    # What a text-generation server answers when the model behind it fails.
+    (ServerFailed, frozenset({424}), "", "Ask again, or choose another provider."),
+)
+"""Class, statuses, pattern of code and message, next step; the first that fits counts."""
+
+
+def error(failure: status_errors.Failure, *, routed: bool) -> OpenModelsError:
+    """Return the one error of the tree that a failure is.
+
+    Args:
+        failure: The failed answer.
+        routed: It came from the router, whose address is right, so that a 404 is about the model.
+    """
+    general = status_errors.error(failure)
+    kind, next_step = type(general), general.next_step
+    if not isinstance(general, GatedModel | ContextTooLong | ContentFiltered):
+        text = f"{failure.code} {failure.message}"
+        for meant, statuses, pattern, then in _RULES:
+            if failure.status in statuses and re.search(pattern, text, re.IGNORECASE):
+                kind, next_step = meant, then
+                break
+        if routed and failure.status == 404 and kind is NotConfigured:
+            kind, next_step = ModelNotFound, _WHO_SERVES
+    return kind(
+        general.cause,
+        next_step=next_step,
+        status=general.status,
+        request_id=general.request_id,
+        retryable=general.retryable,
+        retry_after=_loading(failure) if general.retry_after is None else general.retry_after,
+    )
+
+
+def _loading(failure: status_errors.Failure) -> float | None:
+    """Return how many seconds a model that is being loaded says it still takes."""
+    told = failure.body.get("estimated_time") if isinstance(failure.body, dict) and failure.status == 503 else None
+    if not isinstance(told, int | float) or isinstance(told, bool) or not math.isfinite(told) or told < 0:
+        return None
+    return float(told)

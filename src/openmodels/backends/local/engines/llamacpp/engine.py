@@ -1,0 +1,176 @@
+"""llama.cpp for any GGUF file: its own server, from the package xllamacpp, in a process of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from openmodels.backends.local import generation_config
+from openmodels.backends.local.engines.managed_server import READY, Start
+from openmodels.backends.local.engines.server_engine import MODEL, Served
+from openmodels.backends.local.prompt import template_files, tokenizer_files
+from openmodels.backends.local.prompt.prepare import Sampling, Voice
+from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
+from openmodels.errors import LoadFailed, UnsupportedFeature
+from openmodels.output.grammar.request_grammar import written
+from openmodels.types.chat import OutputFormat
+
+PARALLEL = 32
+"""Answers that the server computes together; more wait for a place."""
+_LONGEST = 4
+"""Whole contexts that the answers being made may fill together, if the memory allows it."""
+
+Source = tuple[Path, str | None]
+"""A .gguf file, and its SHA-256 where it is already known."""
+
+
+class LlamaCpp(Served):
+    """A GGUF file in llama.cpp's server.
+
+    Args:
+        rest: The model's name in its reference.
+        find: Finds the file, until a deadline.
+        chat_template: A chat template; None is the file's own.
+        repetition_stop: Whether a cycle ends an answer.
+    """
+
+    engine: ClassVar[str] = "llamacpp"
+
+    def __init__(
+        self,
+        rest: str,
+        find: Callable[[float | None], Source],
+        *,
+        chat_template: str | None = None,
+        repetition_stop: bool = True,
+    ) -> None:
+        super().__init__(rest, repetition_stop=repetition_stop)
+        self._find = find
+        self._chat_template = chat_template
+        self._file: Path | None = None
+        self._context: int | None = None
+
+    def prepare(self, deadline: float | None) -> Start:
+        """Find the file, and its tokenizer; say how to serve it."""
+        file, digest = self._find(deadline)
+        header = gguf_header.read(file)
+        model_kind.check_gguf(file.name, header)
+        memory.check_memory(file.stat().st_size)
+        context = _context(header)
+        self.voice = _voice(file, digest, header, deadline)
+        if self._chat_template is not None:
+            if self.voice is None:
+                raise UnsupportedFeature(
+                    "The engine 'llamacpp' cannot honour the option 'chat_template' for this file: only llama.cpp "
+                    "itself reads its tokenizer, and renders the file's own template.",
+                    next_step="Leave it out.",
+                )
+            template_files.install(self.voice.tokenizer, file.parent, choice=self._chat_template)
+        self._file, self._context = file, context
+        key, ready = secrets.token_urlsafe(24), f"{READY}{secrets.token_hex(16)}:"
+        told = {
+            "path": str(file.absolute()),
+            "model": MODEL,
+            "key": key,
+            "context": _kv_tokens(header, context),
+            "parallel": PARALLEL,
+            "threads": _threads(),
+            "ready": ready,
+        }
+        # -P: the folder of the program must not come before the installed packages.
+        program = [sys.executable, "-P", str(Path(__file__).with_name("child.py"))]
+        return Start(self.engine, program, key=key, model=MODEL, ready=ready, told=json.dumps(told))
+
+    def fields(self, sampling: Sampling, prompt: int) -> dict[str, Any]:  # noqa: ARG002 - vLLM counts from it
+        """Return the options as llama.cpp spells them."""
+        greedy = sampling.temperature == 0
+        samplers = ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"]
+        generation = self.voice.generation if self.voice else None
+        suppressed = getattr(generation, "suppress_tokens", None) or ()
+        typical = getattr(generation, "typical_p", None) if getattr(generation, "do_sample", False) else None
+        return {
+            # Finding the likeliest token takes no order of all the others.
+            "samplers": ["penalties", "top_k"] if greedy else samplers,
+            "typical_p": typical or 1.0,
+            **({"logit_bias": [[token, False] for token in suppressed]} if suppressed else {}),
+            "top_k": 1 if greedy else sampling.top_k,
+            "repeat_penalty": sampling.repetition,
+            "repeat_last_n": self._context,
+        }
+
+    def shape(self, output: OutputFormat) -> dict[str, Any]:
+        """Return the grammar (GBNF) of the answer."""
+        return {"grammar": written(output, "gbnf", self.engine)}
+
+    def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
+        """Return the tokens that stay in the text, where stop strings are looked for."""
+        kept = list(dict.fromkeys((*texts, *ends)))
+        return {"preserved_tokens": kept} if kept else {}
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the model is, how it runs and where its server is."""
+        template = None if self._file is None else "openmodels" if self.voice else "the server's own"
+        return {
+            "path": str(self._file) if self._file else None,
+            "device": "cpu",
+            "dtype": "as in the file" if self._file else None,
+            "context": self._context,
+            "template": template,
+            "not_honoured": self.not_honoured(generation_config.LLAMACPP),
+            **super().describe(),
+        }
+
+
+def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None) -> Voice | None:
+    """Return how to speak to the model; None when transformers cannot read this tokenizer."""
+    from openmodels.backends.local.engines.torch.loader import exclusive
+
+    name = f"{digest or cache.file_digest(file)}-tokenizer-1"
+    folder = cache.root() / name
+    if not cache.is_sound(folder):
+        with cache.locked(name, deadline):
+            if not folder.is_dir():
+                from openmodels.backends.local.weights import convert
+
+                try:
+                    with cache.building(folder) as draft:
+                        convert.gguf_tokenizer(file, draft, header)
+                except LoadFailed:
+                    return None
+    with exclusive():
+        tokenizer = tokenizer_files.load(folder)
+    return Voice(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
+
+
+def _context(header: gguf_header.Header) -> int:
+    context = header.number("context_length")
+    if context is None:
+        raise LoadFailed(
+            "The GGUF file does not say how long its context is, or something that cannot be (context_length).",
+            next_step="Use another file of the model: this one was cut or edited when it was made.",
+        )
+    return context
+
+
+def _kv_tokens(header: gguf_header.Header, context: int) -> int:
+    """Return how many tokens the server's key-value cache holds: some contexts, or what a quarter of memory holds."""
+    heads = header.number("attention.head_count") or 1
+    width = header.number("attention.key_length") or (header.number("embedding_length") or 4096) // heads
+    kv_heads = header.number("attention.head_count_kv") or heads
+    # A header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
+    each = max(1, 2 * 2 * (header.number("block_count") or 32) * width * kv_heads)
+    most = max(memory.available() // 4 // each, min(context, 512))
+    return int(min(_LONGEST * context, most, gguf_header.MOST_NUMBER))
+
+
+def _threads() -> int:
+    """Return the number of processors that this process may use."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return os.cpu_count() or 1

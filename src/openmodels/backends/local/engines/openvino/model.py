@@ -1,0 +1,228 @@
+"""Opening a model in OpenVINO GenAI: from a GGUF file, converted once, or from a folder in OpenVINO's format.
+
+OpenVINO reads GGUF files of a few architectures and keeps their quantised weights. It writes what
+it makes of one beside the file, so the file is linked into the folder of our cache that is being made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openmodels.backends.local import generation_config
+from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
+from openmodels.backends.local.engines.openvino.engine import last_line
+from openmodels.backends.local.engines.torch.loader import exclusive
+from openmodels.backends.local.prompt import template_files, tokenizer_files
+from openmodels.backends.local.prompt.prepare import Voice
+from openmodels.backends.local.weights import cache, checkpoint, facts, gguf_header, memory, model_kind
+from openmodels.errors import LoadFailed, OpenModelsError
+
+_FORMAT = "openvino-2"
+_GIGABYTE = 2**30
+_MOST_KV = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that OpenVINO runs.
+
+    Attributes:
+        genai: The module `openvino_genai`.
+        pipeline: Its `ContinuousBatchingPipeline`.
+        voice: How it is spoken to.
+        folder: Where its files are.
+        dtype: What its weights are stored in, e.g. "int4".
+        kv_gb: What its key-value cache may grow to, in 2^30 bytes.
+    """
+
+    genai: Any
+    pipeline: Any
+    voice: Voice
+    folder: Path
+    dtype: str
+    kv_gb: int
+
+    def tensor(self, tokens: list[int]) -> Any:
+        """Return a prompt's tokens as the pipeline takes them, shape (1, n)."""
+        return importlib.import_module("openvino").Tensor(np.array([tokens], dtype=np.int64))
+
+
+def open_model(
+    source: Path, digest: str | None = None, deadline: float | None = None, *, chat_template: str | None = None
+) -> Opened:
+    """Load a .gguf file, or a folder that holds openvino_model.xml and a tokenizer.
+
+    Args:
+        source: The file or folder.
+        digest: The file's SHA-256 where it is already known.
+        deadline: `time.monotonic()` value after which no new step is begun, or None.
+        chat_template: The name of one of the model's chat templates, or a template; None is its default.
+
+    Raises:
+        LoadFailed: The files are missing, damaged or not supported.
+        InvalidRequest: The model has no chat template of that name.
+        DoesNotFit: The weights are larger than the free memory.
+        DeadlineExceeded: Another process was still converting the file when the time was up.
+    """
+    folder = source if source.is_dir() else converted(source, digest, deadline)
+    config = checkpoint.read_json(folder / "config.json")
+    made_with = (folder / "modules.json").exists()
+    model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
+    memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
+    try:
+        with exclusive():
+            tokenizer = tokenizer_files.load(folder)
+        template_files.install(tokenizer, folder, choice=chat_template)
+        generation = generation_config.read(folder)
+        generation_config.warn(generation, generation_config.OPENVINO)
+        context = facts.context(config) or tokenizer_files.longest(tokenizer)
+        rows = config.get("vocab_size")
+        voice = Voice(tokenizer, generation, context, rows if type(rows) is int else None)
+        kv_gb = _kv_gb()
+        genai = _genai()
+        pipeline = _pipeline(genai, folder, kv_gb)
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        raise _failed(folder.name, error) from error
+    return Opened(genai, pipeline, voice, folder, _stored(folder), kv_gb)
+
+
+def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
+    """Return the folder that OpenVINO loads a GGUF file from, making it the first time.
+
+    Raises:
+        LoadFailed: The file is damaged or of an architecture that OpenVINO does not read.
+        DoesNotFit: There is not enough memory or disk.
+        DeadlineExceeded: Another process was still converting it when the time was up.
+    """
+    header = gguf_header.read(file)
+    model_kind.check_gguf(file.name, header)
+    check_architecture(file.name, header)
+    digest = digest or cache.file_digest(file)
+    folder = cache.root() / f"{digest}-{_FORMAT}"
+    if cache.is_sound(folder):
+        return folder
+    with cache.locked(f"{digest}-{_FORMAT}", deadline):
+        if not folder.is_dir():
+            # At most nine bits a weight, once in a file to read and once in OpenVINO's own.
+            size = max(file.stat().st_size, header.elements * 9 // 8)
+            memory.check_memory(size)
+            memory.check_disk(cache.root(), 2 * size)
+            with cache.building(folder) as draft:
+                _convert(file, header, draft)
+    return folder
+
+
+def check_architecture(name: str, header: gguf_header.Header) -> None:
+    """Check that OpenVINO reads a GGUF file's architecture.
+
+    Raises:
+        LoadFailed: It does not, or not all of the file; the message says which it reads.
+    """
+    if header.has_rope_factors:
+        raise LoadFailed(
+            f"OpenVINO leaves out factors of the rotary embedding that {name} holds, as long contexts need.",
+            next_step="Use engine='llamacpp', which reads them.",
+        )
+    architecture = header.architecture
+    if architecture not in OPENVINO_ARCHITECTURES:
+        raise LoadFailed(
+            f"OpenVINO does not read {name}: its architecture is {architecture!r}.",
+            next_step=f"It reads {', '.join(OPENVINO_ARCHITECTURES)}; use engine='llamacpp' or engine='transformers'.",
+        )
+
+
+def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
+    # Imported late: only a conversion needs what reads GGUF.
+    from openmodels.backends.local.engines.openvino import gguf
+    from openmodels.backends.local.weights import convert
+
+    convert.gguf_tokenizer(file, draft, header)
+    source = draft / "model.gguf"
+    try:
+        if gguf.is_exact(file):
+            source.symlink_to(file.resolve())
+        else:
+            gguf.write_exact(file, source)
+        _pipeline(_genai(), source, 1, enable_save_ov_model=True)
+        tokenizer = tokenizer_files.load(draft)
+        # OpenVINO's grammars read the vocabulary from a tokenizer of its own.
+        with _without_telemetry():
+            import openvino
+            import openvino_tokenizers
+
+            encoder, decoder = openvino_tokenizers.convert_tokenizer(tokenizer, with_detokenizer=True)
+            openvino.save_model(encoder, draft / "openvino_tokenizer.xml")
+            openvino.save_model(decoder, draft / "openvino_detokenizer.xml")
+    except Exception as error:
+        raise _failed(file.name, error) from error
+    finally:
+        source.unlink(missing_ok=True)
+    if not (draft / OPENVINO_MODEL).is_file():
+        raise LoadFailed(
+            f"OpenVINO kept no converted model of {file.name}.",
+            next_step="Try another version of openvino-genai, or engine='llamacpp'.",
+        )
+
+
+def _genai() -> Any:
+    with _without_telemetry():
+        return importlib.import_module("openvino_genai")
+
+
+def _pipeline(genai: Any, path: Path, kv_gb: int, **properties: Any) -> Any:
+    settings = genai.SchedulerConfig()
+    settings.cache_size = kv_gb
+    # The keys and values of a conversation's history are computed once.
+    settings.enable_prefix_caching = True
+    # By default keys and values are kept in 8 bits: of 170 short questions 129 are answered right, and 132 in 16.
+    return genai.ContinuousBatchingPipeline(str(path), settings, "CPU", {"KV_CACHE_PRECISION": "f16", **properties})
+
+
+@contextmanager
+def _without_telemetry() -> Generator[None, None, None]:
+    """Import OpenVINO with its telemetry out of reach.
+
+    `import openvino` sends an event to its makers and writes an id into the user's home. Where the
+    package `openvino_telemetry` cannot be imported, it uses a stub that does nothing.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules:  # the program around us has imported it for itself
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+def _stored(folder: Path) -> str:
+    """Return the narrowest type that the model's weights are stored in; scales and norms are wider."""
+    described = (folder / OPENVINO_MODEL).read_text(encoding="utf-8")
+    types = {"int4": ("u4", "i4", "nf4"), "int8": ("u8", "i8"), "float16": ("f16",), "bfloat16": ("bf16",)}
+    for name, spellings in types.items():
+        if any(f'element_type="{spelling}"' in described for spelling in spellings):
+            return name
+    return "float32"
+
+
+def _kv_gb() -> int:
+    # Pages are taken as they are used; a quarter of what is free leaves room for everything else.
+    return max(1, min(_MOST_KV, memory.available() // 4 // _GIGABYTE))
+
+
+def _failed(name: str, error: Exception) -> LoadFailed:
+    return LoadFailed(
+        f"OpenVINO cannot load {name}: {last_line(error)}.",
+        next_step="Use engine='llamacpp' or engine='transformers'.",
+    )

@@ -1,0 +1,69 @@
+"""One answer of an engine that takes tokens in and gives tokens out."""
+
+from __future__ import annotations
+
+from openmodels.backends.local.output_processor import Said, Writing
+from openmodels.backends.local.prompt.prepare import Sampling, Voice, asked, check_extra, check_tokens, room
+from openmodels.backends.local.repetition import RepetitionDetector
+from openmodels.types.chat import ChatRequest, Delta, Usage
+
+
+class Answer:
+    """Turns an engine's tokens into deltas, up to the end that comes first.
+
+    Args:
+        request: What is asked.
+        voice: How the model is spoken to.
+        repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
+
+    Attributes:
+        prompt: The prompt's tokens.
+        output: What the answer must look like.
+        limit: How many tokens the answer may have.
+        sampling: How they are to be chosen.
+        finished: Whether the answer is complete.
+
+    Raises:
+        ContextTooLong: The prompt leaves no room for an answer.
+        UnsupportedFeature: `extra` holds more than variables for the chat template.
+        OpenModelsError: What `asked` raises.
+    """
+
+    def __init__(self, request: ChatRequest, voice: Voice, *, repetition_stop: bool = True) -> None:
+        check_extra(request)
+        own = asked(request, voice.tokenizer, voice.context)
+        self.prompt, self.output = own.tokens, own.output
+        check_tokens(self.prompt, voice.vocabulary)
+        self.limit = room(len(self.prompt), request, voice)
+        self.sampling = Sampling.of(request, voice.generation)
+        self.finished = False
+        self._ends = frozenset(voice.ends)
+        self._writing = Writing(request, own, voice.tokenizer, stops=voice.stop_strings)
+        self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
+        self._produced = 0
+
+    def accept(self, token: int) -> Delta | None:
+        """Take the next token in; return the delta that it completes, if any."""
+        self._produced += 1
+        ended = token in self._ends
+        repeats = self._repetition is not None and self._repetition.add_token(token)
+        last = ended or repeats or self._produced >= self.limit
+        said = self._writing.add(token, ended=ended, last=last, whole=ended)
+        if last or self._writing.stopped:
+            return self._finish(said, "stop" if ended else "repetition" if repeats else "length")
+        return Delta(said.text, said.thought, said.calls) if said.text or said.thought or said.calls else None
+
+    def end(self, reason: str) -> Delta:
+        """Return the last delta of an answer that the engine itself has ended."""
+        return self._finish(self._writing.add(-1, ended=True, last=True, whole=reason == "stop"), reason)
+
+    def _finish(self, said: Said, reason: str) -> Delta:
+        self.finished = True
+        if self._writing.stopped or reason == "stop":
+            reason = "tool_calls" if self._writing.called else "stop"
+        usage = Usage(
+            input_tokens=len(self.prompt),
+            output_tokens=self._produced,
+            reasoning_tokens=self._writing.reasoning_tokens,
+        )
+        return Delta(said.text, said.thought, said.calls, finish_reason=reason, usage=usage)

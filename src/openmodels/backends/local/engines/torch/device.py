@@ -1,0 +1,98 @@
+"""Which device and dtype a model runs with."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openmodels.backends.local.weights import checkpoint
+from openmodels.errors import InvalidRequest, NotConfigured
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for "auto", "cpu", "cuda", "cuda:1" or "mps".
+
+    Raises:
+        InvalidRequest: There is no such kind of device.
+        NotConfigured: This machine, or this build of torch, does not have it.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator if accelerator is not None and accelerator.type in ("cuda", "mps") else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InvalidRequest(
+            f"device: expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', not {name!r}.",
+            next_step=f"Here there is: {', '.join(_present())}.",
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise NotConfigured(_missing(name), next_step=f"Use device='auto'; here there is: {', '.join(_present())}.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise NotConfigured(_missing(name), next_step=f"Use device='auto'; here there is: {', '.join(_present())}.")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any], *, exact: bool = False) -> torch.dtype:
+    """Return the dtype to load with.
+
+    "auto" is, on a CPU, bfloat16 where it computes with that and float32 elsewhere: float16 is a
+    hundred times slower there, though many checkpoints are stored in it. On a GPU it is the
+    checkpoint's own, float16 for a checkpoint in float32.
+
+    Args:
+        name: "auto", "float32", "bfloat16" or "float16".
+        device: Where the model will run.
+        config: The model's config.json.
+        exact: Whether "auto" is float32 on a CPU, and elsewhere wherever the checkpoint is.
+
+    Raises:
+        InvalidRequest: An unknown dtype, or float16 on a CPU.
+    """
+    if name != "auto":
+        if name not in _DTYPES:
+            raise InvalidRequest(
+                f"dtype: expected 'auto', {', '.join(map(repr, _DTYPES))}, not {name!r}.",
+                next_step="'auto' takes the one that this device is fast at.",
+            )
+        if name == "float16" and device.type == "cpu":
+            raise InvalidRequest(
+                "dtype: 'float16' is a hundred times slower than other dtypes on a CPU.",
+                next_step="Use 'bfloat16' or 'float32', or leave it at 'auto'.",
+            )
+        return _DTYPES[name]
+    if device.type == "cpu":
+        return torch.bfloat16 if cpu_has_bfloat16() and not exact else torch.float32
+    own = _DTYPES.get(str(checkpoint.stored_dtype(config)), torch.float32)
+    if own is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.float16 if own is torch.float32 and not exact else own
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return whether this CPU multiplies bfloat16 matrices natively."""
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        try:
+            return " bf16" in Path("/proc/cpuinfo").read_text()
+        except OSError:
+            return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
+
+
+def _present() -> list[str]:
+    cuda = [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
+    return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _missing(name: str) -> str:
+    if name.startswith("cuda") and torch.version.cuda is None and torch.version.hip is None:
+        return f"device: {name!r} is not there: the installed torch is built for CPUs only."
+    return f"device: {name!r} is not there."

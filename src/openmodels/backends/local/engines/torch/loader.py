@@ -1,0 +1,329 @@
+"""From a folder to a model in memory, on the right device and in the right dtype."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from openmodels.backends.local import generation_config
+from openmodels.backends.local.engines.torch import device as devices, loading_report, quantization
+from openmodels.backends.local.engines.torch.gc_pause import collector_paused
+from openmodels.backends.local.prompt import image_processors, template_files, tokenizer_files
+from openmodels.backends.local.weights import checkpoint, facts, memory, model_kind
+from openmodels.backends.local.weights.facts import UNBOUNDED
+from openmodels.errors import (
+    LoadFailed,
+    OpenModelsError,
+    OutOfMemory,
+    UnsafeWeights,
+    UnsupportedFeature,
+)
+
+_BIDIRECTIONAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+"""Model types that generate only where their config says `is_decoder`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run.
+
+    Attributes:
+        model: The transformers model, in evaluation mode; its vocabulary and layers are in `model.config`.
+        tokenizer: Its tokenizer.
+        device: Where the weights are.
+        dtype: The dtype of the weights and activations.
+        context: The most tokens that prompt and answer may have together.
+        processor: What makes tensors of images; None for a model that reads only text, or the error that tells
+            what it lacks.
+        draft: A smaller model of the same vocabulary that guesses its next tokens, or None.
+    """
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    context: int
+    processor: Any = None
+    draft: Any = None
+
+    @property
+    def vocabulary(self) -> int | None:
+        """The number of rows of the embedding table, or None where the model has none."""
+        try:
+            weight = getattr(self.model.get_input_embeddings(), "weight", None)
+        except NotImplementedError:  # a few models of transformers have no single table
+            return None
+        return None if weight is None else int(weight.shape[0])
+
+    @property
+    def generation(self) -> Any:
+        """The model's own `GenerationConfig`; None for a model that does not write."""
+        return getattr(self.model, "generation_config", None)
+
+
+def load(
+    folder: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    kind: Any = AutoModelForCausalLM,
+    exact: bool = False,
+    chat_template: str | None = None,
+) -> Loaded:
+    """Load a model and its tokenizer; takes no network and runs no code of the model's.
+
+    Args:
+        folder: What `weights.locate` returned.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        kind: The class of transformers that reads the model.
+        exact: Whether "auto" keeps the precision of the weights where less would be faster.
+        chat_template: The name of one of the model's chat templates, or a template; None is its default.
+
+    Raises:
+        InvalidRequest: An unknown device or dtype, or float16 on a CPU.
+        NotConfigured: The device is not there.
+        LoadFailed: The files are missing, damaged or not supported.
+        UnsafeWeights: Only pickles, or the model needs code of its own.
+        DoesNotFit: The weights are larger than the free memory.
+        OutOfMemory: Memory ran out all the same.
+    """
+    checkpoint.check_folder(folder)
+    config = checkpoint.read_json(folder / "config.json")
+    checkpoint.check_config(config)
+    generates = kind is AutoModelForCausalLM
+    if generates:
+        made_with = (folder / "modules.json").exists()
+        model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise LoadFailed(
+            f"transformers does not know the model type {model_type!r}.",
+            next_step=f"Try a newer transformers; {transformers.__version__} is installed.",
+        )
+    chosen = devices.choose_device(device)
+    width = devices.choose_dtype(dtype, chosen, config, exact=exact)
+    _check_memory(folder, config, chosen, width)
+    with exclusive(), explained(folder):
+        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        dequantized = quantization.check(config, chosen)
+        parsed = AutoConfig.from_pretrained(folder, **options)
+        # A config.json may name other files than the ones that were checked.
+        parsed.transformers_weights = None
+        if str(config.get("_attn_implementation") or config.get("attn_implementation")).startswith("flash"):
+            # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
+            parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
+        sees = generates and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        if generates and not sees:
+            _check_generates(parsed)
+        tokenizer = tokenizer_files.load(folder, config=parsed)
+        processor = None
+        if sees:
+            kind, processor = AutoModelForImageTextToText, image_processors.load(folder, parsed.model_type, options)
+        template_files.install(tokenizer, folder, choice=chat_template, processor=processor)
+        if dequantized:
+            with torch.device("meta"):
+                elements = sum(weights.numel() for weights in kind.from_config(parsed).parameters())
+            _check_free(elements * width.itemsize, chosen)
+        model, report = kind.from_pretrained(
+            folder,
+            config=parsed,
+            dtype=width,
+            use_safetensors=True,
+            device_map=None if chosen.type == "cpu" else {"": chosen},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the report names them
+            **options,
+        )
+        loading_report.check(model, report, encoder=not generates)
+        model.eval()
+        loaded = Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
+        generation_config.warn(loaded.generation, generation_config.TRANSFORMERS)
+        return loaded
+
+
+def bounded(loaded: Loaded, length: Any) -> Loaded:
+    """Return the encoder for texts of at most `length` tokens, and no more than it and its tokenizer take."""
+    limits = [loaded.context, tokenizer_files.longest(loaded.tokenizer)]
+    for name, module in loaded.model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            # RoBERTa and its kin count positions from behind that of padding.
+            limits.append(module.num_embeddings - padding - 1)
+    return replace(loaded, context=min([*limits, *([length] if type(length) is int and length > 0 else ())]))
+
+
+_loading = threading.RLock()
+
+
+@contextmanager
+def exclusive() -> Generator[None, None, None]:
+    """Load one model at a time, with transformers' warnings and bars off.
+
+    One at a time, since two would both be promised the same memory, and those switches are global.
+    Its bars stay on the screen, one for each step of a second.
+    """
+    logging = transformers.utils.logging
+    with _loading:
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            with collector_paused():
+                yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+
+@contextmanager
+def explained(folder: Path) -> Generator[None, None, None]:
+    """Tell what goes wrong in this block, where transformers reads a folder, as errors of the tree."""
+    try:
+        yield
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
+        if "trust_remote_code" in str(error):
+            raise UnsafeWeights(
+                "The model needs Python code out of its own repository, which is never run.",
+                next_step="Choose a model that transformers supports by itself.",
+            ) from error
+        raise _failed(folder, error) from error
+
+
+def ours(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
+    """Return an error of torch's or transformers' as one of the tree, with the other as its cause.
+
+    Args:
+        error: What was raised; one of the tree is returned itself.
+        doing: What the model was to do, in a verb.
+        fewer: What the caller can do where memory ran out.
+    """
+    if isinstance(error, OpenModelsError):
+        return error
+    failure: OpenModelsError
+    if is_out_of_memory(error):
+        failure = OutOfMemory(f"Memory ran out while the model was to {doing}.", next_step=fewer)
+    else:
+        failure = LoadFailed(
+            f"The model failed to {doing}: {type(error).__name__}: {str(error).rstrip('.')}.",
+            next_step=f"Try a newer transformers ({transformers.__version__} is installed), or another model.",
+        )
+    failure.__cause__ = error
+    return failure
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is one of the ways in which torch and the system say that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    ):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
+
+
+def out_of_memory() -> OutOfMemory:
+    """Return the error for memory that ran out while loading."""
+    return OutOfMemory(
+        "Memory ran out while the model was being loaded.",
+        next_step="Choose a smaller or quantised model, or close other programs.",
+    )
+
+
+def _failed(folder: Path, error: Exception) -> LoadFailed:
+    lines = [line.strip() for line in str(error).replace(str(folder), folder.name).splitlines() if line.strip()]
+    words = " ".join(lines[:2]).rstrip(".")
+    return LoadFailed(
+        f"transformers cannot load this model: {type(error).__name__}: {words}.",
+        next_step="Its weights are whole: check what the message names in its other files, or try a newer "
+        f"transformers; {transformers.__version__} is installed.",
+    )
+
+
+def _check_generates(config: Any) -> None:
+    """Check that transformers has a model for a config that generates text token by token.
+
+    Raises:
+        UnsupportedFeature: It has none; or only one that sees the whole text, unlike the config's model.
+    """
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise LoadFailed(
+            f"The model ({config.model_type}) reads images, and its folder has nothing that makes tensors of them.",
+            next_step="Add preprocessor_config.json (or processor_config.json) of the model that it was made from.",
+        )
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        model_kind.check_generates(
+            model_kind.ModelKind("other", f"of a type that transformers generates no text with ({config.model_type})")
+        )
+    if config.model_type in _BIDIRECTIONAL and not (
+        getattr(config, "is_decoder", False) or getattr(config, "causal", False)
+    ):
+        raise UnsupportedFeature(
+            f"The model ({config.model_type}) is an encoder: its config.json does not say that it is a decoder "
+            "(is_decoder), and the backend 'local' has no 'chat' and 'complete' for it.",
+            next_step="Use `embed` for its vectors, or choose a model that generates text (…ForCausalLM).",
+        )
+
+
+_WIDTHS = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "head_dim", "n_embd", "d_model")
+_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
+
+
+def _check_memory(folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> None:
+    tensors = [tensor for file in checkpoint.weight_files(folder) for tensor in checkpoint.tensors(file)]
+    # transformers would build all of a model of nonsense before it looks at the weights.
+    most = dict.fromkeys(_WIDTHS, max(10**6, sum(tensor.elements for tensor in tensors)))
+    most |= dict.fromkeys(_LAYERS, max(1000, len(tensors)))
+    nested = config.get("text_config")
+    for part in (config, nested if isinstance(nested, Mapping) else {}):
+        for name in most.keys() & part.keys():
+            if type(part[name]) is int and part[name] > most[name]:
+                raise LoadFailed(
+                    f"config.json names {part[name]:,} as {name}, and the weights hold {len(tensors):,} tensors of "
+                    f"{sum(tensor.elements for tensor in tensors):,} numbers.",
+                    next_step="Use the config.json that the weights were saved with.",
+                )
+    _check_free(sum(tensor.size(dtype.itemsize) for tensor in tensors), device)
+
+
+def _check_free(needed: int, device: torch.device) -> None:
+    if device.type == "cuda":
+        memory.check_memory(needed, free=torch.cuda.mem_get_info(device)[0], where=f"memory on {device}")
+    else:
+        memory.check_memory(needed)
+
+
+def context(config: Any, tokenizer: Any) -> int:
+    """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
+    text = config.get_text_config(decoder=True)
+    for name in facts.CONTEXT:
+        length = getattr(text, name, None)
+        if type(length) is int and 0 < length < UNBOUNDED:
+            return length
+    # Recurrent and ALiBi models have no limit of their own; the tokenizer may know one.
+    return tokenizer_files.longest(tokenizer)

@@ -1,0 +1,1 @@
+"""From a chat request to the prompt of a local model."""

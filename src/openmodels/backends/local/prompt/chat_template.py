@@ -1,0 +1,520 @@
+"""From messages to the model's prompt: its own chat template, rendered in `sandbox`, and what it leaves out noticed.
+
+A chat template is somebody else's program, and many leave messages out without a word: those that read
+`content` as a list of parts render a string to nothing, others know no system message, no history or no
+tools. So a template renders every new shape of conversation once with a unique word in every place,
+and the answer to what it leaves out is kept. Content it only reads as parts it gets as parts; what it
+leaves out all the same is an error.
+
+What a user types is data: control tokens in it are encoded as plain text, so it cannot forge a turn.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jinja2
+
+from openmodels.backends.local.prompt import length_check, sandbox
+from openmodels.errors import InvalidRequest, LoadFailed, UnsupportedFeature
+from openmodels.output import call_ids
+from openmodels.types.messages import Message
+
+Form = Literal["given", "parts", "text"]
+"""How messages are given to a template: as they are, all as lists of parts, or all as text."""
+
+_NEXT = "Use another model, or give this one a chat template that you trust."
+_LONG = 16
+"""Characters from which a text that stands in the prompt stands there because a message says it."""
+
+
+class Limit(NamedTuple):
+    """What a prompt may have at most.
+
+    Attributes:
+        context: Tokens that prompt and answer may have together.
+        deadline: When nobody waits any more, on the clock of `time.monotonic()`; None is never.
+    """
+
+    context: int
+    deadline: float | None
+
+
+class Rendered(NamedTuple):
+    """A conversation as the template renders it.
+
+    Attributes:
+        text: The prompt.
+        marked: Whether control tokens that a user typed are marked in it; see `token_ids`.
+        turns: The messages as the template got them.
+    """
+
+    text: str
+    marked: bool
+    turns: list[dict[str, Any]]
+
+
+def encode(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    variables: Mapping[str, Any],
+    tools: Sequence[Mapping[str, Any]] = (),
+    *,
+    special: bool = False,
+    limit: Limit | None = None,
+) -> list[int]:
+    """Return the conversation as tokens, ready for the assistant's turn.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        messages: The conversation.
+        variables: Further variables for the template, e.g. `enable_thinking`.
+        tools: Definitions of the tools that the model may call.
+        special: Whether the tokenizer adds the special tokens that the template does not write, as
+            transformers' processors have it do.
+        limit: What the prompt may have at most.
+
+    Raises:
+        ContextTooLong: It certainly has more tokens than that.
+        DeadlineExceeded: The deadline passed.
+        UnsupportedFeature: The model has no chat template, several without a default, or one that leaves out
+            what a message says.
+        InvalidRequest: The template refuses these messages, in its own words.
+        LoadFailed: The template is broken or hostile.
+    """
+    rendered = render(tokenizer, messages, variables, tools)
+    if limit is not None:
+        length_check.check(tokenizer, rendered.text, limit.context, limit.deadline)
+    tokens = token_ids(tokenizer, rendered.text, marked=rendered.marked, special=special)
+    if not tokens:
+        raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)
+    return tokens
+
+
+def render(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    variables: Mapping[str, Any],
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> Rendered:
+    """Return the conversation as the model's chat template renders it; see `encode`."""
+    template = source(tokenizer, tools=bool(tools))
+    messages = _accepted(messages, template)
+    definitions = list(tools) or None
+    settings = _plain(variables)
+    words = dict(tokenizer.special_tokens_map)
+    try:
+        shape = tuple(map(_shape, messages))
+        form, omissions = _form(template, shape, _json(definitions), _json(words | settings))
+        turns = _turns(messages, form)
+        marked, own, values = _marked(tokenizer, template, turns, definitions, settings)
+        is_marked = (marked, own, values) != (turns, definitions, settings)
+        length = sum(len(message.text) for message in messages) + len(_json(definitions))
+        text = _render(template, marked, own, words | values, length)
+    except (sandbox.TooMuch, MemoryError, RecursionError, OverflowError) as error:
+        raise LoadFailed(f"The model's chat template is out of bounds: {error}.", next_step=_NEXT) from error
+    except jinja2.exceptions.SecurityError as error:
+        reason = str(error).rstrip(".")
+        raise LoadFailed(f"The model's chat template tries to leave its sandbox: {reason}.", next_step=_NEXT) from error
+    except (jinja2.exceptions.TemplateSyntaxError, jinja2.exceptions.UndefinedError, TypeError) as error:
+        raise LoadFailed(f"The model's chat template is broken: {error}.", next_step=_NEXT) from error
+    except (jinja2.exceptions.TemplateError, ValueError) as error:
+        raise InvalidRequest(
+            f"messages: the model's chat template refuses them: {error}.",
+            next_step="Some templates know no system message or want user and assistant to alternate.",
+        ) from error
+    _check(omissions, messages, text)
+    return Rendered(text, is_marked, turns)
+
+
+def source(tokenizer: Any, *, tools: bool = False) -> str:
+    """Return the chat template of a tokenizer that has one or several.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        tools: Whether the conversation has tools, for which there may be a template of its own.
+
+    Raises:
+        UnsupportedFeature: There is none, or there are several and none is the default.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, Mapping) and template:
+        names = [*(["tool_use"] if tools else []), "default", *(template if len(template) == 1 else ())]
+        name = next((name for name in names if name in template), None)
+        if name is None:
+            raise UnsupportedFeature(
+                f"The model has several chat templates and none is the default: {', '.join(sorted(template))}.",
+                next_step="Name one when you open the model: chat_template=….",
+            )
+        template = template[name]
+    if not template:
+        raise UnsupportedFeature(
+            "This is a base model: it has no chat template.",
+            next_step="Use `complete` to continue a text, or the model's instruct version to chat.",
+        )
+    return str(template)
+
+
+def knows_tools(tokenizer: Any, tools: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the chat template tells the model of tools.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        tools: Definitions of the tools.
+    """
+    template = source(tokenizer, tools=True)
+    if "tools" not in template:
+        return False
+    try:
+        _, omissions = _form(
+            template, (("user", "text", (), False),), _json(list(tools)), _json(dict(tokenizer.special_tokens_map))
+        )
+    except sandbox.TooMuch:
+        return True  # rendering the messages says what is wrong with it
+    return omissions is None or not omissions.tools
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """Return the control token with which the chat template closes an assistant's turn, or None."""
+    if not tokenizer.chat_template:
+        return None
+    try:
+        template = source(tokenizer)
+        return _turn_end(tokenizer, template)
+    except UnsupportedFeature:
+        return None
+
+
+_turn_ends: weakref.WeakKeyDictionary[Any, tuple[str, int | None]] = weakref.WeakKeyDictionary()
+
+
+def _turn_end(tokenizer: Any, template: str) -> int | None:
+    known = _turn_ends.get(tokenizer)
+    if known is None or known[0] != template:
+        known = _turn_ends[tokenizer] = (template, _find_turn_end(tokenizer, template))
+    return known[1]
+
+
+def _find_turn_end(tokenizer: Any, template: str) -> int | None:
+    mark = _word("end", 0)
+    words = dict(tokenizer.special_tokens_map)
+    for form in ("given", "parts"):
+        turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": mark}]
+        try:
+            text = _render(template, _as(turns, form), None, words, 0, prompt=False)
+        except (sandbox.TooMuch, jinja2.TemplateError, TypeError, ValueError, RecursionError):
+            continue
+        behind = text.rpartition(mark)[2].lstrip() if mark in text else ""
+        ends: list[tuple[int, int]] = [
+            (len(added.content), token)
+            for token, added in tokenizer.added_tokens_decoder.items()
+            if added.content.strip() and behind.startswith(added.content)
+        ]
+        if ends:
+            return max(ends)[1]
+    return None
+
+
+def token_ids(tokenizer: Any, text: str, *, marked: bool = False, special: bool = False) -> list[int]:
+    """Return a rendered prompt's tokens.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        text: The prompt.
+        marked: Whether control tokens that a user typed are marked, and to be encoded as text.
+        special: Whether the tokenizer adds its special tokens where the prompt does not begin with them.
+    """
+    bos = tokenizer.bos_token
+    special = special and not (bos is not None and text.startswith(bos))
+    if not marked:
+        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+    tokens = list(tokenizer(text, add_special_tokens=False, sanitize_control_tokens=True)["input_ids"])
+    return _surrounded(tokenizer, tokens) if special else tokens
+
+
+def split_marked(text: str) -> str:
+    """Return a prompt in which the control tokens that a user typed are split by a mark.
+
+    Nothing that looks for a control token in the text sees them then; `token_ids` encodes their pieces as text.
+    """
+    from transformers.utils import chat_template_utils
+
+    start, end = chat_template_utils._CONTROL_TOKEN_START, chat_template_utils._CONTROL_TOKEN_END  # noqa: SLF001
+    return re.sub(f"{start}(.)([^{start}{end}]+){end}", rf"\g<1>{start}\g<2>", text, flags=re.DOTALL)
+
+
+def _surrounded(tokenizer: Any, tokens: list[int]) -> list[int]:
+    """Return tokens with those that the tokenizer puts before and behind a text."""
+    bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
+    return [*whole[:at], *tokens, *whole[at + len(bare) :]]
+
+
+def _accepted(messages: Sequence[Message], template: str) -> Sequence[Message]:
+    """Return the messages with ids of tool calls that the template takes.
+
+    Raises:
+        UnsupportedFeature: A message names its participant, which templates have no common place for.
+    """
+    if any(message.name for message in messages):
+        raise UnsupportedFeature(
+            "The backend 'local' cannot honour the 'name' of a message.", next_step="Write the name into its content."
+        )
+    # The templates of Mistral's models refuse ids that are not nine letters or digits.
+    nine = re.search(r"length\s*(!=|==|<|>)\s*9\b", template)
+    return call_ids.consistent(messages, "nine" if nine else "any")
+
+
+def _turns(messages: Sequence[Message], form: Form) -> list[dict[str, Any]]:
+    """Return messages as chat templates expect them."""
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    return _as([_turn(message, names) for message in messages], form)
+
+
+def _turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
+    content: Any = message.content
+    if not isinstance(content, str):
+        # A template asks whether there is an image; the processor gets the image itself.
+        content = [
+            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": "image"}
+            for part in content
+        ]
+    turn: dict[str, Any] = {"role": message.role, "content": content}
+    if message.tool_calls:
+        # Templates want the arguments as an object, where the wire has text.
+        turn["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.raw if call.arguments is None else call.arguments},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        turn |= {"tool_call_id": message.tool_call_id, "name": names.get(message.tool_call_id, "")}
+    if message.reasoning:
+        # The name that most templates read, and gpt-oss's; they drop it themselves where it is of an earlier turn.
+        turn |= {"reasoning_content": message.reasoning, "thinking": message.reasoning}
+    return turn
+
+
+def _as(turns: Sequence[Mapping[str, Any]], form: Form) -> list[dict[str, Any]]:
+    if form == "given":
+        return [dict(turn) for turn in turns]
+    change = _as_parts if form == "parts" else _as_text
+    return [{**turn, "content": change(turn["content"])} for turn in turns]
+
+
+def _as_parts(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _as_text(content: Any) -> Any:
+    return content if isinstance(content, str) else "\n".join(part["text"] for part in content if "text" in part)
+
+
+Shape = tuple[str, str, tuple[str, ...], bool]
+"""A message's role, the kinds of its parts (or "text"), its tool calls' ids, and whether it has reasoning."""
+
+
+class _Omissions(NamedTuple):
+    """What a template leaves out of conversations of one shape.
+
+    Attributes:
+        messages: Indices of the messages whose text, or calls, it does not render.
+        tools: Whether it leaves out the definitions of tools.
+    """
+
+    messages: tuple[int, ...]
+    tools: bool
+
+
+def _shape(message: Message) -> Shape:
+    if isinstance(message.content, str):
+        # An empty content has no text to look for.
+        kinds = "text" if message.content.strip() else "empty"
+    else:
+        kinds = "".join("t" if isinstance(part, str) and part.strip() else "i" for part in message.content)
+        kinds = "parts:" + kinds
+    return message.role, kinds, tuple(call.id for call in message.tool_calls), bool(message.reasoning)
+
+
+@functools.lru_cache(maxsize=256)
+def _form(template: str, shapes: tuple[Shape, ...], tools: str, variables: str) -> tuple[Form, _Omissions | None]:
+    """Return how to give messages of these shapes to a template, and what it leaves out of them even so.
+
+    Args:
+        template: The template.
+        shapes: The shapes of the messages.
+        tools: The definitions of the tools, or null, as JSON.
+        variables: Further variables, as JSON.
+
+    Returns:
+        The form, and the omissions; None where the template renders no words in the place of the messages.
+    """
+    turns, wanted = _words(shapes)
+    definitions = json.loads(tools)
+    for index, definition in enumerate(definitions or ()):
+        definition["function"]["name"] = _word("tool", index)
+    best: tuple[Form, _Omissions | None] = ("given", None)
+    has_image = any("i" in shape[1].partition(":")[2] for shape in shapes)
+    forms: tuple[Form, ...] = ("given", "parts") if has_image else ("given", "parts", "text")
+    for form in forms:
+        try:
+            text = _render(template, _as(turns, form), definitions, json.loads(variables), 0).casefold()
+        except (jinja2.TemplateError, TypeError, ValueError, RecursionError, OverflowError):
+            continue
+        missing = tuple(index for index, words in wanted.items() if any(word not in text for word in words))
+        ignored = any(_word("tool", index) not in text for index in range(len(definitions or ())))
+        omissions = _Omissions(missing, ignored)
+        if best[1] is None or len(missing) < len(best[1].messages):
+            best = form, omissions
+        if not missing:
+            break
+    return best
+
+
+def _words(shapes: Sequence[Shape]) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
+    """Return a conversation of these shapes that says unique words, and the words to look for, by message."""
+    turns: list[dict[str, Any]] = []
+    wanted: dict[int, list[str]] = {}
+    names: dict[str, str] = {}
+    for index, (role, kinds, calls, has_reasoning) in enumerate(shapes):
+        words = wanted.setdefault(index, [])
+        turn: dict[str, Any] = {"role": role, "content": "" if kinds == "empty" else _word("m", index)}
+        parts = kinds.partition(":")[2]
+        if parts:
+            turn["content"] = [
+                {"type": "text", "text": _word("p", index, place)} if kind == "t" else {"type": "image", "image": "i"}
+                for place, kind in enumerate(parts)
+            ]
+            words += [_word("p", index, place) for place, kind in enumerate(parts) if kind == "t"]
+        elif kinds == "text" and not calls:
+            # Many templates render what stands beside a call as reasoning or not at all, as the model was trained.
+            words.append(_word("m", index))
+        if calls:
+            turn["tool_calls"] = [
+                {
+                    "id": call,
+                    "type": "function",
+                    "function": {"name": _word("f", index, place), "arguments": {"key": _word("a", index, place)}},
+                }
+                for place, call in enumerate(calls)
+            ]
+            words += [_word(kind, index, place) for place in range(len(calls)) for kind in ("f", "a")]
+            names |= {call: _word("f", index, place) for place, call in enumerate(calls)}
+        if role == "tool":
+            last = next(iter(reversed(names)), "")
+            turn |= {"tool_call_id": last, "name": names.get(last, "")}
+        if has_reasoning:
+            turn |= {"reasoning_content": _word("r", index), "thinking": _word("r", index)}
+        turns.append(turn)
+    return turns, wanted
+
+
+def _word(kind: str, *places: int) -> str:
+    # Letters and digits alone: no template trims, splits or escapes them; comparison ignores case.
+    return f"zq{kind}{'x'.join(map(str, places))}qz"
+
+
+def _check(omissions: _Omissions | None, messages: Sequence[Message], text: str) -> None:
+    """Check that a rendered prompt holds what the messages say.
+
+    Raises:
+        UnsupportedFeature: The template leaves out what a message says, or the tools.
+    """
+    if omissions is None:
+        # Of a template that renders none but these messages, only what it must not change is known.
+        candidates = tuple(index for index, message in enumerate(messages) if message.role in {"system", "user"})
+    else:
+        candidates = omissions.messages
+    squeezed = _squeezed(text) if candidates else ""
+    # A short text may stand there by chance.
+    least = 0 if omissions is None else _LONG
+    missing = [index for index in candidates if not _is_in(messages[index], squeezed, least)]
+    if len(missing) == len(messages):
+        raise LoadFailed("The model's chat template renders nothing of the messages.", next_step=_NEXT)
+    if missing:
+        message = messages[missing[0]]
+        what = "tool calls" if message.tool_calls else "text"
+        raise UnsupportedFeature(
+            f"The model's chat template leaves out the {what} of message {missing[0] + 1}, "
+            f"which is of the role {message.role!r}.",
+            next_step="Say it in a user message, use another model, or give this one another template with "
+            "chat_template=….",
+        )
+    if omissions is not None and omissions.tools:
+        raise UnsupportedFeature(
+            "The model's chat template leaves out the tools.",
+            next_step="Use a model that was trained to call tools, or ask for the arguments with `schema=`.",
+        )
+
+
+def _is_in(message: Message, squeezed: str, least: int) -> bool:
+    parts = [message.content] if isinstance(message.content, str) else message.content
+    texts = [part for part in parts if isinstance(part, str)]
+    return not message.tool_calls and all(
+        len(text) >= least and (_squeezed(text) in squeezed or _squeezed(json.dumps(text)[1:-1]) in squeezed)
+        for text in texts
+    )
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
+def _render(
+    template: str,
+    turns: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    variables: Mapping[str, Any],
+    length: int,
+    *,
+    prompt: bool = True,
+) -> str:
+    own = {"messages": turns, "tools": tools, "documents": None, "add_generation_prompt": prompt}
+    return sandbox.render(template, length, own | dict(variables))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _plain(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a template's variables as JSON has them: other objects have methods that the sandbox does not know.
+
+    Raises:
+        InvalidRequest: A variable is of another kind.
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(variables)))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(
+            f"extra: a variable for the chat template is not of JSON's types: {error}.",
+            next_step="Pass text, numbers, booleans, lists and dicts.",
+        ) from error
+    return plain
+
+
+def _marked(
+    tokenizer: Any, template: str, turns: list[Any], tools: Any, variables: dict[str, Any]
+) -> tuple[list[Any], Any, dict[str, Any]]:
+    """Return what a template gets with the control tokens in it marked, where transformers can do so."""
+    kind: Any = type(tokenizer)
+    if not _sanitizes(kind):
+        return turns, tools, variables
+    mark = tokenizer._mark_chat_inputs  # noqa: SLF001 - transformers offers it only along with its own rendering
+    marked, tools, _, variables = mark(template, [turns], tools, None, variables, True, False)
+    return marked[0], tools, variables
+
+
+@functools.lru_cache(maxsize=32)
+def _sanitizes(kind: Any) -> bool:
+    parameters = inspect.signature(kind.apply_chat_template).parameters
+    return "sanitize_control_tokens" in parameters and hasattr(kind, "_mark_chat_inputs")

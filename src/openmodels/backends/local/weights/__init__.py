@@ -1,0 +1,1 @@
+"""Where a local model's files are, what they hold, and their cached forms."""

@@ -1,0 +1,298 @@
+"""What a model's files say about themselves, read without loading them: names, config.json, headers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from openmodels.backends.local.weights import model_kind
+from openmodels.errors import LoadFailed, UnsafeWeights, UnsupportedFeature
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_TOKENIZER = re.compile(
+    r"(tokenizer|tokenizer_config|vocab|tekken)\.json|vocab\.(txt|bpe)|(tokenizer|spiece|sentencepiece(\.bpe)?|tiktoken)\.model"
+)
+_BESIDE = re.compile(
+    r"(generation_config|special_tokens_map|added_tokens|chat_template)\.json"
+    r"|merges\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja|" + _TOKENIZER.pattern +
+    # How sentence-transformers makes one vector out of the tokens' vectors, and what images become.
+    r"|modules\.json|config_sentence_transformers\.json|sentence_[a-z0-9-]+_config\.json"
+    r"|\d+_[A-Za-z]+/config\.json|\d+_Dense/model\.safetensors|(preprocessor|processor)_config\.json"
+)
+_BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16}
+_BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
+_BITS |= {"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6}
+_MOST_DIMENSIONS = 64
+_UNPACKED = {"fp8": 2, "mxfp8": 2, "mxfp4": 3}
+"""Methods whose weights transformers unpacks on a CPU, and the least that they then grow by (4 bits with scales: 3)."""
+_MAX_HEADER = 100_000_000
+"""Bytes; the safetensors format's own limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a safetensors header: its dtype as written there and its number of elements."""
+
+    dtype: str
+    elements: int
+
+    def size(self, width: int | None) -> int:
+        """Return its bytes in memory when floating-point tensors take `width` bytes an element."""
+        floating = self.dtype in ("F64", "F32", "F16", "BF16")
+        bits = 8 * width if width is not None and floating else _BITS.get(self.dtype, 32)
+        return self.elements * bits // 8
+
+
+def wanted(names: Collection[str], where: str) -> list[str]:
+    """Return the files to fetch from a repository: weights, configuration, tokenizer; nothing else.
+
+    With sharded weights only their index is named; `shards` reads the rest out of it.
+
+    Raises:
+        UnsafeWeights: The only weights are pickles.
+        LoadFailed: There are no weights or no config.json, or there is an adapter beside the model.
+    """
+    weights = next((name for name in (WEIGHTS, INDEX) if name in names), None)
+    if weights is None:
+        refuse_pickles(names, where)
+        raise no_weights(names, where)
+    if "adapter_config.json" in names:
+        raise LoadFailed(
+            f"{where} holds a model and an adapter beside it (adapter_config.json), and only the model would run.",
+            next_step="Merge the adapter into the model, or move its files away to run the model without it.",
+        )
+    if "config.json" not in names:
+        raise LoadFailed(f"{where} has no config.json.", next_step="Choose a model in the transformers format.")
+    return [weights, "config.json", *sorted(name for name in names if _BESIDE.fullmatch(name))]
+
+
+def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> None:
+    """Check that this backend has a use for a model, and that it has a tokenizer.
+
+    Raises:
+        UnsupportedFeature: It is made for something that the backend does not do.
+        LoadFailed: It has no tokenizer.
+    """
+    kind = model_kind.of_config(config, sentence_transformers="modules.json" in names)
+    if kind.task == "other":
+        model_kind.check_generates(kind)
+    if not any(_TOKENIZER.fullmatch(name) for name in names):
+        raise LoadFailed(
+            f"{where} has no tokenizer.",
+            next_step="Add tokenizer.json and tokenizer_config.json of the model that it was made from.",
+        )
+
+
+def refuse_pickles(names: Collection[str], where: str) -> None:
+    """Raise UnsafeWeights if there are pickles; call it where nothing safe was found."""
+    if found := sorted(name for name in names if name.lower().endswith(_PICKLES)):
+        raise UnsafeWeights(
+            f"{where} has its weights only as pickles ({found[0]}), which can run code when loaded.",
+            next_step="Use a safetensors version; or, if you trust its author, convert it: "
+            "https://huggingface.co/spaces/safetensors/convert, or save_pretrained() of transformers.",
+        )
+
+
+def no_weights(names: Collection[str], where: str) -> LoadFailed:
+    """Return the error for a place without safetensors, saying what is there instead."""
+    ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
+    if ggufs:
+        shown = ", ".join(ggufs[:4]) + (", …" if len(ggufs) > 4 else "")
+        return LoadFailed(f"{where} has only GGUF files.", next_step=f"Name one of them behind a '/': {shown}.")
+    if any(PurePosixPath(name).name == "adapter_config.json" for name in names):
+        return LoadFailed(f"{where} is an adapter, not a whole model.", next_step="Load its base model, or merge them.")
+    return LoadFailed(f"{where} has no weights.", next_step=f"It needs {WEIGHTS}, or {INDEX} and its parts.")
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder has what a model needs, by the names of its files and its config.json.
+
+    Raises:
+        UnsafeWeights: The only weights are pickles.
+        LoadFailed: It is empty, or the weights, config.json or the tokenizer are missing.
+        UnsupportedFeature: The model is made for something that the backend does not do.
+    """
+    where = f"The folder {folder.name or str(folder)!r}"
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise LoadFailed(f"{where} cannot be read.", next_step="Check its permissions.") from error
+    if not names:
+        raise LoadFailed(f"{where} is empty.", next_step="Name a folder with config.json and .safetensors files.")
+    wanted(names, where)
+    check_use(names, read_json(folder / "config.json"), where)
+
+
+def complete(folder: Path) -> bool:
+    """Return whether everything that the folder's own index asks for is there (a download may be half done)."""
+    try:
+        check_folder(folder)
+        return all(file.is_file() for file in weight_files(folder))
+    except (LoadFailed, UnsupportedFeature):
+        return False
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON file's object.
+
+    Raises:
+        LoadFailed: It cannot be read, is not JSON, or not an object.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise LoadFailed(f"{file.name} cannot be read as JSON.", next_step="Fetch the model again.") from error
+    if not isinstance(found, dict):
+        raise LoadFailed(
+            f"{file.name} holds no JSON object.", next_step="Use that file of the model that this one was made from."
+        )
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files that make up the model.
+
+    Raises:
+        LoadFailed: The index is unreadable or names files outside of the folder.
+    """
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    return [folder / name for name in shards(folder / INDEX)]
+
+
+def shards(index: Path) -> list[str]:
+    """Return the names of the files that an index lists.
+
+    Raises:
+        LoadFailed: The index is unreadable or names files outside of the folder.
+    """
+    mapping = read_json(index).get("weight_map")
+    names = sorted(set(map(str, mapping.values()))) if isinstance(mapping, Mapping) else []
+    if not names or any("/" in name or "\\" in name or not name.endswith(".safetensors") for name in names):
+        raise LoadFailed(f"{index.name} does not list safetensors files.", next_step="Fetch the model again.")
+    return names
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Refuse a config.json that would have code fetched or run.
+
+    Raises:
+        UnsafeWeights: The model needs code of its own repository, or a kernel from the Hub.
+    """
+    if kernel := next(_hub_kernels(config), None):
+        raise UnsafeWeights(
+            f"config.json asks for code from the Hub ({kernel!r}) to compute attention.",
+            next_step="Remove that entry from config.json to use the implementation of transformers.",
+        )
+    if config.get("auto_map"):
+        # Imported late, and only for the few models that have this entry.
+        from transformers import CONFIG_MAPPING
+
+        if config.get("model_type") not in CONFIG_MAPPING:
+            raise UnsafeWeights(
+                f"The model type {config.get('model_type')!r} is not part of transformers: "
+                "it needs Python code out of its own repository, which is never run.",
+                next_step="Choose a model whose architecture transformers supports, or a newer transformers.",
+            )
+
+
+def growth(config: Mapping[str, Any]) -> int:
+    """Return how many times larger the weights become on a CPU: transformers computes in 16 bits with these."""
+    entry = config.get("quantization_config")
+    method = entry.get("quant_method") if isinstance(entry, Mapping) else None
+    return _UNPACKED.get(method, 1) if isinstance(method, str) else 1
+
+
+def stored_dtype(config: Mapping[str, Any]) -> str | None:
+    """Return the dtype that a config.json names, e.g. "bfloat16", or None; multimodal models nest it."""
+    nested = config.get("text_config")
+    own = config.get("dtype") or config.get("torch_dtype")
+    return str(own) if own else stored_dtype(nested) if isinstance(nested, Mapping) else None
+
+
+def _hub_kernels(config: Any, *, named: bool = False) -> Iterator[str]:
+    if isinstance(config, str) and named and "/" in config:
+        yield config
+    elif isinstance(config, Mapping):
+        for key, value in config.items():
+            yield from _hub_kernels(value, named=named or "_implementation" in str(key))
+
+
+def tensors(file: Path) -> list[Tensor]:
+    """Return what the header of a safetensors file lists, checked against the file's size.
+
+    Raises:
+        LoadFailed: The file is missing, incomplete or no safetensors file.
+    """
+    name = file.name
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = opened.read(length) if length <= min(size - 8, _MAX_HEADER) else None
+    except OSError as error:
+        raise LoadFailed(f"{name} is missing or cannot be read.", next_step="Fetch the model again.") from error
+    if header is None:
+        raise LoadFailed(
+            f"{name} is no complete safetensors file: its header should have {length:,} bytes, the file has {size:,}.",
+            next_step="Fetch the file again.",
+        )
+    try:
+        found, end = _entries(header)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LoadFailed(f"The header of {name} is damaged.", next_step="Fetch the file again.") from error
+    if unknown := sorted({tensor.dtype for tensor in found} - _BITS.keys()):
+        raise LoadFailed(
+            f"{name} stores a tensor in the type {unknown[0][:40]!r}, which the safetensors format does not have here.",
+            next_step="Try a newer safetensors, or another version of the model.",
+        )
+    promised = 8 + length + end
+    if promised != size:
+        raise LoadFailed(
+            f"{name} is incomplete or damaged: its header promises {promised:,} bytes, the file has {size:,}.",
+            next_step="Fetch the file again.",
+        )
+    return found
+
+
+def _entries(header: bytes) -> tuple[list[Tensor], int]:
+    """Return the tensors of a safetensors header, and the number of bytes that they take behind it."""
+    entries = json.loads(header, object_pairs_hook=_distinct)
+    metadata = entries.pop("__metadata__", {})
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata are not texts")
+    found = [Tensor(str(entry["dtype"]), _elements(entry["shape"])) for entry in entries.values()]
+    spans = [tuple(map(_natural, entry["data_offsets"])) for entry in entries.values()]
+    end = 0
+    for (begin, stop), tensor in sorted(zip(spans, found, strict=True), key=lambda pair: pair[0]):
+        if begin != end or (tensor.dtype in _BITS and stop - begin != tensor.size(None)):
+            raise ValueError("the tensors' places do not add up")
+        end = stop
+    return found, end
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        raise ValueError("a name stands in it twice")
+    return entries
+
+
+def _elements(shape: Any) -> int:
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
+        raise ValueError("not a shape")
+    return math.prod(map(_natural, shape))
+
+
+def _natural(number: Any) -> int:
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise ValueError("not a natural number")
+    return number

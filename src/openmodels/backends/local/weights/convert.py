@@ -1,0 +1,163 @@
+"""From a GGUF file to a folder of safetensors, once; loading that folder takes a tenth of the time."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, modeling_gguf_pytorch_utils as modeling
+
+from openmodels.backends.local.engines.torch import loading_report
+from openmodels.backends.local.engines.torch.loader import exclusive, is_out_of_memory, out_of_memory
+from openmodels.backends.local.weights import gguf_header, memory, model_kind
+from openmodels.errors import LoadFailed, OpenModelsError
+
+
+def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
+    """Write a GGUF file's weights, configuration, tokenizer and chat template to a folder.
+
+    The chat template is stored as text and not rendered.
+
+    Args:
+        file: The .gguf file.
+        folder: An empty folder.
+        dtype: What the weights become: "float32", "float16" or "bfloat16"; "auto" is bfloat16.
+
+    Raises:
+        LoadFailed: The file is damaged, or transformers does not know its architecture or all of its tensors.
+        UnsupportedFeature: It holds something else than a model that generates text.
+        DoesNotFit: Its weights are too large for the memory or for the folder's disk.
+        OutOfMemory: Memory ran out all the same.
+    """
+    header = gguf_header.read(file)
+    model_kind.check_gguf(file.name, header)
+    width = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    size = header.elements * width.itemsize
+    # A tensor is unpacked as float32 before it becomes narrower.
+    memory.check_memory(size + header.largest * torch.float32.itemsize)
+    memory.check_disk(folder, size)
+    # Without this, transformers would leave weights packed where it fetches a kernel for them.
+    packed = getattr(transformers, "GgufConfig", None)
+    unpacked = {} if packed is None else {"quantization_config": packed(dequantize=True)}
+    try:
+        with exclusive(), _read_once():
+            tokenizer = AutoTokenizer.from_pretrained(
+                file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
+            )
+            model, report = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                dtype=width,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # the report names them
+                **unpacked,
+            )
+            loading_report.check(model, report, encoder=False)
+            _check_all_used(file.name, header, model)
+            # transformers takes the model for a quantised one, and those it does not save.
+            model.hf_quantizer = None
+            if hasattr(model.config, "quantization_config"):
+                del model.config.quantization_config
+            _end_at(model.generation_config, header)
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory() from error
+        raise _unreadable(file, header, error) from error
+
+
+def _check_all_used(name: str, header: gguf_header.Header, model: Any) -> None:
+    """Check that a model holds every number of a GGUF file: transformers drops tensors that it has no name for.
+
+    Raises:
+        LoadFailed: It does not, so that it would answer with less than the file's model.
+    """
+    used = sum(weights.numel() for weights in model.parameters())
+    if header.number("nextn_predict_layers") or used == header.elements:
+        return
+    factors = " (factors of the rotary embedding among them)" if header.has_rope_factors else ""
+    raise LoadFailed(
+        f"transformers does not take over {name} whole: its tensors hold {header.elements:,} numbers{factors}, the "
+        f"model made of them {used:,}.",
+        next_step="Use engine='llamacpp', which reads the file itself, or the model's safetensors version.",
+    )
+
+
+def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.Header) -> None:
+    """Write a GGUF file's tokenizer, chat template, ends and context to a folder, for engines that read the weights.
+
+    Raises:
+        LoadFailed: transformers does not know the tokenizer.
+    """
+    try:
+        with exclusive(), _read_once():
+            tokenizer = AutoTokenizer.from_pretrained(
+                file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
+            )
+            tokenizer.save_pretrained(folder)
+    except Exception as error:
+        raise _unreadable(file, header, error) from error
+    generation = GenerationConfig()
+    _end_at(generation, header)
+    generation.save_pretrained(folder)
+    facts = {"model_type": header.architecture, "max_position_embeddings": header.number("context_length")}
+    facts |= {"vocab_size": header.embeddings} if header.embeddings else {}
+    (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _unreadable(file: Path, header: gguf_header.Header, error: Exception) -> LoadFailed:
+    words = str(error).partition("\n")[0].rstrip(".")
+    return LoadFailed(
+        f"transformers cannot read {file.name} (architecture {header.architecture!r}): "
+        f"{type(error).__name__}: {words}.",
+        next_step="Use the model's safetensors version, or run the file in another engine.",
+    )
+
+
+def _end_at(generation: Any, header: gguf_header.Header) -> None:
+    """Let generation stop at the ends of turns and messages too; transformers takes over the text's end only."""
+    listed = [header.token(name) for name in ("eos", "eot", "eom")]
+    if ends := list(dict.fromkeys(end for end in listed if end is not None)):
+        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
+
+
+@contextmanager
+def _read_once() -> Generator[None, None, None]:
+    """Have transformers parse the file and build its name map once instead of hundreds of times.
+
+    It looks both up in the package `gguf` at each use, so they can be replaced for a while.
+    """
+
+    class PlainReader(gguf.GGUFReader):  # type: ignore[misc]
+        """A reader over a plain array: half of the parsing time goes into slicing a memmap."""
+
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            self._plain = mapped.view(np.ndarray)
+
+    originals = gguf.GGUFReader, gguf.get_tensor_name_map, modeling.tqdm
+    gguf.GGUFReader = functools.lru_cache(PlainReader)
+    modeling.tqdm = functools.partial(modeling.tqdm, disable=not sys.stderr.isatty(), leave=False)
+    gguf.get_tensor_name_map = functools.lru_cache(gguf.get_tensor_name_map)
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map, modeling.tqdm = originals

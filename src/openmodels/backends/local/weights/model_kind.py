@@ -1,0 +1,232 @@
+"""What a model is made for, as its files say: to generate text, to embed, to rank, or something else.
+
+`architectures` of a config.json decides, and `general.architecture` and `general.type` of a GGUF file. Many
+files of another kind load as a language model without an error and generate nonsense, so the kind is checked
+before the weights are read, whichever engine reads them. Nothing here imports torch or transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from openmodels.errors import LoadFailed, UnsupportedFeature
+
+if TYPE_CHECKING:
+    from openmodels.backends.local.weights.gguf_header import Header
+
+Task = Literal["generate", "embed", "rerank", "other"]
+
+_GENERATES = (
+    "ForCausalLM",
+    "LMHeadModel",
+    "ModelWithLMHead",
+    "ForConditionalGeneration",
+    "Text2Text",
+    "GenerationDecoder",
+)
+"""How transformers' classes that generate text end."""
+_CLASSIFIES = "ForSequenceClassification"
+_MASKED = ("ForMaskedLM", "ForPreTraining")
+_ENCODES = (
+    "Model",
+    "Encoder",
+    "ForTextEncoding",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+)
+"""Whose encoder makes vectors of tokens."""
+
+_SEQ2SEQ = frozenset(
+    """
+    bart bigbird_pegasus blenderbot blenderbot-small encoder-decoder florence2 fsmt led longt5 m2m_100 marian
+    mbart mt5 mvp nllb-moe pegasus pegasus_x pix2struct plbart pp_formulanet prophetnet seamless_m4t
+    seamless_m4t_v2 switch_transformers t5 t5gemma t5gemma2 udop umt5 vision-encoder-decoder
+    """.split()  # noqa: SIM905 - forty lines otherwise
+)
+"""Model types that read with an encoder and write with a decoder, for configs that do not say so themselves."""
+_SPEECH = frozenset(
+    """
+    audioflamingo3 bark canary clap cohere_asr csm dia encodec fastspeech2_conformer fun_asr_nano glmasr
+    granite_speech granite_speech_plus hubert kyutai_speech_to_text mimi moonshine moonshine_streaming moshi
+    moss_transcribe_diarize musicflamingo musicgen musicgen_melody nemo_speechlm omniasr parakeet_ctc
+    pop2piano qwen2_audio qwen3_asr sew sew-d speech-encoder-decoder speech_to_text speecht5 unispeech univnet
+    vibevoice vibevoice_asr vits voxtral voxtral_realtime wav2vec2 wav2vec2-bert wav2vec2-conformer wavlm
+    whisper
+    """.split()  # noqa: SIM905 - forty lines otherwise
+)
+"""Model types that take or make audio."""
+_AUDIO_CLASSES = ("ForCTC", "ForSpeechSeq2Seq", "ForSpeechToText", "ForTextToSpeech", "ForRNNT", "ForTDT", "XVector")
+_AUDIO_KEYS = frozenset({"audio_config", "num_mel_bins", "sampling_rate", "feat_extract_norm"})
+_IMAGE_KEYS = frozenset({"vision_config", "image_size", "patch_size", "num_channels"})
+
+_GGUF_EMBEDS = frozenset(
+    """
+    bert modern-bert nomic-bert nomic-bert-moe neo-bert jina-bert-v2 jina-bert-v3 eurobert gemma-embedding
+    llama-embed t5encoder
+    """.split()  # noqa: SIM905 - forty lines otherwise
+)
+_GGUF_OTHERS = {
+    "t5": "an encoder-decoder",
+    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a model that does not generate token by token"),
+    **dict.fromkeys(("aura", "chroma", "cosmos", "flux", "hidream", "lumina2", "pixart"), "a model that makes images"),
+    **dict.fromkeys(("qwen_image", "sd1", "sd3", "sdxl"), "a model that makes images"),
+    **dict.fromkeys(("hyvid", "ltxv", "wan"), "a model that makes video"),
+    **dict.fromkeys(("wavtokenizer-dec", "whisper"), "a model for audio"),
+}
+_RANK_POOLING = 4
+"""llama.cpp's LLAMA_POOLING_TYPE_RANK."""
+
+_CHOOSE = "Choose a model that generates text (…ForCausalLM)"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """What a model is made for.
+
+    Attributes:
+        task: What it does; None where its files do not say.
+        description: What it is, for a message, e.g. "an encoder-decoder (T5ForConditionalGeneration)".
+        advice: What to do who wants text of it, a sentence.
+    """
+
+    task: Task | None
+    description: str = "a model of unknown kind"
+    advice: str = f"{_CHOOSE}."
+
+
+def architectures(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of transformers' classes that a config.json lists."""
+    names = config.get("architectures")
+    if isinstance(names, str):
+        return [names]
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def of_config(config: Mapping[str, Any], *, sentence_transformers: bool = False) -> ModelKind:
+    """Return what a folder's model is made for.
+
+    Args:
+        config: Its config.json.
+        sentence_transformers: Whether it holds modules.json, which says how to make vectors.
+    """
+    names, model_type = architectures(config), str(config.get("model_type"))
+    name = names[0] if names else model_type
+    if name.endswith(_CLASSIFIES):
+        return _classifier(name, label_count(config))
+    if sentence_transformers:
+        return ModelKind("embed", f"an embedding model ({name})", f"Use `embed`. {_CHOOSE} to chat or complete.")
+    if model_type in _SPEECH or name.endswith(_AUDIO_CLASSES) or "Audio" in name:
+        return _other("a model for audio", name)
+    # The decoder alone of an encoder-decoder generates as any other, and its encoder alone embeds.
+    is_part = name.endswith(("ForCausalLM", "EncoderModel"))
+    if not is_part and (config.get("is_encoder_decoder") is True or model_type in _SEQ2SEQ):
+        return _other("an encoder-decoder", name)
+    if not names:
+        return ModelKind(None)
+    if name.endswith(_GENERATES):
+        return ModelKind("generate", f"a language model ({name})")
+    return _encoder(name, config)
+
+
+def _encoder(name: str, config: Mapping[str, Any]) -> ModelKind:
+    """Return the kind of a model that neither generates text nor classifies it."""
+    if keys := _IMAGE_KEYS & config.keys() or _AUDIO_KEYS & config.keys():
+        return _other("a model for images" if keys & _IMAGE_KEYS else "a model for audio", name)
+    advice = f"Use `embed` for its vectors. {_CHOOSE} to chat or complete."
+    if name.endswith(_MASKED):
+        return ModelKind("embed", f"a masked language model ({name}), which fills gaps in a text", advice)
+    if name.endswith(_ENCODES):
+        return ModelKind("embed", f"an encoder without a head that generates ({name})", advice)
+    return _other("a model for another task", name) if "For" in name else ModelKind(None)
+
+
+def label_count(config: Mapping[str, Any]) -> int:
+    """Return into how many classes a classifier sorts, as transformers reads its config.json."""
+    count, labels = config.get("num_labels"), config.get("id2label")
+    if type(count) is int:
+        return count
+    return len(labels) if isinstance(labels, Mapping) else 2
+
+
+def _classifier(name: str, labels: int) -> ModelKind:
+    if labels == 1:
+        what = f"a cross-encoder ({name}), which scores pairs of texts"
+        return ModelKind("rerank", what, f"Use `rerank`. {_CHOOSE} to chat or complete.")
+    return _other(f"a classifier of texts into {labels} classes", name)
+
+
+def _other(what: str, name: str) -> ModelKind:
+    return ModelKind("other", f"{what} ({name})", f"{_CHOOSE}, or run this one with a program made for it.")
+
+
+def of_gguf(header: Header) -> ModelKind:
+    """Return what a GGUF file's model is made for."""
+    architecture, kind = header.architecture, header.metadata.get("general.type", "model")
+    if architecture == "clip" or kind == "mmproj":
+        return ModelKind(
+            "other",
+            "only the part of a multimodal model that encodes images or audio (a 'mmproj' file)",
+            "Name the .gguf file of the language model that it belongs to.",
+        )
+    if kind == "adapter" or "adapter.type" in header.metadata:
+        return ModelKind(
+            "other",
+            "an adapter (LoRA), not a whole model",
+            "Merge it into its base model with llama-export-lora, and name the merged file.",
+        )
+    if kind == "imatrix" or architecture in {"imatrix", "controlvector"}:
+        return ModelKind("other", f"a file of {architecture or kind!s} data beside a model", "Name the model's file.")
+    if not header.elements:
+        return ModelKind("other", "a vocabulary without weights", "Name a .gguf file that holds the model's weights.")
+    return _whole_gguf(header)
+
+
+def _whole_gguf(header: Header) -> ModelKind:
+    architecture = header.architecture
+    name = f"GGUF architecture {architecture!r}"
+    use = "This backend embeds and ranks with safetensors: name the folder or repository that holds them"
+    pooling = header.metadata.get(f"{architecture}.pooling_type")
+    pools = type(pooling) is int and pooling > 0
+    if pools and pooling == _RANK_POOLING:
+        return ModelKind("other", f"a cross-encoder ({name})", f"{use}, and use `rerank`.")
+    if pools or architecture in _GGUF_EMBEDS:
+        return ModelKind("other", f"an embedding model ({name})", f"{use}, and use `embed`.")
+    if header.metadata.get(f"{architecture}.attention.causal") is False:
+        return _other("a model that does not generate token by token", name)
+    if what := _GGUF_OTHERS.get(architecture or ""):
+        return _other(what, name)
+    return ModelKind("generate" if architecture else None, f"a language model ({name})")
+
+
+def check_generates(kind: ModelKind) -> None:
+    """Check that a model generates text, as far as its files say.
+
+    Raises:
+        UnsupportedFeature: It is made for something else; the message says for what, and what to do.
+    """
+    if kind.task not in ("generate", None):
+        calls = "'chat', 'complete', 'embed' and 'rerank'" if kind.task == "other" else "'chat' and 'complete'"
+        raise UnsupportedFeature(
+            f"The model is {kind.description}, and the backend 'local' has no {calls} for it.",
+            next_step=kind.advice,
+        )
+
+
+def check_gguf(name: str, header: Header) -> None:
+    """Check that a GGUF file holds a model that generates text.
+
+    Raises:
+        LoadFailed: It does not say its architecture.
+        UnsupportedFeature: It holds something else; the message says what, and what to do.
+    """
+    kind = of_gguf(header)
+    check_generates(kind)
+    if kind.task is None:
+        raise LoadFailed(
+            f"{name} does not say its architecture (general.architecture).",
+            next_step="Use another file of the model: this one was cut or edited when it was made.",
+        )

@@ -1,0 +1,473 @@
+"""The base of every backend that speaks the OpenAI dialect over HTTP.
+
+A subclass says where the server is, who may ask, how options are spelled and what errors mean. The
+rest (encoding, the exchange, decoding, sync and async) is here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any, ClassVar
+
+from openmodels import settings
+from openmodels.backends import batch_limits as batches_
+from openmodels.backends.base import Backend
+from openmodels.backends.batch_limits import Batches
+from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
+from openmodels.http import address as addresses, decompression, status_errors
+from openmodels.http.address import Secret, Secrets
+from openmodels.http.exchange import Answer, AsyncAnswer, Exchange, Outgoing
+from openmodels.http.http1 import Http1Exchange
+from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
+from openmodels.openai_wire.negotiation import Dialect
+from openmodels.output.reasoning import TAGS
+from openmodels.types.chat import ChatRequest, Delta
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.rankings import Ranking, RerankRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request on its way.
+
+    Attributes:
+        outgoing: What is sent.
+        secrets: What no error about it may quote.
+        request: What the caller asked for; None for requests of openmodels itself.
+        body: The JSON body.
+    """
+
+    outgoing: Outgoing
+    secrets: Secrets
+    request: ChatRequest | EmbedRequest | RerankRequest | None = field(default=None, repr=False)
+    body: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+AFTER_FINISH = 5.0
+"""Seconds to wait for usage and end mark once the finish reason is there."""
+AFTER_END = 0.25
+"""Seconds to wait for the connection to become free once the end mark is there."""
+
+
+class OpenAICompatible(Backend):
+    """Speaks to one server.
+
+    Args:
+        rest: The model's name for the server.
+        base_url: The address that "/chat/completions" is appended to.
+        api_key: Sent as a bearer token, to this address only.
+        headers: More headers, sent to this address only.
+        allow_http: Accept unencrypted http to other machines than this one.
+
+    Attributes:
+        dialect: What the server has shown that it takes.
+
+    A subclass overrides what differs:
+        `names`: how options are spelled; one not in it is refused before anything is sent.
+        `body(request, model)`: the JSON body; `path(request)`: the path below `base_url`.
+        `embed_target(model)`, `embed_body(request, model)`, `embeddings(body, request, explain)`: the
+            same for embeddings, and what their answer holds.
+        `authorization()`: the headers that carry the key.
+        `make_exchange()`: what carries requests, if not our own HTTP.
+        `explain(failure)`: the error that a failed answer is; call `super` for what is not special.
+        `recovers(error, sent)`: whether to send a refused request again, in another form or elsewhere.
+        `model(deadline)` and `amodel(deadline)`: the model's name, if it must be asked for first.
+
+    Raises:
+        InvalidRequest: The address, the key or a header is not acceptable; no key is shown.
+    """
+
+    names: ClassVar[encode.Names] = encode.OPENAI
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "images"})
+    takes_secrets: ClassVar[bool] = True
+    """Whether keys and headers may come wrapped, so that no frame on the way shows them."""
+
+    def __init__(
+        self,
+        rest: str = "",
+        *,
+        base_url: str,
+        api_key: str | Secret | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
+        allow_http: bool = False,
+    ) -> None:
+        super().__init__(rest)
+        self.options = frozenset(self.names) | {"extra", *encode.SHAPED}
+        self.address = addresses.address(base_url, allow_http=allow_http)
+        self.api_key = addresses.key(api_key)
+        self.headers = addresses.headers(headers)
+        self.dialect = Dialect()
+        self._batch: int | None = None  # the most texts that the server takes at once, once it has said so
+        self._exchange: Exchange | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def origin(self) -> str | None:
+        """The server's address."""
+        return str(self.address)
+
+    def make_exchange(self) -> Exchange:
+        """Return what carries the requests; called once."""
+        return Http1Exchange(self.address)
+
+    def authorization(self) -> dict[str, str]:
+        """Return the headers that carry the key; asked for each request."""
+        return {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key.reveal()}"}
+
+    def path(self, request: ChatRequest) -> str:
+        """Return the path below the address for a request."""
+        return "/chat/completions" if request.prompt is None else "/completions"
+
+    def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request."""
+        return encode.payload(request, model, self.names)
+
+    def embed_target(self, model: str | None) -> str:  # noqa: ARG002 - a subclass puts it into the path
+        """Return the request target of embeddings: path and query."""
+        return self.address.target("/embeddings")
+
+    def embed_body(self, request: EmbedRequest, model: str | None) -> dict[str, Any]:
+        """Return the JSON body of a request for embeddings."""
+        return vectors.payload(request, model)
+
+    def rerank_target(self) -> str:
+        """Return the request target of rankings: path and query."""
+        return self.address.target("/rerank")
+
+    def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
+        """Return what the answer to a request for embeddings holds."""
+        return vectors.embeddings(body, request, explain)
+
+    def explain(self, failure: status_errors.Failure) -> OpenModelsError:
+        """Return the error that a failed answer is."""
+        return status_errors.error(failure)
+
+    def model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - a subclass may ask the server
+        """Return the model's name for the server, or None to send none."""
+        return self.rest or None
+
+    async def amodel(self, deadline: float | None) -> str | None:  # noqa: ARG002
+        """The asynchronous twin of `model`."""
+        return self.rest or None
+
+    def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002 - a subclass may know
+        """Return what a call costs in US dollars, or None where no price is known.
+
+        Args:
+            last: An answer's last delta, with the usage.
+            headers: The answer's headers, by lower-case name.
+        """
+        return None
+
+    def recovers(self, error: OpenModelsError, sent: Sent) -> bool:
+        """Return whether to send a refused request again, now that the refusal has been learned from."""
+        if not isinstance(sent.request, ChatRequest):
+            return False
+        return self.dialect.learn(error.status, error.refusal, sent.body, sent.request)
+
+    def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
+        """Take an answer as a sign of what the server takes.
+
+        Args:
+            sent: What was sent.
+            reasoning: The field in which the reasoning came, if any has.
+        """
+        self.dialect.observe(reasoning)
+
+    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
+        """Yield the answer's deltas as they come; see `Backend.run`."""
+        model = self.model(request.deadline)
+        while True:
+            sent = self._chat(request, model)
+            with closing(self._deltas(sent, request)) as deltas:
+                try:
+                    first = next(deltas, None)
+                except OpenModelsError as error:
+                    if not self.recovers(error, sent):
+                        raise
+                    continue
+                if first is not None:
+                    yield first
+                    yield from deltas
+                return
+
+    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
+        model = await self.amodel(request.deadline)
+        while True:
+            sent = await self._achat(request, model)
+            async with aclosing(self._adeltas(sent, request)) as deltas:
+                try:
+                    first = await anext(deltas, None)
+                except OpenModelsError as error:
+                    if not self.recovers(error, sent):
+                        raise
+                    continue
+                if first is not None:
+                    yield first
+                    async for delta in deltas:
+                        yield delta
+                return
+
+    def _deltas(self, sent: Sent, request: ChatRequest) -> Generator[Delta, None, None]:
+        with self.exchange.send(sent.outgoing, request.deadline) as answer:
+            decoder = self._decoder(answer, sent.secrets, request)
+            try:
+                for data in answer:
+                    yield from decoder.feed(data)
+                    if _over(decoder, answer):
+                        break
+            except (ConnectionFailed, DeadlineExceeded) as error:
+                decoder.lost(error)
+        for delta in decoder.end():
+            self.succeeded(sent, decoder.reasoning_name)
+            delta.cost = self.cost(delta, answer.headers)
+            yield delta
+
+    async def _adeltas(self, sent: Sent, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        with await self.exchange.asend(sent.outgoing, request.deadline) as answer:
+            decoder = self._decoder(answer, sent.secrets, request)
+            try:
+                async for data in answer:
+                    for delta in decoder.feed(data):
+                        yield delta
+                    if _over(decoder, answer):
+                        break
+            except (ConnectionFailed, DeadlineExceeded) as error:
+                decoder.lost(error)
+        for delta in decoder.end():
+            self.succeeded(sent, decoder.reasoning_name)
+            delta.cost = self.cost(delta, answer.headers)
+            yield delta
+
+    def embed(self, request: EmbedRequest) -> Embeddings:
+        """Return the vectors of the texts, in as many batches as the server asks for; see `Backend.embed`."""
+        model = self.model(request.deadline)
+        batches = Batches(len(request.texts), self._batch)
+        parts: list[Embeddings] = []
+        while (part := batches.next()) is not None:
+            piece = request.model_copy(update={"texts": request.texts[part]})
+            sent = self._embedding(piece, model)
+            with self._batch_of(sent, batches):
+                body, explain = self._fetch(sent, request.deadline)
+                parts.append(self.embeddings(body, piece, explain))
+        return batches_.embeddings(parts)
+
+    async def aembed(self, request: EmbedRequest) -> Embeddings:
+        """The asynchronous twin of `embed`: nothing blocks, and cancelling closes the connection."""
+        model = await self.amodel(request.deadline)
+        batches = Batches(len(request.texts), self._batch)
+        parts: list[Embeddings] = []
+        while (part := batches.next()) is not None:
+            piece = request.model_copy(update={"texts": request.texts[part]})
+            sent = self._embedding(piece, model)
+            with self._batch_of(sent, batches):
+                body, explain = await self._afetch(sent, request.deadline)
+                parts.append(self.embeddings(body, piece, explain))
+        return batches_.embeddings(parts)
+
+    def rerank(self, request: RerankRequest) -> Ranking:
+        """Return the ranking of the documents, asked for in as many batches as the server demands."""
+        model = self.model(request.deadline)
+        batches = Batches(len(request.documents), self._batch)
+        parts: list[tuple[int, Ranking]] = []
+        while (part := batches.next()) is not None:
+            piece = _documents(request, part)
+            sent = self._ranking(piece, model)
+            with self._batch_of(sent, batches):
+                body, explain = self._fetch(sent, request.deadline)
+                parts.append((part.start, rankings.ranking(body, piece, explain)))
+        return batches_.ranking(parts, request)
+
+    async def arerank(self, request: RerankRequest) -> Ranking:
+        """The asynchronous twin of `rerank`."""
+        model = await self.amodel(request.deadline)
+        batches = Batches(len(request.documents), self._batch)
+        parts: list[tuple[int, Ranking]] = []
+        while (part := batches.next()) is not None:
+            piece = _documents(request, part)
+            sent = self._ranking(piece, model)
+            with self._batch_of(sent, batches):
+                body, explain = await self._afetch(sent, request.deadline)
+                parts.append((part.start, rankings.ranking(body, piece, explain)))
+        return batches_.ranking(parts, request)
+
+    @contextmanager
+    def _batch_of(self, sent: Sent, batches: Batches) -> Generator[None, None, None]:
+        """Take a batch as answered where the block ends well; swallow a refusal after which it is sent again."""
+        try:
+            yield
+        except OpenModelsError as error:
+            if not self._is_resent(error, sent, batches):
+                raise
+        else:
+            self.succeeded(sent)
+            batches.done()
+
+    def _is_resent(self, error: OpenModelsError, sent: Sent, batches: Batches) -> bool:
+        """Return whether a refused batch is sent again: in another form, elsewhere, or in smaller batches."""
+        if self.recovers(error, sent):
+            return True
+        if not batches.shrink(error):
+            if error.next_step is None and batches.is_too_large(error):
+                error.next_step = "Send fewer or shorter texts."
+            return False
+        self._batch = batches.learned or self._batch
+        return True
+
+    def get(self, path: str, deadline: float | None) -> bytes:
+        """Return the body of a GET below the address, at most `decode.LONGEST_BODY` bytes.
+
+        Raises:
+            OpenModelsError: As for a call.
+        """
+        return self._fetch(self._asking(path), deadline)[0]
+
+    async def aget(self, path: str, deadline: float | None) -> bytes:
+        """The asynchronous twin of `get`."""
+        return (await self._afetch(self._asking(path), deadline))[0]
+
+    @property
+    def exchange(self) -> Exchange:
+        """What carries the requests, made by the first one."""
+        if self._exchange is None:
+            with self._lock:
+                self._exchange = self._exchange or self.make_exchange()
+        return self._exchange
+
+    def close(self) -> None:
+        """Close idle connections; a later call opens new ones."""
+        if self._exchange is not None:
+            self._exchange.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the backend's name, the model's and the address."""
+        return {"backend": self.name, "model": self.rest or None, "address": str(self.address)}
+
+    def _chat(self, request: ChatRequest, model: str | None) -> Sent:
+        body = self.dialect.adapt(self.body(request, model), request)
+        texts = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
+        target = self.address.target(self.path(request))
+        outgoing = Outgoing("POST", target, self._headers(stream=request.stream), encode.dumps(body))
+        return Sent(outgoing, self._secrets().and_(Secrets(*texts)), request, body)
+
+    async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
+        # A subclass whose bodies take long to make does it beside the event loop.
+        return self._chat(request, model)
+
+    def _embedding(self, request: EmbedRequest, model: str | None) -> Sent:
+        body = self.embed_body(request, model)
+        return self._texts(request, request.texts, self.embed_target(model), body)
+
+    def _ranking(self, request: RerankRequest, model: str | None) -> Sent:
+        texts = (request.query, *request.documents)
+        return self._texts(request, texts, self.rerank_target(), rankings.payload(request, model))
+
+    def _texts(
+        self, request: EmbedRequest | RerankRequest, texts: tuple[str, ...], target: str, body: dict[str, Any]
+    ) -> Sent:
+        # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
+        secrets = Secrets("\n".join(texts), *(text for text in texts if 8 <= len(text) <= status_errors.ECHO))
+        outgoing = Outgoing("POST", target, self._headers(stream=False), encode.dumps(body))
+        return Sent(outgoing, self._secrets().and_(secrets), request, body)
+
+    def _fetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
+        with self.exchange.send(sent.outgoing, deadline) as answer:
+            explain = self._explainer(answer, sent.secrets)
+            body = decode.Body(answer.status, answer.headers, explain)
+            try:
+                for data in answer:
+                    body.feed(data)
+                    if body.full:
+                        break
+            except (ConnectionFailed, DeadlineExceeded):
+                if not (body.failed and body):  # else the status says enough
+                    raise
+        return body.end(), explain
+
+    async def _afetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
+        with await self.exchange.asend(sent.outgoing, deadline) as answer:
+            explain = self._explainer(answer, sent.secrets)
+            body = decode.Body(answer.status, answer.headers, explain)
+            try:
+                async for data in answer:
+                    body.feed(data)
+                    if body.full:
+                        break
+            except (ConnectionFailed, DeadlineExceeded):
+                if not (body.failed and body):
+                    raise
+        return body.end(), explain
+
+    def _asking(self, path: str) -> Sent:
+        outgoing = Outgoing("GET", self.address.target(path), self._headers(stream=False))
+        return Sent(outgoing, self._secrets())
+
+    def _headers(self, *, stream: bool) -> tuple[tuple[str, str], ...]:
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream" if stream else "application/json",
+            # Compression makes proxies collect a stream before they pass it on.
+            "Accept-Encoding": "identity" if stream else decompression.ACCEPTED,
+            "User-Agent": _user_agent(),
+        }
+        headers |= self.authorization()
+        headers |= {name: value.reveal() for name, value in self.headers.items()}
+        return tuple(headers.items())
+
+    def _secrets(self) -> Secrets:
+        """Return what no error may quote, whole or in part."""
+        # A server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
+        own = [word for value in self.headers.values() for word in (value.reveal(), *value.reveal().split())]
+        keys = [value.removeprefix("Bearer ") for value in self.authorization().values()]
+        return Secrets(*keys, *(value for value in own if len(value) >= 8))
+
+    def _decoder(self, answer: Answer | AsyncAnswer, secrets: Secrets, request: ChatRequest) -> decode.Decoder:
+        return decode.Decoder(
+            answer.status,
+            answer.headers,
+            self._explainer(answer, secrets),
+            answers=request.n or 1,
+            likeliest=request.logprobs,
+            # Without a chat template, tags are text like any other.
+            tags=TAGS if request.prompt is None else (),
+        )
+
+    def _explainer(self, answer: Answer | AsyncAnswer, secrets: Secrets) -> decode.Explain:
+        return partial(self._explain, answer.status, answer.headers, secrets)
+
+    def _explain(
+        self, status: int, headers: Mapping[str, str], secrets: Secrets, body: bytes | object
+    ) -> OpenModelsError:
+        failure = status_errors.read(status, headers, body, host=self.address.authority, secrets=secrets.reveal())
+        error = self.explain(failure)
+        error.refusal = failure.words
+        return error
+
+
+def _documents(request: RerankRequest, part: slice) -> RerankRequest:
+    documents = request.documents[part]
+    top_n = None if request.top_n is None else min(request.top_n, len(documents))
+    return request.model_copy(update={"documents": documents, "top_n": top_n})
+
+
+def _over(decoder: decode.Decoder, answer: Answer | AsyncAnswer) -> bool:
+    """Say whether to stop reading; once the answer is whole, wait for its end only a moment."""
+    if not decoder.finished:
+        return decoder.ended
+    answer.hurry(AFTER_END if decoder.ended else AFTER_FINISH)
+    return False
+
+
+@lru_cache(maxsize=1)
+def _user_agent() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"openmodels/{version(settings.DISTRIBUTION)}"
+    except PackageNotFoundError:
+        return "openmodels"

@@ -1,0 +1,337 @@
+"""`om.search` and `om.info`: one question to all catalogs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+
+from openmodels import settings
+from openmodels.catalog import join, query as queries
+from openmodels.catalog.index.codec import base36, today
+from openmodels.catalog.index.reader import Index, default_path
+from openmodels.catalog.index.writer import in_memory
+from openmodels.catalog.query import Query
+from openmodels.catalog.record import ModelRecord
+from openmodels.catalog.search import execute as searching
+from openmodels.catalog.search.results import Results
+from openmodels.catalog.sources.base import Catalog
+from openmodels.catalog.sources.disk import CacheCatalog
+from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
+
+_INFO_SECONDS, _AZURE_SECONDS, _SEARCH_SECONDS = 25.0, 12.0, 25.0
+"""Seconds a catalog has in all for its part of an answer, however many requests that takes."""
+_TERMS = {"license": "license", "license_class": "class", "task": "task", "language": "lang", "family": "family",
+          "library": "lib", "format": "format", "gated": "gated", "open": "open", "catalog": "in"}  # fmt: skip
+
+
+@ErrorBoundary()
+def search(
+    text: str = "",
+    *,
+    task: str | None = None,
+    license: str | Sequence[str] | None = None,  # noqa: A002 - the ecosystem's word
+    license_class: str | Sequence[str] | None = None,
+    language: str | Sequence[str] | None = None,
+    base_model: str | None = None,
+    author: str | None = None,
+    parameters: str | tuple[object, object] | float | None = None,
+    context: str | int | None = None,
+    gated: bool | None = None,
+    open: bool | None = None,  # noqa: A002 - the word of the question
+    fits: str | int | None = None,
+    max_price: Decimal | float | str | None = None,
+    provider: str | None = None,
+    updated_after: date | str | None = None,
+    fine_tuning_task: str | None = None,
+    deployment: str | None = None,
+    capability: str | None = None,
+    catalog: str | Sequence[str] | None = None,
+    sort: str | None = None,
+    limit: int = 20,
+    live: bool | None = None,
+) -> Results:
+    """Search every catalog for models.
+
+    Answered from the index where there is one (`openmodels catalog update` makes it), else by asking
+    the catalogs; models on this disk are always among the answers. The notes of the results say how
+    old the index is, what could not be reached and how the text was understood.
+
+    Args:
+        text: Words of names, tags, languages, sizes ("japanese llama chat", "7b"); typing errors are forgiven.
+        task: In the words of the Hub or of Azure ("text-generation", "chat-completion").
+        license: SPDX or hub ids; several in a list or with "|" between them.
+        license_class: "open", "restricted", "non-commercial", "unknown", or "commercial" (not forbidden).
+        language: Codes or English names.
+        base_model: Hub id; only models made directly from it.
+        author: Account or nickname ("meta-llama", "ai2").
+        parameters: "1B..8B", "<=8B", "7B" (about so many), or a pair of numbers.
+        context: At least so many tokens: ">=32k", 32768.
+        gated: Whether access must be asked for.
+        open: True for weights without a gate whose stated license the OSI approved; False for those known to
+            have a gate or another license. What is not known is neither. `om.openness` looks closer.
+        fits: Memory that the weights must fit in at two bytes a parameter, with a fifth to spare: "24GB", or
+            "here" for what is free on this machine now.
+        max_price: US dollars per million output tokens, at any provider.
+        provider: Who hosts it.
+        updated_after: A day, "2026-01-31".
+        fine_tuning_task: Azure's task to fine-tune for.
+        deployment: Azure's way to run it ("standard-paygo", "VM").
+        capability: "tool-calling", "reasoning" and the like.
+        catalog: "hub", "azure", "cache"; default all.
+        sort: "relevance", "downloads", "likes", "trending", "updated", "created", "parameters", "context", "price".
+        limit: At most so many, up to 1000.
+        live: Ask the catalogs even though there is an index; False never asks them.
+
+    Raises:
+        InvalidRequest: An argument is wrong; the message names it.
+        Offline: There is no network, no index, and nothing on this disk.
+    """
+    asked = {name: value for name, value in locals().items() if name not in ("text", "live")}
+    query = queries.build(text, **asked)
+    wanted = query.catalog or queries.CATALOGS
+    notes: list[str] = []
+    if isinstance(fits, str) and query.fits is not None and fits.strip().lower() == "here":
+        notes.append(f"here: {query.fits / 10**9:.1f} GB of memory are free")
+    parts: list[Index] = []
+    listed = [name for name in wanted if name != "cache"]
+    index = open_index() if listed and live is not True else None
+    if index:
+        parts.append(index)
+        notes.append(_age(index))
+        missing = [name for name in listed if f"{name}.as_of" not in index.meta]
+        notes += [f"{name} is not in the index; run `openmodels catalog update`" for name in missing]
+    elif listed:
+        parts += _asked(listed, query, notes, live=live)
+    local = list(_local(query, notes)) if "cache" in wanted else []
+    if local:
+        parts.append(in_memory(local))
+    if not parts:
+        raise Offline(
+            "There is no index of models, the Hub's cache on this disk has none, and no catalog can be reached.",
+            next_step="Connect, then run: openmodels catalog update",
+        )
+    return _merged(query, parts, {record.id.lower(): record for record in local}, notes)
+
+
+@ErrorBoundary()
+def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
+    """Return all that the catalogs know of a model, joined.
+
+    Args:
+        model_id: "org/model", "azure:registry/model" or a folder; a bare "model" where only one account has it.
+        live: Ask the catalogs; default only if there is a network; False reads index and disk only.
+
+    Raises:
+        ModelNotFound: No catalog has it; the message names models with a similar name.
+        Offline: It is not in the index or on this disk, and there is no network.
+    """
+    _check_id(model_id)
+    online = live if live is not None else not settings.read().offline
+    index = open_index()
+    known = _known(index, model_id) if index else None
+    failures: list[OpenModelsError] = []
+    parts = [*([known] if known else []), *(_fresh(model_id, known, failures) if online else [])]
+    with suppress(ModelNotFound):
+        parts.append(CacheCatalog().get(parts[0].id if parts else model_id))
+    if not parts:
+        alike = _alike(model_id, live=live)
+        if "/" not in model_id and len(alike) == 1 and _has_name(alike[0], model_id):
+            return info(alike[0], live=live)
+        raise _nowhere(model_id, failures, alike, online=online)
+    record = parts[0]
+    for other in parts[1:]:
+        record = join.merge(record, other)
+    counts = searching.variants(index, [record.id]) if index else {}
+    return record.model_copy(update={"variants": counts.get(record.id)})
+
+
+def open_index() -> Index | None:
+    """Return the index, or None where none was made yet.
+
+    Raises:
+        InvalidRequest: There is one that cannot be read.
+    """
+    path = default_path()
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    # A process searches often; an update puts another file in its place.
+    return _opened(path, found.st_ino, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, _inode: int, _changed: int) -> Index:
+    return Index(path)
+
+
+def _fresh(model_id: str, known: ModelRecord | None, failures: list[OpenModelsError]) -> list[ModelRecord]:
+    """Return what the Hub and Azure say now; what went wrong is added to `failures`."""
+    from openmodels.catalog.sources.azure import AzureCatalog
+    from openmodels.catalog.sources.hub import HubCatalog
+
+    hub, azure = HubCatalog(), AzureCatalog()
+    hub.client.retries = azure.client.retries = 1
+    azure.client.deadline = time.monotonic() + _AZURE_SECONDS
+    found: list[ModelRecord] = []
+    try:
+        if model_id.startswith("azure:"):
+            found.append(azure.get(model_id))
+            model_id = found[0].ids.hub or ""
+        elif known is None and (listed := azure.listing_of(model_id)):
+            found.append(listed)
+    except OpenModelsError as error:
+        failures.append(error)
+    hub.client.deadline = time.monotonic() + _INFO_SECONDS
+    try:
+        if model_id and not model_id.startswith("azure:"):
+            found.insert(0, hub.get(model_id))
+    except OpenModelsError as error:
+        # What the Hub says counts more than what Azure could not say.
+        failures.insert(0, error)
+    return found
+
+
+def _online(name: str) -> Catalog:
+    # Imported late: a search of the index needs no HTTP client.
+    if name == "hub":
+        from openmodels.catalog.sources.hub import HubCatalog
+
+        hub = HubCatalog()
+        hub.client.retries = 1
+        hub.client.deadline = time.monotonic() + _SEARCH_SECONDS
+        return hub
+    from openmodels.catalog.sources.azure import AzureCatalog
+
+    azure = AzureCatalog()
+    azure.client.retries = 1
+    azure.client.deadline = time.monotonic() + _SEARCH_SECONDS
+    return azure
+
+
+def _asked(names: Iterable[str], query: Query, notes: list[str], *, live: bool | None) -> list[Index]:
+    """Return an index in memory over what the catalogs answer to a query."""
+    if live is False or settings.read().offline:
+        notes.append("offline, and there is no index; run `openmodels catalog update` when connected")
+        return []
+    records: list[ModelRecord] = []
+    reached = False
+    for name in names:
+        source = _online(name)
+        try:
+            # One by one: what came before a failure is kept.
+            for record in source.search(query):
+                records.append(record)  # noqa: PERF402
+            reached = True
+        except OpenModelsError as error:
+            given = any(name in record.catalogs for record in records)
+            notes.append(f"{name}: {error.cause}{' What it had given before is used.' if given else ''}")
+        if source.skipped:
+            notes.append(f"{name}: {len(source.skipped)} rows could not be read, the first: {source.skipped[0]}")
+    return [in_memory(records)] if records or reached else []
+
+
+def _local(query: Query, notes: list[str]) -> Iterable[ModelRecord]:
+    source = CacheCatalog()
+    yield from source.search(query)
+    if source.skipped:
+        notes.append(f"cache: {len(source.skipped)} damaged models or files, the first: {source.skipped[0]}")
+
+
+def _merged(query: Query, parts: list[Index], local: dict[str, ModelRecord], notes: list[str]) -> Results:
+    found = [searching.search(part, query) for part in parts]
+    hits = sorted((hit for one in found for hit in one.hits), key=lambda hit: -hit[0])
+    if len(found) == 1 or query.sort not in (None, "relevance"):
+        hits = [hit for one in found for hit in one.hits]
+    shown: dict[str, ModelRecord] = {}
+    for _, record in hits:
+        at = record.id.lower()
+        here = local.get(at)
+        if at not in shown:
+            shown[at] = (
+                join.merge(record, here) if here and here is not record and here.local != record.local else record
+            )
+    for one in found:
+        notes += one.reading.notes
+    return Results(
+        list(shown.values())[: query.limit],
+        notes=notes,
+        total=lambda: sum(
+            part.count(one.expression, where=one.scope.where, values=one.scope.values)
+            for part, one in zip(parts, found, strict=True)
+        ),
+        facets=lambda field: _facets(parts, found, field),
+    )
+
+
+def _facets(parts: list[Index], found: list[searching.Found], field: str) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for part, one in zip(parts, found, strict=True):
+        authors, terms = part.counts(one.expression, where=one.scope.where, values=one.scope.values)
+        if field == "author":
+            counts += authors
+        else:
+            kind = _TERMS[field] + ":"
+            counts.update({term[len(kind) :]: count for term, count in terms.items() if term.startswith(kind)})
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _known(index: Index, model_id: str) -> ModelRecord | None:
+    """Return a model from the index, by its hub id or its name in Azure."""
+    if not model_id.startswith("azure:"):
+        return index.get(model_id)
+    wanted = model_id.removeprefix("azure:").lower()
+    hub = join.ALIASES.get(wanted)
+    known = index.get(model_id) or (index.get(hub) if hub else None)
+    if known:
+        return known
+    number = index.term_numbers([f"az:{wanted}"]).get(f"az:{wanted}")
+    joined = index.match(f'"~{base36(number)}"', limit=1) if number is not None else []
+    return next(iter(index.records(joined).values()), None)
+
+
+def _age(index: Index) -> str:
+    as_of = index.as_of
+    if as_of is None:
+        return f"from the index of {len(index):,} models"
+    days = (today() - as_of).days
+    old = "today" if days < 1 else "yesterday" if days == 1 else f"{days} days ago"
+    return f"from the index of {len(index):,} models, updated {old} ({as_of})"
+
+
+def _check_id(model_id: str) -> None:
+    if not isinstance(model_id, str) or not model_id.strip() or any(ord(char) < 32 for char in model_id):
+        raise InvalidRequest(f"model_id: {str(model_id)[:100]!r} is no model.", next_step='Write "org/model".')
+
+
+def _alike(model_id: str, *, live: bool | None) -> list[str]:
+    """Return the ids of models with this name, else of the best matches of a search for it, at most five."""
+    if model_id.startswith("azure:"):
+        return []
+    try:
+        ids = [record.id for record in search(model_id.replace("/", " "), limit=20, live=live)]
+    except OpenModelsError:
+        return []  # why the model itself was not there says more
+    return [other for other in ids if _has_name(other, model_id)][:5] or ids[:3]
+
+
+def _has_name(other: str, model_id: str) -> bool:
+    return other.rpartition("/")[2].lower() == model_id.rpartition("/")[2].lower()
+
+
+def _nowhere(model_id: str, failures: list[OpenModelsError], alike: list[str], *, online: bool) -> OpenModelsError:
+    guess = f"Did you mean {' or '.join(alike)}?" if alike else None
+    if not online:
+        return Offline(
+            f"{model_id} is neither in the index nor on this disk, and the network is switched off.",
+            next_step=guess or "Connect, or run `openmodels catalog update` when connected.",
+        )
+    if failures and not isinstance(failures[0], ModelNotFound):
+        return failures[0]
+    return ModelNotFound(f"No catalog has {model_id}.", next_step=guess or "Check the spelling.")

@@ -1,0 +1,386 @@
+"""A record as a row of the index, and back.
+
+Most of a record is words that many models share ("license:MIT", "lang:ja"). Each such *term* is
+stored once; a row holds its terms as numbers of one to three bytes, and the same numbers are what
+the full-text index is searched for. What is left goes into columns, and rarely into JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from math import log2
+from typing import Any, NamedTuple
+
+from openmodels.catalog import model_names, vocabulary
+from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance
+
+_EPOCH = date(1970, 1, 1)
+_FIRST_DAY, _LAST_DAY = (date.min - _EPOCH).days, (date.max - _EPOCH).days
+_MOST_BITS = 62
+_PRICE = re.compile(r"\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_SINGLE = {
+    "task": "task",
+    "family": "family",
+    "architecture": "arch",
+    "library": "lib",
+    "author": "by",
+    "trained_from": "from",
+}
+_MANY = {
+    "languages": "lang",
+    "datasets": "data",
+    "tags": "tag",
+    "formats": "format",
+    "capabilities": "cap",
+    "fine_tuning_tasks": "tune",
+    "deployments": "offer",
+}
+_SINGLES, _MANYS = ({short: name for name, short in table.items()} for table in (_SINGLE, _MANY))
+_REST = ("files", "offers", "lifecycle", "scores", "trending", "modalities", "local")
+
+POPULARITY_BITS = 24
+"""Room for models of equal popularity below the popularity in a row number."""
+
+
+class Row(NamedTuple):
+    """A row of the table `models`; days count from 1970-01-01."""
+
+    id: str
+    key: int
+    downloads: int | None
+    likes: int | None
+    parameters: int | None
+    active: int | None
+    context: int | None
+    created: int | None
+    updated: int | None
+    as_of: int | None
+    terms: bytes
+    rest: str | None
+
+
+def key(model_id: str) -> int:
+    """Return the number an id is looked up by; ids that share one are told apart by the id itself."""
+    return zlib.crc32(model_id.lower().encode(errors="surrogatepass")) - 2**31
+
+
+def today() -> date:
+    """Return today's day in UTC: the day a listing is read."""
+    return datetime.now(UTC).date()
+
+
+def days(day: date | None) -> int | None:
+    """Return a day as the table holds it."""
+    return None if day is None else (day - _EPOCH).days
+
+
+def popularity(downloads: int | None, likes: int | None) -> int:
+    """Return 0 (most popular) to 127: row numbers begin with it, so matches come in this order.
+
+    A like counts as much as 20 downloads: what was once important stays in sight when few fetch it.
+    """
+    seen = (downloads or 0) + 20 * (likes or 0)
+    return 127 - min(127, int(4.5 * log2(1 + seen)))
+
+
+def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, Any] | None = None) -> Row:
+    """Return a record's row.
+
+    Args:
+        record: The record.
+        intern: Gives the number of a term.
+        parts: The statements of each catalog, where there are several to be joined again later.
+    """
+    size = record.parameters or Parameters()
+    rest = {name: value for name in _REST if (value := getattr(record, name)) is not None}
+    if record.modalities and _said(record, "modalities") == "task":
+        rest.pop("modalities")
+    stored: dict[str, Any] = record.model_dump(mode="json", include=set(rest), exclude_defaults=True)
+    if record.license and (record.license.name or record.license.link):
+        stored["license"] = [record.license.name, record.license.link]
+    if record.ids.hub and record.ids.azure:
+        stored["azure"] = record.ids.azure
+    if not parts and (others := _other_sources(record)):
+        stored["sources"] = others
+    if record.conflicts:
+        stored["conflicts"] = [one.model_dump(mode="json") for one in record.conflicts]
+    if parts:
+        stored["parts"] = parts
+    return Row(
+        id=record.id,
+        key=key(record.id),
+        downloads=record.downloads,
+        likes=record.likes,
+        parameters=size.total,
+        active=size.active,
+        context=record.context_length,
+        created=days(record.created),
+        updated=days(record.updated),
+        as_of=max((days(fact.as_of) or 0 for fact in record.provenance.values()), default=0) or None,
+        terms=pack([intern(term) for term in terms(record)]),
+        rest=json.dumps(stored, ensure_ascii=False, separators=(",", ":")) if stored else None,
+    )
+
+
+def terms(record: ModelRecord) -> list[str]:
+    """Return the terms of a record; the last ones are there to be searched for only."""
+    found = [
+        f"{short}:{value}"
+        for name, short in _SINGLE.items()
+        if (value := getattr(record, name)) is not None
+        and (name != "author" or value != (record.ids.hub or "").rpartition("/")[0])
+    ]
+    for name, short in _MANY.items():
+        found += [f"{short}:{value}" for value in getattr(record, name) or ()]
+    found += [f"base:{base.relation or ''}:{base.id}" for base in record.base_models or ()]
+    if record.license:
+        found += [f"license:{record.license.id}", f"class:{record.license.license_class}"]
+    if record.gated is not None:
+        found.append(f"gated:{record.gated or 'no'}")
+    if record.parameters and _said(record, "parameters") == "name":
+        found.append("src:parameters:name")
+    found += [f"provider:{offer.provider}" for offer in record.offers or ()]
+    found += [f"in:{name}" for name in record.catalogs]
+    if record.ids.hub and record.ids.azure:
+        found.append(f"az:{record.ids.azure.lower()}")
+    marks = {
+        "is:priced": any(offer.price_out is not None for offer in record.offers or ()),
+        "is:trending": record.trending,
+        "is:variant": is_variant(record),
+        "is:based": record.base_models,
+        "open:yes": record.open is True,
+        "open:no": record.open is False,
+    }
+    found += [mark for mark, holds in marks.items() if holds]
+    return list(dict.fromkeys(found))
+
+
+def is_variant(record: ModelRecord) -> bool:
+    """Return whether a model is another one in a different shape: a conversion, adapter, merge or copy.
+
+    The Hub calls some fine-tunes "quantized" that are not; without a sign in name, tags or files
+    the relation is not believed here.
+    """
+    name = (record.ids.hub or record.ids.azure or "").rpartition("/")[2]
+    converted = model_names.is_conversion(name)
+    if converted or record.formats == ("gguf",):
+        return True
+    for base in record.base_models or ():
+        author, _, base_name = base.id.rpartition("/")
+        copied = (
+            model_names.core(base_name) == model_names.core(name) and author.lower() != (record.author or "").lower()
+        )
+        marked = not model_names.CONVERSION.isdisjoint(tag.replace("-", "") for tag in record.tags or ())
+        if base.relation in ("adapter", "merge") or copied or (base.relation == "quantized" and marked):
+            return True
+    return False
+
+
+def tokens(row: Row) -> str:
+    """Return what the full-text index holds of a row: the same for the same row, so it can be taken out again."""
+    author, _, name = row.id.rpartition("/")
+    found = [*model_names.words(name), *(f"~{base36(number)}" for number in unpack(row.terms))]
+    if author:
+        found.append(author_token(author.removeprefix("azure:")))
+        parts = model_names.words(author)
+        found += parts if len(parts) > 1 else ()
+    numbers = (
+        ("p", parameters_bucket(row.parameters)),
+        ("x", context_bucket(row.context)),
+        ("k", likes_bucket(row.likes)),
+        ("u", month_of(row.updated)),
+        ("v", row.updated),
+        ("c", row.created),
+    )
+    found += [f"={letter}{number}" for letter, number in numbers if number is not None]
+    return " ".join(dict.fromkeys(found))
+
+
+def author_token(author: str) -> str:
+    """Return the token an author is found by."""
+    return "@" + "".join(char if char.isalnum() else "~" for char in author.lower())
+
+
+def parameters_bucket(count: int | None) -> int | None:
+    """Return the step of 9 % that a number of parameters is in."""
+    return int(8 * log2(count)) if count else None
+
+
+def context_bucket(length: int | None) -> int | None:
+    """Return the step of 41 % that a context length is in."""
+    return int(2 * log2(length)) if length else None
+
+
+def likes_bucket(likes: int | None) -> int | None:
+    """Return the step of 41 % that a number of likes is in."""
+    return int(2 * log2(1 + likes)) if likes is not None else None
+
+
+def month_of(day: int | None) -> int | None:
+    """Return the month of a day of the table, counted from the year 0."""
+    if day is None:
+        return None
+    then = _EPOCH + timedelta(days=day)
+    return then.year * 12 + then.month - 1
+
+
+def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
+    """Return the record of a row; `text` gives the term of a number."""
+    fields, bases = _from_terms([text(number) for number in unpack(row.terms)])
+    stored: dict[str, Any] = json.loads(row.rest) if row.rest else {}
+    from_name = fields.pop("from_name", False)
+    name, link = stored.pop("license", (None, None))
+    if (name or link) and "license" in fields:
+        fields["license"] = License(id=fields["license"].id, name=name, link=link)
+    azure, parts = stored.pop("azure", None), stored.pop("parts", {})
+    as_of = _EPOCH + timedelta(days=row.as_of) if row.as_of else None
+    in_azure, folder = row.id.startswith("azure:"), _is_folder(row.id)
+    source = "azure" if in_azure else "cache" if folder else "hub"
+    others: dict[str, str] = stored.pop("sources", {})
+    # A model of the Hub that only Azure has told of has the author that Azure states, or none.
+    if not in_azure and "/" in row.id and "author" not in fields and "azure" not in others.values():
+        fields["author"] = row.id.rpartition("/")[0] or None
+    if row.parameters is not None or row.active is not None:
+        fields["parameters"] = Parameters(total=row.parameters, active=row.active)
+    inout = vocabulary.modalities(fields.get("task"))
+    derived: dict[str, str] = {"parameters": "name"} if from_name else {}
+    if inout and "modalities" not in stored:
+        fields["modalities"] = inout
+        derived["modalities"] = "task"
+    fields |= {
+        "downloads": row.downloads,
+        "likes": row.likes,
+        "context_length": row.context,
+        "created": _day(row.created),
+        "updated": _day(row.updated),
+        "base_models": tuple(bases) or None,
+    }
+    fields["ids"] = Ids(hub=None if in_azure or folder else row.id, azure=azure or (row.id[6:] if in_azure else None))
+    derived |= others
+    fields |= stored
+    record = ModelRecord.sourced(source, as_of, fields, derived)
+    return record if not parts else record.model_copy(update={"provenance": _joined(record, parts)})
+
+
+def is_sound(row: Row) -> bool:
+    """Return whether `encode` can have made the values of a row that are read without `decode`."""
+    try:
+        unpack(row.terms)
+        stored = json.loads(row.rest) if row.rest else {}
+    except (ValueError, RecursionError):
+        return False
+    offers = stored.get("offers", []) if isinstance(stored, dict) else None
+    counts = (row.downloads, row.likes, row.parameters, row.active, row.context)
+    return (
+        isinstance(offers, list)
+        and all(isinstance(offer, dict) and _is_price(offer.get("price_out")) for offer in offers)
+        and isinstance(stored.get("trending", 0), int | float | None)
+        and all(count is None or 0 <= count < 2**62 for count in counts)
+        and all(day is None or _FIRST_DAY <= day <= _LAST_DAY for day in (row.created, row.updated, row.as_of))
+    )
+
+
+def _is_price(value: Any) -> bool:
+    return value is None or (isinstance(value, str | int | float) and _PRICE.fullmatch(str(value)) is not None)
+
+
+def pack(numbers: Iterable[int]) -> bytes:
+    """Return numbers as bytes, seven bits in each."""
+    out = bytearray()
+    for number in numbers:
+        while number > 127:
+            out.append(number & 127 | 128)
+            number >>= 7  # noqa: PLW2901 - what is left of it
+        out.append(number)
+    return bytes(out)
+
+
+def unpack(packed: bytes) -> list[int]:
+    """Return the numbers that `pack` packed.
+
+    Raises:
+        ValueError: Something else packed them.
+    """
+    numbers, number, shift = [], 0, 0
+    for byte in packed:
+        number |= (byte & 127) << shift
+        if byte & 128:
+            shift += 7
+            if shift > _MOST_BITS:
+                raise ValueError("no number of a term")
+        else:
+            numbers.append(number)
+            number = shift = 0
+    return numbers
+
+
+def base36(number: int) -> str:
+    """Return a number in digits and letters."""
+    digits = ""
+    while True:
+        number, rest = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
+        if not number:
+            return digits
+
+
+def _from_terms(found: Sequence[str]) -> tuple[dict[str, Any], list[Base]]:
+    fields: dict[str, Any] = {}
+    many: dict[str, list[str]] = {}
+    bases = []
+    for term in found:
+        kind, _, value = term.partition(":")
+        if name := _SINGLES.get(kind):
+            fields[name] = value
+        elif name := _MANYS.get(kind):
+            many.setdefault(name, []).append(value)
+        elif kind == "base":
+            relation, _, base = value.partition(":")
+            bases.append(Base.model_validate({"id": base, "relation": relation or None}))
+        elif kind == "license":
+            fields["license"] = License(id=value)
+        elif kind == "gated":
+            fields["gated"] = False if value == "no" else value
+        elif term == "src:parameters:name":
+            fields["from_name"] = True
+    return fields | {name: tuple(values) for name, values in many.items()}, bases
+
+
+def _joined(record: ModelRecord, parts: dict[str, Any]) -> dict[str, Provenance]:
+    said = {
+        source: {name: Provenance.model_validate(fact) for name, fact in part["provenance"].items()}
+        for source, part in parts.items()
+    }
+    order = [*(source for source in ("hub", "azure", "cache") if source in said)]
+    return {
+        name: next((said[source][name] for source in order if name in said[source]), fact)
+        for name, fact in record.provenance.items()
+    }
+
+
+def _day(number: int | None) -> date | None:
+    return None if number is None else _EPOCH + timedelta(days=number)
+
+
+def _other_sources(record: ModelRecord) -> dict[str, str]:
+    """Return the sources that the row itself does not tell: a router's prices, Azure's word on a model of the Hub."""
+    usual = {"azure" if not record.ids.hub and record.ids.azure else "hub" if record.ids.hub else "cache"}
+    derived = {"parameters": "name", "modalities": "task"}
+    return {
+        name: fact.source
+        for name, fact in record.provenance.items()
+        if fact.source not in usual and derived.get(name) != fact.source
+    }
+
+
+def _is_folder(name: str) -> bool:
+    return name.startswith(("/", ".", "~")) or name[1:3] == ":\\"
+
+
+def _said(record: ModelRecord, field: str) -> str | None:
+    fact = record.provenance.get(field)
+    return fact.source if fact else None

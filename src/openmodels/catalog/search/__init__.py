@@ -1,0 +1,1 @@
+"""From a search text to the records that answer it."""

@@ -1,0 +1,155 @@
+"""Which of the matches are shown first, and which of them stand for others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from math import log10
+from typing import Any
+
+from openmodels.catalog import model_names
+from openmodels.catalog.index import codec
+from openmodels.catalog.index.reader import Index
+from openmodels.catalog.query import Query
+from openmodels.catalog.search import query_text
+from openmodels.catalog.vocabulary import LANGUAGES
+
+_SHAPE = model_names.CONVERSION | {"hf", "fp16", "bf16"}
+_MISSING = -4.0
+"""What a part of the text that a model does not satisfy costs; a whole match is worth 2."""
+
+
+@dataclass(slots=True)
+class Hit:
+    """A match.
+
+    Attributes:
+        number: Its row number.
+        row: The row.
+        terms: The numbers of its terms.
+        score: How well it fits the text; 0 where the order is another.
+    """
+
+    number: int
+    row: codec.Row
+    terms: frozenset[int]
+    score: float = 0.0
+
+
+class Ranker:
+    """Orders the matches of one query."""
+
+    def __init__(self, index: Index, query: Query, reading: query_text.Reading) -> None:
+        self.index = index
+        self.query = query
+        self.reading = reading
+        self.variant = index.term_numbers(["is:variant"]).get("is:variant")
+        self.asked = query.text.strip().lower()
+        asks_language = any(term.startswith("lang:") for group in reading.groups for term in group.terms)
+        codes = (f"lang:{code}" for code in LANGUAGES.values()) if asks_language else ()
+        self.languages = frozenset(index.term_numbers(codes).values())
+
+    def ranked(self, numbers: Iterable[int], sort: str) -> list[Hit]:
+        """Return matches in order."""
+        stored = self.index.stored(dict.fromkeys(numbers))
+        hits = [Hit(number, row, frozenset(codec.unpack(row.terms))) for number, row in stored.items()]
+        if self.query.max_price is not None:
+            hits = [hit for hit in hits if self._affordable(hit.row)]
+        if sort == "relevance":
+            for hit in hits:
+                hit.score = self._score(hit)
+        return sorted(hits, key=_order(sort))
+
+    def folded(self, hits: list[Hit], limit: int) -> list[Hit]:
+        """Return the first of each model: the model itself if it matches, else its best variant."""
+        originals = {hit.row.id.lower() for hit in hits if self.variant not in hit.terms}
+        named = {_unconverted(one) for one in originals} if len(originals) < len(hits) else set()
+        kept: list[Hit] = []
+        for hit in hits:
+            if self.variant in hit.terms:
+                bases, name = self._bases(hit), _unconverted(hit.row.id)
+                if bases & originals or name in named:
+                    continue
+                originals |= bases
+                named.add(name)
+            kept.append(hit)
+            if len(kept) == limit:
+                break
+        return kept
+
+    def _bases(self, hit: Hit) -> set[str]:
+        held = self.index.hold(hit.terms)
+        stated = (held[number].split(":", 2) for number in hit.terms)
+        return {parts[2].lower() for parts in stated if parts[0] == "base"}
+
+    def _score(self, hit: Hit) -> float:
+        model_id = hit.row.id.lower()
+        author, _, name = model_id.rpartition("/")
+        author = author.removeprefix("azure:")
+        own = model_names.words(hit.row.id.rpartition("/")[2])
+        here = set(own)
+        score, matched = 0.0, set[str]()
+        for group in self.reading.groups:
+            shared = group.words.keys() & here
+            matched |= shared
+            best = max((group.words[word] for word in shared), default=0.0)
+            if best < 1.0:
+                best = max(best, self._otherwise(group, hit, author))
+            score += group.weight * (2.0 * best if best else _MISSING)
+        telling = [word for word in own if word not in model_names.NOISE] or own
+        score += 1.2 * sum(word in matched for word in telling) / len(telling)
+        if self.asked in {name, model_id}:
+            score += 3.0
+        score += 0.3 * log10(1 + (hit.row.downloads or 0)) + 0.4 * log10(1 + (hit.row.likes or 0))
+        return score - 1.5 if self.variant in hit.terms and not self.reading.wants_variants else score
+
+    def _otherwise(self, group: query_text.Group, hit: Hit, author: str) -> float:
+        """Return from 0 to 1 how well author, tags or size satisfy a part of the text; the name counts most."""
+        shared = group.numbers.keys() & hit.terms
+        by_term = max((group.numbers[number] for number in shared), default=0.0)
+        if not self.languages.isdisjoint(shared):
+            # A model of one language is more what was asked for than one of fifty.
+            by_term *= max(0.6, 1.06 - 0.06 * len(self.languages & hit.terms))
+        best = max(0.9 * group.authors.get(author, 0.0), 0.75 * by_term)
+        if group.tokens:
+            size, context = codec.parameters_bucket(hit.row.parameters), codec.context_bucket(hit.row.context)
+            best = max(best, 0.0 if group.tokens.isdisjoint({f"=p{size}", f"=x{context}"}) else 0.6)
+        return best or 0.5 * max((weight for word, weight in group.words.items() if word in author), default=0.0)
+
+    def _affordable(self, row: codec.Row) -> bool:
+        prices = (
+            Decimal(offer["price_out"])
+            for offer in json.loads(row.rest or "{}").get("offers", ())
+            if offer.get("price_out") is not None and self.query.provider in {None, offer.get("provider")}
+        )
+        return any(price <= (self.query.max_price or 0) for price in prices)
+
+
+def _order(sort: str) -> Callable[[Hit], Any]:
+    def falling(value: float | None) -> tuple[bool, float]:
+        return value is None, -(value or 0)
+
+    def rest(hit: Hit) -> dict[str, Any]:
+        return dict(json.loads(hit.row.rest or "{}"))
+
+    def cheapest(hit: Hit) -> tuple[float, int]:
+        prices = [float(one["price_out"]) for one in rest(hit).get("offers", ()) if one.get("price_out")]
+        return min(prices, default=float("inf")), hit.number
+
+    match sort:
+        case "relevance":
+            return lambda hit: (-hit.score, hit.number)
+        case "trending":
+            return lambda hit: (falling(rest(hit).get("trending")), hit.number)
+        case "price":
+            return cheapest
+        case _:
+            return lambda hit: (falling(getattr(hit.row, sort)), hit.number)
+
+
+def _unconverted(model_id: str) -> str:
+    """Return a model's name without author and without the words for conversions."""
+    own = model_names.words(model_id.rpartition("/")[2])
+    return " ".join(word for word in own if word not in _SHAPE)

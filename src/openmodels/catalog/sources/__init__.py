@@ -1,0 +1,1 @@
+"""The catalogs that models are found in, one file each."""

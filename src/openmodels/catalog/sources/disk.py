@@ -1,0 +1,186 @@
+"""Models that are on this disk: in the Hugging Face cache, and in folders the user names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any, TypeVar
+
+from openmodels import files
+from openmodels.catalog.query import Query
+from openmodels.catalog.record import Ids, ModelRecord
+from openmodels.catalog.sources import hub_rows
+from openmodels.errors import InvalidRequest, ModelNotFound
+
+_Value = TypeVar("_Value")
+_LARGEST_HEADER = 64 * 2**20
+_LARGEST_CARD = 2**20
+_LARGEST_CONFIG = 16 * 2**20
+_MOST_DIMENSIONS = 64
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError)
+
+
+class CacheCatalog:
+    """Lists what is here; works without a network.
+
+    Args:
+        cache: The Hugging Face cache; default where huggingface_hub keeps it.
+        folders: Folders of models, or models; default those in OPENMODELS_MODEL_FOLDERS.
+    """
+
+    name = "cache"
+
+    def __init__(self, cache: Path | None = None, folders: list[Path] | None = None) -> None:
+        from huggingface_hub import constants
+
+        self.cache = cache or Path(os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE)
+        named = os.environ.get("OPENMODELS_MODEL_FOLDERS", "")
+        self.folders = folders if folders is not None else [Path(one) for one in named.split(os.pathsep) if one]
+        self.skipped: list[str] = []
+
+    def search(self, query: Query) -> Iterator[ModelRecord]:
+        """Yield all models that are here."""
+        del query
+        for path, hub_id in self._found():
+            try:
+                record, faults = _read(path, hub_id, path.stat().st_mtime_ns)
+            except _DAMAGED as error:
+                # One damaged model must not hide the others.
+                self.skipped.append(f"{path}: {str(error)[:200]}")
+                continue
+            self.skipped += [f"{path}: {fault}" for fault in faults]
+            yield record
+
+    def get(self, model_id: str) -> ModelRecord:
+        """Return a model by its hub id or folder.
+
+        Raises:
+            ModelNotFound: It is not here.
+        """
+        for record in self.search(Query()):
+            if model_id.lower() in ((record.ids.hub or "").lower(), (record.local or "").lower()):
+                return record
+        folder = f"models--{model_id.replace('/', '--')}".lower()
+        damaged = next((text for text in self.skipped if folder in text.lower() or model_id in text), None)
+        if damaged:
+            raise ModelNotFound(f"{model_id} is on this disk, but damaged: {damaged}", next_step="Fetch it again.")
+        raise ModelNotFound(f"{model_id} is not on this disk.", next_step="Check the spelling, or go online.")
+
+    def _found(self) -> Iterator[tuple[Path, str | None]]:
+        for repo in sorted(self.cache.glob("models--*")):
+            try:
+                snapshot = _snapshot(repo)
+            except (OSError, ValueError) as error:
+                self.skipped.append(f"{repo}: {error}")
+                continue
+            if snapshot:
+                yield snapshot, repo.name.removeprefix("models--").replace("--", "/", 1)
+        for folder in self.folders:
+            try:
+                inside = [folder, *sorted(one for one in folder.iterdir() if one.is_dir())] if folder.is_dir() else []
+                models = [one for one in inside if _is_model(one)]
+            except (OSError, ValueError) as error:
+                self.skipped.append(f"{folder}: {error}")
+                continue
+            yield from ((one, None) for one in models)
+
+
+def _snapshot(repo: Path) -> Path | None:
+    snapshots = repo / "snapshots"
+    try:
+        main = files.read(repo / "refs" / "main", largest=1000).decode(errors="replace").strip()
+    except InvalidRequest:
+        main = ""
+    if re.fullmatch(r"\w[\w.-]{0,99}", main, re.ASCII) and (snapshots / main).is_dir():
+        return snapshots / main
+    there = [one for one in snapshots.iterdir() if one.is_dir()] if snapshots.is_dir() else []
+    return max(there, key=lambda one: one.stat().st_mtime, default=None)
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() or any(folder.glob("*.gguf"))
+
+
+@lru_cache(maxsize=1024)
+def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, tuple[str, ...]]:
+    """Return the record of a model in a folder, and what is wrong with its damaged files."""
+    del changed  # part of the key: a changed folder is read again
+    faults: list[str] = []
+
+    def sound(read: Callable[[Path], _Value], file: Path, default: _Value) -> _Value:
+        try:
+            return read(file)
+        except InvalidRequest as error:
+            faults.append(error.cause)
+            return default
+
+    listed = [one for one in sorted(folder.rglob("*")) if one.is_file()]
+    config: dict[str, Any] = sound(_config, folder / "config.json", {})
+    row: dict[str, Any] = {
+        "id": hub_id or "folder",
+        "config": config,
+        "cardData": _front_matter(folder / "README.md"),
+        "siblings": [{"rfilename": one.relative_to(folder).as_posix(), "size": one.stat().st_size} for one in listed],
+        "safetensors": {"total": sum(sound(_counted, one, 0) for one in listed if one.suffix == ".safetensors")},
+    }
+    as_of = _day(max((one.stat().st_mtime for one in listed), default=folder.stat().st_mtime))
+    record = hub_rows.record(row, as_of, source="cache")
+    ids = Ids(hub=hub_id)
+    update = {"ids": ids, "local": str(folder), "author": record.author if hub_id else None}
+    return record.model_copy(update=update), tuple(faults)
+
+
+def _counted(file: Path) -> int:
+    """Return the parameters of a safetensors file, from its header.
+
+    Raises:
+        InvalidRequest: The header is damaged.
+    """
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if not 0 < length <= _LARGEST_HEADER:
+            raise InvalidRequest(f"{file.name} has no header of the safetensors format.")
+        header = files.parse_json(opened.read(length), f"The header of {file.name}")
+    if not isinstance(header, dict):
+        raise InvalidRequest(f"The header of {file.name} is damaged.")
+    count = 0
+    for name, tensor in header.items():
+        shape = tensor.get("shape") if isinstance(tensor, dict) else None
+        if name == "__metadata__":
+            continue
+        if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_size, shape)):
+            raise InvalidRequest(f"The header of {file.name} is damaged.")
+        count += prod(shape)
+    return count
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
+def _config(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    config = files.read_json(file, largest=_LARGEST_CONFIG)
+    if not isinstance(config, dict):
+        raise InvalidRequest(f"{file.name} holds no JSON object.")
+    return config
+
+
+def _front_matter(file: Path) -> dict[str, Any]:
+    from openmodels.catalog.cards import front_matter
+
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return front_matter(opened.read(_LARGEST_CARD))
+    except OSError:
+        return {}
+
+
+def _day(stamp: float) -> date:
+    return datetime.fromtimestamp(stamp, UTC).date()

@@ -1,0 +1,188 @@
+"""The talk on a terminal: history, commands, and Ctrl-C that stops only the answer."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from openmodels import settings
+from openmodels.cli import output
+from openmodels.conversation import Conversation
+from openmodels.core.stream import Stream
+from openmodels.errors import OpenModelsError
+from openmodels.model import Model
+from openmodels.types.chat import CallOptions
+
+_PROMPT = "> "
+_EXITS = frozenset(("exit", "quit", "/quit", "/bye"))
+"""Lines that end a talk beside /exit, as in other programs that read lines."""
+
+
+def write_answer(stream: Stream) -> None:
+    """Write an answer to stdout as it comes, ended by a newline, and notes about it to stderr.
+
+    Raises:
+        OpenModelsError: As the stream does; what had arrived is written.
+    """
+    last = "\n"
+    try:
+        for delta in stream:
+            if delta.text:
+                output.say(delta.text)
+                last = delta.text[-1]
+    finally:
+        if last != "\n":
+            output.say("\n")
+    reply = stream.reply
+    if reply.finish_reason == "length":
+        output.note("note: the answer was cut at its length limit; --max-tokens N raises it, 0 lifts it.")
+    elif reply.finish_reason == "repetition":
+        output.note(
+            "note: the answer repeated itself over and over and was ended; ask in other words or a larger model, "
+            "or let it go on with -o repetition_stop=false."
+        )
+    elif reply.finish_reason == "content_filter":
+        output.note("note: a content filter ended the answer.")
+    elif not reply.text:
+        output.note("note: the answer is empty.")
+
+
+class Talk:
+    """Reads lines from the terminal, answers them, and obeys commands.
+
+    Args:
+        model: Who answers first.
+        system: The instruction, or None.
+        options: For every answer.
+        backend_options: For a model of the same backend that `/model` changes to.
+        opener: Opens a model by its reference and its backend's options.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        system: str | None,
+        options: CallOptions,
+        backend_options: Mapping[str, str],
+        opener: Callable[[str, Mapping[str, str]], Model],
+    ) -> None:
+        self._open = opener
+        self._talk = Conversation(model, system=system)
+        self._options = options
+        self._backend_options = backend_options
+        self._commands: dict[str, tuple[str, str, Callable[[str], None]]] = {
+            "model": ("[REF]", "go on with another model, or show the present one", self._model),
+            "system": ("[TEXT]", "set the instruction; without TEXT, remove it", self._system),
+            "save": ("FILE", "write the talk to a JSON file", self._save),
+            "load": ("FILE", "go on with a saved talk", self._load),
+            "clear": ("", "forget what was said; the instruction stays", self._clear),
+            "help": ("", "show this", self._help),
+            "exit": ("", "end the talk, as Ctrl-D and the word exit do", self._exit),
+        }
+
+    def run(self) -> None:
+        """Talk until Ctrl-D or /exit.
+
+        Raises:
+            OpenModelsError: The first model cannot be loaded. Later errors are shown, and the talk goes on.
+        """
+        with suppress(ImportError):
+            import readline  # noqa: F401 - importing it gives input() line editing and history
+        output.note(f"{self._talk.model.reference}: loading …", dim=True)
+        self._talk.model.load()
+        output.note("Ready. /help shows the commands, Ctrl-C stops an answer, Ctrl-D ends the talk.", dim=True)
+        try:
+            while True:
+                self._turn()
+        except EOFError:
+            output.note("")
+        finally:
+            self._talk.model.close()
+
+    def _turn(self) -> None:
+        try:
+            line = _read()
+        except KeyboardInterrupt:
+            output.note("\n(Ctrl-D or /exit ends the talk.)", dim=True)
+            return
+        try:
+            if line.rstrip() in _EXITS:
+                self._exit("")
+            elif line.startswith("/"):
+                self._obey(line)
+            elif line.strip():
+                self._answer(line.strip())
+        except KeyboardInterrupt:
+            output.note("(Stopped; this turn is forgotten.)", dim=True)
+        except OpenModelsError as error:
+            output.show_error(error)
+
+    def _answer(self, said: str) -> None:
+        with self._talk.stream(said, **self._options) as stream:
+            write_answer(stream)
+
+    def _obey(self, line: str) -> None:
+        name, _, argument = line[1:].partition(" ")
+        if name not in self._commands:
+            near = difflib.get_close_matches(name, self._commands, n=1)
+            guess = f"Did you mean /{near[0]}?" if near else "/help shows the commands."
+            output.note(
+                f"There is no command /{name}. {guess} To say a line that begins with /, put a space before it."
+            )
+            return
+        usage, _, action = self._commands[name]
+        argument = argument.strip()
+        if bool(argument) < (usage == "FILE") or (argument and not usage):
+            output.note(f"usage: /{name} {usage}".rstrip())
+            return
+        try:
+            action(argument)
+        except OSError as error:
+            output.note(f"error: {argument}: {error.strerror or error}", fg="red")
+
+    def _model(self, reference: str) -> None:
+        old = self._talk.model
+        if reference:
+            same = reference.partition(":")[0] == old.reference.partition(":")[0]
+            new = self._open(reference, self._backend_options if same else {})
+            # Two models at once may not fit; the old one opens again if the new one fails.
+            old.close()
+            output.note(f"{new.reference}: loading …", dim=True)
+            self._talk.model = new.load()
+        output.note(f"The model is {self._talk.model.reference}.")
+
+    def _system(self, text: str) -> None:
+        self._talk.system = text or None
+        output.note("The instruction is set." if text else "There is no instruction.")
+
+    def _save(self, file: str) -> None:
+        self._talk.save(file)
+        output.note(f"Saved {len(self._talk.messages)} messages to {file}.")
+
+    def _load(self, file: str) -> None:
+        self._talk = Conversation.restore(file, self._talk.model)
+        output.note(f"Loaded {len(self._talk.messages)} messages from {file}.")
+
+    def _clear(self, _: str) -> None:
+        self._talk.messages.clear()
+        output.note("Everything said is forgotten.")
+
+    def _help(self, _: str) -> None:
+        for name, (usage, summary, _action) in self._commands.items():
+            output.note(f"  {f'/{name} {usage}':<16}{summary}")
+        output.note(f"  {settings.DEFAULT_MODEL} is the default model.")
+
+    def _exit(self, _: str) -> None:
+        raise EOFError
+
+
+def _read() -> str:
+    if sys.stdout.isatty():
+        return input(_PROMPT)
+    # stdout is for answers alone, and input() would write its prompt there.
+    sys.stderr.write(_PROMPT)
+    sys.stderr.flush()
+    return input()

@@ -1,0 +1,237 @@
+"""OpenTelemetry's spans and metrics for generative AI; the only file that imports opentelemetry.
+
+Names and meanings are those of https://opentelemetry.io/docs/specs/semconv/gen-ai/ (status: development).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import Histogram, MeterProvider
+from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
+
+from openmodels import settings
+from openmodels.backends.base import Backend, Outcome, Request
+from openmodels.errors import OpenModelsError
+from openmodels.types.chat import ChatRequest, Reply
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.messages import Message, ToolCall
+
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+"""The environment variable that lets spans hold what is said: "true", "SPAN_ONLY" or "SPAN_AND_EVENT"."""
+
+_PROVIDERS = {"azure": "azure.ai.inference", "hf": "huggingface"}
+_REQUEST = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "max_tokens",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+)
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
+
+class _Instruments(NamedTuple):
+    duration: Histogram
+    tokens: Histogram
+    first: Histogram
+
+
+def active() -> bool:
+    """Return whether the application has set up tracing or metrics; the API's own providers do nothing."""
+    providers = trace.get_tracer_provider(), metrics.get_meter_provider()
+    return any(
+        not type(one).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics")) for one in providers
+    )
+
+
+class Span:
+    """One call's span, and what is measured when it ends.
+
+    Args:
+        backend: Who answers.
+        request: What it is asked.
+        capture: Whether to record what is said; None leaves it to the environment (`CAPTURE`).
+    """
+
+    def __init__(self, backend: Backend, request: Request, *, capture: bool | None = None) -> None:
+        self._request = request
+        self._capture = _captures() if capture is None else capture
+        self._common = _common(backend, request)
+        operation, model = self._common["gen_ai.operation.name"], self._common.get("gen_ai.request.model")
+        self._remote = "server.address" in self._common
+        self._began = time.perf_counter()
+        self._first: float | None = None
+        self._span = _tracer(trace.get_tracer_provider()).start_span(
+            f"{operation} {model}" if model else operation,
+            kind=SpanKind.CLIENT if self._remote else SpanKind.INTERNAL,
+            attributes=self._common,
+        )
+        if self._span.is_recording():
+            self._span.set_attributes(_asked(request))
+            if self._capture and isinstance(request, ChatRequest):
+                self._span.set_attributes(_said(request))
+
+    def first(self) -> None:
+        """Note the time of the first piece of the answer."""
+        if self._first is None:
+            self._first = time.perf_counter() - self._began
+
+    def end(self, reply: Outcome | None, error: BaseException | None) -> None:
+        """End the span and record the metrics.
+
+        Args:
+            reply: The answer, or what had arrived of it.
+            error: What ended the call.
+        """
+        seconds = time.perf_counter() - self._began
+        streamed = isinstance(self._request, ChatRequest) and self._request.stream and self._first is not None
+        span, about = self._span, dict(self._common)
+        if reply is not None and reply.model:
+            about["gen_ai.response.model"] = reply.model
+        if span.is_recording():
+            span.set_attributes(about if reply is None else about | _answered(reply))
+            if streamed and self._first is not None:
+                span.set_attribute("gen_ai.response.time_to_first_chunk", self._first)
+            if self._capture and isinstance(reply, Reply):
+                span.set_attribute("gen_ai.output.messages", _dumps([_output(one) for one in _all(reply)]))
+        instruments = _instruments(metrics.get_meter_provider())
+        if reply is not None:
+            counts = {"input": reply.usage.input_tokens, "output": reply.usage.output_tokens}
+            for kind, count in counts.items():
+                if count is not None:
+                    instruments.tokens.record(count, about | {"gen_ai.token.type": kind})
+        if streamed and self._first is not None:
+            instruments.first.record(self._first, about)
+        if error is not None:
+            about["error.type"] = type(error).__name__
+            span.set_attribute("error.type", type(error).__name__)
+            # Our own errors hold neither keys nor prompts; of others, only the kind is told.
+            said = error.cause if isinstance(error, OpenModelsError) else type(error).__name__
+            span.set_status(Status(StatusCode.ERROR, said))
+        instruments.duration.record(seconds, about)
+        span.end()
+
+
+def _common(backend: Backend, request: Request) -> dict[str, Any]:
+    if isinstance(request, ChatRequest):
+        operation = "chat" if request.prompt is None else "text_completion"
+    else:
+        operation = "embeddings" if isinstance(request, EmbedRequest) else "rerank"
+    common: dict[str, Any] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": _PROVIDERS.get(backend.name, backend.name),
+    }
+    if backend.rest:
+        common["gen_ai.request.model"] = backend.rest
+    if (address := getattr(backend, "address", None)) is not None:
+        common |= {"server.address": address.host, "server.port": address.port}
+    return common
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    if not isinstance(request, ChatRequest):
+        return {}
+    found = {f"gen_ai.request.{name}": value for name in _REQUEST if (value := getattr(request, name)) is not None}
+    if request.stop:
+        found["gen_ai.request.stop_sequences"] = request.stop
+    if request.n is not None and request.n != 1:
+        found["gen_ai.request.choice.count"] = request.n
+    if request.stream:
+        found["gen_ai.request.stream"] = True
+    if request.output is not None:
+        found["gen_ai.output.type"] = "json" if request.output.kind == "schema" else "text"
+    return found
+
+
+def _answered(reply: Outcome) -> dict[str, Any]:
+    usage = reply.usage
+    found: dict[str, Any] = {
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+    }
+    if isinstance(reply, Embeddings):
+        found["gen_ai.embeddings.dimension.count"] = int(reply.vectors.shape[1])
+    elif isinstance(reply, Reply):
+        found["gen_ai.response.finish_reasons"] = [
+            one.finish_reason for one in _all(reply) if one.finish_reason
+        ] or None
+        if isinstance(reply.raw, Mapping) and isinstance(key := reply.raw.get("id"), str):
+            found["gen_ai.response.id"] = key
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _all(reply: Reply) -> tuple[Reply, ...]:
+    return reply, *reply.alternatives
+
+
+def _said(request: ChatRequest) -> dict[str, str]:
+    if request.prompt is not None:
+        messages = [{"role": "user", "parts": [{"type": "text", "content": request.prompt}]}]
+    else:
+        messages = [_input(message) for message in request.messages]
+    found = {"gen_ai.input.messages": _dumps(messages)}
+    if request.tools:
+        tools = [{"type": "function", **tool.model_dump(exclude={"strict"})} for tool in request.tools]
+        found["gen_ai.tool.definitions"] = _dumps(tools)
+    return found
+
+
+def _input(message: Message) -> dict[str, Any]:
+    if message.role == "tool":
+        answer = {"type": "tool_call_response", "id": message.tool_call_id, "response": message.text}
+        return {"role": message.role, "parts": [answer]}
+    return {"role": message.role, "parts": _parts("", message.text, message.tool_calls)}
+
+
+def _output(reply: Reply) -> dict[str, Any]:
+    parts = _parts(reply.reasoning, reply.text, reply.tool_calls)
+    return {"role": "assistant", "parts": parts, "finish_reason": reply.finish_reason or "unknown"}
+
+
+def _parts(reasoning: str, text: str, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"type": "reasoning", "content": reasoning}] if reasoning else []
+    parts += [{"type": "text", "content": text}] if text else []
+    return parts + [
+        {"type": "tool_call", "id": call.id, "name": call.name, "arguments": call.arguments} for call in calls
+    ]
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _captures() -> bool:
+    said = os.environ.get(CAPTURE, "")
+    return settings.is_true(said) or said.strip().upper() in {"SPAN_ONLY", "SPAN_AND_EVENT"}
+
+
+@lru_cache(maxsize=4)
+def _tracer(provider: TracerProvider) -> trace.Tracer:
+    return provider.get_tracer("openmodels")
+
+
+@lru_cache(maxsize=4)
+def _instruments(provider: MeterProvider) -> _Instruments:
+    meter = provider.get_meter("openmodels")
+
+    def histogram(name: str, unit: str, what: str, steps: tuple[float, ...]) -> Histogram:
+        return meter.create_histogram(name, unit=unit, description=what, explicit_bucket_boundaries_advisory=steps)
+
+    return _Instruments(
+        histogram("gen_ai.client.operation.duration", "s", "GenAI operation duration.", _SECONDS),
+        histogram("gen_ai.client.token.usage", "{token}", "Number of input and output tokens used.", _TOKENS),
+        histogram("gen_ai.client.operation.time_to_first_chunk", "s", "Time to receive the first chunk.", _FIRST),
+    )

@@ -1,0 +1,85 @@
+"""The user's token of Hugging Face: read in one place, and sent to the origin it belongs to alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import urlsplit
+
+from openmodels import settings
+from openmodels.errors import NotConfigured, OpenModelsError
+from openmodels.http import address as addresses
+from openmodels.http.address import Address, Secret
+
+HUB = "https://huggingface.co"
+"""The public Hub."""
+_HTTPS = 443
+_HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")  # not hf.space: there, strangers' code runs
+"""The token belongs to these hosts and the hosts below them."""
+
+
+def endpoint() -> str:
+    """Return the Hub's address as the environment has it now."""
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def is_hugging_face(to: Address) -> bool:
+    """Return whether an address belongs to Hugging Face, so that the user's token may go there."""
+    plain = to.scheme == "https" and to.port == _HTTPS and re.fullmatch(r"[a-z0-9.-]+", to.host)
+    return bool(plain) and any(to.host == host or to.host.endswith(f".{host}") for host in _HOSTS)
+
+
+def is_confidential(address: str) -> bool:
+    """Return whether a request to an address is encrypted or stays on this machine."""
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and addresses.loopback(host))
+
+
+def of(address: str, hub: str | None = None) -> Secret | None:
+    """Return the token for a request to an address, or None where there is none or it must not go there.
+
+    It goes to the hosts of Hugging Face and to the origin of the Hub that the environment names, never
+    unencrypted to another machine, and nowhere where HF_HUB_DISABLE_IMPLICIT_TOKEN is set.
+
+    Args:
+        address: Where the request goes.
+        hub: The Hub's address, where it is not that of the environment.
+
+    Raises:
+        NotConfigured: The saved login cannot be read.
+    """
+    try:
+        parts, own = urlsplit(address), urlsplit(hub or endpoint())
+        place = Address(parts.scheme, parts.hostname or "", parts.port or _HTTPS)
+    except ValueError:
+        return None
+    belongs = parts[:2] == own[:2] or is_hugging_face(place)
+    return saved() if belongs and is_confidential(address) and not is_disabled() else None
+
+
+def is_disabled() -> bool:
+    """Return whether the environment keeps the token from being sent unasked."""
+    return settings.is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
+
+
+def saved() -> Secret | None:
+    """Return HF_TOKEN or the token of the saved login.
+
+    Raises:
+        NotConfigured: The saved login cannot be read.
+    """
+    from huggingface_hub import get_token
+
+    try:
+        return addresses.key(get_token() or None, "HF_TOKEN")
+    except OpenModelsError:
+        raise
+    except Exception as error:  # a login by the vendor's own means fails in the vendor's own ways
+        raise NotConfigured(
+            f"The saved login of Hugging Face cannot be read ({type(error).__name__}).",
+            next_step="Set HF_TOKEN, or run `hf auth login` again.",
+        ) from error

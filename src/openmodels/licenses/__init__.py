@@ -1,0 +1,1 @@
+"""Licenses: the table of known ones, expressions, and identification from text."""

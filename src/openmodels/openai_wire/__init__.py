@@ -1,0 +1,1 @@
+"""The OpenAI wire format: requests encoded, replies decoded."""

@@ -1,0 +1,106 @@
+"""Embeddings on the wire: a request as JSON, and an answer's vectors as one array, whole or not at all."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+from openmodels.errors import InvalidResponse
+from openmodels.openai_wire.decode import Explain, json_value, usage_in
+from openmodels.openai_wire.encode import extended
+from openmodels.types.chat import Usage
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+
+def payload(request: EmbedRequest, model: str | None) -> dict[str, Any]:
+    """Return the body of a request for embeddings.
+
+    Raises:
+        InvalidRequest: `extra` touches what openmodels sets itself.
+    """
+    body: dict[str, Any] = {} if model is None else {"model": model}
+    body = extended(body | {"input": list(request.texts)}, request.extra, "model")
+    return body if request.dimensions is None else {"dimensions": request.dimensions} | body
+
+
+def embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddings:
+    """Read the answer of an `/embeddings` endpoint; vectors are lists of numbers, or base64 of float32.
+
+    Raises:
+        InvalidResponse: Not exactly one vector of finite numbers for each text, all of one length.
+        OpenModelsError: The answer is an error.
+    """
+    value = json_value(body)
+    if not isinstance(value, dict):
+        raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
+    if value.get("error") or "data" not in value:
+        if {"error", "detail", "message"} & value.keys():
+            raise explain(value)
+        raise InvalidResponse("The answer has no data.")
+    rows = value["data"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InvalidResponse("The answer's data are no list of objects.")
+    places = [row.get("index") for row in rows]
+    if any(place is not None for place in places):
+        if any(type(place) is not int for place in places) or sorted(places) != list(range(len(rows))):
+            raise InvalidResponse("The answer's vectors are not numbered from 0 on, each once.")
+        rows = sorted(rows, key=lambda row: int(row["index"]))
+    model = value.get("model")
+    return Embeddings(
+        vectors=array([row.get("embedding") for row in rows], len(request.texts), request.dimensions),
+        usage=usage_in(value.get("usage")) or Usage(),
+        model=model if isinstance(model, str) and model else None,
+    )
+
+
+def array(rows: list[Any], texts: int, dimensions: int | None = None) -> NDArray[float32]:
+    """Return vectors as one float32 array of shape (texts, dimensions).
+
+    Args:
+        rows: A vector each: a list of numbers, or base64 of little-endian float32.
+        texts: How many there must be.
+        dimensions: How long each must be, if the caller asked for a length.
+
+    Raises:
+        InvalidResponse: One is missing, of another length, or holds what is no finite number.
+    """
+    import numpy as np
+
+    if len(rows) != texts:
+        raise InvalidResponse(f"The answer has {len(rows)} vectors for {texts} texts.")
+    vectors = [_vector(row, at) for at, row in enumerate(rows)]
+    lengths = sorted({len(vector) for vector in vectors})
+    if len(lengths) > 1:
+        raise InvalidResponse(f"The answer's vectors have different lengths: {lengths[0]} to {lengths[-1]}.")
+    if dimensions not in (None, lengths[0]):
+        raise InvalidResponse(
+            f"The answer's vectors have {lengths[0]} dimensions, not {dimensions} as asked.",
+            next_step="Leave `dimensions` out for a model that cannot shorten its vectors.",
+        )
+    return np.stack(vectors)
+
+
+def _vector(row: Any, at: int) -> NDArray[float32]:
+    import numpy as np
+
+    wrong = InvalidResponse(f"The answer's vector {at} is no list of finite numbers.")
+    try:
+        if isinstance(row, str):
+            vector = np.frombuffer(b64decode(row, validate=True), "<f4").astype(np.float32)
+        else:
+            # The kind is checked before the cast, which would make numbers of texts and booleans.
+            numbers = np.array(row) if isinstance(row, list) else np.empty(0)
+            if numbers.dtype.kind not in "iuf":
+                raise wrong
+            with np.errstate(over="ignore"):
+                vector = numbers.astype(np.float32)
+    except (ValueError, OverflowError, binascii.Error):
+        raise wrong from None
+    if vector.ndim != 1 or not vector.size or not np.isfinite(vector).all():
+        raise wrong
+    return vector

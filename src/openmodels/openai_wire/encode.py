@@ -1,0 +1,170 @@
+"""A checked request as the JSON of the OpenAI dialect, for chat and for legacy completions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from openmodels.errors import InvalidRequest
+from openmodels.output import call_ids, schema as schemas
+from openmodels.types.chat import ChatRequest, OutputFormat, ToolSpec
+from openmodels.types.messages import ImagePart, Message, ToolCall
+
+Names = Mapping[str, tuple[str, ...]]
+"""How a dialect spells an option: its name in `ChatRequest` to its names in the JSON body."""
+
+OPENAI: Names = {
+    "temperature": ("temperature",),
+    "top_p": ("top_p",),
+    "max_tokens": ("max_tokens",),
+    "stop": ("stop",),
+    "seed": ("seed",),
+    "frequency_penalty": ("frequency_penalty",),
+    "presence_penalty": ("presence_penalty",),
+    "n": ("n",),
+    "logprobs": ("logprobs",),
+}
+"""The options of OpenAI's own API."""
+
+OPEN_SERVERS: Names = {
+    **OPENAI,
+    "top_k": ("top_k",),
+    # vLLM, SGLang and TGI read the first name, llama.cpp and LM Studio the second.
+    "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
+}
+"""The options of the servers that people run open models with."""
+
+_OURS = frozenset({"messages", "prompt", "model", "stream"})
+_SPELLED = {"response_format", "tools", "tool_choice"}
+"""What openmodels sets itself where the caller's options say so."""
+
+SHAPED = frozenset({"schema", "choices", "tools", "tool_choice"})
+"""The options that every server of the dialect is asked for in the same way."""
+
+
+def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, Any]:
+    """Return the body of a chat request, or of a completion when the request has a `prompt`.
+
+    Args:
+        request: The checked request; it sets only options that `names` has.
+        model: The model's name for the server, or None to leave it out.
+        names: The dialect.
+
+    Raises:
+        InvalidRequest: `extra` touches what openmodels sets itself, or asks for several answers.
+    """
+    body: dict[str, Any] = {} if model is None else {"model": model}
+    if request.prompt is not None:
+        body["prompt"] = request.prompt
+    else:
+        messages = call_ids.consistent(request.messages, call_ids.form(model))
+        body["messages"] = [_message(message) for message in messages]
+    for option, spellings in names.items():
+        value = getattr(request, option)
+        if value is not None and value != ():
+            body |= dict.fromkeys(spellings, list(value) if option == "stop" else value)
+    if request.prompt is None and "logprobs" in body:
+        body["logprobs"] = True  # and the number is another field; completions take the number itself
+        if request.logprobs:
+            body["top_logprobs"] = request.logprobs
+    body |= _shaped(request)
+    if request.stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
+    taken = _OURS & request.extra.keys() | (body.keys() & request.extra.keys() & _SPELLED)
+    if taken:
+        raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
+    if request.extra.get("n", 1) != 1:
+        raise InvalidRequest("extra: 'n' belongs to the call.", next_step="Pass n= itself.")
+    return body | request.extra
+
+
+def extended(body: dict[str, Any], extra: Mapping[str, Any], *more: str) -> dict[str, Any]:
+    """Return a body with the caller's `extra`, which may touch nothing that is set already, nor the names in `more`.
+
+    Raises:
+        InvalidRequest: It does.
+    """
+    if taken := {*body, *more} & extra.keys():
+        raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
+    return body | dict(extra)
+
+
+def dumps(body: Mapping[str, Any]) -> bytes:
+    """Return a body as JSON in UTF-8.
+
+    Raises:
+        InvalidRequest: It holds what JSON cannot (NaN, bytes, half a surrogate pair, …).
+    """
+    try:
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("extra: half a surrogate pair cannot be sent.") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        # Only `extra` is unchecked so far, and the encoder's message names the type, not the value.
+        raise InvalidRequest(f"extra: {error}.") from error
+
+
+def _shaped(request: ChatRequest) -> dict[str, Any]:
+    """Return the fields for `SHAPED`."""
+    body: dict[str, Any] = {}
+    if request.output is not None:
+        body["response_format"] = _response_format(request.output)
+    if request.tools:
+        body["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
+    if (choice := request.tool_choice) is not None:
+        named = {"type": "function", "function": {"name": choice}}
+        body["tool_choice"] = choice if choice in ("auto", "none", "required") else named
+    return body
+
+
+def _function(tool: ToolSpec) -> dict[str, Any]:
+    about = {"description": tool.description} if tool.description else {}
+    strict = {} if tool.strict is None else {"strict": tool.strict}
+    return {"name": tool.name, **about, "parameters": tool.parameters, **strict}
+
+
+def _response_format(output: OutputFormat) -> dict[str, Any]:
+    """Return `schema` or `choices` as every server spells them; a value that is no object is wrapped in one."""
+    plain = {"type": "string", "enum": list(output.choices)} if output.choices else output.json_schema or {}
+    schema = schemas.wrapped(plain)
+    # Strict modes refuse what they do not know. Without it, servers that decode with a grammar keep to
+    # the schema all the same, and the answer is checked anyway.
+    form = {"name": output.name, "schema": schema, "strict": schemas.is_strict(schema)}
+    return {"type": "json_schema", "json_schema": form}
+
+
+def _arguments(call: ToolCall) -> str:
+    # Servers refuse a history whose arguments are anything but a JSON object; the tool's answer tells what was wrong.
+    if not call.arguments:
+        return "{}"
+    return call.raw if call.raw.lstrip().startswith("{") else json.dumps(call.arguments, ensure_ascii=False)
+
+
+def _detail(part: ImagePart) -> dict[str, str]:
+    return {"detail": part.detail} if part.detail else {}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if not isinstance(message.content, str):
+        body["content"] = [
+            {"type": "text", "text": part}
+            if isinstance(part, str)
+            else {"type": "image_url", "image_url": {"url": part.address, **_detail(part)}}
+            for part in message.content
+        ]
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
+            for call in message.tool_calls
+        ]
+    if message.name is not None:
+        body["name"] = message.name
+    if message.reasoning:
+        body["reasoning_content"] = message.reasoning
+    if message.tool_call_id is not None:
+        body["tool_call_id"] = message.tool_call_id
+    return body

@@ -1,0 +1,64 @@
+"""Rankings on the wire: what Cohere, Jina, vLLM, llama.cpp and TEI share of `/rerank`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from openmodels.errors import InvalidResponse
+from openmodels.openai_wire.decode import Explain, json_value, usage_in
+from openmodels.openai_wire.encode import extended
+from openmodels.types.chat import Usage
+from openmodels.types.rankings import Ranking, RerankRequest
+
+
+def payload(request: RerankRequest, model: str | None) -> dict[str, Any]:
+    """Return the body of a request for a ranking.
+
+    Raises:
+        InvalidRequest: `extra` touches what openmodels sets itself.
+    """
+    body: dict[str, Any] = {} if model is None else {"model": model}
+    body |= {"query": request.query, "documents": list(request.documents)}
+    if request.top_n is not None:
+        body["top_n"] = request.top_n
+    return extended(body, request.extra, "model", "top_n")
+
+
+def ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:
+    """Read the answer of a `/rerank` endpoint.
+
+    Raises:
+        InvalidResponse: Not as many documents as asked for, each once and with a finite score.
+        OpenModelsError: The answer is an error.
+    """
+    value = json_value(body)
+    rows = value.get("results", value.get("data")) if isinstance(value, dict) else value
+    if isinstance(value, dict) and (value.get("error") or rows is None):
+        if {"error", "detail", "message"} & value.keys():
+            raise explain(value)
+        raise InvalidResponse("The answer has no results.")
+    if not isinstance(rows, list):
+        raise InvalidResponse("The answer's results are no list.")
+    scores: dict[int, float] = {}
+    for row in rows:
+        index, score = _row(row)
+        if not 0 <= index < len(request.documents) or index in scores:
+            raise InvalidResponse("The answer's results name a document that was not given, or one twice.")
+        scores[index] = score
+    due = min(request.top_n or len(request.documents), len(request.documents))
+    if len(scores) < due:
+        raise InvalidResponse(f"The answer ranks {len(scores)} of {due} documents.")
+    model = value.get("model") if isinstance(value, dict) else None
+    usage = usage_in(value.get("usage")) if isinstance(value, dict) else None
+    return Ranking.of(scores, request, usage or Usage(), model if isinstance(model, str) and model else None)
+
+
+def _row(row: Any) -> tuple[int, float]:
+    fields: dict[str, Any] = row if isinstance(row, dict) else {}
+    index: Any = fields.get("index")
+    score: Any = fields.get("relevance_score", fields.get("score"))
+    told = isinstance(index, int) and isinstance(score, int | float) and bool not in (type(index), type(score))
+    if not told or not math.isfinite(score):
+        raise InvalidResponse("A result has no index or no finite score.")
+    return int(index), float(score)

@@ -1,0 +1,125 @@
+"""Tool calls that arrive in pieces, put together by id and index."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from openmodels.errors import InvalidResponse
+from openmodels.output import call_ids
+from openmodels.types.messages import ToolCall, read_arguments
+
+
+@dataclass(slots=True)
+class _Growing:
+    index: int | None
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    @property
+    def raw(self) -> str:
+        return "".join(self.arguments)
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.raw.strip()) and read_arguments(self.raw) is not None
+
+
+class ToolAssembler:
+    """Takes the `tool_calls` of one delta after the other; `calls` gives them whole, in order.
+
+    Servers disagree: indexes may be missing, shared by several calls or have gaps; ids and names
+    may come once, with every piece, or never. An id known already decides, then the index, then the
+    latest call; a new id with a name, or a name after a whole call, begins another one.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Growing] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, pieces: Any, *, whole: bool = False) -> None:
+        """Take the `tool_calls` of one delta or message.
+
+        Args:
+            pieces: The list that the server sent.
+            whole: They are those of a whole message, so that each is a call of its own.
+
+        Raises:
+            InvalidResponse: They have the wrong shape.
+        """
+        if pieces is None:
+            return
+        if not isinstance(pieces, list):
+            raise _wrong("'tool_calls' is no list")
+        before = len(self._calls)
+        for piece in pieces:
+            if not isinstance(piece, dict):
+                raise _wrong("a tool call is no object")
+            self._add(piece, whole=whole, before=before)
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Return the calls, each with an id; arguments that are no JSON object are None.
+
+        Raises:
+            InvalidResponse: A call has no name.
+        """
+        made: list[ToolCall] = []
+        used: set[str] = set()
+        for call in self._calls:
+            if not call.name:
+                raise _wrong("a tool call has no name")
+            raw = call.raw
+            identity = call.id if call.id and call.id not in used else call_ids.new()
+            used.add(identity)
+            made.append(ToolCall(id=identity, name=call.name, arguments=read_arguments(raw), raw=raw))
+        return tuple(made)
+
+    def _add(self, piece: dict[str, Any], *, whole: bool, before: int) -> None:
+        function = piece.get("function") or {}
+        if not isinstance(function, dict):
+            raise _wrong("a tool call's 'function' is no object")
+        index, name, arguments = piece.get("index"), function.get("name") or "", function.get("arguments")
+        key = piece.get("id") or ""
+        if isinstance(arguments, dict):  # as Ollama's own API sends them
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        if not isinstance(name, str) or not isinstance(key, str) or not isinstance(arguments, str | None):
+            raise _wrong("a tool call's id, name or arguments are no text")
+        if isinstance(index, bool) or not isinstance(index, int | None):
+            raise _wrong("a tool call's index is no number")
+        call = None if whole else self._find(index, key, name, arguments or "")
+        if call is not None and name and call.name and call in self._calls[before:]:
+            call = None  # two names in one list are two calls
+        if call is None:
+            call = _Growing(index)
+            self._calls.append(call)
+        call.id = call.id or key
+        if name and call.name != name:
+            call.name += name
+        if arguments:
+            call.arguments.append(arguments)
+
+    def _find(self, index: int | None, key: str, name: str, arguments: str) -> _Growing | None:
+        """Return the call that a piece goes on with, or None when it begins another."""
+        if key:
+            for call in reversed(self._calls):
+                if call.id == key and (index is None or call.index in (None, index)):
+                    return call
+        last = next((call for call in reversed(self._calls) if index is None or call.index == index), None)
+        if last is None or not name or not last.name:
+            return last
+        if key and last.id:
+            return None
+        if name == last.name:
+            # Whoever repeats the name has more of the arguments beside it, or another call.
+            again = not arguments and index is None and not key
+            return None if again or (last.whole and arguments.lstrip()[:1] in ("{", '"')) else last
+        # A name in two pieces is odd but allowed; it can only be one before the arguments begin.
+        return last if index is not None and not key and not last.arguments else None
+
+
+def _wrong(what: str) -> InvalidResponse:
+    return InvalidResponse(f"The answer breaks the protocol: {what}.")

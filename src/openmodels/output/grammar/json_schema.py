@@ -1,0 +1,513 @@
+"""Grammars of the JSON that a schema accepts, written without white space."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+import jsonschema_rs
+
+from openmodels.errors import InvalidRequest
+from openmodels.output.grammar import formats, json_text, numbers, regex
+from openmodels.output.grammar.distinct import are_distinct, limit
+from openmodels.output.grammar.expression import (
+    ANY,
+    NEVER,
+    Alt,
+    And,
+    Chars,
+    Expression,
+    Repeat,
+    Rule,
+    Seq,
+    lengths,
+    repeat,
+    sequence,
+    size,
+    text,
+    union,
+    unlike,
+)
+from openmodels.output.grammar.merge import Flat, Merger, Schema, refused
+
+_LARGEST = 500_000
+"""Characters of a grammar with its repetitions written out, at most."""
+_MOST_VALUES = 20_000
+"""Values of an `enum` at most."""
+_DEEPEST = 100
+"""Schemas inside of each other at most."""
+_INLINE = 60
+"""Characters of an expression up to which it is repeated in place of a rule of its own."""
+_MOST_ORDERS = 2_000
+"""Orders of different items that are listed at most."""
+_TYPES = ("object", "array", "string", "number", "boolean", "null")
+_KEYWORDS = {
+    "object": (
+        "properties",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+        "propertyNames",
+        "minProperties",
+        "maxProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedProperties",
+    ),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems"),
+    "string": ("$patterns", "format", "minLength", "maxLength", "contentMediaType"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+_VALUE = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """A start and the rules that it refers to, by name."""
+
+    start: Expression
+    rules: Mapping[str, Expression]
+
+
+def from_schema(schema: Mapping[str, Any]) -> Grammar:
+    """Return the grammar of the answers that a schema accepts.
+
+    It may be narrower than the schema (objects take no properties that are not listed, formats are those that every
+    reader accepts), never wider.
+
+    Raises:
+        UnsupportedFeature: A keyword has no grammar; the message names it.
+        InvalidRequest: No answer satisfies the schema, or it is larger than a limit that the message names.
+    """
+    translator = _Translator(schema)
+    start = translator.expression(schema)
+    if start == NEVER:
+        raise InvalidRequest("schema: no answer satisfies it.")
+    total = size(start) + sum(map(size, translator.rules.values()))
+    if total > _LARGEST:
+        raise InvalidRequest(
+            f"schema: its grammar has {total:,} characters with repetitions written out; the limit is {_LARGEST:,}.",
+            next_step="Lower minItems, minLength, maxItems or maxLength, or split the schema.",
+        )
+    return Grammar(start, translator.rules)
+
+
+class _Translator:
+    """Translates one schema.
+
+    Attributes:
+        rules: The rules so far.
+    """
+
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self.rules: dict[str, Expression] = {}
+        self._root = root
+        self._merger = Merger(root)
+        self._names: dict[str, str] = {}
+        self._used: set[str] = set()
+        self._known: dict[str, Expression] = {}
+        self._validators: dict[str, jsonschema_rs.Validator] = {}
+        self._depth = 0
+
+    def expression(self, schema: Any) -> Expression:
+        """Return the expression of a schema's values."""
+        return self._of_flat(self._merger.flat(schema))
+
+    def _of_flat(self, flat: Flat) -> Expression:
+        if flat is False:
+            return NEVER
+        if flat is True or not flat:
+            return self._any_value()
+        key = json.dumps(flat, sort_keys=True)
+        if key in self._known:
+            return self._known[key]
+        if key in self._names:  # it is being translated: a value that holds values of its own kind
+            self._used.add(key)
+            return Rule(self._names[key])
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise InvalidRequest(f"schema: it is more than {_DEEPEST} schemas deep, which is the limit.")
+        self._names[key] = name = f"r{len(self._names)}"
+        expression = self._translated(flat)
+        self._depth -= 1
+        if key in self._used or (size(expression) > _INLINE and expression != NEVER):
+            self.rules[name] = expression
+            expression = Rule(name)
+        self._known[key] = expression
+        return expression
+
+    def _any_value(self) -> Expression:
+        if _VALUE not in self.rules:
+            self.rules[_VALUE] = NEVER
+            value = Rule(_VALUE)
+            self.rules[_VALUE] = union(
+                [
+                    json_text.obj([], sequence([json_text.any_string(), text(":"), value])),
+                    json_text.array([], value, 0, None),
+                    json_text.any_string(),
+                    numbers.decimal(None, None, above=False, below=False),
+                    *map(text, ("true", "false", "null")),
+                ]
+            )
+        return Rule(_VALUE)
+
+    def _translated(self, flat: Schema) -> Expression:
+        if "enum" in flat:
+            return self._values(flat)
+        if "if" in flat:
+            return self._conditional(flat)
+        for word in ("$anyOf", "$oneOf"):
+            if groups := flat.get(word):
+                rest = {key: value for key, value in flat.items() if key != word}
+                if groups[1:]:
+                    rest[word] = groups[1:]
+                branches = [self._merger.flat(part) for part in groups[0]]
+                if word == "$oneOf":
+                    self._check_disjoint(branches)
+                return union(
+                    part for branch in branches if (part := self._of_flat(self._merger.merged(rest, branch))) != NEVER
+                )
+        words, kinds = self._excluded(flat)
+        parts = []
+        for kind in self._kinds(flat):
+            if kind not in kinds:
+                if words and kind != "string":
+                    raise refused("not", "of other values than texts it has no grammar")
+                parts.append(self._of_kind(kind, flat, words))
+        return union(part for part in parts if part != NEVER)
+
+    def _kinds(self, flat: Schema) -> list[str]:
+        wanted = flat.get("type")
+        if wanted is None:
+            # Keywords say which kind of value is meant where `type` is missing.
+            return [kind for kind, keys in _KEYWORDS.items() if flat.keys() & {*keys}] or list(_TYPES)
+        wanted = [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
+        return [kind for kind in wanted if kind != "integer" or "number" not in wanted]
+
+    def _of_kind(self, kind: str, flat: Schema, words: list[str]) -> Expression:
+        match kind:
+            case "object":
+                return self._object(flat)
+            case "array":
+                return self._array(flat)
+            case "string":
+                return json_text.string(self._content(flat, words))
+            case "integer" | "number":
+                return _numbers(flat, is_whole=kind == "integer")
+            case "boolean":
+                return union([text("true"), text("false")])
+        return text("null")
+
+    def _values(self, flat: Schema) -> Expression:
+        """Return the listed values that satisfy everything else, too."""
+        values = flat["enum"]
+        if len(values) > _MOST_VALUES:
+            raise InvalidRequest(f"schema: enum: it lists {len(values):,} values; the limit is {_MOST_VALUES:,}.")
+        rest = {key: value for key, value in flat.items() if key != "enum"}
+        return union(json_text.value(value) for value in values if self._is_valid(rest, value))
+
+    def _is_valid(self, flat: Flat, value: Any) -> bool:
+        key = json.dumps(flat, sort_keys=True)
+        if key not in self._validators:
+            plain = self._plain(flat) if isinstance(flat, dict) else flat
+            self._validators[key] = jsonschema_rs.validator_for(plain, offline=True, validate_formats=True)
+        return self._validators[key].is_valid(value)
+
+    def _plain(self, flat: Schema) -> Schema:
+        """Return a flat schema in keywords that validators know, with what it refers to."""
+        plain = {key: value for key, value in flat.items() if not key.startswith("$")}
+        parts = [{"anyOf": group} for group in flat.get("$anyOf", ())]
+        parts += [{"oneOf": group} for group in flat.get("$oneOf", ())]
+        parts += [{"not": part} for part in flat.get("$not", ())]
+        parts += [{"pattern": part} for part in flat.get("$patterns", ())]
+        shared = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
+        return {**plain, "allOf": parts, **shared} if parts else {**plain, **shared}
+
+    def _conditional(self, flat: Schema) -> Expression:
+        """Return the values of `if`, `then` and `else`, where the condition is on listed values of a property."""
+        rest = {key: value for key, value in flat.items() if key not in ("if", "then", "else")}
+        condition = flat["if"] if isinstance(flat["if"], dict) else {}
+        tested = condition.get("properties", {})
+        if len(tested) != 1 or not condition.keys() <= {"properties", "required", "type"}:
+            raise refused("if", "only a condition on the listed values of one property has a grammar")
+        ((name, wanted),) = tested.items()
+        wanted = self._merger.flat(wanted)
+        listed = self._merger.flat(rest.get("properties", {}).get(name, True))
+        if not isinstance(wanted, dict) or "enum" not in wanted or not isinstance(listed, dict):
+            raise refused("if", "only a condition on the listed values of one property has a grammar")
+        if "enum" not in listed and listed.get("type") != "boolean":
+            raise refused("if", f"the property {name!r} lists no values to tell the cases apart")
+        values = listed.get("enum", [True, False])
+        branches = []
+        for word, meets in (("then", True), ("else", False)):
+            chosen = [value for value in values if _among(value, wanted["enum"]) == meets]
+            if chosen:
+                fixed = {"properties": {name: {"enum": chosen}}, "required": [name]}
+                merged = self._merger.merged(rest, self._merger.flat({"allOf": [fixed, flat.get(word, True)]}))
+                branches.append(self._of_flat(merged))
+        return union(branch for branch in branches if branch != NEVER)
+
+    def _excluded(self, flat: Schema) -> tuple[list[str], set[str]]:
+        """Return the texts and the kinds that `not` excludes."""
+        words: list[str] = []
+        kinds: set[str] = set()
+        for part in flat.get("$not", ()):
+            inner = self._merger.flat(part)
+            if inner is False:
+                continue
+            if isinstance(inner, dict) and inner.keys() == {"enum"}:
+                if any(not isinstance(value, str) for value in inner["enum"]):
+                    raise refused("not", "of other values than texts it has no grammar")
+                words += inner["enum"]
+            elif isinstance(inner, dict) and inner.keys() == {"type"} and "integer" not in inner["type"]:
+                kinds |= {inner["type"]} if isinstance(inner["type"], str) else {*inner["type"]}
+                kinds |= {"integer"} if "number" in kinds else set()
+            else:
+                raise refused("not", "only listed texts and types can be excluded")
+        return words, kinds
+
+    def _check_disjoint(self, branches: list[Flat]) -> None:
+        for place, left in enumerate(branches):
+            for right in branches[place + 1 :]:
+                if not are_distinct(left, right, self._merger.flat, self._is_valid):
+                    raise refused("oneOf", "a value may satisfy two of its branches, and that has no grammar")
+
+    def _content(self, flat: Schema, words: list[str]) -> Expression:
+        """Return the texts of a string, without quotes."""
+        parts = [(_pattern(pattern), "pattern") for pattern in flat.get("$patterns", ())]
+        kind = flat.get("format")
+        if isinstance(kind, str) and kind in formats.PATTERNS:
+            parts.append((regex.whole(formats.PATTERNS[kind]), f"format {kind!r}"))
+        if flat.get("contentMediaType") == "application/json":
+            schema = flat.get("contentSchema") or {"type": ["number", "boolean", "null"]}
+            parts.append((self._inline(self.expression(schema), ()), "contentSchema"))
+        if words:
+            parts.append((unlike(words), "not"))
+        least, most = _count(flat, "minLength", 0), _count(flat, "maxLength", None)
+        if most is not None and most < least:
+            return NEVER
+        return _of_length(parts, least, most) if parts else repeat(ANY, least, most)
+
+    def _inline(self, expression: Expression, above: tuple[str, ...]) -> Expression:
+        """Return an expression with what its rules stand for in their places."""
+        match expression:
+            case Rule(name=name):
+                if name in above or name not in self.rules:
+                    raise refused("contentSchema", "of values that hold values of their own kind has no grammar")
+                return self._inline(self.rules[name], (*above, name))
+            case Seq(parts=parts):
+                return sequence(self._inline(part, above) for part in parts)
+            case Alt(parts=parts):
+                return union(self._inline(part, above) for part in parts)
+            case Repeat(inner=inner, least=least, most=most):
+                return repeat(self._inline(inner, above), least, most)
+        return expression
+
+    def _array(self, flat: Schema) -> Expression:
+        first = flat.get("prefixItems", [])
+        items = flat.get("items", flat.get("unevaluatedItems", True))
+        least, most = _count(flat, "minItems", 0), _count(flat, "maxItems", None)
+        if first and "items" not in flat:
+            items = False  # as objects that list their properties take no others
+        if most is not None and most < least:
+            return NEVER
+        if flat.get("uniqueItems") and (most is None or most > 1):
+            return self._different(first, items, least, most)
+        if "contains" in flat:
+            return self._containing(flat, first, items, least, most)
+        heads = [self.expression(part) for part in (first if most is None else first[:most])]
+        item = NEVER if most is not None and most <= len(heads) else self.expression(items)
+        return json_text.array(heads, item, least, most)
+
+    def _containing(self, flat: Schema, first: list[Any], items: Any, least: int, most: int | None) -> Expression:
+        wanted = flat.get("minContains", 1)
+        if wanted == 0 and "maxContains" not in flat:
+            rest = {key: value for key, value in flat.items() if key not in ("contains", "minContains")}
+            return self._array(rest)
+        if first or wanted != 1 or "maxContains" in flat or most is not None or least > 1:
+            raise refused("contains", "together with prefixItems, minItems, maxItems or a count it has no grammar")
+        item, match = self.expression(items), self.expression({"allOf": [items, flat["contains"]]})
+        many = repeat(sequence([item, text(",")]), 0, None)
+        return sequence([text("["), many, match, repeat(sequence([text(","), item]), 0, None), text("]")])
+
+    def _different(self, first: list[Any], items: Any, least: int, most: int | None) -> Expression:
+        """Return lists of different items, of which there must be few."""
+        flat = self._merger.flat(items)
+        values: list[Any] | None = None
+        if isinstance(flat, dict):
+            values = flat.get("enum") or ([True, False] if flat.get("type") == "boolean" else None)
+        if first or values is None:
+            raise refused("uniqueItems", "only lists of a few listed values (enum) can be kept free of repetition")
+        valid = (value for value in values if self._is_valid(flat, value))
+        texts = list(dict.fromkeys(json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in valid))
+        longest = len(texts) if most is None else min(most, len(texts))
+        orders = sum(math.perm(len(texts), count) for count in range(least, longest + 1))
+        if orders > _MOST_ORDERS:
+            raise refused(
+                "uniqueItems", f"there are {orders:,} such lists, and at most {_MOST_ORDERS:,} are written out"
+            )
+        lists = [chosen for count in range(least, longest + 1) for chosen in permutations(texts, count)]
+        return union(text("[" + ",".join(chosen) + "]") for chosen in lists)
+
+    def _object(self, flat: Schema) -> Expression:
+        is_map = not any(flat.get(word) for word in ("properties", "patternProperties", "required"))
+        flat = self._with_dependencies(flat)
+        patterns: Schema = flat.get("patternProperties", {})
+        required = dict.fromkeys(flat.get("required", ()))
+        more = flat.get("additionalProperties", flat.get("unevaluatedProperties", is_map))
+        listed = self._listed(flat, required, more)
+        names = self._merger.flat(flat.get("propertyNames", True))
+        if isinstance(names, dict) and "enum" in names:
+            # Names that are listed are properties, each at most once.
+            ways = {name: self._other(patterns, name, more) for name in names["enum"] if isinstance(name, str)}
+            listed, more, patterns = {**ways, **listed}, False, {}
+        members = []
+        for name, schema in listed.items():
+            written = self.expression(schema) if self._is_valid(names, name) else NEVER
+            if written != NEVER:
+                members.append(json_text.member(name, written, is_needed=name in required))
+            elif name in required:
+                return NEVER
+        others = self._additional(patterns, more, names, [*listed])
+        return json_text.obj(members, others, _count(flat, "minProperties", 0), _count(flat, "maxProperties", None))
+
+    def _listed(self, flat: Schema, required: Iterable[str], more: Any) -> Schema:
+        """Return the schemas of the properties that have names, those that are only required among them."""
+        patterns: Schema = flat.get("patternProperties", {})
+        listed = {
+            name: {"allOf": [schema, *(part for pattern, part in patterns.items() if _matches(pattern, name))]}
+            if patterns
+            else schema
+            for name, schema in flat.get("properties", {}).items()
+        }
+        free = more if "additionalProperties" in flat else True
+        return listed | {name: self._other(patterns, name, free) for name in required if name not in listed}
+
+    def _other(self, patterns: Schema, name: str, more: Any) -> Any:
+        """Return the schema of a property that is not listed."""
+        ways = [schema for pattern, schema in patterns.items() if _matches(pattern, name)]
+        return {"allOf": ways} if ways else more
+
+    def _with_dependencies(self, flat: Schema) -> Schema:
+        """Return an object's schema with what its properties demand demanded always: that is narrower."""
+        required = dict.fromkeys(flat.get("required", ()))
+        listed = flat.get("properties", {})
+        begun: set[str] = set()
+        needed: dict[str, list[str]] = flat.get("dependentRequired", {})
+        while todo := [name for name in needed if name not in begun and (name in listed or name in required)]:
+            begun.update(todo)
+            required |= dict.fromkeys(other for name in todo for other in needed[name])
+        merged: Flat = {key: value for key, value in flat.items() if not key.startswith("dependent")}
+        assert isinstance(merged, dict)  # noqa: S101 - as built
+        if begun:
+            merged["required"] = list(required)
+        # A free name has no place for what it would demand.
+        free = [name for name in (*needed, *flat.get("dependentSchemas", ())) if name not in {**listed, **required}]
+        if free:
+            merged["properties"] = {**listed, **dict.fromkeys(free, False)}
+        for name, schema in flat.get("dependentSchemas", {}).items():
+            if name in listed or name in required:
+                merged = self._merger.merged(merged, self._merger.flat(schema))
+        if not isinstance(merged, dict) or any(word in merged for word in ("$anyOf", "$oneOf", "if", "enum")):
+            raise refused("dependentSchemas", "with a choice in it it has no grammar")
+        return merged
+
+    def _additional(self, patterns: Schema, more: Any, names: Flat, listed: list[str]) -> Expression:
+        """Return the name, the colon and the value of a property that is not listed."""
+        if len(patterns) > 1:
+            raise refused("patternProperties", "several patterns of names have no grammar")
+        written = self.expression(next(iter(patterns.values())) if patterns else more)
+        if written == NEVER or names is False:
+            return NEVER
+        rules: Schema = dict(names) if isinstance(names, dict) else {}
+        words, _ = self._excluded(rules)
+        if patterns:
+            rules["$patterns"] = [*rules.get("$patterns", ()), *patterns]
+        clashes = [name for name in listed if not patterns or _matches(next(iter(patterns)), name)]
+        name = json_text.string(self._content(rules, [*clashes, *words]))
+        return NEVER if name == NEVER else sequence([name, text(":"), written])
+
+
+def _numbers(flat: Schema, *, is_whole: bool) -> Expression:
+    low, above = limit(flat, "minimum", "exclusiveMinimum", max)
+    high, below = limit(flat, "maximum", "exclusiveMaximum", min)
+    by = flat.get("multipleOf")
+    step = None if by is None else Decimal(str(by))
+    try:
+        if not is_whole:
+            return numbers.decimal(low, high, above=above, below=below, step=step)
+        least = None if low is None else math.floor(low) + 1 if above else math.ceil(low)
+        most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
+        if least is not None and most is not None and least > most:
+            return NEVER
+        return numbers.integer(least, most, 1 if step is None else _whole_step(step))
+    except numbers.NumberRefused as error:
+        raise refused("multipleOf" if step is not None else "minimum or maximum", str(error)) from error
+
+
+def _whole_step(step: Decimal) -> int:
+    """Return the smallest whole number that a step divides."""
+    return step.as_integer_ratio()[0]
+
+
+def _count(flat: Schema, keyword: str, usual: Any) -> Any:
+    value = flat.get(keyword, usual)
+    return int(value) if isinstance(value, float) else value
+
+
+def _among(value: Any, values: list[Any]) -> bool:
+    return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return jsonschema_rs.validator_for({"pattern": pattern}, offline=True).is_valid(name)
+
+
+def _pattern(pattern: str) -> Expression:
+    try:
+        return regex.within(pattern)
+    except regex.PatternRefused as error:
+        raise refused(f"pattern {pattern!r}"[:200], str(error)) from error
+
+
+def _together(parts: list[tuple[Expression, str]]) -> Expression:
+    """Return the texts that every expression matches; each stands with the keyword that demands it."""
+    flat = [inner for part, _ in parts for inner in (part.parts if isinstance(part, And) else (part,))]
+    unique = tuple(dict.fromkeys(flat))
+    return unique[0] if len(unique) == 1 else And(unique, " with ".join(dict.fromkeys(word for _, word in parts)))
+
+
+def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None) -> Expression:
+    """Return the texts that every expression matches and that have so many characters."""
+    conjunction = _together(parts)
+    shortest, longest = lengths(conjunction)
+    if shortest >= least and (most is None or (longest is not None and longest <= most)):
+        return conjunction
+    if (most is not None and shortest > most) or (longest is not None and longest < least):
+        return NEVER
+    return _bounded(conjunction, least, most) or _together(
+        [*parts, (repeat(ANY, least, most), "minLength or maxLength")]
+    )
+
+
+def _bounded(expression: Expression, least: int, most: int | None) -> Expression | None:
+    """Return an expression with its only repetition of a character bounded, or None for any other."""
+    parts = list(expression.parts) if isinstance(expression, Seq) else [expression]
+    loose = [place for place, part in enumerate(parts) if lengths(part)[0] != lengths(part)[1]]
+    if len(loose) != 1:
+        return None
+    part = parts[loose[0]]
+    if not isinstance(part, Repeat) or not isinstance(part.inner, Chars):
+        return None
+    fixed = sum(lengths(other)[0] for place, other in enumerate(parts) if place != loose[0])
+    low = max(part.least, least - fixed)
+    highs = [bound for bound in (part.most, None if most is None else most - fixed) if bound is not None]
+    high = min(highs) if highs else None
+    if high is not None and high < low:
+        return NEVER
+    return sequence([*parts[: loose[0]], repeat(part.inner, low, high), *parts[loose[0] + 1 :]])

@@ -1,0 +1,225 @@
+"""Grammars in the notations of engines: GBNF (llama.cpp, XGrammar) and Lark (llguidance), and regular expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+
+from openmodels.output.grammar.expression import (
+    Alt,
+    And,
+    Chars,
+    Expression,
+    Repeat,
+    Rule,
+    Seq,
+    repeat,
+    sequence,
+    text,
+    union,
+)
+from openmodels.output.grammar.json_schema import Grammar
+from openmodels.output.grammar.merge import refused
+
+_START = "start"
+_LONGEST = 1_000
+"""Times that a repetition in GBNF goes at most; longer ones are nested, since engines write them out."""
+
+
+def regular_expression(expression: Expression) -> str:
+    """Return an expression without rules as a regular expression that every dialect reads in the same way."""
+    return _regex(expression, "\\u{:04x}".format, "\\u{{{:x}}}".format)
+
+
+def _regex(expression: Expression, short: Callable[[int], str], long: Callable[[int], str]) -> str:
+    def code(point: int) -> str:
+        letter = chr(point)
+        if point < 128 and letter.isalnum():
+            return letter
+        return short(point) if point < 0x10000 else long(point)
+
+    def write(part: Expression) -> str:
+        match part:
+            case Chars(ranges=ranges):
+                if _is_single(part):
+                    return code(ranges[0][0])
+                spans = (code(low) if low == high else f"{code(low)}-{code(high)}" for low, high in ranges)
+                return f"[{''.join(spans)}]"
+            case Seq(parts=parts):
+                return "".join(f"(?:{write(inner)})" if isinstance(inner, Alt) else write(inner) for inner in parts)
+            case Alt(parts=parts):
+                return "|".join(map(write, parts))
+            case Repeat(inner=inner, least=least, most=most):
+                return f"{write(inner) if isinstance(inner, Chars) else f'(?:{write(inner)})'}{_times(least, most)}"
+        raise TypeError(type(part).__name__)
+
+    return write(expression)
+
+
+def _times(least: int, most: int | None) -> str:
+    match least, most:
+        case 0, None:
+            return "*"
+        case 1, None:
+            return "+"
+        case 0, 1:
+            return "?"
+    return f"{{{least}}}" if least == most else f"{{{least},{'' if most is None else most}}}"
+
+
+def lark(grammar: Grammar) -> str:
+    """Return a grammar in Lark, as llguidance reads it."""
+    return _Lark().lines(grammar)
+
+
+class _Lark:
+    """Writes one grammar in Lark; what holds no rules is a terminal, which llguidance follows fastest."""
+
+    def __init__(self) -> None:
+        self._terminals: dict[str, str] = {}
+
+    def lines(self, grammar: Grammar) -> str:
+        lines = [f"{_START}: {self._write(grammar.start)}"]
+        lines += [f"{name}: {self._write(expression)}" for name, expression in grammar.rules.items()]
+        lines += [f"{name}: {source}" for source, name in self._terminals.items()]
+        return "\n".join(lines) + "\n"
+
+    def _write(self, expression: Expression) -> str:
+        if isinstance(expression, And) or _is_plain(expression):
+            return '""' if expression == Seq(()) else self._terminal(expression)
+        match expression:
+            case Rule(name=name):
+                return name
+            case Seq(parts=parts):
+                return " ".join(map(self._write, _terminals_joined(parts)))
+            case Alt(parts=parts):
+                return f"({' | '.join(map(self._write, parts))})"
+            case Repeat(inner=inner, least=least, most=most):
+                return f"({self._write(inner)}){_times(least, most)}"
+        raise TypeError(type(expression).__name__)
+
+    def _terminal(self, expression: Expression) -> str:
+        parts = expression.parts if isinstance(expression, And) else (expression,)
+        source = " & ".join(f"/{_regex(part, _rust, _rust)}/" for part in parts)
+        return self._terminals.setdefault(source, f"T{len(self._terminals)}")
+
+
+def _terminals_joined(parts: tuple[Expression, ...]) -> list[Expression]:
+    """Return a row with neighbours that hold no rules joined to one."""
+    joined: list[Expression] = []
+    for part in parts:
+        if joined and _is_plain(joined[-1]) and _is_plain(part):
+            joined[-1] = sequence([joined[-1], part])
+        else:
+            joined.append(part)
+    return joined
+
+
+def _is_plain(expression: Expression) -> bool:
+    """Return whether an expression holds neither rules nor conjunctions."""
+    match expression:
+        case Seq(parts=parts) | Alt(parts=parts):
+            return all(map(_is_plain, parts))
+        case Repeat(inner=inner):
+            return _is_plain(inner)
+    return isinstance(expression, Chars)
+
+
+def _rust(point: int) -> str:
+    return f"\\x{{{point:x}}}"
+
+
+def gbnf(grammar: Grammar, engine: str) -> str:
+    """Return a grammar in GBNF, as llama.cpp and XGrammar read it.
+
+    Args:
+        grammar: The grammar.
+        engine: The engine's name, for messages.
+
+    Raises:
+        UnsupportedFeature: It demands what GBNF cannot say: that a text satisfies two expressions at once.
+    """
+    return _Gbnf(engine).lines(grammar)
+
+
+class _Gbnf:
+    """Writes one grammar in GBNF."""
+
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+        self._names: dict[Expression, str] = {}
+        self._bodies: list[str] = []
+
+    def lines(self, grammar: Grammar) -> str:
+        lines = [f"root ::= {self._write(grammar.start)}"]
+        lines += [f"{name} ::= {self._write(expression)}" for name, expression in grammar.rules.items()]
+        return "\n".join([*lines, *self._bodies]) + "\n"
+
+    def _write(self, expression: Expression) -> str:
+        match expression:
+            case Chars(ranges=ranges):
+                # llama.cpp takes NUL for the end of a literal.
+                spans = [(max(low, 1), high) for low, high in ranges if high]
+                if not spans:
+                    raise refused("NUL", f"the engine {self._engine!r} cannot write this character")
+                written = (_gbnf(low) if low == high else f"{_gbnf(low)}-{_gbnf(high)}" for low, high in spans)
+                return f"[{''.join(written)}]"
+            case Rule(name=name):
+                return name
+            case Seq(parts=parts):
+                return " ".join(self._row(parts)) if parts else '""'
+            case Alt(parts=parts):
+                return f"({' | '.join(map(self._write, parts))})"
+            case Repeat(inner=inner, least=least, most=most):
+                return self._repeated(inner, least, most)
+            case And(keywords=keywords):
+                raise refused(keywords, f"the engine {self._engine!r} cannot keep to both at once")
+        raise TypeError(type(expression).__name__)
+
+    def _row(self, parts: tuple[Expression, ...]) -> Iterator[str]:
+        """Yield the parts of a row, single characters beside each other as one literal."""
+        for is_literal, group in groupby(parts, key=lambda part: isinstance(part, Chars) and _is_single(part)):
+            if is_literal:
+                letters = (_gbnf(part.ranges[0][0]) for part in group if isinstance(part, Chars))
+                yield f'"{"".join(letters)}"'
+            else:
+                yield from map(self._write, group)
+
+    def _repeated(self, inner: Expression, least: int, most: int | None) -> str:
+        if max(least, most or 0) <= _LONGEST:
+            return f"({self._write(inner)}){_times(least, most)}"
+        block = self._named(repeat(inner, _LONGEST, _LONGEST))
+        if least > _LONGEST:
+            rest = repeat(inner, least - _LONGEST, None if most is None else most - _LONGEST)
+            return f"{block} {self._named(rest)}"
+        # Up to a block, or a block and what may follow: one way to write each length.
+        assert most is not None  # noqa: S101 - what has no end is repeated `least` times above
+        few = self._named(repeat(inner, least, _LONGEST - 1))
+        return f"({few} | {block} {self._named(repeat(inner, 0, most - _LONGEST))})"
+
+    def _named(self, expression: Expression) -> str:
+        if expression not in self._names:
+            self._names[expression] = f"x{len(self._names)}"
+            self._bodies.append(f"{self._names[expression]} ::= {self._write(expression)}")
+        return self._names[expression]
+
+
+def _is_single(characters: Chars) -> bool:
+    return len(characters.ranges) == 1 and 0 < characters.ranges[0][0] == characters.ranges[0][1]
+
+
+_AS_THEY_ARE = frozenset(" _,:;{}()=/<>'.@")
+"""Characters beside letters and digits that mean themselves in literals and in sets."""
+
+
+def _gbnf(point: int) -> str:
+    letter = chr(point)
+    if (point < 0x80 and letter.isalnum()) or letter in _AS_THEY_ARE:
+        return letter
+    # Not \\x: XGrammar reads as many digits after it as there are.
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def of_texts(texts: tuple[str, ...]) -> Grammar:
+    """Return the grammar of some texts."""
+    return Grammar(union(text(each) for each in texts), {})

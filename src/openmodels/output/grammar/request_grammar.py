@@ -1,0 +1,61 @@
+"""What a request's answer must look like, in the notation of an engine."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Literal
+
+from openmodels.errors import InvalidRequest, UnsupportedFeature
+from openmodels.output.grammar import notation, regex
+from openmodels.output.grammar.json_schema import Grammar, from_schema
+from openmodels.types.chat import OutputFormat
+
+Notation = Literal["gbnf", "lark"]
+
+_KEPT = 64
+"""Grammars kept; one is needed again for every call with the same schema."""
+
+
+def written(output: OutputFormat, notation: Notation, engine: str) -> str:
+    """Return the grammar of an answer as an engine reads it; `grammar` itself is already in its notation.
+
+    Args:
+        output: What the answer must look like.
+        notation: The engine's notation.
+        engine: The engine's name, for messages.
+
+    Raises:
+        UnsupportedFeature: The engine cannot keep to a keyword of the schema; the message names both.
+        InvalidRequest: No answer has this form, or it is larger than a limit that the message names.
+    """
+    if output.grammar is not None:
+        return output.grammar
+    value = output.json_schema if output.json_schema is not None else output.pattern or output.choices
+    try:
+        return _written(output.kind, json.dumps(value), notation, engine)
+    except UnsupportedFeature as error:
+        raise UnsupportedFeature(
+            f"The engine {engine!r} of the backend 'local' cannot keep an answer to what is asked for: "
+            f"{error.cause.replace('schema', output.kind, 1)}",
+            next_step=error.next_step,
+        ) from error
+
+
+@lru_cache(_KEPT)
+def _written(kind: str, value: str, name: Notation, engine: str) -> str:
+    grammar = _grammar(kind, value)
+    return notation.lark(grammar) if name == "lark" else notation.gbnf(grammar, engine)
+
+
+def _grammar(kind: str, value: str) -> Grammar:
+    match kind, json.loads(value):
+        case "schema", schema:
+            try:
+                return from_schema(schema)
+            except RecursionError as error:
+                raise InvalidRequest("schema: it is too deep or too large for a grammar.") from error
+        case "pattern", pattern:
+            return Grammar(regex.whole(pattern), {})
+        case _, choices:
+            return notation.of_texts(tuple(choices))

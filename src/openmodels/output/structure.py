@@ -1,0 +1,296 @@
+"""What an answer must look like: read from the caller, and checked when the answer is whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import from_json
+
+from openmodels.errors import InvalidRequest, OutputInvalid
+from openmodels.output import schema as schemas, type_schemas
+from openmodels.output.grammar.validation import Validator, matcher
+from openmodels.types.chat import CUT_SHORT, OutputFormat, Reply
+
+KINDS = ("schema", "choices", "pattern", "grammar")
+"""The options that shape an answer."""
+
+_LONGEST_TOKEN = 16
+"""Characters that a token of an answer has on average at most; real ones have three to five."""
+
+
+class _Unfit(Exception):
+    """Text that is not what was asked.
+
+    Attributes:
+        errors: What is wrong, each with its place.
+    """
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__()
+        self.errors = tuple(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Checks whole replies, and reads the beginnings of unfinished ones.
+
+    Attributes:
+        output: What the backend is told.
+        read: Returns the value of a text, or raises _Unfit.
+    """
+
+    output: OutputFormat
+    read: Callable[[str], Any]
+
+    def __call__(self, reply: Reply) -> Reply:
+        """Return the reply with `parsed`, or as it is when it asks for tools instead.
+
+        Raises:
+            OutputInvalid: It is not what was asked.
+        """
+        if reply.tool_calls:
+            return reply
+        try:
+            parsed = self.read(reply.text)
+            # What closes itself is whole even at the limit; a number, a text or a word may be cut.
+            if reply.finish_reason in CUT_SHORT and not reply.text.rstrip().endswith(("}", "]")):
+                raise _Unfit(["the answer is cut off"])
+        except _Unfit as error:
+            raise self._invalid(reply, error.errors) from error.__cause__
+        others = tuple(self._alternative(other) for other in reply.alternatives)
+        # Where the backend wraps it in JSON, the chosen text counts all the same.
+        text = parsed if self.output.kind == "choices" else reply.text
+        return reply.model_copy(update={"parsed": parsed, "text": text, "alternatives": others})
+
+    def _alternative(self, reply: Reply) -> Reply:
+        try:
+            return self(reply)
+        except OutputInvalid:
+            return reply
+
+    def _invalid(self, reply: Reply, errors: tuple[str, ...]) -> OutputInvalid:
+        if reply.finish_reason == "length":
+            return OutputInvalid(
+                f"The answer was cut off at its length limit before it satisfied `{self.output.kind}`.",
+                next_step="Raise `max_tokens`, or bound texts and lists in the schema (maxLength, maxItems).",
+                reply=reply,
+                errors=errors,
+            )
+        if reply.finish_reason == "repetition":
+            return OutputInvalid(
+                f"The answer was ended as a repetition before it satisfied `{self.output.kind}`.",
+                next_step="Bound texts and lists in the schema (maxLength, maxItems), or use another model.",
+                reply=reply,
+                errors=errors,
+            )
+        shown = "; ".join(errors[:5]) + (f"; and {len(errors) - 5} more" if len(errors) > 5 else "")
+        return OutputInvalid(
+            f"The answer does not satisfy `{self.output.kind}`: {shown}.",
+            next_step="The answer is in the error's `reply`; `retries=` asks again with the faults shown.",
+            reply=reply,
+            errors=errors,
+        )
+
+    def partial(self, text: str) -> Any:
+        """Return what the beginning of an answer holds, as plain data; None where that is nothing yet."""
+        if self.output.json_schema is None:
+            return text or None
+        try:
+            found = from_json(text, allow_partial="trailing-strings")
+        except ValueError:
+            return None
+        if not schemas.is_object(self.output.json_schema) and isinstance(found, dict):
+            return found.get(schemas.KEY) if found.keys() <= {schemas.KEY} else found
+        return found
+
+    def correction(self, errors: Sequence[str]) -> str:
+        """Return what to tell a model whose answer had these faults."""
+        wanted = ""
+        if self.output.json_schema is not None:
+            plain = json.dumps(self.output.json_schema, ensure_ascii=False, separators=(",", ":"))
+            wanted = f" Answer with nothing but JSON that satisfies this JSON Schema: {plain}"
+        elif self.output.choices:
+            wanted = f" Answer with nothing but one of: {', '.join(self.output.choices)}"
+        elif self.output.pattern:
+            wanted = f" Answer with nothing but text that matches this regular expression: {self.output.pattern}"
+        faults = "\n".join(f"- {error}" for error in errors[:20])
+        return f"That answer is not what was asked for:\n{faults}\n{wanted.strip()}".strip()
+
+
+def read(given: Mapping[str, Any], max_tokens: object = None) -> Shape | None:
+    """Return the shape that a caller asks for, or None.
+
+    Args:
+        given: The caller's options of `KINDS`.
+        max_tokens: The answer's limit in tokens, where the caller set one.
+
+    Raises:
+        InvalidRequest: It is none, or no answer within `max_tokens` can have it.
+    """
+    if not given:
+        return None
+    if len(given) > 1:
+        raise InvalidRequest(f"{' and '.join(given)}: only one of them can shape the answer.")
+    ((kind, value),) = given.items()
+    shape = {"schema": _schema, "choices": _choices, "pattern": _pattern, "grammar": _grammar}[kind](value)
+    least = 1
+    if shape.output.json_schema is not None:
+        least = schemas.shortest(shape.output.json_schema)
+    elif shape.output.choices:
+        least = min(map(len, shape.output.choices))
+    if isinstance(max_tokens, int) and max_tokens * _LONGEST_TOKEN < least:
+        raise InvalidRequest(
+            f"max_tokens: {max_tokens} tokens cannot hold the shortest answer, which has {least} characters.",
+            next_step=f"Raise it to {least // 2} or more.",
+        )
+    return shape
+
+
+def _schema(value: Any) -> Shape:
+    if isinstance(value, Mapping):
+        with _readable():
+            schemas.check_limits(value)
+            schema = json.loads(json.dumps(dict(value), allow_nan=False))
+            reader = _validator(schema)
+            return _format(schemas.closed(schema), _title(schema.get("title")), reader)
+    if isinstance(value, bool | str | int | float | bytes | list | tuple):
+        raise InvalidRequest(f"schema: expected a type or a JSON Schema as a dict, not {type(value).__name__}.")
+    with _readable():
+        adapter = value if isinstance(value, TypeAdapter) else TypeAdapter(value)
+        schema = type_schemas.generated(adapter)
+        schemas.check_limits(schema)
+        schema = schemas.closed(schema)
+    name = getattr(value, "__name__", None) if isinstance(value, type) else None
+    return _format(schema, _title(name or schema.get("title")), _typed(adapter))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except InvalidRequest:
+        raise
+    except (PydanticUserError, TypeError, ValueError, RecursionError, KeyError, NameError, AttributeError) as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidRequest(
+            f"schema: {said}.",
+            next_step="Give a pydantic model, a dataclass, a TypedDict, another type that pydantic knows, "
+            "or a JSON Schema as a dict.",
+        ) from error
+
+
+def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> Shape:
+    output = OutputFormat(kind="schema", json_schema=schema, name=name)
+    if schemas.is_object(schema):
+        return Shape(output, reader)
+    return Shape(output, lambda text: _unwrapping(text, reader))
+
+
+def _title(title: Any) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(title or "")).strip("_")
+    return name[:64] or "answer"
+
+
+def _unwrapping(text: str, reader: Callable[[str], Any]) -> Any:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or found.keys() != {schemas.KEY}:
+        return reader(text)
+    try:
+        return reader(json.dumps(found[schemas.KEY]))
+    except _Unfit as error:
+        try:
+            return reader(text)
+        except _Unfit:
+            raise error from error.__cause__
+
+
+def _typed(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
+    def reader(text: str) -> Any:
+        try:
+            return adapter.validate_json(text)
+        except ValidationError as error:
+            raise _Unfit(schemas.faults(error)) from error
+
+    return reader
+
+
+def _validator(schema: dict[str, Any]) -> Callable[[str], Any]:
+    validator = Validator(schema)
+
+    def reader(text: str) -> Any:
+        try:
+            value = json.loads(text, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
+            place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+            raise _Unfit([f"invalid JSON{place}"]) from error
+        if faults := validator.faults(value):
+            raise _Unfit(faults)
+        return value
+
+    return reader
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _choices(value: Any) -> Shape:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
+        raise InvalidRequest(f"choices: expected a list of texts, not {type(value).__name__}.")
+    if any(not isinstance(text, str) or text.strip() != text for text in value):
+        raise InvalidRequest("choices: expected texts without white space at their ends.")
+    if not value or len(set(value)) != len(value):
+        raise InvalidRequest("choices: expected one or more texts, each once.")
+    output = _output(kind="choices", choices=tuple(value))
+
+    def reader(text: str) -> str:
+        found: Any = text.strip()
+        if found not in value:
+            try:
+                found = json.loads(text)
+            except (ValueError, RecursionError):
+                found = None
+            if isinstance(found, dict) and found.keys() == {schemas.KEY}:
+                found = found[schemas.KEY]
+        if not isinstance(found, str) or found not in value:
+            raise _Unfit(["it is none of the choices"])
+        return found
+
+    return Shape(output, reader)
+
+
+def _pattern(value: Any) -> Shape:
+    output = _output(kind="pattern", pattern=value)
+    matches = matcher(value)
+
+    def reader(text: str) -> str:
+        if not matches(text):
+            raise _Unfit(["it does not match the pattern"])
+        return text
+
+    return Shape(output, reader)
+
+
+def _grammar(value: Any) -> Shape:
+    # Grammars have as many notations as engines: what keeps to one is only known to its engine.
+    return Shape(_output(kind="grammar", grammar=value), lambda text: text)
+
+
+def _output(**fields: Any) -> OutputFormat:
+    # An empty pattern or grammar would be taken for none at all, further on.
+    if "" in fields.values():
+        raise InvalidRequest(f"{fields['kind']}: it is empty.", next_step="Leave it out, or write what to keep to.")
+    try:
+        return OutputFormat(**fields)
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(schemas.faults(error)) + ".") from error

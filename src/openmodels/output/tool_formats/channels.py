@@ -1,0 +1,187 @@
+"""Answers made of messages with headers: gpt-oss' Harmony and Kimi K3's elements."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any, ClassVar
+
+from openmodels.output.tool_formats import values
+from openmodels.output.tool_formats.parser import Forcing, Parser, alternatives, unfinished
+
+_RECIPIENT = re.compile(r"\bto=([^\s<]+)")
+_CHANNEL = re.compile(r"<\|channel\|>\s*([A-Za-z]*)")
+
+
+class Harmony(Parser):
+    """gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant to=functions.NAME…`."""
+
+    thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
+    ends: ClassVar[tuple[str, ...]] = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
+    forcing: ClassVar[Forcing | None] = Forcing(
+        "<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>", "<|call|>"
+    )
+
+    @classmethod
+    def markers(cls) -> tuple[str, ...]:
+        """Return every marker."""
+        return (*cls.ends, "<|channel|>", "<|message|>", "<|constrain|>")
+
+    def __init__(self, tools: Any = (), prompt: str = "") -> None:
+        super().__init__(tools, prompt)
+        self.mode = "header"
+        self._head = ""
+        self._name = ""
+
+    def step(self, *, final: bool) -> bool:
+        """Read a header, or what the message says."""
+        if self.mode == "header":
+            return self._read_header()
+        if self.mode == "arguments":
+            return self._read_arguments(final=final)
+        # Only the end of the message ends the analysis: the model may write of its other marks.
+        ends = ("<|end|>", "<|return|>") if self.mode == "think" else self.ends
+        found = alternatives(ends).search(self.buffer)
+        if found is None:
+            self._give(len(self.buffer) - (0 if final else unfinished(self.buffer, ends)), say=self.mode != "ignored")
+            return False
+        self._give(found.start(), say=self.mode != "ignored")
+        self._flush()
+        self._next(found[0])
+        return True
+
+    def _read_header(self) -> bool:
+        found = alternatives(("<|message|>", "<|end|>", "<|return|>", "<|call|>")).search(self.buffer)
+        if found is None:
+            return False
+        head, self.buffer = self.buffer[: found.start()], self.buffer[found.end() :]
+        if found[0] != "<|message|>":
+            return True
+        recipient, channel = _RECIPIENT.findall(head), _CHANNEL.findall(head)
+        name = recipient[-1] if recipient else ""
+        self._head = head + found[0]
+        if name.startswith("functions.") or name in self.tools:
+            self._name = name.removeprefix("functions.")
+            self.mode, self._tried = "arguments", 0
+        elif name and name != "assistant":
+            self.mode = "ignored"
+        else:
+            modes = {"analysis": "think", "final": "text", "commentary": "text"}
+            self.mode = modes.get(channel[-1] if channel else "final", "ignored")
+        return True
+
+    def _read_arguments(self, *, final: bool) -> bool:
+        if not final and not alternatives(self.ends).search(self.buffer, max(0, self._tried - 10)):
+            self._tried = len(self.buffer)
+            return False
+        self._tried = len(self.buffer)
+        start = len(self.buffer) - len(self.buffer.lstrip())
+        end = values.balanced(self.buffer, start) if self.buffer[start : start + 1] == "{" else None
+        marks = [values.outside_strings(self.buffer, mark, end or start) for mark in self.ends]
+        close = min((place for place in marks if place is not None), default=None)
+        if close is None and not final:
+            return False
+        body = self.buffer[:close]
+        raw = self.buffer[start:end].strip() if end else body.strip()
+        try:
+            arguments = values.loads(raw)
+        except ValueError:
+            arguments = None
+        if isinstance(arguments, dict):
+            self.out.calls += (values.make(self._name, arguments, raw),)
+        else:
+            self.out.broken += (self._head + body,)
+        self.buffer = self.buffer[len(body) :]
+        found = alternatives(self.ends).match(self.buffer)
+        self._next(found[0] if found else "")
+        return True
+
+    def _next(self, mark: str) -> None:
+        self.buffer = self.buffer[len(mark) :]
+        self.mode = "header"
+
+    def _finish(self) -> None:
+        if self.mode == "header" and _RECIPIENT.search(self.buffer):
+            self.out.broken += (self.buffer,)
+        super()._finish()
+
+
+_TAG = re.compile(r"(?P<name>\w+)(?P<attributes>[^<]*)<\|sep\|>")
+_ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
+
+
+class KimiK3(Parser):
+    """Kimi K3: elements of `<|open|>NAME attributes<|sep|>…<|close|>NAME<|sep|>`."""
+
+    thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    @classmethod
+    def markers(cls) -> tuple[str, ...]:
+        """Return every marker."""
+        return ("<|open|>", "<|close|>", "<|sep|>")
+
+    def __init__(self, tools: Any = (), prompt: str = "") -> None:
+        super().__init__(tools, prompt)
+        opened = re.findall(r"<\|open\|>(think|response)<\|sep\|>", prompt)
+        self.mode = "think" if opened and opened[-1] == "think" else "text"
+        self._raw = ""
+        self._call: str | None = None
+        self._arguments: dict[str, Any] = {}
+        self._key: tuple[str, str] | None = None
+
+    def step(self, *, final: bool) -> bool:
+        """Move on to the next tag."""
+        if self._key is not None:
+            return self._read_value()
+        marks = ("<|open|>", "<|close|>")
+        found = alternatives(marks).search(self.buffer)
+        if found is None:
+            held = 0 if final else unfinished(self.buffer, marks)
+            self._give(len(self.buffer) - held, say=self.mode in {"text", "think"})
+            return False
+        tag = _TAG.match(self.buffer, found.end())
+        self._give(found.start(), say=self.mode in {"text", "think"})
+        if tag is None:
+            return self._unread(final=final)
+        self._flush()
+        self._raw += self.buffer[: tag.end() - found.start()] if self._call is not None else ""
+        self.buffer = self.buffer[tag.end() - found.start() :]
+        attributes = {key: html.unescape(value) for key, value in _ATTRIBUTE.findall(tag["attributes"])}
+        self._tag(tag["name"], attributes, opening=found[0] == "<|open|>")
+        return True
+
+    def _unread(self, *, final: bool) -> bool:
+        if final:
+            if "call" in self.buffer[:14] and self._call is None:
+                self.out.broken += (self.buffer,)
+            self.buffer = ""
+        return False
+
+    def _tag(self, name: str, attributes: dict[str, str], *, opening: bool) -> None:
+        if name == "call":
+            if opening:
+                self._call, self._arguments, self._raw = attributes.get("tool", ""), {}, ""
+            elif self._call:
+                self.out.calls += (values.make(self._call, self._arguments, self._raw),)
+                self._call = None
+        elif name == "argument" and opening and self._call is not None:
+            self._key = (attributes.get("key", ""), attributes.get("type", "string"))
+        elif name in {"think", "response", "tools"}:
+            self.mode = {"think": "think", "response": "text"}.get(name, "tools") if opening else "between"
+
+    def _read_value(self) -> bool:
+        end = re.search(r"<\|close\|>argument<\|sep\|>(?=<\|open\|>argument |<\|close\|>call<\|sep\|>)", self.buffer)
+        if end is None or self._key is None:
+            return False
+        (key, kind), text = self._key, self.buffer[: end.start()]
+        self._raw += self.buffer[: end.end()]
+        self.buffer = self.buffer[end.end() :]
+        self._arguments[key] = text if kind == "string" else values.cast(text, {"type": kind})
+        self._key = None
+        return True
+
+    def _finish(self) -> None:
+        if self._call is not None:
+            self.out.broken += (self._call + self._raw + self.buffer,)
+            self.buffer = ""
+        super()._finish()

@@ -1,0 +1,367 @@
+"""Tools that a model may call: made from functions, types or definitions, run, and their calls checked."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any, get_type_hints, overload
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import ArgsKwargs, SchemaValidator
+
+from openmodels.errors import InvalidRequest, OutputInvalid
+from openmodels.output import schema as schemas, tool_results, type_schemas
+from openmodels.output.grammar.validation import Validator
+from openmodels.output.tool_results import ToolResult
+from openmodels.types.chat import CUT_SHORT, ChatRequest, Reply, ToolSpec
+from openmodels.types.messages import ToolCall
+
+_NEXT = "Give a function with type hints, a pydantic model, or a JSON definition as a dict."
+
+
+class Tool:
+    """A tool as the model is told of it, with what runs when it is called.
+
+    Made by `tool`. Calling it calls the function.
+
+    Attributes:
+        spec: Name, description and the JSON Schema of the arguments.
+        function: What runs; None for a definition, whose calls the caller answers.
+    """
+
+    def __init__(self, spec: ToolSpec, function: Callable[..., Any] | None, adapter: TypeAdapter[Any] | None) -> None:
+        self.spec = spec
+        self.function = function
+        self._adapter = adapter
+        self._validator: SchemaValidator | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as it is.
+
+        Raises:
+            InvalidRequest: It is a definition without a function.
+        """
+        if self.function is None:
+            raise InvalidRequest(f"The tool {self.name!r} is a definition and has no function to call.")
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        words = self.spec.parameters.get("properties", {})
+        return f"<Tool {self.name}({', '.join(words)})>"
+
+    @property
+    def name(self) -> str:
+        """What the model calls it."""
+        return self.spec.name
+
+    def run(self, call: ToolCall) -> ToolResult:
+        """Run a call and return what came of it; what the function raises becomes the model's answer.
+
+        A coroutine function gets an event loop of its own, on a thread of its own. What a generator yields
+        becomes a list.
+        """
+        began = time.perf_counter()
+        try:
+            value = self._call(*self._arguments(call))
+            if inspect.isawaitable(value) or inspect.isasyncgen(value):
+                with ThreadPoolExecutor(1) as pool:
+                    value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the model is told
+            return failed(call, error, began)
+        return tool_results.of(call, value, began)
+
+    async def arun(self, call: ToolCall) -> ToolResult:
+        """The asynchronous twin of `run`; a plain function runs on a thread."""
+        began = time.perf_counter()
+        try:
+            args, words = self._arguments(call)
+            if inspect.iscoroutinefunction(inspect.unwrap(self.function or self)):
+                value = await self._call(args, words)
+            else:
+                value = await asyncio.to_thread(self._call, args, words)
+                value = await _finish(value) if inspect.isawaitable(value) or inspect.isasyncgen(value) else value
+        except Exception as error:  # noqa: BLE001 - as above
+            return failed(call, error, began)
+        return tool_results.of(call, value, began)
+
+    def _arguments(self, call: ToolCall) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments as the function takes them.
+
+        Raises:
+            InvalidRequest: They do not fit.
+        """
+        if call.errors:
+            raise _Misfit("; ".join(call.errors))
+        arguments = call.arguments or {}
+        if self._adapter is None:
+            return (), arguments
+        if self._validator is None:
+            self._validator = _validator(self._adapter, function=self.function is not None)
+        try:
+            if self.function is None:
+                return (self._validator.validate_python(arguments),), {}
+            args, words = self._validator.validate_python(ArgsKwargs((), arguments))
+        except ValidationError as error:
+            raise _Misfit(f"the arguments do not fit: {_said(error)}") from error
+        return args, words
+
+    def _call(self, args: tuple[Any, ...], words: dict[str, Any]) -> Any:
+        if self.function is None and self._adapter is not None:
+            return args[0]  # a type: the arguments as one of its objects
+        value = self(*args, **words)
+        return tool_results.collected(value) if inspect.isgenerator(value) else value
+
+    def read(self, call: ToolCall) -> Any:
+        """Return a call's arguments as the type that the tool was made from.
+
+        Raises:
+            InvalidRequest: They do not fit, or the tool was made from no type.
+        """
+        if self.function is not None or self._adapter is None:
+            raise InvalidRequest(f"The tool {self.name!r} was made from no type; read `call.arguments`.")
+        try:
+            return self._adapter.validate_python(call.arguments)
+        except ValidationError as error:
+            raise InvalidRequest(f"The arguments of {self.name!r} do not fit: {_said(error)}.") from error
+
+
+@overload
+def tool(source: Any, *, name: str | None = None, description: str | None = None) -> Tool: ...
+
+
+@overload
+def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Any], Tool]: ...
+
+
+def tool(
+    source: Any = None, *, name: str | None = None, description: str | None = None
+) -> Tool | Callable[[Any], Tool]:
+    """Return a tool; also a decorator, with or without arguments.
+
+    Args:
+        source: A function (its schema comes from its signature and type hints, the descriptions from its
+            docstring in Google's, NumPy's or Sphinx's style), a pydantic model, dataclass or `TypedDict`, a
+            JSON definition as OpenAI, Anthropic or MCP write it, or a `Tool`.
+        name: What the model calls it, where that is not the function's or type's own name.
+        description: What it does, where the docstring does not say.
+
+    Raises:
+        InvalidRequest: Nothing can be made of it; the message says why.
+    """
+    if source is None:
+        return functools.partial(tool, name=name, description=description)
+    if isinstance(source, Tool):
+        return source if name is None and description is None else _renamed(source, name, description)
+    if isinstance(source, ToolSpec):
+        return Tool(_spec(source.name, source.description, source.parameters, strict=source.strict), None, None)
+    if isinstance(source, Mapping):
+        return _renamed(_defined(source), name, description)
+    if not callable(source):
+        raise InvalidRequest(f"tools: expected a tool, not {type(source).__name__}.", next_step=_NEXT)
+    own = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(_resolved(source))
+        parameters = schemas.untitled(type_schemas.arguments(adapter))
+    except (PydanticUserError, TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidRequest(f"tools: no JSON Schema can be made of {own or source!r}: {said}.", next_step=_NEXT) from (
+            error
+        )
+    about, words = _documented(source, own)
+    for word, schema in parameters.get("properties", {}).items():
+        if word in words:
+            schema.setdefault("description", words[word])
+    parameters = {key: value for key, value in parameters.items() if key != "description"}
+    spec = _spec(own, description if description is not None else about, parameters)
+    return Tool(spec, None if isinstance(source, type) else source, adapter)
+
+
+def toolbox(given: Any) -> tuple[Tool, ...]:
+    """Return the tools of a caller's list.
+
+    Raises:
+        InvalidRequest: It is none, or two of them have the same name.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidRequest(f"tools: expected a list of tools, not {type(given).__name__}.", next_step=_NEXT)
+    found = tuple(tool(one) if one is not None else _refused(one) for one in given)
+    names = [one.name for one in found]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidRequest(f"tools: two tools have the name {twice!r}.", next_step="Rename one: om.tool(…, name=…).")
+    return found
+
+
+class _Misfit(InvalidRequest):
+    """The arguments of a call do not fit its tool."""
+
+
+def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
+    """Return the result of a call that did not work, with what the model is told of it."""
+    if isinstance(error, _Misfit):
+        words = error.cause
+    elif isinstance(error, ValidationError):
+        words = f"{type(error).__name__}: {_said(error)}"
+    elif isinstance(error, InvalidRequest):
+        words = error.cause
+    else:
+        text = tool_results.text_of(error)
+        words = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return ToolResult(
+        call, call.answer(tool_results.capped(f"Error: {words}")), None, error, time.perf_counter() - began
+    )
+
+
+class Checker:
+    """Tells of each call what is wrong with it (its `errors`), and whether `tool_choice` was honoured.
+
+    Args:
+        request: The request, which offers tools.
+    """
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._choice = request.tool_choice
+        self._specs = {spec.name: spec for spec in request.tools}
+        self._validators: dict[str, Validator] = {}
+
+    def __call__(self, calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+        """Return the calls, each with what is wrong with it."""
+        return tuple(self._checked(call) for call in calls)
+
+    def ended(self, reply: Reply) -> None:
+        """Check the whole reply.
+
+        Raises:
+            OutputInvalid: It calls no tool or another one than `tool_choice` demands.
+        """
+        called = [call.name for call in reply.tool_calls]
+        cut = reply.finish_reason in CUT_SHORT
+        if self._choice in (None, "auto"):
+            return
+        if self._choice == "none":
+            fault = f"it calls {called[0]!r}" if called else None
+        elif not called:
+            fault = "it calls no tool"
+        elif cut and all(call.arguments is None for call in reply.tool_calls):
+            fault = "its call is cut off"
+        else:
+            others = [name for name in called if self._choice not in ("required", name)]
+            fault = f"it calls {others[0]!r}" if others else None
+        if fault is not None:
+            raise OutputInvalid(
+                f"The answer is not what `tool_choice={self._choice!r}` demands: {fault}.",
+                next_step="Raise `max_tokens`."
+                if reply.finish_reason == "length"
+                else "The answer is in the error's `reply`.",
+                reply=reply,
+                errors=(fault,),
+            )
+
+    def _checked(self, call: ToolCall) -> ToolCall:
+        errors = call.errors
+        if call.name not in self._specs:
+            known = ", ".join(self._specs)
+            errors += (f"there is no tool {call.name!r}; there are: {known}" if call.name else "it names no tool",)
+        elif call.arguments is None:
+            errors += ("the arguments are no JSON object",)
+        else:
+            errors += self._validator(call.name).faults(call.arguments)
+        return call.model_copy(update={"errors": errors}) if errors else call
+
+    def _validator(self, name: str) -> Validator:
+        if name not in self._validators:
+            self._validators[name] = Validator(self._specs[name].parameters)
+        return self._validators[name]
+
+
+async def _finish(value: Any) -> Any:
+    return await tool_results.acollected(value) if inspect.isasyncgen(value) else await value
+
+
+def _validator(adapter: TypeAdapter[Any], *, function: bool) -> SchemaValidator:
+    """Return what reads arguments without calling the function, which tells their errors from its own."""
+    core: Any = adapter.core_schema
+    if not function:
+        return SchemaValidator(core)
+    inner = core["schema"] if core["type"] == "definitions" else core
+    arguments = inner["arguments_schema"]
+    return SchemaValidator({**core, "schema": arguments} if inner is not core else arguments)
+
+
+def _refused(value: Any) -> Tool:
+    raise InvalidRequest(f"tools: expected a tool, not {type(value).__name__}.", next_step=_NEXT)
+
+
+def _renamed(source: Tool, name: str | None, description: str | None) -> Tool:
+    spec = source.spec
+    about = spec.description if description is None else description
+    return Tool(_spec(name or spec.name, about, spec.parameters, strict=spec.strict), source.function, source._adapter)  # noqa: SLF001 - its own
+
+
+def _defined(given: Mapping[str, Any]) -> Tool:
+    """Read a JSON definition: OpenAI's with or without its wrapping, Anthropic's or MCP's."""
+    inner = given.get("function", given) if given.get("type", "function") == "function" else None
+    if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
+        raise InvalidRequest("tools: a definition needs at least a 'name'.", next_step=_NEXT)
+    keys = ("parameters", "input_schema", "inputSchema")
+    parameters = next((inner[key] for key in keys if inner.get(key) is not None), {"type": "object", "properties": {}})
+    strict = inner.get("strict", given.get("strict"))
+    return Tool(_spec(inner["name"], inner.get("description") or "", parameters, strict=strict), None, None)
+
+
+def _spec(name: str, description: str, parameters: Any, *, strict: bool | None = None) -> ToolSpec:
+    try:
+        schemas.check_limits(parameters)
+        plain = json.loads(json.dumps(parameters, allow_nan=False))
+        Validator(plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = error.cause if isinstance(error, InvalidRequest) else str(error).partition("\n")[0]
+        said = reason.removeprefix("schema: ").removeprefix("this is no JSON Schema: ")
+        raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema: {said.rstrip('.')}.") from error
+    if not isinstance(plain, dict) or plain.get("type") != "object":
+        raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema of the type 'object'.")
+    try:
+        return ToolSpec(name=name, description=description, parameters=plain, strict=strict)
+    except ValidationError as error:
+        raise InvalidRequest(
+            f"tools: {_said(error)}.", next_step="Give it a name of letters, digits, '_' and '-': om.tool(…, name=…)."
+        ) from error
+
+
+def _resolved(source: Any) -> Any:
+    """Return a partial function as one whose hints can be read: pydantic looks for their names in the wrong place."""
+    if not isinstance(source, functools.partial):
+        return source
+
+    def bound(**arguments: Any) -> Any:
+        return source(**arguments)
+
+    bound.__signature__ = inspect.signature(source)  # type: ignore[attr-defined]
+    bound.__annotations__ = get_type_hints(source.func, include_extras=True)
+    return bound
+
+
+def _documented(source: Any, name: str) -> tuple[str, dict[str, str]]:
+    """Return what a docstring says of the whole, and of each parameter."""
+    # A class inherits the docstring of its base, which speaks of something else.
+    text = vars(source).get("__doc__") if isinstance(source, type) else getattr(source, "__doc__", None)
+    if not isinstance(text, str) or isinstance(source, functools.partial) or text.startswith(f"{name}("):
+        return "", {}
+    from docstring_parser import ParseError, parse
+
+    try:
+        found = parse(text)
+    except ParseError:
+        return inspect.cleandoc(text), {}
+    words = {one.arg_name: one.description.replace("\n", " ") for one in found.params if one.description}
+    return (found.description or "").strip(), words
+
+
+def _said(error: ValidationError) -> str:
+    return "; ".join(schemas.faults(error))

@@ -1,0 +1,91 @@
+"""Texts as vectors: the request, the options and the answer. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, StringConstraints
+from typing_extensions import TypedDict
+
+from openmodels.types.chat import Usage, number
+from openmodels.types.messages import Frozen, Text
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
+
+
+class EmbedOptions(TypedDict, total=False):
+    """The options of `embed`.
+
+    Attributes:
+        dimensions: The length of each vector; for models that can shorten theirs.
+        timeout: Total seconds for the call, retries included; None lifts the limit.
+        max_retries: How often a failed call is tried again.
+        extra: Vendor options, passed through as they are.
+    """
+
+    dimensions: int
+    timeout: float | None
+    max_retries: int
+    extra: Mapping[str, Any]
+
+
+class EmbedRequest(Frozen):
+    """One checked request for embeddings: what a backend gets.
+
+    Attributes:
+        texts: What to embed, in order.
+        deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
+
+    The other fields are those of `EmbedOptions`; None means that the caller did not say.
+    """
+
+    texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
+    dimensions: int | None = number(ge=1, lt=2**31)
+    extra: dict[str, Any] = Field(default_factory=dict)
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """The vectors of some texts, in the order of the texts.
+
+    Attributes:
+        vectors: A numpy array of float32, of shape (number of texts, dimensions).
+        usage: Tokens consumed.
+        model: The model that answered, as the backend names it.
+        seconds: Seconds from the call to the answer, retries included.
+    """
+
+    vectors: NDArray[float32]
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        count, dimensions = self.vectors.shape
+        return f"<Embeddings of {count} texts, {dimensions} dimensions, model {self.model!r}>"
+
+    def similarity(self, other: Embeddings | None = None) -> NDArray[float32]:
+        """Return the cosine of every vector with every one of `other`, or of these themselves.
+
+        The result is of float32, of shape (len(self), len(other)), its values from -1 to 1. A vector
+        of zeros is similar to nothing: 0.
+
+        Raises:
+            ValueError: The two have different dimensions.
+        """
+        return _units(self.vectors) @ _units((other or self).vectors).T
+
+
+def _units(vectors: NDArray[float32]) -> NDArray[float32]:
+    import numpy as np
+
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)

@@ -1,0 +1,110 @@
+"""Documents by how well they answer a query: the request, the options and the answer. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+from typing_extensions import TypedDict
+
+from openmodels import escaping
+from openmodels.types.chat import Usage, number
+from openmodels.types.messages import Frozen, Text
+
+_Given = Annotated[Text, StringConstraints(min_length=1)]
+
+
+class RerankOptions(TypedDict, total=False):
+    """The options of `rerank`.
+
+    Attributes:
+        top_n: How many documents to return, the best first. Default: all.
+        timeout: Total seconds for the call, retries included; None lifts the limit.
+        max_retries: How often a failed call is tried again.
+        extra: Vendor options, passed through as they are.
+    """
+
+    top_n: int
+    timeout: float | None
+    max_retries: int
+    extra: Mapping[str, Any]
+
+
+class RerankRequest(Frozen):
+    """One checked request for a ranking: what a backend gets.
+
+    Attributes:
+        query: What is looked for.
+        documents: The texts to rank.
+        deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
+
+    The other fields are those of `RerankOptions`; None means that the caller did not say.
+    """
+
+    query: _Given
+    documents: tuple[_Given, ...] = Field(min_length=1)
+    top_n: int | None = number(ge=1, lt=2**31)
+    extra: dict[str, Any] = Field(default_factory=dict)
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """A document in its place.
+
+    Attributes:
+        index: Its place in the list that was given, from 0.
+        score: How well it answers the query; only the order of one model's scores means anything.
+        document: The document.
+    """
+
+    index: int
+    score: float
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Documents, the best first.
+
+    Attributes:
+        documents: The documents in their places; `top_n` of them where that was asked for.
+        usage: Tokens consumed.
+        model: The model that answered, as the backend names it.
+        seconds: Seconds from the call to the answer, retries included.
+    """
+
+    documents: tuple[RankedDocument, ...]
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls, scores: Mapping[int, float], request: RerankRequest, usage: Usage | None = None, model: str | None = None
+    ) -> Ranking:
+        """Return the ranking that scores by index amount to; of equal ones, the earlier document comes first."""
+        order = sorted(scores, key=lambda index: (-scores[index], index))[: request.top_n]
+        ranked = tuple(RankedDocument(index, scores[index], request.documents[index]) for index in order)
+        return cls(ranked, usage or Usage(), model)
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __contains__(self, document: object) -> bool:
+        return any(document in (ranked, ranked.document) for ranked in self.documents)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{ranked.score:8.3f}  {ranked.document}" for ranked in self.documents)
+
+    def __iter__(self) -> Iterator[RankedDocument]:
+        return iter(self.documents)
+
+    def __getitem__(self, place: int) -> RankedDocument:
+        return self.documents[place]
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><td>{one.score:.3f}</td><td>{escaping.html(one.document[:200])}</td></tr>" for one in self)
+        return f"<table><tr><th>score</th><th>document</th></tr>{''.join(rows)}</table>"
