@@ -120,7 +120,7 @@ def test_a_whole_listing_removes_what_is_gone(hub, gallery, rows, monkeypatch):
     hub.rows = rows[1:]
     gallery.rows = gallery.rows[1:]
     tomorrow = today() + timedelta(days=1)
-    for module in ("hub", "azure", "rows"):
+    for module in ("sources.hub", "sources.azure", "index.codec"):
         monkeypatch.setattr(f"openmodels.catalog.{module}.today", lambda: tomorrow)
     monkeypatch.setattr(update, "today", lambda: tomorrow)
     outcomes = update.update(everything=True)
