@@ -1,0 +1,154 @@
+"""Names are the field's words: one word for one thing, and a name that says what the thing is."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "openmodels"
+FILES = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in FILES}
+
+EMPTY_NAMES = frozenset(
+    {"found", "one", "said", "told", "given", "own", "heard", "saw", "asked", "whole", "thing", "stuff"}
+)
+"""Names that say nothing of what they hold."""
+
+MISLEADING = frozenset(
+    [
+        "Voice",
+        "Asked",
+        "Said",
+        "Writing",
+        "Caller",
+        "Declared",
+        "Pace",
+        "Gathered",
+        "Served",
+        "Spoken",
+        "watched",
+        "Wish",
+        "Case",
+        "verbs",
+        "Stepping",
+        "Unjoinable",
+        "_Shared",
+        "Attempts",
+        "faults",
+        "room",
+        "ends",
+        "ways",
+        "share",
+        "guess",
+        "dearer",
+        "take_in",
+        "let_go",
+        "late",
+        "silent",
+        "unconnected",
+    ]
+)
+"""Names that readers took for something else."""
+
+BANNED_PROSE = re.compile(r"\b(nobody|somebody|whatever|told|goes on|is no|are no)\b", re.IGNORECASE)
+"""What docstrings of a reference do not say."""
+
+PENDING = tuple(
+    [
+        "backends/",
+        "bulk/",
+        "catalog/",
+        "cli/",
+        "core/",
+        "http/",
+        "hub/",
+        "licenses/",
+        "openai_wire/",
+        "openness/",
+        "output/",
+        "testing/",
+        "types/",
+        "__init__",
+        "background",
+        "conversation",
+        "errors",
+        "escaping",
+        "files",
+        "images",
+        "imports",
+        "model",
+        "ref",
+        "settings",
+    ]
+)
+"""Parts of the package whose names are still to be mended; a part that is done leaves this list."""
+
+
+def is_pending(path):
+    return path.relative_to(SOURCE).as_posix().startswith(PENDING)
+
+
+DONE = [path for path in FILES if not is_pending(path)]
+
+
+def identifiers(tree):
+    """Yield every name that a file gives to something, as (line, name)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+
+
+def docstrings(tree):
+    """Yield the docstrings of a file, as (name, text)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield getattr(node, "name", ""), inspect.cleandoc(text)
+
+
+def problems(path):
+    """Return what is wrong with a file's names and docstrings, a line each."""
+    tree = TREES[path]
+    lines = [
+        f"{line}: the name {name!r}"
+        for line, name in identifiers(tree)
+        if name.lstrip("_") in EMPTY_NAMES or name in MISLEADING
+    ]
+    for name, text in docstrings(tree):
+        first = text.splitlines()[0]
+        if len(first) >= 80 or not first.endswith((".", "?")):
+            lines.append(f"{name}: the first line of its docstring is no sentence under 80 characters: {first!r}")
+        lines += [f"{name}: {match[0]!r} in its docstring" for match in BANNED_PROSE.finditer(text)]
+    return lines
+
+
+@pytest.mark.parametrize("path", DONE, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_names_and_docstrings(path):
+    assert problems(path) == []
+
+
+def test_a_file_is_named_for_what_it_holds():
+    assert not {path.stem for path in DONE} & (EMPTY_NAMES | MISLEADING)
+
+
+def test_a_class_name_stands_for_one_thing():
+    homes = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(TREES[path]):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name.lstrip("_")].append(path)
+    doubled = {name: paths for name, paths in homes.items() if len(paths) > 1}
+    assert {name: paths for name, paths in doubled.items() if not all(map(is_pending, paths))} == {}
