@@ -59,33 +59,31 @@ MISLEADING = frozenset(
 BANNED_PROSE = re.compile(r"\b(nobody|somebody|whatever|told|goes on|is no|are no)\b", re.IGNORECASE)
 """What docstrings of a reference do not say."""
 
-PENDING = tuple(
-    [
-        "backends/",
-        "bulk/",
-        "catalog/",
-        "cli/",
-        "core/",
-        "http/",
-        "hub/",
-        "licenses/",
-        "openai_wire/",
-        "openness/",
-        "output/",
-        "testing/",
-        "types/",
-        "__init__",
-        "background",
-        "conversation",
-        "errors",
-        "escaping",
-        "files",
-        "images",
-        "imports",
-        "model",
-        "ref",
-        "settings",
-    ]
+PENDING = (
+    "backends/",
+    "bulk/",
+    "catalog/",
+    "cli/",
+    "core/",
+    "http/",
+    "hub/",
+    "licenses/",
+    "openai_wire/",
+    "openness/",
+    "output/",
+    "testing/",
+    "types/",
+    "__init__",
+    "background",
+    "conversation",
+    "errors",
+    "escaping",
+    "files",
+    "images",
+    "imports",
+    "model",
+    "ref",
+    "settings",
 )
 """Parts of the package whose names are still to be mended; a part that is done leaves this list."""
 
