@@ -22,12 +22,12 @@ from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Statu
 from openmodels.output.tool_formats.brackets import Llama, Mistral, Pythonic
 from openmodels.output.tool_formats.channels import Harmony, KimiK3
 from openmodels.output.tool_formats.gemma import Gemma
-from openmodels.output.tool_formats.parser import Parser, Piece
+from openmodels.output.tool_formats.parser import ParsedChunk, ToolFormatParser
 from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
 from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
 from openmodels.types.chat import ToolSpec
 
-BY_VARIANT: dict[str, type[Parser]] = {
+BY_VARIANT: dict[str, type[ToolFormatParser]] = {
     "deepseek-v3": DeepSeekV3,
     "deepseek-v31": DeepSeekV31,
     "deepseek-v32": DeepSeekDsml,
@@ -47,7 +47,7 @@ BY_VARIANT: dict[str, type[Parser]] = {
 """The format of a model, by how its variant or family begins; a chat template would say it, but none is shipped."""
 
 
-def parser(fixture: Fixture, family: Family) -> Parser:
+def parser(fixture: Fixture, family: Family) -> ToolFormatParser:
     """Return a fresh parser for a fixture's model, tools and prompt."""
     reference = family.reference_for(fixture.reference_model)
     names = (reference.variant or "", fixture.family)
@@ -63,9 +63,9 @@ def parser(fixture: Fixture, family: Family) -> Parser:
     return BY_VARIANT[best](tools, fixture.generation_prompt or reference.default_generation_prompt or "")
 
 
-def result(pieces: list[Piece]) -> ParseResult:
+def result(pieces: list[ParsedChunk]) -> ParseResult:
     """Return what a client sees after all pieces."""
-    whole = sum(pieces, Piece())
+    whole = sum(pieces, ParsedChunk())
     calls = (ParsedToolCall(call.name, json.dumps(call.arguments, ensure_ascii=False)) for call in whole.calls)
     return ParseResult(whole.text or None, whole.reasoning or None, tuple(calls))
 
@@ -73,7 +73,7 @@ def result(pieces: list[Piece]) -> ParseResult:
 def parse(fixture: Fixture, family: Family, groups: list[str]) -> ParseResult:
     """Parse the groups one after the other."""
     reader = parser(fixture, family)
-    return result([*(reader.feed(group) for group in groups), reader.end()])
+    return result([*(reader.feed(group) for group in groups), reader.finish()])
 
 
 def splits(text: str, markers: tuple[str, ...]) -> dict[str, list[str]]:

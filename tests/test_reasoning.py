@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from openmodels.output.reasoning import TAGS, Splitter, Tags, opened, tags_in
+from openmodels.output.text_scan import (
+    REASONING_TAGS,
+    ReasoningSplitter,
+    ReasoningTags,
+    find_reasoning_tags,
+    opens_reasoning,
+)
 
-THINK = TAGS[0]
+THINK = REASONING_TAGS[0]
 
 
 def split(pieces, *tags, inside=False):
-    splitter = Splitter(*(tags or (THINK,)), inside=inside)
+    splitter = ReasoningSplitter(*(tags or (THINK,)), inside=inside)
     parts = [splitter.feed(piece) for piece in pieces] + [splitter.flush()]
     return "".join(reasoning for reasoning, _ in parts), "".join(answer for _, answer in parts)
 
@@ -47,18 +53,18 @@ def test_what_is_reasoning(text, inside, reasoning, answer):
     assert split(list(text), inside=inside) == (reasoning, answer)
 
 
-@pytest.mark.parametrize("tags", TAGS)
+@pytest.mark.parametrize("tags", REASONING_TAGS)
 def test_each_models_tags(tags):
     text = f"{tags.open}why{tags.close}because"
     assert split(list(text), tags) == ("why", "because")
-    assert split(list(text), *TAGS) == ("why", "because")
-    assert tags_in(f"... split('{tags.close}')") == tags
-    assert opened(f"<|assistant|>{tags.open}\n", tags)
-    assert not opened(f"{tags.open}\n\n{tags.close}\n\n", tags)
+    assert split(list(text), *REASONING_TAGS) == ("why", "because")
+    assert find_reasoning_tags(f"... split('{tags.close}')") == tags
+    assert opens_reasoning(f"<|assistant|>{tags.open}\n", tags)
+    assert not opens_reasoning(f"{tags.open}\n\n{tags.close}\n\n", tags)
 
 
 def test_a_template_without_tags():
-    assert tags_in("{% for message in messages %}{{ message.content }}{% endfor %}") is None
+    assert find_reasoning_tags("{% for message in messages %}{{ message.content }}{% endfor %}") is None
 
 
 WORDS = st.sampled_from(
@@ -73,7 +79,7 @@ def pieces(draw):
     return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
 
 
-@given(pieces(), st.booleans(), st.sampled_from([(THINK,), TAGS]))
+@given(pieces(), st.booleans(), st.sampled_from([(THINK,), REASONING_TAGS]))
 def test_pieces_give_what_the_whole_gives(cut, inside, tags):
     assert split(cut, *tags, inside=inside) == split(["".join(cut)], *tags, inside=inside)
 
@@ -98,19 +104,19 @@ def test_nothing_but_tags_and_space_is_lost(cut, inside):
 
 @given(st.lists(st.text(st.characters(exclude_characters="<[◁"), min_size=1), max_size=6))
 def test_an_answer_without_tags_is_passed_on_as_it_comes(cut):
-    splitter = Splitter(*TAGS)
+    splitter = ReasoningSplitter(*REASONING_TAGS)
     begun = False
     for piece in cut:
         reasoning, answer = splitter.feed(piece)
         assert reasoning == ""
         assert not begun or answer == piece
-        begun = begun or splitter.done
-    assert "".join(split(cut, *TAGS)) == "".join(cut)
+        begun = begun or splitter.is_over
+    assert "".join(split(cut, *REASONING_TAGS)) == "".join(cut)
 
 
 def test_reasoning_streams_while_it_comes():
-    splitter = Splitter(Tags("<think>", "</think>"))
+    splitter = ReasoningSplitter(ReasoningTags("<think>", "</think>"))
     assert [splitter.feed(piece)[0] for piece in ("<think>", "first ", "second")] == ["", "first", " second"]
-    assert splitter.inside
+    assert splitter.is_inside
     assert splitter.feed("</think>") == ("", "")
-    assert not splitter.inside
+    assert not splitter.is_inside

@@ -15,7 +15,7 @@ from openmodels.output.tool_formats import detect, values
 from openmodels.output.tool_formats.brackets import Llama, Mistral, Pythonic
 from openmodels.output.tool_formats.channels import Harmony, KimiK3
 from openmodels.output.tool_formats.gemma import FunctionGemma, Gemma
-from openmodels.output.tool_formats.parser import Piece
+from openmodels.output.tool_formats.parser import ParsedChunk
 from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
 from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
 from openmodels.types.chat import ToolSpec
@@ -67,7 +67,7 @@ WEATHER = ToolSpec(
 def read(parser, *pieces, prompt=""):
     """What a parser makes of a text that comes in pieces, as comparable data."""
     reader = parser([WEATHER], prompt)
-    whole = sum([*(reader.feed(piece) for piece in pieces), reader.end()], Piece())
+    whole = sum([*(reader.feed(piece) for piece in pieces), reader.finish()], ParsedChunk())
     return whole.text, whole.reasoning, [(call.name, call.arguments) for call in whole.calls], list(whole.broken)
 
 
@@ -230,4 +230,4 @@ def test_text_is_cast_to_what_the_schema_allows(text, schema, value):
     ],
 )
 def test_format_is_told_from_the_template(template, parser):
-    assert detect.find(template) is parser
+    assert detect.find_format(template) is parser

@@ -13,7 +13,7 @@ import openmodels as om
 from openmodels.core.stream import Fold
 from openmodels.http import status_errors
 from openmodels.openai_wire import decode, encode, logprobs
-from openmodels.output.reasoning import TAGS
+from openmodels.output.text_scan import REASONING_TAGS
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import PROMPT, FaultServer
 from openmodels.testing.faults.expect import Fault
@@ -172,27 +172,27 @@ def test_logprobs_of_any_shape_are_read(value: Any) -> None:
         assert isinstance(entry.logprob, float)
 
 
-@given(st.lists(st.integers(1, 5), max_size=9), st.sampled_from(TAGS))
+@given(st.lists(st.integers(1, 5), max_size=9), st.sampled_from(REASONING_TAGS))
 def test_tags_in_the_text_are_reasoning_however_it_is_cut(sizes: list[int], tags: Any) -> None:
     text, pieces = f"{tags.open}\nwhy\n{tags.close}\n\nbecause", []
     for size in sizes:
         pieces, text = [*pieces, text[:size]], text[size:]
     chunks = [_piece(0, content=piece) for piece in [*pieces, text]] + [_piece(0, "stop")]
-    reply = _read(chunks, tags=TAGS)
+    reply = _read(chunks, tags=REASONING_TAGS)
     assert (reply.reasoning, reply.text) == ("why", "because")
     assert "because" in _read(chunks).text
     assert tags.close in _read(chunks).text
 
 
 def test_an_open_tag_stays_reasoning() -> None:
-    reply = _read([_piece(0, "length", content="<think>why</th")], tags=TAGS)
+    reply = _read([_piece(0, "length", content="<think>why</th")], tags=REASONING_TAGS)
     assert (reply.reasoning, reply.text, reply.finish_reason) == ("why</th", "", "length")
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_a_field_of_its_own(name: str) -> None:
     chunks = [_piece(0, **{name: "why"}), _piece(0, content="because"), _piece(0, "stop")]
-    reply = _read(chunks, tags=TAGS)
+    reply = _read(chunks, tags=REASONING_TAGS)
     assert (reply.reasoning, reply.text) == ("why", "because")
 
 

@@ -19,7 +19,7 @@ from pydantic_core import from_json, to_json
 
 from openmodels.backends.base import Backend
 from openmodels.errors import DeadlineExceeded, InvalidRequest
-from openmodels.output.stop_strings import StopStrings
+from openmodels.output.text_scan import StopStringFilter
 from openmodels.types.chat import OPTION_NAMES, ChatRequest, Delta, TokenLogprob, Usage
 from openmodels.types.messages import ToolCall
 
@@ -89,7 +89,7 @@ class EchoBackend(Backend):
 
     def _play(self, steps: Iterable[Step], request: ChatRequest) -> Generator[Delta, None, None]:
         given, reason = 0, "stop"
-        stops = StopStrings(request.stop)
+        stops = StopStringFilter(request.stop)
         for step in _word_by_word(steps):
             if isinstance(step, BaseException):
                 raise step
@@ -105,10 +105,10 @@ class EchoBackend(Backend):
             else:
                 given += 1
                 piece = stops.feed(step)
-                likely = _certain(piece if stops.found else step, request)
+                likely = _certain(piece if stops.matched else step, request)
                 if piece or likely:
                     yield Delta(text=piece, model=self._model, logprobs=likely)
-                if stops.found:
+                if stops.matched:
                     break
         if rest := stops.flush():
             yield Delta(text=rest, model=self._model)

@@ -24,7 +24,7 @@ from openmodels.http.exchange import Answer, AsyncAnswer, Exchange, Outgoing
 from openmodels.http.http1 import Http1Exchange
 from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
 from openmodels.openai_wire.negotiation import Dialect
-from openmodels.output.reasoning import TAGS
+from openmodels.output.text_scan import REASONING_TAGS
 from openmodels.types.chat import ChatRequest, Delta
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
@@ -434,7 +434,7 @@ class OpenAICompatible(Backend):
             answers=request.n or 1,
             likeliest=request.logprobs,
             # Without a chat template, tags are text like any other.
-            tags=TAGS if request.prompt is None else (),
+            tags=REASONING_TAGS if request.prompt is None else (),
         )
 
     def _explainer(self, answer: Answer | AsyncAnswer, secrets: Secrets) -> decode.Explain:

@@ -8,7 +8,7 @@ from typing import Any
 from openmodels.errors import InvalidResponse, UnsupportedFeature
 from openmodels.openai_wire import logprobs
 from openmodels.openai_wire.tool_calls import ToolAssembler
-from openmodels.output.reasoning import FIELDS, Splitter, Tags
+from openmodels.output.text_scan import REASONING_FIELDS, ReasoningSplitter, ReasoningTags
 from openmodels.types.chat import Delta, TokenLogprob
 
 
@@ -25,11 +25,11 @@ class Choice:
         reasoning_name: The field in which the server sends the reasoning, once it has.
     """
 
-    def __init__(self, index: int, tags: tuple[Tags, ...] = (), likeliest: int | None = None) -> None:
+    def __init__(self, index: int, tags: tuple[ReasoningTags, ...] = (), likeliest: int | None = None) -> None:
         self.reason: str | None = None
         self.reasoning_name: str | None = None
         self._index = index
-        self._splitter = Splitter(*tags) if tags else None
+        self._splitter = ReasoningSplitter(*tags) if tags else None
         self._tools = ToolAssembler()
         self._half = ""
         self._likeliest = likeliest
@@ -55,7 +55,7 @@ class Choice:
         text, reasoning = _parts(message.get("content"), "content")
         if refusal := message.get("refusal"):
             text += _parts(refusal, "refusal")[0]
-        if name := next((name for name in FIELDS if message.get(name)), None):
+        if name := next((name for name in REASONING_FIELDS if message.get(name)), None):
             reasoning, self.reasoning_name = "".join(_parts(message[name], name)), name
         if self._half or not text.isascii():
             text = self._encodable(text)

@@ -17,7 +17,7 @@ from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupte
 from openmodels.http.decompression import Inflater
 from openmodels.http.sse import BOM, Event, SSEDecoder
 from openmodels.openai_wire.choices import Choice, listed
-from openmodels.output.reasoning import Tags
+from openmodels.output.text_scan import ReasoningTags
 from openmodels.types.chat import Delta, Usage
 
 LONGEST_BODY = 64 * 2**20
@@ -121,7 +121,7 @@ class Decoder:
         *,
         answers: int = 1,
         likeliest: int | None = None,
-        tags: tuple[Tags, ...] = (),
+        tags: tuple[ReasoningTags, ...] = (),
     ) -> None:
         self.finished = False
         self.ended = False

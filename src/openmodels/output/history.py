@@ -12,7 +12,8 @@ from typing import Any
 
 from openmodels.errors import InvalidRequest
 from openmodels.images import Image
-from openmodels.output import call_ids, reasoning
+from openmodels.output import call_ids
+from openmodels.output.text_scan import REASONING_FIELDS
 from openmodels.types.messages import Frozen, ImagePart, Message, ToolCall, read_arguments
 
 _ROLES = {"developer": "system", "function": "tool"}
@@ -74,7 +75,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _take_reasoning(turn: dict[str, Any], place: str) -> None:
-    thoughts = [turn.pop(name) for name in reasoning.FIELDS if turn.get(name)]
+    thoughts = [turn.pop(name) for name in REASONING_FIELDS if turn.get(name)]
     if thoughts:
         turn["reasoning"] = thoughts[0]
     if turn.pop("reasoning_details", None) and not thoughts:

@@ -258,7 +258,7 @@ class LocalBackend(Backend):
         tasks = ("generate", "embed", "rerank")
         does = {task: None if told.task is None else told.task == task for task in tasks}
         chats = bool(told.template) and does["generate"] is not False
-        tools = bool(found.tools) and "tools" in told.template and detect.find(told.template) is not None
+        tools = bool(found.tools) and "tools" in told.template and detect.find_format(told.template) is not None
         return replace(
             found,
             chat=chats,

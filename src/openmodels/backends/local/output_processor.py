@@ -9,7 +9,7 @@ from openmodels.backends.local.detokenizer import Detokeniser
 from openmodels.backends.local.prompt.prepare import Asked
 from openmodels.backends.local.prompt.reasoning_tags import Thinking
 from openmodels.backends.local.tool_calls import Caller
-from openmodels.output.stop_strings import StopStrings
+from openmodels.output.text_scan import StopStringFilter
 from openmodels.types.chat import ChatRequest
 from openmodels.types.messages import ToolCall
 
@@ -55,12 +55,12 @@ class Writing:
         # Decoding leaves control tokens out, and a stop string may be, or hold, the text of one.
         control = tokenizer.added_tokens_decoder if request.stop or stops else {}
         self._control = {token: added.content for token, added in control.items() if added.special}
-        self._stops = StopStrings((*request.stop, *stops))
+        self._stops = StopStringFilter((*request.stop, *stops))
 
     @property
     def stopped(self) -> bool:
         """Whether a stop string has ended the answer."""
-        return self._stops.found is not None
+        return self._stops.matched is not None
 
     @property
     def answering(self) -> bool:

@@ -13,7 +13,7 @@ from transformers.utils.chat_parsing import ResponseParser
 
 from openmodels.errors import LoadFailed
 from openmodels.output.tool_formats import values
-from openmodels.output.tool_formats.parser import Piece
+from openmodels.output.tool_formats.parser import ParsedChunk
 from openmodels.types.chat import ToolSpec
 
 _THOUGHTS = frozenset({"reasoning", "reasoning_content", "thinking"})
@@ -43,15 +43,15 @@ class Declared:
         self._take(self._parser.initial_events)
 
     @property
-    def thinking(self) -> str | None:
+    def reasoning_end(self) -> str | None:
         """Something where reasoning is open: the template keeps its end marker to itself."""
         return self._field if self._field in _THOUGHTS else None
 
-    def feed(self, text: str) -> Piece:
+    def feed(self, text: str) -> ParsedChunk:
         """Take more of the answer; return what became complete."""
         if self._lost:
             self._raw += text
-            return Piece()
+            return ParsedChunk()
         if self._field == "tool_calls":
             self._raw += text
         try:
@@ -59,7 +59,7 @@ class Declared:
         except ValueError:
             return self._lose(text)
 
-    def end(self) -> Piece:
+    def finish(self) -> ParsedChunk:
         """Return the rest, now that the answer is over."""
         if not self._lost:
             try:
@@ -67,16 +67,16 @@ class Declared:
                 return self._take(events)
             except ValueError:
                 self._lose("")
-        return Piece(broken=(self._raw,) if self._raw.strip() else ())
+        return ParsedChunk(broken=(self._raw,) if self._raw.strip() else ())
 
-    def _lose(self, text: str) -> Piece:
+    def _lose(self, text: str) -> ParsedChunk:
         # What it raises on is a call; it cannot be fed after that, so the rest belongs to it.
         self._lost = True
         self._raw = self._raw or text
-        return Piece()
+        return ParsedChunk()
 
-    def _take(self, events: list[dict[str, Any]]) -> Piece:
-        piece = Piece()
+    def _take(self, events: list[dict[str, Any]]) -> ParsedChunk:
+        piece = ParsedChunk()
         for event in events:
             field = event["field"]
             if event["type"] == "region_open":

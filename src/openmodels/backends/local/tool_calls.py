@@ -12,7 +12,7 @@ from openmodels.backends.local.response_parser import Declared
 from openmodels.errors import UnsupportedFeature
 from openmodels.output import schema
 from openmodels.output.tool_formats import detect
-from openmodels.output.tool_formats.parser import Parser, Piece
+from openmodels.output.tool_formats.parser import ParsedChunk, ToolFormatParser
 from openmodels.types.chat import ChatRequest, OutputFormat, ToolSpec
 from openmodels.types.messages import ToolCall
 
@@ -22,16 +22,16 @@ _NAME = re.compile(r'"name"\s*:\s*"([^"\\]+)"|<function=([^>\s]+)>|functions\.([
 
 
 class Reader(Protocol):
-    """What tells text, reasoning and calls apart: a family's `Parser`, or `Declared`."""
+    """What tells text, reasoning and calls apart: a family's `ToolFormatParser`, or `Declared`."""
 
     @property
-    def thinking(self) -> str | None:
+    def reasoning_end(self) -> str | None:
         """The marker that ends the reasoning that is open, or None."""
 
-    def feed(self, text: str) -> Piece:
+    def feed(self, text: str) -> ParsedChunk:
         """Take more of the answer; return what became complete."""
 
-    def end(self) -> Piece:
+    def finish(self) -> ParsedChunk:
         """Return the rest, now that the answer is over."""
 
 
@@ -67,7 +67,7 @@ def check(request: ChatRequest, tokenizer: Any) -> None:
     if not request.tools or not tokenizer.chat_template:
         return
     template = chat_template.source(tokenizer, tools=True)
-    reads = detect.find(template) is not None or _declares(tokenizer)
+    reads = detect.find_format(template) is not None or _declares(tokenizer)
     if not reads or not chat_template.knows_tools(tokenizer, definitions(request.tools)):
         raise UnsupportedFeature(
             "The backend 'local' cannot honour the option 'tools' for this model: its chat template knows no tools, "
@@ -98,7 +98,7 @@ def plan(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> Calling
         return None
     template = chat_template.source(tokenizer, tools=True)
     end = tokenizer.decode(list(prompt[-_END:]), skip_special_tokens=False)
-    parser = detect.find(template)
+    parser = detect.find_format(template)
     reader: Reader
     if parser is None:
         reader = Declared(tokenizer.response_template, tools, tokenizer.decode(list(prompt), skip_special_tokens=False))
@@ -113,16 +113,16 @@ def plan(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> Calling
 
 
 def _forced(
-    request: ChatRequest, parser: type[Parser], reader: Reader, hidden: dict[int, str], template: str
+    request: ChatRequest, parser: type[ToolFormatParser], reader: Reader, hidden: dict[int, str], template: str
 ) -> Calling:
     chosen = [tool for tool in request.tools if request.tool_choice in ("required", tool.name)]
-    form = parser.forced(template)
+    form = parser.find_forced_call(template)
     if form is None or ("{name}" in form.start and len(chosen) > 1):
         return _unforced(request)
     parameters = {tool.name: tool.parameters for tool in chosen}
     output = OutputFormat(kind="schema", json_schema=schema.closed(schema.calls(parameters, form.key)))
     # A model in the middle of its reasoning has to leave it before it can call.
-    leave = f"{reader.thinking}\n\n" if reader.thinking else ""
+    leave = f"{reader.reasoning_end}\n\n" if reader.reasoning_end else ""
     return Calling(reader, hidden, leave + form.start.replace("{name}", chosen[0].name), output, form.end)
 
 
@@ -147,14 +147,14 @@ class Caller:
 
     def __init__(self, calling: Calling) -> None:
         self._reader, self._hidden, self._close = calling.reader, calling.hidden, calling.close
-        self._held = self._reader.feed(calling.start) if calling.start else Piece()
+        self._held = self._reader.feed(calling.start) if calling.start else ParsedChunk()
         self.tokens = 0
         self.called = False
 
     @property
     def done(self) -> bool:
         """Whether what comes next is no reasoning."""
-        return self._reader.thinking is None
+        return self._reader.reasoning_end is None
 
     def feed(self, text: str, token: int, *, last: bool, whole: bool) -> tuple[str, str, tuple[ToolCall, ...]]:
         """Return what is reasoning, what is answer, and the calls that became complete with a token.
@@ -166,11 +166,11 @@ class Caller:
             whole: Whether the answer ended by itself, so that a demanded call can be closed.
         """
         piece = self._held + self._reader.feed(text + self._hidden.get(token, ""))
-        self._held = Piece()
+        self._held = ParsedChunk()
         if last:
             if self._close and whole:
                 piece += self._reader.feed(self._close)
-            piece += self._reader.end()
+            piece += self._reader.finish()
         self.tokens += bool(piece.reasoning)
         calls = (*piece.calls, *map(broken, piece.broken))
         self.called = self.called or bool(calls)

@@ -9,17 +9,17 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from openmodels.output.tool_formats import values
-from openmodels.output.tool_formats.parser import Forcing, Found, Parser
+from openmodels.output.tool_formats.parser import CallMatch, ForcedCall, ToolFormatParser
 from openmodels.types.messages import ToolCall
 
 _MISTRAL_HEAD = re.compile(r"\s*(?P<name>[^\s\[{]+)(?:\[CALL_ID\](?P<id>[^\[{]+))?(?:\[ARGS\])?\s*(?=\{)")
 
 
-class Mistral(Parser):
+class Mistral(ToolFormatParser):
     """`[TOOL_CALLS]` before a JSON list, or before each `NAME[ARGS]{…}`."""
 
-    thinks: ClassVar[tuple[tuple[str, str], ...]] = (("[THINK]", "[/THINK]"), ("<think>", "</think>"))
-    openers: ClassVar[tuple[str, ...]] = ("[TOOL_CALLS]",)
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = (("[THINK]", "[/THINK]"), ("<think>", "</think>"))
+    call_markers: ClassVar[tuple[str, ...]] = ("[TOOL_CALLS]",)
 
     @classmethod
     def markers(cls) -> tuple[str, ...]:
@@ -27,13 +27,13 @@ class Mistral(Parser):
         return (*super().markers(), "[ARGS]", "[CALL_ID]")
 
     @classmethod
-    def forced(cls, template: str) -> Forcing | None:
+    def find_forced_call(cls, template: str) -> ForcedCall | None:
         """Return how a call is forced: the name stands before the JSON since `[ARGS]` has been there."""
         if "[ARGS]" in template:
-            return Forcing("[TOOL_CALLS]{name}[ARGS]", "")
-        return Forcing("[TOOL_CALLS] [", "]", "arguments")
+            return ForcedCall("[TOOL_CALLS]{name}[ARGS]", "")
+        return ForcedCall("[TOOL_CALLS] [", "]", "arguments")
 
-    def call(self, text: str, *, final: bool) -> Found | None:  # noqa: ARG002 - what is cut stays cut
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut
         """Read a list of calls, or a name and its arguments."""
         head = _MISTRAL_HEAD.match(text)
         start = head.end() if head else len(text) - len(text.lstrip())
@@ -46,53 +46,53 @@ class Mistral(Parser):
         try:
             value = values.loads(raw)
             if head is None:
-                return Found(end, tuple(values.named(value)))
+                return CallMatch(end, tuple(values.named(value)))
         except ValueError:
-            return Found(end)
-        return Found(end, (values.make(head["name"], value, raw, head["id"]),))
+            return CallMatch(end)
+        return CallMatch(end, (values.make(head["name"], value, raw, head["id"]),))
 
-    def ready(self, text: str, since: int) -> bool:
+    def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a bracket closed."""
         return any(bracket in text[since:] for bracket in "]}")
 
 
-class _Leading(Parser, ABC):
+class _BareCallParser(ToolFormatParser, ABC):
     """Calls that stand at the beginning of an answer without any marker."""
 
     @abstractmethod
-    def bare(self, text: str, *, final: bool) -> bool | None:
+    def is_bare_call(self, text: str, *, final: bool) -> bool | None:
         """Whether an answer that begins like this is a call; None while that is open."""
 
     def step(self, *, final: bool) -> bool:
         """Look for a bare call before any text was given."""
-        if self.mode == "text" and not self.called and not self.out.text and self._start:
-            answer = self.bare(self.buffer.lstrip(), final=final)
+        if self.mode == "text" and not self.has_called and not self.parsed.text and self._start:
+            answer = self.is_bare_call(self.buffer.lstrip(), final=final)
             if answer is None:
                 return False
             self._start = False
             if answer:
-                self._begin("")
+                self._begin_call("")
                 return True
         return super().step(final=final)
 
     _start = True
 
 
-class Llama(_Leading):
+class Llama(_BareCallParser):
     """Llama 3: `{"name": …, "parameters": {…}}`, after `<|python_tag|>` or alone; several split by ";"."""
 
-    thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
-    openers: ClassVar[tuple[str, ...]] = ("<|python_tag|>",)
-    forcing: ClassVar[Forcing | None] = Forcing("", "", "parameters")
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    call_markers: ClassVar[tuple[str, ...]] = ("<|python_tag|>",)
+    forced_call: ClassVar[ForcedCall | None] = ForcedCall("", "", "parameters")
 
-    def bare(self, text: str, *, final: bool) -> bool | None:
+    def is_bare_call(self, text: str, *, final: bool) -> bool | None:
         """Whether the answer is the JSON of a call, to a tool that was offered."""
         if not text:
             return False if final else None
         if text[0] != "{":
             return False
         # Only a bracket that has just come can close it; reading it again at every token would be slow.
-        end = values.balanced(text, 0) if final or "}" in self.latest else None
+        end = values.balanced(text, 0) if final or "}" in self._chunk else None
         if end is None:
             # A cut object that had begun as a call is one that is broken.
             return bool(re.match(r'\{\s*"(?:name|type)"\s*:', text)) if final else None
@@ -103,7 +103,7 @@ class Llama(_Leading):
         has_arguments = re.search(r'"(?:parameters|arguments)"\s*:', text[:end]) is not None
         return has_arguments and (not self.tools or call.name in self.tools)
 
-    def call(self, text: str, *, final: bool) -> Found | None:
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read objects one after the other, as long as there are more."""
         place = 0
         calls: list[ToolCall] = []
@@ -112,52 +112,52 @@ class Llama(_Leading):
             if text[start : start + 1] != "{":
                 if start == len(text) and not final:
                     return None
-                return Found(start if calls and start == len(text) else place, tuple(calls)) if calls else None
+                return CallMatch(start if calls and start == len(text) else place, tuple(calls)) if calls else None
             end = values.balanced(text, start)
             if end is None:
-                return Found(place, tuple(calls)) if final and calls else None
+                return CallMatch(place, tuple(calls)) if final and calls else None
             try:
                 calls += values.named(values.loads(text[start:end]))
             except ValueError:
-                return Found(place if calls else end, tuple(calls))
+                return CallMatch(place if calls else end, tuple(calls))
             place = end
 
-    def ready(self, text: str, since: int) -> bool:
+    def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a bracket closed."""
         return "}" in text[max(0, since - 1) :]
 
 
-class Pythonic(_Leading):
+class Pythonic(_BareCallParser):
     """`[name(key="value"), …]`: Llama 4, and OLMo 3 one a line between `<function_calls>` tags."""
 
-    openers: ClassVar[tuple[str, ...]] = ("<|python_start|>", "<function_calls>")
-    dropped: ClassVar[tuple[str, ...]] = ("<|python_end|>", "</function_calls>")
+    call_markers: ClassVar[tuple[str, ...]] = ("<|python_start|>", "<function_calls>")
+    ignored_markers: ClassVar[tuple[str, ...]] = ("<|python_end|>", "</function_calls>")
     _begins = re.compile(r"\[\s*[A-Za-z_][\w.]*\s*\(")
     _may_begin = re.compile(r"\[\s*(?:[A-Za-z_][\w.]*\s*)?")
 
-    def bare(self, text: str, *, final: bool) -> bool | None:
+    def is_bare_call(self, text: str, *, final: bool) -> bool | None:
         """Whether the answer is a list of Python calls."""
         if self._begins.match(text):
             return True
         return None if not final and (not text or self._may_begin.fullmatch(text)) else False
 
-    def call(self, text: str, *, final: bool) -> Found | None:
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read the list, or the lines up to the closing tag."""
         start = len(text) - len(text.lstrip())
         if self.opener == "<function_calls>":
             close = text.find("</function_calls>")
             if close < 0:
                 return None
-            return Found(close, _python_calls(text[:close]))
+            return CallMatch(close, _python_calls(text[:close]))
         if not text[start:]:
             return None
         end = values.balanced(text, start, python=True) if text[start] == "[" else None
         if end is None:
             close = text.find("<|python_end|>") if self.opener and final else -1
-            return Found(close, _python_calls(text[:close])) if close >= 0 else None
-        return Found(end, _python_calls(text[start:end]))
+            return CallMatch(close, _python_calls(text[:close])) if close >= 0 else None
+        return CallMatch(end, _python_calls(text[start:end]))
 
-    def ready(self, text: str, since: int) -> bool:
+    def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a bracket or a tag closed."""
         return any(mark in text[since:] for mark in "]>")
 

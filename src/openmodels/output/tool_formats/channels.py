@@ -6,26 +6,27 @@ import html
 import re
 from typing import Any, ClassVar
 
+from openmodels.output.text_scan import marker_matcher
 from openmodels.output.tool_formats import values
-from openmodels.output.tool_formats.parser import Forcing, Parser, alternatives, unfinished
+from openmodels.output.tool_formats.parser import ForcedCall, ToolFormatParser
 
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*([A-Za-z]*)")
 
 
-class Harmony(Parser):
+class Harmony(ToolFormatParser):
     """gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant to=functions.NAME…`."""
 
-    thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
-    ends: ClassVar[tuple[str, ...]] = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
-    forcing: ClassVar[Forcing | None] = Forcing(
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    end_markers: ClassVar[tuple[str, ...]] = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
+    forced_call: ClassVar[ForcedCall | None] = ForcedCall(
         "<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>", "<|call|>"
     )
 
     @classmethod
     def markers(cls) -> tuple[str, ...]:
         """Return every marker."""
-        return (*cls.ends, "<|channel|>", "<|message|>", "<|constrain|>")
+        return (*cls.end_markers, "<|channel|>", "<|message|>", "<|constrain|>")
 
     def __init__(self, tools: Any = (), prompt: str = "") -> None:
         super().__init__(tools, prompt)
@@ -40,26 +41,24 @@ class Harmony(Parser):
         if self.mode == "arguments":
             return self._read_arguments(final=final)
         # Only the end of the message ends the analysis: the model may write of its other marks.
-        ends = ("<|end|>", "<|return|>") if self.mode == "think" else self.ends
-        found = alternatives(ends).search(self.buffer)
-        if found is None:
-            self._give(len(self.buffer) - (0 if final else unfinished(self.buffer, ends)), say=self.mode != "ignored")
+        markers = ("<|end|>", "<|return|>") if self.mode == "think" else self.end_markers
+        marker = self._emit_to_marker(markers, final=final, visible=self.mode != "ignored")
+        if marker is None:
             return False
-        self._give(found.start(), say=self.mode != "ignored")
-        self._flush()
-        self._next(found[0])
+        self._flush_space()
+        self._next(marker)
         return True
 
     def _read_header(self) -> bool:
-        found = alternatives(("<|message|>", "<|end|>", "<|return|>", "<|call|>")).search(self.buffer)
-        if found is None:
+        match = marker_matcher(("<|message|>", "<|end|>", "<|return|>", "<|call|>")).search(self.buffer)
+        if match is None:
             return False
-        head, self.buffer = self.buffer[: found.start()], self.buffer[found.end() :]
-        if found[0] != "<|message|>":
+        head, self.buffer = self.buffer[: match.start()], self.buffer[match.end() :]
+        if match[0] != "<|message|>":
             return True
         recipient, channel = _RECIPIENT.findall(head), _CHANNEL.findall(head)
         name = recipient[-1] if recipient else ""
-        self._head = head + found[0]
+        self._head = head + match[0]
         if name.startswith("functions.") or name in self.tools:
             self._name = name.removeprefix("functions.")
             self.mode, self._tried = "arguments", 0
@@ -71,14 +70,14 @@ class Harmony(Parser):
         return True
 
     def _read_arguments(self, *, final: bool) -> bool:
-        if not final and not alternatives(self.ends).search(self.buffer, max(0, self._tried - 10)):
+        if not final and not marker_matcher(self.end_markers).search(self.buffer, max(0, self._tried - 10)):
             self._tried = len(self.buffer)
             return False
         self._tried = len(self.buffer)
         start = len(self.buffer) - len(self.buffer.lstrip())
         end = values.balanced(self.buffer, start) if self.buffer[start : start + 1] == "{" else None
-        marks = [values.outside_strings(self.buffer, mark, end or start) for mark in self.ends]
-        close = min((place for place in marks if place is not None), default=None)
+        places = [values.outside_strings(self.buffer, marker, end or start) for marker in self.end_markers]
+        close = min((place for place in places if place is not None), default=None)
         if close is None and not final:
             return False
         body = self.buffer[:close]
@@ -88,21 +87,20 @@ class Harmony(Parser):
         except ValueError:
             arguments = None
         if isinstance(arguments, dict):
-            self.out.calls += (values.make(self._name, arguments, raw),)
+            self.parsed.calls += (values.make(self._name, arguments, raw),)
         else:
-            self.out.broken += (self._head + body,)
+            self.parsed.broken += (self._head + body,)
         self.buffer = self.buffer[len(body) :]
-        found = alternatives(self.ends).match(self.buffer)
-        self._next(found[0] if found else "")
+        self._next(next(filter(self.buffer.startswith, self.end_markers), ""))
         return True
 
-    def _next(self, mark: str) -> None:
-        self.buffer = self.buffer[len(mark) :]
+    def _next(self, marker: str) -> None:
+        self.buffer = self.buffer[len(marker) :]
         self.mode = "header"
 
     def _finish(self) -> None:
         if self.mode == "header" and _RECIPIENT.search(self.buffer):
-            self.out.broken += (self.buffer,)
+            self.parsed.broken += (self.buffer,)
         super()._finish()
 
 
@@ -110,10 +108,10 @@ _TAG = re.compile(r"(?P<name>\w+)(?P<attributes>[^<]*)<\|sep\|>")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 
 
-class KimiK3(Parser):
+class KimiK3(ToolFormatParser):
     """Kimi K3: elements of `<|open|>NAME attributes<|sep|>…<|close|>NAME<|sep|>`."""
 
-    thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     @classmethod
     def markers(cls) -> tuple[str, ...]:
@@ -130,39 +128,35 @@ class KimiK3(Parser):
         self._key: tuple[str, str] | None = None
 
     def step(self, *, final: bool) -> bool:
-        """Move on to the next tag."""
+        """Advance to the next tag."""
         if self._key is not None:
             return self._read_value()
-        marks = ("<|open|>", "<|close|>")
-        found = alternatives(marks).search(self.buffer)
-        if found is None:
-            held = 0 if final else unfinished(self.buffer, marks)
-            self._give(len(self.buffer) - held, say=self.mode in {"text", "think"})
+        marker = self._emit_to_marker(("<|open|>", "<|close|>"), final=final, visible=self.mode in {"text", "think"})
+        if marker is None:
             return False
-        tag = _TAG.match(self.buffer, found.end())
-        self._give(found.start(), say=self.mode in {"text", "think"})
+        tag = _TAG.match(self.buffer, len(marker))
         if tag is None:
-            return self._unread(final=final)
-        self._flush()
-        self._raw += self.buffer[: tag.end() - found.start()] if self._call is not None else ""
-        self.buffer = self.buffer[tag.end() - found.start() :]
+            return self._drop_unfinished_tag(final=final)
+        self._flush_space()
+        self._raw += self.buffer[: tag.end()] if self._call is not None else ""
+        self.buffer = self.buffer[tag.end() :]
         attributes = {key: html.unescape(value) for key, value in _ATTRIBUTE.findall(tag["attributes"])}
-        self._tag(tag["name"], attributes, opening=found[0] == "<|open|>")
+        self._read_tag(tag["name"], attributes, opening=marker == "<|open|>")
         return True
 
-    def _unread(self, *, final: bool) -> bool:
+    def _drop_unfinished_tag(self, *, final: bool) -> bool:
         if final:
             if "call" in self.buffer[:14] and self._call is None:
-                self.out.broken += (self.buffer,)
+                self.parsed.broken += (self.buffer,)
             self.buffer = ""
         return False
 
-    def _tag(self, name: str, attributes: dict[str, str], *, opening: bool) -> None:
+    def _read_tag(self, name: str, attributes: dict[str, str], *, opening: bool) -> None:
         if name == "call":
             if opening:
                 self._call, self._arguments, self._raw = attributes.get("tool", ""), {}, ""
             elif self._call:
-                self.out.calls += (values.make(self._call, self._arguments, self._raw),)
+                self.parsed.calls += (values.make(self._call, self._arguments, self._raw),)
                 self._call = None
         elif name == "argument" and opening and self._call is not None:
             self._key = (attributes.get("key", ""), attributes.get("type", "string"))
@@ -182,6 +176,6 @@ class KimiK3(Parser):
 
     def _finish(self) -> None:
         if self._call is not None:
-            self.out.broken += (self._call + self._raw + self.buffer,)
+            self.parsed.broken += (self._call + self._raw + self.buffer,)
             self.buffer = ""
         super()._finish()

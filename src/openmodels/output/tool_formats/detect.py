@@ -7,11 +7,11 @@ import re
 from openmodels.output.tool_formats.brackets import Llama, Mistral, Pythonic
 from openmodels.output.tool_formats.channels import Harmony, KimiK3
 from openmodels.output.tool_formats.gemma import FunctionGemma, Gemma
-from openmodels.output.tool_formats.parser import Parser
+from openmodels.output.tool_formats.parser import ToolFormatParser
 from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
 from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
 
-_SIGNS: tuple[tuple[str, type[Parser]], ...] = (
+_SIGNS: tuple[tuple[str, type[ToolFormatParser]], ...] = (
     (r"<\|channel\|>.*to=functions|to=functions\..*<\|channel\|>", Harmony),
     (r"<\|tool_call_argument_begin\|>", KimiK2),
     (r"<\|open\|>.*<\|sep\|>", KimiK3),
@@ -29,6 +29,6 @@ _SIGNS: tuple[tuple[str, type[Parser]], ...] = (
 )
 
 
-def find(template: str) -> type[Parser] | None:
+def find_format(template: str) -> type[ToolFormatParser] | None:
     """Return the parser of the format that a chat template speaks of; None where it knows no tools."""
     return next((parser for sign, parser in _SIGNS if re.search(sign, template, re.DOTALL)), None)

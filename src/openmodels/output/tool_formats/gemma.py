@@ -6,16 +6,16 @@ import json
 from typing import Any, ClassVar
 
 from openmodels.output.tool_formats import values
-from openmodels.output.tool_formats.parser import Found, Parser
+from openmodels.output.tool_formats.parser import CallMatch, ToolFormatParser
 
 
-class Gemma(Parser):
+class Gemma(ToolFormatParser):
     """Gemma 4: `<|tool_call>call:NAME{key:<|"|>text<|"|>}<tool_call|>`."""
 
-    thinks: ClassVar[tuple[tuple[str, str], ...]] = (("<|channel>thought", "<channel|>"),)
-    openers: ClassVar[tuple[str, ...]] = ("<|tool_call>",)
-    dropped: ClassVar[tuple[str, ...]] = ("<channel|>",)
-    trims_thoughts: ClassVar[bool] = True
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = (("<|channel>thought", "<channel|>"),)
+    call_markers: ClassVar[tuple[str, ...]] = ("<|tool_call>",)
+    ignored_markers: ClassVar[tuple[str, ...]] = ("<channel|>",)
+    trims_reasoning: ClassVar[bool] = True
     quote: ClassVar[str] = '<|"|>'
     close: ClassVar[str] = "<tool_call|>"
 
@@ -24,7 +24,7 @@ class Gemma(Parser):
         """Return every marker, those inside of calls included."""
         return (*super().markers(), "<|channel>", cls.quote, cls.close)
 
-    def call(self, text: str, *, final: bool) -> Found | None:  # noqa: ARG002 - what is cut stays cut
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut
         """Read the name and the object, up to the end mark that no string holds."""
         close = self._close_mark(text)
         if close is None:
@@ -32,14 +32,14 @@ class Gemma(Parser):
         end, body = close + len(self.close), text[:close].strip()
         name, brace, rest = body.removeprefix("call:").partition("{")
         if not brace or not rest.endswith("}") or not name.strip() or " " in name.strip():
-            return Found(end)
+            return CallMatch(end)
         try:
             value, place = _Notation(brace + rest, self.quote).value(0)
         except (ValueError, RecursionError):
-            return Found(end)
+            return CallMatch(end)
         if place != len(brace + rest) or not isinstance(value, dict):
-            return Found(end)
-        return Found(end, (values.make(name.strip(), value, json.dumps(value, ensure_ascii=False)),))
+            return CallMatch(end)
+        return CallMatch(end, (values.make(name.strip(), value, json.dumps(value, ensure_ascii=False)),))
 
     def _close_mark(self, text: str) -> int | None:
         place = 0
@@ -58,9 +58,9 @@ class Gemma(Parser):
 class FunctionGemma(Gemma):
     """FunctionGemma: the same notation between tags of words."""
 
-    thinks: ClassVar[tuple[tuple[str, str], ...]] = ()
-    openers: ClassVar[tuple[str, ...]] = ("<start_function_call>",)
-    dropped: ClassVar[tuple[str, ...]] = ()
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    call_markers: ClassVar[tuple[str, ...]] = ("<start_function_call>",)
+    ignored_markers: ClassVar[tuple[str, ...]] = ()
     quote: ClassVar[str] = "<escape>"
     close: ClassVar[str] = "<end_function_call>"
 

@@ -1,19 +1,19 @@
-"""The machine that every format shares: text, reasoning and calls told apart as they stream."""
+"""The streaming parser that every tool-call format shares."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from openmodels.output.text_scan import marker_matcher
 from openmodels.types.chat import ToolSpec
 from openmodels.types.messages import ToolCall
 
 
 @dataclass(slots=True)
-class Piece:
-    """What became complete with a piece of text.
+class ParsedChunk:
+    """What became complete with a chunk of text.
 
     Attributes:
         text: Visible text.
@@ -27,8 +27,8 @@ class Piece:
     calls: tuple[ToolCall, ...] = ()
     broken: tuple[str, ...] = ()
 
-    def __add__(self, other: Piece) -> Piece:
-        return Piece(
+    def __add__(self, other: ParsedChunk) -> ParsedChunk:
+        return ParsedChunk(
             self.text + other.text,
             self.reasoning + other.reasoning,
             self.calls + other.calls,
@@ -36,15 +36,15 @@ class Piece:
         )
 
 
-class Found(NamedTuple):
-    """A call's end in the text, and the calls up to there; no calls means that it is malformed."""
+class CallMatch(NamedTuple):
+    """The end of a call in the text, and the calls up to there; no calls means a malformed one."""
 
     end: int
     calls: tuple[ToolCall, ...] = ()
 
 
-class Forcing(NamedTuple):
-    """How an answer is made to be a call: JSON between what it begins and ends with.
+class ForcedCall(NamedTuple):
+    """The frame of an answer that must be a call: JSON between a start and an end.
 
     Attributes:
         start: What it begins with; "{name}" stands for the tool's name.
@@ -57,215 +57,213 @@ class Forcing(NamedTuple):
     key: str | None = None
 
 
-def alternatives(markers: Sequence[str]) -> re.Pattern[str]:
-    """Return a pattern of any of the markers, the longest first."""
-    return re.compile("|".join(re.escape(m) for m in sorted(markers, key=len, reverse=True)) or r"(?!)")
-
-
-def unfinished(text: str, markers: Sequence[str]) -> int:
-    """Return how many characters at the end of the text may yet become one of the markers."""
-    longest = max(map(len, markers), default=1)
-    for size in range(min(len(text), longest - 1), 0, -1):
-        if any(marker.startswith(text[-size:]) for marker in markers):
-            return size
-    return 0
-
-
-class Parser:
-    """Reads one answer. A family says what its markers are and how a call reads.
+class ToolFormatParser:
+    """Parse one answer; a subclass gives a model family's markers and the form of its calls.
 
     Args:
-        tools: What the model was told; untyped arguments are cast by their schemas.
+        tools: The tools in the prompt; untyped arguments are cast by their schemas.
         prompt: The end of the rendered prompt, which may have opened the reasoning already.
 
     Attributes:
-        thinks: Pairs of markers around reasoning.
-        openers: What begins a call.
-        dropped: Markers that say nothing by themselves.
-        section: Markers around a section of calls; text in it that is no call is dropped.
-        interrupts: What ends reasoning although its end marker is missing.
-        trims: Whether the white space between text, reasoning and calls is markup.
-        trims_thoughts: Whether the white space around the reasoning is.
-        forcing: How a call is forced; None where it is not written as JSON.
+        reasoning_markers: Pairs of markers around reasoning.
+        call_markers: What begins a call.
+        ignored_markers: Markers without a meaning of their own, which are dropped.
+        section_markers: Markers around a section of calls; text in it that is not a call is dropped.
+        reasoning_interrupts: What ends reasoning although its end marker is missing.
+        trims_space: Whether the white space between text, reasoning and calls is markup.
+        trims_reasoning: Whether the white space around the reasoning is.
+        forced_call: How a call is forced; None where it is not written as JSON.
     """
 
-    thinks: ClassVar[tuple[tuple[str, str], ...]] = (("<think>", "</think>"),)
-    openers: ClassVar[tuple[str, ...]] = ()
-    dropped: ClassVar[tuple[str, ...]] = ()
-    section: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
-    interrupts: ClassVar[tuple[str, ...]] = ()
-    trims: ClassVar[bool] = False
-    trims_thoughts: ClassVar[bool] = False
-    forcing: ClassVar[Forcing | None] = None
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = (("<think>", "</think>"),)
+    call_markers: ClassVar[tuple[str, ...]] = ()
+    ignored_markers: ClassVar[tuple[str, ...]] = ()
+    section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
+    reasoning_interrupts: ClassVar[tuple[str, ...]] = ()
+    trims_space: ClassVar[bool] = False
+    trims_reasoning: ClassVar[bool] = False
+    forced_call: ClassVar[ForcedCall | None] = None
 
     def __init__(self, tools: Sequence[ToolSpec] = (), prompt: str = "") -> None:
         self.tools = {tool.name: tool for tool in tools}
         self.buffer = ""
-        self.latest = ""
+        self._chunk = ""
         self.mode = "text"
         self.opener = ""
-        self.out = Piece()
-        self.said = ""  # white space that is held back until what follows tells whether it is text
-        self.fresh = True
-        self.called = False
+        self.parsed = ParsedChunk()
+        self._space = ""  # white space that is held back until what follows tells whether it is text
+        self._at_start = True
+        self.has_called = False
         self._close = ""
         self._tried = 0
-        for begin, close in self.thinks:
+        for begin, close in self.reasoning_markers:
             if prompt.rfind(begin) > prompt.rfind(close):
-                self._think(close)
+                self._begin_reasoning(close)
 
     @classmethod
     def markers(cls) -> tuple[str, ...]:
         """Return every marker, so that a detokeniser keeps those that are special tokens."""
-        thinks = [marker for pair in cls.thinks for marker in pair]
-        return (*thinks, *cls.openers, *cls.dropped, *cls.section[0], *cls.section[1])
+        return (
+            *(marker for pair in cls.reasoning_markers for marker in pair),
+            *cls.call_markers,
+            *cls.ignored_markers,
+            *cls.section_markers[0],
+            *cls.section_markers[1],
+        )
 
     @classmethod
-    def forced(cls, template: str) -> Forcing | None:  # noqa: ARG003 - a family may have changed its format
+    def find_forced_call(cls, template: str) -> ForcedCall | None:  # noqa: ARG003 - a family may have changed its format
         """Return how a call is forced for a model with this chat template."""
-        return cls.forcing
+        return cls.forced_call
 
     @property
-    def thinking(self) -> str | None:
+    def reasoning_end(self) -> str | None:
         """The marker that ends the reasoning that is open, or None."""
         return self._close if self.mode == "think" else None
 
-    def feed(self, text: str) -> Piece:
+    def feed(self, text: str) -> ParsedChunk:
         """Take more of the answer; return what became complete."""
         self.buffer += text
-        self.latest = text
+        self._chunk = text
         return self._run(final=False)
 
-    def end(self) -> Piece:
+    def finish(self) -> ParsedChunk:
         """Return the rest, now that the answer is over."""
         return self._run(final=True)
 
-    def call(self, text: str, *, final: bool) -> Found | None:  # noqa: ARG002 - families with `openers` override it
-        """Read the call that begins `text`, its opener left out; None while it is not over."""
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - families with `call_markers` override it
+        """Parse the call that begins `text`, its marker left out; return None while it is not over."""
         return None
 
-    def ready(self, text: str, since: int) -> bool:  # noqa: ARG002 - a family may look
-        """Whether `text` can have become complete by what follows `since`; saves reading it again."""
+    def may_be_complete(self, text: str, since: int) -> bool:  # noqa: ARG002 - a family may look
+        """Return whether what follows `since` can have completed the call.
+
+        It saves parsing the call again at every token.
+        """
         return True
 
-    def _run(self, *, final: bool) -> Piece:
-        self.out = Piece()
+    def _run(self, *, final: bool) -> ParsedChunk:
+        self.parsed = ParsedChunk()
         while self.buffer and self.step(final=final):
             pass
         if final:
             self._finish()
-        return self.out
+        return self.parsed
 
     def _finish(self) -> None:
         if self.mode == "call":
-            self.out.broken += (self.opener,)
+            self.parsed.broken += (self.opener,)
             self.mode = "text"
         if self.mode == "think":
-            self.out.reasoning += self.said
-        elif not self.called:
-            self.out.text += self.said
-        self.said = ""
+            self.parsed.reasoning += self._space
+        elif not self.has_called:
+            self.parsed.text += self._space
+        self._space = ""
 
     def step(self, *, final: bool) -> bool:
-        """Move on by one marker; return whether there may be more to do."""
+        """Advance by one marker; return whether there may be more to do."""
         if self.mode == "call":
             return self._read_call(final=final)
         if self.mode == "think":
-            return self._read_thinking(final=final)
+            return self._read_reasoning(final=final)
         return self._read_text(final=final)
 
+    def _emit_to_marker(self, markers: tuple[str, ...], *, final: bool, visible: bool) -> str | None:
+        """Emit the text up to the first marker, or up to what may become one; return the marker."""
+        matcher = marker_matcher(markers)
+        match = matcher.search(self.buffer)
+        if match is None:
+            self._emit(len(self.buffer) - (0 if final else matcher.held_back(self.buffer)), visible=visible)
+            return None
+        self._emit(match.start(), visible=visible)
+        return match[0]
+
     def _read_text(self, *, final: bool) -> bool:
-        inside = self.mode == "section"
-        opens, closes = self.section
-        markers = (*self.openers, *self.dropped, *opens, *closes, *(begin for begin, _ in self.thinks))
-        found = alternatives(markers).search(self.buffer)
-        if found is None:
-            self._give(len(self.buffer) - (0 if final else unfinished(self.buffer, markers)), say=not inside)
+        in_section = self.mode == "section"
+        section_begins, section_ends = self.section_markers
+        reasoning_ends = dict(self.reasoning_markers)
+        markers = (*self.call_markers, *self.ignored_markers, *section_begins, *section_ends, *reasoning_ends)
+        marker = self._emit_to_marker(markers, final=final, visible=not in_section)
+        if marker is None:
             return False
-        self._give(found.start(), say=not inside)
-        self.buffer = self.buffer[len(found[0]) :]
-        marker = found[0]
-        close = dict(self.thinks).get(marker)
-        if close is not None and not inside:
-            self._separate()
-            self._think(close)
-        elif marker in opens or marker in closes:
-            self._separate()
-            self.called = True
-            self.mode = "section" if marker in opens else "text"
-        elif marker in self.openers:
-            self._begin(marker)
-        elif marker in self.dropped:
-            self._separate()
+        self.buffer = self.buffer[len(marker) :]
+        if marker in reasoning_ends and not in_section:
+            self._drop_space()
+            self._begin_reasoning(reasoning_ends[marker])
+        elif marker in section_begins or marker in section_ends:
+            self._drop_space()
+            self.has_called = True
+            self.mode = "section" if marker in section_begins else "text"
+        elif marker in self.call_markers:
+            self._begin_call(marker)
+        elif marker in self.ignored_markers:
+            self._drop_space()
         return True
 
-    def _read_thinking(self, *, final: bool) -> bool:
-        markers = (self._close, *self.interrupts)
-        found = alternatives(markers).search(self.buffer)
-        if found is None:
-            held = 0 if final else unfinished(self.buffer, markers)
-            self._give(len(self.buffer) - held, say=True)
+    def _read_reasoning(self, *, final: bool) -> bool:
+        marker = self._emit_to_marker((self._close, *self.reasoning_interrupts), final=final, visible=True)
+        if marker is None:
             return False
-        self._give(found.start(), say=True)
-        self.said = "" if self.trims or self.trims_thoughts else self.said
-        self._flush()
-        self.mode, self.fresh = "text", True
-        if found[0] == self._close:
-            self.buffer = self.buffer[len(found[0]) :]
+        if self.trims_space or self.trims_reasoning:
+            self._space = ""
+        self._flush_space()
+        self.mode, self._at_start = "text", True
+        if marker == self._close:
+            self.buffer = self.buffer[len(marker) :]
         return True
 
     def _read_call(self, *, final: bool) -> bool:
-        if not final and not self.ready(self.buffer, self._tried):
+        if not final and not self.may_be_complete(self.buffer, self._tried):
             self._tried = len(self.buffer)
             return False
-        found = self.call(self.buffer, final=final)
-        if found is None and not final:
+        match = self.parse_call(self.buffer, final=final)
+        if match is None and not final:
             self._tried = len(self.buffer)
             return False
-        end, calls = found or Found(len(self.buffer))
+        end, calls = match or CallMatch(len(self.buffer))
         if calls:
-            self.out.calls += calls
+            self.parsed.calls += calls
         else:
-            self.out.broken += (self.opener + self.buffer[:end],)
+            self.parsed.broken += (self.opener + self.buffer[:end],)
         self.buffer = self.buffer[end:]
-        self.mode = self._after
+        self.mode = self._mode_after_call
         return True
 
-    def _begin(self, marker: str) -> None:
-        self._separate()
-        self._after = self.mode if self.mode in {"text", "section"} else "text"
-        self.called, self.fresh = True, False
+    def _begin_call(self, marker: str) -> None:
+        self._drop_space()
+        self._mode_after_call = self.mode if self.mode in {"text", "section"} else "text"
+        self.has_called, self._at_start = True, False
         self.mode, self.opener, self._tried = "call", marker, 0
 
-    def _think(self, close: str) -> None:
-        self.mode, self._close, self.fresh = "think", close, True
+    def _begin_reasoning(self, close: str) -> None:
+        self.mode, self._close, self._at_start = "think", close, True
 
-    def _separate(self) -> None:
+    def _drop_space(self) -> None:
         """Forget white space before a marker, where it is markup."""
-        if self.trims:
-            self.said = ""
-        self._flush()
+        if self.trims_space:
+            self._space = ""
+        self._flush_space()
 
-    def _flush(self) -> None:
+    def _flush_space(self) -> None:
         if self.mode == "think":
-            self.out.reasoning += self.said
+            self.parsed.reasoning += self._space
         elif self.mode == "text":
-            self.out.text += self.said
-        self.said = ""
+            self.parsed.text += self._space
+        self._space = ""
 
-    def _give(self, size: int, *, say: bool) -> None:
+    def _emit(self, size: int, *, visible: bool) -> None:
         """Take `size` characters out of the buffer; white space waits for what follows it."""
         text, self.buffer = self.buffer[:size], self.buffer[size:]
-        if not say:
+        if not visible:
             return
-        if self.fresh and (self.trims or (self.trims_thoughts and self.mode == "think")):
+        if self._at_start and (self.trims_space or (self.trims_reasoning and self.mode == "think")):
             text = text.lstrip()
         solid = text.rstrip()
         if solid:
-            self.fresh = False
-            self._flush()
+            self._at_start = False
+            self._flush_space()
             if self.mode == "think":
-                self.out.reasoning += solid
+                self.parsed.reasoning += solid
             else:
-                self.out.text += solid
-        self.said += text[len(solid) :]
+                self.parsed.text += solid
+        self._space += text[len(solid) :]

@@ -7,21 +7,21 @@ import re
 from typing import Any, ClassVar
 
 from openmodels.output.tool_formats import values
-from openmodels.output.tool_formats.parser import Forcing, Found, Parser
+from openmodels.output.tool_formats.parser import CallMatch, ForcedCall, ToolFormatParser
 
 
-class _Section(Parser):
+class _Section(ToolFormatParser):
     """A section of calls, each with a header and a JSON object."""
 
     head: ClassVar[re.Pattern[str]]
     close: ClassVar[str]
 
-    def call(self, text: str, *, final: bool) -> Found | None:
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read the header and the JSON object, up to the end mark that no string holds."""
         head = self.head.match(text)
         if head is None:
             stop = text.find(self.close)
-            return Found(stop + len(self.close)) if stop >= 0 else None
+            return CallMatch(stop + len(self.close)) if stop >= 0 else None
         start = head.end()
         end = values.balanced(text, start) if text[start : start + 1] == "{" else None
         close = values.outside_strings(text, self.close, end or start)
@@ -36,9 +36,9 @@ class _Section(Parser):
         except ValueError:
             arguments = None
         calls = (values.make(name, arguments, raw),) if isinstance(arguments, dict) else ()
-        return Found(close + len(self.close), calls)
+        return CallMatch(close + len(self.close), calls)
 
-    def ready(self, text: str, since: int) -> bool:
+    def may_be_complete(self, text: str, since: int) -> bool:
         """Whether an end mark came."""
         return self.close in text[max(0, since - len(self.close)) :]
 
@@ -46,8 +46,8 @@ class _Section(Parser):
 class DeepSeek(_Section):
     """What DeepSeek's formats before V3.2 share: `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…<｜tool▁call▁end｜>`."""
 
-    openers: ClassVar[tuple[str, ...]] = ("<｜tool▁call▁begin｜>",)
-    section: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
+    call_markers: ClassVar[tuple[str, ...]] = ("<｜tool▁call▁begin｜>",)
+    section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
         ("<｜tool▁calls▁begin｜>",),
         ("<｜tool▁calls▁end｜>",),
     )
@@ -58,7 +58,7 @@ class DeepSeekV3(DeepSeek):
     """DeepSeek V3 and R1: the arguments in a block of code."""
 
     head: ClassVar[re.Pattern[str]] = re.compile(r"\s*function<｜tool▁sep｜>(?P<name>[^\n<]+)\n```json\n\s*")
-    forcing: ClassVar[Forcing | None] = Forcing(
+    forced_call: ClassVar[ForcedCall | None] = ForcedCall(
         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>{name}\n```json\n",
         "\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
     )
@@ -68,7 +68,7 @@ class DeepSeekV31(DeepSeek):
     """DeepSeek V3.1: the arguments right after the name."""
 
     head: ClassVar[re.Pattern[str]] = re.compile(r"\s*(?P<name>[^<\n]+)<｜tool▁sep｜>\s*")
-    forcing: ClassVar[Forcing | None] = Forcing(
+    forced_call: ClassVar[ForcedCall | None] = ForcedCall(
         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>{name}<｜tool▁sep｜>", "<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
     )
 
@@ -76,8 +76,8 @@ class DeepSeekV31(DeepSeek):
 class KimiK2(_Section):
     """Kimi K2: `<|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{…}<|tool_call_end|>`."""
 
-    openers: ClassVar[tuple[str, ...]] = ("<|tool_call_begin|>",)
-    section: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
+    call_markers: ClassVar[tuple[str, ...]] = ("<|tool_call_begin|>",)
+    section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
         ("<|tool_calls_section_begin|>",),
         ("<|tool_calls_section_end|>",),
     )
@@ -85,7 +85,7 @@ class KimiK2(_Section):
         r"\s*(?:functions\.)?(?P<name>[^<\s]+?)(?::\d+)?\s*<\|tool_call_argument_begin\|>\s*"
     )
     close: ClassVar[str] = "<|tool_call_end|>"
-    forcing: ClassVar[Forcing | None] = Forcing(
+    forced_call: ClassVar[ForcedCall | None] = ForcedCall(
         "<|tool_calls_section_begin|><|tool_call_begin|>functions.{name}:0<|tool_call_argument_begin|>",
         "<|tool_call_end|><|tool_calls_section_end|>",
     )
@@ -101,25 +101,25 @@ _PARAMETER = re.compile(
 _INVOKED = re.compile(rf"\s*</{_DSML} ?invoke>")
 
 
-class DeepSeekDsml(Parser):
+class DeepSeekDsml(ToolFormatParser):
     """DeepSeek V3.2 and V4: `<｜DSML｜invoke name="NAME"><｜DSML｜parameter name="KEY" string="true">…`."""
 
-    openers: ClassVar[tuple[str, ...]] = (f"<{_DSML}invoke", f"<{_DSML} invoke")
-    section: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
+    call_markers: ClassVar[tuple[str, ...]] = (f"<{_DSML}invoke", f"<{_DSML} invoke")
+    section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
         tuple(f"<{_DSML}{word}>" for word in ("function_calls", "tool_calls", " calls", " tool_calls")),
         tuple(f"</{_DSML}{word}>" for word in ("function_calls", "tool_calls", " calls", " tool_calls")),
     )
-    trims: ClassVar[bool] = True
+    trims_space: ClassVar[bool] = True
 
-    def call(self, text: str, *, final: bool) -> Found | None:  # noqa: ARG002 - what is cut stays cut
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut
         """Read the parameters up to the end of the invocation."""
         head = _INVOKE.match(text)
         if head is None:
             end = _INVOKED.search(text)
-            return Found(end.end()) if end else None
+            return CallMatch(end.end()) if end else None
         name, place = head["name"], head.end()
         if head["empty"]:
-            return Found(place, (values.make(name, {}, "{}"),))
+            return CallMatch(place, (values.make(name, {}, "{}"),))
         arguments: dict[str, Any] = {}
         types = values.schemas(self.tools, name)
         while (item := _PARAMETER.match(text, place)) is not None:
@@ -136,8 +136,8 @@ class DeepSeekDsml(Parser):
         end = _INVOKED.match(text, place)
         if end is None:
             return None
-        return Found(end.end(), (values.make(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
+        return CallMatch(end.end(), (values.make(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
 
-    def ready(self, text: str, since: int) -> bool:
+    def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a tag may have ended."""
         return ">" in text[since:]

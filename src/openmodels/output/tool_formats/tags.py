@@ -7,7 +7,7 @@ import re
 from typing import Any, ClassVar
 
 from openmodels.output.tool_formats import values
-from openmodels.output.tool_formats.parser import Forcing, Found, Parser
+from openmodels.output.tool_formats.parser import CallMatch, ForcedCall, ToolFormatParser
 from openmodels.types.messages import ToolCall
 
 _END = "</tool_call>"
@@ -30,19 +30,19 @@ _ARGUMENT, _LAST_ARGUMENT = (
 """An argument; a value without its end tag is over where the next call begins, or the answer ends."""
 
 
-class Hermes(Parser):
+class Hermes(ToolFormatParser):
     """`<tool_call>{"name": …, "arguments": {…}}</tool_call>`: Hermes, Qwen 2.5 and 3, SmolLM 3."""
 
-    openers: ClassVar[tuple[str, ...]] = ("<tool_call>",)
-    dropped: ClassVar[tuple[str, ...]] = (_END,)
-    trims: ClassVar[bool] = True
-    forcing: ClassVar[Forcing | None] = Forcing("<tool_call>\n", "\n</tool_call>", "arguments")
+    call_markers: ClassVar[tuple[str, ...]] = ("<tool_call>",)
+    ignored_markers: ClassVar[tuple[str, ...]] = (_END,)
+    trims_space: ClassVar[bool] = True
+    forced_call: ClassVar[ForcedCall | None] = ForcedCall("<tool_call>\n", "\n</tool_call>", "arguments")
 
-    def call(self, text: str, *, final: bool) -> Found | None:
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read a JSON object or list up to the closing tag."""
         return _json(text, final=final)
 
-    def ready(self, text: str, since: int) -> bool:
+    def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a closing tag came."""
         return _END in text[max(0, since - len(_END)) :]
 
@@ -50,11 +50,11 @@ class Hermes(Parser):
 class QwenXml(Hermes):
     """`<function=NAME><parameter=KEY>value</parameter></function>`: Qwen3-Coder, Qwen 3.5 and later."""
 
-    openers: ClassVar[tuple[str, ...]] = ("<tool_call>", "<function=")
-    interrupts: ClassVar[tuple[str, ...]] = ("<tool_call>\n<function=", "<tool_call><function=")
-    forcing: ClassVar[Forcing | None] = None
+    call_markers: ClassVar[tuple[str, ...]] = ("<tool_call>", "<function=")
+    reasoning_interrupts: ClassVar[tuple[str, ...]] = ("<tool_call>\n<function=", "<tool_call><function=")
+    forced_call: ClassVar[ForcedCall | None] = None
 
-    def call(self, text: str, *, final: bool) -> Found | None:
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read a function's parameters up to the closing tag; or Hermes' JSON, which these models know too."""
         begin = "<function=" if self.opener == "<function=" else ""
         if not begin and text.lstrip()[:1] in {"{", "["}:
@@ -63,7 +63,7 @@ class QwenXml(Hermes):
         head = _FUNCTION.match(full)
         if head is None:
             end = full.find(_END)
-            return Found(end + len(_END) - len(begin)) if end >= 0 else None
+            return CallMatch(end + len(_END) - len(begin)) if end >= 0 else None
         name, place = head[1].strip(), head.end()
         arguments: dict[str, Any] = {}
         types = values.schemas(self.tools, name)
@@ -77,9 +77,9 @@ class QwenXml(Hermes):
         if end_tag is None:
             return None
         raw = json.dumps(arguments, ensure_ascii=False)
-        return Found(end_tag.end() - len(begin), (values.make(name, arguments, raw),))
+        return CallMatch(end_tag.end() - len(begin), (values.make(name, arguments, raw),))
 
-    def ready(self, text: str, since: int) -> bool:
+    def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a closing tag may have come."""
         return ">" in text[since:]
 
@@ -87,14 +87,14 @@ class QwenXml(Hermes):
 class Glm(Hermes):
     """`<tool_call>NAME<arg_key>KEY</arg_key><arg_value>value</arg_value></tool_call>`: GLM 4.5 and later."""
 
-    forcing: ClassVar[Forcing | None] = None
+    forced_call: ClassVar[ForcedCall | None] = None
 
-    def call(self, text: str, *, final: bool) -> Found | None:
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read the name, then keys and values, up to the closing tag."""
         head = _NAME.match(text)
         if head is None:
             end = text.find(_END)
-            return Found(end + len(_END)) if end >= 0 else None
+            return CallMatch(end + len(_END)) if end >= 0 else None
         name, place = head[1], head.end()
         arguments: dict[str, Any] = {}
         types = values.schemas(self.tools, name)
@@ -106,10 +106,10 @@ class Glm(Hermes):
         rest = re.compile(r"\s*" + _END).match(text, place)
         if rest is None:
             return None
-        return Found(rest.end(), (values.make(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
+        return CallMatch(rest.end(), (values.make(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
 
 
-def _json(text: str, *, final: bool) -> Found | None:
+def _json(text: str, *, final: bool) -> CallMatch | None:
     start = len(text) - len(text.lstrip())
     end = values.balanced(text, start) if text[start : start + 1] in {"{", "["} else None
     close = values.outside_strings(text, _END, end or start)
@@ -126,4 +126,4 @@ def _json(text: str, *, final: bool) -> Found | None:
         calls: tuple[ToolCall, ...] = tuple(values.named(values.loads(body)))
     except ValueError:
         calls = ()
-    return Found(stop, calls)
+    return CallMatch(stop, calls)

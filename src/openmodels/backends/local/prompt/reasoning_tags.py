@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from openmodels.backends.local.prompt import chat_template
-from openmodels.output.reasoning import Splitter, opened, tags_in
+from openmodels.output.text_scan import ReasoningSplitter, find_reasoning_tags, opens_reasoning
 
 _END = 24
 """Tokens of the prompt's end in which an opened tag would stand."""
@@ -24,15 +24,19 @@ class Thinking:
     """
 
     def __init__(self, tokenizer: Any, prompt: Sequence[int] | None) -> None:
-        tags = None if prompt is None or not tokenizer.chat_template else tags_in(chat_template.source(tokenizer))
+        tags = (
+            None
+            if prompt is None or not tokenizer.chat_template
+            else find_reasoning_tags(chat_template.source(tokenizer))
+        )
         self.tokens: int | None = None
-        self._splitter: Splitter | None = None
+        self._splitter: ReasoningSplitter | None = None
         self._hidden: dict[int, str] = {}
         self._undecided = 0  # tokens that may belong to an opening tag
         if tags is None or prompt is None:
             return
         end = tokenizer.decode(list(prompt[-_END:]), skip_special_tokens=False)
-        self._splitter = Splitter(tags, inside=opened(end, tags))
+        self._splitter = ReasoningSplitter(tags, inside=opens_reasoning(end, tags))
         self.tokens = 0
         # Tags that are control tokens are left out of the decoded text.
         control = tokenizer.added_tokens_decoder
@@ -44,7 +48,7 @@ class Thinking:
     @property
     def done(self) -> bool:
         """Whether the answer has begun: nothing is reasoning any more."""
-        return self._splitter is None or self._splitter.done
+        return self._splitter is None or self._splitter.is_over
 
     def feed(self, text: str, token: int, *, last: bool) -> tuple[str, str]:
         """Return what is reasoning and what is answer of a token's text.
@@ -57,10 +61,10 @@ class Thinking:
         splitter = self._splitter
         if splitter is None:
             return "", text
-        before = splitter.inside
+        before = splitter.is_inside
         thought, answer = splitter.feed(text + self._hidden.get(token, ""))
         self._undecided += 1
-        if self.tokens is not None and (before or splitter.inside):
+        if self.tokens is not None and (before or splitter.is_inside):
             self.tokens, self._undecided = self.tokens + self._undecided, 0
         if last:
             more, rest = splitter.flush()
