@@ -30,9 +30,9 @@ from synthetic import rows
 from openmodels.catalog import query
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import Writer
-from openmodels.catalog.model_names import words
 from openmodels.catalog.search import execute
 from openmodels.catalog.sources import hub_rows
+from openmodels.hub.model_names import search_terms
 from openmodels.testing import facts
 
 _TABLES = Path(__file__).parents[1] / "tests" / "catalog"
@@ -89,7 +89,7 @@ def timed_like(path: Path, count: int) -> dict[str, Any]:
     database = sqlite3.connect(path)
 
     def scan(asked: dict[str, Any]) -> None:
-        found = words(asked.get("text", "")) or ("",)
+        found = search_terms(asked.get("text", "")) or ("",)
         where = " AND ".join("id LIKE ?" for _ in found)
         limits = [f"%{word}%" for word in found]
         database.execute(f"SELECT id FROM models WHERE {where} ORDER BY downloads DESC LIMIT 20", limits).fetchall()
@@ -103,7 +103,7 @@ def timed_loop(path: Path, count: int) -> dict[str, Any]:
     listed = sqlite3.connect(path).execute("SELECT id, downloads FROM models").fetchall()
 
     def loop(asked: dict[str, Any]) -> None:
-        found = words(asked.get("text", ""))
+        found = search_terms(asked.get("text", ""))
         hits = [row for row in listed if all(word in row[0].lower() for word in found)]
         sorted(hits, key=lambda row: -(row[1] or 0))[:20]
 

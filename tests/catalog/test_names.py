@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from openmodels.catalog import model_names, vocabulary
+from openmodels.catalog import vocabulary
 from openmodels.catalog.record import License
+from openmodels.hub import model_names
 from openmodels.licenses import table
 
 
@@ -27,7 +28,7 @@ from openmodels.licenses import table
     ],
 )
 def test_words(name, words):
-    assert set(model_names.words(name)) == set(words.split())
+    assert set(model_names.search_terms(name)) == set(words.split())
 
 
 @pytest.mark.parametrize(
@@ -44,14 +45,14 @@ def test_words(name, words):
     ],
 )
 def test_size(name, size):
-    assert model_names.size(name) == size
+    assert model_names.parameter_counts(name) == size
 
 
 @pytest.mark.parametrize(
-    ("name", "is_one"), [("Llama-2-7B-GGUF", True), ("x-4bit", True), ("x-AWQ", True), ("Llama-2-7b", False)]
+    ("name", "expected"), [("Llama-2-7B-GGUF", True), ("x-4bit", True), ("x-AWQ", True), ("Llama-2-7b", False)]
 )
-def test_conversions(name, is_one):
-    assert model_names.is_conversion(name) == is_one
+def test_conversions(name, expected):
+    assert model_names.is_conversion(name) == expected
 
 
 @pytest.mark.parametrize(

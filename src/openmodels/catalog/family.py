@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from openmodels import escaping, settings
-from openmodels.catalog import lineage, model_names
+from openmodels.catalog import lineage
 from openmodels.catalog.api import info, open_index
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
@@ -27,6 +27,7 @@ from openmodels.errors import (
     OpenModelsError,
     RateLimited,
 )
+from openmodels.hub import model_names
 
 _SECONDS = 60.0
 """Seconds the Hub has in all to answer what a family needs of it."""
@@ -316,7 +317,7 @@ def _gathered(hub: HubCatalog, record: ModelRecord, notes: list[str]) -> list[Mo
 
 
 def _telling(model_id: str) -> list[str]:
-    words = model_names.words(model_id.rpartition("/")[2])
+    words = model_names.search_terms(model_id.rpartition("/")[2])
     return [word for word in words if word.isalpha() and len(word) > 2 and word not in model_names.NOISE]
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from openmodels.catalog import cards, model_names, vocabulary
+from openmodels.catalog import cards, vocabulary
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.record import Fact, ModelRecord, Relation
 from openmodels.catalog.search import synonyms
+from openmodels.hub import model_names
 
 _SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[bm]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
@@ -109,17 +110,21 @@ def _by_prose(record: ModelRecord, index: Index, card: str) -> list[Edge]:
 
 def _called(name: str, index: Index) -> str | None:
     """Return the best-known original that a bare name in prose means: all its words, and no others that tell."""
-    own = model_names.core(name)
+    own = model_names.distinguishing_terms(name)
     expression = " AND ".join(f'"{word}"' for word in sorted(own))
     if not own or not any(word.isalpha() for word in own):
         return None
     found = index.records(index.match(expression, limit=100)).values()
-    same = [record for record in found if model_names.core(record.id) == own and not codec.is_variant(record)]
+    same = [
+        record
+        for record in found
+        if model_names.distinguishing_terms(record.id) == own and not codec.is_variant(record)
+    ]
     return same[0].id if same else None
 
 
 def _by_name(record: ModelRecord, index: Index, linked: set[str]) -> list[Edge]:
-    own = model_names.core(record.id)
+    own = model_names.distinguishing_terms(record.id)
     telling = [word for word in own if word.isalpha() and len(word) > 2 and word not in _GENERIC]
     ours = _sizes(own)
     numbers: list[int] = []
@@ -142,7 +147,7 @@ def _likeness(
     record: ModelRecord, other: ModelRecord, own: frozenset[str], ours: set[str], linked: set[str]
 ) -> tuple[float, str] | None:
     """Return how sure a name makes it that `other` is the base, and why; None for not at all."""
-    theirs = model_names.core(other.id)
+    theirs = model_names.distinguishing_terms(other.id)
     if other.id.lower() == record.id.lower() or theirs == own or codec.is_variant(other):
         return None
     if record.family and other.family and record.family != other.family:
@@ -173,7 +178,7 @@ def _likeness(
     )
     confidence -= 0.2 * len(missing)
     confidence += 0.15 if other.id in linked else 0
-    told = " ".join(word for word in model_names.words(other.id.rpartition("/")[2]) if word in own)
+    told = " ".join(word for word in model_names.search_terms(other.id.rpartition("/")[2]) if word in own)
     return (round(max(0.2, min(confidence, 0.8)), 2), f"name: holds {told!r}")
 
 
@@ -182,13 +187,13 @@ def _by_license(record: ModelRecord, index: Index) -> list[Edge]:
     if granted is None or (record.author or "").lower() == granted[0]:
         return []
     expression = " AND ".join(f'"{word}"' for word in (codec.author_token(granted[0]), *granted[1]))
-    own = model_names.core(record.id)
+    own = model_names.distinguishing_terms(record.id)
     found = [
         other
         for other in index.records(index.match(expression, limit=100)).values()
         if not codec.is_variant(other)
         and not (record.family and other.family and record.family != other.family)
-        and bool(_TUNED & model_names.core(other.id)) <= bool(_TUNED & own)
+        and bool(_TUNED & model_names.distinguishing_terms(other.id)) <= bool(_TUNED & own)
     ]
     size = record.parameters.total if record.parameters else None
 

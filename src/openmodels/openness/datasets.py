@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from openmodels.hub.model_names import family, plain, same_owner, split, words
 from openmodels.licenses.table import find
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import DatasetPage, ModelPage
-from openmodels.openness.repository_names import family, plain, same_owner, split, words
 
 _TUNING_NAME = re.compile(
     r"instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*|convers\w*|"

@@ -23,13 +23,13 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
+from openmodels.hub.model_names import family, split, words
 from openmodels.openness import card_text
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.lineage import ancestors
 from openmodels.openness.pages import ModelPage
 from openmodels.openness.repositories import github_name, related
-from openmodels.openness.repository_names import family, split, words
 
 MOST_DATASETS = 30
 MOST_REPOSITORIES = 12

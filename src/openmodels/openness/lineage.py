@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from openmodels.hub.model_names import family, is_tuned_name, plain, same_owner, split
 from openmodels.licenses.table import License, LicenseClass, find
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Conflict, Proof
 from openmodels.openness.pages import ModelPage
-from openmodels.openness.repository_names import family, is_tuned_name, plain, same_owner, split
 
 _DEEPEST = 6
 _HUB_ID = re.compile(r"\b[\w.-]+/[\w.-]+", re.ASCII)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from openmodels.hub.model_names import same_owner
 from openmodels.openness.datasets import Named, Role, named
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.lineage import Ancestor, ancestors, is_tuned
 from openmodels.openness.pages import ModelPage
 from openmodels.openness.repositories import Related, related
-from openmodels.openness.repository_names import same_owner
 
 
 @dataclass

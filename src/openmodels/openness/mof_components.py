@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from openmodels.hub.model_names import split
 from openmodels.licenses.table import License, LicenseClass, find, most_restrictive
 from openmodels.openness.datasets import Access, Named, Role
 from openmodels.openness.findings import Criterion, Finding, Verdict
 from openmodels.openness.model_context import Case
 from openmodels.openness.mof import PAPER, REPORT
-from openmodels.openness.repository_names import split
 from openmodels.openness.rules.license import sources
 
 # Libraries that hold the code of the models they load, with their licenses.

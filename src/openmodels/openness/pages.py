@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from openmodels.catalog import vocabulary
+from openmodels.hub.model_names import split
 from openmodels.openness.findings import Proof
-from openmodels.openness.repository_names import split
 
 LONGEST_TEXT = 100_000
 """Characters of a license file that are kept."""

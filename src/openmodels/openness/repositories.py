@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from enum import IntEnum
 
+from openmodels.hub.model_names import family, mentions, plain, same_owner, split, stem, words
 from openmodels.openness import repository_layout
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import Link, ModelPage, RepositoryPage
-from openmodels.openness.repository_names import family, mentions, plain, same_owner, split, stem, words
 
 _USE = re.compile(
     r"\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*|citation)\b",

@@ -15,8 +15,9 @@ from datetime import UTC, date, datetime, timedelta
 from math import log2
 from typing import Any, NamedTuple
 
-from openmodels.catalog import model_names, vocabulary
+from openmodels.catalog import vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance
+from openmodels.hub import model_names
 
 _EPOCH = date(1970, 1, 1)
 _FIRST_DAY, _LAST_DAY = (date.min - _EPOCH).days, (date.max - _EPOCH).days
@@ -172,7 +173,8 @@ def is_variant(record: ModelRecord) -> bool:
     for base in record.base_models or ():
         author, _, base_name = base.id.rpartition("/")
         copied = (
-            model_names.core(base_name) == model_names.core(name) and author.lower() != (record.author or "").lower()
+            model_names.distinguishing_terms(base_name) == model_names.distinguishing_terms(name)
+            and author.lower() != (record.author or "").lower()
         )
         marked = not model_names.CONVERSION.isdisjoint(tag.replace("-", "") for tag in record.tags or ())
         if base.relation in ("adapter", "merge") or copied or (base.relation == "quantized" and marked):
@@ -183,10 +185,10 @@ def is_variant(record: ModelRecord) -> bool:
 def tokens(row: Row) -> str:
     """Return what the full-text index holds of a row: the same for the same row, so it can be taken out again."""
     author, _, name = row.id.rpartition("/")
-    found = [*model_names.words(name), *(f"~{base36(number)}" for number in unpack(row.terms))]
+    found = [*model_names.search_terms(name), *(f"~{base36(number)}" for number in unpack(row.terms))]
     if author:
         found.append(author_token(author.removeprefix("azure:")))
-        parts = model_names.words(author)
+        parts = model_names.search_terms(author)
         found += parts if len(parts) > 1 else ()
     numbers = (
         ("p", parameters_bucket(row.parameters)),

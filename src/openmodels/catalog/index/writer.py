@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from openmodels import files
-from openmodels.catalog import join, model_names
+from openmodels.catalog import join
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import SCHEMA, TABLES, Index, flaw_of, protect
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
+from openmodels.hub import model_names
 
 _BATCH = 2_000
 _TERMS_HELD = 120_000
@@ -321,7 +322,7 @@ class Writer:
         counted = Counter[str]()
         for name in self._db.execute("SELECT id FROM models ORDER BY row LIMIT ?", (_POPULAR,)):
             author, _, model = name[0].rpartition("/")
-            counted.update({*model_names.words(model), author.lower()})
+            counted.update({*model_names.search_terms(model), author.lower()})
         found: dict[str, int] = {}
         self._db.execute("DELETE FROM counted")
         for term, count in self._db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (rare,)):

@@ -8,12 +8,13 @@ from itertools import pairwise
 from math import log10
 from typing import Any
 
-from openmodels.catalog import model_names, vocabulary
+from openmodels.catalog import vocabulary
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import pieces_of
 from openmodels.catalog.query import Range, number
 from openmodels.catalog.search import synonyms
+from openmodels.hub import model_names
 
 _AMOUNT = r"(\d+(?:\.\d+)?)\s*(b|m|bn|billion|billions|million|millions)\b(?:\s*(?:parameters?|params?))?"
 _BELOW = re.compile(
@@ -136,7 +137,7 @@ def _cut(piece: str) -> list[str]:
         return [piece]
     author, _, name = piece.rpartition("/")
     # In a name "3.1" also counts as 3; whoever asks for 3.1 does not want 3.
-    cut = [word for word in model_names.words(name) if not _is_major_of(word, name)]
+    cut = [word for word in model_names.search_terms(name) if not _is_major_of(word, name)]
     return ([f"@{author}"] if author else []) + cut
 
 

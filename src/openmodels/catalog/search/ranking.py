@@ -9,12 +9,12 @@ from decimal import Decimal
 from math import log10
 from typing import Any
 
-from openmodels.catalog import model_names
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.query import Query
 from openmodels.catalog.search import query_text
 from openmodels.catalog.vocabulary import LANGUAGES
+from openmodels.hub import model_names
 
 _SHAPE = model_names.CONVERSION | {"hf", "fp16", "bf16"}
 _MISSING = -4.0
@@ -88,7 +88,7 @@ class Ranker:
         model_id = hit.row.id.lower()
         author, _, name = model_id.rpartition("/")
         author = author.removeprefix("azure:")
-        own = model_names.words(hit.row.id.rpartition("/")[2])
+        own = model_names.search_terms(hit.row.id.rpartition("/")[2])
         here = set(own)
         score, matched = 0.0, set[str]()
         for group in self.reading.groups:
@@ -151,5 +151,5 @@ def _order(sort: str) -> Callable[[Hit], Any]:
 
 def _unconverted(model_id: str) -> str:
     """Return a model's name without author and without the words for conversions."""
-    own = model_names.words(model_id.rpartition("/")[2])
+    own = model_names.search_terms(model_id.rpartition("/")[2])
     return " ".join(word for word in own if word not in _SHAPE)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from openmodels.catalog import join, model_names, vocabulary
+from openmodels.catalog import join, vocabulary
 from openmodels.catalog.record import Ids, License, Lifecycle, Modalities, ModelRecord, Parameters
 from openmodels.catalog.sources import hub_rows
+from openmodels.hub import model_names
 from openmodels.licenses import table
 
 _NAME = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
@@ -50,7 +51,7 @@ def record(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
     tags = [*(task for task in tasks[1:]), *(word.lower() for word in _words(flat.get("keywords")))]
     if any(vocabulary.is_chat(task) for task in stated):
         tags.append(vocabulary.CONVERSATIONAL)
-    total, active = model_names.size(name)
+    total, active = model_names.parameter_counts(name)
     languages = [
         vocabulary.language(one) for one in _words(limits.get("supportedLanguages")) or _words(flat.get("languages"))
     ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from openmodels.catalog import model_names, vocabulary
+from openmodels.catalog import vocabulary
 from openmodels.catalog.client import Client
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.query import Query
@@ -18,7 +18,7 @@ from openmodels.catalog.sources import hub_rows
 from openmodels.catalog.sources.base import Page
 from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.http import address as addresses
-from openmodels.hub import token as hub_token
+from openmodels.hub import model_names, token as hub_token
 from openmodels.licenses import table
 
 _FIELDS = """
@@ -213,5 +213,5 @@ def _requests(query: Query) -> Iterator[list[tuple[str, str]]]:
 def _telling(text: str) -> list[str]:
     """Return at most three words of a text that may be in names."""
     pieces = [piece for piece in text.lower().split() if piece not in synonyms.STOP_WORDS | synonyms.WORDS.keys()]
-    words = [word for piece in pieces for word in model_names.words(piece.rpartition("/")[2])]
+    words = [word for piece in pieces for word in model_names.search_terms(piece.rpartition("/")[2])]
     return [word for word in dict.fromkeys(words) if len(word) > 2 and not word[0].isdigit()][:3]

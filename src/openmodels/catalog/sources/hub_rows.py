@@ -14,7 +14,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, get_args
 
-from openmodels.catalog import model_names, vocabulary
+from openmodels.catalog import vocabulary
 from openmodels.catalog.record import (
     Base,
     File,
@@ -26,6 +26,7 @@ from openmodels.catalog.record import (
     Relation,
     Score,
 )
+from openmodels.hub import model_names
 from openmodels.licenses import table
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
@@ -163,7 +164,7 @@ def _parameters(
     if counted is None:
         split = [_positive(value) or 0 for value in _mapping(weights.get("parameters")).values()]
         counted = sum(split) or None
-    stated, active = model_names.size(name.rpartition("/")[2])
+    stated, active = model_names.parameter_counts(name.rpartition("/")[2])
     # Packed weights count several parameters as one; the name then says how many there are.
     packed = counted is not None and stated is not None and counted < stated * 0.6 and _packed(name, tags)
     if counted is not None and not packed:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
+from openmodels.hub.model_names import same_owner, split
 from openmodels.openness import card_claims
 from openmodels.openness.datasets import Access, Named, Role
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Criterion, Finding, Proof, Verdict, unknown
 from openmodels.openness.model_context import Case
-from openmodels.openness.repository_names import same_owner, split
 
 _SCRATCH = re.compile(r"\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence", re.IGNORECASE)
 

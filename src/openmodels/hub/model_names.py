@@ -1,0 +1,154 @@
+"""What the names of models, data sets and repositories say.
+
+Their words, a model's family and size, whether the name is that of a fine-tune or a conversion, and
+whether two names belong together.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_PIECES = re.compile(r"[^\W_]+(?:\.\d+[^\W_]*)*")
+_RUNS = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
+_SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[bmk]t?|[a-z]\d+(?:\.\d+)?b?|\d+bit|\d+e", re.ASCII)
+_SIZE_AT_END = re.compile(r"(?<=[^\W\d_])\d+(?:\.\d+)?[bm]$", re.ASCII)
+_VERSION = re.compile(r"^[vV](?=\d)")
+_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_PARAMETERS = re.compile(r"(?<![a-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)([bm])(?![a-z0-9])", re.ASCII)
+_ACTIVE = re.compile(r"(?<![a-z0-9])a(\d{1,3}(?:\.\d{1,2})?)b(?![a-z0-9])", re.ASCII)
+_UNIT = {"m": 10**6, "b": 10**9}
+
+_CONVERSIONS = """
+gguf ggml gptq awq exl2 exl3 mlx bnb onnx openvino ov gptqmodel autoround autogptq hqq aqlm imatrix i1 ggmlv3
+4bit 8bit 6bit 5bit 3bit 2bit int4 int8 fp8 nf4 nvfp4 mxfp4 w4a16 w8a8 w8a16 q2 q3 q4 q5 q6 q8 quantized
+"""
+CONVERSION = frozenset(_CONVERSIONS.split())
+"""Words in names and tags that mark a conversion of another model's weights."""
+
+NOISE = frozenset({"hf", "v", "model", "base", "pretrained", "pt", "the", "preview", "it", "official"})
+"""Words that do not tell one model of a family from another."""
+
+_SIZE_OR_VERSION = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[bmkt]|v?\d+(?:\.\d+)*|a\d+b", re.IGNORECASE)
+# Words in a model's name that say how it was made, not which family it belongs to.
+_TUNED = (
+    "chat|instruct|instruction|it|sft|dpo|orpo|kto|ppo|rlhf|rl|rlvr|grpo|simpo|ultra|assistant|thinking|reasoning|"
+    "aligned|tuned|finetuned|tool|tools|function"
+)
+_OTHER = (
+    "base|pretrained|pt|hf|preview|beta|alpha|mini|small|medium|large|xl|xxl|tiny|nano|pro|lite|commercial|research"
+)
+_TUNED_WORD = re.compile(rf"(?:{_TUNED})(?:v?\d[\d.]*)?", re.IGNORECASE)
+_SKIPPED = re.compile(rf"(?:{_TUNED}|{_OTHER})(?:v?\d[\d.]*)?", re.IGNORECASE)
+_GLUED = re.compile(r"(?<=[a-z\d]{3})(Chat|Instruct|Base)$")
+
+
+@lru_cache(maxsize=16_384)
+def search_terms(name: str) -> tuple[str, ...]:
+    """Return the words of a name in lower case, without repetition.
+
+    "SmolLM2-135M" gives smollm, 2, 135m and smol; "BioMistral" biomistral, bio and mistral;
+    "Llama-3.1" llama, 3.1 and 3.
+    """
+    terms: dict[str, None] = {}
+    for piece in _PIECES.findall(name):
+        piece = _VERSION.sub("", piece)  # noqa: PLW2901 - "v0.1" and "0.1" are the same word
+        low = piece.lower()
+        if _SIZE.fullmatch(low):
+            terms[low] = None
+            continue
+        if tail := _SIZE_AT_END.search(low):
+            terms[tail.group()] = None
+            piece, low = piece[: tail.start()], low[: tail.start()]  # noqa: PLW2901 - the rest of the same piece
+        for run in _RUNS.findall(piece):
+            _add_run(run, terms)
+    return tuple(terms)
+
+
+def _add_run(run: str, terms: dict[str, None]) -> None:
+    low = run.lower()
+    if low == "v":
+        return
+    terms[low] = None
+    if low[0].isdigit():
+        major = low.partition(".")[0]
+        if major not in {low, "0"}:
+            terms[major] = None
+    elif len(low) > 5 and not run.islower():
+        parts = [part.lower() for part in _CAMEL.findall(run)]
+        if len(parts) > 1:
+            terms.update((part, None) for part in parts if len(part) > 2)
+
+
+def parameter_counts(name: str) -> tuple[int | None, int | None]:
+    """Return the parameters that a name states: total and active. "8x7B" states neither."""
+    low = name.lower().replace("_", "-")
+    active = _ACTIVE.search(low)
+    totals = [match for match in _PARAMETERS.finditer(low) if not match[1]]
+    total = max((round(float(match[2]) * _UNIT[match[3]]) for match in totals), default=None)
+    return total, round(float(active[1]) * 10**9) if active else None
+
+
+def is_conversion(name: str) -> bool:
+    """Return whether a name says that the weights are another model's, converted."""
+    return not CONVERSION.isdisjoint(search_terms(name)) or not CONVERSION.isdisjoint(name.lower().split("-"))
+
+
+def distinguishing_terms(name: str) -> frozenset[str]:
+    """Return the words that tell a model from the others of its family."""
+    return frozenset(search_terms(name.rpartition("/")[2])) - NOISE
+
+
+def plain(name: str) -> str:
+    """Return the letters and digits of a name, lower case: "The_Pile-2" -> "thepile2"."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def words(name: str) -> list[str]:
+    """Split a repository's name into its words, a glued "Chat" or "Instruct" apart."""
+    parts: list[str] = []
+    for part in re.split(r"[-_\s/]+", name):
+        parts += _GLUED.sub(r" \1", part).split()
+    return parts
+
+
+def split(repo: str) -> tuple[str, str]:
+    """Return owner and name of "owner/name"; the owner is "" for a name alone."""
+    owner, slash, name = repo.partition("/")
+    return (owner, name) if slash else ("", owner)
+
+
+def is_tuned_name(repo: str) -> bool:
+    """Return whether a model's name says that it was fine-tuned."""
+    return any(_TUNED_WORD.fullmatch(word) for word in words(split(repo)[1])[1:])
+
+
+def family(repo: str) -> str:
+    """Return the plain name of a model's family: "org/SmolLM2-135M-Instruct" -> "smollm2"."""
+    kept: list[str] = []
+    for word in words(split(repo)[1]):
+        if kept and (_SIZE_OR_VERSION.fullmatch(word) or _SKIPPED.fullmatch(word)):
+            break
+        kept.append(word)
+        if len(plain("".join(kept))) >= 4:
+            break
+    return plain("".join(kept))
+
+
+def stem(text: str) -> str:
+    """Return a plain name without the digits at its end: "smollm2" -> "smollm"."""
+    return re.sub(r"\d+$", "", text)
+
+
+def same_owner(first: str, second: str) -> bool:
+    """Return whether two account names look like the same owner's ("name" and "name-project")."""
+    shorter, longer = sorted((plain(first), plain(second)), key=len)
+    return bool(shorter) and (shorter == longer or (len(shorter) >= 4 and longer.startswith(shorter)))
+
+
+def mentions(text: str, name: str) -> bool:
+    """Return whether a plain family name occurs in a text or path as a word's beginning."""
+    if len(name) < 3:
+        return False
+    loose = r"[-_.\s]?".join(map(re.escape, name))
+    return re.search(rf"(?<![a-z0-9]){loose}(?![a-z])", text.lower()) is not None
