@@ -60,10 +60,10 @@ def bare_openvino(model: om.Model) -> Speed:
     opened = model.backend._engine._opened  # noqa: SLF001 - the same pipeline is what is compared
 
     def speed(at_once: int, tokens: int) -> float:
-        given = [opened.tensor(_tokens(opened.voice.tokenizer, prompt)) for prompt in prompts(at_once)]
+        given = [opened.tensor(_tokens(opened.prompt_config.tokenizer, prompt)) for prompt in prompts(at_once)]
         options = openvino_genai.GenerationConfig()
         options.max_new_tokens, options.apply_chat_template = tokens, False
-        options.stop_token_ids = set(opened.voice.ends)
+        options.stop_token_ids = set(opened.prompt_config.eos_token_ids)
         began = time.perf_counter()
         results = opened.pipeline.generate(given, [options] * at_once)
         seconds = time.perf_counter() - began
@@ -78,7 +78,7 @@ def bare_llamacpp(model: om.Model) -> Speed:
     address, key = served.server.ensure(None), served.server.key
 
     def ask(prompt: str, tokens: int) -> int:
-        body = {"prompt": _tokens(served.voice.tokenizer, prompt), "max_tokens": tokens, "temperature": 0}
+        body = {"prompt": _tokens(served.prompt_config.tokenizer, prompt), "max_tokens": tokens, "temperature": 0}
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         with urlopen(Request(f"{address}/v1/completions", json.dumps(body).encode(), headers)) as answer:
             return json.load(answer)["usage"]["completion_tokens"]

@@ -144,8 +144,10 @@ class Ours:
         from openmodels.backends.local.engines.torch import draft_tokens, running_sequence
         from openmodels.backends.local.prompt import prepare
 
-        prepare.Voice.ends = property(lambda _: [])  # every way is to make as many tokens
-        running_sequence.asked = lambda request, *_: prepare.Asked(json.loads(request.prompt), None, None)
+        prepare.PromptConfig.eos_token_ids = property(lambda _: [])  # every way is to make as many tokens
+        running_sequence.prepare_prompt = lambda request, *_: prepare.PreparedPrompt(
+            json.loads(request.prompt), None, None
+        )
         self.model = om.Model(om.DEFAULT_MODEL).load()
         self._tokenizer, self._drafter = AutoTokenizer.from_pretrained(path), draft_tokens.Drafter
 

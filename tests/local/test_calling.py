@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 import openmodels as om
 from openmodels.backends.local import tool_calls
 from openmodels.backends.local.output_processor import Writing
-from openmodels.backends.local.prompt import prepare as voice
+from openmodels.backends.local.prompt import prepare
 from openmodels.output.tool_formats.brackets import Llama, Mistral
 from openmodels.output.tool_formats.channels import Harmony
 from openmodels.output.tool_formats.sections import DeepSeekV3, DeepSeekV31, KimiK2
@@ -62,7 +62,7 @@ def tokenizer(template, *special):
 
 def write(tokenizer, request, text):
     """What becomes of an answer, token by token."""
-    asked = voice.asked(request, tokenizer, 4096)
+    asked = prepare.prepare_prompt(request, tokenizer, 4096)
     writing = Writing(request, asked, tokenizer)
     tokens = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
     said = [writing.add(t, ended=t == tokens[-1], last=at == len(tokens) - 1) for at, t in enumerate(tokens)]
@@ -124,22 +124,22 @@ class TestRefusing:
     @pytest.mark.parametrize("template", ["{{ messages[0].content }}", "{{ tools }}{{ messages[0].content }}"])
     def test_a_template_without_tools_or_of_an_unknown_format(self, template):
         with pytest.raises(om.UnsupportedFeature, match="'tools'"):
-            voice.asked(request(), tokenizer(template), 4096)
+            prepare.prepare_prompt(request(), tokenizer(template), 4096)
 
     def test_a_form_beside_tools(self):
         shaped = request(output={"kind": "choices", "choices": ("a", "b")})
         with pytest.raises(om.UnsupportedFeature, match="'choices'"):
-            voice.asked(shaped, tokenizer(HERMES), 4096)
+            prepare.prepare_prompt(shaped, tokenizer(HERMES), 4096)
 
     def test_a_demand_that_cannot_be_forced(self):
         made = tokenizer("{{ tools }}<tool_call><arg_key>{{ messages[0].content }}")
         with pytest.raises(om.UnsupportedFeature, match="tool_choice='required'"):
-            voice.asked(request(tool_choice="required"), made, 4096)
+            prepare.prepare_prompt(request(tool_choice="required"), made, 4096)
 
     def test_one_of_several_names_before_the_json(self):
         made = tokenizer("{{ tools }}[TOOL_CALLS][ARGS]{{ messages[0].content }}")
         with pytest.raises(om.UnsupportedFeature, match="several"):
-            voice.asked(request(CITY, ADD, tool_choice="required"), made, 4096)
+            prepare.prepare_prompt(request(CITY, ADD, tool_choice="required"), made, 4096)
 
 
 class TestForcing:
@@ -200,7 +200,7 @@ class TestRunning:
         assert last.reply.text
         loaded = calling_smol.backend._engine.loaded
         request = ChatRequest(messages=run.messages[:3], tools=(om.tool(weather).spec,))
-        text = loaded.tokenizer.decode(voice.asked(request, loaded.tokenizer, loaded.context).tokens)
+        text = loaded.tokenizer.decode(prepare.prepare_prompt(request, loaded.tokenizer, loaded.context).tokens)
         assert '"description": "Look up the weather."' in text
         assert "<tool_response>\n" in text
 
@@ -215,8 +215,8 @@ def engine(request, monkeypatch, hermes):
     """The default model in another engine, told a chat template that knows tools."""
     model = request.getfixturevalue(f"{request.param}_smol")
     engine = model.backend._engine
-    voice = engine._opened.voice if request.param == "openvino" else engine.voice
-    monkeypatch.setattr(voice.tokenizer, "chat_template", hermes)
+    prompt_config = engine._opened.prompt_config if request.param == "openvino" else engine.prompt_config
+    monkeypatch.setattr(prompt_config.tokenizer, "chat_template", hermes)
     return model
 
 

@@ -135,11 +135,11 @@ def prompt_of(model, question):
     """Return the prompt of a chat as text."""
     backend = model.backend
     loaded = backend._engine.loaded
-    from openmodels.backends.local.prompt.prepare import asked
+    from openmodels.backends.local.prompt.prepare import prepare_prompt
     from openmodels.types.chat import ChatRequest
 
     request = backend._with_system(ChatRequest(messages=(om.user(question),)))
-    return loaded.tokenizer.decode(asked(request, loaded.tokenizer, loaded.context).tokens)
+    return loaded.tokenizer.decode(prepare_prompt(request, loaded.tokenizer, loaded.context).tokens)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import openmodels as om
 from openmodels.backends.local.engines.llamacpp.engine import LlamaCpp
 from openmodels.backends.local.engines.server_engine import _Wire
 from openmodels.backends.local.engines.vllm.engine import Vllm
-from openmodels.backends.local.prompt.prepare import Voice
+from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.errors import UnsupportedFeature
 from openmodels.types.chat import ChatRequest
 from openmodels.types.messages import user
@@ -106,7 +106,7 @@ def test_servers_get_the_control_tokens_that_end_an_answer(engine):
         LlamaCpp("m", lambda _: None) if engine == "llamacpp" else Vllm("m", lambda _: None, command="c", dtype="auto")
     )
     own = GenerationConfig(eos_token_id=ENDOFTEXT, stop_strings="!", min_p=0.1, do_sample=True, suppress_tokens=[5])
-    served.voice = Voice(tiny_tokenizer(), own, 512)
+    served.prompt_config = PromptConfig(tiny_tokenizer(), own, 512)
     wire = _Wire(served, "http://127.0.0.1:1", "k")
     body = wire.body(ChatRequest(messages=(user("x"),), stop=("<|im_start|>",), max_tokens=4), "m")
     assert set(body["stop"]) == {"<|im_start|>", "<|im_end|>", "!"}

@@ -102,7 +102,9 @@ def test_samples_are_drawn_from_the_distribution_of_generate(folder, name):
     )
     raw = torch.randn(259, generator=torch.Generator().manual_seed(3)) * 2
     wanted = processors(torch.tensor([prompt]), raw[None].clone())[0].softmax(-1)
-    sampler = Sampler(ChatRequest(prompt="x", seed=1), config, prompt, 259, torch.device("cpu"), limit=9, ends=[258])
+    sampler = Sampler(
+        ChatRequest(prompt="x", seed=1), config, prompt, 259, torch.device("cpu"), max_new_tokens=9, eos_token_ids=[258]
+    )
     counts = torch.zeros(259)
     for seed in range(3000):
         sampler._generator.manual_seed(seed)

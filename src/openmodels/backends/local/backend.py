@@ -381,7 +381,7 @@ def _facts(engine: Engine) -> dict[str, Any]:
         "context": loaded.context,
         "max_batch": engine.most,
         "alone": engine.alone,
-        "not_honoured": list(generation_config.not_honoured(loaded.generation, generation_config.TRANSFORMERS)),
+        "not_honoured": list(generation_config.not_honoured(loaded.generation_config, generation_config.TRANSFORMERS)),
         **engine.feeding,
     }
 
@@ -415,7 +415,7 @@ def _opener(
 
         smaller = load(_locate(draft.removeprefix("local:"), None, dtype, deadline), device=device, dtype=dtype)
         draft_tokens.check(smaller.tokenizer, loaded.tokenizer)
-        shared = min(smaller.vocabulary or 0, loaded.vocabulary or 0)
+        shared = min(smaller.vocab_size or 0, loaded.vocab_size or 0)
         return replace(loaded, draft=draft_tokens.Assistant(Decoder(smaller, deterministic=True), shared))
 
     return open_model

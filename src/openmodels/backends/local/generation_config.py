@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
 
-    from openmodels.backends.local.prompt.prepare import Sampling
+    from openmodels.backends.local.prompt.prepare import SamplingParams
 
 _log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ def read(folder: Path, config: Any = None) -> GenerationConfig:
     if not (folder / FILE).is_file():
         if config is not None:
             return GenerationConfig.from_model_config(config)
-        ends = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eos_token_id")
-        return GenerationConfig(eos_token_id=ends)
+        eos_token_ids = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eos_token_id")
+        return GenerationConfig(eos_token_id=eos_token_ids)
     try:
         return GenerationConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
@@ -122,7 +122,13 @@ def least_tokens(config: Any, prompt: int) -> int:
 
 
 def processors(
-    config: Any, sampling: Sampling, prompt: Sequence[int], *, limit: int, ends: Sequence[int], device: torch.device
+    config: Any,
+    sampling: SamplingParams,
+    prompt: Sequence[int],
+    *,
+    max_new_tokens: int,
+    eos_token_ids: Sequence[int],
+    device: torch.device,
 ) -> LogitsProcessorList | None:
     """Return what changes the scores before a token is chosen; None where nothing but the sampling does.
 
@@ -130,8 +136,8 @@ def processors(
         config: The model's `GenerationConfig`.
         sampling: How the request samples; its repetition penalty is among the processors.
         prompt: The prompt's tokens.
-        limit: Tokens that the answer may have.
-        ends: The tokens that end it.
+        max_new_tokens: Tokens that the answer may have.
+        eos_token_ids: The tokens that end it.
         device: Where the scores are.
 
     Raises:
@@ -140,7 +146,7 @@ def processors(
     import torch
     from transformers.generation import logits_process as process
 
-    size, place, end = len(prompt), str(device), torch.tensor(list(ends), device=device)
+    size, place, end = len(prompt), str(device), torch.tensor(list(eos_token_ids), device=device)
     seen = torch.tensor([list(prompt)], device=device)
     begin = size if size > 1 or getattr(config, "forced_bos_token_id", None) is None else size + 1
     makers: dict[str, Callable[[Any], Any]] = {
@@ -152,16 +158,18 @@ def processors(
         "bad_words_ids": lambda value: process.NoBadWordsLogitsProcessor(value, end),
         "min_new_tokens": lambda value: process.MinNewTokensLengthLogitsProcessor(size, value, end, device=place),
         "forced_bos_token_id": process.ForcedBOSTokenLogitsProcessor,
-        "forced_eos_token_id": lambda value: process.ForcedEOSTokenLogitsProcessor(size + limit, value, device=place),
+        "forced_eos_token_id": lambda value: process.ForcedEOSTokenLogitsProcessor(
+            size + max_new_tokens, value, device=place
+        ),
         "remove_invalid_values": lambda _: process.InfNanRemoveLogitsProcessor(),
         "exponential_decay_length_penalty": lambda value: process.ExponentialDecayLengthPenalty(value, end, size),
         "suppress_tokens": lambda value: process.SuppressTokensLogitsProcessor(value, device=place),
         "begin_suppress_tokens": lambda value: process.SuppressTokensAtBeginLogitsProcessor(value, begin, device=place),
     }
     values = {name: getattr(config, name, None) for name in makers}
-    values["repetition_penalty"] = sampling.repetition
+    values["repetition_penalty"] = sampling.repetition_penalty
     values["min_new_tokens"] = least_tokens(config, size)
-    if not ends:
+    if not eos_token_ids:
         values["min_new_tokens"] = values["exponential_decay_length_penalty"] = None
     made = _made(makers, values)
     return process.LogitsProcessorList(made.values()) if made.keys() - {"repetition_penalty"} else None
@@ -184,7 +192,7 @@ def _made(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any])
     return made
 
 
-def warpers(config: Any, sampling: Sampling, *, size: int, device: torch.device) -> LogitsProcessorList | None:
+def warpers(config: Any, sampling: SamplingParams, *, size: int, device: torch.device) -> LogitsProcessorList | None:
     """Return what cuts the chances of unlikely tokens; None where `top_k` and `top_p` are all of it.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from openmodels.backends.local.detokenizer import Detokeniser
-from openmodels.backends.local.prompt.prepare import Asked
+from openmodels.backends.local.prompt.prepare import PreparedPrompt
 from openmodels.backends.local.prompt.reasoning_tags import Thinking
 from openmodels.backends.local.tool_calls import Caller
 from openmodels.output.text_scan import StopStringFilter
@@ -41,17 +41,19 @@ class Writing:
 
     Args:
         request: What is asked.
-        asked: The same in the model's own terms.
+        prompt: The same in the model's own terms.
         tokenizer: A transformers tokenizer.
         stops: Texts that end an answer beside those that the request names.
     """
 
-    def __init__(self, request: ChatRequest, asked: Asked, tokenizer: Any, *, stops: Sequence[str] = ()) -> None:
-        self._text = Detokeniser(tokenizer, asked.tokens if request.prompt is not None else ())
+    def __init__(
+        self, request: ChatRequest, prompt: PreparedPrompt, tokenizer: Any, *, stops: Sequence[str] = ()
+    ) -> None:
+        self._text = Detokeniser(tokenizer, prompt.tokens if request.prompt is not None else ())
         # What must have a certain form has no room for reasoning before it.
-        thinks = request.prompt is None and asked.output is None and asked.calling is None
-        self._thinking = Thinking(tokenizer, asked.tokens if thinks else None)
-        self._caller = None if asked.calling is None else Caller(asked.calling)
+        thinks = request.prompt is None and prompt.output is None and prompt.calling is None
+        self._thinking = Thinking(tokenizer, prompt.tokens if thinks else None)
+        self._caller = None if prompt.calling is None else Caller(prompt.calling)
         # Decoding leaves control tokens out, and a stop string may be, or hold, the text of one.
         control = tokenizer.added_tokens_decoder if request.stop or stops else {}
         self._control = {token: added.content for token, added in control.items() if added.special}

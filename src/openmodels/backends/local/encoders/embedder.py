@@ -128,7 +128,7 @@ class Embedder:
         for at, row in enumerate(rows, first):
             if len(row) > limit:
                 raise too_long(f"texts[{at}]", len(row), limit)
-            check_tokens(row, self.loaded.vocabulary, f"texts[{at}]")
+            check_tokens(row, self.loaded.vocab_size, f"texts[{at}]")
             if not row:
                 raise InvalidRequest(f"texts[{at}]: the model's tokenizer makes no token of it.")
         return rows
@@ -162,7 +162,7 @@ def padding_id(loaded: loader.Loaded) -> int | None:
     The tokenizer may name another, or none: what a model computes from the padding follows its own config.
     """
     token = getattr(loaded.model.config.get_text_config(), "pad_token_id", None)
-    return token if type(token) is int and 0 <= token < (loaded.vocabulary or 0) else None
+    return token if type(token) is int and 0 <= token < (loaded.vocab_size or 0) else None
 
 
 def padded(loaded: loader.Loaded, rows: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, torch.Tensor]:

@@ -62,7 +62,7 @@ class Reranker:
             what = f"documents[{at}] with the query"
             if len(row) > limit:
                 raise too_long(what, len(row), limit)
-            check_tokens(row, self.loaded.vocabulary, what)
+            check_tokens(row, self.loaded.vocab_size, what)
         yield
         scores: dict[int, float] = {}
         # What finds the end of a text by its padding needs a token for it; without one, texts go one by one.

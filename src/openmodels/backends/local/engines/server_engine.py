@@ -14,7 +14,14 @@ from openmodels import background
 from openmodels.backends.base import Backend
 from openmodels.backends.local import generation_config, tool_calls
 from openmodels.backends.local.engines.managed_server import ManagedServer, Start
-from openmodels.backends.local.prompt.prepare import VARIABLES, Sampling, Voice, asked, check_tokens, room
+from openmodels.backends.local.prompt.prepare import (
+    CHAT_TEMPLATE_KWARGS,
+    PromptConfig,
+    SamplingParams,
+    check_tokens,
+    prepare_prompt,
+    resolve_max_new_tokens,
+)
 from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.backends.openai_compatible import OpenAICompatible, Sent
 from openmodels.errors import (
@@ -41,12 +48,12 @@ class Served(Backend):
     A subclass says how to start it (`prepare`) and how it spells options (`fields`).
 
     Attributes:
-        voice: How the model is spoken to, once the server was started; None where only the server
-            itself can read the tokenizer, so that it renders the chat template too.
+        prompt_config: What the model's files say of its prompts and answers, once the server was started; None
+            where only the server itself can read the tokenizer, so that it renders the chat template too.
     """
 
     engine: ClassVar[str]
-    voice: Voice | None = None
+    prompt_config: PromptConfig | None = None
 
     def __init__(self, rest: str, *, repetition_stop: bool = True) -> None:
         super().__init__(rest)
@@ -66,14 +73,14 @@ class Served(Backend):
 
     @abstractmethod
     def prepare(self, deadline: float | None) -> Start:
-        """Find the model's files and return how to serve them; sets `voice`.
+        """Find the model's files and return how to serve them; sets `prompt_config`.
 
         Raises:
             OpenModelsError: They cannot be found or served.
         """
 
     @abstractmethod
-    def fields(self, sampling: Sampling, prompt: int) -> dict[str, Any]:
+    def fields(self, sampling: SamplingParams, prompt: int) -> dict[str, Any]:
         """Return what this server spells in its own way, as fields of the JSON body: its defaults are not ours.
 
         Args:
@@ -128,9 +135,9 @@ class Served(Backend):
 
     def not_honoured(self, honoured: frozenset[str]) -> list[str] | None:
         """Return the fields of the model's generation config that are not in `honoured`; None where it is not read."""
-        if self.voice is None:
+        if self.prompt_config is None:
             return None
-        return list(generation_config.not_honoured(self.voice.generation, honoured))
+        return list(generation_config.not_honoured(self.prompt_config.generation_config, honoured))
 
     def describe(self) -> dict[str, Any]:
         """Return where the server is."""
@@ -181,27 +188,27 @@ class _Wire(OpenAICompatible):
         super().__init__(MODEL, base_url=f"{base_url}/v1", api_key=key)
         self.base_url = base_url
         self.closed = False
-        self._fields, self._shape, self._voice = served.fields, served.shape, served.voice
+        self._fields, self._shape, self._prompt_config = served.fields, served.shape, served.prompt_config
         self._markers = served.markers
 
     def path(self, request: ChatRequest) -> str:
-        return super().path(request) if self._voice is None else "/completions"
+        return super().path(request) if self._prompt_config is None else "/completions"
 
     async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
         return await background.arun(self._chat, request, model)  # a long prompt takes seconds
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
-        if self._voice is None:
+        if self._prompt_config is None:
             bare = request.model_copy(update={"output": None})
             return super().body(bare, model) | self._shaped(request.output)
-        own = asked(request, self._voice.tokenizer, self._voice.context)
+        own = prepare_prompt(request, self._prompt_config.tokenizer, self._prompt_config.context)
         tokens = own.tokens
-        check_tokens(tokens, self._voice.vocabulary)
-        sampling = Sampling.of(request, self._voice.generation)
+        check_tokens(tokens, self._prompt_config.vocab_size)
+        sampling = SamplingParams.from_request(request, self._prompt_config.generation_config)
         body: dict[str, Any] = {
             "model": model,
             "prompt": tokens,
-            "max_tokens": room(len(tokens), request, self._voice),
+            "max_tokens": resolve_max_new_tokens(len(tokens), request, self._prompt_config),
             "temperature": sampling.temperature,
             "seed": sampling.seed % (2**32 - 1),
             "stream": True,
@@ -213,13 +220,13 @@ class _Wire(OpenAICompatible):
             **self._fields(sampling, len(tokens)),
             **self._shaped(own.output),
         }
-        stops = [*request.stop, *self._voice.stop_strings]
-        tokens_at_end = self._voice.stop_tokens(stops)
+        stops = [*request.stop, *self._prompt_config.stop_strings]
+        tokens_at_end = self._prompt_config.stop_tokens(stops)
         if stops or tokens_at_end:
             body["stop"] = list(dict.fromkeys((*stops, *tokens_at_end)))
         markers = [] if own.calling is None else [*own.calling.hidden.values()]
         body |= self._markers(markers, tokens_at_end)
-        extra = {name: value for name, value in request.extra.items() if name != VARIABLES}
+        extra = {name: value for name, value in request.extra.items() if name != CHAT_TEMPLATE_KWARGS}
         if taken := sorted(extra.keys() & body.keys()):
             raise InvalidRequest(f"extra: {taken[0]!r} is set by openmodels itself.")
         return body | extra
@@ -227,8 +234,8 @@ class _Wire(OpenAICompatible):
     def reader(self, request: ChatRequest, *, repetition_stop: bool) -> DeltaReader:
         """Return what reads the deltas of one answer: its tool calls are text here, and a cycle ends it."""
         plan = None
-        if self._voice is not None and tool_calls.offered(request) and request.prompt is None:
-            plan = asked(request, self._voice.tokenizer, self._voice.context).calling
+        if self._prompt_config is not None and tool_calls.offered(request) and request.prompt is None:
+            plan = prepare_prompt(request, self._prompt_config.tokenizer, self._prompt_config.context).calling
         free = request.output is None and (plan is None or plan.output is None)
         free = free and not request.extra.keys() & _FORMS
         return DeltaReader(plan, RepetitionDetector() if repetition_stop and free else None)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from openmodels.backends.local.output_processor import Said, Writing
-from openmodels.backends.local.prompt.prepare import Sampling, Voice, asked, check_extra, check_tokens, room
+from openmodels.backends.local.prompt.prepare import (
+    PromptConfig,
+    SamplingParams,
+    check_extra,
+    check_tokens,
+    prepare_prompt,
+    resolve_max_new_tokens,
+)
 from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.types.chat import ChatRequest, Delta, Usage
 
@@ -13,7 +20,7 @@ class Answer:
 
     Args:
         request: What is asked.
-        voice: How the model is spoken to.
+        prompt_config: What the model's files say of its prompts and answers.
         repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
 
     Attributes:
@@ -26,19 +33,19 @@ class Answer:
     Raises:
         ContextTooLong: The prompt leaves no room for an answer.
         UnsupportedFeature: `extra` holds more than variables for the chat template.
-        OpenModelsError: What `asked` raises.
+        OpenModelsError: What `prepare_prompt` raises.
     """
 
-    def __init__(self, request: ChatRequest, voice: Voice, *, repetition_stop: bool = True) -> None:
+    def __init__(self, request: ChatRequest, prompt_config: PromptConfig, *, repetition_stop: bool = True) -> None:
         check_extra(request)
-        own = asked(request, voice.tokenizer, voice.context)
+        own = prepare_prompt(request, prompt_config.tokenizer, prompt_config.context)
         self.prompt, self.output = own.tokens, own.output
-        check_tokens(self.prompt, voice.vocabulary)
-        self.limit = room(len(self.prompt), request, voice)
-        self.sampling = Sampling.of(request, voice.generation)
+        check_tokens(self.prompt, prompt_config.vocab_size)
+        self.limit = resolve_max_new_tokens(len(self.prompt), request, prompt_config)
+        self.sampling = SamplingParams.from_request(request, prompt_config.generation_config)
         self.finished = False
-        self._ends = frozenset(voice.ends)
-        self._writing = Writing(request, own, voice.tokenizer, stops=voice.stop_strings)
+        self._ends = frozenset(prompt_config.eos_token_ids)
+        self._writing = Writing(request, own, prompt_config.tokenizer, stops=prompt_config.stop_strings)
         self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
         self._produced = 0
 

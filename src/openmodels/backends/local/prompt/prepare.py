@@ -1,6 +1,6 @@
-"""How a model is spoken to, whichever engine runs it: its prompt, its sampling, its room and its ends.
+"""Prompts in a model's own terms: their tokens, sampling parameters and limits.
 
-A change of engine changes the arithmetic and nothing else.
+Every engine reads them from here, so a change of engine changes the arithmetic and nothing else.
 """
 
 from __future__ import annotations
@@ -15,40 +15,46 @@ from openmodels.backends.local.prompt import chat_template, images, length_check
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types.chat import ChatRequest, OutputFormat
 
-_USUAL_LENGTH = 20
-VARIABLES = "chat_template_kwargs"
+_LEGACY_MAX_LENGTH = 20
+"""The `max_length` that older releases of transformers write into every generation config; no model asks for it."""
+CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"
 """The entry of `extra` that holds variables for the chat template."""
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    """How a model is spoken to, whichever engine runs it.
+class PromptConfig:
+    """What a model's files say of its prompts and answers.
 
     Attributes:
-        tokenizer: Its transformers tokenizer.
-        generation: Its transformers `GenerationConfig`.
+        tokenizer: The transformers tokenizer.
+        generation_config: The transformers `GenerationConfig`.
         context: The most tokens that prompt and answer may have together.
-        vocabulary: The number of rows of its embedding table, or None where that is not known.
+        vocab_size: The number of rows of the embedding table, or None where that is unknown.
     """
 
     tokenizer: Any
-    generation: Any
+    generation_config: Any
     context: int
-    vocabulary: int | None = None
+    vocab_size: int | None = None
 
     @property
-    def ends(self) -> list[int]:
-        """The tokens that end an answer: those that the model's files name, and what closes the assistant's turn."""
-        ends = getattr(self.generation, "eos_token_id", None)
-        listed = ends if isinstance(ends, list) else [ends]
+    def eos_token_ids(self) -> list[int]:
+        """The tokens that end an answer.
+
+        They are those that the model's files name, and the one that closes the assistant's turn.
+        """
+        configured = getattr(self.generation_config, "eos_token_id", None)
+        listed = configured if isinstance(configured, list) else [configured]
         tokens = (*listed, self.tokenizer.eos_token_id, chat_template.turn_end(self.tokenizer))
         return list(dict.fromkeys(token for token in tokens if token is not None))
 
     def stop_tokens(self, stops: Sequence[str]) -> dict[str, int]:
-        """Return the control tokens among stop strings, and what closes the assistant's turn, by their text.
+        """Return the control tokens among the stop strings, by their text.
+
+        The token that closes a turn is always among them.
 
         Raises:
-            UnsupportedFeature: A stop string holds a control token and more: who decodes the text leaves it out.
+            UnsupportedFeature: A stop string holds a control token and more, which the decoded text leaves out.
         """
         control = {
             added.content: token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special
@@ -65,61 +71,65 @@ class Voice:
     @property
     def stop_strings(self) -> tuple[str, ...]:
         """The texts that end an answer, as the model's files name them."""
-        return generation_config.stop_strings(self.generation)
+        return generation_config.stop_strings(self.generation_config)
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the next token is chosen, with the model's own defaults filled in.
+class SamplingParams:
+    """The sampling options of a request, with the model's own defaults filled in.
 
     Attributes:
         temperature: 0 is greedy.
         top_p: 1 is all.
         top_k: 0 is all.
-        repetition: Divides the scores of tokens that came; 1 is none.
+        repetition_penalty: Divides the scores of tokens that came before; 1 is off.
         seed: The caller's, or a random one.
-        min_p: The chance, as a share of the largest, below which a token is not drawn; 0 is all.
+        min_p: The probability, relative to the largest, below which a token is not drawn; 0 is off.
     """
 
     temperature: float
     top_p: float
     top_k: int
-    repetition: float
+    repetition_penalty: float
     seed: int
     min_p: float = 0.0
 
     @classmethod
-    def of(cls, request: ChatRequest, defaults: Any) -> Sampling:
-        """Fill what the request leaves open from a `GenerationConfig`, as transformers does."""
-        sampled = getattr(defaults, "do_sample", False)
+    def from_request(cls, request: ChatRequest, defaults: Any) -> SamplingParams:
+        """Fill what a request leaves open from a `GenerationConfig`.
 
-        def own(name: str) -> Any:
-            return getattr(defaults, name, None) if sampled else None
+        The order is that of transformers.
+        """
+        do_sample = getattr(defaults, "do_sample", False)
 
-        asked = request.top_p is not None or request.top_k is not None
-        temperature = own("temperature")
-        usual = temperature if temperature is not None else float(bool(asked or sampled))
-        top_k = own("top_k")
+        def default(name: str) -> Any:
+            return getattr(defaults, name, None) if do_sample else None
+
+        samples = do_sample or request.top_p is not None or request.top_k is not None
+        temperature = default("temperature")
+        if temperature is None:
+            temperature = 1.0 if samples else 0.0
+        top_k = default("top_k")
         if top_k is None:
-            top_k = generation_config.TOP_K if sampled else 0
+            top_k = generation_config.TOP_K if do_sample else 0
         return cls(
-            temperature=usual if request.temperature is None else request.temperature,
-            top_p=request.top_p or own("top_p") or 1.0,
+            temperature=temperature if request.temperature is None else request.temperature,
+            top_p=request.top_p or default("top_p") or 1.0,
             top_k=top_k if request.top_k is None else request.top_k,
-            min_p=own("min_p") or 0.0,
-            repetition=request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0,
+            min_p=default("min_p") or 0.0,
+            repetition_penalty=request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0,
             seed=secrets.randbits(63) if request.seed is None else request.seed,
         )
 
 
-class Asked(NamedTuple):
-    """A request in the model's own terms.
+class PreparedPrompt(NamedTuple):
+    """A prompt as the model gets it.
 
     Attributes:
-        tokens: The prompt's tokens, with those that the answer is made to begin with.
-        output: What the answer must look like.
-        calling: How its tools are spoken of; None where it offers none.
-        inputs: The tensors of its images, by the model's names for them; None where there are none.
+        tokens: The token ids, with those that the answer is forced to begin with.
+        output: The form that the answer must have.
+        calling: The format of tool calls; None where the request offers no tools.
+        inputs: The tensors of the images, by the model's names for them; None without images.
     """
 
     tokens: list[int]
@@ -128,40 +138,42 @@ class Asked(NamedTuple):
     inputs: dict[str, Any] | None = None
 
 
-def asked(request: ChatRequest, tokenizer: Any, context: int, processor: Any = None, dtype: Any = None) -> Asked:
-    """Return a request as the model gets it, the chat template rendered.
+def prepare_prompt(
+    request: ChatRequest, tokenizer: Any, context: int, processor: Any = None, dtype: Any = None
+) -> PreparedPrompt:
+    """Render and tokenize the prompt of a request.
 
     Args:
-        request: What is asked.
+        request: The request.
         tokenizer: A transformers tokenizer.
         context: The most tokens that prompt and answer may have together.
-        processor: What makes tensors of images; None for a model, or an engine, that reads only text.
-        dtype: The dtype of such tensors.
+        processor: The processor of images; None for a model, or an engine, that reads only text.
+        dtype: The dtype of the images' tensors.
 
     Raises:
-        InvalidRequest: Nothing can be made of it.
+        InvalidRequest: The tokenizer makes no token of the prompt, or an image cannot be read.
         UnsupportedFeature: The model has no chat template or none that knows tools, a demanded call cannot be
-            forced, or the template's variables in `extra` are no dict.
+            forced, or the template's variables in `extra` are not a dict.
         LoadFailed: The chat template is broken or hostile.
-        ContextTooLong: The prompt is so long that it does not even have to be tokenized.
-        DeadlineExceeded: The deadline passed while it was.
+        ContextTooLong: The prompt is so long that tokenizing it is needless.
+        DeadlineExceeded: The deadline passed during tokenization.
     """
     if request.prompt is not None:
         length_check.check(tokenizer, request.prompt, context, request.deadline)
         tokens: list[int] = tokenizer(request.prompt)["input_ids"]
         if not tokens:
             raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")
-        return Asked(tokens, request.output, None)
-    variables = request.extra.get(VARIABLES, {})
+        return PreparedPrompt(tokens, request.output, None)
+    variables = request.extra.get(CHAT_TEMPLATE_KWARGS, {})
     if not isinstance(variables, Mapping):
-        raise UnsupportedFeature(f"extra: {VARIABLES!r} must hold a dict of variables.")
+        raise UnsupportedFeature(f"extra: {CHAT_TEMPLATE_KWARGS!r} must hold a dict of variables.")
     calling.check(request, tokenizer)
     tools = calling.definitions(calling.offered(request))
     inputs = None
     if any(message.images for message in request.messages):
         tokens, inputs = images.encode(processor, tokenizer, request.messages, variables, tools=tools, dtype=dtype)
     else:
-        # A processor lets the tokenizer add what the template does not write; a text without images is no other.
+        # A processor lets the tokenizer add what the template does not write, with images or without.
         special = processor is not None
         limit = chat_template.Limit(context, request.deadline)
         tokens = chat_template.encode(tokenizer, request.messages, variables, tools, special=special, limit=limit)
@@ -170,56 +182,58 @@ def asked(request: ChatRequest, tokenizer: Any, context: int, processor: Any = N
         tokens += tokenizer.encode(plan.start, add_special_tokens=False)
     if inputs is not None:
         inputs = images.padded(inputs, len(tokens))
-    return Asked(tokens, request.output or (plan and plan.output), plan, inputs)
+    return PreparedPrompt(tokens, request.output or (plan and plan.output), plan, inputs)
 
 
 def check_extra(request: ChatRequest) -> None:
     """Check that `extra` holds nothing but variables for the chat template.
 
     Raises:
-        UnsupportedFeature: It does.
+        UnsupportedFeature: It holds another entry.
     """
-    if unknown := sorted(set(request.extra) - {VARIABLES}):
+    if unknown := sorted(set(request.extra) - {CHAT_TEMPLATE_KWARGS}):
         raise UnsupportedFeature(
             f"extra: the backend 'local' does not know {unknown[0]!r}.",
-            next_step=f"It takes {VARIABLES!r}: variables for the chat template.",
+            next_step=f"It takes {CHAT_TEMPLATE_KWARGS!r}: variables for the chat template.",
         )
 
 
-def check_tokens(tokens: Sequence[int], vocabulary: int | None, what: str = "The prompt") -> None:
-    """Check that a model has an embedding for each token: some tokenizers have more tokens than their model.
+def check_tokens(tokens: Sequence[int], vocab_size: int | None, what: str = "The prompt") -> None:
+    """Check that the model has an embedding for each token.
+
+    Some tokenizers have more tokens than their model.
 
     Args:
         tokens: Ids of the tokenizer.
-        vocabulary: The number of rows of the model's embedding table, or None where that is not known.
-        what: What the tokens are, for the message.
+        vocab_size: The number of rows of the embedding table, or None where that is unknown.
+        what: The subject of the message.
 
     Raises:
-        InvalidRequest: It has none for one of them.
+        InvalidRequest: The model has no embedding for one of them.
     """
-    if vocabulary is not None and tokens and (largest := max(tokens)) >= vocabulary:
+    if vocab_size is not None and tokens and (largest := max(tokens)) >= vocab_size:
         raise InvalidRequest(
             f"{what} has the token {largest}, which the model's tokenizer knows and the model does not: its embedding "
-            f"table has {vocabulary} rows.",
+            f"table has {vocab_size} rows.",
             next_step="Leave the added token out, or use a model whose embeddings were resized with its tokenizer.",
         )
 
 
-def room(tokens: int, request: ChatRequest, voice: Voice) -> int:
-    """Return how many tokens the answer to a prompt of so many tokens may have.
+def resolve_max_new_tokens(tokens: int, request: ChatRequest, config: PromptConfig) -> int:
+    """Return how many tokens the answer to a prompt of `tokens` tokens may have.
 
     Raises:
-        ContextTooLong: The prompt leaves no room.
+        ContextTooLong: The prompt fills the context.
     """
-    left = voice.context - tokens
+    left = config.context - tokens
     if left < 1:
         raise ContextTooLong(
-            f"The prompt has {tokens} tokens and the model's context holds {voice.context}.",
-            next_step=f"Shorten it to less than {voice.context} tokens, or use a model with a longer context.",
+            f"The prompt has {tokens} tokens and the model's context holds {config.context}.",
+            next_step=f"Shorten it to less than {config.context} tokens, or use a model with a longer context.",
         )
-    usual = getattr(voice.generation, "max_new_tokens", None)
-    whole = getattr(voice.generation, "max_length", None)
-    # Older releases of transformers fill in 20, which no model asks for. A prompt beyond it is no error here.
-    if usual is None and whole is not None and whole != _USUAL_LENGTH and whole > tokens:
-        usual = whole - tokens
-    return min(left, request.max_tokens or usual or left)
+    default = getattr(config.generation_config, "max_new_tokens", None)
+    max_length = getattr(config.generation_config, "max_length", None)
+    # A prompt beyond `max_length` is not an error: the field counts the prompt, and users rarely know it.
+    if default is None and max_length is not None and max_length != _LEGACY_MAX_LENGTH and max_length > tokens:
+        default = max_length - tokens
+    return min(left, request.max_tokens or default or left)

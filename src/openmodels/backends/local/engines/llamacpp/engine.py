@@ -14,7 +14,7 @@ from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.managed_server import READY, Start
 from openmodels.backends.local.engines.server_engine import MODEL, Served
 from openmodels.backends.local.prompt import template_files, tokenizer_files
-from openmodels.backends.local.prompt.prepare import Sampling, Voice
+from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
 from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import written
@@ -62,15 +62,15 @@ class LlamaCpp(Served):
         model_kind.check_gguf(file.name, header)
         memory.check_memory(file.stat().st_size)
         context = _context(header)
-        self.voice = _voice(file, digest, header, deadline)
+        self.prompt_config = _prompt_config(file, digest, header, deadline)
         if self._chat_template is not None:
-            if self.voice is None:
+            if self.prompt_config is None:
                 raise UnsupportedFeature(
                     "The engine 'llamacpp' cannot honour the option 'chat_template' for this file: only llama.cpp "
                     "itself reads its tokenizer, and renders the file's own template.",
                     next_step="Leave it out.",
                 )
-            template_files.install(self.voice.tokenizer, file.parent, choice=self._chat_template)
+            template_files.install(self.prompt_config.tokenizer, file.parent, choice=self._chat_template)
         self._file, self._context = file, context
         key, ready = secrets.token_urlsafe(24), f"{READY}{secrets.token_hex(16)}:"
         told = {
@@ -86,11 +86,11 @@ class LlamaCpp(Served):
         program = [sys.executable, "-P", str(Path(__file__).with_name("child.py"))]
         return Start(self.engine, program, key=key, model=MODEL, ready=ready, told=json.dumps(told))
 
-    def fields(self, sampling: Sampling, prompt: int) -> dict[str, Any]:  # noqa: ARG002 - vLLM counts from it
+    def fields(self, sampling: SamplingParams, prompt: int) -> dict[str, Any]:  # noqa: ARG002 - vLLM counts from it
         """Return the options as llama.cpp spells them."""
         greedy = sampling.temperature == 0
         samplers = ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"]
-        generation = self.voice.generation if self.voice else None
+        generation = self.prompt_config.generation_config if self.prompt_config else None
         suppressed = getattr(generation, "suppress_tokens", None) or ()
         typical = getattr(generation, "typical_p", None) if getattr(generation, "do_sample", False) else None
         return {
@@ -99,7 +99,7 @@ class LlamaCpp(Served):
             "typical_p": typical or 1.0,
             **({"logit_bias": [[token, False] for token in suppressed]} if suppressed else {}),
             "top_k": 1 if greedy else sampling.top_k,
-            "repeat_penalty": sampling.repetition,
+            "repeat_penalty": sampling.repetition_penalty,
             "repeat_last_n": self._context,
         }
 
@@ -114,7 +114,7 @@ class LlamaCpp(Served):
 
     def describe(self) -> dict[str, Any]:
         """Return where the model is, how it runs and where its server is."""
-        template = None if self._file is None else "openmodels" if self.voice else "the server's own"
+        template = None if self._file is None else "openmodels" if self.prompt_config else "the server's own"
         return {
             "path": str(self._file) if self._file else None,
             "device": "cpu",
@@ -126,8 +126,10 @@ class LlamaCpp(Served):
         }
 
 
-def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None) -> Voice | None:
-    """Return how to speak to the model; None when transformers cannot read this tokenizer."""
+def _prompt_config(
+    file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None
+) -> PromptConfig | None:
+    """Return the prompt configuration of the file; None when transformers cannot read this tokenizer."""
     from openmodels.backends.local.engines.torch.loader import exclusive
 
     name = f"{digest or cache.file_digest(file)}-tokenizer-1"
@@ -144,7 +146,7 @@ def _voice(file: Path, digest: str | None, header: gguf_header.Header, deadline:
                     return None
     with exclusive():
         tokenizer = tokenizer_files.load(folder)
-    return Voice(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
+    return PromptConfig(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
 
 
 def _context(header: gguf_header.Header) -> int:

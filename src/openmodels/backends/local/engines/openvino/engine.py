@@ -100,10 +100,10 @@ class OpenvinoEngine(Loop[_Job]):
             "path": str(opened.folder) if opened else None,
             "device": "cpu",
             "dtype": opened.dtype if opened else None,
-            "context": opened.voice.context if opened else None,
+            "context": opened.prompt_config.context if opened else None,
             "kv_gb": opened.kv_gb if opened else None,
             "not_honoured": (
-                list(generation_config.not_honoured(opened.voice.generation, generation_config.OPENVINO))
+                list(generation_config.not_honoured(opened.prompt_config.generation_config, generation_config.OPENVINO))
                 if opened
                 else None
             ),
@@ -160,7 +160,7 @@ class OpenvinoEngine(Loop[_Job]):
     def _prepared(self, job: _Job, request: ChatRequest) -> Answer:  # noqa: ARG002 - the answer is all
         if (opened := self._opened) is None:
             raise StreamInterrupted("The model was closed before it answered.")
-        return Answer(request, opened.voice, repetition_stop=self._repetition_stop)
+        return Answer(request, opened.prompt_config, repetition_stop=self._repetition_stop)
 
     def _join(self, job: _Job, request: ChatRequest) -> None:
         opened = self._opened
@@ -230,7 +230,7 @@ def _options(opened: Opened, request: ChatRequest, answer: Answer) -> Any:
     options = opened.genai.GenerationConfig()
     options.apply_chat_template = False
     options.max_new_tokens = answer.limit
-    ends = opened.voice.ends
+    ends = opened.prompt_config.eos_token_ids
     if ends:
         options.set_eos_token_id(ends[0])
     options.stop_token_ids = set(ends)
@@ -243,8 +243,8 @@ def _options(opened: Opened, request: ChatRequest, answer: Answer) -> Any:
             options.top_k = sampling.top_k
         options.min_p = sampling.min_p
         options.rng_seed = sampling.seed
-    options.repetition_penalty = sampling.repetition
-    generation = opened.voice.generation
+    options.repetition_penalty = sampling.repetition_penalty
+    generation = opened.prompt_config.generation_config
     options.min_new_tokens = min(answer.limit, generation_config.least_tokens(generation, len(answer.prompt)))
     if size := getattr(generation, "no_repeat_ngram_size", None):
         options.no_repeat_ngram_size = size

@@ -21,7 +21,7 @@ from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPE
 from openmodels.backends.local.engines.openvino.engine import last_line
 from openmodels.backends.local.engines.torch.loader import exclusive
 from openmodels.backends.local.prompt import template_files, tokenizer_files
-from openmodels.backends.local.prompt.prepare import Voice
+from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import cache, checkpoint, facts, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, OpenModelsError
 
@@ -37,7 +37,7 @@ class Opened:
     Attributes:
         genai: The module `openvino_genai`.
         pipeline: Its `ContinuousBatchingPipeline`.
-        voice: How it is spoken to.
+        prompt_config: What the model's files say of its prompts and answers.
         folder: Where its files are.
         dtype: What its weights are stored in, e.g. "int4".
         kv_gb: What its key-value cache may grow to, in 2^30 bytes.
@@ -45,7 +45,7 @@ class Opened:
 
     genai: Any
     pipeline: Any
-    voice: Voice
+    prompt_config: PromptConfig
     folder: Path
     dtype: str
     kv_gb: int
@@ -85,7 +85,7 @@ def open_model(
         generation_config.warn(generation, generation_config.OPENVINO)
         context = facts.context(config) or tokenizer_files.longest(tokenizer)
         rows = config.get("vocab_size")
-        voice = Voice(tokenizer, generation, context, rows if type(rows) is int else None)
+        prompt_config = PromptConfig(tokenizer, generation, context, rows if type(rows) is int else None)
         kv_gb = _kv_gb()
         genai = _genai()
         pipeline = _pipeline(genai, folder, kv_gb)
@@ -93,7 +93,7 @@ def open_model(
         raise
     except Exception as error:
         raise _failed(folder.name, error) from error
-    return Opened(genai, pipeline, voice, folder, _stored(folder), kv_gb)
+    return Opened(genai, pipeline, prompt_config, folder, _stored(folder), kv_gb)
 
 
 def converted(file: Path, digest: str | None, deadline: float | None) -> Path:

@@ -29,6 +29,7 @@ from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.torch import device as devices, loading_report, quantization
 from openmodels.backends.local.engines.torch.gc_pause import collector_paused
 from openmodels.backends.local.prompt import image_processors, template_files, tokenizer_files
+from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import checkpoint, facts, memory, model_kind
 from openmodels.backends.local.weights.facts import UNBOUNDED
 from openmodels.errors import (
@@ -67,7 +68,7 @@ class Loaded:
     draft: Any = None
 
     @property
-    def vocabulary(self) -> int | None:
+    def vocab_size(self) -> int | None:
         """The number of rows of the embedding table, or None where the model has none."""
         try:
             weight = getattr(self.model.get_input_embeddings(), "weight", None)
@@ -76,9 +77,14 @@ class Loaded:
         return None if weight is None else int(weight.shape[0])
 
     @property
-    def generation(self) -> Any:
+    def generation_config(self) -> Any:
         """The model's own `GenerationConfig`; None for a model that does not write."""
         return getattr(self.model, "generation_config", None)
+
+    @property
+    def prompt_config(self) -> PromptConfig:
+        """What the model's files say of its prompts and answers."""
+        return PromptConfig(self.tokenizer, self.generation_config, self.context, self.vocab_size)
 
 
 def load(
@@ -158,7 +164,7 @@ def load(
         loading_report.check(model, report, encoder=not generates)
         model.eval()
         loaded = Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
-        generation_config.warn(loaded.generation, generation_config.TRANSFORMERS)
+        generation_config.warn(loaded.generation_config, generation_config.TRANSFORMERS)
         return loaded
 
 

@@ -10,7 +10,12 @@ from openmodels.backends.local.engines.torch.draft_tokens import Drafter
 from openmodels.backends.local.engines.torch.logprobs import Likelihoods
 from openmodels.backends.local.engines.torch.sampling import Sampler, check_largest
 from openmodels.backends.local.output_processor import Said, Writing
-from openmodels.backends.local.prompt.prepare import Voice, asked, check_extra, check_tokens, room
+from openmodels.backends.local.prompt.prepare import (
+    check_extra,
+    check_tokens,
+    prepare_prompt,
+    resolve_max_new_tokens,
+)
 from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.types.chat import ChatRequest, Delta, Usage
 
@@ -41,36 +46,42 @@ class Sequence:
     Raises:
         ContextTooLong: The prompt leaves no room for an answer.
         UnsupportedFeature: `extra` holds more than variables for the chat template.
-        OpenModelsError: What `asked` raises.
+        OpenModelsError: What `prepare_prompt` raises.
     """
 
     def __init__(
         self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None], *, repetition_stop: bool = True
     ) -> None:
-        voice = Voice(loaded.tokenizer, loaded.model.generation_config, loaded.context, loaded.vocabulary)
+        prompt_config = loaded.prompt_config
         check_extra(request)
-        own = asked(request, voice.tokenizer, voice.context, loaded.processor, loaded.dtype)
+        own = prepare_prompt(request, prompt_config.tokenizer, prompt_config.context, loaded.processor, loaded.dtype)
         tokens = own.tokens
-        check_tokens(tokens, voice.vocabulary)
-        self._limit = room(len(tokens), request, voice)
-        self._ends = frozenset(voice.ends)
+        check_tokens(tokens, prompt_config.vocab_size)
+        self._limit = resolve_max_new_tokens(len(tokens), request, prompt_config)
+        self._ends = frozenset(prompt_config.eos_token_ids)
         self._size = len(tokens)
         self._produced = 0
         self._put = put
-        self._writing = Writing(request, own, voice.tokenizer, stops=voice.stop_strings)
+        self._writing = Writing(request, own, prompt_config.tokenizer, stops=prompt_config.stop_strings)
         self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
-        self._likely = None if request.logprobs is None else Likelihoods(voice.tokenizer, request.logprobs)
+        self._likely = None if request.logprobs is None else Likelihoods(prompt_config.tokenizer, request.logprobs)
         self._scores: torch.Tensor | None = None
         self._given = 0
         self._said = Said()
         self._reason: str | None = None
         size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(
-            request, voice.generation, tokens, size, loaded.device, limit=self._limit, ends=voice.ends
+            request,
+            prompt_config.generation_config,
+            tokens,
+            size,
+            loaded.device,
+            max_new_tokens=self._limit,
+            eos_token_ids=prompt_config.eos_token_ids,
         )
         self.constraint: constraint.Constraint | None = None
         if own.output is not None:
-            self.constraint = constraint.constraint(own.output, voice.tokenizer, size, self._ends)
+            self.constraint = constraint.constraint(own.output, prompt_config.tokenizer, size, self._ends)
         # What the answer must begin with is computed together with the prompt.
         self._ahead = self._forced()
         self.tokens = tokens + self._ahead

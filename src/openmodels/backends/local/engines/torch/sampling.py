@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.prompt.prepare import Sampling
+from openmodels.backends.local.prompt.prepare import SamplingParams
 from openmodels.errors import LoadFailed
 from openmodels.types.chat import ChatRequest
 
@@ -31,8 +31,8 @@ class Sampler:
         prompt: The prompt's tokens; only the repetition penalty counts them.
         size: The number of scores a step gives (the vocabulary with its padding).
         device: Where the scores are.
-        limit: Tokens that the answer may have.
-        ends: The tokens that end it.
+        max_new_tokens: Tokens that the answer may have.
+        eos_token_ids: The tokens that end it.
 
     Attributes:
         sampling: What the request and the defaults come to.
@@ -46,10 +46,10 @@ class Sampler:
         size: int,
         device: torch.device,
         *,
-        limit: int = 0,
-        ends: Sequence[int] = (),
+        max_new_tokens: int = 0,
+        eos_token_ids: Sequence[int] = (),
     ) -> None:
-        self.sampling = Sampling.of(request, defaults)
+        self.sampling = SamplingParams.from_request(request, defaults)
         self._frequency = request.frequency_penalty or 0.0
         self._presence = request.presence_penalty or 0.0
         self._counts: torch.Tensor | None = None
@@ -57,11 +57,11 @@ class Sampler:
         if self._frequency or self._presence:
             self._counts = torch.zeros(size, device=device)
         self._processors = generation_config.processors(
-            defaults, self.sampling, prompt, limit=limit, ends=ends, device=device
+            defaults, self.sampling, prompt, max_new_tokens=max_new_tokens, eos_token_ids=eos_token_ids, device=device
         )
         self._warpers = generation_config.warpers(defaults, self.sampling, size=size, device=device)
         self._tokens = list(prompt) if self._processors or self._warpers else None
-        if self.sampling.repetition != 1.0 and self._processors is None:
+        if self.sampling.repetition_penalty != 1.0 and self._processors is None:
             self._seen = torch.zeros(size, dtype=torch.bool, device=device)
             self._seen[torch.tensor(prompt, dtype=torch.long, device=device)] = True
         self._generator: torch.Generator | None = None
@@ -116,7 +116,9 @@ class Sampler:
 
     def _penalise(self, scores: torch.Tensor) -> torch.Tensor:
         if self._seen is not None:
-            worse = torch.where(scores > 0, scores / self.sampling.repetition, scores * self.sampling.repetition)
+            worse = torch.where(
+                scores > 0, scores / self.sampling.repetition_penalty, scores * self.sampling.repetition_penalty
+            )
             scores = torch.where(self._seen, worse, scores)
         if self._counts is not None:
             scores = scores - self._counts * self._frequency - (self._counts > 0) * self._presence

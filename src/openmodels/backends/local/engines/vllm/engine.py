@@ -14,7 +14,7 @@ from openmodels.backends.local import children, generation_config
 from openmodels.backends.local.engines.managed_server import Start
 from openmodels.backends.local.engines.server_engine import MODEL, Served
 from openmodels.backends.local.prompt import template_files
-from openmodels.backends.local.prompt.prepare import Sampling, Voice
+from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
 from openmodels.backends.local.weights import checkpoint, memory, model_kind
 from openmodels.output.grammar.request_grammar import written
 from openmodels.types.chat import OutputFormat
@@ -58,7 +58,7 @@ class Vllm(Served):
         config = checkpoint.read_json(folder / "config.json")
         made_with = (folder / "modules.json").exists()
         model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
-        self.voice = _voice(folder, self._chat_template)
+        self.prompt_config = _prompt_config(folder, self._chat_template)
         self._folder = folder
         key, port = secrets.token_urlsafe(24), _free_port()
         serve = [self._command, "serve", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
@@ -69,14 +69,14 @@ class Vllm(Served):
         environment |= _cpu_settings()
         return Start(self.engine, program, key=key, model=MODEL, port=port, environment=environment)
 
-    def fields(self, sampling: Sampling, prompt: int) -> dict[str, Any]:
+    def fields(self, sampling: SamplingParams, prompt: int) -> dict[str, Any]:
         """Return the options as vLLM spells them."""
-        assert self.voice is not None  # noqa: S101 - the server has been prepared
-        generation = self.voice.generation
+        assert self.prompt_config is not None  # noqa: S101 - the server has been prepared
+        generation = self.prompt_config.generation_config
         suppressed = getattr(generation, "suppress_tokens", None) or ()
         return {
             "top_k": sampling.top_k or -1,
-            "repetition_penalty": sampling.repetition,
+            "repetition_penalty": sampling.repetition_penalty,
             "min_tokens": generation_config.least_tokens(generation, prompt),
             **({"logit_bias": dict.fromkeys(map(str, suppressed), -100)} if suppressed else {}),
         }
@@ -87,7 +87,7 @@ class Vllm(Served):
 
     def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
         """Return the tokens that end an answer, and that control tokens stay in the text where markers are such."""
-        tokens = [*(self.voice.ends if self.voice else ()), *ends.values()]
+        tokens = [*(self.prompt_config.eos_token_ids if self.prompt_config else ()), *ends.values()]
         kept = {"skip_special_tokens": False} if texts else {}
         return kept | {"stop_token_ids": list(dict.fromkeys(tokens))}
 
@@ -97,13 +97,13 @@ class Vllm(Served):
             "path": str(self._folder) if self._folder else None,
             "device": "as vLLM chooses",
             "dtype": self._dtype,
-            "context": self.voice.context if self.voice else None,
+            "context": self.prompt_config.context if self.prompt_config else None,
             "not_honoured": self.not_honoured(generation_config.VLLM),
             **super().describe(),
         }
 
 
-def _voice(folder: Path, chat_template: str | None) -> Voice:
+def _prompt_config(folder: Path, chat_template: str | None) -> PromptConfig:
     from transformers import AutoConfig
 
     from openmodels.backends.local.engines.torch.loader import context, exclusive, explained
@@ -117,7 +117,7 @@ def _voice(folder: Path, chat_template: str | None) -> Voice:
         generation = generation_config.read(folder, config)
         generation_config.warn(generation, generation_config.VLLM)
         rows = getattr(config.get_text_config(decoder=True), "vocab_size", None)
-        return Voice(tokenizer, generation, context(config, tokenizer), rows)
+        return PromptConfig(tokenizer, generation, context(config, tokenizer), rows)
 
 
 def _cpu_settings() -> dict[str, str]:
