@@ -156,7 +156,7 @@ def address(base_url: str, *, allow_http: bool = False) -> Address:
         port, host = parts.port, parts.hostname or ""
     except ValueError:
         raise InvalidRequest("base_url: it is no valid address.", next_step=_EXAMPLE) from None
-    if parts.scheme not in _PORTS or not _is_name(host):
+    if parts.scheme not in _PORTS or not is_host_name(host):
         # urlsplit takes "localhost" of "localhost:8000" for a scheme.
         scheme_missing = re.fullmatch(r"(localhost|\d+(\.\d+){3}|\[[0-9a-fA-F:]+\])(:\d+)?(/[\w./-]*)?", text)
         step = f"Write it with http:// before it: http://{text}" if scheme_missing else _EXAMPLE
@@ -186,7 +186,8 @@ def address(base_url: str, *, allow_http: bool = False) -> Address:
 _EXAMPLE = "Write it like http://127.0.0.1:8000/v1 or https://host/v1."
 
 
-def _is_name(host: str) -> bool:
+def is_host_name(host: str) -> bool:
+    """Return whether a text can be looked up as a host's name."""
     # Python's own codec for names raises a UnicodeError on what is not.
     return all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
 
@@ -306,7 +307,7 @@ def proxy(to: Address) -> Proxy | None:
         port, host = parts.port, parts.hostname
     except ValueError:
         parts, port, host = urlsplit("bad:"), None, None
-    if parts.scheme != "http" or not host or not _is_name(host):
+    if parts.scheme != "http" or not host or not is_host_name(host):
         raise NotConfigured(
             f"The environment names a proxy for {to.scheme} that is no http:// address.",
             next_step="Set HTTPS_PROXY to http://host:port, or add the server to NO_PROXY.",
