@@ -7,11 +7,12 @@ from datetime import date
 import pytest
 
 import openmodels as om
-from openmodels.catalog import cards, lineage
+from openmodels.catalog import lineage
 from openmodels.catalog.index import update
 from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.sources import hub_rows
 from openmodels.errors import ModelNotFound, Offline
+from openmodels.hub.card import find_base_mentions, parse_front_matter
 from openmodels.testing.hub import LoopbackHub
 
 DAY = date(2026, 11, 1)
@@ -178,7 +179,7 @@ class TestCards:
         ],
     )
     def test_sentences_that_name_a_base(self, sentence, name):
-        assert cards.bases(sentence, "u/own")[0].name == name
+        assert find_base_mentions(sentence, "u/own")[0].name == name
 
     @pytest.mark.parametrize(
         "sentence",
@@ -192,14 +193,14 @@ class TestCards:
         ],
     )
     def test_sentences_that_do_not(self, sentence):
-        assert cards.bases(sentence, "u/own") == []
+        assert find_base_mentions(sentence, "u/own") == []
 
     def test_a_word_without_end_is_read_in_time(self):
-        assert cards.bases("fine-tuned from " + "A" * 10**6 + "-", "u/own") == []
+        assert find_base_mentions("fine-tuned from " + "A" * 10**6 + "-", "u/own") == []
 
     def test_the_relation_is_the_sentences(self):
-        assert cards.bases("Quantized version of a/b-7B, GGUF.", "u/own")[0].relation == "quantized"
-        assert cards.bases("A LoRA adapter, fine-tuned from org/base.", "u/own")[0].relation == "adapter"
+        assert find_base_mentions("Quantized version of a/b-7B, GGUF.", "u/own")[0].relation == "quantized"
+        assert find_base_mentions("A LoRA adapter, fine-tuned from org/base.", "u/own")[0].relation == "adapter"
 
     @pytest.mark.parametrize(
         ("card", "matter"),
@@ -215,4 +216,4 @@ class TestCards:
         ],
     )
     def test_front_matter(self, card, matter):
-        assert cards.front_matter(card) == matter
+        assert parse_front_matter(card) == matter

@@ -6,9 +6,8 @@ import time
 
 import pytest
 
-from openmodels.catalog import cards
+from openmodels.hub import card
 from openmodels.licenses import identification, table
-from openmodels.openness import card_text
 
 UNITS = [
     "```\n", "~~~a\n", "`" * 50 + "\n" + "~" * 30 + "\n", "<!-- ", "-->", "[", "![", "[a](", "](https://", "[[a]",
@@ -17,11 +16,11 @@ UNITS = [
     "train", "outputs ", "only for a ", "\u00a0", "*_`",
 ]  # fmt: skip
 READERS = {
-    "card": card_text.parse,
-    "bases": lambda text: cards.bases(text, "a/b"),
-    "links": cards.links,
-    "front matter": cards.front_matter,
-    "matter of units": lambda text: cards.front_matter(f"---\na: |\n {text}\n---\n"),
+    "card": card.parse_outline,
+    "bases": lambda text: card.find_base_mentions(text, "a/b"),
+    "links": card.find_model_links,
+    "front matter": card.parse_front_matter,
+    "matter of units": lambda text: card.parse_front_matter(f"---\na: |\n {text}\n---\n"),
     "restrictions": identification.restrictions,
     "titles": lambda text: [pattern.search(text) for pattern, _ in identification._TITLE_PATTERNS],
     "license": table.find,
@@ -48,13 +47,13 @@ def test_time_is_linear_in_the_length(name):
 
 def test_fences_are_those_that_close():
     text = "a\n```py\n# no heading\n```\n## b\n````\n```\n## no\n````\n~~~\n## c\n```\n## d\n"
-    assert card_text.parse(text)["headings"] == ["b", "c", "d"]
+    assert card.parse_outline(text)["headings"] == ["b", "c", "d"]
 
 
 def test_aliases_stand_for_no_more_than_is_read():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 10)]
-    assert cards.front_matter("---\n" + "\n".join([*lines, "license: *a9"]) + "\n---\n") == {}
-    assert cards.front_matter("---\nlicense: &l mit\nname: *l\nday: 2026-01-02\n1: x\n---\n") == {
+    assert card.parse_front_matter("---\n" + "\n".join([*lines, "license: *a9"]) + "\n---\n") == {}
+    assert card.parse_front_matter("---\nlicense: &l mit\nname: *l\nday: 2026-01-02\n1: x\n---\n") == {
         "license": "mit", "name": "mit", "day": "2026-01-02", "1": "x",
     }  # fmt: skip

@@ -6,7 +6,7 @@ from made_up import page, whole
 
 import openmodels as om
 from openmodels.errors import InvalidRequest, ModelNotFound
-from openmodels.openness import card_text
+from openmodels.hub import card
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.pages import ModelPage
 from openmodels.openness.report import Report
@@ -79,7 +79,7 @@ secret = "https://huggingface.co/datasets/in/code"
 
 
 def test_a_card_gives_headings_links_and_sentences():
-    found = card_text.parse(CARD)
+    found = card.parse_outline(CARD)
     assert found["headings"] == ["Glow 7B", "Code"]
     assert {(link["url"], link["section"]) for link in found["links"]} == {
         ("https://huggingface.co/datasets/acme/glow-corpus", "Glow 7B"),
@@ -93,7 +93,7 @@ def test_a_card_gives_headings_links_and_sentences():
 @given(st.text(max_size=500), st.text(max_size=30))
 @example("", "[::1")
 def test_any_text_can_be_parsed(text, address):
-    found = card_text.parse(f"{text} [x](https://{address}) https://{address}")
+    found = card.parse_outline(f"{text} [x](https://{address}) https://{address}")
     assert all(link["url"].startswith("https://") for link in found["links"])
     Report.of(whole(readme=found)).to_markdown()
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from openmodels.catalog import cards, vocabulary
+from openmodels.catalog import model_names, vocabulary
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
-from openmodels.catalog.record import Fact, ModelRecord, Relation
+from openmodels.catalog.record import Fact, ModelRecord
 from openmodels.catalog.search import synonyms
 from openmodels.hub import model_names
+from openmodels.hub.card import Relation, find_base_mentions, find_model_links
 
 _SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[bm]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
@@ -74,7 +75,7 @@ def inferred(record: ModelRecord, index: Index, card: str | None = None) -> list
         found.append(_edge(record, record.trained_from, "finetune", 0.9, why))
     if not found and card:
         found = _by_prose(record, index, card)
-    named = _by_name(record, index, set(cards.links(card)) if card else set())
+    named = _by_name(record, index, set(find_model_links(card)) if card else set())
     if not found:
         return named or _by_license(record, index)
     # Two kinds of evidence for the same edge are more than one.
@@ -95,8 +96,8 @@ def inferred(record: ModelRecord, index: Index, card: str | None = None) -> list
 def _by_prose(record: ModelRecord, index: Index, card: str) -> list[Edge]:
     datasets = {name.lower() for name in record.datasets or ()}
     found = []
-    mentions = cards.bases(card, record.id)
-    linked = {link.rpartition("/")[2].lower(): link for link in cards.links(card)}
+    mentions = find_base_mentions(card, record.id)
+    linked = {link.rpartition("/")[2].lower(): link for link in find_model_links(card)}
     for mention in mentions:
         parent: str | None = mention.name
         if "/" not in mention.name:

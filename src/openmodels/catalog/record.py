@@ -14,12 +14,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from openmodels import escaping
+from openmodels.hub.card import Relation
 from openmodels.licenses import table
 
 Day = date
-Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
-"""How a model was made from its base."""
-
 LicenseClass = Literal["open", "restricted", "non-commercial", "unknown"]
 """open: OSI-approved or an open content license. restricted: commercial use on conditions."""
 

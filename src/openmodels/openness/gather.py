@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from openmodels import files, settings
-from openmodels.catalog import cards
 from openmodels.errors import (
     AccessDenied,
     ConnectionFailed,
@@ -23,8 +22,8 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
+from openmodels.hub import card as hub_card
 from openmodels.hub.model_names import family, split, words
-from openmodels.openness import card_text
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.lineage import ancestors
@@ -148,8 +147,8 @@ def from_folder(folder: Path) -> Evidence:
     page["unknown"] = ["gated", "refs", "safetensors"]
     if (readme := folder / "README.md").is_file():
         text = readme.read_text(encoding="utf-8", errors="replace")[:_CARD_BYTES]
-        page["readme"] = card_text.parse(text)
-        page["cardData"] = cards.front_matter(text)
+        page["readme"] = hub_card.parse_outline(text)
+        page["cardData"] = hub_card.parse_front_matter(text)
     else:
         page["unknown"] += ["readme", "cardData"]
     page["license_texts"] = {
@@ -172,8 +171,8 @@ def _readme(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
     except _UNREAD:
         unknown.append("readme")
         return
-    page["readme"] = card_text.parse(text)
-    page.setdefault("cardData", cards.front_matter(text))
+    page["readme"] = hub_card.parse_outline(text)
+    page.setdefault("cardData", hub_card.parse_front_matter(text))
 
 
 def _refs(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from openmodels.catalog import vocabulary
+from openmodels.hub import card
 from openmodels.hub.model_names import split
 from openmodels.openness.findings import Proof
 
@@ -24,15 +25,6 @@ _NOT_WEIGHTS = re.compile(r"(?:^|/)(?:training_args|optimizer|scheduler|rng_stat
 _WEIGHT_TAGS = frozenset({"safetensors", "pytorch", "gguf", "tf", "jax", "onnx", "ggml"})
 
 
-def host(url: str) -> str:
-    """Return the host of an https address in lower case, "" for anything else."""
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "").lower() if parts.scheme == "https" else ""
-    except ValueError:  # "https://[" is no address
-        return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Link:
     """A link of a model card: its address, its text and the heading it stands under."""
@@ -44,7 +36,7 @@ class Link:
     @property
     def host(self) -> str:
         """The host in lower case, "" for what is no https address."""
-        return host(self.url)
+        return card.host(self.url)
 
     @property
     def path(self) -> list[str]:

@@ -173,11 +173,11 @@ def _config(file: Path) -> dict[str, Any]:
 
 
 def _front_matter(file: Path) -> dict[str, Any]:
-    from openmodels.catalog.cards import front_matter
+    from openmodels.hub.card import parse_front_matter
 
     try:
         with file.open(encoding="utf-8", errors="replace") as opened:
-            return front_matter(opened.read(_LARGEST_CARD))
+            return parse_front_matter(opened.read(_LARGEST_CARD))
     except OSError:
         return {}
 

@@ -23,10 +23,10 @@ from openmodels.catalog.record import (
     ModelRecord,
     Offer,
     Parameters,
-    Relation,
     Score,
 )
 from openmodels.hub import model_names
+from openmodels.hub.card import Relation
 from openmodels.licenses import table
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)

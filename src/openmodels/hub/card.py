@@ -1,0 +1,265 @@
+"""Model cards: the front matter, the outline of the text, and the base models that the prose names.
+
+Cards are written by strangers. Links are kept only if they are https to hosts where evidence lives, and
+none is followed here; sizes and counts are capped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from openmodels import files
+
+Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
+"""How a model was made from its base."""
+
+LONGEST = 400_000
+"""Characters of a card that are read."""
+MAX_LINKS = 300
+MAX_SENTENCES = 400
+_LONGEST_SENTENCE = 2_000
+_LONGEST_MATTER = 100_000
+_MAX_VALUES = 20_000
+
+KNOWN_HOSTS = re.compile(
+    r"(?:^|\.)(?:huggingface\.co|hf\.co|github\.com|arxiv\.org|wandb\.ai|comet\.com|neptune\.ai|tensorboard\.dev|gitlab\.com|"
+    r"zenodo\.org|doi\.org|openreview\.net|aclanthology\.org|kaggle\.com|modelscope\.cn|commoncrawl\.org|eleuther\.ai|"
+    r"opensource\.org|creativecommons\.org|apache\.org|spdx\.org)$"
+)
+# Every repetition below is bounded or followed by something it cannot match: the time to read a card must
+# grow with its length, not with the square of it.
+_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n((?:.*?\n)??)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(`{3,}|~{3,})([^\n]*)")
+_HEADING = re.compile(r"#{1,6}[ \t]+|<h[1-6][^>]{0,500}>", re.IGNORECASE)
+_LINK = re.compile(
+    r"\[([^\[\]\n]{0,200}+)\]\(\s{0,20}<?(https://[^\s)>]{1,500})|href=[\"'](https://[^\"'\s]{1,500})[\"'][^>]{0,500}>([^<]{0,200})|<?(https://[^\s)>\]\"'`]{1,500})"
+)
+_MARKUP = re.compile(
+    r"<[^<>]{0,500}+>|!\[[^\[\]]{0,300}+\]\([^)]{0,600}+\)|[*_`]{1,3}|^[ \t]{0,40}(?:[-*+>]|\d{1,9}\.)[ \t]+",
+    re.MULTILINE,
+)
+_PARAGRAPH = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9“\"(])|\n\s*\n|\n(?=\s*(?:[-*+|]|\d+\.)\s)")
+_INFORMATIVE = re.compile(
+    r"data|corpus|corpora|token|train|tun|code|script|licen[cs]e|commercial|checkpoint|log|w&b|wandb|tensorboard|evaluat|"
+    r"based on|base model|merge|release|open|weights|access",
+    re.IGNORECASE,
+)
+
+_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*[A-Za-z0-9]"
+_LINKED = re.compile(rf"huggingface\.co/({_ID})(?=[)\s\]>\"'#?]|$|/(?:tree|blob)/)")
+_NAMED = re.compile(rf"(?<![\w./:@-])({_ID})(?![\w/])")
+_BARE = re.compile(r"(?<![\w./-])([A-Z][\w.]*(?:-[\w.]*\w)+)")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\[*_#-])|\n+")
+_MADE_FROM = re.compile(
+    r"\bfine-?\s?tuned?\s+(?:\w+\s+){0,4}?(?:from|of|on top of|version of|variant of|using)\b|\bfinetuned from\b"
+    r"|\bfine-?\s?tun(?:ed|e|ing)\b|\bbase[ _-]?model\b|\bbased (?:up)?on\b|\bbuilt (?:up)?on\b"
+    r"|\binitiali[sz]ed (?:from|with)\b"
+    r"|\bfurther (?:pre-?)?train(?:ed|ing)\b|\bcontinu(?:ed|al|ous|es)\b.{0,30}\b(?:pre-?)?train|\bderived from\b"
+    r"|\bpre-?trained (?:from|on top of)\b|\bfoundation model\b|\bexpan(?:ded|sion) (?:of|from)\b|\bversion of\b",
+    re.IGNORECASE,
+)
+_RELATIONS: tuple[tuple[re.Pattern[str], Relation], ...] = (
+    (re.compile(r"\bquanti[sz]|\bgguf\b|\bgptq\b|\bawq\b", re.IGNORECASE), "quantized"),
+    (re.compile(r"\bmerge", re.IGNORECASE), "merge"),
+    (re.compile(r"\bdistill", re.IGNORECASE), "distilled"),
+    (re.compile(r"\b(?:q?lora|adapter)\b", re.IGNORECASE), "adapter"),
+)
+_PLACES = ("datasets/", "spaces/", "docs/", "papers/", "blog/", "collections/", "organizations/", "learn/")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseMention:
+    """A base model that a sentence of a card names.
+
+    Attributes:
+        name: A hub id, or a model's name alone.
+        relation: How the model was made from it, as far as the sentence says.
+        sentence: The sentence, shortened.
+        confidence: From 0 to 1.
+    """
+
+    name: str
+    relation: Relation
+    sentence: str
+    confidence: float
+
+
+def host(url: str) -> str:
+    """Return the host of an https address in lower case, "" for anything else."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "").lower() if parts.scheme == "https" else ""
+    except ValueError:  # "https://[" is not an address
+        return ""
+
+
+def parse_front_matter(text: str) -> dict[str, Any]:
+    """Return the front matter of a card, or {} where there is none that can be read."""
+    match = _MATTER.match(text[:LONGEST])
+    if not match:
+        return {}
+    import yaml  # huggingface_hub's own dependency
+
+    # libyaml, where PyYAML was built with it, reads a hundred kilobytes in a tenth of a second, else in ten.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        content = yaml.load(match[1][:_LONGEST_MATTER], Loader=loader)  # noqa: S506 - both are safe loaders
+        # A few hundred bytes of aliases stand for billions of values.
+        if not isinstance(content, dict) or not _is_small(content):
+            return {}
+        plain: dict[str, Any] = json.loads(json.dumps(content, default=str, skipkeys=True))
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError):
+        return {}
+    return plain
+
+
+def _is_small(content: Any) -> bool:
+    """Return whether a value holds at most `_MAX_VALUES`, each alias counted."""
+    level, count = [content], 0
+    for _ in range(files.DEEPEST):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list | tuple | set)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        count += len(level)
+        if not level or count > _MAX_VALUES:
+            break
+    return not level and count <= _MAX_VALUES
+
+
+def find_base_mentions(text: str, model_id: str) -> list[BaseMention]:
+    """Return the base models that the prose of a card names, the likeliest first.
+
+    Args:
+        text: The card.
+        model_id: The model's own id, which is not its base.
+    """
+    mentions: dict[str, BaseMention] = {}
+    own_names = {model_id.lower(), model_id.rpartition("/")[2].lower()}
+    for long_sentence in _SENTENCE.split(_MATTER.sub("", text[:LONGEST])):
+        sentence = long_sentence[:_LONGEST_SENTENCE]
+        if not (phrase := _MADE_FROM.search(sentence)):
+            continue
+        linked = find_model_links(sentence)
+        named = [
+            name for name in _NAMED.findall(re.sub(r"https?://\S+", " ", sentence)) if _is_model_name(name, sentence)
+        ]
+        candidates = [(name, 0.8) for name in (*linked, *named)]
+        if not candidates:
+            candidates = [(name, 0.6) for name in _BARE.findall(sentence[phrase.start() :])]
+        for name, confidence in candidates:
+            if name.lower() in own_names:
+                continue
+            if name not in mentions or mentions[name].confidence < confidence:
+                shortened = " ".join(sentence.split())[:200]
+                mentions[name] = BaseMention(name, _relation(sentence), shortened, confidence)
+    return sorted(mentions.values(), key=lambda mention: -mention.confidence)
+
+
+def find_model_links(text: str) -> list[str]:
+    """Return the hub ids of models that a text links to, in order."""
+    return list(dict.fromkeys(name for name in _LINKED.findall(text[:LONGEST]) if not name.startswith(_PLACES)))
+
+
+def _is_model_name(name: str, sentence: str) -> bool:
+    # "datasets X/Y" and "trained with A/B" name data; an id after such a word is not a base.
+    before = sentence[: sentence.find(name)][-40:].lower()
+    return not re.search(r"\b(?:data|dataset|datasets|corpus|on|with)\b[^.]{0,20}$", before) or bool(
+        re.search(r"\b(?:top of|based (?:up)?on|built (?:up)?on|model)\b[^.]{0,20}$", before)
+    )
+
+
+def _relation(sentence: str) -> Relation:
+    return next((relation for pattern, relation in _RELATIONS if pattern.search(sentence)), "finetune")
+
+
+def parse_outline(text: str) -> dict[str, Any]:
+    """Return `headings`, `links` and `claims` of a card, as an evidence file has them."""
+    text = _MATTER.sub("", text[:LONGEST]).replace("\r\n", "\n")
+    headings: list[str] = []
+    links: list[dict[str, Any]] = []
+    prose: list[str] = []
+    section = None
+    for line in _without_fences(_without_comments(text)).split("\n"):
+        if (heading := _heading(line.strip())) is not None:
+            section = _without_markup(heading)[:200]
+            headings.append(section)
+            prose.append("")
+        else:
+            prose.append(line)
+        for match in _LINK.finditer(line):
+            label, url, href, inner, bare_url = match.groups()
+            address = (url or href or bare_url).rstrip(".,;")
+            if KNOWN_HOSTS.search(host(address)):
+                # A bare address is introduced by the words before it: "Training code: https://…".
+                words = label or inner or line[max(0, match.start() - 120) : match.start()]
+                links.append({"text": _without_markup(words).rstrip(" :<("), "url": address, "section": section})
+    sentences = (_without_markup(part) for part in _PARAGRAPH.split("\n".join(prose)))
+    claims = [{"fact": text} for text in sentences if 15 <= len(text) <= 1000 and _INFORMATIVE.search(text)]
+    return {
+        "headings": [heading for heading in headings if heading][:MAX_SENTENCES],
+        "links": list({(link["url"], link["text"]): link for link in links}.values())[:MAX_LINKS],
+        "claims": claims[:MAX_SENTENCES],
+    }
+
+
+def _without_comments(text: str) -> str:
+    kept, at = [], 0
+    while (start := text.find("<!--", at)) >= 0 and (end := text.find("-->", start)) >= 0:
+        kept.append(text[at:start])
+        at = end + 3
+    return " ".join([*kept, text[at:]])
+
+
+def _without_fences(text: str) -> str:
+    """Return text without its blocks of code.
+
+    A fence that is never closed opens none.
+    """
+    lines = text.split("\n")
+    # For each line, how long the longest fence after it is that could close one, by its character.
+    longest = {"`": 0, "~": 0}
+    after = [longest] * len(lines)
+    for place in range(len(lines) - 1, -1, -1):
+        after[place] = longest
+        fence = _FENCE.match(lines[place])
+        if fence and not fence[2].strip():
+            longest = longest | {fence[1][0]: max(longest[fence[1][0]], len(fence[1]))}
+    kept: list[str] = []
+    place = 0
+    while place < len(lines):
+        fence = _FENCE.match(lines[place])
+        if fence and after[place][fence[1][0]] >= len(fence[1]):
+            kept.append("")
+            place = _closing(lines, place + 1, fence[1])
+        else:
+            kept.append(lines[place])
+        place += 1
+    return "\n".join(kept)
+
+
+def _closing(lines: list[str], place: int, opened: str) -> int:
+    while not ((fence := _FENCE.match(lines[place])) and fence[1].startswith(opened) and not fence[2].strip()):
+        place += 1
+    return place
+
+
+def _heading(line: str) -> str | None:
+    if not (start := _HEADING.match(line)):
+        return None
+    text = line[start.end() :]
+    if start[0][0] == "#":
+        return text.rstrip("#").rstrip()
+    return text[:-5] if re.fullmatch(r"</h[1-6]>", text[-5:], re.IGNORECASE) else None
+
+
+def _without_markup(text: str) -> str:
+    """Return text without markup: links by their words, blanks folded."""
+    text = re.sub(r"\[([^\[\]]{0,300}+)\]\([^()]{0,600}+\)", r"\1", text)
+    return " ".join(_MARKUP.sub(" ", text).split())
