@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pydantic import Field
 
-from openmodels.catalog import model_names, vocabulary
+from openmodels.catalog import vocabulary
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.record import Fact, ModelRecord
