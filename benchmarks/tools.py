@@ -25,7 +25,7 @@ from openmodels.output.tool_formats.gemma import Gemma
 from openmodels.output.tool_formats.parser import ParsedChunk, ToolFormatParser
 from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
 from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
-from openmodels.types.chat import ToolSpec
+from openmodels.types.request import ToolSpec
 
 BY_VARIANT: dict[str, type[ToolFormatParser]] = {
     "deepseek-v3": DeepSeekV3,

@@ -153,7 +153,7 @@ class Ours:
 
     async def answer(self, prompt: list[int], tokens: int, times: list[float] | None = None) -> list[float]:
         """Return `times`, with those when the answer's pieces came, on the clock of `time.perf_counter()`."""
-        from openmodels.types.chat import ChatRequest
+        from openmodels.types.request import ChatRequest
 
         request = ChatRequest(prompt=json.dumps(prompt), max_tokens=tokens, temperature=0.0)
         times = [] if times is None else times

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openmodels.backends import registry
-from openmodels.types.chat import OPTION_NAMES
+from openmodels.types.options import OPTION_NAMES
 
 README = Path(__file__).parent.parent / "README.md"
 PROVED = Path(__file__).parent / "support.json"

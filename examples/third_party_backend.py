@@ -14,7 +14,7 @@ import pytest
 import openmodels as om
 from openmodels.backends.base import Backend
 from openmodels.testing import Conformance
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 
 class ShoutBackend(Backend):

@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from openmodels import errors
-from openmodels.types.chat import Reply
+from openmodels.types.reply import Reply
 
 TREE = sorted(
     (value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.OpenModelsError)),

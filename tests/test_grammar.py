@@ -17,7 +17,7 @@ from openmodels.output.grammar.json_schema import from_schema
 from openmodels.output.grammar.notation import gbnf, lark, regular_expression
 from openmodels.output.grammar.request_grammar import written
 from openmodels.output.grammar.validation import Validator, matcher
-from openmodels.types.chat import OutputFormat
+from openmodels.types.request import OutputFormat
 
 
 def matches(expression, value):

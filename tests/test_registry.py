@@ -33,7 +33,7 @@ def install(tmp_path, monkeypatch):
 
 PLUGIN = """
 from openmodels.backends.base import Backend
-from openmodels.types.chat import Delta
+from openmodels.types.reply import Delta
 
 class PlugBackend(Backend):
     name = "plug"

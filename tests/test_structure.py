@@ -18,7 +18,8 @@ import openmodels as om
 from openmodels.openai_wire import encode
 from openmodels.output import schema as schemas, structure
 from openmodels.testing.shapes import TYPES, Journey, Person, Recipe, Town
-from openmodels.types.chat import ChatRequest, Reply
+from openmodels.types.reply import Reply
+from openmodels.types.request import ChatRequest
 
 
 @dataclasses.dataclass
@@ -218,7 +219,7 @@ def test_calls_of_tools_are_no_answer():
 
 def form(**options):
     asked = ChatRequest(messages=({"role": "user", "content": "x"},), output=structure.read(options).output)
-    return encode.payload(asked, "m", encode.OPENAI)["response_format"]["json_schema"]
+    return encode.payload(asked, "m", encode.OPENAI_OPTIONS)["response_format"]["json_schema"]
 
 
 def test_wire_form_is_strict_where_that_loses_nothing():

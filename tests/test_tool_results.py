@@ -17,8 +17,8 @@ from pydantic import BaseModel, TypeAdapter
 import openmodels as om
 from openmodels.backends.base import Backend
 from openmodels.output import tool_results
-from openmodels.types.chat import Delta, Reply
 from openmodels.types.messages import Message, ToolCall
+from openmodels.types.reply import Delta, Reply
 
 CALL = ToolCall(id="1", name="f", arguments={}, raw="{}")
 

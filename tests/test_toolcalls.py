@@ -18,7 +18,7 @@ from openmodels.output.tool_formats.gemma import FunctionGemma, Gemma
 from openmodels.output.tool_formats.parser import ParsedChunk
 from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, DeepSeekV31, KimiK2
 from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
-from openmodels.types.chat import ToolSpec
+from openmodels.types.request import ToolSpec
 
 _SPEC = importlib.util.spec_from_file_location(
     "benchmark_tools", Path(__file__).parent.parent / "benchmarks" / "tools.py"

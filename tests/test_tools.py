@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field
 
 import openmodels as om
 from openmodels.output.tools import Checker, toolbox
-from openmodels.types.chat import ChatRequest, Delta
 from openmodels.types.messages import ToolCall
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 
 class Unit(enum.Enum):

@@ -10,8 +10,9 @@ from hypothesis import given, strategies as st
 from pydantic import ValidationError
 
 import openmodels as om
-from openmodels.types.chat import OPTION_NAMES, ChatRequest, OutputFormat
 from openmodels.types.messages import ToolCall
+from openmodels.types.options import OPTION_NAMES
+from openmodels.types.request import ChatRequest, OutputFormat
 
 HELLO = (om.user("hello"),)
 INTEGERS = ("top_k", "max_tokens", "seed")

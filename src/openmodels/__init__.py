@@ -18,12 +18,12 @@ _HOMES = {
     "Bulk": "bulk.runs",
     "BulkItem": "bulk.items",
     "BulkSummary": "bulk.items",
-    "CallOptions": "types.chat",
+    "CallOptions": "types.options",
     "Capabilities": "types.capabilities",
     "Conversation": "conversation",
     "DEFAULT_MODEL": "settings",
-    "Delta": "types.chat",
-    "EmbedOptions": "types.embeddings",
+    "Delta": "types.reply",
+    "EmbedOptions": "types.options",
     "Embeddings": "types.embeddings",
     "Family": "catalog.family",
     "Finding": "openness.findings",
@@ -36,19 +36,19 @@ _HOMES = {
     "Provider": "backends.hf.offers",
     "RankedDocument": "types.rankings",
     "Ranking": "types.rankings",
-    "Reply": "types.chat",
+    "Reply": "types.reply",
     "Report": "openness.report",
-    "RerankOptions": "types.rankings",
+    "RerankOptions": "types.options",
     "Results": "catalog.search.results",
     "Stream": "core.stream",
-    "TokenLogprob": "types.chat",
+    "TokenLogprob": "types.reply",
     "Tool": "output.tools",
     "ToolCall": "types.messages",
     "ToolResult": "output.tool_results",
     "ToolRound": "core.tool_loop",
     "ToolRun": "core.tool_loop",
-    "ToolRunOptions": "types.chat",
-    "Usage": "types.chat",
+    "ToolRunOptions": "types.options",
+    "Usage": "types.reply",
     "Verdict": "openness.findings",
     "acompare_openness": "openness.api",
     "aopenness": "openness.api",
@@ -236,15 +236,7 @@ if TYPE_CHECKING:
         DEFAULT_MODEL as DEFAULT_MODEL,
     )
     from openmodels.types.capabilities import Capabilities as Capabilities
-    from openmodels.types.chat import (
-        CallOptions as CallOptions,
-        Delta as Delta,
-        Reply as Reply,
-        TokenLogprob as TokenLogprob,
-        ToolRunOptions as ToolRunOptions,
-        Usage as Usage,
-    )
-    from openmodels.types.embeddings import Embeddings as Embeddings, EmbedOptions as EmbedOptions
+    from openmodels.types.embeddings import Embeddings as Embeddings
     from openmodels.types.messages import (
         Message as Message,
         ToolCall as ToolCall,
@@ -252,11 +244,14 @@ if TYPE_CHECKING:
         system as system,
         user as user,
     )
-    from openmodels.types.rankings import (
-        RankedDocument as RankedDocument,
-        Ranking as Ranking,
+    from openmodels.types.options import (
+        CallOptions as CallOptions,
+        EmbedOptions as EmbedOptions,
         RerankOptions as RerankOptions,
+        ToolRunOptions as ToolRunOptions,
     )
+    from openmodels.types.rankings import RankedDocument as RankedDocument, Ranking as Ranking
+    from openmodels.types.reply import Delta as Delta, Reply as Reply, TokenLogprob as TokenLogprob, Usage as Usage
 
     __version__: str
 else:

@@ -15,8 +15,9 @@ from openmodels.core.request import faults
 from openmodels.core.stream import AsyncStream, Stream
 from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.model import Model
-from openmodels.types.chat import CallOptions, Reply
 from openmodels.types.messages import Frozen, Message, Text
+from openmodels.types.options import CallOptions
+from openmodels.types.reply import Reply
 
 
 class _Saved(Frozen):

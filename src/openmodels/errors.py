@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from openmodels.types.chat import Reply
+    from openmodels.types.reply import Reply
 
 
 class OpenModelsError(Exception):

@@ -23,10 +23,11 @@ from openmodels.errors import ErrorBoundary, InvalidRequest, OutputInvalid
 from openmodels.http import address as addresses
 from openmodels.output.tools import Checker
 from openmodels.types.capabilities import Capabilities
-from openmodels.types.chat import CallOptions, Reply, ToolRunOptions
-from openmodels.types.embeddings import Embeddings, EmbedOptions
+from openmodels.types.embeddings import Embeddings
 from openmodels.types.messages import Prompt
-from openmodels.types.rankings import Ranking, RerankOptions
+from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ToolRunOptions
+from openmodels.types.rankings import Ranking
+from openmodels.types.reply import Reply
 
 if TYPE_CHECKING:
     from openmodels.catalog.record import ModelRecord

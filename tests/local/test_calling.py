@@ -17,8 +17,8 @@ from openmodels.output.tool_formats.brackets import Llama, Mistral
 from openmodels.output.tool_formats.channels import Harmony
 from openmodels.output.tool_formats.sections import DeepSeekV3, DeepSeekV31, KimiK2
 from openmodels.output.tool_formats.tags import Hermes
-from openmodels.types.chat import ChatRequest, ToolSpec
 from openmodels.types.messages import user
+from openmodels.types.request import ChatRequest, ToolSpec
 
 CITY = ToolSpec(
     name="weather",

@@ -9,7 +9,7 @@ import torch
 import openmodels as om
 from openmodels.backends.local import constraint
 from openmodels.testing.shapes import LONGEST, PROMPTS, TYPES
-from openmodels.types.chat import OutputFormat
+from openmodels.types.request import OutputFormat
 
 FORCED = {
     "type": "object",

@@ -136,7 +136,7 @@ def prompt_of(model, question):
     backend = model.backend
     loaded = backend._engine.loaded
     from openmodels.backends.local.prompt.prepare import prepare_prompt
-    from openmodels.types.chat import ChatRequest
+    from openmodels.types.request import ChatRequest
 
     request = backend._with_system(ChatRequest(messages=(om.user(question),)))
     return loaded.tokenizer.decode(prepare_prompt(request, loaded.tokenizer, loaded.context).tokens)

@@ -15,8 +15,8 @@ from openmodels.backends.local.engines.server_engine import _Wire
 from openmodels.backends.local.engines.vllm.engine import Vllm
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.errors import UnsupportedFeature
-from openmodels.types.chat import ChatRequest
 from openmodels.types.messages import user
+from openmodels.types.request import ChatRequest
 
 ENDOFTEXT, START, END = 256, 257, 258
 NAMES = {START: "<|im_start|>", END: "<|im_end|>"}

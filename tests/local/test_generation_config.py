@@ -14,7 +14,7 @@ import openmodels as om
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.torch.sampling import Sampler
 from openmodels.errors import LoadFailed
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 PROMPT = "some words, some words"
 LENGTH = 24

@@ -25,7 +25,8 @@ from typing_extensions import TypedDict
 import openmodels as om
 from openmodels.output import structure
 from openmodels.output.grammar.request_grammar import written
-from openmodels.types.chat import OutputFormat, Reply
+from openmodels.types.reply import Reply
+from openmodels.types.request import OutputFormat
 
 DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
 NULL, FLAG = {"type": "null"}, {"type": "boolean"}

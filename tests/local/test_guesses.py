@@ -11,7 +11,7 @@ from openmodels.backends.local.engines.torch import scheduler as batches
 from openmodels.backends.local.engines.torch.attention import Step
 from openmodels.backends.local.engines.torch.draft_tokens import Drafter
 from openmodels.backends.local.engines.torch.step_times import StepTimes
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 ROWS = 8
 WORDS = "The sea is a wide and salty place where ships go to and fro all day long. "

@@ -14,7 +14,8 @@ from openmodels.backends.local.engines.torch.loop import Job, Loop
 from openmodels.backends.local.engines.torch.worker import Worker
 from openmodels.backends.local.prompt import length_check
 from openmodels.testing.driver import wait_until
-from openmodels.types.chat import ChatRequest, Delta, OutputFormat
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest, OutputFormat
 
 SCHEMA = OutputFormat(kind="schema", json_schema={"type": "object"})
 

@@ -13,7 +13,7 @@ import openmodels as om
 from openmodels.backends.local.engines.openvino import engine as openvino
 from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine, _Job
 from openmodels.testing import wait_until
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"temperature": 0.9, "seed": 5}])

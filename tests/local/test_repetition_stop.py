@@ -11,7 +11,7 @@ from openmodels.backends.local.engines.openvino import engine as openvino
 from openmodels.backends.local.engines.server_engine import DeltaReader
 from openmodels.backends.local.repetition import REPEATED, RepetitionDetector
 from openmodels.errors import InvalidRequest
-from openmodels.types.chat import Delta
+from openmodels.types.reply import Delta
 
 SONG = "row, row, row your boat, gently down the stream, " * 12
 """A text that a small model continues in the same way, by a wide margin."""

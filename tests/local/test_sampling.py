@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 from transformers import GenerationConfig
 
 from openmodels.backends.local.engines.torch.sampling import Sampler
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 CPU = torch.device("cpu")
 GREEDY = GenerationConfig()

@@ -12,7 +12,7 @@ from openmodels.backends.local.choices import Gathered
 from openmodels.backends.local.engines.torch import loader
 from openmodels.errors import OutOfMemory
 from openmodels.testing import SURFACES, Driver, wait_until
-from openmodels.types.chat import Delta
+from openmodels.types.reply import Delta
 
 
 @pytest.mark.parametrize("surface", SURFACES)

@@ -11,7 +11,7 @@ from tiny import CHATML, tiny_tokenizer
 from openmodels.backends.local.engines.torch.loader import Loaded
 from openmodels.backends.local.engines.torch.running_sequence import Sequence
 from openmodels.core.stream import Fold
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 THINKS = CHATML + "{# {{ content.split('</think>') }} #}"
 OPENS = THINKS.replace("assistant\n' }}{% endif %}", "assistant\n<think>\n' }}{% endif %}")

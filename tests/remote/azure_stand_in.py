@@ -25,7 +25,8 @@ from openmodels.backends.echo import EchoBackend
 from openmodels.testing.faults.answers import DONE, event
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Gone, Request, Wire, fault
-from openmodels.types.chat import ChatRequest, Delta
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 DESCRIPTION = Path(__file__).parents[2].parent / "shared" / "data" / "azure" / "spec" / "openai-v1.json"
 """Microsoft's OpenAPI description of the v1 API."""

@@ -22,7 +22,7 @@ from openmodels.errors import (
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 RESOURCE = "https://my-resource.services.ai.azure.com"
 

@@ -15,7 +15,7 @@ import openmodels as om
 from openmodels.testing import Conformance
 from openmodels.testing.faults import KEY, FaultServer
 from openmodels.testing.seeing import Seeing
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 described = pytest.mark.skipif(
     stand_in.description() is None,

@@ -7,7 +7,8 @@ from collections.abc import Generator
 from typing import ClassVar
 
 from openmodels.backends.base import Backend
-from openmodels.types.chat import ChatRequest, Delta, Usage
+from openmodels.types.reply import Delta, Usage
+from openmodels.types.request import ChatRequest
 
 
 class ToyBackend(Backend):

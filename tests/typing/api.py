@@ -13,7 +13,7 @@ from typing import Any, assert_type
 
 import openmodels as om
 from openmodels.backends.base import Backend
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 model = om.Model("echo:", timeout=30, max_retries=1, script=["x"])
 assert_type(model.reference, str)

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, TypeVar
 from openmodels.errors import UnsupportedFeature
 from openmodels.types import capabilities
 from openmodels.types.capabilities import Capabilities
-from openmodels.types.chat import ChatRequest, Delta, Reply
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Delta, Reply
+from openmodels.types.request import ChatRequest
 
 Request = ChatRequest | EmbedRequest | RerankRequest
 """What a backend gets."""

@@ -20,8 +20,9 @@ from pydantic_core import from_json, to_json
 from openmodels.backends.base import Backend
 from openmodels.errors import DeadlineExceeded, InvalidRequest
 from openmodels.output.text_scan import StopStringFilter
-from openmodels.types.chat import OPTION_NAMES, ChatRequest, Delta, TokenLogprob, Usage
 from openmodels.types.messages import ToolCall
+from openmodels.types.reply import Delta, TokenLogprob, Usage
+from openmodels.types.request import ChatRequest
 
 Step = str | Delta | BaseException | float
 """What a script is made of: text or a delta to give, an error to raise, seconds to wait."""
@@ -43,7 +44,27 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset(OPTION_NAMES) - {"grammar"}
+    options = frozenset(
+        {
+            "temperature",
+            "top_p",
+            "top_k",
+            "max_tokens",
+            "stop",
+            "seed",
+            "frequency_penalty",
+            "presence_penalty",
+            "repetition_penalty",
+            "n",
+            "logprobs",
+            "schema",
+            "choices",
+            "pattern",
+            "tool_choice",
+            "extra",
+            "tools",
+        }
+    )
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):

@@ -25,9 +25,10 @@ from openmodels.http.http1 import Http1Exchange
 from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
 from openmodels.openai_wire.negotiation import Dialect
 from openmodels.output.text_scan import REASONING_TAGS
-from openmodels.types.chat import ChatRequest, Delta
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class OpenAICompatible(Backend):
         dialect: What the server has shown that it takes.
 
     A subclass overrides what differs:
-        `names`: how options are spelled; one not in it is refused before anything is sent.
+        `wire_options`: the options that the server takes under their wire keys.
         `body(request, model)`: the JSON body; `path(request)`: the path below `base_url`.
         `embed_target(model)`, `embed_body(request, model)`, `embeddings(body, request, explain)`: the
             same for embeddings, and what their answer holds.
@@ -81,7 +82,7 @@ class OpenAICompatible(Backend):
         InvalidRequest: The address, the key or a header is not acceptable; no key is shown.
     """
 
-    names: ClassVar[encode.Names] = encode.OPENAI
+    wire_options: ClassVar[frozenset[str]] = encode.OPENAI_OPTIONS
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "images"})
     takes_secrets: ClassVar[bool] = True
     """Whether keys and headers may come wrapped, so that no frame on the way shows them."""
@@ -96,7 +97,7 @@ class OpenAICompatible(Backend):
         allow_http: bool = False,
     ) -> None:
         super().__init__(rest)
-        self.options = frozenset(self.names) | {"extra", *encode.SHAPED}
+        self.options = self.wire_options | {"extra", *encode.FORM_OPTIONS}
         self.address = addresses.address(base_url, allow_http=allow_http)
         self.api_key = addresses.key(api_key)
         self.headers = addresses.headers(headers)
@@ -124,7 +125,7 @@ class OpenAICompatible(Backend):
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
-        return encode.payload(request, model, self.names)
+        return encode.payload(request, model, self.wire_options)
 
     def embed_target(self, model: str | None) -> str:  # noqa: ARG002 - a subclass puts it into the path
         """Return the request target of embeddings: path and query."""

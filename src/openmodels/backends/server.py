@@ -15,7 +15,7 @@ from openmodels.backends.openai_compatible import OpenAICompatible
 from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
 from openmodels.http import address as addresses
 from openmodels.openai_wire import decode, encode
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 _SHOWN = 20
 """Names of models that an error lists at most."""
@@ -37,7 +37,7 @@ class ServerBackend(OpenAICompatible):
     """
 
     name: ClassVar[str] = "server"
-    names: ClassVar[encode.Names] = encode.OPEN_SERVERS
+    wire_options: ClassVar[frozenset[str]] = encode.OPEN_SERVER_OPTIONS
     features: ClassVar[frozenset[str]] = OpenAICompatible.features | {"rerank"}
 
     def __init__(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openmodels.errors import InvalidRequest, OpenModelsError
-from openmodels.types.chat import Reply
+from openmodels.types.reply import Reply
 
 
 @dataclass(frozen=True, slots=True)

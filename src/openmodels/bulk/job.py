@@ -34,7 +34,8 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
-from openmodels.types.chat import CallOptions, Reply
+from openmodels.types.options import CallOptions
+from openmodels.types.reply import Reply
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

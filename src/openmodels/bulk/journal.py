@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from openmodels import files
 from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
-from openmodels.types.chat import Reply
+from openmodels.types.reply import Reply
 
 _BEGIN = b'{"index": '
 _ABSENT = -1

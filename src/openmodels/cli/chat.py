@@ -19,7 +19,7 @@ from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.images import Image
 from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
-from openmodels.types.chat import CallOptions
+from openmodels.types.options import CallOptions
 
 PATIENCE = 3.0
 """Seconds to wait for the first byte on standard input when a prompt was given as well."""

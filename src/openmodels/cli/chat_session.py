@@ -13,7 +13,7 @@ from openmodels.conversation import Conversation
 from openmodels.core.stream import Stream
 from openmodels.errors import OpenModelsError
 from openmodels.model import Model
-from openmodels.types.chat import CallOptions
+from openmodels.types.options import CallOptions
 
 _PROMPT = "> "
 _EXITS = frozenset(("exit", "quit", "/quit", "/bye"))

@@ -30,7 +30,7 @@ def translate(text: str, command: click.Command | None) -> str | None:
     Returns:
         The text, or None where nothing of it is left.
     """
-    from openmodels.types.chat import CallOptions
+    from openmodels.types.options import CallOptions
 
     parameters = [parameter for parameter in command.params if isinstance(parameter, click.Option)] if command else []
     flags = {parameter.name: parameter.opts[-1] for parameter in parameters if parameter.name != "own_options"}

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from openmodels.backends.base import Backend
 from openmodels.core import hooks, retry
 from openmodels.errors import InvalidResponse
-from openmodels.types.chat import ChatRequest, Delta
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 _Asked = TypeVar("_Asked", EmbedRequest, RerankRequest)
 _Result = TypeVar("_Result", Embeddings, Ranking)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from openmodels.backends.base import Backend, Outcome, Request
 from openmodels.errors import InvalidRequest, OpenModelsError
-from openmodels.types.chat import Delta, Reply
+from openmodels.types.reply import Delta, Reply
 
 if TYPE_CHECKING:
     from openmodels.core.telemetry import Span

@@ -14,10 +14,12 @@ from openmodels.backends.base import Backend
 from openmodels.core import retry
 from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
 from openmodels.output import history, schema, structure, tools
-from openmodels.types.chat import CUT_SHORT, CallOptions, ChatRequest, Reply
-from openmodels.types.embeddings import EmbedOptions, EmbedRequest
+from openmodels.types.embeddings import EmbedRequest
 from openmodels.types.messages import Message
-from openmodels.types.rankings import RerankOptions, RerankRequest
+from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions
+from openmodels.types.rankings import RerankRequest
+from openmodels.types.reply import CUT_SHORT, Reply
+from openmodels.types.request import ChatRequest
 
 _HABITS: dict[tuple[str, str], str] = {
     ("call", "stream"): "For an answer as it comes write `with model.stream(…) as stream`.",

@@ -12,8 +12,8 @@ from openmodels.core.hooks import Watch
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, StreamInterrupted, shorten
 from openmodels.output.structure import Shape
 from openmodels.output.tools import Checker
-from openmodels.types.chat import Delta, Reply, TokenLogprob, Usage
 from openmodels.types.messages import ToolCall
+from openmodels.types.reply import Delta, Reply, TokenLogprob, Usage
 
 
 class Fold:

@@ -19,9 +19,10 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 from openmodels import settings
 from openmodels.backends.base import Backend, Outcome, Request
 from openmodels.errors import OpenModelsError
-from openmodels.types.chat import ChatRequest, Reply
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.messages import Message, ToolCall
+from openmodels.types.reply import Reply
+from openmodels.types.request import ChatRequest
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The environment variable that lets spans hold what is said: "true", "SPAN_ONLY" or "SPAN_AND_EVENT"."""

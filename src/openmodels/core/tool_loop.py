@@ -18,8 +18,8 @@ from openmodels.core import request, retry
 from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, ToolRoundsExceeded
 from openmodels.output.tool_results import ToolResult, without_images
 from openmodels.output.tools import failed, toolbox
-from openmodels.types.chat import Reply, Usage
 from openmodels.types.messages import Message, Prompt, ToolCall
+from openmodels.types.reply import Reply, Usage
 
 MAX_ROUNDS = 10
 """Answers that a run may have unless it says otherwise."""

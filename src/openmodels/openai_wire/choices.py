@@ -9,7 +9,7 @@ from openmodels.errors import InvalidResponse, UnsupportedFeature
 from openmodels.openai_wire import logprobs
 from openmodels.openai_wire.tool_calls import ToolAssembler
 from openmodels.output.text_scan import REASONING_FIELDS, ReasoningSplitter, ReasoningTags
-from openmodels.types.chat import Delta, TokenLogprob
+from openmodels.types.reply import Delta, TokenLogprob
 
 
 class Choice:

@@ -18,7 +18,7 @@ from openmodels.http.decompression import Inflater
 from openmodels.http.sse import BOM, Event, SSEDecoder
 from openmodels.openai_wire.choices import Choice, listed
 from openmodels.output.text_scan import ReasoningTags
-from openmodels.types.chat import Delta, Usage
+from openmodels.types.reply import Delta, Usage
 
 LONGEST_BODY = 64 * 2**20
 """Bytes of a decompressed body at most."""

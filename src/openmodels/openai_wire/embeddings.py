@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from openmodels.errors import InvalidResponse
 from openmodels.openai_wire.decode import Explain, json_value, usage_in
 from openmodels.openai_wire.encode import extended
-from openmodels.types.chat import Usage
 from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.reply import Usage
 
 if TYPE_CHECKING:
     from numpy import float32

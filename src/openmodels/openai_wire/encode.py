@@ -3,53 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from openmodels.errors import InvalidRequest
 from openmodels.output import call_ids, schema as schemas
-from openmodels.types.chat import ChatRequest, OutputFormat, ToolSpec
 from openmodels.types.messages import ImagePart, Message, ToolCall
+from openmodels.types.options import CALL_OPTIONS
+from openmodels.types.request import ChatRequest, OutputFormat, ToolSpec
 
-Names = Mapping[str, tuple[str, ...]]
-"""How a dialect spells an option: its name in `ChatRequest` to its names in the JSON body."""
+OPENAI_OPTIONS = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "stop",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "n",
+        "logprobs",
+    }
+)
+"""The options that OpenAI's own API takes under their wire keys."""
 
-OPENAI: Names = {
-    "temperature": ("temperature",),
-    "top_p": ("top_p",),
-    "max_tokens": ("max_tokens",),
-    "stop": ("stop",),
-    "seed": ("seed",),
-    "frequency_penalty": ("frequency_penalty",),
-    "presence_penalty": ("presence_penalty",),
-    "n": ("n",),
-    "logprobs": ("logprobs",),
-}
-"""The options of OpenAI's own API."""
+OPEN_SERVER_OPTIONS = OPENAI_OPTIONS | {"top_k", "repetition_penalty"}
+"""The options that the servers for open models take under their wire keys."""
 
-OPEN_SERVERS: Names = {
-    **OPENAI,
-    "top_k": ("top_k",),
-    # vLLM, SGLang and TGI read the first name, llama.cpp and LM Studio the second.
-    "repetition_penalty": ("repetition_penalty", "repeat_penalty"),
-}
-"""The options of the servers that people run open models with."""
-
-_OURS = frozenset({"messages", "prompt", "model", "stream"})
-_SPELLED = {"response_format", "tools", "tool_choice"}
-"""What openmodels sets itself where the caller's options say so."""
-
-SHAPED = frozenset({"schema", "choices", "tools", "tool_choice"})
+FORM_OPTIONS = frozenset({"schema", "choices", "tools", "tool_choice"})
 """The options that every server of the dialect is asked for in the same way."""
 
+_WIRE_KEYS = {
+    name: tuple(filter(None, (option.wire_key, option.wire_alias)))
+    for name, (_, option) in CALL_OPTIONS.items()
+    if option.wire_key
+}
 
-def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, Any]:
+_OURS = frozenset({"messages", "prompt", "model", "stream"})
+_FORM_KEYS = {"response_format", "tools", "tool_choice"}
+"""Keys that openmodels sets itself where the caller sets the option."""
+
+
+def payload(request: ChatRequest, model: str | None, options: Collection[str]) -> dict[str, Any]:
     """Return the body of a chat request, or of a completion when the request has a `prompt`.
 
     Args:
-        request: The checked request; it sets only options that `names` has.
+        request: The checked request.
         model: The model's name for the server, or None to leave it out.
-        names: The dialect.
+        options: The options that the server takes under their wire keys; others are not sent.
 
     Raises:
         InvalidRequest: `extra` touches what openmodels sets itself, or asks for several answers.
@@ -60,19 +61,20 @@ def payload(request: ChatRequest, model: str | None, names: Names) -> dict[str, 
     else:
         messages = call_ids.consistent(request.messages, call_ids.form(model))
         body["messages"] = [_message(message) for message in messages]
-    for option, spellings in names.items():
-        value = getattr(request, option)
-        if value is not None and value != ():
-            body |= dict.fromkeys(spellings, list(value) if option == "stop" else value)
+    fields = vars(request)
+    for option, keys in _WIRE_KEYS.items():
+        value = fields[option]
+        if value is not None and value != () and option in options:
+            body |= dict.fromkeys(keys, value)
     if request.prompt is None and "logprobs" in body:
         body["logprobs"] = True  # and the number is another field; completions take the number itself
         if request.logprobs:
             body["top_logprobs"] = request.logprobs
-    body |= _shaped(request)
+    body |= _form(request)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
-    taken = _OURS & request.extra.keys() | (body.keys() & request.extra.keys() & _SPELLED)
+    taken = _OURS & request.extra.keys() | (body.keys() & request.extra.keys() & _FORM_KEYS)
     if taken:
         raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
     if request.extra.get("n", 1) != 1:
@@ -107,8 +109,8 @@ def dumps(body: Mapping[str, Any]) -> bytes:
         raise InvalidRequest(f"extra: {error}.") from error
 
 
-def _shaped(request: ChatRequest) -> dict[str, Any]:
-    """Return the fields for `SHAPED`."""
+def _form(request: ChatRequest) -> dict[str, Any]:
+    """Return the keys of `FORM_OPTIONS`."""
     body: dict[str, Any] = {}
     if request.output is not None:
         body["response_format"] = _response_format(request.output)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from openmodels.errors import InvalidResponse
-from openmodels.types.chat import TokenLogprob
+from openmodels.types.reply import TokenLogprob
 
 Pair = tuple[str, float]
 

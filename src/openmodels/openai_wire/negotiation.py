@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 Body = dict[str, Any]
 

@@ -8,8 +8,8 @@ from typing import Any
 from openmodels.errors import InvalidResponse
 from openmodels.openai_wire.decode import Explain, json_value, usage_in
 from openmodels.openai_wire.encode import extended
-from openmodels.types.chat import Usage
 from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Usage
 
 
 def payload(request: RerankRequest, model: str | None) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pydantic_core import from_json
 from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.output import schema as schemas, type_schemas
 from openmodels.output.grammar.validation import Validator, matcher
-from openmodels.types.chat import CUT_SHORT, OutputFormat, Reply
+from openmodels.types.reply import CUT_SHORT, Reply
+from openmodels.types.request import OutputFormat
 
 KINDS = ("schema", "choices", "pattern", "grammar")
 """The options that shape an answer."""

@@ -20,8 +20,9 @@ from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.output import schema as schemas, tool_results, type_schemas
 from openmodels.output.grammar.validation import Validator
 from openmodels.output.tool_results import ToolResult
-from openmodels.types.chat import CUT_SHORT, ChatRequest, Reply, ToolSpec
 from openmodels.types.messages import ToolCall
+from openmodels.types.reply import CUT_SHORT, Reply
+from openmodels.types.request import ChatRequest, ToolSpec
 
 _NEXT = "Give a function with type hints, a pydantic model, or a JSON definition as a dict."
 

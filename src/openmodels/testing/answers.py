@@ -12,7 +12,7 @@ from openmodels.errors import UnsupportedFeature
 from openmodels.model import Model
 from openmodels.testing.driver import PATHS, Driver, Spy
 from openmodels.testing.suite import Suite
-from openmodels.types.chat import OPTION_NAMES, SAMPLING_OPTIONS
+from openmodels.types.options import OPTION_NAMES, SAMPLING_OPTIONS
 
 _HOT = 5.0
 

@@ -16,7 +16,7 @@ from openmodels.errors import DeadlineExceeded, StreamInterrupted
 from openmodels.model import Model
 from openmodels.testing.driver import PATHS, Driver, wait_until
 from openmodels.testing.suite import Suite
-from openmodels.types.chat import Reply
+from openmodels.types.reply import Reply
 
 Working = Callable[[], int]
 

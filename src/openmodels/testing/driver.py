@@ -15,7 +15,8 @@ import pytest
 from openmodels.backends.base import Backend
 from openmodels.conversation import Conversation
 from openmodels.model import Model
-from openmodels.types.chat import ChatRequest, Delta, Reply
+from openmodels.types.reply import Delta, Reply
+from openmodels.types.request import ChatRequest
 
 SURFACES = ("chat", "stream", "achat", "astream")
 """The four ways to ask for the same answer."""

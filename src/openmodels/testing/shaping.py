@@ -11,7 +11,7 @@ from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.model import Model
 from openmodels.testing.driver import Answer, Driver, Spy
 from openmodels.testing.suite import Suite
-from openmodels.types.chat import Reply
+from openmodels.types.reply import Reply
 
 _OBJECT = {
     "type": "object",

@@ -10,7 +10,8 @@ import pytest
 from openmodels.errors import UnsupportedFeature
 from openmodels.model import Model
 from openmodels.testing.driver import SURFACES, Driver, Spy
-from openmodels.types.chat import OPTION_NAMES, Reply
+from openmodels.types.options import OPTION_NAMES
+from openmodels.types.reply import Reply
 
 
 class Suite:

@@ -1,50 +1,41 @@
-"""Texts as vectors: the request, the options and the answer. Data only."""
+"""Embeddings: the request and the vectors. Data only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, StringConstraints
-from typing_extensions import TypedDict
+from pydantic import Field, StringConstraints, create_model
 
-from openmodels.types.chat import Usage, number
 from openmodels.types.messages import Frozen, Text
+from openmodels.types.options import EmbedOptions, request_fields
+from openmodels.types.reply import Usage
 
 if TYPE_CHECKING:
     from numpy import float32
     from numpy.typing import NDArray
 
 
-class EmbedOptions(TypedDict, total=False):
-    """The options of `embed`.
+if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
 
-    Attributes:
-        dimensions: The length of each vector; for models that can shorten theirs.
-        timeout: Total seconds for the call, retries included; None lifts the limit.
-        max_retries: How often a failed call is tried again.
-        extra: Vendor options, passed through as they are.
-    """
+    class _OptionFields(Frozen):
+        dimensions: int | None = None
 
-    dimensions: int
-    timeout: float | None
-    max_retries: int
-    extra: Mapping[str, Any]
+else:
+    _OptionFields = create_model("_OptionFields", __base__=Frozen, **request_fields(EmbedOptions))
 
 
-class EmbedRequest(Frozen):
-    """One checked request for embeddings: what a backend gets.
+class EmbedRequest(_OptionFields):
+    """A checked request for embeddings: what `Backend.embed` gets.
 
     Attributes:
         texts: What to embed, in order.
         deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
 
-    The other fields are those of `EmbedOptions`; None means that the caller did not say.
+    The other fields are the rows of `EmbedOptions`; None means that the caller did not set it.
     """
 
     texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
-    dimensions: int | None = number(ge=1, lt=2**31)
     extra: dict[str, Any] = Field(default_factory=dict)
     deadline: float | None = None
 

@@ -1,51 +1,43 @@
-"""Documents by how well they answer a query: the request, the options and the answer. Data only."""
+"""Rankings: the request and the ranked documents. Data only."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, StringConstraints
-from typing_extensions import TypedDict
+from pydantic import Field, StringConstraints, create_model
 
 from openmodels import escaping
-from openmodels.types.chat import Usage, number
 from openmodels.types.messages import Frozen, Text
+from openmodels.types.options import RerankOptions, request_fields
+from openmodels.types.reply import Usage
 
 _Given = Annotated[Text, StringConstraints(min_length=1)]
 
 
-class RerankOptions(TypedDict, total=False):
-    """The options of `rerank`.
+if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
 
-    Attributes:
-        top_n: How many documents to return, the best first. Default: all.
-        timeout: Total seconds for the call, retries included; None lifts the limit.
-        max_retries: How often a failed call is tried again.
-        extra: Vendor options, passed through as they are.
-    """
+    class _OptionFields(Frozen):
+        top_n: int | None = None
 
-    top_n: int
-    timeout: float | None
-    max_retries: int
-    extra: Mapping[str, Any]
+else:
+    _OptionFields = create_model("_OptionFields", __base__=Frozen, **request_fields(RerankOptions))
 
 
-class RerankRequest(Frozen):
-    """One checked request for a ranking: what a backend gets.
+class RerankRequest(_OptionFields):
+    """A checked request for a ranking: what `Backend.rerank` gets.
 
     Attributes:
         query: What is looked for.
         documents: The texts to rank.
         deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
 
-    The other fields are those of `RerankOptions`; None means that the caller did not say.
+    The other fields are the rows of `RerankOptions`; None means that the caller did not set it.
     """
 
     query: _Given
     documents: tuple[_Given, ...] = Field(min_length=1)
-    top_n: int | None = number(ge=1, lt=2**31)
     extra: dict[str, Any] = Field(default_factory=dict)
     deadline: float | None = None
 

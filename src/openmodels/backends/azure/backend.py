@@ -25,7 +25,7 @@ from openmodels.http import address as addresses, status_errors
 from openmodels.http.address import Secret, Secrets
 from openmodels.http.exchange import Exchange
 from openmodels.openai_wire import decode
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 log = logging.getLogger("openmodels.backends.azure.backend")
 

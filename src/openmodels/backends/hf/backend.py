@@ -34,8 +34,9 @@ from openmodels.hub import token
 from openmodels.hub.token import is_hugging_face
 from openmodels.openai_wire import decode, embeddings as vectors, encode
 from openmodels.types.capabilities import Capabilities
-from openmodels.types.chat import ChatRequest, Delta
 from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")
 """The router's address; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
@@ -96,7 +97,7 @@ class HfBackend(ServerBackend):
         self._id = _routable(rest) if routed else None
         if self._id is not None:
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
-            self.options = frozenset(encode.OPENAI) | {"extra", *encode.SHAPED}
+            self.options = encode.OPENAI_OPTIONS | {"extra", *encode.FORM_OPTIONS}
         if prices and self._id is None:
             raise UnsupportedFeature(
                 "prices: only the router of Hugging Face has a list of prices.", next_step="Leave it or base_url= out."
@@ -198,7 +199,9 @@ class HfBackend(ServerBackend):
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
-        return super().body(request, model) if self._id is None else encode.payload(request, model, encode.OPENAI)
+        return (
+            super().body(request, model) if self._id is None else encode.payload(request, model, encode.OPENAI_OPTIONS)
+        )
 
     def rerank_target(self) -> str:
         """Return the request target of rankings, which the router has not."""

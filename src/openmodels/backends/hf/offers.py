@@ -10,8 +10,8 @@ from typing import Any
 
 from openmodels.errors import InvalidResponse, ModelNotFound
 from openmodels.openai_wire import decode
-from openmodels.types.chat import Usage
 from openmodels.types.messages import Frozen
+from openmodels.types.reply import Usage
 
 _MILLION = 1_000_000
 

@@ -24,10 +24,11 @@ from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest, UnsupportedFeature
 from openmodels.output.tool_formats import detect
 from openmodels.types.capabilities import Capabilities
-from openmodels.types.chat import OPTION_NAMES, ChatRequest, Delta
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.messages import Message
 from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
     from openmodels.backends.local.encoders.service import Encoders
@@ -82,7 +83,28 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "rerank", "images"})
-    options = frozenset(OPTION_NAMES)
+    options = frozenset(
+        {
+            "temperature",
+            "top_p",
+            "top_k",
+            "max_tokens",
+            "stop",
+            "seed",
+            "frequency_penalty",
+            "presence_penalty",
+            "repetition_penalty",
+            "n",
+            "logprobs",
+            "schema",
+            "choices",
+            "pattern",
+            "grammar",
+            "tool_choice",
+            "extra",
+            "tools",
+        }
+    )
 
     def __init__(
         self,

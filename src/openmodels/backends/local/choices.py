@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from openmodels.types.chat import ChatRequest, Delta, Usage
+from openmodels.types.reply import Delta, Usage
+from openmodels.types.request import ChatRequest
 
 _SEEDS = 2**63
 _NEAR = 1.0

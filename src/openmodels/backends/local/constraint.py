@@ -17,7 +17,7 @@ from llguidance.hf import from_tokenizer
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import written
-from openmodels.types.chat import OutputFormat
+from openmodels.types.request import OutputFormat
 
 _KEPT = 64
 """Compiled grammars kept for a model."""

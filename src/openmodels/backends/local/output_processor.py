@@ -10,8 +10,8 @@ from openmodels.backends.local.prompt.prepare import PreparedPrompt
 from openmodels.backends.local.prompt.reasoning_tags import Thinking
 from openmodels.backends.local.tool_calls import Caller
 from openmodels.output.text_scan import StopStringFilter
-from openmodels.types.chat import ChatRequest
 from openmodels.types.messages import ToolCall
+from openmodels.types.request import ChatRequest
 
 
 class Said(NamedTuple):

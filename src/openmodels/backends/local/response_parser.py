@@ -14,7 +14,7 @@ from transformers.utils.chat_parsing import ResponseParser
 from openmodels.errors import LoadFailed
 from openmodels.output.tool_formats import values
 from openmodels.output.tool_formats.parser import ParsedChunk
-from openmodels.types.chat import ToolSpec
+from openmodels.types.request import ToolSpec
 
 _THOUGHTS = frozenset({"reasoning", "reasoning_content", "thinking"})
 

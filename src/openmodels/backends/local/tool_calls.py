@@ -13,8 +13,8 @@ from openmodels.errors import UnsupportedFeature
 from openmodels.output import schema
 from openmodels.output.tool_formats import detect
 from openmodels.output.tool_formats.parser import ParsedChunk, ToolFormatParser
-from openmodels.types.chat import ChatRequest, OutputFormat, ToolSpec
 from openmodels.types.messages import ToolCall
+from openmodels.types.request import ChatRequest, OutputFormat, ToolSpec
 
 _END = 64
 """Tokens of the prompt's end, in which the reasoning would be opened."""

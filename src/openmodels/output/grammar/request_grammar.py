@@ -9,7 +9,7 @@ from typing import Literal
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.output.grammar import notation, regex
 from openmodels.output.grammar.json_schema import Grammar, from_schema
-from openmodels.types.chat import OutputFormat
+from openmodels.types.request import OutputFormat
 
 Notation = Literal["gbnf", "lark"]
 

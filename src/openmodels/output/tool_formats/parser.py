@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from openmodels.output.text_scan import marker_matcher
-from openmodels.types.chat import ToolSpec
 from openmodels.types.messages import ToolCall
+from openmodels.types.request import ToolSpec
 
 
 @dataclass(slots=True)

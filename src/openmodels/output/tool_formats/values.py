@@ -9,8 +9,8 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openmodels.types.chat import ToolSpec
 from openmodels.types.messages import ToolCall, read_arguments
+from openmodels.types.request import ToolSpec
 
 _JSON = re.compile(r'"(?:[^"\\]|\\.)*(?P<open>"|\\?\Z)|[{}\[\]]', re.DOTALL)
 _PYTHON = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote))[^\\]|\\.)*(?P<open>(?P=quote)|\\?\Z)|[{}()\[\]]""", re.DOTALL)

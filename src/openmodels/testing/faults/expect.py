@@ -8,9 +8,9 @@ from typing import Literal
 
 from openmodels import errors
 from openmodels.errors import OpenModelsError
-from openmodels.types.chat import Reply
 from openmodels.types.embeddings import Embeddings
 from openmodels.types.messages import ToolCall
+from openmodels.types.reply import Reply
 
 TEXT = "Bonjour, grüße, こんにちは 👋!"
 """The right answer, where a fault leaves room for one."""

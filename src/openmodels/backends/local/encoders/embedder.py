@@ -23,8 +23,8 @@ from openmodels.backends.local.prompt import length_check as lengths
 from openmodels.backends.local.prompt.prepare import check_tokens
 from openmodels.backends.local.weights import checkpoint, model_kind
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
-from openmodels.types.chat import Usage
 from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.reply import Usage
 
 BATCH = 32
 """Texts in one forward pass: what a cancelled call may still cost."""

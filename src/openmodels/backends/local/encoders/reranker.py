@@ -18,8 +18,8 @@ from openmodels.backends.local.engines.torch.worker import Steps
 from openmodels.backends.local.prompt.prepare import check_tokens
 from openmodels.backends.local.weights import checkpoint, model_kind
 from openmodels.errors import InvalidRequest, UnsupportedFeature
-from openmodels.types.chat import Usage
 from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Usage
 
 
 @dataclass(frozen=True, slots=True)

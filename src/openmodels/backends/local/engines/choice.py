@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from openmodels import settings
 from openmodels.backends.local import children
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured, UnsupportedFeature
-from openmodels.types.chat import SAMPLING_OPTIONS
 
 if TYPE_CHECKING:
     from openmodels.output.grammar.request_grammar import Notation
@@ -110,7 +109,26 @@ class Wish:
 OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """GGUF architectures that OpenVINO GenAI 2026 reads:
 https://openvinotoolkit.github.io/openvino.genai/docs/guides/gguf"""
-_SHARED = frozenset({*SAMPLING_OPTIONS, "extra", "schema", "choices", "pattern", "grammar", "tools", "tool_choice"})
+_SHARED = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "max_tokens",
+        "stop",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "schema",
+        "choices",
+        "pattern",
+        "grammar",
+        "tool_choice",
+        "extra",
+        "tools",
+    }
+)
 OPTIONS = {"openvino": _SHARED | {"n"}, "llamacpp": _SHARED, "vllm": _SHARED}
 """The call options that an engine honours; transformers' are `LocalBackend.options`."""
 NOTATIONS: dict[str, Notation] = {"transformers": "lark", "openvino": "gbnf", "llamacpp": "gbnf", "vllm": "gbnf"}

@@ -9,7 +9,7 @@ from openmodels import settings
 from openmodels.backends.local.engines.choice import NOTATIONS, OPENVINO_MODEL, OPTIONS, Choice, Wish, choose
 from openmodels.errors import LoadFailed, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import written
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
     from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine

@@ -33,7 +33,8 @@ from openmodels.errors import (
     StreamInterrupted,
 )
 from openmodels.openai_wire import encode
-from openmodels.types.chat import ChatRequest, Delta, OutputFormat
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest, OutputFormat
 
 _FORMS = frozenset({"grammar", "json_schema", "response_format", "structured_outputs"})
 """Fields of the servers, given in `extra`, that demand a form of the answer."""
@@ -182,7 +183,7 @@ class _Wire(OpenAICompatible):
     """One start of a server, asked for completions of tokens."""
 
     name: ClassVar[str] = "local"
-    names: ClassVar[encode.Names] = encode.OPEN_SERVERS
+    wire_options: ClassVar[frozenset[str]] = encode.OPEN_SERVER_OPTIONS
 
     def __init__(self, served: Served, base_url: str, key: str | None) -> None:
         super().__init__(MODEL, base_url=f"{base_url}/v1", api_key=key)

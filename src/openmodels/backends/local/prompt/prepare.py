@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from openmodels.backends.local import generation_config, tool_calls as calling
 from openmodels.backends.local.prompt import chat_template, images, length_check
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
-from openmodels.types.chat import ChatRequest, OutputFormat
+from openmodels.types.request import ChatRequest, OutputFormat
 
 _LEGACY_MAX_LENGTH = 20
 """The `max_length` that older releases of transformers write into every generation config; no model asks for it."""

@@ -18,7 +18,7 @@ from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParam
 from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import written
-from openmodels.types.chat import OutputFormat
+from openmodels.types.request import OutputFormat
 
 PARALLEL = 32
 """Answers that the server computes together; more wait for a place."""

@@ -19,7 +19,7 @@ from openmodels.backends.local.engines.torch.loop import Job, Loop
 from openmodels.backends.local.repetition import REPEATED
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory, StreamInterrupted
 from openmodels.output.grammar.request_grammar import written
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
     from openmodels.backends.local.engines.openvino.model import Opened

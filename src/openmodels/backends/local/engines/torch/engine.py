@@ -19,7 +19,7 @@ from openmodels.backends.local.engines.torch.running_sequence import Sequence
 from openmodels.backends.local.engines.torch.scheduler import Batch
 from openmodels.backends.local.weights import memory
 from openmodels.errors import OpenModelsError, StreamInterrupted
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 _MOST = 64
 """Answers in the making at the same time, where memory allows and nothing else is asked for."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from openmodels.types.chat import TokenLogprob
+from openmodels.types.reply import TokenLogprob
 
 
 class Likelihoods:

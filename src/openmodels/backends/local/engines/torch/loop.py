@@ -20,7 +20,8 @@ from openmodels import background
 from openmodels.backends.local.engines.torch.worker import Steps, Worker
 from openmodels.backends.local.forking import Stepping
 from openmodels.errors import OpenModelsError, StreamInterrupted
-from openmodels.types.chat import ChatRequest, Delta
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 _SHORT = 2**14
 """Characters of a prompt up to which it is short; tokenizing them takes some milliseconds."""

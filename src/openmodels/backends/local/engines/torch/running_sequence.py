@@ -17,7 +17,8 @@ from openmodels.backends.local.prompt.prepare import (
     resolve_max_new_tokens,
 )
 from openmodels.backends.local.repetition import RepetitionDetector
-from openmodels.types.chat import ChatRequest, Delta, Usage
+from openmodels.types.reply import Delta, Usage
+from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
     import torch

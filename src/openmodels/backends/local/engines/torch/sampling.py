@@ -15,7 +15,7 @@ import torch
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.prompt.prepare import SamplingParams
 from openmodels.errors import LoadFailed
-from openmodels.types.chat import ChatRequest
+from openmodels.types.request import ChatRequest
 
 _FEW = 256
 """The likeliest tokens among which `top_p` is looked for first."""

@@ -17,7 +17,7 @@ from openmodels.backends.local.prompt import template_files
 from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
 from openmodels.backends.local.weights import checkpoint, memory, model_kind
 from openmodels.output.grammar.request_grammar import written
-from openmodels.types.chat import OutputFormat
+from openmodels.types.request import OutputFormat
 
 _FEW_CORES = 4
 """Cores up to which one is too many to be kept from computing."""
