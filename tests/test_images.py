@@ -53,7 +53,7 @@ class TestReading:
             om.Image(source)
 
     def test_too_large(self, monkeypatch):
-        monkeypatch.setattr(images, "LARGEST", 10)
+        monkeypatch.setattr(images, "MAX_BYTES", 10)
         with pytest.raises(om.InvalidRequest, match="MB"):
             om.Image(PNG)
 
@@ -93,21 +93,21 @@ class TestWhatAModelSees:
         turned[0x0112] = orientation
         data = encoded(Pil.new("RGB", (30, 10), "red"), "JPEG", exif=turned)
         size = (30, 10) if orientation == 3 else (10, 30)
-        assert images.opened(om.Image(data)).size == size
-        assert images.opened(om.Image(Pil.open(io.BytesIO(data)))).size == size
+        assert images.open_image(om.Image(data)).size == size
+        assert images.open_image(om.Image(Pil.open(io.BytesIO(data)))).size == size
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBa"])
     def test_transparent_is_white(self, mode):
         clear = Pil.new("RGBA", (2, 1), (0, 0, 0, 0))
         clear.putpixel((0, 0), (0, 0, 0, 255))
-        seen = images.opened(om.Image(clear.convert(mode)))
+        seen = images.open_image(om.Image(clear.convert(mode)))
         assert [seen.getpixel((at, 0)) for at in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
 
     @pytest.mark.parametrize(("grey", "background"), [(255, 0), (230, 0), (120, 255), (0, 255)])
     def test_what_is_visible_does_not_vanish_in_its_background(self, grey, background):
         logo = Pil.new("LA", (20, 20), (grey, 0))
         logo.paste((grey, 255), (0, 0, 20, 8))
-        seen = images.opened(om.Image(logo))
+        seen = images.open_image(om.Image(logo))
         assert seen.getpixel((5, 2)) == (grey,) * 3
         assert seen.getpixel((5, 15)) == (background,) * 3
 
@@ -115,15 +115,15 @@ class TestWhatAModelSees:
         figure = Pil.new("RGBA", (20, 20), (0, 0, 0, 0))
         figure.paste((250, 250, 250, 255), (0, 0, 20, 15))
         figure.paste((0, 0, 0, 255), (0, 15, 20, 16))
-        assert images.opened(om.Image(figure)).getpixel((5, 18)) == (255, 255, 255)
+        assert images.open_image(om.Image(figure)).getpixel((5, 18)) == (255, 255, 255)
 
     def test_a_transparent_colour_of_a_palette_is_white(self):
         image = Pil.new("P", (2, 1))
         image.putpalette([9, 9, 9, 200, 0, 0])
         image.putpixel((1, 0), 1)
         data = encoded(image, transparency=0)
-        assert images.opened(om.Image(data)).getpixel((0, 0)) == (255, 255, 255)
-        assert images.opened(om.Image(Pil.open(io.BytesIO(data)))).getpixel((0, 0)) == (255, 255, 255)
+        assert images.open_image(om.Image(data)).getpixel((0, 0)) == (255, 255, 255)
+        assert images.open_image(om.Image(Pil.open(io.BytesIO(data)))).getpixel((0, 0)) == (255, 255, 255)
 
     @pytest.mark.parametrize(
         ("mode", "value", "grey"),
@@ -138,22 +138,22 @@ class TestWhatAModelSees:
     )
     def test_wide_greys_are_scaled(self, mode, value, grey):
         image = Pil.new(mode, (2, 1), value)
-        assert images.opened(om.Image(image)).getpixel((1, 0)) == (grey,) * 3
+        assert images.open_image(om.Image(image)).getpixel((1, 0)) == (grey,) * 3
 
     def test_sixteen_bits_of_a_file_are_scaled(self):
-        assert images.opened(om.Image(encoded(Pil.new("I;16", (1, 1), 25700)))).getpixel((0, 0)) == (100,) * 3
+        assert images.open_image(om.Image(encoded(Pil.new("I;16", (1, 1), 25700)))).getpixel((0, 0)) == (100,) * 3
 
     def test_other_ranges_are_stretched(self):
         image = Pil.new("F", (2, 1), -3.0)
         image.putpixel((1, 0), 5.0)
-        seen = images.opened(om.Image(image))
+        seen = images.open_image(om.Image(image))
         assert [seen.getpixel((at, 0))[0] for at in (0, 1)] == [0, 255]
 
     def test_other_colours_and_the_first_frame(self):
-        assert images.opened(om.Image(Pil.new("CMYK", (1, 1), (0, 0, 0, 0)))).getpixel((0, 0)) == (255, 255, 255)
+        assert images.open_image(om.Image(Pil.new("CMYK", (1, 1), (0, 0, 0, 0)))).getpixel((0, 0)) == (255, 255, 255)
         frames = [Pil.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
         data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
-        assert images.opened(om.Image(data)).getpixel((0, 0)) == (255, 0, 0)
+        assert images.open_image(om.Image(data)).getpixel((0, 0)) == (255, 0, 0)
 
 
 def _sources(folder):
@@ -191,14 +191,14 @@ def test_what_cannot_be_decoded_is_one_short_line():
     whole = encoded(Pil.effect_noise((64, 64), 50))
     for data in (whole[:300], PNG, JPEG, b"RIFF1234WEBPVP8", whole[:60] + b"\0" * 100):
         with pytest.raises(om.InvalidRequest, match=r"^image: ") as caught:
-            images.opened(om.Image(data))
+            images.open_image(om.Image(data))
         assert len(str(caught.value)) < 300
 
 
 def test_a_bomb_is_not_decoded(monkeypatch):
-    monkeypatch.setattr(images, "PIXELS", 100)
+    monkeypatch.setattr(images, "MAX_PIXELS", 100)
     with pytest.raises(om.InvalidRequest, match="pixels"):
-        images.opened(om.Image(encoded(Pil.new("1", (11, 10)))))
+        images.open_image(om.Image(encoded(Pil.new("1", (11, 10)))))
     with pytest.raises(om.InvalidRequest, match="pixels"):
         om.Image(Pil.new("1", (11, 10)))
 
@@ -364,7 +364,7 @@ class TestFetching:
     def test_failures_are_typed(self, site, monkeypatch):
         with pytest.raises(om.InvalidResponse, match="404"):
             self.fetch(site, "/none")
-        monkeypatch.setattr(images, "LARGEST", 100)
+        monkeypatch.setattr(images, "MAX_BYTES", 100)
         with pytest.raises(om.InvalidResponse, match="MB"):
             self.fetch(site, "/large")
         began = time.monotonic()

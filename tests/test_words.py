@@ -79,7 +79,6 @@ PENDING = (
     "errors",
     "escaping",
     "files",
-    "images",
     "imports",
     "model",
     "ref",

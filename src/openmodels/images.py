@@ -1,4 +1,4 @@
-"""Images for messages: from files, bytes, addresses and PIL; fetched only where the caller asks for it."""
+"""Images for messages: from files, bytes, addresses and PIL images."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from openmodels.errors import (
 )
 from openmodels.types.messages import ImagePart
 
-LARGEST = 20 * 10**6
+MAX_BYTES = 20 * 10**6
 """Bytes of an encoded image at most: what vendors take."""
-_KINDS = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
-_OTHERS = (
+_SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
+_OTHER_SIGNATURES = (
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
     (b"BM", "BMP"),
@@ -35,9 +35,9 @@ _OTHERS = (
     (b"\xff\x0a", "JPEG XL"),
     (b"<", "a page"),
 )
-PIXELS = 50 * 10**6
+MAX_PIXELS = 50 * 10**6
 """Pixels of an image at most: decoded, each takes three bytes and more."""
-_SHOWN = 80
+_MAX_SHOWN = 80
 """Characters of a path or an address that an error shows."""
 
 
@@ -46,10 +46,10 @@ class Image(ImagePart):
 
     Args:
         source: A file's path, the encoded bytes (PNG, JPEG, GIF or WebP), an http(s) or data address, or a
-            PIL image. An http(s) address is passed on for the one who answers to fetch; `fetch` fetches it here.
+            PIL image. An http(s) address is passed on for the server to fetch; `fetch` fetches it here.
 
     Raises:
-        InvalidRequest: It is none of these, no such image, or too large.
+        InvalidRequest: It is none of these, damaged, or too large.
     """
 
     @ErrorBoundary()
@@ -61,15 +61,15 @@ class Image(ImagePart):
     def fetch(cls, url: str, *, timeout: float = 30.0) -> Self:
         """Return the image at an https address, fetched now.
 
-        Only public addresses are connected to, whatever the name resolves to and wherever it redirects;
-        no proxy of the environment is used, which could not be held to that.
+        Only public addresses are connected to; redirects and what the name resolves to are held to that.
+        Proxies of the environment are not used, since they could connect to others.
 
         Args:
             url: Its address.
             timeout: Total seconds.
 
         Raises:
-            InvalidRequest: The address is not public or not https, or what is there is no image.
+            InvalidRequest: The address is not public or not https, or does not hold an image.
             Offline: The network is switched off by the environment.
             ConnectionFailed: No connection.
             DeadlineExceeded: The time is up.
@@ -77,7 +77,7 @@ class Image(ImagePart):
         """
         from openmodels.http import public_fetch
 
-        return cls(public_fetch.fetch(url, time.monotonic() + timeout, LARGEST))
+        return cls(public_fetch.fetch(url, time.monotonic() + timeout, MAX_BYTES))
 
     @classmethod
     async def afetch(cls, url: str, *, timeout: float = 30.0) -> Self:  # noqa: ASYNC109 - the twin's
@@ -89,9 +89,10 @@ class Image(ImagePart):
         return await asyncio.to_thread(cls.fetch, url, timeout=timeout)
 
 
-def opened(part: ImagePart) -> Any:
-    """Return an image as PIL's, as a model sees it: upright, of 8-bit RGB, nothing transparent.
+def open_image(part: ImagePart) -> Any:
+    """Return an image as a PIL image in the form that a model sees.
 
+    It is upright, in 8-bit RGB, and nothing of it is transparent.
     Of an animation it is the first frame. What is transparent becomes white, or black where only near-white is visible.
 
     Raises:
@@ -135,12 +136,12 @@ def _readable() -> Iterator[None]:
 def _check_size(image: Any) -> None:
     if image.width < 1 or image.height < 1:
         raise InvalidRequest("image: it has no pixels.")
-    if image.width * image.height > PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels()
 
 
 def _too_many_pixels() -> InvalidRequest:
-    return InvalidRequest(f"image: it has more than {PIXELS // 10**6} million pixels.", next_step="Scale it down.")
+    return InvalidRequest(f"image: it has more than {MAX_PIXELS // 10**6} million pixels.", next_step="Scale it down.")
 
 
 def _rgb(image: Any) -> Any:
@@ -154,7 +155,7 @@ def _rgb(image: Any) -> Any:
 
 
 def _background(image: Any) -> str:
-    """Return the colour to show a transparent image on: white, or black for what would vanish on white."""
+    """Return the colour behind a transparent image: white, or black for a white one."""
     visible = image.getchannel("A").point(lambda alpha: 255 if alpha >= 32 else 0)
     luminances = image.convert("L").histogram(visible)
     # Logos for dark pages are white letters on nothing. A picture with as little as a black line keeps its white.
@@ -162,7 +163,7 @@ def _background(image: Any) -> str:
 
 
 def _grey(image: Any) -> Any:
-    """Return an image of 16-bit, 32-bit or floating-point greys as one of 8 bits; any other as it is."""
+    """Return greys of 16 or 32 bits or floating point as 8 bits; others as they are."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
     values = image.convert("F")
@@ -204,7 +205,7 @@ def _hostname(url: str) -> str | None:
 
 
 def _png(image: Any) -> bytes:
-    """Return PIL's image as a PNG, turned upright: its orientation does not travel with it."""
+    """Return a PIL image as an upright PNG; a PNG keeps no orientation."""
     from PIL import ImageOps
 
     with _readable():
@@ -217,7 +218,7 @@ def _png(image: Any) -> bytes:
 
 def _file(source: str | os.PathLike[str]) -> bytes:
     name = str(os.fspath(source))
-    shown = repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
+    shown = repr(name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…")
     if _is_base64(name):
         raise InvalidRequest(
             f"image: {shown} is no file but looks like base64.",
@@ -228,7 +229,7 @@ def _file(source: str | os.PathLike[str]) -> bytes:
         if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - takes whatever names a file
             raise InvalidRequest(f"image: {shown} is no file.")
         with open(source, "rb") as file:  # noqa: PTH123 - as above
-            return file.read(LARGEST + 1)
+            return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, InvalidRequest):
             raise
@@ -240,7 +241,7 @@ def _file(source: str | os.PathLike[str]) -> bytes:
 
 
 def _is_base64(text: str) -> bool:
-    if len(text) < _SHOWN or not re.fullmatch(r"[A-Za-z0-9+/\s]+={0,2}\s*", text):
+    if len(text) < _MAX_SHOWN or not re.fullmatch(r"[A-Za-z0-9+/\s]+={0,2}\s*", text):
         return False
     try:
         return media_type(base64.b64decode(text[:64])) != ""
@@ -249,15 +250,15 @@ def _is_base64(text: str) -> bool:
 
 
 def media_type(data: bytes) -> str:
-    """Return the media type of an encoded image of a kind that models take, or "" for anything else."""
+    """Return the media type of an encoded image, or "" for kinds that models refuse."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    return next((kind for start, kind in _KINDS if data.startswith(start)), "")
+    return next((kind for start, kind in _SIGNATURES if data.startswith(start)), "")
 
 
 def _encoded(data: bytes) -> dict[str, Any]:
-    if len(data) > LARGEST:
-        raise InvalidRequest(f"image: it has more than {LARGEST // 10**6} MB.", next_step="Scale it down.")
+    if len(data) > MAX_BYTES:
+        raise InvalidRequest(f"image: it has more than {MAX_BYTES // 10**6} MB.", next_step="Scale it down.")
     if not data:
         raise InvalidRequest("image: it is empty.")
     kind = media_type(data)
@@ -275,7 +276,7 @@ def _other_kind(data: bytes) -> str:
         return "AVIF" if brand.startswith(b"avi") else "HEIC" if brand[:2] in (b"he", b"mi", b"ms") else "a video"
     if re.match(rb"(\xef\xbb\xbf)?\s*(<\?xml|<!--|<!DOCTYPE|<svg)", data[:200]) and b"<svg" in data[:4096]:
         return "SVG"
-    return next((kind for start, kind in _OTHERS if data.startswith(start)), "")
+    return next((kind for start, kind in _OTHER_SIGNATURES if data.startswith(start)), "")
 
 
 def _data(address: str) -> bytes:

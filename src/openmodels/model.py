@@ -32,8 +32,8 @@ from openmodels.types.reply import Reply
 if TYPE_CHECKING:
     from openmodels.catalog.record import ModelRecord
 
-_KEYS = ("api_key", "headers")
-"""Options of backends that hold keys."""
+_SECRET_OPTIONS = ("api_key", "headers", "proxy", "cert")
+"""Options of backends that hold keys or passwords."""
 
 
 class Model:
@@ -76,7 +76,8 @@ class Model:
         self._observer = hooks.Observer(on_request, on_reply, capture_content)
         # Keys are wrapped at once: neither the model nor a frame of a traceback shows them.
         backend_options = {
-            name: addresses.hidden(value) if name in _KEYS else value for name, value in backend_options.items()
+            name: addresses.hide_option(name, value) if name in _SECRET_OPTIONS else value
+            for name, value in backend_options.items()
         }
         self._opened_as = reference, backend_options
         if isinstance(reference, Backend):
@@ -412,4 +413,4 @@ def _accepted(backend: type[Backend], options: Mapping[str, Any]) -> dict[str, A
     """Return the options as a backend takes them: one of another package may know keys as plain text only."""
     if getattr(backend, "takes_secrets", False):
         return dict(options)
-    return {name: addresses.shown(value) if name in _KEYS else value for name, value in options.items()}
+    return {name: addresses.shown(value) if name in _SECRET_OPTIONS else value for name, value in options.items()}

@@ -249,10 +249,27 @@ def hidden(value: Any) -> Any:
     return value
 
 
+def hide_option(name: str, value: Any) -> Any:
+    """Return the value of a backend's option with its secrets wrapped.
+
+    Of a proxy only an address with a password is one, and of a client's certificate only the third part;
+    addresses and paths travel in a pickle, and what is withheld from it stays `Withheld`.
+    """
+    if name == "proxy":
+        return Secret(value) if isinstance(value, str) and "@" in value else value
+    if name == "cert":
+        if not isinstance(value, tuple | list) or len(value) != 3:
+            return value
+        return (*value[:2], Secret(value[2]) if isinstance(value[2], str) else value[2])
+    return hidden(value)
+
+
 def shown(value: Any) -> Any:
-    """Return what `hidden` wrapped as it was."""
+    """Return what `hide_option` wrapped as it was."""
     if isinstance(value, Secret):
         return value.reveal()
+    if isinstance(value, tuple):
+        return tuple(map(shown, value))
     return {name: shown(text) for name, text in value.items()} if isinstance(value, Mapping) else value
 
 

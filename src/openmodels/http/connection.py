@@ -1,4 +1,4 @@
-"""How connections are made: through which proxy, and with whom they are encrypted."""
+"""How connections are made: through which proxy, and with which certificates."""
 
 from __future__ import annotations
 

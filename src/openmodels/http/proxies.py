@@ -1,4 +1,4 @@
-"""Proxies: which one a request goes through, by the caller's choice or the environment's."""
+"""Proxies, as the caller or the environment names them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def parse_proxy(url: str | Secret) -> ProxyServer:
         url: For example "http://name:password@proxy.example:3128" or "socks5h://127.0.0.1:1080".
 
     Raises:
-        InvalidRequest: It is no address of a proxy; no password is shown.
+        InvalidRequest: It is not the address of a proxy; no password is shown.
         NotConfigured: It is that of a model which was pickled elsewhere.
         MissingExtra: It is a SOCKS proxy, and the packages for these are not installed.
     """
@@ -93,7 +93,7 @@ def parse_proxy(url: str | Secret) -> ProxyServer:
     proxy = _split(url)
     if proxy is None:
         raise InvalidRequest("proxy: it is no http, https or socks5 address.", next_step=step)
-    return _speakable(proxy)
+    return _with_packages(proxy)
 
 
 def environment_proxy(target: Address) -> ProxyServer | None:
@@ -119,11 +119,11 @@ def environment_proxy(target: Address) -> ProxyServer | None:
             f"The environment names a proxy for {target.scheme} that is no http, https or socks5 address.",
             next_step=f"Set {target.scheme.upper()}_PROXY to http://host:port, or add the server to NO_PROXY.",
         )
-    return _speakable(proxy)
+    return _with_packages(proxy)
 
 
-def _speakable(proxy: ProxyServer) -> ProxyServer:
-    """Return a proxy, or raise MissingExtra where its protocol needs packages that are not installed."""
+def _with_packages(proxy: ProxyServer) -> ProxyServer:
+    """Return the proxy, or raise MissingExtra where SOCKS is not installed."""
     if proxy.is_socks and not all(map(importlib.util.find_spec, _SOCKS_PACKAGES)):
         raise MissingExtra(
             f"The proxy {proxy.origin} speaks SOCKS, for which packages are not installed.",
@@ -148,7 +148,7 @@ def _split(url: Secret) -> ProxyServer | None:
 
 
 def _is_excepted(target: Address, no_proxy: Secret | None) -> bool:
-    """Return whether NO_PROXY, or the system's setting of the same purpose, excepts an address."""
+    """Return whether NO_PROXY, or the system's own list, excepts an address."""
     # Python reads names, suffixes and the system's settings, but no networks, IPv6 addresses and *.domain.
     if urllib.request.proxy_bypass(f"{target.host}:{target.port}"):
         return True

@@ -49,7 +49,7 @@ class TLSSettings:
     password: Secret | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return the context for connections, made once for the same settings and environment.
+        """Return the context for connections, cached by settings and environment.
 
         Raises:
             InvalidRequest: A file of `verify=` or `cert=` is missing or of no use.
@@ -61,7 +61,7 @@ class TLSSettings:
 
 
 def parse_tls(verify: VerifyOption = True, cert: CertificateOption = None) -> TLSSettings:  # noqa: FBT002 - as everywhere
-    """Check the options `verify=` and `cert=`; files are read by the first connection.
+    """Check the options `verify=` and `cert=`; no file is read yet.
 
     Args:
         verify: Whose certificates are trusted.
@@ -153,7 +153,7 @@ def _has_hashed_names(folder: str | os.PathLike[str] | None) -> bool:
 
 
 def _trusting(sources: list[tuple[str, str]], error: type[OpenModelsError]) -> ssl.SSLContext:
-    """Return a context that trusts the certificates of some files and folders, each with what names it."""
+    """Return a context that trusts the certificates of (name, path) pairs."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # companies hand out intermediate authorities
     for name, value in sources:
@@ -175,7 +175,7 @@ def _trusting(sources: list[tuple[str, str]], error: type[OpenModelsError]) -> s
 
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
-    """Trust the certificates of a file, or those of a folder's files, whatever their names."""
+    """Trust the certificates of a file, or of all files of a folder."""
     if not path.is_dir():
         context.load_verify_locations(cafile=path)
         return

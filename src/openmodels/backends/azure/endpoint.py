@@ -1,4 +1,4 @@
-"""Azure addresses: what kind an address is of, and what is spoken there.
+"""Azure addresses: the kind of an endpoint, and the dialect it speaks.
 
 Azure has served models at many addresses. The one that lasts is "https://RESOURCE/openai/v1"; a bare
 resource, a project and the retired "/models" are led there. Sources: Microsoft's migration guide "From
@@ -41,7 +41,7 @@ _SERVERLESS_VERSION = "2024-05-01-preview"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where models are, and how to speak to them there.
+    """An endpoint of Azure and its dialect.
 
     Attributes:
         address: What paths are appended to; its query holds the API version where one is needed.
@@ -73,7 +73,7 @@ def parse(base_url: str, deployment: str = "", *, allow_http: bool = False) -> E
     Raises:
         EndpointRetired: It has been switched off and has no successor.
         NotConfigured: It is on an Azure resource, but not where models are.
-        InvalidRequest: It is no acceptable address, or names another deployment.
+        InvalidRequest: It is not an acceptable address, or names another deployment.
     """
     to = addresses.address(base_url, allow_http=allow_http)
     host = to.host.rstrip(".")
@@ -87,8 +87,8 @@ def parse(base_url: str, deployment: str = "", *, allow_http: bool = False) -> E
         version = _versioned(to, _SERVERLESS_VERSION)
         return Endpoint(version, "serverless", azure=True, scope="https://ml.azure.com/.default")
     azure = host.endswith(_RESOURCES)
-    if (found := re.match(r"(.*/openai/deployments)(?:/([^/]+))?", to.path)) is not None:
-        return _deployment(to, found[1], unquote(found[2] or ""), deployment, azure=azure)
+    if (match := re.match(r"(.*/openai/deployments)(?:/([^/]+))?", to.path)) is not None:
+        return _deployment(to, match[1], unquote(match[2] or ""), deployment, azure=azure)
     scope = "https://ai.azure.com/.default" if not azure or host.endswith(".com") else _cognitive(host)
     path = _path(to, azure=azure)
     if not path.endswith(V1_PATH):
@@ -114,8 +114,8 @@ def _path(to: Address, *, azure: bool) -> str:
         return to.path or ("/v1" if addresses.loopback(to.host) else V1_PATH)
     if to.path in ("", "/models", "/openai", "/v1", V1_PATH):
         return V1_PATH
-    if found := re.fullmatch(rf"(/api/projects/[^/]+)({V1_PATH}|/models)?", to.path):
-        return f"{found[1]}{V1_PATH}"
+    if match := re.fullmatch(rf"(/api/projects/[^/]+)({V1_PATH}|/models)?", to.path):
+        return f"{match[1]}{V1_PATH}"
     raise NotConfigured(
         f"base_url: {to.origin} is an Azure resource, but it serves no models at {to.path}.",
         next_step=f"Write base_url='{to.origin}{V1_PATH}'.",

@@ -1,4 +1,4 @@
-"""What Azure says in its errors beyond the dialect that it shares."""
+"""Errors of Azure: what they say beyond the OpenAI dialect."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from openmodels.http.address import Address
 
 
 def explain(failure: status_errors.Failure, to: Address, identity: str) -> OpenModelsError:
-    """Return the error that a failed answer is.
+    """Return the error for a failed response.
 
     Args:
-        failure: The answer.
+        failure: The response.
         to: The endpoint.
         identity: What to do where the key or token was refused.
     """
@@ -43,17 +43,17 @@ def explain(failure: status_errors.Failure, to: Address, identity: str) -> OpenM
 
 
 def _categories(body: Any) -> list[str]:
-    """Return what a content filter found, e.g. "hate: high", from an error's body."""
+    """Return a content filter's categories, e.g. "hate: high", from an error's body."""
     inner = body.get("error") if isinstance(body, dict) else None
     inner = inner.get("innererror") or inner.get("inner_error") or inner if isinstance(inner, dict) else {}
     results = (
         (inner.get("content_filter_result") or inner.get("content_filter_results")) if isinstance(inner, dict) else None
     )
-    found = []
+    categories = []
     for name, result in results.items() if isinstance(results, dict) else ():
         if not (isinstance(result, dict) and (result.get("filtered") or result.get("detected"))):
             continue
         words = [str(word) for word in (name, result.get("severity")) if word]
         if all(re.fullmatch(r"[\w-]{1,40}", word, re.ASCII) for word in words):
-            found.append(": ".join(words))
-    return found
+            categories.append(": ".join(words))
+    return categories

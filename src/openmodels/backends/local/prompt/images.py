@@ -11,7 +11,7 @@ from transformers import BatchEncoding
 
 from openmodels.backends.local.prompt import chat_template
 from openmodels.errors import InvalidRequest, OpenModelsError, UnsupportedFeature
-from openmodels.images import opened
+from openmodels.images import open_image
 from openmodels.types.messages import ImagePart, Message
 
 
@@ -116,4 +116,4 @@ def _opened(part: ImagePart) -> Any:
         raise UnsupportedFeature(
             "The backend 'local' cannot honour the 'detail' of an image.", next_step="Leave it out, or scale the image."
         )
-    return opened(part)
+    return open_image(part)
