@@ -21,7 +21,7 @@ from openmodels.licenses.table import LicenseClass, find
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Criterion, Finding
 from openmodels.openness.model_context import Case
-from openmodels.openness.pages import ModelPage
+from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.rules.weights import judge
 
 ORDER = ("OSAI", "MOT", "os-ai-map")
@@ -113,13 +113,13 @@ def _license_label(stated: str | None) -> str | None:
     return "open" if kind is LicenseClass.OSI_APPROVED else "closed"
 
 
-def baseline_majority(rows: list[Row]) -> Callable[[ModelPage, str], str]:
+def baseline_majority(rows: list[Row]) -> Callable[[ModelEvidence, str], str]:
     """Always say what people say most often."""
     most = {name: Counter(row.human for row in rows if row.criterion == name).most_common(1) for name in SHOWN}
     return lambda _model, name: most[name][0][0] if most[name] else "unknown"
 
 
-def baseline_link(model: ModelPage, name: str) -> str:
+def baseline_link(model: ModelEvidence, name: str) -> str:
     """Say open where a link or an entry exists."""
     urls = " ".join(link.url for link in model.links)
     found = {
@@ -139,7 +139,7 @@ def baseline_link(model: ModelPage, name: str) -> str:
     return "open" if found[name] else "closed"
 
 
-def baseline_keyword(model: ModelPage, name: str) -> str:
+def baseline_keyword(model: ModelEvidence, name: str) -> str:
     """Say open where a keyword occurs: the rules of the Model Openness Tool's draft scraper."""
     text = " ".join((*model.statements, *model.headings, *(link.text for link in model.links))).lower()
     license_id = str(model.card.get("license") or "")
@@ -183,7 +183,7 @@ def precision(rows: list[Row]) -> float:
     return sum(row.human == "open" for row in said) / len(said) if said else float("nan")
 
 
-def collect(data: Path, released: str) -> tuple[list[Row], dict[str, ModelPage]]:
+def collect(data: Path, released: str) -> tuple[list[Row], dict[str, ModelEvidence]]:
     """Judge every labelled model that has evidence and is not marked as test."""
     snapshot = data / "hub-snapshot"
     rows, pages = [], {}
@@ -203,10 +203,10 @@ def collect(data: Path, released: str) -> tuple[list[Row], dict[str, ModelPage]]
     return rows, pages
 
 
-def show(rows: list[Row], pages: dict[str, ModelPage]) -> float:
+def show(rows: list[Row], pages: dict[str, ModelEvidence]) -> float:
     """Print every table; return the average of the four criteria."""
     majority = baseline_majority(rows)
-    others: dict[str, Callable[[ModelPage, str], str]] = {
+    others: dict[str, Callable[[ModelEvidence, str], str]] = {
         "majority": majority,
         "a link exists": baseline_link,
         "keyword scraper": baseline_keyword,

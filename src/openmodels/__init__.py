@@ -33,7 +33,7 @@ _HOMES = {
     "Model": "model",
     "ModelRecord": "catalog.record",
     "OpennessComparison": "openness.api",
-    "Provider": "backends.hf.offers",
+    "Provider": "hub.offers",
     "RankedDocument": "types.rankings",
     "Ranking": "types.rankings",
     "Reply": "types.reply",
@@ -150,7 +150,6 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from openmodels.backends.hf.offers import Provider as Provider
     from openmodels.backends.registry import (
         register_backend as register_backend,
     )
@@ -210,6 +209,7 @@ if TYPE_CHECKING:
         UnsupportedFeature as UnsupportedFeature,
         WriteFailed as WriteFailed,
     )
+    from openmodels.hub.offers import Provider as Provider
     from openmodels.images import Image as Image
     from openmodels.model import (
         Model as Model,

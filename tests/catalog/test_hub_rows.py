@@ -11,7 +11,10 @@ from hypothesis import given, strategies as st
 from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.record import Base
 from openmodels.catalog.sources import hub_rows
-from openmodels.openness.pages import DatasetPage, ModelPage
+from openmodels.hub.offers import parse_router_list
+from openmodels.licenses import table as licenses
+from openmodels.openness.lineage import front_license
+from openmodels.openness.pages import DatasetEvidence, ModelEvidence
 
 DAY = date(2026, 11, 1)
 VALUES = st.recursive(
@@ -90,7 +93,7 @@ def test_what_is_unknown_is_none():
 
 
 def test_license_may_be_a_list_or_a_name_only():
-    assert hub_rows.record(row(cardData={"license": ["apache-2.0", "mit"]}), DAY).license.id == "Apache-2.0"
+    assert hub_rows.record(row(cardData={"license": ["apache-2.0", "mit"]}), DAY).license.id == "Apache-2.0 AND MIT"
     named = hub_rows.record(row(cardData={"license": "other", "license_name": "falcon-llm-license"}), DAY).license
     assert (named.id, named.license_class) == ("other", "restricted")
     assert hub_rows.record(row(tags=["license:odc-by"]), DAY).license.id == "ODC-By-1.0"
@@ -141,12 +144,13 @@ def test_offers_of_listings_of_single_models_and_of_the_router():
     single = hub_rows.record(row(inferenceProviderMapping={"together": {"status": "live"}}), DAY)
     assert listed.offers == single.offers
     routed = {
+        "id": "org/model-7b",
         "providers": [
             {"provider": "groq", "pricing": {"input": 0.05, "output": 0.08}, "first_token_latency_ms": 250},
             {},
-        ]
+        ],
     }
-    (offer,) = hub_rows.offers_of(routed, DAY)
+    (offer,) = hub_rows.offers_of(parse_router_list({"data": [routed]})["org/model-7b"], DAY)
     assert (str(offer.price_in), str(offer.price_out), offer.as_of, offer.latency) == ("0.05", "0.08", DAY, 0.25)
 
 
@@ -165,7 +169,21 @@ def test_a_dump_with_nested_json_text_reads_like_the_listing():
 )  # fmt: skip
 def test_a_gate_is_read_in_one_way(stated, gate):
     record = hub_rows.record({"id": "org/model", "gated": stated}, DAY)
-    page = ModelPage({"id": "org/model", "gated": stated})
+    page = ModelEvidence({"id": "org/model", "gated": stated})
     assert record.gated == gate
-    assert page.gated == ("no" if gate is False else gate)
-    assert DatasetPage({"id": "org/set", "gated": stated}).gated == (None if gate is None else gate is not False)
+    assert page.gated == gate
+    assert DatasetEvidence({"id": "org/set", "gated": stated}).gated == (None if gate is None else gate is not False)
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"license": "apache-2.0"}, {"license": ["mit", "cc-by-nc-4.0"]}, {"license": ["mit", "unheard-of"]},
+        {"license": "other", "license_name": "falcon-llm-license"}, {"license": "other", "license_name": "mit"},
+        {"license_name": "llama3"}, {"license": []}, {},
+    ],
+)  # fmt: skip
+def test_a_declared_license_is_read_in_one_way(card):
+    stated = hub_rows.record({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}, DAY).license
+    terms = front_license(ModelEvidence({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}))
+    assert licenses.license_class(stated.id, stated.name) == terms.kind

@@ -20,6 +20,7 @@ from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.search import execute
 from openmodels.catalog.sources import hub_rows
 from openmodels.errors import InvalidRequest
+from openmodels.hub.model_page import HUB_ID
 
 DAY = date(2026, 11, 1)
 
@@ -239,7 +240,7 @@ class TestJoin:
     def test_aliases_are_in_lower_case_and_hub_ids(self):
         for name, target in (*join.ALIASES.items(), *join.LEGACY.items()):
             assert name == name.lower()
-            assert hub_rows.HUB_ID.fullmatch(target)
+            assert HUB_ID.fullmatch(target)
 
 
 def test_an_index_in_memory_is_an_index():

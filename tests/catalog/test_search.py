@@ -17,10 +17,16 @@ from openmodels.catalog.index.writer import in_memory as build_index
 from openmodels.catalog.search import execute as searching, query_text
 from openmodels.catalog.sources import hub_rows
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline
+from openmodels.hub.offers import parse_router_list
 from openmodels.testing import facts
 
 HERE = Path(__file__).parent
 JUDGED = facts.judged(HERE / "judged.tsv")
+
+
+def offers_of(offer):
+    listed = parse_router_list({"data": [{"id": "org/model", "providers": [offer]}]})
+    return hub_rows.offers_of(listed["org/model"], date(2026, 11, 1))
 
 
 def found(index, asked="", **filters):
@@ -142,13 +148,21 @@ class TestFilters:
         shown = searching.search(index, query.build("llama under 2b", parameters="60B..80B"))
         assert all(record.parameters.total > 6e10 for _, record in shown.hits)
 
+    def test_each_of_several_licenses_is_found_and_the_strictest_is_the_class(self):
+        both = hub_rows.record({"id": "org/both", "cardData": {"license": ["mit", "cc-by-nc-4.0"]}}, date(2026, 11, 1))
+        index = build_index([both, hub_rows.record({"id": "org/free", "tags": ["license:mit"]}, None)])
+        assert sorted(found(index, license="mit")) == ["org/both", "org/free"]
+        assert found(index, license="cc-by-nc-4.0") == ["org/both"]
+        assert found(index, license_class="open") == ["org/free"]
+        assert index.get("org/both") == both
+
     def test_prices_providers_and_lifetimes(self):
-        offers = {"providers": [{"provider": "groq", "pricing": {"input": 0.05, "output": 0.08}}]}
+        offer = {"provider": "groq", "pricing": {"input": 0.05, "output": 0.08}}
         cheap = hub_rows.record({"id": "org/cheap"}, date(2026, 11, 1))
-        cheap = cheap.model_copy(update={"offers": hub_rows.offers_of(offers, date(2026, 11, 1))})
-        offers["providers"][0] |= {"provider": "nscale", "pricing": {"input": 1, "output": 2.5}}
+        cheap = cheap.model_copy(update={"offers": offers_of(offer)})
+        offer |= {"provider": "nscale", "pricing": {"input": 1, "output": 2.5}}
         dear = hub_rows.record({"id": "org/dear", "lastModified": "2026-10-01"}, date(2026, 11, 1))
-        dear = dear.model_copy(update={"offers": hub_rows.offers_of(offers, date(2026, 11, 1))})
+        dear = dear.model_copy(update={"offers": offers_of(offer)})
         index = build_index([cheap, dear, hub_rows.record({"id": "org/free"}, None)])
         assert found(index, max_price="0.5") == ["org/cheap"]
         assert found(index, max_price=3, provider="nscale") == ["org/dear"]

@@ -8,7 +8,7 @@ import openmodels as om
 from openmodels.errors import InvalidRequest, ModelNotFound
 from openmodels.hub import card
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.pages import ModelPage
+from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.report import Report
 
 
@@ -52,7 +52,7 @@ def test_ids_that_leave_the_folder_find_nothing(tmp_path, name):
 
 
 def test_unknown_fields_are_not_read_as_absent():
-    model = ModelPage(page(unknown=["cardData.datasets", "siblings (complete list)", "readme"]))
+    model = ModelEvidence(page(unknown=["cardData.datasets", "siblings (complete list)", "readme"]))
     assert not model.known("cardData.datasets")
     assert model.known("cardData.license")
     assert not model.known("readme.links")

@@ -10,7 +10,7 @@ import pytest
 
 import openmodels as om
 from openmodels.openness.findings import Criterion
-from openmodels.openness.pages import ModelPage
+from openmodels.openness.pages import ModelEvidence
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "openness.py"
 
@@ -132,7 +132,7 @@ def test_topics_are_not_read(snapshot):
         data = json.loads(path.read_text("utf-8"))
         for claim in data.get("readme", {}).get("claims", []):
             claim.pop("topic", None)
-        assert ModelPage(data).statements == ModelPage(json.loads(path.read_text("utf-8"))).statements
+        assert ModelEvidence(data).statements == ModelEvidence(json.loads(path.read_text("utf-8"))).statements
 
 
 class TestDocumentation:

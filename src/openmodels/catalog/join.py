@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from openmodels.catalog.record import Conflict, Ids, ModelRecord, Provenance
-from openmodels.catalog.sources.hub_rows import HUB_ID
+from openmodels.hub.model_page import HUB_ID
 from openmodels.licenses import table
 
 # Azure's name in lower case -> hub id: models whose publisher is the same in both catalogs and which

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from openmodels.catalog.record import Modalities
 
@@ -106,20 +106,6 @@ def task(stated: str) -> str:
 def is_chat(stated: str) -> bool:
     """Return whether a catalog's task means a model to talk with."""
     return stated.strip().lower() in _CHAT_TASKS
-
-
-def gated(stated: Any) -> Literal[False, "auto", "manual"] | None:
-    """Return how access to a repository of the Hub is gated, or None where that is not stated.
-
-    The Hub writes False, "auto" (a click) or "manual" (a request that its authors review), older answers
-    True: that there is a gate, and not which. It counts as the stricter one.
-    """
-    if stated is None or isinstance(stated, list | dict | tuple):
-        return None
-    text = str(stated).strip().lower()
-    if text in ("auto", "manual"):
-        return "auto" if text == "auto" else "manual"
-    return False if text in ("false", "no", "0", "none", "") else "manual"
 
 
 @cache

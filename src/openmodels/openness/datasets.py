@@ -11,7 +11,7 @@ from openmodels.licenses.table import find
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
-from openmodels.openness.pages import DatasetPage, ModelPage
+from openmodels.openness.pages import DatasetEvidence, ModelEvidence
 
 _TUNING_NAME = re.compile(
     r"instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*|convers\w*|"
@@ -62,7 +62,7 @@ class Named:
     access: Access
     said: bool
     via: Proof
-    page: DatasetPage | None
+    page: DatasetEvidence | None
 
     @property
     def proof(self) -> Proof:
@@ -73,7 +73,7 @@ class Named:
         return self.page.proof(f"data set {self.id}: {seen[self.access]}", "exists")
 
 
-def named(evidence: Evidence, model: ModelPage, *, tuned: bool) -> list[Named]:
+def named(evidence: Evidence, model: ModelEvidence, *, tuned: bool) -> list[Named]:
     """Return the data sets a model names: front matter, links, and names in its sentences."""
     found: dict[str, tuple[Proof, str]] = {}
     for name in model.datasets:
@@ -91,7 +91,7 @@ def named(evidence: Evidence, model: ModelPage, *, tuned: bool) -> list[Named]:
     return [_named(evidence, model, name, via, text, tuned=tuned) for name, (via, text) in found.items()]
 
 
-def access(page: DatasetPage | None) -> Access:
+def access(page: DatasetEvidence | None) -> Access:
     """Return whether a data set can be had.
 
     A gate nobody checked is passed over only where the data set exists under an open license.
@@ -105,7 +105,7 @@ def access(page: DatasetPage | None) -> Access:
     return Access.PUBLIC if page.license and find(page.license).open else Access.UNSEEN
 
 
-def _named(evidence: Evidence, model: ModelPage, name: str, via: Proof, text: str, *, tuned: bool) -> Named:
+def _named(evidence: Evidence, model: ModelEvidence, name: str, via: Proof, text: str, *, tuned: bool) -> Named:
     page = evidence.dataset(name)
     # A set named after the model's family goes by the rest of its name in the card.
     short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
@@ -113,7 +113,7 @@ def _named(evidence: Evidence, model: ModelPage, name: str, via: Proof, text: st
     return Named(name, _role(model, short, text, said=said, tuned=tuned), access(page), said, via, page)
 
 
-def _role(model: ModelPage, short: str, text: str, *, said: bool, tuned: bool) -> Role:
+def _role(model: ModelEvidence, short: str, text: str, *, said: bool, tuned: bool) -> Role:
     if any(_EVALUATION_NAME.fullmatch(word) for word in words(short)):
         return Role.EVALUATION
     if any(_TUNING_NAME.fullmatch(word) for word in words(short)) or _TUNING_TEXT.search(text):
@@ -125,7 +125,7 @@ def _role(model: ModelPage, short: str, text: str, *, said: bool, tuned: bool) -
     return Role.TUNING if tuned else Role.PRETRAINING
 
 
-def _mention(model: ModelPage, name: str) -> str:
+def _mention(model: ModelEvidence, name: str) -> str:
     """Return the sentence that names a data set, whose name must be its owner's own or long enough to be no word."""
     owner, short = split(name)
     close = same_owner(owner, model.owner)

@@ -18,7 +18,7 @@ from typing import Any
 
 from openmodels import files
 from openmodels.errors import InvalidRequest, ModelNotFound
-from openmodels.openness.pages import ID, DatasetPage, ModelPage, RepositoryPage
+from openmodels.openness.pages import ID, DatasetEvidence, ModelEvidence, RepositoryEvidence
 
 LARGEST_FILE = 8_000_000
 """Bytes: a larger evidence file is refused."""
@@ -62,24 +62,24 @@ class Evidence:
         return evidence
 
     @cached_property
-    def model(self) -> ModelPage:
+    def model(self) -> ModelEvidence:
         """The model under judgement."""
-        return ModelPage(self.find("models", self.subject) or {"id": self.subject})
+        return ModelEvidence(self.find("models", self.subject) or {"id": self.subject})
 
-    def other_model(self, name: str) -> ModelPage | None:
+    def other_model(self, name: str) -> ModelEvidence | None:
         """Another model, where something is known of it."""
         data = self.find("models", name)
-        return ModelPage(data) if data else None
+        return ModelEvidence(data) if data else None
 
-    def dataset(self, name: str) -> DatasetPage | None:
+    def dataset(self, name: str) -> DatasetEvidence | None:
         """A data set, where something is known of it."""
         data = self.find("datasets", name)
-        return DatasetPage(data) if data else None
+        return DatasetEvidence(data) if data else None
 
-    def repository(self, name: str) -> RepositoryPage | None:
+    def repository(self, name: str) -> RepositoryEvidence | None:
         """A GitHub repository "owner/name", where something is known of it."""
         data = self.find("github", name)
-        return RepositoryPage(data) if data else None
+        return RepositoryEvidence(data) if data else None
 
     @cached_property
     def _files(self) -> dict[tuple[str, str], Path]:

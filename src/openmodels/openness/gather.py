@@ -27,7 +27,7 @@ from openmodels.hub.model_names import family, split, words
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.fetch import Fetcher
 from openmodels.openness.lineage import ancestors
-from openmodels.openness.pages import ModelPage
+from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.repositories import github_name, related
 
 MOST_DATASETS = 30
@@ -200,7 +200,7 @@ def _license_texts(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -
     page["license_texts"] = texts
 
 
-def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelPage, depth: int) -> None:
+def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelEvidence, depth: int) -> None:
     for name in [base.id for base in ancestors(evidence, model) if base.stated][:MOST_BASES]:
         if depth >= 3 or evidence.find("models", name) is not None:
             continue
@@ -208,13 +208,13 @@ def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelPage, depth: int) -
             evidence.pages["models"][name.lower()] = model_page(fetcher, name)
         except _UNREAD:
             continue  # what is not among the evidence is unknown, and the verdict says so
-        _bases(fetcher, evidence, ModelPage(evidence.pages["models"][name.lower()]), depth + 1)
+        _bases(fetcher, evidence, ModelEvidence(evidence.pages["models"][name.lower()]), depth + 1)
 
 
 def _datasets(fetcher: Fetcher, evidence: Evidence) -> None:
     names: dict[str, str] = {}
     for data in list(evidence.pages["models"].values()):
-        model = ModelPage(data)
+        model = ModelEvidence(data)
         linked = [
             "/".join(link.path[1:3])
             for link in model.links
@@ -254,7 +254,7 @@ def _repositories(fetcher: Fetcher, evidence: Evidence) -> None:
     names = [name for one in related(evidence, model) if (name := one.name)]
     for data in list(evidence.pages["models"].values()):
         if split(str(data["id"]))[0] == model.owner:
-            names += [name for link in ModelPage(data).links if (name := github_name(link)[0])]
+            names += [name for link in ModelEvidence(data).links if (name := github_name(link)[0])]
     # A card that links no repository may still have one of its own name.
     guesses = [f"{model.owner}/{words(split(model.id)[1])[0]}"] if not names and family(model.id) else []
     for name in list(dict.fromkeys([*names, *guesses]))[:MOST_REPOSITORIES]:

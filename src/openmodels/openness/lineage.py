@@ -11,7 +11,7 @@ from openmodels.licenses.table import License, LicenseClass, find
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Conflict, Proof
-from openmodels.openness.pages import ModelPage
+from openmodels.openness.pages import ModelEvidence
 
 _DEEPEST = 6
 _HUB_ID = re.compile(r"\b[\w.-]+/[\w.-]+", re.ASCII)
@@ -34,7 +34,7 @@ class Ancestor:
 
     id: str
     relation: str
-    page: ModelPage | None
+    page: ModelEvidence | None
     via: Proof
     stated: bool
 
@@ -44,7 +44,7 @@ class Ancestor:
         return front_license(self.page) if self.page is not None else None
 
 
-def ancestors(evidence: Evidence, model: ModelPage, depth: int = 0) -> list[Ancestor]:
+def ancestors(evidence: Evidence, model: ModelEvidence, depth: int = 0) -> list[Ancestor]:
     """Return what a model was made from, the nearest first."""
     if depth >= _DEEPEST:
         return []
@@ -58,7 +58,7 @@ def ancestors(evidence: Evidence, model: ModelPage, depth: int = 0) -> list[Ance
     return list(found.values())
 
 
-def is_tuned(model: ModelPage, bases: list[Ancestor]) -> bool:
+def is_tuned(model: ModelEvidence, bases: list[Ancestor]) -> bool:
     """Return whether a model is a fine-tune: it has a base, or its name or tags say so."""
     if bases or is_tuned_name(model.id):
         return True
@@ -67,31 +67,27 @@ def is_tuned(model: ModelPage, bases: list[Ancestor]) -> bool:
     return bool({"trl", "sft", "dpo", "alignment-handbook", "peft", "axolotl"} & set(model.tags))
 
 
-def _is_of_another(model: ModelPage, front: License) -> bool:
+def _is_of_another(model: ModelEvidence, front: License) -> bool:
     """Return whether the license is that of another family, whose architecture the model has too."""
     theirs = re.sub(r"[\d.]+$", "", front.id)
     kind = plain(str((model.data.get("config") or {}).get("model_type") or ""))
     return front.restrictive and len(theirs) >= 4 and kind.startswith(theirs) and theirs not in plain(model.id)
 
 
-def front_license(model: ModelPage) -> License | None:
+def front_license(model: ModelEvidence) -> License | None:
     """Return the license a model's front matter or tags state, or None for none."""
-    stated = model.card.get("license")
-    if isinstance(stated, list):
-        stated = " AND ".join(str(one) for one in stated)
-    if not stated:
-        stated = next((tag.partition(":")[2] for tag in model.tags if tag.startswith("license:")), None)
-    if not stated:
+    declared = model.page.license
+    if declared is None:
         return None
-    found = find(str(stated))
-    if found.kind in (LicenseClass.UNKNOWN, LicenseClass.AMBIGUOUS) and (name := model.card.get("license_name")):
-        named = find(str(name))
+    terms = find(declared.id)
+    if terms.kind in (LicenseClass.UNKNOWN, LicenseClass.AMBIGUOUS) and declared.name:
+        named = find(declared.name)
         # "other" with the name of a standard license beside it: only the text could prove that.
         return License(named.id, named.name, None, LicenseClass.UNKNOWN) if named.open else named
-    return found
+    return terms
 
 
-def license_conflicts(model: ModelPage, mine: License | None, bases: Iterable[Ancestor]) -> list[Conflict]:
+def license_conflicts(model: ModelEvidence, mine: License | None, bases: Iterable[Ancestor]) -> list[Conflict]:
     """Return the bases whose terms bind more than the model's own license admits."""
     found = []
     for base in bases:
@@ -121,7 +117,7 @@ def license_conflicts(model: ModelPage, mine: License | None, bases: Iterable[An
 
 
 def dataset_conflicts(
-    evidence: Evidence, model: ModelPage, mine: License | None, names: Iterable[str]
+    evidence: Evidence, model: ModelEvidence, mine: License | None, names: Iterable[str]
 ) -> list[Conflict]:
     """Return the data sets whose terms bind more than the model's own license admits."""
     found = []
@@ -142,7 +138,7 @@ def dataset_conflicts(
     return found
 
 
-def _stated(evidence: Evidence, model: ModelPage) -> list[Ancestor]:
+def _stated(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     found = [
         Ancestor(
             name,
@@ -174,7 +170,7 @@ def _stated(evidence: Evidence, model: ModelPage) -> list[Ancestor]:
     return found[:1]
 
 
-def _suggested(evidence: Evidence, model: ModelPage) -> list[Ancestor]:
+def _suggested(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     """Guess a base from names: a model of the same project and paper, or one whose whole name is in this name."""
     mine = plain(split(model.id)[1])
     best: tuple[int, str] | None = None

@@ -9,7 +9,7 @@ from openmodels.hub.model_names import same_owner
 from openmodels.openness.datasets import Named, Role, named
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.lineage import Ancestor, ancestors, is_tuned
-from openmodels.openness.pages import ModelPage
+from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.repositories import Related, related
 
 
@@ -26,7 +26,7 @@ class Case:
     asked: tuple[str, ...] = ()
 
     @property
-    def model(self) -> ModelPage:
+    def model(self) -> ModelEvidence:
         """The model under judgement."""
         return self.evidence.model
 
@@ -41,7 +41,7 @@ class Case:
         return is_tuned(self.model, self.bases)
 
     @cached_property
-    def own_bases(self) -> tuple[ModelPage, ...]:
+    def own_bases(self) -> tuple[ModelEvidence, ...]:
         """The pages of base models by the same owner: one project, judged together."""
         return tuple(
             base.page for base in self.bases if base.page is not None and same_owner(base.page.owner, self.model.owner)

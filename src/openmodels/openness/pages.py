@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from openmodels.catalog import vocabulary
 from openmodels.hub import card
 from openmodels.hub.model_names import split
+from openmodels.hub.model_page import Gate, ModelPage, parse_gate
 from openmodels.openness.findings import Proof
 
 LONGEST_TEXT = 100_000
@@ -62,7 +63,7 @@ def _sound(name: str, value: Any) -> Any:
     }
 
 
-class Page:
+class EvidencePage:
     """One evidence file: a model, a data set or a repository, with what is not known of it."""
 
     site = "https://huggingface.co/"
@@ -108,7 +109,7 @@ class Page:
         return str(self.data.get("failed") or "")
 
 
-class DatasetPage(Page):
+class DatasetEvidence(EvidencePage):
     """A data set on the Hub."""
 
     site = "https://huggingface.co/datasets/"
@@ -121,8 +122,8 @@ class DatasetPage(Page):
     @property
     def gated(self) -> bool | None:
         """Whether access needs consent; None where that was not seen."""
-        stated = vocabulary.gated(self.data.get("gated")) if self.known("gated") else None
-        return None if stated is None else stated is not False
+        gate = parse_gate(self.data.get("gated")) if self.known("gated") else None
+        return None if gate is None else gate is not False
 
     @property
     def license(self) -> str | None:
@@ -131,7 +132,7 @@ class DatasetPage(Page):
         return str(found) if found and self.known("license") else None
 
 
-class RepositoryPage(Page):
+class RepositoryEvidence(EvidencePage):
     """A repository on GitHub: its file names and its license."""
 
     site = "https://github.com/"
@@ -155,30 +156,32 @@ class RepositoryPage(Page):
         return str(found) if found and self.known("license") else None
 
 
-class ModelPage(Page):
+class ModelEvidence(EvidencePage):
     """A model on the Hub."""
 
+    def __init__(self, data: dict[str, Any]) -> None:
+        super().__init__(data)
+        self.page = ModelPage(self.data)
+
     @property
-    def card(self) -> dict[str, Any]:
+    def card(self) -> Mapping[str, Any]:
         """The front matter of the card."""
-        found = self.data.get("cardData")
-        return found if isinstance(found, dict) else {}
+        return self.page.card
 
     @property
     def tags(self) -> list[str]:
         """The Hub's tags."""
-        return [str(tag) for tag in items(self.data.get("tags"))]
+        return self.page.tags
 
     @property
-    def gated(self) -> str | None:
-        """How access is gated: "no", "auto" or "manual"; None where that was not seen."""
-        stated = vocabulary.gated(self.data.get("gated")) if self.known("gated") else None
-        return "no" if stated is False else stated
+    def gated(self) -> Gate | None:
+        """How access is gated: False, "auto" or "manual"; None where that was not seen."""
+        return self.page.gated if self.known("gated") else None
 
     @cached_property
     def files(self) -> list[str]:
         """The file names that were seen; not all of them unless `files_complete`."""
-        return [str(entry.get("rfilename")) for entry in items(self.data.get("siblings")) if isinstance(entry, dict)]
+        return [file.name for file in self.page.files]
 
     @property
     def files_complete(self) -> bool:
@@ -198,9 +201,8 @@ class ModelPage(Page):
 
     @property
     def parameters(self) -> int:
-        """The number of parameters the Hub counted in safetensors files; 0 where it did not."""
-        total = (self.data.get("safetensors") or {}).get("total")
-        return int(total) if isinstance(total, int | float) and 0 <= total < 2**62 else 0
+        """The number of parameters that the Hub counted; 0 where it did not."""
+        return self.page.counted_parameters or 0
 
     @property
     def weight_tags(self) -> list[str]:
@@ -247,22 +249,12 @@ class ModelPage(Page):
     @property
     def datasets(self) -> list[str]:
         """The data sets the front matter or the tags name."""
-        named = [str(name) for name in items(self.card.get("datasets"))]
-        named += [tag.partition(":")[2] for tag in self.tags if tag.startswith("dataset:")]
-        return list(dict.fromkeys(name for name in named if ID.fullmatch(name)))
+        return [name for name in self.page.datasets if ID.fullmatch(name)]
 
     @property
     def bases(self) -> list[tuple[str, str]]:
-        """The models this one was made from, each with the relation the Hub gives ("finetune", …)."""
-        named = {str(name): "finetune" for name in items(self.card.get("base_model"))}
-        for tag in self.tags:
-            if tag.startswith("base_model:"):
-                relation, _, name = tag.removeprefix("base_model:").rpartition(":")
-                if not relation:
-                    named.setdefault(name, "finetune")
-                else:
-                    named[name] = relation
-        return [(name, relation) for name, relation in named.items() if ID.fullmatch(name) and name != self.id]
+        """The models it declares to be made from, each with the relation ("finetune", …)."""
+        return [(name, relation or "finetune") for name, relation in self.page.base_models.items() if name != self.id]
 
     @property
     def papers(self) -> list[str]:

@@ -138,7 +138,7 @@ def _eu(case: Case, findings: Findings) -> Assessment:
     name = stated.id if stated and stated.id else "no license"
     words = {True: "is free and open", False: "restricts use, sharing or users", None: "needs a lawyer's reading"}
     gated = case.model.gated
-    access = True if gated == "no" else None
+    access = True if gated is False else None
     card = findings[Criterion.MODEL_CARD].verdict
     demands = (
         Requirement("license free and open", reading, f"{name} {words[reading]} in the sense of points 76-84."),

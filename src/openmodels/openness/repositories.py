@@ -10,7 +10,7 @@ from openmodels.hub.model_names import family, mentions, plain, same_owner, spli
 from openmodels.openness import repository_layout
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
-from openmodels.openness.pages import Link, ModelPage, RepositoryPage
+from openmodels.openness.pages import Link, ModelEvidence, RepositoryEvidence
 
 _USE = re.compile(
     r"\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*|citation)\b",
@@ -65,7 +65,7 @@ class Related:
     name: str
     tie: Tie
     below: str
-    page: RepositoryPage | None
+    page: RepositoryEvidence | None
     tree: repository_layout.Tree | None
     via: Proof
 
@@ -84,7 +84,7 @@ def github_name(link: Link) -> tuple[str, str]:
     return f"{path[0]}/{path[1].removesuffix('.git')}", below
 
 
-def related(evidence: Evidence, model: ModelPage, ancestors: tuple[ModelPage, ...] = ()) -> list[Related]:
+def related(evidence: Evidence, model: ModelEvidence, ancestors: tuple[ModelEvidence, ...] = ()) -> list[Related]:
     """Return the repositories of a model, the surest first.
 
     Args:
@@ -120,7 +120,7 @@ _WHY = {
 }
 
 
-def _is_own(model: ModelPage, link: Link, name: str, page: RepositoryPage | None) -> bool:
+def _is_own(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence | None) -> bool:
     """Tell a model's own code from the libraries and servers its card recommends."""
     owner, repo = split(name)
     kin = family(model.id)
@@ -136,7 +136,7 @@ def _is_own(model: ModelPage, link: Link, name: str, page: RepositoryPage | None
     return bool(_PLAINLY.search(link.text))
 
 
-def _tie_by_name(evidence: Evidence, model: ModelPage, name: str) -> Tie | None:
+def _tie_by_name(evidence: Evidence, model: ModelEvidence, name: str) -> Tie | None:
     owner, repo = split(name)
     kin = family(model.id)
     if same_owner(owner, model.owner):
@@ -158,7 +158,7 @@ def _is_namesake(name: str, repo: str, kin: str) -> bool:
     return False
 
 
-def _names(page: RepositoryPage, kin: str) -> bool:
+def _names(page: RepositoryEvidence, kin: str) -> bool:
     """Return whether a repository's scripts or configurations name the family.
 
     A library's definition, tests or manual of a model do not: they serve everybody's models.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from openmodels.openness.pages import RepositoryPage
+from openmodels.openness.pages import RepositoryEvidence
 
 _SCRIPT = re.compile(r"\.(?:py|sh|slurm|sbatch|ipynb|jl|cu|cpp|rs|lua)$", re.IGNORECASE)
 _LAUNCH = re.compile(r"\.(?:sh|slurm|sbatch)$", re.IGNORECASE)
@@ -88,7 +88,7 @@ class Tree:
     architecture: tuple[str, ...]
 
 
-def read(repository: RepositoryPage) -> Tree:
+def read(repository: RepositoryEvidence) -> Tree:
     """Sort the paths of a repository by what they are for."""
     name = repository.id.partition("/")[2]
     paths = [path for path in repository.tree if not _FOREIGN.search(path)]

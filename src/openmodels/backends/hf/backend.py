@@ -16,8 +16,7 @@ from typing import Any, ClassVar
 from huggingface_hub import constants
 
 from openmodels import ref, settings
-from openmodels.backends.hf import errors, offers as hf_offers
-from openmodels.backends.hf.offers import Provider
+from openmodels.backends.hf import errors
 from openmodels.backends.server import ServerBackend
 from openmodels.errors import (
     AuthenticationFailed,
@@ -30,7 +29,8 @@ from openmodels.errors import (
     UnsupportedFeature,
 )
 from openmodels.http import address as addresses, status_errors
-from openmodels.hub import token
+from openmodels.hub import offers as hub_offers, token
+from openmodels.hub.offers import Provider
 from openmodels.hub.token import is_hugging_face
 from openmodels.openai_wire import decode, embeddings as vectors, encode
 from openmodels.types.capabilities import Capabilities
@@ -139,7 +139,7 @@ class HfBackend(ServerBackend):
         if not self._offers or self._id is None or last.usage is None:
             return None
         named = None if self._id.suffix in _POLICIES else self._id.suffix
-        return hf_offers.cost(self._offers, named or headers.get(_ANSWERED), last.usage)
+        return hub_offers.cost(self._offers, named or headers.get(_ANSWERED), last.usage)
 
     def capabilities(self) -> Capabilities:
         """Return what the model can be asked for; with `prices=True`, and once a call has read it, by the list."""
@@ -263,7 +263,7 @@ class HfBackend(ServerBackend):
 
 def _served(repo: str, body: bytes) -> list[Provider]:
     try:
-        return hf_offers.served(repo, body)
+        return hub_offers.providers_of(repo, hub_offers.parse_router_list(decode.json_value(body)))
     except (ModelNotFound, InvalidResponse):
         return []  # no price is known; whether the model is there, the call itself tells
 

@@ -139,7 +139,9 @@ def terms(record: ModelRecord) -> list[str]:
         found += [f"{short}:{value}" for value in getattr(record, name) or ()]
     found += [f"base:{base.relation or ''}:{base.id}" for base in record.base_models or ()]
     if record.license:
-        found += [f"license:{record.license.id}", f"class:{record.license.license_class}"]
+        # Each of several licenses can be searched for; the last term, of all of them, is read back.
+        names = dict.fromkeys([*record.license.id.split(" AND "), record.license.id])
+        found += [*(f"license:{name}" for name in names), f"class:{record.license.license_class}"]
     if record.gated is not None:
         found.append(f"gated:{record.gated or 'no'}")
     if record.parameters and _said(record, "parameters") == "name":

@@ -19,6 +19,7 @@ from openmodels.catalog.sources import hub_rows
 from openmodels.catalog.sources.azure import AzureCatalog
 from openmodels.catalog.sources.hub import HubCatalog
 from openmodels.errors import InvalidRequest, MissingExtra, Offline, OpenModelsError
+from openmodels.hub import fields
 from openmodels.settings import install_hint
 
 TOP = 50_000
@@ -133,7 +134,7 @@ def from_parquet(file: Path, *, path: Path | None = None, progress: Progress | N
         raise InvalidRequest(f"{file} is no parquet file that can be read.", next_step="Check the path.") from error
     if "id" not in opened.schema_arrow.names:
         raise InvalidRequest(f"{file} has no column 'id'.", next_step="Take a dump of the Hub's models.")
-    as_of = hub_rows.day((opened.schema_arrow.metadata or {}).get(b"as_of", b"").decode()) or today()
+    as_of = fields.day((opened.schema_arrow.metadata or {}).get(b"as_of", b"").decode()) or today()
     with Writer(path or default_path(), fresh=True) as writer:
         for batch in opened.iter_batches(batch_size=5_000):
             for row in batch.to_pylist():
@@ -192,7 +193,7 @@ def _whole(
         writer.flush(hub__next=page.next, hub__taken=str(taken))
         if top is not None and taken >= top:
             break
-    begun = hub_rows.day(writer.get("hub.begun"))
+    begun = fields.day(writer.get("hub.begun"))
     if top is None and begun:
         outcome.removed = writer.remove_older("hub", codec.days(begun) or 0)
     writer.flush(hub__next=None, hub__kind=None, hub__taken=None, hub__whole=today().isoformat())
@@ -202,7 +203,7 @@ def _incremental(writer: Writer, now: date) -> date | None:
     """Return since when changes are wanted, or None where everything must be listed again."""
     if writer.get("hub.next"):
         return None
-    whole, last = hub_rows.day(writer.get("hub.whole")), hub_rows.day(writer.get("hub.as_of"))
+    whole, last = fields.day(writer.get("hub.whole")), fields.day(writer.get("hub.as_of"))
     if whole is None or last is None or now - whole > _STALE:
         return None
     return last

@@ -9,8 +9,7 @@ from typing import Any
 
 from openmodels.catalog import join, vocabulary
 from openmodels.catalog.record import Ids, License, Lifecycle, Modalities, ModelRecord, Parameters
-from openmodels.catalog.sources import hub_rows
-from openmodels.hub import model_names
+from openmodels.hub import fields, model_names
 from openmodels.licenses import table
 
 _NAME = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
@@ -55,7 +54,7 @@ def record(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
     languages = [
         vocabulary.language(one) for one in _words(limits.get("supportedLanguages")) or _words(flat.get("languages"))
     ]
-    fields = {
+    values = {
         "ids": Ids(hub=hub, azure=where),
         "author": _text(flat.get("publisher")) or _text(flat.get("author")),
         "task": tasks[0] if tasks else None,
@@ -69,10 +68,10 @@ def record(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
         "tags": _tuple(tags),
         "datasets": _tuple(_words(flat.get("datasets"))),
         "deployments": _tuple(_words(flat.get("azureOffers")) or _words(flat.get("deploymentOptions"))),
-        "created": hub_rows.day(flat.get("createdTime")),
+        "created": fields.day(flat.get("createdTime")),
         "lifecycle": _lifecycle(flat),
     }
-    return ModelRecord.sourced("azure", as_of, fields, {"parameters": "name"}), remark
+    return ModelRecord.sourced("azure", as_of, values, {"parameters": "name"}), remark
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +102,7 @@ def _license(flat: Mapping[str, Any]) -> License | None:
 def _lifecycle(flat: Mapping[str, Any]) -> Lifecycle | None:
     gone = _mapping(flat.get("deprecation"))
     status = _text(flat.get("lifecycle")) or _text(flat.get("lifecycleStatus"))
-    retires = hub_rows.day(_text(gone.get("inferenceRetirementDate")))
+    retires = fields.day(_text(gone.get("inferenceRetirementDate")))
     successor = _text(_mapping(flat.get("replacementConfig")).get("targetModelName")) or _text(gone.get("replacement"))
     if status or retires or successor:
         return Lifecycle(status=status, retires_on=retires, replacement=successor)
@@ -115,7 +114,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return hub_rows.clean(value) or None if isinstance(value, str) else None
+    return fields.clean(value) or None if isinstance(value, str) else None
 
 
 def _words(value: Any) -> list[str]:

@@ -19,6 +19,7 @@ from openmodels.catalog.sources.base import Page
 from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.http import address as addresses
 from openmodels.hub import model_names, token as hub_token
+from openmodels.hub.offers import parse_router_list
 from openmodels.licenses import table
 
 _FIELDS = """
@@ -124,15 +125,8 @@ class HubCatalog:
         Raises:
             OpenModelsError: The router cannot be reached.
         """
-        listed, _ = self.router.json("GET", "/models")
-        found = {}
-        for row in listed.get("data") or () if isinstance(listed, Mapping) else ():
-            if isinstance(row, Mapping) and isinstance(row.get("id"), str):
-                try:
-                    found[row["id"].lower()] = hub_rows.offers_of(row, today())
-                except ValueError as error:
-                    self.skipped.append(f"the router's row {row['id'][:80]!r}: {error}")
-        return found
+        listed = parse_router_list(self.router.json("GET", "/models")[0])
+        return {name.lower(): hub_rows.offers_of(providers, today()) for name, providers in listed.items()}
 
     def _limited(self, asked: list[tuple[str, str]], most: int) -> Iterator[ModelRecord]:
         count = 0

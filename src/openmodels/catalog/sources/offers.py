@@ -10,11 +10,11 @@ import time
 from contextlib import closing
 
 from openmodels import ref
-from openmodels.backends.hf import offers
 from openmodels.backends.hf.backend import HfBackend
-from openmodels.backends.hf.offers import Provider
 from openmodels.core import retry
 from openmodels.errors import ErrorBoundary
+from openmodels.hub.offers import Provider, parse_router_list, providers_of
+from openmodels.openai_wire import decode
 
 PATIENCE = 30.0
 """Total seconds that the router may take unless the caller says otherwise."""
@@ -46,7 +46,7 @@ def providers(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]
         repo, deadline = _asked(model, timeout)
     with ErrorBoundary(f"hf:{repo}"), closing(_Router(repo)) as router:
         body = retry.call(lambda: router.get("/models", deadline), retries=_RETRIES, deadline=deadline)
-        return offers.served(repo, body)
+        return providers_of(repo, parse_router_list(decode.json_value(body)))
 
 
 async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]:  # noqa: ASYNC109
@@ -63,7 +63,7 @@ async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Pr
             return await router.aget("/models", deadline)
 
         body = await retry.acall(ask, retries=_RETRIES, deadline=deadline)
-        return offers.served(repo, body)
+        return providers_of(repo, parse_router_list(decode.json_value(body)))
 
 
 def _asked(model: str, timeout: float | None) -> tuple[str, float | None]:

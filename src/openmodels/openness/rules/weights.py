@@ -11,7 +11,7 @@ import re
 from openmodels.openness import card_claims
 from openmodels.openness.findings import Criterion, Finding, Proof, Verdict, unknown
 from openmodels.openness.model_context import Case
-from openmodels.openness.pages import Link, ModelPage
+from openmodels.openness.pages import Link, ModelEvidence
 from openmodels.openness.rules.code import evaluation_code, finetuning_code, training_code
 from openmodels.openness.rules.data import finetuning_data, training_data
 from openmodels.openness.rules.license import license_all_parts, license_of_weights
@@ -286,7 +286,7 @@ def model_card(case: Case) -> Finding:
     return Finding(criterion, verdict, reason, "card.headings", 0.6, (proof,))
 
 
-def _weight_proofs(model: ModelPage, files: list[str]) -> tuple[Proof, ...]:
+def _weight_proofs(model: ModelEvidence, files: list[str]) -> tuple[Proof, ...]:
     found = []
     if files:
         found.append(

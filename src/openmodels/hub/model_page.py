@@ -1,0 +1,251 @@
+"""A model's page on the Hub: the facts of its row, read once for catalogs and for evidence.
+
+Read from the raw JSON and not through huggingface_hub's `ModelInfo`: there, one row without an id, or with a
+`safetensors` that lacks a key, ends the whole listing, and the provenance of scores is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, get_args
+
+from openmodels.hub import fields
+from openmodels.hub.card import Relation
+from openmodels.hub.offers import Provider
+from openmodels.licenses import table
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
+"""An id on the Hub; ids from before organisations have no slash."""
+
+Gate = Literal[False, "auto", "manual"]
+"""How access is gated: not at all, by a click, or by a request that the authors review."""
+
+_RELATIONS = frozenset(get_args(Relation))
+_RELATION_WORDS = {
+    "distill": "distilled",
+    "distillation": "distilled",
+    "finetuned": "finetune",
+    "quantization": "quantized",
+}
+_CONTEXT_KEYS = (
+    "max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length",
+)  # fmt: skip
+"""How the configs of models call the longest sequence, in tokens."""
+_LONGEST_PATH = 1_024
+
+
+class DeclaredLicense(NamedTuple):
+    """The license that a card declares.
+
+    Attributes:
+        id: The SPDX id where there is one, else the Hub's id ("llama2", "other"); several joined by " AND ".
+        name: `license_name`, which says more where the id is "other".
+        link: `license_link`.
+    """
+
+    id: str
+    name: str | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryFile:
+    """A file of a repository; `size` in bytes."""
+
+    name: str
+    size: int | None = None
+
+
+def parse_gate(value: Any) -> Gate | None:
+    """Return how access to a repository is gated, or None where that is not stated.
+
+    The Hub writes False, "auto" or "manual" (`ModelInfo.gated`, and `HfApi.update_repo_settings` for what they
+    mean). Older rows have True: there is a gate, and which kind is unknown. It counts as the stricter one.
+    """
+    if value is None or isinstance(value, list | dict | tuple):
+        return None
+    match str(value).strip().lower():
+        case "auto":
+            return "auto"
+        case "false" | "no" | "0" | "none" | "":
+            return False
+        case _:
+            return "manual"
+
+
+def parse_license(card: Mapping[str, Any], tags: Iterable[str] = ()) -> DeclaredLicense | None:
+    """Return the license that front matter or, where that has none, tags declare.
+
+    A list of licenses binds as a whole: a model under MIT and CC-BY-NC-4.0 is not free for commercial use.
+    """
+    ids = fields.texts(card.get("license"))
+    ids = ids or [tag.removeprefix("license:") for tag in tags if tag.startswith("license:")][:1]
+    name, link = fields.text(card.get("license_name")), fields.text(card.get("license_link"))
+    if not ids:
+        return DeclaredLicense("other", name, link) if name else None
+    return DeclaredLicense(" AND ".join(dict.fromkeys(map(table.normalise, ids))), name, link)
+
+
+def parse_context_length(config: Mapping[str, Any]) -> int | None:
+    """Return the longest sequence in tokens by a config.json, or None where it does not say."""
+    text_config = fields.mapping(config.get("text_config"))
+    lengths = (fields.positive_count(part.get(key)) for key in _CONTEXT_KEYS for part in (config, text_config))
+    return next(filter(None, lengths), None)
+
+
+class ModelPage:
+    """A model's page on the Hub.
+
+    Args:
+        row: An object of `/api/models`, or a row of a dump, where nested values may be JSON text. Fields of
+            other types than expected are read as absent.
+    """
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self.row = row
+
+    @property
+    def id(self) -> str:
+        """Return "owner/name", or "" where the row has no usable id."""
+        stated = self.row.get("id") or self.row.get("modelId")
+        return stated if isinstance(stated, str) and HUB_ID.fullmatch(stated) else ""
+
+    @property
+    def author(self) -> str | None:
+        """Return the account that holds it."""
+        return self.id.partition("/")[0] if "/" in self.id else fields.text(self.row.get("author"))
+
+    @cached_property
+    def card(self) -> Mapping[str, Any]:
+        """Return the front matter of the card."""
+        return fields.mapping(self.row.get("cardData") or self.row.get("card_data"))
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """Return the parts of config.json that the row holds."""
+        return fields.mapping(self.row.get("config"))
+
+    @cached_property
+    def gguf(self) -> Mapping[str, Any]:
+        """Return what the Hub read from a GGUF file."""
+        return fields.mapping(self.row.get("gguf"))
+
+    @cached_property
+    def tags(self) -> list[str]:
+        """Return the Hub's tags, else those of the front matter."""
+        listed = [tag for value in fields.items(self.row.get("tags")) if (tag := fields.text(value))]
+        return listed or fields.texts(self.card.get("tags"))
+
+    @property
+    def gated(self) -> Gate | None:
+        """Return how access is gated."""
+        return parse_gate(self.row.get("gated"))
+
+    @property
+    def task(self) -> str | None:
+        """Return the task, in the Hub's words."""
+        return fields.text(self.row.get("pipeline_tag")) or fields.text(self.card.get("pipeline_tag"))
+
+    @property
+    def library(self) -> str | None:
+        """Return what loads it."""
+        return fields.text(self.row.get("library_name")) or fields.text(self.card.get("library_name"))
+
+    @property
+    def model_type(self) -> str | None:
+        """Return the kind of model, in transformers' or llama.cpp's words."""
+        return fields.text(self.config.get("model_type")) or fields.text(self.gguf.get("architecture"))
+
+    @property
+    def architecture(self) -> str | None:
+        """Return the class in transformers ("LlamaForCausalLM")."""
+        return next(iter(fields.texts(self.config.get("architectures"))), None)
+
+    @property
+    def context_length(self) -> int | None:
+        """Return the longest sequence in tokens."""
+        return fields.positive_count(self.gguf.get("context_length")) or parse_context_length(self.config)
+
+    @property
+    def counted_parameters(self) -> int | None:
+        """Return the number of parameters that the Hub counted in the weights."""
+        weights = fields.mapping(self.row.get("safetensors"))
+        total = fields.positive_count(weights.get("total")) or fields.positive_count(self.gguf.get("total"))
+        by_type = fields.mapping(weights.get("parameters")).values()
+        return total or sum(fields.positive_count(number) or 0 for number in by_type) or None
+
+    @property
+    def license(self) -> DeclaredLicense | None:
+        """Return the license that the card or, where it has none, the tags declare."""
+        return parse_license(self.card, self.tags)
+
+    @cached_property
+    def base_models(self) -> dict[str, Relation | None]:
+        """Return the models it declares to be made from, each with the relation where one is stated."""
+        bases: dict[str, Relation | None] = {}
+
+        def add(base_id: Any, relation: Any) -> None:
+            if isinstance(base_id, str) and HUB_ID.fullmatch(base_id):
+                bases[base_id] = bases.get(base_id) or _relation(relation)
+
+        listed = fields.mapping(self.row.get("baseModels"))
+        for entry in fields.items(listed.get("models")):
+            if isinstance(entry, Mapping):
+                add(entry.get("id"), listed.get("relation"))
+        for tag in self.tags:
+            if tag.startswith("base_model:"):
+                relation, _, base_id = tag.removeprefix("base_model:").rpartition(":")
+                add(base_id, relation)
+        stated = self.card.get("base_model_relation")
+        for base_id in fields.texts(self.card.get("base_model")):
+            add(base_id, stated)
+        # The author's own word counts for every base; several bases of a merge are merged.
+        is_merge = len(bases) > 1 and "merge" in self.tags
+        return {
+            base_id: _relation(stated) or relation or ("merge" if is_merge else None)
+            for base_id, relation in bases.items()
+        }
+
+    @property
+    def trained_from(self) -> str | None:
+        """Return the model that its config was loaded from (`_name_or_path`)."""
+        path = fields.text(self.config.get("_name_or_path")) or ""
+        return path if "/" in path and HUB_ID.fullmatch(path) and path.lower() != self.id.lower() else None
+
+    @property
+    def datasets(self) -> list[str]:
+        """Return the data sets that the front matter or the tags name."""
+        tagged = [tag.removeprefix("dataset:") for tag in self.tags if tag.startswith("dataset:")]
+        return list(dict.fromkeys([*fields.texts(self.card.get("datasets")), *tagged]))
+
+    @cached_property
+    def files(self) -> tuple[RepositoryFile, ...]:
+        """Return the files that the row lists."""
+        return tuple(
+            RepositoryFile(name, fields.count(entry.get("size")))
+            for entry in fields.items(self.row.get("siblings"))
+            if isinstance(entry, Mapping)
+            and isinstance(path := entry.get("rfilename"), str)
+            and (name := fields.clean(path[:_LONGEST_PATH]))
+        )
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """Return who serves it, by the row: a list in listings, and an object for a single model."""
+        listed = self.row.get("inferenceProviderMapping")
+        if isinstance(listed, Mapping):
+            listed = [{"provider": name, **fields.mapping(entry)} for name, entry in listed.items()]
+        return tuple(
+            Provider(model=self.id, provider=name, status=fields.text(entry.get("status")))
+            for entry in fields.items(listed)
+            if isinstance(entry, Mapping) and (name := fields.text(entry.get("provider")))
+        )
+
+
+def _relation(stated: Any) -> Relation | None:
+    text = str(stated or "").lower()
+    text = _RELATION_WORDS.get(text, text)
+    return text if text in _RELATIONS else None  # type: ignore[return-value]

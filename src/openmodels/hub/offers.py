@@ -1,0 +1,132 @@
+"""The router's list: who serves a model, and what a call costs by its prices."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from openmodels.errors import InvalidResponse, ModelNotFound
+from openmodels.hub import fields
+from openmodels.types.messages import Frozen
+from openmodels.types.reply import Usage
+
+_MILLION = 1_000_000
+
+
+class Provider(Frozen):
+    """One provider of one model; None is where the router has no value.
+
+    Attributes:
+        model: The model's id on the Hub.
+        provider: The provider's name.
+        status: "live" or "error", by the router's last probe.
+        price_in: US dollars for a million input tokens.
+        price_out: US dollars for a million output tokens.
+        is_free: Whether it costs nothing.
+        context_length: Tokens of input and output together at most.
+        tools: Whether it can call tools.
+        structured_output: Whether it keeps to a JSON schema.
+        latency: Seconds to the first token in the router's last probe.
+        throughput: Output tokens per second in the router's last probe.
+        is_model_author: Whether the provider published the model.
+    """
+
+    model: str
+    provider: str
+    status: str | None = None
+    price_in: Decimal | None = None
+    price_out: Decimal | None = None
+    is_free: bool | None = None
+    context_length: int | None = None
+    tools: bool | None = None
+    structured_output: bool | None = None
+    latency: float | None = None
+    throughput: float | None = None
+    is_model_author: bool | None = None
+
+    @property
+    def reference(self) -> str:
+        """What to give to `Model` to be served by this provider."""
+        return f"hf:{self.model}:{self.provider}"
+
+
+def cost(providers: list[Provider], provider: str | None, usage: Usage) -> float | None:
+    """Return what a call costs in US dollars by the list's prices; None where that is not known.
+
+    Args:
+        providers: Those of the model.
+        provider: Who answered.
+        usage: The tokens consumed; the list has no price of its own for cached ones.
+    """
+    offer = next((offer for offer in providers if offer.provider == provider), None)
+    if offer is None or usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    if offer.is_free:
+        return 0.0
+    if offer.price_in is None or offer.price_out is None:
+        return None
+    return float((offer.price_in * usage.input_tokens + offer.price_out * usage.output_tokens) / _MILLION)
+
+
+def parse_router_list(value: Any) -> dict[str, list[Provider]]:
+    """Return the providers of each model in the router's list, by the model's id.
+
+    Args:
+        value: The JSON of `/v1/models`, as
+            https://huggingface.co/docs/inference-providers/hub-api describes it.
+
+    Raises:
+        InvalidResponse: It is not such a list.
+    """
+    rows = value.get("data") if isinstance(value, Mapping) else None
+    if not isinstance(rows, list):
+        raise InvalidResponse("The router's list of models has an unknown shape.")
+    return {
+        row["id"]: [
+            _provider(row["id"], offer)
+            for offer in fields.items(row.get("providers"))
+            if isinstance(offer, Mapping) and fields.text(offer.get("provider"))
+        ]
+        for row in rows
+        if isinstance(row, Mapping) and isinstance(row.get("id"), str)
+    }
+
+
+def providers_of(model_id: str, listed: Mapping[str, list[Provider]]) -> list[Provider]:
+    """Return the providers of one model, in the router's order.
+
+    Args:
+        model_id: "org/model".
+        listed: The router's list.
+
+    Raises:
+        ModelNotFound: No provider serves it; the message names models with a similar name.
+    """
+    same_name = (name for name in listed if name.casefold() == model_id.casefold())
+    providers = listed.get(model_id) or listed.get(next(same_name, ""))
+    if not providers:
+        similar = difflib.get_close_matches(model_id, list(listed), n=3)
+        hint = f"Similar names: {', '.join(similar)}." if similar else f"{len(listed)} other models are served."
+        raise ModelNotFound(f"No provider behind Hugging Face's router serves {model_id!r}.", next_step=hint)
+    return providers
+
+
+def _provider(model_id: str, offer: Mapping[str, Any]) -> Provider:
+    price = fields.mapping(offer.get("pricing"))
+    latency = fields.positive_number(offer.get("first_token_latency_ms"))
+    return Provider(
+        model=model_id,
+        provider=fields.text(offer["provider"]) or "",
+        status=fields.text(offer.get("status")),
+        price_in=fields.dollars(price.get("input")),
+        price_out=fields.dollars(price.get("output")),
+        is_free=fields.flag(offer.get("is_free")),
+        context_length=fields.positive_count(offer.get("context_length")),
+        tools=fields.flag(offer.get("supports_tools")),
+        structured_output=fields.flag(offer.get("supports_structured_output")),
+        latency=None if latency is None else round(latency / 1000, 6),
+        throughput=fields.positive_number(offer.get("throughput")),
+        is_model_author=fields.flag(offer.get("is_model_author")),
+    )
