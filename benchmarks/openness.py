@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from openmodels.licenses.table import LicenseClass, find
+from openmodels.licenses import LicenseClass, find
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Criterion, Finding
 from openmodels.openness.model_context import Case

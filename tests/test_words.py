@@ -67,7 +67,6 @@ PENDING = (
     "core/",
     "http/",
     "hub/",
-    "licenses/",
     "openai_wire/",
     "openness/",
     "output/",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from openmodels import licenses
 from openmodels.catalog import vocabulary
 from openmodels.catalog.record import License
 from openmodels.hub import model_names
-from openmodels.licenses import table
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_conversions(name, expected):
     ],
 )
 def test_a_licenses_class_is_that_of_the_one_table(stated, name, kind):
-    made = License(id=table.normalise(stated), name=name)
+    made = License(id=licenses.normalise(stated), name=name)
     assert made.license_class == kind
     # Nothing is open here that the openness report would not take for it.
-    assert (kind == "open") <= table.find(stated).open
+    assert (kind == "open") <= licenses.find(stated).open
 
 
 def test_tasks_of_both_catalogs_are_one():

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from openmodels import licenses
 from openmodels.hub import card
-from openmodels.licenses import identification, table
+from openmodels.licenses import identification
 
 UNITS = [
     "```\n", "~~~a\n", "`" * 50 + "\n" + "~" * 30 + "\n", "<!-- ", "-->", "[", "![", "[a](", "](https://", "[[a]",
@@ -23,7 +24,7 @@ READERS = {
     "matter of units": lambda text: card.parse_front_matter(f"---\na: |\n {text}\n---\n"),
     "restrictions": identification.restrictions,
     "titles": lambda text: [pattern.search(text) for pattern, _ in identification._TITLE_PATTERNS],
-    "license": table.find,
+    "license": licenses.find,
 }
 
 

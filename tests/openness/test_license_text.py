@@ -5,8 +5,8 @@ import random
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from openmodels.licenses import LicenseClass, find
 from openmodels.licenses.identification import identify
-from openmodels.licenses.table import LicenseClass, find
 
 # ScanCode's name of the text -> the id it must be taken for.
 MODEL_LICENSES = {

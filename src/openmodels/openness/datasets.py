@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from openmodels.hub.model_names import family, plain, same_owner, split, words
-from openmodels.licenses.table import find
+from openmodels.licenses import find
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openmodels.hub.model_names import family, is_tuned_name, plain, same_owner, split
-from openmodels.licenses.table import License, LicenseClass, find
+from openmodels.licenses import LicenseClass, LicenseTerms, find, find_stated
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Conflict, Proof
@@ -39,7 +39,7 @@ class Ancestor:
     stated: bool
 
     @property
-    def license(self) -> License | None:
+    def license(self) -> LicenseTerms | None:
         """Its license, where it is known."""
         return front_license(self.page) if self.page is not None else None
 
@@ -67,27 +67,22 @@ def is_tuned(model: ModelEvidence, bases: list[Ancestor]) -> bool:
     return bool({"trl", "sft", "dpo", "alignment-handbook", "peft", "axolotl"} & set(model.tags))
 
 
-def _is_of_another(model: ModelEvidence, front: License) -> bool:
+def _is_of_another(model: ModelEvidence, front: LicenseTerms) -> bool:
     """Return whether the license is that of another family, whose architecture the model has too."""
     theirs = re.sub(r"[\d.]+$", "", front.id)
     kind = plain(str((model.data.get("config") or {}).get("model_type") or ""))
     return front.restrictive and len(theirs) >= 4 and kind.startswith(theirs) and theirs not in plain(model.id)
 
 
-def front_license(model: ModelEvidence) -> License | None:
+def front_license(model: ModelEvidence) -> LicenseTerms | None:
     """Return the license a model's front matter or tags state, or None for none."""
     declared = model.page.license
     if declared is None:
         return None
-    terms = find(declared.id)
-    if terms.kind in (LicenseClass.UNKNOWN, LicenseClass.AMBIGUOUS) and declared.name:
-        named = find(declared.name)
-        # "other" with the name of a standard license beside it: only the text could prove that.
-        return License(named.id, named.name, None, LicenseClass.UNKNOWN) if named.open else named
-    return terms
+    return find_stated(declared.id, declared.name)
 
 
-def license_conflicts(model: ModelEvidence, mine: License | None, bases: Iterable[Ancestor]) -> list[Conflict]:
+def license_conflicts(model: ModelEvidence, mine: LicenseTerms | None, bases: Iterable[Ancestor]) -> list[Conflict]:
     """Return the bases whose terms bind more than the model's own license admits."""
     found = []
     for base in bases:
@@ -117,7 +112,7 @@ def license_conflicts(model: ModelEvidence, mine: License | None, bases: Iterabl
 
 
 def dataset_conflicts(
-    evidence: Evidence, model: ModelEvidence, mine: License | None, names: Iterable[str]
+    evidence: Evidence, model: ModelEvidence, mine: LicenseTerms | None, names: Iterable[str]
 ) -> list[Conflict]:
     """Return the data sets whose terms bind more than the model's own license admits."""
     found = []

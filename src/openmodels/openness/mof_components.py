@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openmodels.hub.model_names import split
-from openmodels.licenses.table import License, LicenseClass, find, most_restrictive
+from openmodels.licenses import LicenseClass, LicenseTerms, find, most_restrictive
 from openmodels.openness.datasets import Access, Named, Role
 from openmodels.openness.findings import Criterion, Finding, Verdict
 from openmodels.openness.model_context import Case
@@ -75,13 +75,13 @@ def components(case: Case, findings: Mapping[Criterion, Finding]) -> dict[str, P
     }
 
 
-def binding(case: Case) -> License | None:
+def binding(case: Case) -> LicenseTerms | None:
     """Return the license of the model's repository: the strictest that a source states."""
     found = [one.license for one in sources(case)]
     return most_restrictive([one for one in found if one.id.lower() not in ("", "other", "unknown")] or found)
 
 
-def _terms(stated: License | None, where: str) -> _Terms:
+def _terms(stated: LicenseTerms | None, where: str) -> _Terms:
     if stated is None or not stated.id:
         return _Terms(None, False, where)
     read = stated.kind not in (LicenseClass.UNKNOWN, LicenseClass.AMBIGUOUS)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from openmodels import licenses
 from openmodels.catalog import join, vocabulary
 from openmodels.catalog.record import Ids, License, Lifecycle, Modalities, ModelRecord, Parameters
 from openmodels.hub import fields, model_names
-from openmodels.licenses import table
 
 _NAME = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 _ASSET = re.compile(r"azureml://registries/([^/]+)/models/([^/]+)")
@@ -95,7 +95,7 @@ def _license(flat: Mapping[str, Any]) -> License | None:
     link = _LINK.search(_text(flat.get("licenseDescription")) or "")
     if stated is None and link is None:
         return None
-    name = table.normalise(stated or "other")
+    name = licenses.normalise(stated or "other")
     return License(id=name, link=link[0].rstrip(".,;") if link else None)
 
 

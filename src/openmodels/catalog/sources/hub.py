@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from openmodels import licenses
 from openmodels.catalog import vocabulary
 from openmodels.catalog.client import Client
 from openmodels.catalog.index.codec import today
@@ -20,7 +21,6 @@ from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.http import address as addresses
 from openmodels.hub import model_names, token as hub_token
 from openmodels.hub.offers import parse_router_list
-from openmodels.licenses import table
 
 _FIELDS = """
 author baseModels cardData config createdAt downloads evalResults gated gguf inferenceProviderMapping
@@ -182,7 +182,7 @@ def _fixed(query: Query, most: int = 200) -> list[tuple[str, str]]:
         fixed.append(("gated", str(gated).lower()))
     # The Hub joins filters by "and" only: several values are left to the index.
     if query.license and len(query.license) == 1:
-        fixed.append(("filter", f"license:{table.find(query.license[0]).id.lower()}"))
+        fixed.append(("filter", f"license:{licenses.find(query.license[0]).id.lower()}"))
     if query.language and len(query.language) == 1:
         fixed.append(("filter", f"language:{query.language[0].lower()}"))
     if query.conversational:

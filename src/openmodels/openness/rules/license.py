@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from openmodels.licenses import LicenseClass, LicenseTerms, find, most_restrictive
 from openmodels.licenses.identification import identify
-from openmodels.licenses.table import License, LicenseClass, find, most_restrictive
 from openmodels.openness.datasets import Role
 from openmodels.openness.findings import Conflict, Criterion, Finding, Proof, Verdict, unknown
 from openmodels.openness.lineage import dataset_conflicts, front_license, license_conflicts
@@ -41,7 +41,7 @@ class Stated:
     """
 
     source: str
-    license: License
+    license: LicenseTerms
     proof: Proof
 
 
@@ -141,7 +141,7 @@ def license_all_parts(case: Case, weights: Finding) -> Finding:
         return Finding(
             criterion, Verdict.CLOSED, weights.reason, "license_all_parts.weights", weights.confidence, weights.evidence
         )
-    parts: list[tuple[str, License, Proof]] = []
+    parts: list[tuple[str, LicenseTerms, Proof]] = []
     for repository in case.repositories:
         if repository.page is not None and repository.page.tree:
             text = repository.page.license
@@ -167,7 +167,7 @@ def license_all_parts(case: Case, weights: Finding) -> Finding:
     return Finding(criterion, Verdict.OPEN, reason, "license_all_parts.open", 0.7, proofs)
 
 
-def _unresolved(case: Case, binding: License | None, own_files: list[str], proofs: tuple[Proof, ...]) -> Finding:
+def _unresolved(case: Case, binding: LicenseTerms | None, own_files: list[str], proofs: tuple[Proof, ...]) -> Finding:
     model = case.model
     texts = [f"the text of {name}" for name in own_files]
     if binding is not None and binding.id:
@@ -189,7 +189,7 @@ def _unresolved(case: Case, binding: License | None, own_files: list[str], proof
     )
 
 
-def _said(text: str) -> License | None:
+def _said(text: str) -> LicenseTerms | None:
     """Return the license a sentence states for the model, where it binds more than a tag could say."""
     if _PAST.search(text) or _OTHERS.search(text):
         return None
@@ -197,7 +197,7 @@ def _said(text: str) -> License | None:
         return (
             find("cc-by-nc-4.0")
             if "cc-by-nc" in text.lower()
-            else License("research-only", "research use only", None, LicenseClass.NON_COMMERCIAL)
+            else LicenseTerms("research-only", "research use only", None, LicenseClass.NON_COMMERCIAL)
         )
     if not re.search(r"licen[cs]e", text, re.IGNORECASE):
         return None
@@ -205,5 +205,5 @@ def _said(text: str) -> License | None:
     return read.license if read.how == "title" and read.license.restrictive else None
 
 
-def _placeholder(one: License) -> bool:
+def _placeholder(one: LicenseTerms) -> bool:
     return one.id.lower() in {"", "other", "unknown"}
