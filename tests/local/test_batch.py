@@ -88,9 +88,9 @@ def test_a_prefix_hit_changes_no_text_and_says_what_it_saved(model, single):
 def test_guessed_tokens_change_no_text(model, single, monkeypatch):
     """A repeated phrase makes guesses; tokens that follow them are chosen as without."""
     computed = []
-    decoder = model.backend._engine._batch._decoder
-    many = decoder.many
-    monkeypatch.setattr(decoder, "many", lambda work: computed.append([w[2] for w in work]) or many(work))
+    model_runner = model.backend._engine._batch._model_runner
+    execute = model_runner.execute
+    monkeypatch.setattr(model_runner, "execute", lambda work: computed.append([w[2] for w in work]) or execute(work))
     for seed in range(6):
         options = {"max_tokens": 80, "temperature": (0.0, 0.3, 1.0)[seed % 3], "seed": seed}
         assert model.complete(WORDS * 4, **options).text == single.complete(WORDS * 4, **options).text
@@ -110,9 +110,9 @@ def test_a_draft_model_changes_no_text(request, folder, single, which, monkeypat
     with om.Model(f"local:{folder}", dtype="float32", draft=f"local:{draft}") as model:
         assert model.load().backend.describe()["draft"] == f"local:{draft}"
         steps = []
-        decoder = model.backend._engine._batch._decoder
-        many = decoder.many
-        monkeypatch.setattr(decoder, "many", lambda work: steps.append(work[0][2]) or many(work))
+        model_runner = model.backend._engine._batch._model_runner
+        execute = model_runner.execute
+        monkeypatch.setattr(model_runner, "execute", lambda work: steps.append(work[0][2]) or execute(work))
         for seed in range(6):
             options = {"max_tokens": 60, "temperature": (0.0, 0.3, 1.0)[seed % 3], "seed": seed}
             assert model.complete(prompt(seed), **options).text == single.complete(prompt(seed), **options).text
@@ -148,9 +148,9 @@ def test_little_memory_makes_answers_wait_but_says_the_same(folder, single):
     with om.Model(f"local:{folder}", dtype="float32", max_kv_gb=0.00015) as small:
         batch = small.load().backend._engine._batch
         computed = []
-        many = batch._decoder.many
-        batch._decoder.many = lambda work: (
-            computed.append(sum(len(w[1]) - max(0, w[2] - 1) for w in work)) or many(work)
+        execute = batch._model_runner.execute
+        batch._model_runner.execute = lambda work: (
+            computed.append(sum(len(w[1]) - max(0, w[2] - 1) for w in work)) or execute(work)
         )
 
         async def together():
@@ -166,10 +166,10 @@ def test_little_memory_makes_answers_wait_but_says_the_same(folder, single):
 def test_no_more_run_at_once_than_was_asked_for(folder):
     with om.Model(f"local:{folder}", dtype="float32", max_batch=2) as model:
         model.load()
-        decoder = model.backend._engine._batch._decoder
+        model_runner = model.backend._engine._batch._model_runner
         most = []
-        many = decoder.many
-        decoder.many = lambda work: most.append(len(work)) or many(work)
+        execute = model_runner.execute
+        model_runner.execute = lambda work: most.append(len(work)) or execute(work)
 
         async def together():
             await asyncio.gather(*(model.acomplete("abc", max_tokens=10) for _ in range(7)))
@@ -224,16 +224,16 @@ def test_two_thousand_requests_with_random_cancels_leave_nothing_behind(folder):
             assert (list(engine._waiting), [job for job in engine._running if not job.cancelled]) == ([], [])
         model.complete("x", max_tokens=1)
         with engine.between_steps:
-            assert (engine._batch.memory.groups, engine._batch.memory.used) == ({}, 0)
+            assert (engine._batch.kv_cache.buckets, engine._batch.kv_cache.used_bytes) == ({}, 0)
     assert len(ended) == 2000
     assert set(threading.enumerate()) <= threads
 
 
 def test_without_fewer_operations_the_texts_are_the_same(folder, single, monkeypatch):
     """Where the scores of the shorter forward pass differ, transformers' own remains; and it says the same."""
-    monkeypatch.setattr(fused_llama.Fused, "__call__", lambda *_: torch.zeros(1, 259))
+    monkeypatch.setattr(fused_llama.FusedLlama, "__call__", lambda *_: torch.zeros(1, 259))
     with om.Model(f"local:{folder}", dtype="float32") as model:
-        assert model.load().backend._engine._batch._decoder._fused is None
+        assert model.load().backend._engine._batch._model_runner._fused is None
         assert model.backend.describe()["alone"] is None
         for number in range(3):
             options = sampling(number)
@@ -243,13 +243,13 @@ def test_without_fewer_operations_the_texts_are_the_same(folder, single, monkeyp
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_fewer_operations_give_the_models_scores(folder, dtype):
     with om.Model(f"local:{folder}", dtype=dtype) as model:
-        decoder = model.load().backend._engine._batch._decoder
-        assert decoder._fused is not None
+        model_runner = model.load().backend._engine._batch._model_runner
+        assert model_runner._fused is not None
         tokens = list(range(40))
         with torch.inference_mode():
             due = loader.load(folder, dtype=dtype).model(torch.tensor([tokens])).logits[0, -1].float()
-        row = decoder.memory.open(64)
-        got, _ = decoder.many([(row, tokens, 1)])
-        decoder.memory.close(row)
+        slot = model_runner.kv_cache.allocate(64)
+        got, _ = model_runner.execute([(slot, tokens, 1)])
+        model_runner.kv_cache.release(slot)
     error = float((got[0].float() - due).norm() / due.norm())
     assert error < (1e-5 if dtype == "float32" else 0.05)

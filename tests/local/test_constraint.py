@@ -27,10 +27,10 @@ def test_answers_are_valid(smol, kind, temperature):
 
 
 def test_forced_tokens_take_no_steps_of_their_own(smol, monkeypatch):
-    decoder = smol.load().backend._engine._batch._decoder
+    model_runner = smol.load().backend._engine._batch._model_runner
     steps = []
-    many = decoder.many
-    monkeypatch.setattr(decoder, "many", lambda work: steps.append(1) or many(work))
+    execute = model_runner.execute
+    monkeypatch.setattr(model_runner, "execute", lambda work: steps.append(1) or execute(work))
     reply = smol.chat("Fill in.", schema=FORCED, temperature=0)
     assert reply.text.startswith('{"a long and forced name":"forced as well","free":')
     assert reply.usage.output_tokens > 10

@@ -80,10 +80,12 @@ def test_a_prompt_is_cancelled_between_two_chunks(smol, monkeypatch):
     stream = smol.stream(words, timeout=0.5)
     with pytest.raises(om.DeadlineExceeded):
         next(stream)
-    decoder = smol.backend._engine._batch._decoder
+    model_runner = smol.backend._engine._batch._model_runner
     computed = []
-    many = decoder.many
-    monkeypatch.setattr(decoder, "many", lambda work: computed.append(sum(len(w[1]) for w in work)) or many(work))
+    execute = model_runner.execute
+    monkeypatch.setattr(
+        model_runner, "execute", lambda work: computed.append(sum(len(w[1]) for w in work)) or execute(work)
+    )
     smol.chat("Hi", max_tokens=1)
     assert 0 < sum(computed) < 2 * scheduler.PREFILL, "the rest of the cancelled prompt was computed"
 
@@ -139,7 +141,7 @@ def test_closing_a_model_that_answers_interrupts_the_answer_and_a_later_call_ope
 
 @pytest.mark.parametrize("failure", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")])
 def test_running_out_of_memory_is_typed_and_the_engine_goes_on(smol, monkeypatch, failure):
-    decoder = smol.backend._engine._batch._decoder
+    model_runner = smol.backend._engine._batch._model_runner
     calls = []
 
     def forward(*inputs):
@@ -147,7 +149,7 @@ def test_running_out_of_memory_is_typed_and_the_engine_goes_on(smol, monkeypatch
         raise failure
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(decoder._fused), "__call__", forward)
+        patch.setattr(type(model_runner._fused), "__call__", forward)
         with pytest.raises(om.OutOfMemory):
             smol.chat("Hi")
     assert calls

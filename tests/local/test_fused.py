@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 
 import openmodels as om
 from openmodels.backends.local.engines.torch import loader
-from openmodels.backends.local.engines.torch.model_runner import Decoder, rounded_down, rounded_up
+from openmodels.backends.local.engines.torch.model_runner import ModelRunner, rounded_down, rounded_up
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -22,13 +22,13 @@ def test_of_laid_out_matrices_one_copy_is_kept_and_the_scores_are_the_same(tmp_p
     tokens = list(range(21))
     with torch.inference_mode():
         due = loaded.model(torch.tensor([tokens])).logits[0]
-    decoder = Decoder(loaded)
-    assert decoder._fused.packs
+    model_runner = ModelRunner(loaded)
+    assert model_runner._fused.is_packed
     matrices = [part.weight for part in loaded.model.modules() if isinstance(part, torch.nn.Linear)]
     kept = {id(matrix) for matrix in matrices if matrix.device.type == "cpu"}
     assert kept == ({id(loaded.model.model.embed_tokens.weight)} if tied else set())
-    rows = [decoder.memory.open(64) for _ in range(2)]
-    got, begins = decoder.many([(rows[0], tokens, 21), (rows[1], tokens[:2], 1)])
+    slots = [model_runner.kv_cache.allocate(64) for _ in range(2)]
+    got, begins = model_runner.execute([(slots[0], tokens, 21), (slots[1], tokens[:2], 1)])
     assert torch.allclose(got[begins[0] : begins[0] + 21], due, atol=1e-5)
     assert torch.allclose(got[begins[1]], due[1], atol=1e-5)
     assert len(got) == 22
@@ -39,7 +39,7 @@ def test_bfloat16_runs_where_onednn_does_not_compute_with_it(tmp_path, monkeypat
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     with om.Model(f"local:{folder}", dtype="bfloat16") as model:
         assert model.complete("abc", max_tokens=3).usage.output_tokens <= 3
-        assert model.backend._engine._batch._decoder._fused.packs is False
+        assert model.backend._engine._batch._model_runner._fused.is_packed is False
 
 
 @given(st.integers(0, 10_000))

@@ -7,7 +7,7 @@ import torch
 from tiny import save_random
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from openmodels.backends.local.engines.torch.load_check import prove, same
+from openmodels.backends.local.engines.torch.load_check import check_sequential, is_close
 from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 
 CPU = torch.device("cpu")
@@ -75,7 +75,7 @@ def expected(folder, tokens, inputs, count):
 
 
 def continued(runner, tokens, inputs, count, parts=(10**6,)):
-    sequence, done = runner.begin(tokens, inputs), 0
+    sequence, done = runner.start(tokens, inputs), 0
     for part in parts:
         scores = sequence.extend(tokens[done : done + part])
         done += part
@@ -99,15 +99,15 @@ def test_positions_belong_to_the_sequence_whatever_ran_before(seeing):
         assert continued(runner, tokens, inputs, 8) == expected(seeing, tokens, inputs, 8)
         # One that is given up in its prompt, or fails in it, leaves nothing behind either.
         abandoned = image_prompt(3, 16, 8)
-        runner.begin(*abandoned).extend(abandoned[0])
+        runner.start(*abandoned).extend(abandoned[0])
         with pytest.raises(ValueError, match="features and image tokens"):
-            runner.begin(*image_prompt(4, 8, 8)).extend([IMAGE] * 3)
+            runner.start(*image_prompt(4, 8, 8)).extend([IMAGE] * 3)
 
 
 def test_two_sequences_can_take_turns(seeing):
     runner = SequentialModel(opened(seeing), CPU)
     requests = [image_prompt(5, 8, 8), ([31, 32, 33], {}), image_prompt(6, 4, 12)]
-    sequences = [runner.begin(*request) for request in requests]
+    sequences = [runner.start(*request) for request in requests]
     texts = [
         [int(sequence.extend(tokens)[0].argmax())] for sequence, (tokens, _) in zip(sequences, requests, strict=True)
     ]
@@ -119,7 +119,7 @@ def test_two_sequences_can_take_turns(seeing):
 
 def test_the_text_of_a_model_with_images_may_be_computed_in_parts(seeing):
     runner = SequentialModel(opened(seeing), CPU)
-    prove(runner, torch.float32)
+    check_sequential(runner, torch.float32)
     assert (runner.whole_prompt, runner.recompute) == (None, None)
     tokens = [1 + at % 80 for at in range(40)]
     assert continued(runner, tokens, {}, 6, parts=(13, 20, 7)) == expected(seeing, tokens, {}, 6)
@@ -152,45 +152,45 @@ def faulty(loses):
 
 def test_what_chunks_lose_is_computed_in_one_pass():
     runner = faulty(lambda tokens: tokens > 1)
-    prove(runner, torch.float32)
+    check_sequential(runner, torch.float32)
     assert "chunks" in runner.whole_prompt
     assert runner.recompute is None
-    assert runner.next_chunk(900, 0, 905, 512) == 900
-    assert runner.next_chunk(900, 900, 5, 512) == 1
+    assert runner.next_chunk_size(900, 0, 905, 512) == 900
+    assert runner.next_chunk_size(900, 900, 5, 512) == 1
 
 
 def test_what_steps_lose_is_computed_again():
     runner = faulty(lambda tokens: True)
-    prove(runner, torch.float32)
+    check_sequential(runner, torch.float32)
     assert "newest token" in runner.recompute
-    assert runner.next_chunk(900, 0, 905, 512) == 900
-    assert runner.next_chunk(900, 900, 5, 512) == 5
+    assert runner.next_chunk_size(900, 0, 905, 512) == 900
+    assert runner.next_chunk_size(900, 900, 5, 512) == 5
     tokens = [3, 1, 4, 1, 5, 9, 2, 6]
-    due = runner.begin(tokens).extend(tokens)
-    sequence = runner.begin(tokens[:4])
+    due = runner.start(tokens).extend(tokens)
+    sequence = runner.start(tokens[:4])
     sequence.extend(tokens[:4])
-    assert torch.equal(sequence.extend(tokens[4:6]), runner.begin(tokens[:6]).extend(tokens[:6]))
+    assert torch.equal(sequence.extend(tokens[4:6]), runner.start(tokens[:6]).extend(tokens[:6]))
     assert torch.equal(sequence.extend(tokens[6:]), due)
     assert sequence.tokens == tokens
 
 
 def test_a_model_that_loses_nothing_is_fed_in_chunks_and_steps():
     runner = faulty(lambda tokens: False)
-    prove(runner, torch.float32)
+    check_sequential(runner, torch.float32)
     assert (runner.whole_prompt, runner.recompute) == (None, None)
-    assert runner.next_chunk(900, 0, 905, 512) == 512
-    assert runner.next_chunk(900, 512, 393, 512) == 388
-    assert runner.next_chunk(900, 900, 5, 512) == 5
-    assert runner.next_chunk(900, 0, 905, 512, images=True) == 900
+    assert runner.next_chunk_size(900, 0, 905, 512) == 512
+    assert runner.next_chunk_size(900, 512, 393, 512) == 388
+    assert runner.next_chunk_size(900, 900, 5, 512) == 5
+    assert runner.next_chunk_size(900, 0, 905, 512, has_images=True) == 900
 
 
 def test_no_chunk_lies_beyond_the_length_where_frequencies_change():
     runner = faulty(lambda tokens: False)
-    runner.switch = 700
-    assert runner.next_chunk(701, 0, 701, 512) == 701
-    assert runner.next_chunk(700, 0, 703, 512) == 512
-    assert runner.next_chunk(690, 690, 8, 512) == 8
-    assert runner.next_chunk(690, 690, 11, 512) == 1
+    runner.rope_switch_length = 700
+    assert runner.next_chunk_size(701, 0, 701, 512) == 701
+    assert runner.next_chunk_size(700, 0, 703, 512) == 512
+    assert runner.next_chunk_size(690, 690, 8, 512) == 8
+    assert runner.next_chunk_size(690, 690, 11, 512) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +206,6 @@ def test_scores_are_the_same_up_to_the_rounding_of_their_dtype(dtype, noise, is_
     generator = torch.Generator().manual_seed(4)
     due = torch.randn(3, 500, generator=generator)
     other = due + noise * torch.randn(3, 500, generator=generator)
-    assert same(other + 100.0, due, dtype) == is_same
-    assert same(torch.full_like(due, float("nan")), due, dtype) is False
-    assert same(due, torch.full_like(due, float("nan")), dtype) is True
+    assert is_close(other + 100.0, due, dtype) == is_same
+    assert is_close(torch.full_like(due, float("nan")), due, dtype) is False
+    assert is_close(due, torch.full_like(due, float("nan")), dtype) is True

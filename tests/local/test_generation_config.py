@@ -115,10 +115,10 @@ def test_samples_are_drawn_from_the_distribution_of_generate(folder, name):
 
 def test_the_caller_comes_before_the_config():
     own = GenerationConfig(do_sample=True, temperature=0.4, top_k=7, min_p=0.2)
-    sampling = Sampler(ChatRequest(prompt="x", temperature=0.9, top_k=3), own, [1], 9, torch.device("cpu")).sampling
+    sampling = Sampler(ChatRequest(prompt="x", temperature=0.9, top_k=3), own, [1], 9, torch.device("cpu")).params
     assert (sampling.temperature, sampling.top_k, sampling.min_p) == (0.9, 3, 0.2)
     greedy = GenerationConfig(top_k=7, min_p=0.2)
-    sampling = Sampler(ChatRequest(prompt="x", temperature=0.9), greedy, [1], 9, torch.device("cpu")).sampling
+    sampling = Sampler(ChatRequest(prompt="x", temperature=0.9), greedy, [1], 9, torch.device("cpu")).params
     assert (sampling.temperature, sampling.top_k, sampling.min_p) == (0.9, 0, 0.0)
 
 

@@ -8,7 +8,7 @@ import torch
 
 import openmodels as om
 from openmodels.backends.local.engines.torch import scheduler as batches
-from openmodels.backends.local.engines.torch.attention import Step
+from openmodels.backends.local.engines.torch.attention import ForwardContext
 from openmodels.backends.local.engines.torch.draft_tokens import Drafter
 from openmodels.backends.local.engines.torch.step_times import StepTimes
 from openmodels.types.request import ChatRequest
@@ -33,10 +33,10 @@ def options(number):
 def ask_all(model, monkeypatch):
     """Return all texts, and for each step of more answers than may always guess, the tokens of every row."""
     steps = []
-    decoder = model.backend._engine._batch._decoder
-    many = decoder.many
+    model_runner = model.backend._engine._batch._model_runner
+    execute = model_runner.execute
     monkeypatch.setattr(
-        decoder, "many", lambda work: steps.append([len(tokens) for _, tokens, _ in work]) or many(work)
+        model_runner, "execute", lambda work: steps.append([len(tokens) for _, tokens, _ in work]) or execute(work)
     )
 
     async def together():
@@ -76,22 +76,22 @@ def test_what_a_step_finds_comes_in_one_piece(folder):
 
 
 def test_rows_that_differ_a_little_share_attention_and_see_what_they_see_alone(model):
-    decoder = model.backend._engine._batch._decoder
-    memory = decoder.memory
+    model_runner = model.backend._engine._batch._model_runner
+    kv_cache = model_runner.kv_cache
     sizes = [(40, 1), (60, 3), (20, 2), (90, 1), (10, 5)]
-    rows = [memory.open(100) for _ in sizes]
-    for number, (row, (known, _)) in enumerate(zip(rows, sizes, strict=True)):
-        decoder.many([(row, [number + at % 97 for at in range(known)], 1)])
-        row.length = known
-    work = [(row, list(range(1, fresh + 1)), fresh) for row, (_, fresh) in zip(rows, sizes, strict=True)]
-    assert len(Step(memory, [(row, len(tokens)) for row, tokens, _ in work])._blocks) == 1
-    assert len(Step(memory, [(rows[0], 1), (rows[1], 150), (rows[2], 1)])._blocks) == 3
-    scores, begins = decoder.many(work)
+    slots = [kv_cache.allocate(100) for _ in sizes]
+    for number, (slot, (known, _)) in enumerate(zip(slots, sizes, strict=True)):
+        model_runner.execute([(slot, [number + at % 97 for at in range(known)], 1)])
+        slot.length = known
+    work = [(slot, list(range(1, fresh + 1)), fresh) for slot, (_, fresh) in zip(slots, sizes, strict=True)]
+    assert len(ForwardContext(kv_cache, [(slot, len(tokens)) for slot, tokens, _ in work])._blocks) == 1
+    assert len(ForwardContext(kv_cache, [(slots[0], 1), (slots[1], 150), (slots[2], 1)])._blocks) == 3
+    scores, begins = model_runner.execute(work)
     for item, begin in zip(work, begins, strict=True):
-        alone, _ = decoder.many([item])
+        alone, _ = model_runner.execute([item])
         torch.testing.assert_close(scores[begin : begin + item[2]], alone, rtol=1e-4, atol=1e-5)
-    for row in rows:
-        memory.close(row)
+    for slot in slots:
+        kv_cache.release(slot)
 
 
 def test_how_often_guesses_are_right_is_learned_without_trying_them():
@@ -101,18 +101,18 @@ def test_how_often_guesses_are_right_is_learned_without_trying_them():
         assert drafter.propose(4)[0] == token
         tokens.append(token)
     assert drafter.propose(4)
-    sure = drafter.rate
+    sure = drafter.acceptance_rate
     assert sure > 0.85
     tokens.append(9)
     drafter.propose(4)
-    assert drafter.rate < sure
+    assert drafter.acceptance_rate < sure
 
 
 def test_a_smaller_model_is_asked_only_where_its_guess_is_tried():
     asked = []
-    assistant = SimpleNamespace(guess=lambda tokens, count, cache: asked.append(count) or (None, [7] * count))
+    assistant = SimpleNamespace(propose=lambda tokens, count, cache: asked.append(count) or (None, [7] * count))
     drafter = Drafter([1, 2, 3, 4], assistant)
-    assert (drafter.propose(2, ask=False), asked) == ([], [])
+    assert (drafter.propose(2, use_model=False), asked) == ([], [])
     assert (drafter.propose(2), asked) == ([7, 7], [2])
 
 
@@ -124,9 +124,9 @@ def test_what_was_said_before_a_guess_failed_is_given_out():
             raise ValueError("broken")
         sequence.tokens.append(5)
 
-    row = SimpleNamespace(length=3)
+    slot = SimpleNamespace(length=3)
     sequence = SimpleNamespace(
-        tokens=[1, 2, 3, 4], row=row, take=take, give=lambda: given.append(list(sequence.tokens)), finished=False
+        tokens=[1, 2, 3, 4], slot=slot, take=take, give=lambda: given.append(list(sequence.tokens)), finished=False
     )
     item = batches._Work(sequence, [4, 5, 6], drafted=2, wanted=3)
     with pytest.raises(ValueError, match="broken"):

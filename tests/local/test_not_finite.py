@@ -12,8 +12,8 @@ from transformers import BertConfig, BertForSequenceClassification, LlamaForCaus
 
 import openmodels as om
 from openmodels.backends.local.engines.torch import draft_tokens
-from openmodels.backends.local.engines.torch.loader import Loaded
-from openmodels.backends.local.engines.torch.model_runner import Decoder
+from openmodels.backends.local.engines.torch.loader import LoadedModel
+from openmodels.backends.local.engines.torch.model_runner import ModelRunner
 
 GOOD = "the tide comes in and goes out again, " * 4
 BAD = GOOD[:70] + "Q" + GOOD[70:]
@@ -88,13 +88,13 @@ def test_a_model_of_no_numbers_says_so(damaged, tmp_path):
 def test_places_of_a_failed_row_hold_numbers_again(damaged):
     tokenizer = tiny_tokenizer()
     model = LlamaForCausalLM.from_pretrained(damaged)
-    decoder = Decoder(Loaded(model, tokenizer, torch.device("cpu"), torch.float32, 99))
-    row = decoder.memory.open(40)
-    scores, _ = decoder.many([(row, tokenizer("abcQ")["input_ids"], 1)])
+    model_runner = ModelRunner(LoadedModel(model, tokenizer, torch.device("cpu"), torch.float32, 99))
+    slot = model_runner.kv_cache.allocate(40)
+    scores, _ = model_runner.execute([(slot, tokenizer("abcQ")["input_ids"], 1)])
     assert not scores.isfinite().all()
-    assert not all(layer.isfinite().all() for layer in (*row.group.keys, *row.group.values))
-    decoder.memory.wipe(row, 0, 4)
-    assert all(layer.isfinite().all() for layer in (*row.group.keys, *row.group.values))
+    assert not all(layer.isfinite().all() for layer in (*slot.bucket.keys, *slot.bucket.values))
+    model_runner.kv_cache.zero(slot, 0, 4)
+    assert all(layer.isfinite().all() for layer in (*slot.bucket.keys, *slot.bucket.values))
 
 
 def test_a_guess_without_numbers_is_only_a_wrong_guess(damaged, monkeypatch):

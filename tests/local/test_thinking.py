@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import CHATML, tiny_tokenizer
 
-from openmodels.backends.local.engines.torch.loader import Loaded
+from openmodels.backends.local.engines.torch.loader import LoadedModel
 from openmodels.backends.local.engines.torch.running_sequence import Sequence
 from openmodels.core.stream import Fold
 from openmodels.types.request import ChatRequest
@@ -31,7 +31,7 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
     names = SimpleNamespace(vocab_size=len(tokenizer))
     config = SimpleNamespace(get_text_config=lambda: names)
     generation = SimpleNamespace(eos_token_id=tokenizer.eos_token_id)
-    loaded = Loaded(
+    loaded = LoadedModel(
         tokenizer=tokenizer,
         model=SimpleNamespace(generation_config=generation, config=config, get_input_embeddings=lambda: None),
         context=room,

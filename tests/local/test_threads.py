@@ -10,47 +10,47 @@ from contextlib import suppress
 import pytest
 import torch
 
-from openmodels.backends.local.engines.torch.threads import Threads, limit_threads
+from openmodels.backends.local.engines.torch.threads import ThreadTuner, limit_threads
 
 
-def run(threads: Threads, cost: dict[int, float], steps: int, tokens: int = 4) -> None:
+def run(threads: ThreadTuner, cost: dict[int, float], steps: int, tokens: int = 4) -> None:
     for _ in range(steps):
-        threads.learn(tokens, cost[threads.next])
+        threads.record(tokens, cost[threads.next])
 
 
 def test_all_are_kept_where_fewer_are_slower() -> None:
-    threads = Threads(8)
+    threads = ThreadTuner(8)
     run(threads, {8: 1.0, 4: 1.2}, 400)
-    assert threads.number == 8
+    assert threads.best == 8
 
 
 def test_fewer_are_taken_where_they_are_faster_and_all_again_later() -> None:
-    threads = Threads(8)
+    threads = ThreadTuner(8)
     run(threads, {8: 8.0, 4: 4.0, 2: 2.0, 1: 3.0}, 800)
-    assert threads.number == 2
+    assert threads.best == 2
     run(threads, {8: 1.0, 4: 2.0, 2: 4.0, 1: 8.0}, 800)
-    assert threads.number == 8
+    assert threads.best == 8
 
 
 def test_one_slow_step_changes_nothing() -> None:
-    threads = Threads(2)
+    threads = ThreadTuner(2)
     for step in range(400):
         cost = 1.0 if threads.next == 2 else 1.3
-        threads.learn(4, 5.0 if step % 33 == 31 else cost)
-    assert threads.number == 2
+        threads.record(4, 5.0 if step % 33 == 31 else cost)
+    assert threads.best == 2
 
 
 def test_steps_of_unlike_work_are_not_compared() -> None:
-    threads = Threads(2)
+    threads = ThreadTuner(2)
     for step in range(400):
-        threads.learn(step, 1.0 if threads.next == 2 else 0.1)
-    assert threads.number == 2
+        threads.record(step, 1.0 if threads.next == 2 else 0.1)
+    assert threads.best == 2
 
 
 def test_one_thread_stays_one() -> None:
-    threads = Threads(1)
+    threads = ThreadTuner(1)
     run(threads, {1: 1.0}, 200)
-    assert threads.number == 1
+    assert threads.best == 1
 
 
 def test_a_limit_ends_with_the_block() -> None:
@@ -74,7 +74,7 @@ def test_torch_is_imported_with_short_waits_and_few_kernels_unless_the_user_says
 ) -> None:
     program = """
 import importlib, os, sys
-from openmodels.backends.local import native
+from openmodels.backends.local.engines.torch import torch_setup
 load = importlib.import_module
 def show():
     print(*map(os.environ.get, ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")))
@@ -82,7 +82,7 @@ def seen(name):
     show()
     return load(name)
 importlib.import_module = seen
-native.import_torch()
+torch_setup.import_torch()
 importlib.import_module = load
 show()
 print("torch" in sys.modules)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
     from openmodels.backends.local.engines.server_engine import Served
     from openmodels.backends.local.engines.torch.engine import Engine
-    from openmodels.backends.local.engines.torch.loader import Loaded
+    from openmodels.backends.local.engines.torch.loader import LoadedModel
 
 _Item = Delta | BaseException | None
 """What the engine puts into a mailbox: a delta, an error, or None for a load that is done."""
@@ -425,20 +425,20 @@ def _system(rest: str, option: Any) -> str | None:
 
 def _opener(
     rest: str, revision: str | None, *, device: str, dtype: str, draft: str | None, chat_template: str | None
-) -> Callable[[float | None], Loaded]:
-    def open_model(deadline: float | None) -> Loaded:
+) -> Callable[[float | None], LoadedModel]:
+    def open_model(deadline: float | None) -> LoadedModel:
         from openmodels.backends.local.engines.torch.loader import load
 
         loaded = load(_locate(rest, revision, dtype, deadline), device=device, dtype=dtype, chat_template=chat_template)
         if draft is None:
             return loaded
         from openmodels.backends.local.engines.torch import draft_tokens
-        from openmodels.backends.local.engines.torch.model_runner import Decoder
+        from openmodels.backends.local.engines.torch.model_runner import ModelRunner
 
         smaller = load(_locate(draft.removeprefix("local:"), None, dtype, deadline), device=device, dtype=dtype)
-        draft_tokens.check(smaller.tokenizer, loaded.tokenizer)
+        draft_tokens.check_vocabulary(smaller.tokenizer, loaded.tokenizer)
         shared = min(smaller.vocab_size or 0, loaded.vocab_size or 0)
-        return replace(loaded, draft=draft_tokens.Assistant(Decoder(smaller, deterministic=True), shared))
+        return replace(loaded, draft=draft_tokens.DraftModel(ModelRunner(smaller, deterministic=True), shared))
 
     return open_model
 

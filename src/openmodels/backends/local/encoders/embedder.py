@@ -47,7 +47,7 @@ class Embedder:
         lengths: To what lengths vectors may be cut: these, any (True), or none (False).
     """
 
-    loaded: loader.Loaded
+    loaded: loader.LoadedModel
     head: pooling.Head
     prompts: Mapping[str, str]
     usual: str | None
@@ -156,7 +156,7 @@ def by_length(rows: Sequence[Sequence[int]], size: int = BATCH) -> Iterator[list
         yield order[begin : begin + size]
 
 
-def padding_id(loaded: loader.Loaded) -> int | None:
+def padding_id(loaded: loader.LoadedModel) -> int | None:
     """Return the token that a model takes for padding, or None where its config.json names none that it has.
 
     The tokenizer may name another, or none: what a model computes from the padding follows its own config.
@@ -165,7 +165,7 @@ def padding_id(loaded: loader.Loaded) -> int | None:
     return token if type(token) is int and 0 <= token < (loaded.vocab_size or 0) else None
 
 
-def padded(loaded: loader.Loaded, rows: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, torch.Tensor]:
+def padded(loaded: loader.LoadedModel, rows: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, torch.Tensor]:
     """Return a batch of lists as tensors of shape (texts, tokens), with a mask of what is no padding.
 
     The padding stands behind the text, where no position of the text depends on it. XLNet reads a text's last
@@ -184,7 +184,7 @@ def padded(loaded: loader.Loaded, rows: Mapping[str, Sequence[Sequence[int]]]) -
     return batch
 
 
-def shortened(loaded: loader.Loaded, text: str, what: str, *, truncate: bool) -> str:
+def shortened(loaded: loader.LoadedModel, text: str, what: str, *, truncate: bool) -> str:
     """Return a text without most of what its tokenizer would cut off: tokenizing it takes seconds and gigabytes.
 
     Args:
@@ -236,7 +236,7 @@ def load(folder: Path, *, device: str, dtype: str) -> Embedder:
     said = _first(folder, "config_sentence_transformers.json")
     prompts = said.get("prompts")
     return Embedder(
-        loader.bounded(loaded, own.get("max_seq_length")),
+        loader.limit_context(loaded, own.get("max_seq_length")),
         pooling.read(folder, loaded.device, loaded.dtype),
         {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, Mapping) else {},
         usual if isinstance(usual := said.get("default_prompt_name"), str) else None,

@@ -31,7 +31,7 @@ class Reranker:
         squashed: Whether scores go through a sigmoid, as its folder says.
     """
 
-    loaded: loader.Loaded
+    loaded: loader.LoadedModel
     squashed: bool
 
     @torch.inference_mode()
@@ -118,4 +118,4 @@ def load(folder: Path, *, device: str, dtype: str) -> Reranker:
     entry = config.get("sentence_transformers")
     named = entry.get("activation_fn") if isinstance(entry, Mapping) else None
     name = named or config.get("sbert_ce_default_activation_function") or "Sigmoid"
-    return Reranker(loader.bounded(loaded, None), not str(name).endswith("Identity"))
+    return Reranker(loader.limit_context(loaded, None), not str(name).endswith("Identity"))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openmodels.backends.local.encoders import embedder, reranker
-from openmodels.backends.local.engines.torch.loader import ours
+from openmodels.backends.local.engines.torch.loader import typed_error
 from openmodels.backends.local.engines.torch.worker import Steps, Worker
 from openmodels.errors import OpenModelsError
 from openmodels.types.embeddings import Embeddings, EmbedRequest
@@ -88,4 +88,4 @@ def _explained() -> Iterator[None]:
     except OpenModelsError:
         raise
     except Exception as error:
-        raise ours(error, "run", "Give shorter texts.") from error
+        raise typed_error(error, "run", "Give shorter texts.") from error

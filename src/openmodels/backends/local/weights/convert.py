@@ -17,7 +17,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, modeling_gguf_pytorch_utils as modeling
 
 from openmodels.backends.local.engines.torch import loading_report
-from openmodels.backends.local.engines.torch.loader import exclusive, is_out_of_memory, out_of_memory
+from openmodels.backends.local.engines.torch.loader import exclusive_loading, is_out_of_memory, out_of_memory
 from openmodels.backends.local.weights import gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, OpenModelsError
 
@@ -49,7 +49,7 @@ def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
     packed = getattr(transformers, "GgufConfig", None)
     unpacked = {} if packed is None else {"quantization_config": packed(dequantize=True)}
     try:
-        with exclusive(), _read_once():
+        with exclusive_loading(), _read_once():
             tokenizer = AutoTokenizer.from_pretrained(
                 file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
             )
@@ -104,7 +104,7 @@ def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.Header) -> None
         LoadFailed: transformers does not know the tokenizer.
     """
     try:
-        with exclusive(), _read_once():
+        with exclusive_loading(), _read_once():
             tokenizer = AutoTokenizer.from_pretrained(
                 file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
             )

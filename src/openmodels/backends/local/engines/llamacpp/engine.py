@@ -130,7 +130,7 @@ def _prompt_config(
     file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None
 ) -> PromptConfig | None:
     """Return the prompt configuration of the file; None when transformers cannot read this tokenizer."""
-    from openmodels.backends.local.engines.torch.loader import exclusive
+    from openmodels.backends.local.engines.torch.loader import exclusive_loading
 
     name = f"{digest or cache.file_digest(file)}-tokenizer-1"
     folder = cache.root() / name
@@ -144,7 +144,7 @@ def _prompt_config(
                         convert.gguf_tokenizer(file, draft, header)
                 except LoadFailed:
                     return None
-    with exclusive():
+    with exclusive_loading():
         tokenizer = tokenizer_files.load(folder)
     return PromptConfig(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
 

@@ -19,7 +19,7 @@ import numpy as np
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
 from openmodels.backends.local.engines.openvino.engine import last_line
-from openmodels.backends.local.engines.torch.loader import exclusive
+from openmodels.backends.local.engines.torch.loader import exclusive_loading
 from openmodels.backends.local.prompt import template_files, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import cache, checkpoint, facts, gguf_header, memory, model_kind
@@ -78,7 +78,7 @@ def open_model(
     model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
     memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
     try:
-        with exclusive():
+        with exclusive_loading():
             tokenizer = tokenizer_files.load(folder)
         template_files.install(tokenizer, folder, choice=chat_template)
         generation = generation_config.read(folder)

@@ -1,9 +1,9 @@
-"""Attention over rows of different length in one forward pass.
+"""Attention over slots of different lengths in one forward pass.
 
-The new tokens of all rows go through the model as one sequence of batch 1, each at its own
-position: only attention must know which token belongs to whom. transformers' `AttentionInterface`
-hands it over to `attend`, which stores the new keys and values in the rows' slots and lets each
-token see its own row up to itself.
+The new tokens of all slots go through the model as one sequence of batch 1, each at its own position: only
+attention needs to know which token belongs to which slot. transformers' `AttentionInterface` hands it over to
+`ForwardContext.attend`, which stores the new keys and values in the slots and lets each token see its own slot up
+to itself.
 """
 
 from __future__ import annotations
@@ -18,133 +18,141 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from openmodels.backends.local.engines.torch.kv_cache import Group, Memory, Row
+from openmodels.backends.local.engines.torch.kv_cache import Bucket, KVCache, Slot
 
-NAME = "openmodels_rows"
-_WASTE = 1 << 14
-"""Pairs of a token that pads and a place it sees that cost about as much as one more call of attention."""
+NAME = "openmodels_slots"
+_MAX_PADDING = 1 << 14
+"""Pairs of a padding token and a place it sees that cost about as much as one more call of attention."""
 
 
-class Unjoinable(Exception):
+class BatchingUnsupported(Exception):
     """A layer needs something that sequences sharing a forward pass cannot have."""
 
 
 @dataclass(slots=True)
 class _Block:
-    """Rows in adjacent slots, with about the same number of new tokens.
+    """Adjacent slots with about the same number of new tokens: one call of attention.
+
+    A slot with draft tokens between slots without would split a bucket into three calls, and a call costs about as
+    much as thousands of padding pairs. So slots are padded, with their own last token, up to the longest.
 
     Attributes:
-        fresh: The new tokens of each row, those included that pad it.
-        sizes: The new tokens of each row without these.
-        start: Where the first row's tokens begin in the forward pass.
-        stop: Where the last row's end.
-        length: Places of the rows up to the last one that is seen.
+        bucket: The bucket of the slots.
+        first: The index of the first slot.
+        query_length: New tokens of each slot, padding included.
+        query_lengths: New tokens of each slot, without padding.
+        start: Where the first slot's tokens begin in the forward pass.
+        stop: Where the last slot's tokens end.
+        key_length: Places of a slot up to the last one that is seen.
         mask: What each token may not see; None where all see all.
-        spread: For each token, those that pad included, which of the block's it stands for; None where none pad.
-        back: Where the block's own tokens are among these.
+        pad_index: For each token of the padded block, the block's token in its place; None without padding.
+        unpad_index: Where the block's tokens are in the padded block.
     """
 
-    group: Group
+    bucket: Bucket
     first: int
-    fresh: int
-    sizes: list[int]
+    query_length: int
+    query_lengths: list[int]
     start: int
     stop: int
-    length: int
+    key_length: int
     mask: torch.Tensor | None = None
-    spread: torch.Tensor | None = None
-    back: torch.Tensor | None = None
+    pad_index: torch.Tensor | None = None
+    unpad_index: torch.Tensor | None = None
 
-    def take_in(self, row: Row, fresh: int) -> bool:
-        """Take the next row in where that costs less than attention of its own; return whether it does."""
-        if self.group is not row.group or self.first + len(self.sizes) != row.index:
+    def extend(self, slot: Slot, new_tokens: int) -> bool:
+        """Add the next slot if padding costs less than a call of its own; return whether it was added."""
+        if self.bucket is not slot.bucket or self.first + len(self.query_lengths) != slot.index:
             return False
-        most, length = max(self.fresh, fresh), max(self.length, row.length + fresh)
-        stop = self.stop + fresh
-        padding = most * (len(self.sizes) + 1) - (stop - self.start)
-        if padding * length > _WASTE:
+        query_length, key_length = max(self.query_length, new_tokens), max(self.key_length, slot.length + new_tokens)
+        stop = self.stop + new_tokens
+        padding = query_length * (len(self.query_lengths) + 1) - (stop - self.start)
+        if padding * key_length > _MAX_PADDING:
             return False
-        self.fresh, self.length, self.stop = most, length, stop
-        self.sizes.append(fresh)
+        self.query_length, self.key_length, self.stop = query_length, key_length, stop
+        self.query_lengths.append(new_tokens)
         return True
 
     def pad(self, device: torch.device) -> None:
-        """Bring all rows to one number of tokens: the last one of a row stands for those that it lacks."""
-        if self.fresh * len(self.sizes) == self.stop - self.start:
+        """Compute the indices that bring all slots to one number of tokens and back."""
+        if self.query_length * len(self.query_lengths) == self.stop - self.start:
             return
-        spread: list[int] = []
-        back: list[int] = []
+        pad_index: list[int] = []
+        unpad_index: list[int] = []
         begin = 0
-        for row, size in enumerate(self.sizes):
-            spread.extend(begin + min(at, size - 1) for at in range(self.fresh))
-            back.extend(range(row * self.fresh, row * self.fresh + size))
-            begin += size
-        self.spread, self.back = torch.tensor(spread, device=device), torch.tensor(back, device=device)
+        for number, length in enumerate(self.query_lengths):
+            pad_index.extend(begin + min(at, length - 1) for at in range(self.query_length))
+            unpad_index.extend(range(number * self.query_length, number * self.query_length + length))
+            begin += length
+        self.pad_index = torch.tensor(pad_index, device=device)
+        self.unpad_index = torch.tensor(unpad_index, device=device)
 
 
-class Step:
-    """A forward pass: which rows get how many new tokens, and where their keys and values go.
+class ForwardContext:
+    """The slots of a forward pass: how many new tokens each gets, and where their keys and values go.
 
     Args:
-        memory: Holds the rows.
-        work: Rows with the number of their new tokens; each fits into its row.
+        kv_cache: The cache that holds the slots.
+        work: Slots with the number of their new tokens; each fits into its slot.
 
     Attributes:
-        order: For each place in the forward pass's order of rows, the index in `work`.
-        positions: The position of every new token in its row, in that order.
+        order: For each place in the forward pass's order of slots, the index in `work`.
+        positions: The position of every new token in its slot, in that order.
     """
 
-    def __init__(self, memory: Memory, work: Sequence[tuple[Row, int]]) -> None:
-        self._memory = memory
-        places = [(row.group.capacity, row.index, fresh) for row, fresh in work]
+    def __init__(self, kv_cache: KVCache, work: Sequence[tuple[Slot, int]]) -> None:
+        self._kv_cache = kv_cache
+        places = [(slot.bucket.capacity, slot.index, new_tokens) for slot, new_tokens in work]
         self.order = sorted(range(len(work)), key=places.__getitem__)
         self.positions: list[int] = []
         self._blocks: list[_Block] = []
-        self._writes: list[tuple[Group, int, int, torch.Tensor]] = []
-        heads = torch.arange(memory.shapes[0].heads, device=memory.device)
-        slots: list[int] = []
-        begun, group = 0, None
-        for index in self.order:
-            row, fresh = work[index]
-            if row.group is not group:
-                self._close(group, begun, slots, heads)
-                begun, group, slots = len(self.positions), row.group, []
-            start = len(self.positions)
-            self.positions.extend(range(row.length, row.length + fresh))
-            slots.extend([row.index] * fresh)
-            if not (self._blocks and self._blocks[-1].take_in(row, fresh)):
-                after = row.length + fresh
-                self._blocks.append(_Block(row.group, row.index, fresh, [fresh], start, start + fresh, after))
-        self._close(group, begun, slots, heads)
+        self._writes: list[tuple[Bucket, int, int, torch.Tensor]] = []
+        heads = torch.arange(kv_cache.shapes[0].kv_heads, device=kv_cache.device)
+        indices: list[int] = []
+        begin, bucket = 0, None
+        for number in self.order:
+            slot, new_tokens = work[number]
+            if slot.bucket is not bucket:
+                self._add_write(bucket, begin, indices, heads)
+                begin, bucket, indices = len(self.positions), slot.bucket, []
+            start, end = len(self.positions), slot.length + new_tokens
+            self.positions.extend(range(slot.length, end))
+            indices.extend([slot.index] * new_tokens)
+            if not (self._blocks and self._blocks[-1].extend(slot, new_tokens)):
+                block = _Block(slot.bucket, slot.index, new_tokens, [new_tokens], start, start + new_tokens, end)
+                self._blocks.append(block)
+        self._add_write(bucket, begin, indices, heads)
         for block in self._blocks:
-            block.pad(memory.device)
+            block.pad(kv_cache.device)
             block.mask = self._mask(block)
 
-    def _close(self, group: Group | None, begun: int, slots: list[int], heads: torch.Tensor) -> None:
-        if group is None:
+    def _add_write(self, bucket: Bucket | None, begin: int, indices: list[int], heads: torch.Tensor) -> None:
+        """Note where the tokens of a bucket are stored, as rows of its (slots x heads x capacity, size) view."""
+        if bucket is None:
             return
-        at = torch.tensor([slots, self.positions[begun:]], device=heads.device)
-        place = (at[0, :, None] * len(heads) + heads) * group.capacity + at[1, :, None]
-        self._writes.append((group, begun, len(self.positions), place.flatten()))
+        at = torch.tensor([indices, self.positions[begin:]], device=heads.device)
+        rows = (at[0, :, None] * len(heads) + heads) * bucket.capacity + at[1, :, None]
+        self._writes.append((bucket, begin, len(self.positions), rows.flatten()))
 
     def _mask(self, block: _Block) -> torch.Tensor | None:
-        at = torch.tensor(self.positions[block.start : block.stop], device=self._memory.device)
-        at = at if block.spread is None else at[block.spread]
-        if block.fresh == 1 and int(at.min()) == block.length - 1:
+        at = torch.tensor(self.positions[block.start : block.stop], device=self._kv_cache.device)
+        at = at if block.pad_index is None else at[block.pad_index]
+        # One token each, all of one length: attention without a mask takes its fast path.
+        if block.query_length == 1 and int(at.min()) == block.key_length - 1:
             return None
-        hidden = torch.arange(block.length, device=at.device) > at.view(-1, 1, block.fresh, 1)
-        mask = torch.zeros(hidden.shape, dtype=self._memory.dtype, device=at.device)
+        hidden = torch.arange(block.key_length, device=at.device) > at.view(-1, 1, block.query_length, 1)
+        mask = torch.zeros(hidden.shape, dtype=self._kv_cache.dtype, device=at.device)
         return mask.masked_fill_(hidden, -torch.inf)
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None
     ) -> torch.Tensor:
-        """Store the new keys and values and return what the new tokens see.
+        """Store the new keys and values, and return what the new tokens see.
 
-        Tokens beyond the step's own are stored nowhere and see nothing.
+        Tokens beyond the context's own pad the forward pass: they are not stored and get zeros.
 
         Args:
-            layer: Number of the layer.
+            layer: The number of the layer.
             query: Shape (tokens, heads, size).
             key: Shape (tokens, key heads, size).
             value: Shape (tokens, key heads, value size).
@@ -154,31 +162,32 @@ class Step:
             Shape (tokens, heads, value size).
         """
         _, heads, size = value.shape
-        for group, start, stop, place in self._writes:
-            for kept, new in ((group.keys[layer], key), (group.values[layer], value)):
+        for bucket, start, stop, rows in self._writes:
+            for tensor, new in ((bucket.keys[layer], key), (bucket.values[layer], value)):
                 width = new.shape[-1]
-                kept.view(-1, width).index_copy_(0, place, new[start:stop].reshape(-1, width))
+                tensor.view(-1, width).index_copy_(0, rows, new[start:stop].reshape(-1, width))
         shared = query.shape[1] // heads
         parts = []
         for block in self._blocks:
-            rows, fresh = len(block.sizes), block.fresh
-            own = slice(block.first, block.first + rows)
-            keys = block.group.keys[layer][own, :, : block.length]
-            values = block.group.values[layer][own, :, : block.length]
-            asked = query[block.start : block.stop]
-            if block.spread is not None:
-                asked = asked.index_select(0, block.spread)
+            count, length = len(block.query_lengths), block.query_length
+            slots = slice(block.first, block.first + count)
+            keys = block.bucket.keys[layer][slots, :, : block.key_length]
+            values = block.bucket.values[layer][slots, :, : block.key_length]
+            queries = query[block.start : block.stop]
+            if block.pad_index is not None:
+                queries = queries.index_select(0, block.pad_index)
             # The heads that share a key go with the tokens: one product for them all, no repeated keys.
-            asked = asked.reshape(rows, fresh, heads, shared, -1).permute(0, 2, 3, 1, 4)
-            asked = asked.reshape(rows, heads, shared * fresh, -1)
-            if block.mask is not None and fresh > 1 and block.mask.shape[2] == fresh:
+            queries = queries.reshape(count, length, heads, shared, -1).permute(0, 2, 3, 1, 4)
+            queries = queries.reshape(count, heads, shared * length, -1)
+            # Repeated at the first layer only: the mask is the same for all.
+            if block.mask is not None and length > 1 and block.mask.shape[2] == length:
                 block.mask = block.mask.repeat(1, 1, shared, 1)
-            seen = scaled_dot_product_attention(asked, keys, values, attn_mask=block.mask, scale=scale)
-            seen = seen.view(rows, heads, shared, fresh, size).permute(0, 3, 1, 2, 4)
-            seen = seen.reshape(-1, heads * shared, size)
-            parts.append(seen if block.back is None else seen.index_select(0, block.back))
-        if more := len(query) - len(self.positions):
-            parts.append(query.new_zeros(more, heads * shared, size))
+            output = scaled_dot_product_attention(queries, keys, values, attn_mask=block.mask, scale=scale)
+            output = output.view(count, heads, shared, length, size).permute(0, 3, 1, 2, 4)
+            output = output.reshape(-1, heads * shared, size)
+            parts.append(output if block.unpad_index is None else output.index_select(0, block.unpad_index))
+        if padding := len(query) - len(self.positions):
+            parts.append(query.new_zeros(padding, heads * shared, size))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -186,13 +195,13 @@ _current = threading.local()
 
 
 @contextmanager
-def running(step: Step) -> Generator[None, None, None]:
-    """Let the attention of this thread's forward pass be that of a step."""
-    _current.step = step
+def set_forward_context(context: ForwardContext) -> Generator[None, None, None]:
+    """Let the attention of this thread's forward pass be that of a context."""
+    _current.context = context
     try:
         yield
     finally:
-        del _current.step
+        del _current.context
 
 
 def _attention(  # noqa: PLR0917 - the signature is that of transformers
@@ -205,16 +214,16 @@ def _attention(  # noqa: PLR0917 - the signature is that of transformers
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     window = options.get("sliding_window")
-    context = getattr(module.config, "max_position_embeddings", 0)
-    if attention_mask is not None or (window is not None and window < context):
-        raise Unjoinable("its attention has a window or a mask of its own")
+    max_positions = getattr(module.config, "max_position_embeddings", 0)
+    if attention_mask is not None or (window is not None and window < max_positions):
+        raise BatchingUnsupported("its attention has a window or a mask of its own")
     if any(options.get(name) is not None for name in ("softcap", "s_aux", "sinks", "position_bias")):
-        raise Unjoinable("its attention has terms of its own")
-    step: Step = _current.step
-    seen = step.attend(
+        raise BatchingUnsupported("its attention has terms of its own")
+    context: ForwardContext = _current.context
+    output = context.attend(
         module.layer_idx, query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1), scaling
     )
-    return seen[None], None
+    return output[None], None
 
 
 AttentionInterface.register(NAME, _attention)

@@ -1,9 +1,9 @@
-"""Guessing the next tokens, for the model to check in one step.
+"""Draft tokens: likely next tokens that the model checks in one step (speculative decoding).
 
-Two ways: from what the text already says, for an answer that copies (a summary with quotes, an
-edited file) goes on as the text went on where the last few tokens stood before; and by a smaller
-model, where the caller names one. A guess that the model would not have made is thrown away, so
-only the speed depends on it; and a request whose guesses fail stops guessing for a while.
+They come from two sources. The text itself: an answer that copies (a summary with quotes, an edited file) continues
+as the text continued where its last few tokens stood before. And a smaller model, where the caller names one. Only
+what the model would have chosen is accepted, by the sequence's own random numbers, so drafts change the speed and never
+the text; a sequence whose drafts fail stops drafting for a while.
 """
 
 from __future__ import annotations
@@ -13,119 +13,127 @@ from typing import Any
 
 from openmodels.errors import InvalidRequest
 
-_GRAMS = (5, 3)
-"""How many of the last tokens must have stood before: the more, the surer the guess."""
-_MOST = 24
+_NGRAM_SIZES = (5, 3)
+"""How many of the last tokens must have stood before, the surest first: the longer, the likelier the draft."""
+_MAX_FROM_TEXT = 24
+"""Tokens of a draft from the text, at most."""
+_MAX_FROM_MODEL = 6
+"""Tokens of a draft from a smaller model, at most: each costs one of its steps."""
 _PAUSE = 32
-"""Tokens without a guess after guesses that were all wrong."""
-_REMEMBERED = 8
-"""Guessed tokens that tell how the next ones will do, or so."""
-_ASKED = 6
-"""Tokens that a smaller model is asked for at most: each costs one of its steps."""
+"""Tokens without a draft after drafts that were all wrong."""
+_RATE_WINDOW = 8
+"""Draft tokens over which the acceptance rate is averaged, or so."""
 
 
 class Drafter:
-    """Finds where the last tokens of a sequence stood before; else asks a smaller model, where there is one.
+    """Proposes draft tokens for a sequence: from its own text, else from a smaller model, where there is one.
 
     Args:
-        tokens: The sequence of tokens; it is read again at every call and only grows.
-        assistant: The smaller model, or None.
+        tokens: The tokens of the sequence; the list is read again at every call and only grows.
+        model: The smaller model, or None.
 
     Attributes:
-        rate: How often a guessed token was right where those before it were, of late; whether or not it was tried.
+        acceptance_rate: How often a draft token was right where those before it were, of late. Drafts that were not
+            tried count too: the tokens that followed show it for nothing.
     """
 
-    def __init__(self, tokens: Sequence[int], assistant: Assistant | None = None) -> None:
+    def __init__(self, tokens: Sequence[int], model: DraftModel | None = None) -> None:
         self._tokens = tokens
-        self._places: dict[tuple[int, ...], int] = {}
-        self._read = 0
-        self._found = _Trust(_MOST)
-        self._asked = None if assistant is None else _Trust(_ASKED)
-        self._assistant = assistant
+        self._ngrams: dict[tuple[int, ...], int] = {}
+        self._indexed = 0
+        self._text_length = _DraftLength(_MAX_FROM_TEXT)
+        self._model_length = _DraftLength(_MAX_FROM_MODEL)
+        self._model = model
         self._cache: Any = None
-        self._last = self._found
-        self.rate = 0.5
-        self._guess: list[int] = []
-        self._guessed_at = 0
+        self._used_length = self._text_length
+        self.acceptance_rate = 0.5
+        self._draft: list[int] = []
+        self._drafted_at = 0
 
-    def propose(self, most: int, *, ask: bool = True) -> list[int]:
-        """Return at most `most` tokens that may follow, often none; only the text's own unless `ask`."""
-        self._judge()
-        self._guess, self._guessed_at = self._find(most, ask=ask), len(self._tokens)
-        return list(self._guess)
+    def propose(self, limit: int, *, use_model: bool = True) -> list[int]:
+        """Return at most `limit` tokens that may follow, often none; `use_model=False` takes the text's own only."""
+        self._update_acceptance_rate()
+        self._draft = self._from_text(limit)
+        if not self._draft and use_model:
+            self._draft = self._from_model(limit)
+        self._drafted_at = len(self._tokens)
+        return list(self._draft)
 
-    def _judge(self) -> None:
-        """Take in how the last guess did, by what came instead."""
-        for guessed, came in zip(self._guess, self._tokens[self._guessed_at :], strict=False):
-            self.rate += ((guessed == came) - self.rate) / _REMEMBERED
-            if guessed != came:
+    def record(self, drafted: int, accepted: int) -> None:
+        """Adapt the length of the next drafts to how many of the draft tokens were accepted."""
+        self._used_length.record(drafted, accepted, len(self._tokens))
+
+    def _update_acceptance_rate(self) -> None:
+        for drafted, token in zip(self._draft, self._tokens[self._drafted_at :], strict=False):
+            self.acceptance_rate += ((drafted == token) - self.acceptance_rate) / _RATE_WINDOW
+            if drafted != token:
                 break
 
-    def _find(self, most: int, *, ask: bool) -> list[int]:
+    def _from_text(self, limit: int) -> list[int]:
         tokens = self._tokens
-        # Every place but the end's own, which follows when there is something behind it.
-        for end in range(max(_GRAMS[-1], self._read), len(tokens)):
-            for gram in _GRAMS:
-                self._places[tuple(tokens[max(0, end - gram) : end])] = end
-        self._read = len(tokens)
-        if not self._found.rests(len(tokens)):
-            self._last = self._found
-            for gram in _GRAMS:
-                if (place := self._places.get(tuple(tokens[-gram:]))) is not None:
-                    return list(tokens[place : place + min(self._found.size, most)])
-        if not ask or self._assistant is None or self._asked is None or self._asked.rests(len(tokens)):
+        # Every place but the end's own, which is indexed once a token follows it.
+        for end in range(max(_NGRAM_SIZES[-1], self._indexed), len(tokens)):
+            for size in _NGRAM_SIZES:
+                self._ngrams[tuple(tokens[max(0, end - size) : end])] = end
+        self._indexed = len(tokens)
+        if self._text_length.is_paused(len(tokens)):
             return []
-        self._last = self._asked
-        self._cache, guess = self._assistant.guess(tokens, min(self._asked.size, most), self._cache)
-        return guess
+        self._used_length = self._text_length
+        for size in _NGRAM_SIZES:
+            if (place := self._ngrams.get(tuple(tokens[-size:]))) is not None:
+                return list(tokens[place : place + min(self._text_length.value, limit)])
+        return []
 
-    def learn(self, guessed: int, right: int) -> None:
-        """Take in how many of the guessed tokens were right: guess more, fewer, or pause."""
-        self._last.learn(guessed, right, len(self._tokens))
+    def _from_model(self, limit: int) -> list[int]:
+        if self._model is None or self._model_length.is_paused(len(self._tokens)):
+            return []
+        self._used_length = self._model_length
+        self._cache, draft = self._model.propose(self._tokens, min(self._model_length.value, limit), self._cache)
+        return draft
 
 
-class _Trust:
-    """How many tokens to guess, from how many were right before."""
+class _DraftLength:
+    """How many tokens to draft, from how many were accepted before."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.size = 4
-        self._until = 0
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self.value = 4
+        self._paused_until = 0
 
-    def rests(self, length: int) -> bool:
-        """Return whether to leave a text of this length alone."""
-        return self._until > length
+    def is_paused(self, length: int) -> bool:
+        """Return whether to draft nothing for a text of `length` tokens."""
+        return self._paused_until > length
 
-    def learn(self, guessed: int, right: int, length: int) -> None:
-        """Take in how many of the guessed tokens were right."""
-        if right == guessed:
-            self.size = min(self._most, 2 * self.size)
-        elif right == 0:
-            self.size = max(1, self.size // 2)
-            if self.size == 1:
-                self._until, self.size = length + _PAUSE, 4
+    def record(self, drafted: int, accepted: int, length: int) -> None:
+        """Double the length where all were accepted, shorten it or pause where none was."""
+        if accepted == drafted:
+            self.value = min(self._maximum, 2 * self.value)
+        elif accepted == 0:
+            self.value = max(1, self.value // 2)
+            if self.value == 1:
+                self._paused_until, self.value = length + _PAUSE, 4
         else:
-            self.size = max(2, right + 1)
+            self.value = max(2, accepted + 1)
 
 
-class Assistant:
+class DraftModel:
     """A smaller model of the same vocabulary that writes ahead of the one that answers.
 
     Args:
-        decoder: Runs it.
-        vocabulary: The number of tokens that both models have an embedding for: some tables have spare rows.
+        runner: The `ModelRunner` of the smaller model.
+        vocab_size: The number of tokens that both models have an embedding for: some tables have spare rows.
     """
 
-    def __init__(self, decoder: Any, vocabulary: int) -> None:
-        self._decoder, self._vocabulary = decoder, vocabulary
+    def __init__(self, runner: Any, vocab_size: int) -> None:
+        self._runner, self._vocab_size = runner, vocab_size
 
-    def guess(self, tokens: Sequence[int], count: int, cache: Any = None) -> tuple[Any, list[int]]:
-        """Return the likeliest tokens to follow, and the cache for the next time.
+    def propose(self, tokens: Sequence[int], count: int, cache: Any = None) -> tuple[Any, list[int]]:
+        """Return the cache for the next call, and the likeliest tokens to follow.
 
         Args:
-            tokens: The text's tokens so far.
-            count: How many to guess.
-            cache: What the last call for this text returned; what it holds of guesses that were wrong is dropped.
+            tokens: The tokens of the text so far.
+            count: How many to draft.
+            cache: What the last call for this text returned; what it holds of wrong drafts is dropped.
         """
         sequence = cache
         if sequence is not None:
@@ -134,30 +142,30 @@ class Assistant:
                 len(sequence.tokens),
             )
             known = min(known, len(tokens) - 1)
-            if (wrong := len(sequence.tokens) - known) and self._decoder.crops:
+            if (wrong := len(sequence.tokens) - known) and self._runner.can_crop:
                 sequence.crop(wrong)
             elif wrong:
                 sequence = None
         if sequence is None:
-            sequence = self._decoder.sequential.begin(tokens)
+            sequence = self._runner.sequential.start(tokens)
         text = list(tokens)
-        if max(text[len(sequence.tokens) :]) >= self._vocabulary:
+        if max(text[len(sequence.tokens) :]) >= self._vocab_size:
             return None, []
         for _ in range(count):
             scores = sequence.extend(text[len(sequence.tokens) :])
-            guess = int(scores[0].argmax())
-            if guess >= self._vocabulary:
+            token = int(scores[0].argmax())
+            if token >= self._vocab_size:
                 break
-            text.append(guess)
+            text.append(token)
         return sequence, text[len(tokens) :]
 
 
-def check(draft: Any, tokenizer: Any) -> None:
+def check_vocabulary(draft: Any, tokenizer: Any) -> None:
     """Check that a model can draft for another one.
 
     Args:
-        draft: The smaller model's tokenizer.
-        tokenizer: That of the model that answers.
+        draft: The tokenizer of the smaller model.
+        tokenizer: The tokenizer of the model that answers.
 
     Raises:
         InvalidRequest: They cut texts into other tokens.

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from openmodels.backends.local.engines.torch.loader import Loaded, ours
+from openmodels.backends.local.engines.torch.loader import LoadedModel, typed_error
 from openmodels.backends.local.engines.torch.loop import Job, Loop
-from openmodels.backends.local.engines.torch.model_runner import Decoder
+from openmodels.backends.local.engines.torch.model_runner import ModelRunner
 from openmodels.backends.local.engines.torch.running_sequence import Sequence
 from openmodels.backends.local.engines.torch.scheduler import Batch
 from openmodels.backends.local.weights import memory
@@ -62,15 +62,15 @@ class Engine(Loop[_Job]):
     job = _Job
     thread_name = "openmodels-local"
 
-    def __init__(self, open_model: Callable[[float | None], Loaded], limits: Limits = Limits()) -> None:
+    def __init__(self, open_model: Callable[[float | None], LoadedModel], limits: Limits = Limits()) -> None:
         self._open = open_model
         self._limits = limits
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedModel | None = None
         self._batch: Batch | None = None
         super().__init__()
 
     @property
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> LoadedModel | None:
         """The model, once it is loaded."""
         return self._loaded
 
@@ -105,7 +105,7 @@ class Engine(Loop[_Job]):
                 self._loaded = loaded
                 memory.return_freed()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
-                self._end(ours(error, "load", _FEWER))
+                self._end(typed_error(error, "load", _FEWER))
                 return
             finally:
                 self.loading = False
@@ -125,13 +125,13 @@ class Engine(Loop[_Job]):
                         self._fail(job, reason)
         self._drop(self._batch)
 
-    def _prepare(self, loaded: Loaded) -> Batch:
-        decoder = Decoder(loaded, deterministic=self._limits.deterministic)
+    def _prepare(self, loaded: LoadedModel) -> Batch:
+        model_runner = ModelRunner(loaded, deterministic=self._limits.deterministic)
         free = memory.available()
         if loaded.device.type == "cuda":
             free = torch.cuda.mem_get_info(loaded.device)[0]
         room = self._limits.memory or free // 2
-        return Batch(decoder, room=room, kept=min(_KEPT, room // 4))
+        return Batch(model_runner, room=room, kept=min(_KEPT, room // 4))
 
     def _drop(self, batch: Batch) -> None:
         """Let go of the jobs that are done or not wanted any more."""
@@ -159,7 +159,7 @@ class Engine(Loop[_Job]):
         if isinstance(error, OpenModelsError):
             job.deliver(error)  # nothing is short of memory, and collecting garbage takes a second
             return
-        failure = ours(error, "run", _FEWER)
+        failure = typed_error(error, "run", _FEWER)
         # The traceback's frames keep the step's tensors alive, and they are what memory is short of.
         traceback.clear_frames(error.__traceback__)
         gc.collect()

@@ -1,8 +1,8 @@
-"""The keys and values of the running sequences: slots in groups of like capacity.
+"""The KV cache of the running sequences: slots in buckets of equal capacity.
 
-A sequence's row never moves while it grows within its capacity, and nobody else's joining or
-leaving moves it but for one copy into a hole. Groups keep a step's attention dense: one call
-serves all rows of a group, and a row of 4,000 tokens does not make its neighbours of 100 wait.
+A slot stays where it is while its sequence grows within its capacity, and at most one slot is copied when
+another sequence leaves. Buckets keep a step's attention dense: one call serves all slots of a bucket, and a
+sequence of 4,000 tokens does not slow down its neighbours of 100.
 """
 
 from __future__ import annotations
@@ -15,184 +15,187 @@ from typing import NamedTuple
 
 import torch
 
-SMALLEST = 256
-"""Tokens that the smallest rows hold; the next ones hold twice as many, and so on."""
+MIN_CAPACITY = 256
+"""Tokens that the smallest slots hold; each larger bucket doubles it."""
 
 _PRIVATE: dict[str, int] = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
-"""A forked child must not write into its parent's."""
+"""A forked child must not write into its parent's pages, as it would through mmap's default, shared ones."""
 
 
-class Shape(NamedTuple):
-    """What a layer keeps of a token."""
+class LayerShape(NamedTuple):
+    """The shape of one token's keys and values in one layer."""
 
-    heads: int
-    key: int
-    value: int
+    kv_heads: int
+    key_size: int
+    value_size: int
 
 
 @dataclass(slots=True, eq=False)
-class Row:
-    """A sequence's place.
+class Slot:
+    """The place of one sequence.
 
     Attributes:
-        group: Where it is.
-        index: Its slot there.
-        length: Tokens whose keys and values are there.
+        bucket: The bucket that it is in.
+        index: Its position there.
+        length: Tokens whose keys and values are stored.
     """
 
-    group: Group
+    bucket: Bucket
     index: int
     length: int = 0
 
 
-class Group:
-    """Rows of one capacity, in dense slots from 0.
+class Bucket:
+    """Slots of one capacity, stored densely from position 0.
 
     Attributes:
-        capacity: Tokens that a row holds.
-        rows: The rows; `rows[i].index == i`.
-        keys: For each layer, shape (slots, heads, capacity, key size).
-        values: The same for values.
+        capacity: Tokens that a slot holds.
+        slots: The slots in use; `slots[i].index == i`.
+        slot_count: Slots that memory is allocated for.
+        keys: For each layer, shape (slot_count, heads, capacity, key size).
+        values: For each layer, shape (slot_count, heads, capacity, value size).
     """
 
-    def __init__(self, memory: Memory, capacity: int) -> None:
-        self._memory = memory
+    def __init__(self, kv_cache: KVCache, capacity: int) -> None:
+        self._kv_cache = kv_cache
         self.capacity = capacity
-        self.rows: list[Row] = []
-        self.slots = 0
+        self.slots: list[Slot] = []
+        self.slot_count = 0
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 
-    def add(self) -> Row:
-        """Return a new, empty row."""
-        if len(self.rows) == self.slots:
-            self._resize(2 * self.slots or 1)
-        row = Row(self, len(self.rows))
-        self.rows.append(row)
-        return row
+    def add(self) -> Slot:
+        """Return a new, empty slot."""
+        if len(self.slots) == self.slot_count:
+            # Doubling, so that each slot is copied once on average however many follow.
+            self._resize(2 * self.slot_count or 1)
+        slot = Slot(self, len(self.slots))
+        self.slots.append(slot)
+        return slot
 
-    def remove(self, row: Row) -> None:
-        """Take a row out; the last one moves into the hole."""
-        last = self.rows.pop()
-        if last is not row:
-            for kept in (*self.keys, *self.values):
-                kept[row.index, :, : last.length] = kept[last.index, :, : last.length]
-            last.index = row.index
-            self.rows[row.index] = last
-        if 0 < len(self.rows) <= self.slots // 3:
-            self._resize(len(self.rows))
+    def remove(self, slot: Slot) -> None:
+        """Remove a slot; the last one moves into its place."""
+        last = self.slots.pop()
+        if last is not slot:
+            for tensor in (*self.keys, *self.values):
+                tensor[slot.index, :, : last.length] = tensor[last.index, :, : last.length]
+            last.index = slot.index
+            self.slots[slot.index] = last
+        # At a third, not at a half: a sequence that comes and goes would else resize the bucket each time.
+        if 0 < len(self.slots) <= self.slot_count // 3:
+            self._resize(len(self.slots))
 
-    def _resize(self, slots: int) -> None:
-        memory, filled = self._memory, len(self.rows)
-        longest = max((row.length for row in self.rows), default=0)
-        for kept, size in ((self.keys, 1), (self.values, 2)):
-            for layer, shape in enumerate(memory.shapes):
-                new = memory.zeros((slots, shape.heads, self.capacity, shape[size]))
-                if filled:
-                    new[:filled, :, :longest] = kept[layer][:filled, :, :longest]
-                if layer < len(kept):
-                    kept[layer] = new
+    def _resize(self, slot_count: int) -> None:
+        kv_cache, used = self._kv_cache, len(self.slots)
+        longest = max((slot.length for slot in self.slots), default=0)
+        # Layer by layer, so that only one layer is held twice at a time.
+        for tensors, size in ((self.keys, 1), (self.values, 2)):
+            for layer, shape in enumerate(kv_cache.shapes):
+                resized = kv_cache.new_zeros((slot_count, shape.kv_heads, self.capacity, shape[size]))
+                if used:
+                    resized[:used, :, :longest] = tensors[layer][:used, :, :longest]
+                if layer < len(tensors):
+                    tensors[layer] = resized
                 else:
-                    kept.append(new)
-        self.slots = slots
+                    tensors.append(resized)
+        self.slot_count = slot_count
 
 
-class Memory:
-    """All groups of a model.
+class KVCache:
+    """All buckets of a model.
 
     Args:
-        shapes: What each layer keeps.
-        dtype: Of keys and values.
-        device: Where they are.
+        shapes: The shape of each layer.
+        dtype: The dtype of keys and values.
+        device: The device that they are on.
 
     Attributes:
-        token_bytes: Bytes that a token takes in all layers.
+        bytes_per_token: Bytes that a token takes in all layers.
     """
 
-    def __init__(self, shapes: list[Shape], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, shapes: list[LayerShape], dtype: torch.dtype, device: torch.device) -> None:
         self.shapes, self.dtype, self.device = shapes, dtype, device
-        self.token_bytes = sum(shape.heads * (shape.key + shape.value) for shape in shapes) * dtype.itemsize
-        self.groups: dict[int, Group] = {}
+        numbers = sum(shape.kv_heads * (shape.key_size + shape.value_size) for shape in shapes)
+        self.bytes_per_token = numbers * dtype.itemsize
+        self.buckets: dict[int, Bucket] = {}
 
-    def zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return finite memory, which masked attention needs.
-
-        On a CPU its pages are taken when they are first written, and given back as soon as it is let go: the heap
-        would keep what lies between others, and hand it out with all of its pages.
-        """
+    def new_zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return a tensor of zeros; masked attention needs finite numbers in unused places, too."""
         if self.device.type != "cpu":
             return torch.zeros(shape, dtype=self.dtype, device=self.device)
+        # Mapped by itself and not from the heap: pages come when they are first written and go when the slot goes
+        # (1,256 -> 1,167 MB with 16 chats). The heap kept what lay between others and handed it out whole.
         pages = mmap.mmap(-1, math.prod(shape) * self.dtype.itemsize, **_PRIVATE)
         return torch.frombuffer(pages, dtype=self.dtype).view(shape)
 
-    def capacity(self, tokens: int) -> int:
-        """Return how many tokens a row for so many tokens will hold."""
-        return SMALLEST << max(0, (tokens - 1) // SMALLEST).bit_length()
+    def capacity_for(self, tokens: int) -> int:
+        """Return the capacity of a slot for `tokens` tokens."""
+        return MIN_CAPACITY << max(0, (tokens - 1) // MIN_CAPACITY).bit_length()
 
-    def cost(self, tokens: int) -> int:
-        """Return the bytes that a new row for so many tokens would take on top of those used."""
-        capacity = self.capacity(tokens)
-        group = self.groups.get(capacity)
-        if group is None:
-            return capacity * self.token_bytes
-        return group.slots * capacity * self.token_bytes if len(group.rows) == group.slots else 0
+    def allocation_size(self, tokens: int) -> int:
+        """Return the bytes that a new slot for `tokens` tokens adds to `used_bytes`."""
+        capacity = self.capacity_for(tokens)
+        bucket = self.buckets.get(capacity)
+        if bucket is None:
+            return capacity * self.bytes_per_token
+        return bucket.slot_count * capacity * self.bytes_per_token if len(bucket.slots) == bucket.slot_count else 0
 
-    def open(self, tokens: int) -> Row:
-        """Return a new row that holds `tokens` tokens."""
-        capacity = self.capacity(tokens)
-        group = self.groups.get(capacity) or Group(self, capacity)
-        row = group.add()
-        # Not before there was memory for it: what a failed one took goes with it.
-        self.groups[capacity] = group
-        return row
+    def allocate(self, tokens: int) -> Slot:
+        """Return a new slot that holds `tokens` tokens."""
+        capacity = self.capacity_for(tokens)
+        bucket = self.buckets.get(capacity) or Bucket(self, capacity)
+        slot = bucket.add()
+        # Listed only once its memory is there: what a failed allocation took is freed with the bucket.
+        self.buckets[capacity] = bucket
+        return slot
 
-    def grow(self, row: Row, tokens: int) -> None:
-        """Move a row to where `tokens` tokens fit."""
-        old, index, length = row.group, row.index, row.length
-        new = self.open(tokens)
-        for source, target in ((old.keys, new.group.keys), (old.values, new.group.values)):
-            for kept, grown in zip(source, target, strict=True):
-                grown[new.index, :, :length] = kept[index, :, :length]
-        self.close(row)
-        row.group, row.index = new.group, new.index
-        row.group.rows[row.index] = row
+    def grow(self, slot: Slot, tokens: int) -> None:
+        """Move a slot to a bucket in which `tokens` tokens fit."""
+        old, index, length = slot.bucket, slot.index, slot.length
+        new = self.allocate(tokens)
+        for sources, targets in ((old.keys, new.bucket.keys), (old.values, new.bucket.values)):
+            for source, target in zip(sources, targets, strict=True):
+                target[new.index, :, :length] = source[index, :, :length]
+        self.release(slot)
+        slot.bucket, slot.index = new.bucket, new.index
+        slot.bucket.slots[slot.index] = slot
 
-    def close(self, row: Row) -> None:
-        """Give a row's place back."""
-        row.group.remove(row)
-        if not row.group.rows:
-            self.groups.pop(row.group.capacity)
+    def release(self, slot: Slot) -> None:
+        """Give the memory of a slot back."""
+        slot.bucket.remove(slot)
+        if not slot.bucket.slots:
+            self.buckets.pop(slot.bucket.capacity)
 
-    def wipe(self, row: Row, start: int, stop: int) -> None:
-        """Overwrite places of a row: what is no number there would reach a later row through its masked attention."""
-        for layer in (*row.group.keys, *row.group.values):
-            layer[row.index, :, start:stop] = 0
+    def zero(self, slot: Slot, start: int, stop: int) -> None:
+        """Overwrite places of a slot: a NaN there would reach a later sequence through its masked attention."""
+        for layer in (*slot.bucket.keys, *slot.bucket.values):
+            layer[slot.index, :, start:stop] = 0
 
-    def take(self, row: Row) -> list[torch.Tensor] | None:
-        """Give a row's memory away with what it holds, where it is alone in its own; else return None."""
-        if row.group.slots != 1:
+    def detach(self, slot: Slot) -> list[torch.Tensor] | None:
+        """Remove a slot's bucket and return the slot's `view` of it, or None where the bucket holds others."""
+        if slot.bucket.slot_count != 1:
             return None
-        self.groups.pop(row.group.capacity)
-        return self.view(row)
+        self.buckets.pop(slot.bucket.capacity)
+        return self.view(slot)
 
-    def view(self, row: Row) -> list[torch.Tensor]:
-        """Return what a row holds: keys, then values, of every layer, each of shape (heads, tokens, size)."""
-        return [layer[row.index, :, : row.length] for layer in (*row.group.keys, *row.group.values)]
+    def view(self, slot: Slot) -> list[torch.Tensor]:
+        """Return the keys, then the values of every layer, each of shape (heads, tokens, size)."""
+        return [layer[slot.index, :, : slot.length] for layer in (*slot.bucket.keys, *slot.bucket.values)]
 
-    def copy(self, row: Row) -> list[torch.Tensor]:
-        """Return a copy of a row's `view`, in memory that goes back as a whole."""
-        seen = self.view(row)
-        whole = self.zeros((sum(layer.numel() for layer in seen),))
-        parts = torch.split(whole, [layer.numel() for layer in seen])
-        return [part.view(layer.shape).copy_(layer) for part, layer in zip(parts, seen, strict=True)]
+    def copy(self, slot: Slot) -> list[torch.Tensor]:
+        """Return a copy of a slot's `view`, in one piece of memory."""
+        layers = self.view(slot)
+        storage = self.new_zeros((sum(layer.numel() for layer in layers),))
+        parts = torch.split(storage, [layer.numel() for layer in layers])
+        return [part.view(layer.shape).copy_(layer) for part, layer in zip(parts, layers, strict=True)]
 
-    def fill(self, row: Row, source: list[torch.Tensor], length: int) -> None:
-        """Copy the first `length` tokens of another row's `view` into an empty one."""
-        for layer, copied in zip((*row.group.keys, *row.group.values), source, strict=True):
-            layer[row.index, :, :length] = copied[:, :length]
-        row.length = length
+    def fill(self, slot: Slot, source: list[torch.Tensor], length: int) -> None:
+        """Copy the first `length` tokens of another slot's `view` into an empty slot."""
+        for layer, copied in zip((*slot.bucket.keys, *slot.bucket.values), source, strict=True):
+            layer[slot.index, :, :length] = copied[:, :length]
+        slot.length = length
 
     @property
-    def used(self) -> int:
-        """Bytes taken by all groups."""
-        return sum(group.slots * group.capacity for group in self.groups.values()) * self.token_bytes
+    def used_bytes(self) -> int:
+        """Bytes that all buckets take."""
+        return sum(bucket.slot_count * bucket.capacity for bucket in self.buckets.values()) * self.bytes_per_token

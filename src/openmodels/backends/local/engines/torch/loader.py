@@ -45,7 +45,7 @@ _BIDIRECTIONAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & frozenset(MODEL_
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A model ready to run.
 
     Attributes:
@@ -95,7 +95,7 @@ def load(
     kind: Any = AutoModelForCausalLM,
     exact: bool = False,
     chat_template: str | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """Load a model and its tokenizer; takes no network and runs no code of the model's.
 
     Args:
@@ -130,7 +130,7 @@ def load(
     chosen = devices.choose_device(device)
     width = devices.choose_dtype(dtype, chosen, config, exact=exact)
     _check_memory(folder, config, chosen, width)
-    with exclusive(), explained(folder):
+    with exclusive_loading(), translated_errors(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         dequantized = quantization.check(config, chosen)
         parsed = AutoConfig.from_pretrained(folder, **options)
@@ -163,12 +163,12 @@ def load(
         )
         loading_report.check(model, report, encoder=not generates)
         model.eval()
-        loaded = Loaded(model, tokenizer, chosen, width, context(model.config, tokenizer), processor)
+        loaded = LoadedModel(model, tokenizer, chosen, width, context_length(model.config, tokenizer), processor)
         generation_config.warn(loaded.generation_config, generation_config.TRANSFORMERS)
         return loaded
 
 
-def bounded(loaded: Loaded, length: Any) -> Loaded:
+def limit_context(loaded: LoadedModel, length: Any) -> LoadedModel:
     """Return the encoder for texts of at most `length` tokens, and no more than it and its tokenizer take."""
     limits = [loaded.context, tokenizer_files.longest(loaded.tokenizer)]
     for name, module in loaded.model.named_modules():
@@ -183,7 +183,7 @@ _loading = threading.RLock()
 
 
 @contextmanager
-def exclusive() -> Generator[None, None, None]:
+def exclusive_loading() -> Generator[None, None, None]:
     """Load one model at a time, with transformers' warnings and bars off.
 
     One at a time, since two would both be promised the same memory, and those switches are global.
@@ -204,7 +204,7 @@ def exclusive() -> Generator[None, None, None]:
 
 
 @contextmanager
-def explained(folder: Path) -> Generator[None, None, None]:
+def translated_errors(folder: Path) -> Generator[None, None, None]:
     """Tell what goes wrong in this block, where transformers reads a folder, as errors of the tree."""
     try:
         yield
@@ -221,7 +221,7 @@ def explained(folder: Path) -> Generator[None, None, None]:
         raise _failed(folder, error) from error
 
 
-def ours(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
+def typed_error(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
     """Return an error of torch's or transformers' as one of the tree, with the other as its cause.
 
     Args:
@@ -324,7 +324,7 @@ def _check_free(needed: int, device: torch.device) -> None:
         memory.check_memory(needed)
 
 
-def context(config: Any, tokenizer: Any) -> int:
+def context_length(config: Any, tokenizer: Any) -> int:
     """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
     text = config.get_text_config(decoder=True)
     for name in facts.CONTEXT:

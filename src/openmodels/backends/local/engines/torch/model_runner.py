@@ -1,4 +1,4 @@
-"""A model's forward pass as the engine runs it: many sequences at once, or one where that is all it can."""
+"""The forward pass of a model: many sequences at once, or one where the model allows no more."""
 
 from __future__ import annotations
 
@@ -12,181 +12,184 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from openmodels.backends.local.engines.torch import attention, fused_llama
-from openmodels.backends.local.engines.torch.attention import Step, Unjoinable
-from openmodels.backends.local.engines.torch.kv_cache import Memory, Row, Shape
-from openmodels.backends.local.engines.torch.load_check import PROBE, probe, prove, same
-from openmodels.backends.local.engines.torch.loader import Loaded, is_out_of_memory
+from openmodels.backends.local.engines.torch.attention import BatchingUnsupported, ForwardContext
+from openmodels.backends.local.engines.torch.kv_cache import KVCache, LayerShape, Slot
+from openmodels.backends.local.engines.torch.load_check import PROBE_LENGTH, check_sequential, is_close, probe_tokens
+from openmodels.backends.local.engines.torch.loader import LoadedModel, is_out_of_memory
 from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 
 _log = logging.getLogger(__name__)
 
 
-class Decoder:
+class ModelRunner:
     """Runs a loaded model.
 
-    Whether sequences can share a forward pass is not looked up but tried: short sequences run side by side, as
-    prompts, steps, guessed tokens and on a kept prefix, and must get the scores that the model itself gives. Where they
-    cannot, it is tried how one sequence at a time can be fed (see `proof`).
+    Whether sequences can share a forward pass is not looked up in a table but tried: short sequences run side by
+    side, as prompts, single tokens, draft tokens and on a restored prefix, and must get the scores that the model
+    itself gives. Where they do not, `load_check` finds out how one sequence at a time can be computed.
 
     Args:
         loaded: The model.
-        deterministic: Take one sequence at a time in any case, through transformers' own cache.
+        deterministic: Compute one sequence at a time in any case, through transformers' own cache.
 
     Attributes:
         sequential: The model as it computes one sequence at a time.
-        memory: Where sequences keep their keys and values; None when the model takes one at a time.
-        alone: Why the model takes one sequence at a time, or None.
+        kv_cache: The keys and values of the sequences; None when the model computes one at a time.
+        sequential_reason: Why the model computes one sequence at a time, or None.
     """
 
-    def __init__(self, loaded: Loaded, *, deterministic: bool = False) -> None:
+    def __init__(self, loaded: LoadedModel, *, deterministic: bool = False) -> None:
         self._model, self._device, self._dtype = loaded.model, loaded.device, loaded.dtype
         self.sequential = SequentialModel(loaded.model, loaded.device)
-        self._keeps = self.sequential.keeps_logits
+        self._takes_logits_to_keep = self.sequential.takes_logits_to_keep
         self._configs = _configs(loaded.model)
-        self._fused: fused_llama.Fused | None = None
-        self.memory: Memory | None = None
-        self.alone: str | None = None
+        self._fused: fused_llama.FusedLlama | None = None
+        self.kv_cache: KVCache | None = None
+        self.sequential_reason: str | None = None
         try:
             if deterministic:
-                raise Unjoinable("deterministic=True asks for it")
+                raise BatchingUnsupported("deterministic=True asks for it")
             if loaded.processor is not None:
-                raise Unjoinable("it reads images, which are computed with the prompt they stand in")
-            self._join(loaded)
-        except Unjoinable as error:
-            self.memory, self.alone = None, str(error)
-            prove(self.sequential, loaded.dtype)
+                raise BatchingUnsupported("it reads images, which are computed with the prompt they stand in")
+            self._enable_batching(loaded)
+        except BatchingUnsupported as error:
+            self.kv_cache, self.sequential_reason = None, str(error)
+            check_sequential(self.sequential, loaded.dtype)
 
     @property
-    def crops(self) -> bool:
+    def can_crop(self) -> bool:
         """Whether the newest tokens can be taken out of a cache again."""
         cache = self.sequential.new_cache()
         return cache is not None and all(type(layer) is DynamicLayer for layer in cache.layers)
 
     @property
-    def rounds(self) -> bool:
-        """Whether oneDNN computes its products, so that steps are padded to `rounded_up` of their tokens."""
-        packs = self._fused is not None and self._fused.packs
-        return packs or (self._device.type == "cpu" and self._dtype is torch.bfloat16)
+    def pads_steps(self) -> bool:
+        """Whether oneDNN computes the products, so that steps are padded to `rounded_up` of their tokens."""
+        is_packed = self._fused is not None and self._fused.is_packed
+        return is_packed or (self._device.type == "cpu" and self._dtype is torch.bfloat16)
 
     @torch.inference_mode()
-    def many(self, work: Sequence[tuple[Row, Sequence[int], int]]) -> tuple[torch.Tensor, list[int]]:
-        """Compute the next tokens of several rows in one forward pass.
+    def execute(self, work: Sequence[tuple[Slot, Sequence[int], int]]) -> tuple[torch.Tensor, list[int]]:
+        """Compute the next tokens of several slots in one forward pass.
 
         Args:
-            work: Rows, the tokens that follow what they hold, and after how many of these, counted
-                from the last, scores are wanted. Rows have room; their `length` is left to the caller.
+            work: Slots, the tokens that follow what they hold, and after how many of these, counted
+                from the last, scores are wanted. The tokens fit; each `length` is left to the caller.
 
         Returns:
-            All scores, shape (wanted, vocabulary), and for each row where its own begin.
+            All scores, shape (wanted, vocabulary), and for each slot where its own begin.
         """
-        assert self.memory is not None  # noqa: S101 - asked only where sequences can be joined
-        step = Step(self.memory, [(row, len(tokens)) for row, tokens, _ in work])
-        together: list[int] = []
-        keep: list[int] = []
+        assert self.kv_cache is not None  # noqa: S101 - the caller has one sequence at a time otherwise
+        context = ForwardContext(self.kv_cache, [(slot, len(tokens)) for slot, tokens, _ in work])
+        token_ids: list[int] = []
+        logits_to_keep: list[int] = []
         begins = [0] * len(work)
-        for index in step.order:
-            _, tokens, wanted = work[index]
-            begins[index] = len(keep)
-            together.extend(tokens)
-            keep.extend(range(len(together) - wanted, len(together)))
-        return self._forward(step, together, keep)[: len(keep)], begins
+        for number in context.order:
+            _, tokens, wanted = work[number]
+            begins[number] = len(logits_to_keep)
+            token_ids.extend(tokens)
+            logits_to_keep.extend(range(len(token_ids) - wanted, len(token_ids)))
+        return self._forward(context, token_ids, logits_to_keep)[: len(logits_to_keep)], begins
 
-    def _forward(self, step: Step, tokens: list[int], keep: list[int]) -> torch.Tensor:
-        positions = step.positions
-        if self.rounds:
-            more = rounded_up(len(tokens)) - len(tokens)
-            tokens, positions = tokens + more * [0], positions + more * [0]
-            keep = keep + (rounded_up(len(keep)) - len(keep)) * keep[-1:]
-        wanted = torch.tensor(keep, dtype=torch.long, device=self._device)
+    def _forward(self, context: ForwardContext, token_ids: list[int], logits_to_keep: list[int]) -> torch.Tensor:
+        position_ids = context.positions
+        if self.pads_steps:
+            padding = rounded_up(len(token_ids)) - len(token_ids)
+            token_ids, position_ids = token_ids + padding * [0], position_ids + padding * [0]
+            padding = rounded_up(len(logits_to_keep)) - len(logits_to_keep)
+            logits_to_keep = logits_to_keep + padding * logits_to_keep[-1:]
+        wanted = torch.tensor(logits_to_keep, dtype=torch.long, device=self._device)
         if self._fused is not None:
-            places = torch.tensor(positions, device=self._device)
-            return self._fused(torch.tensor(tokens, device=self._device), places, step, wanted)
-        with self._attending(), attention.running(step):
+            positions = torch.tensor(position_ids, device=self._device)
+            return self._fused(torch.tensor(token_ids, device=self._device), positions, context, wanted)
+        with self._own_attention(), attention.set_forward_context(context):
             scores: torch.Tensor = self._model(
-                input_ids=torch.tensor([tokens], device=self._device),
-                position_ids=torch.tensor([positions], device=self._device),
+                input_ids=torch.tensor([token_ids], device=self._device),
+                position_ids=torch.tensor([position_ids], device=self._device),
                 use_cache=False,
-                **({"logits_to_keep": wanted} if self._keeps else {}),
+                **({"logits_to_keep": wanted} if self._takes_logits_to_keep else {}),
             ).logits[0]
-        return scores if self._keeps else scores[wanted]
+        return scores if self._takes_logits_to_keep else scores[wanted]
 
     @contextmanager
-    def _attending(self) -> Generator[None, None, None]:
-        usual = [config._attn_implementation for config in self._configs]  # noqa: SLF001 - transformers has no other name
+    def _own_attention(self) -> Generator[None, None, None]:
+        names = [config._attn_implementation for config in self._configs]  # noqa: SLF001 - transformers has no other name
         for config in self._configs:
             config._attn_implementation = attention.NAME  # noqa: SLF001 - as above
         try:
             yield
         finally:
-            for config, name in zip(self._configs, usual, strict=True):
+            for config, name in zip(self._configs, names, strict=True):
                 config._attn_implementation = name  # noqa: SLF001 - as above
 
     @torch.inference_mode()
-    def _join(self, loaded: Loaded) -> None:
+    def _enable_batching(self, loaded: LoadedModel) -> None:
         config = loaded.model.config.get_text_config(decoder=True)
-        if self.sequential.switch is not None:
-            raise Unjoinable("its positions are scaled by the longest sequence")
+        if self.sequential.rope_switch_length is not None:
+            raise BatchingUnsupported("its positions are scaled by the longest sequence")
         if not getattr(loaded.model, "_supports_attention_backend", False):
-            raise Unjoinable("transformers gives no access to its attention")
-        if not self.crops:
-            raise Unjoinable("its cache is not of keys and values alone")
-        self._fused = fused_llama.Fused(loaded.model) if fused_llama.known(loaded.model) else None
-        self._prove(config.vocab_size, loaded.dtype)
+            raise BatchingUnsupported("transformers gives no access to its attention")
+        if not self.can_crop:
+            raise BatchingUnsupported("its cache is not of keys and values alone")
+        self._fused = fused_llama.FusedLlama(loaded.model) if fused_llama.is_supported(loaded.model) else None
+        self._check_batching(config.vocab_size, loaded.dtype)
         if self._fused is not None:
-            self._fused.let_go()
+            self._fused.release_weights()
 
-    def _prove(self, vocabulary: int, dtype: torch.dtype) -> None:
-        """Try a shared forward pass: with fewer operations where they are known, else with transformers' own."""
+    def _check_batching(self, vocab_size: int, dtype: torch.dtype) -> None:
+        """Try a shared forward pass: the fused one where the model is known, else that of transformers."""
         try:
-            self._try(vocabulary, dtype)
+            self._run_probes(vocab_size, dtype)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             if self._fused is not None:
                 _log.info("a forward pass of fewer operations is left out: %s: %s", type(error).__name__, error)
                 self._fused = None
-                self._prove(vocabulary, dtype)
+                self._check_batching(vocab_size, dtype)
                 return
-            if isinstance(error, Unjoinable):
+            if isinstance(error, BatchingUnsupported):
                 raise
-            raise Unjoinable(f"a shared forward pass failed: {type(error).__name__}") from error
+            raise BatchingUnsupported(f"a shared forward pass failed: {type(error).__name__}") from error
 
-    def _try(self, vocabulary: int, dtype: torch.dtype) -> None:
-        texts = [probe(PROBE, vocabulary, number) for number in (1, 2)]
+    def _run_probes(self, vocab_size: int, dtype: torch.dtype) -> None:
+        texts = [probe_tokens(PROBE_LENGTH, vocab_size, number) for number in (1, 2)]
         expected, shapes = [], []
         for text in texts:
-            sequence = self.sequential.begin(text)
-            expected.append(sequence.extend(text, keep=PROBE))
+            sequence = self.sequential.start(text)
+            expected.append(sequence.extend(text, logits_to_keep=PROBE_LENGTH))
             layers = [(layer.keys.shape, layer.values.shape) for layer in sequence.cache.layers]
-            shapes = [Shape(keys[1], keys[3], values[3]) for keys, values in layers]
-        if len({shape.heads for shape in shapes}) != 1:
-            raise Unjoinable("its layers differ in their number of heads")
-        self.memory = Memory(shapes, dtype, self._device)
-        rows = [self.memory.open(PROBE) for _ in texts]
-        # Two prompts; a prompt's next chunk beside a step; two steps beside guessed tokens on a kept prefix; two steps.
+            shapes = [LayerShape(keys[1], keys[3], values[3]) for keys, values in layers]
+        if len({shape.kv_heads for shape in shapes}) != 1:
+            raise BatchingUnsupported("its layers differ in their number of heads")
+        self.kv_cache = KVCache(shapes, dtype, self._device)
+        slots = [self.kv_cache.allocate(PROBE_LENGTH) for _ in texts]
+        # Two prompts; a prompt's next chunk beside a token; two tokens beside draft tokens on a restored prefix; two
+        # tokens.
         for step, sizes in enumerate(((3, 5), (3, 1), (1, 1, 3), (1, 1))):
             if step == 2:
-                rows.append(self.memory.open(PROBE))
-                self.memory.fill(rows[-1], self.memory.copy(rows[1]), 5)
+                slots.append(self.kv_cache.allocate(PROBE_LENGTH))
+                self.kv_cache.fill(slots[-1], self.kv_cache.copy(slots[1]), 5)
             work = [
-                (row, texts[min(at, 1)][row.length : row.length + size], size)
-                for at, (row, size) in enumerate(zip(rows, sizes, strict=False))
+                (slot, texts[min(at, 1)][slot.length : slot.length + size], size)
+                for at, (slot, size) in enumerate(zip(slots, sizes, strict=False))
             ]
-            scores, begins = self.many(work)
-            for at, ((row, tokens, _), begin) in enumerate(zip(work, begins, strict=True)):
-                due = expected[min(at, 1)][-PROBE:][row.length : row.length + len(tokens)]
-                row.length += len(tokens)
-                if len(due) < len(tokens) or not same(scores[begin : begin + len(tokens)], due, dtype):
-                    raise Unjoinable("sequences that share a forward pass would change each other")
-        for row in rows:
-            self.memory.close(row)
+            scores, begins = self.execute(work)
+            for at, ((slot, tokens, _), begin) in enumerate(zip(work, begins, strict=True)):
+                due = expected[min(at, 1)][-PROBE_LENGTH:][slot.length : slot.length + len(tokens)]
+                slot.length += len(tokens)
+                if len(due) < len(tokens) or not is_close(scores[begin : begin + len(tokens)], due, dtype):
+                    raise BatchingUnsupported("sequences that share a forward pass would change each other")
+        for slot in slots:
+            self.kv_cache.release(slot)
 
 
 def rounded_up(tokens: int) -> int:
     """Return the next number of tokens that a step may have where oneDNN computes it.
 
-    It makes a kernel for every number that it meets, which takes a millisecond and, in float32, a megabyte for each
-    of a layer's products, and never gives that back. So there are four numbers between a power of two and the next.
+    oneDNN compiles a kernel for every number of tokens that it meets, which takes a millisecond and about half a
+    megabyte for each product of a layer, and never frees it: 1.9 GB after all numbers up to 512 in float32. With four
+    numbers between a power of two and the next it is 120 MB, for at most a quarter more tokens.
     """
     grain = _grain(tokens)
     return -(-tokens // grain) * grain
@@ -203,5 +206,5 @@ def _grain(tokens: int) -> int:
 
 def _configs(model: Any) -> list[Any]:
     """Return every config of a model and its parts, each once."""
-    found = {id(part.config): part.config for part in model.modules() if isinstance(part, PreTrainedModel)}
-    return list(found.values())
+    configs = {id(part.config): part.config for part in model.modules() if isinstance(part, PreTrainedModel)}
+    return list(configs.values())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import constraint
 from openmodels.backends.local.engines.torch.draft_tokens import Drafter
-from openmodels.backends.local.engines.torch.logprobs import Likelihoods
-from openmodels.backends.local.engines.torch.sampling import Sampler, check_largest
+from openmodels.backends.local.engines.torch.logprobs import LogprobCollector
+from openmodels.backends.local.engines.torch.sampling import Sampler, check_finite
 from openmodels.backends.local.output_processor import Said, Writing
 from openmodels.backends.local.prompt.prepare import (
     check_extra,
@@ -23,8 +23,8 @@ from openmodels.types.request import ChatRequest
 if TYPE_CHECKING:
     import torch
 
-    from openmodels.backends.local.engines.torch.kv_cache import Row
-    from openmodels.backends.local.engines.torch.loader import Loaded
+    from openmodels.backends.local.engines.torch.kv_cache import Slot
+    from openmodels.backends.local.engines.torch.loader import LoadedModel
 
 
 class Sequence:
@@ -39,8 +39,8 @@ class Sequence:
     Attributes:
         tokens: The tokens of the prompt and of the answer so far.
         cached: Tokens of the prompt whose keys and values were there already.
-        row: Where the keys and values are, while it shares forward passes.
-        cache: The same where it runs alone: its `Generation`, in which `computed` tokens are computed.
+        slot: The keys and values, while it shares forward passes.
+        cache: The same where it runs alone: its `SequenceState`, in which `computed` tokens are computed.
         inputs: The tensors of the prompt's images, until they are computed.
         constraint: Says which tokens may come next; None where any may.
 
@@ -51,7 +51,7 @@ class Sequence:
     """
 
     def __init__(
-        self, request: ChatRequest, loaded: Loaded, put: Callable[[Delta], None], *, repetition_stop: bool = True
+        self, request: ChatRequest, loaded: LoadedModel, put: Callable[[Delta], None], *, repetition_stop: bool = True
     ) -> None:
         prompt_config = loaded.prompt_config
         check_extra(request)
@@ -65,7 +65,7 @@ class Sequence:
         self._put = put
         self._writing = Writing(request, own, prompt_config.tokenizer, stops=prompt_config.stop_strings)
         self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
-        self._likely = None if request.logprobs is None else Likelihoods(prompt_config.tokenizer, request.logprobs)
+        self._likely = None if request.logprobs is None else LogprobCollector(prompt_config.tokenizer, request.logprobs)
         self._scores: torch.Tensor | None = None
         self._given = 0
         self._said = Said()
@@ -87,7 +87,7 @@ class Sequence:
         self._ahead = self._forced()
         self.tokens = tokens + self._ahead
         self.cached = 0
-        self.row: Row | None = None
+        self.slot: Slot | None = None
         self.cache: Any = None
         self.computed = 0
         self.inputs = own.inputs
@@ -96,7 +96,7 @@ class Sequence:
     @property
     def pending(self) -> list[int]:
         """Tokens the model has not seen: the prompt's rest, then what was accepted last."""
-        return self.tokens[self.computed if self.row is None else self.row.length :]
+        return self.tokens[self.computed if self.slot is None else self.slot.length :]
 
     @property
     def prompt_length(self) -> int:
@@ -129,8 +129,8 @@ class Sequence:
         Raises:
             LoadFailed: The scores are no finite numbers.
         """
-        check_largest(largest)
-        if self.sampler.plain and self.constraint is None:
+        check_finite(largest)
+        if self.sampler.is_greedy and self.constraint is None:
             self._scores = scores
             self.accept(likeliest)
         else:
@@ -139,7 +139,7 @@ class Sequence:
     def pick(self, scores: torch.Tensor) -> int:
         """Return the next token by the model's scores, shape (vocabulary,)."""
         self._scores = scores
-        return self.sampler.pick(scores, None if self.constraint is None else self.constraint.mask)
+        return self.sampler.sample(scores, None if self.constraint is None else self.constraint.mask)
 
     def accept(self, token: int) -> None:
         """Take the next token in, with those that must follow it; what became complete is kept until `give`."""
@@ -188,7 +188,7 @@ class Sequence:
         for token in tokens:
             if self.constraint is not None:
                 self.constraint.accept(token)
-            self.sampler.count(token)
+            self.sampler.record(token)
         return tokens
 
     def _delta(self, said: Said, *, last: bool = False) -> Delta:
@@ -197,7 +197,7 @@ class Sequence:
         if self._likely is not None:
             # What the stop strings hold back may never be given out, and its tokens with it.
             held = self._writing.answering and (self._writing.stopped or not last)
-            delta.logprobs = self._likely.until(self._given if held else None)
+            delta.logprobs = self._likely.take_until(self._given if held else None)
         return delta
 
     def _finish(self, said: Said, reason: str) -> None:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import torch
 
-from openmodels.backends.local.engines.torch.kv_cache import Memory, Row
-from openmodels.backends.local.engines.torch.model_runner import Decoder, rounded_down
-from openmodels.backends.local.engines.torch.prefix_cache import Prefixes, shared
+from openmodels.backends.local.engines.torch.kv_cache import KVCache, Slot
+from openmodels.backends.local.engines.torch.model_runner import ModelRunner, rounded_down
+from openmodels.backends.local.engines.torch.prefix_cache import PrefixCache, common_prefix_length
 from openmodels.backends.local.engines.torch.running_sequence import Sequence
-from openmodels.backends.local.engines.torch.sampling import check_largest
+from openmodels.backends.local.engines.torch.sampling import check_finite
 from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 from openmodels.backends.local.engines.torch.step_times import StepTimes
-from openmodels.backends.local.engines.torch.threads import Threads, limit_threads
+from openmodels.backends.local.engines.torch.threads import ThreadTuner, limit_threads
 
 PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
@@ -65,29 +65,29 @@ class Batch:
         draft: Whether to guess tokens.
     """
 
-    def __init__(self, decoder: Decoder, *, room: int, kept: int, draft: bool = True) -> None:
-        self._decoder, self._room = decoder, room
-        self.memory = decoder.memory
-        self.prefixes = Prefixes(self.memory, kept) if self.memory else None
+    def __init__(self, model_runner: ModelRunner, *, room: int, kept: int, draft: bool = True) -> None:
+        self._model_runner, self._room = model_runner, room
+        self.kv_cache = model_runner.kv_cache
+        self.prefixes = PrefixCache(self.kv_cache, kept) if self.kv_cache else None
         self._draft = draft
-        self._leaving: list[tuple[Row, list[int]]] = []
+        self._leaving: list[tuple[Slot, list[int]]] = []
         self._times = StepTimes()
-        on_cpu = self.memory is not None and self.memory.device.type == "cpu"
-        self._threads = Threads(torch.get_num_threads()) if on_cpu else None
+        on_cpu = self.kv_cache is not None and self.kv_cache.device.type == "cpu"
+        self._threads = ThreadTuner(torch.get_num_threads()) if on_cpu else None
 
     @property
     def alone(self) -> str | None:
         """Why sequences run one at a time, or None."""
-        return self._decoder.alone
+        return self._model_runner.sequential_reason
 
     @property
     def sequential(self) -> SequentialModel:
         """The model as it computes one sequence at a time."""
-        return self._decoder.sequential
+        return self._model_runner.sequential
 
     def step(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
         """Advance the sequences by a step; return those that failed, with the reason."""
-        if self.memory is None:
+        if self.kv_cache is None:
             return self._alone(running[:1])
         self._settle(1)
         work = self._plan(running)
@@ -109,17 +109,17 @@ class Batch:
     def release(self, sequence: Sequence) -> None:
         """Take a sequence's memory back; what it computed is kept for later ones."""
         sequence.cache = None
-        if sequence.row is not None and self.memory is not None and self.prefixes is not None:
-            self._leaving.append((sequence.row, sequence.tokens))
-            sequence.row = None
+        if sequence.slot is not None and self.kv_cache is not None and self.prefixes is not None:
+            self._leaving.append((sequence.slot, sequence.tokens))
+            sequence.slot = None
 
     def discard(self, sequence: Sequence) -> None:
         """Take a failed sequence's memory back; nothing of it is kept, for it may hold what is no number."""
         sequence.cache = None
-        if (row := sequence.row) is not None and self.memory is not None:
-            self.memory.wipe(row, 0, min(row.group.capacity, len(sequence.tokens) + _GUESSED))
-            self.memory.close(row)
-            sequence.row = None
+        if (slot := sequence.slot) is not None and self.kv_cache is not None:
+            self.kv_cache.zero(slot, 0, min(slot.bucket.capacity, len(sequence.tokens) + _GUESSED))
+            self.kv_cache.release(slot)
+            sequence.slot = None
 
     def settle(self) -> None:
         """Do now what was put off so as not to make others wait: take in the memory of all that have left."""
@@ -127,9 +127,9 @@ class Batch:
 
     def _settle(self, most: int) -> None:
         assert self.prefixes is not None or not self._leaving  # noqa: S101 - only those with rows leave so
-        for row, tokens in self._leaving[:most]:
+        for slot, tokens in self._leaving[:most]:
             if self.prefixes is not None:
-                self.prefixes.keep(row, tokens)
+                self.prefixes.retain(slot, tokens)
         del self._leaving[:most]
 
     def _plan(self, running: Many[Sequence]) -> list[_Work]:
@@ -153,65 +153,65 @@ class Batch:
             self._fit(item, running)
         if self.prefixes is not None:
             self.prefixes.trim()
-        return [item for item in work if item.sequence.row is not None]
+        return [item for item in work if item.sequence.slot is not None]
 
     def _place(self, running: Many[Sequence]) -> list[Sequence]:
         placed: list[Sequence] = []
-        assert self.memory is not None  # noqa: S101 - `step` saw to it
+        assert self.kv_cache is not None  # noqa: S101 - `step` saw to it
         assert self.prefixes is not None  # noqa: S101 - as above
         for sequence in running:
-            if sequence.row is None:
+            if sequence.slot is None:
                 self.settle()
                 needed = len(sequence.tokens) + 1
                 if not self._make_room(needed) and placed:
                     break
-                sequence.row = self.memory.open(needed)
-                found = self.prefixes.fill(sequence.row, sequence.tokens)
+                sequence.slot = self.kv_cache.allocate(needed)
+                found = self.prefixes.restore(sequence.slot, sequence.tokens)
                 if not sequence.begun:
                     sequence.cached = found
             placed.append(sequence)
         return placed
 
     def _make_room(self, tokens: int) -> bool:
-        assert self.memory is not None  # noqa: S101 - as above
+        assert self.kv_cache is not None  # noqa: S101 - as above
         assert self.prefixes is not None  # noqa: S101 - as above
-        needed = self.memory.cost(tokens)
-        if self._leaving and self.memory.used + self.prefixes.used + needed > self._room:
+        needed = self.kv_cache.allocation_size(tokens)
+        if self._leaving and self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._room:
             self.settle()
-            needed = self.memory.cost(tokens)
-        while self.memory.used + self.prefixes.used + needed > self._room:
-            if not self.prefixes.drop_oldest():
+            needed = self.kv_cache.allocation_size(tokens)
+        while self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._room:
+            if not self.prefixes.evict_oldest():
                 return False
         return True
 
     def _fit(self, item: _Work, running: Many[Sequence]) -> None:
-        row = item.sequence.row
-        if row is None:  # an older one needed its place in this very step
+        slot = item.sequence.slot
+        if slot is None:  # an older one needed its place in this very step
             return
-        assert self.memory is not None  # noqa: S101 - as above
-        needed = row.length + len(item.tokens)
-        if needed <= row.group.capacity:
+        assert self.kv_cache is not None  # noqa: S101 - as above
+        needed = slot.length + len(item.tokens)
+        if needed <= slot.bucket.capacity:
             return
         for younger in reversed(running):
             if self._make_room(needed) or younger is item.sequence:
                 break
-            if younger.row is not None:
+            if younger.slot is not None:
                 # It computes its tokens again when there is room; what it said stays said.
-                self.memory.close(younger.row)
-                younger.row = None
-        self.memory.grow(row, needed)
+                self.kv_cache.release(younger.slot)
+                younger.slot = None
+        self.kv_cache.grow(slot, needed)
 
     def _grow_early(self, answering: Many[Sequence]) -> bool:
         """Move one row, if there is one, that will soon be full: many of one length would all move in one step."""
-        assert self.memory is not None  # noqa: S101 - as above
+        assert self.kv_cache is not None  # noqa: S101 - as above
         for sequence in answering:
-            row = sequence.row
-            if row is None:
+            slot = sequence.slot
+            if slot is None:
                 continue
-            room = row.group.capacity - row.length
-            needed = row.group.capacity + 1
+            room = slot.bucket.capacity - slot.length
+            needed = slot.bucket.capacity + 1
             if _GUESSED < room <= _GUESSED + 2 * len(answering) and room <= sequence.left and self._make_room(needed):
-                self.memory.grow(row, needed)
+                self.kv_cache.grow(slot, needed)
                 return True
         return False
 
@@ -223,19 +223,19 @@ class Batch:
             return _FIRST_SHARE
         stretch = _STRETCH * max(1.0, _PATIENCE * waiting / answering)
         budget = min(PREFILL, int(stretch * usual / share))
-        if self._decoder.rounds:
+        if self._model_runner.pads_steps:
             budget = rounded_down(answering + budget) - answering
         return max(_LEAST, budget)
 
     def _guess(self, work: Many[_Work]) -> None:
         few = len(work) <= _GUESSERS
         for item in work:
-            sequence, row = item.sequence, item.sequence.row
-            if row is None or len(item.tokens) != 1:
+            sequence, slot = item.sequence, item.sequence.slot
+            if slot is None or len(item.tokens) != 1:
                 continue
             # Nobody is moved, or loses its place, for a guess.
-            most = min(sequence.left, row.group.capacity - row.length) - 1
-            guess = sequence.drafter.propose(most, ask=few) if most > 0 else []
+            most = min(sequence.left, slot.bucket.capacity - slot.length) - 1
+            guess = sequence.drafter.propose(most, use_model=few) if most > 0 else []
             item.tokens = [*item.tokens, *guess]
             item.drafted, item.wanted = len(guess), 1 + len(guess)
         if not few and any(item.drafted for item in work):
@@ -248,7 +248,7 @@ class Batch:
         price = _DEARER * share * len(work) / usual if share else 1.0
         left, gain, sizes = int(len(work) / price), 0.0, []
         for item in work:
-            chance = rate = item.sequence.drafter.rate
+            chance = rate = item.sequence.drafter.acceptance_rate
             size = 0
             while size < min(left, item.drafted) and chance > price:
                 gain, chance, size = gain + chance - price, chance * rate, size + 1
@@ -262,45 +262,49 @@ class Batch:
 
     def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
         began = time.perf_counter()
-        rows = [(item.sequence.row, item.tokens, item.wanted) for item in work if item.sequence.row is not None]
+        slots = [(item.sequence.slot, item.tokens, item.wanted) for item in work if item.sequence.slot is not None]
         prompts = sum(len(item.tokens) for item in work if item.prompt)
         threads = None if prompts else self._threads
         with limit_threads(threads.next) if threads else nullcontext():
-            scores, begins = self._decoder.many(rows)
+            scores, begins = self._model_runner.execute(slots)
             best = scores.max(dim=-1)  # argmax takes four times as long
             likeliest, largest = best.indices.tolist(), best.values.tolist()
         if len(work) > 1 or work[0].drafted:
             # By themselves, those that are not the cause have finite scores.
             for begin in begins:
-                check_largest(largest[begin])
+                check_finite(largest[begin])
         seconds = time.perf_counter() - began
         if not any(item.drafted for item in work):
-            self._times.learn(sum(not item.prompt for item in work), prompts, seconds)
+            self._times.record(sum(not item.prompt for item in work), prompts, seconds)
         if threads:
-            threads.learn(sum(len(item.tokens) for item in work), seconds)
+            threads.record(sum(len(item.tokens) for item in work), seconds)
         for item, begin in zip(work, begins, strict=True):
             stop = begin + item.wanted
             try:
-                _accept(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.memory)
+                _accept(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.kv_cache)
             except BaseException as error:  # noqa: BLE001 - as above
                 failed.append((item.sequence, error))
 
     def _without_guess(self, item: _Work) -> _Work:
-        row, tokens = item.sequence.row, item.tokens[: len(item.tokens) - item.drafted]
-        if item.drafted and row is not None and self.memory is not None:
-            self.memory.wipe(row, row.length + len(tokens), row.length + len(item.tokens))
+        slot, tokens = item.sequence.slot, item.tokens[: len(item.tokens) - item.drafted]
+        if item.drafted and slot is not None and self.kv_cache is not None:
+            self.kv_cache.zero(slot, slot.length + len(tokens), slot.length + len(item.tokens))
         return _Work(item.sequence, tokens, prompt=item.prompt, partial=item.partial)
 
     def _alone(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
         for sequence in running:
             try:
-                runner = self._decoder.sequential
+                runner = self._model_runner.sequential
                 if sequence.cache is None:
-                    sequence.cache = runner.begin(sequence.tokens[: sequence.prompt_length], sequence.inputs)
+                    sequence.cache = runner.start(sequence.tokens[: sequence.prompt_length], sequence.inputs)
                 # What stands for an image is computed in one piece with it.
                 seen, sequence.inputs = sequence.inputs, None
-                count = runner.next_chunk(
-                    sequence.prompt_length, sequence.computed, len(sequence.pending), PREFILL, images=seen is not None
+                count = runner.next_chunk_size(
+                    sequence.prompt_length,
+                    sequence.computed,
+                    len(sequence.pending),
+                    PREFILL,
+                    has_images=seen is not None,
                 )
                 scores = sequence.cache.extend(sequence.pending[:count])
                 sequence.computed += count
@@ -314,16 +318,16 @@ class Batch:
 
 
 def _accept(
-    item: _Work, scores: torch.Tensor, likeliest: list[int], largest: list[float], memory: Memory | None
+    item: _Work, scores: torch.Tensor, likeliest: list[int], largest: list[float], kv_cache: KVCache | None
 ) -> None:
     """Let a sequence choose after each of its tokens, as long as what was guessed is what it chose."""
     sequence = item.sequence
-    row = sequence.row
-    assert row is not None  # noqa: S101 - it was in the step
-    known = row.length + len(item.tokens) - item.drafted
-    row.length = known
+    slot = sequence.slot
+    assert slot is not None  # noqa: S101 - it was in the step
+    known = slot.length + len(item.tokens) - item.drafted
+    slot.length = known
     if item.partial:
-        check_largest(largest[0])
+        check_finite(largest[0])
         return
     guess = item.tokens[len(item.tokens) - item.drafted :]
     # A guessed token without finite scores may not be what comes; if it is, it fails when it is computed again.
@@ -339,8 +343,8 @@ def _accept(
     finally:
         sequence.give()
     if guess:
-        right = shared(guess[: finite - 1], sequence.tokens[known:])
-        row.length = min(known + right, len(sequence.tokens) - 1)
-        sequence.drafter.learn(len(guess), right)
-        if finite < len(largest) and memory is not None:
-            memory.wipe(row, row.length, known + len(guess))
+        right = common_prefix_length(guess[: finite - 1], sequence.tokens[known:])
+        slot.length = min(known + right, len(sequence.tokens) - 1)
+        sequence.drafter.record(len(guess), right)
+        if finite < len(largest) and kv_cache is not None:
+            kv_cache.zero(slot, slot.length, known + len(guess))

@@ -1,9 +1,9 @@
-"""One sequence computed by itself, fed as transformers' own `generate` feeds it.
+"""One sequence computed by itself, with the inputs that transformers' own `generate` gives it.
 
-What a model takes beside its tokens differs: positions in one or four rows, token types, masks that grow, a cache of
-its own or none. `prepare_inputs_for_generation` and `_update_model_kwargs_for_generation` know it, model by model, so
-the scores are those of `generate`. All of it belongs to the sequence; what a forward pass keeps on the model itself is
-taken back before the next sequence begins.
+Models differ in what they take beside tokens: positions in one or four rows, token types, masks that grow, a cache of
+their own or none. `prepare_inputs_for_generation` and `_update_model_kwargs_for_generation` know it, model by model, so
+the scores are those of `generate`. All of it belongs to the sequence; what a forward pass stores on the model itself is
+restored before the next sequence starts.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from transformers import DynamicCache, GenerationMixin
 
-_CACHES = ("cache", "past_key_values", "cache_params")
-"""The argument's name in transformers 5.24, before, and for recurrent models before."""
-_ALONG = ("position_ids", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
-"""What is as long as the sequence; the last dimension counts its tokens."""
-_KEPT = ("rope_deltas", "recurrent_states", "conv1d_state", "num_buckets", "max_seq_len_cached")
-"""Attributes in which forward passes keep what belongs to a sequence, or follows from one."""
+_CACHE_ARGUMENTS = ("cache", "past_key_values", "cache_params")
+"""The name of the cache's argument in transformers 5.24, before that, and for recurrent models before that."""
+_PER_TOKEN = ("position_ids", "token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
+"""Inputs as long as the sequence; their last dimension counts its tokens."""
+_STATE_ATTRIBUTES = ("rope_deltas", "recurrent_states", "conv1d_state", "num_buckets", "max_seq_len_cached")
+"""Attributes in which forward passes store what belongs to, or follows from, one sequence."""
 _ORIGINAL = "original_max_position_embeddings"
 
 
@@ -29,88 +29,90 @@ class SequentialModel:
 
     Args:
         model: A transformers model that generates.
-        device: Where its inputs go.
+        device: The device of its inputs.
 
     Attributes:
         whole_prompt: Why a prompt, and what is forced later, is not computed in chunks; None where it may be.
         recompute: Why the whole sequence is computed for every token; None where its newest tokens are enough.
-        switch: The length at which the positions' frequencies change, or None. `generate` chooses them by the
-            prompt's whole length and then token by token, so no chunk may lie on both sides, or beyond.
+        rope_switch_length: The length at which the frequencies of the positions change, or None. `generate` chooses
+            them by the whole length of the prompt and then token by token, so a chunk may neither lie on both sides
+            nor beyond.
     """
 
     def __init__(self, model: Any, device: torch.device) -> None:
         self.model, self.device = model, device
-        takes = inspect.signature(model.forward).parameters
-        self.positioned = "position_ids" in takes and not model.config.is_encoder_decoder
-        self.keeps_logits = "logits_to_keep" in takes
-        self.cache_argument = next((name for name in _CACHES if name in takes), _CACHES[0])
-        self.switch = _switch(model.config)
+        arguments = inspect.signature(model.forward).parameters
+        self.takes_position_ids = "position_ids" in arguments and not model.config.is_encoder_decoder
+        self.takes_logits_to_keep = "logits_to_keep" in arguments
+        self.cache_argument = next((name for name in _CACHE_ARGUMENTS if name in arguments), _CACHE_ARGUMENTS[0])
+        self.rope_switch_length = _rope_switch_length(model.config)
         self.whole_prompt: str | None = None
         self.recompute: str | None = None
         states = [(module, _state(module)) for module in model.modules()]
         self._initial = [(module, state) for module, state in states if state]
 
     def new_cache(self) -> Any:
-        """Return the empty cache that `generate` would make; None where the model makes its own."""
+        """Return the empty cache that `generate` would create; None where the model creates its own."""
         if not self.model._supports_default_dynamic_cache():  # noqa: SLF001 - transformers has no other name for it
             return None
         return DynamicCache(config=self.model.config.get_text_config(decoder=True))
 
     @property
-    def steps_singly(self) -> bool:
+    def is_stepwise(self) -> bool:
         """Whether tokens after the prompt are computed one by one, as `generate` does."""
         # A mask of the model's own may grow by one token at a time.
-        own = type(self.model)._update_model_kwargs_for_generation  # noqa: SLF001 - as above
-        usual = GenerationMixin._update_model_kwargs_for_generation  # noqa: SLF001 - as above
-        return own is not usual or self.whole_prompt is not None
+        update = type(self.model)._update_model_kwargs_for_generation  # noqa: SLF001 - as above
+        default = GenerationMixin._update_model_kwargs_for_generation  # noqa: SLF001 - as above
+        return update is not default or self.whole_prompt is not None
 
     @torch.inference_mode()
-    def begin(self, prompt: Sequence[int], inputs: Mapping[str, Any] | None = None) -> Generation:
-        """Return a new sequence; nothing of it is computed yet.
+    def start(self, prompt: Sequence[int], inputs: Mapping[str, Any] | None = None) -> SequenceState:
+        """Return the state of a new sequence, of which nothing is computed yet.
 
         Args:
-            prompt: Its first tokens, which set what goes along with them: positions, for example.
-            inputs: What else the model takes with them: the tensors of images.
+            prompt: Its first tokens; they set its other inputs, e.g. the positions.
+            inputs: The model's further inputs, e.g. the tensors of images.
         """
         self.restore()
-        return Generation(self, prompt, inputs or {})
+        return SequenceState(self, prompt, inputs or {})
 
     def restore(self) -> None:
-        """Take back what forward passes kept on the model: it belongs to a sequence that is over."""
+        """Reset what forward passes stored on the model for a sequence that has ended."""
         for module, state in self._initial:
             for name, value in state.items():
                 if getattr(module, name) is not value:
                     # A rotary embedding that follows the longest length replaces its buffer.
-                    held = module._buffers if name in module._buffers else module.__dict__  # noqa: SLF001 - as above
-                    held[name] = value
+                    attributes = module._buffers if name in module._buffers else module.__dict__  # noqa: SLF001 - as above
+                    attributes[name] = value
 
-    def next_chunk(self, prompt: int, computed: int, pending: int, most: int, *, images: bool = False) -> int:
+    def next_chunk_size(self, prompt: int, computed: int, pending: int, limit: int, *, has_images: bool = False) -> int:
         """Return how many of a sequence's next tokens to compute in one pass.
 
         Args:
-            prompt: The prompt's length.
+            prompt: The length of the prompt.
             computed: Tokens that are computed.
             pending: Tokens that are not, of the prompt and after.
-            most: The largest chunk.
-            images: Whether the prompt's images are yet to be computed: they are in one pass with it.
+            limit: The largest chunk.
+            has_images: Whether the prompt has images that are not computed: they are in one pass with it.
         """
         if computed < prompt:
-            whole = images or self.whole_prompt is not None or self.recompute is not None
-            whole = whole or (self.switch is not None and prompt > self.switch)
-            return prompt - computed if whole else min(most, prompt - computed)
+            in_one_pass = has_images or self.whole_prompt is not None or self.recompute is not None
+            if in_one_pass or (self.rope_switch_length is not None and prompt > self.rope_switch_length):
+                return prompt - computed
+            return min(limit, prompt - computed)
         if self.recompute is not None:
             return pending
-        beyond = self.switch is not None and computed + pending > self.switch
-        return 1 if self.steps_singly or beyond else min(most, pending)
+        beyond = self.rope_switch_length is not None and computed + pending > self.rope_switch_length
+        return 1 if self.is_stepwise or beyond else min(limit, pending)
 
 
-class Generation:
-    """One sequence's passes.
+class SequenceState:
+    """The cache and the inputs of one sequence.
 
     Args:
         runner: The model.
-        prompt: Its first tokens.
-        inputs: What else the model takes with them.
+        prompt: The first tokens.
+        inputs: The model's further inputs.
 
     Attributes:
         tokens: The tokens that are computed.
@@ -125,75 +127,75 @@ class Generation:
         model, device = runner.model, runner.device
         values: dict[str, Any] = {name: value.to(device) for name, value in inputs.items()}
         ids = torch.tensor([list(prompt)], device=device)
-        if runner.positioned:
+        if runner.takes_position_ids:
             mask = {"attention_mask": torch.ones_like(ids)}
             positions = model._prepare_position_ids_for_generation(ids, values | mask)  # noqa: SLF001 - as above
             values["position_ids"] = positions
-        self._along = {name: values[name] for name in _ALONG if values.get(name) is not None}
+        self._per_token = {name: values[name] for name in _PER_TOKEN if values.get(name) is not None}
         cache = runner.new_cache()
         self._kwargs: dict[str, Any] = values | {"use_cache": True}
         if cache is not None:
             self._kwargs[runner.cache_argument] = cache
-        self._covered = self._prompt
+        self._prepared = self._prompt
 
     @property
     def cache(self) -> Any:
-        """The sequence's cache of transformers."""
+        """The sequence's cache, of a class of transformers."""
         return self._kwargs.get(self._runner.cache_argument)
 
     @torch.inference_mode()
-    def extend(self, tokens: Sequence[int], *, keep: int = 1) -> torch.Tensor:
+    def extend(self, tokens: Sequence[int], *, logits_to_keep: int = 1) -> torch.Tensor:
         """Compute the next tokens; they are of the prompt, or behind it, but not both unless all are recomputed.
 
         Args:
-            tokens: The tokens that follow `tokens`.
-            keep: After how many of them, counted from the last, scores are wanted.
+            tokens: The tokens that follow `self.tokens`.
+            logits_to_keep: After how many of them, counted from the last, scores are wanted.
 
         Returns:
-            The scores, shape (keep, vocabulary).
+            The scores, shape (logits_to_keep, vocabulary).
         """
         if self._runner.recompute is not None and self.tokens:
-            return self._recomputed([*self.tokens, *tokens], keep)
-        model, first = self._runner.model, not self.tokens
+            return self._recomputed([*self.tokens, *tokens], logits_to_keep)
+        model, is_first = self._runner.model, not self.tokens
         end = len(self.tokens) + len(tokens)
-        if (missing := end - self._covered) > 0:
+        if (missing := end - self._prepared) > 0:
             self._kwargs = self._updated(missing)
-            self._covered = end
+            self._prepared = end
         kwargs = dict(self._kwargs)
         if end <= self._prompt:
-            kwargs |= {name: value[..., :end] for name, value in self._along.items()}
+            kwargs |= {name: value[..., :end] for name, value in self._per_token.items()}
         inputs = model.prepare_inputs_for_generation(
             torch.tensor([[*self.tokens, *tokens]], device=self._runner.device),
-            next_sequence_length=None if first else len(tokens),
+            next_sequence_length=None if is_first else len(tokens),
             is_first_iteration=end <= self._prompt,
             **kwargs,
         )
-        if self._runner.keeps_logits:
-            inputs["logits_to_keep"] = keep
+        if self._runner.takes_logits_to_keep:
+            inputs["logits_to_keep"] = logits_to_keep
         outputs = model(**inputs, return_dict=True)
         self.tokens.extend(tokens)
         self._outputs = outputs
         if (name := self._runner.cache_argument) in outputs:
             self._kwargs[name] = outputs[name]
-        logits: torch.Tensor = outputs.logits[0, -keep:]
+        logits: torch.Tensor = outputs.logits[0, -logits_to_keep:]
         return logits
 
     def crop(self, count: int) -> None:
-        """Take the newest tokens out of the cache again, where `Decoder.crops`."""
+        """Take the newest tokens out of the cache again, where `ModelRunner.can_crop`."""
         self.cache.crop(-count)
         del self.tokens[-count:]
-        kept = {name: value[..., : len(self.tokens)] for name, value in self._kwargs.items() if name in _ALONG}
-        self._kwargs |= kept
-        self._covered = self._prompt = min(self._covered, len(self.tokens))
-        self._along = kept
+        cropped = {name: value[..., : len(self.tokens)] for name, value in self._kwargs.items() if name in _PER_TOKEN}
+        self._kwargs |= cropped
+        self._prepared = self._prompt = min(self._prepared, len(self.tokens))
+        self._per_token = cropped
 
-    def _recomputed(self, tokens: list[int], keep: int) -> torch.Tensor:
-        more = len(tokens) - self._prompt
+    def _recomputed(self, tokens: list[int], logits_to_keep: int) -> torch.Tensor:
+        padding = len(tokens) - self._prompt
         inputs = {
-            name: torch.nn.functional.pad(value, (0, more)) if name in _ALONG else value
+            name: torch.nn.functional.pad(value, (0, padding)) if name in _PER_TOKEN else value
             for name, value in self._inputs.items()
         }
-        scores = self._runner.begin(tokens, inputs).extend(tokens, keep=keep)
+        scores = self._runner.start(tokens, inputs).extend(tokens, logits_to_keep=logits_to_keep)
         self.tokens = tokens
         return scores
 
@@ -209,14 +211,14 @@ class Generation:
 
 
 def _state(module: torch.nn.Module) -> dict[str, Any]:
-    """Return what forward passes may replace on a module, as it is now."""
+    """Return the current values of what forward passes may replace on a module."""
     buffers = dict(module.named_buffers(recurse=False))
     state = {name: value for name, value in buffers.items() if name.endswith("inv_freq")}
-    state |= {name: module.__dict__[name] for name in _KEPT if name in module.__dict__}
+    state |= {name: module.__dict__[name] for name in _STATE_ATTRIBUTES if name in module.__dict__}
     return state
 
 
-def _switch(config: Any) -> int | None:
+def _rope_switch_length(config: Any) -> int | None:
     """Return the length in tokens up to which the positions' frequencies are those of short sequences."""
     text = config.get_text_config(decoder=True)
     rope = getattr(text, "rope_parameters", None) or {}

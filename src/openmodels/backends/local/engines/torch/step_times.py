@@ -1,4 +1,7 @@
-"""How long a step takes on this machine, learned from the last ones."""
+"""The time of a step on this machine, fitted to the last ones.
+
+A plain mean took the cost of more answers for that of prompts, and made prefill chunks a third as large.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,40 @@ from collections import deque
 
 import torch
 
-_PLAIN, _PROMPTS = 48, 12
-"""Steps that are remembered, without tokens of prompts and with: these become dearer as a prompt grows."""
+_DECODE_STEPS, _PREFILL_STEPS = 48, 12
+"""Steps that are remembered, without and with tokens of prompts: the latter become slower as a prompt grows."""
 _SCALE = (1.0, 1 / 8, 1 / 64)
-_CALM = 1e-3
-"""Weight of the wish for small terms, which decides where all steps were alike."""
+"""Scales of the three terms, so that the ridge weighs on them alike."""
+_RIDGE = 1e-3
+"""Weight of the squared terms (ridge regression), which decides where all steps were alike."""
 
 
 class StepTimes:
-    """Takes a step's seconds as a sum: a fixed part, a part for each answer and one for each token of prompts."""
+    """Models a step's seconds as a sum: a fixed part, a part per answer and a part per token of prompts."""
 
     def __init__(self) -> None:
-        self._plain: deque[tuple[int, int, float]] = deque(maxlen=_PLAIN)
-        self._prompts: deque[tuple[int, int, float]] = deque(maxlen=_PROMPTS)
+        self._decode: deque[tuple[int, int, float]] = deque(maxlen=_DECODE_STEPS)
+        self._prefill: deque[tuple[int, int, float]] = deque(maxlen=_PREFILL_STEPS)
 
-    def learn(self, answers: int, prompts: int, seconds: float) -> None:
-        """Take in a step.
+    def record(self, answers: int, prompt_tokens: int, seconds: float) -> None:
+        """Record a step.
 
         Args:
             answers: How many answers got a token.
-            prompts: Tokens of prompts in it.
+            prompt_tokens: Tokens of prompts in the step.
             seconds: Seconds that it took.
         """
-        (self._prompts if prompts else self._plain).append((answers, prompts, seconds))
+        (self._prefill if prompt_tokens else self._decode).append((answers, prompt_tokens, seconds))
 
     def estimate(self, answers: int) -> tuple[float, float]:
-        """Return the seconds of a step for so many answers, and those that a prompt's token adds; else zeros."""
-        if not (self._prompts and any(known for known, *_ in (*self._plain, *self._prompts))):
+        """Return the seconds of a step with `answers` answers, and those of a prompt's token; zeros while unknown."""
+        if not (self._prefill and any(count for count, *_ in (*self._decode, *self._prefill))):
             return 0.0, 0.0
         # Not through NumPy, whose OpenBLAS ends the process where memory is short.
-        steps = torch.tensor([*self._plain, *self._prompts], dtype=torch.float64)
+        steps = torch.tensor([*self._decode, *self._prefill], dtype=torch.float64)
         scale = torch.tensor(_SCALE, dtype=torch.float64)
         terms = torch.column_stack((torch.ones(len(steps)), steps[:, :2])) * scale
-        square = terms.T @ terms + _CALM * len(steps) * torch.eye(len(scale))
-        fixed, each, share = (torch.linalg.solve(square, terms.T @ steps[:, 2]) * scale).tolist()
-        usual = fixed + each * answers
-        return (usual, share) if usual > 0 and share > 0 else (0.0, 0.0)
+        square = terms.T @ terms + _RIDGE * len(steps) * torch.eye(len(scale))
+        fixed, per_answer, per_token = (torch.linalg.solve(square, terms.T @ steps[:, 2]) * scale).tolist()
+        decode = fixed + per_answer * answers
+        return (decode, per_token) if decode > 0 and per_token > 0 else (0.0, 0.0)

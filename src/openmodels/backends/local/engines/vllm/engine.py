@@ -106,18 +106,18 @@ class Vllm(Served):
 def _prompt_config(folder: Path, chat_template: str | None) -> PromptConfig:
     from transformers import AutoConfig
 
-    from openmodels.backends.local.engines.torch.loader import context, exclusive, explained
+    from openmodels.backends.local.engines.torch.loader import context_length, exclusive_loading, translated_errors
     from openmodels.backends.local.prompt import tokenizer_files
 
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with exclusive(), explained(folder):
+    with exclusive_loading(), translated_errors(folder):
         tokenizer = tokenizer_files.load(folder)
         template_files.install(tokenizer, folder, choice=chat_template)
         config = AutoConfig.from_pretrained(folder, **offline)
         generation = generation_config.read(folder, config)
         generation_config.warn(generation, generation_config.VLLM)
         rows = getattr(config.get_text_config(decoder=True), "vocab_size", None)
-        return PromptConfig(tokenizer, generation, context(config, tokenizer), rows)
+        return PromptConfig(tokenizer, generation, context_length(config, tokenizer), rows)
 
 
 def _cpu_settings() -> dict[str, str]:
