@@ -133,7 +133,7 @@ KILLED = """
 import sys
 from datetime import date
 from pathlib import Path
-from openmodels.catalog import hub_rows
+from openmodels.catalog.sources import hub_rows
 from openmodels.catalog.index.writer import Writer
 
 with Writer(Path(sys.argv[1])) as writer:

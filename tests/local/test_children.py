@@ -134,7 +134,7 @@ def test_a_process_that_ends_while_it_makes_a_folder_leaves_none(tmp_path):
     code = f"""
         import sys, threading
         from pathlib import Path
-        from openmodels.backends.local import cache
+        from openmodels.backends.local.weights import cache
         made = threading.Event()
 
         def work():

@@ -19,6 +19,7 @@ from openmodels.http import address as addresses
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import VECTORS, Fault
 from openmodels.testing.faults.server import Request, Wire, fault
+from openmodels.types.embeddings import EmbedRequest
 
 TOKEN = "hf_canary0123456789abcdefghijklmnop"
 
@@ -428,7 +429,7 @@ def test_the_request_is_the_vendor_clients_own(monkeypatch: pytest.MonkeyPatch) 
         inputs=["a", "b"], parameters={"normalize": True}, headers={}, model="org/model", api_key=TOKEN
     )
     backend = HfBackend("org/model", api_key=TOKEN)
-    request = om.embeddings.EmbedRequest(texts=("a", "b"), extra={"normalize": True})
+    request = EmbedRequest(texts=("a", "b"), extra={"normalize": True})
     assert f"{backend.address.origin}{backend.embed_target('org/model')}" == theirs.url
     assert backend.embed_body(request, "org/model") == theirs.json
     assert backend.authorization()["Authorization"] == theirs.headers["authorization"]
