@@ -252,7 +252,7 @@ class TestHub:
             locate.locate("org/model")
 
     def test_a_hub_that_does_not_answer(self, monkeypatch):
-        monkeypatch.setattr(hub_download, "_PATIENCE", 0.2)
+        monkeypatch.setattr(hub_download, "_LISTING_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
             with pytest.raises(errors.ConnectionFailed, match="in time"):

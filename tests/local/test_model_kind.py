@@ -13,7 +13,8 @@ from transformers.models.auto import modeling_auto as auto
 import openmodels as om
 from openmodels.backends.local.engines.openvino import model as openvino_model
 from openmodels.backends.local.engines.vllm import engine as vllm
-from openmodels.backends.local.weights import facts, gguf_header, model_kind
+from openmodels.backends.local.weights import gguf_header, model_kind
+from openmodels.hub.model_page import parse_context_length
 
 
 def task(*names, **config):
@@ -86,7 +87,7 @@ def test_positions_that_are_never_used():
         model = transformers.AutoModel.from_config(config)
         table = model.embeddings.position_embeddings
         used = 20 if table.padding_idx is None else 20 - table.padding_idx - 1
-        assert facts.context(config.to_dict()) == used, model_type
+        assert parse_context_length(config.to_dict()) == used, model_type
 
 
 def write(file, architecture, **entries):

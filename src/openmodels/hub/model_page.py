@@ -30,10 +30,17 @@ _RELATION_WORDS = {
     "finetuned": "finetune",
     "quantization": "quantized",
 }
-_CONTEXT_KEYS = (
-    "max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length",
-)  # fmt: skip
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "max_sequence_length")
 """How the configs of models call the longest sequence, in tokens."""
+UNBOUNDED = 2**31 - 1
+"""The longest sequence in the configs of models that have no limit."""
+_OFFSET_POSITIONS = frozenset(
+    """
+    camembert data2vec-text ibert lilt longformer luke markuplm mluke mpnet roberta roberta-prelayernorm
+    xlm-roberta xlm-roberta-xl xmod
+    """.split()  # noqa: SIM905 - forty lines otherwise
+)
+"""Model types whose first position is the one behind that of padding, so that the first ones are never used."""
 _LONGEST_PATH = 1_024
 
 
@@ -92,8 +99,16 @@ def parse_license(card: Mapping[str, Any], tags: Iterable[str] = ()) -> Declared
 def parse_context_length(config: Mapping[str, Any]) -> int | None:
     """Return the longest sequence in tokens by a config.json, or None where it does not say."""
     text_config = fields.mapping(config.get("text_config"))
-    lengths = (fields.positive_count(part.get(key)) for key in _CONTEXT_KEYS for part in (config, text_config))
-    return next(filter(None, lengths), None)
+    for part in (text_config, config):
+        for key in CONTEXT_KEYS:
+            length = fields.positive_count(part.get(key))
+            if length is None or length >= UNBOUNDED:
+                continue
+            padding = part.get("pad_token_id", 1)
+            if str(part.get("model_type")) in _OFFSET_POSITIONS and type(padding) is int:
+                length -= padding + 1
+            return length
+    return None
 
 
 class ModelPage:

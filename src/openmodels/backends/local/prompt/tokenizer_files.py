@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 
 from openmodels import settings
 from openmodels.backends.local.weights import checkpoint
-from openmodels.backends.local.weights.facts import UNBOUNDED
 from openmodels.errors import MissingExtra
+from openmodels.hub.model_page import UNBOUNDED
 
 _OBJECTS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
 _PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.model", "sentencepiece.bpe.model")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from openmodels import ref
 from openmodels.backends.local.prompt import template_files
@@ -23,18 +22,8 @@ from openmodels.backends.local.weights import (
 )
 from openmodels.backends.local.weights.model_kind import Task
 from openmodels.errors import OpenModelsError
-
-CONTEXT = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_seq_len",
-    "seq_length",
-    "n_ctx",
-    "max_sequence_length",
-)
-"""How the configs of models call the longest sequence, in tokens."""
-UNBOUNDED = 2**31 - 1
-"""The longest sequence that a model without a limit of its own is given."""
+from openmodels.hub import download
+from openmodels.hub.model_page import parse_context_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ def _place(rest: str, revision: str | None) -> Path | None:
     model = ref.hub_id(rest)
     revision = model.revision or revision
     if model.file is not None:
-        return hub_download.cached_file(model.repo, model.file, revision)
+        return download.cached_file(model.repo, model.file, revision)
     found = hub_download.cached(model.repo, revision)
     if found is None and model.repo == default_model.REPO and revision is None:
         found = next((place for place in cache.places(default_model.SHA256) if place.exists()), None)
@@ -87,28 +76,7 @@ def _folder(folder: Path) -> Facts:
     config = checkpoint.read_json(folder / "config.json")
     kind = model_kind.of_config(config, sentence_transformers=(folder / "modules.json").exists())
     template = "\n".join(template_files.read(folder).values())
-    return Facts(context(config), template, sees(folder), kind.task)
-
-
-OFFSET_POSITIONS = frozenset(
-    """
-    camembert data2vec-text ibert lilt longformer luke markuplm mluke mpnet roberta roberta-prelayernorm
-    xlm-roberta xlm-roberta-xl xmod
-    """.split()  # noqa: SIM905 - forty lines otherwise
-)
-"""Model types whose first position is the one behind that of padding, so that the first ones are never used."""
-
-
-def context(config: Mapping[str, Any]) -> int | None:
-    """Return the longest sequence in tokens by a config.json, or None where it does not say."""
-    nested = config.get("text_config")
-    text = nested if isinstance(nested, Mapping) else config
-    lengths = (text.get(name) for name in CONTEXT)
-    length = next((length for length in lengths if type(length) is int and 0 < length < UNBOUNDED), None)
-    padding = text.get("pad_token_id", 1)
-    if length is not None and str(text.get("model_type")) in OFFSET_POSITIONS and type(padding) is int:
-        length -= padding + 1
-    return length
+    return Facts(parse_context_length(config), template, sees(folder), kind.task)
 
 
 def sees(folder: Path) -> bool:

@@ -22,8 +22,9 @@ from openmodels.backends.local.engines.openvino.engine import last_line
 from openmodels.backends.local.engines.torch.loader import exclusive_loading
 from openmodels.backends.local.prompt import template_files, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
-from openmodels.backends.local.weights import cache, checkpoint, facts, gguf_header, memory, model_kind
+from openmodels.backends.local.weights import cache, checkpoint, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, OpenModelsError
+from openmodels.hub.model_page import parse_context_length
 
 _FORMAT = "openvino-2"
 _GIGABYTE = 2**30
@@ -83,7 +84,7 @@ def open_model(
         template_files.install(tokenizer, folder, choice=chat_template)
         generation = generation_config.read(folder)
         generation_config.warn(generation, generation_config.OPENVINO)
-        context = facts.context(config) or tokenizer_files.longest(tokenizer)
+        context = parse_context_length(config) or tokenizer_files.longest(tokenizer)
         rows = config.get("vocab_size")
         prompt_config = PromptConfig(tokenizer, generation, context, rows if type(rows) is int else None)
         kv_gb = _kv_gb()

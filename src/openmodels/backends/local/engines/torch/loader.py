@@ -31,7 +31,6 @@ from openmodels.backends.local.engines.torch.gc_pause import collector_paused
 from openmodels.backends.local.prompt import image_processors, template_files, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import checkpoint, facts, memory, model_kind
-from openmodels.backends.local.weights.facts import UNBOUNDED
 from openmodels.errors import (
     LoadFailed,
     OpenModelsError,
@@ -39,6 +38,7 @@ from openmodels.errors import (
     UnsafeWeights,
     UnsupportedFeature,
 )
+from openmodels.hub.model_page import CONTEXT_KEYS, UNBOUNDED
 
 _BIDIRECTIONAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
 """Model types that generate only where their config says `is_decoder`."""
@@ -327,7 +327,7 @@ def _check_free(needed: int, device: torch.device) -> None:
 def context_length(config: Any, tokenizer: Any) -> int:
     """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
     text = config.get_text_config(decoder=True)
-    for name in facts.CONTEXT:
+    for name in CONTEXT_KEYS:
         length = getattr(text, name, None)
         if type(length) is int and 0 < length < UNBOUNDED:
             return length

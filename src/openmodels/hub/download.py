@@ -1,0 +1,300 @@
+"""Downloads from the Hugging Face Hub by huggingface_hub: into its cache, within a time limit, with our errors."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils.tqdm import tqdm
+
+from openmodels import settings
+from openmodels.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    ConnectionFailed,
+    DeadlineExceeded,
+    DoesNotFit,
+    GatedModel,
+    ModelNotFound,
+    Offline,
+    OpenModelsError,
+    RateLimited,
+    ServerFailed,
+)
+from openmodels.hub import token
+
+_Result = TypeVar("_Result")
+_SMALL_FILE_SECONDS = 60.0
+"""Seconds that a file which is read before the weights may take in all."""
+
+
+def cached_file(repo: str, file: str, revision: str | None) -> Path | None:
+    """Return a file of the Hub's cache if it is there; never uses the network."""
+    path = try_to_load_from_cache(repo, file, revision=revision)
+    return Path(path) if isinstance(path, str) else None
+
+
+def cache_folder() -> Path:
+    """Return the folder of the Hub's cache."""
+    return Path(constants.HF_HUB_CACHE)
+
+
+def list_files(repo: str, revision: str | None, deadline: float | None, timeout: float) -> dict[str, int]:
+    """Return the sizes in bytes of a model's files, by name.
+
+    Args:
+        repo: "org/model".
+        revision: Branch, tag or commit; None is the default branch.
+        deadline: On the clock of `time.monotonic()`, or None.
+        timeout: Seconds the Hub may take.
+
+    Raises:
+        ModelNotFound: No such repository or revision.
+        GatedModel: The terms must be accepted first.
+        AuthenticationFailed: The token was refused.
+        Offline: The network is switched off or out of reach.
+        DeadlineExceeded: The deadline has passed.
+        OpenModelsError: Another failure of the network or the Hub, as its class says.
+    """
+    if settings.read().offline:
+        raise offline(repo, "the network is switched off")
+    check_deadline(deadline)
+    if deadline is not None:
+        timeout = min(timeout, deadline - time.monotonic())
+    with translated_errors(repo, revision):
+        info = _call_within(
+            timeout,
+            lambda: HfApi(**_access()).model_info(repo, revision=revision, files_metadata=True, timeout=timeout),
+        )
+    return {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
+
+
+def download_small_file(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
+    """Return a file that is read before the weights, downloaded if need be.
+
+    Raises:
+        DeadlineExceeded: It did not come in full in time.
+        OpenModelsError: As for `list_files`.
+    """
+    left = _SMALL_FILE_SECONDS if deadline is None else min(_SMALL_FILE_SECONDS, deadline - time.monotonic())
+    # The token is read inside the call: no frame of ours, which a traceback may show, holds it.
+    with translated_errors(repo, revision):
+        try:
+            return _call_within(
+                max(0.0, left),
+                lambda: Path(hf_hub_download(repo, file, tqdm_class=_SilentBar, revision=revision, **_access())),
+            )
+        except TimeoutError as error:  # the Hub's client limits only each read
+            raise DeadlineExceeded(
+                f"{file} of {repo} did not come in full in time.", next_step="Allow more time, or check the network."
+            ) from error
+
+
+def download_file(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
+    """Return a file, downloaded if need be; a bar shows the progress on a terminal.
+
+    Raises:
+        OpenModelsError: As for `list_files`.
+    """
+    check_deadline(deadline)
+    with translated_errors(repo, revision):
+        bar = _progress_bar(shown=True)
+        return Path(hf_hub_download(repo, file, tqdm_class=bar, revision=revision, **_access()))
+
+
+def download_files(
+    repo: str, files: Iterable[str], revision: str | None, deadline: float | None, *, progress: bool
+) -> Path:
+    """Return the folder with some files of a model, downloaded if need be.
+
+    Args:
+        repo: "org/model".
+        files: Their names.
+        revision: Branch, tag or commit; None is the default branch.
+        deadline: `time.monotonic()` value after which the download is not begun, or None.
+        progress: Whether a bar shows the download on a terminal.
+
+    Raises:
+        OpenModelsError: As for `list_files`.
+    """
+    check_deadline(deadline)
+    with translated_errors(repo, revision):
+        bar = _progress_bar(shown=progress)
+        return Path(snapshot_download(repo, allow_patterns=list(files), tqdm_class=bar, revision=revision, **_access()))
+
+
+def missing_bytes(repo: str, sizes: dict[str, int], revision: str | None) -> int:
+    """Return how many bytes of some files are not in the cache yet."""
+    return sum(size for name, size in sizes.items() if cached_file(repo, name, revision) is None)
+
+
+def check_deadline(deadline: float | None) -> None:
+    """Raise DeadlineExceeded if the deadline has passed."""
+    if deadline is not None and time.monotonic() >= deadline:
+        raise DeadlineExceeded("The time was up before the model was here.", next_step="Allow more time and retry.")
+
+
+def _access() -> dict[str, Any]:
+    """Return the Hub's address, and the user's token where it may go there.
+
+    False keeps huggingface_hub from sending any other token.
+    """
+    secret = token.of(token.endpoint())
+    return {"endpoint": token.endpoint(), "token": False if secret is None else secret.reveal()}
+
+
+def _call_within(seconds: float, call: Callable[[], _Result]) -> _Result:
+    """Return what a call returns, or give up on it.
+
+    Looking up a name has no time limit of its own.
+    """
+    results: list[_Result] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="openmodels-hub", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failures:
+        raise failures[0]
+    if results:
+        return results[0]
+    raise TimeoutError(f"no answer within {seconds:.0f} s")
+
+
+@contextmanager
+def translated_errors(repo: str, revision: str | None) -> Generator[None, None, None]:
+    """Raise the errors of the tree in place of those of huggingface_hub."""
+    try:
+        yield
+    except OpenModelsError:
+        raise
+    except Exception as error:
+        translated = _translate(error, repo, revision)
+        translated.status = getattr(getattr(error, "response", None), "status_code", None)
+        translated.request_id = getattr(error, "request_id", None)
+        if token.of(token.endpoint()) is not None:
+            # The frames of huggingface_hub hold the token in their variables.
+            for link in _causes(error):
+                link.__traceback__ = None
+        raise translated from error
+
+
+def offline(repo: str, reason: str) -> Offline:
+    """Return the error for a model that is neither on this disk nor within reach."""
+    return Offline(
+        f"{repo} is not in the cache, and {reason}.",
+        next_step="Connect, unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE, and start it once; "
+        "or name a folder or .gguf file on this disk.",
+    )
+
+
+def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsError:
+    page = f"{token.endpoint()}/{repo}"
+    match error:
+        case GatedRepoError():
+            return GatedModel(
+                f"{repo} is gated: its terms must be accepted first.",
+                next_step=f"Accept them at {page}, then set HF_TOKEN or run: hf auth login",
+            )
+        case RevisionNotFoundError():
+            return ModelNotFound(f"{repo} has no revision {revision!r}.", next_step=f"See {page}/commits")
+        case RepositoryNotFoundError():
+            return ModelNotFound(
+                f"There is no model {repo} on the Hub, or it is private.",
+                next_step="Check the spelling; for a private model set HF_TOKEN or run: hf auth login",
+            )
+        case LocalEntryNotFoundError() if isinstance(error.__cause__, Exception):
+            return _translate(error.__cause__, repo, revision)
+        case LocalEntryNotFoundError() | OfflineModeIsEnabled():
+            return offline(repo, "the network is switched off or out of reach")
+        case EntryNotFoundError():
+            return ModelNotFound(f"{repo} lacks a file it should have.", next_step=f"See {page}/tree/main")
+        case HfHubHTTPError():
+            return _status_error(error.response.status_code, repo)
+        case OSError() if error.errno == errno.ENOSPC:
+            return DoesNotFit("The disk is full.", next_step="Free some space, or point HF_HOME to a larger disk.")
+        case _:
+            return _network_error(error, repo)
+
+
+def _status_error(status: int, repo: str) -> OpenModelsError:
+    match status:
+        case 401:
+            return AuthenticationFailed("The Hub refused the token.", next_step="Renew HF_TOKEN, or run: hf auth login")
+        case 403:
+            return AccessDenied(f"The Hub does not allow access to {repo}.", next_step="Check the token's rights.")
+        case 404:
+            return ModelNotFound(f"There is no model {repo} on the Hub.", next_step="Check the spelling.")
+        case 429:
+            return RateLimited("The Hub gets too many requests from here.", next_step="Set HF_TOKEN, or wait.")
+        case _:
+            return ServerFailed(f"The Hub answered with status {status}.", next_step="Try again later.")
+
+
+def _network_error(error: Exception, repo: str) -> OpenModelsError:
+    chain = list(_causes(error))
+    if any(isinstance(link, socket.gaierror) for link in chain):
+        return offline(repo, "the Hub's address cannot be looked up: there seems to be no network")
+    if any(isinstance(link, OSError) and link.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) for link in chain):
+        return offline(repo, "there is no way to the Hub from here")
+    if any(isinstance(link, ssl.SSLError) for link in chain):
+        reason = "the TLS handshake failed"
+    elif any(isinstance(link, TimeoutError) or "Timeout" in type(link).__name__ for link in chain):
+        reason = "it did not answer in time"
+    elif any(isinstance(link, ConnectionRefusedError) for link in chain):
+        reason = "the connection was refused"
+    else:
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
+    return ConnectionFailed(
+        f"{repo} could not be fetched from the Hub: {reason}.", next_step="Check the network, then try again."
+    )
+
+
+def _causes(error: BaseException) -> Generator[BaseException, None, None]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+class _SilentBar(tqdm):
+    """A progress bar that shows nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+
+
+class _Bar(tqdm):
+    """The Hub's progress bar, which leaves nothing on the screen when it is full."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "leave": False})  # type: ignore[no-untyped-call]
+
+
+def _progress_bar(*, shown: bool) -> type[tqdm]:
+    """Return the progress bar for a terminal, else a silent one."""
+    return _Bar if shown and sys.stderr.isatty() else _SilentBar
