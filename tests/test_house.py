@@ -55,13 +55,27 @@ HOMES = {
     "pytest": ["testing/"],
     "click": ["cli/"],
     "opentelemetry": ["core/telemetry.py"],
-    "h11": ["http/http1.py"],
+    "aiohttp": ["http/async_transport.py"],
+    "httptools": ["http/response_parser.py"],
+    "urllib3": ["http/sync_transport.py"],
     "jsonschema_rs": ["output/grammar/"],
     "llguidance": ["backends/local/"],
 }
 """The only places that may import a package."""
 
-HEAVY = ("pydantic", "torch", "transformers", "httpx2", "huggingface_hub", "azure", "rich", "click", "tenacity")
+HEAVY = (
+    "pydantic",
+    "torch",
+    "transformers",
+    "httpx2",
+    "aiohttp",
+    "urllib3",
+    "huggingface_hub",
+    "azure",
+    "rich",
+    "click",
+    "tenacity",
+)
 
 
 def unit(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import multiprocessing
 import pickle
@@ -14,8 +15,8 @@ import pytest
 import openmodels as om
 from openmodels.core import retry
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, StreamInterrupted
-from openmodels.http import http1
-from openmodels.http.pipes import Limits
+from openmodels.http import client
+from openmodels.http.connection_settings import ConnectionSettings
 from openmodels.testing import Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, TOKENS, FaultServer
 from openmodels.testing.faults.answers import chunk, event, right
@@ -138,14 +139,21 @@ def test_a_kept_connection_that_died_costs_no_retry(own: FaultServer, name: str)
         asyncio.run(main())
 
 
+def _limit(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
+    """Set limits of the clients that are made from now on."""
+    monkeypatch.setattr(client, "ConnectionSettings", functools.partial(ConnectionSettings, **limits))
+
+
 @pytest.mark.parametrize("surface", ["chat", "achat"])
 def test_a_connection_kept_too_long_is_not_used(
     own: FaultServer, surface: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    _limit(monkeypatch, keep_alive=0.001)
+
     async def main() -> None:
         driver = Driver(model, surface)
         assert (await driver.within_loop(PROMPT)).reply.text == TEXT
-        monkeypatch.setattr(http1, "KEPT_SECONDS", 0.0)
+        await asyncio.sleep(0.01)
         assert (await driver.within_loop(PROMPT)).reply.text == TEXT
 
     with _model(own.url("ok")) as model:
@@ -154,21 +162,23 @@ def test_a_connection_kept_too_long_is_not_used(
     assert own.wait_open(0)
 
 
-def test_no_more_connections_are_kept_than_allowed(own: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "KEPT", 2)
+def test_no_more_connections_are_opened_than_allowed(own: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    _limit(monkeypatch, max_connections=2)
 
     async def main() -> None:
         await asyncio.gather(*(model.achat(PROMPT) for _ in range(20)))
-        assert await asyncio.to_thread(own.wait_open, 2)
+        assert own.opened == 2
 
     with _model(own.url("ok")) as model:
         asyncio.run(main())
 
 
 @pytest.mark.parametrize("surface", ["stream", "astream"])
-def test_a_server_that_falls_silent_in_a_stream_is_given_up(own: FaultServer, surface: str) -> None:
+def test_a_server_that_falls_silent_in_a_stream_is_given_up(
+    own: FaultServer, surface: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _limit(monkeypatch, read_timeout=0.2)
     model = _model(own.url("stall-in-stream"))
-    model.backend._exchange = http1.Http1Exchange(model.backend.address, Limits(idle=0.2))
     with pytest.raises(StreamInterrupted, match=r"sent nothing for 0\.2 s") as caught:
         Driver(model, surface)(PROMPT)
     assert caught.value.partial.text == "".join(TOKENS[:3])
@@ -176,10 +186,12 @@ def test_a_server_that_falls_silent_in_a_stream_is_given_up(own: FaultServer, su
 
 
 @pytest.mark.parametrize("surface", ["stream", "astream"])
-def test_waiting_for_the_first_byte_is_not_falling_silent(own: FaultServer, surface: str) -> None:
+def test_waiting_for_the_first_byte_is_not_falling_silent(
+    own: FaultServer, surface: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A long prompt keeps a server silent for minutes: there only the deadline counts.
-    model = om.Model("server:tiny", base_url=own.url("silent"), timeout=0.5)
-    model.backend._exchange = http1.Http1Exchange(model.backend.address, Limits(idle=0.1))
+    _limit(monkeypatch, read_timeout=0.1)
+    model = _model(own.url("silent"), timeout=0.5)
     with pytest.raises(DeadlineExceeded):
         Driver(model, surface)(PROMPT)
 

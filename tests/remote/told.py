@@ -11,14 +11,14 @@ import pytest
 from openmodels.backends.openai_compatible import OpenAICompatible
 from openmodels.core.stream import AsyncStream, Fold, Stream
 from openmodels.errors import OpenModelsError
-from openmodels.http.exchange import Outgoing
-from openmodels.http.http1 import Http1Exchange
+from openmodels.http.client import HttpClient
+from openmodels.http.messages import HttpRequest
 from openmodels.http.status_errors import Failure
 from openmodels.model import Model
 from openmodels.openai_wire.decode import Body, Decoder
 from openmodels.testing.faults import KEY, PROMPT
 
-SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, Body, Decoder, Outgoing, Http1Exchange)
+SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, Body, Decoder, HttpRequest, HttpClient)
 
 
 class Told:

@@ -20,8 +20,8 @@ from openmodels.backends.batch_limits import Batches
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
 from openmodels.http import address as addresses, decompression, status_errors
 from openmodels.http.address import Secret, Secrets
-from openmodels.http.exchange import Answer, AsyncAnswer, Exchange, Outgoing
-from openmodels.http.http1 import Http1Exchange
+from openmodels.http.client import Exchange, HttpClient
+from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
 from openmodels.openai_wire.negotiation import Dialect
 from openmodels.output.text_scan import REASONING_TAGS
@@ -36,13 +36,13 @@ class Sent:
     """A request on its way.
 
     Attributes:
-        outgoing: What is sent.
+        http_request: What is sent.
         secrets: What no error about it may quote.
         request: What the caller asked for; None for requests of openmodels itself.
         body: The JSON body.
     """
 
-    outgoing: Outgoing
+    http_request: HttpRequest
     secrets: Secrets
     request: ChatRequest | EmbedRequest | RerankRequest | None = field(default=None, repr=False)
     body: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -113,7 +113,7 @@ class OpenAICompatible(Backend):
 
     def make_exchange(self) -> Exchange:
         """Return what carries the requests; called once."""
-        return Http1Exchange(self.address)
+        return HttpClient()
 
     def authorization(self) -> dict[str, str]:
         """Return the headers that carry the key; asked for each request."""
@@ -215,7 +215,7 @@ class OpenAICompatible(Backend):
                 return
 
     def _deltas(self, sent: Sent, request: ChatRequest) -> Generator[Delta, None, None]:
-        with self.exchange.send(sent.outgoing, request.deadline) as answer:
+        with self.exchange.send(sent.http_request, request.deadline) as answer:
             decoder = self._decoder(answer, sent.secrets, request)
             try:
                 for data in answer:
@@ -230,7 +230,7 @@ class OpenAICompatible(Backend):
             yield delta
 
     async def _adeltas(self, sent: Sent, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        with await self.exchange.asend(sent.outgoing, request.deadline) as answer:
+        with await self.exchange.asend(sent.http_request, request.deadline) as answer:
             decoder = self._decoder(answer, sent.secrets, request)
             try:
                 async for data in answer:
@@ -353,8 +353,10 @@ class OpenAICompatible(Backend):
         body = self.dialect.adapt(self.body(request, model), request)
         texts = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
         target = self.address.target(self.path(request))
-        outgoing = Outgoing("POST", target, self._headers(stream=request.stream), encode.dumps(body))
-        return Sent(outgoing, self._secrets().and_(Secrets(*texts)), request, body)
+        http_request = HttpRequest(
+            "POST", self.address.origin + target, self._headers(stream=request.stream), encode.dumps(body)
+        )
+        return Sent(http_request, self._secrets().and_(Secrets(*texts)), request, body)
 
     async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
         # A subclass whose bodies take long to make does it beside the event loop.
@@ -373,11 +375,13 @@ class OpenAICompatible(Backend):
     ) -> Sent:
         # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
         secrets = Secrets("\n".join(texts), *(text for text in texts if 8 <= len(text) <= status_errors.ECHO))
-        outgoing = Outgoing("POST", target, self._headers(stream=False), encode.dumps(body))
-        return Sent(outgoing, self._secrets().and_(secrets), request, body)
+        http_request = HttpRequest(
+            "POST", self.address.origin + target, self._headers(stream=False), encode.dumps(body)
+        )
+        return Sent(http_request, self._secrets().and_(secrets), request, body)
 
     def _fetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
-        with self.exchange.send(sent.outgoing, deadline) as answer:
+        with self.exchange.send(sent.http_request, deadline) as answer:
             explain = self._explainer(answer, sent.secrets)
             body = decode.Body(answer.status, answer.headers, explain)
             try:
@@ -391,7 +395,7 @@ class OpenAICompatible(Backend):
         return body.end(), explain
 
     async def _afetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
-        with await self.exchange.asend(sent.outgoing, deadline) as answer:
+        with await self.exchange.asend(sent.http_request, deadline) as answer:
             explain = self._explainer(answer, sent.secrets)
             body = decode.Body(answer.status, answer.headers, explain)
             try:
@@ -405,8 +409,8 @@ class OpenAICompatible(Backend):
         return body.end(), explain
 
     def _asking(self, path: str) -> Sent:
-        outgoing = Outgoing("GET", self.address.target(path), self._headers(stream=False))
-        return Sent(outgoing, self._secrets())
+        http_request = HttpRequest("GET", self.address.origin + self.address.target(path), self._headers(stream=False))
+        return Sent(http_request, self._secrets())
 
     def _headers(self, *, stream: bool) -> tuple[tuple[str, str], ...]:
         headers = {
@@ -427,7 +431,7 @@ class OpenAICompatible(Backend):
         keys = [value.removeprefix("Bearer ") for value in self.authorization().values()]
         return Secrets(*keys, *(value for value in own if len(value) >= 8))
 
-    def _decoder(self, answer: Answer | AsyncAnswer, secrets: Secrets, request: ChatRequest) -> decode.Decoder:
+    def _decoder(self, answer: BaseResponse, secrets: Secrets, request: ChatRequest) -> decode.Decoder:
         return decode.Decoder(
             answer.status,
             answer.headers,
@@ -438,7 +442,7 @@ class OpenAICompatible(Backend):
             tags=REASONING_TAGS if request.prompt is None else (),
         )
 
-    def _explainer(self, answer: Answer | AsyncAnswer, secrets: Secrets) -> decode.Explain:
+    def _explainer(self, answer: BaseResponse, secrets: Secrets) -> decode.Explain:
         return partial(self._explain, answer.status, answer.headers, secrets)
 
     def _explain(
@@ -456,11 +460,11 @@ def _documents(request: RerankRequest, part: slice) -> RerankRequest:
     return request.model_copy(update={"documents": documents, "top_n": top_n})
 
 
-def _over(decoder: decode.Decoder, answer: Answer | AsyncAnswer) -> bool:
+def _over(decoder: decode.Decoder, answer: BaseResponse) -> bool:
     """Say whether to stop reading; once the answer is whole, wait for its end only a moment."""
     if not decoder.finished:
         return decoder.ended
-    answer.hurry(AFTER_END if decoder.ended else AFTER_FINISH)
+    answer.shorten_deadline(AFTER_END if decoder.ended else AFTER_FINISH)
     return False
 
 

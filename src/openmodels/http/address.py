@@ -114,7 +114,7 @@ class Address:
     def authority(self) -> str:
         """Host and port as in a Host header; the scheme's own port is left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
@@ -129,7 +129,7 @@ class Address:
         return f"{self.origin}{self.path}"
 
 
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
 _KEY_PARAMETERS = frozenset(
     {"key", "api-key", "api_key", "apikey", "subscription-key", "token", "access_token", "password", "secret", "sig"}
 )
@@ -156,7 +156,7 @@ def address(base_url: str, *, allow_http: bool = False) -> Address:
         port, host = parts.port, parts.hostname or ""
     except ValueError:
         raise InvalidRequest("base_url: it is no valid address.", next_step=_EXAMPLE) from None
-    if parts.scheme not in _PORTS or not is_host_name(host):
+    if parts.scheme not in PORTS or not is_host_name(host):
         # urlsplit takes "localhost" of "localhost:8000" for a scheme.
         scheme_missing = re.fullmatch(r"(localhost|\d+(\.\d+){3}|\[[0-9a-fA-F:]+\])(:\d+)?(/[\w./-]*)?", text)
         step = f"Write it with http:// before it: http://{text}" if scheme_missing else _EXAMPLE
@@ -180,7 +180,7 @@ def address(base_url: str, *, allow_http: bool = False) -> Address:
     if not text.isascii():
         # Two standards translate some names differently: guessing could send the key to another host.
         raise InvalidRequest("base_url: write its host as xn--… and percent-encode the rest: it must be ASCII.")
-    return Address(parts.scheme, host, port if port is not None else _PORTS[parts.scheme], path, parts.query)
+    return Address(parts.scheme, host, port if port is not None else PORTS[parts.scheme], path, parts.query)
 
 
 _EXAMPLE = "Write it like http://127.0.0.1:8000/v1 or https://host/v1."

@@ -14,7 +14,7 @@ import httpx2
 
 from openmodels import settings
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, InvalidRequest, InvalidResponse, Offline
-from openmodels.http.pipes import lookup
+from openmodels.http.dial import lookup
 from openmodels.http.time_limit import TimeLimit
 
 _REDIRECTS = 3

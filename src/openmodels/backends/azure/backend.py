@@ -23,7 +23,7 @@ from openmodels.errors import (
 )
 from openmodels.http import address as addresses, status_errors
 from openmodels.http.address import Secret, Secrets
-from openmodels.http.exchange import Exchange
+from openmodels.http.client import Exchange
 from openmodels.openai_wire import decode
 from openmodels.types.request import ChatRequest
 
@@ -81,7 +81,7 @@ class AzureBackend(OpenAICompatible):
         trusted = endpoint.azure or given == own
         self._authentication = self._who(credential, trusted=trusted)
         self._scope = scope or endpoint.scope
-        self._answered: set[str] = set()  # the targets at which something has been answered
+        self._answered: set[str] = set()  # the addresses at which something has been answered
 
     def _who(self, credential: Any, *, trusted: bool) -> Secret | Tokens | None:
         if self.api_key is not None and credential is not None:
@@ -140,9 +140,9 @@ class AzureBackend(OpenAICompatible):
         if super().recovers(error, sent):
             return True
         tried = self.endpoint.resource
-        if tried is None or error.status not in (400, 404) or sent.outgoing.target in self._answered:
+        if tried is None or error.status not in (400, 404) or sent.http_request.url in self._answered:
             return False
-        if sent.outgoing.target.startswith(tried.path):
+        if sent.http_request.url.startswith(str(tried)):
             self.address = self.endpoint.address
             error.cause = f"{error.cause} So does the project's address, {self.endpoint.address}."
             return False
@@ -152,7 +152,7 @@ class AzureBackend(OpenAICompatible):
 
     def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:
         """Take an answer as a sign that its address is right."""
-        self._answered.add(sent.outgoing.target)
+        self._answered.add(sent.http_request.url)
         super().succeeded(sent, reasoning)
 
     def list_deployments(self, *, timeout: float | None = 60.0) -> list[str]:

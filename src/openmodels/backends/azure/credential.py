@@ -19,7 +19,7 @@ from openmodels.backends import registry
 from openmodels.errors import AuthenticationFailed, ConnectionFailed, OpenModelsError, UnsupportedFeature
 from openmodels.http import address as addresses, status_errors
 from openmodels.http.address import Secret
-from openmodels.http.pipes import late, left
+from openmodels.http.network_errors import deadline_exceeded, seconds_left
 
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When the call that asks for a token must be over, on the clock of `time.monotonic()`."""
@@ -51,8 +51,8 @@ class Tokens:
             DeadlineExceeded: It takes too long.
         """
         answer = self._ask(scopes, options)
-        if not wait([answer], left(deadline.get())).done:
-            raise late()
+        if not wait([answer], seconds_left(deadline.get())).done:
+            raise deadline_exceeded()
         with _explained():
             given = answer.result()
         if inspect.iscoroutine(given):

@@ -19,16 +19,18 @@ from azure.ai.inference.aio import ChatCompletionsClient as AsyncChatCompletions
 from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
-from azure.core.rest import HttpRequest
+from azure.core.rest import HttpRequest as AzureRequest
 from azure.core.utils import CaseInsensitiveDict
 
 from openmodels.backends.azure import credential
 from openmodels.backends.azure.credential import AsyncCredential, SyncCredential, Tokens
 from openmodels.errors import AuthenticationFailed, OpenModelsError
 from openmodels.http.address import Address, Secret
-from openmodels.http.exchange import Answer, AsyncAnswer, Outgoing
-from openmodels.http.http1 import Http1Exchange
-from openmodels.http.pipes import late, left
+from openmodels.http.async_transport import AsyncHttpResponse
+from openmodels.http.client import HttpClient
+from openmodels.http.messages import BaseResponse, HttpRequest
+from openmodels.http.network_errors import deadline_exceeded, seconds_left
+from openmodels.http.sync_transport import HttpResponse
 
 # In the places of retries and redirects: even told to do neither, Azure's own read what a server says of waiting.
 _OFF: dict[str, Any] = {"retry_policy": SansIOHTTPPolicy(), "redirect_policy": SansIOHTTPPolicy()}
@@ -47,7 +49,7 @@ class AzureExchange:
         self._to = to
         self._authentication = authentication
         self._scope = scope
-        self._wire = Http1Exchange(to)
+        self._wire = HttpClient()
         self._client = ChatCompletionsClient(
             str(to),
             transport=_Transport(self._wire),
@@ -58,9 +60,9 @@ class AzureExchange:
         self._clients: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncChatCompletionsClient]
         self._clients = weakref.WeakKeyDictionary()
 
-    def send(self, outgoing: Outgoing, deadline: float | None) -> Answer:
-        """Return the answer, its headers read; see `openmodels.http.exchange.Exchange`."""
-        answers: list[Answer] = []
+    def send(self, outgoing: HttpRequest, deadline: float | None) -> HttpResponse:
+        """Return the answer, its headers read; see `openmodels.http.client.Exchange`."""
+        answers: list[HttpResponse] = []
         before = credential.deadline.set(deadline)
         try:
             with _guarded(answers):
@@ -70,12 +72,12 @@ class AzureExchange:
         _close(answers[:-1])
         return answers[-1]
 
-    async def asend(self, outgoing: Outgoing, deadline: float | None) -> AsyncAnswer:
+    async def asend(self, outgoing: HttpRequest, deadline: float | None) -> AsyncHttpResponse:
         """The asynchronous twin of `send`."""
-        answers: list[AsyncAnswer] = []
+        answers: list[AsyncHttpResponse] = []
         client, request = self._client_here(), self._request(outgoing)
         # The transport keeps the deadline itself, a credential does not.
-        rest = left(deadline) if isinstance(self._authentication, Tokens) else None
+        rest = seconds_left(deadline) if isinstance(self._authentication, Tokens) else None
         with _guarded(answers):
             async with asyncio.timeout(rest):
                 await client.send_request(request, stream=True, **self._options(answers, deadline))
@@ -107,10 +109,10 @@ class AzureExchange:
             case _:
                 return {"credential": kind(Tokens()), "authentication_policy": SansIOHTTPPolicy()}
 
-    def _request(self, outgoing: Outgoing) -> HttpRequest:
+    def _request(self, outgoing: HttpRequest) -> AzureRequest:
         # The client fills {names} into addresses.
-        url = f"{self._to.origin}{outgoing.target}".replace("{", "%7B").replace("}", "%7D")
-        return HttpRequest(outgoing.method, url, headers=dict(outgoing.headers), content=outgoing.body or None)
+        url = outgoing.url.replace("{", "%7B").replace("}", "%7D")
+        return AzureRequest(outgoing.method, url, headers=dict(outgoing.headers), content=outgoing.body or None)
 
     def _options(self, answers: list[Any], deadline: float | None) -> dict[str, Any]:
         # Whether http is acceptable, the address has been asked already.
@@ -133,7 +135,7 @@ class _KeyPolicy(SansIOHTTPPolicy[Any, Any]):
 class _Reached:
     """An answer as policies look at it: they read its status and headers, and leave the body alone."""
 
-    def __init__(self, request: HttpRequest, answer: Answer | AsyncAnswer) -> None:
+    def __init__(self, request: AzureRequest, answer: BaseResponse) -> None:
         self.request = request
         self.status_code = answer.status
         self.headers = CaseInsensitiveDict(answer.headers)
@@ -142,10 +144,10 @@ class _Reached:
 
 
 class _Transport(HttpTransport[Any, Any]):
-    def __init__(self, wire: Http1Exchange) -> None:
+    def __init__(self, wire: HttpClient) -> None:
         self._wire = wire
 
-    def send(self, request: HttpRequest, **options: Any) -> _Reached:
+    def send(self, request: AzureRequest, **options: Any) -> _Reached:
         """Send a request; `AzureExchange` reads the answer itself, the client sees its head."""
         answer = self._wire.send(_outgoing(request), options["deadline"])
         options["answers"].append(answer)
@@ -165,10 +167,10 @@ class _Transport(HttpTransport[Any, Any]):
 
 
 class _AsyncTransport(AsyncHttpTransport[Any, Any]):
-    def __init__(self, wire: Http1Exchange) -> None:
+    def __init__(self, wire: HttpClient) -> None:
         self._wire = wire
 
-    async def send(self, request: HttpRequest, **options: Any) -> _Reached:
+    async def send(self, request: AzureRequest, **options: Any) -> _Reached:
         """The asynchronous twin of the other transport's `send`."""
         answer = await self._wire.asend(_outgoing(request), options["deadline"])
         options["answers"].append(answer)
@@ -184,13 +186,12 @@ class _AsyncTransport(AsyncHttpTransport[Any, Any]):
         pass
 
 
-def _outgoing(request: HttpRequest) -> Outgoing:
-    target = "/" + request.url.split("/", 3)[3]
+def _outgoing(request: AzureRequest) -> HttpRequest:
     headers = tuple((name, value) for name, value in request.headers.items() if name.lower() != "content-length")
-    return Outgoing(request.method, target, headers, request.content or b"")
+    return HttpRequest(request.method, request.url, headers, request.content or b"")
 
 
-def _close(answers: Iterable[Answer | AsyncAnswer]) -> None:
+def _close(answers: Iterable[BaseResponse]) -> None:
     for answer in answers:
         answer.close()
 
@@ -205,7 +206,7 @@ def _guarded(answers: list[Any]) -> Iterator[None]:
         if isinstance(error, OpenModelsError) or not isinstance(error, Exception):
             raise
         if isinstance(error, TimeoutError):
-            raise late() from error
+            raise deadline_exceeded() from error
         # The connection is ours and so are its errors: what remains is a policy that failed to authenticate.
         raise AuthenticationFailed(
             f"The request could not be authenticated: {type(error).__name__}.",

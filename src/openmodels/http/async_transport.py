@@ -1,0 +1,337 @@
+"""The asynchronous half of the client: one session of aiohttp for each event loop.
+
+aiohttp connects (to the addresses of a name in a staggered race), encrypts, tunnels through proxies, parses, and
+lets requests wait for a connection in the order in which they came. The total deadline is ours: its own
+timeouts end a read, and a server that trickles feeds each of them for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import time
+import weakref
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from openmodels.errors import InvalidResponse, OpenModelsError
+from openmodels.http import dial
+from openmodels.http.address import Address, Proxy
+from openmodels.http.connection_settings import ConnectionSettings
+from openmodels.http.messages import BaseResponse, HttpRequest
+from openmodels.http.network_errors import (
+    connect_timeout,
+    deadline_exceeded,
+    network_error,
+    proxy_refused,
+    read_timeout,
+    seconds_left,
+)
+from openmodels.http.response_parser import LONGEST_HEADERS
+
+_LARGE_BODY = 2**20
+"""aiohttp warns of bytes that are larger, and sends a file in pieces instead."""
+_NO_AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class AsyncHttpResponse(BaseResponse):
+    """The asynchronous twin of `HttpResponse`; closing does not wait, so `with` stays `with`."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, url: str, peer: str, deadline: float | None, idle: float
+    ) -> None:
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in response.raw_headers:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        super().__init__(response.status, headers, url)
+        self._response: aiohttp.ClientResponse | None = response
+        self._peer = peer
+        self._deadline = deadline
+        self._idle = idle
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None  # when the read that now waits began
+        self._has_begun = False
+        self._expired: OpenModelsError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._arm()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._response.content if self._response is not None else None
+        while content is not None and self._response is not None:
+            if self._expired is not None:
+                raise self._expired
+            self._waiting_since = time.monotonic()
+            failure = None
+            try:
+                data = await content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                # What has arrived before the connection was lost is still there; `readany` does not give it.
+                data = b"".join(content._buffer)  # noqa: SLF001
+                failure = self._expired or _explain(error, self._peer)
+            finally:
+                self._waiting_since = None
+            if data:
+                self._has_begun = True
+                yield data
+            if failure is not None:
+                raise failure
+            if not data:
+                return
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the decompressed body. Raises InvalidResponse when it is larger than `max_bytes`."""
+        body = self._collector(max_bytes)
+        async for data in self:
+            body.feed(data)
+        return body.end()
+
+    def shorten_deadline(self, seconds: float) -> None:
+        """Wait at most this many seconds for the rest."""
+        end = time.monotonic() + seconds
+        self._deadline = end if self._deadline is None else min(end, self._deadline)
+        self._arm()
+
+    def close(self) -> None:
+        """Keep the connection when the response was read to its end, else close it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        response, self._response = self._response, None
+        if response is not None:
+            _abort(response)
+
+    def _arm(self) -> None:
+        """Set the timer that ends a read at the deadline, or when the server falls silent."""
+        # One timer for a response: a timeout around each read would cost as much as the read.
+        if self._timer is not None:
+            self._timer.cancel()
+        now = time.monotonic()
+        waits = [self._idle]
+        if self._waiting_since is not None and self._has_begun:
+            waits = [self._waiting_since + self._idle - now]
+        if self._deadline is not None:
+            waits.append(self._deadline - now)
+        self._timer = self._loop.call_later(max(0.0, min(waits)), self._check_time)
+
+    def _check_time(self) -> None:
+        now = time.monotonic()
+        if self._deadline is not None and now >= self._deadline:
+            self._expire(deadline_exceeded())
+        elif self._has_begun and self._waiting_since is not None and now >= self._waiting_since + self._idle:
+            # A reader that takes its time is no silent server: only a waiting read counts.
+            self._expire(read_timeout(self._idle))
+        else:
+            self._arm()
+
+    def _expire(self, error: OpenModelsError) -> None:
+        self._expired = error
+        if self._response is not None:
+            self._response.content.set_exception(ConnectionResetError())
+            _abort(self._response)
+
+
+class _Resolver(AbstractResolver):
+    """Resolves names on threads that nothing waits for, and checks the addresses."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name."""
+        async with asyncio.timeout(self._settings.connect_timeout):
+            entries = dial.parse_numeric(host, port) or await asyncio.wrap_future(dial.lookup(host, port))
+        dial.check_allowed(entries, host, self._settings.is_allowed)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address[0],
+                port=address[1],
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for kind, _, protocol, _, address in entries
+            if family in (socket.AF_UNSPEC, kind)
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: no thread is kept."""
+
+
+class AsyncTransport:
+    """Sends requests over the sockets of the running event loop."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._sessions: weakref.WeakKeyDictionary[AbstractEventLoop, tuple[aiohttp.ClientSession, Any]]
+        self._sessions = weakref.WeakKeyDictionary()
+
+    async def send(
+        self, request: HttpRequest, address: Address, target: str, deadline: float | None
+    ) -> AsyncHttpResponse:
+        """Return the response, its headers read."""
+        session = await self._session()
+        options: dict[str, Any] = {
+            "data": request.body if len(request.body) <= _LARGE_BODY else io.BytesIO(request.body)
+        }
+        peer = address.authority
+        proxy = self._settings.proxy(address)
+        if proxy is not None:
+            options["proxy"] = (
+                f"http://[{proxy.host}]:{proxy.port}" if ":" in proxy.host else f"http://{proxy.host}:{proxy.port}"
+            )
+            if proxy.authorization:
+                options["proxy_headers"] = {"Authorization": proxy.authorization.reveal()}
+        if address.scheme == "https":
+            options["ssl"] = self._settings.ssl_context()
+        url = URL(f"{address.origin}{target}", encoded=True)
+        while True:
+            use = _ConnectionUse()
+            try:
+                async with asyncio.timeout(seconds_left(deadline)) as timer:
+                    response = await session.request(
+                        request.method,
+                        url,
+                        headers=request.headers,
+                        allow_redirects=False,
+                        trace_request_ctx=use,
+                        **options,
+                    )
+                    break
+            except OpenModelsError:
+                raise
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                if use.is_reused and _is_unanswered(error):
+                    continue  # the server had closed the kept connection
+                failure = deadline_exceeded() if timer.expired() else self._explain_failure(error, peer, proxy)
+            raise failure  # here and not above: the frames and the request in aiohttp's error hold the key
+        if response.status == 101:
+            _abort(response)
+            raise InvalidResponse(f"What {peer} sent is no answer to a request: it switches protocols.")
+        return AsyncHttpResponse(response, request.url, peer, deadline, self._settings.read_timeout)
+
+    def close(self) -> None:
+        """Close idle connections; the transport stays usable."""
+        for loop, (session, _) in list(self._sessions.items()):
+            self._sessions.pop(loop, None)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_close_soon, session)
+
+    async def _session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        entry = self._sessions.get(loop)
+        if entry is None:
+            for other in [other for other in self._sessions if other.is_closed()]:
+                self._sessions.pop(other, None)
+            # `asyncio.run` closes the generators its loop has seen, so this one closes the connections in time.
+            guard = _close_with_loop(self._sessions, self._open_session())
+            session = await anext(guard)
+            entry = self._sessions[loop] = (session, guard)
+        return entry[0]
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        settings = self._settings
+        reuse = aiohttp.TraceConfig()
+        reuse.on_connection_reuseconn.append(_note_reuse)
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            limit_per_host=settings.max_connections,
+            keepalive_timeout=settings.keep_alive,
+            resolver=_Resolver(settings),
+            happy_eyeballs_delay=dial.STAGGER,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=_NO_AUTOMATIC,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
+            max_line_size=LONGEST_HEADERS,
+            max_field_size=LONGEST_HEADERS,
+            max_headers=1000,
+            trace_configs=[reuse],
+        )
+
+    def _explain_failure(self, error: Exception, peer: str, proxy: Proxy | None) -> OpenModelsError:
+        """Return what a request that brought no response means."""
+        between = peer if proxy is None else f"the proxy {proxy.host}:{proxy.port}"
+        if isinstance(error, TimeoutError):
+            return connect_timeout(self._settings.connect_timeout, between)
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return proxy_refused(error.status, between)
+        is_before_tunnel = isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientConnectorDNSError)
+        return _explain(error, between if is_before_tunnel else peer)
+
+
+_closing: set[asyncio.Future[None]] = set()
+
+
+def _close_soon(session: aiohttp.ClientSession) -> None:
+    task = asyncio.ensure_future(session.close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+class _ConnectionUse:
+    """Whether a request was sent over a connection that had been used before."""
+
+    is_reused = False
+
+
+async def _note_reuse(_: aiohttp.ClientSession, context: Any, __: object) -> None:
+    context.trace_request_ctx.is_reused = True
+
+
+async def _close_with_loop(
+    sessions: weakref.WeakKeyDictionary[AbstractEventLoop, Any], session: aiohttp.ClientSession
+) -> AsyncGenerator[aiohttp.ClientSession, None]:
+    try:
+        yield session
+    finally:
+        sessions.pop(asyncio.get_running_loop(), None)
+        await session.close()
+
+
+def _is_unanswered(error: Exception) -> bool:
+    """Return whether a connection ended before any of a response came."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return error.message == "Server disconnected"  # else it is the part of the head that came
+    return isinstance(error, aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError)
+
+
+def _explain(error: Exception, peer: str) -> OpenModelsError:
+    """Return what an error of aiohttp means, chained to the error of the socket that it wraps."""
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
+        return network_error(EOFError(), peer)
+    cause: Exception = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    elif isinstance(error, aiohttp.ClientOSError):
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else ConnectionResetError()
+    if not isinstance(cause, OSError):
+        message = str(getattr(error, "message", "") or type(error).__name__).splitlines()[0]
+        return InvalidResponse(f"What {peer} sent is no valid HTTP: {message[:100]}.")
+    explained = network_error(cause, peer)
+    cause.__cause__ = cause.__context__ = None
+    explained.__cause__ = cause.with_traceback(None)
+    return explained
+
+
+def _abort(response: aiohttp.ClientResponse) -> None:
+    """Close a response, now and without waiting for what is still to be sent."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+    response.close()

@@ -1,0 +1,118 @@
+"""Names to addresses, and addresses to a connected socket, within a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
+from itertools import chain, zip_longest
+from typing import Any
+
+from openmodels.errors import InvalidRequest
+
+AddressInfo = tuple[Any, ...]
+"""An entry of `socket.getaddrinfo`."""
+
+STAGGER = 0.25
+"""Seconds before the next address is tried beside the ones that have not answered (RFC 8305)."""
+_IN_PROGRESS = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)})
+
+
+def parse_numeric(host: str, port: int) -> list[AddressInfo]:
+    """Return the address of a host that is a number, without asking a resolver; [] for a name."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return []
+
+
+def lookup(host: str, port: int) -> Future[list[AddressInfo]]:
+    """Return the addresses of a name, to be waited for; forgetting the future is allowed."""
+    # getaddrinfo takes no timeout and may hang for minutes. A thread of a pool would be waited for,
+    # by asyncio.run and by the interpreter, at their end; this one is left behind.
+    answer: Future[list[AddressInfo]] = Future()
+    answer.set_running_or_notify_cancel()
+
+    def resolve() -> None:
+        try:
+            answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:  # noqa: BLE001 - a name may hold anything; raised again by whoever waits
+            answer.set_exception(error)
+
+    threading.Thread(target=resolve, name="openmodels-dns", daemon=True).start()
+    return answer
+
+
+def check_allowed(addresses: list[AddressInfo], host: str, is_allowed: Callable[[str], bool] | None) -> None:
+    """Raise InvalidRequest where a name leads to an address that is not allowed."""
+    # Were one of them private, which one is connected to would be a matter of luck.
+    if is_allowed is not None and not all(is_allowed(str(entry[4][0])) for entry in addresses):
+        raise InvalidRequest(
+            f"{host[:80]} is no public address, and others are not fetched.",
+            next_step="Read it yourself, and give the bytes.",
+        )
+
+
+def connect(host: str, port: int, end: float, is_allowed: Callable[[str], bool] | None = None) -> socket.socket:
+    """Return a socket connected to the first of the host's addresses that answers.
+
+    An address that does not answer delays the next one by `STAGGER` seconds only.
+
+    Args:
+        host: A name or a number.
+        port: The port.
+        end: When to give up, on the clock of `time.monotonic()`.
+        is_allowed: Whether to connect to an IP address; None allows all.
+
+    Raises:
+        TimeoutError: None has answered in time.
+        InvalidRequest: An address is not allowed.
+        OSError: The name is unknown, or every address refuses.
+    """
+    addresses = parse_numeric(host, port) or lookup(host, port).result(end - time.monotonic())
+    check_allowed(addresses, host, is_allowed)
+    error: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
+    waiting = deque(_interleave(addresses))
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        next_start = 0.0
+        while waiting or selector.get_map():
+            now = time.monotonic()
+            if now >= end:
+                raise TimeoutError
+            if waiting and (now >= next_start or not selector.get_map()):
+                family, kind, protocol, _, address = waiting.popleft()
+                sock = stack.enter_context(socket.socket(family, kind, protocol))
+                sock.setblocking(False)
+                code = sock.connect_ex(address)
+                if code in _IN_PROGRESS:
+                    selector.register(sock, selectors.EVENT_WRITE)
+                    next_start = now + STAGGER
+                else:
+                    error = OSError(code, os.strerror(code))
+                continue
+            for key, _ in selector.select((min(next_start, end) if waiting else end) - now):
+                sock = key.fileobj  # type: ignore[assignment]
+                selector.unregister(sock)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code == 0:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    return socket.socket(fileno=sock.detach())
+                sock.close()
+                error, next_start = OSError(code, os.strerror(code)), 0.0
+    raise error
+
+
+def _interleave(addresses: list[AddressInfo]) -> list[AddressInfo]:
+    """Return the addresses with the families in turns, the resolver's first choice first."""
+    families = list(dict.fromkeys(entry[0] for entry in addresses))
+    groups = [[entry for entry in addresses if entry[0] == family] for family in families]
+    return [entry for entry in chain.from_iterable(zip_longest(*groups)) if entry is not None]

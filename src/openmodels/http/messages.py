@@ -1,0 +1,90 @@
+"""Requests, and what responses have in common whether they are read blocking or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from openmodels.errors import InvalidResponse
+from openmodels.http.decompression import Inflater
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A request, ready to be sent.
+
+    Attributes:
+        method: "GET", "POST" or "HEAD".
+        url: The address, with its query.
+        headers: Names and values; may hold keys, so they are not shown.
+        body: The body's bytes; may hold prompts, so they are not shown.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+class BodyCollector:
+    """Collects a body, decompressed and capped.
+
+    Args:
+        encoding: The response's Content-Encoding.
+        max_bytes: Bytes of the decompressed body at most.
+    """
+
+    def __init__(self, encoding: str, max_bytes: int) -> None:
+        self._inflater = Inflater(encoding)
+        self._max_bytes = max_bytes
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
+        for piece in self._inflater.feed(data):
+            self._size += len(piece)
+            if self._size > self._max_bytes:
+                raise InvalidResponse(f"The answer is larger than {self._max_bytes / 2**20:.3g} MiB.")
+            self._pieces.append(piece)
+
+    def end(self) -> bytes:
+        """Return the body. Raises StreamInterrupted when its compressed data is not whole."""
+        self._inflater.end()
+        return b"".join(self._pieces)
+
+
+class BaseResponse:
+    """A response whose headers have been read.
+
+    Attributes:
+        status: The HTTP status.
+        headers: By lower-case name; of a repeated header the values joined by ", ".
+        url: Where the response came from, after redirects.
+    """
+
+    def __init__(self, status: int, headers: Mapping[str, str], url: str) -> None:
+        self.status = status
+        self.headers = headers
+        self.url = url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Keep the connection when the response was read to its end, else close it."""
+        raise NotImplementedError
+
+    def shorten_deadline(self, seconds: float) -> None:
+        """Wait at most this many seconds for the rest."""
+        raise NotImplementedError
+
+    def _collector(self, max_bytes: int) -> BodyCollector:
+        return BodyCollector(self.headers.get("content-encoding", ""), max_bytes)

@@ -1,0 +1,396 @@
+"""The blocking half of the client: connections of urllib3, kept in a fair pool, read under a deadline.
+
+urllib3 connects, verifies certificates and tunnels through proxies. Its PoolManager is not used: a waiter of its
+queue can be overtaken, and its timeouts are for each read and start anew with every byte. Nor are its
+responses, whose parser is too lenient (see `response_parser`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
+from urllib3.util import Url
+
+from openmodels.errors import ConnectionFailed, OpenModelsError
+from openmodels.http import dial
+from openmodels.http.address import Address, HiddenBytes, Proxy
+from openmodels.http.connection_settings import ConnectionSettings
+from openmodels.http.messages import BaseResponse, HttpRequest
+from openmodels.http.network_errors import (
+    connect_timeout,
+    deadline_exceeded,
+    network_error,
+    proxy_refused,
+    read_timeout,
+    seconds_left,
+)
+from openmodels.http.response_parser import ResponseParser
+
+READ_SIZE = 64 * 2**10
+"""Bytes asked of a socket at a time."""
+_TLS_RECORD = 16 * 2**10
+"""Bytes of one TLS record at most."""
+
+
+class FairSlots:
+    """A semaphore that serves those who wait in the order in which they came, within a deadline."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._lock = threading.Lock()
+        self._waiters: deque[threading.Lock] = deque()
+
+    def acquire(self, deadline: float | None) -> None:
+        """Take a slot. Raises DeadlineExceeded when none is free in time."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiters.append(turn)
+        try:
+            left = seconds_left(deadline)
+            if not turn.acquire(timeout=-1 if left is None else left):
+                raise deadline_exceeded()
+        except BaseException:  # also an interrupt of the user
+            with self._lock:
+                is_waiting = turn in self._waiters
+                if is_waiting:
+                    self._waiters.remove(turn)
+            if not is_waiting:
+                self.release()  # the slot came at the last moment
+            raise
+
+    def release(self) -> None:
+        """Give a slot back, to the one that has waited longest."""
+        with self._lock:
+            if self._waiters:
+                self._waiters.popleft().release()
+            else:
+                self._free += 1
+
+
+class _Connection(HTTPConnection):
+    """A connection whose every step ends at a deadline.
+
+    Attributes:
+        deadline: On the clock of `time.monotonic()`, or None.
+        peer: The server, as errors name it.
+        is_fresh: Whether it has carried no request yet.
+        has_received: Whether anything has been read since the request began.
+        write_error: Why a request could not be written, or None.
+    """
+
+    deadline: float | None = None
+    peer: str = ""
+    is_fresh: bool = True
+    has_received: bool = False
+    write_error: OSError | None = None
+    connect_end: float = 0.0
+    is_allowed: Any = None
+    pid: int = 0
+    idle_since: float = 0.0
+
+    def _new_conn(self) -> socket.socket:
+        sock = dial.connect(self._dns_host, self.port, self.connect_end, self.is_allowed)
+        sock.settimeout(max(0.001, self.connect_end - time.monotonic()))
+        return sock
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; an error is kept in `write_error`, for a server that refuses early may say why."""
+        try:
+            # `sendall` of a plain socket counts its time in all, that of a TLS socket for each record.
+            size = len(data) if type(self.sock) is socket.socket else _TLS_RECORD
+            for start in range(0, len(data), size):
+                self.sock.settimeout(seconds_left(self.deadline))
+                self.sock.sendall(data if size >= len(data) else HiddenBytes(data[start : start + size]))
+        except TimeoutError as error:
+            raise deadline_exceeded() from error
+        except OSError as error:
+            self.write_error = error
+
+    def receive(self, idle: float | None) -> bytes:
+        """Return what has arrived, b"" at the end; waits for at least one byte.
+
+        Args:
+            idle: Seconds to wait at most, where that is less than what the deadline leaves.
+        """
+        left = seconds_left(self.deadline)
+        try:
+            self.sock.settimeout(idle if left is None or (idle is not None and idle < left) else left)
+            data = self.sock.recv(READ_SIZE)
+        except TimeoutError as error:
+            if idle is not None and (left is None or idle < left):
+                raise read_timeout(idle) from error
+            raise deadline_exceeded() from error
+        except OSError as error:
+            raise network_error(error, self.peer) from error
+        self.has_received = self.has_received or bool(data)
+        return data
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether an idle connection can carry a request of this process, now."""
+        # After a fork both processes hold the same socket. Unread bytes, or the end, make it readable.
+        return self.pid == os.getpid() and self.is_connected
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same over TLS, or through a proxy that is asked for a tunnel."""
+
+
+class _Pool:
+    """The connections to one origin."""
+
+    def __init__(self, address: Address, settings: ConnectionSettings) -> None:
+        self.address = address
+        self.settings = settings
+        self.slots = FairSlots(settings.max_connections)
+        self.idle: deque[_Connection] = deque()
+        self.proxy: Proxy | None = None
+
+    def take(self, deadline: float | None) -> _Connection:
+        """Return an idle connection, or a new one; a slot must have been acquired."""
+        while self.idle:
+            try:
+                connection = self.idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if connection.is_usable and time.monotonic() - connection.idle_since < self.settings.keep_alive:
+                return connection
+            connection.close()
+        return self._connect(deadline)
+
+    def _connect(self, deadline: float | None) -> _Connection:
+        address, settings = self.address, self.settings
+        seconds_left(deadline)
+        self.proxy = proxy = settings.proxy(address)
+        host, port = (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
+        options: dict[str, Any] = {"timeout": None}
+        if proxy is not None:
+            options["proxy"] = Url("http", None, proxy.host, proxy.port)
+            options["proxy_config"] = ProxyConfig(settings.ssl_context(), False, None, None)
+        connection: _Connection
+        if address.scheme == "https":
+            connection = _TlsConnection(host, port, ssl_context=settings.ssl_context(), **options)
+        else:
+            connection = _Connection(host, port, **options)
+        connect_end = time.monotonic() + settings.connect_timeout
+        connection.connect_end = connect_end if deadline is None else min(connect_end, deadline)
+        connection.deadline, connection.pid, connection.is_allowed = deadline, os.getpid(), settings.is_allowed
+        connection.peer = address.authority if proxy is None else f"the proxy {proxy.host}:{proxy.port}"
+        if proxy is not None and address.scheme == "https":
+            login = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization else None
+            connection.set_tunnel(address.host, address.port, login, scheme="http")
+        try:
+            self._open(connection)
+        except BaseException as error:  # noqa: BLE001 - raised again, an interrupt too
+            explained = self._explain(error, connection, deadline)
+            connection.close()
+            raise explained  # noqa: B904 - chained by `_explain`
+        connection.peer = address.authority
+        return connection
+
+    def _open(self, connection: _Connection) -> None:
+        if not connection.proxy_is_tunneling:
+            connection.connect()
+            return
+        # http.client reads a proxy's answer line by line with a timeout for each read: a watchdog ends it.
+        watchdog = threading.Timer(connection.connect_end - time.monotonic(), _shut_down, [connection])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            connection.connect()
+        finally:
+            watchdog.cancel()
+
+    def _explain(self, error: BaseException, connection: _Connection, deadline: float | None) -> BaseException:
+        """Return what a failed attempt to connect means."""
+        if isinstance(error, OpenModelsError) or not isinstance(error, Exception):
+            return error
+        error.with_traceback(None)  # its frames hold the proxy's login
+        peer = connection.peer
+        is_late = time.monotonic() >= connection.connect_end
+        if isinstance(error, TimeoutError) or is_late:
+            explained: OpenModelsError
+            timed_out = deadline is not None and time.monotonic() >= deadline
+            explained = deadline_exceeded() if timed_out else connect_timeout(self.settings.connect_timeout, peer)
+        elif refusal := re.match(r"Tunnel connection failed: (\d+)", str(error)):
+            explained = proxy_refused(int(refusal[1]), peer)
+        elif isinstance(error, OSError):
+            tunnelled = connection.proxy is not None and connection.has_connected_to_proxy
+            explained = network_error(error, self.address.authority if tunnelled else peer)
+        else:
+            explained = ConnectionFailed(f"What {peer} sent is no valid HTTP: {type(error).__name__}.")
+        explained.__cause__ = error
+        return explained
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self.idle:
+            with contextlib.suppress(IndexError):
+                self.idle.pop().close()
+
+
+def _shut_down(connection: _Connection) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        # Of the plain socket: a TLS one would first drop the state that a read is using.
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+
+class HttpResponse(BaseResponse):
+    """A response whose headers have been read; iterate it for the body's raw bytes, use it in a `with` block."""
+
+    def __init__(self, url: str, connection: _Connection, parser: ResponseParser, pool: _Pool, body: bytes) -> None:
+        super().__init__(parser.status, parser.headers, url)
+        self._connection: _Connection | None = connection
+        self._parser = parser
+        self._pool = pool
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        idle = self._pool.settings.read_timeout if self._body else None
+        while (connection := self._connection) is not None:
+            if self._body:
+                body, self._body = self._body, b""
+                idle = self._pool.settings.read_timeout
+                yield body
+            elif self._parser.error is not None:
+                raise self._parser.error
+            elif self._parser.is_complete:
+                return
+            else:
+                self._body = _advance(connection, self._parser, idle)
+
+    def read(self, max_bytes: int) -> bytes:
+        """Return the decompressed body. Raises InvalidResponse when it is larger than `max_bytes`."""
+        body = self._collector(max_bytes)
+        for data in self:
+            body.feed(data)
+        return body.end()
+
+    def shorten_deadline(self, seconds: float) -> None:
+        """Wait at most this many seconds for the rest."""
+        if self._connection is not None:
+            end = time.monotonic() + seconds
+            deadline = self._connection.deadline
+            self._connection.deadline = end if deadline is None else min(end, deadline)
+
+    def close(self) -> None:
+        """Keep the connection when the response was read to its end, else close it."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        parser = self._parser
+        parser.close()
+        if parser.is_reusable and not self._body and connection.write_error is None:
+            connection.idle_since, connection.is_fresh = time.monotonic(), False
+            self._pool.idle.append(connection)
+        else:
+            connection.close()
+        self._pool.slots.release()
+
+
+class SyncTransport:
+    """Sends requests over blocking sockets; safe to share among threads, and to use after a fork."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, str, int], _Pool] = {}
+        self._finalizer = weakref.finalize(self, _close_pools, self._pools)
+
+    def send(self, request: HttpRequest, address: Address, target: str, deadline: float | None) -> HttpResponse:
+        """Return the response, its headers read."""
+        pool = self._pool(address)
+        pool.slots.acquire(deadline)
+        try:
+            while True:
+                connection = pool.take(deadline)
+                try:
+                    return self._exchange(connection, request, target, deadline, pool)
+                except BaseException as error:
+                    connection.close()
+                    if connection.is_fresh or connection.has_received or not isinstance(error, ConnectionFailed):
+                        raise
+                    # The server had closed the kept connection; it has answered nothing.
+        except BaseException:
+            pool.slots.release()
+            raise
+
+    def close(self) -> None:
+        """Close idle connections; the transport stays usable."""
+        if self._pid == os.getpid():
+            _close_pools(self._pools)
+
+    def _pool(self, address: Address) -> _Pool:
+        if self._pid != os.getpid():
+            # A lock may have been held by another thread when the process forked, and sockets are the parent's.
+            self._pid, self._lock, self._pools = os.getpid(), threading.Lock(), {}
+            self._finalizer.detach()
+            self._finalizer = weakref.finalize(self, _close_pools, self._pools)
+        key = (address.scheme, address.host, address.port)
+        pool = self._pools.get(key)
+        if pool is None:
+            with self._lock:
+                pool = self._pools.setdefault(key, _Pool(address, self._settings))
+        return pool
+
+    def _exchange(
+        self, connection: _Connection, request: HttpRequest, target: str, deadline: float | None, pool: _Pool
+    ) -> HttpResponse:
+        connection.deadline, connection.has_received = deadline, False
+        connection.write(_request_bytes(connection, request, target, pool))
+        parser = ResponseParser(request.method, connection.peer)
+        body = b""
+        try:
+            while not parser.has_head and parser.error is None:
+                body = _advance(connection, parser, None)
+        except ConnectionFailed:
+            if connection.write_error is not None:
+                raise network_error(connection.write_error, connection.peer) from connection.write_error
+            raise
+        if not parser.has_head and parser.error is not None:
+            raise parser.error
+        return HttpResponse(request.url, connection, parser, pool, body)
+
+
+def _request_bytes(connection: _Connection, request: HttpRequest, target: str, pool: _Pool) -> bytes:
+    """Return a request as it is sent: in one piece, which saves the server a wakeup."""
+    lines = [f"Host: {pool.address.authority}", *(f"{name}: {value}" for name, value in request.headers)]
+    if connection.proxy_is_forwarding and pool.proxy is not None:
+        target = f"{pool.address.origin}{target}"
+        if pool.proxy.authorization:
+            lines.append(f"Proxy-Authorization: {pool.proxy.authorization.reveal()}")
+    if request.body or request.method == "POST":
+        lines.append(f"Content-Length: {len(request.body)}")
+    return HiddenBytes(
+        "\r\n".join([f"{request.method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + request.body
+    )
+
+
+def _advance(connection: _Connection, parser: ResponseParser, idle: float | None) -> bytes:
+    """Read once; return the part of the body that came."""
+    data = connection.receive(idle)
+    if data:
+        return parser.feed(data)
+    if not parser.feed_eof():
+        raise network_error(EOFError(), connection.peer)
+    return b""
+
+
+def _close_pools(pools: dict[tuple[str, str, int], _Pool]) -> None:
+    for pool in list(pools.values()):
+        pool.close()
