@@ -69,8 +69,8 @@ def test_tool_turns_are_as_described(model: om.Model) -> None:
     ]
     backend = model.backend
     request = ChatRequest(messages=tuple(talk))
-    outgoing = backend._chat(request, "my-deployment").outgoing
-    stand_in.check_request("POST", "/v1/chat/completions", {"api-key": KEY}, outgoing.body)
+    request_sent = backend._chat(request, "my-deployment").http_request
+    stand_in.check_request("POST", "/v1/chat/completions", {"api-key": KEY}, request_sent.body)
 
 
 @described

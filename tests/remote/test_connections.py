@@ -16,7 +16,7 @@ import openmodels as om
 from openmodels.core import retry
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, StreamInterrupted
 from openmodels.http import client
-from openmodels.http.connection_settings import ConnectionSettings
+from openmodels.http.limits import ConnectionLimits
 from openmodels.testing import Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, TOKENS, FaultServer
 from openmodels.testing.faults.answers import chunk, event, right
@@ -141,7 +141,7 @@ def test_a_kept_connection_that_died_costs_no_retry(own: FaultServer, name: str)
 
 def _limit(monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
     """Set limits of the clients that are made from now on."""
-    monkeypatch.setattr(client, "ConnectionSettings", functools.partial(ConnectionSettings, **limits))
+    monkeypatch.setattr(client, "ConnectionLimits", functools.partial(ConnectionLimits, **limits))
 
 
 @pytest.mark.parametrize("surface", ["chat", "achat"])

@@ -10,10 +10,11 @@ from hypothesis import given, strategies as st
 
 from openmodels.errors import InvalidRequest
 from openmodels.http import sync_transport
-from openmodels.http.address import address, headers, key, proxy
+from openmodels.http.address import address, headers, key
 from openmodels.http.client import split_url
-from openmodels.http.connection_settings import ConnectionSettings
+from openmodels.http.connection import ConnectionSettings
 from openmodels.http.dial import parse_numeric
+from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import HttpRequest
 from openmodels.http.response_parser import ResponseParser
 
@@ -117,7 +118,7 @@ _texts = st.text(max_size=30) | st.text(st.sampled_from("a0.:/@[]%\\?#- \r\n\u00
 
 
 def _request(request: HttpRequest, target: str) -> bytes:
-    pool = sync_transport._Pool(split_url(request.url)[0], ConnectionSettings())
+    pool = sync_transport._Pool(split_url(request.url)[0], ConnectionSettings(), ConnectionLimits())
     return sync_transport._request_bytes(sync_transport._Connection("h"), request, target, pool)
 
 
@@ -152,26 +153,3 @@ def test_keys_and_headers_are_refused_or_sendable(name: str, value: str) -> None
 def test_headers_have_a_limit(length: int, status: object) -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: " + b"a" * length + b"\r\n\r\n"
     assert _read(_cut(data, list(range(0, len(data), 65536))))[0] == status
-
-
-@pytest.mark.parametrize(
-    ("exceptions", "host", "is_direct"),
-    [
-        ("172.16.0.0/12", "172.20.1.1", True),
-        ("172.16.0.0/12", "172.32.1.1", False),
-        ("x.test, 172.20.1.1", "172.20.1.1", True),
-        ("2001:db8:1::/48", "[2001:db8:1::7]", True),
-        ("2001:db8:1::/48", "[2001:db8:2::7]", False),
-        ("[2001:db8::9]", "[2001:db8::9]", True),
-        ("*.inner.test", "a.b.inner.test", True),
-        ("*.inner.test", "inner.test.outer.test", False),
-        ("300.0.0.0/8,/,*", "172.20.1.1", True),
-        ("300.0.0.0/8,/,", "172.20.1.1", False),
-    ],
-)
-def test_networks_and_wildcards_of_no_proxy(monkeypatch, exceptions: str, host: str, is_direct: bool) -> None:
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("https_proxy", "http://proxy.test:3128")
-    monkeypatch.setenv("no_proxy", exceptions)
-    assert (proxy(address(f"https://{host}/v1")) is None) is is_direct

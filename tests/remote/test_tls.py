@@ -226,7 +226,7 @@ def test_a_proxy_that_is_not_there(surface: str, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("surface", ["chat", "achat"])
-@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://[::1", "http://a..b:1"])
+@pytest.mark.parametrize("value", ["socks4://127.0.0.1:1", "ftp://127.0.0.1:1", "http://[::1", "http://a..b:1"])
 def test_a_proxy_of_an_unknown_kind(value: str, surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", value)
     with pytest.raises(NotConfigured, match="proxy for https"):

@@ -8,16 +8,13 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-import urllib.request
-from base64 import b64encode
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from openmodels.errors import InvalidRequest, NotConfigured
+from openmodels.errors import InvalidRequest
 
 log = logging.getLogger("openmodels")
 
@@ -296,57 +293,3 @@ def headers(given: Mapping[str, str | Secret] | None) -> dict[str, Secret]:
 
 def _is_header_value(secret: Secret) -> bool:
     return re.fullmatch(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?", secret.reveal()) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """An HTTP proxy from the environment; `authorization` is its header's value, or None."""
-
-    host: str
-    port: int
-    authorization: Secret | None = None
-
-
-def proxy(to: Address) -> Proxy | None:
-    """Return the proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY, …), or None.
-
-    Raises:
-        NotConfigured: The environment names a proxy of a kind that is not supported.
-    """
-    if loopback(to.host):
-        return None  # what is on this machine never leaves it
-    proxies = urllib.request.getproxies()
-    found = proxies.get(to.scheme) or proxies.get("all")
-    if not found or urllib.request.proxy_bypass(f"{to.host}:{to.port}") or _excepts(proxies.get("no", ""), to.host):
-        return None
-    try:
-        parts = urlsplit(found if "://" in found else f"http://{found}")
-        port, host = parts.port, parts.hostname
-    except ValueError:
-        parts, port, host = urlsplit("bad:"), None, None
-    if parts.scheme != "http" or not host or not is_host_name(host):
-        raise NotConfigured(
-            f"The environment names a proxy for {to.scheme} that is no http:// address.",
-            next_step="Set HTTPS_PROXY to http://host:port, or add the server to NO_PROXY.",
-        )
-    login = None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        login = Secret("Basic " + b64encode(pair.encode()).decode())
-    return Proxy(host, port or 80, login)
-
-
-def _excepts(no_proxy: str, host: str) -> bool:
-    """Return whether NO_PROXY names a host by what Python does not read: networks, IPv6 addresses and `*.domain`."""
-    entries = [entry.strip().strip("[]").lower() for entry in no_proxy.split(",")]
-    if "*" in entries:
-        return True
-    try:
-        number = ipaddress.ip_address(host)
-    except ValueError:
-        return any(entry.startswith("*.") and host.lower().endswith(entry[1:]) for entry in entries)
-    networks = []
-    for entry in entries:
-        with suppress(ValueError):
-            networks.append(ipaddress.ip_network(entry, strict=False))
-    return any(number in network for network in networks)

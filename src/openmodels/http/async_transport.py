@@ -22,8 +22,9 @@ from yarl import URL
 
 from openmodels.errors import InvalidResponse, OpenModelsError
 from openmodels.http import dial
-from openmodels.http.address import Address, Proxy
-from openmodels.http.connection_settings import ConnectionSettings
+from openmodels.http.address import Address
+from openmodels.http.connection import ConnectionSettings
+from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.http.network_errors import (
     connect_timeout,
@@ -33,6 +34,7 @@ from openmodels.http.network_errors import (
     read_timeout,
     seconds_left,
 )
+from openmodels.http.proxies import ProxyServer
 from openmodels.http.response_parser import LONGEST_HEADERS
 
 _LARGE_BODY = 2**20
@@ -137,19 +139,33 @@ class AsyncHttpResponse(BaseResponse):
             _abort(self._response)
 
 
+class _AbortingResponse(aiohttp.ClientResponse):
+    """A response whose connection is cut where its headers do not come."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Read the headers."""
+        try:
+            return await super().start(connection)
+        except BaseException:
+            # aiohttp closes it, and TLS then waits up to 30 s for a silent server's goodbye.
+            if connection.transport is not None:
+                connection.transport.abort()
+            raise
+
+
 class _Resolver(AbstractResolver):
     """Resolves names on threads that nothing waits for, and checks the addresses."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
-        self._settings = settings
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Return the addresses of a name."""
-        async with asyncio.timeout(self._settings.connect_timeout):
+        async with asyncio.timeout(self._limits.connect_timeout):
             entries = dial.parse_numeric(host, port) or await asyncio.wrap_future(dial.lookup(host, port))
-        dial.check_allowed(entries, host, self._settings.is_allowed)
+        dial.check_allowed(entries, host, self._limits.is_allowed)
         return [
             ResolveResult(
                 hostname=host,
@@ -170,28 +186,28 @@ class _Resolver(AbstractResolver):
 class AsyncTransport:
     """Sends requests over the sockets of the running event loop."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(self, settings: ConnectionSettings, limits: ConnectionLimits) -> None:
         self._settings = settings
-        self._sessions: weakref.WeakKeyDictionary[AbstractEventLoop, tuple[aiohttp.ClientSession, Any]]
+        self._limits = limits
+        self._sessions: weakref.WeakKeyDictionary[AbstractEventLoop, dict[ProxyServer | None, _Session]]
         self._sessions = weakref.WeakKeyDictionary()
 
     async def send(
         self, request: HttpRequest, address: Address, target: str, deadline: float | None
     ) -> AsyncHttpResponse:
         """Return the response, its headers read."""
-        session = await self._session()
-        options: dict[str, Any] = {
-            "data": request.body if len(request.body) <= _LARGE_BODY else io.BytesIO(request.body)
-        }
+        proxy = self._settings.proxy_for(address)
+        socks = proxy if proxy is not None and proxy.is_socks else None
+        session = await self._session(socks)
+        is_small = len(request.body) <= _LARGE_BODY
+        options: dict[str, Any] = {"data": request.body if is_small else io.BytesIO(request.body)}
         peer = address.authority
-        proxy = self._settings.proxy(address)
-        if proxy is not None:
-            options["proxy"] = (
-                f"http://[{proxy.host}]:{proxy.port}" if ":" in proxy.host else f"http://{proxy.host}:{proxy.port}"
-            )
+        if proxy is not None and socks is None:
+            options["proxy"] = proxy.origin
             if proxy.authorization:
+                # aiohttp makes it Proxy-Authorization, and sends it to the proxy alone.
                 options["proxy_headers"] = {"Authorization": proxy.authorization.reveal()}
-        if address.scheme == "https":
+        if address.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
             options["ssl"] = self._settings.ssl_context()
         url = URL(f"{address.origin}{target}", encoded=True)
         while True:
@@ -217,60 +233,85 @@ class AsyncTransport:
         if response.status == 101:
             _abort(response)
             raise InvalidResponse(f"What {peer} sent is no answer to a request: it switches protocols.")
-        return AsyncHttpResponse(response, request.url, peer, deadline, self._settings.read_timeout)
+        return AsyncHttpResponse(response, request.url, peer, deadline, self._limits.read_timeout)
 
     def close(self) -> None:
         """Close idle connections; the transport stays usable."""
-        for loop, (session, _) in list(self._sessions.items()):
+        for loop, sessions in list(self._sessions.items()):
             self._sessions.pop(loop, None)
             if not loop.is_closed():
-                loop.call_soon_threadsafe(_close_soon, session)
+                for session, _ in sessions.values():
+                    loop.call_soon_threadsafe(_close_soon, session)
 
-    async def _session(self) -> aiohttp.ClientSession:
+    async def _session(self, socks: ProxyServer | None) -> aiohttp.ClientSession:
+        """Return the event loop's session, or its session through a SOCKS proxy."""
         loop = asyncio.get_running_loop()
-        entry = self._sessions.get(loop)
-        if entry is None:
+        sessions = self._sessions.get(loop)
+        if sessions is None:
             for other in [other for other in self._sessions if other.is_closed()]:
                 self._sessions.pop(other, None)
+            sessions = self._sessions[loop] = {}
+        entry = sessions.get(socks)
+        if entry is None:
             # `asyncio.run` closes the generators its loop has seen, so this one closes the connections in time.
-            guard = _close_with_loop(self._sessions, self._open_session())
-            session = await anext(guard)
-            entry = self._sessions[loop] = (session, guard)
+            guard = _close_with_loop(self._sessions, self._open_session(socks))
+            entry = sessions[socks] = (await anext(guard), guard)
         return entry[0]
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        settings = self._settings
+    def _open_session(self, socks: ProxyServer | None) -> aiohttp.ClientSession:
+        limits = self._limits
         reuse = aiohttp.TraceConfig()
         reuse.on_connection_reuseconn.append(_note_reuse)
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=settings.max_connections,
-            keepalive_timeout=settings.keep_alive,
-            resolver=_Resolver(settings),
-            happy_eyeballs_delay=dial.STAGGER,
-        )
+        options: dict[str, Any] = {
+            "limit": 0,
+            "limit_per_host": limits.max_connections,
+            "keepalive_timeout": limits.keep_alive,
+            "happy_eyeballs_delay": dial.STAGGER,
+        }
         return aiohttp.ClientSession(
-            connector=connector,
+            connector=aiohttp.TCPConnector(resolver=_Resolver(limits), **options)
+            if socks is None
+            else _socks_connector(socks, options),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
             skip_auto_headers=_NO_AUTOMATIC,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout),
             max_line_size=LONGEST_HEADERS,
             max_field_size=LONGEST_HEADERS,
-            max_headers=1000,
+            response_class=_AbortingResponse,
             trace_configs=[reuse],
         )
 
-    def _explain_failure(self, error: Exception, peer: str, proxy: Proxy | None) -> OpenModelsError:
+    def _explain_failure(self, error: Exception, peer: str, proxy: ProxyServer | None) -> OpenModelsError:
         """Return what a request that brought no response means."""
-        between = peer if proxy is None else f"the proxy {proxy.host}:{proxy.port}"
+        between = peer if proxy is None else f"the proxy {proxy.authority}"
         if isinstance(error, TimeoutError):
-            return connect_timeout(self._settings.connect_timeout, between)
+            return connect_timeout(self._limits.connect_timeout, between)
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return proxy_refused(error.status, between)
         is_before_tunnel = isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientConnectorDNSError)
         return _explain(error, between if is_before_tunnel else peer)
+
+
+_Session = tuple[aiohttp.ClientSession, Any]
+"""A session, and the generator that closes it."""
+
+
+def _socks_connector(socks: ProxyServer, options: dict[str, Any]) -> aiohttp.BaseConnector:
+    from aiohttp_socks import ProxyConnector, ProxyType
+
+    username, password = (None if part is None else part.reveal() for part in (socks.username, socks.password))
+    connector: aiohttp.BaseConnector = ProxyConnector(
+        socks.host,
+        socks.port,
+        ProxyType.SOCKS5,
+        username=username,
+        password=password,
+        rdns=socks.scheme == "socks5h",
+        **options,
+    )
+    return connector
 
 
 _closing: set[asyncio.Future[None]] = set()

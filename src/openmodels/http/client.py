@@ -22,7 +22,8 @@ from urllib.parse import urljoin, urlsplit
 
 from openmodels.errors import InvalidRequest, InvalidResponse
 from openmodels.http.address import PORTS, Address
-from openmodels.http.connection_settings import ConnectionSettings
+from openmodels.http.connection import ConnectionSettings
+from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import BaseResponse, HttpRequest
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class HttpClient:
     It may be used in any thread, in any event loop, and after a fork.
 
     Args:
-        settings: Limits, certificates and proxies.
+        settings: Proxies and certificates; by default those of the environment.
+        limits: Times, the number of connections, and the addresses that may be connected to.
 
     Raises, from `send` and `asend` and from reading a response:
         ConnectionFailed: No connection, or it was lost; `retryable` says whether that may pass.
@@ -67,8 +69,9 @@ class HttpClient:
         NotConfigured: A proxy of the environment is not usable, or asks for a password.
     """
 
-    def __init__(self, settings: ConnectionSettings | None = None) -> None:
+    def __init__(self, settings: ConnectionSettings | None = None, limits: ConnectionLimits | None = None) -> None:
         self.settings = settings or ConnectionSettings()
+        self.limits = limits or ConnectionLimits()
         self._lock = threading.Lock()
         self._sync: SyncTransport | None = None
         self._async: AsyncTransport | None = None
@@ -120,14 +123,14 @@ class HttpClient:
         from openmodels.http.sync_transport import SyncTransport
 
         with self._lock:
-            self._sync = self._sync or SyncTransport(self.settings)
+            self._sync = self._sync or SyncTransport(self.settings, self.limits)
             return self._sync
 
     def _async_transport(self) -> AsyncTransport:
         from openmodels.http.async_transport import AsyncTransport
 
         with self._lock:
-            self._async = self._async or AsyncTransport(self.settings)
+            self._async = self._async or AsyncTransport(self.settings, self.limits)
             return self._async
 
 

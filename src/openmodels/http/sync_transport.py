@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
@@ -23,8 +23,9 @@ from urllib3.util import Url
 
 from openmodels.errors import ConnectionFailed, OpenModelsError
 from openmodels.http import dial
-from openmodels.http.address import Address, HiddenBytes, Proxy
-from openmodels.http.connection_settings import ConnectionSettings
+from openmodels.http.address import Address, HiddenBytes
+from openmodels.http.connection import ConnectionSettings
+from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.http.network_errors import (
     connect_timeout,
@@ -34,6 +35,7 @@ from openmodels.http.network_errors import (
     read_timeout,
     seconds_left,
 )
+from openmodels.http.proxies import ProxyServer
 from openmodels.http.response_parser import ResponseParser
 
 READ_SIZE = 64 * 2**10
@@ -90,6 +92,11 @@ class _Connection(HTTPConnection):
         is_fresh: Whether it has carried no request yet.
         has_received: Whether anything has been read since the request began.
         write_error: Why a request could not be written, or None.
+        connect_end: When the connection must have been made, as `deadline`.
+        is_allowed: Whether an IP address may be connected to; None allows all.
+        via: The proxy, or None.
+        pid: The process that has made it.
+        idle_since: When its last response ended, as `deadline`.
     """
 
     deadline: float | None = None
@@ -98,12 +105,16 @@ class _Connection(HTTPConnection):
     has_received: bool = False
     write_error: OSError | None = None
     connect_end: float = 0.0
-    is_allowed: Any = None
+    is_allowed: Callable[[str], bool] | None = None
+    via: ProxyServer | None = None
     pid: int = 0
     idle_since: float = 0.0
 
     def _new_conn(self) -> socket.socket:
-        sock = dial.connect(self._dns_host, self.port, self.connect_end, self.is_allowed)
+        if self.via is not None and self.via.is_socks:
+            sock = _connect_through_socks(self.via, self._dns_host, self.port, self.connect_end)
+        else:
+            sock = dial.connect(self._dns_host, self.port, self.connect_end, self.is_allowed)
         sock.settimeout(max(0.001, self.connect_end - time.monotonic()))
         return sock
 
@@ -153,12 +164,12 @@ class _TlsConnection(_Connection, HTTPSConnection):
 class _Pool:
     """The connections to one origin."""
 
-    def __init__(self, address: Address, settings: ConnectionSettings) -> None:
+    def __init__(self, address: Address, settings: ConnectionSettings, limits: ConnectionLimits) -> None:
         self.address = address
         self.settings = settings
-        self.slots = FairSlots(settings.max_connections)
+        self.limits = limits
+        self.slots = FairSlots(limits.max_connections)
         self.idle: deque[_Connection] = deque()
-        self.proxy: Proxy | None = None
 
     def take(self, deadline: float | None) -> _Connection:
         """Return an idle connection, or a new one; a slot must have been acquired."""
@@ -167,70 +178,68 @@ class _Pool:
                 connection = self.idle.pop()
             except IndexError:  # another thread was quicker
                 break
-            if connection.is_usable and time.monotonic() - connection.idle_since < self.settings.keep_alive:
+            if connection.is_usable and time.monotonic() - connection.idle_since < self.limits.keep_alive:
                 return connection
             connection.close()
         return self._connect(deadline)
 
     def _connect(self, deadline: float | None) -> _Connection:
-        address, settings = self.address, self.settings
         seconds_left(deadline)
-        self.proxy = proxy = settings.proxy(address)
-        host, port = (address.host, address.port) if proxy is None else (proxy.host, proxy.port)
-        options: dict[str, Any] = {"timeout": None}
-        if proxy is not None:
-            options["proxy"] = Url("http", None, proxy.host, proxy.port)
-            options["proxy_config"] = ProxyConfig(settings.ssl_context(), False, None, None)
-        connection: _Connection
-        if address.scheme == "https":
-            connection = _TlsConnection(host, port, ssl_context=settings.ssl_context(), **options)
-        else:
-            connection = _Connection(host, port, **options)
-        connect_end = time.monotonic() + settings.connect_timeout
+        connection = self._prepare(self.settings.proxy_for(self.address))
+        connect_end = time.monotonic() + self.limits.connect_timeout
         connection.connect_end = connect_end if deadline is None else min(connect_end, deadline)
-        connection.deadline, connection.pid, connection.is_allowed = deadline, os.getpid(), settings.is_allowed
-        connection.peer = address.authority if proxy is None else f"the proxy {proxy.host}:{proxy.port}"
-        if proxy is not None and address.scheme == "https":
-            login = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization else None
-            connection.set_tunnel(address.host, address.port, login, scheme="http")
+        connection.deadline, connection.pid = deadline, os.getpid()
         try:
-            self._open(connection)
+            with _watchdog(connection):
+                connection.connect()
         except BaseException as error:  # noqa: BLE001 - raised again, an interrupt too
             explained = self._explain(error, connection, deadline)
             connection.close()
             raise explained  # noqa: B904 - chained by `_explain`
-        connection.peer = address.authority
+        connection.peer = self.address.authority
         return connection
 
-    def _open(self, connection: _Connection) -> None:
-        if not connection.proxy_is_tunneling:
-            connection.connect()
-            return
-        # http.client reads a proxy's answer line by line with a timeout for each read: a watchdog ends it.
-        watchdog = threading.Timer(connection.connect_end - time.monotonic(), _shut_down, [connection])
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            connection.connect()
-        finally:
-            watchdog.cancel()
+    def _prepare(self, proxy: ProxyServer | None) -> _Connection:
+        """Return a connection that is still to be made."""
+        address, settings = self.address, self.settings
+        options: dict[str, Any] = {"timeout": None}
+        if proxy is None or proxy.is_socks:
+            host, port = address.host, address.port
+        else:
+            host, port = proxy.host, proxy.port
+            options["proxy"] = Url(proxy.scheme, None, host, port)
+            if proxy.scheme == "https":
+                options["proxy_config"] = ProxyConfig(settings.ssl_context(), False, None, None)
+        is_encrypted = address.scheme == "https" or (proxy is not None and proxy.scheme == "https")
+        connection = (
+            _TlsConnection(host, port, ssl_context=settings.ssl_context(), **options)
+            if is_encrypted
+            else _Connection(host, port, **options)
+        )
+        connection.via, connection.is_allowed = proxy, self.limits.is_allowed
+        connection.peer = address.authority if proxy is None else f"the proxy {proxy.authority}"
+        if proxy is not None and not proxy.is_socks and address.scheme == "https":
+            login = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization else None
+            connection.set_tunnel(address.host, address.port, login, scheme=proxy.scheme)
+        return connection
 
     def _explain(self, error: BaseException, connection: _Connection, deadline: float | None) -> BaseException:
         """Return what a failed attempt to connect means."""
         if isinstance(error, OpenModelsError) or not isinstance(error, Exception):
             return error
+        error.__context__ = None
         error.with_traceback(None)  # its frames hold the proxy's login
         peer = connection.peer
         is_late = time.monotonic() >= connection.connect_end
         if isinstance(error, TimeoutError) or is_late:
             explained: OpenModelsError
             timed_out = deadline is not None and time.monotonic() >= deadline
-            explained = deadline_exceeded() if timed_out else connect_timeout(self.settings.connect_timeout, peer)
+            explained = deadline_exceeded() if timed_out else connect_timeout(self.limits.connect_timeout, peer)
         elif refusal := re.match(r"Tunnel connection failed: (\d+)", str(error)):
             explained = proxy_refused(int(refusal[1]), peer)
         elif isinstance(error, OSError):
-            tunnelled = connection.proxy is not None and connection.has_connected_to_proxy
-            explained = network_error(error, self.address.authority if tunnelled else peer)
+            is_past_proxy = connection.via is not None and connection.has_connected_to_proxy
+            explained = network_error(error, self.address.authority if is_past_proxy else peer)
         else:
             explained = ConnectionFailed(f"What {peer} sent is no valid HTTP: {type(error).__name__}.")
         explained.__cause__ = error
@@ -243,10 +252,52 @@ class _Pool:
                 self.idle.pop().close()
 
 
+@contextlib.contextmanager
+def _watchdog(connection: _Connection) -> Iterator[None]:
+    """End the attempt to connect in time, where a proxy answers byte by byte."""
+    # http.client and PySocks read a proxy's answer with a timeout for each read.
+    if connection.via is None:
+        yield
+        return
+    timer = threading.Timer(connection.connect_end - time.monotonic(), _shut_down, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _shut_down(connection: _Connection) -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        # Of the plain socket: a TLS one would first drop the state that a read is using.
-        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+    sock = getattr(connection.sock, "socket", connection.sock)  # TLS inside TLS wraps the socket
+    if isinstance(sock, socket.socket):
+        with contextlib.suppress(OSError):
+            # Of the plain socket: a TLS one would first drop the state that a read is using.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _connect_through_socks(proxy: ProxyServer, host: str, port: int, end: float) -> socket.socket:
+    """Return a socket connected through a SOCKS proxy."""
+    import socks
+
+    username, password = (None if part is None else part.reveal() for part in (proxy.username, proxy.password))
+    try:
+        sock: socket.socket = socks.create_connection(
+            (host, port),
+            timeout=max(0.001, end - time.monotonic()),
+            proxy_type=socks.SOCKS5,
+            proxy_addr=proxy.host,
+            proxy_port=proxy.port,
+            proxy_rdns=proxy.scheme == "socks5h",
+            proxy_username=username,
+            proxy_password=password,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
+        )
+    except socks.ProxyError as error:
+        if isinstance(error.socket_err, OSError):
+            raise error.socket_err from None
+        raise ConnectionRefusedError(str(error)) from None
+    return sock
 
 
 class HttpResponse(BaseResponse):
@@ -260,11 +311,11 @@ class HttpResponse(BaseResponse):
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        idle = self._pool.settings.read_timeout if self._body else None
+        idle = self._pool.limits.read_timeout if self._body else None
         while (connection := self._connection) is not None:
             if self._body:
                 body, self._body = self._body, b""
-                idle = self._pool.settings.read_timeout
+                idle = self._pool.limits.read_timeout
                 yield body
             elif self._parser.error is not None:
                 raise self._parser.error
@@ -305,8 +356,9 @@ class HttpResponse(BaseResponse):
 class SyncTransport:
     """Sends requests over blocking sockets; safe to share among threads, and to use after a fork."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(self, settings: ConnectionSettings, limits: ConnectionLimits) -> None:
         self._settings = settings
+        self._limits = limits
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._pools: dict[tuple[str, str, int], _Pool] = {}
@@ -345,7 +397,7 @@ class SyncTransport:
         pool = self._pools.get(key)
         if pool is None:
             with self._lock:
-                pool = self._pools.setdefault(key, _Pool(address, self._settings))
+                pool = self._pools.setdefault(key, _Pool(address, self._settings, self._limits))
         return pool
 
     def _exchange(
@@ -370,10 +422,10 @@ class SyncTransport:
 def _request_bytes(connection: _Connection, request: HttpRequest, target: str, pool: _Pool) -> bytes:
     """Return a request as it is sent: in one piece, which saves the server a wakeup."""
     lines = [f"Host: {pool.address.authority}", *(f"{name}: {value}" for name, value in request.headers)]
-    if connection.proxy_is_forwarding and pool.proxy is not None:
+    if connection.proxy_is_forwarding and connection.via is not None:
         target = f"{pool.address.origin}{target}"
-        if pool.proxy.authorization:
-            lines.append(f"Proxy-Authorization: {pool.proxy.authorization.reveal()}")
+        if connection.via.authorization:
+            lines.append(f"Proxy-Authorization: {connection.via.authorization.reveal()}")
     if request.body or request.method == "POST":
         lines.append(f"Content-Length: {len(request.body)}")
     return HiddenBytes(
