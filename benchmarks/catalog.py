@@ -72,7 +72,7 @@ def build(path: Path, count: int) -> dict[str, Any]:
         # The real ones last: a made-up row may have a real name.
         for row in chain(rows(count), facts.rows(_TABLES / "models.tsv")):
             writer.put(hub_rows.record(row, _AS_OF))
-        writer.flush(hub__as_of=_AS_OF.isoformat())
+        writer.flush({"hub.as_of": _AS_OF.isoformat()})
         writer.finish()
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "rate": count / seconds, "memory": _memory()}

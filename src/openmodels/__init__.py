@@ -52,13 +52,13 @@ _HOMES = {
     "Verdict": "openness.findings",
     "acompare_openness": "openness.api",
     "aopenness": "openness.api",
-    "aproviders": "catalog.sources.offers",
+    "aproviders": "catalog.providers",
     "assistant": "types.messages",
     "compare_openness": "openness.api",
     "family": "catalog.family",
     "info": "catalog.api",
     "openness": "openness",
-    "providers": "catalog.sources.offers",
+    "providers": "catalog.providers",
     "register_backend": "backends.registry",
     "search": "catalog.api",
     "system": "types.messages",
@@ -169,11 +169,11 @@ if TYPE_CHECKING:
         Family as Family,
         family as family,
     )
+    from openmodels.catalog.providers import aproviders as aproviders, providers as providers
     from openmodels.catalog.record import (
         ModelRecord as ModelRecord,
     )
     from openmodels.catalog.search.results import Results as Results
-    from openmodels.catalog.sources.offers import aproviders as aproviders, providers as providers
     from openmodels.conversation import (
         Conversation as Conversation,
     )

@@ -28,7 +28,7 @@ def fill(path):
     listed = [{"id": f"acme/gecko-{n}b", "tags": ["license:mit"], "downloads": n} for n in range(1, 200)]
     with Writer(path) as writer:
         writer.put_all([hub_rows.record(row, today()) for row in listed])
-        writer.flush(hub__as_of=today().isoformat())
+        writer.flush({"hub.as_of": today().isoformat()})
         writer.finish()
     return writer
 

@@ -18,7 +18,7 @@ from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import Writer, in_memory
 from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.search import execute
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import azure, hub_rows
 from openmodels.errors import InvalidRequest
 from openmodels.hub.model_page import HUB_ID
 
@@ -141,7 +141,7 @@ with Writer(Path(sys.argv[1])) as writer:
         row = {"id": f"org/llama-{number}", "tags": ["llama"], "downloads": number}
         writer.put(hub_rows.record(row, date(2026, 11, 1)))
         if number % 40 == 0:
-            writer.flush(note=str(number))
+            writer.flush({"note": str(number)})
             print(number, flush=True)
     print("finishing", flush=True)
     writer.finish()
@@ -223,7 +223,7 @@ class TestJoin:
         ["a/b/c", "mistralai/Mixtral-8x7B-Instruct-v0.1mistral-community/x", "../etc", "a/..", "x", "a b/c", "a/b--c"],
     )
     def test_ids_that_cannot_be_are_not_joined(self, stated):
-        hub, remark = join.hub_id("azureml/model", stated)
+        hub, remark = azure.hub_id("azureml/model", stated)
         assert hub is None
         assert remark
 
@@ -238,7 +238,7 @@ class TestJoin:
             assert len(index) == 2
 
     def test_aliases_are_in_lower_case_and_hub_ids(self):
-        for name, target in (*join.ALIASES.items(), *join.LEGACY.items()):
+        for name, target in (*azure.ALIASES.items(), *azure.LEGACY.items()):
             assert name == name.lower()
             assert HUB_ID.fullmatch(target)
 

@@ -110,7 +110,7 @@ def test_later_updates_take_only_what_changed(hub, rows):
 def test_once_a_week_everything_is_listed_again(hub, monkeypatch):
     update.update(catalogs=["hub"])
     hub.asked.clear()
-    monkeypatch.setattr(update, "today", lambda: today() + timedelta(days=8))
+    monkeypatch.setattr("openmodels.catalog.sources.hub.today", lambda: today() + timedelta(days=8))
     update.update(catalogs=["hub"])
     assert listing(hub)[0].first("sort") == "downloads"
 

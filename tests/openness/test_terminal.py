@@ -45,7 +45,7 @@ def on_terminal(folder, *arguments):
 def folder(tmp_path):
     with Writer(tmp_path / "catalog.sqlite") as writer:
         writer.put_all(hub_rows.record(row, today()) for row in (page(), CHILD))
-        writer.flush(hub__as_of=today().isoformat())
+        writer.flush({"hub.as_of": today().isoformat()})
         writer.finish()
     Report.of(whole()).save(tmp_path / "evidence")
     return tmp_path

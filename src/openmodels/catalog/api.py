@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 
 from openmodels import settings
 from openmodels.catalog import join, query as queries
-from openmodels.catalog.index.codec import base36, today
+from openmodels.catalog.index import codec
+from openmodels.catalog.index.codec import today
 from openmodels.catalog.index.reader import Index, default_path
 from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search import execute as searching
 from openmodels.catalog.search.results import Results
+from openmodels.catalog.sources import base as sources
 from openmodels.catalog.sources.base import Catalog
-from openmodels.catalog.sources.disk import CacheCatalog
 from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 
-_INFO_SECONDS, _AZURE_SECONDS, _SEARCH_SECONDS = 25.0, 12.0, 25.0
-"""Seconds a catalog has in all for its part of an answer, however many requests that takes."""
+_SEARCH_SECONDS = 25.0
+"""Seconds a catalog has in all for its part of a search, however many requests that takes."""
 _TERMS = {"license": "license", "license_class": "class", "task": "task", "language": "lang", "family": "family",
           "library": "lib", "format": "format", "gated": "gated", "open": "open", "catalog": "in"}  # fmt: skip
 
@@ -83,7 +83,7 @@ def search(
         fine_tuning_task: Azure's task to fine-tune for.
         deployment: Azure's way to run it ("standard-paygo", "VM").
         capability: "tool-calling", "reasoning" and the like.
-        catalog: "hub", "azure", "cache"; default all.
+        catalog: Names of catalogs: "hub", "azure", "cache" (this disk), or one that a package adds; default all.
         sort: "relevance", "downloads", "likes", "trending", "updated", "created", "parameters", "context", "price".
         limit: At most so many, up to 1000.
         live: Ask the catalogs even though there is an index; False never asks them.
@@ -92,23 +92,25 @@ def search(
         InvalidRequest: An argument is wrong; the message names it.
         Offline: There is no network, no index, and nothing on this disk.
     """
-    asked = {name: value for name, value in locals().items() if name not in ("text", "live")}
-    query = queries.build(text, **asked)
-    wanted = query.catalog or queries.CATALOGS
+    arguments = {name: value for name, value in locals().items() if name not in ("text", "live")}
+    query = queries.build(text, **arguments)
+    wanted = [catalog for catalog in sources.catalogs() if catalog.name in (query.catalog or sources.names())]
     notes: list[str] = []
     if isinstance(fits, str) and query.fits is not None and fits.strip().lower() == "here":
         notes.append(f"here: {query.fits / 10**9:.1f} GB of memory are free")
     parts: list[Index] = []
-    listed = [name for name in wanted if name != "cache"]
-    index = open_index() if listed and live is not True else None
+    remote = [catalog for catalog in wanted if not catalog.is_local]
+    index = open_index() if remote and live is not True else None
     if index:
         parts.append(index)
         notes.append(_age(index))
-        missing = [name for name in listed if f"{name}.as_of" not in index.meta]
+        missing = [catalog.name for catalog in remote if f"{catalog.name}.as_of" not in index.meta]
         notes += [f"{name} is not in the index; run `openmodels catalog update`" for name in missing]
-    elif listed:
-        parts += _asked(listed, query, notes, live=live)
-    local = list(_local(query, notes)) if "cache" in wanted else []
+    elif remote and (live is False or settings.read().offline):
+        notes.append("offline, and there is no index; run `openmodels catalog update` when connected")
+    elif remote:
+        parts += _query_live(remote, query, notes)
+    local = list(_query_local([catalog for catalog in wanted if catalog.is_local], query, notes))
     if local:
         parts.append(in_memory(local))
     if not parts:
@@ -136,17 +138,17 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     index = open_index()
     known = _known(index, model_id) if index else None
     failures: list[OpenModelsError] = []
-    parts = [*([known] if known else []), *(_fresh(model_id, known, failures) if online else [])]
-    with suppress(ModelNotFound):
-        parts.append(CacheCatalog().get(parts[0].id if parts else model_id))
+    parts = [*([known] if known else []), *(_look_up(model_id, known, failures) if online else [])]
+    for catalog in sources.catalogs():
+        if catalog.is_local:
+            with suppress(ModelNotFound):
+                parts.append(catalog().get(parts[0].id if parts else model_id))
     if not parts:
         alike = _alike(model_id, live=live)
         if "/" not in model_id and len(alike) == 1 and _has_name(alike[0], model_id):
             return info(alike[0], live=live)
         raise _nowhere(model_id, failures, alike, online=online)
-    record = parts[0]
-    for other in parts[1:]:
-        record = join.merge(record, other)
+    record = reduce(join.merge, parts)
     counts = searching.variants(index, [record.id]) if index else {}
     return record.model_copy(update={"variants": counts.get(record.id)})
 
@@ -159,11 +161,11 @@ def open_index() -> Index | None:
     """
     path = default_path()
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
     # A process searches often; an update puts another file in its place.
-    return _opened(path, found.st_ino, found.st_mtime_ns)
+    return _opened(path, stat.st_ino, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
@@ -171,77 +173,66 @@ def _opened(path: Path, _inode: int, _changed: int) -> Index:
     return Index(path)
 
 
-def _fresh(model_id: str, known: ModelRecord | None, failures: list[OpenModelsError]) -> list[ModelRecord]:
-    """Return what the Hub and Azure say now; what went wrong is added to `failures`."""
-    from openmodels.catalog.sources.azure import AzureCatalog
-    from openmodels.catalog.sources.hub import HubCatalog
+def _look_up(model_id: str, known: ModelRecord | None, failures: list[OpenModelsError]) -> list[ModelRecord]:
+    """Return what the remote catalogs state now, by precedence; what went wrong is added to `failures`.
 
-    hub, azure = HubCatalog(), AzureCatalog()
-    hub.client.retries = azure.client.retries = 1
-    azure.client.deadline = time.monotonic() + _AZURE_SECONDS
-    found: list[ModelRecord] = []
-    try:
-        if model_id.startswith("azure:"):
-            found.append(azure.get(model_id))
-            model_id = found[0].ids.hub or ""
-        elif known is None and (listed := azure.listing_of(model_id)):
-            found.append(listed)
-    except OpenModelsError as error:
-        failures.append(error)
-    hub.client.deadline = time.monotonic() + _INFO_SECONDS
-    try:
-        if model_id and not model_id.startswith("azure:"):
-            found.insert(0, hub.get(model_id))
-    except OpenModelsError as error:
-        # What the Hub says counts more than what Azure could not say.
-        failures.insert(0, error)
-    return found
-
-
-def _online(name: str) -> Catalog:
-    # Imported late: a search of the index needs no HTTP client.
-    if name == "hub":
-        from openmodels.catalog.sources.hub import HubCatalog
-
-        hub = HubCatalog()
-        hub.client.retries = 1
-        hub.client.deadline = time.monotonic() + _SEARCH_SECONDS
-        return hub
-    from openmodels.catalog.sources.azure import AzureCatalog
-
-    azure = AzureCatalog()
-    azure.client.retries = 1
-    azure.client.deadline = time.monotonic() + _SEARCH_SECONDS
-    return azure
-
-
-def _asked(names: Iterable[str], query: Query, notes: list[str], *, live: bool | None) -> list[Index]:
-    """Return an index in memory over what the catalogs answer to a query."""
-    if live is False or settings.read().offline:
-        notes.append("offline, and there is no index; run `openmodels catalog update` when connected")
-        return []
-    records: list[ModelRecord] = []
-    reached = False
-    for name in names:
-        source = _online(name)
+    The catalog that the id belongs to is asked first: its record may name the id in another one.
+    """
+    owner = sources.owner_of(model_id)
+    ids = {owner.name: model_id}
+    records: dict[str, ModelRecord] = {}
+    errors: dict[str, OpenModelsError] = {}
+    remote = [catalog for catalog in sources.catalogs() if not catalog.is_local]
+    for catalog in sorted(remote, key=lambda catalog: catalog is not owner):
+        source = catalog()
+        source.limit_time(catalog.lookup_seconds)
         try:
-            # One by one: what came before a failure is kept.
+            if catalog.name in ids:
+                record: ModelRecord | None = source.get(ids[catalog.name])
+            else:
+                record = None if known else source.find(model_id)
+        except OpenModelsError as error:
+            errors[catalog.name] = error
+            continue
+        if record is not None:
+            records[catalog.name] = record
+            ids = {**record.ids.root, **ids}
+    # What the Hub says counts more than what another catalog could not say.
+    failures += [errors[catalog.name] for catalog in remote if catalog.name in errors]
+    return [records[catalog.name] for catalog in remote if catalog.name in records]
+
+
+def _query_live(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str]) -> list[Index]:
+    """Return an index in memory over what the catalogs answer to a query."""
+    records: list[ModelRecord] = []
+    is_reached = False
+    for catalog in catalogs:
+        source = catalog()
+        source.limit_time(_SEARCH_SECONDS)
+        before = len(records)
+        try:
+            # Not in one step: what came before a failure is kept.
             for record in source.search(query):
                 records.append(record)  # noqa: PERF402
-            reached = True
+            is_reached = True
         except OpenModelsError as error:
-            given = any(name in record.catalogs for record in records)
-            notes.append(f"{name}: {error.cause}{' What it had given before is used.' if given else ''}")
+            used = " What it had given before is used." if len(records) > before else ""
+            notes.append(f"{catalog.name}: {error.cause}{used}")
         if source.skipped:
-            notes.append(f"{name}: {len(source.skipped)} rows could not be read, the first: {source.skipped[0]}")
-    return [in_memory(records)] if records or reached else []
+            notes.append(
+                f"{catalog.name}: {len(source.skipped)} rows could not be read, the first: {source.skipped[0]}"
+            )
+    return [in_memory(records)] if records or is_reached else []
 
 
-def _local(query: Query, notes: list[str]) -> Iterable[ModelRecord]:
-    source = CacheCatalog()
-    yield from source.search(query)
-    if source.skipped:
-        notes.append(f"cache: {len(source.skipped)} damaged models or files, the first: {source.skipped[0]}")
+def _query_local(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str]) -> Iterator[ModelRecord]:
+    for catalog in catalogs:
+        source = catalog()
+        yield from source.search(query)
+        if source.skipped:
+            notes.append(
+                f"{catalog.name}: {len(source.skipped)} damaged models or files, the first: {source.skipped[0]}"
+            )
 
 
 def _merged(query: Query, parts: list[Index], local: dict[str, ModelRecord], notes: list[str]) -> Results:
@@ -283,16 +274,13 @@ def _facets(parts: list[Index], found: list[searching.Found], field: str) -> dic
 
 
 def _known(index: Index, model_id: str) -> ModelRecord | None:
-    """Return a model from the index, by its hub id or its name in Azure."""
-    if not model_id.startswith("azure:"):
-        return index.get(model_id)
-    wanted = model_id.removeprefix("azure:").lower()
-    hub = join.ALIASES.get(wanted)
-    known = index.get(model_id) or (index.get(hub) if hub else None)
-    if known:
+    """Return a model from the index by its id in any catalog."""
+    alias = sources.owner_of(model_id).alias(model_id)
+    if known := index.get(model_id) or (index.get(alias) if alias else None):
         return known
-    number = index.term_numbers([f"az:{wanted}"]).get(f"az:{wanted}")
-    joined = index.match(f'"~{base36(number)}"', limit=1) if number is not None else []
+    term = codec.id_term(model_id)
+    number = index.term_numbers([term]).get(term)
+    joined = index.match(f'"~{codec.base36(number)}"', limit=1) if number is not None else []
     return next(iter(index.records(joined).values()), None)
 
 
@@ -312,7 +300,7 @@ def _check_id(model_id: str) -> None:
 
 def _alike(model_id: str, *, live: bool | None) -> list[str]:
     """Return the ids of models with this name, else of the best matches of a search for it, at most five."""
-    if model_id.startswith("azure:"):
+    if sources.owner_of(model_id).prefix:
         return []
     try:
         ids = [record.id for record in search(model_id.replace("/", " "), limit=20, live=live)]

@@ -12,13 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from openmodels import licenses
 from openmodels.catalog import vocabulary
 from openmodels.catalog.record import LicenseClass
+from openmodels.catalog.sources import base as sources
 from openmodels.errors import InvalidRequest, MissingExtra
 from openmodels.settings import install_hint
 
-Catalog = Literal["hub", "azure", "cache"]
 Sort = Literal["relevance", "downloads", "likes", "trending", "updated", "created", "parameters", "context", "price"]
 
-CATALOGS: tuple[Catalog, ...] = get_args(Catalog)
 SORTS: tuple[Sort, ...] = get_args(Sort)
 LICENSE_CLASSES: tuple[LicenseClass | Literal["commercial"], ...] = (*get_args(LicenseClass), "commercial")
 
@@ -65,7 +64,7 @@ class Query(BaseModel):
     fine_tuning_task: str | None = None
     deployment: str | None = None
     capability: str | None = None
-    catalog: tuple[Catalog, ...] | None = None
+    catalog: tuple[str, ...] | None = None
     sort: Sort | None = None
     limit: int = 20
 
@@ -195,10 +194,11 @@ def _languages(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _catalogs(name: str, value: Any) -> tuple[str, ...]:
-    for one in (found := _several(name, value)):
-        if one not in CATALOGS:
-            raise _wrong(name, one, f"one of {', '.join(CATALOGS)}")
-    return found
+    catalogs = _several(name, value)
+    for catalog in catalogs:
+        if catalog not in sources.names():
+            raise _wrong(name, catalog, f"one of {', '.join(sources.names())}")
+    return catalogs
 
 
 def _flag(name: str, value: Any) -> bool:

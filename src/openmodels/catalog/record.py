@@ -1,19 +1,20 @@
-"""What the catalogs know of a model: one record, each field with its source and date.
+"""What the catalogs know of a model, each field with its source and date.
 
 Unknown is None, never 0, False or a guess; an empty tuple means "known to be none".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, model_validator
 
 from openmodels import escaping, licenses
+from openmodels.catalog.sources import base as sources
 from openmodels.hub.card import Relation
 
 Day = date
@@ -31,25 +32,58 @@ _UNREAD = (licenses.LicenseClass.UNKNOWN, licenses.LicenseClass.AMBIGUOUS)
 
 
 class Fact(BaseModel):
-    """The base of the record and its parts: immutable, a misspelled field is an error."""
+    """The base of the record and its parts: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Ids(Fact):
-    """The model's name in each catalog.
+class Ids(RootModel[dict[str, str]]):
+    """The model's name in each catalog that has it, by the catalog's name.
+
+    `ids["azure"]` and `ids.azure` are the same, but for a catalog that does not have the model the second is None.
 
     Attributes:
         hub: "org/model" on the Hugging Face Hub.
         azure: "registry/model" in the Azure AI catalog.
     """
 
-    hub: str | None = None
-    azure: str | None = None
+    model_config = ConfigDict(frozen=True)
+    root: dict[str, str] = Field(default_factory=dict)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, root: Mapping[str, str | None] = ..., /, **ids: str | None) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_unknown(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+    def __getattr__(self, name: str) -> str | None:
+        if not name.startswith("_") and (name in self.root or name in sources.names()):
+            return self.root.get(name)
+        raise AttributeError(f"{name!r} is not the name of a catalog.")
+
+    def __getitem__(self, name: str) -> str:
+        return self.root[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.root
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.root.items()))
+
+    def get(self, name: str) -> str | None:
+        """Return the id in a catalog, or None."""
+        return self.root.get(name)
+
+    def items(self) -> ItemsView[str, str]:
+        """Return pairs of a catalog's name and the id there."""
+        return self.root.items()
 
 
 class Parameters(Fact):
-    """Numbers of parameters: all of them, and those used for one token (mixtures of experts)."""
+    """Numbers of parameters: all, and those active for one token (mixtures of experts)."""
 
     total: int | None = None
     active: int | None = None
@@ -96,7 +130,7 @@ class Base(Fact):
 
 
 class Modalities(Fact):
-    """What goes in and what comes out: "text", "image", "audio", "video", "embeddings"."""
+    """What goes in and comes out: "text", "image", "audio", "video", "embeddings"."""
 
     input: tuple[str, ...] | None = None
     output: tuple[str, ...] | None = None
@@ -152,7 +186,7 @@ class Lifecycle(Fact):
 
 
 class Score(Fact):
-    """A benchmark result, as somebody reported it.
+    """A reported benchmark result.
 
     Attributes:
         value: The number; its unit is the benchmark's.
@@ -276,7 +310,7 @@ class ModelRecord(Fact):
 
     @property
     def open(self) -> bool | None:
-        """Return whether anybody may take the weights, under a license that the OSI approved.
+        """Return whether the weights are free to take under an OSI-approved license.
 
         Read from the catalogs' facts alone: the license is the stated one, its text, the data and the code
         are not looked at. True: no gate and OSI-approved. False: gated, or under a license known not to be
@@ -285,20 +319,29 @@ class ModelRecord(Fact):
         kind = licenses.license_class(self.license.id, self.license.name) if self.license else _UNREAD[0]
         if self.gated or kind not in (licenses.LicenseClass.OSI_APPROVED, *_UNREAD):
             return False
-        disputed = any(one.field == "license" for one in self.conflicts)
+        disputed = any(conflict.field == "license" for conflict in self.conflicts)
         return None if self.gated is None or kind in _UNREAD or disputed else True
 
     @property
     def id(self) -> str:
-        """Return the name to call it by: the hub id, else "azure:registry/model", else its folder."""
-        return self.ids.hub or (f"azure:{self.ids.azure}" if self.ids.azure else "") or self.local or ""
+        """Return the id it is called by: the hub id, else "azure:registry/model", else its folder."""
+        ids = self.ids.root
+        for catalog in sources.catalogs() if ids else ():
+            if (model_id := ids.get(catalog.name)) is not None:
+                return catalog.prefix + model_id
+        return self.local or ""
 
     @property
     def catalogs(self) -> tuple[str, ...]:
-        """Return the catalogs that list it."""
-        listed = {"hub": self.ids.hub, "azure": self.ids.azure, "cache": self.local}
-        said = {fact.source for fact in self.provenance.values()}
-        return tuple(name for name, where in listed.items() if where and (name in said or name != "hub"))
+        """Return the names of the catalogs that list it."""
+        stated = {fact.source for fact in self.provenance.values()}
+        first, *others = sources.catalogs()
+        # An id without a prefix may come from another catalog, which names its models by it too.
+        return tuple(
+            catalog.name
+            for catalog in (first, *others)
+            if catalog.name in stated or (catalog is not first and catalog.name in self.ids)
+        )
 
     def known(self) -> dict[str, Any]:
         """Return the fields that are known, by name, without provenance and conflicts."""
@@ -311,7 +354,7 @@ class ModelRecord(Fact):
 
     @classmethod
     def sourced(
-        cls, source: str, as_of: date | None, fields: Mapping[str, Any], sources: Mapping[str, str] | None = None
+        cls, source: str, as_of: date | None, fields: Mapping[str, Any], other_sources: Mapping[str, str] | None = None
     ) -> Self:
         """Return a record whose known fields all come from one source on one day.
 
@@ -319,12 +362,12 @@ class ModelRecord(Fact):
             source: The catalog's name.
             as_of: The day.
             fields: The fields; those that are None are unknown.
-            sources: Another source for single fields ("name" for a size read off the id).
+            other_sources: Another source for single fields ("name" for a size read off the id).
         """
-        given = {name: value for name, value in fields.items() if value is not None}
-        named = sources or {}
-        provenance = {name: _fact(named.get(name, source), as_of) for name in given if name != "ids"}
-        return cls(**given, provenance=provenance)
+        known = {name: value for name, value in fields.items() if value is not None}
+        exceptions = other_sources or {}
+        provenance = {name: _fact(exceptions.get(name, source), as_of) for name in known if name != "ids"}
+        return cls(**known, provenance=provenance)
 
 
 @lru_cache(maxsize=256)

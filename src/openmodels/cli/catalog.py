@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
+from openmodels.catalog.sources import base as sources
 from openmodels.cli import output
+
+_REMOTE = [catalog.name for catalog in sources.catalogs() if not catalog.is_local]
 
 
 @click.group()
@@ -23,7 +26,7 @@ def catalog() -> None:
 @catalog.command()
 @click.option("--all", "everything", is_flag=True, help="Every model of the Hub; goes on where it was interrupted.")
 @click.option("--top", type=int, default=None, help="So many of the Hub's models; default 50000.")
-@click.option("--catalog", "catalogs", multiple=True, help="hub or azure; default both.")
+@click.option("--catalog", "catalogs", multiple=True, help=f"{' or '.join(_REMOTE)}; default all.")
 @click.option(
     "--from-parquet", type=click.Path(path_type=Path), metavar="FILE", help="Make it from a dump of the Hub instead."
 )
@@ -43,9 +46,7 @@ def update(
     if from_parquet:
         outcomes = [updates.from_parquet(from_parquet, progress=tell)]
     else:
-        outcomes = updates.update(
-            everything=everything, top=top or updates.TOP, catalogs=catalogs or ("hub", "azure"), progress=tell
-        )
+        outcomes = updates.update(everything=everything, top=top or updates.TOP, catalogs=catalogs, progress=tell)
     if output.wants_json(ctx):
         output.say_json([_as_dict(outcome) for outcome in outcomes])
     for outcome in outcomes:

@@ -10,6 +10,7 @@ from openmodels import escaping
 from openmodels.catalog.family import Family
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search.results import row, shown
+from openmodels.catalog.sources import base as sources
 
 _COLUMNS = ("model", "task", "parameters", "context", "license", "downloads", "updated")
 _FIELDS_SKIPPED = ("files",)
@@ -28,8 +29,10 @@ def table(records: Iterable[ModelRecord]) -> None:
 def fields(record: ModelRecord) -> None:
     """Write what is known of a model to stdout, each field with its source and day."""
     lines = [["id", record.id, ""]]
-    if record.ids.hub and record.ids.azure:
-        lines.append(["in Azure", record.ids.azure, ""])
+    for catalog in sources.catalogs():
+        model_id = record.ids.get(catalog.name)
+        if model_id and catalog.prefix + model_id != record.id:
+            lines.append([f"in {catalog.title}", model_id, ""])
     known = record.known()
     for name in type(record).model_fields:
         if name in known and name not in _FIELDS_SKIPPED:

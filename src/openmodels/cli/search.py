@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from openmodels.catalog.sources import base as sources
 from openmodels.cli import listing, output
 
 
@@ -30,7 +31,7 @@ from openmodels.cli import listing, output
 @click.option("--fine-tuning-task", help="A task Azure offers to fine-tune for.")
 @click.option("--deployment", help='How Azure runs it: "standard-paygo", "VM".')
 @click.option("--capability", help='"tool-calling", "reasoning" and the like.')
-@click.option("--catalog", multiple=True, help="hub, azure or cache; may be repeated.")
+@click.option("--catalog", multiple=True, help=f"{', '.join(sources.names())}; may be repeated.")
 @click.option("--sort", help="relevance, downloads, likes, trending, updated, created, parameters, context, price.")
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many.")
 @click.option("--live/--index", default=None, help="Ask the catalogs themselves, or never.")

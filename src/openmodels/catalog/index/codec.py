@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from openmodels.catalog import vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance
+from openmodels.catalog.sources import base as sources
 from openmodels.hub import model_names
 
 _EPOCH = date(1970, 1, 1)
@@ -98,15 +99,15 @@ def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, A
     """
     size = record.parameters or Parameters()
     rest = {name: value for name in _REST if (value := getattr(record, name)) is not None}
-    if record.modalities and _said(record, "modalities") == "task":
+    if record.modalities and _source_of(record, "modalities") == "task":
         rest.pop("modalities")
     stored: dict[str, Any] = record.model_dump(mode="json", include=set(rest), exclude_defaults=True)
     if record.license and (record.license.name or record.license.link):
         stored["license"] = [record.license.name, record.license.link]
-    if record.ids.hub and record.ids.azure:
-        stored["azure"] = record.ids.azure
-    if not parts and (others := _other_sources(record)):
-        stored["sources"] = others
+    if others := _other_ids(record):
+        stored["ids"] = others
+    if not parts and (exceptions := _other_sources(record)):
+        stored["sources"] = exceptions
     if record.conflicts:
         stored["conflicts"] = [one.model_dump(mode="json") for one in record.conflicts]
     if parts:
@@ -133,7 +134,7 @@ def terms(record: ModelRecord) -> list[str]:
         f"{short}:{value}"
         for name, short in _SINGLE.items()
         if (value := getattr(record, name)) is not None
-        and (name != "author" or value != (record.ids.hub or "").rpartition("/")[0])
+        and (name != "author" or value != record.id.rpartition("/")[0] or not _is_listed_by_owner(record))
     ]
     for name, short in _MANY.items():
         found += [f"{short}:{value}" for value in getattr(record, name) or ()]
@@ -144,12 +145,14 @@ def terms(record: ModelRecord) -> list[str]:
         found += [*(f"license:{name}" for name in names), f"class:{record.license.license_class}"]
     if record.gated is not None:
         found.append(f"gated:{record.gated or 'no'}")
-    if record.parameters and _said(record, "parameters") == "name":
+    if record.parameters and _source_of(record, "parameters") == "name":
         found.append("src:parameters:name")
     found += [f"provider:{offer.provider}" for offer in record.offers or ()]
     found += [f"in:{name}" for name in record.catalogs]
-    if record.ids.hub and record.ids.azure:
-        found.append(f"az:{record.ids.azure.lower()}")
+    others = _other_ids(record)
+    found += [
+        id_term(catalog.prefix + others[catalog.name]) for catalog in sources.catalogs() if catalog.name in others
+    ]
     marks = {
         "is:priced": any(offer.price_out is not None for offer in record.offers or ()),
         "is:trending": record.trending,
@@ -168,7 +171,7 @@ def is_variant(record: ModelRecord) -> bool:
     The Hub calls some fine-tunes "quantized" that are not; without a sign in name, tags or files
     the relation is not believed here.
     """
-    name = (record.ids.hub or record.ids.azure or "").rpartition("/")[2]
+    name = record.id.rpartition("/")[2] if record.ids.root else ""
     converted = model_names.is_conversion(name)
     if converted or record.formats == ("gguf",):
         return True
@@ -189,7 +192,7 @@ def tokens(row: Row) -> str:
     author, _, name = row.id.rpartition("/")
     found = [*model_names.search_terms(name), *(f"~{base36(number)}" for number in unpack(row.terms))]
     if author:
-        found.append(author_token(author.removeprefix("azure:")))
+        found.append(author_token(author.rpartition(":")[2]))
         parts = model_names.search_terms(author)
         found += parts if len(parts) > 1 else ()
     numbers = (
@@ -234,19 +237,19 @@ def month_of(day: int | None) -> int | None:
 
 def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
     """Return the record of a row; `text` gives the term of a number."""
-    fields, bases = _from_terms([text(number) for number in unpack(row.terms)])
+    listed = [text(number) for number in unpack(row.terms)]
+    fields, bases = _from_terms(listed)
     stored: dict[str, Any] = json.loads(row.rest) if row.rest else {}
     from_name = fields.pop("from_name", False)
     name, link = stored.pop("license", (None, None))
     if (name or link) and "license" in fields:
         fields["license"] = License(id=fields["license"].id, name=name, link=link)
-    azure, parts = stored.pop("azure", None), stored.pop("parts", {})
+    other_ids, parts = stored.pop("ids", {}), stored.pop("parts", {})
     as_of = _EPOCH + timedelta(days=row.as_of) if row.as_of else None
-    in_azure, folder = row.id.startswith("azure:"), _is_folder(row.id)
-    source = "azure" if in_azure else "cache" if folder else "hub"
-    others: dict[str, str] = stored.pop("sources", {})
-    # A model of the Hub that only Azure has told of has the author that Azure states, or none.
-    if not in_azure and "/" in row.id and "author" not in fields and "azure" not in others.values():
+    owner = sources.owner_of(row.id)
+    exceptions: dict[str, str] = stored.pop("sources", {})
+    # A model that only another catalog lists has the author that catalog states, or none.
+    if "author" not in fields and f"in:{owner.name}" in listed and not owner.prefix:
         fields["author"] = row.id.rpartition("/")[0] or None
     if row.parameters is not None or row.active is not None:
         fields["parameters"] = Parameters(total=row.parameters, active=row.active)
@@ -263,11 +266,11 @@ def decode(row: Row, text: Callable[[int], str]) -> ModelRecord:
         "updated": _day(row.updated),
         "base_models": tuple(bases) or None,
     }
-    fields["ids"] = Ids(hub=None if in_azure or folder else row.id, azure=azure or (row.id[6:] if in_azure else None))
-    derived |= others
+    fields["ids"] = Ids({**owner.ids_of(row.id), **other_ids})
+    derived |= exceptions
     fields |= stored
-    record = ModelRecord.sourced(source, as_of, fields, derived)
-    return record if not parts else record.model_copy(update={"provenance": _joined(record, parts)})
+    record = ModelRecord.sourced(owner.name, as_of, fields, derived)
+    return record if not parts else record.model_copy(update={"provenance": _provenance_of_parts(record, parts)})
 
 
 def is_sound(row: Row) -> bool:
@@ -354,15 +357,15 @@ def _from_terms(found: Sequence[str]) -> tuple[dict[str, Any], list[Base]]:
     return fields | {name: tuple(values) for name, values in many.items()}, bases
 
 
-def _joined(record: ModelRecord, parts: dict[str, Any]) -> dict[str, Provenance]:
-    said = {
-        source: {name: Provenance.model_validate(fact) for name, fact in part["provenance"].items()}
-        for source, part in parts.items()
+def _provenance_of_parts(record: ModelRecord, parts: dict[str, Any]) -> dict[str, Provenance]:
+    stated = {
+        name: {field: Provenance.model_validate(fact) for field, fact in part["provenance"].items()}
+        for name, part in parts.items()
     }
-    order = [*(source for source in ("hub", "azure", "cache") if source in said)]
+    order = [name for name in sources.names() if name in stated]
     return {
-        name: next((said[source][name] for source in order if name in said[source]), fact)
-        for name, fact in record.provenance.items()
+        field: next((stated[name][field] for name in order if field in stated[name]), fact)
+        for field, fact in record.provenance.items()
     }
 
 
@@ -370,21 +373,31 @@ def _day(number: int | None) -> date | None:
     return None if number is None else _EPOCH + timedelta(days=number)
 
 
+def id_term(model_id: str) -> str:
+    """Return the term of an id that is not the one its record is called by."""
+    return f"id:{model_id.lower()}"
+
+
+def _other_ids(record: ModelRecord) -> dict[str, str]:
+    owner = sources.owner_of(record.id).name
+    return {name: value for name, value in record.ids.items() if name != owner}
+
+
+def _is_listed_by_owner(record: ModelRecord) -> bool:
+    return sources.owner_of(record.id).name in record.catalogs
+
+
 def _other_sources(record: ModelRecord) -> dict[str, str]:
-    """Return the sources that the row itself does not tell: a router's prices, Azure's word on a model of the Hub."""
-    usual = {"azure" if not record.ids.hub and record.ids.azure else "hub" if record.ids.hub else "cache"}
+    """Return the sources by field that are not the catalog its id shows: a router, say."""
+    usual = sources.owner_of(record.id).name
     derived = {"parameters": "name", "modalities": "task"}
     return {
         name: fact.source
         for name, fact in record.provenance.items()
-        if fact.source not in usual and derived.get(name) != fact.source
+        if fact.source != usual and derived.get(name) != fact.source
     }
 
 
-def _is_folder(name: str) -> bool:
-    return name.startswith(("/", ".", "~")) or name[1:3] == ":\\"
-
-
-def _said(record: ModelRecord, field: str) -> str | None:
+def _source_of(record: ModelRecord, field: str) -> str | None:
     fact = record.provenance.get(field)
     return fact.source if fact else None

@@ -25,7 +25,7 @@ from openmodels.catalog.index import codec as rows
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest
 
-SCHEMA = 2
+SCHEMA = 3
 """Changes whenever what a row or a token means changes."""
 
 TABLES = """

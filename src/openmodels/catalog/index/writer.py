@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ from openmodels.catalog import join
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import SCHEMA, TABLES, Index, flaw_of, protect
 from openmodels.catalog.record import ModelRecord
+from openmodels.catalog.sources import base as sources
 from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
 from openmodels.hub import model_names
 
@@ -198,26 +199,25 @@ class Writer:
             count += 1
         return count
 
-    def flush(self, **notes: str | None) -> None:
-        """Write what is waiting, and notes that say how far the listing is, in one step."""
+    def flush(self, notes: Mapping[str, str | None] | None = None) -> None:
+        """Write the waiting records, and notes that say how far a listing is, in one step."""
         self._db.execute("BEGIN")
         try:
             for record in self._waiting.values():
                 self._write(record)
-            for name, value in notes.items():
-                self.set(name.replace("__", "."), value)
+            for name, value in (notes or {}).items():
+                self.set(name, value)
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
         self._waiting.clear()
 
-    def remove_older(self, source: str, day: int) -> int:
+    def remove_older(self, catalog: str, day: int) -> int:
         """Remove models that only one catalog listed, the last time before a day; return how many."""
         self.flush()
-        like = "azure:%" if source == "azure" else "%"
-        query = "SELECT row FROM models WHERE as_of < ? AND id LIKE ? AND (? = 'azure' OR id NOT LIKE 'azure:%')"
-        old = [row for (row,) in self._db.execute(query, (day, like, source))]
+        listed = self._db.execute("SELECT row, id FROM models WHERE as_of < ?", (day,))
+        old = [row for row, model_id in listed if sources.owner_of(model_id).name == catalog]
         self._db.execute("BEGIN")
         for row in old:
             self._remove(row)
@@ -272,7 +272,7 @@ class Writer:
         parts = {name: ModelRecord.model_validate(part) for name, part in rest.items()}
         if not parts:
             before = codec.decode(stored, self._term)
-            parts = {next(iter(before.catalogs), "hub"): before}
+            parts = {next(iter(before.catalogs), sources.owner_of(before.id).name): before}
         for name in record.catalogs:
             parts[name] = record
         if len(parts) < 2:

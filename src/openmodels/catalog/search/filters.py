@@ -9,8 +9,9 @@ from typing import Any
 
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
-from openmodels.catalog.query import CATALOGS, Query, Range
+from openmodels.catalog.query import Query, Range
 from openmodels.catalog.search.synonyms import AUTHORS
+from openmodels.catalog.sources import base as sources
 
 RELATIONS = ("", "finetune", "adapter", "quantized", "merge", "distilled")
 """The relations of `base:` terms; "" where the catalog does not say."""
@@ -136,7 +137,7 @@ def _add_terms(made: Scope, index: Index, query: Query) -> None:
         asked = getattr(query, name)
         if asked:
             wanted.append([f"{kind}:{value}" for value in ((asked,) if isinstance(asked, str) else asked)])
-    if query.catalog and len(query.catalog) < len(CATALOGS):
+    if query.catalog and len(query.catalog) < len(sources.names()):
         wanted.append([f"in:{name}" for name in query.catalog])
     if query.conversational:
         wanted.append(["tag:conversational"])

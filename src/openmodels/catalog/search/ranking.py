@@ -87,7 +87,7 @@ class Ranker:
     def _score(self, hit: Hit) -> float:
         model_id = hit.row.id.lower()
         author, _, name = model_id.rpartition("/")
-        author = author.removeprefix("azure:")
+        author = author.rpartition(":")[2]
         own = model_names.search_terms(hit.row.id.rpartition("/")[2])
         here = set(own)
         score, matched = 0.0, set[str]()

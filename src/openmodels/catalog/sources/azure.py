@@ -7,17 +7,21 @@ clients. It may change: whatever goes wrong here is reported and never stops the
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any
 
-from openmodels.catalog import join
-from openmodels.catalog.client import Client
+from openmodels import licenses
+from openmodels.catalog import vocabulary
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.query import Query
-from openmodels.catalog.record import ModelRecord
-from openmodels.catalog.sources import azure_rows
-from openmodels.catalog.sources.base import Page
+from openmodels.catalog.record import Ids, License, Lifecycle, Modalities, ModelRecord, Parameters
+from openmodels.catalog.sources.base import Catalog, Listing, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, ModelNotFound
+from openmodels.hub import fields, model_names
+from openmodels.hub.model_page import HUB_ID
 
 _PATH = "/asset-gallery/v1.0"
 _PAGE = 100
@@ -28,7 +32,54 @@ _TASKS = {
 }
 
 
-class AzureCatalog:
+_NAME = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
+_ASSET = re.compile(r"azureml://registries/([^/]+)/models/([^/]+)")
+_LINK = re.compile(r"https://[^\s<>()\"'\x00-\x1f]+")
+
+
+# Azure's name in lower case -> hub id: models whose publisher is the same in both catalogs and which
+# Azure lists without their hub id. Source: the names in Azure/azureml-assets and the Hub.
+ALIASES = {
+    "azureml-meta/llama-2-7b": "meta-llama/Llama-2-7b-hf",
+    "azureml-meta/llama-2-7b-chat": "meta-llama/Llama-2-7b-chat-hf",
+    "azureml-meta/llama-2-13b": "meta-llama/Llama-2-13b-hf",
+    "azureml-meta/llama-2-13b-chat": "meta-llama/Llama-2-13b-chat-hf",
+    "azureml-meta/llama-2-70b": "meta-llama/Llama-2-70b-hf",
+    "azureml-meta/llama-2-70b-chat": "meta-llama/Llama-2-70b-chat-hf",
+    "azureml-meta/meta-llama-3.1-8b-instruct": "meta-llama/Llama-3.1-8B-Instruct",
+    "azureml-meta/llama-3.3-70b-instruct": "meta-llama/Llama-3.3-70B-Instruct",
+    "azureml/phi-4": "microsoft/phi-4",
+    "azureml/phi-4-mini-instruct": "microsoft/Phi-4-mini-instruct",
+    "azureml/phi-3-mini-4k-instruct": "microsoft/Phi-3-mini-4k-instruct",
+    "azureml/phi-3-mini-128k-instruct": "microsoft/Phi-3-mini-128k-instruct",
+    "azureml/microsoft-phi-2": "microsoft/phi-2",
+    "azureml-openai-oss/gpt-oss-120b": "openai/gpt-oss-120b",
+    "azureml-openai-oss/gpt-oss-20b": "openai/gpt-oss-20b",
+    "azureml-deepseek/deepseek-r1": "deepseek-ai/DeepSeek-R1",
+    "azureml-deepseek/deepseek-v3": "deepseek-ai/DeepSeek-V3",
+}
+
+# Hub ids from before organisations, which Azure still states.
+LEGACY = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-medium": "openai-community/gpt2-medium",
+    "gpt2-large": "openai-community/gpt2-large",
+    "gpt2-xl": "openai-community/gpt2-xl",
+    "distilgpt2": "distilbert/distilgpt2",
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+    "bert-base-cased": "google-bert/bert-base-cased",
+    "bert-large-uncased": "google-bert/bert-large-uncased",
+    "distilbert-base-uncased": "distilbert/distilbert-base-uncased",
+    "roberta-base": "FacebookAI/roberta-base",
+    "roberta-large": "FacebookAI/roberta-large",
+    "t5-small": "google-t5/t5-small",
+    "t5-base": "google-t5/t5-base",
+    "t5-large": "google-t5/t5-large",
+}
+
+
+@register
+class AzureCatalog(Catalog):
     """Lists models of the Azure AI catalog; no key is needed and none is sent.
 
     Args:
@@ -37,9 +88,15 @@ class AzureCatalog:
     """
 
     name = "azure"
+    title = "Azure"
+    description = "the Azure AI catalog"
+    precedence = 10
+    lookup_seconds = 12.0
 
     def __init__(self, endpoint: str | None = None, collection: str | None = None) -> None:
         address = endpoint or os.environ.get("OPENMODELS_AZURE_CATALOG") or "https://api.catalog.azureml.ms"
+        from openmodels.catalog.client import Client
+
         self.client = Client(address, "the Azure catalog")
         self.collection = collection
         self.skipped: list[str] = []
@@ -79,18 +136,18 @@ class AzureCatalog:
             raise InvalidResponse(f"The Azure catalog's row of {registry}/{name} cannot be read.")
         return record
 
-    def listing_of(self, hub_id: str) -> ModelRecord | None:
-        """Return what the catalog has of a model of the Hub, if it states that id or the table of pairs holds it.
+    def find(self, model_id: str) -> ModelRecord | None:
+        """Return the model whose hub id this is, by Azure's statement or by the table of pairs, or None.
 
         Raises:
             OpenModelsError: The catalog cannot be reached or refuses.
         """
-        alias = next((azure for azure, hub in join.ALIASES.items() if hub.lower() == hub_id.lower()), hub_id)
+        alias = next((azure_id for azure_id, hub in ALIASES.items() if hub.lower() == model_id.lower()), model_id)
         named = {"field": "Name", "operator": "contains", "values": [alias.rpartition("/")[2]]}
         for listed, _ in self._raw([_is("labels", "latest"), named], _PAGE):
             for row in listed:
                 record = self._record(row)
-                if record and (record.ids.hub or "").lower() == hub_id.lower():
+                if record and (record.ids.hub or "").lower() == model_id.lower():
                     return record
         return None
 
@@ -104,6 +161,24 @@ class AzureCatalog:
             found = [record for row in listed if (record := self._record(row))]
             kept = [one for one in found if self.collection in (None, (one.ids.azure or "").partition("/")[0])]
             yield Page(kept, token)
+
+    def fill(self, listing: Listing) -> None:
+        """Put the whole catalog into the index."""
+        for page in self.pages():
+            listing.put(page.records)
+        listing.commit()
+        if listing.count:
+            # A model listed yesterday and not today is gone: the listing above was whole.
+            listing.remove_older(today())
+
+    def limit_time(self, seconds: float) -> None:
+        """Let all requests from now on take at most so many seconds together."""
+        self.client.retries, self.client.deadline = 1, time.monotonic() + seconds
+
+    @classmethod
+    def alias(cls, model_id: str) -> str | None:
+        """Return the hub id that the table of pairs holds for a model, or None."""
+        return ALIASES.get(model_id.removeprefix(cls.prefix).lower())
 
     def _raw(self, asked: list[dict[str, Any]], size: int) -> Iterator[tuple[list[Any], str | None]]:
         token: str | None = None
@@ -128,7 +203,7 @@ class AzureCatalog:
 
     def _record(self, row: Any) -> ModelRecord | None:
         try:
-            record, remark = azure_rows.record(row, today())
+            record, remark = record_of(row, today())
         except ValueError as error:
             self.skipped.append(str(error).splitlines()[0][:200])
             return None
@@ -168,3 +243,134 @@ def _rows(answer: Any) -> list[Any]:
 def _version(row: Mapping[str, Any]) -> str | None:
     version = row.get("version")
     return str(version) if isinstance(version, str | int) and str(version).replace("-", "").isalnum() else None
+
+
+def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
+    """Return the hub id of an Azure model and, where the catalog states one that cannot be, why not.
+
+    Args:
+        azure_id: "registry/name".
+        stated: What Azure gives as `huggingFaceModelId`.
+    """
+    if stated:
+        if "/" not in stated and stated in LEGACY:
+            return LEGACY[stated], None
+        if "/" in stated and HUB_ID.fullmatch(stated) and "--" not in stated and ".." not in stated:
+            return stated, None
+        wrong = f"{azure_id} states the hub id {stated[:120]!r}, which is none"
+        return ALIASES.get(azure_id.lower()), wrong
+    return ALIASES.get(azure_id.lower()), None
+
+
+def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
+    """Return the record of a row, and a remark on what was wrong but could be left out.
+
+    Args:
+        row: An item of `summaries` or of `value`, or the answer for one model.
+        as_of: The day it was read.
+
+    Raises:
+        ValueError: No object, or no usable name.
+    """
+    if not isinstance(row, Mapping):
+        raise ValueError(  # noqa: TRY004 - one kind of error for every bad row
+            f"a row is {type(row).__name__}, not an object"
+        )
+    flat = _flat(row)
+    asset = _ASSET.match(str(flat.get("assetId") or ""))
+    name = flat.get("name") or (asset and asset[2])
+    registry = flat.get("registryName") or (asset and asset[1]) or "azureml"
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"no usable name: {str(name)[:80]!r}")
+    if not isinstance(registry, str) or not _NAME.fullmatch(registry):
+        raise ValueError(f"no usable registry of {name}: {str(registry)[:80]!r}")
+    where = f"{registry}/{name}"
+    hub, remark = hub_id(where, _text(flat.get("huggingFaceModelId")))
+    stated = _words(flat.get("inferenceTasks"))
+    limits = fields.mapping(flat.get("modelLimits"))
+    tokens = fields.mapping(limits.get("textLimits"))
+    into = _words(limits.get("supportedInputModalities")) or _words(flat.get("inputModalities"))
+    out = _words(limits.get("supportedOutputModalities")) or _words(flat.get("outputModalities"))
+    tasks = list(dict.fromkeys(vocabulary.task(task) for task in stated))
+    tags = [*(task for task in tasks[1:]), *(word.lower() for word in _words(flat.get("keywords")))]
+    if any(vocabulary.is_chat(task) for task in stated):
+        tags.append(vocabulary.CONVERSATIONAL)
+    total, active = model_names.parameter_counts(name)
+    languages = [
+        vocabulary.language(one) for one in _words(limits.get("supportedLanguages")) or _words(flat.get("languages"))
+    ]
+    values = {
+        "ids": Ids(hub=hub, azure=where),
+        "author": _text(flat.get("publisher")) or _text(flat.get("author")),
+        "task": tasks[0] if tasks else None,
+        "parameters": Parameters(total=total, active=active) if total else None,
+        "context_length": _positive(tokens.get("inputContextWindow")) or _positive(flat.get("textContextWindow")),
+        "languages": _tuple([code for code in languages if code]),
+        "modalities": Modalities(input=_tuple(into), output=_tuple(out)) if into or out else None,
+        "capabilities": _tuple(_words(flat.get("modelCapabilities"))),
+        "fine_tuning_tasks": _tuple(_words(flat.get("fineTuningTasks"))),
+        "license": _license(flat),
+        "tags": _tuple(tags),
+        "datasets": _tuple(_words(flat.get("datasets"))),
+        "deployments": _tuple(_words(flat.get("azureOffers")) or _words(flat.get("deploymentOptions"))),
+        "created": fields.day(flat.get("createdTime")),
+        "lifecycle": _lifecycle(flat),
+    }
+    return ModelRecord.sourced(AzureCatalog.name, as_of, values, {"parameters": "name"}), remark
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one object of the nested shape's statements: typed ones before those made of text."""
+    notes = fields.mapping(row.get("annotations"))
+    if not notes:
+        return dict(row)
+    typed, texts = fields.mapping(notes.get("systemCatalogData")), fields.mapping(notes.get("tags"))
+    flat: dict[str, Any] = {**fields.mapping(row.get("properties")), **texts}
+    flat |= {name: value for name, value in typed.items() if value is not None}
+    flat["name"] = notes.get("name") or flat.get("name")
+    flat["assetId"] = row.get("assetId") or row.get("entityId")
+    flat["registryName"] = row.get("entityResourceName") or flat.get("registryName")
+    if "task" in flat and not flat.get("inferenceTasks"):
+        flat["inferenceTasks"] = flat["task"]
+    return flat
+
+
+def _license(flat: Mapping[str, Any]) -> License | None:
+    stated = _text(flat.get("license"))
+    link = _LINK.search(_text(flat.get("licenseDescription")) or "")
+    if stated is None and link is None:
+        return None
+    name = licenses.normalise(stated or "other")
+    return License(id=name, link=link[0].rstrip(".,;") if link else None)
+
+
+def _lifecycle(flat: Mapping[str, Any]) -> Lifecycle | None:
+    gone = fields.mapping(flat.get("deprecation"))
+    status = _text(flat.get("lifecycle")) or _text(flat.get("lifecycleStatus"))
+    retires = fields.day(_text(gone.get("inferenceRetirementDate")))
+    successor = _text(fields.mapping(flat.get("replacementConfig")).get("targetModelName")) or _text(
+        gone.get("replacement")
+    )
+    if status or retires or successor:
+        return Lifecycle(status=status, retires_on=retires, replacement=successor)
+    return None
+
+
+def _text(value: Any) -> str | None:
+    return fields.clean(value) or None if isinstance(value, str) else None
+
+
+def _words(value: Any) -> list[str]:
+    """Return the words of a list, or of a text with commas as the nested shape has them."""
+    listed = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    return [text for one in listed if (text := _text(one))]
+
+
+def _positive(value: Any) -> int | None:
+    if isinstance(value, str) and value.strip().isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _tuple(values: list[str]) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(values)) or None

@@ -1,37 +1,134 @@
-"""The interface of a catalog."""
+"""The interface of a catalog, and the registry that its file adds it to.
+
+A catalog is one file: a class derived from `Catalog` with `@register` before it. Files of this package are
+found by looking into it, those of other distributions by an entry point in the group `openmodels.catalogs`
+whose value is the module or the class. Search, index, records and the command line read the registry, so
+a new catalog changes none of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
-from openmodels.catalog.query import Query
-from openmodels.catalog.record import ModelRecord
+from openmodels.errors import InvalidRequest, MissingExtra
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from openmodels.catalog.query import Query
+    from openmodels.catalog.record import ModelRecord
+
+ENTRY_POINTS = "openmodels.catalogs"
+
+_CatalogType = TypeVar("_CatalogType", bound="type[Catalog]")
+_registered: dict[str, type[Catalog]] = {}
+_ordered: tuple[type[Catalog], ...] | None = None
 
 
-class Catalog(Protocol):
+class Listing(Protocol):
+    """Where a catalog puts its models during an update of the index.
+
+    Attributes:
+        top: How many models to take of a catalog that has millions; None for all.
+    """
+
+    top: int | None
+
+    @property
+    def count(self) -> int:
+        """Return how many models this update has put so far."""
+        ...
+
+    def put(self, records: Iterable[ModelRecord]) -> int:
+        """Add records; return how many."""
+        ...
+
+    def commit(self, **notes: str | None) -> None:
+        """Write what was put, and notes that a later update reads, in one step; None drops a note."""
+        ...
+
+    def note(self, name: str) -> str | None:
+        """Return a note of this catalog, or None."""
+        ...
+
+    def remove_older(self, day: date) -> None:
+        """Remove the models that this catalog listed for the last time before a day."""
+        ...
+
+
+class Catalog(ABC):
     """Where models are listed.
 
     Attributes:
-        name: "hub", "azure" or "cache".
+        name: What `catalog=` and the records call it.
+        title: What messages and tables call it.
+        description: What it lists, in a few words.
+        precedence: Where catalogs disagree, the statement of the lowest counts.
+        prefix: What stands before its ids, so that an id shows its catalog.
+        is_local: It is read at each search, without a network, and is not part of the index.
+        lookup_seconds: How many seconds `get` and `find` may take together, retries included.
         skipped: The rows that could not be read since the catalog was opened, and why.
     """
 
-    name: str
+    name: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
+    precedence: ClassVar[int] = 100
+    prefix: ClassVar[str]
+    is_local: ClassVar[bool] = False
+    lookup_seconds: ClassVar[float] = 25.0
     skipped: list[str]
 
+    @abstractmethod
     def search(self, query: Query) -> Iterator[ModelRecord]:
         """Yield records that may match; the caller filters again and ranks."""
-        ...
 
+    @abstractmethod
     def get(self, model_id: str) -> ModelRecord:
         """Return one record, as full as the catalog has it.
+
+        Args:
+            model_id: The id, with or without the prefix.
 
         Raises:
             ModelNotFound: The catalog does not have it.
         """
-        ...
+
+    def find(self, model_id: str) -> ModelRecord | None:
+        """Return what the catalog has of a model by its id in another catalog, or None."""
+        del model_id
+        return None
+
+    def fill(self, listing: Listing) -> None:
+        """Put the catalog's models into the index; default is whatever a search without words yields."""
+        from openmodels.catalog.query import Query
+
+        listing.put(self.search(Query()))
+
+    def limit_time(self, seconds: float) -> None:
+        """Let all requests from now on take at most so many seconds together."""
+        del seconds
+
+    @classmethod
+    def owns(cls, model_id: str) -> bool:
+        """Return whether an id is one of this catalog's."""
+        return model_id.startswith(cls.prefix)
+
+    @classmethod
+    def ids_of(cls, model_id: str) -> dict[str, str]:
+        """Return the ids that a record has by the id it is called by."""
+        return {cls.name: model_id.removeprefix(cls.prefix)}
+
+    @classmethod
+    def alias(cls, model_id: str) -> str | None:
+        """Return the id in another catalog that is known to name the same model, or None."""
+        del model_id
+        return None
 
 
 @dataclass(slots=True)
@@ -45,3 +142,70 @@ class Page:
 
     records: list[ModelRecord]
     next: str | None
+
+
+def register(catalog: _CatalogType) -> _CatalogType:
+    """Add a catalog to those that are searched: the decorator of its class.
+
+    Raises:
+        InvalidRequest: Another catalog has this name.
+    """
+    global _ordered  # noqa: PLW0603 - the registry is one for the process
+    known = _registered.get(catalog.name)
+    if known is not None and known.__qualname__ != catalog.__qualname__:
+        raise InvalidRequest(f"name: there is another catalog called {catalog.name!r}.")
+    if "prefix" not in vars(catalog):
+        catalog.prefix = f"{catalog.name}:"
+    _registered[catalog.name] = catalog
+    _ordered = None
+    return catalog
+
+
+def catalogs() -> tuple[type[Catalog], ...]:
+    """Return the classes of all catalogs, the one whose statements count most first.
+
+    Raises:
+        MissingExtra: An installed catalog of another package does not import.
+    """
+    global _ordered  # noqa: PLW0603 - as above
+    if _ordered is None:
+        _discover()
+        _ordered = tuple(sorted(_registered.values(), key=lambda catalog: (catalog.precedence, catalog.name)))
+    return _ordered
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all catalogs, the one whose statements count most first."""
+    return tuple(catalog.name for catalog in catalogs())
+
+
+def find(name: str) -> type[Catalog]:
+    """Return a catalog's class by its name."""
+    catalogs()
+    return _registered[name]
+
+
+def owner_of(model_id: str) -> type[Catalog]:
+    """Return the catalog that an id belongs to; ids without a prefix are those of the first catalog."""
+    first, *others = catalogs()
+    return next((catalog for catalog in others if catalog.owns(model_id)), first)
+
+
+def _discover() -> None:
+    from importlib.metadata import entry_points
+
+    from openmodels.catalog import sources
+
+    # A file imports its HTTP client or SDK only when its catalog is opened: all files together take 2 ms.
+    for module in pkgutil.iter_modules(sources.__path__, f"{sources.__name__}."):
+        import_module(module.name)
+    for point in entry_points(group=ENTRY_POINTS):
+        owner = point.dist.name if point.dist else point.value
+        try:
+            point.load()
+        except Exception as error:
+            raise MissingExtra(
+                f"The catalog {point.name!r} from the package {owner!r} does not import: "
+                f"{type(error).__name__}: {error}.",
+                next_step=f"Repair or remove {owner!r}.",
+            ) from error

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from openmodels import files
 from openmodels.catalog.query import Query
-from openmodels.catalog.record import Ids, ModelRecord
+from openmodels.catalog.record import Ids, ModelRecord, Provenance
 from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources.base import Catalog, register
 from openmodels.errors import InvalidRequest, ModelNotFound
 
 _Value = TypeVar("_Value")
@@ -25,7 +26,8 @@ _MOST_DIMENSIONS = 64
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError)
 
 
-class CacheCatalog:
+@register
+class CacheCatalog(Catalog):
     """Lists what is here; works without a network.
 
     Args:
@@ -34,6 +36,10 @@ class CacheCatalog:
     """
 
     name = "cache"
+    title = "this disk"
+    description = "the Hugging Face cache and folders on this disk"
+    precedence = 1000
+    is_local = True
 
     def __init__(self, cache: Path | None = None, folders: list[Path] | None = None) -> None:
         from huggingface_hub import constants
@@ -70,6 +76,17 @@ class CacheCatalog:
         if damaged:
             raise ModelNotFound(f"{model_id} is on this disk, but damaged: {damaged}", next_step="Fetch it again.")
         raise ModelNotFound(f"{model_id} is not on this disk.", next_step="Check the spelling, or go online.")
+
+    @classmethod
+    def owns(cls, model_id: str) -> bool:
+        """Return whether an id is a folder's path."""
+        return model_id.startswith(("/", ".", "~")) or model_id[1:3] == ":\\"
+
+    @classmethod
+    def ids_of(cls, model_id: str) -> dict[str, str]:
+        """Return no id: the record's `local` is the folder."""
+        del model_id
+        return {}
 
     def _found(self) -> Iterator[tuple[Path, str | None]]:
         for repo in sorted(self.cache.glob("models--*")):
@@ -129,9 +146,13 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
         "safetensors": {"total": sum(sound(_counted, one, 0) for one in listed if one.suffix == ".safetensors")},
     }
     as_of = _day(max((one.stat().st_mtime for one in listed), default=folder.stat().st_mtime))
-    record = hub_rows.record(row, as_of, source="cache")
-    ids = Ids(hub=hub_id)
-    update = {"ids": ids, "local": str(folder), "author": record.author if hub_id else None}
+    record = hub_rows.record(row, as_of, source=CacheCatalog.name)
+    update = {
+        "ids": Ids(hub=hub_id),
+        "local": str(folder),
+        "author": record.author if hub_id else None,
+        "provenance": {**record.provenance, "local": Provenance(source=CacheCatalog.name, as_of=as_of)},
+    }
     return record.model_copy(update=update), tuple(faults)
 
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, timedelta
+from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from openmodels import licenses
 from openmodels.catalog import vocabulary
-from openmodels.catalog.client import Client
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.query import Query
-from openmodels.catalog.record import ModelRecord, Offer
+from openmodels.catalog.record import ModelRecord, Offer, Provenance
 from openmodels.catalog.search import synonyms
 from openmodels.catalog.sources import hub_rows
-from openmodels.catalog.sources.base import Page
-from openmodels.errors import InvalidRequest, OpenModelsError
+from openmodels.catalog.sources.base import Catalog, Listing, Page, register
+from openmodels.errors import InvalidRequest, InvalidResponse, MissingExtra, OpenModelsError
 from openmodels.http import address as addresses
-from openmodels.hub import model_names, token as hub_token
+from openmodels.hub import fields, model_names, token as hub_token
 from openmodels.hub.offers import parse_router_list
+from openmodels.settings import install_hint
 
 _FIELDS = """
 author baseModels cardData config createdAt downloads evalResults gated gguf inferenceProviderMapping
@@ -29,11 +33,15 @@ lastModified library_name likes pipeline_tag safetensors tags trendingScore
 _EXPAND = _FIELDS.split()
 _PAGE = 1000
 _MOST = 400
+_STALE = timedelta(days=7)
+"""After so long everything is listed again: downloads and likes change without a change of the model."""
+_TRENDING_PAGES = 1
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _SORTS = {"likes": "likes", "trending": "trendingScore", "updated": "lastModified", "created": "createdAt"}
 
 
-class HubCatalog:
+@register
+class HubCatalog(Catalog):
     """Lists models of the Hub.
 
     Args:
@@ -43,9 +51,15 @@ class HubCatalog:
     """
 
     name = "hub"
+    title = "the Hub"
+    description = "the Hugging Face Hub"
+    precedence = 0
+    prefix = ""
 
     def __init__(self, endpoint: str | None = None, token: str | None = None, router: str | None = None) -> None:
         address = endpoint or hub_token.endpoint()
+        from openmodels.catalog.client import Client
+
         self.client = Client(address, "the Hub", _token(token, address))
         router = (router or os.environ.get("OPENMODELS_HF_ROUTER") or "https://router.huggingface.co").rstrip("/")
         router += "" if urlsplit(router).path else "/v1"
@@ -86,8 +100,6 @@ class HubCatalog:
         try:
             return hub_rows.record(row, today())
         except ValueError as error:
-            from openmodels.errors import InvalidResponse
-
             raise InvalidResponse(f"The Hub's row of {model_id} cannot be read: {error}.") from error
 
     def card(self, model_id: str) -> str:
@@ -128,6 +140,70 @@ class HubCatalog:
         listed = parse_router_list(self.router.json("GET", "/models")[0])
         return {name.lower(): hub_rows.offers_of(providers, today()) for name, providers in listed.items()}
 
+    def fill(self, listing: Listing) -> None:
+        """Put models into the index, those of the last week only as far as they changed, and their prices.
+
+        The most downloaded come first, from where an interrupted listing of the same kind stopped.
+        """
+        offers: dict[str, tuple[Offer, ...]] = {}
+        try:
+            offers = self.offers()
+        except OpenModelsError as error:
+            self.skipped.append(f"prices of the providers: {error.cause}")
+        changed_since = None if listing.top is None else _last_listing(listing)
+        if changed_since:
+            for page in self.pages(sort="lastModified"):
+                listing.put(_with_offers(page.records, offers))
+                listing.commit()
+                oldest = min((record.updated for record in page.records if record.updated), default=today())
+                if oldest < changed_since or listing.count >= (listing.top or 0):
+                    break
+        else:
+            self._fill_by_downloads(listing, offers)
+        for page in islice(self.pages(sort="trendingScore"), _TRENDING_PAGES):
+            listing.put(_with_offers([record for record in page.records if record.trending], offers))
+
+    def _fill_by_downloads(self, listing: Listing, offers: dict[str, tuple[Offer, ...]]) -> None:
+        kind = "all" if listing.top is None else "top"
+        start = listing.note("next") if listing.note("kind") == kind else None
+        if start is None:
+            listing.commit(kind=kind, begun=today().isoformat(), taken="0")
+        taken = int(listing.note("taken") or 0)
+        for page in self.pages(start):
+            taken += listing.put(_with_offers(page.records, offers))
+            listing.commit(next=page.next, taken=str(taken))
+            if listing.top is not None and taken >= listing.top:
+                break
+        if listing.top is None and (begun := fields.day(listing.note("begun"))):
+            listing.remove_older(begun)
+        listing.commit(next=None, kind=None, taken=None, whole=today().isoformat())
+
+    def read_parquet(self, file: Path) -> tuple[date, Iterator[Iterable[ModelRecord]]]:
+        """Return the day of a dump of the Hub's metadata, and its records in batches.
+
+        Raises:
+            MissingExtra: pyarrow is not installed.
+            InvalidRequest: No such file, or no column "id".
+        """
+        try:
+            from pyarrow import ArrowException, parquet
+        except ModuleNotFoundError as error:
+            raise MissingExtra(
+                "Reading parquet needs pyarrow, which is not installed.", next_step=f"Run: {install_hint('parquet')}"
+            ) from error
+        try:
+            dump = parquet.ParquetFile(file)
+        except (OSError, ArrowException) as error:
+            raise InvalidRequest(f"{file} is no parquet file that can be read.", next_step="Check the path.") from error
+        if "id" not in dump.schema_arrow.names:
+            raise InvalidRequest(f"{file} has no column 'id'.", next_step="Take a dump of the Hub's models.")
+        as_of = fields.day((dump.schema_arrow.metadata or {}).get(b"as_of", b"").decode()) or today()
+        return as_of, (self._records(batch.to_pylist(), as_of) for batch in dump.iter_batches(batch_size=5_000))
+
+    def limit_time(self, seconds: float) -> None:
+        """Let all requests from now on take at most so many seconds together."""
+        self.client.retries, self.client.deadline = 1, time.monotonic() + seconds
+
     def _limited(self, asked: list[tuple[str, str]], most: int) -> Iterator[ModelRecord]:
         count = 0
         for page in self.pages(**_grouped(asked)):
@@ -137,15 +213,41 @@ class HubCatalog:
                 if count >= most:
                     return
 
-    def _records(self, listed: Any) -> Iterator[ModelRecord]:
+    def _records(self, listed: Any, as_of: date | None = None) -> Iterator[ModelRecord]:
         if not isinstance(listed, list):
             self.skipped.append("a page that is no list")
             return
         for row in listed:
             try:
-                yield hub_rows.record(row, today())
+                yield hub_rows.record(row, as_of or today())
             except ValueError as error:
                 self.skipped.append(str(error).splitlines()[0][:200])
+
+
+def _last_listing(listing: Listing) -> date | None:
+    """Return since when changes are wanted, or None where everything must be listed again."""
+    if listing.note("next"):
+        return None
+    complete, latest = fields.day(listing.note("whole")), fields.day(listing.note("as_of"))
+    if complete is None or latest is None or today() - complete > _STALE:
+        return None
+    return latest
+
+
+def _with_offers(records: Iterable[ModelRecord], offers: dict[str, tuple[Offer, ...]]) -> Iterator[ModelRecord]:
+    for record in records:
+        hosts = offers.get(record.id.lower())
+        if not hosts:
+            yield record
+            continue
+        fact = Provenance(source="router", as_of=today())
+        changes: dict[str, Any] = {"offers": hosts, "provenance": {**record.provenance, "offers": fact}}
+        longest = max((offer.context_length for offer in hosts if offer.context_length), default=None)
+        if record.context_length is None and longest is not None:
+            # What the most generous host allows; the model's own limit is not stated there.
+            changes["context_length"] = longest
+            changes["provenance"]["context_length"] = fact
+        yield record.model_copy(update=changes)
 
 
 def _token(token: str | None, address: str) -> addresses.Secret | None:
