@@ -147,7 +147,7 @@ def test_vectors_must_fit_the_texts(surface):
 
 @both
 def test_what_reaches_the_backend(surface, monkeypatch):
-    monkeypatch.setattr("openmodels.core.attempts.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("openmodels.deadline.time.monotonic", lambda: 1000.0)
     model = om.Model(LengthBackend(), timeout=60)
     embed(model, surface, ("a",), dimensions=2, extra={"truncate": True}, timeout=5)
     embed(model, surface, ["a"], dimensions=None, extra=None, timeout=None)

@@ -30,7 +30,7 @@ def test_calls_and_results_of_the_api_are_read():
         "audio": None,
         "annotations": [],
     }
-    turns = request.turns(["Weather?", asked, {"role": "tool", "tool_call_id": "call_7", "content": "rain"}])
+    turns = request.read_messages(["Weather?", asked, {"role": "tool", "tool_call_id": "call_7", "content": "rain"}])
     assert turns[1].tool_calls[0].arguments == {"town": "Bern"}
     assert turns[2] == Message(role="tool", content="rain", tool_call_id="call_7")
 
@@ -41,7 +41,7 @@ def test_objects_of_another_client_are_read():
         Dumped(role="assistant", content=None, tool_calls=[call]),
         {"role": "assistant", "tool_calls": [call]},
     ):
-        assert request.turns(["Hi", turn])[1].tool_calls[0].name == "f"
+        assert request.read_messages(["Hi", turn])[1].tool_calls[0].name == "f"
 
 
 @pytest.mark.parametrize(
@@ -61,15 +61,15 @@ def test_objects_of_another_client_are_read():
     ],
 )
 def test_roles_and_parts(turn, role, content):
-    (message,) = request.turns([turn])
+    (message,) = request.read_messages([turn])
     assert (message.role, message.content) == (role, content)
 
 
 def test_reasoning_is_kept_under_each_of_its_names():
     for name in ("reasoning", "reasoning_content", "reasoning_text", "thinking"):
-        assert request.turns([{"role": "assistant", "content": "4", name: "2+2"}])[0].reasoning == "2+2"
+        assert request.read_messages([{"role": "assistant", "content": "4", name: "2+2"}])[0].reasoning == "2+2"
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "2+2"}]}, {"type": "text", "text": "4"}]
-    (message,) = request.turns([{"role": "assistant", "content": parts}])
+    (message,) = request.read_messages([{"role": "assistant", "content": parts}])
     assert (message.reasoning, message.text) == ("2+2", "4")
 
 
@@ -79,7 +79,7 @@ def test_the_form_before_tool_calls_is_read():
         {"role": "assistant", "content": None, "function_call": {"name": "now", "arguments": "{}"}},
         {"role": "function", "name": "now", "content": "12"},
     ]
-    _, asked, answered = request.turns(turns)
+    _, asked, answered = request.read_messages(turns)
     assert asked.tool_calls[0].id == answered.tool_call_id
 
 
@@ -90,7 +90,7 @@ def test_results_without_ids_answer_the_calls_in_their_order():
         {"role": "tool", "tool_name": "a", "content": "3"},
         {"role": "tool", "content": "2"},
     ]
-    _, asked, *answered = request.turns(["x", {"role": "assistant", "tool_calls": calls}, *results])
+    _, asked, *answered = request.read_messages(["x", {"role": "assistant", "tool_calls": calls}, *results])
     ids = [call.id for call in asked.tool_calls]
     assert len(set(ids)) == 3
     assert [turn.tool_call_id for turn in answered] == [ids[0], ids[2], ids[1]]
@@ -109,13 +109,13 @@ def test_results_without_ids_answer_the_calls_in_their_order():
 )
 def test_a_field_with_a_meaning_is_refused_by_its_name(turn, name):
     with pytest.raises(om.InvalidRequest, match=rf"messages\[0\].*{name}"):
-        request.turns([turn])
+        request.read_messages([turn])
 
 
 def test_messages_of_ours_are_left_alone():
     message = om.user("x")
     assert history.turns([message]) == (message,)
-    assert request.turns([Message.model_validate(message.model_dump())]) == (message,)
+    assert request.read_messages([Message.model_validate(message.model_dump())]) == (message,)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ LAYERS = (
     {"output"},
     {"images"},
     {"http"},
-    {"background", "files", "ref", "licenses"},
+    {"background", "deadline", "files", "ref", "licenses"},
     {"errors", "settings"},
     {"types"},
     {"escaping", "imports"},

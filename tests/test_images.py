@@ -215,7 +215,7 @@ def test_data_addresses_are_read_however_they_are_spelled():
         "role": "user",
         "content": [{"type": "image_url", "image_url": {"url": f"DATA:image/png;base64,{text}"}}],
     }
-    assert request.turns([message])[0].images[0].data == PNG
+    assert request.read_messages([message])[0].images[0].data == PNG
 
 
 class TestAddresses:

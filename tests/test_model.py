@@ -53,7 +53,7 @@ def test_mixed_list_keeps_its_order():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_request_says_how_it_was_asked(method, monkeypatch):
-    monkeypatch.setattr("openmodels.core.request.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("openmodels.deadline.time.monotonic", lambda: 1000.0)
     model = om.Model("echo:")
     call(model, method)
     request = model.backend.requests[0]
@@ -64,7 +64,7 @@ def test_request_says_how_it_was_asked(method, monkeypatch):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_timeout_of_the_call_before_that_of_the_model(method, monkeypatch):
-    monkeypatch.setattr("openmodels.core.request.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("openmodels.deadline.time.monotonic", lambda: 1000.0)
     monkeypatch.setattr("openmodels.core.stream.time.monotonic", lambda: 1000.0)
     model = om.Model("echo:", timeout=60)
     for options in ({}, {"timeout": 5}, {"timeout": None}):

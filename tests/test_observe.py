@@ -242,7 +242,7 @@ def test_nothing_is_done_where_no_provider_is_set(imported):
         f"{imported}import sys, openmodels as om; om.Model('echo:').chat('x'); "
         "print([name for name in sys.modules if name.startswith('opentelemetry.sdk')], "
         "'openmodels.core.telemetry' in sys.modules, "
-        "om.Model('echo:')._observer.watch(om.Model('echo:').backend, None))"
+        "om.Model('echo:')._hooks.observe(om.Model('echo:').backend, None))"
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == f"[] {bool(imported)} None"
@@ -301,5 +301,5 @@ def test_a_hook_is_a_plain_function(name, hook):
 
 def test_hooks_are_kept_by_pickle():
     model = pickle.loads(pickle.dumps(om.Model("echo:", on_reply=print, capture_content=False)))
-    assert model._observer.on_reply is print
-    assert model._observer.capture_content is False
+    assert model._hooks.on_reply is print
+    assert model._hooks.capture_content is False

@@ -218,38 +218,38 @@ class TestThroughAModel:
 
 class TestBudget:
     def test_a_full_bucket_pays_for_a_hundred_retries(self):
-        budget = retry.Budget()
+        budget = retry.RetryBudget()
         assert [budget.take() for _ in range(101)] == [True] * 100 + [False]
 
     def test_a_refused_retry_costs_nothing(self):
-        budget = retry.Budget(capacity=7, cost=5)
+        budget = retry.RetryBudget(capacity=7, cost=5)
         assert [budget.take(), budget.take(), budget.take()] == [True, False, False]
         assert budget.left == 2
 
     def test_successes_fill_the_bucket_up_to_its_brim(self):
-        budget = retry.Budget(capacity=10, cost=5)
+        budget = retry.RetryBudget(capacity=10, cost=5)
         budget.take()
-        budget.succeed(retried=False)
+        budget.refill(retried=False)
         assert budget.left == 6
-        budget.succeed(retried=True)
+        budget.refill(retried=True)
         assert budget.left == 10
-        budget.succeed(retried=True)
+        budget.refill(retried=True)
         assert budget.left == 10
 
     @given(st.lists(st.sampled_from(["take", "first", "retried"]), max_size=200), st.integers(0, 30), st.integers(1, 9))
     def test_never_below_nothing_nor_above_its_capacity(self, steps, capacity, cost):
-        budget = retry.Budget(capacity, cost)
+        budget = retry.RetryBudget(capacity, cost)
         for step in steps:
             if step == "take":
                 before = budget.left
                 assert budget.take() == (before >= cost)
             else:
-                budget.succeed(retried=step == "retried")
+                budget.refill(retried=step == "retried")
             assert 0 <= budget.left <= capacity
 
     @pytest.mark.usefixtures("clock")
     def test_an_outage_is_not_multiplied(self):
-        work, budget = Work(*failures(10_000, retryable=True)), retry.Budget()
+        work, budget = Work(*failures(10_000, retryable=True)), retry.RetryBudget()
         for _ in range(1000):
             with pytest.raises(om.ServerFailed):
                 retry.call(work, retries=2, deadline=None, budget=budget)
@@ -257,48 +257,48 @@ class TestBudget:
 
     @pytest.mark.usefixtures("clock")
     def test_a_call_saved_by_its_retry_gives_the_cost_back(self):
-        budget = retry.Budget(capacity=10, cost=5)
+        budget = retry.RetryBudget(capacity=10, cost=5)
         for _ in range(20):
             assert retry.call(Work(*failures(1, retryable=True)), retries=2, deadline=None, budget=budget) == "done"
         assert budget.left == 10
 
     def test_each_model_has_its_own(self):
         first, second = om.Model("echo:"), om.Model("echo:")
-        first._attempts.budget.left = 0
-        assert second._attempts.budget.left == 500
+        first._runner.budget.left = 0
+        assert second._runner.budget.left == 500
 
     @pytest.mark.parametrize("surface", SURFACES)
     def test_an_empty_bucket_lets_the_first_error_out(self, surface):
         with retry.testing(attempts=3), om.Model("echo:", script=[[om.ServerFailed("Down.")], "yes"]) as model:
-            model._attempts.budget.left = 4
+            model._runner.budget.left = 4
             with pytest.raises(om.ServerFailed):
                 Driver(model, surface)("hi")
-            assert model._attempts.budget.left == 4
+            assert model._runner.budget.left == 4
 
 
 class TestOrigin:
     def test_models_of_one_address_share_it(self):
         one, two = (om.Model("server:m", base_url="http://127.0.0.1:9/v1") for _ in range(2))
         other = om.Model("server:m", base_url="http://127.0.0.1:9/v2")
-        assert one._attempts.origin is two._attempts.origin
-        assert one._attempts.origin is not other._attempts.origin
-        assert om.Model("echo:")._attempts.origin is not om.Model("echo:")._attempts.origin
+        assert one._runner.origin is two._runner.origin
+        assert one._runner.origin is not other._runner.origin
+        assert om.Model("echo:")._runner.origin is not om.Model("echo:")._runner.origin
 
     @pytest.mark.parametrize("due", [0.0, 0.4, 3.0])
     def test_what_fails_together_comes_back_spread_out(self, clock, due):
-        origin = retry.Origin()
-        waits = sorted(origin.slot(due, None) for _ in range(200))
+        origin = retry.OriginState()
+        waits = sorted(origin.reserve(due, None) for _ in range(200))
         assert waits[0] == due
         crowd = max(sum(start <= wait < start + 0.1 for wait in waits) for start in waits)
         assert crowd <= 2 * retry.BURST
         assert waits[-1] < due + 0.1 * (200 / retry.BURST + 2)
 
     def test_nobody_is_pushed_beyond_the_deadline(self, clock):
-        origin = retry.Origin()
-        assert all(origin.slot(1.0, clock.now + 1.2) < 1.2 for _ in range(100))
+        origin = retry.OriginState()
+        assert all(origin.reserve(1.0, clock.now + 1.2) < 1.2 for _ in range(100))
 
     def test_a_call_waits_for_the_end_of_a_pause(self, attempt, clock):
-        origin = retry.Origin()
+        origin = retry.OriginState()
         work = Work(om.RateLimited("Later.", retry_after=5))
         assert retry.call(work, retries=1, deadline=None, origin=origin) == "done"
         origin.pause(3)
@@ -306,11 +306,11 @@ class TestOrigin:
         assert clock.waits == [pytest.approx(5), pytest.approx(3)]
 
     def test_a_call_that_may_not_wait_begins_at_once(self, clock):
-        origin = retry.Origin()
+        origin = retry.OriginState()
         origin.pause(3)
-        assert origin.hold(0, None) == 0
-        assert origin.hold(2, clock.now + 2) == 0
+        assert origin.initial_wait(0, None) == 0
+        assert origin.initial_wait(2, clock.now + 2) == 0
         with retry.testing():
-            assert origin.hold(2, None) == 0
+            assert origin.initial_wait(2, None) == 0
         origin.pause(2 * retry.LONGEST_ASKED)
-        assert 0 < origin.hold(2, None) <= 3.1
+        assert 0 < origin.initial_wait(2, None) <= 3.1

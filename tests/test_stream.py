@@ -1,4 +1,4 @@
-"""Streams: the fold, what is kept of an unfinished answer, and who stops the work."""
+"""Streams: the assembler, what is kept of an unfinished answer, and who stops the work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 import openmodels as om
 from openmodels.backends.base import Backend
-from openmodels.core.stream import Fold
+from openmodels.core.stream import ReplyAssembler
 from openmodels.testing import SURFACES, Driver, wait_until
 
 DELTAS = st.lists(
@@ -27,16 +27,16 @@ DELTAS = st.lists(
 
 @given(DELTAS)
 def test_fold_keeps_everything_in_order(deltas):
-    fold = Fold("echo:")
+    assembler = ReplyAssembler("echo:")
     for delta in deltas:
-        fold.add(delta)
-    reply = fold.reply()
+        assembler.add(delta)
+    reply = assembler.snapshot()
     assert reply.text == "".join(delta.text for delta in deltas)
     assert reply.reasoning == "".join(delta.reasoning for delta in deltas)
     assert reply.tool_calls == tuple(call for delta in deltas for call in delta.tool_calls)
     assert reply.usage == next((delta.usage for delta in reversed(deltas) if delta.usage), om.Usage())
     with pytest.raises(om.StreamInterrupted) as caught:
-        fold.end()
+        assembler.finish()
     assert caught.value.partial.text == reply.text
 
 
@@ -350,10 +350,10 @@ def test_whole_answer_is_given_even_if_late(surface, monkeypatch):
 
 @given(st.lists(st.builds(om.Delta, text=st.text(max_size=3), index=st.integers(0, 2)), max_size=12))
 def test_each_answer_is_folded_by_itself(deltas):
-    fold = Fold("echo:")
+    assembler = ReplyAssembler("echo:")
     for delta in deltas:
-        fold.add(delta)
-    reply = fold.reply()
+        assembler.add(delta)
+    reply = assembler.snapshot()
     begun = sorted({delta.index for delta in deltas} - {0})
     for index, folded in zip([0, *begun], [reply, *reply.alternatives], strict=True):
         assert folded.text == "".join(delta.text for delta in deltas if delta.index == index)
@@ -379,16 +379,23 @@ def test_an_answer_that_breaks_off_keeps_the_others():
 
 
 def test_one_answer_without_an_end_interrupts_the_call():
-    fold = Fold("echo:")
-    fold.add(om.Delta(text="a", finish_reason="stop"))
-    fold.add(om.Delta(text="b", index=1))
+    assembler = ReplyAssembler("echo:")
+    assembler.add(om.Delta(text="a", finish_reason="stop"))
+    assembler.add(om.Delta(text="b", index=1))
     with pytest.raises(om.StreamInterrupted):
-        fold.end()
+        assembler.finish()
+
+
+class Upper:
+    """A validator that parses a text as itself in capitals."""
+
+    def check_reply(self, reply):
+        return reply.model_copy(update={"parsed": reply.text.upper()})
 
 
 def test_the_check_sees_every_answer():
-    fold = Fold("echo:", check=lambda reply: reply.model_copy(update={"parsed": reply.text.upper()}))
-    fold.add(om.Delta(text="a", finish_reason="stop"))
-    fold.add(om.Delta(text="b", index=1, finish_reason="stop"))
-    reply = fold.end()
+    assembler = ReplyAssembler("echo:", validators=[Upper()])
+    assembler.add(om.Delta(text="a", finish_reason="stop"))
+    assembler.add(om.Delta(text="b", index=1, finish_reason="stop"))
+    reply = assembler.finish()
     assert (reply.parsed, reply.alternatives[0].parsed) == ("A", "B")

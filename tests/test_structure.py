@@ -34,7 +34,7 @@ class Row(TypedDict):
 
 
 def shape(value):
-    return structure.read({"schema": value})
+    return structure.make_validator({"schema": value})
 
 
 LEAVES = st.one_of(
@@ -94,14 +94,14 @@ def test_no_valid_answer_is_shorter_than_the_shortest(schema, value):
 def test_wrapping_is_undone_by_the_check(schema, value):
     wanted = shape(schema)
     if jsonschema_rs.is_valid(schema, value):
-        assert wanted(Reply(text=json.dumps(value), finish_reason="stop")).parsed == value
+        assert wanted.check_reply(Reply(text=json.dumps(value), finish_reason="stop")).parsed == value
         if not schemas.is_object(schema):
             assert jsonschema_rs.is_valid(schemas.wrapped(schema), {"answer": value})
             text = json.dumps({"answer": value})
-            assert wanted(Reply(text=text, finish_reason="stop")).parsed in (value, {"answer": value})
+            assert wanted.check_reply(Reply(text=text, finish_reason="stop")).parsed in (value, {"answer": value})
     else:
         with pytest.raises(om.OutputInvalid) as caught:
-            wanted(Reply(text=json.dumps(value), finish_reason="stop"))
+            wanted.check_reply(Reply(text=json.dumps(value), finish_reason="stop"))
         assert caught.value.errors
 
 
@@ -174,14 +174,14 @@ def test_error_names_places_and_keeps_the_reply():
 def test_schema_errors_do_not_quote_the_answer(value):
     wanted = shape({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
     with pytest.raises(om.OutputInvalid) as caught:
-        wanted(Reply(text=value, finish_reason="stop"))
+        wanted.check_reply(Reply(text=value, finish_reason="stop"))
     assert "canary" not in str(caught.value)
 
 
 def test_cut_off_answer_is_invalid_even_where_it_reads_well():
     with pytest.raises(om.OutputInvalid, match="max_tokens"):
-        shape(int)(Reply(text="12", finish_reason="length"))
-    assert shape(list[int])(Reply(text="[12]", finish_reason="length")).parsed == [12]
+        shape(int).check_reply(Reply(text="12", finish_reason="length"))
+    assert shape(list[int]).check_reply(Reply(text="[12]", finish_reason="length")).parsed == [12]
 
 
 @pytest.mark.parametrize("method", ["chat", "achat"])
@@ -214,11 +214,11 @@ def test_cut_off_answer_is_not_asked_for_again():
 
 def test_calls_of_tools_are_no_answer():
     call = om.ToolCall(id="1", name="look", arguments={}, raw="{}")
-    assert shape(Person)(Reply(tool_calls=(call,), finish_reason="tool_calls")).parsed is None
+    assert shape(Person).check_reply(Reply(tool_calls=(call,), finish_reason="tool_calls")).parsed is None
 
 
 def form(**options):
-    asked = ChatRequest(messages=({"role": "user", "content": "x"},), output=structure.read(options).output)
+    asked = ChatRequest(messages=({"role": "user", "content": "x"},), output=structure.make_validator(options).output)
     return encode.payload(asked, "m", encode.OPENAI_OPTIONS)["response_format"]["json_schema"]
 
 

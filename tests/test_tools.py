@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 
 import openmodels as om
-from openmodels.output.tools import Checker, toolbox
+from openmodels.output.tools import ToolCallValidator, toolbox
 from openmodels.types.messages import ToolCall
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
@@ -196,7 +196,7 @@ class TestRunning:
 class TestChecking:
     def check(self, one):
         request = ChatRequest(messages=({"role": "user", "content": "x"},), tools=(om.tool(weather).spec,))
-        (found,) = Checker(request)([one])
+        (found,) = ToolCallValidator(request).check_calls([one])
         return found.errors
 
     def test_right_calls_have_no_errors(self):

@@ -1,4 +1,4 @@
-"""`Conversation`: a talk with history, whose model can be swapped in the middle."""
+"""`Conversation`: a chat with history, whose model can be swapped in the middle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from openmodels import files
-from openmodels.core.request import faults
+from openmodels.core.request import describe_errors
 from openmodels.core.stream import AsyncStream, Stream
 from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.model import Model
@@ -20,19 +20,19 @@ from openmodels.types.options import CallOptions
 from openmodels.types.reply import Reply
 
 
-class _Saved(Frozen):
+class _SavedConversation(Frozen):
     system: Text | None
     messages: list[Message]
 
 
 class Conversation:
-    """A talk: every `send` adds the message and the whole answer to the history.
+    """A chat with history: every `send` adds the message and the complete answer.
 
-    A call that fails, is left early or is answered with nothing changes nothing, so the same message
+    A call that fails, is left early or gets an empty answer leaves the history unchanged, so the same message
     can be sent again.
 
     Args:
-        model: The model, or its reference; assign to `conversation.model` to go on with another one.
+        model: The model, or its reference; assign to `conversation.model` to continue with another one.
         system: The instruction at the start, or None.
 
     Attributes:
@@ -59,19 +59,19 @@ class Conversation:
 
     @ErrorBoundary()
     def send(self, content: str | Message, **options: Unpack[CallOptions]) -> Reply:
-        """Say something and return the answer.
+        """Send a message and return the answer.
 
         Raises:
             OpenModelsError: As for `Model.chat`; the history stays as it was.
         """
         turn = _turn(content)
         reply = self.model.chat(self._prompt(turn), **options)
-        self._keep(turn, reply)
+        self._append(turn, reply)
         return reply
 
     @contextmanager
     def stream(self, content: str | Message, **options: Unpack[CallOptions]) -> Iterator[Stream]:
-        """Say something and stream the answer, in a `with` block.
+        """Send a message and stream the answer, in a `with` block.
 
         Raises:
             OpenModelsError: As for `Model.stream`; the history stays as it was.
@@ -80,7 +80,7 @@ class Conversation:
         with ErrorBoundary(), self.model.stream(self._prompt(turn), **options) as stream:
             yield stream
         if stream.finished:
-            self._keep(turn, stream.reply)
+            self._append(turn, stream.reply)
 
     async def asend(self, content: str | Message, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `send`.
@@ -91,7 +91,7 @@ class Conversation:
         turn = _turn(content)
         with ErrorBoundary():
             reply = await self.model.achat(self._prompt(turn), **options)
-        self._keep(turn, reply)
+        self._append(turn, reply)
         return reply
 
     @asynccontextmanager
@@ -106,26 +106,26 @@ class Conversation:
             async with self.model.astream(self._prompt(turn), **options) as stream:
                 yield stream
         if stream.finished:
-            self._keep(turn, stream.reply)
+            self._append(turn, stream.reply)
 
     @ErrorBoundary()
     def save(self, path: str | Path) -> None:
-        """Write the talk to a JSON file that only the user may read: the instruction and the messages.
+        """Write instruction and messages to a JSON file that only the user may read.
 
         Raises:
-            WriteFailed: The file cannot be written; a talk saved there before is unchanged.
-            InvalidRequest: The instruction is no text; the file stays as it was.
+            WriteFailed: The file cannot be written; a conversation saved there before is unchanged.
+            InvalidRequest: The instruction is not a text; the file stays as it was.
         """
         try:
-            saved = _Saved(system=self.system, messages=self.messages)
+            saved = _SavedConversation(system=self.system, messages=self.messages)
         except ValidationError as error:
-            raise InvalidRequest(f"The conversation cannot be saved: {faults(error)}") from error
+            raise InvalidRequest(f"The conversation cannot be saved: {describe_errors(error)}") from error
         files.write(path, saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", private=True)
 
     @classmethod
     @ErrorBoundary()
     def restore(cls, path: str | Path, model: Model | str) -> Self:
-        """Return the talk that `save` wrote.
+        """Return the conversation that `save` wrote.
 
         Raises:
             OSError: The file cannot be read.
@@ -136,19 +136,19 @@ class Conversation:
         if not file.is_file() and (file.exists() or "\0" in str(file)):
             raise InvalidRequest(f"{str(file)!r} is not a plain file.")
         try:
-            saved = _Saved.model_validate_json(file.read_bytes())
+            saved = _SavedConversation.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            raise InvalidRequest(f"{path} is no saved conversation: {faults(error)}") from error
-        talk = cls(model, system=saved.system)
-        talk.messages = saved.messages
-        return talk
+            raise InvalidRequest(f"{path} is no saved conversation: {describe_errors(error)}") from error
+        conversation = cls(model, system=saved.system)
+        conversation.messages = saved.messages
+        return conversation
 
     def _prompt(self, turn: Message) -> list[Message | dict[str, Any]]:
         # A dict: the model checks it with the rest of the request and raises InvalidRequest.
         start = [{"role": "system", "content": self.system}] if self.system is not None else []
         return [*start, *self.messages, turn]
 
-    def _keep(self, turn: Message, reply: Reply) -> None:
+    def _append(self, turn: Message, reply: Reply) -> None:
         # Two turns of the user in a row are refused by many chat templates, and so are empty ones.
         if reply.text or reply.tool_calls:
             self.messages += [turn, reply.message]
@@ -160,4 +160,4 @@ def _turn(content: str | Message) -> Message:
     try:
         return Message(role="user", content=content)
     except ValidationError as error:
-        raise InvalidRequest(faults(error)) from error
+        raise InvalidRequest(describe_errors(error)) from error

@@ -1,4 +1,4 @@
-"""`Model`: the one interface. It checks, waits, retries and folds; the backend translates and fetches."""
+"""`Model`: the one interface. It checks, retries and assembles; the backend translates and fetches."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from openmodels.backends import registry
 from openmodels.backends.base import Backend
 from openmodels.bulk.job import MapOptions, plan
 from openmodels.bulk.runs import AsyncBulk, Bulk
-from openmodels.core import hooks, request as request_, retry
-from openmodels.core.attempts import Attempts
-from openmodels.core.stream import AsyncStream, Fold, Stream
-from openmodels.core.tool_loop import MAX_ROUNDS, Loop, ToolRun
+from openmodels.core import events, request as requests
+from openmodels.core.retry import CallRunner
+from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
+from openmodels.core.tool_loop import MAX_ROUNDS, ToolLoop, ToolRun
+from openmodels.deadline import check_timeout
 from openmodels.errors import ErrorBoundary, InvalidRequest, OutputInvalid
 from openmodels.http import address as addresses
-from openmodels.output.tools import Checker
+from openmodels.output.tools import ToolCallValidator
 from openmodels.types.capabilities import Capabilities
 from openmodels.types.embeddings import Embeddings
 from openmodels.types.messages import Prompt
@@ -45,15 +46,15 @@ class Model:
         timeout: Total seconds each call may take unless it says otherwise; None is no limit.
         max_retries: How often a failed call is tried again before its first token.
         on_request: Called with each checked request before the backend gets it; may raise to prevent that.
-        on_reply: Called with each whole answer before the caller gets it.
-        capture_content: Whether OpenTelemetry's spans hold what is said; None leaves it to the environment.
+        on_reply: Called with each complete answer before the caller gets it.
+        capture_content: Whether OpenTelemetry's spans hold prompts and answers; None leaves it to the environment.
         **backend_options: The backend's own options, e.g. `device="cuda"` for "local".
 
     Raises:
         InvalidReference: The reference cannot be read; the message shows what it could mean.
         MissingExtra: The backend's optional dependencies are not installed.
         UnsupportedFeature: The backend has no such option.
-        InvalidRequest: `timeout` or `max_retries` is no usable number.
+        InvalidRequest: `timeout` or `max_retries` is not a usable number.
 
     The model opens lazily: weights are read and connections made by the first call or `load()`.
     A Model may be shared by threads and tasks, used inside a running event loop and after a fork.
@@ -66,14 +67,14 @@ class Model:
         *,
         timeout: float | None = settings.DEFAULT_TIMEOUT,
         max_retries: int = 2,
-        on_request: hooks.OnRequest | None = None,
-        on_reply: hooks.OnReply | None = None,
+        on_request: events.OnRequest | None = None,
+        on_reply: events.OnReply | None = None,
         capture_content: bool | None = None,
         **backend_options: Any,
     ) -> None:
-        self.timeout = retry.seconds(timeout)
-        self.max_retries = request_.retry_count(max_retries)
-        self._observer = hooks.Observer(on_request, on_reply, capture_content)
+        self.timeout = check_timeout(timeout)
+        self.max_retries = requests.check_retries(max_retries)
+        self._hooks = events.Hooks(on_request, on_reply, capture_content)
         # Keys are wrapped at once: neither the model nor a frame of a traceback shows them.
         backend_options = {
             name: addresses.hide_option(name, value) if name in _SECRET_OPTIONS else value
@@ -89,7 +90,7 @@ class Model:
             parsed = ref.parse(_text_of(reference), registry.names())
             self.reference = str(parsed)
             self.backend = _open(parsed, backend_options)
-        self._attempts = Attempts(self.backend, self._observer)
+        self._runner = CallRunner(self.backend, self._hooks)
 
     def __repr__(self) -> str:
         return f"Model({self.reference!r})"
@@ -104,7 +105,7 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         reference, options = self._opened_as
-        core = {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._observer)}
+        core = {"timeout": self.timeout, "max_retries": self.max_retries, **vars(self._hooks)}
         return partial(type(self), **core, **options), (reference,)
 
     def __enter__(self) -> Self:
@@ -146,10 +147,10 @@ class Model:
             ContextTooLong: The conversation does not fit.
             DeadlineExceeded: The time is up; `partial` holds what had arrived.
             StreamInterrupted: The answer was cut off; `partial` holds what had arrived.
-            OpenModelsError: Anything else of the tree, as the backend tells it.
+            OpenModelsError: Anything else of the tree, as the backend classifies it.
         """
         with self._boundary():
-            return self._whole("chat", messages, options)
+            return self._chat("chat", messages, options)
 
     def stream(self, messages: Prompt, **options: Unpack[CallOptions]) -> Stream:
         """Return the model's answer as a stream of deltas; takes and raises what `chat` does.
@@ -160,7 +161,7 @@ class Model:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
         with self._boundary():
-            return self._stream(self._call("chat", messages, options, stream=True))
+            return self._stream(self._build_call("chat", messages, options, stream=True))
 
     def run_tools(
         self,
@@ -171,10 +172,10 @@ class Model:
         parallel: bool = True,
         **options: Unpack[ToolRunOptions],
     ) -> ToolRun:
-        """Let the model call tools: run what it calls, tell it the results, ask again, until it answers.
+        """Run the tools that the model calls and return their results to it, until it answers.
 
-        What a tool raises is told to the model. The run also ends where it calls a tool that has no
-        function, for the caller to answer.
+        The model gets what a tool raises as that tool's result. The run also ends where the model calls a tool
+        without a function, for the caller to answer.
 
         Args:
             messages: What `chat` takes.
@@ -189,13 +190,13 @@ class Model:
             OpenModelsError: As for `chat`; `run` holds what was done before.
         """
         with self._boundary():
-            return self._loop(messages, tools, max_rounds, options, parallel=parallel).run(self.chat)
+            return self._tool_loop(messages, tools, max_rounds, options, parallel=parallel).run(self.chat)
 
     def complete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """Return the continuation of a text, without a chat template: for base models.
 
         Args:
-            prompt: The text to go on from.
+            prompt: The text to continue.
             **options: See `CallOptions`; `timeout` in seconds, lengths in tokens.
 
         Raises:
@@ -203,7 +204,7 @@ class Model:
             OpenModelsError: As for `chat`.
         """
         with self._boundary():
-            return self._whole("complete", prompt, options)
+            return self._chat("complete", prompt, options)
 
     def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """Return the vectors of some texts.
@@ -216,11 +217,11 @@ class Model:
             InvalidRequest: An argument is wrong; nothing was sent.
             UnsupportedFeature: The backend has no embeddings or cannot honour an option.
             ContextTooLong: A text does not fit.
-            OpenModelsError: Anything else of the tree, as the backend tells it.
+            OpenModelsError: Anything else of the tree, as the backend classifies it.
         """
         with self._boundary():
-            request, retries = request_.embedding(self.backend, texts, options, self._limits)
-            return self._attempts.once(request, retries, self.backend.embed)
+            request, retries = requests.build_embed(self.backend, texts, options, self._defaults)
+            return self._runner.run(request, retries, self.backend.embed)
 
     def rerank(self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]) -> Ranking:
         """Return documents by how well they answer a query, the best first.
@@ -234,11 +235,11 @@ class Model:
             InvalidRequest: An argument is wrong; nothing was sent.
             UnsupportedFeature: The backend or the model has no rankings.
             ContextTooLong: A document with the query does not fit.
-            OpenModelsError: Anything else of the tree, as the backend tells it.
+            OpenModelsError: Anything else of the tree, as the backend classifies it.
         """
         with self._boundary():
-            request, retries = request_.reranking(self.backend, query, documents, options, self._limits)
-            return self._attempts.once(request, retries, self.backend.rerank)
+            request, retries = requests.build_rerank(self.backend, query, documents, options, self._defaults)
+            return self._runner.run(request, retries, self.backend.rerank)
 
     def map(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> Bulk:
         """Answer many prompts: a `BulkItem` each, in their order, as they become ready.
@@ -257,7 +258,7 @@ class Model:
             OpenModelsError: What ends the whole run.
         """
         with self._boundary():
-            return Bulk(plan(self, self._call, prompts, options))
+            return Bulk(plan(self, self._build_call, prompts, options))
 
     async def achat(self, messages: Prompt, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `chat`; cancelling it stops the work behind it.
@@ -266,7 +267,7 @@ class Model:
             OpenModelsError: As for `chat`.
         """
         with self._boundary():
-            return await self._awhole("chat", messages, options)
+            return await self._achat("chat", messages, options)
 
     def astream(self, messages: Prompt, **options: Unpack[CallOptions]) -> AsyncStream:
         """The asynchronous twin of `stream`: `async with model.astream(…) as stream`.
@@ -275,7 +276,7 @@ class Model:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
         with self._boundary():
-            return self._astream(self._call("chat", messages, options, stream=True))
+            return self._astream(self._build_call("chat", messages, options, stream=True))
 
     async def arun_tools(
         self,
@@ -292,7 +293,7 @@ class Model:
             OpenModelsError: As for `run_tools`.
         """
         with self._boundary():
-            return await self._loop(messages, tools, max_rounds, options, parallel=parallel).arun(self.achat)
+            return await self._tool_loop(messages, tools, max_rounds, options, parallel=parallel).arun(self.achat)
 
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `complete`.
@@ -301,7 +302,7 @@ class Model:
             OpenModelsError: As for `complete`.
         """
         with self._boundary():
-            return await self._awhole("complete", prompt, options)
+            return await self._achat("complete", prompt, options)
 
     async def aembed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
         """The asynchronous twin of `embed`.
@@ -310,8 +311,8 @@ class Model:
             OpenModelsError: As for `embed`.
         """
         with self._boundary():
-            request, retries = request_.embedding(self.backend, texts, options, self._limits)
-            return await self._attempts.aonce(request, retries, self.backend.aembed)
+            request, retries = requests.build_embed(self.backend, texts, options, self._defaults)
+            return await self._runner.arun(request, retries, self.backend.aembed)
 
     async def arerank(self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]) -> Ranking:
         """The asynchronous twin of `rerank`.
@@ -320,8 +321,8 @@ class Model:
             OpenModelsError: As for `rerank`.
         """
         with self._boundary():
-            request, retries = request_.reranking(self.backend, query, documents, options, self._limits)
-            return await self._attempts.aonce(request, retries, self.backend.arerank)
+            request, retries = requests.build_rerank(self.backend, query, documents, options, self._defaults)
+            return await self._runner.arun(request, retries, self.backend.arerank)
 
     def amap(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> AsyncBulk:
         """The asynchronous twin of `map`: `async for item in model.amap(…)`.
@@ -330,10 +331,10 @@ class Model:
             OpenModelsError: As for `map`.
         """
         with self._boundary():
-            return AsyncBulk(plan(self, self._call, prompts, options))
+            return AsyncBulk(plan(self, self._build_call, prompts, options))
 
-    def _whole(self, feature: str, said: Any, options: CallOptions) -> Reply:
-        call = self._call(feature, said, options, stream=False)
+    def _chat(self, feature: str, prompt: Any, options: CallOptions) -> Reply:
+        call = self._build_call(feature, prompt, options, stream=False)
         while True:
             try:
                 with self._stream(call) as stream:
@@ -341,12 +342,12 @@ class Model:
                         pass
                     return stream.reply
             except OutputInvalid as error:
-                if (again := call.corrected(error)) is None:
+                if (corrected := call.correct(error)) is None:
                     raise
-                call = again
+                call = corrected
 
-    async def _awhole(self, feature: str, said: Any, options: CallOptions) -> Reply:
-        call = self._call(feature, said, options, stream=False)
+    async def _achat(self, feature: str, prompt: Any, options: CallOptions) -> Reply:
+        call = self._build_call(feature, prompt, options, stream=False)
         while True:
             try:
                 async with self._astream(call) as stream:
@@ -354,36 +355,42 @@ class Model:
                         pass
                     return stream.reply
             except OutputInvalid as error:
-                if (again := call.corrected(error)) is None:
+                if (corrected := call.correct(error)) is None:
                     raise
-                call = again
+                call = corrected
 
-    def _stream(self, call: request_.Call) -> Stream:
-        fold = self._fold(call)
-        deltas = self._attempts.deltas(call.request, call.retries)
-        return Stream(hooks.watched(deltas, fold.watch, fold.reply), fold)
+    def _stream(self, call: requests.ChatCall) -> Stream:
+        call_events = self._hooks.observe(self.backend, call.request)
+        assembler = self._assembler(call, call_events)
+        deltas = self._runner.stream(call.request, call.retries)
+        if call_events is not None:
+            deltas = events.observe_deltas(deltas, call_events, assembler.snapshot)
+        return Stream(deltas, assembler)
 
-    def _astream(self, call: request_.Call) -> AsyncStream:
-        fold = self._fold(call)
-        return AsyncStream(
-            hooks.awatched(self._attempts.adeltas(call.request, call.retries), fold.watch, fold.reply), fold
-        )
+    def _astream(self, call: requests.ChatCall) -> AsyncStream:
+        call_events = self._hooks.observe(self.backend, call.request)
+        assembler = self._assembler(call, call_events)
+        deltas = self._runner.astream(call.request, call.retries)
+        if call_events is not None:
+            deltas = events.aobserve_deltas(deltas, call_events, assembler.snapshot)
+        return AsyncStream(deltas, assembler)
 
-    def _fold(self, call: request_.Call) -> Fold:
-        watch = self._observer.watch(self.backend, call.request)
-        calls = Checker(call.request) if call.request.tools else None
-        return Fold(self.reference, call.request.deadline, call.check, watch, calls)
+    def _assembler(self, call: requests.ChatCall, call_events: events.CallEvents | None) -> ReplyAssembler:
+        tool_calls = ToolCallValidator(call.request) if call.request.tools else None
+        return ReplyAssembler(self.reference, call.request.deadline, call.validators, tool_calls, call_events)
 
-    def _loop(self, messages: Any, tools: Any, max_rounds: int, options: Mapping[str, Any], *, parallel: bool) -> Loop:
+    def _tool_loop(
+        self, messages: Any, tools: Any, max_rounds: int, options: Mapping[str, Any], *, parallel: bool
+    ) -> ToolLoop:
         images = "images" in self.backend.features
-        return Loop(messages, tools, max_rounds, options, self.timeout, parallel=parallel, images=images)
+        return ToolLoop(messages, tools, max_rounds, options, self.timeout, parallel=parallel, images=images)
 
     @property
-    def _limits(self) -> request_.Limits:
-        return request_.Limits(self.timeout, self.max_retries)
+    def _defaults(self) -> requests.CallDefaults:
+        return requests.CallDefaults(self.timeout, self.max_retries)
 
-    def _call(self, feature: str, said: Any, options: CallOptions, *, stream: bool) -> request_.Call:
-        return request_.chat(self.backend, feature, said, options, self._limits, stream=stream)
+    def _build_call(self, feature: str, prompt: Any, options: CallOptions, *, stream: bool) -> requests.ChatCall:
+        return requests.build_chat(self.backend, feature, prompt, options, self._defaults, stream=stream)
 
     def _boundary(self) -> ErrorBoundary:
         return ErrorBoundary(self.reference)
@@ -402,7 +409,7 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
     parameters = list(inspect.signature(backend).parameters.values())
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     if unknown := [name for name in options if name not in known]:
-        error = request_.no_such_option(unknown[0], known, f"backend {parsed.backend!r}")
+        error = requests.unknown_option(unknown[0], known, f"backend {parsed.backend!r}")
         error.reference = str(parsed)
         raise error
     with ErrorBoundary(str(parsed)):

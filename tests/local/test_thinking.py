@@ -10,7 +10,7 @@ from tiny import CHATML, tiny_tokenizer
 
 from openmodels.backends.local.engines.torch.loader import LoadedModel
 from openmodels.backends.local.engines.torch.running_sequence import Sequence
-from openmodels.core.stream import Fold
+from openmodels.core.stream import ReplyAssembler
 from openmodels.types.request import ChatRequest
 
 THINKS = CHATML + "{# {{ content.split('</think>') }} #}"
@@ -53,10 +53,10 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
 
 
 def whole(deltas):
-    fold = Fold("local:tiny")
+    assembler = ReplyAssembler("local:tiny")
     for delta in deltas:
-        fold.add(delta)
-    return fold.reply()
+        assembler.add(delta)
+    return assembler.snapshot()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import openmodels as om
-from openmodels.core.stream import Fold
+from openmodels.core.stream import ReplyAssembler
 from openmodels.http import status_errors
 from openmodels.openai_wire import decode, encode, logprobs
 from openmodels.output.text_scan import REASONING_TAGS
@@ -29,7 +29,7 @@ def _explain(body: bytes | object) -> om.OpenModelsError:
 
 
 def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool = True, **asked: Any) -> om.Reply:
-    fold, decoder = Fold("server:x"), decode.Decoder(200, headers, _explain, **asked)
+    assembler, decoder = ReplyAssembler("server:x"), decode.Decoder(200, headers, _explain, **asked)
     if headers is _JSON:
         (body,) = (json.dumps(value).encode() for value in values)
     else:
@@ -38,11 +38,11 @@ def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool =
     try:
         for deltas in (decoder.feed(body), decoder.end()):
             for delta in deltas:
-                fold.add(delta)
+                assembler.add(delta)
     except om.OpenModelsError as error:
-        fold.explain(error)
+        assembler.explain(error)
         raise
-    return fold.end()
+    return assembler.finish()
 
 
 def _piece(index: int | None = 0, finish: str | None = None, **delta: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openmodels.backends.openai_compatible import OpenAICompatible
-from openmodels.core.stream import AsyncStream, Fold, Stream
+from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
 from openmodels.errors import OpenModelsError
 from openmodels.http.client import HttpClient
 from openmodels.http.messages import HttpRequest
@@ -34,7 +34,7 @@ class Told:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.parts: list[str] = []
         formatter = logging.Formatter("%(name)s %(message)s")
-        handle, explain, made = logging.Logger.handle, Fold.explain, OpenModelsError.__init__
+        handle, explain, made = logging.Logger.handle, ReplyAssembler.fail, OpenModelsError.__init__
 
         def log(logger: logging.Logger, record: logging.LogRecord) -> None:
             self.parts.append(f"{formatter.format(record)} {vars(record)}")
@@ -44,14 +44,14 @@ class Told:
             made(error, *args, **options)
             self.parts.append(f"{error} {error!r} {vars(error)}")
 
-        def leave(fold: Fold, error: OpenModelsError) -> None:
-            explain(fold, error)
+        def leave(assembler: ReplyAssembler, error: OpenModelsError) -> None:
+            explain(assembler, error)
             self.parts.append(f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}")
 
         patch.setattr(logging.Logger, "isEnabledFor", lambda *_: True)
         patch.setattr(logging.Logger, "handle", log)
         patch.setattr(OpenModelsError, "__init__", make)
-        patch.setattr(Fold, "explain", leave)
+        patch.setattr(ReplyAssembler, "fail", leave)
         for kind in SHOWN:
             patch.setattr(kind, "__init__", self._showing(kind.__init__))
 

@@ -15,8 +15,9 @@ from typing_extensions import Unpack
 
 from openmodels.bulk.items import BulkItem, BulkSummary
 from openmodels.bulk.journal import Journal
-from openmodels.core.request import Call
-from openmodels.core.retry import Pace
+from openmodels.core.concurrency import ConcurrencyLimiter
+from openmodels.core.request import ChatCall
+from openmodels.core.stream import validate_reply
 from openmodels.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -93,7 +94,7 @@ class Asked(Protocol):
         """Continue a text."""
 
 
-Prepare = Callable[..., Call]
+Prepare = Callable[..., ChatCall]
 """Checks a call, given the feature, what is said and the options, and says what it would send."""
 
 
@@ -115,7 +116,7 @@ class Plan:
     reference: str
     prompts: Iterable[Any]
     ask: Callable[[Any], Awaitable[Reply]]
-    prepare: Callable[[Any], Call]
+    prepare: Callable[[Any], ChatCall]
     concurrency: int = CONCURRENCY
     save: str | os.PathLike[str] | None = None
     progress: bool = True
@@ -140,7 +141,7 @@ def plan(model: Asked, prepare: Prepare, prompts: Iterable[Any], options: MapOpt
     if method not in ("chat", "complete"):
         raise InvalidRequest(f"method: expected 'chat' or 'complete', not {method!r}.")
 
-    def prepared(prompt: Any) -> Call:
+    def prepared(prompt: Any) -> ChatCall:
         return prepare(method, prompt, given, stream=False)
 
     prepared("x")  # so that wrong options are an error now, and not one of each item
@@ -156,7 +157,7 @@ class Job:
         self.plan = plan
         self.summary = BulkSummary()
         self.ahead = LOOK_AHEAD * plan.concurrency
-        self._pace = Pace(plan.concurrency, RATE_LIMIT_TRIES if plan.patient else 0)
+        self._limiter = ConcurrencyLimiter(plan.concurrency, RATE_LIMIT_TRIES if plan.patient else 0)
         self._numbered: Iterator[tuple[int, Any]] = enumerate(plan.prompts)
         self._journal = Journal(plan.save) if plan.save is not None else None
         if self._journal is not None:
@@ -216,9 +217,9 @@ class Job:
         said = call.request.model_dump_json(exclude={"stream", "deadline"}, exclude_defaults=True)
         key = hashlib.sha256(f"{self.plan.reference}\n{said}".encode()).hexdigest()[:32]
         kept = journal.find(index, key)
-        if kept is not None and call.check is not None:
+        if kept is not None:
             try:
-                kept = call.check(kept)
+                kept = validate_reply(kept, call.validators)
             except OpenModelsError:
                 kept = None
         return key, kept
@@ -230,7 +231,7 @@ class Job:
             return None if self._stopped is not None else await self.plan.ask(prompt)
 
         try:
-            reply = await self._pace.run(ask)
+            reply = await self._limiter.run(ask)
             if reply is None:
                 return None
             item = BulkItem(index, prompt, reply)

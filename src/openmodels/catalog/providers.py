@@ -12,6 +12,7 @@ from contextlib import closing
 from openmodels import ref
 from openmodels.backends.hf.backend import HfBackend
 from openmodels.core import retry
+from openmodels.deadline import check_timeout
 from openmodels.errors import ErrorBoundary
 from openmodels.hub.offers import Provider, parse_router_list, providers_of
 from openmodels.openai_wire import decode
@@ -67,6 +68,6 @@ async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Pr
 
 
 def _asked(model: str, timeout: float | None) -> tuple[str, float | None]:
-    limit = retry.seconds(timeout)
+    limit = check_timeout(timeout)
     repo = ref.hub_id(model.removeprefix("hf:") if isinstance(model, str) else "").repo
     return repo, None if limit is None else time.monotonic() + limit

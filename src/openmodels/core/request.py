@@ -1,17 +1,17 @@
-"""What a caller says, checked and made into the request that a backend gets."""
+"""From a caller's arguments to the checked request that a backend gets."""
 
 from __future__ import annotations
 
 import difflib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from openmodels.backends.base import Backend
-from openmodels.core import retry
+from openmodels.core.stream import ReplyValidator
+from openmodels.deadline import check_timeout, deadline_after
 from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
 from openmodels.output import history, schema, structure, tools
 from openmodels.types.embeddings import EmbedRequest
@@ -21,7 +21,9 @@ from openmodels.types.rankings import RerankRequest
 from openmodels.types.reply import CUT_SHORT, Reply
 from openmodels.types.request import ChatRequest
 
-_HABITS: dict[tuple[str, str], str] = {
+_Request = TypeVar("_Request", ChatRequest, EmbedRequest, RerankRequest)
+
+_OTHER_NAMES: dict[tuple[str, str], str] = {
     ("call", "stream"): "For an answer as it comes write `with model.stream(…) as stream`.",
     ("call", "system"): "Begin the list of messages with om.system(…), or use om.Conversation(model, system=…).",
     ("call", "model"): 'A Model is one model: open the other one, om.Model("BACKEND:NAME").',
@@ -41,11 +43,11 @@ _HABITS: dict[tuple[str, str], str] = {
     ("call", "api_key"): "It belongs to the model: om.Model(…, api_key=…).",
     ("call", "base_url"): "It belongs to the model: om.Model(…, base_url=…).",
 }
-"""What to write instead of a name that other packages have for it, by who was given it."""
+"""What to write instead of a name that other packages use, by what got it."""
 
 
-class Limits(NamedTuple):
-    """What a model grants each call that says nothing itself.
+class CallDefaults(NamedTuple):
+    """What a model grants each call that does not set it itself.
 
     Attributes:
         timeout: Total seconds; None is no limit.
@@ -57,74 +59,89 @@ class Limits(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call: its request, and what the core does around it.
+class ChatCall:
+    """One call of `chat`, `stream` or `complete`: its request, and what the core does around it.
 
     Attributes:
         request: What the backend gets.
         retries: How often a failed call is tried again before its first delta.
-        shape: What the answer must look like, or None.
-        corrections: How often an answer that does not may be asked for again.
-        before: The reply before it that did not, with what all rounds consumed.
+        output: What checks the form of the answer, or None.
+        corrections: How often an answer of another form may be asked for again.
+        previous: The reply before it that had another form, with what all rounds consumed.
     """
 
     request: ChatRequest
     retries: int
-    shape: structure.Shape | None = None
+    output: structure.OutputValidator | None = None
     corrections: int = 0
-    before: Reply | None = None
+    previous: Reply | None = None
 
     @property
-    def check(self) -> Callable[[Reply], Reply] | None:
-        """What makes the whole reply what the caller asked for; raises OutputInvalid when it is not."""
-        return self.shape if self.before is None else self._check_again
+    def validators(self) -> tuple[ReplyValidator, ...]:
+        """What the complete reply passes, in order."""
+        if self.output is None:
+            return ()
+        return (self.output,) if self.previous is None else (_PreviousRounds(self.previous), self.output)
 
-    def _check_again(self, reply: Reply) -> Reply:
-        assert self.shape is not None  # noqa: S101 - only they are asked for again
-        assert self.before is not None  # noqa: S101
-        return self.shape(_with_costs(reply, self.before))
-
-    def corrected(self, error: OutputInvalid) -> Call | None:
-        """Return the call that shows the model its answer and the faults in it; None to give up."""
+    def correct(self, error: OutputInvalid) -> ChatCall | None:
+        """Return the call that shows the model its answer and the errors in it; None to give up."""
         reply = error.reply
         # An answer that was cut off would be cut off again.
-        if not self.corrections or self.shape is None or reply.finish_reason in CUT_SHORT:
+        if not self.corrections or self.output is None or reply.finish_reason in CUT_SHORT:
             return None
-        said = (Message(role="assistant", content=reply.text),) if reply.text else ()
-        asked = Message(role="user", content=self.shape.correction(error.errors))
-        request = self.request.model_copy(update={"messages": (*self.request.messages, *said, asked)})
-        return replace(self, request=request, corrections=self.corrections - 1, before=reply)
+        answer = (Message(role="assistant", content=reply.text),) if reply.text else ()
+        correction = Message(role="user", content=self.output.correction(error.errors))
+        messages = (*self.request.messages, *answer, correction)
+        return replace(
+            self,
+            request=self.request.model_copy(update={"messages": messages}),
+            corrections=self.corrections - 1,
+            previous=reply,
+        )
 
 
-def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits: Limits, *, stream: bool) -> Call:
+@dataclass(frozen=True, slots=True)
+class _PreviousRounds:
+    """Add what the rounds before a reply consumed to it."""
+
+    reply: Reply
+
+    def check_reply(self, reply: Reply) -> Reply:
+        before = self.reply
+        cost = None if reply.cost is None or before.cost is None else reply.cost + before.cost
+        update = {"usage": reply.usage + before.usage, "cost": cost, "seconds": reply.seconds + before.seconds}
+        return reply.model_copy(update=update)
+
+
+def build_chat(
+    backend: Backend, feature: str, prompt: Any, options: CallOptions, defaults: CallDefaults, *, stream: bool
+) -> ChatCall:
     """Return the call that `chat` or `complete` asks for.
 
     Args:
-        backend: Who will answer.
+        backend: Where the model runs.
         feature: "chat" or "complete".
-        said: The messages or the prompt.
-        options: What the caller set.
-        limits: What counts where the caller set nothing.
+        prompt: The messages, or the text to continue.
+        options: The options that the caller set.
+        defaults: What counts for options that the caller did not set.
         stream: Whether the caller wants deltas as they come.
 
     Raises:
         InvalidRequest: An argument is wrong.
         UnsupportedFeature: The backend cannot honour an option.
     """
-    fields, deadline, retries = _options(backend, feature, options, CallOptions.__annotations__, limits)
-    fields |= {"prompt": _text(said)} if feature == "complete" else {"messages": _messages(said)}
-    shape, corrections = _shape(fields, again=feature == "chat" and not stream)
-    fields["output"] = shape and shape.output
+    fields, deadline, retries = _split_options(backend, feature, options, CallOptions, defaults)
+    fields |= {"prompt": _check_text(prompt)} if feature == "complete" else {"messages": _messages(prompt)}
+    output, corrections = _pop_output(fields, can_correct=feature == "chat" and not stream)
+    if output is not None:
+        fields["output"] = output.output
     if fields.get("tools") is not None:
-        fields["tools"] = tuple(one.spec for one in tools.toolbox(fields["tools"]))
+        fields["tools"] = tuple(tool.spec for tool in tools.toolbox(fields["tools"]))
         if fields["tools"] and feature == "complete":
             raise UnsupportedFeature("tools: `complete` has no turns to call them in.", next_step="Use `chat`.")
     if isinstance(fields.get("tool_choice"), Mapping):
-        fields["tool_choice"] = _choice(fields["tool_choice"])
-    try:
-        request = ChatRequest(stream=stream, deadline=deadline, **fields)
-    except ValidationError as error:
-        raise InvalidRequest(faults(error)) from error
+        fields["tool_choice"] = _tool_choice(fields["tool_choice"])
+    request = _validate(ChatRequest, stream=stream, deadline=deadline, **fields)
     if "images" not in backend.features and any(message.images for message in request.messages):
         raise UnsupportedFeature(
             f"The backend {backend.name!r} takes no 'images' in messages.", next_step="Use another backend."
@@ -134,35 +151,25 @@ def chat(backend: Backend, feature: str, said: Any, options: CallOptions, limits
             f"The backend {backend.name!r} cannot honour the option {missing[0]!r}.",
             next_step="Leave it out, or use another backend.",
         )
-    return Call(request, retries, shape, corrections)
+    return ChatCall(request, retries, output, corrections)
 
 
-def _choice(choice: Mapping[str, Any]) -> Any:
-    """Return the choice of a tool that OpenAI or Anthropic spell as an object: a word or the tool's name."""
-    function = choice.get("function")
-    name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
-    if name is None and choice.get("type") in ("auto", "none", "any", "required"):
-        return "required" if choice["type"] == "any" else choice["type"]
-    return name if isinstance(name, str) else dict(choice)
-
-
-def embedding(backend: Backend, texts: Any, options: EmbedOptions, limits: Limits) -> tuple[EmbedRequest, int]:
+def build_embed(
+    backend: Backend, texts: Any, options: EmbedOptions, defaults: CallDefaults
+) -> tuple[EmbedRequest, int]:
     """Return the request that `embed` asks for, and how often a failed call is tried again.
 
     Raises:
         InvalidRequest: An argument is wrong.
         UnsupportedFeature: The backend has no embeddings.
     """
-    fields, deadline, retries = _options(backend, "embed", options, EmbedOptions.__annotations__, limits)
-    given = _listed((texts,) if isinstance(texts, str) else texts, "texts")
-    try:
-        return EmbedRequest(texts=given, deadline=deadline, **fields), retries
-    except ValidationError as error:
-        raise InvalidRequest(faults(error)) from error
+    fields, deadline, retries = _split_options(backend, "embed", options, EmbedOptions, defaults)
+    texts = _check_list((texts,) if isinstance(texts, str) else texts, "texts")
+    return _validate(EmbedRequest, texts=texts, deadline=deadline, **fields), retries
 
 
-def reranking(
-    backend: Backend, query: Any, documents: Any, options: RerankOptions, limits: Limits
+def build_rerank(
+    backend: Backend, query: Any, documents: Any, options: RerankOptions, defaults: CallDefaults
 ) -> tuple[RerankRequest, int]:
     """Return the request that `rerank` asks for, and how often a failed call is tried again.
 
@@ -170,93 +177,100 @@ def reranking(
         InvalidRequest: An argument is wrong.
         UnsupportedFeature: The backend has no rankings.
     """
-    fields, deadline, retries = _options(backend, "rerank", options, RerankOptions.__annotations__, limits)
-    given = _listed(documents, "documents")
+    fields, deadline, retries = _split_options(backend, "rerank", options, RerankOptions, defaults)
+    documents = _check_list(documents, "documents")
+    return _validate(RerankRequest, query=query, documents=documents, deadline=deadline, **fields), retries
+
+
+def _validate(request: type[_Request], **fields: Any) -> _Request:
     try:
-        return RerankRequest(query=query, documents=given, deadline=deadline, **fields), retries
+        return request(**fields)
     except ValidationError as error:
-        raise InvalidRequest(faults(error)) from error
+        raise InvalidRequest(describe_errors(error)) from error
 
 
-def _listed(texts: Any, name: str) -> tuple[Any, ...]:
+def _tool_choice(choice: Mapping[str, Any]) -> Any:
+    """Return a choice that OpenAI or Anthropic spell as an object as a word or the tool's name."""
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
+    if name is None and choice.get("type") in ("auto", "none", "any", "required"):
+        return "required" if choice["type"] == "any" else choice["type"]
+    return name if isinstance(name, str) else dict(choice)
+
+
+def _check_list(texts: Any, name: str) -> tuple[Any, ...]:
     if not isinstance(texts, Sequence) or isinstance(texts, str | bytes | bytearray):
         raise InvalidRequest(f"{name}: expected a list of texts, not {type(texts).__name__}.")
     return tuple(texts)
 
 
-def _options(
-    backend: Backend, feature: str, options: Mapping[str, Any], known: Mapping[str, Any], limits: Limits
+def _split_options(
+    backend: Backend, feature: str, options: Mapping[str, Any], table: type, defaults: CallDefaults
 ) -> tuple[dict[str, Any], float | None, int]:
-    """Return the options that were given, the deadline and the number of retries."""
+    """Return the request's fields among the options, the deadline and the number of retries."""
     if feature not in backend.features:
         raise UnsupportedFeature(f"The backend {backend.name!r} has no {feature!r}.")
-    if unknown := [name for name in options if name not in known]:
-        raise no_such_option(unknown[0], known, "call")
-    given = dict(options)
-    timeout = retry.seconds(given.pop("timeout", limits.timeout))
-    retries = retry_count(given.pop("max_retries", limits.max_retries))
-    deadline = None if timeout is None else time.monotonic() + timeout
-    return {name: value for name, value in given.items() if value is not None}, deadline, retries
+    known = table.__annotations__
+    for name in options:
+        if name not in known:
+            raise unknown_option(name, known, "call")
+    fields = {name: value for name, value in options.items() if value is not None}
+    fields.pop("timeout", None)
+    timeout = check_timeout(options.get("timeout", defaults.timeout))
+    fields.pop("max_retries", None)
+    retries = check_retries(options.get("max_retries", defaults.max_retries))
+    return fields, deadline_after(timeout), retries
 
 
-def _shape(fields: dict[str, Any], *, again: bool) -> tuple[structure.Shape | None, int]:
-    """Take what the answer must look like, and how often it may be asked for again, out of the fields."""
-    corrections = retry_count(fields.pop("retries", 0), "retries")
-    given = {kind: fields.pop(kind) for kind in structure.KINDS if kind in fields}
-    if corrections and not (again and given):
+def _pop_output(fields: dict[str, Any], *, can_correct: bool) -> tuple[structure.OutputValidator | None, int]:
+    """Take the form of the answer, and how often it may be asked for again, out of the fields."""
+    corrections = check_retries(fields.pop("retries", 0), "retries")
+    options = {name: fields.pop(name) for name in structure.FORM_OPTIONS if name in fields}
+    if corrections and not (can_correct and options):
         raise InvalidRequest(
             "retries: only `chat` can ask again, for an answer with `schema`, `choices` or `pattern`.",
             next_step="Leave it out; for calls that fail there is `max_retries`.",
         )
-    return structure.read(given, fields.get("max_tokens")), corrections
+    return structure.make_validator(options, fields.get("max_tokens")), corrections
 
 
-def _with_costs(reply: Reply, before: Reply) -> Reply:
-    """Return a reply that also counts what the rounds before it consumed."""
-    cost = None if reply.cost is None or before.cost is None else reply.cost + before.cost
-    usage = reply.usage + before.usage
-    return reply.model_copy(update={"usage": usage, "cost": cost, "seconds": reply.seconds + before.seconds})
-
-
-def no_such_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: str) -> UnsupportedFeature:
-    """Return the error that an unknown option is, with the nearest known one."""
-    if advice := _HABITS.get((owner, name)):
+def unknown_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: str) -> UnsupportedFeature:
+    """Return the error for an unknown option, with the nearest known one."""
+    if advice := _OTHER_NAMES.get((owner, name)):
         return UnsupportedFeature(f"The {owner} has no option {name!r}.", next_step=advice)
     near = difflib.get_close_matches(name, list(known), n=1)
-    guess = f"Did you mean {near[0]!r}? " if near else ""
+    suggestion = f"Did you mean {near[0]!r}? " if near else ""
     return UnsupportedFeature(
-        f"The {owner} has no option {name!r}.", next_step=f"{guess}It knows: {', '.join(sorted(known)) or 'none'}."
+        f"The {owner} has no option {name!r}.",
+        next_step=f"{suggestion}It knows: {', '.join(sorted(known)) or 'none'}.",
     )
 
 
-def _text(said: Any) -> str:
-    if not isinstance(said, str):
-        raise InvalidRequest(f"prompt: expected text, not {type(said).__name__}.")
-    return said
+def _check_text(prompt: Any) -> str:
+    if not isinstance(prompt, str):
+        raise InvalidRequest(f"prompt: expected text, not {type(prompt).__name__}.")
+    return prompt
 
 
-def _messages(said: Any) -> tuple[Any, ...]:
-    items = [said] if isinstance(said, str | Message | Mapping) else said
+def _messages(prompt: Any) -> tuple[Any, ...]:
+    items = [prompt] if isinstance(prompt, str | Message | Mapping) else prompt
     if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
-        raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(said).__name__}.")
+        raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(prompt).__name__}.")
     return history.turns(items)
 
 
-def turns(said: Any) -> tuple[Message, ...]:
-    """Return what a caller says as messages. Raises InvalidRequest when it is none."""
-    try:
-        return ChatRequest(messages=_messages(said)).messages
-    except ValidationError as error:
-        raise InvalidRequest(faults(error)) from error
+def read_messages(prompt: Any) -> tuple[Message, ...]:
+    """Return a prompt of `chat` as messages. Raises InvalidRequest where it is wrong."""
+    return _validate(ChatRequest, messages=_messages(prompt)).messages
 
 
-def faults(error: ValidationError) -> str:
-    """Return what pydantic found wrong in one line, without the input."""
-    return "; ".join(schema.faults(error)) + "."
+def describe_errors(error: ValidationError) -> str:
+    """Return the errors that pydantic reports in one line, without the input."""
+    return "; ".join(schema.describe_errors(error)) + "."
 
 
-def retry_count(value: Any, name: str = "max_retries") -> int:
-    """Return a checked number of retries. Raises InvalidRequest when it is none."""
+def check_retries(value: Any, name: str = "max_retries") -> int:
+    """Return a number of retries, checked. Raises InvalidRequest where it is wrong."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidRequest(f"{name}: expected a whole number, 0 or more.")
     return value

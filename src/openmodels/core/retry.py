@@ -1,4 +1,4 @@
-"""The one retry policy. Backends say what happened; only this file decides to try again.
+"""The retry policy: backends classify errors, and only this file decides to try again.
 
 A call is tried again when its error is `retryable` and no delta has arrived. Waits grow
 exponentially with full jitter, or are what the server asks for; a wait that would outlast the
@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import tenacity
 
-from openmodels.errors import InvalidRequest, OpenModelsError, RateLimited
+from openmodels.backends.base import Backend
+from openmodels.core.events import CallEvents, Hooks
+from openmodels.errors import InvalidResponse, OpenModelsError
+from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 T = TypeVar("T")
+_Request = TypeVar("_Request", EmbedRequest, RerankRequest)
+_Outcome = TypeVar("_Outcome", Embeddings, Ranking)
 
 FIRST_WAIT = 0.5
 """Upper bound in seconds of the first wait; it doubles with each try."""
@@ -49,22 +57,13 @@ def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
         _testing = before
 
 
-def seconds(timeout: Any) -> float | None:
-    """Return a caller's timeout in seconds, checked; None is no limit.
-
-    Raises:
-        InvalidRequest: It is no number above 0, or too large to wait for.
-    """
-    if timeout is None:
-        return None
-    longest = threading.TIMEOUT_MAX  # beyond it, waiting on a lock or queue raises OverflowError
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= longest:
-        raise InvalidRequest(f"timeout: expected None or seconds above 0, at most {longest:.0f}.")
-    return float(timeout)
+def actual_wait(seconds: float) -> float:
+    """Return the seconds to wait where `seconds` are due: those themselves, but within `testing`."""
+    return seconds if _testing is None else _testing[1]
 
 
-class Budget:
-    """A token bucket: retries take from it, successes put back.
+class RetryBudget:
+    """A token bucket that retries take from and successes refill.
 
     Without it, every client of a failing server would send `1 + retries` times its usual requests.
     The numbers are botocore's: a hundred retries in a row, then as many as a fifth of the successes.
@@ -88,31 +87,31 @@ class Budget:
         self.left -= self.cost
         return True
 
-    def succeed(self, *, retried: bool) -> None:
+    def refill(self, *, retried: bool) -> None:
         """Put back what a success earns."""
         self.left = min(self.capacity, self.left + (self.cost if retried else 1))
 
 
-class Origin:
-    """What all calls to one server share: the budget of retries, its pauses, and the times of retries.
+class OriginState:
+    """What all calls to one server share: the retry budget, the server's pauses and the times of retries.
 
     Calls that fail together would come back together, and a server that recovers would fail again. So at most
     `BURST` of them come in a tenth of a second, and a call that begins while the server has asked for a
-    pause waits for its end. Without locks, as `Budget`.
+    pause waits for its end. Without locks, as `RetryBudget`.
     """
 
     def __init__(self) -> None:
-        self.budget = Budget()
+        self.budget = RetryBudget()
         self._resume = 0.0
         self._slots: dict[int, int] = {}
 
     def pause(self, seconds: float) -> None:
-        """Take a server's wish to be left alone for some seconds."""
+        """Let no call begin for the seconds that the server asks for."""
         if seconds <= LONGEST_ASKED:
             self._resume = max(self._resume, time.monotonic() + seconds)
 
-    def slot(self, wait: float, deadline: float | None) -> float:
-        """Return how many seconds to wait where `wait` is due: more, where others come back at that time."""
+    def reserve(self, wait: float, deadline: float | None) -> float:
+        """Return the seconds to wait where `wait` is due: more where others come back at that time."""
         now = time.monotonic()
         if len(self._slots) > 1000:
             self._slots = {slot: count for slot, count in self._slots.items() if slot >= int(now * 10)}
@@ -125,24 +124,24 @@ class Origin:
         self._slots[slot] = self._slots.get(slot, 0) + 1
         return later
 
-    def hold(self, retries: int, deadline: float | None) -> float:
-        """Return how many seconds a call waits before it begins; 0 where it may not wait, or need not."""
+    def initial_wait(self, retries: int, deadline: float | None) -> float:
+        """Return the seconds that a call waits before it begins; 0 where it may not or need not wait."""
         wait = self._resume - time.monotonic()
         if wait <= 0 or not retries or _testing is not None:
             return 0.0
         if deadline is not None and self._resume >= deadline:
             return 0.0
-        return self.slot(wait, deadline)
+        return self.reserve(wait, deadline)
 
 
-_origins: weakref.WeakValueDictionary[str, Origin] = weakref.WeakValueDictionary()
+_origins: weakref.WeakValueDictionary[str, OriginState] = weakref.WeakValueDictionary()
 
 
-def origin(address: str | None) -> Origin:
-    """Return what all calls to an address share; None is a backend of its own."""
+def origin_state(address: str | None) -> OriginState:
+    """Return what all calls to an address share; None is a backend that shares nothing."""
     if address is None:
-        return Origin()
-    return _origins.setdefault(address, Origin())
+        return OriginState()
+    return _origins.setdefault(address, OriginState())
 
 
 def call(
@@ -150,8 +149,8 @@ def call(
     *,
     retries: int,
     deadline: float | None,
-    budget: Budget | None = None,
-    origin: Origin | None = None,
+    budget: RetryBudget | None = None,
+    origin: OriginState | None = None,
 ) -> T:
     """Return `start()`, tried again up to `retries` times.
 
@@ -163,13 +162,32 @@ def call(
         origin: What the calls to the same server share, or None.
 
     Raises:
-        OpenModelsError: The last error, when it is not retryable or the tries are used up.
+        OpenModelsError: The last error, when it is not retryable or the attempts are used up.
     """
-    if origin is not None and (wait := origin.hold(retries, deadline)):
+    if origin is not None and (wait := origin.initial_wait(retries, deadline)):
         tenacity.nap.sleep(wait)
-    retrying = tenacity.Retrying(**_policy(retries, deadline, budget, origin))
-    result: T = retrying(start)
-    _succeed(retrying, budget)
+    # The first attempt is made without tenacity, which costs as much as the rest of a call's checks.
+    try:
+        result = start()
+    except OpenModelsError as error:
+        if not error.retryable:
+            raise
+        first_error: OpenModelsError | None = error
+    else:
+        if budget is not None:
+            budget.refill(retried=False)
+        return result
+
+    def attempt() -> T:
+        nonlocal first_error
+        if first_error is not None:
+            error, first_error = first_error, None
+            raise error
+        return start()
+
+    result = tenacity.Retrying(**_policy(retries, deadline, budget, origin))(attempt)
+    if budget is not None:
+        budget.refill(retried=True)
     return result
 
 
@@ -178,49 +196,64 @@ async def acall(
     *,
     retries: int,
     deadline: float | None,
-    budget: Budget | None = None,
-    origin: Origin | None = None,
+    budget: RetryBudget | None = None,
+    origin: OriginState | None = None,
 ) -> T:
     """Return `await start()`, tried again up to `retries` times; see `call`."""
-    if origin is not None and (wait := origin.hold(retries, deadline)):
+    if origin is not None and (wait := origin.initial_wait(retries, deadline)):
         await asyncio.sleep(wait)
-    retrying = tenacity.AsyncRetrying(**_policy(retries, deadline, budget, origin))
-    result: T = await retrying(start)
-    _succeed(retrying, budget)
+    try:
+        result = await start()
+    except OpenModelsError as error:
+        if not error.retryable:
+            raise
+        first_error: OpenModelsError | None = error
+    else:
+        if budget is not None:
+            budget.refill(retried=False)
+        return result
+
+    async def attempt() -> T:
+        nonlocal first_error
+        if first_error is not None:
+            error, first_error = first_error, None
+            raise error
+        return await start()
+
+    result = await tenacity.AsyncRetrying(**_policy(retries, deadline, budget, origin))(attempt)
+    if budget is not None:
+        budget.refill(retried=True)
     return result
 
 
-def _succeed(retrying: tenacity.BaseRetrying, budget: Budget | None) -> None:
-    if budget is not None:
-        budget.succeed(retried=retrying.statistics.get("attempt_number", 1) > 1)
-
-
-def _policy(retries: int, deadline: float | None, budget: Budget | None, origin: Origin | None) -> dict[str, Any]:
-    tries, fixed = _testing or (retries + 1, None)
+def _policy(
+    retries: int, deadline: float | None, budget: RetryBudget | None, origin: OriginState | None
+) -> dict[str, Any]:
+    attempts, fixed = _testing or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
-    def asked(state: tenacity.RetryCallState) -> float | None:
+    def retry_after(state: tenacity.RetryCallState) -> float | None:
         error = state.outcome.exception() if state.outcome else None
         return error.retry_after if isinstance(error, OpenModelsError) else None
 
     def wait(state: tenacity.RetryCallState) -> float:
         if fixed is not None:
             return fixed
-        seconds = asked(state)
+        seconds = retry_after(state)
         due = jitter(state) if seconds is None else max(0.0, seconds)
-        if origin is None or state.attempt_number >= tries:
+        if origin is None or state.attempt_number >= attempts:
             return due
         if seconds is not None and seconds > 0:
             origin.pause(seconds)
-        return origin.slot(due, deadline)
+        return origin.reserve(due, deadline)
 
     def stop(state: tenacity.RetryCallState) -> bool:
-        if state.attempt_number >= tries:
+        if state.attempt_number >= attempts:
             return True
-        # What the server asks for counts in tests too, where nobody waits for it.
-        seconds = max(state.upcoming_sleep, asked(state) or 0.0)
-        late = deadline is not None and time.monotonic() + seconds >= deadline
-        return late or seconds > LONGEST_ASKED or (budget is not None and not budget.take())
+        # What the server asks for counts in tests too, which do not wait for it.
+        seconds = max(state.upcoming_sleep, retry_after(state) or 0.0)
+        is_late = deadline is not None and time.monotonic() + seconds >= deadline
+        return is_late or seconds > LONGEST_ASKED or (budget is not None and not budget.take())
 
     return {
         "wait": wait,
@@ -230,73 +263,101 @@ def _policy(retries: int, deadline: float | None, budget: Budget | None, origin:
     }
 
 
-class Pace:
-    """How many calls of one run are under way at once; a rate limit slows all of them down.
-
-    A refusal halves the number and lets nothing start for as long as the server asks; calls that
-    succeed let it grow again, by one for a whole round of them.
+class CallRunner:
+    """Runs the calls of one model: starts the backend's work, again where it fails before the first delta.
 
     Args:
-        most: The largest number.
-        tries: How often one call may be tried again because of rate limits.
+        backend: Where the model runs.
+        hooks: What observes the calls that have no deltas.
+
+    Attributes:
+        origin: What is shared with the calls of other models to the same server.
+        budget: Limits the retries of all these calls together.
     """
 
-    def __init__(self, most: int, tries: int) -> None:
-        self.most = most
-        self.tries = tries
-        self._slots = asyncio.Semaphore(most)
-        self._changed = asyncio.Event()
-        self._limit = float(most)
-        self._active = 0
-        self._streak = 0
-        self._slowed = self._resume = 0.0
+    def __init__(self, backend: Backend, hooks: Hooks) -> None:
+        self._backend = backend
+        self._hooks = hooks
+        self.origin = origin_state(backend.origin)
+        self.budget = self.origin.budget
 
-    async def run(self, start: Callable[[], Awaitable[T]]) -> T:
-        """Return `await start()`, begun when there is room, and begun again after a rate limit.
+    def stream(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
+        """Yield an answer's deltas; what fails before the first one is tried again."""
+
+        def start() -> tuple[Generator[Delta, None, None], Delta | None]:
+            deltas = self._backend.run(request)
+            return deltas, next(deltas, None)
+
+        deltas, first = call(start, retries=retries, deadline=request.deadline, budget=self.budget, origin=self.origin)
+        with closing(deltas):
+            if first is not None:
+                yield first
+            yield from deltas
+
+    async def astream(self, request: ChatRequest, retries: int) -> AsyncGenerator[Delta, None]:
+        """The asynchronous twin of `stream`."""
+
+        async def start() -> tuple[AsyncGenerator[Delta, None], Delta | None]:
+            deltas = self._backend.arun(request)
+            try:
+                return deltas, await anext(deltas, None)
+            except BaseException:
+                await deltas.aclose()
+                raise
+
+        deltas, first = await acall(
+            start, retries=retries, deadline=request.deadline, budget=self.budget, origin=self.origin
+        )
+        async with aclosing(deltas):
+            if first is not None:
+                yield first
+            async for delta in deltas:
+                yield delta
+
+    def run(self, request: _Request, retries: int, work: Callable[[_Request], _Outcome]) -> _Outcome:
+        """Return the outcome of a request that has no deltas.
 
         Raises:
-            RateLimited: The tries are used up, or the server asks to wait too long.
-            OpenModelsError: As `start` does.
+            InvalidResponse: The backend's outcome does not fit the request.
+            OpenModelsError: What the work raises.
         """
-        async with self._slots:
-            tries = 0
-            while True:
-                await self._room()
-                self._active += 1
-                began = time.monotonic()
-                try:
-                    result = await start()
-                except RateLimited as error:
-                    tries += 1
-                    if tries > self.tries or not error.retryable or not self._slow_down(began, error.retry_after):
-                        raise
-                else:
-                    self._limit = min(self.most, self._limit + 1 / self._limit)
-                    self._streak = 0
-                    return result
-                finally:
-                    self._active -= 1
-                    self._changed.set()
+        start = time.perf_counter()
+        with self._observe(request) as events:
+            outcome = call(
+                lambda: work(request),
+                retries=retries,
+                deadline=request.deadline,
+                budget=self.budget,
+                origin=self.origin,
+            )
+            outcome = _check_outcome(outcome, request, start)
+            events.completed(outcome)
+        return outcome
 
-    async def _room(self) -> None:
-        while True:
-            if (wait := self._resume - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
-            elif self._active >= int(self._limit):
-                self._changed.clear()
-                await self._changed.wait()
-            else:
-                return
+    async def arun(
+        self, request: _Request, retries: int, work: Callable[[_Request], Coroutine[Any, Any, _Outcome]]
+    ) -> _Outcome:
+        """The asynchronous twin of `run`."""
+        start = time.perf_counter()
+        with self._observe(request) as events:
+            outcome = await acall(
+                lambda: work(request),
+                retries=retries,
+                deadline=request.deadline,
+                budget=self.budget,
+                origin=self.origin,
+            )
+            outcome = _check_outcome(outcome, request, start)
+            events.completed(outcome)
+        return outcome
 
-    def _slow_down(self, began: float, asked: float | None) -> bool:
-        """Take a refusal of a call begun at `began` in; return whether to go on."""
-        if (asked or 0.0) > LONGEST_ASKED:
-            return False
-        # Calls that were under way together are refused together: that is one sign, not many.
-        if began > self._slowed:
-            self._limit = max(1.0, self._limit / 2)
-            self._slowed = time.monotonic()
-            self._streak += 1
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2**self._streak) if asked is None else asked
-        self._resume = max(self._resume, time.monotonic() + (wait if _testing is None else _testing[1]))
-        return True
+    def _observe(self, request: EmbedRequest | RerankRequest) -> CallEvents:
+        return self._hooks.observe(self._backend, request) or CallEvents(request, self._hooks)
+
+
+def _check_outcome(outcome: _Outcome, request: EmbedRequest | RerankRequest, start: float) -> _Outcome:
+    if isinstance(outcome, Embeddings) and isinstance(request, EmbedRequest):
+        vectors, texts = outcome.vectors, len(request.texts)
+        if vectors.ndim != 2 or len(vectors) != texts:
+            raise InvalidResponse(f"The backend gave vectors of the shape {vectors.shape} for {texts} texts.")
+    return replace(outcome, seconds=time.perf_counter() - start)

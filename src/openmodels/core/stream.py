@@ -1,184 +1,216 @@
-"""From deltas to a reply: the fold, and the two streams that do it while you read."""
+"""From deltas to a reply: the assembler, and the two streams that drive it."""
 
 from __future__ import annotations
 
 import inspect
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import AsyncGenerator, Generator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from openmodels.core.hooks import Watch
-from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, StreamInterrupted, shorten
-from openmodels.output.structure import Shape
-from openmodels.output.tools import Checker
+from openmodels.core.events import CallEvents
+from openmodels.deadline import deadline_exceeded
+from openmodels.errors import InvalidRequest, OpenModelsError, StreamInterrupted, shorten
+from openmodels.output.structure import OutputValidator
+from openmodels.output.tools import ToolCallValidator
 from openmodels.types.messages import ToolCall
 from openmodels.types.reply import Delta, Reply, TokenLogprob, Usage
 
 
-class Fold:
-    """Puts deltas together into a reply; `chat` and `stream` both end here.
+class ReplyValidator(Protocol):
+    """What makes a complete reply the one that the caller asked for, or refuses it."""
 
-    Of `n` answers each has a fold of its own: this one is of the first.
+    def check_reply(self, reply: Reply) -> Reply:
+        """Return the reply, completed. Raises OutputInvalid where it is not what was asked for."""
+
+
+def validate_reply(reply: Reply, validators: Sequence[ReplyValidator]) -> Reply:
+    """Return a reply and its alternatives as the validators complete them.
+
+    Raises:
+        OutputInvalid: One of them is not what was asked for.
+    """
+    for validator in validators:
+        alternatives = tuple(map(validator.check_reply, reply.alternatives))
+        reply = validator.check_reply(reply)
+        if alternatives:
+            reply = reply.model_copy(update={"alternatives": alternatives})
+    return reply
+
+
+class _Answer:
+    """The parts of one of the `n` answers, as far as they have arrived."""
+
+    __slots__ = ("finish_reason", "is_complete", "logprobs", "reasoning", "text", "tool_calls")
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.tool_calls: list[ToolCall] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.finish_reason: str | None = None
+        self.is_complete = False
+
+    def add(self, delta: Delta) -> None:
+        if delta.text:
+            self.text.append(delta.text)
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+        if delta.tool_calls:
+            self.tool_calls.extend(delta.tool_calls)
+        if delta.logprobs:
+            self.logprobs.extend(delta.logprobs)
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+            self.is_complete = True
+        elif delta.end:
+            self.is_complete = True
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "text": "".join(self.text),
+            "reasoning": "".join(self.reasoning),
+            "tool_calls": tuple(self.tool_calls),
+            "logprobs": tuple(self.logprobs),
+            "finish_reason": self.finish_reason,
+        }
+
+
+class ReplyAssembler:
+    """Assembles deltas into a reply; `chat` and `stream` both end here.
 
     Args:
         reference: The model's reference, for errors.
-        deadline: When the answer must be whole, on the clock of `time.monotonic()`; None is never.
-        check: Makes the whole reply what the caller asked for.
-        watch: Is told of every delta and of the end, where somebody wants to know.
-        calls: Checks the tool calls, where tools were offered.
+        deadline: When the answer must be complete, on the clock of `time.monotonic()`; None is never.
+        validators: What checks the complete reply, in their order.
+        tool_calls: What checks each tool call, where tools are offered.
+        events: The events of the call, where something observes it.
     """
 
     __slots__ = (
-        "calls",
-        "check",
-        "complete",
-        "cost",
-        "deadline",
-        "finish_reason",
-        "logprobs",
-        "model",
-        "others",
-        "raw",
-        "reasoning",
+        "_answers",
+        "_cost",
+        "_deadline",
+        "_events",
+        "_model",
+        "_raw",
+        "_start",
+        "_tool_calls",
+        "_usage",
         "reference",
-        "start",
-        "text",
-        "tools",
-        "usage",
-        "watch",
+        "validators",
     )
 
     def __init__(
         self,
         reference: str,
         deadline: float | None = None,
-        check: Callable[[Reply], Reply] | None = None,
-        watch: Watch | None = None,
-        calls: Checker | None = None,
+        validators: Sequence[ReplyValidator] = (),
+        tool_calls: ToolCallValidator | None = None,
+        events: CallEvents | None = None,
     ) -> None:
         self.reference = reference
-        self.calls = calls
-        self.check = check
-        self.watch = watch
-        self.deadline = deadline
-        self.start = time.perf_counter()
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.tools: list[ToolCall] = []
-        self.logprobs: list[TokenLogprob] = []
-        self.others: dict[int, Fold] = {}
-        self.finish_reason: str | None = None
-        self.usage = Usage()
-        self.model: str | None = None
-        self.raw: object = None
-        self.cost: float | None = None
-        self.complete = False
+        self.validators = validators
+        self._tool_calls = tool_calls
+        self._events = events
+        self._deadline = deadline
+        self._start = time.perf_counter()
+        self._answers = {0: _Answer()}
+        self._usage = Usage()
+        self._model: str | None = None
+        self._raw: object = None
+        self._cost: float | None = None
 
-    def add(self, delta: Delta) -> None:
-        """Take one delta in. Raises DeadlineExceeded when it came too late."""
-        if delta.tool_calls and self.calls is not None:
-            delta.tool_calls = self.calls(delta.tool_calls)
-        if self.watch is not None:
-            self.watch.saw(delta)
-        if delta.index == 0:
-            self._take(delta)
-        else:
-            if delta.index not in self.others:
-                self.others[delta.index] = Fold(self.reference)
-            self.others[delta.index]._take(delta)  # noqa: SLF001 - of its own kind
+    def add(self, delta: Delta) -> Delta:
+        """Add a delta and return it, with its tool calls checked. Raises DeadlineExceeded when it is late."""
+        if delta.tool_calls and self._tool_calls is not None:
+            delta = replace(delta, tool_calls=self._tool_calls.check_calls(delta.tool_calls))
+        if self._events is not None:
+            self._events.received(delta)
+        answer = self._answers.get(delta.index)
+        if answer is None:
+            answer = self._answers[delta.index] = _Answer()
+        answer.add(delta)
         if delta.usage is not None:
-            self.usage = delta.usage
+            self._usage = delta.usage
         if delta.model is not None:
-            self.model = delta.model
+            self._model = delta.model
         if delta.raw is not None:
-            self.raw = delta.raw
+            self._raw = delta.raw
         if delta.cost is not None:
-            self.cost = delta.cost
-        # A backend that only checks now and then must not let its answer outlast the deadline.
-        if self.deadline is not None and not self.whole and time.monotonic() > self.deadline:
-            raise DeadlineExceeded("The call's total time is up.", next_step="Raise `timeout` or lower `max_tokens`.")
-
-    def _take(self, delta: Delta) -> None:
-        if delta.text:
-            self.text.append(delta.text)
-        if delta.reasoning:
-            self.reasoning.append(delta.reasoning)
-        if delta.tool_calls:
-            self.tools.extend(delta.tool_calls)
-        if delta.logprobs:
-            self.logprobs.extend(delta.logprobs)
-        if delta.finish_reason is not None:
-            self.finish_reason = delta.finish_reason
-        if delta.finish_reason is not None or delta.end:
-            self.complete = True
+            self._cost = delta.cost
+        # A backend that checks only now and then must not let its answer outlast the deadline.
+        if self._deadline is not None and time.monotonic() > self._deadline and not self.is_complete:
+            raise deadline_exceeded()
+        return delta
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every answer that has begun has also ended."""
-        return self.complete and all(fold.complete for fold in self.others.values())
+        return all(answer.is_complete for answer in self._answers.values())
 
-    def reply(self) -> Reply:
-        """Return what has arrived so far; the usage, and what the vendor sent, are those of the whole call."""
-        seconds = time.perf_counter() - self.start
-        others = tuple(fold._alone(self.model, seconds) for _, fold in sorted(self.others.items()))  # noqa: SLF001 - as above
-        reply = self._alone(self.model, seconds)
-        whole = {"alternatives": others, "usage": self.usage, "cost": self.cost, "raw": self.raw}
-        return reply.model_copy(update=whole)
+    @property
+    def text(self) -> str:
+        """The text of the first answer as far as it has arrived."""
+        return "".join(self._answers[0].text)
 
-    def _alone(self, model: str | None, seconds: float) -> Reply:
+    def snapshot(self) -> Reply:
+        """Return the reply as far as it has arrived; usage, cost and `raw` are those of the call."""
+        common: dict[str, Any] = {"model": self._model, "seconds": time.perf_counter() - self._start}
+        alternatives = tuple(
+            Reply(**answer.fields(), **common) for index, answer in sorted(self._answers.items()) if index
+        )
         return Reply(
-            text="".join(self.text),
-            reasoning="".join(self.reasoning),
-            tool_calls=tuple(self.tools),
-            logprobs=tuple(self.logprobs),
-            finish_reason=self.finish_reason,
-            model=model,
-            seconds=seconds,
+            **self._answers[0].fields(),
+            **common,
+            alternatives=alternatives,
+            usage=self._usage,
+            cost=self._cost,
+            raw=self._raw,
         )
 
-    def end(self) -> Reply:
-        """Return the whole reply.
+    def finish(self) -> Reply:
+        """Return the complete reply.
 
         Raises:
-            StreamInterrupted: It is not whole.
+            StreamInterrupted: It is not complete.
             OutputInvalid: It is not what the caller asked for.
         """
-        if not self.whole:
+        reply = self.snapshot()
+        if not self.is_complete:
             raise StreamInterrupted(
                 "The answer ended without a finish reason or end mark.",
                 reference=self.reference,
                 next_step="What arrived is in the error's `partial`; ask again for the whole.",
-                partial=self.reply(),
+                partial=reply,
             )
-        reply = self.reply()
-        if self.calls is not None:
-            for one in (reply, *reply.alternatives):
-                self.calls.ended(one)
-        if self.check is not None:
-            others = tuple(self.check(other) for other in reply.alternatives)
-            reply = self.check(reply).model_copy(update={"alternatives": others})
-        if self.watch is not None:
-            self.watch.ended(reply)
+        if self._tool_calls is not None:
+            reply = validate_reply(reply, (self._tool_calls,))
+        reply = validate_reply(reply, self.validators)
+        if self._events is not None:
+            self._events.completed(reply)
         return reply
 
-    def explain(self, error: OpenModelsError) -> None:
-        """Put the reference and the partial answer into an error on its way out, and tell of it."""
+    def fail(self, error: OpenModelsError) -> None:
+        """Add the reference and the partial reply to an error on its way out, and report it."""
         error.reference = error.reference or self.reference
-        if error.partial is None and (self.text or self.reasoning or self.tools or self.others):
-            error.partial = self.reply()
-        if self.watch is not None:
-            self.watch.failed(error, self.reply())
+        answer = self._answers[0]
+        has_arrived = answer.text or answer.reasoning or answer.tool_calls or len(self._answers) > 1
+        if error.partial is None and has_arrived:
+            error.partial = self.snapshot()
+        if self._events is not None:
+            self._events.failed(error, self.snapshot())
 
 
-class _Shared:
-    def __init__(self, fold: Fold) -> None:
-        self._fold = fold
+class _StreamBase:
+    def __init__(self, assembler: ReplyAssembler) -> None:
+        self._assembler = assembler
         self._reply: Reply | None = None
 
     def __repr__(self) -> str:
         state = "read to its end" if self.finished else "not read to its end"
-        return f"<{type(self).__name__} of {self._fold.reference}, {state}>"
+        return f"<{type(self).__name__} of {self._assembler.reference}, {state}>"
 
     def __contains__(self, item: object) -> bool:
         # By its iteration alone, `in` would compare deltas with a text, read all of them and say False.
@@ -194,7 +226,7 @@ class _Shared:
 
     @property
     def reply(self) -> Reply:
-        """The whole reply, once the stream has been read to its end.
+        """The complete reply, once the stream has been read to its end.
 
         Raises:
             StreamInterrupted: The stream has not been read to its end; `partial` holds what came.
@@ -202,9 +234,9 @@ class _Shared:
         if self._reply is None:
             raise StreamInterrupted(
                 "The stream was not read to its end.",
-                reference=self._fold.reference,
+                reference=self._assembler.reference,
                 next_step="Read on, or take `stream.snapshot`.",
-                partial=self._fold.reply(),
+                partial=self._assembler.snapshot(),
             )
         return self._reply
 
@@ -216,33 +248,34 @@ class _Shared:
     @property
     def snapshot(self) -> Reply:
         """The reply as far as it has arrived."""
-        return self._reply or self._fold.reply()
+        return self._reply or self._assembler.snapshot()
 
     def partial(self) -> Any:
         """Return what has arrived of an answer with `schema` as plain data, not validated yet.
 
-        Dicts and lists grow; their last text or number may still go on. None is nothing yet. The whole,
-        as the type asked for, is `stream.reply.parsed`.
+        Dicts and lists grow; their last text or number may be unfinished. None is nothing yet. The complete
+        value, as the type asked for, is `stream.reply.parsed`.
 
         Raises:
             InvalidRequest: The call asked for no `schema`, `choices`, `pattern` or `grammar`.
         """
-        if not isinstance(self._fold.check, Shape):
-            raise InvalidRequest("partial: the call said nothing of what the answer must look like.")
-        return self._fold.check.partial("".join(self._fold.text))
+        for validator in self._assembler.validators:
+            if isinstance(validator, OutputValidator):
+                return validator.partial(self._assembler.text)
+        raise InvalidRequest("partial: the call asks for no `schema`, `choices`, `pattern` or `grammar`.")
 
 
-class Stream(_Shared):
+class Stream(_StreamBase):
     """An answer as it arrives: iterate its deltas, then read `reply`.
 
     Use it in a `with` block: leaving the block early stops the work behind the stream. Iterating
     raises the same errors as `Model.chat`; each carries what had arrived as `partial`.
     """
 
-    def __init__(self, deltas: Generator[Delta, None, None], fold: Fold) -> None:
-        super().__init__(fold)
+    def __init__(self, deltas: Generator[Delta, None, None], assembler: ReplyAssembler) -> None:
+        super().__init__(assembler)
         self._deltas = deltas
-        self._step = threading.RLock()
+        self._lock = threading.RLock()
         self._closing = False
 
     def __iter__(self) -> Self:
@@ -250,7 +283,7 @@ class Stream(_Shared):
 
     def __next__(self) -> Delta:
         try:
-            with self._step:
+            with self._lock:
                 return self._read()
         except OpenModelsError as error:
             shorten(error)
@@ -263,12 +296,12 @@ class Stream(_Shared):
         try:
             delta = next(self._deltas, None)
             if delta is not None:
-                self._fold.add(delta)
+                delta = self._assembler.add(delta)
             elif self._reply is None:
-                self._reply = self._fold.end()
+                self._reply = self._assembler.finish()
         except OpenModelsError as error:
             self.close()
-            self._fold.explain(error)
+            self._assembler.fail(error)
             raise
         if delta is None:
             raise StopIteration
@@ -287,20 +320,20 @@ class Stream(_Shared):
         being read has come; reading on raises `StreamInterrupted`.
         """
         self._closing = True
-        # A running generator cannot be closed: whoever runs it does it after this step.
-        if self._step.acquire(blocking=False):
+        # A running generator cannot be closed: the thread that runs it does it after this step.
+        if self._lock.acquire(blocking=False):
             try:
                 if inspect.getgeneratorstate(self._deltas) != inspect.GEN_RUNNING:
                     self._deltas.close()
             finally:
-                self._step.release()
+                self._lock.release()
 
 
-class AsyncStream(_Shared):
+class AsyncStream(_StreamBase):
     """The asynchronous twin of `Stream`: `async with` and `async for`."""
 
-    def __init__(self, deltas: AsyncGenerator[Delta, None], fold: Fold) -> None:
-        super().__init__(fold)
+    def __init__(self, deltas: AsyncGenerator[Delta, None], assembler: ReplyAssembler) -> None:
+        super().__init__(assembler)
         self._deltas = deltas
 
     def __aiter__(self) -> Self:
@@ -310,12 +343,12 @@ class AsyncStream(_Shared):
         try:
             delta = await anext(self._deltas, None)
             if delta is not None:
-                self._fold.add(delta)
+                delta = self._assembler.add(delta)
             elif self._reply is None:
-                self._reply = self._fold.end()
+                self._reply = self._assembler.finish()
         except OpenModelsError as error:
             await self.aclose()
-            self._fold.explain(error)
+            self._assembler.fail(error)
             shorten(error)
             raise
         if delta is None:

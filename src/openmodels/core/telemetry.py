@@ -25,7 +25,7 @@ from openmodels.types.reply import Reply
 from openmodels.types.request import ChatRequest
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
-"""The environment variable that lets spans hold what is said: "true", "SPAN_ONLY" or "SPAN_AND_EVENT"."""
+"""The environment variable that lets spans hold prompts and answers: "true", "SPAN_ONLY" or "SPAN_AND_EVENT"."""
 
 _PROVIDERS = {"azure": "azure.ai.inference", "hf": "huggingface"}
 _REQUEST = (
@@ -48,21 +48,22 @@ class _Instruments(NamedTuple):
     first: Histogram
 
 
-def active() -> bool:
+def is_active() -> bool:
     """Return whether the application has set up tracing or metrics; the API's own providers do nothing."""
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
     return any(
-        not type(one).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics")) for one in providers
+        not type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
+        for provider in providers
     )
 
 
-class Span:
-    """One call's span, and what is measured when it ends.
+class CallSpan:
+    """The span of a call, and the metrics recorded when it ends.
 
     Args:
-        backend: Who answers.
-        request: What it is asked.
-        capture: Whether to record what is said; None leaves it to the environment (`CAPTURE`).
+        backend: Where the model runs.
+        request: What the backend gets.
+        capture: Whether to record prompts and answers; None leaves it to the environment (`CAPTURE`).
     """
 
     def __init__(self, backend: Backend, request: Request, *, capture: bool | None = None) -> None:
@@ -71,22 +72,22 @@ class Span:
         self._common = _common(backend, request)
         operation, model = self._common["gen_ai.operation.name"], self._common.get("gen_ai.request.model")
         self._remote = "server.address" in self._common
-        self._began = time.perf_counter()
-        self._first: float | None = None
+        self._start = time.perf_counter()
+        self._first_chunk: float | None = None
         self._span = _tracer(trace.get_tracer_provider()).start_span(
             f"{operation} {model}" if model else operation,
             kind=SpanKind.CLIENT if self._remote else SpanKind.INTERNAL,
             attributes=self._common,
         )
         if self._span.is_recording():
-            self._span.set_attributes(_asked(request))
+            self._span.set_attributes(_request_attributes(request))
             if self._capture and isinstance(request, ChatRequest):
-                self._span.set_attributes(_said(request))
+                self._span.set_attributes(_content_attributes(request))
 
-    def first(self) -> None:
-        """Note the time of the first piece of the answer."""
-        if self._first is None:
-            self._first = time.perf_counter() - self._began
+    def record_first_chunk(self) -> None:
+        """Record the time of the first chunk of the answer."""
+        if self._first_chunk is None:
+            self._first_chunk = time.perf_counter() - self._start
 
     def end(self, reply: Outcome | None, error: BaseException | None) -> None:
         """End the span and record the metrics.
@@ -95,31 +96,31 @@ class Span:
             reply: The answer, or what had arrived of it.
             error: What ended the call.
         """
-        seconds = time.perf_counter() - self._began
-        streamed = isinstance(self._request, ChatRequest) and self._request.stream and self._first is not None
+        seconds = time.perf_counter() - self._start
+        streamed = isinstance(self._request, ChatRequest) and self._request.stream and self._first_chunk is not None
         span, about = self._span, dict(self._common)
         if reply is not None and reply.model:
             about["gen_ai.response.model"] = reply.model
         if span.is_recording():
-            span.set_attributes(about if reply is None else about | _answered(reply))
-            if streamed and self._first is not None:
-                span.set_attribute("gen_ai.response.time_to_first_chunk", self._first)
+            span.set_attributes(about if reply is None else about | _reply_attributes(reply))
+            if streamed and self._first_chunk is not None:
+                span.set_attribute("gen_ai.response.time_to_first_chunk", self._first_chunk)
             if self._capture and isinstance(reply, Reply):
-                span.set_attribute("gen_ai.output.messages", _dumps([_output(one) for one in _all(reply)]))
+                span.set_attribute("gen_ai.output.messages", _dumps([_output(answer) for answer in _answers(reply)]))
         instruments = _instruments(metrics.get_meter_provider())
         if reply is not None:
             counts = {"input": reply.usage.input_tokens, "output": reply.usage.output_tokens}
             for kind, count in counts.items():
                 if count is not None:
                     instruments.tokens.record(count, about | {"gen_ai.token.type": kind})
-        if streamed and self._first is not None:
-            instruments.first.record(self._first, about)
+        if streamed and self._first_chunk is not None:
+            instruments.first.record(self._first_chunk, about)
         if error is not None:
             about["error.type"] = type(error).__name__
             span.set_attribute("error.type", type(error).__name__)
-            # Our own errors hold neither keys nor prompts; of others, only the kind is told.
-            said = error.cause if isinstance(error, OpenModelsError) else type(error).__name__
-            span.set_status(Status(StatusCode.ERROR, said))
+            # Errors of this package hold neither keys nor prompts; of others only the kind is recorded.
+            description = error.cause if isinstance(error, OpenModelsError) else type(error).__name__
+            span.set_status(Status(StatusCode.ERROR, description))
         instruments.duration.record(seconds, about)
         span.end()
 
@@ -140,54 +141,57 @@ def _common(backend: Backend, request: Request) -> dict[str, Any]:
     return common
 
 
-def _asked(request: Request) -> dict[str, Any]:
+def _request_attributes(request: Request) -> dict[str, Any]:
     if not isinstance(request, ChatRequest):
         return {}
-    found = {f"gen_ai.request.{name}": value for name in _REQUEST if (value := getattr(request, name)) is not None}
+    values = {name: getattr(request, name) for name in _REQUEST}
+    attributes: dict[str, Any] = {
+        f"gen_ai.request.{name}": value for name, value in values.items() if value is not None
+    }
     if request.stop:
-        found["gen_ai.request.stop_sequences"] = request.stop
+        attributes["gen_ai.request.stop_sequences"] = request.stop
     if request.n is not None and request.n != 1:
-        found["gen_ai.request.choice.count"] = request.n
+        attributes["gen_ai.request.choice.count"] = request.n
     if request.stream:
-        found["gen_ai.request.stream"] = True
+        attributes["gen_ai.request.stream"] = True
     if request.output is not None:
-        found["gen_ai.output.type"] = "json" if request.output.kind == "schema" else "text"
-    return found
+        attributes["gen_ai.output.type"] = "json" if request.output.kind == "schema" else "text"
+    return attributes
 
 
-def _answered(reply: Outcome) -> dict[str, Any]:
+def _reply_attributes(reply: Outcome) -> dict[str, Any]:
     usage = reply.usage
-    found: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "gen_ai.usage.input_tokens": usage.input_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
         "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
     }
     if isinstance(reply, Embeddings):
-        found["gen_ai.embeddings.dimension.count"] = int(reply.vectors.shape[1])
+        attributes["gen_ai.embeddings.dimension.count"] = int(reply.vectors.shape[1])
     elif isinstance(reply, Reply):
-        found["gen_ai.response.finish_reasons"] = [
-            one.finish_reason for one in _all(reply) if one.finish_reason
+        attributes["gen_ai.response.finish_reasons"] = [
+            answer.finish_reason for answer in _answers(reply) if answer.finish_reason
         ] or None
         if isinstance(reply.raw, Mapping) and isinstance(key := reply.raw.get("id"), str):
-            found["gen_ai.response.id"] = key
-    return {name: value for name, value in found.items() if value is not None}
+            attributes["gen_ai.response.id"] = key
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _all(reply: Reply) -> tuple[Reply, ...]:
+def _answers(reply: Reply) -> tuple[Reply, ...]:
     return reply, *reply.alternatives
 
 
-def _said(request: ChatRequest) -> dict[str, str]:
+def _content_attributes(request: ChatRequest) -> dict[str, str]:
     if request.prompt is not None:
         messages = [{"role": "user", "parts": [{"type": "text", "content": request.prompt}]}]
     else:
         messages = [_input(message) for message in request.messages]
-    found = {"gen_ai.input.messages": _dumps(messages)}
+    attributes = {"gen_ai.input.messages": _dumps(messages)}
     if request.tools:
         tools = [{"type": "function", **tool.model_dump(exclude={"strict"})} for tool in request.tools]
-        found["gen_ai.tool.definitions"] = _dumps(tools)
-    return found
+        attributes["gen_ai.tool.definitions"] = _dumps(tools)
+    return attributes
 
 
 def _input(message: Message) -> dict[str, Any]:
@@ -215,8 +219,8 @@ def _dumps(value: Any) -> str:
 
 
 def _captures() -> bool:
-    said = os.environ.get(CAPTURE, "")
-    return settings.is_true(said) or said.strip().upper() in {"SPAN_ONLY", "SPAN_AND_EVENT"}
+    value = os.environ.get(CAPTURE, "")
+    return settings.is_true(value) or value.strip().upper() in {"SPAN_ONLY", "SPAN_AND_EVENT"}
 
 
 @lru_cache(maxsize=4)

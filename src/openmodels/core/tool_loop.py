@@ -1,4 +1,4 @@
-"""The loop around a model that calls tools: ask, run what it calls, tell it the results, until it answers."""
+"""The tool loop: request an answer, run the tools that it calls, return their results, until it calls none."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from operator import add
 from typing import Any
 
 from openmodels import escaping
-from openmodels.core import request, retry
-from openmodels.errors import DeadlineExceeded, InvalidRequest, OpenModelsError, ToolRoundsExceeded
+from openmodels.core.request import read_messages
+from openmodels.deadline import check_timeout, deadline_after, deadline_exceeded, seconds_left
+from openmodels.errors import InvalidRequest, OpenModelsError, ToolRoundsExceeded
 from openmodels.output.tool_results import ToolResult, without_images
 from openmodels.output.tools import failed, toolbox
 from openmodels.types.messages import Message, Prompt, ToolCall
 from openmodels.types.reply import Reply, Usage
 
 MAX_ROUNDS = 10
-"""Answers that a run may have unless it says otherwise."""
+"""Answers that a run may have by default."""
 
-_SLOW = "The call's total time is up while tools ran."
+_PHASE = "while tools ran"
+_NEXT_STEP = "Raise `timeout`."
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRound:
-    """One answer of the model, and what came of the calls in it.
+    """An answer of the model, and the results of the calls in it.
 
     Attributes:
         reply: The answer.
-        results: What came of each call, in their order; empty where none was run.
+        results: The results of its calls, in their order; empty where none was run.
     """
 
     reply: Reply
@@ -42,10 +44,10 @@ class ToolRound:
 
 @dataclass(frozen=True, slots=True)
 class ToolRun:
-    """What `run_tools` did.
+    """The outcome of `run_tools`.
 
     Attributes:
-        asked: The messages that it began with.
+        asked: The messages that the run began with.
         rounds: The trace: each answer with the results of its calls, the last one last.
     """
 
@@ -72,48 +74,48 @@ class ToolRun:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The whole conversation, to go on with."""
-        said = list(self.asked)
-        for one in self.rounds:
-            if one.reply.text or one.reply.tool_calls:
-                said.append(one.reply.message)
-            said += [result.message for result in one.results]
-            said += [_shown(result) for result in one.results if result.images]
-        return tuple(said)
+        """The whole conversation, to continue from."""
+        messages = list(self.asked)
+        for turn in self.rounds:
+            if turn.reply.text or turn.reply.tool_calls:
+                messages.append(turn.reply.message)
+            messages += [result.message for result in turn.results]
+            messages += [_image_message(result) for result in turn.results if result.images]
+        return tuple(messages)
 
     @property
     def usage(self) -> Usage:
         """Tokens that all rounds consumed; None where one of them does not say."""
-        return reduce(add, [one.reply.usage for one in self.rounds])
+        return reduce(add, [turn.reply.usage for turn in self.rounds])
 
     @property
     def cost(self) -> float | None:
         """US dollars that all rounds cost; None where one of them has no price."""
-        costs = [one.reply.cost for one in self.rounds]
+        costs = [turn.reply.cost for turn in self.rounds]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
     def _repr_html_(self) -> str:
         rows = [
             f"<tr><td>{number}</td><td>{escaping.html(result.call.name)}</td>"
             f"<td>{escaping.html(result.call.raw[:200])}</td><td>{escaping.html(result.message.text[:200])}</td></tr>"
-            for number, one in enumerate(self.rounds, start=1)
-            for result in one.results
+            for number, turn in enumerate(self.rounds, start=1)
+            for result in turn.results
         ]
         head = "<tr><th>round</th><th>tool</th><th>arguments</th><th>result</th></tr>"
         return f"<div style='white-space:pre-wrap'>{escaping.html(self.text)}</div><table>{head}{''.join(rows)}</table>"
 
 
-class Loop:
+class ToolLoop:
     """One run of `run_tools`, which `run` and `arun` drive.
 
     Args:
-        messages: What the model is asked.
-        tools: What it may call.
+        messages: What `chat` takes.
+        tools: The tools that the model may call.
         max_rounds: How many answers there may be.
-        parallel: Whether calls of one answer run at the same time.
         options: The options of each call; `timeout` in seconds counts for the whole run.
-        timeout: Seconds for the whole run where the options do not say; None is no limit.
-        images: Whether the model can be shown the images that tools return.
+        timeout: Seconds for the whole run where the options do not set it; None is no limit.
+        parallel: Whether calls of one answer run at the same time.
+        images: Whether the model takes the images that tools return.
 
     Raises:
         InvalidRequest: An argument is wrong.
@@ -133,92 +135,87 @@ class Loop:
         if isinstance(max_rounds, bool) or not isinstance(max_rounds, int) or max_rounds < 1:
             raise InvalidRequest("max_rounds: expected a whole number, 1 or more.")
         if options.get("n") not in (None, 1):
-            raise InvalidRequest("n: `run_tools` goes on with one answer.", next_step="Leave it out.")
-        self._tools = {one.name: one for one in toolbox(tools)}
+            raise InvalidRequest("n: `run_tools` continues with one answer.", next_step="Leave it out.")
+        self._tools = {tool.name: tool for tool in toolbox(tools)}
         self._options = dict(options)
-        seconds = retry.seconds(self._options.pop("timeout", timeout))
-        self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._most, self._parallel, self._images = max_rounds, parallel, images
-        self._run = ToolRun(request.turns(messages))
+        self._deadline = deadline_after(check_timeout(self._options.pop("timeout", timeout)))
+        self._max_rounds, self._parallel, self._images = max_rounds, parallel, images
+        self._run = ToolRun(read_messages(messages))
 
     def run(self, chat: Callable[..., Reply]) -> ToolRun:
-        """Ask and run tools until an answer calls none.
+        """Request answers and run tools until an answer calls none.
 
         Raises:
             OpenModelsError: A call failed, or the rounds or the time are used up; `run` holds what was done.
         """
-        with self._kept():
-            while (calls := self._take(chat(self._run.messages, **self._next()))) is not None:
-                self._tell(self._together(calls) if self._parallel and len(calls) > 1 else map(self._one, calls))
+        with self._attach_run():
+            while (calls := self._add_reply(chat(self._run.messages, **self._call_options()))) is not None:
+                is_concurrent = self._parallel and len(calls) > 1
+                self._add_results(self._run_concurrently(calls) if is_concurrent else map(self._run_call, calls))
         return self._run
 
     async def arun(self, achat: Callable[..., Coroutine[Any, Any, Reply]]) -> ToolRun:
         """The asynchronous twin of `run`."""
-        with self._kept():
-            while (calls := self._take(await achat(self._run.messages, **self._next()))) is not None:
+        with self._attach_run():
+            while (calls := self._add_reply(await achat(self._run.messages, **self._call_options()))) is not None:
                 try:
-                    async with asyncio.timeout(self._left()):
+                    async with asyncio.timeout(self._seconds_left()):
                         if self._parallel:
-                            self._tell(await asyncio.gather(*map(self._aone, calls)))
+                            self._add_results(await asyncio.gather(*map(self._arun_call, calls)))
                         else:
-                            self._tell([await self._aone(call) for call in calls])
+                            self._add_results([await self._arun_call(call) for call in calls])
                 except TimeoutError as error:
-                    raise DeadlineExceeded(_SLOW, next_step="Raise `timeout`.") from error
+                    raise deadline_exceeded(_PHASE, _NEXT_STEP) from error
         return self._run
 
-    def _next(self) -> dict[str, Any]:
-        options = {**self._options, "tools": list(self._tools.values()), "timeout": self._left()}
+    def _call_options(self) -> dict[str, Any]:
+        options = {**self._options, "tools": list(self._tools.values()), "timeout": self._seconds_left()}
         if self._run.rounds and options.get("tool_choice") not in (None, "auto", "none"):
             del options["tool_choice"]  # demanded again and again, a call would never let it answer
         return options
 
-    def _left(self) -> float | None:
-        if self._deadline is None:
-            return None
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(_SLOW, next_step="Raise `timeout`.")
-        return left
+    def _seconds_left(self) -> float | None:
+        return seconds_left(self._deadline, _PHASE)
 
-    def _take(self, reply: Reply) -> tuple[ToolCall, ...] | None:
-        """Keep an answer; return the calls to run, or None when the run is over."""
+    def _add_reply(self, reply: Reply) -> tuple[ToolCall, ...] | None:
+        """Add an answer; return the calls to run, or None when the run is over."""
         self._run = ToolRun(self._run.asked, (*self._run.rounds, ToolRound(reply)))
         tools = [self._tools.get(call.name) for call in reply.tool_calls]
-        if not tools or any(one is not None and one.function is None for one in tools):
+        if not tools or any(tool is not None and tool.function is None for tool in tools):
             return None
-        if len(self._run.rounds) >= self._most:
+        if len(self._run.rounds) >= self._max_rounds:
             raise ToolRoundsExceeded(
-                f"After {self._most} answers the model still calls tools.",
+                f"After {self._max_rounds} answers the model still calls tools.",
                 next_step="Raise `max_rounds`; the error's `run` holds what was done, its `messages` go on from there.",
             )
         return reply.tool_calls
 
-    def _tell(self, results: Sequence[ToolResult] | Iterator[ToolResult]) -> None:
-        *before, last = self._run.rounds
+    def _add_results(self, results: Sequence[ToolResult] | Iterator[ToolResult]) -> None:
+        *earlier, last = self._run.rounds
         kept = tuple(result if self._images or not result.images else without_images(result) for result in results)
-        self._run = ToolRun(self._run.asked, (*before, ToolRound(last.reply, kept)))
+        self._run = ToolRun(self._run.asked, (*earlier, ToolRound(last.reply, kept)))
 
-    def _together(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+    def _run_concurrently(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         pool = ThreadPoolExecutor(len(calls), thread_name_prefix="openmodels-tool")
         try:
-            futures = [pool.submit(copy_context().run, self._one, call) for call in calls]
-            if wait(futures, self._left()).not_done:
-                raise DeadlineExceeded(_SLOW, next_step="Raise `timeout`.")
+            futures = [pool.submit(copy_context().run, self._run_call, call) for call in calls]
+            if wait(futures, self._seconds_left()).not_done:
+                raise deadline_exceeded(_PHASE, _NEXT_STEP)
             return [future.result() for future in futures]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _one(self, call: ToolCall) -> ToolResult:
-        found = self._tools.get(call.name)
-        return _unknown(call) if found is None else found.run(call)
+    def _run_call(self, call: ToolCall) -> ToolResult:
+        tool = self._tools.get(call.name)
+        return _unknown_tool(call) if tool is None else tool.run(call)
 
-    async def _aone(self, call: ToolCall) -> ToolResult:
-        found = self._tools.get(call.name)
-        return _unknown(call) if found is None else await found.arun(call)
+    async def _arun_call(self, call: ToolCall) -> ToolResult:
+        tool = self._tools.get(call.name)
+        return _unknown_tool(call) if tool is None else await tool.arun(call)
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Put what was done into an error on its way out."""
+    def _attach_run(self) -> Iterator[None]:
+        """Add what was done to an error on its way out."""
         try:
             yield
         except OpenModelsError as error:
@@ -226,9 +223,9 @@ class Loop:
             raise
 
 
-def _shown(result: ToolResult) -> Message:
+def _image_message(result: ToolResult) -> Message:
     return Message(role="user", content=(f"What the tool {result.call.name!r} returned:", *result.images))
 
 
-def _unknown(call: ToolCall) -> ToolResult:
+def _unknown_tool(call: ToolCall) -> ToolResult:
     return failed(call, InvalidRequest("; ".join(call.errors)), time.perf_counter())

@@ -291,7 +291,7 @@ def fault(path: Sequence[int | str], message: str) -> str:
     return f"{place}: {said}" if place else said
 
 
-def faults(error: ValidationError) -> tuple[str, ...]:
+def describe_errors(error: ValidationError) -> tuple[str, ...]:
     """Return what pydantic found wrong, each fault once with its place and without the input."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
     return tuple(dict.fromkeys(fault(one["loc"], one["msg"]) for one in found))

@@ -1,4 +1,4 @@
-"""What an answer must look like: read from the caller, and checked when the answer is whole."""
+"""The form of an answer: made from the caller's options, and checked when the answer is complete."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from openmodels.output.grammar.validation import Validator, matcher
 from openmodels.types.reply import CUT_SHORT, Reply
 from openmodels.types.request import OutputFormat
 
-KINDS = ("schema", "choices", "pattern", "grammar")
-"""The options that shape an answer."""
+FORM_OPTIONS = ("schema", "choices", "pattern", "grammar")
+"""The options that ask for a form of the answer."""
 
 _LONGEST_TOKEN = 16
 """Characters that a token of an answer has on average at most; real ones have three to five."""
 
 
-class _Unfit(Exception):
-    """Text that is not what was asked.
+class _FormMismatch(Exception):
+    """Text of another form than the one asked for.
 
     Attributes:
         errors: What is wrong, each with its place.
@@ -39,42 +39,35 @@ class _Unfit(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """Checks whole replies, and reads the beginnings of unfinished ones.
+class OutputValidator:
+    """Check the form of complete replies, and parse the beginning of unfinished ones.
 
     Attributes:
-        output: What the backend is told.
-        read: Returns the value of a text, or raises _Unfit.
+        output: The form, as the backend gets it.
+        parse: Returns the value of a text, or raises `_FormMismatch`.
     """
 
     output: OutputFormat
-    read: Callable[[str], Any]
+    parse: Callable[[str], Any]
 
-    def __call__(self, reply: Reply) -> Reply:
+    def check_reply(self, reply: Reply) -> Reply:
         """Return the reply with `parsed`, or as it is when it asks for tools instead.
 
         Raises:
-            OutputInvalid: It is not what was asked.
+            OutputInvalid: It has another form.
         """
         if reply.tool_calls:
             return reply
         try:
-            parsed = self.read(reply.text)
+            parsed = self.parse(reply.text)
             # What closes itself is whole even at the limit; a number, a text or a word may be cut.
             if reply.finish_reason in CUT_SHORT and not reply.text.rstrip().endswith(("}", "]")):
-                raise _Unfit(["the answer is cut off"])
-        except _Unfit as error:
+                raise _FormMismatch(["the answer is cut off"])
+        except _FormMismatch as error:
             raise self._invalid(reply, error.errors) from error.__cause__
-        others = tuple(self._alternative(other) for other in reply.alternatives)
         # Where the backend wraps it in JSON, the chosen text counts all the same.
         text = parsed if self.output.kind == "choices" else reply.text
-        return reply.model_copy(update={"parsed": parsed, "text": text, "alternatives": others})
-
-    def _alternative(self, reply: Reply) -> Reply:
-        try:
-            return self(reply)
-        except OutputInvalid:
-            return reply
+        return reply.model_copy(update={"parsed": parsed, "text": text})
 
     def _invalid(self, reply: Reply, errors: tuple[str, ...]) -> OutputInvalid:
         if reply.finish_reason == "length":
@@ -100,19 +93,19 @@ class Shape:
         )
 
     def partial(self, text: str) -> Any:
-        """Return what the beginning of an answer holds, as plain data; None where that is nothing yet."""
+        """Return what the beginning of an answer holds as plain data; None is nothing yet."""
         if self.output.json_schema is None:
             return text or None
         try:
-            found = from_json(text, allow_partial="trailing-strings")
+            value = from_json(text, allow_partial="trailing-strings")
         except ValueError:
             return None
-        if not schemas.is_object(self.output.json_schema) and isinstance(found, dict):
-            return found.get(schemas.KEY) if found.keys() <= {schemas.KEY} else found
-        return found
+        if not schemas.is_object(self.output.json_schema) and isinstance(value, dict):
+            return value.get(schemas.KEY) if value.keys() <= {schemas.KEY} else value
+        return value
 
     def correction(self, errors: Sequence[str]) -> str:
-        """Return what to tell a model whose answer had these faults."""
+        """Return the message to a model whose answer had these errors."""
         wanted = ""
         if self.output.json_schema is not None:
             plain = json.dumps(self.output.json_schema, ensure_ascii=False, separators=(",", ":"))
@@ -121,40 +114,40 @@ class Shape:
             wanted = f" Answer with nothing but one of: {', '.join(self.output.choices)}"
         elif self.output.pattern:
             wanted = f" Answer with nothing but text that matches this regular expression: {self.output.pattern}"
-        faults = "\n".join(f"- {error}" for error in errors[:20])
-        return f"That answer is not what was asked for:\n{faults}\n{wanted.strip()}".strip()
+        listing = "\n".join(f"- {error}" for error in errors[:20])
+        return f"That answer is not what was asked for:\n{listing}\n{wanted.strip()}".strip()
 
 
-def read(given: Mapping[str, Any], max_tokens: object = None) -> Shape | None:
-    """Return the shape that a caller asks for, or None.
+def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> OutputValidator | None:
+    """Return the validator of the form that a caller asks for, or None.
 
     Args:
-        given: The caller's options of `KINDS`.
+        options: The caller's options of `FORM_OPTIONS`.
         max_tokens: The answer's limit in tokens, where the caller set one.
 
     Raises:
-        InvalidRequest: It is none, or no answer within `max_tokens` can have it.
+        InvalidRequest: An option is wrong, or no answer within `max_tokens` can have the form.
     """
-    if not given:
+    if not options:
         return None
-    if len(given) > 1:
-        raise InvalidRequest(f"{' and '.join(given)}: only one of them can shape the answer.")
-    ((kind, value),) = given.items()
-    shape = {"schema": _schema, "choices": _choices, "pattern": _pattern, "grammar": _grammar}[kind](value)
+    if len(options) > 1:
+        raise InvalidRequest(f"{' and '.join(options)}: only one of them can shape the answer.")
+    ((kind, value),) = options.items()
+    validator = {"schema": _schema, "choices": _choices, "pattern": _pattern, "grammar": _grammar}[kind](value)
     least = 1
-    if shape.output.json_schema is not None:
-        least = schemas.shortest(shape.output.json_schema)
-    elif shape.output.choices:
-        least = min(map(len, shape.output.choices))
+    if validator.output.json_schema is not None:
+        least = schemas.shortest(validator.output.json_schema)
+    elif validator.output.choices:
+        least = min(map(len, validator.output.choices))
     if isinstance(max_tokens, int) and max_tokens * _LONGEST_TOKEN < least:
         raise InvalidRequest(
             f"max_tokens: {max_tokens} tokens cannot hold the shortest answer, which has {least} characters.",
             next_step=f"Raise it to {least // 2} or more.",
         )
-    return shape
+    return validator
 
 
-def _schema(value: Any) -> Shape:
+def _schema(value: Any) -> OutputValidator:
     if isinstance(value, Mapping):
         with _readable():
             schemas.check_limits(value)
@@ -179,19 +172,19 @@ def _readable() -> Iterator[None]:
     except InvalidRequest:
         raise
     except (PydanticUserError, TypeError, ValueError, RecursionError, KeyError, NameError, AttributeError) as error:
-        said = str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise InvalidRequest(
-            f"schema: {said}.",
+            f"schema: {reason}.",
             next_step="Give a pydantic model, a dataclass, a TypedDict, another type that pydantic knows, "
             "or a JSON Schema as a dict.",
         ) from error
 
 
-def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> Shape:
+def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> OutputValidator:
     output = OutputFormat(kind="schema", json_schema=schema, name=name)
     if schemas.is_object(schema):
-        return Shape(output, reader)
-    return Shape(output, lambda text: _unwrapping(text, reader))
+        return OutputValidator(output, reader)
+    return OutputValidator(output, lambda text: _unwrapping(text, reader))
 
 
 def _title(title: Any) -> str:
@@ -201,17 +194,17 @@ def _title(title: Any) -> str:
 
 def _unwrapping(text: str, reader: Callable[[str], Any]) -> Any:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or found.keys() != {schemas.KEY}:
+        value = None
+    if not isinstance(value, dict) or value.keys() != {schemas.KEY}:
         return reader(text)
     try:
-        return reader(json.dumps(found[schemas.KEY]))
-    except _Unfit as error:
+        return reader(json.dumps(value[schemas.KEY]))
+    except _FormMismatch as error:
         try:
             return reader(text)
-        except _Unfit:
+        except _FormMismatch:
             raise error from error.__cause__
 
 
@@ -220,7 +213,7 @@ def _typed(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
         try:
             return adapter.validate_json(text)
         except ValidationError as error:
-            raise _Unfit(schemas.faults(error)) from error
+            raise _FormMismatch(schemas.describe_errors(error)) from error
 
     return reader
 
@@ -233,9 +226,9 @@ def _validator(schema: dict[str, Any]) -> Callable[[str], Any]:
             value = json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-            raise _Unfit([f"invalid JSON{place}"]) from error
-        if faults := validator.faults(value):
-            raise _Unfit(faults)
+            raise _FormMismatch([f"invalid JSON{place}"]) from error
+        if errors := validator.find_errors(value):
+            raise _FormMismatch(errors)
         return value
 
     return reader
@@ -245,7 +238,7 @@ def _no_number(name: str) -> Any:
     raise ValueError(name)
 
 
-def _choices(value: Any) -> Shape:
+def _choices(value: Any) -> OutputValidator:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
         raise InvalidRequest(f"choices: expected a list of texts, not {type(value).__name__}.")
     if any(not isinstance(text, str) or text.strip() != text for text in value):
@@ -255,36 +248,36 @@ def _choices(value: Any) -> Shape:
     output = _output(kind="choices", choices=tuple(value))
 
     def reader(text: str) -> str:
-        found: Any = text.strip()
-        if found not in value:
+        choice: Any = text.strip()
+        if choice not in value:
             try:
-                found = json.loads(text)
+                choice = json.loads(text)
             except (ValueError, RecursionError):
-                found = None
-            if isinstance(found, dict) and found.keys() == {schemas.KEY}:
-                found = found[schemas.KEY]
-        if not isinstance(found, str) or found not in value:
-            raise _Unfit(["it is none of the choices"])
-        return found
+                choice = None
+            if isinstance(choice, dict) and choice.keys() == {schemas.KEY}:
+                choice = choice[schemas.KEY]
+        if not isinstance(choice, str) or choice not in value:
+            raise _FormMismatch(["it is none of the choices"])
+        return choice
 
-    return Shape(output, reader)
+    return OutputValidator(output, reader)
 
 
-def _pattern(value: Any) -> Shape:
+def _pattern(value: Any) -> OutputValidator:
     output = _output(kind="pattern", pattern=value)
     matches = matcher(value)
 
     def reader(text: str) -> str:
         if not matches(text):
-            raise _Unfit(["it does not match the pattern"])
+            raise _FormMismatch(["it does not match the pattern"])
         return text
 
-    return Shape(output, reader)
+    return OutputValidator(output, reader)
 
 
-def _grammar(value: Any) -> Shape:
+def _grammar(value: Any) -> OutputValidator:
     # Grammars have as many notations as engines: what keeps to one is only known to its engine.
-    return Shape(_output(kind="grammar", grammar=value), lambda text: text)
+    return OutputValidator(_output(kind="grammar", grammar=value), lambda text: text)
 
 
 def _output(**fields: Any) -> OutputFormat:
@@ -294,4 +287,4 @@ def _output(**fields: Any) -> OutputFormat:
     try:
         return OutputFormat(**fields)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(schemas.faults(error)) + ".") from error
+        raise InvalidRequest("; ".join(schemas.describe_errors(error)) + ".") from error

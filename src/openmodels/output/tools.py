@@ -219,8 +219,8 @@ def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
     )
 
 
-class Checker:
-    """Tells of each call what is wrong with it (its `errors`), and whether `tool_choice` was honoured.
+class ToolCallValidator:
+    """Check each tool call against its tool's schema, and the reply against `tool_choice`.
 
     Args:
         request: The request, which offers tools.
@@ -231,12 +231,12 @@ class Checker:
         self._specs = {spec.name: spec for spec in request.tools}
         self._validators: dict[str, Validator] = {}
 
-    def __call__(self, calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
-        """Return the calls, each with what is wrong with it."""
+    def check_calls(self, calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+        """Return the calls, each with its errors."""
         return tuple(self._checked(call) for call in calls)
 
-    def ended(self, reply: Reply) -> None:
-        """Check the whole reply.
+    def check_reply(self, reply: Reply) -> Reply:
+        """Return a complete reply.
 
         Raises:
             OutputInvalid: It calls no tool or another one than `tool_choice` demands.
@@ -244,25 +244,26 @@ class Checker:
         called = [call.name for call in reply.tool_calls]
         cut = reply.finish_reason in CUT_SHORT
         if self._choice in (None, "auto"):
-            return
+            return reply
         if self._choice == "none":
-            fault = f"it calls {called[0]!r}" if called else None
+            error = f"it calls {called[0]!r}" if called else None
         elif not called:
-            fault = "it calls no tool"
+            error = "it calls no tool"
         elif cut and all(call.arguments is None for call in reply.tool_calls):
-            fault = "its call is cut off"
+            error = "its call is cut off"
         else:
             others = [name for name in called if self._choice not in ("required", name)]
-            fault = f"it calls {others[0]!r}" if others else None
-        if fault is not None:
+            error = f"it calls {others[0]!r}" if others else None
+        if error is not None:
             raise OutputInvalid(
-                f"The answer is not what `tool_choice={self._choice!r}` demands: {fault}.",
+                f"The answer is not what `tool_choice={self._choice!r}` demands: {error}.",
                 next_step="Raise `max_tokens`."
                 if reply.finish_reason == "length"
                 else "The answer is in the error's `reply`.",
                 reply=reply,
-                errors=(fault,),
+                errors=(error,),
             )
+        return reply
 
     def _checked(self, call: ToolCall) -> ToolCall:
         errors = call.errors
@@ -272,7 +273,7 @@ class Checker:
         elif call.arguments is None:
             errors += ("the arguments are no JSON object",)
         else:
-            errors += self._validator(call.name).faults(call.arguments)
+            errors += self._validator(call.name).find_errors(call.arguments)
         return call.model_copy(update={"errors": errors}) if errors else call
 
     def _validator(self, name: str) -> Validator:
@@ -365,4 +366,4 @@ def _documented(source: Any, name: str) -> tuple[str, dict[str, str]]:
 
 
 def _said(error: ValidationError) -> str:
-    return "; ".join(schemas.faults(error))
+    return "; ".join(schemas.describe_errors(error))

@@ -33,7 +33,7 @@ class Validator:
         self._explains = cost <= _EXPLAINED
         self._validator = _compiled(dict(schema))
 
-    def faults(self, value: Any) -> tuple[str, ...]:
+    def find_errors(self, value: Any) -> tuple[str, ...]:
         """Return what is wrong with a value, each with its place; the value itself is not quoted."""
         if self._validator.is_valid(value):
             return ()

@@ -1,0 +1,155 @@
+"""The events of a call and who observes them: the caller's hooks, and OpenTelemetry where an application uses it.
+
+A model without hooks in a process without OpenTelemetry has no events: nothing is imported or measured.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from openmodels.backends.base import Backend, Outcome, Request
+from openmodels.errors import InvalidRequest, OpenModelsError
+from openmodels.types.reply import Delta, Reply
+
+if TYPE_CHECKING:
+    from openmodels.core.telemetry import CallSpan
+
+OnRequest = Callable[[Request], object]
+"""Called with each checked request before the backend gets it."""
+OnReply = Callable[[Outcome], object]
+"""Called with each complete answer before the caller gets it."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What observes the calls of a model.
+
+    Attributes:
+        on_request: See `OnRequest`; may raise to prevent the call.
+        on_reply: See `OnReply`.
+        capture_content: Whether spans hold prompts and answers; None leaves it to the environment.
+
+    Raises:
+        InvalidRequest: A hook is not a plain function.
+    """
+
+    on_request: OnRequest | None = None
+    on_reply: OnReply | None = None
+    capture_content: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("on_request", "on_reply"):
+            hook = getattr(self, name)
+            if hook is not None and (not callable(hook) or inspect.iscoroutinefunction(hook)):
+                raise InvalidRequest(
+                    f"{name}: expected a plain function, not {type(hook).__name__}.",
+                    next_step="It is called where the call is made; let it start a task if it must wait.",
+                )
+
+    def observe(self, backend: Backend, request: Request) -> CallEvents | None:
+        """Return the events of one call, or None where nothing observes it."""
+        # An application that has set up OpenTelemetry has imported it.
+        start_span = None
+        if "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules:
+            from openmodels.core import telemetry
+
+            if telemetry.is_active():
+                start_span = partial(telemetry.CallSpan, backend, request, capture=self.capture_content)
+        if start_span is None and self.on_request is None and self.on_reply is None:
+            return None
+        return CallEvents(request, self, start_span)
+
+
+class CallEvents:
+    """The events of one call; as a context manager, of a call without deltas.
+
+    Args:
+        request: What the backend gets.
+        hooks: The caller's hooks.
+        start_span: Starts the span, or None.
+    """
+
+    def __init__(self, request: Request, hooks: Hooks, start_span: Callable[[], CallSpan] | None = None) -> None:
+        self._request = request
+        self._hooks = hooks
+        self._start_span = start_span
+        self._span: CallSpan | None = None
+
+    def __enter__(self) -> Self:
+        self.started()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            self.failed(error, None)
+
+    def started(self) -> None:
+        """The backend gets the request now; what the hook raises prevents it."""
+        if self._hooks.on_request is not None:
+            self._hooks.on_request(self._request)
+        if self._start_span is not None:
+            self._span = self._start_span()
+
+    def received(self, delta: Delta) -> None:
+        """A delta has arrived."""
+        if self._span is not None and (delta.text or delta.reasoning or delta.tool_calls):
+            self._span.record_first_chunk()
+
+    def completed(self, reply: Any) -> None:
+        """The answer is complete; what the hook raises goes to the caller."""
+        self._end_span(reply, None)
+        if self._hooks.on_reply is not None:
+            self._hooks.on_reply(reply)
+
+    def failed(self, error: BaseException, partial_reply: Reply | None) -> None:
+        """The call ended before its answer was complete; leaving a stream counts as no error."""
+        self._end_span(partial_reply, None if isinstance(error, GeneratorExit) else error)
+
+    def _end_span(self, reply: Outcome | None, error: BaseException | None) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            span.end(reply, error)
+
+
+def observe_deltas(
+    deltas: Generator[Delta, None, None], events: CallEvents, snapshot: Callable[[], Reply]
+) -> Generator[Delta, None, None]:
+    """Yield the deltas of an answer, reporting their start and an end that the stream does not see.
+
+    Args:
+        deltas: The deltas.
+        events: The events of the call.
+        snapshot: Returns the reply as far as it has arrived.
+    """
+    events.started()
+    try:
+        with closing(deltas):
+            yield from deltas
+    except OpenModelsError:
+        raise  # the stream reports it, with what had arrived
+    except BaseException as error:
+        events.failed(error, snapshot())
+        raise
+
+
+async def aobserve_deltas(
+    deltas: AsyncGenerator[Delta, None], events: CallEvents, snapshot: Callable[[], Reply]
+) -> AsyncGenerator[Delta, None]:
+    """The asynchronous twin of `observe_deltas`."""
+    events.started()
+    try:
+        async with aclosing(deltas):
+            async for delta in deltas:
+                yield delta
+    except OpenModelsError:
+        raise
+    except BaseException as error:
+        events.failed(error, snapshot())
+        raise

@@ -1,0 +1,52 @@
+"""Deadlines: the total time of a call, as a value of `time.monotonic()`; None is no limit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from openmodels.errors import DeadlineExceeded, InvalidRequest
+
+
+def check_timeout(timeout: Any) -> float | None:
+    """Return a caller's timeout in seconds, checked; None is no limit.
+
+    Raises:
+        InvalidRequest: It is not a number above 0, or too large to wait for.
+    """
+    if timeout is None:
+        return None
+    longest = threading.TIMEOUT_MAX  # beyond it, waiting on a lock or queue raises OverflowError
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= longest:
+        raise InvalidRequest(f"timeout: expected None or seconds above 0, at most {longest:.0f}.")
+    return float(timeout)
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """Return the deadline of work that begins now and may take `timeout` seconds."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def deadline_exceeded(phase: str = "", next_step: str = "Raise `timeout` or lower `max_tokens`.") -> DeadlineExceeded:
+    """Return the error of a call whose time is up.
+
+    Args:
+        phase: What was done when it was, for the message: "while tools ran".
+        next_step: What the caller can do.
+    """
+    return DeadlineExceeded(f"The call's total time is up{' ' if phase else ''}{phase}.", next_step=next_step)
+
+
+def seconds_left(deadline: float | None, phase: str = "", next_step: str = "Raise `timeout`.") -> float | None:
+    """Return the seconds until a deadline; None where there is none.
+
+    Raises:
+        DeadlineExceeded: It has passed.
+    """
+    if deadline is None:
+        return None
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise deadline_exceeded(phase, next_step)
+    return left
