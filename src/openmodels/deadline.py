@@ -1,4 +1,4 @@
-"""Deadlines: the total time of a call, as a value of `time.monotonic()`; None is no limit."""
+"""Deadlines: values of `time.monotonic()` that end a call; None is never."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openmodels.errors import DeadlineExceeded, InvalidRequest
 
 
 def check_timeout(timeout: Any) -> float | None:
-    """Return a caller's timeout in seconds, checked; None is no limit.
+    """Return a caller's timeout in seconds, checked; None lifts the limit.
 
     Raises:
         InvalidRequest: It is not a number above 0, or too large to wait for.
@@ -32,14 +32,14 @@ def deadline_exceeded(phase: str = "", next_step: str = "Raise `timeout` or lowe
     """Return the error of a call whose time is up.
 
     Args:
-        phase: What was done when it was, for the message: "while tools ran".
+        phase: What was being done, for the message: "while tools ran".
         next_step: What the caller can do.
     """
     return DeadlineExceeded(f"The call's total time is up{' ' if phase else ''}{phase}.", next_step=next_step)
 
 
 def seconds_left(deadline: float | None, phase: str = "", next_step: str = "Raise `timeout`.") -> float | None:
-    """Return the seconds until a deadline; None where there is none.
+    """Return the seconds until a deadline; None where it is None.
 
     Raises:
         DeadlineExceeded: It has passed.
