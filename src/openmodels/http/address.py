@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from secrets import token_hex
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -189,6 +190,7 @@ def is_host_name(host: str) -> bool:
     return all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
 
 
+@lru_cache(maxsize=256)
 def loopback(host: str) -> bool:
     """Return whether a host is this machine."""
     if host == "localhost" or host.endswith(".localhost"):

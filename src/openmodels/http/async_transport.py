@@ -8,6 +8,7 @@ timeouts end a read, and a server that trickles feeds each of them for ever.
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import socket
 import time
@@ -62,7 +63,8 @@ class AsyncHttpResponse(BaseResponse):
         self._has_begun = False
         self._expired: OpenModelsError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._arm()
+        if not response.content.is_eof():  # a short response comes with its headers
+            self._arm()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._response.content if self._response is not None else None
@@ -139,17 +141,27 @@ class AsyncHttpResponse(BaseResponse):
             _abort(self._response)
 
 
-class _AbortingResponse(aiohttp.ClientResponse):
-    """A response whose connection is cut where its headers do not come."""
+class _Unanswered(aiohttp.ClientError):
+    """A kept connection has ended before any of a response came."""
+
+
+class _Response(aiohttp.ClientResponse):
+    """A response that knows whether its connection was used before, and cuts it where no headers come."""
+
+    _used: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         """Read the headers."""
+        is_reused = connection.protocol in self._used
+        self._used.add(connection.protocol)
         try:
             return await super().start(connection)
-        except BaseException:
+        except BaseException as error:
             # aiohttp closes it, and TLS then waits up to 30 s for a silent server's goodbye.
             if connection.transport is not None:
                 connection.transport.abort()
+            if is_reused and isinstance(error, aiohttp.ClientError) and _is_unanswered(error):
+                raise _Unanswered from None
             raise
 
 
@@ -209,9 +221,8 @@ class AsyncTransport:
                 options["proxy_headers"] = {"Authorization": proxy.authorization.reveal()}
         if address.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
             options["ssl"] = self._settings.ssl_context()
-        url = URL(f"{address.origin}{target}", encoded=True)
+        url = _encoded_url(request.url)
         while True:
-            use = _ConnectionUse()
             try:
                 async with asyncio.timeout(seconds_left(deadline)) as timer:
                     response = await session.request(
@@ -219,15 +230,14 @@ class AsyncTransport:
                         url,
                         headers=request.headers,
                         allow_redirects=False,
-                        trace_request_ctx=use,
                         **options,
                     )
                     break
             except OpenModelsError:
                 raise
+            except _Unanswered:
+                continue  # the server had closed the kept connection
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                if use.is_reused and _is_unanswered(error):
-                    continue  # the server had closed the kept connection
                 failure = deadline_exceeded() if timer.expired() else self._explain_failure(error, peer, proxy)
             raise failure  # here and not above: the frames and the request in aiohttp's error hold the key
         if response.status == 101:
@@ -260,8 +270,6 @@ class AsyncTransport:
 
     def _open_session(self, socks: ProxyServer | None) -> aiohttp.ClientSession:
         limits = self._limits
-        reuse = aiohttp.TraceConfig()
-        reuse.on_connection_reuseconn.append(_note_reuse)
         options: dict[str, Any] = {
             "limit": 0,
             "limit_per_host": limits.max_connections,
@@ -279,8 +287,7 @@ class AsyncTransport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout),
             max_line_size=LONGEST_HEADERS,
             max_field_size=LONGEST_HEADERS,
-            response_class=_AbortingResponse,
-            trace_configs=[reuse],
+            response_class=_Response,
         )
 
     def _explain_failure(self, error: Exception, peer: str, proxy: ProxyServer | None) -> OpenModelsError:
@@ -314,6 +321,11 @@ def _socks_connector(socks: ProxyServer, options: dict[str, Any]) -> aiohttp.Bas
     return connector
 
 
+@functools.lru_cache(maxsize=256)
+def _encoded_url(url: str) -> URL:
+    return URL(url, encoded=True)
+
+
 _closing: set[asyncio.Future[None]] = set()
 
 
@@ -321,16 +333,6 @@ def _close_soon(session: aiohttp.ClientSession) -> None:
     task = asyncio.ensure_future(session.close())
     _closing.add(task)
     task.add_done_callback(_closing.discard)
-
-
-class _ConnectionUse:
-    """Whether a request was sent over a connection that had been used before."""
-
-    is_reused = False
-
-
-async def _note_reuse(_: aiohttp.ClientSession, context: Any, __: object) -> None:
-    context.trace_request_ctx.is_reused = True
 
 
 async def _close_with_loop(
