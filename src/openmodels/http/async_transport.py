@@ -15,7 +15,7 @@ import time
 import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -148,7 +148,7 @@ class _Unanswered(aiohttp.ClientError):
 class _Response(aiohttp.ClientResponse):
     """A response that knows whether its connection was used before, and cuts it where no headers come."""
 
-    _used: weakref.WeakSet[Any] = weakref.WeakSet()
+    _used: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         """Read the headers."""
@@ -204,9 +204,7 @@ class AsyncTransport:
         self._sessions: weakref.WeakKeyDictionary[AbstractEventLoop, dict[ProxyServer | None, _Session]]
         self._sessions = weakref.WeakKeyDictionary()
 
-    async def send(
-        self, request: HttpRequest, address: Address, target: str, deadline: float | None
-    ) -> AsyncHttpResponse:
+    async def send(self, request: HttpRequest, address: Address, deadline: float | None) -> AsyncHttpResponse:
         """Return the response, its headers read."""
         proxy = self._settings.proxy_for(address)
         socks = proxy if proxy is not None and proxy.is_socks else None

@@ -104,7 +104,7 @@ class HttpClient:
         start = time.monotonic()
         for left in range(redirects, -1, -1):
             address, target = split_url(request.url)
-            response = await transport.send(request, address, target, deadline)
+            response = await transport.send(request, address, deadline)
             _log(request, address, target, response.status, start)
             next_request = _redirected(request, response) if redirects else None
             if next_request is None:
