@@ -45,8 +45,8 @@ class FakeSites:
                 "siblings": [{"rfilename": name} for name in ("README.md", "LICENSE", "model.safetensors")],
                 "safetensors": {"parameters": {"BF16": 7_000_000_000}, "total": 7_000_000_000},
             },
-            f"/acme/Glow-7B/raw/{'a' * 40}/README.md": CARD,
-            f"/acme/Glow-7B/raw/{'a' * 40}/LICENSE": "Terms of our own.",
+            f"/acme/Glow-7B/resolve/{'a' * 40}/README.md": CARD,
+            f"/acme/Glow-7B/resolve/{'a' * 40}/LICENSE": "Terms of our own.",
             "/api/models/acme/Glow-7B/refs": {
                 "branches": [{"name": "main"}, {"name": "step-1000"}, {"name": "step-2000"}],
                 "tags": [],

@@ -9,9 +9,10 @@ from fake_sites import FakeSites
 import openmodels as om
 from openmodels.core import retry
 from openmodels.errors import InvalidResponse, ModelNotFound, Offline, RateLimited, ServerFailed
-from openmodels.openness import api, gather as gathering
-from openmodels.openness.fetch import Fetcher
+from openmodels.hub.client import HubClient
+from openmodels.openness import api, gather as gathering, github
 from openmodels.openness.findings import Verdict
+from openmodels.openness.gather import EvidenceSources
 from openmodels.openness.report import Report
 
 GLOW = "acme/Glow-7B"
@@ -32,23 +33,17 @@ def sites():
 
 
 @pytest.fixture
-def fetcher(sites, monkeypatch):
+def sources(sites, monkeypatch):
     with sites.serve() as address:
-        monkeypatch.setattr(Fetcher, "__init__", _init(Fetcher.__init__, address))
-        found = Fetcher()
-        yield found
-        found.close()
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setattr(github, "API", address)
+        clients = EvidenceSources.connect()
+        yield clients
+        clients.close()
 
 
-def _init(original, address):
-    def init(self, **options):
-        original(self, **{"hub": address, "github": address, **options})
-
-    return init
-
-
-def test_gathers_what_the_rules_need(fetcher):
-    report = Report.of(gathering.gather(GLOW, fetcher=fetcher))
+def test_gathers_what_the_rules_need(sources):
+    report = Report.of(gathering.gather(GLOW, sources=sources))
     verdicts = {one.criterion: one.verdict for one in report}
     assert verdicts["training_data"] == "open"
     assert verdicts["weights"] == "open"
@@ -60,7 +55,7 @@ def test_gathers_what_the_rules_need(fetcher):
     assert report["training_code"].evidence[0].url == f"https://github.com/acme/glow/blob/{'b' * 40}/scripts/train.py"
 
 
-def test_the_public_verbs_gather_and_keep(fetcher, sites):
+def test_the_public_verbs_gather_and_keep(sources, sites):
     first = om.openness(GLOW)
     assert not first.offline
     assert om.openness(GLOW, deep=False)["license"].verdict is Verdict.OPEN
@@ -69,7 +64,7 @@ def test_the_public_verbs_gather_and_keep(fetcher, sites):
     assert sites.asked["/repos/acme/glow"] == 1
 
 
-def test_a_quick_look_asks_once(fetcher, sites):
+def test_a_quick_look_asks_once(sources, sites):
     report = om.openness(GLOW, deep=False)
     assert report["weights"].verdict is Verdict.OPEN
     assert report["training_code"].verdict is Verdict.UNKNOWN
@@ -77,7 +72,7 @@ def test_a_quick_look_asks_once(fetcher, sites):
 
 
 @pytest.mark.parametrize(("status", "headers"), [(429, {}), (403, {"x-ratelimit-remaining": "0"})])
-def test_a_rate_limited_github_makes_findings_unknown_never_closed(fetcher, sites, status, headers):
+def test_a_rate_limited_github_makes_findings_unknown_never_closed(sources, sites, status, headers):
     sites.pages["/repos/acme/glow"] = status
     sites.headers["/repos/acme/glow"] = headers
     report = om.openness(GLOW)
@@ -90,31 +85,31 @@ def test_a_rate_limited_github_makes_findings_unknown_never_closed(fetcher, site
     assert sites.asked["/repos/acme/glow"] == 2
 
 
-def test_github_is_asked_no_more_once_its_limit_is_used_up(fetcher, sites):
+def test_github_is_asked_no_more_once_its_limit_is_used_up(sources, sites):
     sites.pages["/repos/acme/glow"] = 429
     for _ in range(3):
         with pytest.raises(RateLimited):
-            fetcher.github_json("repos/acme/glow")
+            sources.github.get_repository("acme/glow")
     assert sites.asked["/repos/acme/glow"] == 1
 
 
-def test_a_repository_that_is_gone_is_said_to_be(fetcher, sites):
+def test_a_repository_that_is_gone_is_said_to_be(sources, sites):
     del sites.pages["/repos/acme/glow"]
     assert "no such repository" in om.openness(GLOW)["training_code"].missing[0]
 
 
-def test_a_card_or_data_set_that_cannot_be_read_is_unknown(fetcher, sites):
-    sites.pages[f"/acme/Glow-7B/raw/{'a' * 40}/README.md"] = 403
+def test_a_card_or_data_set_that_cannot_be_read_is_unknown(sources, sites):
+    sites.pages[f"/acme/Glow-7B/resolve/{'a' * 40}/README.md"] = 403
     sites.pages["/api/datasets/acme/glow-corpus"] = 500
     report = om.openness(GLOW)
     assert report["model_card"].verdict is Verdict.UNKNOWN
     assert report["training_data"].verdict is Verdict.UNKNOWN
 
 
-def test_a_base_that_only_the_card_names_is_gathered_too(fetcher, sites):
+def test_a_base_that_only_the_card_names_is_gathered_too(sources, sites):
     about = sites.pages["/api/models/acme/Glow-7B"]
     sites.pages["/api/models/other/Shine-7B"] = about | {"id": "other/Shine-7B", "cardData": {"license": "mit"}}
-    sites.pages[f"/other/Shine-7B/raw/{'a' * 40}/README.md"] = (
+    sites.pages[f"/other/Shine-7B/resolve/{'a' * 40}/README.md"] = (
         "# Shine\nShine is a fine-tuned version of [Glow-7B](https://huggingface.co/acme/Glow-7B)."
     )
     report = om.openness("other/Shine-7B")
@@ -122,7 +117,7 @@ def test_a_base_that_only_the_card_names_is_gathered_too(fetcher, sites):
     assert report["training_data"].verdict is Verdict.OPEN
 
 
-def test_a_missing_data_set_is_not_open(fetcher, sites):
+def test_a_missing_data_set_is_not_open(sources, sites):
     del sites.pages["/api/datasets/acme/glow-corpus"]
     assert om.openness(GLOW)["training_data"].verdict is Verdict.PARTIAL
 
@@ -131,31 +126,31 @@ def test_a_missing_data_set_is_not_open(fetcher, sites):
     ("answer", "error"),
     [(404, ModelNotFound), (401, ModelNotFound), (500, ServerFailed), (429, RateLimited), ("<html>", InvalidResponse)],
 )
-def test_what_the_hub_answers(fetcher, sites, answer, error):
+def test_what_the_hub_answers(sources, sites, answer, error):
     sites.pages["/api/models/acme/Glow-7B"] = answer
     with pytest.raises(error) as caught:
         om.openness(GLOW)
     assert caught.value.cause.endswith(".")
 
 
-def test_tokens_go_to_their_own_site_only(fetcher, sites, monkeypatch):
+def test_tokens_go_to_their_own_site_only(sources, sites, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("GITHUB_TOKEN", "gh_secret")
-    fetcher.github = fetcher.github.replace("127.0.0.1", "localhost")
-    om_report = Report.of(gathering.gather(GLOW, fetcher=fetcher))
+    monkeypatch.setattr(github, "API", github.API.replace("127.0.0.1", "localhost"))
+    om_report = Report.of(gathering.gather(GLOW))
     assert sites.tokens["/api/models/acme/Glow-7B"] == "Bearer hf_secret"
     assert sites.tokens["/repos/acme/glow"] == "Bearer gh_secret"
     assert "secret" not in om_report.to_json()
 
 
-def test_a_redirect_to_another_host_is_not_followed(fetcher, sites):
+def test_a_redirect_to_another_host_is_not_followed(sources, sites):
     sites.pages["/api/models/acme/Glow-7B"] = 307
     sites.headers["/api/models/acme/Glow-7B"] = {"Location": "http://localhost:1/elsewhere"}
     with pytest.raises(InvalidResponse, match="another host"):
         om.openness(GLOW)
 
 
-def test_a_renamed_model_is_followed(fetcher, sites):
+def test_a_renamed_model_is_followed(sources, sites):
     sites.pages["/api/models/old/Glow-7B"] = 307
     sites.headers["/api/models/old/Glow-7B"] = {"Location": "/api/models/acme/Glow-7B"}
     assert om.openness("old/Glow-7B").id == GLOW
@@ -178,7 +173,7 @@ class TestOffline:
             with pytest.raises(Offline):
                 om.compare_openness([GLOW, "acme/Other"])
 
-    def test_kept_evidence_stands_in_and_bears_its_date(self, fetcher, monkeypatch):
+    def test_kept_evidence_stands_in_and_bears_its_date(self, sources, monkeypatch):
         before = om.openness(GLOW)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         after = om.openness(GLOW)
@@ -187,7 +182,7 @@ class TestOffline:
         assert "offline" in after.to_markdown()
 
 
-def test_a_batch_goes_on_where_it_stopped(fetcher, sites, tmp_path, monkeypatch):
+def test_a_batch_goes_on_where_it_stopped(sources, sites, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "PACE", 0.0)
     names = [f"acme/Glow-{number}B" for number in range(1, 41)]
     for name in names[:30]:
@@ -210,7 +205,7 @@ def batch(sites, count):
     return names
 
 
-def test_a_batch_that_is_interrupted_goes_on_later(fetcher, sites, tmp_path, monkeypatch):
+def test_a_batch_that_is_interrupted_goes_on_later(sources, sites, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "PACE", 0.0)
     names = batch(sites, 60)
     gathered, leave = api.gather, threading.Event()
@@ -241,7 +236,7 @@ def test_a_batch_that_is_interrupted_goes_on_later(fetcher, sites, tmp_path, mon
     assert {sites.asked[f"/api/models/{name}"] for name in names} == {1}
 
 
-def test_a_batch_asks_a_few_at_a_time(fetcher, sites, monkeypatch):
+def test_a_batch_asks_a_few_at_a_time(sources, sites, monkeypatch):
     monkeypatch.setattr(api, "PACE", 0.0)
     names = batch(sites, 40)
     under_way, most, lock = 0, 0, threading.Lock()
@@ -263,7 +258,7 @@ def test_a_batch_asks_a_few_at_a_time(fetcher, sites, monkeypatch):
     assert 1 <= most <= api.CONCURRENCY
 
 
-def test_the_async_batch_gives_the_same(fetcher, sites, monkeypatch):
+def test_the_async_batch_gives_the_same(sources, sites, monkeypatch):
     monkeypatch.setattr(api, "PACE", 0.0)
     names = batch(sites, 6)
     found = asyncio.run(om.acompare_openness([*names, "acme/Absent"], deep=False))
@@ -280,7 +275,7 @@ async def cancelled(work, reached):
         await task
 
 
-def test_cancelling_the_async_batch_begins_no_further_model(fetcher, sites, monkeypatch):
+def test_cancelling_the_async_batch_begins_no_further_model(sources, sites, monkeypatch):
     names = [f"acme/Glow-{number}B" for number in range(1, 41)]
     reached, leave, begun = threading.Event(), threading.Event(), []
     ended = threading.Event()
@@ -311,24 +306,25 @@ def test_cancelling_the_async_batch_begins_no_further_model(fetcher, sites, monk
     assert len(begun) < len(names)
 
 
-def test_a_license_that_github_does_not_know_is_not_no_license(fetcher, sites):
+def test_a_license_that_github_does_not_know_is_not_no_license(sources, sites):
     sites.pages["/repos/acme/glow"]["license"] = {"spdx_id": "NOASSERTION"}
     om.openness(GLOW)
     assert json.loads((gathering.store() / "github" / "acme__glow.json").read_text("utf-8"))["license"] == "other"
 
 
-def test_requests_to_a_host_are_paced(fetcher, sites, monkeypatch):
+def test_requests_to_a_host_are_paced(sources, sites, monkeypatch):
     waits = []
-    monkeypatch.setattr("openmodels.openness.fetch.time.sleep", waits.append)
-    fetcher.pace = 60.0
+    hub = EvidenceSources.connect(interval=60.0).hub
+    hub.pacer.sleep = waits.append
     for _ in range(3):
-        fetcher.hub_json("api/models/acme/Glow-7B")
-    assert waits[0] == 0
-    assert 50 < waits[1] <= 60
-    assert 110 < waits[2] <= 120
+        hub.get_model(GLOW)
+    hub.close()
+    assert len(waits) == 2
+    assert 50 < waits[0] <= 60
+    assert 110 < waits[1] <= 120
 
 
-def test_kept_pages_grow_old_by_the_day_they_were_gathered(fetcher, sites):
+def test_kept_pages_grow_old_by_the_day_they_were_gathered(sources, sites):
     om.openness(GLOW)
     path = gathering.store() / "github" / "acme__glow.json"
     page = json.loads(path.read_text("utf-8"))
@@ -339,7 +335,7 @@ def test_kept_pages_grow_old_by_the_day_they_were_gathered(fetcher, sites):
     assert json.loads(path.read_text("utf-8"))["gathered_at"] > "2026"
 
 
-def test_cancelling_the_async_twin_does_not_wait_for_the_network(fetcher, monkeypatch):
+def test_cancelling_the_async_twin_does_not_wait_for_the_network(sources, monkeypatch):
     reached, leave = threading.Event(), threading.Event()
 
     def stuck(*_):
@@ -347,7 +343,7 @@ def test_cancelling_the_async_twin_does_not_wait_for_the_network(fetcher, monkey
         leave.wait(60)
         raise Offline("The network is gone.")
 
-    monkeypatch.setattr(Fetcher, "get", stuck)
+    monkeypatch.setattr(HubClient, "get_model", stuck)
 
     async def main():
         await cancelled(om.aopenness(GLOW), reached)

@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_left_out(ask) -> None:
         ("router-nobody", "org/none", om.ModelNotFound, "No provider"),
         ("router-shapeless", "org/model", om.InvalidResponse, "unknown shape"),
         ("html", "org/model", om.InvalidResponse, "HTML page"),
-        ("json-cut", "org/model", om.InvalidResponse, "no valid JSON"),
+        ("json-cut", "org/model", om.InvalidResponse, "not JSON"),
         ("gzip-bomb", "org/model", om.InvalidResponse, "larger than"),
         ("error-endless", "org/model", om.ServerFailed, "aaa"),
         ("500-always", "org/model", om.ServerFailed, "boom"),

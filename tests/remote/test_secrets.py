@@ -14,10 +14,10 @@ import pytest
 import openmodels as om
 from openmodels.catalog.sources.hub import HubCatalog
 from openmodels.core import retry
-from openmodels.errors import InvalidRequest, OpenModelsError
+from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
 from openmodels.http import address as addresses
 from openmodels.hub import token as hub_token
-from openmodels.openness.fetch import Fetcher
+from openmodels.openness.gather import EvidenceSources
 from openmodels.testing.faults import FaultServer
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
@@ -156,16 +156,18 @@ def test_the_token_goes_to_its_origin_alone(
 def test_catalog_and_openness_follow_the_rule(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
     assert HubCatalog().client.token is None
-    assert Fetcher()._token("http://hub.example/api/models") is None
+    assert EvidenceSources.connect().hub.token is None
     with pytest.raises(InvalidRequest, match="unencrypted"):
         HubCatalog(token=SECRET)
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
-    catalog, fetcher = HubCatalog(), Fetcher()
+    catalog, sources = HubCatalog(), EvidenceSources.connect()
     assert catalog.client.token.reveal() == token
-    assert fetcher._token("https://hub.example/api/models").reveal() == token
-    assert fetcher._token("https://elsewhere.example/") is None
+    assert sources.hub.token.reveal() == token
+    assert sources.github.token is None
+    with pytest.raises(InvalidResponse, match="another host"):
+        sources.hub.get_json("https://elsewhere.example/")
     assert not list(_places(catalog, "catalog"))
-    assert not list(_places(fetcher, "fetcher"))
+    assert not list(_places(sources, "sources"))
 
 
 @pytest.mark.parametrize("surface", ["chat", "achat"])

@@ -6,27 +6,19 @@ https://huggingface.co/docs/inference-providers/hub-api. No token is sent.
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 
-from openmodels import ref
-from openmodels.backends.hf.backend import HfBackend
+from openmodels import ref, settings
 from openmodels.core import retry
 from openmodels.deadline import check_timeout
-from openmodels.errors import ErrorBoundary
-from openmodels.hub.offers import Provider, parse_router_list, providers_of
-from openmodels.openai_wire import decode
+from openmodels.errors import ErrorBoundary, Offline
+from openmodels.http import address as addresses
+from openmodels.hub.client import RouterClient
+from openmodels.hub.offers import Provider, providers_of
 
 PATIENCE = 30.0
 """Total seconds that the router may take unless the caller says otherwise."""
 _RETRIES = 2
-
-
-class _Router(HfBackend):
-    def authorization(self) -> dict[str, str]:
-        """Return no header, since the list is public; check that the network is on."""
-        self.check_online()
-        return {}
 
 
 def providers(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]:
@@ -44,10 +36,9 @@ def providers(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]
         OpenModelsError: Anything else of the tree, as for a call.
     """
     with ErrorBoundary():
-        repo, deadline = _asked(model, timeout)
-    with ErrorBoundary(f"hf:{repo}"), closing(_Router(repo)) as router:
-        body = retry.call(lambda: router.get("/models", deadline), retries=_RETRIES, deadline=deadline)
-        return providers_of(repo, parse_router_list(decode.json_value(body)))
+        repo, limit = _parse(model, timeout)
+    with ErrorBoundary(f"hf:{repo}"), closing(_router(limit)) as router:
+        return providers_of(repo, router.list_providers())
 
 
 async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]:  # noqa: ASYNC109
@@ -57,17 +48,24 @@ async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Pr
         OpenModelsError: As for `providers`.
     """
     with ErrorBoundary():
-        repo, deadline = _asked(model, timeout)
-    with ErrorBoundary(f"hf:{repo}"), closing(_Router(repo)) as router:
-
-        async def ask() -> bytes:
-            return await router.aget("/models", deadline)
-
-        body = await retry.acall(ask, retries=_RETRIES, deadline=deadline)
-        return providers_of(repo, parse_router_list(decode.json_value(body)))
+        repo, limit = _parse(model, timeout)
+    with ErrorBoundary(f"hf:{repo}"), closing(_router(limit)) as router:
+        return providers_of(repo, await router.alist_providers())
 
 
-def _asked(model: str, timeout: float | None) -> tuple[str, float | None]:
+def _parse(model: str, timeout: float | None) -> tuple[str, float | None]:
+    """Return the id of a model, and the seconds that the request may take."""
     limit = check_timeout(timeout)
-    repo = ref.hub_id(model.removeprefix("hf:") if isinstance(model, str) else "").repo
-    return repo, None if limit is None else time.monotonic() + limit
+    return ref.hub_id(model.removeprefix("hf:") if isinstance(model, str) else "").repo, limit
+
+
+def _router(timeout: float | None) -> RouterClient:
+    router = RouterClient(retry=retry)
+    router.retries, router.request_seconds = _RETRIES, timeout
+    address = addresses.address(router.origin)
+    if settings.offline() and not addresses.loopback(address.host):
+        raise Offline(
+            f"{address.authority} is needed, but the network is switched off.",
+            next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
+        )
+    return router

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 from openmodels import escaping, ref
 from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.fetch import Fetcher
 from openmodels.openness.findings import Criterion
-from openmodels.openness.gather import UNREACHABLE, from_folder, gather, store
+from openmodels.openness.gather import UNREACHABLE, EvidenceSources, from_folder, gather, store
 from openmodels.openness.profiles import PROFILES
 from openmodels.openness.report import Report
 
@@ -47,7 +46,7 @@ def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None
         ModelNotFound: No such model, or nothing about it in the evidence.
         Offline: No network, and no evidence kept.
     """
-    return _openness(model, profile=profile, evidence=evidence, deep=deep, fetcher=None)
+    return _openness(model, profile=profile, evidence=evidence, deep=deep, sources=None)
 
 
 async def aopenness(
@@ -204,7 +203,7 @@ def _batch(models: Iterable[Any], options: _Options, cancelled: threading.Event)
     profile, evidence, deep, save, progress = options
     _check_profile(profile)
     wanted = list(models)
-    fetcher = None if evidence is not None else Fetcher(pace=PACE)
+    sources = None if evidence is not None else EvidenceSources.connect(interval=PACE)
 
     def work(model: Any) -> Report | OpenModelsError:
         if cancelled.is_set():
@@ -212,7 +211,7 @@ def _batch(models: Iterable[Any], options: _Options, cancelled: threading.Event)
         try:
             if save is not None and (kept := _saved(model, Path(save), profile)) is not None:
                 return kept
-            report = _openness(model, profile=profile, evidence=evidence, deep=deep, fetcher=fetcher)
+            report = _openness(model, profile=profile, evidence=evidence, deep=deep, sources=sources)
             if save is not None:
                 report.save(save)
         except OpenModelsError as error:
@@ -228,8 +227,8 @@ def _batch(models: Iterable[Any], options: _Options, cancelled: threading.Event)
         results = [one.result() for one in begun]
     finally:
         pool.shutdown(cancel_futures=True)
-        if fetcher is not None:
-            fetcher.close()
+        if sources is not None:
+            sources.close()
     reports = tuple(one for one in results if isinstance(one, Report))
     failures = {
         _name(model): one for model, one in zip(wanted, results, strict=True) if isinstance(one, OpenModelsError)
@@ -239,7 +238,9 @@ def _batch(models: Iterable[Any], options: _Options, cancelled: threading.Event)
     return OpennessComparison(reports, failures)
 
 
-def _openness(model: Any, *, profile: str, evidence: str | Path | None, deep: bool, fetcher: Fetcher | None) -> Report:
+def _openness(
+    model: Any, *, profile: str, evidence: str | Path | None, deep: bool, sources: EvidenceSources | None
+) -> Report:
     _check_profile(profile)
     name = _name(model)
     if evidence is not None:
@@ -248,7 +249,7 @@ def _openness(model: Any, *, profile: str, evidence: str | Path | None, deep: bo
         return Report.of(from_folder(Path(name).expanduser().resolve()), profile=profile, offline=True)
     hub_id = _hub_id(name)
     try:
-        return Report.of(gather(hub_id, deep=deep, fetcher=fetcher), profile=profile)
+        return Report.of(gather(hub_id, deep=deep, sources=sources), profile=profile)
     except UNREACHABLE as error:
         try:
             return Report.of(Evidence.load(store(), hub_id), profile=profile, offline=True)

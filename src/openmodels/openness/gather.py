@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, NamedTuple, Self
 
 from openmodels import files, settings
+from openmodels.core import retry
 from openmodels.errors import (
     AccessDenied,
+    AuthenticationFailed,
     ConnectionFailed,
     DeadlineExceeded,
     InvalidRequest,
@@ -23,9 +25,11 @@ from openmodels.errors import (
     ServerFailed,
 )
 from openmodels.hub import card as hub_card
+from openmodels.hub.client import HubClient
 from openmodels.hub.model_names import family, split, words
+from openmodels.hub.model_page import ModelPage
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
-from openmodels.openness.fetch import Fetcher
+from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import ancestors
 from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.repositories import github_name, related
@@ -40,41 +44,73 @@ TOTAL_SECONDS = 240.0
 KEEP_DAYS = 7
 """Days for which pages of data sets and repositories are taken from the cache."""
 
+_KEPT_FIELDS = """
+id author sha createdAt lastModified downloads likes gated private disabled pipeline_tag library_name tags cardData
+siblings config safetensors
+""".split()  # noqa: SIM905 - seventeen lines otherwise
 _UNREAD = (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse, DeadlineExceeded)
 """What one page of several may fail with: it is then unknown."""
 _LICENSE_FILE = re.compile(r"^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
 _LICENSE_BYTES = 100_000
-_CARD_BYTES = 400_000
 
 
-def gather(model: str, *, deep: bool = True, fetcher: Fetcher | None = None) -> Evidence:
+class EvidenceSources(NamedTuple):
+    """Where evidence is gathered from; the clients may be shared among threads."""
+
+    hub: HubClient
+    github: GitHubClient
+
+    @classmethod
+    def connect(cls, *, interval: float = 0.0) -> Self:
+        """Return clients of the Hub that the environment names, and of GitHub.
+
+        Args:
+            interval: Seconds between the starts of two requests to the same site at least.
+        """
+        return cls(HubClient(retry=retry, interval=interval), GitHubClient(retry=retry, interval=interval))
+
+    def until(self, deadline: float) -> Self:
+        """Return the sources with a deadline, on the clock of `time.monotonic()`, for all requests together."""
+        return self._replace(hub=self.hub.until(deadline), github=self.github.until(deadline))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.hub.close()
+        self.github.close()
+
+
+def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = None) -> Evidence:
     """Return fresh evidence about a model on the Hub; it is also kept in the cache.
 
     Args:
         model: "org/name".
         deep: False leaves it at the Hub's own facts and the front matter.
-        fetcher: How to fetch; made and closed here when None.
+        sources: Where to gather; connected and closed here when None.
 
     Raises:
         ModelNotFound: No such model, or it is private.
         Offline: The network is switched off.
         DeadlineExceeded, ConnectionFailed, RateLimited, ServerFailed, InvalidResponse: The Hub could not be read.
     """
-    own = fetcher is None
-    fetcher = fetcher or Fetcher()
+    if settings.offline():
+        raise Offline(
+            "The network is switched off, and openness needs it to gather evidence.",
+            next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE, or give evidence='a saved folder'.",
+        )
+    connected = sources or EvidenceSources.connect()
     try:
+        bounded = connected.until(time.monotonic() + TOTAL_SECONDS)
         evidence = Evidence(model)
-        with fetcher.within(TOTAL_SECONDS):
-            evidence.pages["models"][model.lower()] = model_page(fetcher, model, deep=deep)
-            if deep:
-                _bases(fetcher, evidence, evidence.model, 0)
-                _datasets(fetcher, evidence)
-                _repositories(fetcher, evidence)
+        evidence.pages["models"][model.lower()] = model_page(bounded.hub, model, deep=deep)
+        if deep:
+            _gather_bases(bounded.hub, evidence, evidence.model, 0)
+            _gather_datasets(bounded.hub, evidence)
+            _gather_repositories(bounded.github, evidence)
         evidence.save(store())
         return evidence
     finally:
-        if own:
-            fetcher.close()
+        if sources is None:
+            connected.close()
 
 
 def store() -> Path:
@@ -82,46 +118,24 @@ def store() -> Path:
     return settings.read().cache / "openness"
 
 
-def model_page(fetcher: Fetcher, model: str, *, deep: bool = True) -> dict[str, Any]:
+def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:
     """Return the page of one model; see `gather` for what it raises."""
     try:
-        page: dict[str, Any] = dict(fetcher.hub_json(f"api/models/{quote(model, safe='/')}?blobs=true"))
+        page = hub.get_model(model)
     except ModelNotFound as error:
         raise ModelNotFound(
             f"There is no model {model!r} on the Hub, or it is private.",
             reference=model,
             next_step="Check the id on https://huggingface.co/models.",
         ) from error
-    kept: dict[str, Any] = {
-        name: page.get(name)
-        for name in (
-            "id",
-            "author",
-            "sha",
-            "createdAt",
-            "lastModified",
-            "downloads",
-            "likes",
-            "gated",
-            "private",
-            "disabled",
-            "pipeline_tag",
-            "library_name",
-            "tags",
-            "cardData",
-            "siblings",
-            "config",
-            "safetensors",
-        )
-        if name in page
-    }
+    kept = {name: page[name] for name in _KEPT_FIELDS if name in page}
     kept.setdefault("id", model)
     kept["gathered_at"] = now()
     unknown = [] if deep else ["readme", "refs"]
     if deep:
-        _readme(fetcher, kept, unknown)
-        _refs(fetcher, kept, unknown)
-        _license_texts(fetcher, kept, unknown)
+        _add_readme(hub, kept, unknown)
+        _add_refs(hub, kept, unknown)
+        _add_license_texts(hub, kept, unknown)
     kept["unknown"] = unknown + [name for name in ("gated", "siblings", "tags") if name not in kept]
     return kept
 
@@ -146,7 +160,7 @@ def from_folder(folder: Path) -> Evidence:
     }
     page["unknown"] = ["gated", "refs", "safetensors"]
     if (readme := folder / "README.md").is_file():
-        text = readme.read_text(encoding="utf-8", errors="replace")[:_CARD_BYTES]
+        text = readme.read_text(encoding="utf-8", errors="replace")
         page["readme"] = hub_card.parse_outline(text)
         page["cardData"] = hub_card.parse_front_matter(text)
     else:
@@ -161,13 +175,12 @@ def from_folder(folder: Path) -> Evidence:
     return evidence
 
 
-def _readme(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
-    files = {entry.get("rfilename") for entry in page.get("siblings") or []}
-    if page.get("siblings") is not None and "README.md" not in files:
+def _add_readme(hub: HubClient, page: dict[str, Any], unknown: list[str]) -> None:
+    if page.get("siblings") is not None and "README.md" not in _file_names(page):
         page["readme"] = {"headings": [], "links": [], "claims": []}
         return
     try:
-        text = fetcher.hub_text(f"{page['id']}/raw/{page.get('sha') or 'main'}/README.md", _CARD_BYTES)
+        text = hub.get_file(page["id"], "README.md", hub_card.LONGEST, revision=page.get("sha"))
     except _UNREAD:
         unknown.append("readme")
         return
@@ -175,43 +188,39 @@ def _readme(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
     page.setdefault("cardData", hub_card.parse_front_matter(text))
 
 
-def _refs(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
+def _add_refs(hub: HubClient, page: dict[str, Any], unknown: list[str]) -> None:
     try:
-        found = fetcher.hub_json(f"api/models/{page['id']}/refs")
-        page["refs"] = {
-            "branches": [str(one.get("name")) for one in found.get("branches") or []],
-            "tags": [str(one.get("name")) for one in found.get("tags") or []],
-            "branches_complete": True,
-        }
+        page["refs"] = {**hub.get_refs(page["id"]), "branches_complete": True}
     except _UNREAD:
         unknown.append("refs")
 
 
-def _license_texts(fetcher: Fetcher, page: dict[str, Any], unknown: list[str]) -> None:
-    names = [entry.get("rfilename") or "" for entry in page.get("siblings") or []]
-    texts = {}
-    for name in [name for name in names if _LICENSE_FILE.match(name)][:3]:
+def _add_license_texts(hub: HubClient, page: dict[str, Any], unknown: list[str]) -> None:
+    page["license_texts"] = {}
+    for name in [name for name in _file_names(page) if _LICENSE_FILE.match(name)][:3]:
         try:
-            texts[name] = fetcher.hub_text(
-                f"{page['id']}/raw/{page.get('sha') or 'main'}/{quote(name)}", _LICENSE_BYTES
-            )
+            text = hub.get_file(page["id"], name, _LICENSE_BYTES, revision=page.get("sha"))
+            page["license_texts"][name] = text
         except _UNREAD:
             unknown.append(f"license_texts.{name}")
-    page["license_texts"] = texts
 
 
-def _bases(fetcher: Fetcher, evidence: Evidence, model: ModelEvidence, depth: int) -> None:
+def _file_names(page: dict[str, Any]) -> list[str]:
+    return [file.name for file in ModelPage(page).files]
+
+
+def _gather_bases(hub: HubClient, evidence: Evidence, model: ModelEvidence, depth: int) -> None:
     for name in [base.id for base in ancestors(evidence, model) if base.stated][:MOST_BASES]:
         if depth >= 3 or evidence.find("models", name) is not None:
             continue
         try:
-            evidence.pages["models"][name.lower()] = model_page(fetcher, name)
+            evidence.pages["models"][name.lower()] = model_page(hub, name)
         except _UNREAD:
             continue  # what is not among the evidence is unknown, and the verdict says so
-        _bases(fetcher, evidence, ModelEvidence(evidence.pages["models"][name.lower()]), depth + 1)
+        _gather_bases(hub, evidence, ModelEvidence(evidence.pages["models"][name.lower()]), depth + 1)
 
 
-def _datasets(fetcher: Fetcher, evidence: Evidence) -> None:
+def _gather_datasets(hub: HubClient, evidence: Evidence) -> None:
     names: dict[str, str] = {}
     for data in list(evidence.pages["models"].values()):
         model = ModelEvidence(data)
@@ -222,13 +231,13 @@ def _datasets(fetcher: Fetcher, evidence: Evidence) -> None:
         ]
         names |= dict.fromkeys([*model.datasets, *linked], model.id)
     for name in list(names)[:MOST_DATASETS]:
-        evidence.pages["datasets"][name.lower()] = _kept("datasets", name) or _dataset(fetcher, name)
+        evidence.pages["datasets"][name.lower()] = _kept("datasets", name) or _dataset_page(hub, name)
 
 
-def _dataset(fetcher: Fetcher, name: str) -> dict[str, Any]:
+def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
     page: dict[str, Any] = {"id": name, "gathered_at": now(), "unknown": []}
     try:
-        found = fetcher.hub_json(f"api/datasets/{quote(name, safe='/')}")
+        found = hub.get_dataset(name)
     except ModelNotFound:
         return page | {"exists": False}
     except _UNREAD as error:
@@ -249,7 +258,7 @@ def _dataset(fetcher: Fetcher, name: str) -> dict[str, Any]:
     return page
 
 
-def _repositories(fetcher: Fetcher, evidence: Evidence) -> None:
+def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
     model = evidence.model
     names = [name for one in related(evidence, model) if (name := one.name)]
     for data in list(evidence.pages["models"].values()):
@@ -258,30 +267,28 @@ def _repositories(fetcher: Fetcher, evidence: Evidence) -> None:
     # A card that links no repository may still have one of its own name.
     guesses = [f"{model.owner}/{words(split(model.id)[1])[0]}"] if not names and family(model.id) else []
     for name in list(dict.fromkeys([*names, *guesses]))[:MOST_REPOSITORIES]:
-        page = _kept("github", name) or _repository(fetcher, name)
+        page = _kept("github", name) or _repository_page(github, name)
         if page.get("missing") and name in guesses:
             continue
         evidence.pages["github"][name.lower()] = page
 
 
-def _repository(fetcher: Fetcher, name: str) -> dict[str, Any]:
+def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
     page: dict[str, Any] = {"repo": name, "gathered_at": now(), "tree": [], "unknown": ["tree", "license"]}
     try:
-        about = fetcher.github_json(f"repos/{name}")
-        found = fetcher.github_json(
-            f"repos/{name}/git/trees/{quote(str(about.get('default_branch') or 'HEAD'), safe='')}?recursive=1"
-        )
+        about = github.get_repository(name)
+        tree = github.get_tree(name, str(about.get("default_branch") or "HEAD"))
     except ModelNotFound:
         return page | {"missing": True, "failed": "there is no such repository"}
-    except (*_UNREAD, ConnectionFailed) as error:
+    except (*_UNREAD, AuthenticationFailed, ConnectionFailed) as error:
         return page | {"failed": error.cause.rstrip(".")}
-    paths = [str(entry.get("path")) for entry in found.get("tree") or [] if entry.get("type") != "tree"]
+    paths = [str(entry.get("path")) for entry in tree.get("tree") or [] if entry.get("type") != "tree"]
     spdx = str((about.get("license") or {}).get("spdx_id") or "")
     page |= {
         "tree": paths[:MOST_PATHS],
         "tree_total": len(paths),
-        "tree_truncated": bool(found.get("truncated")) or len(paths) > MOST_PATHS,
-        "head": found.get("sha"),
+        "tree_truncated": bool(tree.get("truncated")) or len(paths) > MOST_PATHS,
+        "head": tree.get("sha"),
         # GitHub found a license file, but no license it knows.
         "license": "other" if spdx == "NOASSERTION" else spdx.lower() or None,
         "unknown": [],

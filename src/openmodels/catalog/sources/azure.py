@@ -95,9 +95,11 @@ class AzureCatalog(Catalog):
 
     def __init__(self, endpoint: str | None = None, collection: str | None = None) -> None:
         address = endpoint or os.environ.get("OPENMODELS_AZURE_CATALOG") or "https://api.catalog.azureml.ms"
-        from openmodels.catalog.client import Client
+        # Imported late: a search of the index needs no HTTP client.
+        from openmodels.core import retry
+        from openmodels.http.api import ApiClient
 
-        self.client = Client(address, "the Azure catalog")
+        self.client = ApiClient(address, "the Azure catalog", retry=retry)
         self.collection = collection
         self.skipped: list[str] = []
 
@@ -130,8 +132,8 @@ class AzureCatalog(Catalog):
         version = _version(versions[0])
         record = self._record(versions[0])
         if version:
-            whole, _ = self.client.json("GET", f"{_PATH}/{registry}/models/{name}/version/{version}")
-            record = self._record({**versions[0], **whole} if isinstance(whole, Mapping) else None) or record
+            details = self.client.get_json(f"{_PATH}/{registry}/models/{name}/version/{version}")
+            record = self._record({**versions[0], **details} if isinstance(details, Mapping) else None) or record
         if record is None:
             raise InvalidResponse(f"The Azure catalog's row of {registry}/{name} cannot be read.")
         return record
@@ -191,7 +193,7 @@ class AzureCatalog(Catalog):
             }
             if token:
                 body["continuationToken"] = token
-            answer, _ = self.client.json("POST", f"{_PATH}/models", body=body)
+            answer = self.client.post_json(f"{_PATH}/models", body)
             listed = _rows(answer)
             token = answer.get("continuationToken") if isinstance(answer, Mapping) else None
             # A repeated token would lead round in a circle.

@@ -1,16 +1,13 @@
-"""The Hugging Face Hub as a catalog, and the prices of the providers behind its router."""
+"""The Hugging Face Hub as a catalog, with the prices of the providers behind its router."""
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from openmodels import licenses
 from openmodels.catalog import vocabulary
@@ -21,22 +18,20 @@ from openmodels.catalog.search import synonyms
 from openmodels.catalog.sources import hub_rows
 from openmodels.catalog.sources.base import Catalog, Listing, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, MissingExtra, OpenModelsError
-from openmodels.http import address as addresses
-from openmodels.hub import fields, model_names, token as hub_token
-from openmodels.hub.offers import parse_router_list
+from openmodels.hub import card, fields, model_names
+from openmodels.hub.model_page import ModelPage
 from openmodels.settings import install_hint
 
 _FIELDS = """
 author baseModels cardData config createdAt downloads evalResults gated gguf inferenceProviderMapping
 lastModified library_name likes pipeline_tag safetensors tags trendingScore
 """
-_EXPAND = _FIELDS.split()
-_PAGE = 1000
-_MOST = 400
+_EXPAND = tuple(_FIELDS.split())
+_PAGE_SIZE = 1000
+_MAX_RECORDS = 400
 _STALE = timedelta(days=7)
 """After so long everything is listed again: downloads and likes change without a change of the model."""
 _TRENDING_PAGES = 1
-_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _SORTS = {"likes": "likes", "trending": "trendingScore", "updated": "lastModified", "created": "createdAt"}
 
 
@@ -57,43 +52,43 @@ class HubCatalog(Catalog):
     prefix = ""
 
     def __init__(self, endpoint: str | None = None, token: str | None = None, router: str | None = None) -> None:
-        address = endpoint or hub_token.endpoint()
-        from openmodels.catalog.client import Client
+        # Imported late: a search of the index needs no HTTP client.
+        from openmodels.core import retry
+        from openmodels.hub.client import HubClient, RouterClient
 
-        self.client = Client(address, "the Hub", _token(token, address))
-        router = (router or os.environ.get("OPENMODELS_HF_ROUTER") or "https://router.huggingface.co").rstrip("/")
-        router += "" if urlsplit(router).path else "/v1"
-        # Its list is public: no token goes there.
-        self.router = Client(router, "the router of the Hub")
+        self.client = HubClient(endpoint, token, retry=retry)
+        self.router = RouterClient(router, retry=retry)
         self.skipped: list[str] = []
 
     def search(self, query: Query) -> Iterator[ModelRecord]:
-        """Yield records that may match; one request for each telling word, since the Hub looks for one text only."""
+        """Yield records that may match.
+
+        One request for each telling word of the query, since the Hub looks for one text only.
+        """
         seen: set[str] = set()
-        for asked in _requests(query):
-            for record in self._limited(asked, _MOST):
+        for params in _search_params(query):
+            for record in self._limited(params, _MAX_RECORDS):
                 if record.id not in seen:
                     seen.add(record.id)
                     yield record
         if not seen and query.text:
             # A misspelled word is in no id; among the most popular models it can be recognised.
-            yield from self._limited(_fixed(query, most=_PAGE), _PAGE)
+            yield from self._limited(_filter_params(query, limit=_PAGE_SIZE), _PAGE_SIZE)
 
     def get(self, model_id: str) -> ModelRecord:
-        """Return one record with file sizes, and the context length where the config can be read.
+        """Return one record, with file sizes and the context length.
 
         Raises:
             ModelNotFound: The Hub does not have it.
             OpenModelsError: The Hub cannot be reached or refuses.
         """
-        row, _ = self.client.json("GET", f"/api/models/{model_id}", params={"blobs": "true"})
-        row = dict(row) if isinstance(row, Mapping) else {"id": model_id}
-        more, _ = self.client.json("GET", f"/api/models/{model_id}", params=[("expand", name) for name in _EXPAND])
-        row |= {name: value for name, value in more.items() if value is not None} if isinstance(more, Mapping) else {}
-        names_here = {str(_named(one)) for one in row.get("siblings") or ()}
-        if "config.json" in names_here:
+        row = self.client.get_model(model_id)
+        row |= {
+            name: value for name, value in self.client.get_model(model_id, expand=_EXPAND).items() if value is not None
+        }
+        if any(file.name == "config.json" for file in ModelPage(row).files):
             try:
-                config, _ = self.client.json("GET", f"/{model_id}/resolve/main/config.json")
+                config = self.client.get_json(f"/{model_id}/resolve/main/config.json")
                 row["config"] = {**config, **(row.get("config") or {})}
             except OpenModelsError:
                 pass  # gated: the listing's own facts have to do
@@ -108,28 +103,20 @@ class HubCatalog(Catalog):
         Raises:
             OpenModelsError: There is none, or it cannot be read.
         """
-        return self.client.text(f"/{model_id}/resolve/main/README.md")
+        return self.client.get_file(model_id, "README.md", card.LONGEST)
 
-    def pages(self, start: str | None = None, *, sort: str = "downloads", **asked: Any) -> Iterator[Page]:
+    def pages(self, start: str | None = None, *, sort: str = "downloads", **filters: Any) -> Iterator[Page]:
         """Yield pages of the listing, following the links from one to the next.
 
         Args:
-            start: The address of a page to go on from.
+            start: The address of a page to start from.
             sort: The Hub's name of an order.
-            asked: Further parameters of the Hub.
+            filters: Further parameters of the Hub.
 
         Raises:
             OpenModelsError: A page cannot be read; earlier pages have been given.
         """
-        given = {"sort": sort, "limit": str(_PAGE), **asked, "expand": _EXPAND}
-        address: str | None = start or "/api/models"
-        seen: set[str] = set()
-        while address and address not in seen:
-            seen.add(address)
-            listed, headers = self.client.json("GET", address, params=None if start or len(seen) > 1 else given)
-            onward = _NEXT.search(headers.get("link", ""))
-            address = onward[1] if onward else None
-            yield Page(list(self._records(listed)), address)
+        yield from self._pages({"sort": sort, **filters}, start)
 
     def offers(self) -> dict[str, tuple[Offer, ...]]:
         """Return who hosts which model at what price, by id in lower case.
@@ -137,7 +124,7 @@ class HubCatalog(Catalog):
         Raises:
             OpenModelsError: The router cannot be reached.
         """
-        listed = parse_router_list(self.router.json("GET", "/models")[0])
+        listed = self.router.list_providers()
         return {name.lower(): hub_rows.offers_of(providers, today()) for name, providers in listed.items()}
 
     def fill(self, listing: Listing) -> None:
@@ -204,20 +191,23 @@ class HubCatalog(Catalog):
         """Let all requests from now on take at most so many seconds together."""
         self.client.retries, self.client.deadline = 1, time.monotonic() + seconds
 
-    def _limited(self, asked: list[tuple[str, str]], most: int) -> Iterator[ModelRecord]:
-        count = 0
-        for page in self.pages(**_grouped(asked)):
-            for record in page.records:
-                yield record
-                count += 1
-                if count >= most:
-                    return
+    def _limited(self, params: dict[str, list[str]], limit: int) -> Iterator[ModelRecord]:
+        for page in self._pages(params):
+            yield from page.records[:limit]
+            limit -= len(page.records)
+            if limit <= 0:
+                return
 
-    def _records(self, listed: Any, as_of: date | None = None) -> Iterator[ModelRecord]:
-        if not isinstance(listed, list):
-            self.skipped.append("a page that is no list")
+    def _pages(self, params: Mapping[str, Any], start: str | None = None) -> Iterator[Page]:
+        params = {"sort": "downloads", "limit": str(_PAGE_SIZE), **params, "expand": _EXPAND}
+        for rows, next_page in self.client.list_models(params, start=start):
+            yield Page(list(self._records(rows)), next_page)
+
+    def _records(self, rows: Any, as_of: date | None = None) -> Iterator[ModelRecord]:
+        if not isinstance(rows, list):
+            self.skipped.append("a page that is not a list")
             return
-        for row in listed:
+        for row in rows:
             try:
                 yield hub_rows.record(row, as_of or today())
             except ValueError as error:
@@ -250,63 +240,43 @@ def _with_offers(records: Iterable[ModelRecord], offers: dict[str, tuple[Offer, 
         yield record.model_copy(update=changes)
 
 
-def _token(token: str | None, address: str) -> addresses.Secret | None:
-    """Return the caller's token, else the user's own where it may go to this address."""
-    if token is None:
-        return hub_token.of(address)
-    if token and not hub_token.is_confidential(address):
-        raise InvalidRequest("token: http to another machine would send it unencrypted.", next_step="Use https.")
-    return addresses.key(token or None, "token")
-
-
-def _named(sibling: Any) -> Any:
-    return sibling.get("rfilename") if isinstance(sibling, Mapping) else None
-
-
-def _grouped(asked: list[tuple[str, str]]) -> dict[str, Any]:
-    grouped: dict[str, Any] = {}
-    for name, value in asked:
-        grouped.setdefault(name, []).append(value)
-    return {name: values if len(values) > 1 else values[0] for name, values in grouped.items()}
-
-
-def _fixed(query: Query, most: int = 200) -> list[tuple[str, str]]:
-    fixed: list[tuple[str, str]] = [("limit", str(most))]
-    if query.sort in _SORTS:
-        fixed.append(("sort", _SORTS[query.sort]))
-    for name, value in (("pipeline_tag", query.task), ("inference_provider", query.provider)):
-        if value:
-            fixed.append((name, value))
-    if query.author and query.author.lower() not in synonyms.AUTHORS:
-        fixed.append(("author", query.author))
+def _filter_params(query: Query, limit: int = 200) -> dict[str, list[str]]:
+    """Return the Hub's parameters for the filters of a query that the Hub knows exactly."""
     gated = False if query.gated is None and query.open else query.gated
-    if gated is not None:
-        fixed.append(("gated", str(gated).lower()))
+    params: dict[str, str | None] = {
+        "limit": str(limit),
+        "sort": _SORTS.get(query.sort or ""),
+        "pipeline_tag": query.task,
+        "inference_provider": query.provider,
+        "author": query.author if query.author and query.author.lower() not in synonyms.AUTHORS else None,
+        "gated": None if gated is None else str(gated).lower(),
+    }
     # The Hub joins filters by "and" only: several values are left to the index.
+    filters = []
     if query.license and len(query.license) == 1:
-        fixed.append(("filter", f"license:{licenses.find(query.license[0]).id.lower()}"))
+        filters.append(f"license:{licenses.find(query.license[0]).id.lower()}")
     if query.language and len(query.language) == 1:
-        fixed.append(("filter", f"language:{query.language[0].lower()}"))
+        filters.append(f"language:{query.language[0].lower()}")
     if query.conversational:
-        fixed.append(("filter", vocabulary.CONVERSATIONAL))
+        filters.append(vocabulary.CONVERSATIONAL)
     if query.base_model:
-        fixed.append(("filter", f"base_model:{query.base_model}"))
-    return fixed
+        filters.append(f"base_model:{query.base_model}")
+    return {name: [value] for name, value in params.items() if value} | ({"filter": filters} if filters else {})
 
 
-def _requests(query: Query) -> Iterator[list[tuple[str, str]]]:
-    """Yield the Hub's parameters for a query: filters it knows exactly, and one word of the text at a time."""
-    fixed = _fixed(query)
-    telling = _telling(query.text)
-    yield from ([*fixed, ("search", word)] for word in telling if word not in vocabulary.LANGUAGES)
-    for word in telling:
+def _search_params(query: Query) -> Iterator[dict[str, list[str]]]:
+    """Yield the Hub's parameters for a query, one telling word of its text at a time."""
+    params = _filter_params(query)
+    words = _telling_words(query.text)
+    yield from (params | {"search": [word]} for word in words if word not in vocabulary.LANGUAGES)
+    for word in words:
         if code := vocabulary.LANGUAGES.get(word):
-            yield [*fixed, ("filter", f"language:{code}")]
-    if not telling:
-        yield fixed
+            yield params | {"filter": [*params.get("filter", []), f"language:{code}"]}
+    if not words:
+        yield params
 
 
-def _telling(text: str) -> list[str]:
+def _telling_words(text: str) -> list[str]:
     """Return at most three words of a text that may be in names."""
     pieces = [piece for piece in text.lower().split() if piece not in synonyms.STOP_WORDS | synonyms.WORDS.keys()]
     words = [word for piece in pieces for word in model_names.search_terms(piece.rpartition("/")[2])]

@@ -1,0 +1,146 @@
+"""The client of the Hugging Face Hub and of the router in front of its inference providers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from openmodels.errors import (
+    AuthenticationFailed,
+    GatedModel,
+    InvalidRequest,
+    InvalidResponse,
+    ModelNotFound,
+    OpenModelsError,
+    RateLimited,
+)
+from openmodels.http import address as addresses
+from openmodels.http.api import ApiClient, RetryPolicy
+from openmodels.http.messages import BaseResponse
+from openmodels.hub import token as hub_token
+from openmodels.hub.offers import Provider, parse_router_list
+
+ROUTER = "https://router.huggingface.co"
+"""The router; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
+
+
+class HubClient(ApiClient):
+    """Requests to the Hub.
+
+    Args:
+        endpoint: Its address; default HF_ENDPOINT, else huggingface.co.
+        token: An access token; default HF_TOKEN or the saved login, where it may go to this address; "" for none.
+        retry: The policy of retries.
+        interval: Seconds between the starts of two requests at least.
+
+    Raises:
+        InvalidRequest: The token would be sent unencrypted to another machine.
+        NotConfigured: The saved login cannot be read.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        interval: float = 0.0,
+    ) -> None:
+        address = endpoint or hub_token.endpoint()
+        super().__init__(address, "the Hub", token=_secret(token, address), retry=retry, interval=interval)
+
+    def get_model(self, model_id: str, *, expand: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the row of a model.
+
+        Args:
+            model_id: "org/model".
+            expand: The fields to return; by default those of the Hub, with the size of each file.
+        """
+        params = {"expand": expand} if expand else {"blobs": "true"}
+        row = self.get_json(f"/api/models/{quote(model_id, safe='/')}", params)
+        if not isinstance(row, Mapping):
+            raise InvalidResponse(f"The Hub's row of {model_id} is not an object.")
+        return dict(row)
+
+    def get_dataset(self, dataset_id: str) -> dict[str, Any]:
+        """Return the row of a data set."""
+        row = self.get_json(f"/api/datasets/{quote(dataset_id, safe='/')}")
+        if not isinstance(row, Mapping):
+            raise InvalidResponse(f"The Hub's row of {dataset_id} is not an object.")
+        return dict(row)
+
+    def get_refs(self, model_id: str) -> dict[str, list[str]]:
+        """Return the names of a model's branches and tags."""
+        refs = self.get_json(f"/api/models/{quote(model_id, safe='/')}/refs")
+        return {
+            kind: [
+                str(ref.get("name"))
+                for ref in (refs.get(kind) or () if isinstance(refs, Mapping) else ())
+                if isinstance(ref, Mapping)
+            ]
+            for kind in ("branches", "tags")
+        }
+
+    def get_file(self, model_id: str, file: str, max_bytes: int, *, revision: str | None = None) -> str:
+        """Return the first bytes of a file of a model, as text."""
+        # Of the addresses of a file, "resolve" has the highest rate limit, "raw" the lowest.
+        return self.get_text(
+            f"/{quote(model_id, safe='/')}/resolve/{revision or 'main'}/{quote(file, safe='/')}", max_bytes
+        )
+
+    def list_models(self, params: Mapping[str, Any], *, start: str | None = None) -> Iterator[tuple[Any, str | None]]:
+        """Yield the rows of each page of the listing, and the address of the next page.
+
+        Args:
+            params: Filters, order, page size and fields, by the Hub's names.
+            start: The address of a page to start from, in place of `params`.
+        """
+        yield from self.get_pages(start or "/api/models", None if start else params)
+
+    def _judge(self, response: BaseResponse) -> tuple[type[OpenModelsError], str, str | None]:
+        # To strangers the Hub answers 401 for a repository that is private or does not exist.
+        code = response.headers.get("x-error-code", "")
+        is_about_model = "/api/models/" in response.url
+        match response.status, code:
+            case ((401 | 403), "GatedRepo"):
+                return GatedModel, "asks for the model's terms to be accepted first", "Accept them on its page."
+            case 401, _ if code == "RepoNotFound" or is_about_model:
+                return ModelNotFound, "has no such model, or it is private", "Check the spelling."
+            case 401, _:
+                return AuthenticationFailed, "refused the token", "Renew HF_TOKEN, or run: hf auth login"
+            case 429, _:
+                return RateLimited, "gets too many requests from here", "Set HF_TOKEN, or try again later."
+        return super()._judge(response)
+
+
+class RouterClient(ApiClient):
+    """Requests to the router's list, which is public: no token is sent.
+
+    Args:
+        address: Its address; default OPENMODELS_HF_ROUTER, else Hugging Face's.
+        retry: The policy of retries.
+    """
+
+    def __init__(self, address: str | None = None, *, retry: RetryPolicy | None = None) -> None:
+        address = (address or os.environ.get("OPENMODELS_HF_ROUTER") or ROUTER).rstrip("/")
+        address += "" if urlsplit(address).path else "/v1"
+        super().__init__(address, "the router of the Hub", retry=retry)
+
+    def list_providers(self) -> dict[str, list[Provider]]:
+        """Return the providers of each model, by the model's id."""
+        return parse_router_list(self.get_json("/models"))
+
+    async def alist_providers(self) -> dict[str, list[Provider]]:
+        """The asynchronous twin of `list_providers`."""
+        return parse_router_list(await self.aget_json("/models"))
+
+
+def _secret(token: str | None, address: str) -> addresses.Secret | None:
+    """Return the caller's token, else the user's where it may go to this address."""
+    if token is None:
+        return hub_token.of(address)
+    if token and not hub_token.is_confidential(address):
+        raise InvalidRequest("token: http to another machine would send it unencrypted.", next_step="Use https.")
+    return addresses.key(token or None, "token")

@@ -1,0 +1,65 @@
+"""The client of GitHub's API, which is asked about the repositories of models."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import quote
+
+from openmodels.errors import AccessDenied, OpenModelsError, RateLimited
+from openmodels.http import address as addresses
+from openmodels.http.api import ApiClient, RetryPolicy
+from openmodels.http.messages import BaseResponse
+from openmodels.hub import token as hub_token
+
+API = "https://api.github.com"
+
+
+class GitHubClient(ApiClient):
+    """Requests to GitHub; after a rate limit is used up, no more are sent.
+
+    Args:
+        address: The address of its API; default the public one.
+        retry: The policy of retries.
+        interval: Seconds between the starts of two requests at least.
+    """
+
+    def __init__(self, address: str | None = None, *, retry: RetryPolicy | None = None, interval: float = 0.0) -> None:
+        address = address or API
+        secret = os.environ.get("GITHUB_TOKEN") if hub_token.is_confidential(address) else None
+        token = addresses.key(secret or None, "GITHUB_TOKEN")
+        super().__init__(address, "GitHub", token=token, retry=retry, interval=interval)
+        # Shared with the copies of `until`.
+        self._used_up: list[str] = []
+
+    def get_repository(self, name: str) -> dict[str, Any]:
+        """Return what GitHub says of a repository "owner/name"."""
+        about = self._get(f"/repos/{name}")
+        return about if isinstance(about, dict) else {}
+
+    def get_tree(self, name: str, branch: str) -> dict[str, Any]:
+        """Return all paths of a branch."""
+        tree = self._get(f"/repos/{name}/git/trees/{quote(branch, safe='')}", {"recursive": "1"})
+        return tree if isinstance(tree, dict) else {}
+
+    def _get(self, path: str, params: Any = None) -> Any:
+        if self._used_up:
+            raise RateLimited(self._used_up[0], retryable=False)
+        try:
+            return self.get_json(path, params)
+        except RateLimited as error:
+            self._used_up.append(error.cause)
+            raise
+
+    def _judge(self, response: BaseResponse) -> tuple[type[OpenModelsError], str, str | None]:
+        kind, message, next_step = super()._judge(response)
+        if kind is RateLimited or (kind is AccessDenied and response.headers.get("x-ratelimit-remaining") == "0"):
+            next_step = "Set GITHUB_TOKEN for a higher limit, or try again in an hour."
+            return RateLimited, "answers no more, since its rate limit is used up", next_step
+        return kind, message.replace("model", "repository"), next_step
+
+    def _error(self, response: BaseResponse, content: bytes) -> OpenModelsError:
+        error = super()._error(response, content)
+        if isinstance(error, RateLimited):
+            error.retryable = False  # the limit is that of an hour
+        return error
