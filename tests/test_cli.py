@@ -487,7 +487,8 @@ def _snapshot(root: Path, repo: str, commit: str, ref: str | None, *files: str) 
 
 def test_models_reads_both_caches(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _missing(monkeypatch)
-    monkeypatch.setattr("openmodels.cli.models._fault", lambda folder: None if "a" * 40 in str(folder) else "Broken.")
+    reason = "openmodels.cli.models._reason_unloadable"
+    monkeypatch.setattr(reason, lambda folder: None if "a" * 40 in str(folder) else "Broken.")
     _snapshot(caches, "org/whole", "a" * 40, "main", "config.json", "model.safetensors")
     _snapshot(caches, "org/older", "b" * 40, None, "config.json")
     _snapshot(caches, "org/quantised", "c" * 40, "main", "model-Q4.gguf", "README.md")

@@ -213,7 +213,7 @@ def test_talk_ctrl_c_at_the_prompt_ends_nothing(talk: Terminal) -> None:
     talk.until("half a line")
     # A signal that comes just before readline waits for a key is not noticed; a person presses again.
     assert any(talk.says_something_after("\x03") for _ in range(30))
-    talk.until("Ctrl-D or /exit ends the talk.")
+    talk.until("Ctrl-D or /exit ends the session.")
     talk.until("> ")
     talk.type("/exit\n")
     assert talk.end() == 0
@@ -233,11 +233,11 @@ def test_talk_commands(talk: Terminal, tmp_path: Path) -> None:
         "/save": "usage: /save FILE",
         f"/load {tmp_path / 'missing'}": "No such file",
         "/clear everything": "usage: /clear",
-        "/help": "write the talk to a JSON file",
+        "/help": "write the conversation to a JSON file",
         f"/save {file}": "Saved 0 messages",
         "/system": "There is no instruction.",
         f"/load {file}": "Loaded 0 messages",
-        "/clear": "Everything said is forgotten.",
+        "/clear": "The conversation is forgotten.",
     }.items():
         talk.type(f"{typed}\n")
         talk.until(told)

@@ -63,7 +63,6 @@ PENDING = (
     "backends/",
     "bulk/",
     "catalog/",
-    "cli/",
     "core/",
     "http/",
     "hub/",

@@ -1,6 +1,7 @@
-"""The command `openmodels`: its process, from the first signal to the exit code; the commands are in `group`.
+"""The process of the command `openmodels`: signals, and the exit code.
 
-Nothing is imported here before `main` says what a signal does, so that Ctrl-C never ends in a traceback.
+The commands are in `group`. Nothing is imported here before `main` sets what a signal does, so that Ctrl-C never
+ends in a traceback.
 """
 
 from __future__ import annotations
@@ -90,18 +91,18 @@ def _catch_signals() -> None:
 
 
 def _leave_current_folder() -> None:
-    """Take the current folder, which may be a stranger's, out of the places where modules are looked for.
+    """Remove the current folder from `sys.path`.
 
-    It stands there by `python -m`, and by empty and relative entries of PYTHONPATH. The place that
-    openmodels itself came from stays.
+    A module there may be by anyone. The folder is on the path by `python -m`, and
+    by empty and relative entries of PYTHONPATH. The place that openmodels itself came from stays.
     """
     import os
     import sys
 
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    own = {os.path.realpath(entry) for entry in entries if os.path.isabs(entry)}  # noqa: PTH117 - as light as possible
-    own.add(os.path.realpath(f"{__file__}/../../.."))
-    strange = {os.path.realpath(entry) for entry in ["", *entries]} - own
+    trusted = {os.path.realpath(entry) for entry in entries if os.path.isabs(entry)}  # noqa: PTH117 - as light as possible
+    trusted.add(os.path.realpath(f"{__file__}/../../.."))
+    strange = {os.path.realpath(entry) for entry in ["", *entries]} - trusted
     # Behind the standard library stands what is installed, projects in the current folder included.
     library = os.path.dirname(os.__file__)  # noqa: PTH120 - as above
     end = sys.path.index(library) if library in sys.path else len(sys.path)

@@ -24,7 +24,7 @@ def catalog() -> None:
 
 
 @catalog.command()
-@click.option("--all", "everything", is_flag=True, help="Every model of the Hub; goes on where it was interrupted.")
+@click.option("--all", "everything", is_flag=True, help="Every model of the Hub; continues an interrupted update.")
 @click.option("--top", type=int, default=None, help="So many of the Hub's models; default 50000.")
 @click.option("--catalog", "catalogs", multiple=True, help=f"{' or '.join(_REMOTE)}; default all.")
 @click.option(
@@ -42,13 +42,13 @@ def update(
     """Bring the index up to date; the old one serves until the new one is whole."""
     from openmodels.catalog.index import update as updates
 
-    tell = None if output.wants_json(ctx) else _told
+    progress = None if output.wants_json(ctx) else _show_progress
     if from_parquet:
-        outcomes = [updates.from_parquet(from_parquet, progress=tell)]
+        outcomes = [updates.from_parquet(from_parquet, progress=progress)]
     else:
-        outcomes = updates.update(everything=everything, top=top or updates.TOP, catalogs=catalogs, progress=tell)
+        outcomes = updates.update(everything=everything, top=top or updates.TOP, catalogs=catalogs, progress=progress)
     if output.wants_json(ctx):
-        output.say_json([_as_dict(outcome) for outcome in outcomes])
+        output.write_json([_as_dict(outcome) for outcome in outcomes])
     for outcome in outcomes:
         output.note(f"{outcome.catalog}: {outcome.models:,} models, {len(outcome.skipped)} rows skipped")
         for why in outcome.skipped[:3]:
@@ -56,7 +56,7 @@ def update(
         if outcome.failure and not output.wants_json(ctx):
             output.show_error(outcome.failure)
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    # One catalog out of reach is told above; the index is there and newer than before.
+    # One catalog out of reach is reported above; the index is there and newer than before.
     if failures and len(failures) == len(outcomes):
         ctx.exit(output.exit_code(failures[0]))
 
@@ -75,10 +75,10 @@ def info(ctx: click.Context) -> None:
         days = {name.partition(".")[0]: day for name, day in index.meta.items() if name.endswith(".as_of")}
         facts |= {"bytes": default_path().stat().st_size, "as_of": days}
     if output.wants_json(ctx):
-        output.say_json(facts)
+        output.write_json(facts)
     else:
         for name, value in facts.items():
-            output.say(f"{name}: {value}\n")
+            output.write(f"{name}: {value}\n")
     if not index:
         output.note("hint: openmodels catalog update")
         ctx.exit(output.NOTHING_FOUND)
@@ -92,12 +92,12 @@ def path(ctx: click.Context) -> None:
     from openmodels.catalog.index.reader import default_path
 
     if output.wants_json(ctx):
-        output.say_json({"path": str(default_path())})
+        output.write_json({"path": str(default_path())})
     else:
-        output.say(f"{default_path()}\n")
+        output.write(f"{default_path()}\n")
 
 
-def _told(name: str, count: int) -> None:
+def _show_progress(name: str, count: int) -> None:
     output.note(f"{name}: {count:,} models", dim=True)
 
 

@@ -1,4 +1,4 @@
-"""`openmodels chat`: one question and its answer, or a talk on the terminal."""
+"""`openmodels chat`: one question and its answer, or a chat session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from openmodels.backends import registry
 from openmodels.cli import output
-from openmodels.cli.chat_session import Talk, write_answer
+from openmodels.cli.chat_session import ChatSession, write_answer
 from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.images import Image
 from openmodels.model import Model
@@ -30,7 +30,7 @@ MAX_TOKENS = 2048
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def backend_options(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+def read_backend_options(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     """Return the options of a backend that were given as KEY=VALUE, as text."""
     options: dict[str, str] = {}
     for pair in pairs:
@@ -43,7 +43,7 @@ def backend_options(_: click.Context, __: click.Parameter, pairs: tuple[str, ...
     return options
 
 
-def open_model(reference: str, own_options: Mapping[str, str]) -> Model:
+def open_model(reference: str, backend_options: Mapping[str, str]) -> Model:
     """Return the model of a reference, its backend's options read by their types.
 
     A key, an address or a revision stays the text it is, even where it looks like a number; any
@@ -54,8 +54,8 @@ def open_model(reference: str, own_options: Mapping[str, str]) -> Model:
     except OpenModelsError:
         return Model(reference)  # which says what is wrong
     parameters = inspect.signature(backend).parameters
-    options: dict[str, Any] = dict(own_options)
-    for name, value in own_options.items():
+    options: dict[str, Any] = dict(backend_options)
+    for name, value in backend_options.items():
         kinds = str(parameters[name].annotation).replace(" ", "").split("|") if name in parameters else []
         is_key = any(kind.endswith("Secret") for kind in kinds)
         if "str" not in kinds or (value[:1] in "[{" and len(kinds) > 2 and not is_key):
@@ -65,13 +65,13 @@ def open_model(reference: str, own_options: Mapping[str, str]) -> Model:
 
 
 def backend_option(*flags: str) -> Callable[[_Command], _Command]:
-    """Return the decorator of a command that takes options of the backend, as `own_options`."""
+    """Return the decorator that gives a command the options of a backend."""
     return click.option(
         *flags,
-        "own_options",
+        "backend_options",
         multiple=True,
         metavar="KEY=VALUE",
-        callback=backend_options,
+        callback=read_backend_options,
         help="An option of the backend, e.g. device=cpu; VALUE is read as JSON where the option takes no text.",
     )
 
@@ -79,7 +79,13 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
 @click.command()
 @click.argument("prompt", nargs=-1)
 @click.option(
-    "-m", "--model", "reference", metavar="REF", default=DEFAULT_MODEL, show_default=True, help="Who answers."
+    "-m",
+    "--model",
+    "reference",
+    metavar="REF",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="The model to ask.",
 )
 @click.option(
     "--image", "images", multiple=True, metavar="FILE", help="Shown before PROMPT; may be given several times."
@@ -111,13 +117,13 @@ def chat(
     reference: str,
     images: tuple[str, ...],
     system: str | None,
-    own_options: dict[str, str],
+    backend_options: dict[str, str],
     **call_options: Any,
 ) -> None:
     """Ask a model and print its answer as it comes.
 
-    Without PROMPT the question is read from standard input; on a terminal a talk begins, which
-    /help explains. With both, the text of standard input follows PROMPT after an empty line:
+    Without PROMPT the question is read from standard input; on a terminal a chat session begins;
+    /help in it shows its commands. With both, the text of standard input follows PROMPT after an empty line:
 
         git diff | openmodels chat "Explain this change."
 
@@ -126,29 +132,29 @@ def chat(
     options: CallOptions = {name: value for name, value in call_options.items() if value not in (None, ())}  # type: ignore[assignment]
     # Unquoted words are one prompt.
     question = " ".join(prompt) if prompt else None
-    talking = question is None and _on_terminal()
-    if talking and output.wants_json(ctx):
+    is_session = question is None and _on_terminal()
+    if is_session and output.wants_json(ctx):
         raise click.UsageError("--json answers one prompt: give PROMPT, or pipe it in.")
-    if talking and images:
+    if is_session and images:
         raise click.UsageError("--image goes with a prompt: give PROMPT, or pipe it in.")
-    if not talking:
+    if not is_session:
         question = _question(question)
     limit = options.pop("max_tokens", None)
-    with open_model(reference, own_options) as model:
+    with open_model(reference, backend_options) as model:
         # A backend of another package may know no limit.
         if limit is None and "max_tokens" in model.backend.options:
             limit = MAX_TOKENS
         if limit:
             options["max_tokens"] = limit
         if question is None:
-            Talk(model, system=system, options=options, backend_options=own_options, opener=open_model).run()
+            ChatSession(model, system=system, options=options, backend_options=backend_options, opener=open_model).run()
             return
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system is not None else []
         shown = [Image(image) for image in images]
         messages.append({"role": "user", "content": [*shown, question] if shown else question})
         if output.wants_json(ctx):
             reply = model.chat(messages, **options)
-            output.say_json(reply.model_dump(mode="json") | {"reference": model.reference})
+            output.write_json(reply.model_dump(mode="json") | {"reference": model.reference})
             return
         with model.stream(messages, **options) as stream:
             write_answer(stream)

@@ -1,4 +1,4 @@
-"""The talk on a terminal: history, commands, and Ctrl-C that stops only the answer."""
+"""A chat session on a terminal: history, commands, and answers that Ctrl-C stops."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from openmodels.types.options import CallOptions
 
 _PROMPT = "> "
 _EXITS = frozenset(("exit", "quit", "/quit", "/bye"))
-"""Lines that end a talk beside /exit, as in other programs that read lines."""
+"""Lines that end a session beside /exit, as in other programs that read lines."""
 
 
 def write_answer(stream: Stream) -> None:
-    """Write an answer to stdout as it comes, ended by a newline, and notes about it to stderr.
+    """Write a streamed answer and a newline to stdout, notes on it to stderr.
 
     Raises:
         OpenModelsError: As the stream does; what had arrived is written.
@@ -30,18 +30,18 @@ def write_answer(stream: Stream) -> None:
     try:
         for delta in stream:
             if delta.text:
-                output.say(delta.text)
+                output.write(delta.text)
                 last = delta.text[-1]
     finally:
         if last != "\n":
-            output.say("\n")
+            output.write("\n")
     reply = stream.reply
     if reply.finish_reason == "length":
         output.note("note: the answer was cut at its length limit; --max-tokens N raises it, 0 lifts it.")
     elif reply.finish_reason == "repetition":
         output.note(
             "note: the answer repeated itself over and over and was ended; ask in other words or a larger model, "
-            "or let it go on with -o repetition_stop=false."
+            "or let it continue with -o repetition_stop=false."
         )
     elif reply.finish_reason == "content_filter":
         output.note("note: a content filter ended the answer.")
@@ -49,11 +49,11 @@ def write_answer(stream: Stream) -> None:
         output.note("note: the answer is empty.")
 
 
-class Talk:
-    """Reads lines from the terminal, answers them, and obeys commands.
+class ChatSession:
+    """Reads lines from the terminal, answers them, and runs commands.
 
     Args:
-        model: Who answers first.
+        model: The model that answers first.
         system: The instruction, or None.
         options: For every answer.
         backend_options: For a model of the same backend that `/model` changes to.
@@ -70,49 +70,49 @@ class Talk:
         opener: Callable[[str, Mapping[str, str]], Model],
     ) -> None:
         self._open = opener
-        self._talk = Conversation(model, system=system)
+        self._conversation = Conversation(model, system=system)
         self._options = options
         self._backend_options = backend_options
         self._commands: dict[str, tuple[str, str, Callable[[str], None]]] = {
-            "model": ("[REF]", "go on with another model, or show the present one", self._model),
+            "model": ("[REF]", "continue with another model, or show the current one", self._model),
             "system": ("[TEXT]", "set the instruction; without TEXT, remove it", self._system),
-            "save": ("FILE", "write the talk to a JSON file", self._save),
-            "load": ("FILE", "go on with a saved talk", self._load),
-            "clear": ("", "forget what was said; the instruction stays", self._clear),
+            "save": ("FILE", "write the conversation to a JSON file", self._save),
+            "load": ("FILE", "continue a saved conversation", self._load),
+            "clear": ("", "forget the conversation; the instruction stays", self._clear),
             "help": ("", "show this", self._help),
-            "exit": ("", "end the talk, as Ctrl-D and the word exit do", self._exit),
+            "exit": ("", "end the session, as Ctrl-D and the word exit do", self._exit),
         }
 
     def run(self) -> None:
-        """Talk until Ctrl-D or /exit.
+        """Answer lines until Ctrl-D or /exit.
 
         Raises:
-            OpenModelsError: The first model cannot be loaded. Later errors are shown, and the talk goes on.
+            OpenModelsError: The first model cannot be loaded. Later errors are shown, and the session continues.
         """
         with suppress(ImportError):
             import readline  # noqa: F401 - importing it gives input() line editing and history
-        output.note(f"{self._talk.model.reference}: loading …", dim=True)
-        self._talk.model.load()
-        output.note("Ready. /help shows the commands, Ctrl-C stops an answer, Ctrl-D ends the talk.", dim=True)
+        output.note(f"{self._conversation.model.reference}: loading …", dim=True)
+        self._conversation.model.load()
+        output.note("Ready. /help shows the commands, Ctrl-C stops an answer, Ctrl-D ends the session.", dim=True)
         try:
             while True:
                 self._turn()
         except EOFError:
             output.note("")
         finally:
-            self._talk.model.close()
+            self._conversation.model.close()
 
     def _turn(self) -> None:
         try:
             line = _read()
         except KeyboardInterrupt:
-            output.note("\n(Ctrl-D or /exit ends the talk.)", dim=True)
+            output.note("\n(Ctrl-D or /exit ends the session.)", dim=True)
             return
         try:
             if line.rstrip() in _EXITS:
                 self._exit("")
             elif line.startswith("/"):
-                self._obey(line)
+                self._run_command(line)
             elif line.strip():
                 self._answer(line.strip())
         except KeyboardInterrupt:
@@ -120,17 +120,17 @@ class Talk:
         except OpenModelsError as error:
             output.show_error(error)
 
-    def _answer(self, said: str) -> None:
-        with self._talk.stream(said, **self._options) as stream:
+    def _answer(self, prompt: str) -> None:
+        with self._conversation.stream(prompt, **self._options) as stream:
             write_answer(stream)
 
-    def _obey(self, line: str) -> None:
+    def _run_command(self, line: str) -> None:
         name, _, argument = line[1:].partition(" ")
         if name not in self._commands:
             near = difflib.get_close_matches(name, self._commands, n=1)
-            guess = f"Did you mean /{near[0]}?" if near else "/help shows the commands."
+            hint = f"Did you mean /{near[0]}?" if near else "/help shows the commands."
             output.note(
-                f"There is no command /{name}. {guess} To say a line that begins with /, put a space before it."
+                f"There is no command /{name}. {hint} To send a line that begins with /, put a space before it."
             )
             return
         usage, _, action = self._commands[name]
@@ -144,31 +144,31 @@ class Talk:
             output.note(f"error: {argument}: {error.strerror or error}", fg="red")
 
     def _model(self, reference: str) -> None:
-        old = self._talk.model
+        old = self._conversation.model
         if reference:
             same = reference.partition(":")[0] == old.reference.partition(":")[0]
             new = self._open(reference, self._backend_options if same else {})
             # Two models at once may not fit; the old one opens again if the new one fails.
             old.close()
             output.note(f"{new.reference}: loading …", dim=True)
-            self._talk.model = new.load()
-        output.note(f"The model is {self._talk.model.reference}.")
+            self._conversation.model = new.load()
+        output.note(f"The model is {self._conversation.model.reference}.")
 
     def _system(self, text: str) -> None:
-        self._talk.system = text or None
+        self._conversation.system = text or None
         output.note("The instruction is set." if text else "There is no instruction.")
 
     def _save(self, file: str) -> None:
-        self._talk.save(file)
-        output.note(f"Saved {len(self._talk.messages)} messages to {file}.")
+        self._conversation.save(file)
+        output.note(f"Saved {len(self._conversation.messages)} messages to {file}.")
 
     def _load(self, file: str) -> None:
-        self._talk = Conversation.restore(file, self._talk.model)
-        output.note(f"Loaded {len(self._talk.messages)} messages from {file}.")
+        self._conversation = Conversation.restore(file, self._conversation.model)
+        output.note(f"Loaded {len(self._conversation.messages)} messages from {file}.")
 
     def _clear(self, _: str) -> None:
-        self._talk.messages.clear()
-        output.note("Everything said is forgotten.")
+        self._conversation.messages.clear()
+        output.note("The conversation is forgotten.")
 
     def _help(self, _: str) -> None:
         for name, (usage, summary, _action) in self._commands.items():

@@ -21,13 +21,13 @@ from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.settings import DISTRIBUTION
 
 _COMMANDS = {
-    "chat": "Ask a model, or talk with it.",
+    "chat": "Ask a model, or chat with it.",
     "map": "Answer every line of a file.",
-    "search": "Find models in the Hub, the Azure catalog and on this disk.",
+    "search": "Find models in every catalog and on this disk.",
     "show": "Show what the catalogs know of a model.",
     "tree": "Show what a model was made from, and what was made from it.",
-    "catalog": "Make and describe the index that searches are answered from.",
-    "models": "Show what is ready on this machine, and why not.",
+    "catalog": "Make and describe the index that is searched.",
+    "models": "Show what is ready on this machine.",
     "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
 }
@@ -42,11 +42,11 @@ _ALTERNATIVES = {
     "batch": "map",
     "help": "--help",
 }
-"""What other programs, or the Python interface, call a command: what it is called here."""
+"""The names of commands in other programs and in Python, and their names here."""
 
 
 class LazyGroup(click.Group):
-    """Subcommands from `_COMMANDS`; errors become a message and an exit code in one place."""
+    """The subcommands in `_COMMANDS`; errors become a message and an exit code."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -115,7 +115,7 @@ def cli(ctx: click.Context) -> None:
 
     \b
     openmodels chat "What is an open model?"   ask the small default model, on this machine
-    openmodels chat                            talk with it
+    openmodels chat                            chat with it
     openmodels search japanese llama           find a model
     openmodels models                          see what is ready here
 

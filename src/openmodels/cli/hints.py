@@ -1,4 +1,4 @@
-"""Next steps in the words of the command: errors name Python's options, a shell has flags."""
+"""Next steps of errors with flags of the command in place of Python's options."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def translate(text: str, command: click.Command | None) -> str | None:
     from openmodels.types.options import CallOptions
 
     parameters = [parameter for parameter in command.params if isinstance(parameter, click.Option)] if command else []
-    flags = {parameter.name: parameter.opts[-1] for parameter in parameters if parameter.name != "own_options"}
-    option = next((parameter.opts[0] for parameter in parameters if parameter.name == "own_options"), None)
+    flags = {parameter.name: parameter.opts[-1] for parameter in parameters if parameter.name != "backend_options"}
+    option = next((parameter.opts[0] for parameter in parameters if parameter.name == "backend_options"), None)
 
     def flag(name: str, value: str | None, text: str) -> str:
         if name in flags:

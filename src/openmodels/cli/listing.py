@@ -1,9 +1,9 @@
-"""Records on a terminal: tables and trees. Whatever a catalog says is shown as plain text."""
+"""Records and families on a terminal, without the control characters of catalogs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from openmodels import escaping
@@ -11,6 +11,7 @@ from openmodels.catalog.family import Family
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search.results import row, shown
 from openmodels.catalog.sources import base as sources
+from openmodels.cli import output
 
 _COLUMNS = ("model", "task", "parameters", "context", "license", "downloads", "updated")
 _FIELDS_SKIPPED = ("files",)
@@ -23,7 +24,7 @@ def table(records: Iterable[ModelRecord]) -> None:
         cells = {**row(record), "task": record.task, "variants": None}
         name = record.id + (f" (+{record.variants} variants)" if record.variants else "")
         lines.append([name, *(shown(cells[column]) for column in _COLUMNS[1:])])
-    _print(_COLUMNS, lines, folded=None)
+    output.write_table(_COLUMNS, lines)
 
 
 def fields(record: ModelRecord) -> None:
@@ -38,18 +39,18 @@ def fields(record: ModelRecord) -> None:
         if name in known and name not in _FIELDS_SKIPPED:
             fact = record.provenance.get(name)
             lines.append(
-                [name.replace("_", " "), _said(name, known[name]), f"{fact.source} {fact.as_of}" if fact else ""]
+                [name.replace("_", " "), _cell(name, known[name]), f"{fact.source} {fact.as_of}" if fact else ""]
             )
-    lines += [
-        ["conflict", f"{one.field}: {one.other_source} says {one.other}", one.kept_source] for one in record.conflicts
-    ]
+    for conflict in record.conflicts:
+        statement = f"{conflict.field}: {conflict.other_source} says {conflict.other}"
+        lines.append(["conflict", statement, conflict.kept_source])
     if record.variants:
         lines.append(["variants", str(record.variants), ""])
-    _print(("field", "value", "source"), lines, folded=1)
+    output.write_table(("field", "value", "source"), lines, folded=(1,))
 
 
 def tree(family: Family) -> None:
-    """Write a family to stdout as an indented tree, the model asked for marked with "*"."""
+    """Write a family to stdout as an indented tree, its model marked with "*"."""
     for depth, model_id, edge in family.lines():
         how = ""
         if edge:
@@ -61,15 +62,17 @@ def tree(family: Family) -> None:
         sys.stdout.write(escaping.line(shown_line) + "\n")
 
 
-def _said(name: str, value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
     match name:
         case "parameters":
             active = f", {shown(value.active)} active" if value.active else ""
             return f"{shown(value.total)}{active}"
         case "license":
-            told = value.name if value.name and value.name != value.id else None
+            full_name = value.name if value.name and value.name != value.id else None
             return " ".join(
-                part for part in (value.id, told and f"({told})", f"[{value.license_class}]", value.link) if part
+                part
+                for part in (value.id, full_name and f"({full_name})", f"[{value.license_class}]", value.link)
+                if part
             )
         case "modalities":
             return f"{', '.join(value.input or ('-',))} → {', '.join(value.output or ('-',))}"
@@ -85,25 +88,6 @@ def _said(name: str, value: Any) -> str:
         case "scores":
             return ", ".join(f"{score.benchmark} {score.value:g} ({score.source or '-'})" for score in value)
         case _ if isinstance(value, tuple):
-            return ", ".join(str(one) for one in value)
+            return ", ".join(str(item) for item in value)
         case _:
             return shown(value)
-
-
-def _print(heads: Sequence[str], lines: list[list[str]], *, folded: int | None) -> None:
-    """Write a table; the first column is never cut, since it is copied from."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=None if terminal else 10_000)
-    made = Table(box=box.SIMPLE if terminal else None, pad_edge=False, show_edge=False)
-    for place, head in enumerate(heads):
-        widest = max((len(line[0]) for line in lines), default=0) if place == 0 else None
-        fold = place == folded
-        made.add_column(head, overflow="fold" if fold else "ellipsis", no_wrap=not fold, min_width=widest)
-    for line in lines:
-        made.add_row(*(Text(escaping.line(cell)) for cell in line))
-    console.print(made)

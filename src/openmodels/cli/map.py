@@ -1,4 +1,4 @@
-"""`openmodels map`: every line of a file through a model, into a file that a later run can go on with."""
+"""`openmodels map`: answer every line of a file, or continue an earlier run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ from openmodels.settings import DEFAULT_MODEL
 @click.command("map")
 @click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "-m", "--model", "reference", metavar="REF", default=DEFAULT_MODEL, show_default=True, help="Who answers."
+    "-m",
+    "--model",
+    "reference",
+    metavar="REF",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="The model to ask.",
 )
-@click.option("-o", "--output", "save", metavar="FILE", required=True, help="JSONL; if it is there, the run goes on.")
+@click.option("-o", "--output", "save", metavar="FILE", required=True, help="JSONL; an existing one is continued.")
 @click.option("-c", "--concurrency", type=int, help="How many calls at once; default 16.")
 @click.option("--complete", is_flag=True, help="Continue texts, without a chat template.")
 @click.option("--system", metavar="TEXT", help="An instruction for the model, before each prompt that is a text.")
@@ -41,7 +47,7 @@ def map_(
     save: str,
     complete: bool,
     system: str | None,
-    own_options: dict[str, str],
+    backend_options: dict[str, str],
     **call_options: Any,
 ) -> None:
     """Answer every line of INPUT; the answers go to FILE as they become ready.
@@ -58,7 +64,7 @@ def map_(
     options: Any = {name: value for name, value in call_options.items() if value is not None}
     prompts = _prompts(source, system)
     with (
-        open_model(reference, own_options) as model,
+        open_model(reference, backend_options) as model,
         model.map(prompts, save=save, method="complete" if complete else "chat", **options) as run,
     ):
         for item in run:
@@ -66,7 +72,7 @@ def map_(
                 output.note(f"item {item.index}: {type(item.error).__name__}: {item.error.cause}", dim=True)
     summary = run.summary
     if output.wants_json(ctx):
-        output.say_json(asdict(summary) | {"reference": model.reference, "output": save})
+        output.write_json(asdict(summary) | {"reference": model.reference, "output": save})
     else:
         output.note(str(summary))
     ctx.exit(1 if summary.failed else 0)

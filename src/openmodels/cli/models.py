@@ -1,10 +1,9 @@
-"""`openmodels models`: what is ready on this machine, found without importing any backend's SDK."""
+"""`openmodels models`: what is ready on this machine, without any backend's SDK."""
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 from huggingface_hub import constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 
-from openmodels import escaping, settings
+from openmodels import settings
 from openmodels.backends import registry
 from openmodels.backends.azure import endpoint as azure_endpoint
 from openmodels.backends.local.weights import cache, checkpoint
@@ -30,21 +29,21 @@ _ENGINE_PART = re.compile(r"-(?:openvino|tokenizer)-\d+$")
 @output.json_option
 @click.pass_context
 def models(ctx: click.Context) -> None:
-    """Show which backends and local models are ready on this machine, and why others are not."""
-    backends, found = list(_backends()), list(_models())
+    """Show which backends and local models are ready here, and what others lack."""
+    backends, local_models = list(_backends()), list(_models())
     if output.wants_json(ctx):
-        output.say_json({"backends": backends, "models": found})
+        output.write_json({"backends": backends, "models": local_models})
         return
-    _table(
+    _write(
         ["backend", "ready", "what it does", "what is missing"],
         [[row["name"], row["ready"], row["summary"], row["reason"] or ""] for row in backends],
     )
     click.echo()
-    _table(
+    _write(
         ["model", "ready", "size", "kept in", "what is missing"],
         [
             [row["reference"], row["ready"], _size(row["bytes"]), row["kept_in"] or "", row["reason"] or ""]
-            for row in found
+            for row in local_models
         ],
     )
 
@@ -65,7 +64,7 @@ def _backends() -> Iterator[dict[str, Any]]:
 
 
 def _configured(backend: str) -> tuple[bool, str | None]:
-    """Return whether a backend has the address and the key that it needs, and what is missing."""
+    """Return whether a backend has its address and key, and what is missing."""
     match backend:
         case "hf":
             try:
@@ -88,10 +87,10 @@ def _configured(backend: str) -> tuple[bool, str | None]:
 def _models() -> Iterator[dict[str, Any]]:
     """Yield the local models on this disk, the default model in any case."""
     ready = not registry.BUILT_IN["local"].missing()
-    found = [*_hub_cache(), *_converted(ready)]
-    if not any(model["reference"] == settings.DEFAULT_MODEL and model["ready"] for model in found):
-        found.insert(0, _model(settings.DEFAULT_MODEL, None, None, "not here yet; the first use fetches it"))
-    for model in found:
+    local_models = [*_hub_cache(), *_converted(ready)]
+    if not any(model["reference"] == settings.DEFAULT_MODEL and model["ready"] for model in local_models):
+        local_models.insert(0, _model(settings.DEFAULT_MODEL, None, None, "not here yet; the first use fetches it"))
+    for model in local_models:
         yield model if ready else model | {"ready": False, "reason": "the backend local is not ready"}
 
 
@@ -108,8 +107,8 @@ def _hub_cache() -> Iterator[dict[str, Any]]:
                 name = file.file_path.relative_to(revision.snapshot_path).as_posix()
                 yield _model(f"local:{repo.repo_id}/{name}{at}", file.size_on_disk, "Hub cache", None)
             if not files:
-                size, fault = revision.size_on_disk, _fault(revision.snapshot_path)
-                yield _model(f"local:{repo.repo_id}{at}", size, "Hub cache", fault)
+                size, reason = revision.size_on_disk, _reason_unloadable(revision.snapshot_path)
+                yield _model(f"local:{repo.repo_id}{at}", size, "Hub cache", reason)
 
 
 def _converted(ready: bool) -> Iterator[dict[str, Any]]:  # noqa: FBT001 - one private call
@@ -123,15 +122,15 @@ def _converted(ready: bool) -> Iterator[dict[str, Any]]:  # noqa: FBT001 - one p
             continue
         reference = settings.DEFAULT_MODEL if folder == default else f"local:{folder}"
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-        yield _model(reference, size, "converted", _fault(folder))
+        yield _model(reference, size, "converted", _reason_unloadable(folder))
 
 
 def _model(reference: str, size: int | None, kept_in: str | None, reason: str | None) -> dict[str, Any]:
     return {"reference": reference, "ready": reason is None, "bytes": size, "kept_in": kept_in, "reason": reason}
 
 
-def _fault(folder: Path) -> str | None:
-    """Return why a folder cannot be loaded from, as far as its names and headers tell."""
+def _reason_unloadable(folder: Path) -> str | None:
+    """Return why a folder cannot be loaded, by its file names and headers, or None."""
     try:
         checkpoint.check_folder(folder)
         missing = [file.name for file in checkpoint.weight_files(folder) if not file.is_file()]
@@ -146,20 +145,9 @@ def _size(count: int | None) -> str:
     return "" if count is None else decimal(count)
 
 
-def _table(head: list[str], rows: list[list[Any]]) -> None:
-    """Write a table: framed on a terminal, aligned text on whole lines elsewhere."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def _write(heads: list[str], rows: list[list[Any]]) -> None:
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    # Markup off: it would swallow the extra's name in an install command.
-    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=None if terminal else 10_000)
-    table = Table(box=box.SIMPLE if terminal else None, pad_edge=False, show_edge=False)
-    for name in head:
-        table.add_column(name, overflow="fold")
     for row in rows:
-        ready = Text("yes", style="green") if row[1] else Text("no", style="yellow")
-        table.add_row(escaping.line(row[0]), ready, *(escaping.line(cell) for cell in row[2:]))
-    console.print(table)
+        row[1] = Text("yes", style="green") if row[1] else Text("no", style="yellow")
+    output.write_table(heads, rows, folded=range(len(heads)))

@@ -1,8 +1,8 @@
-"""`openmodels openness`: how open a model is, with evidence, for people and for CI."""
+"""`openmodels openness`: how open a model is, with evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -24,7 +24,7 @@ _RANK = {Verdict.CLOSED: 0, Verdict.UNKNOWN: 0, Verdict.PARTIAL: 1, Verdict.OPEN
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("--profile", "-p", type=click.Choice(list(PROFILES)), default="lesson", show_default=True)
 @click.option("--evidence", type=click.Path(file_okay=False), help="Judge saved evidence, without network.")
-@click.option("--save", type=click.Path(file_okay=False), help="Keep the evidence in this folder, and go on from it.")
+@click.option("--save", type=click.Path(file_okay=False), help="Keep the evidence in this folder; continue from it.")
 @click.option("--fast", is_flag=True, help="Look only at license and gating.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown with links.")
 @click.option("--bom", "form", flag_value="bom", help="Print a CycloneDX 1.6 bill of materials.")
@@ -58,38 +58,39 @@ def openness(
     demands = [_demand(text) for text in fail_under]
     if form == "bom" and len(models) > 1:
         raise InvalidRequest("A bill of materials is for one model.")
-    tell = _told if len(models) > 1 else None
-    found = compare_openness(models, profile=profile, evidence=evidence, deep=not fast, save=save, progress=tell)
-    if len(models) == 1 and found.failures:
-        raise next(iter(found.failures.values()))
-    for name, error in found.failures.items():
+    progress = _show_progress if len(models) > 1 else None
+    comparison = compare_openness(
+        models, profile=profile, evidence=evidence, deep=not fast, save=save, progress=progress
+    )
+    if len(models) == 1 and comparison.failures:
+        raise next(iter(comparison.failures.values()))
+    for name, error in comparison.failures.items():
         output.note(f"error: {name}: {error.cause}", fg="red")
-    _print(found.reports, "json" if output.wants_json(ctx) else form)
-    unmet = [f"{report.id}: {text}" for report in found for text, met in demands if not met(report)]
+    _print(comparison.reports, "json" if output.wants_json(ctx) else form)
+    unmet = [f"{report.id}: {text}" for report in comparison for text, met in demands if not met(report)]
     for text in unmet:
         output.note(f"not met: {text}", fg="red")
-    ctx.exit(UNMET if unmet or (demands and found.failures) else 1 if found.failures else 0)
+    ctx.exit(UNMET if unmet or (demands and comparison.failures) else 1 if comparison.failures else 0)
 
 
-def _told(done: int, total: int) -> None:
+def _show_progress(done: int, total: int) -> None:
     if total < 20 or done % 10 == 0 or done == total:
         output.note(f"{done} of {total} models judged", dim=True)
 
 
-def _print(reports: Iterable[Report], form: str | None) -> None:
-    found = list(reports)
+def _print(reports: Sequence[Report], form: str | None) -> None:
     if form == "json":
-        rows = [report.to_dict() for report in found]
-        output.say_json(rows[0] if len(rows) == 1 else rows)
+        rows = [report.to_dict() for report in reports]
+        output.write_json(rows[0] if len(rows) == 1 else rows)
     elif form == "bom":
-        output.say(escaping.json(found[0].to_bom(), indent=2) + "\n")
+        output.write(escaping.json(reports[0].to_bom(), indent=2) + "\n")
     elif form == "badge":
-        output.say("\n".join(report.badge() for report in found) + "\n")
+        output.write("\n".join(report.badge() for report in reports) + "\n")
     elif form == "markdown":
-        output.say("\n\n".join(report.to_markdown() for report in found) + "\n")
+        output.write("\n\n".join(report.to_markdown() for report in reports) + "\n")
     else:
-        for report in found:
-            output.say(f"{report}\n")
+        for report in reports:
+            output.write(f"{report}\n")
 
 
 def _demand(text: str) -> tuple[str, Callable[[Report], bool]]:

@@ -1,10 +1,10 @@
-"""What goes where: data to stdout, everything else to stderr; and which error ends with which code."""
+"""Data goes to stdout, everything else to stderr; each error has its exit code."""
 
 from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -58,7 +58,7 @@ def json_option(command: F) -> F:
 
 
 def expect_json(ctx: click.Context, arguments: Sequence[str]) -> None:
-    """Note `--json` among arguments that are not parsed yet, for an error before they are."""
+    """Look for `--json` in arguments before they are parsed, for errors in parsing."""
     options = itertools.takewhile(lambda argument: argument != "--", arguments)
     ctx.meta[_META] = "--json" in options
 
@@ -68,25 +68,54 @@ def wants_json(ctx: click.Context) -> bool:
     return bool(ctx.meta.get(_META))
 
 
-def say(text: str) -> None:
-    """Write a piece of the answer to stdout at once, without adding a newline."""
+def write(text: str) -> None:
+    """Write text to stdout at once, without adding a newline."""
     click.echo(_shown(text, sys.stdout.isatty()), nl=False)
 
 
-def say_json(value: object) -> None:
+def write_json(value: object) -> None:
     """Write one JSON value to stdout, on one line."""
     click.echo(escaping.json(value))
 
 
+def write_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: Container[int] = ()) -> None:
+    """Write a table to stdout: framed on a terminal, one line a row elsewhere.
+
+    Args:
+        heads: The columns.
+        rows: Their cells: texts, or `rich.text.Text`.
+        folded: The columns whose cells may take several lines; others are cut, but for the first column,
+            since an id is copied from there.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[Text(escaping.line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    is_terminal = sys.stdout.isatty()
+    # Markup off: it would swallow the extra's name in an install command.
+    width = None if is_terminal else 10_000
+    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=width)
+    table = Table(box=box.SIMPLE if is_terminal else None, pad_edge=False, show_edge=False)
+    for place, head in enumerate(heads):
+        is_folded = place in folded
+        widest = max((len(row[0]) for row in cells), default=0) if place == 0 and not is_folded else None
+        table.add_column(head, overflow="fold" if is_folded else "ellipsis", no_wrap=not is_folded, min_width=widest)
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
 def note(text: str, **style: Any) -> None:
-    """Write a line to stderr; `style` is `click.style`'s and shows on a terminal only."""
+    """Write a line to stderr, on a terminal in a style of `click.style`."""
     click.secho(escaping.terminal(text), err=True, **style)
 
 
 def show_error(error: OpenModelsError, *, as_json: bool = False) -> None:
-    """Tell an error: on stderr, or on stdout as `{"error": {…}}`."""
+    """Write an error to stderr, or to stdout as `{"error": {…}}`."""
     if as_json:
-        say_json({"error": as_dict(error)})
+        write_json({"error": as_dict(error)})
         return
     where = f"{error.reference}: " if error.reference else ""
     request = f" (request {error.request_id})" if error.request_id else ""
@@ -96,7 +125,7 @@ def show_error(error: OpenModelsError, *, as_json: bool = False) -> None:
 
 
 def as_dict(error: OpenModelsError) -> dict[str, Any]:
-    """Return an error's facts, ready for JSON; `partial` holds what had arrived of the answer."""
+    """Return an error as JSON; `partial` holds what had arrived of the answer."""
     return {
         "type": type(error).__name__,
         "cause": error.cause,

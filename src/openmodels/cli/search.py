@@ -19,7 +19,7 @@ from openmodels.cli import listing, output
 @click.option("--base-model", metavar="ID", help="Only what was made directly from this model.")
 @click.option("--author", help='Account or nickname: "meta-llama", "ai2".')
 @click.option("--parameters", metavar="RANGE", help='"1B..8B", "<=8B", "7B".')
-@click.option("--context", metavar="TOKENS", help='At least so many: "32k".')
+@click.option("--context", metavar="TOKENS", help='At least this many: "32k".')
 @click.option("--gated/--not-gated", default=None, help="Whether access must be asked for.")
 @click.option(
     "--open/--not-open", default=None, help="Whether there is no gate and the stated license is OSI-approved."
@@ -33,12 +33,12 @@ from openmodels.cli import listing, output
 @click.option("--capability", help='"tool-calling", "reasoning" and the like.')
 @click.option("--catalog", multiple=True, help=f"{', '.join(sources.names())}; may be repeated.")
 @click.option("--sort", help="relevance, downloads, likes, trending, updated, created, parameters, context, price.")
-@click.option("--limit", type=int, default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=int, default=20, show_default=True, help="How many models to show at most.")
 @click.option("--live/--index", default=None, help="Ask the catalogs themselves, or never.")
 @output.json_option
 @click.pass_context
-def search(ctx: click.Context, /, query: tuple[str, ...], **asked: Any) -> None:
-    """Find models in the Hub, the Azure catalog and on this disk.
+def search(ctx: click.Context, /, query: tuple[str, ...], **filters: Any) -> None:
+    """Find models in every catalog and on this disk.
 
     \b
     openmodels search japanese llama chat --license llama2
@@ -48,12 +48,12 @@ def search(ctx: click.Context, /, query: tuple[str, ...], **asked: Any) -> None:
     """
     from openmodels.catalog.api import search as find
 
-    asked["catalog"] = list(asked["catalog"]) or None
-    results = find(" ".join(query), **asked)
+    filters["catalog"] = list(filters["catalog"]) or None
+    results = find(" ".join(query), **filters)
     for note in results.notes:
         output.note(note, dim=True)
     if output.wants_json(ctx):
-        output.say_json([record.model_dump(mode="json", exclude_none=True) for record in results])
+        output.write_json([record.model_dump(mode="json", exclude_none=True) for record in results])
     elif results:
         listing.table(results)
     if not results:

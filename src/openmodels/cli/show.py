@@ -13,7 +13,7 @@ from openmodels.cli import listing, output
 @output.json_option
 @click.pass_context
 def show(ctx: click.Context, model: str, live: bool | None) -> None:  # noqa: FBT001 - click calls it so
-    """Show what the catalogs know of a model, and who says so.
+    """Show what the catalogs know of a model, each field with its source.
 
     \b
     openmodels show allenai/OLMo-7B
@@ -23,7 +23,7 @@ def show(ctx: click.Context, model: str, live: bool | None) -> None:  # noqa: FB
 
     record = info(model, live=live)
     if output.wants_json(ctx):
-        output.say_json(record.model_dump(mode="json", exclude_none=True))
+        output.write_json(record.model_dump(mode="json", exclude_none=True))
         return
     listing.fields(record)
     output.note(f"hint: openmodels tree {record.id}")

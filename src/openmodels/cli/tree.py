@@ -10,7 +10,7 @@ from openmodels.cli import listing, output
 @click.command()
 @click.argument("model", metavar="ID")
 @click.option("--live/--index", default=None, help="Read cards on the Hub where a model declares nothing, or never.")
-@click.option("--limit", type=int, default=500, show_default=True, help="At most so many models.")
+@click.option("--limit", type=int, default=500, show_default=True, help="How many models to show at most.")
 @output.json_option
 @click.pass_context
 def tree(ctx: click.Context, model: str, live: bool | None, limit: int) -> None:  # noqa: FBT001 - click calls it so
@@ -21,13 +21,13 @@ def tree(ctx: click.Context, model: str, live: bool | None, limit: int) -> None:
 
     A percentage marks what is inferred and not declared.
     """
-    from openmodels.catalog.family import family as relatives
+    from openmodels.catalog.family import family as find_family
 
-    family = relatives(model, live=live, limit=limit)
+    family = find_family(model, live=live, limit=limit)
     for note in family.notes:
         output.note(note, dim=True)
     if output.wants_json(ctx):
-        output.say_json(
+        output.write_json(
             {
                 "id": family.id,
                 "ancestors": family.ancestors,

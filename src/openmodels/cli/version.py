@@ -1,4 +1,4 @@
-"""`openmodels version`: what is installed, read from metadata; nothing is imported."""
+"""`openmodels version`: installed versions, from metadata; imports none of them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from openmodels.settings import DISTRIBUTION
 @click.pass_context
 def version(ctx: click.Context) -> None:
     """Show the versions of openmodels, Python and the parts found."""
-    own, python, parts = metadata.version(DISTRIBUTION), platform.python_version(), _parts()
+    version_, python, parts = metadata.version(DISTRIBUTION), platform.python_version(), _parts()
     if output.wants_json(ctx):
-        output.say_json({"openmodels": own, "python": python, "platform": platform.platform(), "parts": parts})
+        output.write_json({"openmodels": version_, "python": python, "platform": platform.platform(), "parts": parts})
         return
-    click.echo(f"openmodels {own}\npython {python}\n{platform.platform()}")
-    for name, found in parts.items():
-        click.echo(f"{name} {found or '(not installed)'}")
+    click.echo(f"openmodels {version_}\npython {python}\n{platform.platform()}")
+    for name, installed in parts.items():
+        click.echo(f"{name} {installed or '(not installed)'}")
 
 
 def _parts() -> dict[str, str | None]:
-    """Return the version of each declared dependency, extras included; None where it is missing."""
+    """Return the version of each dependency, or None; those of extras are included."""
     declared = (re.match(r"[\w.-]+", line) for line in metadata.requires(DISTRIBUTION) or ())
-    names = sorted({found[0].lower() for found in declared if found} - {DISTRIBUTION})
+    names = sorted({match[0].lower() for match in declared if match} - {DISTRIBUTION})
     return {name: _version(name) for name in names}
 
 
