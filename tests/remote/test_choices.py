@@ -40,7 +40,7 @@ def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool =
             for delta in deltas:
                 assembler.add(delta)
     except om.OpenModelsError as error:
-        assembler.explain(error)
+        assembler.fail(error)
         raise
     return assembler.finish()
 
