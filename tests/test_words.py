@@ -66,7 +66,6 @@ PENDING = (
     "core/",
     "http/",
     "hub/",
-    "openai_wire/",
     "openness/",
     "output/",
     "testing/",

@@ -29,14 +29,14 @@ def _explain(body: bytes | object) -> om.OpenModelsError:
 
 
 def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool = True, **asked: Any) -> om.Reply:
-    assembler, decoder = ReplyAssembler("server:x"), decode.Decoder(200, headers, _explain, **asked)
+    assembler, decoder = ReplyAssembler("server:x"), decode.ChatDecoder(200, headers, _explain, **asked)
     if headers is _JSON:
         (body,) = (json.dumps(value).encode() for value in values)
     else:
         body = b"".join(b"data: " + json.dumps(value).encode() + b"\n\n" for value in values)
         body += b"data: [DONE]\n\n" if done else b""
     try:
-        for deltas in (decoder.feed(body), decoder.end()):
+        for deltas in (decoder.feed(body), decoder.finish()):
             for delta in deltas:
                 assembler.add(delta)
     except om.OpenModelsError as error:
@@ -80,10 +80,10 @@ def test_answers_in_one_body(numbered: bool) -> None:
 
 
 def test_one_of_the_answers_is_cut_off() -> None:
-    decoder = decode.Decoder(200, _SSE, _explain, answers=2)
+    decoder = decode.ChatDecoder(200, _SSE, _explain, answers=2)
     list(decoder.feed(b"".join(b"data: " + json.dumps(value).encode() + b"\n\n" for value in _TWO[:3])))
     with pytest.raises(om.StreamInterrupted):
-        list(decoder.end())
+        list(decoder.finish())
 
 
 @pytest.mark.parametrize("done", [True, False])
@@ -104,7 +104,7 @@ _CHAT = {
 
 def test_logprobs_of_a_stream() -> None:
     chunks = [_piece(0, content="a", logprobs=_CHAT), _piece(0, content="", logprobs=_CHAT), _piece(0, "stop")]
-    assert _read(chunks, likeliest=5).logprobs == (om.TokenLogprob("a", -0.5, (("b", -0.9),)),) * 2
+    assert _read(chunks, top_logprobs=5).logprobs == (om.TokenLogprob("a", -0.5, (("b", -0.9),)),) * 2
     assert _read(chunks).logprobs == ()
 
 
@@ -115,18 +115,18 @@ def test_a_logprob_that_is_no_finite_number_is_an_error(number: float) -> None:
         {"tokens": ["a"], "token_logprobs": [number], "top_logprobs": [None]},
     ):
         with pytest.raises(om.InvalidResponse, match="no finite number"):
-            logprobs.tokens(told)
+            logprobs.read_logprobs(told)
     others = [{"token": "b", "logprob": number}, {"token": "c", "logprob": -2.0}]
     told = {"content": [{"token": "a", "logprob": -0.5, "top_logprobs": others}]}
-    assert logprobs.tokens(told) == (om.TokenLogprob("a", -0.5, (("c", -2.0),)),)
+    assert logprobs.read_logprobs(told) == (om.TokenLogprob("a", -0.5, (("c", -2.0),)),)
 
 
 def test_logprobs_that_are_ignored() -> None:
     with pytest.raises(om.UnsupportedFeature, match="'logprobs': it gave none") as caught:
-        _read([_piece(0, "stop", content="a")], likeliest=5)
+        _read([_piece(0, "stop", content="a")], top_logprobs=5)
     assert caught.value.partial.text == "a"
     calls = [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]
-    assert _read([_piece(0, "tool_calls", tool_calls=calls)], likeliest=5).tool_calls
+    assert _read([_piece(0, "tool_calls", tool_calls=calls)], top_logprobs=5).tool_calls
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_logprobs_that_are_ignored() -> None:
     ],
 )
 def test_the_shapes_of_logprobs(value: Any, found: tuple[om.TokenLogprob, ...]) -> None:
-    assert logprobs.tokens(value) == found
+    assert logprobs.read_logprobs(value) == found
 
 
 _json = st.recursive(
@@ -167,7 +167,7 @@ _json = st.recursive(
 
 @given(_json)
 def test_logprobs_of_any_shape_are_read(value: Any) -> None:
-    for entry in logprobs.tokens(value):
+    for entry in logprobs.read_logprobs(value):
         assert isinstance(entry.token, str)
         assert isinstance(entry.logprob, float)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from openmodels.openai_wire.choices import Choice
-from openmodels.openai_wire.tool_calls import ToolAssembler
+from openmodels.openai_wire.choices import ChoiceDecoder
+from openmodels.openai_wire.tool_calls import ToolCallAssembler
 
 BARE = {"function": {"name": "stop", "arguments": ""}}
 EMPTY = {"function": {"name": "stop", "arguments": "{}"}}
@@ -15,9 +15,9 @@ OBJECT = {"id": "", "function": {"name": "stop", "arguments": {}}}
 
 
 def _calls(*deltas: list[dict[str, Any]], whole: bool = False) -> list[tuple[str, dict[str, Any] | None]]:
-    assembler = ToolAssembler()
+    assembler = ToolCallAssembler()
     for pieces in deltas:
-        assembler.add(pieces, whole=whole)
+        assembler.add(pieces, is_message=whole)
     calls = assembler.calls()
     assert len({call.id for call in calls}) == len(calls)
     assert all(call.id for call in calls)
@@ -49,10 +49,10 @@ def test_no_arguments_however_they_are_written(arguments: Any) -> None:
 
 
 def test_the_form_before_tool_calls() -> None:
-    choice = Choice(0)
+    choice = ChoiceDecoder(0)
     choice.feed({"delta": {"function_call": {"name": "f", "arguments": '{"a": '}}}, "delta")
     choice.feed({"delta": {"function_call": {"arguments": "2}"}}, "finish_reason": "function_call"}, "delta")
-    assert [(call.name, call.arguments) for call in choice.end().tool_calls] == [("f", {"a": 2})]
+    assert [(call.name, call.arguments) for call in choice.finish().tool_calls] == [("f", {"a": 2})]
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_the_form_before_tool_calls() -> None:
 )
 @pytest.mark.parametrize("key", ["message", "delta"])
 def test_contents_of_parts(content: Any, text: str, reasoning: str, key: str) -> None:
-    delta = Choice(0).feed({key: {"content": content}}, key)
+    delta = ChoiceDecoder(0).feed({key: {"content": content}}, key)
     assert (delta.text, delta.reasoning) == (text, reasoning) if delta else not text + reasoning
 
 
 def test_reasoning_under_each_of_its_names() -> None:
     for name in ("reasoning", "reasoning_content", "reasoning_text", "thinking"):
-        choice = Choice(0)
+        choice = ChoiceDecoder(0)
         assert choice.feed({"message": {"content": None, name: "so"}}, "message").reasoning == "so"
-        assert choice.reasoning_name == name
+        assert choice.reasoning_field == name

@@ -77,12 +77,12 @@ def test_events_come_back_as_they_were_sent(texts: list[str], end: bytes) -> Non
 
 
 def _decode(pieces: list[bytes]) -> tuple[list[Any], str]:
-    decoder = decode.Decoder(200, _EVENT_STREAM, lambda body: status_errors.error(_read(body)))
+    decoder = decode.ChatDecoder(200, _EVENT_STREAM, lambda body: status_errors.error(_read(body)))
     deltas: list[Any] = []
     try:
         for piece in pieces:
             deltas += decoder.feed(piece)
-        deltas += decoder.end()
+        deltas += decoder.finish()
     except OpenModelsError as error:
         return [(delta.text, delta.tool_calls) for delta in deltas], f"{type(error).__name__} {error}"
     return [(delta.text, delta.tool_calls) for delta in deltas], ""
@@ -121,11 +121,11 @@ _bodies = st.one_of(_json.map(lambda value: json.dumps(value).encode()), _stream
 def _read_answer(status: int, headers: dict[str, str], pieces: list[bytes]) -> str:
     """Return what an answer is: its text, or its error."""
     explain = lambda body: status_errors.error(status_errors.read(status, headers, body, host="h"))  # noqa: E731
-    decoder, text = decode.Decoder(status, headers, explain), ""
+    decoder, text = decode.ChatDecoder(status, headers, explain), ""
     try:
         for piece in pieces:
             text += "".join(delta.text for delta in decoder.feed(piece))
-        text += "".join(delta.text for delta in decoder.end())
+        text += "".join(delta.text for delta in decoder.finish())
     except OpenModelsError as error:
         assert str(error).isprintable()
         return f"{text} {error!r} {error.retryable}"
@@ -168,7 +168,7 @@ _pieces = st.fixed_dictionaries(
 
 @given(st.lists(st.one_of(_pieces, _json), max_size=10))
 def test_garbage_as_tool_calls_is_a_typed_error(pieces: list[Any]) -> None:
-    assembler = tool_calls.ToolAssembler()
+    assembler = tool_calls.ToolCallAssembler()
     names = []
     try:
         assembler.add(pieces)
@@ -246,7 +246,7 @@ def test_calls_cut_and_woven_in_any_way_come_back_whole(
                 for first, part in zip([True] + [False] * len(parts), parts, strict=False)
             ]
         )
-    assembler = tool_calls.ToolAssembler()
+    assembler = tool_calls.ToolCallAssembler()
     begun = 0  # calls begin in their order; their pieces come in any
     while any(queues):
         ready = [queue for number, queue in enumerate(queues) if queue and number <= begun]

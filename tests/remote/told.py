@@ -15,10 +15,10 @@ from openmodels.http.client import HttpClient
 from openmodels.http.messages import HttpRequest
 from openmodels.http.status_errors import Failure
 from openmodels.model import Model
-from openmodels.openai_wire.decode import Body, Decoder
+from openmodels.openai_wire.decode import ChatDecoder, ResponseBody
 from openmodels.testing.faults import KEY, PROMPT
 
-SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, Body, Decoder, HttpRequest, HttpClient)
+SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, ResponseBody, ChatDecoder, HttpRequest, HttpClient)
 
 
 class Told:

@@ -223,9 +223,9 @@ class OpenAICompatible(Backend):
                     if _over(decoder, answer):
                         break
             except (ConnectionFailed, DeadlineExceeded) as error:
-                decoder.lost(error)
-        for delta in decoder.end():
-            self.succeeded(sent, decoder.reasoning_name)
+                decoder.disconnected(error)
+        for delta in decoder.finish():
+            self.succeeded(sent, decoder.reasoning_field)
             delta.cost = self.cost(delta, answer.headers)
             yield delta
 
@@ -239,9 +239,9 @@ class OpenAICompatible(Backend):
                     if _over(decoder, answer):
                         break
             except (ConnectionFailed, DeadlineExceeded) as error:
-                decoder.lost(error)
-        for delta in decoder.end():
-            self.succeeded(sent, decoder.reasoning_name)
+                decoder.disconnected(error)
+        for delta in decoder.finish():
+            self.succeeded(sent, decoder.reasoning_field)
             delta.cost = self.cost(delta, answer.headers)
             yield delta
 
@@ -383,30 +383,30 @@ class OpenAICompatible(Backend):
     def _fetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
         with self.exchange.send(sent.http_request, deadline) as answer:
             explain = self._explainer(answer, sent.secrets)
-            body = decode.Body(answer.status, answer.headers, explain)
+            body = decode.ResponseBody(answer.status, answer.headers, explain)
             try:
                 for data in answer:
                     body.feed(data)
-                    if body.full:
+                    if body.is_full:
                         break
             except (ConnectionFailed, DeadlineExceeded):
-                if not (body.failed and body):  # else the status says enough
+                if not (body.is_error and body):  # else the status says enough
                     raise
-        return body.end(), explain
+        return body.finish(), explain
 
     async def _afetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
         with await self.exchange.asend(sent.http_request, deadline) as answer:
             explain = self._explainer(answer, sent.secrets)
-            body = decode.Body(answer.status, answer.headers, explain)
+            body = decode.ResponseBody(answer.status, answer.headers, explain)
             try:
                 async for data in answer:
                     body.feed(data)
-                    if body.full:
+                    if body.is_full:
                         break
             except (ConnectionFailed, DeadlineExceeded):
-                if not (body.failed and body):
+                if not (body.is_error and body):
                     raise
-        return body.end(), explain
+        return body.finish(), explain
 
     def _asking(self, path: str) -> Sent:
         http_request = HttpRequest("GET", self.address.origin + self.address.target(path), self._headers(stream=False))
@@ -431,13 +431,13 @@ class OpenAICompatible(Backend):
         keys = [value.removeprefix("Bearer ") for value in self.authorization().values()]
         return Secrets(*keys, *(value for value in own if len(value) >= 8))
 
-    def _decoder(self, answer: BaseResponse, secrets: Secrets, request: ChatRequest) -> decode.Decoder:
-        return decode.Decoder(
+    def _decoder(self, answer: BaseResponse, secrets: Secrets, request: ChatRequest) -> decode.ChatDecoder:
+        return decode.ChatDecoder(
             answer.status,
             answer.headers,
             self._explainer(answer, secrets),
             answers=request.n or 1,
-            likeliest=request.logprobs,
+            top_logprobs=request.logprobs,
             # Without a chat template, tags are text like any other.
             tags=REASONING_TAGS if request.prompt is None else (),
         )
@@ -460,11 +460,11 @@ def _documents(request: RerankRequest, part: slice) -> RerankRequest:
     return request.model_copy(update={"documents": documents, "top_n": top_n})
 
 
-def _over(decoder: decode.Decoder, answer: BaseResponse) -> bool:
+def _over(decoder: decode.ChatDecoder, answer: BaseResponse) -> bool:
     """Say whether to stop reading; once the answer is whole, wait for its end only a moment."""
-    if not decoder.finished:
-        return decoder.ended
-    answer.shorten_deadline(AFTER_END if decoder.ended else AFTER_FINISH)
+    if not decoder.is_complete:
+        return decoder.is_ended
+    answer.shorten_deadline(AFTER_END if decoder.is_ended else AFTER_FINISH)
     return False
 
 

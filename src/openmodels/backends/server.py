@@ -79,13 +79,13 @@ class ServerBackend(OpenAICompatible):
             ModelNotFound: The server lists none.
         """
         if not self.rest and self._only is None:
-            self._only = _only(decode.models(self.get("/models", deadline)), self.name)
+            self._only = _only(decode.read_models(self.get("/models", deadline)), self.name)
         return self.rest or self._only
 
     async def amodel(self, deadline: float | None) -> str | None:
         """The asynchronous twin of `model`."""
         if not self.rest and self._only is None:
-            self._only = _only(decode.models(await self.aget("/models", deadline)), self.name)
+            self._only = _only(decode.read_models(await self.aget("/models", deadline)), self.name)
         return self.rest or self._only
 
 

@@ -1,4 +1,4 @@
-"""One of the answers that a call asked for, as its pieces come: text, reasoning, tool calls, logprobs."""
+"""The choices of a response: text, reasoning, tool calls and logprobs."""
 
 from __future__ import annotations
 
@@ -7,63 +7,67 @@ from typing import Any
 
 from openmodels.errors import InvalidResponse, UnsupportedFeature
 from openmodels.openai_wire import logprobs
-from openmodels.openai_wire.tool_calls import ToolAssembler
+from openmodels.openai_wire.tool_calls import ToolCallAssembler
 from openmodels.output.text_scan import REASONING_FIELDS, ReasoningSplitter, ReasoningTags
-from openmodels.types.reply import Delta, TokenLogprob
+from openmodels.types.reply import Delta, TokenLogprob, Usage
 
 
-class Choice:
-    """Reads the choices of one index.
+class ChoiceDecoder:
+    """Decodes the choices of one index, one chunk after the other.
 
     Args:
         index: Which of the answers it is.
         tags: What stands around reasoning that the server leaves in the text, if it does.
-        likeliest: How many likeliest tokens were asked for at each place; None is no logprobs.
+        top_logprobs: How many likeliest tokens were asked for at each place; None is without logprobs.
 
     Attributes:
         reason: Why the answer ended, once it has.
-        reasoning_name: The field in which the server sends the reasoning, once it has.
+        reasoning_field: The field in which the server sends the reasoning, once it has.
     """
 
-    def __init__(self, index: int, tags: tuple[ReasoningTags, ...] = (), likeliest: int | None = None) -> None:
+    def __init__(self, index: int, tags: tuple[ReasoningTags, ...] = (), top_logprobs: int | None = None) -> None:
         self.reason: str | None = None
-        self.reasoning_name: str | None = None
+        self.reasoning_field: str | None = None
         self._index = index
         self._splitter = ReasoningSplitter(*tags) if tags else None
-        self._tools = ToolAssembler()
-        self._half = ""
-        self._likeliest = likeliest
-        self._spoke = self._told = False
+        self._tools = ToolCallAssembler()
+        self._high_surrogate = ""  # the first half of a character that came in two
+        self._top_logprobs = top_logprobs
+        self._has_text = self._has_logprobs = False
 
     @property
-    def unmeasured(self) -> bool:
+    def lacks_logprobs(self) -> bool:
         """Whether text came without the logprobs that were asked for."""
-        return self._likeliest is not None and self._spoke and not self._told
+        return self._top_logprobs is not None and self._has_text and not self._has_logprobs
 
-    def feed(self, choice: dict[str, Any], key: str) -> Delta | None:
-        """Take a choice of a chunk or body and return what it says, or None where it says nothing.
+    def feed(self, choice: dict[str, Any], key: str, model: str | None = None, raw: Any = None) -> Delta | None:
+        """Return the delta of a choice in a chunk or body; None where it is empty.
 
         Args:
             choice: The vendor's object.
-            key: Where it says it: "delta" or "message".
+            key: The field with its content: "delta" or "message".
+            model: The model's name, for the delta.
+            raw: The chunk or body, for the delta.
 
         Raises:
             InvalidResponse: It has the wrong shape.
         """
-        message = _said(choice, key)
-        self._take_calls(message, whole=key == "message")
+        message = _read_message(choice, key)
+        self._add_calls(message, is_message=key == "message")
         text, reasoning = _parts(message.get("content"), "content")
         if refusal := message.get("refusal"):
             text += _parts(refusal, "refusal")[0]
         if name := next((name for name in REASONING_FIELDS if message.get(name)), None):
-            reasoning, self.reasoning_name = "".join(_parts(message[name], name)), name
-        if self._half or not text.isascii():
+            reasoning, self.reasoning_field = "".join(_parts(message[name], name)), name
+        if self._high_surrogate or not text.isascii():
             text = self._encodable(text)
         likely: tuple[TokenLogprob, ...] = ()
-        if self._likeliest is not None and (told := choice.get("logprobs")):
+        if self._top_logprobs is not None and (value := choice.get("logprobs")):
             # Some servers give more than were asked for.
-            likely = tuple(entry._replace(top=entry.top[: self._likeliest]) for entry in logprobs.tokens(told))
-        self._spoke, self._told = self._spoke or bool(text), self._told or bool(likely)
+            likely = tuple(
+                entry._replace(top=entry.top[: self._top_logprobs]) for entry in logprobs.read_logprobs(value)
+            )
+        self._has_text, self._has_logprobs = self._has_text or bool(text), self._has_logprobs or bool(likely)
         if reason := choice.get("finish_reason"):
             self.reason = str(reason)
         if text and self._splitter is not None:
@@ -71,38 +75,42 @@ class Choice:
             reasoning += inline
         if not (text or reasoning or likely):
             return None
-        return Delta(text, reasoning, logprobs=likely, index=self._index)
+        return Delta(text, reasoning, model=model, raw=raw, logprobs=likely, index=self._index)
 
-    def _take_calls(self, message: dict[str, Any], *, whole: bool) -> None:
+    def _add_calls(self, message: dict[str, Any], *, is_message: bool) -> None:
         if "tool_calls" in message:
-            self._tools.add(message["tool_calls"], whole=whole)
+            self._tools.add(message["tool_calls"], is_message=is_message)
         if isinstance(call := message.get("function_call"), dict):  # the form before `tool_calls`
-            self._tools.add([{"index": 0, "function": call}], whole=whole)
+            self._tools.add([{"index": 0, "function": call}], is_message=is_message)
 
-    def end(self) -> Delta:
-        """Return the answer's last delta: what was held back, the tool calls and the finish reason.
+    def finish(self, usage: Usage | None = None, model: str | None = None, raw: Any = None) -> Delta:
+        """Return the last delta, with what was held back and the finish reason.
 
         Raises:
             InvalidResponse: A tool call is broken.
         """
-        text, reasoning = "\ufffd" if self._half else "", ""
+        text, reasoning = "\ufffd" if self._high_surrogate else "", ""
         if self._splitter is not None:
             reasoning, text = self._splitter.feed(text)
-            more, rest = self._splitter.flush()
-            reasoning, text = reasoning + more, text + rest
-        calls, whole = self._tools.calls(), self.reason is None
-        return Delta(text, reasoning, calls, finish_reason=self.reason, end=whole, index=self._index)
+            held_reasoning, held_text = self._splitter.flush()
+            reasoning, text = reasoning + held_reasoning, text + held_text
+        calls, reason = self._tools.calls(), self.reason
+        return Delta(text, reasoning, calls, reason, usage, model, end=reason is None, raw=raw, index=self._index)
 
     def _encodable(self, text: str) -> str:
         """Join a surrogate pair sent as two halves, and replace halves that stay alone."""
-        text, self._half = self._half + text, ""
+        text, self._high_surrogate = self._high_surrogate + text, ""
         if text and 0xD800 <= ord(text[-1]) <= 0xDBFF:
-            text, self._half = text[:-1], text[-1]
+            text, self._high_surrogate = text[:-1], text[-1]
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def listed(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the choices of a chunk or body. Raises InvalidResponse when they have the wrong shape."""
+def read_choices(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices of a chunk or body.
+
+    Raises:
+        InvalidResponse: They have the wrong shape.
+    """
     choices = value.get("choices")
     if choices is None:
         return []
@@ -111,8 +119,8 @@ def listed(value: dict[str, Any]) -> list[dict[str, Any]]:
     return choices
 
 
-def _said(choice: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return what a choice says: its message or delta, or the text of a completion."""
+def _read_message(choice: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return the message or delta of a choice; the text of a completion as one."""
     message = choice.get(key) or choice.get("delta") or choice.get("message")
     if message is None and "text" in choice:
         return {"content": choice["text"]}
@@ -124,7 +132,7 @@ def _said(choice: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _parts(content: Any, what: str) -> tuple[str, str]:
-    """Return the text and the reasoning of a content: a string, null, a part or a list of parts."""
+    """Return the text and the reasoning of a content: a string or list of parts."""
     if isinstance(content, str):
         return content, ""
     if content is None:

@@ -1,14 +1,14 @@
-"""An answer's bytes as deltas: JSON bodies, event streams, and errors wherever they hide.
+"""From the bytes of a response to deltas: JSON bodies and event streams.
 
-One decoder reads one answer: `feed` what arrives, then call `end`. What kind of answer it is, the
-content type says, and the first bytes where that is missing or wrong.
+A decoder reads one response: `feed` what arrives, then call `finish`. The content type decides what kind of
+response it is, and the first bytes where that is missing or wrong.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import from_json
@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupted, UnsupportedFeature
 from openmodels.http.decompression import Inflater
 from openmodels.http.sse import BOM, Event, SSEDecoder
-from openmodels.openai_wire.choices import Choice, listed
+from openmodels.openai_wire.choices import ChoiceDecoder, read_choices
 from openmodels.output.text_scan import ReasoningTags
 from openmodels.types.reply import Delta, Usage
 
@@ -32,22 +32,22 @@ Explain = Callable[[bytes | object], OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""
 
 
-class Body:
-    """Collects a whole body, decompressed and capped.
+class ResponseBody:
+    """Collects a response body, decompressed and capped.
 
     Args:
         status: The HTTP status.
         headers: By lower-case name.
-        explain: Makes the error of a failed answer.
+        explain: Makes the error of a failed response.
 
     Attributes:
-        failed: The status is no success.
-        full: Enough of an error's body has been read.
+        is_error: Whether the status is an error.
+        is_full: Whether enough of an error's body has been read.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
-        self.failed = not 200 <= status < 300
-        self.full = False
+        self.is_error = not 200 <= status < 300
+        self.is_full = False
         self._explain = explain
         self._inflater = Inflater(headers.get("content-encoding", ""))
         self._parts: list[bytes] = []
@@ -56,61 +56,65 @@ class Body:
     def __bool__(self) -> bool:
         return bool(self._size)
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
+    def decompress(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decompresses to, without collecting it."""
-        if self.full:
+        if self.is_full:
             return
         try:
             yield from self._inflater.feed(data)
         except InvalidResponse:
-            if not self.failed:
+            if not self.is_error:
                 raise
             # The status says enough, and what was read of a damaged body is noise.
-            self.full, self._parts = True, []
+            self.is_full, self._parts = True, []
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
-        for piece in self.pieces(data):
-            self.collect(piece)
-
-    def collect(self, piece: bytes) -> None:
-        """Take decompressed bytes. Raises InvalidResponse when the body is too large."""
-        room = (LONGEST_ERROR if self.failed else LONGEST_BODY) - self._size
-        self._size += len(piece)
-        if len(piece) > room:
-            if not self.failed:
-                raise InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
-            self.full = True
-            piece = piece[: max(room, 0)]
-        self._parts.append(piece)
-
-    def end(self) -> bytes:
-        """Return the whole body.
+        """Collect bytes as they came.
 
         Raises:
-            StreamInterrupted: Its compressed data is not whole.
-            OpenModelsError: The answer is an error.
+            InvalidResponse: The body is too large or damaged.
         """
-        if self.failed:
+        for chunk in self.decompress(data):
+            self.collect(chunk)
+
+    def collect(self, chunk: bytes) -> None:
+        """Collect decompressed bytes. Raises InvalidResponse when the body is too large."""
+        space = (LONGEST_ERROR if self.is_error else LONGEST_BODY) - self._size
+        self._size += len(chunk)
+        if len(chunk) > space:
+            if not self.is_error:
+                raise InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
+            self.is_full = True
+            chunk = chunk[: max(space, 0)]
+        self._parts.append(chunk)
+
+    def finish(self) -> bytes:
+        """Return the body.
+
+        Raises:
+            StreamInterrupted: Its compressed data is not complete.
+            OpenModelsError: The response is an error.
+        """
+        if self.is_error:
             raise self._explain(b"".join(self._parts))
         self._inflater.end()
         return b"".join(self._parts)
 
 
-class Decoder:
-    """Reads one answer of a chat or completions endpoint.
+class ChatDecoder:
+    """Decodes one response of a chat or completions endpoint.
 
     Args:
         status: The HTTP status.
         headers: By lower-case name.
-        explain: Makes the error of a failed answer.
+        explain: Makes the error of a failed response.
         answers: How many answers were asked for.
-        likeliest: How many likeliest tokens were asked for at each place; None is no logprobs.
+        top_logprobs: How many likeliest tokens were asked for at each place; None is without logprobs.
         tags: What stands around reasoning that the server leaves in the text, if it does.
 
     Attributes:
-        finished: A finish reason or the end mark has come: the answer is whole.
-        ended: Nothing more will come: the end mark has come, or enough of an error's body.
+        is_complete: Whether a finish reason of every answer, or the end mark, has come.
+        is_ended: Whether nothing more can come: after the end mark, or enough of an error's body.
     """
 
     def __init__(
@@ -120,164 +124,165 @@ class Decoder:
         explain: Explain,
         *,
         answers: int = 1,
-        likeliest: int | None = None,
+        top_logprobs: int | None = None,
         tags: tuple[ReasoningTags, ...] = (),
     ) -> None:
-        self.finished = False
-        self.ended = False
-        self._wanted = answers
-        self._likeliest = likeliest
+        self.is_complete = False
+        self.is_ended = False
+        self._answers = answers
+        self._top_logprobs = top_logprobs
         self._tags = tags
         self._explain = explain
-        self._body = Body(status, headers, explain)
+        self._body = ResponseBody(status, headers, explain)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.failed else None
-        self._sure = self._body.failed or kind in ("text/event-stream", "application/json")
-        self._given = False  # whether a delta has been given
-        self._choices: dict[int, Choice] = {}
+        self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.is_error else None
+        self._is_kind_known = self._body.is_error or kind in ("text/event-stream", "application/json")
+        self._has_deltas = False
+        self._choices: dict[int, ChoiceDecoder] = {}
         self._usage: Usage | None = None
         self._model: str | None = None
         self._raw: Any = None
-        self._start = b""  # held back until it tells what the answer is
+        self._start = b""  # held back until it decides what kind of response this is
 
     @property
-    def reasoning_name(self) -> str | None:
+    def reasoning_field(self) -> str | None:
         """The field in which the server sends the reasoning; None where none has come."""
-        names = (choice.reasoning_name for choice in self._choices.values())
+        names = (choice.reasoning_field for choice in self._choices.values())
         return next((name for name in names if name), None)
 
     def feed(self, data: bytes) -> Iterator[Delta]:
         """Yield the deltas that these bytes complete.
 
         Raises:
-            InvalidResponse: The answer is broken, or too large.
+            InvalidResponse: The response is broken, or too large.
             OpenModelsError: The stream holds an error object.
         """
-        for piece in self._body.pieces(data):
-            if not self._sure:
-                piece = self._sniff(piece)  # noqa: PLW2901 - with what was held back
+        for chunk in self._body.decompress(data):
+            if not self._is_kind_known:
+                chunk = self._sniff(chunk)  # noqa: PLW2901 - with what was held back
             if self._events is None:
-                self._body.collect(piece)
+                self._body.collect(chunk)
                 continue
-            for event in self._events.feed(piece):
-                yield from self._event(event)
-        self.ended = self.ended or self._body.full
+            for event in self._events.feed(chunk):
+                yield from self._read_event(event)
+        self.is_ended = self.is_ended or self._body.is_full
 
-    def end(self) -> Iterator[Delta]:
-        """Yield what the end of the answer completes, the finish reason among it.
+    def finish(self) -> Iterator[Delta]:
+        """Yield what the end of the response completes, the finish reasons included.
 
         Raises:
             StreamInterrupted: The stream ends without finish reason or end mark.
-            UnsupportedFeature: The server has ignored what it was asked for.
-            InvalidResponse: The answer is broken or holds no answer.
-            OpenModelsError: The answer is an error.
+            UnsupportedFeature: The server has ignored an option.
+            InvalidResponse: The response is broken or holds no answer.
+            OpenModelsError: The response is an error.
         """
         if self._events is None:
             self._body.collect(self._start)
-            yield from self._whole(self._body.end())
-        elif not self.finished:
+            yield from self._read_body(self._body.finish())
+        elif not self.is_complete:
             for event in self._events.end():
-                yield from self._event(event, last=True)
-        if not self.finished and not (self._choices and all(choice.reason for choice in self._choices.values())):
-            raise self._cut()
+                yield from self._read_event(event, last=True)
+        if not self.is_complete and not (self._choices and all(choice.reason for choice in self._choices.values())):
+            raise self._interrupted()
         if not self._choices:
             raise InvalidResponse("The stream ended without any answer in it.")
         for _, choice in sorted(self._choices.items()):
-            delta = choice.end()
-            delta.usage, delta.model, delta.raw = self._usage, self._model, self._raw
-            yield delta
+            yield choice.finish(self._usage, self._model, self._raw)
         self._check_honoured()
 
-    def lost(self, error: OpenModelsError) -> None:
-        """Take the loss of the connection: nothing if the answer is whole, else raise what it means."""
-        if self.finished or (self._body.failed and self._body):
+    def disconnected(self, error: OpenModelsError) -> None:
+        """Raise what a lost connection means for an answer that is not complete."""
+        if self.is_complete or (self._body.is_error and self._body):
             return
-        if not self._given or isinstance(error, TimeoutError):
+        if not self._has_deltas or isinstance(error, TimeoutError):
             raise error
         raise StreamInterrupted(
             f"The answer was cut off. {error.cause}", next_step="What arrived is in the error's `partial`."
         ) from error
 
-    def _sniff(self, piece: bytes) -> bytes:
-        """Decide by the first bytes whether an unlabelled answer is a stream; give them back once it is clear."""
-        start = (self._start + piece).lstrip()
+    def _sniff(self, chunk: bytes) -> bytes:
+        """Decide by the first bytes what the response is; return them once it is."""
+        start = (self._start + chunk).lstrip()
         bom = BOM if start.startswith(BOM) else b""
-        bare = start.removeprefix(bom).lstrip()
-        self._start = bom + bare
-        if BOM.startswith(start) or any(field.startswith(bare) for field in _FIELDS):
+        stripped = start.removeprefix(bom).lstrip()
+        self._start = bom + stripped
+        if BOM.startswith(start) or any(field.startswith(stripped) for field in _FIELDS):
             return b""
-        self._sure = True
-        if bare.startswith(_FIELDS):
+        self._is_kind_known = True
+        if stripped.startswith(_FIELDS):
             self._events = SSEDecoder()
         start, self._start = self._start, b""
         return start
 
-    def _whole(self, body: bytes) -> Iterator[Delta]:
+    def _read_body(self, body: bytes) -> list[Delta]:
         value = json_value(body)
         if not isinstance(value, dict):
             raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
         self._raise_error(value)
-        if not listed(value):
+        if not read_choices(value):
             raise InvalidResponse("The answer has no choices.")
-        yield from self._chunk(value, key="message")
-        self.finished = True
+        deltas = self._read_chunk(value, key="message")
+        self.is_complete = True
+        return deltas
 
-    def _event(self, event: Event, *, last: bool = False) -> Iterator[Delta]:
-        data = event.data
-        if self.ended or not data.strip():
-            return
-        if data.strip() == b"[DONE]":
-            self.finished = self.ended = True
-            return
+    def _read_event(self, event: Event, *, last: bool = False) -> Sequence[Delta]:
+        data = event.data.strip()
+        if self.is_ended or not data:
+            return ()
+        if data == b"[DONE]":
+            self.is_complete = self.is_ended = True
+            return ()
         try:
-            value = json_value(data)
+            value = json_value(event.data)
         except InvalidResponse:
             if event.name == "error":
-                raise self._explain(data) from None
+                raise self._explain(event.data) from None
             if last:
-                return  # the body ends inside an event: `end` tells it as a cut
+                return ()  # the body ends inside an event: `finish` reports the cut
             raise
         if event.name == "error":
             raise self._explain(value)
-        if isinstance(value, dict):
-            self._raise_error(value)
-            yield from self._chunk(value, key="delta")
+        if not isinstance(value, dict):
+            return ()
+        self._raise_error(value)
+        return self._read_chunk(value, key="delta")
 
     def _raise_error(self, value: dict[str, Any]) -> None:
-        failed = value.get("error") or value.get("object") == "error"
-        if failed or ("choices" not in value and {"detail", "message", "errors", "Message"} & value.keys()):
+        is_error = value.get("error") or value.get("object") == "error"
+        if is_error or ("choices" not in value and {"detail", "message", "errors", "Message"} & value.keys()):
             raise self._explain(value)
 
-    def _chunk(self, value: dict[str, Any], key: str) -> Iterator[Delta]:
+    def _read_chunk(self, value: dict[str, Any], key: str) -> list[Delta]:
         self._raw = value
         if isinstance(model := value.get("model"), str) and model:
             self._model = model
         if (usage := value.get("usage")) is not None:
-            self._usage = usage_in(usage) or self._usage
-        for at, said in enumerate(listed(value)):
-            index = said.get("index")
-            index = index if isinstance(index, int) else at
-            if not 0 <= index < self._wanted:
+            self._usage = read_usage(usage) or self._usage
+        deltas = []
+        for position, fields in enumerate(read_choices(value)):
+            index = fields.get("index")
+            index = index if isinstance(index, int) else position
+            if not 0 <= index < self._answers:
                 continue
             choice = self._choices.get(index)
             if choice is None:
-                choice = self._choices[index] = Choice(index, self._tags, self._likeliest)
-            delta = choice.feed(said, key)
+                choice = self._choices[index] = ChoiceDecoder(index, self._tags, self._top_logprobs)
+            delta = choice.feed(fields, key, self._model, value)
             if choice.reason:
-                self.finished = len(self._choices) == self._wanted and all(
+                self.is_complete = len(self._choices) == self._answers and all(
                     choice.reason for choice in self._choices.values()
                 )
             if delta is not None:
-                self._given = True
-                delta.model, delta.raw = self._model, value
-                yield delta
+                self._has_deltas = True
+                deltas.append(delta)
+        return deltas
 
     def _check_honoured(self) -> None:
-        """Tell of an option that the server took and ignored."""
+        """Raise UnsupportedFeature for an option that the server took and ignored."""
         ignored = None
-        if len(self._choices) < self._wanted:
-            ignored = f"'n': it gave {len(self._choices)} of {self._wanted} answers"
-        elif any(choice.unmeasured for choice in self._choices.values()):
+        if len(self._choices) < self._answers:
+            ignored = f"'n': it gave {len(self._choices)} of {self._answers} answers"
+        elif any(choice.lacks_logprobs for choice in self._choices.values()):
             ignored = "'logprobs': it gave none"
         if ignored:
             raise UnsupportedFeature(
@@ -285,8 +290,8 @@ class Decoder:
                 next_step="Leave it out, or use another server; what arrived is in the error's `partial`.",
             )
 
-    def _cut(self) -> OpenModelsError:
-        if self._choices or self._given:
+    def _interrupted(self) -> OpenModelsError:
+        if self._choices or self._has_deltas:
             return StreamInterrupted(
                 "The stream ended without a finish reason or end mark: the answer is cut off.",
                 next_step="What arrived is in the error's `partial`; ask again for the whole.",
@@ -294,11 +299,11 @@ class Decoder:
         return InvalidResponse("The stream ended without any answer in it: it is empty, or no event stream.")
 
 
-def models(body: bytes) -> list[str]:
+def read_models(body: bytes) -> list[str]:
     """Return the ids that a `/models` endpoint lists.
 
     Raises:
-        InvalidResponse: The body is no such list.
+        InvalidResponse: The body is not such a list.
     """
     value = json_value(body)
     rows = value.get("data", value.get("models")) if isinstance(value, dict) else value
@@ -309,7 +314,11 @@ def models(body: bytes) -> list[str]:
 
 
 def json_value(data: bytes) -> Any:
-    """Return the value that a body or an event holds. Raises InvalidResponse when it is no JSON."""
+    """Return the JSON value of a body or an event.
+
+    Raises:
+        InvalidResponse: It is not JSON.
+    """
     try:
         return from_json(data)
     except ValueError:
@@ -337,8 +346,8 @@ def _integer(digits: str) -> float:
     return int(digits) if len(digits) <= 4300 else math.inf
 
 
-def usage_in(value: Any) -> Usage | None:
-    """Return the tokens that a `usage` object counts, or None if it is no object."""
+def read_usage(value: Any) -> Usage | None:
+    """Return the tokens that a `usage` object counts, or None for any other value."""
     if not isinstance(value, dict):
         return None
     return Usage(

@@ -1,4 +1,4 @@
-"""Embeddings on the wire: a request as JSON, and an answer's vectors as one array, whole or not at all."""
+"""Embeddings on the wire: the request as JSON, the vectors as one array."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 from openmodels.errors import InvalidResponse
-from openmodels.openai_wire.decode import Explain, json_value, usage_in
+from openmodels.openai_wire.decode import Explain, json_value, read_usage
 from openmodels.openai_wire.encode import extended
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.reply import Usage
@@ -29,7 +29,9 @@ def payload(request: EmbedRequest, model: str | None) -> dict[str, Any]:
 
 
 def embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddings:
-    """Read the answer of an `/embeddings` endpoint; vectors are lists of numbers, or base64 of float32.
+    """Return the vectors of an `/embeddings` response.
+
+    They come as lists of numbers, or as base64 of little-endian float32.
 
     Raises:
         InvalidResponse: Not exactly one vector of finite numbers for each text, all of one length.
@@ -53,7 +55,7 @@ def embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddin
     model = value.get("model")
     return Embeddings(
         vectors=array([row.get("embedding") for row in rows], len(request.texts), request.dimensions),
-        usage=usage_in(value.get("usage")) or Usage(),
+        usage=read_usage(value.get("usage")) or Usage(),
         model=model if isinstance(model, str) and model else None,
     )
 
@@ -67,7 +69,7 @@ def array(rows: list[Any], texts: int, dimensions: int | None = None) -> NDArray
         dimensions: How long each must be, if the caller asked for a length.
 
     Raises:
-        InvalidResponse: One is missing, of another length, or holds what is no finite number.
+        InvalidResponse: One is missing, of another length, or holds something else than finite numbers.
     """
     import numpy as np
 

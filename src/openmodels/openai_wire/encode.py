@@ -1,4 +1,4 @@
-"""A checked request as the JSON of the OpenAI dialect, for chat and for legacy completions."""
+"""Requests as the JSON of the OpenAI API, for chat and for legacy completions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _FORM_KEYS = {"response_format", "tools", "tool_choice"}
 
 
 def payload(request: ChatRequest, model: str | None, options: Collection[str]) -> dict[str, Any]:
-    """Return the body of a chat request, or of a completion when the request has a `prompt`.
+    """Return the body of a chat, or of a completion where there is a `prompt`.
 
     Args:
         request: The checked request.
@@ -83,7 +83,9 @@ def payload(request: ChatRequest, model: str | None, options: Collection[str]) -
 
 
 def extended(body: dict[str, Any], extra: Mapping[str, Any], *more: str) -> dict[str, Any]:
-    """Return a body with the caller's `extra`, which may touch nothing that is set already, nor the names in `more`.
+    """Return a body with the caller's `extra`.
+
+    It may touch neither the keys of the body nor those in `more`.
 
     Raises:
         InvalidRequest: It does.
@@ -129,7 +131,7 @@ def _function(tool: ToolSpec) -> dict[str, Any]:
 
 
 def _response_format(output: OutputFormat) -> dict[str, Any]:
-    """Return `schema` or `choices` as every server spells them; a value that is no object is wrapped in one."""
+    """Return `schema` or `choices` as servers spell them, always as an object."""
     plain = {"type": "string", "enum": list(output.choices)} if output.choices else output.json_schema or {}
     schema = schemas.wrapped(plain)
     # Strict modes refuse what they do not know. Without it, servers that decode with a grammar keep to

@@ -1,4 +1,4 @@
-"""The `logprobs` of a choice, as chat endpoints give them and as legacy completions do."""
+"""The `logprobs` of a choice, of chat endpoints and of legacy completions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from openmodels.types.reply import TokenLogprob
 Pair = tuple[str, float]
 
 
-def tokens(value: Any) -> tuple[TokenLogprob, ...]:
-    """Return what a choice's `logprobs` say of each token; entries of another shape are left out.
+def read_logprobs(value: Any) -> tuple[TokenLogprob, ...]:
+    """Return the logprobs of each token; entries of another shape are left out.
 
     Raises:
         InvalidResponse: A token's is not a finite number.
@@ -58,8 +58,8 @@ def _pair(entry: Any) -> Pair | None:
 
 
 def _ordered(pairs: Any) -> tuple[Pair, ...]:
-    found = [pair for pair in pairs if pair is not None and math.isfinite(pair[1])]
-    return tuple(sorted(found, key=lambda pair: -pair[1]))
+    finite = [pair for pair in pairs if pair is not None and math.isfinite(pair[1])]
+    return tuple(sorted(finite, key=lambda pair: -pair[1]))
 
 
 def _check(logprob: float) -> None:

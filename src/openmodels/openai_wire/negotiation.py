@@ -1,4 +1,4 @@
-"""What a server takes of the fields that openmodels adds by itself, learned from its refusals.
+"""The fields that openmodels adds by itself, and which of them a server refuses.
 
 Servers differ in what they know beyond the core of the dialect, and strict ones refuse a whole request
 for one field they do not know. A refusal that names a field that the caller has not asked for is
@@ -25,7 +25,7 @@ _SERVER_FAULTS = frozenset({500, 501})
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RefusalRule:
     """One field or spelling that a server may refuse.
 
     Attributes:
@@ -61,7 +61,7 @@ class Dialect:
         return body
 
     def observe(self, reasoning: str | None) -> None:
-        """Take the field in which an answer's reasoning came: the server takes it back in the same."""
+        """Note the field in which reasoning came; the server takes it back there."""
         if reasoning == "reasoning" and "reasoning_content" not in self._learned:
             self._learn({"reasoning_content"})
 
@@ -141,7 +141,7 @@ def _not_strict(body: Body) -> Body:
 
 
 def _tool_alone(body: Body) -> Body:
-    """Demand a tool by offering it alone: a server that refuses its name in an object knows "required"."""
+    """Demand a tool by offering it alone, with the word "required"."""
     choice = body.get("tool_choice")
     if not isinstance(choice, dict):
         return body
@@ -154,8 +154,8 @@ def _any_tool(body: Body) -> Body:
     return body | {"tool_choice": "any"} if body.get("tool_choice") == "required" else body
 
 
-def _rule(name: str, refusal: str, change: Callable[[Body], Body], *keys: str) -> Rule:
-    return Rule(name, re.compile(refusal, re.IGNORECASE | re.DOTALL), change, frozenset(keys or {name}))
+def _rule(name: str, refusal: str, change: Callable[[Body], Body], *keys: str) -> RefusalRule:
+    return RefusalRule(name, re.compile(refusal, re.IGNORECASE | re.DOTALL), change, frozenset(keys or {name}))
 
 
 _RULES = (

@@ -1,4 +1,4 @@
-"""Rankings on the wire: what Cohere, Jina, vLLM, llama.cpp and TEI share of `/rerank`."""
+"""Rankings on the wire: the `/rerank` that Cohere, Jina, vLLM and TEI share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from openmodels.errors import InvalidResponse
-from openmodels.openai_wire.decode import Explain, json_value, usage_in
+from openmodels.openai_wire.decode import Explain, json_value, read_usage
 from openmodels.openai_wire.encode import extended
 from openmodels.types.rankings import Ranking, RerankRequest
 from openmodels.types.reply import Usage
@@ -50,7 +50,7 @@ def ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:
     if len(scores) < due:
         raise InvalidResponse(f"The answer ranks {len(scores)} of {due} documents.")
     model = value.get("model") if isinstance(value, dict) else None
-    usage = usage_in(value.get("usage")) if isinstance(value, dict) else None
+    usage = read_usage(value.get("usage")) if isinstance(value, dict) else None
     return Ranking.of(scores, request, usage or Usage(), model if isinstance(model, str) and model else None)
 
 
@@ -58,7 +58,7 @@ def _row(row: Any) -> tuple[int, float]:
     fields: dict[str, Any] = row if isinstance(row, dict) else {}
     index: Any = fields.get("index")
     score: Any = fields.get("relevance_score", fields.get("score"))
-    told = isinstance(index, int) and isinstance(score, int | float) and bool not in (type(index), type(score))
-    if not told or not math.isfinite(score):
+    is_valid = isinstance(index, int) and isinstance(score, int | float) and bool not in (type(index), type(score))
+    if not is_valid or not math.isfinite(score):
         raise InvalidResponse("A result has no index or no finite score.")
     return int(index), float(score)

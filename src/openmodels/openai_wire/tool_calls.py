@@ -1,4 +1,4 @@
-"""Tool calls that arrive in pieces, put together by id and index."""
+"""Tool calls that arrive in chunks, assembled by id and index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmodels.types.messages import ToolCall, read_arguments
 
 
 @dataclass(slots=True)
-class _Growing:
+class _PartialCall:
     index: int | None
     id: str = ""
     name: str = ""
@@ -23,30 +23,30 @@ class _Growing:
         return "".join(self.arguments)
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         return bool(self.raw.strip()) and read_arguments(self.raw) is not None
 
 
-class ToolAssembler:
-    """Takes the `tool_calls` of one delta after the other; `calls` gives them whole, in order.
+class ToolCallAssembler:
+    """Assembles the `tool_calls` of one delta after the other.
 
     Servers disagree: indexes may be missing, shared by several calls or have gaps; ids and names
-    may come once, with every piece, or never. An id known already decides, then the index, then the
-    latest call; a new id with a name, or a name after a whole call, begins another one.
+    may come once, with every chunk, or never. A known id decides, then the index, then the latest call; a new id
+    with a name, or a name after a complete call, begins another one.
     """
 
     def __init__(self) -> None:
-        self._calls: list[_Growing] = []
+        self._calls: list[_PartialCall] = []
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def add(self, pieces: Any, *, whole: bool = False) -> None:
-        """Take the `tool_calls` of one delta or message.
+    def add(self, pieces: Any, *, is_message: bool = False) -> None:
+        """Add the `tool_calls` of one delta or message.
 
         Args:
             pieces: The list that the server sent.
-            whole: They are those of a whole message, so that each is a call of its own.
+            is_message: Whether they are those of a complete message, so that each is a separate call.
 
         Raises:
             InvalidResponse: They have the wrong shape.
@@ -59,10 +59,10 @@ class ToolAssembler:
         for piece in pieces:
             if not isinstance(piece, dict):
                 raise _wrong("a tool call is no object")
-            self._add(piece, whole=whole, before=before)
+            self._add(piece, is_message=is_message, before=before)
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls, each with an id; arguments that are no JSON object are None.
+        """Return the calls, each with an id; arguments other than a JSON object are None.
 
         Raises:
             InvalidResponse: A call has no name.
@@ -78,7 +78,7 @@ class ToolAssembler:
             made.append(ToolCall(id=identity, name=call.name, arguments=read_arguments(raw), raw=raw))
         return tuple(made)
 
-    def _add(self, piece: dict[str, Any], *, whole: bool, before: int) -> None:
+    def _add(self, piece: dict[str, Any], *, is_message: bool, before: int) -> None:
         function = piece.get("function") or {}
         if not isinstance(function, dict):
             raise _wrong("a tool call's 'function' is no object")
@@ -90,11 +90,11 @@ class ToolAssembler:
             raise _wrong("a tool call's id, name or arguments are no text")
         if isinstance(index, bool) or not isinstance(index, int | None):
             raise _wrong("a tool call's index is no number")
-        call = None if whole else self._find(index, key, name, arguments or "")
+        call = None if is_message else self._find(index, key, name, arguments or "")
         if call is not None and name and call.name and call in self._calls[before:]:
             call = None  # two names in one list are two calls
         if call is None:
-            call = _Growing(index)
+            call = _PartialCall(index)
             self._calls.append(call)
         call.id = call.id or key
         if name and call.name != name:
@@ -102,8 +102,8 @@ class ToolAssembler:
         if arguments:
             call.arguments.append(arguments)
 
-    def _find(self, index: int | None, key: str, name: str, arguments: str) -> _Growing | None:
-        """Return the call that a piece goes on with, or None when it begins another."""
+    def _find(self, index: int | None, key: str, name: str, arguments: str) -> _PartialCall | None:
+        """Return the call that a piece continues, or None where it begins another one."""
         if key:
             for call in reversed(self._calls):
                 if call.id == key and (index is None or call.index in (None, index)):
@@ -114,9 +114,9 @@ class ToolAssembler:
         if key and last.id:
             return None
         if name == last.name:
-            # Whoever repeats the name has more of the arguments beside it, or another call.
+            # A server that repeats the name sends more of the arguments beside it, or another call.
             again = not arguments and index is None and not key
-            return None if again or (last.whole and arguments.lstrip()[:1] in ("{", '"')) else last
+            return None if again or (last.is_complete and arguments.lstrip()[:1] in ("{", '"')) else last
         # A name in two pieces is odd but allowed; it can only be one before the arguments begin.
         return last if index is not None and not key and not last.arguments else None
 

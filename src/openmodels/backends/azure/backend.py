@@ -167,7 +167,7 @@ class AzureBackend(OpenAICompatible):
             UnsupportedFeature: Endpoints of this kind list nothing.
             OpenModelsError: As for a call.
         """
-        return decode.models(self.get(self._listing(), _until(timeout)))
+        return decode.read_models(self.get(self._listing(), _until(timeout)))
 
     async def alist_deployments(self, *, timeout: float | None = 60.0) -> list[str]:  # noqa: ASYNC109 - the twin's
         """The asynchronous twin of `list_deployments`.
@@ -175,7 +175,7 @@ class AzureBackend(OpenAICompatible):
         Raises:
             OpenModelsError: As for `list_deployments`.
         """
-        return decode.models(await self.aget(self._listing(), _until(timeout)))
+        return decode.read_models(await self.aget(self._listing(), _until(timeout)))
 
     def _listing(self) -> str:
         if self.endpoint.kind in ("deployment", "serverless"):
