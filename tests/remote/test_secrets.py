@@ -147,10 +147,10 @@ def test_the_token_goes_to_its_origin_alone(
 ) -> None:
     if endpoint:
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    sent = hub_token.of(address)
+    sent = hub_token.token_for(address)
     assert (sent is not None and sent.reveal() == token) is goes
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
-    assert hub_token.of(address) is None
+    assert hub_token.token_for(address) is None
 
 
 def test_catalog_and_openness_follow_the_rule(token: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The client of an HTTP API: one origin, its token, its pace, and its failures as errors of the tree.
+"""The client of an HTTP API at one origin: its token, its pace and its errors.
 
     hub = ApiClient("https://huggingface.co", "the Hub", retry=retry)
     page = hub.get_json("/api/models/org/model")
@@ -67,7 +67,10 @@ class RetryPolicy(Protocol):
 
 
 class ApiResponse(NamedTuple):
-    """A response of status 200: its body, decompressed, and its headers by lower-case name."""
+    """A response of status 200: its decompressed body, and its headers.
+
+    The names of the headers are in lower case.
+    """
 
     body: bytes
     headers: Mapping[str, str]
@@ -87,7 +90,11 @@ class RequestPacer:
         self._next_start = 0.0
 
     def reserve(self, deadline: float | None) -> float:
-        """Return the seconds until the next request may start, or until a `time.monotonic()` deadline."""
+        """Return the seconds until the next request may start.
+
+        Args:
+            deadline: On the clock of `time.monotonic()`; there is no wait beyond it.
+        """
         with self._lock:
             now = time.monotonic()
             start = max(now, self._next_start)
@@ -112,7 +119,7 @@ class ApiClient:
 
     Attributes:
         retries: How often a request is tried again.
-        request_seconds: Seconds that a request may take in all, retries and redirects included; None is no limit.
+        request_seconds: Seconds that a request may take in all, retries and redirects included; None lifts the limit.
         deadline: When all requests together must be done, on the clock of `time.monotonic()`, or None.
         pacer: Spaces the requests.
 
@@ -143,7 +150,10 @@ class ApiClient:
         self._http = HttpClient(limits=_LIMITS)
 
     def until(self, deadline: float) -> Self:
-        """Return a client that shares connections and pace, and whose requests end at a deadline."""
+        """Return a client whose requests end at a `time.monotonic()` deadline.
+
+        It shares connections and pace with this one.
+        """
         bounded = copy.copy(self)
         bounded.deadline = deadline if self.deadline is None else min(deadline, self.deadline)
         return bounded
@@ -170,7 +180,7 @@ class ApiClient:
         return self._decode(self.send("POST", path, body=json.dumps(body).encode()).body)
 
     def get_pages(self, path: str, params: Any = None) -> Iterator[tuple[Any, str | None]]:
-        """Yield the JSON of each page of a listing, and the address of the next page or None.
+        """Yield the JSON of each page of a listing, and the address of the next page.
 
         Args:
             path: As in `get_json`; the address of a later page continues there.
@@ -247,8 +257,10 @@ class ApiClient:
         return url
 
     def _request_deadline(self) -> float | None:
-        own = None if self.request_seconds is None else time.monotonic() + self.request_seconds
-        return min((end for end in (own, self.deadline) if end is not None), default=None)
+        deadlines = [] if self.deadline is None else [self.deadline]
+        if self.request_seconds is not None:
+            deadlines.append(time.monotonic() + self.request_seconds)
+        return min(deadlines, default=None)
 
     def _exchange(
         self, method: str, url: str, body: bytes, deadline: float | None, max_bytes: int, *, truncate: bool
@@ -330,7 +342,7 @@ class ApiClient:
             )
         return ConnectionFailed(
             f"{self._subject} at {self.origin} cannot be reached: {error.cause}",
-            next_step=error.next_step or "Check the network; models already listed can be searched offline.",
+            next_step="Check the network; models already listed can be searched offline.",
             retryable=error.retryable,
         )
 
@@ -338,7 +350,7 @@ class ApiClient:
         """Return the error that a refusal is."""
         secrets = () if self.token is None else (self.token.reveal(),)
         failure = status_errors.read(response.status, response.headers, content, host=self.service, secrets=secrets)
-        kind, message, next_step = self._judge(response)
+        kind, message, next_step = self._classify(response)
         detail = f": {failure.message.rstrip('.')}" if failure.message and kind in _QUOTED else ""
         remaining = _REMAINING.search(response.headers.get("ratelimit", "")[:200])
         return kind(
@@ -350,21 +362,34 @@ class ApiClient:
             retry_after=float(remaining[2]) + 1 if remaining else failure.retry_after,
         )
 
-    def _judge(self, response: BaseResponse) -> tuple[type[OpenModelsError], str, str | None]:
-        """Return the class of the error for a refusal, what the service did, and the next step."""
-        match response.status:
-            case 401:
-                return AuthenticationFailed, "refused the token", "Renew the token."
-            case 403:
-                return AccessDenied, "does not allow this", "Check the token's rights."
-            case 404 | 410:
-                return ModelNotFound, "has no such model", "Check the spelling."
-            case 429:
-                return RateLimited, "gets too many requests from here", "Try again later."
-            case status if status >= 500:
-                return ServerFailed, f"answered with status {status}", "Try again later."
-            case status:
-                return InvalidResponse, f"answered with status {status}", None
+    def _classify(self, response: BaseResponse) -> Refusal:
+        """Return what a response of another status than 200 means."""
+        return classify_refusal(response.status)
+
+
+class Refusal(NamedTuple):
+    """What a refusal means: the class of its error, what the service did, and the next step."""
+
+    kind: type[OpenModelsError]
+    message: str
+    next_step: str | None = None
+
+
+def classify_refusal(status: int) -> Refusal:
+    """Return what a status other than 200 means."""
+    match status:
+        case 401:
+            return Refusal(AuthenticationFailed, "refused the token", "Renew the token.")
+        case 403:
+            return Refusal(AccessDenied, "does not allow this", "Check the token's rights.")
+        case 404 | 410:
+            return Refusal(ModelNotFound, "has no such model", "Check the spelling.")
+        case 429:
+            return Refusal(RateLimited, "gets too many requests from here", "Try again later.")
+        case _ if status >= 500:
+            return Refusal(ServerFailed, f"answered with status {status}", "Try again later.")
+        case _:
+            return Refusal(InvalidResponse, f"answered with status {status}")
 
 
 _QUOTED = (ServerFailed, InvalidResponse, RateLimited)

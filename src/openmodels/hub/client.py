@@ -1,4 +1,4 @@
-"""The client of the Hugging Face Hub and of the router in front of its inference providers."""
+"""Clients of the Hugging Face Hub and of the router of its inference providers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from openmodels.errors import (
     InvalidRequest,
     InvalidResponse,
     ModelNotFound,
-    OpenModelsError,
     RateLimited,
 )
 from openmodels.http import address as addresses
-from openmodels.http.api import ApiClient, RetryPolicy
+from openmodels.http.api import ApiClient, Refusal, RetryPolicy, classify_refusal
 from openmodels.http.messages import BaseResponse
 from openmodels.hub import token as hub_token
 from openmodels.hub.offers import Provider, parse_router_list
 
-ROUTER = "https://router.huggingface.co"
-"""The router; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
+ROUTER = "https://router.huggingface.co/v1"
+"""The router's address; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
+
+
+def router_address() -> str:
+    """Return the address of the router, as the environment has it now."""
+    return os.environ.get("OPENMODELS_HF_ROUTER") or ROUTER
 
 
 class HubClient(ApiClient):
@@ -99,20 +103,31 @@ class HubClient(ApiClient):
         """
         yield from self.get_pages(start or "/api/models", None if start else params)
 
-    def _judge(self, response: BaseResponse) -> tuple[type[OpenModelsError], str, str | None]:
-        # To strangers the Hub answers 401 for a repository that is private or does not exist.
+    def _classify(self, response: BaseResponse) -> Refusal:
         code = response.headers.get("x-error-code", "")
-        is_about_model = "/api/models/" in response.url
-        match response.status, code:
-            case ((401 | 403), "GatedRepo"):
-                return GatedModel, "asks for the model's terms to be accepted first", "Accept them on its page."
-            case 401, _ if code == "RepoNotFound" or is_about_model:
-                return ModelNotFound, "has no such model, or it is private", "Check the spelling."
-            case 401, _:
-                return AuthenticationFailed, "refused the token", "Renew HF_TOKEN, or run: hf auth login"
-            case 429, _:
-                return RateLimited, "gets too many requests from here", "Set HF_TOKEN, or try again later."
-        return super()._judge(response)
+        # To those who may not see it, the Hub answers 401 for a repository that is private or does not exist.
+        is_not_found = response.status == 401 and "/api/models/" in response.url
+        return classify_hub_refusal(response.status, "RepoNotFound" if is_not_found and not code else code)
+
+
+def classify_hub_refusal(status: int, code: str) -> Refusal:
+    """Return what a refusal of the Hub means.
+
+    Args:
+        status: The HTTP status.
+        code: The header X-Error-Code, or "".
+    """
+    match status, code:
+        case ((401 | 403), "GatedRepo"):
+            message = "asks for the model's terms to be accepted first"
+            return Refusal(GatedModel, message, "Accept them on its page, then set HF_TOKEN or run: hf auth login")
+        case 401, "RepoNotFound":
+            return Refusal(ModelNotFound, "has no such model, or it is private", "Check the spelling.")
+        case 401, _:
+            return Refusal(AuthenticationFailed, "refused the token", "Renew HF_TOKEN, or run: hf auth login")
+        case 429, _:
+            return Refusal(RateLimited, "gets too many requests from here", "Set HF_TOKEN, or try again later.")
+    return classify_refusal(status)
 
 
 class RouterClient(ApiClient):
@@ -124,7 +139,7 @@ class RouterClient(ApiClient):
     """
 
     def __init__(self, address: str | None = None, *, retry: RetryPolicy | None = None) -> None:
-        address = (address or os.environ.get("OPENMODELS_HF_ROUTER") or ROUTER).rstrip("/")
+        address = (address or router_address()).rstrip("/")
         address += "" if urlsplit(address).path else "/v1"
         super().__init__(address, "the router of the Hub", retry=retry)
 
@@ -140,7 +155,7 @@ class RouterClient(ApiClient):
 def _secret(token: str | None, address: str) -> addresses.Secret | None:
     """Return the caller's token, else the user's where it may go to this address."""
     if token is None:
-        return hub_token.of(address)
+        return hub_token.token_for(address)
     if token and not hub_token.is_confidential(address):
         raise InvalidRequest("token: http to another machine would send it unencrypted.", next_step="Use https.")
     return addresses.key(token or None, "token")

@@ -1,4 +1,4 @@
-"""Downloads from the Hugging Face Hub by huggingface_hub: into its cache, within a time limit, with our errors."""
+"""Downloads from the Hugging Face Hub, by huggingface_hub, into its cache."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from openmodels import settings
 from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
     ConnectionFailed,
     DeadlineExceeded,
     DoesNotFit,
@@ -36,10 +34,9 @@ from openmodels.errors import (
     ModelNotFound,
     Offline,
     OpenModelsError,
-    RateLimited,
-    ServerFailed,
 )
 from openmodels.hub import token
+from openmodels.hub.client import classify_hub_refusal
 
 _Result = TypeVar("_Result")
 _SMALL_FILE_SECONDS = 60.0
@@ -157,7 +154,7 @@ def _access() -> dict[str, Any]:
 
     False keeps huggingface_hub from sending any other token.
     """
-    secret = token.of(token.endpoint())
+    secret = token.token_for(token.endpoint())
     return {"endpoint": token.endpoint(), "token": False if secret is None else secret.reveal()}
 
 
@@ -196,7 +193,7 @@ def translated_errors(repo: str, revision: str | None) -> Generator[None, None, 
         translated = _translate(error, repo, revision)
         translated.status = getattr(getattr(error, "response", None), "status_code", None)
         translated.request_id = getattr(error, "request_id", None)
-        if token.of(token.endpoint()) is not None:
+        if token.token_for(token.endpoint()) is not None:
             # The frames of huggingface_hub hold the token in their variables.
             for link in _causes(error):
                 link.__traceback__ = None
@@ -234,25 +231,13 @@ def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsE
         case EntryNotFoundError():
             return ModelNotFound(f"{repo} lacks a file it should have.", next_step=f"See {page}/tree/main")
         case HfHubHTTPError():
-            return _status_error(error.response.status_code, repo)
+            code = error.response.headers.get("x-error-code", "")
+            refusal = classify_hub_refusal(error.response.status_code, code)
+            return refusal.kind(f"The Hub {refusal.message}: {repo}.", next_step=refusal.next_step)
         case OSError() if error.errno == errno.ENOSPC:
             return DoesNotFit("The disk is full.", next_step="Free some space, or point HF_HOME to a larger disk.")
         case _:
             return _network_error(error, repo)
-
-
-def _status_error(status: int, repo: str) -> OpenModelsError:
-    match status:
-        case 401:
-            return AuthenticationFailed("The Hub refused the token.", next_step="Renew HF_TOKEN, or run: hf auth login")
-        case 403:
-            return AccessDenied(f"The Hub does not allow access to {repo}.", next_step="Check the token's rights.")
-        case 404:
-            return ModelNotFound(f"There is no model {repo} on the Hub.", next_step="Check the spelling.")
-        case 429:
-            return RateLimited("The Hub gets too many requests from here.", next_step="Set HF_TOKEN, or wait.")
-        case _:
-            return ServerFailed(f"The Hub answered with status {status}.", next_step="Try again later.")
 
 
 def _network_error(error: Exception, repo: str) -> OpenModelsError:

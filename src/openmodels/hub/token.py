@@ -1,4 +1,4 @@
-"""The user's token of Hugging Face: read in one place, and sent to the origin it belongs to alone."""
+"""The user's token of Hugging Face, and the addresses it may be sent to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def endpoint() -> str:
 
 
 def is_hugging_face(to: Address) -> bool:
-    """Return whether an address belongs to Hugging Face, so that the user's token may go there."""
+    """Return whether an address belongs to Hugging Face.
+
+    The user's token may go there.
+    """
     plain = to.scheme == "https" and to.port == _HTTPS and re.fullmatch(r"[a-z0-9.-]+", to.host)
     return bool(plain) and any(to.host == host or to.host.endswith(f".{host}") for host in _HOSTS)
 
@@ -39,26 +42,25 @@ def is_confidential(address: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and addresses.loopback(host))
 
 
-def of(address: str, hub: str | None = None) -> Secret | None:
-    """Return the token for a request to an address, or None where there is none or it must not go there.
+def token_for(address: str) -> Secret | None:
+    """Return the token for a request to an address, or None where it must not go there.
 
     It goes to the hosts of Hugging Face and to the origin of the Hub that the environment names, never
     unencrypted to another machine, and nowhere where HF_HUB_DISABLE_IMPLICIT_TOKEN is set.
 
     Args:
         address: Where the request goes.
-        hub: The Hub's address, where it is not that of the environment.
 
     Raises:
         NotConfigured: The saved login cannot be read.
     """
     try:
-        parts, own = urlsplit(address), urlsplit(hub or endpoint())
-        place = Address(parts.scheme, parts.hostname or "", parts.port or _HTTPS)
+        parts, hub = urlsplit(address), urlsplit(endpoint())
+        origin = Address(parts.scheme, parts.hostname or "", parts.port or _HTTPS)
     except ValueError:
         return None
-    belongs = parts[:2] == own[:2] or is_hugging_face(place)
-    return saved() if belongs and is_confidential(address) and not is_disabled() else None
+    belongs = parts[:2] == hub[:2] or is_hugging_face(origin)
+    return stored_token() if belongs and is_confidential(address) and not is_disabled() else None
 
 
 def is_disabled() -> bool:
@@ -66,7 +68,7 @@ def is_disabled() -> bool:
     return settings.is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
 
 
-def saved() -> Secret | None:
+def stored_token() -> Secret | None:
     """Return HF_TOKEN or the token of the saved login.
 
     Raises:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from openmodels.errors import AccessDenied, OpenModelsError, RateLimited
 from openmodels.http import address as addresses
-from openmodels.http.api import ApiClient, RetryPolicy
+from openmodels.http.api import ApiClient, Refusal, RetryPolicy
 from openmodels.http.messages import BaseResponse
 from openmodels.hub import token as hub_token
 
@@ -51,12 +51,13 @@ class GitHubClient(ApiClient):
             self._used_up.append(error.cause)
             raise
 
-    def _judge(self, response: BaseResponse) -> tuple[type[OpenModelsError], str, str | None]:
-        kind, message, next_step = super()._judge(response)
-        if kind is RateLimited or (kind is AccessDenied and response.headers.get("x-ratelimit-remaining") == "0"):
+    def _classify(self, response: BaseResponse) -> Refusal:
+        refusal = super()._classify(response)
+        remaining = response.headers.get("x-ratelimit-remaining")
+        if refusal.kind is RateLimited or (refusal.kind is AccessDenied and remaining == "0"):
             next_step = "Set GITHUB_TOKEN for a higher limit, or try again in an hour."
-            return RateLimited, "answers no more, since its rate limit is used up", next_step
-        return kind, message.replace("model", "repository"), next_step
+            return Refusal(RateLimited, "answers no more, since its rate limit is used up", next_step)
+        return refusal._replace(message=refusal.message.replace("model", "repository"))
 
     def _error(self, response: BaseResponse, content: bytes) -> OpenModelsError:
         error = super()._error(response, content)

@@ -8,12 +8,9 @@ the Hub's task API. `InferenceClient` is not used: it rewrites JSON schemas, sen
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
-
-from huggingface_hub import constants
 
 from openmodels import ref, settings
 from openmodels.backends.hf import errors
@@ -30,6 +27,7 @@ from openmodels.errors import (
 )
 from openmodels.http import address as addresses, status_errors
 from openmodels.hub import offers as hub_offers, token
+from openmodels.hub.client import ROUTER, router_address
 from openmodels.hub.offers import Provider
 from openmodels.hub.token import is_hugging_face
 from openmodels.openai_wire import decode, embeddings as vectors, encode
@@ -38,19 +36,11 @@ from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
-ROUTER = constants.INFERENCE_PROXY_TEMPLATE.format(provider="v1")
-"""The router's address; OPENMODELS_HF_ROUTER names another one, e.g. a company's gateway."""
-
 _EMBEDDER = "hf-inference"
 _ANSWERED = "x-inference-provider"
 """The header in which the router names the provider that it chose."""
 _POLICIES = frozenset({None, "fastest", "cheapest", "preferred"})
 """Suffixes that leave the choice to the router."""
-
-
-def router() -> str:
-    """Return the address of the router, as the environment has it now."""
-    return os.environ.get("OPENMODELS_HF_ROUTER") or ROUTER
 
 
 class HfBackend(ServerBackend):
@@ -88,7 +78,7 @@ class HfBackend(ServerBackend):
     ) -> None:
         super().__init__(
             rest,
-            base_url=router() if base_url is None else base_url,
+            base_url=router_address() if base_url is None else base_url,
             api_key=api_key,
             headers=headers,
             allow_http=allow_http,
@@ -185,7 +175,7 @@ class HfBackend(ServerBackend):
     def _found(self) -> addresses.Secret | None:
         """Return the user's own token, if this address may have it."""
         if self._token is None and is_hugging_face(self.address) and not token.is_disabled():
-            self._token = token.saved()
+            self._token = token.stored_token()
         return self._token
 
     def path(self, request: ChatRequest) -> str:
