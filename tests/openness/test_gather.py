@@ -106,6 +106,15 @@ def test_a_card_or_data_set_that_cannot_be_read_is_unknown(sources, sites):
     assert report["training_data"].verdict is Verdict.UNKNOWN
 
 
+def test_pages_that_want_a_token_are_unknown(sources, sites):
+    sites.pages[f"/acme/Glow-7B/resolve/{'a' * 40}/README.md"] = 401
+    sites.pages["/repos/acme/glow"] = 401
+    sites.pages["/api/datasets/acme/glow-corpus"] = 401
+    report = om.openness(GLOW)
+    assert report["model_card"].verdict is Verdict.UNKNOWN
+    assert report["training_data"].verdict is not Verdict.OPEN
+
+
 def test_a_base_that_only_the_card_names_is_gathered_too(sources, sites):
     about = sites.pages["/api/models/acme/Glow-7B"]
     sites.pages["/api/models/other/Shine-7B"] = about | {"id": "other/Shine-7B", "cardData": {"license": "mit"}}

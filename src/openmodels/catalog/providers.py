@@ -1,4 +1,4 @@
-"""Who serves a model behind Hugging Face's router, at what price, how fast, and with which features.
+"""Who serves a model behind Hugging Face's router, and at what price.
 
 Read from the router's public list of models, documented at
 https://huggingface.co/docs/inference-providers/hub-api. No token is sent.
@@ -16,12 +16,12 @@ from openmodels.http import address as addresses
 from openmodels.hub.client import RouterClient
 from openmodels.hub.offers import Provider, providers_of
 
-PATIENCE = 30.0
+DEFAULT_TIMEOUT = 30.0
 """Total seconds that the router may take unless the caller says otherwise."""
 _RETRIES = 2
 
 
-def providers(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]:
+def providers(model: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> list[Provider]:
     """Return who serves a model, in the router's order.
 
     Args:
@@ -29,7 +29,7 @@ def providers(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]
         timeout: Total seconds, retries included; None lifts the limit.
 
     Raises:
-        InvalidReference: It is no model id.
+        InvalidReference: It is not a model id.
         ModelNotFound: No provider serves it; the message names models with a similar name.
         Offline: The environment switches the network off.
         ConnectionFailed: The router cannot be reached.
@@ -41,7 +41,7 @@ def providers(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]
         return providers_of(repo, router.list_providers())
 
 
-async def aproviders(model: str, *, timeout: float | None = PATIENCE) -> list[Provider]:  # noqa: ASYNC109
+async def aproviders(model: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> list[Provider]:  # noqa: ASYNC109
     """The asynchronous twin of `providers`.
 
     Raises:

@@ -93,7 +93,7 @@ class RequestPacer:
         """Return the seconds until the next request may start.
 
         Args:
-            deadline: On the clock of `time.monotonic()`; there is no wait beyond it.
+            deadline: On the clock of `time.monotonic()`; the wait ends there.
         """
         with self._lock:
             now = time.monotonic()
@@ -368,7 +368,7 @@ class ApiClient:
 
 
 class Refusal(NamedTuple):
-    """What a refusal means: the class of its error, what the service did, and the next step."""
+    """What a refusal means: its error, what the service did, and the next step."""
 
     kind: type[OpenModelsError]
     message: str

@@ -1,4 +1,4 @@
-"""Model cards: the front matter, the outline of the text, and the base models that the prose names.
+"""Model cards: front matter, outline, and the base models that the prose names.
 
 Cards are written by strangers. Links are kept only if they are https to hosts where evidence lives, and
 none is followed here; sizes and counts are capped.
@@ -180,7 +180,7 @@ def _relation(sentence: str) -> Relation:
 
 
 def parse_outline(text: str) -> dict[str, Any]:
-    """Return `headings`, `links` and `claims` of a card, as an evidence file has them."""
+    """Return `headings`, `links` and `claims` of a card, as in an evidence file."""
     text = _MATTER.sub("", text[:LONGEST]).replace("\r\n", "\n")
     headings: list[str] = []
     links: list[dict[str, Any]] = []

@@ -106,7 +106,7 @@ class HubClient(ApiClient):
     def _classify(self, response: BaseResponse) -> Refusal:
         code = response.headers.get("x-error-code", "")
         # To those who may not see it, the Hub answers 401 for a repository that is private or does not exist.
-        is_not_found = response.status == 401 and "/api/models/" in response.url
+        is_not_found = response.status == 401 and ("/api/models/" in response.url or "/api/datasets/" in response.url)
         return classify_hub_refusal(response.status, "RepoNotFound" if is_not_found and not code else code)
 
 

@@ -44,7 +44,7 @@ _SMALL_FILE_SECONDS = 60.0
 
 
 def cached_file(repo: str, file: str, revision: str | None) -> Path | None:
-    """Return a file of the Hub's cache if it is there; never uses the network."""
+    """Return a file of the Hub's cache if it is there; the network is not used."""
     path = try_to_load_from_cache(repo, file, revision=revision)
     return Path(path) if isinstance(path, str) else None
 
@@ -72,7 +72,7 @@ def list_files(repo: str, revision: str | None, deadline: float | None, timeout:
         OpenModelsError: Another failure of the network or the Hub, as its class says.
     """
     if settings.read().offline:
-        raise offline(repo, "the network is switched off")
+        raise offline_error(repo, "the network is switched off")
     check_deadline(deadline)
     if deadline is not None:
         timeout = min(timeout, deadline - time.monotonic())
@@ -200,7 +200,7 @@ def translated_errors(repo: str, revision: str | None) -> Generator[None, None, 
         raise translated from error
 
 
-def offline(repo: str, reason: str) -> Offline:
+def offline_error(repo: str, reason: str) -> Offline:
     """Return the error for a model that is neither on this disk nor within reach."""
     return Offline(
         f"{repo} is not in the cache, and {reason}.",
@@ -227,7 +227,7 @@ def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsE
         case LocalEntryNotFoundError() if isinstance(error.__cause__, Exception):
             return _translate(error.__cause__, repo, revision)
         case LocalEntryNotFoundError() | OfflineModeIsEnabled():
-            return offline(repo, "the network is switched off or out of reach")
+            return offline_error(repo, "the network is switched off or out of reach")
         case EntryNotFoundError():
             return ModelNotFound(f"{repo} lacks a file it should have.", next_step=f"See {page}/tree/main")
         case HfHubHTTPError():
@@ -243,9 +243,9 @@ def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsE
 def _network_error(error: Exception, repo: str) -> OpenModelsError:
     chain = list(_causes(error))
     if any(isinstance(link, socket.gaierror) for link in chain):
-        return offline(repo, "the Hub's address cannot be looked up: there seems to be no network")
+        return offline_error(repo, "the Hub's address cannot be looked up: there seems to be no network")
     if any(isinstance(link, OSError) and link.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH) for link in chain):
-        return offline(repo, "there is no way to the Hub from here")
+        return offline_error(repo, "there is no way to the Hub from here")
     if any(isinstance(link, ssl.SSLError) for link in chain):
         reason = "the TLS handshake failed"
     elif any(isinstance(link, TimeoutError) or "Timeout" in type(link).__name__ for link in chain):

@@ -1,4 +1,7 @@
-"""Readers of the fields of rows that others wrote: the value in its type, or None where it has another."""
+"""Readers of the fields of untrusted rows.
+
+Each returns the value in the expected type, or None where it has another.
+"""
 
 from __future__ import annotations
 

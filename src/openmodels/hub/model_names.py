@@ -81,7 +81,10 @@ def _add_run(run: str, terms: dict[str, None]) -> None:
 
 
 def parameter_counts(name: str) -> tuple[int | None, int | None]:
-    """Return the parameters that a name states: total and active. "8x7B" states neither."""
+    """Return the total and active parameters that a name states.
+
+    "8x7B" states neither.
+    """
     low = name.lower().replace("_", "-")
     active = _ACTIVE.search(low)
     totals = [match for match in _PARAMETERS.finditer(low) if not match[1]]
@@ -100,7 +103,10 @@ def distinguishing_terms(name: str) -> frozenset[str]:
 
 
 def plain(name: str) -> str:
-    """Return the letters and digits of a name, lower case: "The_Pile-2" -> "thepile2"."""
+    """Return the letters and digits of a name in lower case.
+
+    "The_Pile-2" gives "thepile2".
+    """
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -124,7 +130,10 @@ def is_tuned_name(repo: str) -> bool:
 
 
 def family(repo: str) -> str:
-    """Return the plain name of a model's family: "org/SmolLM2-135M-Instruct" -> "smollm2"."""
+    """Return the plain name of a model's family.
+
+    "org/SmolLM2-135M-Instruct" gives "smollm2".
+    """
     kept: list[str] = []
     for word in words(split(repo)[1]):
         if kept and (_SIZE_OR_VERSION.fullmatch(word) or _SKIPPED.fullmatch(word)):
@@ -141,13 +150,16 @@ def stem(text: str) -> str:
 
 
 def same_owner(first: str, second: str) -> bool:
-    """Return whether two account names look like the same owner's ("name" and "name-project")."""
+    """Return whether two account names look like those of one owner.
+
+    "name" and "name-project" do.
+    """
     shorter, longer = sorted((plain(first), plain(second)), key=len)
     return bool(shorter) and (shorter == longer or (len(shorter) >= 4 and longer.startswith(shorter)))
 
 
 def mentions(text: str, name: str) -> bool:
-    """Return whether a plain family name occurs in a text or path as a word's beginning."""
+    """Return whether a word of a text or path begins with a plain family name."""
     if len(name) < 3:
         return False
     loose = r"[-_.\s]?".join(map(re.escape, name))

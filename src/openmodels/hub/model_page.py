@@ -1,4 +1,4 @@
-"""A model's page on the Hub: the facts of its row, read once for catalogs and for evidence.
+"""A model's page on the Hub, read once for catalogs and for evidence.
 
 Read from the raw JSON and not through huggingface_hub's `ModelInfo`: there, one row without an id, or with a
 `safetensors` that lacks a key, ends the whole listing, and the provenance of scores is dropped.
@@ -97,7 +97,7 @@ def parse_license(card: Mapping[str, Any], tags: Iterable[str] = ()) -> Declared
 
 
 def parse_context_length(config: Mapping[str, Any]) -> int | None:
-    """Return the longest sequence in tokens by a config.json, or None where it does not say."""
+    """Return the longest sequence in tokens by a config.json, or None."""
     text_config = fields.mapping(config.get("text_config"))
     for part in (text_config, config):
         for key in CONTEXT_KEYS:
@@ -199,7 +199,7 @@ class ModelPage:
 
     @cached_property
     def base_models(self) -> dict[str, Relation | None]:
-        """Return the models it declares to be made from, each with the relation where one is stated."""
+        """Return the base models that it declares, each with the stated relation."""
         bases: dict[str, Relation | None] = {}
 
         def add(base_id: Any, relation: Any) -> None:
@@ -249,7 +249,10 @@ class ModelPage:
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        """Return who serves it, by the row: a list in listings, and an object for a single model."""
+        """Return the providers that the row names.
+
+        Rows of listings have a list of them, rows of single models an object.
+        """
         listed = self.row.get("inferenceProviderMapping")
         if isinstance(listed, Mapping):
             listed = [{"provider": name, **fields.mapping(entry)} for name, entry in listed.items()]

@@ -53,7 +53,7 @@ class Provider(Frozen):
 
 
 def cost(providers: list[Provider], provider: str | None, usage: Usage) -> float | None:
-    """Return what a call costs in US dollars by the list's prices; None where that is not known.
+    """Return what a call costs in US dollars, or None where the list does not say.
 
     Args:
         providers: Those of the model.

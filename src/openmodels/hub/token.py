@@ -43,7 +43,7 @@ def is_confidential(address: str) -> bool:
 
 
 def token_for(address: str) -> Secret | None:
-    """Return the token for a request to an address, or None where it must not go there.
+    """Return the token for an address, or None where it must not go there.
 
     It goes to the hosts of Hugging Face and to the origin of the Hub that the environment names, never
     unencrypted to another machine, and nowhere where HF_HUB_DISABLE_IMPLICIT_TOKEN is set.

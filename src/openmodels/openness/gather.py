@@ -1,4 +1,4 @@
-"""Gathering evidence about a model: the Hub, its card, its data sets, its repositories, its bases."""
+"""Gathering evidence about a model from the Hub, GitHub or a folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
-from openmodels.hub import card as hub_card
+from openmodels.hub import card as hub_card, fields
 from openmodels.hub.client import HubClient
 from openmodels.hub.model_names import family, split, words
-from openmodels.hub.model_page import ModelPage
+from openmodels.hub.model_page import ModelPage, parse_license
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import ancestors
@@ -48,7 +48,15 @@ _KEPT_FIELDS = """
 id author sha createdAt lastModified downloads likes gated private disabled pipeline_tag library_name tags cardData
 siblings config safetensors
 """.split()  # noqa: SIM905 - seventeen lines otherwise
-_UNREAD = (ModelNotFound, AccessDenied, ServerFailed, RateLimited, InvalidResponse, DeadlineExceeded)
+_UNREAD = (
+    ModelNotFound,
+    AccessDenied,
+    AuthenticationFailed,
+    ServerFailed,
+    RateLimited,
+    InvalidResponse,
+    DeadlineExceeded,
+)
 """What one page of several may fail with: it is then unknown."""
 _LICENSE_FILE = re.compile(r"^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
 _LICENSE_BYTES = 100_000
@@ -70,7 +78,7 @@ class EvidenceSources(NamedTuple):
         return cls(HubClient(retry=retry, interval=interval), GitHubClient(retry=retry, interval=interval))
 
     def until(self, deadline: float) -> Self:
-        """Return the sources with a deadline, on the clock of `time.monotonic()`, for all requests together."""
+        """Return the sources with a `time.monotonic()` deadline for all requests."""
         return self._replace(hub=self.hub.until(deadline), github=self.github.until(deadline))
 
     def close(self) -> None:
@@ -141,10 +149,10 @@ def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, An
 
 
 def from_folder(folder: Path) -> Evidence:
-    """Return evidence about a model in a folder of this disk: its files, card and license texts.
+    """Return evidence about a model in a folder: its files, card and license texts.
 
     Raises:
-        InvalidRequest: The folder is no model: it holds neither a card nor a configuration.
+        InvalidRequest: The folder holds neither a card nor a configuration.
     """
     paths = islice((path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts), MOST_FILES)
     names = sorted(path.relative_to(folder).as_posix() for path in paths)
@@ -237,30 +245,24 @@ def _gather_datasets(hub: HubClient, evidence: Evidence) -> None:
 def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
     page: dict[str, Any] = {"id": name, "gathered_at": now(), "unknown": []}
     try:
-        found = hub.get_dataset(name)
+        row = hub.get_dataset(name)
     except ModelNotFound:
         return page | {"exists": False}
     except _UNREAD as error:
         return page | {"failed": error.cause, "unknown": ["exists", "gated", "license"]}
-    front = found.get("cardData") or {}
-    page |= {
-        "exists": True,
-        "gated": found.get("gated"),
-        "sha": found.get("sha"),
-        "tags": found.get("tags") or [],
-    }
+    page |= {"exists": True, "gated": row.get("gated"), "sha": row.get("sha"), "tags": row.get("tags") or []}
     if page["gated"] is None:
         page["unknown"] = ["gated"]
-    for field in ("license", "license_name"):
-        if front.get(field):
-            value = front[field]
-            page[field] = value if isinstance(value, str) else " AND ".join(map(str, value))
+    if declared := parse_license(fields.mapping(row.get("cardData"))):
+        page["license"] = declared.id
+        if declared.name:
+            page["license_name"] = declared.name
     return page
 
 
 def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
     model = evidence.model
-    names = [name for one in related(evidence, model) if (name := one.name)]
+    names = [repository.name for repository in related(evidence, model) if repository.name]
     for data in list(evidence.pages["models"].values()):
         if split(str(data["id"]))[0] == model.owner:
             names += [name for link in ModelEvidence(data).links if (name := github_name(link)[0])]
@@ -280,7 +282,7 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
         tree = github.get_tree(name, str(about.get("default_branch") or "HEAD"))
     except ModelNotFound:
         return page | {"missing": True, "failed": "there is no such repository"}
-    except (*_UNREAD, AuthenticationFailed, ConnectionFailed) as error:
+    except (*_UNREAD, ConnectionFailed) as error:
         return page | {"failed": error.cause.rstrip(".")}
     paths = [str(entry.get("path")) for entry in tree.get("tree") or [] if entry.get("type") != "tree"]
     spdx = str((about.get("license") or {}).get("spdx_id") or "")

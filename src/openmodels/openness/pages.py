@@ -1,4 +1,4 @@
-"""The pages of evidence: a model, a data set, a repository, each with what is not known of it."""
+"""Evidence about one model, data set or repository, and what is not known of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from openmodels import licenses
 from openmodels.hub import card
 from openmodels.hub.model_names import split
-from openmodels.hub.model_page import Gate, ModelPage, parse_gate
+from openmodels.hub.model_page import Gate, ModelPage, parse_gate, parse_license
 from openmodels.openness.findings import Proof
 
 LONGEST_TEXT = 100_000
@@ -36,7 +37,7 @@ class Link:
 
     @property
     def host(self) -> str:
-        """The host in lower case, "" for what is no https address."""
+        """The host in lower case, "" for anything but an https address."""
         return card.host(self.url)
 
     @property
@@ -59,12 +60,12 @@ def _sound(name: str, value: Any) -> Any:
     if (inner := _OBJECTS[name]) is None:
         return [entry for entry in value if isinstance(entry, dict)]
     return value | {
-        key: [one for one in items(value.get(key)) if isinstance(one, dict)] for key in inner if key in value
+        key: [entry for entry in items(value.get(key)) if isinstance(entry, dict)] for key in inner if key in value
     }
 
 
 class EvidencePage:
-    """One evidence file: a model, a data set or a repository, with what is not known of it."""
+    """One evidence file: of a model, a data set or a repository."""
 
     site = "https://huggingface.co/"
 
@@ -86,16 +87,16 @@ class EvidencePage:
         return self.site + self.id
 
     def known(self, name: str) -> bool:
-        """Return whether a field was seen, by its path: "gated", "readme.links", "cardData.datasets"."""
+        """Return whether a field was seen, by its path ("readme.links")."""
         parents = name.split(".")
         return not any(".".join(parents[:depth]) in self._unknown for depth in range(1, len(parents) + 1))
 
     def proof(self, what: str, name: str = "", *, url: str | None = None) -> Proof:
-        """Return a piece of evidence drawn from this page; `name` is the field it comes from."""
+        """Return a piece of evidence from this page and its field `name`."""
         source: dict[str, Any] = {}
         for entry in items(self.data.get("provenance")):
             fields = items(entry.get("fields")) if isinstance(entry, dict) else []
-            if any(str(one).split(".")[0] == name.split(".", maxsplit=1)[0] for one in fields):
+            if any(str(field).split(".")[0] == name.split(".", maxsplit=1)[0] for field in fields):
                 source = entry
                 break
         as_of = source.get("as_of") or self.data.get("gathered_at")
@@ -116,7 +117,7 @@ class DatasetEvidence(EvidencePage):
 
     @property
     def exists(self) -> bool | None:
-        """Whether it was found; None where nobody looked."""
+        """Whether it exists; None where that was not looked up."""
         return bool(self.data["exists"]) if self.known("exists") and "exists" in self.data else None
 
     @property
@@ -127,9 +128,13 @@ class DatasetEvidence(EvidencePage):
 
     @property
     def license(self) -> str | None:
-        """The license id of its front matter, or its own name for it."""
-        found = self.data.get("license_name") or self.data.get("license")
-        return str(found) if found and self.known("license") else None
+        """The license of its front matter: the id, or the name where the id says nothing."""
+        if not self.known("license"):
+            return None
+        declared = parse_license(self.data)
+        if declared is None:
+            return None
+        return declared.name if declared.name and licenses.is_unspecific(declared.id) else declared.id
 
 
 class RepositoryEvidence(EvidencePage):
@@ -152,8 +157,8 @@ class RepositoryEvidence(EvidencePage):
     @property
     def license(self) -> str | None:
         """The license id, or None for no license file or a mix."""
-        found = self.data.get("license")
-        return str(found) if found and self.known("license") else None
+        license_id = self.data.get("license")
+        return str(license_id) if license_id and self.known("license") else None
 
 
 class ModelEvidence(EvidencePage):
@@ -211,8 +216,8 @@ class ModelEvidence(EvidencePage):
 
     @property
     def _readme(self) -> dict[str, Any]:
-        found = self.data.get("readme")
-        return found if isinstance(found, dict) else {}
+        readme = self.data.get("readme")
+        return readme if isinstance(readme, dict) else {}
 
     @property
     def headings(self) -> list[str]:
@@ -228,12 +233,12 @@ class ModelEvidence(EvidencePage):
     @cached_property
     def links(self) -> list[Link]:
         """The https links of the card."""
-        found = []
+        links = []
         for entry in items(self._readme.get("links")):
             link = Link(str(entry.get("url") or ""), str(entry.get("text") or ""), str(entry.get("section") or ""))
             if link.host:
-                found.append(link)
-        return found
+                links.append(link)
+        return links
 
     @property
     def card_seen(self) -> bool:
@@ -243,8 +248,8 @@ class ModelEvidence(EvidencePage):
     @property
     def license_texts(self) -> dict[str, str]:
         """The text of each license file, by file name."""
-        found = self.data.get("license_texts") or {}
-        return {str(name): str(text)[:LONGEST_TEXT] for name, text in found.items()}
+        texts = self.data.get("license_texts") or {}
+        return {str(name): str(text)[:LONGEST_TEXT] for name, text in texts.items()}
 
     @property
     def datasets(self) -> list[str]:
@@ -262,16 +267,16 @@ class ModelEvidence(EvidencePage):
         texts = [tag for tag in self.tags if tag.startswith("arxiv:")]
         # "Gao et al., 2020" is a citation of somebody else's work.
         texts += [link.url for link in self.links if "et al" not in link.text]
-        return list(dict.fromkeys(found for text in texts for found in _ARXIV.findall(text)))
+        return list(dict.fromkeys(paper for text in texts for paper in _ARXIV.findall(text)))
 
     @property
     def refs(self) -> list[str]:
         """Branches and tags that were seen."""
         refs = self.data.get("refs") or {}
         names = [
-            one.get("name") if isinstance(one, dict) else one
+            ref.get("name") if isinstance(ref, dict) else ref
             for key in ("branches", "tags")
-            for one in items(refs.get(key))
+            for ref in items(refs.get(key))
         ]
         return list(dict.fromkeys(str(name) for name in names if name))
 

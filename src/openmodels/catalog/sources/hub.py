@@ -1,4 +1,4 @@
-"""The Hugging Face Hub as a catalog, with the prices of the providers behind its router."""
+"""The Hugging Face Hub as a catalog, with the prices of its providers."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class HubCatalog(Catalog):
         return {name.lower(): hub_rows.offers_of(providers, today()) for name, providers in listed.items()}
 
     def fill(self, listing: Listing) -> None:
-        """Put models into the index, those of the last week only as far as they changed, and their prices.
+        """Put models and their prices into the index; after a short time, what changed.
 
         The most downloaded come first, from where an interrupted listing of the same kind stopped.
         """
@@ -215,7 +215,7 @@ class HubCatalog(Catalog):
 
 
 def _last_listing(listing: Listing) -> date | None:
-    """Return since when changes are wanted, or None where everything must be listed again."""
+    """Return the day of the last listing, or None where all must be listed again."""
     if listing.note("next"):
         return None
     complete, latest = fields.day(listing.note("whole")), fields.day(listing.note("as_of"))
@@ -241,7 +241,7 @@ def _with_offers(records: Iterable[ModelRecord], offers: dict[str, tuple[Offer, 
 
 
 def _filter_params(query: Query, limit: int = 200) -> dict[str, list[str]]:
-    """Return the Hub's parameters for the filters of a query that the Hub knows exactly."""
+    """Return the Hub's parameters for the filters that it knows exactly."""
     gated = False if query.gated is None and query.open else query.gated
     params: dict[str, str | None] = {
         "limit": str(limit),

@@ -1,4 +1,4 @@
-"""Models on the Hub: only the files needed, refusals before any download, the cache when offline."""
+"""Checkpoints of the Hub: refused before any download, and fetched file by file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _UNREACHABLE = (Offline, ConnectionFailed, ServerFailed, RateLimited)
 
 
 def cached(repo: str, revision: str | None) -> Path | None:
-    """Return the snapshot in the Hub's cache if it is complete; never uses the network."""
+    """Return the snapshot in the Hub's cache if it is complete.
+
+    The network is not used.
+    """
     config = download.cached_file(repo, "config.json", revision)
     return config.parent if config is not None and checkpoint.complete(config.parent) else None
 
