@@ -26,7 +26,7 @@ from transformers import (
 )
 
 import openmodels as om
-from openmodels.backends.local.encoders import embedder, pooling
+from openmodels.backends.local.encoders import embedder, encoder, pooling
 from openmodels.testing import wait_until
 
 
@@ -92,9 +92,9 @@ def test_pooling_is_as_defined_whatever_the_padding(mode, padding):
     padded[1], mask[1] = 1.0, 1
     place = slice(3, 8) if padding == "left" else slice(0, 5)
     padded[0, place], mask[0, place] = rows, 1
-    found = pooling.Head((mode,))(padded, mask, 0)[0]
+    found = pooling.PoolingHead((mode,))(padded, mask, 0)[0]
     torch.testing.assert_close(found, MODES[mode](rows))
-    without = pooling.Head((mode,), include_prompt=False)(padded, mask, 2)[0]
+    without = pooling.PoolingHead((mode,), include_prompt=False)(padded, mask, 2)[0]
     if mode == "weightedmean":
         weights = torch.arange(3, 6)[:, None]
         torch.testing.assert_close(without, (rows[2:] * weights).sum(0) / weights.sum())
@@ -113,7 +113,7 @@ def test_a_plain_encoder_gives_the_mean_of_its_tokens(plain):
 
 
 def test_the_order_of_the_texts_is_kept_over_many_batches(plain):
-    texts = [chr(97 + at % 26) * (1 + at * 7 % 50) for at in range(3 * embedder.BATCH + 5)]
+    texts = [chr(97 + at % 26) * (1 + at * 7 % 50) for at in range(3 * encoder.BATCH + 5)]
     with om.Model(f"local:{plain}") as model:
         together = model.embed(texts).vectors
         alone = np.concatenate([model.embed(text).vectors for text in texts[::9]])
@@ -267,7 +267,7 @@ def test_a_cancelled_call_stops_before_its_next_batch(held):
     model, began, go_on = held
 
     async def cancel():
-        task = asyncio.create_task(model.aembed(["x"] * embedder.BATCH * 50))
+        task = asyncio.create_task(model.aembed(["x"] * encoder.BATCH * 50))
         await asyncio.to_thread(began.acquire)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -203,18 +203,18 @@ class TestLengths:
     def test_a_text_far_too_long_is_read_as_far_as_needed(self):
         tokenizer = Letters()
         with pytest.raises(om.ContextTooLong, match=r"more than \d+ tokens and .* holds 50000"):
-            length_check.check(tokenizer, "x" * 5_000_000, 50_000, None)
+            length_check.check_length(tokenizer, "x" * 5_000_000, 50_000, None)
         assert tokenizer.seen < 100_000
 
     @pytest.mark.parametrize("size", [10, 40_000, 400_000])
     def test_one_that_may_fit_is_not_refused(self, size):
-        length_check.check(Letters(width=10), "x" * size, 40_000, None)
+        length_check.check_length(Letters(width=10), "x" * size, 40_000, None)
 
     def test_a_short_one_costs_nothing(self):
         tokenizer = Letters()
-        length_check.check(tokenizer, "x" * 1000, 10, None)
+        length_check.check_length(tokenizer, "x" * 1000, 10, None)
         assert tokenizer.seen == 0
 
     def test_its_time_is_up(self):
         with pytest.raises(om.DeadlineExceeded):
-            length_check.check(Letters(width=100), "x" * 900_000, 100_000, time.monotonic() - 1)
+            length_check.check_length(Letters(width=100), "x" * 900_000, 100_000, time.monotonic() - 1)

@@ -31,7 +31,7 @@ from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
-    from openmodels.backends.local.encoders.service import Encoders
+    from openmodels.backends.local.encoders.service import EncoderService
     from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
     from openmodels.backends.local.engines.server_engine import Served
     from openmodels.backends.local.engines.torch.engine import Engine
@@ -170,7 +170,7 @@ class LocalBackend(Backend):
         self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command, own), chat_template)
         self.options = self._selection.options(type(self).options)
         self._once_engine: background.Once[Engine | OpenvinoEngine | Served] = background.Once()
-        self._once_encoders: background.Once[Encoders] = background.Once()
+        self._once_encoders: background.Once[EncoderService] = background.Once()
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator frees the engine within a step."""
@@ -222,21 +222,21 @@ class LocalBackend(Backend):
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts; see `Backend.embed`. The first call loads the model."""
-        return replace(self._once_encoders.get(self._encode, request.deadline).embed(request), model=self.rest)
+        return replace(self._once_encoders.get(self._encode, request.deadline).encode(request), model=self.rest)
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """The asynchronous twin of `embed`: nothing blocks, and cancelling ends the work within a step."""
         encoders = await self._once_encoders.aget(self._encode, request.deadline)
-        return replace(await encoders.aembed(request), model=self.rest)
+        return replace(await encoders.aencode(request), model=self.rest)
 
     def rerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking of the documents; see `Backend.rerank`. The first call loads the model."""
-        return replace(self._once_encoders.get(self._encode, request.deadline).rerank(request), model=self.rest)
+        return replace(self._once_encoders.get(self._encode, request.deadline).encode(request), model=self.rest)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
         """The asynchronous twin of `rerank`."""
         encoders = await self._once_encoders.aget(self._encode, request.deadline)
-        return replace(await encoders.arerank(request), model=self.rest)
+        return replace(await encoders.aencode(request), model=self.rest)
 
     def load(self) -> None:
         """Find, download and read the weights now.
@@ -343,7 +343,7 @@ class LocalBackend(Backend):
         return self._once_engine.value
 
     @property
-    def _encoders(self) -> Encoders | None:
+    def _encoders(self) -> EncoderService | None:
         return self._once_encoders.value
 
     def _opened(self, request: ChatRequest | None) -> Engine | OpenvinoEngine | Served:
@@ -381,12 +381,12 @@ class LocalBackend(Backend):
             weakref.finalize(self, engine.stop)
         return engine
 
-    def _encode(self, _: float | None) -> Encoders:
+    def _encode(self, _: float | None) -> EncoderService:
         with collector_paused():
             torch_setup.import_torch()
-            from openmodels.backends.local.encoders.service import Encoders
+            from openmodels.backends.local.encoders.service import EncoderService
 
-        encoders = Encoders(
+        encoders = EncoderService(
             partial(_locate_encoder, self.rest, self._revision, self._dtype), device=self._device, dtype=self._dtype
         )
         weakref.finalize(self, encoders.stop)

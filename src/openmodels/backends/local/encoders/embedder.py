@@ -1,103 +1,107 @@
-"""Texts as vectors on this machine: an encoder of transformers, and what its folder says of pooling.
+"""Texts as vectors: an encoder of transformers and its pooling.
 
-The vectors are those of sentence-transformers. What differs: a text that is too long is an error
-unless the call says `extra={"truncate": True}`, and a model made to write is refused.
+The vectors are those of sentence-transformers. What differs: a text that is too long is an error unless the call says
+`extra={"truncate": True}`, and a model made to generate is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from transformers import AutoModel, AutoModelForTextEncoding
 
 from openmodels.backends.local.encoders import pooling
+from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.engines.torch import loader
-from openmodels.backends.local.engines.torch.sampling import not_finite
 from openmodels.backends.local.engines.torch.worker import Steps
-from openmodels.backends.local.prompt import length_check as lengths
-from openmodels.backends.local.prompt.prepare import check_tokens
 from openmodels.backends.local.weights import checkpoint, model_kind
-from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
+from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.reply import Usage
 
-BATCH = 32
-"""Texts in one forward pass: what a cancelled call may still cost."""
-_READ = 1024
-"""Texts that become tokens in one step."""
-
-_EXTRA = ("prompt_name", "prompt", "truncate")
+_TOKENIZED_AT_ONCE = 1024
+"""Texts that are tokenized in one step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Embedder:
-    """A model that makes vectors.
+class Embedder(Encoder[EmbedRequest, Embeddings]):
+    """A model that turns texts into vectors.
 
     Attributes:
         loaded: The encoder and its tokenizer; `context` is the longest text in tokens.
-        head: What makes one vector out of those of the tokens.
+        head: The pooling and what follows it.
         prompts: Texts to put before a text, by name, e.g. "query" and "document".
-        usual: The name of the prompt to use where the caller names none, or None.
-        lower: Whether texts are put into lower case first.
-        lengths: To what lengths vectors may be cut: these, any (True), or none (False).
+        default_prompt: The name of the prompt where the caller names none, or None.
+        is_lower_case: Whether texts are put into lower case first.
+        dimensions: The lengths to which vectors may be cut: these, any (True), or none (False).
     """
 
-    loaded: loader.LoadedModel
-    head: pooling.Head
+    extra: ClassVar[tuple[str, ...]] = ("prompt_name", "prompt", "truncate")
+    task: ClassVar[str] = "embed"
+
+    head: pooling.PoolingHead
     prompts: Mapping[str, str]
-    usual: str | None
-    lower: bool
-    lengths: tuple[int, ...] | bool
+    default_prompt: str | None
+    is_lower_case: bool
+    dimensions: tuple[int, ...] | bool
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str, dtype: str) -> Self:
+        """Load a model for embeddings; see `Encoder.load`."""
+        checkpoint.check_folder(folder)
+        config = checkpoint.read_json(folder / "config.json")
+        _check_kind(folder, config)
+        # Only the encoder of a model that has one.
+        kind = AutoModelForTextEncoding if str(config.get("model_type")) in ("t5", "mt5", "umt5") else AutoModel
+        loaded = loader.load(folder, device=device, dtype=dtype, kind=kind, exact=True)
+        bert = _read_first(
+            folder, "sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"
+        )
+        settings = _read_first(folder, "config_sentence_transformers.json")
+        prompts = settings.get("prompts")
+        return cls(
+            loader.limit_context(loaded, bert.get("max_seq_length")),
+            pooling.read(folder, loaded.device, loaded.dtype),
+            {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, Mapping) else {},
+            name if isinstance(name := settings.get("default_prompt_name"), str) else None,
+            bert.get("do_lower_case") is True,
+            _read_dimensions(config),
+        )
 
     @torch.inference_mode()
-    def embed(self, request: EmbedRequest) -> Steps[Embeddings]:
-        """Return the vectors of the texts, in steps.
-
-        Raises:
-            UnsupportedFeature: `extra` holds something else, or the model cannot shorten its vectors.
-            InvalidRequest: There is no such prompt.
-            ContextTooLong: A text does not fit, and may not be cut.
-        """
-        prompt, truncate = self._asked(request)
+    def encode(self, request: EmbedRequest) -> Steps[Embeddings]:
+        """Return the vectors of the texts; see `Encoder.encode`."""
+        truncate = self.read_truncate(request.extra)
+        self._check_dimensions(request.dimensions)
+        prompt = self._prompt(request.extra)
         rows: list[list[int]] = []
-        for begin in range(0, len(request.texts), _READ):
-            rows += self._tokens(request.texts[begin : begin + _READ], prompt, begin, truncate=truncate)
+        for begin in range(0, len(request.texts), _TOKENIZED_AT_ONCE):
+            texts = request.texts[begin : begin + _TOKENIZED_AT_ONCE]
+            rows += self._tokenize(texts, prompt, begin, truncate=truncate)
             yield
-        skip = self._length(prompt) if prompt and not self.head.include_prompt else 0
-        vectors: list[Any] = [None] * len(rows)
-        for places in by_length(rows):
-            found = self._vectors([rows[at] for at in places], skip, request.dimensions)
-            if not np.isfinite(found).all():
-                raise not_finite("vectors")
-            for at, vector in zip(places, found, strict=True):
-                vectors[at] = vector
-            yield
-        usage = Usage(input_tokens=sum(map(len, rows)))
-        return Embeddings(np.stack(vectors), usage)
+        skipped = self._prompt_length(prompt) if prompt and not self.head.include_prompt else 0
 
-    def _asked(self, request: EmbedRequest) -> tuple[str, bool]:
-        if unknown := sorted(set(request.extra) - set(_EXTRA)):
-            raise UnsupportedFeature(
-                f"extra: 'embed' of the backend 'local' does not know {unknown[0]!r}.",
-                next_step="It takes 'prompt_name', 'prompt' and 'truncate'.",
-            )
-        wanted, possible = request.dimensions, self.lengths
-        if wanted is not None and (possible is False or (possible is not True and wanted not in possible)):
-            sizes = "" if possible is False else f" to {wanted}, only to {', '.join(map(str, possible))}"
-            raise UnsupportedFeature(
-                f"The backend 'local' cannot honour the option 'dimensions': this model's config.json does not say "
-                f"that its vectors may be shortened{sizes}.",
-                next_step="Leave it out; where the model's card allows it, cut the vectors yourself.",
-            )
-        truncate = request.extra.get("truncate", False)
-        if not isinstance(truncate, bool):
-            raise InvalidRequest("extra: 'truncate' is True or False.")
-        return self._prompt(request.extra), truncate
+        def compute(places: list[int]) -> torch.Tensor:
+            return self._vectors([rows[at] for at in places], skipped, request.dimensions)
+
+        vectors = yield from self.run_batches(rows, compute)
+        return Embeddings(np.stack(vectors), Usage(input_tokens=sum(map(len, rows))))
+
+    def _check_dimensions(self, dimensions: int | None) -> None:
+        possible = self.dimensions
+        if dimensions is None or possible is True or (possible is not False and dimensions in possible):
+            return
+        sizes = "" if possible is False else f" to {dimensions}, only to {', '.join(map(str, possible))}"
+        raise UnsupportedFeature(
+            f"The backend 'local' cannot honour the option 'dimensions': this model's config.json does not say "
+            f"that its vectors may be shortened{sizes}.",
+            next_step="Leave it out; where the model's card allows it, cut the vectors yourself.",
+        )
 
     def _prompt(self, extra: Mapping[str, Any]) -> str:
         name, prompt = extra.get("prompt_name"), extra.get("prompt")
@@ -108,7 +112,7 @@ class Embedder:
                 raise InvalidRequest("extra: 'prompt' is text, and goes without 'prompt_name'.")
             return prompt
         if name is None:
-            return self.prompts.get(self.usual or "", "")
+            return self.prompts.get(self.default_prompt or "", "")
         if name not in self.prompts:
             raise InvalidRequest(
                 f"extra: this model has no prompt {name!r}.",
@@ -116,133 +120,33 @@ class Embedder:
             )
         return self.prompts[name]
 
-    def _tokens(self, texts: Sequence[str], prompt: str, first: int, *, truncate: bool) -> list[list[int]]:
-        given = [prompt + text for text in texts]
-        if self.lower:
-            given = [text.lower() for text in given]
-        limit = self.loaded.context
-        given = [
-            shortened(self.loaded, text, f"texts[{at}]", truncate=truncate) for at, text in enumerate(given, first)
+    def _tokenize(self, texts: Sequence[str], prompt: str, first: int, *, truncate: bool) -> list[list[int]]:
+        names = [f"texts[{at}]" for at in range(first, first + len(texts))]
+        inputs = [prompt + text for text in texts]
+        if self.is_lower_case:
+            inputs = [text.lower() for text in inputs]
+        inputs = [self.shorten(text, name, truncate=truncate) for text, name in zip(inputs, names, strict=True)]
+        rows: list[list[int]] = self.loaded.tokenizer(inputs, truncation=truncate, max_length=self.loaded.context)[
+            "input_ids"
         ]
-        rows: list[list[int]] = self.loaded.tokenizer(given, truncation=truncate, max_length=limit)["input_ids"]
-        for at, row in enumerate(rows, first):
-            if len(row) > limit:
-                raise too_long(f"texts[{at}]", len(row), limit)
-            check_tokens(row, self.loaded.vocab_size, f"texts[{at}]")
-            if not row:
-                raise InvalidRequest(f"texts[{at}]: the model's tokenizer makes no token of it.")
+        for row, name in zip(rows, names, strict=True):
+            self.check_row(row, name)
         return rows
 
-    def _length(self, prompt: str) -> int:
+    def _prompt_length(self, prompt: str) -> int:
         tokenizer = self.loaded.tokenizer
-        row = tokenizer(prompt.lower() if self.lower else prompt)["input_ids"]
+        row = tokenizer(prompt.lower() if self.is_lower_case else prompt)["input_ids"]
         return len(row) - (bool(row) and row[-1] in tokenizer.all_special_ids)
 
-    def _vectors(self, rows: list[list[int]], skip: int, dimensions: int | None) -> Any:
-        batch = padded(self.loaded, {"input_ids": rows})
+    def _vectors(self, rows: list[list[int]], skipped: int, dimensions: int | None) -> torch.Tensor:
+        batch = self.pad({"input_ids": rows})
         tokens = self.loaded.model(**batch).last_hidden_state
-        vectors = self.head(tokens, batch["attention_mask"], skip).float()
+        vectors = self.head(tokens, batch["attention_mask"], skipped).float()
         if dimensions is not None:
             vectors = vectors[:, :dimensions]
-            if self.head.unit:
+            if self.head.is_normalized:
                 vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
-        return vectors.cpu().numpy()
-
-
-def by_length(rows: Sequence[Sequence[int]], size: int = BATCH) -> Iterator[list[int]]:
-    """Yield the places of each batch's rows: those of one length beside each other, so that little is padding."""
-    order = sorted(range(len(rows)), key=lambda at: len(rows[at]), reverse=True)
-    for begin in range(0, len(order), size):
-        yield order[begin : begin + size]
-
-
-def padding_id(loaded: loader.LoadedModel) -> int | None:
-    """Return the token that a model takes for padding, or None where its config.json names none that it has.
-
-    The tokenizer may name another, or none: what a model computes from the padding follows its own config.
-    """
-    token = getattr(loaded.model.config.get_text_config(), "pad_token_id", None)
-    return token if type(token) is int and 0 <= token < (loaded.vocab_size or 0) else None
-
-
-def padded(loaded: loader.LoadedModel, rows: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, torch.Tensor]:
-    """Return a batch of lists as tensors of shape (texts, tokens), with a mask of what is no padding.
-
-    The padding stands behind the text, where no position of the text depends on it. XLNet reads a text's last
-    place, so there it stands before.
-    """
-    padding = padding_id(loaded) or 0
-    first = loaded.model.config.model_type == "xlnet"
-    most = max(map(len, rows["input_ids"]))
-    batch: dict[str, torch.Tensor] = {}
-    masks = {"attention_mask": [[1] * len(row) for row in rows["input_ids"]]}
-    for name, lists in {**rows, **masks}.items():
-        filler = padding if name == "input_ids" else 0
-        made = [[filler] * (most - len(row)) for row in lists]
-        filled = [space + list(row) if first else list(row) + space for row, space in zip(lists, made, strict=True)]
-        batch[name] = torch.tensor(filled, device=loaded.device)
-    return batch
-
-
-def shortened(loaded: loader.LoadedModel, text: str, what: str, *, truncate: bool) -> str:
-    """Return a text without most of what its tokenizer would cut off: tokenizing it takes seconds and gigabytes.
-
-    Args:
-        loaded: The model.
-        text: The text.
-        what: What it is, for the error.
-        truncate: Whether it may be cut.
-
-    Raises:
-        ContextTooLong: It certainly does not fit, and may not be cut.
-    """
-    end = lengths.end_of(loaded.tokenizer, text, loaded.context)
-    if end is None:
-        return text
-    if not truncate:
-        raise too_long(what, f"more than {end[1]}", loaded.context)
-    return text[: end[0]] if loaded.tokenizer.truncation_side == "right" else text
-
-
-def too_long(what: str, tokens: int | str, limit: int) -> ContextTooLong:
-    """Return the error for a text that does not fit, lengths in tokens."""
-    return ContextTooLong(
-        f"{what} has {tokens} tokens and the model takes {limit}.",
-        next_step='Split it, or say extra={"truncate": True} to leave its end out.',
-    )
-
-
-def load(folder: Path, *, device: str, dtype: str) -> Embedder:
-    """Load a model for embeddings; takes no network and runs no code of the model's.
-
-    Args:
-        folder: What `weights.locate` returned.
-        device: As for `loader.load`.
-        dtype: As for `loader.load`; "auto" is float32 on a CPU.
-
-    Raises:
-        UnsupportedFeature: The model is none for embeddings.
-        OpenModelsError: As for `loader.load`.
-    """
-    checkpoint.check_folder(folder)
-    config = checkpoint.read_json(folder / "config.json")
-    _check_kind(folder, config)
-    # Only the encoder of a model that has one.
-    kind = AutoModelForTextEncoding if str(config.get("model_type")) in ("t5", "mt5", "umt5") else AutoModel
-    loaded = loader.load(folder, device=device, dtype=dtype, kind=kind, exact=True)
-    own = _first(
-        folder, "sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"
-    )
-    said = _first(folder, "config_sentence_transformers.json")
-    prompts = said.get("prompts")
-    return Embedder(
-        loader.limit_context(loaded, own.get("max_seq_length")),
-        pooling.read(folder, loaded.device, loaded.dtype),
-        {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, Mapping) else {},
-        usual if isinstance(usual := said.get("default_prompt_name"), str) else None,
-        own.get("do_lower_case") is True,
-        _lengths(config),
-    )
+        return vectors
 
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
@@ -264,13 +168,14 @@ def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
         pooling.modules(folder)
 
 
-def _lengths(config: Mapping[str, Any]) -> tuple[int, ...] | bool:
-    """Return to what lengths config.json lets vectors be cut; its two entries are those that vLLM reads."""
+def _read_dimensions(config: Mapping[str, Any]) -> tuple[int, ...] | bool:
+    """Return the lengths to which vectors may be cut."""
+    # The two entries of config.json that vLLM reads, too.
     listed = config.get("matryoshka_dimensions")
     if isinstance(listed, Sequence) and listed and all(type(length) is int for length in listed):
         return tuple(listed)
     return config.get("is_matryoshka") is True
 
 
-def _first(folder: Path, *names: str) -> dict[str, Any]:
+def _read_first(folder: Path, *names: str) -> dict[str, Any]:
     return next((checkpoint.read_json(folder / name) for name in names if (folder / name).exists()), {})

@@ -1,4 +1,4 @@
-"""From the vectors of tokens to one vector of a text, as a folder of sentence-transformers describes it.
+"""Pooling: one vector of a text from those of its tokens.
 
 `modules.json` lists what follows the encoder: pooling, dense layers, normalisation. The formulas are
 those of sentence-transformers 6.2, so that the vectors are the same.
@@ -29,26 +29,26 @@ _FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-"""How folders before sentence-transformers 6 say it; several are concatenated in this order."""
+"""The fields of folders before sentence-transformers 6; several are concatenated in this order."""
 
 _ACTIVATIONS = {kind.__name__: kind for kind in (nn.Identity, nn.Tanh, nn.ReLU, nn.GELU, nn.SiLU, nn.Sigmoid)}
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """What makes one vector of a text.
+class PoolingHead:
+    """The step from the vectors of tokens to one vector of a text.
 
     Attributes:
         modes: Names of pooling modes, whose vectors are concatenated.
         include_prompt: Whether the tokens of a prompt count.
-        stages: What is done to the pooled vectors, of shape (texts, dimensions), in order.
-        unit: Whether the vectors are made to have length 1.
+        stages: Functions of the pooled vectors, of shape (texts, dimensions), in order.
+        is_normalized: Whether the vectors are scaled to length 1.
     """
 
     modes: tuple[str, ...] = ("mean",)
     include_prompt: bool = True
     stages: tuple[Stage, ...] = ()
-    unit: bool = False
+    is_normalized: bool = False
 
     def __call__(self, tokens: Tensor, mask: Tensor, prompt: int) -> Tensor:
         """Return vectors of shape (texts, dimensions).
@@ -65,24 +65,24 @@ class Head:
         return vectors
 
 
-def read(folder: Path, device: torch.device, dtype: torch.dtype) -> Head:
-    """Return what a folder says; one without modules.json gets the mean of its tokens, as they are.
+def read(folder: Path, device: torch.device, dtype: torch.dtype) -> PoolingHead:
+    """Return the head of a folder: without modules.json, the mean of the tokens.
 
     Raises:
         LoadFailed: A file is missing or damaged.
         UnsupportedFeature: It describes something else than pooling, dense layers and normalisation.
     """
     if not (folder / "modules.json").exists():
-        return Head()
-    head = Head()
+        return PoolingHead()
+    head = PoolingHead()
     for name, place in modules(folder)[1:]:
         if name == "Pooling":
             config = checkpoint.read_json(place / "config.json")
-            head = Head(_modes(config), config.get("include_prompt") is not False)
+            head = PoolingHead(_modes(config), config.get("include_prompt") is not False)
         elif name == "Dense":
-            head = Head(head.modes, head.include_prompt, (*head.stages, _dense(place, device, dtype)))
+            head = PoolingHead(head.modes, head.include_prompt, (*head.stages, _dense(place, device, dtype)))
         elif name == "Normalize":
-            head = Head(head.modes, head.include_prompt, (*head.stages, _unit), unit=True)
+            head = PoolingHead(head.modes, head.include_prompt, (*head.stages, _normalize), is_normalized=True)
         else:
             raise UnsupportedFeature(
                 f"modules.json lists a {name!r}, which the backend 'local' does not have for 'embed'.",
@@ -92,29 +92,29 @@ def read(folder: Path, device: torch.device, dtype: torch.dtype) -> Head:
 
 
 def modules(folder: Path) -> list[tuple[str, Path]]:
-    """Return the modules that modules.json lists, as the last part of their type and their folder.
+    """Return the modules of modules.json, as the last part of their type and folder.
 
     Raises:
         LoadFailed: The file is damaged, or names folders outside of this one.
     """
     try:
         listed = json.loads((folder / "modules.json").read_bytes())
-        found = [(str(row["type"]).rpartition(".")[2], str(row["path"])) for row in listed]
+        entries = [(str(row["type"]).rpartition(".")[2], str(row["path"])) for row in listed]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LoadFailed("modules.json cannot be read.", next_step="Fetch the model again.") from error
-    if not found or any("/" in place or "\\" in place or place.startswith(".") for _, place in found):
+    if not entries or any("/" in place or "\\" in place or place.startswith(".") for _, place in entries):
         raise LoadFailed("modules.json does not list modules.", next_step="Fetch the model again.")
-    if found[0][0] != "Transformer" or found[0][1]:
+    if entries[0][0] != "Transformer" or entries[0][1]:
         raise UnsupportedFeature(
-            f"modules.json begins with {found[0][0]!r} in {found[0][1]!r}, not with a Transformer in the folder.",
+            f"modules.json begins with {entries[0][0]!r} in {entries[0][1]!r}, not with a Transformer in the folder.",
             next_step="Choose a model whose config.json and weights are in its first folder.",
         )
-    return [(name, folder / place) for name, place in found]
+    return [(name, folder / place) for name, place in entries]
 
 
 def _modes(config: Mapping[str, Any]) -> tuple[str, ...]:
-    said = config.get("pooling_mode") or [mode for flag, mode in _FLAGS.items() if config.get(flag)] or ["mean"]
-    modes = (said,) if isinstance(said, str) else tuple(map(str, said))
+    configured = config.get("pooling_mode") or [mode for flag, mode in _FLAGS.items() if config.get(flag)] or ["mean"]
+    modes = (configured,) if isinstance(configured, str) else tuple(map(str, configured))
     if unknown := set(modes) - set(_FLAGS.values()):
         raise UnsupportedFeature(f"The backend 'local' does not know the pooling {min(unknown)!r} for 'embed'.")
     return modes
@@ -139,7 +139,7 @@ def _dense(place: Path, device: torch.device, dtype: torch.dtype) -> Stage:
     return nn.Sequential(layer, _ACTIVATIONS[activation]()).to(device, dtype).eval()
 
 
-def _unit(vectors: Tensor) -> Tensor:
+def _normalize(vectors: Tensor) -> Tensor:
     return nn.functional.normalize(vectors, p=2, dim=1)
 
 

@@ -1,21 +1,27 @@
-"""What `local` does beside conversation, on a thread of its own: embeddings and rankings."""
+"""Embeddings and rankings on a thread that loads the model on first use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, overload
 
-from openmodels.backends.local.encoders import embedder, reranker
+from openmodels.backends.local.encoders.embedder import Embedder
+from openmodels.backends.local.encoders.encoder import Encoder
+from openmodels.backends.local.encoders.reranker import Reranker
 from openmodels.backends.local.engines.torch.loader import typed_error
 from openmodels.backends.local.engines.torch.worker import Steps, Worker
 from openmodels.errors import OpenModelsError
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
 
+_ENCODERS: dict[type, type[Encoder[Any, Any]]] = {EmbedRequest: Embedder, RerankRequest: Reranker}
 
-class Encoders:
-    """Loads the model on first use and works call after call.
+
+class EncoderService:
+    """Runs the requests of a model that is not made to generate.
 
     Args:
         locate: Returns the model's folder, until a deadline on the clock of `time.monotonic()`.
@@ -30,59 +36,52 @@ class Encoders:
         self._locate = locate
         self._device, self._dtype = device, dtype
         self._worker = Worker()
+        self._loaded: dict[type, Encoder[Any, Any]] = {}
         self.loading = False
-        self._embedder: embedder.Embedder | None = None
-        self._reranker: reranker.Reranker | None = None
 
-    def embed(self, request: EmbedRequest) -> Embeddings:
-        """Return the vectors of the texts."""
-        return self._worker.call(lambda: self._embedding(request), request.deadline)
+    @overload
+    def encode(self, request: EmbedRequest) -> Embeddings: ...
+    @overload
+    def encode(self, request: RerankRequest) -> Ranking: ...
+    def encode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
+        """Return the vectors of texts or the ranking of documents.
 
-    async def aembed(self, request: EmbedRequest) -> Embeddings:
-        """The asynchronous twin of `embed`."""
-        return await self._worker.acall(lambda: self._embedding(request), request.deadline)
+        Raises:
+            OpenModelsError: As for `Encoder.load` and `Encoder.encode`.
+        """
+        return self._worker.call(partial(self._steps, request), request.deadline)
 
-    def rerank(self, request: RerankRequest) -> Ranking:
-        """Return the ranking of the documents."""
-        return self._worker.call(lambda: self._ranking(request), request.deadline)
-
-    async def arerank(self, request: RerankRequest) -> Ranking:
-        """The asynchronous twin of `rerank`."""
-        return await self._worker.acall(lambda: self._ranking(request), request.deadline)
+    @overload
+    async def aencode(self, request: EmbedRequest) -> Embeddings: ...
+    @overload
+    async def aencode(self, request: RerankRequest) -> Ranking: ...
+    async def aencode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
+        """The asynchronous twin of `encode`; cancelling it ends the work within a step."""
+        return await self._worker.acall(partial(self._steps, request), request.deadline)
 
     def stop(self, timeout: float = 0.0) -> None:
         """End the thread; wait up to `timeout` seconds for it."""
         self._worker.stop(timeout)
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _steps(self, request: EmbedRequest | RerankRequest) -> Steps[Embeddings | Ranking]:
+        with _typed_errors():
+            kind = type(request)
+            if kind not in self._loaded:
+                self._loaded[kind] = self._load(_ENCODERS[kind], request.deadline)
+            yield
+            result: Embeddings | Ranking = yield from self._loaded[kind].encode(request)
+            return result
+
+    def _load(self, encoder: type[Encoder[Any, Any]], deadline: float | None) -> Encoder[Any, Any]:
         self.loading = True
         try:
-            yield
+            return encoder.load(self._locate(deadline), device=self._device, dtype=self._dtype)
         finally:
             self.loading = False
 
-    def _embedding(self, request: EmbedRequest) -> Steps[Embeddings]:
-        with _explained():
-            if self._embedder is None:
-                with self._reading():
-                    folder = self._locate(request.deadline)
-                    self._embedder = embedder.load(folder, device=self._device, dtype=self._dtype)
-            yield
-            return (yield from self._embedder.embed(request))
-
-    def _ranking(self, request: RerankRequest) -> Steps[Ranking]:
-        with _explained():
-            if self._reranker is None:
-                with self._reading():
-                    folder = self._locate(request.deadline)
-                    self._reranker = reranker.load(folder, device=self._device, dtype=self._dtype)
-            yield
-            return (yield from self._reranker.rerank(request))
-
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _typed_errors() -> Iterator[None]:
     try:
         yield
     except OpenModelsError:

@@ -90,7 +90,7 @@ def encode(
     """
     rendered = render(tokenizer, messages, variables, tools)
     if limit is not None:
-        length_check.check(tokenizer, rendered.text, limit.context, limit.deadline)
+        length_check.check_length(tokenizer, rendered.text, limit.context, limit.deadline)
     tokens = token_ids(tokenizer, rendered.text, marked=rendered.marked, special=special)
     if not tokens:
         raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)

@@ -1,9 +1,9 @@
-"""Texts far longer than a context, noticed before they are tokenized whole, which takes seconds and gigabytes."""
+"""A check of texts far longer than a context, before tokenizing them takes seconds and gigabytes."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from openmodels import background
 from openmodels.errors import ContextTooLong, DeadlineExceeded
@@ -11,13 +11,25 @@ from openmodels.errors import ContextTooLong, DeadlineExceeded
 _SLICE = 2**15
 """Characters that are tokenized at once; a slice takes some milliseconds."""
 _SEAM = 64
-"""Tokens that a cut between two slices may make more of a text, and far more than it does."""
+"""Tokens that a cut between two slices may add to a text; really it adds far fewer."""
 
 
-def end_of(tokenizer: Any, text: str, tokens: int, deadline: float | None = None) -> tuple[int, int] | None:
-    """Return how many characters certainly make more than so many tokens, and how many those are.
+class Overflow(NamedTuple):
+    """The beginning of a text that already has too many tokens.
 
-    None where that cannot be told without tokenizing all of the text.
+    Attributes:
+        end: Its length in characters.
+        tokens: Tokens that it has at least.
+    """
+
+    end: int
+    tokens: int
+
+
+def find_overflow(tokenizer: Any, text: str, tokens: int, deadline: float | None = None) -> Overflow | None:
+    """Return a beginning of a text with certainly more than `tokens` tokens.
+
+    None is returned where only tokenizing all of the text would show whether there is one.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -36,15 +48,15 @@ def end_of(tokenizer: Any, text: str, tokens: int, deadline: float | None = None
         background.check()
         if deadline is not None and time.monotonic() >= deadline:
             raise DeadlineExceeded("The call's total time is up while the prompt is tokenized.")
-        # In a list: only so does the tokenizer let other threads run meanwhile.
+        # In a list: only then does the tokenizer release the interpreter's lock.
         (row,) = tokenizer([text[begin : begin + _SLICE]], add_special_tokens=False)["input_ids"]
         count += len(row) - _SEAM
         if count > tokens:
-            return begin + _SLICE, count
+            return Overflow(begin + _SLICE, count)
     return None
 
 
-def check(tokenizer: Any, text: str, context: int, deadline: float | None) -> None:
+def check_length(tokenizer: Any, text: str, context: int, deadline: float | None) -> None:
     """Refuse a prompt that is certainly too long.
 
     Args:
@@ -58,8 +70,8 @@ def check(tokenizer: Any, text: str, context: int, deadline: float | None) -> No
         DeadlineExceeded: The deadline passed.
         StreamInterrupted: The model is closed.
     """
-    if (most := end_of(tokenizer, text, context, deadline)) is not None:
+    if (overflow := find_overflow(tokenizer, text, context, deadline)) is not None:
         raise ContextTooLong(
-            f"The prompt has more than {most[1]} tokens and the model's context holds {context}.",
+            f"The prompt has more than {overflow.tokens} tokens and the model's context holds {context}.",
             next_step=f"Shorten it to less than {context} tokens, or use a model with a longer context.",
         )

@@ -159,7 +159,7 @@ def prepare_prompt(
         DeadlineExceeded: The deadline passed during tokenization.
     """
     if request.prompt is not None:
-        length_check.check(tokenizer, request.prompt, context, request.deadline)
+        length_check.check_length(tokenizer, request.prompt, context, request.deadline)
         tokens: list[int] = tokenizer(request.prompt)["input_ids"]
         if not tokens:
             raise InvalidRequest("prompt: the model's tokenizer makes no token of it.")

@@ -61,7 +61,7 @@ class _Block:
     unpad_index: torch.Tensor | None = None
 
     def extend(self, slot: Slot, new_tokens: int) -> bool:
-        """Add the next slot if padding costs less than a call of its own; return whether it was added."""
+        """Add the next slot if padding costs less than a call; return whether it did."""
         if self.bucket is not slot.bucket or self.first + len(self.query_lengths) != slot.index:
             return False
         query_length, key_length = max(self.query_length, new_tokens), max(self.key_length, slot.length + new_tokens)
@@ -89,7 +89,7 @@ class _Block:
 
 
 class ForwardContext:
-    """The slots of a forward pass: how many new tokens each gets, and where their keys and values go.
+    """The slots of a forward pass, and where their new keys and values go.
 
     Args:
         kv_cache: The cache that holds the slots.
@@ -127,7 +127,10 @@ class ForwardContext:
             block.mask = self._mask(block)
 
     def _add_write(self, bucket: Bucket | None, begin: int, indices: list[int], heads: torch.Tensor) -> None:
-        """Note where the tokens of a bucket are stored, as rows of its (slots x heads x capacity, size) view."""
+        """Note where the tokens of a bucket are stored.
+
+        The places are rows of the bucket's tensors, seen as (slots x heads x capacity, size).
+        """
         if bucket is None:
             return
         at = torch.tensor([indices, self.positions[begin:]], device=heads.device)

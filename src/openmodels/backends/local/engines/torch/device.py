@@ -1,4 +1,4 @@
-"""Which device and dtype a model runs with."""
+"""The device and the dtype that a model runs with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device for "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Raises:
-        InvalidRequest: There is no such kind of device.
+        InvalidRequest: The kind of device is unknown.
         NotConfigured: This machine, or this build of torch, does not have it.
     """
     if name == "auto":
@@ -71,10 +71,14 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any], *, 
         return _DTYPES[name]
     if device.type == "cpu":
         return torch.bfloat16 if cpu_has_bfloat16() and not exact else torch.float32
-    own = _DTYPES.get(str(checkpoint.stored_dtype(config)), torch.float32)
-    if own is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    stored = _DTYPES.get(str(checkpoint.stored_dtype(config)), torch.float32)
+    if (
+        stored is torch.bfloat16
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         return torch.float16
-    return torch.float16 if own is torch.float32 and not exact else own
+    return torch.float16 if stored is torch.float32 and not exact else stored
 
 
 def cpu_has_bfloat16() -> bool:

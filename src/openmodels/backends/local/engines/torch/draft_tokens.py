@@ -1,9 +1,10 @@
-"""Draft tokens: likely next tokens that the model checks in one step (speculative decoding).
+"""Draft tokens for speculative decoding.
 
-They come from two sources. The text itself: an answer that copies (a summary with quotes, an edited file) continues
-as the text continued where its last few tokens stood before. And a smaller model, where the caller names one. Only
-what the model would have chosen is accepted, by the sequence's own random numbers, so drafts change the speed and never
-the text; a sequence whose drafts fail stops drafting for a while.
+A draft is a guess at the next tokens, which the model checks in one step. They come from two sources. The text itself:
+an answer that copies (a summary with quotes, an edited file) continues as the text continued where its last few tokens
+stood before. And a smaller model, where the caller names one. Only what the model would have chosen is accepted, by
+the sequence's own random numbers, so drafts change the speed and never the text; a sequence whose drafts fail stops
+drafting for a while.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _RATE_WINDOW = 8
 
 
 class Drafter:
-    """Proposes draft tokens for a sequence: from its own text, else from a smaller model, where there is one.
+    """Proposes draft tokens for a sequence, from its own text or a smaller model.
 
     Args:
         tokens: The tokens of the sequence; the list is read again at every call and only grows.
@@ -51,7 +52,12 @@ class Drafter:
         self._drafted_at = 0
 
     def propose(self, limit: int, *, use_model: bool = True) -> list[int]:
-        """Return at most `limit` tokens that may follow, often none; `use_model=False` takes the text's own only."""
+        """Return at most `limit` tokens that may follow, often none.
+
+        Args:
+            limit: The longest draft.
+            use_model: Whether to run the smaller model where the text itself gives no draft.
+        """
         self._update_acceptance_rate()
         self._draft = self._from_text(limit)
         if not self._draft and use_model:
@@ -60,7 +66,7 @@ class Drafter:
         return list(self._draft)
 
     def record(self, drafted: int, accepted: int) -> None:
-        """Adapt the length of the next drafts to how many of the draft tokens were accepted."""
+        """Adapt the length of the next drafts to how many tokens were accepted."""
         self._used_length.record(drafted, accepted, len(self._tokens))
 
     def _update_acceptance_rate(self) -> None:
@@ -117,7 +123,7 @@ class _DraftLength:
 
 
 class DraftModel:
-    """A smaller model of the same vocabulary that writes ahead of the one that answers.
+    """A smaller model of the same vocabulary that writes ahead of the larger one.
 
     Args:
         runner: The `ModelRunner` of the smaller model.

@@ -2,7 +2,8 @@
 
 A small model on a CPU waits for the dispatch of operations, and for products of a few rows with small matrices, more
 than for arithmetic. Here a layer has about half of transformers' operations. Whether its scores are those of the
-model itself is tried at load time, like every shared forward pass (see `ModelRunner`).
+model itself is tried at load time, like every shared forward pass (see `ModelRunner`): over 44 chat prompts in bfloat16
+they are 1.3 % of their length from those of float32, where transformers' own are 1.4 %.
 """
 
 from __future__ import annotations
@@ -114,9 +115,10 @@ class FusedLlama:
         return self._lm_head(self._final_norm(hidden))
 
     def release_weights(self) -> None:
-        """Free the model's own copy of the packed matrices; the model may be unable to run by itself afterwards.
+        """Free the model's own copy of the packed matrices.
 
-        A process then does not hold them twice: 1,506 -> 1,244 MB with 16 chats in bfloat16.
+        The model may be unable to run by itself afterwards. A process then does not hold them twice: 1,506 -> 1,244 MB
+        with 16 chats in bfloat16.
         """
         addresses = [part.weight.data_ptr() for part in self._copied]
         for part in self._copied:
@@ -128,7 +130,7 @@ class FusedLlama:
 
 
 def is_supported(model: Any) -> bool:
-    """Return whether a model is of a class of which every detail of the layers is known."""
+    """Return whether every detail of a model's layers is known."""
     config = model.config
     layer_types = getattr(config, "layer_types", None) or []
     return (
@@ -140,7 +142,7 @@ def is_supported(model: Any) -> bool:
 
 
 def _can_pack(weights: list[torch.Tensor]) -> bool:
-    """Return whether matrices can be, and are worth being, copied into oneDNN's layout.
+    """Return whether to copy matrices into oneDNN's layout.
 
     In bfloat16 `torch.nn.functional.linear` lays them out again in every call. In float32 it takes MKL, which on an
     AMD CPU with AVX2 alone is slower with few rows: 22.6 -> 17.0 s for 32 answers at once, 6.4 -> 4.8 s for one.
@@ -159,7 +161,7 @@ def _can_pack(weights: list[torch.Tensor]) -> bool:
 def _norm(weight: torch.Tensor, eps: float) -> _Product:
     """Return an RMS norm that rounds where that of transformers does.
 
-    Rounded at its end alone it is no nearer to float32, and the two likeliest first tokens of the default model's
+    Rounded at its end alone it is not nearer to float32, and the two likeliest first tokens of the default model's
     answer to "What is the capital of France?" became equal, of which the wrong one won.
     """
     if weight.device.type != "cpu":
@@ -185,7 +187,7 @@ def _packed(*parts: Any) -> _Product:
 
 
 def _plain(*parts: Any) -> _Product:
-    """Return the product with matrices beside each other, through the model's own weights.
+    """Return the product with matrices beside each other, from the model's weights.
 
     Nothing is copied, so processes go on sharing the mapped file.
     """

@@ -1,4 +1,4 @@
-"""Pausing the garbage collector where it only costs."""
+"""A pause of the garbage collector, where it only costs."""
 
 from __future__ import annotations
 

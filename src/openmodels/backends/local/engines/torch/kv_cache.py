@@ -120,7 +120,7 @@ class KVCache:
         self.buckets: dict[int, Bucket] = {}
 
     def new_zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Return a tensor of zeros; masked attention needs finite numbers in unused places, too."""
+        """Return a tensor of zeros: masked attention needs finite numbers everywhere."""
         if self.device.type != "cpu":
             return torch.zeros(shape, dtype=self.dtype, device=self.device)
         # Mapped by itself and not from the heap: pages come when they are first written and go when the slot goes
@@ -167,19 +167,22 @@ class KVCache:
             self.buckets.pop(slot.bucket.capacity)
 
     def zero(self, slot: Slot, start: int, stop: int) -> None:
-        """Overwrite places of a slot: a NaN there would reach a later sequence through its masked attention."""
+        """Overwrite places of a slot.
+
+        A NaN there would reach a later sequence through its masked attention.
+        """
         for layer in (*slot.bucket.keys, *slot.bucket.values):
             layer[slot.index, :, start:stop] = 0
 
     def detach(self, slot: Slot) -> list[torch.Tensor] | None:
-        """Remove a slot's bucket and return the slot's `view` of it, or None where the bucket holds others."""
+        """Take a slot's `view` and its memory away; None if others share the bucket."""
         if slot.bucket.slot_count != 1:
             return None
         self.buckets.pop(slot.bucket.capacity)
         return self.view(slot)
 
     def view(self, slot: Slot) -> list[torch.Tensor]:
-        """Return the keys, then the values of every layer, each of shape (heads, tokens, size)."""
+        """Return the keys, then the values of all layers, as (heads, tokens, size)."""
         return [layer[slot.index, :, : slot.length] for layer in (*slot.bucket.keys, *slot.bucket.values)]
 
     def copy(self, slot: Slot) -> list[torch.Tensor]:

@@ -1,8 +1,8 @@
-"""A check of a model's forward pass at load time: in one pass, token by token and in chunks.
+"""A check of a model's forward pass at load time.
 
 Recurrent models keep their state between single tokens but may drop it between chunks, and some count positions from 0
-in every call: the text is wrong then, and nothing fails. So a short sequence is computed in each way, with the caches
-and positions that requests use, and the scores are compared.
+in every call: the text is wrong then, and nothing fails. So a short sequence is computed in one pass, token by token
+and in chunks, with the caches and positions that requests use, and the scores are compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _WINDOW_FIELDS = ("sliding_window", "attention_window_size", "window_size", "att
 
 
 def check_sequential(runner: SequentialModel, dtype: torch.dtype) -> None:
-    """Find out how a model computes one sequence at a time; set `whole_prompt` and `recompute` on the runner.
+    """Find out how a model computes a sequence, and set it on the runner.
+
+    It sets `whole_prompt` and `recompute`.
 
     Raises:
         Exception: The model's own error for a sequence in one pass: it cannot run at all.
@@ -70,12 +72,13 @@ def check_sequential(runner: SequentialModel, dtype: torch.dtype) -> None:
 
 
 def probe_tokens(length: int, vocab_size: int, number: int = 1) -> list[int]:
-    """Return a sequence to try; the first tokens of a vocabulary often have a meaning of their own."""
+    """Return a sequence to try."""
+    # The first tokens of a vocabulary often have a meaning of their own.
     return [(7 * place + 3 * number) % vocab_size for place in range(length)]
 
 
 def is_close(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype, limit: float = 0.1) -> bool:
-    """Return whether scores are equal up to rounding, each of shape (tokens, vocabulary).
+    """Return whether scores of shape (tokens, vocabulary) are equal up to rounding.
 
     Args:
         scores: The scores to compare.
@@ -87,10 +90,10 @@ def is_close(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype, limit:
 
 
 def distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> float:
-    """Return the relative distance of scores from what they should be; infinite where they are NaN.
+    """Return the relative distance of scores from what they should be.
 
-    The furthest token decides. In half precision it is the median token, since rounding may route one to another
-    expert.
+    It is infinite where they are NaN. The furthest token decides. In half precision it is the median token, since
+    rounding may route one to another expert.
     """
     scores, due = scores.float(), due.float()
     # A token whose weights are damaged proves nothing; requests with it fail.
@@ -128,9 +131,9 @@ def _measure(
     reference: torch.Tensor,
     dtype: torch.dtype,
 ) -> tuple[float, str]:
-    """Return the distance of a sequence in chunks from one in one pass, and the name of its error.
+    """Return how far chunks are from one pass, and the name of the error.
 
-    The distance is infinite where it fails.
+    The distance is infinite where they fail.
     """
     try:
         return distance(*_in_chunks(runner, text, prompt, sizes, reference), dtype), ""

@@ -54,9 +54,9 @@ class LoadedModel:
         device: Where the weights are.
         dtype: The dtype of the weights and activations.
         context: The most tokens that prompt and answer may have together.
-        processor: What makes tensors of images; None for a model that reads only text, or the error that tells
+        processor: The processor of images; None for a model that reads only text, or the error that names
             what it lacks.
-        draft: A smaller model of the same vocabulary that guesses its next tokens, or None.
+        draft: A smaller model of the same vocabulary that proposes draft tokens, or None.
     """
 
     model: Any
@@ -78,7 +78,7 @@ class LoadedModel:
 
     @property
     def generation_config(self) -> Any:
-        """The model's own `GenerationConfig`; None for a model that does not write."""
+        """The model's own `GenerationConfig`; None for a model that does not generate."""
         return getattr(self.model, "generation_config", None)
 
     @property
@@ -96,7 +96,7 @@ def load(
     exact: bool = False,
     chat_template: str | None = None,
 ) -> LoadedModel:
-    """Load a model and its tokenizer; takes no network and runs no code of the model's.
+    """Load a model and its tokenizer, without network and without code of the model.
 
     Args:
         folder: What `weights.locate` returned.
@@ -128,8 +128,8 @@ def load(
             next_step=f"Try a newer transformers; {transformers.__version__} is installed.",
         )
     chosen = devices.choose_device(device)
-    width = devices.choose_dtype(dtype, chosen, config, exact=exact)
-    _check_memory(folder, config, chosen, width)
+    torch_dtype = devices.choose_dtype(dtype, chosen, config, exact=exact)
+    _check_memory(folder, config, chosen, torch_dtype)
     with exclusive_loading(), translated_errors(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         dequantized = quantization.check(config, chosen)
@@ -150,11 +150,11 @@ def load(
         if dequantized:
             with torch.device("meta"):
                 elements = sum(weights.numel() for weights in kind.from_config(parsed).parameters())
-            _check_free(elements * width.itemsize, chosen)
+            _check_free(elements * torch_dtype.itemsize, chosen)
         model, report = kind.from_pretrained(
             folder,
             config=parsed,
-            dtype=width,
+            dtype=torch_dtype,
             use_safetensors=True,
             device_map=None if chosen.type == "cpu" else {"": chosen},
             output_loading_info=True,
@@ -163,13 +163,16 @@ def load(
         )
         loading_report.check(model, report, encoder=not generates)
         model.eval()
-        loaded = LoadedModel(model, tokenizer, chosen, width, context_length(model.config, tokenizer), processor)
+        loaded = LoadedModel(model, tokenizer, chosen, torch_dtype, context_length(model.config, tokenizer), processor)
         generation_config.warn(loaded.generation_config, generation_config.TRANSFORMERS)
         return loaded
 
 
 def limit_context(loaded: LoadedModel, length: Any) -> LoadedModel:
-    """Return the encoder for texts of at most `length` tokens, and no more than it and its tokenizer take."""
+    """Return an encoder for texts of at most `length` tokens.
+
+    The limit is never above what the model and its tokenizer take.
+    """
     limits = [loaded.context, tokenizer_files.longest(loaded.tokenizer)]
     for name, module in loaded.model.named_modules():
         padding = getattr(module, "padding_idx", None)
@@ -184,10 +187,9 @@ _loading = threading.RLock()
 
 @contextmanager
 def exclusive_loading() -> Generator[None, None, None]:
-    """Load one model at a time, with transformers' warnings and bars off.
+    """Load one model at a time, with warnings and bars of transformers off.
 
-    One at a time, since two would both be promised the same memory, and those switches are global.
-    Its bars stay on the screen, one for each step of a second.
+    One at a time, since two would be promised the same memory, and those switches are global.
     """
     logging = transformers.utils.logging
     with _loading:
@@ -205,7 +207,7 @@ def exclusive_loading() -> Generator[None, None, None]:
 
 @contextmanager
 def translated_errors(folder: Path) -> Generator[None, None, None]:
-    """Tell what goes wrong in this block, where transformers reads a folder, as errors of the tree."""
+    """Raise errors of transformers, which reads a folder in this block, as our own."""
     try:
         yield
     except OpenModelsError:
@@ -222,11 +224,11 @@ def translated_errors(folder: Path) -> Generator[None, None, None]:
 
 
 def typed_error(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
-    """Return an error of torch's or transformers' as one of the tree, with the other as its cause.
+    """Return an error of torch or transformers as an `OpenModelsError`.
 
     Args:
-        error: What was raised; one of the tree is returned itself.
-        doing: What the model was to do, in a verb.
+        error: The error; an `OpenModelsError` is returned as it is.
+        doing: What the model was to do, as a verb.
         fewer: What the caller can do where memory ran out.
     """
     if isinstance(error, OpenModelsError):
@@ -244,7 +246,7 @@ def typed_error(error: BaseException, doing: str, fewer: str) -> OpenModelsError
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is one of the ways in which torch and the system say that memory ran out."""
+    """Return whether an error of torch or the system means that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, OSError) and error.errno == errno.ENOMEM
     ):
@@ -272,7 +274,7 @@ def _failed(folder: Path, error: Exception) -> LoadFailed:
 
 
 def _check_generates(config: Any) -> None:
-    """Check that transformers has a model for a config that generates text token by token.
+    """Check that transformers has a model for a config that generates text.
 
     Raises:
         UnsupportedFeature: It has none; or only one that sees the whole text, unlike the config's model.
@@ -325,7 +327,8 @@ def _check_free(needed: int, device: torch.device) -> None:
 
 
 def context_length(config: Any, tokenizer: Any) -> int:
-    """Return the longest sequence in tokens. A sliding window limits what a layer sees, not the length."""
+    """Return the longest sequence in tokens."""
+    # A sliding window limits what a layer sees, not the length.
     text = config.get_text_config(decoder=True)
     for name in CONTEXT_KEYS:
         length = getattr(text, name, None)

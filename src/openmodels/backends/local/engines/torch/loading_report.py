@@ -1,6 +1,6 @@
-"""Whether a checkpoint and the model that config.json describes agree, tensor by tensor.
+"""A comparison of a checkpoint's tensors with those of the model.
 
-transformers fills what is missing with random numbers, leaves out what it has no place for, and tells both in
+transformers fills what is missing with random numbers, leaves out what it has no place for, and lists both in
 a report. Here both are errors, but for what transformers itself lists as harmless.
 """
 
@@ -25,7 +25,7 @@ _SENSES = re.compile(r"vision|visual|image|audio|multi_modal|mm_projector", re.I
 
 
 def check(model: Any, report: Mapping[str, Any], *, encoder: bool) -> None:
-    """Check that a checkpoint holds each tensor of a model in its shape, and that none is left over.
+    """Check that a checkpoint holds the tensors of a model and no others.
 
     Args:
         model: The loaded model.
@@ -33,7 +33,8 @@ def check(model: Any, report: Mapping[str, Any], *, encoder: bool) -> None:
         encoder: Whether the model is the encoder of a larger one, whose heads may be left over.
 
     Raises:
-        LoadFailed: It does not; the message names some of the tensors, and how many they are.
+        LoadFailed: A tensor is missing, left over or of another shape; the message names some of the tensors, and how
+            many they are.
     """
     mismatched = sorted(report.get("mismatched_keys", ()))
     if mismatched:
@@ -69,7 +70,7 @@ def _advice(unused: Collection[str]) -> str:
 
 
 def _is_harmless(name: str, model: Any, *, encoder: bool) -> bool:
-    """Return whether a model computes the same without a tensor that its checkpoint holds."""
+    """Return whether a model does not need a tensor that its checkpoint holds."""
     if _MASKS.search(name) or name in dict(model.named_buffers()):
         return True
     config = model.config

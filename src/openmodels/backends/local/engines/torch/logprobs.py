@@ -17,7 +17,7 @@ from openmodels.types.reply import TokenLogprob
 
 
 class LogprobCollector:
-    """Collects the log probabilities of one answer and returns them with the text of their tokens.
+    """Collects the log probabilities of one answer's tokens.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -57,7 +57,7 @@ class LogprobCollector:
         self._size += size
 
     def take_until(self, size: int | None) -> tuple[TokenLogprob, ...]:
-        """Remove and return the tokens that begin within the first `size` characters of the answer; None is all."""
+        """Remove and return the tokens of the first `size` characters; None is all."""
         logprobs = []
         while self._pending and (size is None or self._pending[0][0] < size):
             logprobs.append(self._pending.popleft()[1])

@@ -1,4 +1,4 @@
-"""The forward pass of a model: many sequences at once, or one where the model allows no more."""
+"""The forward pass of a model, for many sequences at once where it can."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ModelRunner:
 
     @property
     def pads_steps(self) -> bool:
-        """Whether oneDNN computes the products, so that steps are padded to `rounded_up` of their tokens."""
+        """Whether steps are padded to `rounded_up` of their tokens, as oneDNN needs it."""
         is_packed = self._fused is not None and self._fused.is_packed
         return is_packed or (self._device.type == "cpu" and self._dtype is torch.bfloat16)
 
@@ -137,7 +137,7 @@ class ModelRunner:
             self._fused.release_weights()
 
     def _check_batching(self, vocab_size: int, dtype: torch.dtype) -> None:
-        """Try a shared forward pass: the fused one where the model is known, else that of transformers."""
+        """Try a shared forward pass: the fused one, else transformers' own."""
         try:
             self._run_probes(vocab_size, dtype)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Keys and values of finished sequences, for later ones that begin with the same tokens."""
+"""Keys and values of finished sequences, for later ones with the same prefix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MIN_TOKENS = 64
 
 
 class PrefixCache:
-    """Keys and values by the tokens they belong to; the least recently used are evicted first.
+    """Keys and values by their tokens; the least recently used are evicted first.
 
     Args:
         kv_cache: The cache of the running sequences.
@@ -31,9 +31,10 @@ class PrefixCache:
         self.used_bytes = 0
 
     def restore(self, slot: Slot, tokens: Sequence[int]) -> int:
-        """Fill an empty slot with the longest known prefix of `tokens`; return its length in tokens, 0 for none.
+        """Fill an empty slot with the longest known prefix; return its length.
 
-        At least one token is left over, since scores need a token to be computed.
+        The length is in tokens, 0 where none is known. At least one token is left over, since scores need a token to
+        be computed.
         """
         prompt = tuple(tokens[:-1])
         entry = max(self._entries, key=lambda known: common_prefix_length(known, prompt), default=())
@@ -47,9 +48,10 @@ class PrefixCache:
         return length
 
     def retain(self, slot: Slot, tokens: Sequence[int]) -> None:
-        """Release a slot, which holds a prefix of `tokens`, and retain that instead of every shorter prefix of it.
+        """Release a slot and retain the prefix of `tokens` that it holds.
 
-        The memory of a slot alone in its bucket is taken over: copying thousands of tokens would delay others.
+        It replaces every shorter prefix of itself. The memory of a slot alone in its bucket is taken over: copying
+        thousands of tokens would delay others.
         """
         known = tuple(tokens[: slot.length])
         alone = slot.bucket.slot_count == 1
@@ -69,7 +71,7 @@ class PrefixCache:
         self.used_bytes += size
 
     def trim(self, extra: int = 0) -> None:
-        """Evict the oldest entries until `extra` bytes more are within the limit, or none is left."""
+        """Evict the oldest entries until `extra` bytes more are within the limit."""
         limit = max(self._limit // 2, self._limit - self._kv_cache.used_bytes)
         while self.used_bytes + extra > limit and self.evict_oldest():
             pass

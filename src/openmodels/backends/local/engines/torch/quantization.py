@@ -1,4 +1,4 @@
-"""Whether transformers can run quantised weights on a device, asked before they are read."""
+"""A check that transformers can run quantised weights, before they are read."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _PACKAGES = {
     "torchao": "torchao",
     "vptq": "vptq",
 }
-"""What transformers asks for, by method; its own messages name them too."""
+"""The packages that transformers needs, by method; its own messages name them too."""
 _VLLM = frozenset({"awq", "gptq", "bitsandbytes", "compressed-tensors", "fp8", "fbgemm_fp8", "modelopt", "torchao"})
 _OTHER = "a version of the model in its own precision, or a GGUF file of it"
 
 
 def check(config: Mapping[str, Any], device: torch.device) -> bool:
-    """Check that transformers runs the weights' quantisation, and return whether it takes them out of it.
+    """Check that transformers runs the quantisation; return whether it dequantises.
 
     Args:
         config: The model's config.json.
@@ -46,7 +46,7 @@ def check(config: Mapping[str, Any], device: torch.device) -> bool:
         Whether the weights become ordinary ones in memory.
 
     Raises:
-        LoadFailed: config.json says nothing sensible.
+        LoadFailed: The entry of config.json is not an object.
         MissingExtra: A package that transformers needs for it is not installed.
         UnsupportedFeature: transformers does not know the method, or not on this device.
     """
@@ -68,20 +68,21 @@ def check(config: Mapping[str, Any], device: torch.device) -> bool:
             f"The weights are quantised with {method!r}, which transformers does not know.",
             next_step=f"Use {_OTHER}.",
         )
-    where = None if device.type == "cpu" else {"": device}
+    device_map = None if device.type == "cpu" else {"": device}
     try:
         quantizer = AutoHfQuantizer.from_config(dict(entry), pre_quantized=True)
-        quantizer.validate_environment(device_map=where, weights_only=True)
+        quantizer.validate_environment(device_map=device_map, weights_only=True)
     except ImportError as error:
         package = _PACKAGES.get(method, method)
         raise MissingExtra(
-            f"The weights are quantised with {method!r}, and transformers needs a package for it: {_words(error)}.",
+            f"The weights are quantised with {method!r}, and transformers needs a package for it: "
+            f"{_first_line(error)}.",
             next_step=f"Run: pip install {package}; or use {_elsewhere(method)}.",
         ) from error
     except Exception as error:
         raise UnsupportedFeature(
             f"The weights are quantised with {method!r}, which transformers does not run on {device.type!r} here: "
-            f"{_words(error)}.",
+            f"{_first_line(error)}.",
             next_step=f"Use {_elsewhere(method)}.",
         ) from error
     return bool(getattr(quantizer.quantization_config, "dequantize", False))
@@ -108,5 +109,5 @@ def _elsewhere(method: str) -> str:
     return _OTHER + (", or engine='vllm' on a GPU" if method in _VLLM else "")
 
 
-def _words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""The choice of the next token, with randomness that belongs to the request alone.
+"""The choice of the next token, with a random generator for each request.
 
 A token takes one number from the request's own generator: the place where that number falls in the cumulated
 probabilities. So a seed gives the same text in a batch of any size. transformers' `generate` draws from the global
@@ -150,7 +150,7 @@ class Sampler:
 
     @staticmethod
     def _draw_index(probabilities: torch.Tensor, generator: torch.Generator) -> int:
-        """Return the index in whose part of the cumulated probabilities the generator's next number falls."""
+        """Return the index that the generator's next number falls on."""
         bounds = probabilities.cumsum(
             dim=-1, dtype=torch.float32 if probabilities.device.type == "mps" else torch.float64
         )
@@ -160,10 +160,10 @@ class Sampler:
 
 
 def check_finite(score: float) -> None:
-    """Check the largest of a token's scores: it is not finite where one is NaN or all are minus infinity.
+    """Check the largest of a token's scores.
 
     Raises:
-        LoadFailed: It is not finite, so that the answer would be noise.
+        LoadFailed: It is not finite: a score is NaN or all are minus infinity, so that the answer would be noise.
     """
     if not math.isfinite(score):
         raise not_finite("scores")
@@ -178,7 +178,7 @@ def not_finite(what: str) -> LoadFailed:
 
 
 def _largest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return enough of the largest probabilities to add up to `top_p`, and their indices, largest first."""
+    """Return the largest probabilities that add up to `top_p`, and their indices."""
     top = probabilities.topk(min(_TOP_P_CANDIDATES, probabilities.numel()))
     if top.values.sum() >= top_p:
         return top.values, top.indices

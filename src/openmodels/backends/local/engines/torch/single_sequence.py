@@ -1,4 +1,4 @@
-"""One sequence computed by itself, with the inputs that transformers' own `generate` gives it.
+"""One sequence computed by itself, with the inputs that `generate` gives it.
 
 Models differ in what they take beside tokens: positions in one or four rows, token types, masks that grow, a cache of
 their own or none. `prepare_inputs_for_generation` and `_update_model_kwargs_for_generation` know it, model by model, so
@@ -52,7 +52,7 @@ class SequentialModel:
         self._initial = [(module, state) for module, state in states if state]
 
     def new_cache(self) -> Any:
-        """Return the empty cache that `generate` would create; None where the model creates its own."""
+        """Return a cache as `generate` creates it; None where the model creates its own."""
         if not self.model._supports_default_dynamic_cache():  # noqa: SLF001 - transformers has no other name for it
             return None
         return DynamicCache(config=self.model.config.get_text_config(decoder=True))
@@ -145,7 +145,9 @@ class SequenceState:
 
     @torch.inference_mode()
     def extend(self, tokens: Sequence[int], *, logits_to_keep: int = 1) -> torch.Tensor:
-        """Compute the next tokens; they are of the prompt, or behind it, but not both unless all are recomputed.
+        """Compute the next tokens.
+
+        They are of the prompt, or behind it, but not both unless all are recomputed.
 
         Args:
             tokens: The tokens that follow `self.tokens`.
@@ -219,7 +221,7 @@ def _state(module: torch.nn.Module) -> dict[str, Any]:
 
 
 def _rope_switch_length(config: Any) -> int | None:
-    """Return the length in tokens up to which the positions' frequencies are those of short sequences."""
+    """Return the length up to which positions have their short-text frequencies."""
     text = config.get_text_config(decoder=True)
     rope = getattr(text, "rope_parameters", None) or {}
     lengths: list[Any] = []

@@ -18,7 +18,7 @@ _RIDGE = 1e-3
 
 
 class StepTimes:
-    """Models a step's seconds as a sum: a fixed part, a part per answer and a part per token of prompts."""
+    """Models the seconds of a step: fixed, per answer and per token of prompts."""
 
     def __init__(self) -> None:
         self._decode: deque[tuple[int, int, float]] = deque(maxlen=_DECODE_STEPS)
@@ -35,7 +35,10 @@ class StepTimes:
         (self._prefill if prompt_tokens else self._decode).append((answers, prompt_tokens, seconds))
 
     def estimate(self, answers: int) -> tuple[float, float]:
-        """Return the seconds of a step with `answers` answers, and those of a prompt's token; zeros while unknown."""
+        """Return the seconds of a step with `answers` answers, and of a prompt's token.
+
+        Both are 0 while they are unknown.
+        """
         if not (self._prefill and any(count for count, *_ in (*self._decode, *self._prefill))):
             return 0.0, 0.0
         # Not through NumPy, whose OpenBLAS ends the process where memory is short.

@@ -1,4 +1,4 @@
-"""The number of threads of a step's operations, tuned by trials while the model runs.
+"""The number of threads of a step's operations, tuned while the model runs.
 
 Alone on a machine, all cores are best. Among other busy processes, threads that wait for each other in every operation
 lose more than they gain, and few cores are enough to read the weights as fast as memory gives them. So every 32 steps

@@ -1,8 +1,8 @@
-"""How torch's libraries are set up where we are the first to import it: how threads wait, and what is kept.
+"""Settings of torch's libraries, where this package is the first to import torch.
 
-Threads that sleep at once cost torch a third of the speed of small models, and llama.cpp more than half:
-they meet some hundred times a token. Threads that spin for long starve those of other processes. The
-servers that are started wait in the same way.
+Threads meet some hundred times a step. Those that sleep at once cost torch a third of the speed of small models, and
+llama.cpp more than half (43 tokens/s instead of 116). Those that spin as long as libgomp likes halve the speed of two
+processes on two cores, and worse. So they spin for some 30 microseconds, here and in the servers that are started.
 """
 
 from __future__ import annotations
@@ -11,30 +11,35 @@ import importlib
 import os
 import sys
 
-_WAITS = {
+_WAIT_VARIABLES = {
     # Rounds that libgomp spins, some 30 microseconds: few operations of a step are further apart.
     "GOMP_SPINCOUNT": "3000",
     # For the other implementations.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-_KERNELS = {
+_KERNEL_CACHE_VARIABLES = {
     # oneDNN keeps a kernel for each shape it has met, by default 1,024 of half a megabyte, and texts to embed have any
     # number of tokens. A language model's steps, rounded to some thirty numbers, find all of theirs among these.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }
-_KNOWN = {*_WAITS, "KMP_BLOCKTIME"}
+_USER_VARIABLES = {*_WAIT_VARIABLES, "KMP_BLOCKTIME"}
 
 
 def wait_settings() -> dict[str, str]:
-    """Return the variables that say how to wait; none where the user says so already."""
-    return {} if _KNOWN & os.environ.keys() else dict(_WAITS)
+    """Return the variables for waiting; none where the user has set one."""
+    return {} if _USER_VARIABLES & os.environ.keys() else dict(_WAIT_VARIABLES)
 
 
 def import_torch() -> None:
-    """Import torch with short waits and few kept kernels: its libraries read the variables once and never again."""
+    """Import torch with short waits and few cached kernels.
+
+    Its libraries read the variables once, when they are loaded.
+    """
     if "torch" in sys.modules:
         return
-    settings = wait_settings() | {name: value for name, value in _KERNELS.items() if name not in os.environ}
+    settings = wait_settings() | {
+        name: value for name, value in _KERNEL_CACHE_VARIABLES.items() if name not in os.environ
+    }
     os.environ.update(settings)
     try:
         torch = importlib.import_module("torch")
