@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoImageProcessor,
+    AutoProcessor,
     CLIPImageProcessorPil,
     Idefics3ImageProcessorPil,
     Idefics3Processor,
@@ -22,7 +23,7 @@ from transformers import (
 )
 
 import openmodels as om
-from openmodels.backends.local.prompt import chat_template, image_processors, images as vision, template_files
+from openmodels.backends.local.prompt import chat_template, images as vision, tokenizer_files
 from openmodels.errors import InvalidRequest, MissingExtra, UnsupportedFeature
 
 TORCHVISION = importlib.util.find_spec("torchvision") is not None
@@ -88,7 +89,7 @@ def picture(width=60, height=80):
 
 def encoded(processor, talk, variables=()):
     words = processor.tokenizer
-    template_files.install(words, None, processor=processor)
+    tokenizer_files.install_template(words, None, processor=processor)
     return vision.encode(processor, words, talk, dict(variables), tools=(), dtype=torch.float32)
 
 
@@ -124,7 +125,7 @@ def test_tokens_and_tensors_are_the_processors_own(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_text_alone_is_prompted_as_the_processor_does(family):
     processor = FAMILIES[family]()
-    template_files.install(processor.tokenizer, None, processor=processor)
+    tokenizer_files.install_template(processor.tokenizer, None, processor=processor)
     turns = [{"role": "user", "content": [text("Who are you?")]}]
     theirs = their_prompt(processor, turns)["input_ids"][0].tolist()
     assert chat_template.encode(processor.tokenizer, [om.user("Who are you?")], {}, special=True) == theirs
@@ -175,10 +176,10 @@ def qwen(tmp_path):
 
 
 def test_images_need_no_package_for_videos(qwen):
-    processor = image_processors.load(qwen, "qwen2_5_vl", OFFLINE)
+    processor = vision.load_processor(qwen, "qwen2_5_vl", OFFLINE)
     assert isinstance(processor, Qwen2_5_VLProcessor)
     assert hasattr(processor, "video_processor") == TORCHVISION
-    template_files.install(processor.tokenizer, qwen, processor=processor)
+    tokenizer_files.install_template(processor.tokenizer, qwen, processor=processor)
     image, own = picture()
     tokens, inputs = encoded(processor, [om.user("What?", image)])
     patches = AutoImageProcessor.from_pretrained(qwen, **OFFLINE)([own], return_tensors="pt")
@@ -192,9 +193,9 @@ def test_a_processor_that_cannot_be_made_is_an_error_only_for_images(qwen, monke
     def refuse(*_, **__):
         raise ImportError("Qwen2VLVideoProcessor requires the Torchvision library but it was not found")
 
-    monkeypatch.setattr(image_processors.AutoProcessor, "from_pretrained", refuse)
+    monkeypatch.setattr(AutoProcessor, "from_pretrained", refuse)
     monkeypatch.setattr(Qwen2_5_VLProcessor, "from_pretrained", refuse)
-    missing = image_processors.load(qwen, "qwen2_5_vl", OFFLINE)
+    missing = vision.load_processor(qwen, "qwen2_5_vl", OFFLINE)
     assert isinstance(missing, MissingExtra)
     with pytest.raises(MissingExtra, match="torchvision") as caught:
         vision.encode(missing, tokenizer(), [om.user(picture()[0])], {}, tools=(), dtype=torch.float32)

@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from openmodels import errors
-from openmodels.backends.local.prompt import chat_template, sandbox, template_files
+from openmodels.backends.local.prompt import chat_template, sandbox, tokenizer_files
 from openmodels.types import messages
 
 CHATML = (
@@ -251,9 +251,10 @@ class TestNamedTemplates:
     def test_the_default_or_the_only_one_is_used_and_one_for_tools(self, tokenizer):
         one, other = "one{{ messages[0].content }}", "other{{ messages[0].content }}{{ tools }}"
         tokenizer.chat_template = {"default": one, "tool_use": other}
-        assert (chat_template.source(tokenizer), chat_template.source(tokenizer, tools=True)) == (one, other)
+        assert chat_template.get_template(tokenizer) == one
+        assert chat_template.get_template(tokenizer, tools=True) == other
         tokenizer.chat_template = {"chatty": one}
-        assert chat_template.source(tokenizer, tools=True) == one
+        assert chat_template.get_template(tokenizer, tools=True) == one
 
     def test_without_a_default_the_names_are_told(self, tokenizer):
         tokenizer.chat_template = {"rag": CHATML, "judge": CHATML}
@@ -265,22 +266,22 @@ class TestNamedTemplates:
         (tmp_path / "chat_template.json").write_text('{"chat_template": [{"name": "rag", "template": "r"}]}')
         (tmp_path / "additional_chat_templates").mkdir()
         (tmp_path / "additional_chat_templates/brief.jinja").write_text("b")
-        assert template_files.read(tmp_path) == {"rag": "r", "brief": "b"}
+        assert tokenizer_files.read_templates(tmp_path) == {"rag": "r", "brief": "b"}
         tokenizer.chat_template = None
-        template_files.install(tokenizer, tmp_path)
+        tokenizer_files.install_template(tokenizer, tmp_path)
         assert tokenizer.chat_template == {"rag": "r", "brief": "b"}
-        template_files.install(tokenizer, tmp_path, choice="brief")
+        tokenizer_files.install_template(tokenizer, tmp_path, choice="brief")
         assert tokenizer.chat_template == "b"
         with pytest.raises(errors.InvalidRequest, match="no template of the name 'long'"):
-            template_files.install(tokenizer, tmp_path, choice="long")
-        template_files.install(tokenizer, tmp_path, choice="{{ messages }}")
+            tokenizer_files.install_template(tokenizer, tmp_path, choice="long")
+        tokenizer_files.install_template(tokenizer, tmp_path, choice="{{ messages }}")
         assert tokenizer.chat_template == "{{ messages }}"
 
     def test_a_broken_file_is_told(self, tokenizer, tmp_path):
         (tmp_path / "chat_template.json").write_text("{")
         tokenizer.chat_template = None
         with pytest.raises(errors.LoadFailed, match="cannot be read"):
-            template_files.install(tokenizer, tmp_path)
+            tokenizer_files.install_template(tokenizer, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def check(request: ChatRequest, tokenizer: Any) -> None:
     """
     if not request.tools or not tokenizer.chat_template:
         return
-    template = chat_template.source(tokenizer, tools=True)
+    template = chat_template.get_template(tokenizer, tools=True)
     reads = detect.find_format(template) is not None or _declares(tokenizer)
     if not reads or not chat_template.knows_tools(tokenizer, definitions(request.tools)):
         raise UnsupportedFeature(
@@ -96,7 +96,7 @@ def plan(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> Calling
     tools = offered(request)
     if not tools or request.prompt is not None:
         return None
-    template = chat_template.source(tokenizer, tools=True)
+    template = chat_template.get_template(tokenizer, tools=True)
     end = tokenizer.decode(list(prompt[-_END:]), skip_special_tokens=False)
     parser = detect.find_format(template)
     reader: Reader

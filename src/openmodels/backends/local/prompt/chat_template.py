@@ -1,10 +1,9 @@
-"""From messages to the model's prompt: its own chat template, rendered in `sandbox`, and what it leaves out noticed.
+"""Messages as a prompt, by the model's own chat template.
 
-A chat template is somebody else's program, and many leave messages out without a word: those that read
-`content` as a list of parts render a string to nothing, others know no system message, no history or no
-tools. So a template renders every new shape of conversation once with a unique word in every place,
-and the answer to what it leaves out is kept. Content it only reads as parts it gets as parts; what it
-leaves out all the same is an error.
+A chat template is a program of strangers, rendered in `sandbox`. Many leave messages out silently: those that read
+`content` as a list of parts render a string to nothing, others know no system message, no history or no tools. So a
+template renders every new shape of conversation once with a unique word in every place, and the list of what it leaves
+out is cached. Content that it reads only as parts is passed as parts; what it still leaves out is an error.
 
 What a user types is data: control tokens in it are encoded as plain text, so it cannot forge a turn.
 """
@@ -26,37 +25,37 @@ from openmodels.errors import InvalidRequest, LoadFailed, UnsupportedFeature
 from openmodels.output import call_ids
 from openmodels.types.messages import Message
 
-Form = Literal["given", "parts", "text"]
-"""How messages are given to a template: as they are, all as lists of parts, or all as text."""
+ContentFormat = Literal["unchanged", "parts", "text"]
+"""How a template gets the content of messages: as it is, all as lists of parts, or all as text."""
 
-_NEXT = "Use another model, or give this one a chat template that you trust."
-_LONG = 16
-"""Characters from which a text that stands in the prompt stands there because a message says it."""
+_NEXT_STEP = "Use another model, or give this one a chat template that you trust."
+_MIN_EVIDENCE = 16
+"""Characters from which a text in the prompt comes from a message; a shorter one may stand there by chance."""
 
 
-class Limit(NamedTuple):
-    """What a prompt may have at most.
+class PromptLimit(NamedTuple):
+    """The limits of a prompt.
 
     Attributes:
         context: Tokens that prompt and answer may have together.
-        deadline: When nobody waits any more, on the clock of `time.monotonic()`; None is never.
+        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
     """
 
     context: int
     deadline: float | None
 
 
-class Rendered(NamedTuple):
+class RenderedPrompt(NamedTuple):
     """A conversation as the template renders it.
 
     Attributes:
         text: The prompt.
-        marked: Whether control tokens that a user typed are marked in it; see `token_ids`.
+        is_marked: Whether control tokens that a user typed are marked in it; see `token_ids`.
         turns: The messages as the template got them.
     """
 
     text: str
-    marked: bool
+    is_marked: bool
     turns: list[dict[str, Any]]
 
 
@@ -67,9 +66,9 @@ def encode(
     tools: Sequence[Mapping[str, Any]] = (),
     *,
     special: bool = False,
-    limit: Limit | None = None,
+    limit: PromptLimit | None = None,
 ) -> list[int]:
-    """Return the conversation as tokens, ready for the assistant's turn.
+    """Return the tokens of a conversation, ready for the assistant's turn.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -78,22 +77,22 @@ def encode(
         tools: Definitions of the tools that the model may call.
         special: Whether the tokenizer adds the special tokens that the template does not write, as
             transformers' processors have it do.
-        limit: What the prompt may have at most.
+        limit: The limits of the prompt.
 
     Raises:
-        ContextTooLong: It certainly has more tokens than that.
+        ContextTooLong: It certainly has more tokens than the limit.
         DeadlineExceeded: The deadline passed.
         UnsupportedFeature: The model has no chat template, several without a default, or one that leaves out
-            what a message says.
-        InvalidRequest: The template refuses these messages, in its own words.
+            the content of a message.
+        InvalidRequest: The template refuses these messages.
         LoadFailed: The template is broken or hostile.
     """
     rendered = render(tokenizer, messages, variables, tools)
     if limit is not None:
         length_check.check_length(tokenizer, rendered.text, limit.context, limit.deadline)
-    tokens = token_ids(tokenizer, rendered.text, marked=rendered.marked, special=special)
+    tokens = token_ids(tokenizer, rendered.text, marked=rendered.is_marked, special=special)
     if not tokens:
-        raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT)
+        raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT_STEP)
     return tokens
 
 
@@ -102,46 +101,52 @@ def render(
     messages: Sequence[Message],
     variables: Mapping[str, Any],
     tools: Sequence[Mapping[str, Any]] = (),
-) -> Rendered:
-    """Return the conversation as the model's chat template renders it; see `encode`."""
-    template = source(tokenizer, tools=bool(tools))
-    messages = _accepted(messages, template)
+) -> RenderedPrompt:
+    """Render a conversation with the model's chat template; see `encode`."""
+    template = get_template(tokenizer, tools=bool(tools))
+    messages = _adapt_messages(messages, template)
     definitions = list(tools) or None
-    settings = _plain(variables)
-    words = dict(tokenizer.special_tokens_map)
+    settings = _to_json_types(variables)
+    special_tokens = dict(tokenizer.special_tokens_map)
     try:
-        shape = tuple(map(_shape, messages))
-        form, omissions = _form(template, shape, _json(definitions), _json(words | settings))
-        turns = _turns(messages, form)
-        marked, own, values = _marked(tokenizer, template, turns, definitions, settings)
-        is_marked = (marked, own, values) != (turns, definitions, settings)
+        shapes = tuple(map(_message_shape, messages))
+        content_format, omissions = _probe_template(
+            template, shapes, _json(definitions), _json(special_tokens | settings)
+        )
+        turns = _turns(messages, content_format)
+        marked_turns, marked_tools, marked_settings = _mark_control_tokens(
+            tokenizer, template, turns, definitions, settings
+        )
+        is_marked = (marked_turns, marked_tools, marked_settings) != (turns, definitions, settings)
         length = sum(len(message.text) for message in messages) + len(_json(definitions))
-        text = _render(template, marked, own, words | values, length)
-    except (sandbox.TooMuch, MemoryError, RecursionError, OverflowError) as error:
-        raise LoadFailed(f"The model's chat template is out of bounds: {error}.", next_step=_NEXT) from error
+        text = _render(template, marked_turns, marked_tools, special_tokens | marked_settings, length)
+    except (sandbox.LimitExceeded, MemoryError, RecursionError, OverflowError) as error:
+        raise LoadFailed(f"The model's chat template is out of bounds: {error}.", next_step=_NEXT_STEP) from error
     except jinja2.exceptions.SecurityError as error:
         reason = str(error).rstrip(".")
-        raise LoadFailed(f"The model's chat template tries to leave its sandbox: {reason}.", next_step=_NEXT) from error
+        raise LoadFailed(
+            f"The model's chat template tries to leave its sandbox: {reason}.", next_step=_NEXT_STEP
+        ) from error
     except (jinja2.exceptions.TemplateSyntaxError, jinja2.exceptions.UndefinedError, TypeError) as error:
-        raise LoadFailed(f"The model's chat template is broken: {error}.", next_step=_NEXT) from error
+        raise LoadFailed(f"The model's chat template is broken: {error}.", next_step=_NEXT_STEP) from error
     except (jinja2.exceptions.TemplateError, ValueError) as error:
         raise InvalidRequest(
             f"messages: the model's chat template refuses them: {error}.",
             next_step="Some templates know no system message or want user and assistant to alternate.",
         ) from error
-    _check(omissions, messages, text)
-    return Rendered(text, is_marked, turns)
+    _check_omissions(omissions, messages, text)
+    return RenderedPrompt(text, is_marked, turns)
 
 
-def source(tokenizer: Any, *, tools: bool = False) -> str:
-    """Return the chat template of a tokenizer that has one or several.
+def get_template(tokenizer: Any, *, tools: bool = False) -> str:
+    """Return the source of the chat template of a tokenizer that has one or several.
 
     Args:
         tokenizer: A transformers tokenizer.
         tools: Whether the conversation has tools, for which there may be a template of its own.
 
     Raises:
-        UnsupportedFeature: There is none, or there are several and none is the default.
+        UnsupportedFeature: The tokenizer has none, or several without a default.
     """
     template = tokenizer.chat_template
     if isinstance(template, Mapping) and template:
@@ -162,30 +167,30 @@ def source(tokenizer: Any, *, tools: bool = False) -> str:
 
 
 def knows_tools(tokenizer: Any, tools: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the chat template tells the model of tools.
+    """Return whether the chat template renders the definitions of tools.
 
     Args:
         tokenizer: A transformers tokenizer.
         tools: Definitions of the tools.
     """
-    template = source(tokenizer, tools=True)
+    template = get_template(tokenizer, tools=True)
     if "tools" not in template:
         return False
     try:
-        _, omissions = _form(
+        _, omissions = _probe_template(
             template, (("user", "text", (), False),), _json(list(tools)), _json(dict(tokenizer.special_tokens_map))
         )
-    except sandbox.TooMuch:
+    except sandbox.LimitExceeded:
         return True  # rendering the messages says what is wrong with it
     return omissions is None or not omissions.tools
 
 
 def turn_end(tokenizer: Any) -> int | None:
-    """Return the control token with which the chat template closes an assistant's turn, or None."""
+    """Return the control token that closes an assistant's turn, or None."""
     if not tokenizer.chat_template:
         return None
     try:
-        template = source(tokenizer)
+        template = get_template(tokenizer)
         return _turn_end(tokenizer, template)
     except UnsupportedFeature:
         return None
@@ -203,26 +208,26 @@ def _turn_end(tokenizer: Any, template: str) -> int | None:
 
 def _find_turn_end(tokenizer: Any, template: str) -> int | None:
     mark = _word("end", 0)
-    words = dict(tokenizer.special_tokens_map)
-    for form in ("given", "parts"):
+    special_tokens = dict(tokenizer.special_tokens_map)
+    for content_format in ("unchanged", "parts"):
         turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": mark}]
         try:
-            text = _render(template, _as(turns, form), None, words, 0, prompt=False)
-        except (sandbox.TooMuch, jinja2.TemplateError, TypeError, ValueError, RecursionError):
+            text = _render(template, _convert(turns, content_format), None, special_tokens, 0, prompt=False)
+        except (sandbox.LimitExceeded, jinja2.TemplateError, TypeError, ValueError, RecursionError):
             continue
         behind = text.rpartition(mark)[2].lstrip() if mark in text else ""
-        ends: list[tuple[int, int]] = [
+        matches: list[tuple[int, int]] = [
             (len(added.content), token)
             for token, added in tokenizer.added_tokens_decoder.items()
             if added.content.strip() and behind.startswith(added.content)
         ]
-        if ends:
-            return max(ends)[1]
+        if matches:
+            return max(matches)[1]
     return None
 
 
 def token_ids(tokenizer: Any, text: str, *, marked: bool = False, special: bool = False) -> list[int]:
-    """Return a rendered prompt's tokens.
+    """Return the tokens of a rendered prompt.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -235,13 +240,13 @@ def token_ids(tokenizer: Any, text: str, *, marked: bool = False, special: bool 
     if not marked:
         return list(tokenizer(text, add_special_tokens=special)["input_ids"])
     tokens = list(tokenizer(text, add_special_tokens=False, sanitize_control_tokens=True)["input_ids"])
-    return _surrounded(tokenizer, tokens) if special else tokens
+    return _add_special_tokens(tokenizer, tokens) if special else tokens
 
 
 def split_marked(text: str) -> str:
-    """Return a prompt in which the control tokens that a user typed are split by a mark.
+    """Return a prompt in which typed control tokens are split by a mark.
 
-    Nothing that looks for a control token in the text sees them then; `token_ids` encodes their pieces as text.
+    Code that looks for a control token in the text does not see them; `token_ids` encodes their pieces as text.
     """
     from transformers.utils import chat_template_utils
 
@@ -249,18 +254,18 @@ def split_marked(text: str) -> str:
     return re.sub(f"{start}(.)([^{start}{end}]+){end}", rf"\g<1>{start}\g<2>", text, flags=re.DOTALL)
 
 
-def _surrounded(tokenizer: Any, tokens: list[int]) -> list[int]:
-    """Return tokens with those that the tokenizer puts before and behind a text."""
-    bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
-    at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
-    return [*whole[:at], *tokens, *whole[at + len(bare) :]]
+def _add_special_tokens(tokenizer: Any, tokens: list[int]) -> list[int]:
+    """Return tokens with the special ones that the tokenizer puts around a text."""
+    bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    at = next((at for at in range(len(full)) if full[at : at + len(bare)] == bare), 0)
+    return [*full[:at], *tokens, *full[at + len(bare) :]]
 
 
-def _accepted(messages: Sequence[Message], template: str) -> Sequence[Message]:
-    """Return the messages with ids of tool calls that the template takes.
+def _adapt_messages(messages: Sequence[Message], template: str) -> Sequence[Message]:
+    """Return the messages with ids of tool calls that the template accepts.
 
     Raises:
-        UnsupportedFeature: A message names its participant, which templates have no common place for.
+        UnsupportedFeature: A message names its participant, for which templates have no common place.
     """
     if any(message.name for message in messages):
         raise UnsupportedFeature(
@@ -271,10 +276,10 @@ def _accepted(messages: Sequence[Message], template: str) -> Sequence[Message]:
     return call_ids.consistent(messages, "nine" if nine else "any")
 
 
-def _turns(messages: Sequence[Message], form: Form) -> list[dict[str, Any]]:
+def _turns(messages: Sequence[Message], content_format: ContentFormat) -> list[dict[str, Any]]:
     """Return messages as chat templates expect them."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
-    return _as([_turn(message, names) for message in messages], form)
+    return _convert([_turn(message, names) for message in messages], content_format)
 
 
 def _turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
@@ -304,11 +309,11 @@ def _turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     return turn
 
 
-def _as(turns: Sequence[Mapping[str, Any]], form: Form) -> list[dict[str, Any]]:
-    if form == "given":
+def _convert(turns: Sequence[Mapping[str, Any]], content_format: ContentFormat) -> list[dict[str, Any]]:
+    if content_format == "unchanged":
         return [dict(turn) for turn in turns]
-    change = _as_parts if form == "parts" else _as_text
-    return [{**turn, "content": change(turn["content"])} for turn in turns]
+    convert = _as_parts if content_format == "parts" else _as_text
+    return [{**turn, "content": convert(turn["content"])} for turn in turns]
 
 
 def _as_parts(content: Any) -> Any:
@@ -319,12 +324,12 @@ def _as_text(content: Any) -> Any:
     return content if isinstance(content, str) else "\n".join(part["text"] for part in content if "text" in part)
 
 
-Shape = tuple[str, str, tuple[str, ...], bool]
+MessageShape = tuple[str, str, tuple[str, ...], bool]
 """A message's role, the kinds of its parts (or "text"), its tool calls' ids, and whether it has reasoning."""
 
 
 class _Omissions(NamedTuple):
-    """What a template leaves out of conversations of one shape.
+    """The parts of conversations of one shape that a template leaves out.
 
     Attributes:
         messages: Indices of the messages whose text, or calls, it does not render.
@@ -335,7 +340,7 @@ class _Omissions(NamedTuple):
     tools: bool
 
 
-def _shape(message: Message) -> Shape:
+def _message_shape(message: Message) -> MessageShape:
     if isinstance(message.content, str):
         # An empty content has no text to look for.
         kinds = "text" if message.content.strip() else "empty"
@@ -346,8 +351,10 @@ def _shape(message: Message) -> Shape:
 
 
 @functools.lru_cache(maxsize=256)
-def _form(template: str, shapes: tuple[Shape, ...], tools: str, variables: str) -> tuple[Form, _Omissions | None]:
-    """Return how to give messages of these shapes to a template, and what it leaves out of them even so.
+def _probe_template(
+    template: str, shapes: tuple[MessageShape, ...], tools: str, variables: str
+) -> tuple[ContentFormat, _Omissions | None]:
+    """Find the content format for a template, and what it leaves out all the same.
 
     Args:
         template: The template.
@@ -356,37 +363,37 @@ def _form(template: str, shapes: tuple[Shape, ...], tools: str, variables: str) 
         variables: Further variables, as JSON.
 
     Returns:
-        The form, and the omissions; None where the template renders no words in the place of the messages.
+        The format, and the omissions; None where the template does not render words in the place of the messages.
     """
-    turns, wanted = _words(shapes)
+    turns, expected = _probe_conversation(shapes)
     definitions = json.loads(tools)
     for index, definition in enumerate(definitions or ()):
         definition["function"]["name"] = _word("tool", index)
-    best: tuple[Form, _Omissions | None] = ("given", None)
+    best: tuple[ContentFormat, _Omissions | None] = ("unchanged", None)
     has_image = any("i" in shape[1].partition(":")[2] for shape in shapes)
-    forms: tuple[Form, ...] = ("given", "parts") if has_image else ("given", "parts", "text")
-    for form in forms:
+    formats: tuple[ContentFormat, ...] = ("unchanged", "parts") if has_image else ("unchanged", "parts", "text")
+    for content_format in formats:
         try:
-            text = _render(template, _as(turns, form), definitions, json.loads(variables), 0).casefold()
+            text = _render(template, _convert(turns, content_format), definitions, json.loads(variables), 0).casefold()
         except (jinja2.TemplateError, TypeError, ValueError, RecursionError, OverflowError):
             continue
-        missing = tuple(index for index, words in wanted.items() if any(word not in text for word in words))
+        missing = tuple(index for index, words in expected.items() if any(word not in text for word in words))
         ignored = any(_word("tool", index) not in text for index in range(len(definitions or ())))
         omissions = _Omissions(missing, ignored)
         if best[1] is None or len(missing) < len(best[1].messages):
-            best = form, omissions
+            best = content_format, omissions
         if not missing:
             break
     return best
 
 
-def _words(shapes: Sequence[Shape]) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
-    """Return a conversation of these shapes that says unique words, and the words to look for, by message."""
+def _probe_conversation(shapes: Sequence[MessageShape]) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
+    """Return a conversation of unique words, and the words to look for by message."""
     turns: list[dict[str, Any]] = []
-    wanted: dict[int, list[str]] = {}
+    expected: dict[int, list[str]] = {}
     names: dict[str, str] = {}
     for index, (role, kinds, calls, has_reasoning) in enumerate(shapes):
-        words = wanted.setdefault(index, [])
+        words = expected.setdefault(index, [])
         turn: dict[str, Any] = {"role": role, "content": "" if kinds == "empty" else _word("m", index)}
         parts = kinds.partition(":")[2]
         if parts:
@@ -415,7 +422,7 @@ def _words(shapes: Sequence[Shape]) -> tuple[list[dict[str, Any]], dict[int, lis
         if has_reasoning:
             turn |= {"reasoning_content": _word("r", index), "thinking": _word("r", index)}
         turns.append(turn)
-    return turns, wanted
+    return turns, expected
 
 
 def _word(kind: str, *places: int) -> str:
@@ -423,11 +430,11 @@ def _word(kind: str, *places: int) -> str:
     return f"zq{kind}{'x'.join(map(str, places))}qz"
 
 
-def _check(omissions: _Omissions | None, messages: Sequence[Message], text: str) -> None:
-    """Check that a rendered prompt holds what the messages say.
+def _check_omissions(omissions: _Omissions | None, messages: Sequence[Message], text: str) -> None:
+    """Check that a rendered prompt holds the content of the messages.
 
     Raises:
-        UnsupportedFeature: The template leaves out what a message says, or the tools.
+        UnsupportedFeature: The template leaves out the content of a message, or the tools.
     """
     if omissions is None:
         # Of a template that renders none but these messages, only what it must not change is known.
@@ -435,11 +442,10 @@ def _check(omissions: _Omissions | None, messages: Sequence[Message], text: str)
     else:
         candidates = omissions.messages
     squeezed = _squeezed(text) if candidates else ""
-    # A short text may stand there by chance.
-    least = 0 if omissions is None else _LONG
-    missing = [index for index in candidates if not _is_in(messages[index], squeezed, least)]
+    min_length = 0 if omissions is None else _MIN_EVIDENCE
+    missing = [index for index in candidates if not _is_in(messages[index], squeezed, min_length)]
     if len(missing) == len(messages):
-        raise LoadFailed("The model's chat template renders nothing of the messages.", next_step=_NEXT)
+        raise LoadFailed("The model's chat template renders nothing of the messages.", next_step=_NEXT_STEP)
     if missing:
         message = messages[missing[0]]
         what = "tool calls" if message.tool_calls else "text"
@@ -456,11 +462,11 @@ def _check(omissions: _Omissions | None, messages: Sequence[Message], text: str)
         )
 
 
-def _is_in(message: Message, squeezed: str, least: int) -> bool:
+def _is_in(message: Message, squeezed: str, min_length: int) -> bool:
     parts = [message.content] if isinstance(message.content, str) else message.content
     texts = [part for part in parts if isinstance(part, str)]
     return not message.tool_calls and all(
-        len(text) >= least and (_squeezed(text) in squeezed or _squeezed(json.dumps(text)[1:-1]) in squeezed)
+        len(text) >= min_length and (_squeezed(text) in squeezed or _squeezed(json.dumps(text)[1:-1]) in squeezed)
         for text in texts
     )
 
@@ -478,36 +484,38 @@ def _render(
     *,
     prompt: bool = True,
 ) -> str:
-    own = {"messages": turns, "tools": tools, "documents": None, "add_generation_prompt": prompt}
-    return sandbox.render(template, length, own | dict(variables))
+    context = {"messages": turns, "tools": tools, "documents": None, "add_generation_prompt": prompt}
+    return sandbox.render(template, length, context | dict(variables))
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _plain(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a template's variables as JSON has them: other objects have methods that the sandbox does not know.
+def _to_json_types(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the variables of a template as JSON types.
+
+    Other objects have methods that the sandbox does not know.
 
     Raises:
         InvalidRequest: A variable is of another kind.
     """
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(variables)))
+        converted: dict[str, Any] = json.loads(json.dumps(dict(variables)))
     except (TypeError, ValueError) as error:
         raise InvalidRequest(
             f"extra: a variable for the chat template is not of JSON's types: {error}.",
             next_step="Pass text, numbers, booleans, lists and dicts.",
         ) from error
-    return plain
+    return converted
 
 
-def _marked(
+def _mark_control_tokens(
     tokenizer: Any, template: str, turns: list[Any], tools: Any, variables: dict[str, Any]
 ) -> tuple[list[Any], Any, dict[str, Any]]:
-    """Return what a template gets with the control tokens in it marked, where transformers can do so."""
+    """Mark the control tokens in the input of a template, where transformers can."""
     kind: Any = type(tokenizer)
-    if not _sanitizes(kind):
+    if not _can_mark(kind):
         return turns, tools, variables
     mark = tokenizer._mark_chat_inputs  # noqa: SLF001 - transformers offers it only along with its own rendering
     marked, tools, _, variables = mark(template, [turns], tools, None, variables, True, False)
@@ -515,6 +523,6 @@ def _marked(
 
 
 @functools.lru_cache(maxsize=32)
-def _sanitizes(kind: Any) -> bool:
+def _can_mark(kind: Any) -> bool:
     parameters = inspect.signature(kind.apply_chat_template).parameters
     return "sanitize_control_tokens" in parameters and hasattr(kind, "_mark_chat_inputs")

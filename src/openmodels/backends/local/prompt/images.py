@@ -1,18 +1,74 @@
-"""Images of a prompt: made into the tensors that the model takes, by its own processor."""
+"""Images of a prompt, turned into tensors by the model's own processor."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import BatchEncoding
 
 from openmodels.backends.local.prompt import chat_template
-from openmodels.errors import InvalidRequest, OpenModelsError, UnsupportedFeature
+from openmodels.backends.local.weights import checkpoint
+from openmodels.errors import InvalidRequest, MissingExtra, OpenModelsError, UnsupportedFeature
 from openmodels.images import open_image
 from openmodels.types.messages import ImagePart, Message
+
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
+
+
+def load_processor(folder: Path, model_type: str, options: Mapping[str, Any]) -> Any:
+    """Return the processor of a model, or the error for requests that have images.
+
+    Text alone needs no processor, so the model loads without a missing package, too.
+
+    Args:
+        folder: The model's folder.
+        model_type: The model type of config.json.
+        options: The arguments of `from_pretrained`.
+    """
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(folder, **options)
+    except ImportError as error:
+        package = "torchvision" if "torchvision" in str(error).lower() else str(getattr(error, "name", None) or "")
+        if package == "torchvision" and (processor := _for_images(folder, model_type, options)) is not None:
+            return processor
+        missing = MissingExtra(
+            f"The processor that reads this model's images needs {package or 'a package that is not installed'}.",
+            next_step=f"Run: pip install {package}" if package else f"transformers says: {str(error).strip()[:200]}",
+        )
+        missing.__cause__ = error
+        return missing
+
+
+def _for_images(folder: Path, model_type: str, options: Mapping[str, Any]) -> Any:
+    """Return the processor without its part for videos, or None.
+
+    The processors of several families read videos too, and reading videos needs torchvision. Images do not:
+    transformers has image processors on Pillow.
+    """
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
+
+    files = [folder / name for name in _PROCESSOR_FILES if (folder / name).is_file()]
+    names = [checkpoint.read_json(file).get("processor_class") for file in files]
+    name = next((name for name in names if isinstance(name, str)), PROCESSOR_MAPPING_NAMES.get(model_type))
+    processor_class: Any = getattr(transformers, str(name), None)
+    is_processor = isinstance(processor_class, type) and issubclass(processor_class, transformers.ProcessorMixin)
+    if not is_processor:
+        return None
+    parts = [part for part in processor_class.get_attributes() if part != "video_processor"]
+    without_videos: Any = type(
+        processor_class.__name__, (processor_class,), {"get_attributes": classmethod(lambda _: parts)}
+    )
+    try:
+        return without_videos.from_pretrained(folder, **options)
+    except (ImportError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def encode(
@@ -24,7 +80,7 @@ def encode(
     tools: Sequence[Mapping[str, Any]],
     dtype: torch.dtype,
 ) -> tuple[list[int], dict[str, torch.Tensor]]:
-    """Return a conversation with images as tokens, and what the model takes beside them.
+    """Return the tokens of a conversation with images, and the images' tensors.
 
     Args:
         processor: A transformers processor, None for a model that reads only text, or the error for one whose
@@ -48,36 +104,36 @@ def encode(
         )
     if isinstance(processor, OpenModelsError):
         raise copy.copy(processor) from processor.__cause__
-    images = [_opened(image) for message in messages for image in message.images]
+    images = [_open_image(image) for message in messages for image in message.images]
     rendered = chat_template.render(tokenizer, messages, variables, tools)
     options: dict[str, Any] = {"return_tensors": "pt"}
     bos = tokenizer.bos_token
     if bos is not None and rendered.text.startswith(bos):
         options["add_special_tokens"] = False
     text = rendered.text
-    if rendered.marked:
-        # Some processors count every place for an image, and ask for what a tokenizer does not give of marked text.
+    if rendered.is_marked:
+        # Some processors count every place for an image, and ask the tokenizer for what it cannot give for marked text.
         text = chat_template.split_marked(text)
         processor = copy.copy(processor)
-        processor.tokenizer = _Marked(tokenizer)
+        processor.tokenizer = _MarkedTextTokenizer(tokenizer)
     try:
-        made = processor(text=[text], images=[images], **options)
+        outputs = processor(text=[text], images=[images], **options)
     except (TypeError, ValueError, IndexError) as error:
         raise InvalidRequest(
             f"messages: the model's processor refuses the images: {error}.",
             next_step="The chat template must have a place for every image; some models take one image only.",
         ) from error
-    tokens: list[int] = made["input_ids"][0].tolist()
+    tokens: list[int] = outputs["input_ids"][0].tolist()
     inputs = {
         name: value.to(dtype) if value.is_floating_point() else value
-        for name, value in made.items()
+        for name, value in outputs.items()
         if name not in ("input_ids", "attention_mask", "labels") and isinstance(value, torch.Tensor)
     }
     return tokens, inputs
 
 
-class _Marked:
-    """A tokenizer for texts in which the control tokens that a user typed are marked; see `templates.token_ids`.
+class _MarkedTextTokenizer:
+    """A tokenizer for texts with marked control tokens; see `token_ids`.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -96,22 +152,22 @@ class _Marked:
         ]
         data = {"input_ids": ids, "attention_mask": [[1] * len(each) for each in ids]}
         encoding = BatchEncoding(data, tensor_type=options.get("return_tensors"))
-        # It serves only masks that generation does not read, and what it is called on has no characters.
+        # Only masks that generation does not read are computed from it, and marked text has no character offsets.
         encoding.char_to_token = lambda *_: 0
         return encoding
 
 
-def padded(inputs: Mapping[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:
-    """Return the tensors with those that go along the prompt's tokens as long as the prompt is now."""
-    made = {}
+def pad_inputs(inputs: Mapping[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:
+    """Return the tensors, the per-token ones padded to `tokens` tokens."""
+    padded = {}
     for name, value in inputs.items():
         missing = tokens - value.shape[-1] if name.endswith("token_type_ids") else 0
-        made[name] = torch.nn.functional.pad(value, (0, missing))
-    return made
+        padded[name] = torch.nn.functional.pad(value, (0, missing))
+    return padded
 
 
-def _opened(part: ImagePart) -> Any:
-    """Return an image as PIL's."""
+def _open_image(part: ImagePart) -> Any:
+    """Return an image of PIL."""
     if part.detail:
         raise UnsupportedFeature(
             "The backend 'local' cannot honour the 'detail' of an image.", next_step="Leave it out, or scale the image."

@@ -1,4 +1,7 @@
-"""A check of texts far longer than a context, before tokenizing them takes seconds and gigabytes."""
+"""A check of texts far longer than a context.
+
+Tokenizing all of such a text takes seconds and gigabytes.
+"""
 
 from __future__ import annotations
 

@@ -175,13 +175,13 @@ def prepare_prompt(
     else:
         # A processor lets the tokenizer add what the template does not write, with images or without.
         special = processor is not None
-        limit = chat_template.Limit(context, request.deadline)
+        limit = chat_template.PromptLimit(context, request.deadline)
         tokens = chat_template.encode(tokenizer, request.messages, variables, tools, special=special, limit=limit)
     plan = calling.plan(request, tokenizer, tokens)
     if plan is not None and plan.start:
         tokens += tokenizer.encode(plan.start, add_special_tokens=False)
     if inputs is not None:
-        inputs = images.padded(inputs, len(tokens))
+        inputs = images.pad_inputs(inputs, len(tokens))
     return PreparedPrompt(tokens, request.output or (plan and plan.output), plan, inputs)
 
 

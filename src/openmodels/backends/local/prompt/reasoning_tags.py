@@ -1,4 +1,4 @@
-"""Reasoning of a local model: which tags its chat template knows, and whether the prompt has opened one."""
+"""Reasoning of a local model, by the tags that its chat template knows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Thinking:
         tags = (
             None
             if prompt is None or not tokenizer.chat_template
-            else find_reasoning_tags(chat_template.source(tokenizer))
+            else find_reasoning_tags(chat_template.get_template(tokenizer))
         )
         self.tokens: int | None = None
         self._splitter: ReasoningSplitter | None = None

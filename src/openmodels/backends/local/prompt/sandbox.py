@@ -1,9 +1,9 @@
-"""A Jinja environment for chat templates that nobody has reviewed.
+"""A Jinja environment for chat templates that have not been reviewed.
 
-Jinja's sandbox keeps a template from the interpreter, not from the machine's memory: one filter, one
-operator or one string method can make gigabytes in a single call, during which nothing can stop it.
-Here the size of what such a call makes is computed before it is made. Loops are stopped by a trace
-function, which sees every line of the compiled template. The names and filters are those that
+Jinja's sandbox keeps a template from the interpreter, not from the machine's memory: one filter, one operator or one
+string method can make gigabytes in a single call, which cannot be interrupted. Here the size of its result is computed
+before the call. Loops are stopped by a trace function, which sees every line of the compiled template: a timer could
+not, for Python code that loops can only be stopped from inside its thread. The names and filters are those that
 transformers offers to chat templates, so a template renders to the same text.
 """
 
@@ -34,29 +34,32 @@ CHARACTERS = 16 * 1024 * 1024
 MEGABYTES = 1024
 """How much the process may grow while rendering."""
 
-_ITEMS = 1_000_000
+_MAX_ITEMS = 1_000_000
 """Items of a list or mapping at most, those of the lists in it included."""
-_BITS = 10_000
-"""Bits of a whole number; Python prints about as many."""
-_LARGE = 1 << 16
-"""Characters from which the memory is looked at before a text is made."""
-_WIDTH = 100_000
+_MAX_BITS = 10_000
+"""Bits of an integer at most; Python prints about as many."""
+_LARGE_TEXT = 1 << 16
+"""Characters from which the memory is checked before a text is made."""
+_MAX_WIDTH = 100_000
 """The widest field of a format."""
-_LINES = 64
-"""Lines of the template between two looks at the memory; a look takes about 10 us."""
+_MEMORY_CHECK_LINES = 64
+"""Lines of the template between two checks of the memory; a check takes about 10 us."""
 
-_DECIMALS = 100
+_MAX_DECIMALS = 100
 
 _NAME = "<template>"
 _DIGITS = re.compile(r"\d+")
 
 
-class TooMuch(BaseException):
-    """Raised inside a template; not an `Exception`, so that no code below the template catches it."""
+class LimitExceeded(BaseException):
+    """Raised inside a template that exceeds a limit.
+
+    It is not an `Exception`, so that code between the template and `render` does not catch it.
+    """
 
 
-class _Budget:
-    """What one rendering may still use.
+class _RenderLimits:
+    """The limits of one rendering.
 
     Args:
         characters: The longest text that it may make.
@@ -65,55 +68,55 @@ class _Budget:
     def __init__(self, characters: int) -> None:
         self.characters = characters
         self.produced = 0
-        # The thread's own time: what others compute meanwhile, holding Python's lock, is not the template's.
+        # The time of this thread: what others compute meanwhile, holding the interpreter's lock, is not the template's.
         self._until = time.thread_time() + SECONDS
         self._process = psutil.Process()
-        self._most = self._process.memory_info().rss + MEGABYTES * 10**6
+        self._max_rss = self._process.memory_info().rss + MEGABYTES * 10**6
 
     def check_time(self) -> None:
         if time.thread_time() > self._until:
-            raise TooMuch(f"rendering takes more than {SECONDS:.0f} seconds")
+            raise LimitExceeded(f"rendering takes more than {SECONDS:.0f} seconds")
 
     def check_memory(self) -> None:
-        if self._process.memory_info().rss > self._most:
-            raise TooMuch(f"rendering takes more than {MEGABYTES} MB")
+        if self._process.memory_info().rss > self._max_rss:
+            raise LimitExceeded(f"rendering takes more than {MEGABYTES} MB")
 
     def allow(self, size: int) -> None:
-        """Check that a text of so many characters may be made."""
+        """Check that a text of `size` characters may be made."""
         if size > self.characters:
-            raise TooMuch("it makes far more text than the messages hold")
-        if size > _LARGE:
+            raise LimitExceeded("it makes far more text than the messages hold")
+        if size > _LARGE_TEXT:
             self.check_time()
             self.check_memory()
 
 
-_budget: ContextVar[_Budget] = ContextVar("budget")
+_limits: ContextVar[_RenderLimits] = ContextVar("limits")
 
 
 def render(template: str, length: int, variables: Mapping[str, Any]) -> str:
-    """Return the text that a chat template renders to, in bounded time and memory.
+    """Render a chat template in bounded time and memory.
 
     Args:
         template: The template's source.
-        length: Characters of what is rendered, which the limits are added to.
-        variables: What the template sees; plain JSON types.
+        length: Characters of the messages, which are added to the limits.
+        variables: The variables of the template; plain JSON types.
 
     Raises:
-        TooMuch: The template is out of bounds.
+        LimitExceeded: The template takes too much time or memory.
         jinja2.TemplateError: It is broken, tries to leave its sandbox or refuses the messages.
     """
-    budget = _Budget(CHARACTERS + length)
-    token = _budget.set(budget)
+    limits = _RenderLimits(CHARACTERS + length)
+    token = _limits.set(limits)
     try:
-        with _traced(budget):
+        with _traced(limits):
             pieces: list[str] = []
             for piece in _compiled(template).generate(**variables):
-                budget.produced += len(piece)
-                budget.allow(budget.produced)
+                limits.produced += len(piece)
+                limits.allow(limits.produced)
                 pieces.append(piece)
             return "".join(pieces)
     finally:
-        _budget.reset(token)
+        _limits.reset(token)
 
 
 @functools.lru_cache(maxsize=64)
@@ -125,19 +128,16 @@ def _compiled(template: str) -> jinja2.Template:
 
 
 @contextmanager
-def _traced(budget: _Budget) -> Iterator[None]:
-    """Stop the template that runs in this block after too much time or memory.
-
-    A timer or a second thread cannot stop it; a trace function is called on every line.
-    """
+def _traced(limits: _RenderLimits) -> Iterator[None]:
+    """Stop the template that runs in this block after too much time or memory."""
     lines = 0
 
     def on_line(_: FrameType, __: str, ___: Any) -> Any:
         nonlocal lines
         lines += 1
-        budget.check_time()
-        if lines % _LINES == 0:
-            budget.check_memory()
+        limits.check_time()
+        if lines % _MEMORY_CHECK_LINES == 0:
+            limits.check_memory()
         return on_line
 
     def on_call(frame: FrameType, _: str, __: Any) -> Any:
@@ -151,8 +151,8 @@ def _traced(budget: _Budget) -> Iterator[None]:
         sys.settrace(before)
 
 
-class _Generation(jinja2.ext.Extension):
-    """Reads transformers' `{% generation %}` tag, which only marks what the assistant writes."""
+class _GenerationTag(jinja2.ext.Extension):
+    """Reads transformers' tag `{% generation %}`, which marks the assistant's text."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2 reads it from the class
 
@@ -162,7 +162,7 @@ class _Generation(jinja2.ext.Extension):
 
 
 class _Rewriter(visitor.NodeTransformer):
-    """Sends what the environment cannot intercept by itself through its checks."""
+    """Sends the operations that the environment cannot intercept through its checks."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - jinja2 names it
         self.generic_visit(node)
@@ -195,7 +195,7 @@ def _through(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
 
 
 class _Namespace(utils.Namespace):
-    """A namespace as transformers has it: no name with an underscore; and it prints as its name only."""
+    """A namespace as in transformers: no names with underscores, printed as its name."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:  # so that a variable may be called `self`
         self, *rest = args
@@ -218,7 +218,7 @@ class _Namespace(utils.Namespace):
 
 
 class _Dict:
-    """The template's `dict`; a class of its own, since the builtin has attributes that lead out of the sandbox."""
+    """The template's `dict`; the attributes of the builtin lead out of the sandbox."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return _sized(dict(*args, **kwargs))
@@ -228,18 +228,18 @@ class _Dict:
 
 
 class _Environment(sandbox.ImmutableSandboxedEnvironment):
-    """The sandbox with a look at the size of what is about to be made."""
+    """The sandbox with a check of the size of every result before it is computed."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self) -> None:
-        # Not optimized: folding constants would compute with them before the budget counts.
+        # Not optimized: folding constants would compute with them outside of the limits.
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,
             finalize=_sized,
-            extensions=[_Generation, jinja2.ext.loopcontrols],
+            extensions=[_GenerationTag, jinja2.ext.loopcontrols],
         )
         self.filters |= _FILTERS
         self.tests |= _TESTS
@@ -256,33 +256,33 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
     def concat(pieces: Iterable[str]) -> str:
         """Join the pieces of a macro, a block or a `set` block."""
         pieces = list(pieces)
-        _budget.get().allow(sum(map(len, pieces)))
+        _limits.get().allow(sum(map(len, pieces)))
         return "".join(pieces)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Compute `left operator right`, if the result is of a bearable size."""
+        """Compute `left operator right` if the result is within the limits."""
         if operator == "+":
             if isinstance(left, str) and isinstance(right, str):
-                _budget.get().allow(len(left) + len(right))
+                _limits.get().allow(len(left) + len(right))
             else:
                 _sized((left, right))
         elif operator == "*":
             _check_product(left, right)
         elif operator == "**":
-            if isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > _BITS:
-                raise TooMuch("it makes a huge number")
+            if isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > _MAX_BITS:
+                raise LimitExceeded("it makes a huge number")
         elif isinstance(left, str | bytes):
             _check_percent(left, right)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063 - as jinja2 has it
-        """Call what a template calls; methods of texts and numbers are looked at first."""
+        """Call a function for a template; methods of texts and numbers are checked first."""
         if isinstance(__obj, BuiltinMethodType):
             args = _checked_method(__obj, args, kwargs)
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Return the sandboxed `str.format`, its size looked at before it formats."""
+        """Return the sandboxed `str.format`, with a check of its size before it formats."""
         formatted = super().wrap_str_format(value)
         if formatted is None:
             return None
@@ -296,13 +296,13 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
 
 
 def _size(value: Any) -> int:
-    """Return about how many characters a value prints as; counting stops where it is far too many."""
+    """Return about how many characters a value prints as, or some above the limit."""
     if type(value) is str:
         return len(value)
-    budget = _budget.get()
+    limits = _limits.get()
     total, items = 0, 0
     waiting: list[Any] = [value]
-    while waiting and total <= budget.characters:
+    while waiting and total <= limits.characters:
         item = waiting.pop()
         items += 1
         if isinstance(item, str | bytes):
@@ -315,10 +315,10 @@ def _size(value: Any) -> int:
         else:
             _check_number(item)
             total += 16
-        if items + len(waiting) > _ITEMS:
-            raise TooMuch("it makes a list of more than a million items")
-        if items % _LARGE == 0:
-            budget.check_time()
+        if items + len(waiting) > _MAX_ITEMS:
+            raise LimitExceeded("it makes a list of more than a million items")
+        if items % _LARGE_TEXT == 0:
+            limits.check_time()
     return total + items
 
 
@@ -326,40 +326,40 @@ _CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset, type({}.keys()), ty
 
 
 def _check_number(value: Any) -> None:
-    if isinstance(value, int) and value.bit_length() > _BITS:
-        raise TooMuch("it makes a huge number")
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise LimitExceeded("it makes a huge number")
 
 
 def _sized(value: Any) -> Any:
-    """Return a value that is printed, compared or put into another one, its size checked."""
+    """Check the size of a value to print, compare or put into another; return it."""
     if type(value) is not str:
-        _budget.get().allow(_size(value))
+        _limits.get().allow(_size(value))
     return value
 
 
 def _concatenated(*values: Any) -> str:
-    _budget.get().allow(sum(map(_size, values)))
+    _limits.get().allow(sum(map(_size, values)))
     return "".join(map(str, values))
 
 
 def _check_product(left: Any, right: Any) -> None:
     if isinstance(left, int) and isinstance(right, int):
-        if left.bit_length() + right.bit_length() > _BITS:
-            raise TooMuch("it makes a huge number")
+        if left.bit_length() + right.bit_length() > _MAX_BITS:
+            raise LimitExceeded("it makes a huge number")
         return
     sequence, count = (right, left) if isinstance(left, int) else (left, right)
     if not isinstance(count, int) or count < 1:
         return
     if isinstance(sequence, str | bytes):
-        _budget.get().allow(len(sequence) * count)
+        _limits.get().allow(len(sequence) * count)
     elif isinstance(sequence, list | tuple):
-        if len(sequence) * count > _ITEMS:
-            raise TooMuch("it makes a list of more than a million items")
-        _budget.get().allow(_size(sequence) * count)
+        if len(sequence) * count > _MAX_ITEMS:
+            raise LimitExceeded("it makes a list of more than a million items")
+        _limits.get().allow(_size(sequence) * count)
 
 
 def _check_percent(template: str | bytes, values: Any) -> None:
-    """Check the size of `template % values`: every field may print the largest value, as wide as it says."""
+    """Check the size of `template % values`; any field may print the largest value."""
     text = template if isinstance(template, str) else template.decode("latin-1")
     _check_fields(text, text.count("%"), values, is_width_a_value="*" in text)
 
@@ -376,10 +376,10 @@ def _check_fields(template: str, fields: int, values: Any, *, is_width_a_value: 
     widths = [int(digits[:12]) for digits in _DIGITS.findall(template)]
     if is_width_a_value:
         widths += _numbers(values)
-    if max(widths, default=0) > _WIDTH:
-        raise TooMuch("it holds a format with a huge width")
+    if max(widths, default=0) > _MAX_WIDTH:
+        raise LimitExceeded("it holds a format with a huge width")
     # `%r` and `%a` write up to ten characters for one.
-    _budget.get().allow(len(template) + sum(widths[:fields]) + fields * (10 * _size(values)))
+    _limits.get().allow(len(template) + sum(widths[:fields]) + fields * (10 * _size(values)))
 
 
 def _numbers(values: Any) -> list[int]:
@@ -395,13 +395,13 @@ def _largest(values: Iterable[Any]) -> int:
 
 
 def _check_width(text: Any, *args: Any, **kwargs: Any) -> None:
-    """Check what pads a text to a width: `center`, `ljust`, `zfill`, ..."""
-    _budget.get().allow(max(_size(text), _largest((*args, *kwargs.values()))))
+    """Check methods that pad a text to a width: `center`, `ljust`, `zfill`, ..."""
+    _limits.get().allow(max(_size(text), _largest((*args, *kwargs.values()))))
 
 
 def _check_tabs(text: Any, *args: Any, **kwargs: Any) -> None:
     tab = b"\t" if isinstance(text, bytes) else "\t"
-    _budget.get().allow(len(text) + text.count(tab) * max(8, _largest((*args, *kwargs.values()))))
+    _limits.get().allow(len(text) + text.count(tab) * max(8, _largest((*args, *kwargs.values()))))
 
 
 def _check_replace(text: Any, old: Any, new: Any, count: Any = None) -> None:
@@ -410,19 +410,19 @@ def _check_replace(text: Any, old: Any, new: Any, count: Any = None) -> None:
     places = text.count(old)
     if isinstance(count, int) and count >= 0:
         places = min(places, count)
-    _budget.get().allow(len(text) + places * max(0, len(new) - len(old)))
+    _limits.get().allow(len(text) + places * max(0, len(new) - len(old)))
 
 
 def _check_table(text: Any, table: Any, *_: Any) -> None:
     if isinstance(table, Mapping):
-        _budget.get().allow(len(text) * max(map(_size, table.values()), default=1))
+        _limits.get().allow(len(text) * max(map(_size, table.values()), default=1))
 
 
 def _check_split(text: Any, sep: Any = None, *_: Any, **__: Any) -> None:
     # Words are about so long; without a separator they are not counted.
     parts = text.count(sep) if sep and isinstance(sep, str | bytes) else len(text) // 8
-    if parts > _ITEMS:
-        raise TooMuch("it makes a list of more than a million items")
+    if parts > _MAX_ITEMS:
+        raise LimitExceeded("it makes a list of more than a million items")
 
 
 _TEXT_METHODS: dict[str, Callable[..., None]] = {
@@ -435,17 +435,17 @@ _TEXT_METHODS: dict[str, Callable[..., None]] = {
 
 
 def _checked_method(method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Check the size of what a method of a builtin object makes; return the arguments to call it with."""
+    """Check the size of a builtin method's result; return its arguments."""
     name, owner = method.__name__, method.__self__
     if isinstance(owner, str | bytes):
         if name == "join" and args:
             pieces = list(args[0])
-            _budget.get().allow(sum(map(_size, pieces)) + len(owner) * len(pieces))
+            _limits.get().allow(sum(map(_size, pieces)) + len(owner) * len(pieces))
             return (pieces, *args[1:])
         if name in _TEXT_METHODS:
             _TEXT_METHODS[name](owner, *args, **kwargs)
     elif name == "to_bytes":
-        _budget.get().allow(_largest((*args, *kwargs.values())))
+        _limits.get().allow(_largest((*args, *kwargs.values())))
     elif name in {"index", "count"}:
         _sized((owner, args))
     return args
@@ -457,7 +457,7 @@ def _raise(message: str) -> None:
 
 def _strftime_now(pattern: str) -> str:
     if len(pattern) > 1000 or _DIGITS.search(pattern):
-        raise TooMuch("it holds a date format with a width")
+        raise LimitExceeded("it holds a date format with a width")
     return datetime.now().strftime(pattern)  # noqa: DTZ005 - the local date, as transformers gives it
 
 
@@ -465,25 +465,25 @@ def _tojson(value: Any, ensure_ascii: Any = None, indent: Any = None, separators
     width = indent if isinstance(indent, int) else len(indent or "")
     between = sum(map(len, separators)) if separators else 4
     # An indent stands before every item once for each level above it; schemas have less than a dozen levels.
-    _budget.get().allow(_size(value) * (2 + between + 12 * max(0, width)))
+    _limits.get().allow(_size(value) * (2 + between + 12 * max(0, width)))
     sort_keys = options.get("sort_keys", False)
     return json.dumps(value, ensure_ascii=bool(ensure_ascii), indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _check_all(*args: Any, **kwargs: Any) -> None:
-    """Check what a filter or test prints or compares; it makes at most a few times as much of it."""
+    """Check the input of a filter whose result is at most a few times as large."""
     _sized((args, list(kwargs.values())))
 
 
 def _check_indent(text: Any, width: Any = 4, *_: Any, **__: Any) -> None:
-    each = width if isinstance(width, int) else len(width)
-    _budget.get().allow(_size(text) + (str(text).count("\n") + 2) * max(0, each))
+    indent = width if isinstance(width, int) else len(width)
+    _limits.get().allow(_size(text) + (str(text).count("\n") + 2) * max(0, indent))
 
 
 def _check_wrap(text: Any, width: int = 79, *args: Any, **kwargs: Any) -> None:
     wrapstring = kwargs.get("wrapstring", args[1] if len(args) > 1 else None)
     lines = _size(text) // max(1, width) + str(text).count(" ") + str(text).count("\n") + 1
-    _budget.get().allow(_size(text) + lines * len(wrapstring or "\n"))
+    _limits.get().allow(_size(text) + lines * len(wrapstring or "\n"))
 
 
 def _check_percent_filter(text: Any, *args: Any, **kwargs: Any) -> None:
@@ -491,13 +491,13 @@ def _check_percent_filter(text: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _check_parts(_: Any, count: int, *__: Any, **___: Any) -> None:
-    if count > _WIDTH:
-        raise TooMuch("it makes a list of more than a hundred thousand parts")
+    if count > _MAX_WIDTH:
+        raise LimitExceeded("it makes a list of more than a hundred thousand parts")
 
 
 def _check_precision(_: Any, precision: int = 0, *__: Any, **___: Any) -> None:
-    if abs(precision) > _DECIMALS:
-        raise TooMuch("it rounds to a huge number of digits")
+    if abs(precision) > _MAX_DECIMALS:
+        raise LimitExceeded("it rounds to a huge number of digits")
 
 
 @jinja2.pass_environment
@@ -505,7 +505,7 @@ def _join(environment: Any, value: Any, d: Any = "", attribute: Any = None) -> s
     if attribute is not None:
         value = map(filters.make_attrgetter(environment, attribute), value)
     items = list(value)
-    _budget.get().allow(sum(map(_size, items)) + _size(d) * len(items))
+    _limits.get().allow(sum(map(_size, items)) + _size(d) * len(items))
     return str(d).join(map(str, items))
 
 

@@ -1,24 +1,30 @@
-"""The tokenizer of a folder, and what is said where its files cannot be read."""
+"""The tokenizer of a folder, and its chat templates.
+
+A tokenizer holds one template or several by name; a processor may hold another; and they stand in up to four kinds of
+files. Importing this module imports neither torch nor transformers.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from openmodels import settings
 from openmodels.backends.local.weights import checkpoint
-from openmodels.errors import MissingExtra
+from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra
 from openmodels.hub.model_page import UNBOUNDED
 
-_OBJECTS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
-_PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.model", "sentencepiece.bpe.model")
+DEFAULT = "default"
+"""The name of the template that is used where the caller names none."""
+
+_JSON_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
+_SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.model", "sentencepiece.bpe.model")
 
 
-def load(folder: Path, **options: Any) -> Any:
-    """Return a folder's tokenizer; takes no network and runs no code of the model's.
+def load_tokenizer(folder: Path, **options: Any) -> Any:
+    """Load a tokenizer, without a network and without code of the model's.
 
     Args:
         folder: The model's folder.
@@ -26,9 +32,11 @@ def load(folder: Path, **options: Any) -> Any:
 
     Raises:
         LoadFailed: A file holds something else than it should.
-        MissingExtra: It takes a package that is not installed.
+        MissingExtra: The tokenizer needs a package that is not installed.
     """
-    for name in _OBJECTS:
+    from transformers import AutoTokenizer
+
+    for name in _JSON_FILES:
         if (folder / name).is_file():
             checkpoint.read_json(folder / name)
     _check_packages(folder)
@@ -41,17 +49,86 @@ def load(folder: Path, **options: Any) -> Any:
         raise
 
 
-def longest(tokenizer: Any) -> int:
-    """Return the most tokens that a tokenizer says its model takes."""
+def max_length(tokenizer: Any) -> int:
+    """Return the most tokens that the model takes by its tokenizer's files."""
     length = tokenizer.model_max_length
     return int(min(length, UNBOUNDED)) if isinstance(length, int | float) and length >= 1 else UNBOUNDED
 
 
+def read_templates(folder: Path) -> dict[str, str]:
+    """Return the chat templates in a folder by name; empty for a base model.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: A file is not UTF-8.
+        LoadFailed: A file holds no JSON object.
+    """
+    templates: dict[str, str] = {}
+    for name in ("tokenizer_config.json", "processor_config.json", "chat_template.json"):
+        if (file := folder / name).is_file():
+            templates |= _by_name(checkpoint.read_json(file).get("chat_template"))
+    if (file := folder / "chat_template.jinja").is_file():
+        templates[DEFAULT] = file.read_text(encoding="utf-8")
+    for file in sorted((folder / "additional_chat_templates").glob("*.jinja")):
+        templates[file.stem] = file.read_text(encoding="utf-8")
+    return templates
+
+
+def _by_name(value: Any) -> dict[str, str]:
+    """Return the templates of a file or a tokenizer, one or several, by name."""
+    if isinstance(value, str):
+        return {DEFAULT: value} if value else {}
+    if isinstance(value, list):
+        value = {item.get("name"): item.get("template") for item in value if isinstance(item, Mapping)}
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(name): template for name, template in value.items() if isinstance(template, str)}
+
+
+def install_template(tokenizer: Any, folder: Path, *, choice: str | None = None, processor: Any = None) -> None:
+    """Set the chat template of a tokenizer.
+
+    Args:
+        tokenizer: A transformers tokenizer, with the templates that transformers has read.
+        folder: The model's folder.
+        choice: The name of a template, the template itself, or None for the model's own default.
+        processor: The model's transformers processor, whose templates come before the tokenizer's, or None.
+
+    Raises:
+        LoadFailed: A file of templates cannot be read.
+        InvalidRequest: The model has no template of that name.
+    """
+    templates = _by_name(tokenizer.chat_template) | _by_name(getattr(processor, "chat_template", None))
+    if not templates:
+        # transformers reads some of the files only together with a processor.
+        try:
+            templates = read_templates(folder)
+        except (OSError, ValueError) as error:
+            raise LoadFailed("A file of the model's chat templates cannot be read.") from error
+    if choice is not None:
+        templates = {DEFAULT: _chosen(templates, choice)}
+    tokenizer.chat_template = templates[DEFAULT] if [*templates] == [DEFAULT] else (templates or None)
+
+
+def _chosen(templates: Mapping[str, str], choice: str) -> str:
+    if choice in templates:
+        return templates[choice]
+    if "{" in choice:
+        return choice
+    raise InvalidRequest(
+        f"chat_template: the model has no template of the name {choice[:80]!r}.",
+        next_step=f"It has: {', '.join(sorted(templates))}." if templates else "Pass the text of a Jinja template.",
+    )
+
+
 def _check_packages(folder: Path) -> None:
-    """Check that what reads the tokenizer is installed: transformers' own words name another package."""
+    """Check that the packages that read the tokenizer are installed.
+
+    The message of transformers names another package.
+    """
     if (folder / "tokenizer.json").is_file():
         return
-    for name in _PIECES:
+    for name in _SENTENCEPIECE_FILES:
         if not (file := folder / name).is_file():
             continue
         if _is_tiktoken(file):
@@ -82,7 +159,8 @@ def _is_installed(module: str) -> bool:
 
 
 def _is_tiktoken(file: Path) -> bool:
-    """Return whether a file holds lines of base64 and a rank, as tiktoken has them; SentencePiece's is binary."""
+    """Return whether a file holds lines of base64 and a rank."""
+    # The files of SentencePiece, which have the same names, are binary.
     with file.open("rb") as opened:
         parts = opened.readline(256).split()
     return len(parts) == 2 and parts[0].isascii() and parts[1].isdigit()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openmodels import ref
-from openmodels.backends.local.prompt import template_files
+from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.weights import (
     cache,
     checkpoint,
@@ -75,7 +75,7 @@ def _place(rest: str, revision: str | None) -> Path | None:
 def _folder(folder: Path) -> Facts:
     config = checkpoint.read_json(folder / "config.json")
     kind = model_kind.of_config(config, sentence_transformers=(folder / "modules.json").exists())
-    template = "\n".join(template_files.read(folder).values())
+    template = "\n".join(tokenizer_files.read_templates(folder).values())
     return Facts(parse_context_length(config), template, sees(folder), kind.task)
 
 

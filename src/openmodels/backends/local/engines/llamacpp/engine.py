@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.managed_server import READY, Start
 from openmodels.backends.local.engines.server_engine import MODEL, Served
-from openmodels.backends.local.prompt import template_files, tokenizer_files
+from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
 from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, UnsupportedFeature
@@ -70,7 +70,7 @@ class LlamaCpp(Served):
                     "itself reads its tokenizer, and renders the file's own template.",
                     next_step="Leave it out.",
                 )
-            template_files.install(self.prompt_config.tokenizer, file.parent, choice=self._chat_template)
+            tokenizer_files.install_template(self.prompt_config.tokenizer, file.parent, choice=self._chat_template)
         self._file, self._context = file, context
         key, ready = secrets.token_urlsafe(24), f"{READY}{secrets.token_hex(16)}:"
         told = {
@@ -145,7 +145,7 @@ def _prompt_config(
                 except LoadFailed:
                     return None
     with exclusive_loading():
-        tokenizer = tokenizer_files.load(folder)
+        tokenizer = tokenizer_files.load_tokenizer(folder)
     return PromptConfig(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
 
 

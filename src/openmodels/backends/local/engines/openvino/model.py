@@ -20,7 +20,7 @@ from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
 from openmodels.backends.local.engines.openvino.engine import last_line
 from openmodels.backends.local.engines.torch.loader import exclusive_loading
-from openmodels.backends.local.prompt import template_files, tokenizer_files
+from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import cache, checkpoint, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, OpenModelsError
@@ -80,11 +80,11 @@ def open_model(
     memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
     try:
         with exclusive_loading():
-            tokenizer = tokenizer_files.load(folder)
-        template_files.install(tokenizer, folder, choice=chat_template)
+            tokenizer = tokenizer_files.load_tokenizer(folder)
+        tokenizer_files.install_template(tokenizer, folder, choice=chat_template)
         generation = generation_config.read(folder)
         generation_config.warn(generation, generation_config.OPENVINO)
-        context = parse_context_length(config) or tokenizer_files.longest(tokenizer)
+        context = parse_context_length(config) or tokenizer_files.max_length(tokenizer)
         rows = config.get("vocab_size")
         prompt_config = PromptConfig(tokenizer, generation, context, rows if type(rows) is int else None)
         kv_gb = _kv_gb()
@@ -155,7 +155,7 @@ def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
         else:
             gguf.write_exact(file, source)
         _pipeline(_genai(), source, 1, enable_save_ov_model=True)
-        tokenizer = tokenizer_files.load(draft)
+        tokenizer = tokenizer_files.load_tokenizer(draft)
         # OpenVINO's grammars read the vocabulary from a tokenizer of its own.
         with _without_telemetry():
             import openvino

@@ -28,7 +28,7 @@ from transformers.models.auto.modeling_auto import (
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.torch import device as devices, loading_report, quantization
 from openmodels.backends.local.engines.torch.gc_pause import collector_paused
-from openmodels.backends.local.prompt import image_processors, template_files, tokenizer_files
+from openmodels.backends.local.prompt import images, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import checkpoint, facts, memory, model_kind
 from openmodels.errors import (
@@ -142,11 +142,11 @@ def load(
         sees = generates and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         if generates and not sees:
             _check_generates(parsed)
-        tokenizer = tokenizer_files.load(folder, config=parsed)
+        tokenizer = tokenizer_files.load_tokenizer(folder, config=parsed)
         processor = None
         if sees:
-            kind, processor = AutoModelForImageTextToText, image_processors.load(folder, parsed.model_type, options)
-        template_files.install(tokenizer, folder, choice=chat_template, processor=processor)
+            kind, processor = AutoModelForImageTextToText, images.load_processor(folder, parsed.model_type, options)
+        tokenizer_files.install_template(tokenizer, folder, choice=chat_template, processor=processor)
         if dequantized:
             with torch.device("meta"):
                 elements = sum(weights.numel() for weights in kind.from_config(parsed).parameters())
@@ -173,7 +173,7 @@ def limit_context(loaded: LoadedModel, length: Any) -> LoadedModel:
 
     The limit is never above what the model and its tokenizer take.
     """
-    limits = [loaded.context, tokenizer_files.longest(loaded.tokenizer)]
+    limits = [loaded.context, tokenizer_files.max_length(loaded.tokenizer)]
     for name, module in loaded.model.named_modules():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None:
@@ -335,4 +335,4 @@ def context_length(config: Any, tokenizer: Any) -> int:
         if type(length) is int and 0 < length < UNBOUNDED:
             return length
     # Recurrent and ALiBi models have no limit of their own; the tokenizer may know one.
-    return tokenizer_files.longest(tokenizer)
+    return tokenizer_files.max_length(tokenizer)

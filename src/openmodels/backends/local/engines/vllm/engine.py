@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from openmodels.backends.local import children, generation_config
 from openmodels.backends.local.engines.managed_server import Start
 from openmodels.backends.local.engines.server_engine import MODEL, Served
-from openmodels.backends.local.prompt import template_files
+from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
 from openmodels.backends.local.weights import checkpoint, memory, model_kind
 from openmodels.output.grammar.request_grammar import written
@@ -107,12 +107,11 @@ def _prompt_config(folder: Path, chat_template: str | None) -> PromptConfig:
     from transformers import AutoConfig
 
     from openmodels.backends.local.engines.torch.loader import context_length, exclusive_loading, translated_errors
-    from openmodels.backends.local.prompt import tokenizer_files
 
     offline: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with exclusive_loading(), translated_errors(folder):
-        tokenizer = tokenizer_files.load(folder)
-        template_files.install(tokenizer, folder, choice=chat_template)
+        tokenizer = tokenizer_files.load_tokenizer(folder)
+        tokenizer_files.install_template(tokenizer, folder, choice=chat_template)
         config = AutoConfig.from_pretrained(folder, **offline)
         generation = generation_config.read(folder, config)
         generation_config.warn(generation, generation_config.VLLM)
