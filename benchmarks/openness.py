@@ -18,16 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openmodels.licenses import LicenseClass, find
+from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Criterion, Finding
-from openmodels.openness.model_context import Case
+from openmodels.openness.findings import Finding
+from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import ModelEvidence
-from openmodels.openness.rules.weights import judge
 
 ORDER = ("OSAI", "MOT", "os-ai-map")
 VALUES = ("open", "partial", "closed")
 FOUR = ("training_data", "weights", "training_code", "license")
-SHOWN = (*(one.value for one in Criterion if one is not Criterion.LICENSE_ALL_PARTS), "license_all_parts")
+SHOWN = criterion_names()
 
 # Labels the evidence contradicts, with what says so: kept in every number, and shown apart at the end.
 DISPUTED = {
@@ -195,7 +195,7 @@ def collect(data: Path, released: str) -> tuple[list[Row], dict[str, ModelEviden
             continue
         evidence = Evidence.load(snapshot, name)
         pages[name] = evidence.model
-        for finding in judge(Case(evidence)):
+        for finding in ModelContext(evidence).findings().values():
             truth = human(entry, finding.criterion, released=released)
             if truth is not None:
                 terms = (first_label(entry, finding.criterion) or "").startswith("released")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.model_context import Case
+from openmodels.openness.model_context import ModelContext
 
 
 def page(name="acme/Glow-7B", **fields):
@@ -76,5 +76,5 @@ def whole(**fields):
     return evidence(page(**fields), datasets=[dataset()], repositories=[repository()])
 
 
-def case(*args, **kwargs):
-    return Case(evidence(*args, **kwargs))
+def context(*args, **kwargs):
+    return ModelContext(evidence(*args, **kwargs))

@@ -1,25 +1,25 @@
 import pytest
-from made_up import TREE, case, dataset, evidence, page, repository, whole
+from made_up import TREE, context, dataset, evidence, page, repository, whole
 
 from openmodels.errors import InvalidRequest
-from openmodels.openness.findings import Criterion, Verdict
-from openmodels.openness.model_context import Case
+from openmodels.openness.criteria import criterion_names
+from openmodels.openness.findings import Verdict
+from openmodels.openness.model_context import ModelContext
 from openmodels.openness.overrides import _ADDED, add_override
 from openmodels.openness.report import Report
-from openmodels.openness.rules.weights import judge
 
 OPEN, PARTIAL, CLOSED, UNKNOWN = Verdict
 
 
 def verdict(criterion, found):
-    return next(one for one in judge(Case(found)) if one.criterion == criterion)
+    return ModelContext(found).finding(criterion)
 
 
 def test_a_model_that_is_open_in_every_respect():
-    findings = judge(Case(whole()))
-    assert [one.criterion for one in findings] == list(Criterion)
+    findings = ModelContext(whole()).findings().values()
+    assert [one.criterion for one in findings] == list(criterion_names())
     assert {one.criterion: one.verdict for one in findings if one.verdict is not OPEN} == {
-        Criterion.FINETUNING_DATA: UNKNOWN  # it is a base model
+        "finetuning_data": UNKNOWN  # it is a base model
     }
     assert all(one.evidence for one in findings if one.verdict is not UNKNOWN)
     assert all(proof.url.startswith("https://") for one in findings for proof in one.evidence)
@@ -30,7 +30,7 @@ def test_a_page_of_which_nothing_was_seen_is_unknown_throughout():
         "id": "acme/Glow-7B",
         "unknown": ["gated", "tags", "cardData", "siblings", "readme", "refs", "safetensors"],
     }
-    findings = judge(case(unseen))
+    findings = context(unseen).findings().values()
     assert {one.verdict for one in findings} == {UNKNOWN}
     assert all(one.missing and all(one.missing) for one in findings)
     assert {one.confidence for one in findings} == {0.0}

@@ -295,16 +295,16 @@ def test_cancelling_the_async_batch_begins_no_further_model(sources, sites, monk
         leave.wait(60)
         raise ModelNotFound("It is gone.")
 
-    whole_batch = api._batch
+    run_batch = api._Batch.run
 
-    def watched(*arguments, **options):
+    def run_and_signal(batch, models):
         try:
-            return whole_batch(*arguments, **options)
+            return run_batch(batch, models)
         finally:
             ended.set()
 
     monkeypatch.setattr(api, "gather", stuck)
-    monkeypatch.setattr(api, "_batch", watched)
+    monkeypatch.setattr(api._Batch, "run", run_and_signal)
 
     async def main():
         await cancelled(om.acompare_openness(names), reached)

@@ -2,9 +2,18 @@ import pytest
 from made_up import dataset, evidence, page
 
 from openmodels.openness.findings import Verdict
-from openmodels.openness.model_context import Case
+from openmodels.openness.license_statements import find_conflicts
+from openmodels.openness.model_context import ModelContext
 from openmodels.openness.report import Report
-from openmodels.openness.rules.license import conflicts, license_of_weights, sources
+
+
+def conflicts(context):
+    return find_conflicts(context.model, context.bases, context.datasets, context.license_statements)
+
+
+def license_of_weights(context):
+    return context.finding("license")
+
 
 LLAMA = page("meta/Beast-2-7b", cardData={"license": "llama2"}, tags=[])
 
@@ -15,7 +24,7 @@ def tuned(license_id="apache-2.0", **fields):
 
 
 def test_a_permissive_fine_tune_of_a_restricted_base_is_a_conflict_and_not_open():
-    found = Case(evidence(tuned(), LLAMA))
+    found = ModelContext(evidence(tuned(), LLAMA))
     (conflict,) = conflicts(found)
     assert conflict.kind == "base-license"
     assert {proof.url for proof in conflict.evidence} >= {
@@ -25,11 +34,11 @@ def test_a_permissive_fine_tune_of_a_restricted_base_is_a_conflict_and_not_open(
     finding = license_of_weights(found)
     assert finding.verdict is Verdict.CLOSED
     assert "base model meta/Beast-2-7b" in finding.reason
-    assert [one.source for one in sources(found)] == ["front matter", "base model meta/Beast-2-7b"]
+    assert [one.source for one in found.license_statements] == ["front matter", "base model meta/Beast-2-7b"]
 
 
 def test_the_same_terms_are_no_conflict():
-    found = Case(evidence(tuned("llama2"), LLAMA))
+    found = ModelContext(evidence(tuned("llama2"), LLAMA))
     assert conflicts(found) == []
     assert license_of_weights(found).verdict is Verdict.CLOSED
 
@@ -37,7 +46,7 @@ def test_the_same_terms_are_no_conflict():
 def test_relicensing_by_the_same_owner_is_no_conflict():
     own = page("acme/Bull-7b", cardData={"license": "llama2"}, tags=[])
     child = page("acme/Calf-7b", cardData={"license": "apache-2.0", "base_model": "acme/Bull-7b"}, tags=[], readme={})
-    found = Case(evidence(child, own))
+    found = ModelContext(evidence(child, own))
     assert conflicts(found) == []
     assert license_of_weights(found).verdict is Verdict.OPEN
 
@@ -59,14 +68,14 @@ def test_a_circle_of_bases_ends():
 
 def test_a_base_that_only_the_name_suggests_weighs_less():
     child = page("acme/calf-beast-2-7b-chat", cardData={"license": "mit"}, tags=[], readme={})
-    found = Case(evidence(child, LLAMA))
+    found = ModelContext(evidence(child, LLAMA))
     assert "seems, by its name" in conflicts(found)[0].reason
     assert license_of_weights(found).verdict is Verdict.PARTIAL
 
 
 def test_a_non_commercial_data_set_under_a_permissive_model_is_a_conflict():
     model = page(cardData={"license": "mit", "datasets": ["acme/glow-corpus"]})
-    (conflict,) = conflicts(Case(evidence(model, datasets=[dataset(license="cc-by-nc-4.0")])))
+    (conflict,) = conflicts(ModelContext(evidence(model, datasets=[dataset(license="cc-by-nc-4.0")])))
     assert conflict.kind == "dataset-license"
     assert conflict.evidence[1].url == "https://huggingface.co/datasets/acme/glow-corpus"
 
@@ -84,12 +93,12 @@ RESTRICTED = "This model is released under the Acme License. You may use it for 
     ],
 )
 def test_the_most_restrictive_source_wins_and_disagreement_is_shown(fields, verdict):
-    found = Case(evidence(page(**fields)))
+    found = ModelContext(evidence(page(**fields)))
     assert license_of_weights(found).verdict is verdict
     assert ("license-sources" in {one.kind for one in conflicts(found)}) == (verdict is not Verdict.OPEN)
 
 
 def test_no_license_is_closed_only_where_the_front_matter_was_seen():
-    assert license_of_weights(Case(evidence(page(cardData={}, tags=[])))).verdict is Verdict.CLOSED
+    assert license_of_weights(ModelContext(evidence(page(cardData={}, tags=[])))).verdict is Verdict.CLOSED
     unseen = page(cardData=None, tags=[], unknown=["cardData.license"])
-    assert license_of_weights(Case(evidence(unseen))).verdict is Verdict.UNKNOWN
+    assert license_of_weights(ModelContext(evidence(unseen))).verdict is Verdict.UNKNOWN

@@ -10,7 +10,8 @@ from openmodels import escaping
 from openmodels.cli import output
 from openmodels.errors import InvalidRequest
 from openmodels.openness.api import compare_openness
-from openmodels.openness.findings import Criterion, Verdict
+from openmodels.openness.criteria import criterion_names, find_criterion
+from openmodels.openness.findings import Verdict
 from openmodels.openness.profiles import PROFILES
 from openmodels.openness.report import Report
 
@@ -103,10 +104,10 @@ def _demand(text: str) -> tuple[str, Callable[[Report], bool]]:
         return text, lambda report: report.passed is True
     name, _, least = text.partition("=")
     try:
-        criterion, verdict = Criterion(name.replace("-", "_")), Verdict(least or "open")
-    except ValueError as error:
+        criterion, verdict = find_criterion(name.replace("-", "_")), Verdict(least or "open")
+    except (InvalidRequest, ValueError) as error:
         raise InvalidRequest(
             f"The demand {text!r} is not understood.",
-            next_step=f"Write 'all' or one of: {', '.join(Criterion)}, optionally with '=partial'.",
+            next_step=f"Write 'all' or one of: {', '.join(criterion_names())}, optionally with '=partial'.",
         ) from error
     return text, lambda report: _RANK[report[criterion].verdict] >= max(1, _RANK[verdict])

@@ -1,11 +1,10 @@
-"""How open a model is: a verdict per criterion, with evidence.
+"""How open a model is: a verdict for each criterion, with evidence.
 
-`om.openness(...)` calls this package itself, which is why the package can be called: a function of
-the same name would be hidden as soon as anything in here is imported. `verbs.openness` says what the
-arguments mean.
+`om.openness(...)` calls this package itself: a function of the same name would be hidden as soon as
+a module of the package is imported. `api.openness` says what the arguments mean.
 
 Raises:
-    InvalidRequest, InvalidReference, ModelNotFound, Offline: As `verbs.openness` does.
+    InvalidRequest, InvalidReference, ModelNotFound, Offline: As `api.openness` does.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from openmodels.openness.report import Report
 else:
 
-    class _Callable(ModuleType):
+    class _CallablePackage(ModuleType):
         def __call__(
             self, model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
         ) -> Report:
@@ -31,4 +30,4 @@ else:
                 return openness(model, profile=profile, evidence=evidence, deep=deep)
 
     openness = sys.modules[__name__]
-    openness.__class__ = _Callable
+    openness.__class__ = _CallablePackage

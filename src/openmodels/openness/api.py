@@ -1,4 +1,4 @@
-"""The public verbs: judge one model, or several side by side."""
+"""`openness` and `compare_openness`: judge one model, or several side by side."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 from openmodels import escaping, ref
 from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Criterion
 from openmodels.openness.gather import UNREACHABLE, EvidenceSources, from_folder, gather, store
-from openmodels.openness.profiles import PROFILES
-from openmodels.openness.report import Report
+from openmodels.openness.profiles import check_profile
+from openmodels.openness.report import VERDICT_SIGNS, Report
 
 CONCURRENCY = 4
 """Models gathered at the same time in a batch."""
 PACE = 0.1
 """Least seconds between two requests to one host in a batch."""
 
-_MARK = {"open": "✔", "partial": "◐", "closed": "✘", "unknown": "?"}
+_Result = TypeVar("_Result")
 
 
 @ErrorBoundary()
@@ -32,7 +32,7 @@ def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None
     """Judge how open a model is, with evidence for every verdict.
 
     Args:
-        model: "org/model", a record of a catalog, or a folder with a model.
+        model: "org/model", a record of a catalog, or the folder of a model.
         profile: "lesson", "osaid-1.0", "mof-1.0" or "eu-gpai".
         evidence: A folder saved by `report.save`: judge that again, without network.
         deep: False looks only at the Hub's own facts and the front matter (license, gating).
@@ -42,29 +42,22 @@ def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None
 
     Raises:
         InvalidRequest: An unknown profile, or a folder that holds no evidence or model.
-        InvalidReference: `model` is no id.
+        InvalidReference: `model` is not an id.
         ModelNotFound: No such model, or nothing about it in the evidence.
         Offline: No network, and no evidence kept.
     """
-    return _openness(model, profile=profile, evidence=evidence, deep=deep, sources=None)
+    return _judge(model, profile, evidence, deep=deep, sources=None)
 
 
 async def aopenness(
     model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
 ) -> Report:
-    """Judge how open a model is: the async twin of `openness`, with the same arguments.
+    """Judge how open a model is; the arguments are those of `openness`.
 
     Raises:
         InvalidRequest, InvalidReference, ModelNotFound, Offline: As `openness` does.
     """
-    work = partial(openness, model, profile=profile, evidence=evidence, deep=deep)
-    # A thread of its own: the default pool is small, and gathering waits for the network.
-    pool = ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness")
-    try:
-        with ErrorBoundary():
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
-    finally:
-        pool.shutdown(wait=False)  # a cancelled call must not hold the loop until the network answers
+    return await _on_thread(partial(_judge, model, profile, evidence, deep=deep, sources=None))
 
 
 @dataclass(frozen=True)
@@ -101,35 +94,35 @@ class OpennessComparison:
 
     def to_markdown(self) -> str:
         """Return a table: a row per model, a column per criterion."""
-        names = [one.value for one in Criterion]
-        lines = [
-            "| model | " + " | ".join(name.replace("_", " ") for name in names) + " | grade |",
-            "|" + "---|" * (len(names) + 2),
-        ]
-        lines += [
-            f"| {escaping.markdown(report.id)} | "
-            + " | ".join(_MARK[report[name].verdict] for name in names)
-            + f" | {report.grade} |"
+        header = ["model", *self._column_labels(), "grade"]
+        rows = [
+            [escaping.markdown(report.id), *(VERDICT_SIGNS[finding.verdict] for finding in report), report.grade]
             for report in self
         ]
-        lines += ["", "✔ open, ◐ partial, ✘ closed, ? unknown"]
+        lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+        lines.insert(1, "|" + "---|" * len(header))
+        lines += ["", ", ".join(f"{sign} {verdict}" for verdict, sign in VERDICT_SIGNS.items())]
         lines += [
             f"- {escaping.markdown(name)}: {escaping.markdown(error.cause)}" for name, error in self.failures.items()
         ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        names = [one.value for one in Criterion]
-        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
+        head = "".join(f"<th>{label}</th>" for label in ("model", *self._column_labels(), "grade"))
         rows = "".join(
             f"<tr><td>{escaping.html(report.id)}</td>"
             + "".join(
-                f'<td title="{escaping.html(report[name].reason)}">{_MARK[report[name].verdict]}</td>' for name in names
+                f'<td title="{escaping.html(finding.reason)}">{VERDICT_SIGNS[finding.verdict]}</td>'
+                for finding in report
             )
             + f"<td>{escaping.html(report.grade)}</td></tr>"
             for report in self
         )
-        return f"<table><tr><th>model</th>{head}<th>grade</th></tr>{rows}</table>"
+        return f"<table><tr>{head}</tr>{rows}</table>"
+
+    @staticmethod
+    def _column_labels() -> list[str]:
+        return [criterion.label for criterion in criterion_names()]
 
 
 @ErrorBoundary()
@@ -149,8 +142,8 @@ def compare_openness(
         profile: As in `openness`.
         evidence: A saved folder to judge from, without network.
         deep: As in `openness`.
-        save: A folder to keep the evidence in; models already in it are judged from there, so that a
-            batch that was cut short goes on where it stopped.
+        save: A folder to keep the evidence in. Models already in it are judged from there, so that a
+            batch that was cut short continues where it stopped.
         progress: Called after each model with how many are done and how many there are. What it raises ends
             the batch, as Ctrl-C does: models under way are finished and kept, the others are not begun.
 
@@ -160,8 +153,7 @@ def compare_openness(
         InvalidRequest: An unknown profile, or no folder of evidence.
         Offline: No network, and no evidence kept of any model.
     """
-    options = _Options(profile, evidence, deep, save, progress)
-    return _batch(models, options, threading.Event())
+    return _Batch(profile, evidence, deep, save, progress).run(models)
 
 
 async def acompare_openness(
@@ -173,75 +165,84 @@ async def acompare_openness(
     save: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> OpennessComparison:
-    """Judge several models: the async twin of `compare_openness`, with the same arguments.
+    """Judge several models; the arguments are those of `compare_openness`.
 
     `progress` is called on another thread. A cancelled call begins no further model.
 
     Raises:
         InvalidRequest, Offline: As `compare_openness` does.
     """
-    cancelled = threading.Event()
-    work = partial(_batch, models, _Options(profile, evidence, deep, save, progress), cancelled)
+    batch = _Batch(profile, evidence, deep, save, progress)
+    try:
+        return await _on_thread(partial(batch.run, models))
+    finally:
+        batch.cancelled.set()
+
+
+async def _on_thread(work: Callable[[], _Result]) -> _Result:
+    # A thread of its own: the default pool is small, and gathering waits for the network.
     pool = ThreadPoolExecutor(1, thread_name_prefix="openmodels-openness")
     try:
         with ErrorBoundary():
             return await asyncio.get_running_loop().run_in_executor(pool, work)
     finally:
-        cancelled.set()
-        pool.shutdown(wait=False)
+        pool.shutdown(wait=False)  # a cancelled call must not hold the loop until the network answers
 
 
-class _Options(NamedTuple):
+@dataclass
+class _Batch:
+    """Judges several models; the arguments are those of `compare_openness`."""
+
     profile: str
     evidence: str | Path | None
     deep: bool
     save: str | Path | None
     progress: Callable[[int, int], None] | None
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
+    def run(self, models: Iterable[Any]) -> OpennessComparison:
+        check_profile(self.profile)
+        models = list(models)
+        sources = None if self.evidence is not None else EvidenceSources.connect(interval=PACE)
+        pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="openmodels-openness")
+        try:
+            futures = [pool.submit(self._judge_one, model, sources) for model in models]
+            for done, _ in enumerate(as_completed(futures), start=1):
+                if self.progress is not None:
+                    self.progress(done, len(futures))
+            results = [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
+            if sources is not None:
+                sources.close()
+        reports = tuple(result for result in results if isinstance(result, Report))
+        failures = {
+            _name(model): result
+            for model, result in zip(models, results, strict=True)
+            if isinstance(result, OpenModelsError)
+        }
+        if failures and not reports and all(isinstance(error, Offline) for error in failures.values()):
+            raise next(iter(failures.values()))
+        return OpennessComparison(reports, failures)
 
-def _batch(models: Iterable[Any], options: _Options, cancelled: threading.Event) -> OpennessComparison:
-    profile, evidence, deep, save, progress = options
-    _check_profile(profile)
-    wanted = list(models)
-    sources = None if evidence is not None else EvidenceSources.connect(interval=PACE)
-
-    def work(model: Any) -> Report | OpenModelsError:
-        if cancelled.is_set():
+    def _judge_one(self, model: Any, sources: EvidenceSources | None) -> Report | OpenModelsError:
+        if self.cancelled.is_set():
             raise CancelledError
         try:
-            if save is not None and (kept := _saved(model, Path(save), profile)) is not None:
-                return kept
-            report = _openness(model, profile=profile, evidence=evidence, deep=deep, sources=sources)
-            if save is not None:
-                report.save(save)
+            if self.save is not None and (saved := _saved(model, Path(self.save), self.profile)) is not None:
+                return saved
+            report = _judge(model, self.profile, self.evidence, deep=self.deep, sources=sources)
+            if self.save is not None:
+                report.save(self.save)
         except OpenModelsError as error:
             return error
         return report
 
-    pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="openmodels-openness")
-    try:
-        begun = [pool.submit(work, model) for model in wanted]
-        for done, _ in enumerate(as_completed(begun), start=1):
-            if progress is not None:
-                progress(done, len(begun))
-        results = [one.result() for one in begun]
-    finally:
-        pool.shutdown(cancel_futures=True)
-        if sources is not None:
-            sources.close()
-    reports = tuple(one for one in results if isinstance(one, Report))
-    failures = {
-        _name(model): one for model, one in zip(wanted, results, strict=True) if isinstance(one, OpenModelsError)
-    }
-    if failures and not reports and all(isinstance(error, Offline) for error in failures.values()):
-        raise next(iter(failures.values()))
-    return OpennessComparison(reports, failures)
 
-
-def _openness(
-    model: Any, *, profile: str, evidence: str | Path | None, deep: bool, sources: EvidenceSources | None
+def _judge(
+    model: Any, profile: str, evidence: str | Path | None, *, deep: bool, sources: EvidenceSources | None
 ) -> Report:
-    _check_profile(profile)
+    check_profile(profile)
     name = _name(model)
     if evidence is not None:
         return Report.of(Evidence.load(evidence, _hub_id(name)), profile=profile, offline=True)
@@ -251,16 +252,15 @@ def _openness(
     try:
         return Report.of(gather(hub_id, deep=deep, sources=sources), profile=profile)
     except UNREACHABLE as error:
-        try:
-            return Report.of(Evidence.load(store(), hub_id), profile=profile, offline=True)
-        except (InvalidRequest, ModelNotFound):
-            if isinstance(error, DeadlineExceeded):
-                raise error from None
-            raise Offline(
-                f"There is no network to gather evidence, and none is kept about {hub_id}.",
-                reference=hub_id,
-                next_step="Connect once; or give evidence='a folder saved by report.save()'.",
-            ) from error
+        if (report := _saved(hub_id, store(), profile)) is not None:
+            return report
+        if isinstance(error, DeadlineExceeded):
+            raise
+        raise Offline(
+            f"There is no network to gather evidence, and none is kept about {hub_id}.",
+            reference=hub_id,
+            next_step="Connect once; or give evidence='a folder saved by report.save()'.",
+        ) from error
 
 
 def _saved(model: Any, folder: Path, profile: str) -> Report | None:
@@ -268,11 +268,6 @@ def _saved(model: Any, folder: Path, profile: str) -> Report | None:
         return Report.of(Evidence.load(folder, _hub_id(_name(model))), profile=profile, offline=True)
     except (InvalidRequest, ModelNotFound):
         return None
-
-
-def _check_profile(profile: str) -> None:
-    if profile not in PROFILES:
-        raise InvalidRequest(f"There is no profile {profile!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
 
 
 def _name(model: Any) -> str:

@@ -1,4 +1,4 @@
-"""A CycloneDX 1.6 bill of materials of a model: the model with its card, its bases, data and code."""
+"""A CycloneDX 1.6 bill of materials: a model with its card, bases and data."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 from urllib.parse import quote
 
 from openmodels.openness.datasets import Named
-from openmodels.openness.model_context import Case
+from openmodels.openness.model_context import ModelContext
 
 _NAMESPACE = uuid.UUID("6f1d0c4e-4f0e-5c55-9d0e-6f70656e6d64")
 
 
-def build(report: dict[str, Any], case: Case) -> dict[str, Any]:
+def build_bom(report: dict[str, Any], context: ModelContext) -> dict[str, Any]:
     """Return the bill of materials for a report in plain data."""
-    model = case.model
+    model = context.model
     revision = report["revision"]
     reference = f"pkg:huggingface/{quote(model.id, safe='/')}" + (f"@{revision}" if revision else "")
     serial = uuid.uuid5(_NAMESPACE, f"{model.id}@{revision}@{report['as_of']}")
-    datasets = [_dataset(one) for one in case.datasets]
+    datasets = [_dataset(dataset) for dataset in context.datasets]
     bases = [
         {
             "type": "machine-learning-model",
@@ -26,7 +26,7 @@ def build(report: dict[str, Any], case: Case) -> dict[str, Any]:
             "name": base.id,
             **_licenses(base.license.id if base.license else None, base.license.spdx if base.license else None),
         }
-        for base in case.bases
+        for base in context.bases
     ]
     properties = [
         {"name": f"openmodels:openness:{name}", "value": finding["verdict"]}
@@ -44,10 +44,12 @@ def build(report: dict[str, Any], case: Case) -> dict[str, Any]:
             "bom-ref": f"card:{model.id}",
             "modelParameters": {
                 "architectureFamily": str((model.data.get("config") or {}).get("model_type") or "unknown"),
-                "datasets": [{"ref": one["bom-ref"]} for one in datasets],
+                "datasets": [{"ref": dataset["bom-ref"]} for dataset in datasets],
             },
             "considerations": {
-                "technicalLimitations": [f"{one['kind']}: {one['reason']}" for one in report["conflicts"]],
+                "technicalLimitations": [
+                    f"{conflict['kind']}: {conflict['reason']}" for conflict in report["conflicts"]
+                ],
             },
         },
         "properties": properties,
@@ -66,7 +68,7 @@ def build(report: dict[str, Any], case: Case) -> dict[str, Any]:
         "version": 1,
         "metadata": {"component": component},
         "components": parts,
-        "dependencies": [{"ref": reference, "dependsOn": [one["bom-ref"] for one in parts]}],
+        "dependencies": [{"ref": reference, "dependsOn": [part["bom-ref"] for part in parts]}],
     }
     if report["as_of"]:
         bom["metadata"]["timestamp"] = report["as_of"]
@@ -96,10 +98,10 @@ def _licenses(name: str | None, spdx: str | None) -> dict[str, Any]:
 
 
 def _references(report: dict[str, Any], url: str) -> list[dict[str, str]]:
-    found = {url: {"type": "website", "url": url}}
+    references = {url: {"type": "website", "url": url}}
     for name, finding in report["findings"].items():
         for proof in finding["evidence"][:1]:
-            found.setdefault(
+            references.setdefault(
                 proof["url"], {"type": "evidence", "url": proof["url"], "comment": f"{name}: {finding['verdict']}"}
             )
-    return list(found.values())
+    return list(references.values())

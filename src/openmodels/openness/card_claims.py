@@ -1,6 +1,6 @@
-"""What the sentences of a card say about data, code and records, read by patterns.
+"""What the sentences of a card say about data, code and records.
 
-A card is text by strangers: sentences are matched, never followed, and alone they prove nothing
+A card is text by strangers: sentences are matched by patterns, never followed, and alone they prove nothing
 open. They can show that a list is not complete, or that something is withheld.
 """
 
@@ -112,8 +112,8 @@ def complete(sentences: Iterable[str]) -> str:
 
 
 def corpora(sentences: Iterable[str]) -> str:
-    """Return the first sentence that names two or more well-known public corpora, or ""."""
-    return next((text for text in sentences if len({one.lower() for one in _CORPORA.findall(text)}) >= 2), "")
+    """Return the first sentence that names two well-known public corpora, or ""."""
+    return next((text for text in sentences if len({name.lower() for name in _CORPORA.findall(text)}) >= 2), "")
 
 
 def vague(sentences: Iterable[str]) -> str:
@@ -129,7 +129,7 @@ def logs(sentences: Iterable[str]) -> str:
 
 
 def many_checkpoints(sentences: Iterable[str]) -> str:
-    """Return the first sentence that says intermediate checkpoints are published, or ""."""
+    """Return the first sentence that offers intermediate checkpoints, or ""."""
     return next(
         (text for text in sentences if _MANY.search(text) and _CHECKPOINTS.search(text) and not _LATER.search(text)), ""
     )

@@ -1,10 +1,10 @@
-"""The evidence about a model, kept as data: what was seen, where, when, and what was not seen.
+"""The evidence about a model: what was seen, where, when, and what was not seen.
 
 A folder of evidence holds `models/<org>__<name>.json`, `datasets/<org>__<name>.json` and
 `github/<owner>__<repo>.json`. A model file has the Hub's own shape (`id`, `gated`, `tags`,
 `cardData`, `siblings`, `safetensors`, `refs`) and beside it `readme` (`headings`, `links`, `claims`:
 sentences of the card), `license_texts`, `provenance` (per field: source and date) and `unknown` (the
-fields nobody could see). A field named in `unknown` is never read as absent, false or empty.
+fields that could not be seen). A field named in `unknown` is never read as absent, false or empty.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Evidence:
         """Read what a folder knows about a model.
 
         Raises:
-            InvalidRequest: No such folder, or a file that is no evidence.
+            InvalidRequest: There is not such a folder, or a file in it is not evidence.
             ModelNotFound: The folder knows nothing of this model.
         """
         path = Path(folder)
@@ -95,7 +95,9 @@ class Evidence:
         known: dict[str, list[str]] = {}
         for kind in _KINDS:
             ids = {str(page.get("id") or page.get("repo") or key) for key, page in self.pages[kind].items()}
-            ids |= {path.stem.replace("__", "/", 1) for (one, _), path in self._files.items() if one == kind}
+            ids |= {
+                path.stem.replace("__", "/", 1) for (file_kind, _), path in self._files.items() if file_kind == kind
+            }
             known[kind] = sorted(ids)
         return known
 
@@ -109,7 +111,7 @@ class Evidence:
         return kept.get(name.lower())
 
     def save(self, folder: str | Path) -> Path:
-        """Write every page in memory to a folder, in the layout `load` reads; return the folder."""
+        """Write every page in memory to a folder that `load` reads; return the folder."""
         root = Path(folder)
         for kind in _KINDS:
             try:

@@ -1,9 +1,11 @@
-"""What a judgement is made of: a verdict per criterion, its reason, and the evidence behind it."""
+"""A finding on one criterion: the verdict, its reason, and its evidence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Verdict(StrEnum):
@@ -18,21 +20,20 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Criterion(StrEnum):
-    """What is judged."""
+class Criterion(str):
+    """The name of a criterion, e.g. "training_data"."""
 
-    TRAINING_DATA = "training_data"
-    FINETUNING_DATA = "finetuning_data"
-    WEIGHTS = "weights"
-    TRAINING_CODE = "training_code"
-    FINETUNING_CODE = "finetuning_code"
-    EVALUATION_CODE = "evaluation_code"
-    TRAINING_METRICS = "training_metrics"
-    CHECKPOINTS = "checkpoints"
-    TECHNICAL_REPORT = "technical_report"
-    MODEL_CARD = "model_card"
-    LICENSE = "license"
-    LICENSE_ALL_PARTS = "license_all_parts"
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        """The name as plain text."""
+        return str(self)
+
+    @property
+    def label(self) -> str:
+        """The name in words: "training data"."""
+        return self.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,17 @@ class Proof:
     what: str
     revision: str | None = None
     retrieved: str | None = None
+
+
+class Judgement(NamedTuple):
+    """What a rule says; the fields are those of a `Finding`."""
+
+    verdict: Verdict
+    reason: str
+    rule: str
+    confidence: float = 0.0
+    evidence: tuple[Proof, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +85,20 @@ class Finding:
     rule: str
     confidence: float = 0.0
     evidence: tuple[Proof, ...] = ()
-    missing: tuple[str, ...] = field(default=())
+    missing: tuple[str, ...] = ()
     curated: bool = False
 
 
+Findings = Mapping[str, Finding]
+"""The findings by the names of their criteria."""
+
+
 @dataclass(frozen=True, slots=True)
-class Conflict:
-    """Two sources that cannot both hold.
+class LicenseConflict:
+    """Two sources whose terms cannot both hold.
 
     Attributes:
-        kind: "license-sources", "base-license", "dataset-license" or "base-gating".
+        kind: "license-sources", "base-license" or "dataset-license".
         reason: What disagrees, in a sentence.
         evidence: Both sides.
     """
@@ -92,6 +108,6 @@ class Conflict:
     evidence: tuple[Proof, ...]
 
 
-def unknown(criterion: Criterion, rule: str, reason: str, *missing: str, evidence: tuple[Proof, ...] = ()) -> Finding:
-    """Return the finding that nothing can be said, naming what was missing."""
-    return Finding(criterion, Verdict.UNKNOWN, reason, rule, 0.0, evidence, missing or (reason,))
+def unknown(rule: str, reason: str, *missing: str, evidence: tuple[Proof, ...] = ()) -> Judgement:
+    """Return the judgement "unknown", naming what was missing."""
+    return Judgement(Verdict.UNKNOWN, reason, rule, 0.0, evidence, missing or (reason,))

@@ -30,7 +30,7 @@ from openmodels.hub.model_names import family, split, words
 from openmodels.hub.model_page import ModelPage, parse_license
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.github import GitHubClient
-from openmodels.openness.lineage import ancestors
+from openmodels.openness.lineage import find_ancestors
 from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.repositories import github_name, related
 
@@ -218,7 +218,7 @@ def _file_names(page: dict[str, Any]) -> list[str]:
 
 
 def _gather_bases(hub: HubClient, evidence: Evidence, model: ModelEvidence, depth: int) -> None:
-    for name in [base.id for base in ancestors(evidence, model) if base.stated][:MOST_BASES]:
+    for name in [base.id for base in find_ancestors(evidence, model) if base.stated][:MOST_BASES]:
         if depth >= 3 or evidence.find("models", name) is not None:
             continue
         try:

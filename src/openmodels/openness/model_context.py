@@ -1,29 +1,33 @@
-"""The case about one model: everything the rules look at, put together once."""
+"""One model with everything the rules look at: its lineage, repositories, data sets and licenses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from openmodels.hub.model_names import same_owner
+from openmodels.openness import criteria
 from openmodels.openness.datasets import Named, Role, named
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.lineage import Ancestor, ancestors, is_tuned
+from openmodels.openness.findings import Finding
+from openmodels.openness.license_statements import LicenseStatement, list_license_statements
+from openmodels.openness.lineage import Ancestor, find_ancestors, is_finetune
 from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.repositories import Related, related
 
 
 @dataclass
-class Case:
-    """What is known about a model.
+class ModelContext:
+    """What the evidence shows of one model, derived once.
 
     Attributes:
         evidence: All pages.
-        asked: The models on whose behalf this one is looked at, so that circles of bases end.
+        descendants: The models whose data are judged by this one's, in lower case: circles of bases end here.
     """
 
     evidence: Evidence
-    asked: tuple[str, ...] = ()
+    descendants: tuple[str, ...] = ()
+    _findings: dict[str, Finding] = field(default_factory=dict, repr=False)
 
     @property
     def model(self) -> ModelEvidence:
@@ -32,36 +36,54 @@ class Case:
 
     @cached_property
     def bases(self) -> list[Ancestor]:
-        """What it was made from, the nearest first."""
-        return ancestors(self.evidence, self.model)
+        """The models it was made from, the nearest first."""
+        return find_ancestors(self.evidence, self.model)
 
     @cached_property
-    def tuned(self) -> bool:
+    def is_finetune(self) -> bool:
         """Whether it is a fine-tune."""
-        return is_tuned(self.model, self.bases)
+        return is_finetune(self.model, self.bases)
 
     @cached_property
-    def own_bases(self) -> tuple[ModelEvidence, ...]:
+    def same_owner_bases(self) -> tuple[ModelEvidence, ...]:
         """The pages of base models by the same owner: one project, judged together."""
-        return tuple(
-            base.page for base in self.bases if base.page is not None and same_owner(base.page.owner, self.model.owner)
-        )
+        pages = (base.page for base in self.bases)
+        return tuple(page for page in pages if page is not None and same_owner(page.owner, self.model.owner))
 
     @property
     def foreign_base(self) -> Ancestor | None:
-        """The nearest base model by somebody else, if any."""
-        return next((base for base in self.bases if not same_owner(base.id.split("/")[0], self.model.owner)), None)
+        """The nearest base model by another owner, if any."""
+        return next((base for base in self.bases if not same_owner(base.owner, self.model.owner)), None)
 
     @cached_property
     def repositories(self) -> list[Related]:
         """Its GitHub repositories."""
-        return related(self.evidence, self.model, self.own_bases)
+        return related(self.evidence, self.model, self.same_owner_bases)
 
     @cached_property
     def datasets(self) -> list[Named]:
         """The data sets it names itself."""
-        return named(self.evidence, self.model, tuned=self.tuned)
+        return named(self.evidence, self.model, tuned=self.is_finetune)
 
-    def sets(self, role: Role) -> list[Named]:
+    def datasets_for(self, role: Role) -> list[Named]:
         """Return the data sets of one role."""
-        return [one for one in self.datasets if one.role is role]
+        return [dataset for dataset in self.datasets if dataset.role is role]
+
+    @cached_property
+    def license_statements(self) -> tuple[LicenseStatement, ...]:
+        """Every statement of the weights' license, those of binding bases included."""
+        return tuple(list_license_statements(self.model, self.bases))
+
+    def finding(self, name: str) -> Finding:
+        """Return the finding on one criterion, judged once.
+
+        Raises:
+            InvalidRequest: The criterion does not exist.
+        """
+        if name not in self._findings:
+            self._findings[name] = criteria.judge(self, name)
+        return self._findings[name]
+
+    def findings(self) -> dict[str, Finding]:
+        """Return the findings on all criteria, in the order of a report."""
+        return {name: self.finding(name) for name in criteria.criterion_names()}

@@ -1,4 +1,4 @@
-"""The Model Openness Framework 1.0: 17 components, three classes, licenses apt for their type.
+"""The Model Openness Framework 1.0: components, classes, licenses apt for a type.
 
 Follows the evaluator of the Model Openness Tool (lfai/model_openness_tool, MIT): a component's license is
 its own, else the one for its type, else the distribution's. A license is valid when it is open: approved
@@ -8,7 +8,7 @@ by the OSI, free by the FSF, or open data. A class counts only once every class 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,52 +116,49 @@ def classify(licenses: Mapping[str, str | None]) -> Classification:
     Args:
         licenses: component name -> SPDX id of its license, None for "released without a license".
     """
-    known = {one.name: one for one in COMPONENTS}
-    valid = {name for name, license_id in licenses.items() if name in known and is_open(license_id)}
+    types = {component.name: component.type for component in COMPONENTS}
+    valid = {name for name, license_id in licenses.items() if name in types and is_open(license_id)}
     invalid = {
         name: f"{license_id} is not open" if license_id else "no license"
         for name, license_id in licenses.items()
-        if name in known and name not in valid
+        if name in types and name not in valid
     }
     warnings = {
-        name: f"{licenses[name]} is not made for {known[name].type}"
+        name: f"{licenses[name]} is not made for {types[name]}"
         for name in valid
-        if not _APT[known[name].type].fullmatch(licenses[name] or "")
+        if not _APT[types[name]].fullmatch(licenses[name] or "")
     }
     # A research paper stands in for a technical report that is missing or not open, and then counts once.
-    stands_in = PAPER in valid and REPORT not in valid
+    replaced = {REPORT: PAPER} if PAPER in valid and REPORT not in valid else {}
+    required = [
+        (replaced.get(component.name, component.name), component.level)
+        for component in COMPONENTS
+        if component.required
+    ]
     progress: dict[int, float] = {}
-    level, reachable = 0, True
+    level, is_reachable = 0, True
     for target in (3, 2, 1):
-        needed = [_needed(one, stands_in=stands_in) for one in COMPONENTS if one.required and one.level >= target]
-        names = set(needed)
-        progress[target] = len(names & valid) / len(names) * 100 if reachable else 0.0
-        reachable = reachable and names <= valid
-        level = target if reachable else level
-    required = {_needed(one, stands_in=stands_in) for one in COMPONENTS if one.required}
-    missing = tuple(one.name for one in COMPONENTS if one.name in required and one.name not in licenses)
+        names = {name for name, lowest_class in required if lowest_class >= target}
+        progress[target] = len(names & valid) / len(names) * 100 if is_reachable else 0.0
+        is_reachable = is_reachable and names <= valid
+        level = target if is_reachable else level
+    needed = {name for name, _ in required}
+    missing = tuple(name for name in types if name in needed and name not in licenses)
     return Classification(level, progress, tuple(sorted(valid)), invalid, missing, warnings)
 
 
 def read_release(content: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return component -> license of a release described in the framework's own YAML or JSON format."""
+    """Return component -> license of a release in the framework's own file format."""
     release = content.get("release", content)
-    general: Mapping[str, Any] = release.get("license") or {}
-    types = {one.name: one.type for one in COMPONENTS}
-    found: dict[str, str | None] = {}
-    for entry in _entries(release.get("components")):
+    by_type: Mapping[str, Any] = release.get("license") or {}
+    types = {component.name: component.type for component in COMPONENTS}
+    licenses: dict[str, str | None] = {}
+    for entry in release.get("components") or []:
+        if not isinstance(entry, Mapping):
+            continue
         name = str(entry.get("name"))
-        own = entry.get("license")
-        fallback = (general.get(types.get(name, "")) or {}).get("name") or (general.get("distribution") or {}).get(
-            "name"
-        )
-        found[name] = str(own or fallback) if own or fallback else None
-    return found
-
-
-def _needed(component: Component, *, stands_in: bool) -> str:
-    return PAPER if stands_in and component.name == REPORT else component.name
-
-
-def _entries(value: Any) -> Iterable[Mapping[str, Any]]:
-    return [entry for entry in value or [] if isinstance(entry, Mapping)]
+        stated = entry.get("license")
+        for key in (types.get(name, ""), "distribution"):
+            stated = stated or (by_type.get(key) or {}).get("name")
+        licenses[name] = str(stated) if stated else None
+    return licenses

@@ -1,4 +1,4 @@
-"""Judgements by people that stand in for a rule's, each dated and sourced, and shown as such."""
+"""Findings by people that replace a rule's: dated, sourced, marked as curated."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from functools import cache
 from importlib.resources import files
 
 from openmodels.errors import InvalidRequest
-from openmodels.openness.findings import Criterion, Finding, Proof, Verdict
+from openmodels.openness.criteria import find_criterion
+from openmodels.openness.findings import Finding, Proof, Verdict
 
-_ADDED: dict[str, dict[Criterion, Finding]] = {}
+_ADDED: dict[str, dict[str, Finding]] = {}
 
 
 def add_override(model: str, criterion: str, verdict: str, *, reason: str, source: str, date: str) -> Finding:
-    """Let a person's judgement stand in for the rules, for this process.
+    """Replace a rule's finding by a person's judgement, for this process.
 
     Args:
         model: "org/name".
@@ -26,40 +27,35 @@ def add_override(model: str, criterion: str, verdict: str, *, reason: str, sourc
     Raises:
         InvalidRequest: An unknown criterion or verdict, or no https source.
     """
-    try:
-        kind, value = Criterion(criterion), Verdict(verdict)
-    except ValueError as error:
-        raise InvalidRequest(f"The override of {criterion!r} is not understood: {error}.") from error
     if not source.startswith("https://") or not date or not reason:
         raise InvalidRequest("An override needs a reason, a date, and a source that starts with https://.")
-    proof = Proof(source, "judged by a person", None, date)
-    found = Finding(
-        kind, value, reason, "override", 1.0, (proof,), () if value is not Verdict.UNKNOWN else (reason,), curated=True
-    )
-    _ADDED.setdefault(model.lower(), {})[kind] = found
-    return found
+    finding = _curated(criterion, verdict, reason, source, date)
+    _ADDED.setdefault(model.lower(), {})[finding.criterion] = finding
+    return finding
 
 
-def overrides(model: str) -> dict[Criterion, Finding]:
-    """Return the overrides of a model: the shipped ones, then those added in this process."""
+def find_overrides(model: str) -> dict[str, Finding]:
+    """Return a model's overrides; those added in this process replace shipped ones."""
     return _shipped().get(model.lower(), {}) | _ADDED.get(model.lower(), {})
 
 
 @cache
-def _shipped() -> dict[str, dict[Criterion, Finding]]:
+def _shipped() -> dict[str, dict[str, Finding]]:
     text = (files("openmodels.openness") / "data" / "overrides.json").read_text(encoding="utf-8")
-    found: dict[str, dict[Criterion, Finding]] = {}
+    by_model: dict[str, dict[str, Finding]] = {}
     for row in json.loads(text)["overrides"]:
-        proof = Proof(row["source"], "judged by a person", None, row["date"])
-        finding = Finding(
-            Criterion(row["criterion"]),
-            Verdict(row["verdict"]),
-            row["reason"],
-            "override",
-            1.0,
-            (proof,),
-            (),
-            curated=True,
-        )
-        found.setdefault(row["model"].lower(), {})[finding.criterion] = finding
-    return found
+        finding = _curated(row["criterion"], row["verdict"], row["reason"], row["source"], row["date"])
+        by_model.setdefault(row["model"].lower(), {})[finding.criterion] = finding
+    return by_model
+
+
+def _curated(criterion: str, verdict: str, reason: str, source: str, date: str) -> Finding:
+    try:
+        value = Verdict(verdict)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"The override of {criterion!r} is not understood: {error}.", next_step=f"Verdicts: {', '.join(Verdict)}."
+        ) from error
+    proofs = (Proof(source, "judged by a person", None, date),)
+    missing = (reason,) if value is Verdict.UNKNOWN else ()
+    return Finding(find_criterion(criterion), value, reason, "override", 1.0, proofs, missing, curated=True)

@@ -286,6 +286,20 @@ class ModelEvidence(EvidencePage):
         refs = self.data.get("refs") or {}
         return bool(refs) and refs.get("branches_complete") is not False and self.known("refs.branches")
 
+    @cached_property
+    def declared_license(self) -> licenses.LicenseTerms | None:
+        """The license that the front matter or the tags declare, or None for none."""
+        declared = self.page.license
+        return licenses.find_stated(declared.id, declared.name) if declared is not None else None
+
+    def file_proof(self, name: str, what: str = "", field: str = "siblings") -> Proof:
+        """Return a file of the repository as a piece of evidence."""
+        return self.proof(what or name, field, url=f"{self.url}/blob/main/{name}")
+
+    def sentence_proof(self, sentence: str, length: int, *, url: str | None = None) -> Proof:
+        """Return a sentence of the card, cut to a length in characters, as a piece of evidence."""
+        return self.proof(f"the card says: {sentence[:length]}", "readme", url=url)
+
     @property
     def named_elsewhere(self) -> str:
         """A separate repository of checkpoints, where one is known."""

@@ -10,16 +10,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from openmodels.errors import InvalidRequest
 from openmodels.openness import mof
-from openmodels.openness.findings import Criterion, Finding, Verdict
-from openmodels.openness.model_context import Case
-from openmodels.openness.mof_components import binding, components
+from openmodels.openness.findings import Finding, Findings, Verdict
+from openmodels.openness.license_statements import binding_statement
+from openmodels.openness.model_context import ModelContext
+from openmodels.openness.mof_components import list_components
 
-Findings = Mapping[Criterion, Finding]
 _MET = {Verdict.OPEN: True, Verdict.PARTIAL: False, Verdict.CLOSED: False, Verdict.UNKNOWN: None}
 
 
@@ -54,34 +54,40 @@ class Assessment:
 
     @property
     def passed(self) -> bool | None:
-        """True when every demand is met, False when one is not, None when evidence is missing."""
-        results = [one.met for one in self.requirements]
-        return False if False in results else None if None in results else True
+        """Whether every demand is met; None when evidence is missing."""
+        return _all_met(self.requirements)
 
 
-def assess(profile: str, case: Case, findings: Findings) -> Assessment:
+def check_profile(name: str) -> None:
+    """Check that a profile exists.
+
+    Raises:
+        InvalidRequest: It does not.
+    """
+    if name not in PROFILES:
+        raise InvalidRequest(f"There is no profile {name!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
+
+
+def assess(profile: str, context: ModelContext, findings: Findings) -> Assessment:
     """Apply a profile to findings.
 
     Raises:
-        InvalidRequest: No such profile.
+        InvalidRequest: The profile does not exist.
     """
-    if profile not in PROFILES:
-        raise InvalidRequest(f"There is no profile {profile!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
-    return PROFILES[profile](case, findings)
+    check_profile(profile)
+    grade, requirements = PROFILES[profile](context, findings)
+    return Assessment(profile, grade, requirements)
 
 
-def _lesson(_: Case, findings: Findings) -> Assessment:
-    wanted = (
-        Criterion.LICENSE,
-        Criterion.TRAINING_DATA,
-        Criterion.WEIGHTS,
-        Criterion.EVALUATION_CODE,
-        Criterion.FINETUNING_CODE,
-        Criterion.TRAINING_METRICS,
-    )
-    demands = tuple(_from(findings[one]) for one in wanted)
-    license_, weights = findings[Criterion.LICENSE].verdict, findings[Criterion.WEIGHTS].verdict
-    if all(one.met for one in demands):
+_Result = tuple[str, tuple[Requirement, ...]]
+"""A grade and the requirements it follows from."""
+
+
+def _assess_lesson(_: ModelContext, findings: Findings) -> _Result:
+    names = ("license", "training_data", "weights", "evaluation_code", "finetuning_code", "training_metrics")
+    requirements = tuple(_require(findings[name]) for name in names)
+    license_, weights = findings["license"].verdict, findings["weights"].verdict
+    if _all_met(requirements):
         grade = "open"
     elif weights is Verdict.OPEN and license_ is Verdict.OPEN:
         grade = "open weights"
@@ -91,84 +97,85 @@ def _lesson(_: Case, findings: Findings) -> Assessment:
         grade = "undetermined"
     else:
         grade = "restricted weights"
-    return Assessment("lesson", grade, demands)
+    return grade, requirements
 
 
-def _osaid(_: Case, findings: Findings) -> Assessment:
-    data, code = findings[Criterion.TRAINING_DATA], findings[Criterion.TRAINING_CODE]
+def _assess_osaid(_: ModelContext, findings: Findings) -> _Result:
+    data = findings["training_data"]
     # The definition asks for data information, not for the data: partial may be enough, and a person must say so.
-    told = None if data.verdict is Verdict.PARTIAL else _MET[data.verdict]
-    demands = (
-        Requirement("data information", told, data.reason),
-        Requirement("code", _MET[code.verdict], code.reason),
-        Requirement("parameters", _MET[findings[Criterion.WEIGHTS].verdict], findings[Criterion.WEIGHTS].reason),
-        _from(findings[Criterion.LICENSE]),
+    has_data_information = None if data.verdict is Verdict.PARTIAL else _MET[data.verdict]
+    parts = (
+        Requirement("data information", has_data_information, data.reason),
+        _require(findings["training_code"], "code"),
+        _require(findings["weights"], "parameters"),
     )
-    results = [one.met for one in demands]
-    grade = "does not conform" if False in results else "uncertain" if None in results else "conforms"
-    if results[:3] == [True, True, True] and results[3] is False:
+    license_ = _require(findings["license"])
+    requirements = (*parts, license_)
+    grade = {True: "conforms", None: "uncertain", False: "does not conform"}[_all_met(requirements)]
+    if _all_met(parts) and license_.met is False:
         grade = "would conform but for its license"
-    return Assessment("osaid-1.0", grade, demands)
+    return grade, requirements
 
 
-def _mof(case: Case, findings: Findings) -> Assessment:
-    parts = components(case, findings)
-    seen = {name: part.license for name, part in parts.items() if part.released and part.read}
-    # At best everything whose release or license was not seen is there and open.
-    unseen = dict.fromkeys((name for name, part in parts.items() if part.released is None), mof.ANY_OPEN)
-    unseen |= dict.fromkeys((name for name, part in parts.items() if part.released and not part.read), mof.ANY_OPEN)
-    sure, best = mof.classify(seen), mof.classify(seen | unseen)
-    demands = tuple(
+def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
+    components = list_components(context, findings)
+    seen = {name: entry.license for name, entry in components.items() if entry.released and entry.is_license_known}
+    # At best every component whose release or license was not seen is there and open.
+    unseen = dict.fromkeys(
+        (name for name, entry in components.items() if entry.released is not False and name not in seen), mof.ANY_OPEN
+    )
+    certain, best = mof.classify(seen), mof.classify(seen | unseen)
+    requirements = tuple(
         Requirement(
             name,
-            True if name in sure.valid else None if name in unseen else False,
-            f"{part.reason} That is not open." if name in sure.invalid else part.reason,
+            True if name in certain.valid else None if name in unseen else False,
+            f"{entry.reason} That is not open." if name in certain.invalid else entry.reason,
         )
-        for name, part in parts.items()
+        for name, entry in components.items()
     )
-    if best.level == sure.level:
-        return Assessment("mof-1.0", sure.label, demands)
-    reached = sure.label if sure.level else "undetermined"
-    return Assessment("mof-1.0", f"{reached}, at best {best.label}", demands)
+    if best.level == certain.level:
+        return certain.label, requirements
+    reached = certain.label if certain.level else "undetermined"
+    return f"{reached}, at best {best.label}", requirements
 
 
-def _eu(case: Case, findings: Findings) -> Assessment:
-    stated = binding(case)
-    reading = {"yes": True, "no": False}.get(stated.eu_gpai if stated else "unknown")
-    name = stated.id if stated and stated.id else "no license"
-    words = {True: "is free and open", False: "restricts use, sharing or users", None: "needs a lawyer's reading"}
-    gated = case.model.gated
-    access = True if gated is False else None
-    card = findings[Criterion.MODEL_CARD].verdict
-    demands = (
-        Requirement("license free and open", reading, f"{name} {words[reading]} in the sense of points 76-84."),
+def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
+    binding = binding_statement(context.license_statements)
+    is_free = {"yes": True, "no": False}.get(binding.license.eu_gpai if binding else "unknown")
+    name = binding.license.id if binding and binding.license.id else "no license"
+    terms = {True: "is free and open", False: "restricts use, sharing or users", None: "needs a lawyer's reading"}
+    has_free_access = True if context.model.gated is False else None
+    weights, card = findings["weights"], findings["model_card"]
+    requirements = (
+        Requirement("license free and open", is_free, f"{name} {terms[is_free]} in the sense of points 76-84."),
         Requirement(
             "access without condition",
-            access,
-            "Anybody can download it." if access else "Access is gated or was not seen: points 79 and 85-89.",
+            has_free_access,
+            "Anybody can download it." if has_free_access else "Access is gated or was not seen: points 79 and 85-89.",
         ),
-        Requirement(
-            "parameters public",
-            _MET[findings[Criterion.WEIGHTS].verdict] if access else access,
-            findings[Criterion.WEIGHTS].reason,
-        ),
+        Requirement("parameters public", _MET[weights.verdict] if has_free_access else None, weights.reason),
         Requirement(
             "architecture and usage described",
-            True if card in (Verdict.OPEN, Verdict.PARTIAL) else None if card is Verdict.UNKNOWN else False,
-            findings[Criterion.MODEL_CARD].reason,
+            True if card.verdict is Verdict.PARTIAL else _MET[card.verdict],
+            card.reason,
         ),
     )
-    results = [one.met for one in demands]
-    return Assessment("eu-gpai", "no" if False in results else "uncertain" if None in results else "yes", demands)
+    return {True: "yes", None: "uncertain", False: "no"}[_all_met(requirements)], requirements
 
 
-def _from(finding: Finding) -> Requirement:
-    return Requirement(finding.criterion.value.replace("_", " "), _MET[finding.verdict], finding.reason)
+def _require(finding: Finding, name: str = "") -> Requirement:
+    """Return the requirement that a criterion is open."""
+    return Requirement(name or finding.criterion.label, _MET[finding.verdict], finding.reason)
 
 
-PROFILES: dict[str, Callable[[Case, Findings], Assessment]] = {
-    "lesson": _lesson,
-    "osaid-1.0": _osaid,
-    "mof-1.0": _mof,
-    "eu-gpai": _eu,
+def _all_met(requirements: tuple[Requirement, ...]) -> bool | None:
+    results = [requirement.met for requirement in requirements]
+    return False if False in results else None if None in results else True
+
+
+PROFILES: dict[str, Callable[[ModelContext, Findings], _Result]] = {
+    "lesson": _assess_lesson,
+    "osaid-1.0": _assess_osaid,
+    "mof-1.0": _assess_mof,
+    "eu-gpai": _assess_eu,
 }

@@ -1,4 +1,4 @@
-"""The report about one model: findings, conflicts, a profile's result; as text, JSON, badge or BOM."""
+"""The report on one model: findings, conflicts, and a profile's result."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from openmodels import escaping
-from openmodels.errors import InvalidRequest
-from openmodels.openness import bom
+from openmodels.openness.bom import build_bom
+from openmodels.openness.criteria import find_criterion
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Conflict, Criterion, Finding, Proof, Verdict
-from openmodels.openness.model_context import Case
-from openmodels.openness.overrides import overrides
+from openmodels.openness.findings import Finding, LicenseConflict, Proof, Verdict
+from openmodels.openness.license_statements import LicenseStatement, find_conflicts
+from openmodels.openness.model_context import ModelContext
+from openmodels.openness.overrides import find_overrides
 from openmodels.openness.profiles import PROFILES, Assessment, Requirement, assess
-from openmodels.openness.rules.license import Stated, conflicts, sources
-from openmodels.openness.rules.weights import judge
 
 SCHEMA_VERSION = "1.0"
-_MARKS = {
-    Verdict.OPEN: "✔ open",
-    Verdict.PARTIAL: "◐ partial",
-    Verdict.CLOSED: "✘ closed",
-    Verdict.UNKNOWN: "? unknown",
-}
+VERDICT_SIGNS = {Verdict.OPEN: "✔", Verdict.PARTIAL: "◐", Verdict.CLOSED: "✘", Verdict.UNKNOWN: "?"}
+_MAX_LINKS = 3
+"""Pieces of evidence that a table shows for a finding."""
 _COLORS = {
     True: "#2e7d32",
     None: "#757575",
@@ -55,13 +51,13 @@ class Report:
     """
 
     id: str
-    findings: dict[Criterion, Finding]
-    conflicts: tuple[Conflict, ...]
-    licenses: tuple[Stated, ...]
+    findings: dict[str, Finding]
+    conflicts: tuple[LicenseConflict, ...]
+    licenses: tuple[LicenseStatement, ...]
     assessment: Assessment
     as_of: str
     offline: bool
-    _case: Case = field(repr=False, compare=False)
+    _context: ModelContext = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, evidence: Evidence, *, profile: str = "lesson", offline: bool = False) -> Report:
@@ -70,27 +66,22 @@ class Report:
         Raises:
             InvalidRequest: No such profile.
         """
-        case = Case(evidence)
-        findings = {one.criterion: one for one in judge(case)} | overrides(evidence.model.id)
-        as_of = str(evidence.model.data.get("gathered_at") or "")
+        context = ModelContext(evidence)
+        findings = context.findings() | find_overrides(evidence.model.id)
+        statements = context.license_statements
         return cls(
             evidence.model.id,
             findings,
-            tuple(conflicts(case)),
-            tuple(sources(case)),
-            assess(profile, case, findings),
-            as_of,
+            tuple(find_conflicts(context.model, context.bases, context.datasets, statements)),
+            statements,
+            assess(profile, context, findings),
+            str(evidence.model.data.get("gathered_at") or ""),
             offline,
-            case,
+            context,
         )
 
     def __getitem__(self, criterion: str) -> Finding:
-        try:
-            return self.findings[Criterion(criterion)]
-        except ValueError as error:
-            raise InvalidRequest(
-                f"There is no criterion {criterion!r}.", next_step=f"Criteria: {', '.join(Criterion)}."
-            ) from error
+        return self.findings[find_criterion(criterion)]
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings.values())
@@ -131,34 +122,34 @@ class Report:
     @property
     def unmet(self) -> tuple[str, ...]:
         """The names of demands that are not shown to be met."""
-        return tuple(one.name for one in self.requirements if not one.met)
+        return tuple(requirement.name for requirement in self.requirements if not requirement.met)
 
     @property
     def obligations(self) -> dict[str, tuple[str, ...]]:
-        """What the terms forbid or demand: restriction -> the sources that say so, base models included."""
-        found: dict[str, list[str]] = {}
-        pairs = [(one.source, one.license) for one in self.licenses]
-        pairs += [(f"base model {base.id}", base.license) for base in self._case.bases if base.license is not None]
-        for source, license_ in pairs:
+        """What the terms forbid or demand: restriction -> the sources that say so."""
+        sources: dict[str, dict[str, None]] = {}
+        terms = [(statement.source, statement.license) for statement in self.licenses]
+        terms += [(f"base model {base.id}", base.license) for base in self._context.bases if base.license is not None]
+        for source, license_ in terms:
             for restriction in license_.restrictions:
-                found.setdefault(restriction.value, []).append(source)
-        return {name: tuple(dict.fromkeys(by)) for name, by in sorted(found.items())}
+                sources.setdefault(restriction.value, {})[source] = None
+        return {name: tuple(sources[name]) for name in sorted(sources)}
 
     @cached_property
     def bases(self) -> tuple[str, ...]:
         """The models it was made from, the nearest first."""
-        return tuple(base.id for base in self._case.bases)
+        return tuple(base.id for base in self._context.bases)
 
     @property
     def summary(self) -> str:
         """The result in two or three sentences."""
-        by = {
-            verdict: [one.criterion.replace("_", " ") for one in self if one.verdict is verdict] for verdict in Verdict
-        }
-        parts = [f"{self.id}: {self.grade} ({self.profile})."]
-        parts += [f"{verdict.capitalize()}: {', '.join(names)}." for verdict, names in by.items() if names]
-        parts += [f"{len(self.conflicts)} conflict(s): {self.conflicts[0].reason}"] if self.conflicts else []
-        return " ".join(parts)
+        sentences = [f"{self.id}: {self.grade} ({self.profile})."]
+        for verdict in Verdict:
+            labels = [finding.criterion.label for finding in self if finding.verdict is verdict]
+            sentences += [f"{verdict.capitalize()}: {', '.join(labels)}."] if labels else []
+        if self.conflicts:
+            sentences.append(f"{len(self.conflicts)} conflict(s): {self.conflicts[0].reason}")
+        return " ".join(sentences)
 
     def using(self, profile: str) -> Report:
         """Return the same report by another profile.
@@ -166,37 +157,35 @@ class Report:
         Raises:
             InvalidRequest: No such profile.
         """
-        return replace(self, assessment=assess(profile, self._case, self.findings))
+        return replace(self, assessment=assess(profile, self._context, self.findings))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, valid by `openmodels.openness.report.schema()`."""
+        """Return the report as plain data that is valid by `schema()`."""
         return {
             "schema": SCHEMA_VERSION,
             "id": self.id,
-            "url": self._case.model.url,
-            "revision": self._case.model.data.get("sha"),
+            "url": self._context.model.url,
+            "revision": self._context.model.data.get("sha"),
             "as_of": self.as_of or None,
             "offline": self.offline,
             "profile": self.profile,
             "grade": self.grade,
             "passed": self.passed,
-            "requirements": [asdict(one) for one in self.requirements],
-            "findings": {name.value: _plain(finding) for name, finding in self.findings.items()},
-            "conflicts": [
-                asdict(one) | {"evidence": [asdict(proof) for proof in one.evidence]} for one in self.conflicts
-            ],
+            "requirements": [_plain(requirement) for requirement in self.requirements],
+            "findings": {str(name): _plain(finding) for name, finding in self.findings.items()},
+            "conflicts": [_plain(conflict) for conflict in self.conflicts],
             "licenses": [
                 {
-                    "source": one.source,
-                    "id": one.license.id,
-                    "spdx": one.license.spdx,
-                    "class": one.license.kind.value,
-                    "restrictions": [restriction.value for restriction in one.license.restrictions],
-                    "url": one.proof.url,
+                    "source": statement.source,
+                    "id": statement.license.id,
+                    "spdx": statement.license.spdx,
+                    "class": statement.license.kind.value,
+                    "restrictions": [restriction.value for restriction in statement.license.restrictions],
+                    "url": statement.proof.url,
                 }
-                for one in self.licenses
+                for statement in self.licenses
             ],
-            "obligations": {name: list(by) for name, by in self.obligations.items()},
+            "obligations": {name: list(sources) for name, sources in self.obligations.items()},
             "bases": list(self.bases),
             "disclaimer": DISCLAIMER,
         }
@@ -207,10 +196,10 @@ class Report:
 
     def to_bom(self) -> dict[str, Any]:
         """Return a CycloneDX 1.6 bill of materials with a model card (an ML-BOM)."""
-        return bom.build(self.to_dict(), self._case)
+        return build_bom(self.to_dict(), self._context)
 
     def to_markdown(self) -> str:
-        """Return the report as Markdown: a table of findings with links, conflicts, demands."""
+        """Return the report as Markdown: findings with links, conflicts, demands."""
         date = f", evidence of {escaping.markdown(self.as_of[:10])}" if self.as_of else ""
         lines = [
             f"## {escaping.markdown(self.id)}: {self.grade}",
@@ -220,32 +209,36 @@ class Report:
             "| criterion | verdict | why | evidence |",
             "|---|---|---|---|",
         ]
-        for one in self:
-            links = ", ".join(_numbered(one.evidence[:3]))
-            verdict = _MARKS[one.verdict] + (" (curated)" if one.curated else "")
-            lines.append(
-                f"| {one.criterion.replace('_', ' ')} | {verdict} | {escaping.markdown(one.reason)} | {links} |"
-            )
+        for finding in self:
+            links = ", ".join(_markdown_links(finding.evidence[:_MAX_LINKS]))
+            cells = (finding.criterion.label, _verdict_cell(finding), escaping.markdown(finding.reason), links)
+            lines.append(f"| {' | '.join(cells)} |")
         if self.conflicts:
             lines += ["", "Conflicts:"]
             lines += [
-                f"- {escaping.markdown(one.reason)} {' '.join(_numbered(one.evidence))}" for one in self.conflicts
+                f"- {escaping.markdown(conflict.reason)} {' '.join(_markdown_links(conflict.evidence))}"
+                for conflict in self.conflicts
             ]
-        met = {True: "met", False: "not met", None: "not shown"}
-        lines += ["", "Demands: " + "; ".join(f"{one.name} {met[one.met]}" for one in self.requirements) + "."]
-        return "\n".join([*lines, "", f"_{DISCLAIMER}_"])
+        states = {True: "met", False: "not met", None: "not shown"}
+        demands = "; ".join(f"{requirement.name} {states[requirement.met]}" for requirement in self.requirements)
+        return "\n".join([*lines, "", f"Demands: {demands}.", "", f"_{DISCLAIMER}_"])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{escaping.html(one.criterion.replace('_', ' '))}</td><td>{_MARKS[one.verdict]}</td>"
-            f"<td>{escaping.html(one.reason)}</td><td>{_links(one)}</td></tr>"
-            for one in self
-        )
-        notes = "".join(f"<li>{escaping.html(one.reason)}</li>" for one in self.conflicts)
+        rows = [
+            (
+                escaping.html(finding.criterion.label),
+                _verdict_cell(finding),
+                escaping.html(finding.reason),
+                _html_links(finding.evidence[:_MAX_LINKS]),
+            )
+            for finding in self
+        ]
+        notes = "".join(f"<li>{escaping.html(conflict.reason)}</li>" for conflict in self.conflicts)
         return (
             f"<h4>{escaping.html(self.id)}: {escaping.html(self.grade)}</h4>"
-            "<table><tr><th>criterion</th><th>verdict</th>"
-            f"<th>why</th><th>evidence</th></tr>{rows}</table><ul>{notes}</ul><small>{DISCLAIMER}</small>"
+            "<table><tr><th>criterion</th><th>verdict</th><th>why</th><th>evidence</th></tr>"
+            + "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows)
+            + f"</table><ul>{notes}</ul><small>{DISCLAIMER}</small>"
         )
 
     def badge(self) -> str:
@@ -266,8 +259,8 @@ class Report:
         )
 
     def save(self, folder: str | Path) -> Path:
-        """Store the evidence in a folder, to be judged again by `om.openness(id, evidence=folder)`."""
-        return self._case.evidence.save(folder)
+        """Store the evidence in a folder for `om.openness(id, evidence=folder)`."""
+        return self._context.evidence.save(folder)
 
 
 def schema() -> dict[str, Any]:
@@ -282,28 +275,28 @@ def profiles() -> tuple[str, ...]:
     return tuple(PROFILES)
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
-    return {
-        "verdict": finding.verdict.value,
-        "reason": finding.reason,
-        "rule": finding.rule,
-        "confidence": finding.confidence,
-        "curated": finding.curated,
-        "missing": list(finding.missing),
-        "evidence": [asdict(proof) for proof in finding.evidence],
-    }
+def _plain(part: Finding | LicenseConflict | Requirement) -> dict[str, Any]:
+    """Return a part of a report in the types of JSON, without its criterion."""
+    data = asdict(part)
+    data |= {name: list(value) for name, value in data.items() if isinstance(value, tuple)}
+    data.pop("criterion", None)
+    return data
 
 
-def _links(finding: Finding) -> str:
+def _verdict_cell(finding: Finding) -> str:
+    return f"{VERDICT_SIGNS[finding.verdict]} {finding.verdict}" + (" (curated)" if finding.curated else "")
+
+
+def _html_links(proofs: Sequence[Proof]) -> str:
     return ", ".join(
         f'<a href="{escaping.html(url)}" rel="nofollow noopener">{escaping.html(proof.what[:40])}</a>'
-        for proof in finding.evidence[:3]
+        for proof in proofs
         if (url := escaping.https(proof.url))
     )
 
 
-def _numbered(proofs: Sequence[Proof]) -> list[str]:
-    """Return a Markdown link for each piece of evidence, or its number where the address is not https."""
+def _markdown_links(proofs: Sequence[Proof]) -> list[str]:
+    """Return a Markdown link for each proof, its number if the address is not https."""
     return [
         f"[{number}](<{url}>)" if (url := escaping.https(proof.url)) else f"{number} (no https address)"
         for number, proof in enumerate(proofs, 1)

@@ -1,4 +1,4 @@
-"""Rules about code: training, fine-tuning, evaluation. Trees decide, links do not."""
+"""Rules about code: file lists decide, links do not."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 
 from openmodels.openness import repository_layout
-from openmodels.openness.findings import Criterion, Finding, Proof, Verdict, unknown
-from openmodels.openness.model_context import Case
+from openmodels.openness.criteria import criterion
+from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
+from openmodels.openness.model_context import ModelContext
 from openmodels.openness.repositories import Related, Tie
 from openmodels.openness.repository_layout import Tree
 
@@ -17,167 +18,145 @@ _NO_CODE = re.compile(
     r"|scripts?)[^.;]{0,40}\bnot (?:be )?(?:released|available|public|open)",
     re.IGNORECASE,
 )
-_RESULTS = re.compile(
+_RESULT_FILE = re.compile(
     r"(?:^|/)(?:eval|evaluation|results?|all_results|benchmark)[\w.-]*\.(?:json|csv|yaml|yml)$", re.IGNORECASE
 )
-_SCRIPT_HERE = re.compile(
+_TRAINING_SCRIPT = re.compile(
     r"(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$", re.IGNORECASE
 )
-_SURE = {Tie.CARD: 0.9, Tie.NAMESAKE: 0.9, Tie.OWNER: 0.8, Tie.NAME: 0.7}
+_TRAINING_CONFIG = re.compile(r"data_config|train\w*config|config.*train")
+_CONFIDENCE = {Tie.CARD: 0.9, Tie.NAMESAKE: 0.9, Tie.OWNER: 0.8, Tie.NAME: 0.7}
 
 Paths = tuple[str, ...]
+Selector = Callable[[Related, Tree], Paths]
+"""Selects the files of a repository that prove code of one kind."""
 
 
-def training_code(case: Case) -> Finding:
-    """Judge the code that trained the model: a program and its configuration in a tree."""
-    criterion = Criterion.TRAINING_CODE
+@criterion(
+    "training_code",
+    "a program that trains and a configuration or launcher for it, in a repository of the model",
+)
+def training_code(context: ModelContext) -> Judgement:
+    """Judge the code that trained the model: a program and its configuration in a repository."""
 
-    def whole(one: Related, tree: Tree) -> Paths:
-        return repository_layout.trains(tree, one.below)
+    def complete(repository: Related, tree: Tree) -> Paths:
+        return repository_layout.trains(tree, repository.below)
 
-    def part(_: Related, tree: Tree) -> Paths:
+    def partial(_: Related, tree: Tree) -> Paths:
         return (*tree.training, *tree.launchers, *tree.tuning, *tree.tuning_configs)[:3]
 
-    here = [name for name in case.model.files if _SCRIPT_HERE.search(name)]
-    found = _by_trees(
-        case, criterion, whole, part, "training code", "only fine-tuning code, or a part of the training code"
-    )
-    if here and found.verdict in (Verdict.UNKNOWN, Verdict.CLOSED):
-        settings = [name for name in case.model.files if re.search(r"data_config|train\w*config|config.*train", name)]
-        proofs = tuple(_here(case, name) for name in (*here[:2], *settings[:1]))
-        if settings:
-            reason = f"The model's own repository holds {here[0]} and {settings[0]}."
-            return Finding(criterion, Verdict.OPEN, reason, "training_code.files", 0.75, proofs)
-        return Finding(
-            criterion,
-            Verdict.PARTIAL,
-            f"The model's own repository holds {here[0]}.",
-            "training_code.file",
-            0.6,
-            proofs,
-        )
-    return found
+    less = "only fine-tuning code, or a part of the training code"
+    judgement = _judge_repositories(context, "training_code", complete, partial, "training code", less)
+    model = context.model
+    scripts = [name for name in model.files if _TRAINING_SCRIPT.search(name)]
+    if not scripts or judgement.verdict in (Verdict.OPEN, Verdict.PARTIAL):
+        return judgement
+    configs = [name for name in model.files if _TRAINING_CONFIG.search(name)]
+    proofs = tuple(model.file_proof(name) for name in (*scripts[:2], *configs[:1]))
+    if configs:
+        reason = f"The model's own repository holds {scripts[0]} and {configs[0]}."
+        return Judgement(Verdict.OPEN, reason, "training_code.files", 0.75, proofs)
+    reason = f"The model's own repository holds {scripts[0]}."
+    return Judgement(Verdict.PARTIAL, reason, "training_code.file", 0.6, proofs)
 
 
-def finetuning_code(case: Case) -> Finding:
+@criterion("finetuning_code", "tuning programs with recipes; notebooks for users are partial")
+def finetuning_code(context: ModelContext) -> Judgement:
     """Judge the code for fine-tuning: scripts with recipes, not a notebook for users."""
 
-    def whole(one: Related, tree: Tree) -> Paths:
-        recipes = (
-            [path for path in tree.tuning_configs if path.startswith(one.below)]
-            if one.below
-            else list(tree.tuning_configs)
-        )
-        if tree.tuning and len({*tree.tuning, *recipes}) > 1 and recipes:
+    def complete(repository: Related, tree: Tree) -> Paths:
+        recipes = [path for path in tree.tuning_configs if path.startswith(repository.below)]
+        if tree.tuning and recipes and len({*tree.tuning, *recipes}) > 1:
             return tuple(dict.fromkeys((tree.tuning[0], recipes[-1])))
-        return repository_layout.trains(tree) if case.foreign_base is not None else ()
+        return repository_layout.trains(tree) if context.foreign_base is not None else ()
 
-    def part(_: Related, tree: Tree) -> Paths:
+    def partial(_: Related, tree: Tree) -> Paths:
         return (*tree.tuning, *tree.tuning_configs, *tree.examples, *repository_layout.trains(tree))[:3]
 
-    return _by_trees(
-        case, Criterion.FINETUNING_CODE, whole, part, "fine-tuning code", "recipes without programs, or examples"
-    )
+    less = "recipes without programs, or examples"
+    return _judge_repositories(context, "finetuning_code", complete, partial, "fine-tuning code", less)
 
 
-def evaluation_code(case: Case) -> Finding:
+@criterion("evaluation_code", "several programs in a folder for evaluation; tables of results are partial")
+def evaluation_code(context: ModelContext) -> Judgement:
     """Judge the code that evaluated the model."""
-    criterion = Criterion.EVALUATION_CODE
 
-    def whole(_: Related, tree: Tree) -> Paths:
+    def complete(_: Related, tree: Tree) -> Paths:
         return repository_layout.evaluates(tree)
 
-    def part(_: Related, tree: Tree) -> Paths:
+    def partial(_: Related, tree: Tree) -> Paths:
         return tuple(path for path in tree.evaluation if not path.endswith("__init__.py"))[:3]
 
-    found = _by_trees(case, criterion, whole, part, "evaluation code", "a part of the evaluation code")
-    results = [name for name in case.model.files if _RESULTS.search(name)]
-    if results and found.verdict in (Verdict.UNKNOWN, Verdict.CLOSED):
-        proofs = tuple(_here(case, name) for name in results[:3])
-        reason = "Results are published as files; the code that made them was not found."
-        return Finding(criterion, Verdict.PARTIAL, reason, "evaluation_code.results", 0.5, (*proofs, *found.evidence))
-    return found
+    less = "a part of the evaluation code"
+    judgement = _judge_repositories(context, "evaluation_code", complete, partial, "evaluation code", less)
+    results = [name for name in context.model.files if _RESULT_FILE.search(name)]
+    if not results or judgement.verdict in (Verdict.OPEN, Verdict.PARTIAL):
+        return judgement
+    proofs = (*(context.model.file_proof(name) for name in results[:3]), *judgement.evidence)
+    reason = "Results are published as files; the code that made them was not found."
+    return Judgement(Verdict.PARTIAL, reason, "evaluation_code.results", 0.5, proofs)
 
 
-def _by_trees(  # noqa: PLR0917 - two callables and their words
-    case: Case,
-    criterion: Criterion,
-    whole: Callable[[Related, Tree], Paths],
-    part: Callable[[Related, Tree], Paths],
-    what: str,
-    less: str,
-) -> Finding:
-    """Look through the trees of a model's repositories, the surest repository first."""
-    partial: tuple[Related, Paths] | None = None
-    for one in case.repositories:
-        if one.tree is None:
+def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
+    context: ModelContext, rule: str, complete: Selector, partial: Selector, kind: str, less: str
+) -> Judgement:
+    """Look through a model's repositories, the surest first; one with complete code decides."""
+    partly: Judgement | None = None
+    for repository in context.repositories:
+        if repository.tree is None:
             continue
-        if paths := whole(one, one.tree):
-            proofs = (*(_file(one, path) for path in paths), one.via)
-            reason = f"{one.name} holds {what}: {', '.join(paths[:3])}."
-            return Finding(criterion, Verdict.OPEN, reason, f"{criterion}.tree", _SURE[one.tie], proofs)
-        if partial is None and (paths := part(one, one.tree)):
-            partial = (one, paths)
-    if partial is not None:
-        one, paths = partial
-        proofs = (*(_file(one, path) for path in paths), one.via)
-        reason = f"{one.name} holds {less}: {', '.join(paths[:2])}."
-        return Finding(criterion, Verdict.PARTIAL, reason, f"{criterion}.tree-part", _SURE[one.tie] - 0.1, proofs)
-    return _without(case, criterion, what)
+        confidence = _CONFIDENCE[repository.tie]
+        if paths := complete(repository, repository.tree):
+            reason = f"{repository.name} holds {kind}: {', '.join(paths[:3])}."
+            return Judgement(Verdict.OPEN, reason, f"{rule}.tree", confidence, _path_proofs(repository, paths))
+        if partly is None and (paths := partial(repository, repository.tree)):
+            reason = f"{repository.name} holds {less}: {', '.join(paths[:2])}."
+            proofs = _path_proofs(repository, paths)
+            partly = Judgement(Verdict.PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
+    return partly or _without_code(context, rule, kind)
 
 
-def _without(case: Case, criterion: Criterion, what: str) -> Finding:
-    model = case.model
-    unread = [one for one in case.repositories if not one.seen]
-    cut = [one for one in case.repositories if one.seen and one.page is not None and not one.page.complete]
-    read = [one for one in case.repositories if one.seen and one not in cut]
-    vias = tuple(one.via for one in case.repositories)
-    said = next((text for text in model.statements if _NO_CODE.search(text)), "")
-    if said and criterion is not Criterion.EVALUATION_CODE and not cut:
-        proof = model.proof(f"the card says: {said[:200]}", "readme")
-        reason = f"No {what} is published: “{said[:200]}”"
-        return Finding(criterion, Verdict.CLOSED, reason, f"{criterion}.denied", 0.85, (proof, *vias))
+def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
+    """Judge where no repository holds such code: denied, not seen, or not there."""
+    model = context.model
+    unread = [repository for repository in context.repositories if not repository.seen]
+    read = [repository for repository in context.repositories if repository.seen and repository.page is not None]
+    cut = [repository for repository in read if repository.page and not repository.page.complete]
+    links = tuple(repository.via for repository in context.repositories)
+    denial = next((text for text in model.statements if _NO_CODE.search(text)), "")
+    if denial and rule != "evaluation_code" and not cut:
+        reason = f"No {kind} is published: “{denial[:200]}”"
+        proofs = (model.sentence_proof(denial, 200), *links)
+        return Judgement(Verdict.CLOSED, reason, f"{rule}.denied", 0.85, proofs)
     if unread or cut:
-        notes = [
-            f"the file list of {one.name}" + (f" ({one.page.note})" if one.page and one.page.note else "")
-            for one in unread
+        missing = [
+            f"the file list of {repository.name}"
+            + (f" ({repository.page.note})" if repository.page and repository.page.note else "")
+            for repository in unread
         ]
-        notes += [f"the rest of the file list of {one.name}, which was cut" for one in cut]
-        return unknown(
-            criterion,
-            f"{criterion}.tree-unseen",
-            f"No {what} was found in what was seen; missing: {notes[0]}.",
-            *notes,
-            evidence=vias,
-        )
+        missing += [f"the rest of the file list of {repository.name}, which was cut" for repository in cut]
+        reason = f"No {kind} was found in what was seen; missing: {missing[0]}."
+        return unknown(f"{rule}.tree-unseen", reason, *missing, evidence=links)
     if read:
-        count = sum(len(one.page.tree) for one in read if one.page is not None)
-        reason = f"{', '.join(one.name for one in read[:3])}: all {count} files were looked at, none is {what}."
-        return Finding(criterion, Verdict.CLOSED, reason, f"{criterion}.tree-none", 0.85, vias)
+        count = sum(len(repository.page.tree) for repository in read if repository.page is not None)
+        names = ", ".join(repository.name for repository in read[:3])
+        reason = f"{names}: all {count} files were looked at, none is {kind}."
+        return Judgement(Verdict.CLOSED, reason, f"{rule}.tree-none", 0.85, links)
     if model.card_seen:
         proof = model.proof("no repository that the card links is the model's own", "readme")
-        return Finding(
-            criterion,
-            Verdict.CLOSED,
-            f"The card links no repository of the model that could hold {what}.",
-            f"{criterion}.no-link",
-            0.75,
-            (proof,),
-        )
-    return unknown(
-        criterion,
-        f"{criterion}.card-unseen",
-        "No repository of the model was seen, and the card's links were not seen as a whole.",
-        "the links of the model card",
-        "a repository of the model on GitHub",
-    )
+        reason = f"The card links no repository of the model that could hold {kind}."
+        return Judgement(Verdict.CLOSED, reason, f"{rule}.no-link", 0.75, (proof,))
+    reason = "No repository of the model was seen, and the card's links were not seen as a whole."
+    missing = ["the links of the model card", "a repository of the model on GitHub"]
+    return unknown(f"{rule}.card-unseen", reason, *missing)
 
 
-def _file(one: Related, path: str) -> Proof:
-    head = str(one.page.data.get("head") or "HEAD") if one.page else "HEAD"
-    url = f"https://github.com/{one.name}/blob/{head}/{path}"
-    return one.page.proof(path, "tree", url=url) if one.page else Proof(url, path)
-
-
-def _here(case: Case, name: str) -> Proof:
-    return case.model.proof(name, "siblings", url=f"{case.model.url}/blob/main/{name}")
+def _path_proofs(repository: Related, paths: Paths) -> tuple[Proof, ...]:
+    """Return the files as evidence, and after them what ties the repository to the model."""
+    page = repository.page
+    head = str(page.data.get("head") or "HEAD") if page else "HEAD"
+    proofs = []
+    for path in paths:
+        url = f"https://github.com/{repository.name}/blob/{head}/{path}"
+        proofs.append(page.proof(path, "tree", url=url) if page else Proof(url, path))
+    return (*proofs, repository.via)

@@ -6,183 +6,149 @@ import re
 
 from openmodels.hub.model_names import same_owner, split
 from openmodels.openness import card_claims
+from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import Access, Named, Role
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Criterion, Finding, Proof, Verdict, unknown
-from openmodels.openness.model_context import Case
+from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
+from openmodels.openness.model_context import ModelContext
 
-_SCRATCH = re.compile(r"\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence", re.IGNORECASE)
+_PRETRAINING_SENTENCE = re.compile(r"\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence", re.IGNORECASE)
 
 
-def training_data(case: Case) -> Finding:
+@criterion(
+    "training_data",
+    "every pre-training set named is public and ungated, and the card names no more; "
+    "a fine-tune inherits from its base",
+)
+def training_data(context: ModelContext) -> Judgement:
     """Judge the data a model was (pre-)trained on.
 
     A fine-tune owes its knowledge to its base: the base's data are judged, unless the card itself
     describes the pre-training of the same owner's base.
     """
-    sets = case.sets(Role.PRETRAINING)
-    sentences = card_claims.about_training_data(case.model.statements)
-    describes = bool(sets) or any(_SCRATCH.search(text) for text in sentences)
-    if case.tuned and case.bases and not (describes and case.foreign_base is None):
-        return _inherited(case)
-    if case.tuned and not case.bases and not sets and not card_claims.withholding(sentences):
-        return unknown(
-            Criterion.TRAINING_DATA,
-            "data.base-unknown",
-            "It is a fine-tune, and which model it was made from was not seen.",
-            "the base model",
-            evidence=tuple(one.proof for one in case.datasets),
-        )
-    return _judge(case, Criterion.TRAINING_DATA, sets, sentences)
+    datasets = context.datasets_for(Role.PRETRAINING)
+    sentences = card_claims.about_training_data(context.model.statements)
+    describes_pretraining = bool(datasets) or any(_PRETRAINING_SENTENCE.search(text) for text in sentences)
+    if context.is_finetune and context.bases and not (describes_pretraining and context.foreign_base is None):
+        return _inherited(context)
+    if context.is_finetune and not context.bases and not datasets and not card_claims.withholding(sentences):
+        reason = "It is a fine-tune, and which model it was made from was not seen."
+        proofs = tuple(dataset.proof for dataset in context.datasets)
+        return unknown("data.base-unknown", reason, "the base model", evidence=proofs)
+    return _judge(context, Role.PRETRAINING, datasets, sentences)
 
 
-def finetuning_data(case: Case) -> Finding:
+@criterion("finetuning_data", "the same for the tuning sets")
+def finetuning_data(context: ModelContext) -> Judgement:
     """Judge the data a model was fine-tuned on."""
-    criterion = Criterion.FINETUNING_DATA
-    sets = case.sets(Role.TUNING)
-    sentences = card_claims.about_tuning_data(case.model.statements)
-    if not case.tuned and not sets:
-        return unknown(
-            criterion, "tuning.base-model", "It is a base model: no fine-tuning is claimed.", "any fine-tuning to judge"
-        )
-    return _judge(case, criterion, sets, sentences)
+    datasets = context.datasets_for(Role.TUNING)
+    if not context.is_finetune and not datasets:
+        reason = "It is a base model: no fine-tuning is claimed."
+        return unknown("tuning.base-model", reason, "any fine-tuning to judge")
+    sentences = card_claims.about_tuning_data(context.model.statements)
+    return _judge(context, Role.TUNING, datasets, sentences)
 
 
-def _inherited(case: Case) -> Finding:
-    base = case.bases[-1] if case.bases[-1].page is not None else case.bases[0]
-    asked = (*case.asked, case.model.id.lower())
-    nearest = next((one for one in case.bases if one.page is not None and one.page.id.lower() not in asked), None)
-    if nearest is None or nearest.page is None:
-        return unknown(
-            Criterion.TRAINING_DATA,
-            "data.base-unseen",
-            f"It was made from {base.id}, about which nothing was gathered.",
-            f"the page of the base model {base.id}",
-            evidence=(base.via,),
-        )
-    theirs = training_data(Case(Evidence(nearest.page.id, case.evidence.pages, case.evidence.folder), asked))
-    verdict, reason = theirs.verdict, f"Its base {nearest.id}: {theirs.reason}"
-    foreign = not same_owner(split(nearest.id)[0], case.model.owner)
-    own = [one for one in case.sets(Role.PRETRAINING) if one.access is Access.PUBLIC]
-    if verdict is Verdict.CLOSED and foreign and own:
-        verdict, reason = Verdict.PARTIAL, f"{reason} Its own further training data {own[0].id} are public."
-    confidence = theirs.confidence * (0.9 if nearest.stated else 0.7)
-    return Finding(
-        Criterion.TRAINING_DATA,
-        verdict,
-        reason,
-        "data.base",
-        round(confidence, 2),
-        (nearest.via, *theirs.evidence),
-        theirs.missing,
-    )
+def _inherited(context: ModelContext) -> Judgement:
+    """Return the judgement of the nearest base whose page was gathered."""
+    descendants = (*context.descendants, context.model.id.lower())
+    base = next((base for base in context.bases if base.page and base.page.id.lower() not in descendants), None)
+    if base is None or base.page is None:
+        unseen = context.bases[-1] if context.bases[-1].page is not None else context.bases[0]
+        reason = f"It was made from {unseen.id}, about which nothing was gathered."
+        return unknown("data.base-unseen", reason, f"the page of the base model {unseen.id}", evidence=(unseen.via,))
+    evidence = Evidence(base.page.id, context.evidence.pages, context.evidence.folder)
+    finding = ModelContext(evidence, descendants).finding("training_data")
+    verdict, reason = finding.verdict, f"Its base {base.id}: {finding.reason}"
+    is_foreign = not same_owner(split(base.id)[0], context.model.owner)
+    public = [dataset for dataset in context.datasets_for(Role.PRETRAINING) if dataset.access is Access.PUBLIC]
+    if verdict is Verdict.CLOSED and is_foreign and public:
+        verdict, reason = Verdict.PARTIAL, f"{reason} Its own further training data {public[0].id} are public."
+    confidence = round(finding.confidence * (0.9 if base.stated else 0.7), 2)
+    return Judgement(verdict, reason, "data.base", confidence, (base.via, *finding.evidence), finding.missing)
 
 
-def _judge(case: Case, criterion: Criterion, sets: list[Named], sentences: list[str]) -> Finding:
-    kind = "data" if criterion is Criterion.TRAINING_DATA else "tuning"
-    if not sets:
-        return _without_sets(case, criterion, kind, sentences)
-    proofs = tuple(one.proof for one in sets) + tuple(one.via for one in sets if one.page is not None)
-    names = ", ".join(one.id for one in sets[:4]) + (" and more" if len(sets) > 4 else "")
-    public = [one for one in sets if one.access is Access.PUBLIC]
-    barred = [one for one in sets if one.access in (Access.GATED, Access.MISSING)]
-    unseen = [one for one in sets if one.access is Access.UNSEEN]
-    more = card_claims.withholding(sentences) or (
-        "" if card_claims.complete(sentences) else card_claims.incomplete(sentences)
-    )
+def _judge(context: ModelContext, role: Role, datasets: list[Named], sentences: list[str]) -> Judgement:
+    """Judge the data sets of one role, with the card's sentences about that role."""
+    rule = "data" if role is Role.PRETRAINING else "tuning"
+    if not datasets:
+        return _without_datasets(context, role, rule, sentences)
+    model = context.model
+    proofs = tuple(dataset.proof for dataset in datasets)
+    proofs += tuple(dataset.via for dataset in datasets if dataset.page is not None)
+    names = ", ".join(dataset.id for dataset in datasets[:4]) + (" and more" if len(datasets) > 4 else "")
+    public = [dataset for dataset in datasets if dataset.access is Access.PUBLIC]
+    barred = [dataset for dataset in datasets if dataset.access in (Access.GATED, Access.MISSING)]
+    unseen = [dataset for dataset in datasets if dataset.access is Access.UNSEEN]
     if not public and not barred:
-        return unknown(
-            criterion,
-            f"{kind}.unchecked",
-            f"It names {names}; whether they can be had was not seen.",
-            *(f"whether the data set {one.id} exists and is free to take" for one in unseen),
-            evidence=proofs,
-        )
-    if more:
-        reason = f"{names} can be had at least in part, but the card names more: “{more[:200]}”"
-        return Finding(
-            criterion,
-            Verdict.PARTIAL,
-            reason,
-            f"{kind}.incomplete",
-            0.8,
-            (case.model.proof(more[:200], "readme"), *proofs),
-        )
+        missing = [f"whether the data set {dataset.id} exists and is free to take" for dataset in unseen]
+        reason = f"It names {names}; whether they can be had was not seen."
+        return unknown(f"{rule}.unchecked", reason, *missing, evidence=proofs)
+    says_complete = bool(card_claims.complete(sentences))
+    further = card_claims.withholding(sentences) or ("" if says_complete else card_claims.incomplete(sentences))
+    if further:
+        reason = f"{names} can be had at least in part, but the card names more: “{further[:200]}”"
+        proofs = (model.proof(further[:200], "readme"), *proofs)
+        return Judgement(Verdict.PARTIAL, reason, f"{rule}.incomplete", 0.8, proofs)
     if barred:
         reason = f"{barred[0].id} is {'gated' if barred[0].access is Access.GATED else 'gone'}."
-        return Finding(criterion, Verdict.PARTIAL, reason, f"{kind}.barred", 0.8, proofs)
+        return Judgement(Verdict.PARTIAL, reason, f"{rule}.barred", 0.8, proofs)
     # A further part of the same owner's published mix is taken to be public like the rest of it.
-    mixes = public if criterion is Criterion.TRAINING_DATA else []
-    stray = [one for one in unseen if not any(same_owner(split(one.id)[0], split(other.id)[0]) for other in mixes)]
-    if stray:
-        reason = f"{public[0].id} is public; whether {stray[0].id} can be had was not seen."
-        return Finding(criterion, Verdict.PARTIAL, reason, f"{kind}.some-unchecked", 0.6, proofs)
-    told = card_claims.complete(sentences) or any(one.said for one in sets) or criterion is Criterion.FINETUNING_DATA
-    if not told and not case.model.card_seen:
+    owners = [split(dataset.id)[0] for dataset in public] if role is Role.PRETRAINING else []
+    unchecked = [dataset for dataset in unseen if not any(same_owner(split(dataset.id)[0], owner) for owner in owners)]
+    if unchecked:
+        reason = f"{public[0].id} is public; whether {unchecked[0].id} can be had was not seen."
+        return Judgement(Verdict.PARTIAL, reason, f"{rule}.some-unchecked", 0.6, proofs)
+    is_described = says_complete or any(dataset.said for dataset in datasets) or role is Role.TUNING
+    if not is_described and not model.card_seen:
         reason = f"{names} can be had, but no sentence of the card was seen that says the model was trained on no more."
-        return Finding(criterion, Verdict.PARTIAL, reason, f"{kind}.front-matter-only", 0.6, proofs)
-    sure = 0.9 if all(one.page is not None and one.page.gated is False for one in public) and not unseen else 0.75
-    return Finding(criterion, Verdict.OPEN, f"{names}: public and named as the data.", f"{kind}.public", sure, proofs)
+        return Judgement(Verdict.PARTIAL, reason, f"{rule}.front-matter-only", 0.6, proofs)
+    is_checked = not unseen and all(dataset.page is not None and dataset.page.gated is False for dataset in public)
+    reason = f"{names}: public and named as the data."
+    return Judgement(Verdict.OPEN, reason, f"{rule}.public", 0.9 if is_checked else 0.75, proofs)
 
 
-def _without_sets(case: Case, criterion: Criterion, kind: str, sentences: list[str]) -> Finding:
-    model = case.model
-    what = "training" if criterion is Criterion.TRAINING_DATA else "fine-tuning"
-    tuning = criterion is Criterion.FINETUNING_DATA
-    rest = [text for text in model.statements if text not in sentences and card_claims.is_tuning(text) is tuning]
-    if said := card_claims.withholding([*sentences, *rest]):
-        proof = model.proof(f"the card says: {said[:200]}", "readme")
-        return Finding(
-            criterion,
-            Verdict.CLOSED,
-            f"The card gives no {what} data: “{said[:200]}”",
-            f"{kind}.withheld",
-            0.9,
-            (proof,),
-        )
-    if said := card_claims.complete(sentences):
-        return unknown(
-            criterion,
-            f"{kind}.claimed",
-            f"The card claims public {what} data without naming a set that was found: “{said[:160]}”",
-            f"a link to the {what} data",
-            evidence=(model.proof(f"the card says: {said[:160]}", "readme"),),
-        )
-    if not tuning and (found := _preparing(case)):
-        return found
-    if not tuning and (said := card_claims.corpora(sentences)):
-        proof = model.proof(f"the card says: {said[:200]}", "readme")
-        reason = f"The card names public corpora, but not what was taken from them: “{said[:200]}”"
-        return Finding(criterion, Verdict.PARTIAL, reason, "data.named-only", 0.5, (proof,))
-    if not tuning and (said := card_claims.vague(sentences)):
-        proof = model.proof(f"the card says: {said[:200]}", "readme")
-        reason = f"The card describes its training data without naming a set anybody could get: “{said[:200]}”"
-        return Finding(criterion, Verdict.CLOSED, reason, "data.vague", 0.75, (proof,))
-    if model.card_seen and model.known("cardData.datasets") | bool(model.headings):
+def _without_datasets(context: ModelContext, role: Role, rule: str, sentences: list[str]) -> Judgement:
+    """Judge by the card's sentences and the repositories where no data set is named."""
+    model = context.model
+    is_tuning = role is Role.TUNING
+    kind = "fine-tuning" if is_tuning else "training"
+    others = [text for text in model.statements if text not in sentences and card_claims.is_tuning(text) is is_tuning]
+    if sentence := card_claims.withholding([*sentences, *others]):
+        reason = f"The card gives no {kind} data: “{sentence[:200]}”"
+        return Judgement(Verdict.CLOSED, reason, f"{rule}.withheld", 0.9, (model.sentence_proof(sentence, 200),))
+    if sentence := card_claims.complete(sentences):
+        reason = f"The card claims public {kind} data without naming a set that was found: “{sentence[:160]}”"
+        proofs = (model.sentence_proof(sentence, 160),)
+        return unknown(f"{rule}.claimed", reason, f"a link to the {kind} data", evidence=proofs)
+    if not is_tuning and (judgement := _by_preparation_code(context)):
+        return judgement
+    if not is_tuning and (sentence := card_claims.corpora(sentences)):
+        reason = f"The card names public corpora, but not what was taken from them: “{sentence[:200]}”"
+        return Judgement(Verdict.PARTIAL, reason, "data.named-only", 0.5, (model.sentence_proof(sentence, 200),))
+    if not is_tuning and (sentence := card_claims.vague(sentences)):
+        reason = f"The card describes its training data without naming a set anybody could get: “{sentence[:200]}”"
+        return Judgement(Verdict.CLOSED, reason, "data.vague", 0.75, (model.sentence_proof(sentence, 200),))
+    front_matter_seen = model.known("cardData.datasets")
+    if model.card_seen and (front_matter_seen or model.headings):
         proof = model.proof("the card and its front matter name and link no data set", "readme")
-        reason = f"The card names and links no {what} data."
-        return Finding(criterion, Verdict.CLOSED, reason, f"{kind}.none-named", 0.8, (proof,))
-    return unknown(
-        criterion,
-        f"{kind}.card-unseen",
-        f"No {what} data are named in what was seen, and the card was not seen as a whole.",
-        "the text of the model card",
-        *(["the data sets of the front matter"] if not model.known("cardData.datasets") else []),
-    )
+        reason = f"The card names and links no {kind} data."
+        return Judgement(Verdict.CLOSED, reason, f"{rule}.none-named", 0.8, (proof,))
+    reason = f"No {kind} data are named in what was seen, and the card was not seen as a whole."
+    missing = ["the text of the model card", *([] if front_matter_seen else ["the data sets of the front matter"])]
+    return unknown(f"{rule}.card-unseen", reason, *missing)
 
 
-def _preparing(case: Case) -> Finding | None:
-    """Return a finding where training code stands beside programs that rebuild the data."""
-    for one in case.repositories:
-        if one.tree is None:
+def _by_preparation_code(context: ModelContext) -> Judgement | None:
+    """Return a judgement if training code lies beside programs that rebuild the data."""
+    for repository in context.repositories:
+        if repository.tree is None:
             continue
-        paths = [path for path in one.tree.preparation if not re.search(r"tokeniz|eval", path, re.IGNORECASE)]
-        if len(paths) >= 3 and one.tree.training:
-            proofs = tuple(_file(one.name, path) for path in paths[:2])
-            reason = f"No data set is named, but {one.name} holds programs that prepare the training data."
-            return Finding(Criterion.TRAINING_DATA, Verdict.PARTIAL, reason, "data.scripts", 0.5, (*proofs, one.via))
+        programs = [path for path in repository.tree.preparation if not re.search(r"tokeniz|eval", path, re.IGNORECASE)]
+        if len(programs) >= 3 and repository.tree.training:
+            proofs = tuple(
+                Proof(f"https://github.com/{repository.name}/blob/HEAD/{path}", path) for path in programs[:2]
+            )
+            reason = f"No data set is named, but {repository.name} holds programs that prepare the training data."
+            return Judgement(Verdict.PARTIAL, reason, "data.scripts", 0.5, (*proofs, repository.via))
     return None
-
-
-def _file(repository: str, path: str) -> Proof:
-    return Proof(f"https://github.com/{repository}/blob/HEAD/{path}", path)

@@ -1,0 +1,91 @@
+"""Rules about terms: the license of the weights, and of all parts together."""
+
+from __future__ import annotations
+
+import re
+
+from openmodels.licenses import LicenseClass, LicenseTerms, find
+from openmodels.openness.criteria import criterion
+from openmodels.openness.datasets import Role
+from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
+from openmodels.openness.license_statements import binding_statement
+from openmodels.openness.model_context import ModelContext
+
+_LICENSE_FILE = re.compile(r"(?:^|/)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
+
+
+@criterion("license", "OSI-approved by every source: front matter, license file, card text, base models")
+def license_of_weights(context: ModelContext) -> Judgement:
+    """Judge the license of the weights: open if OSI-approved by every source."""
+    model, statements = context.model, context.license_statements
+    proofs = tuple(statement.proof for statement in statements)
+    unread_files = [name for name in model.files if _LICENSE_FILE.search(name) and name not in model.license_texts]
+    binding = binding_statement(statements)
+    if binding is None or not binding.license.kind.is_known:
+        return _unresolved(context, binding.license if binding else None, unread_files, proofs)
+    terms = binding.license
+    if terms.restrictive:
+        is_guessed = binding.base is not None and not binding.base.stated
+        verdict, confidence = (Verdict.PARTIAL, 0.6) if is_guessed else (Verdict.CLOSED, 0.95)
+        demands = ", ".join(kind.replace("_", " ") for kind in terms.restrictions) or "terms of its own"
+        reason = f"The {binding.source} states {terms.id}, which is not open: {demands}."
+        return Judgement(verdict, reason, f"license.{terms.kind}", confidence, proofs)
+    if not terms.osi_approved:
+        reason = f"The {binding.source} states {terms.id}: free to use, but not approved by the OSI."
+        return Judgement(Verdict.PARTIAL, reason, f"license.{terms.kind}", 0.9, proofs)
+    if model.license_texts:
+        reason = f"{terms.id}, OSI-approved, by front matter and text."
+        return Judgement(Verdict.OPEN, reason, "license.osi", 0.98, proofs)
+    gap = f"the text of {unread_files[0]} was not read" if unread_files else "no license text was read"
+    return Judgement(Verdict.OPEN, f"{terms.id}, OSI-approved; {gap}.", "license.osi-stated", 0.85, proofs)
+
+
+@criterion("license_all_parts", "the weights, the code and the data seen are all under open licenses")
+def license_all_parts(context: ModelContext) -> Judgement:
+    """Judge the licenses of weights, code and data together."""
+    weights = context.finding("license")
+    if weights.verdict is Verdict.UNKNOWN:
+        return unknown("license_all_parts.weights", "The license of the weights is not known.", *weights.missing)
+    if weights.verdict is Verdict.CLOSED:
+        return Judgement(
+            Verdict.CLOSED, weights.reason, "license_all_parts.weights", weights.confidence, weights.evidence
+        )
+    parts: list[tuple[str, LicenseTerms, Proof]] = []
+    for repository in context.repositories:
+        if repository.page is not None and repository.page.tree:
+            text = repository.page.license
+            parts.append((repository.name, find(text), repository.page.proof(f"license: {text or 'none'}", "license")))
+    parts += [
+        (dataset.id, find(dataset.page.license), dataset.page.proof(f"license: {dataset.page.license}", "license"))
+        for dataset in context.datasets
+        if dataset.page is not None and dataset.page.license and dataset.role is not Role.EVALUATION
+    ]
+    proofs = (*weights.evidence, *(proof for _, _, proof in parts))
+    for name, terms, _ in parts:
+        if not terms.open:
+            page = context.evidence.repository(name)
+            is_unread = page is not None and not page.known("license")
+            license_name = terms.id or ("a license that was not seen" if is_unread else "no license")
+            reason = f"The weights are open, but {name} is under {license_name}."
+            return Judgement(Verdict.PARTIAL, reason, "license_all_parts.mixed", 0.7, proofs)
+    reason = "Of the parts seen, all are open."
+    if parts:
+        reason = f"The weights and the {len(parts)} other parts seen are under open licenses."
+    return Judgement(Verdict.OPEN, reason, "license_all_parts.open", 0.7, proofs)
+
+
+def _unresolved(
+    context: ModelContext, terms: LicenseTerms | None, unread_files: list[str], proofs: tuple[Proof, ...]
+) -> Judgement:
+    model = context.model
+    missing = [f"the text of {name}" for name in unread_files]
+    if terms is not None and terms.id:
+        names_none = terms.kind is LicenseClass.AMBIGUOUS or terms.is_placeholder
+        problem = "names no license" if names_none else "names a license whose terms are not known here"
+        missing = missing or [f"the text of the license {terms.id}"]
+        return unknown("license.unresolved", f"“{terms.id}” {problem}.", *missing, evidence=proofs)
+    if not model.known("cardData.license") or "cardData" not in model.data or missing:
+        missing = missing or ["the license in the front matter"]
+        return unknown("license.unseen", "No license was seen.", *missing, evidence=proofs)
+    proofs = (model.proof("no license", "cardData"),)
+    return Judgement(Verdict.CLOSED, "No license is stated: nothing is permitted.", "license.none", 0.8, proofs)

@@ -1,0 +1,88 @@
+"""Rules about records of the training: its metrics and intermediate checkpoints."""
+
+from __future__ import annotations
+
+import re
+
+from openmodels.openness import card_claims
+from openmodels.openness.criteria import criterion
+from openmodels.openness.findings import Judgement, Verdict, unknown
+from openmodels.openness.model_context import ModelContext
+from openmodels.openness.pages import Link
+
+_STEP = re.compile(
+    r"(?:step|ckpt|checkpoint|tokens?|iter(?:ation)?|epoch|stage|global_?step)[-_]?\d+|\d+[-_]?(?:steps?|b?tokens?|k)$",
+    re.IGNORECASE,
+)
+_LOG_HOST = re.compile(r"(?:^|\.)(?:wandb\.ai|comet\.com|comet\.ml|tensorboard\.dev|neptune\.ai|clear\.ml)$")
+_LOG_FILE = re.compile(
+    r"events\.out\.tfevents|(?:^|/)trainer_state\.json$|(?:^|/)(?:training|train)[-_]?logs?\b", re.IGNORECASE
+)
+_CURVE = re.compile(r"(?:loss|train\w*)[-_]?curves?|(?:^|/)(?:train|all)_results\.json$", re.IGNORECASE)
+_CHECKPOINT_LINK = re.compile(r"checkpoints|-ckpts?\b", re.IGNORECASE)
+
+
+@criterion("training_metrics", "TensorBoard files, a trainer state, a public log")
+def training_metrics(context: ModelContext) -> Judgement:
+    """Judge whether the records of the training (losses over steps) are public."""
+    for model in (context.model, *context.same_owner_bases):
+        if link := next((link for link in model.links if _is_log(link)), None):
+            proof = model.proof(f"the card links {link.text or 'logs'}", "readme", url=link.url)
+            reason = f"The card links the training's log on {link.host}."
+            return Judgement(Verdict.OPEN, reason, "metrics.link", 0.85, (proof,))
+        if name := next((name for name in model.files if _LOG_FILE.search(name)), ""):
+            reason = f"The repository holds the log {name}."
+            return Judgement(Verdict.OPEN, reason, "metrics.file", 0.85, (model.file_proof(name),))
+        has_tab = model.data.get("training_metrics_tab") or "tensorboard" in model.tags
+        if has_tab and ("runs" in model.folders or not model.files_complete):
+            proof = model.proof("the Hub shows the training's TensorBoard", "training_metrics_tab")
+            reason = "The Hub shows TensorBoard logs of the training."
+            return Judgement(Verdict.OPEN, reason, "metrics.tensorboard", 0.8, (proof,))
+        if sentence := card_claims.logs(model.statements):
+            reason = f"The card points to public training logs: “{sentence[:160]}”"
+            return Judgement(Verdict.OPEN, reason, "metrics.said", 0.65, (model.sentence_proof(sentence, 200),))
+    model = context.model
+    if name := next((name for name in model.files if _CURVE.search(name)), ""):
+        reason = f"Only a summary is published: {name}."
+        return Judgement(Verdict.PARTIAL, reason, "metrics.curve", 0.7, (model.file_proof(name),))
+    if model.card_seen and model.files_complete:
+        proof = model.proof("neither card nor files hold a training log", "siblings")
+        reason = "Neither the card nor the files hold a training log."
+        return Judgement(Verdict.CLOSED, reason, "metrics.none", 0.75, (proof,))
+    missing = [] if model.card_seen else ["the links of the model card"]
+    missing += [] if model.files_complete else ["the whole list of files"]
+    return unknown("metrics.unseen", "No training log was found in what was seen.", *missing)
+
+
+@criterion("checkpoints", "branches or a repository of intermediate checkpoints")
+def checkpoints(context: ModelContext) -> Judgement:
+    """Judge whether intermediate checkpoints are public."""
+    for model in (context.model, *context.same_owner_bases):
+        steps = [name for name in model.refs if _STEP.search(name)]
+        if len(steps) >= 2:
+            proof = model.proof(f"branches {', '.join(steps[:3])}", "refs", url=f"{model.url}/tree/{steps[0]}")
+            reason = f"{len(steps)} branches hold checkpoints, as {steps[0]}."
+            return Judgement(Verdict.OPEN, reason, "checkpoints.refs", 0.9, (proof,))
+        on_hub = (link.url for link in model.links if link.host == "huggingface.co")
+        url = next((url for url in on_hub if _CHECKPOINT_LINK.search(url)), "")
+        if url or model.named_elsewhere:
+            url = url or f"{model.site}{model.named_elsewhere}"
+            proof = model.proof("a repository of checkpoints", "checkpoint_repository", url=url)
+            reason = "A repository of its own holds the checkpoints."
+            return Judgement(Verdict.OPEN, reason, "checkpoints.repository", 0.8, (proof,))
+        if sentence := card_claims.many_checkpoints(model.statements):
+            reason = f"The card speaks of checkpoints: “{sentence[:160]}”"
+            return Judgement(Verdict.PARTIAL, reason, "checkpoints.said", 0.6, (model.sentence_proof(sentence, 200),))
+    if context.model.refs_complete:
+        proof = context.model.proof("no branch or tag is a checkpoint", "refs")
+        reason = "No branch or tag is named as a checkpoint."
+        return Judgement(Verdict.CLOSED, reason, "checkpoints.none", 0.8, (proof,))
+    reason = "No checkpoint was seen among the branches seen."
+    return unknown("checkpoints.unseen", reason, "all branches and tags")
+
+
+def _is_log(link: Link) -> bool:
+    if _LOG_HOST.search(link.host):
+        return True
+    is_hub_page = link.host == "huggingface.co" and bool(link.path)
+    return is_hub_page and ("tensorboard" in link.path or link.path[-1] == "metrics")
