@@ -52,7 +52,7 @@ def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None
 async def aopenness(
     model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
 ) -> Report:
-    """Judge how open a model is; the arguments are those of `openness`.
+    """Judge how open a model is: the async twin of `openness`.
 
     Raises:
         InvalidRequest, InvalidReference, ModelNotFound, Offline: As `openness` does.
@@ -165,7 +165,7 @@ async def acompare_openness(
     save: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> OpennessComparison:
-    """Judge several models; the arguments are those of `compare_openness`.
+    """Judge several models: the async twin of `compare_openness`.
 
     `progress` is called on another thread. A cancelled call begins no further model.
 
