@@ -13,7 +13,6 @@ from openmodels.catalog.record import Base
 from openmodels.catalog.sources import hub_rows
 from openmodels.hub.offers import parse_router_list
 from openmodels.licenses import table as licenses
-from openmodels.openness.lineage import front_license
 from openmodels.openness.pages import DatasetEvidence, ModelEvidence
 
 DAY = date(2026, 11, 1)
@@ -185,5 +184,5 @@ def test_a_gate_is_read_in_one_way(stated, gate):
 )  # fmt: skip
 def test_a_declared_license_is_read_in_one_way(card):
     stated = hub_rows.record({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}, DAY).license
-    terms = front_license(ModelEvidence({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}))
+    terms = ModelEvidence({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}).declared_license
     assert licenses.license_class(stated.id, stated.name) == terms.kind
