@@ -8,11 +8,11 @@ from datetime import date
 import pytest
 from hypothesis import given, strategies as st
 
+from openmodels import licenses
 from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.record import Base
 from openmodels.catalog.sources import hub_rows
 from openmodels.hub.offers import parse_router_list
-from openmodels.licenses import table as licenses
 from openmodels.openness.pages import DatasetEvidence, ModelEvidence
 
 DAY = date(2026, 11, 1)
