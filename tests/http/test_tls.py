@@ -10,40 +10,17 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
-from proxy import proxy
+from proxy_servers import HOST, proxy
 
 import openmodels as om
 from openmodels.errors import ConnectionFailed, NotConfigured
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 
-HOST = "model.invalid"
-"""A name that no resolver knows: only the proxy can reach it."""
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 def _serve(authority: trustme.CA, *names: str, **options) -> FaultServer:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names, **options).configure_cert(context)
     return FaultServer(context)
-
-
-@pytest.fixture(scope="module")
-def secure(authority: trustme.CA) -> Iterator[FaultServer]:
-    """The server over TLS, with a certificate for loopback and for `HOST`."""
-    with _serve(authority, "127.0.0.1", "localhost", HOST) as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
