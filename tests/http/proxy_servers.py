@@ -96,8 +96,10 @@ class _HttpHandler(BaseRequestHandler):
         head, _, body = data.partition(b"\r\n\r\n")
         self.server.heads.append(head.decode().lower())
         refusal, login = self.server.options.refusal, self.server.options.login
-        if login and f"\r\nproxy-authorization: basic {b64encode(login.encode()).decode().lower()}" not in (
-            self.server.heads[-1]
+        if (
+            login
+            and f"\r\nproxy-authorization: basic {b64encode(login.encode()).decode().lower()}"
+            not in (self.server.heads[-1])
         ):
             refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x"
         if refusal:

@@ -164,9 +164,7 @@ def _everything(error: BaseException) -> str:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("surface", ["chat", "achat"])
-def test_no_proxy_at_all(
-    backend: str, surface: str, server: FaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_proxy_at_all(backend: str, surface: str, server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with pytest.raises(ConnectionFailed, match="DNS"):
         _ask(_model(server.url("ok", HOST), backend, allow_http=True, proxy=""), surface)

@@ -17,6 +17,7 @@ from openmodels.errors import ConnectionFailed, NotConfigured
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 
+
 def _serve(authority: trustme.CA, *names: str, **options) -> FaultServer:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names, **options).configure_cert(context)

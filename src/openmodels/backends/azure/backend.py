@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from azure.core.credentials import AzureKeyCredential
 
 from openmodels.backends.azure import endpoint as azure_endpoint, errors
-from openmodels.backends.azure.credential import Tokens
+from openmodels.backends.azure.credential import TokenSource
 from openmodels.backends.azure.exchange import AzureExchange
 from openmodels.backends.openai_compatible import OpenAICompatible, Sent
 from openmodels.errors import (
@@ -23,7 +23,7 @@ from openmodels.errors import (
 )
 from openmodels.http import address as addresses, status_errors
 from openmodels.http.address import Secret, Secrets
-from openmodels.http.client import Exchange
+from openmodels.http.client import Exchange, HttpClient
 from openmodels.openai_wire import decode
 from openmodels.types.request import ChatRequest
 
@@ -83,7 +83,7 @@ class AzureBackend(OpenAICompatible):
         self._scope = scope or endpoint.scope
         self._answered: set[str] = set()  # the addresses at which something has been answered
 
-    def _who(self, credential: Any, *, trusted: bool) -> Secret | Tokens | None:
+    def _who(self, credential: Any, *, trusted: bool) -> Secret | TokenSource | None:
         if self.api_key is not None and credential is not None:
             raise InvalidRequest("credential: it and `api_key` exclude each other.", next_step="Pass one of them.")
         if isinstance(credential, AzureKeyCredential):
@@ -91,17 +91,17 @@ class AzureBackend(OpenAICompatible):
         elif credential is not None:
             if not (hasattr(credential, "get_token") or hasattr(credential, "get_token_info")):
                 raise InvalidRequest(f"credential: an object of {type(credential).__name__} gives no tokens.")
-            return Tokens(credential)
+            return TokenSource(credential)
         elif self.api_key is None and trusted:
             name, found = _environment(azure_endpoint.KEYS)
             self.api_key = addresses.key(found, name)
             if found is None and not addresses.loopback(self.address.host):
-                return Tokens()
+                return TokenSource()
         return self.api_key
 
     def make_exchange(self) -> Exchange:
         """Return the exchange through Azure's client."""
-        return AzureExchange(self.address, self._authentication, self._scope)
+        return AzureExchange(self.address, self._authentication, self._scope, HttpClient())
 
     def authorization(self) -> dict[str, str]:
         """Return nothing about a key, which Azure's client adds, but what the endpoint needs beside it."""
@@ -190,7 +190,7 @@ class AzureBackend(OpenAICompatible):
         return errors.explain(failure, self.address, self._who_should())
 
     def _who_should(self) -> str:
-        if isinstance(self._authentication, Tokens):
+        if isinstance(self._authentication, TokenSource):
             return f"Check the credential's role on the resource; its token was for {self._scope}."
         if self._authentication is None:
             return "No key was sent: pass `api_key=`; one from the environment goes only to Azure's own hosts."
@@ -203,7 +203,7 @@ class AzureBackend(OpenAICompatible):
         return super()._explain(status, headers, secrets.and_(self._secrets()), body)
 
     def _secrets(self) -> Secrets:
-        seen = self._authentication.seen if isinstance(self._authentication, Tokens) else (self.api_key,)
+        seen = self._authentication.seen if isinstance(self._authentication, TokenSource) else (self.api_key,)
         return super()._secrets().and_(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
 
 

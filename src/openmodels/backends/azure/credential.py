@@ -1,4 +1,4 @@
-"""Microsoft Entra tokens from any credential, bound by the call's deadline and told in our errors."""
+"""Microsoft Entra tokens from any credential, within a call's deadline."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When the call that asks for a token must be over, on the clock of `time.monotonic()`."""
 
 
-class Tokens:
-    """A credential, asked for tokens by both clients.
+class TokenSource:
+    """Where the clients get their tokens: a credential.
 
     Args:
         credential: Any object with `get_token` or `get_token_info`, synchronous or asynchronous;
@@ -50,43 +50,43 @@ class Tokens:
             UnsupportedFeature: The credential is asynchronous.
             DeadlineExceeded: It takes too long.
         """
-        answer = self._ask(scopes, options)
-        if not wait([answer], seconds_left(deadline.get())).done:
+        future = self._start(scopes, options)
+        if not wait([future], seconds_left(deadline.get())).done:
             raise deadline_exceeded()
         with _explained():
-            given = answer.result()
-        if inspect.iscoroutine(given):
-            given.close()
+            token = future.result()
+        if inspect.iscoroutine(token):
+            token.close()
             raise UnsupportedFeature(
                 "credential: it is asynchronous, and this call is not.",
                 next_step="Use the class of the same name from azure.identity, which serves both kinds of call.",
             )
-        return self._checked(given)
+        return self._check(token)
 
     async def aget(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> AccessTokenInfo:
-        """The asynchronous twin of `get`; a synchronous credential does not block the loop."""
+        """The asynchronous twin of `get`; no credential blocks the event loop."""
         with _explained():
-            given = await asyncio.wrap_future(self._ask(scopes, options))
-            if inspect.isawaitable(given):
-                given = await given
-        return self._checked(given)
+            token = await asyncio.wrap_future(self._start(scopes, options))
+            if inspect.isawaitable(token):
+                token = await token
+        return self._check(token)
 
-    def _ask(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Future[Any]:
+    def _start(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Future[Any]:
         # Credentials start processes and try addresses that never answer: only a thread can be left behind.
-        answer: Future[Any] = Future()
-        answer.set_running_or_notify_cancel()
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
 
-        def ask() -> None:
+        def run() -> None:
             try:
-                answer.set_result(self._asked(scopes, options))
+                future.set_result(self._request_token(scopes, options))
             except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
-                answer.set_exception(error)
+                future.set_exception(error)
 
-        run = contextvars.copy_context().run
-        threading.Thread(target=run, args=(ask,), name="openmodels-token", daemon=True).start()
-        return answer
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run,), name="openmodels-token", daemon=True).start()
+        return future
 
-    def _asked(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
+    def _request_token(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
         with self._lock:
             if self._credential is None:
                 from azure.identity import DefaultAzureCredential
@@ -96,47 +96,48 @@ class Tokens:
             return self._credential.get_token_info(*scopes, options=options)
         return self._credential.get_token(*scopes, **options)
 
-    def _checked(self, given: Any) -> AccessTokenInfo:
-        token, expires_on = getattr(given, "token", None), getattr(given, "expires_on", None)
+    def _check(self, answer: Any) -> AccessTokenInfo:
+        """Return what a credential answered as a token; AuthenticationFailed where it is none."""
+        token, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
         if not isinstance(token, str) or not token or not isinstance(expires_on, int | float):
-            raise AuthenticationFailed(f"The credential gave no token but an object of {type(given).__name__}.")
+            raise AuthenticationFailed(f"The credential gave no token but an object of {type(answer).__name__}.")
         secret = addresses.key(token, "credential: its token")
         self.seen = (*self.seen[-1:], *([secret] if secret else []))
-        if isinstance(given, AccessTokenInfo):
-            return given
+        if isinstance(answer, AccessTokenInfo):
+            return answer
         return AccessTokenInfo(token, int(expires_on))
 
 
 class SyncCredential:
-    """What the synchronous client asks."""
+    """A credential for the synchronous client."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: TokenSource) -> None:
         self._tokens = tokens
 
     def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
-        """Return a token; see `Tokens.get`."""
+        """Return a token; see `TokenSource.get`."""
         return self._tokens.get(scopes, options or {})
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         """Return a token in the older form."""
-        given = self._tokens.get(scopes, options)
-        return AccessToken(given.token, given.expires_on)
+        token = self._tokens.get(scopes, options)
+        return AccessToken(token.token, token.expires_on)
 
 
 class AsyncCredential:
-    """What the asynchronous client asks."""
+    """A credential for the asynchronous client."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: TokenSource) -> None:
         self._tokens = tokens
 
     async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
-        """Return a token; see `Tokens.get`."""
+        """Return a token; see `TokenSource.get`."""
         return await self._tokens.aget(scopes, options or {})
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         """Return a token in the older form."""
-        given = await self._tokens.aget(scopes, options)
-        return AccessToken(given.token, given.expires_on)
+        token = await self._tokens.aget(scopes, options)
+        return AccessToken(token.token, token.expires_on)
 
 
 @contextmanager
@@ -148,15 +149,15 @@ def _explained() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise registry.missing_extra("azure", "azure", error) from error
     except (ServiceRequestError, ServiceResponseError) as error:
-        raise ConnectionFailed(f"No token, for the identity service was not reached: {_said(error)}") from error
+        raise ConnectionFailed(f"No token, for the identity service was not reached: {_describe(error)}") from error
     except Exception as error:
         raise AuthenticationFailed(
-            f"The credential gave no token: {_said(error)}",
+            f"The credential gave no token: {_describe(error)}",
             next_step="Sign in with `az login`, or pass `api_key=` or another `credential=`.",
         ) from error
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     # Only Azure's own messages are known to hold no secret.
-    said = status_errors.redact(str(error), ()) if isinstance(error, AzureError) else type(error).__name__
-    return said if said.endswith((".", "…")) else f"{said}."
+    text = status_errors.redact(str(error), ()) if isinstance(error, AzureError) else type(error).__name__
+    return text if text.endswith((".", "…")) else f"{text}."

@@ -1,8 +1,7 @@
-"""An exchange whose requests go through the client of `azure-ai-inference`.
+"""Requests to Azure: the pipeline of policies of `azure-ai-inference` in front of our HTTP client.
 
-The client's pipeline of policies authenticates, answers challenges, traces and logs. At the end of a
-pipeline stands a transport, and that one is ours: the two that come with it know no total deadline,
-follow what a server says of lengths and encodings, and leave connections to the loop they began in.
+The pipeline authenticates, answers challenges, traces and logs. Its transport is the HTTP client: the transports
+of azure-core have no total deadline, and leave their connections to the event loop in which they began.
 """
 
 from __future__ import annotations
@@ -10,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from azure.ai.inference import ChatCompletionsClient
 from azure.ai.inference.aio import ChatCompletionsClient as AsyncChatCompletionsClient
-from azure.core.pipeline import PipelineRequest
+from azure.core.pipeline import PipelineRequest, transport
 from azure.core.pipeline.policies import SansIOHTTPPolicy
-from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 from azure.core.rest import HttpRequest as AzureRequest
 from azure.core.utils import CaseInsensitiveDict
 
 from openmodels.backends.azure import credential
-from openmodels.backends.azure.credential import AsyncCredential, SyncCredential, Tokens
+from openmodels.backends.azure.credential import AsyncCredential, SyncCredential, TokenSource
 from openmodels.errors import AuthenticationFailed, OpenModelsError
 from openmodels.http.address import Address, Secret
 from openmodels.http.async_transport import AsyncHttpResponse
@@ -31,70 +31,65 @@ from openmodels.http.client import HttpClient
 from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.http.network_errors import deadline_exceeded, seconds_left
 from openmodels.http.sync_transport import HttpResponse
+from openmodels.openai_wire import decode
 
-# In the places of retries and redirects: even told to do neither, Azure's own read what a server says of waiting.
+# In the places of retries and redirects: even switched off, Azure's own read what a server says of waiting.
 _OFF: dict[str, Any] = {"retry_policy": SansIOHTTPPolicy(), "redirect_policy": SansIOHTTPPolicy()}
 
 
 class AzureExchange:
-    """Requests to one endpoint, authenticated and traced by Azure's client.
+    """Sends requests to one endpoint, authenticated and traced by Azure's client.
 
     Args:
-        to: The endpoint.
+        address: The endpoint.
         authentication: A key, a source of tokens, or None to send neither.
         scope: What a token must be for.
+        client: What sends the requests in the end.
     """
 
-    def __init__(self, to: Address, authentication: Secret | Tokens | None, scope: str) -> None:
-        self._to = to
+    def __init__(
+        self, address: Address, authentication: Secret | TokenSource | None, scope: str, client: HttpClient
+    ) -> None:
+        self._address = address
         self._authentication = authentication
         self._scope = scope
-        self._wire = HttpClient()
+        self._http_client = client
         self._client = ChatCompletionsClient(
-            str(to),
-            transport=_Transport(self._wire),
-            **_OFF,
-            **self._identity(SyncCredential),
+            str(address), transport=_Transport(client), **_OFF, **self._identity(SyncCredential)
         )
         # Its policies hold locks that belong to an event loop, so each loop has a client of its own.
-        self._clients: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncChatCompletionsClient]
-        self._clients = weakref.WeakKeyDictionary()
+        self._async_clients: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncChatCompletionsClient]
+        self._async_clients = weakref.WeakKeyDictionary()
 
-    def send(self, outgoing: HttpRequest, deadline: float | None) -> HttpResponse:
-        """Return the answer, its headers read; see `openmodels.http.client.Exchange`."""
-        answers: list[HttpResponse] = []
-        before = credential.deadline.set(deadline)
-        try:
-            with _guarded(answers):
-                self._client.send_request(self._request(outgoing), stream=True, **self._options(answers, deadline))
-        finally:
-            credential.deadline.reset(before)
-        _close(answers[:-1])
-        return answers[-1]
+    def send(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
+        """Return the response, its headers read; see `openmodels.http.client.HttpClient.send`."""
+        with _running_call(deadline):
+            response: Any = self._client.send_request(self._azure_request(request), stream=True, **self._options)
+        http_response: HttpResponse = response.internal_response
+        return http_response
 
-    async def asend(self, outgoing: HttpRequest, deadline: float | None) -> AsyncHttpResponse:
+    async def asend(self, request: HttpRequest, deadline: float | None) -> AsyncHttpResponse:
         """The asynchronous twin of `send`."""
-        answers: list[AsyncHttpResponse] = []
-        client, request = self._client_here(), self._request(outgoing)
+        client, azure_request = self._async_client(), self._azure_request(request)
         # The transport keeps the deadline itself, a credential does not.
-        rest = seconds_left(deadline) if isinstance(self._authentication, Tokens) else None
-        with _guarded(answers):
-            async with asyncio.timeout(rest):
-                await client.send_request(request, stream=True, **self._options(answers, deadline))
-        _close(answers[:-1])
-        return answers[-1]
+        seconds = seconds_left(deadline) if isinstance(self._authentication, TokenSource) else None
+        with _running_call(deadline):
+            async with asyncio.timeout(seconds):
+                response: Any = await client.send_request(azure_request, stream=True, **self._options)
+        http_response: AsyncHttpResponse = response.internal_response
+        return http_response
 
     def close(self) -> None:
         """Close idle connections; the exchange stays usable."""
-        self._wire.close()
+        self._http_client.close()
 
-    def _client_here(self) -> AsyncChatCompletionsClient:
+    def _async_client(self) -> AsyncChatCompletionsClient:
         loop = asyncio.get_running_loop()
-        client = self._clients.get(loop)
+        client = self._async_clients.get(loop)
         if client is None:
-            client = self._clients[loop] = AsyncChatCompletionsClient(
-                str(self._to),
-                transport=_AsyncTransport(self._wire),
+            client = self._async_clients[loop] = AsyncChatCompletionsClient(
+                str(self._address),
+                transport=_AsyncTransport(self._http_client),
                 **_OFF,
                 **self._identity(AsyncCredential),
             )
@@ -103,24 +98,25 @@ class AzureExchange:
     def _identity(self, kind: type[SyncCredential | AsyncCredential]) -> dict[str, Any]:
         match self._authentication:
             case Secret() as key:
-                return {"credential": kind(Tokens()), "authentication_policy": _KeyPolicy(key)}
-            case Tokens() as tokens:
+                return {"credential": kind(TokenSource()), "authentication_policy": _KeyPolicy(key)}
+            case TokenSource() as tokens:
                 return {"credential": kind(tokens), "credential_scopes": [self._scope]}
             case _:
-                return {"credential": kind(Tokens()), "authentication_policy": SansIOHTTPPolicy()}
+                return {"credential": kind(TokenSource()), "authentication_policy": SansIOHTTPPolicy()}
 
-    def _request(self, outgoing: HttpRequest) -> AzureRequest:
+    def _azure_request(self, request: HttpRequest) -> AzureRequest:
         # The client fills {names} into addresses.
-        url = outgoing.url.replace("{", "%7B").replace("}", "%7D")
-        return AzureRequest(outgoing.method, url, headers=dict(outgoing.headers), content=outgoing.body or None)
+        url = request.url.replace("{", "%7B").replace("}", "%7D")
+        return AzureRequest(request.method, url, headers=dict(request.headers), content=request.body or None)
 
-    def _options(self, answers: list[Any], deadline: float | None) -> dict[str, Any]:
-        # Whether http is acceptable, the address has been asked already.
-        return {"answers": answers, "deadline": deadline, "enforce_https": self._to.scheme == "https"}
+    @property
+    def _options(self) -> dict[str, Any]:
+        # Whether plain http is acceptable, `allow_http` has decided already.
+        return {"enforce_https": self._address.scheme == "https"}
 
 
 class _KeyPolicy(SansIOHTTPPolicy[Any, Any]):
-    """Sends a key as the client's own policies do, which would keep it open in their attributes."""
+    """Sends a key that no attribute shows, as the client's own policy would."""
 
     def __init__(self, key: Secret) -> None:
         super().__init__()
@@ -132,32 +128,105 @@ class _KeyPolicy(SansIOHTTPPolicy[Any, Any]):
         request.http_request.headers["api-key"] = self._key.reveal()
 
 
-class _Reached:
-    """An answer as policies look at it: they read its status and headers, and leave the body alone."""
+@dataclass(slots=True)
+class _RunningCall:
+    """A call on its way through the pipeline.
 
-    def __init__(self, request: AzureRequest, answer: BaseResponse) -> None:
-        self.request = request
-        self.status_code = answer.status
-        self.headers = CaseInsensitiveDict(answer.headers)
-        self.reason = ""
-        self.content_type = answer.headers.get("content-type")
+    Attributes:
+        deadline: When it must be over, on the clock of `time.monotonic()`, or None.
+        responses: What has come so far; a policy that answers a challenge sends the request again.
+    """
+
+    deadline: float | None
+    responses: list[BaseResponse] = field(default_factory=list)
 
 
-class _Transport(HttpTransport[Any, Any]):
-    def __init__(self, wire: HttpClient) -> None:
-        self._wire = wire
+_call: ContextVar[_RunningCall] = ContextVar("openmodels_azure_call")
 
-    def send(self, request: AzureRequest, **options: Any) -> _Reached:
-        """Send a request; `AzureExchange` reads the answer itself, the client sees its head."""
-        answer = self._wire.send(_outgoing(request), options["deadline"])
-        options["answers"].append(answer)
-        return _Reached(request, answer)
+
+@contextmanager
+def _running_call(deadline: float | None) -> Iterator[None]:
+    """Close the responses that the block does not return, and raise its errors as ours."""
+    call = _RunningCall(deadline)
+    call_before, deadline_before = _call.set(call), credential.deadline.set(deadline)
+    try:
+        yield
+    except BaseException as error:
+        _close(call.responses)
+        if isinstance(error, OpenModelsError) or not isinstance(error, Exception):
+            raise
+        if isinstance(error, TimeoutError):
+            raise deadline_exceeded() from error
+        # The transport raises our own errors: what remains is a policy that failed to authenticate.
+        raise AuthenticationFailed(
+            f"The request could not be authenticated: {type(error).__name__}.",
+            next_step="Check `api_key=` or `credential=`.",
+        ) from error
+    else:
+        _close(call.responses[:-1])
+    finally:
+        _call.reset(call_before)
+        credential.deadline.reset(deadline_before)
+
+
+def _close(responses: list[BaseResponse]) -> None:
+    for response in responses:
+        response.close()
+
+
+class _PipelineResponse(transport.HttpResponse):
+    """A response in the form in which policies read it; `internal_response` is that of the HTTP client."""
+
+    def __init__(self, request: AzureRequest, response: HttpResponse) -> None:
+        super().__init__(request, response)  # type: ignore[arg-type]  # azure-core has two kinds of requests
+        _copy_head(self, response)
+
+    def body(self) -> bytes:
+        """Return the whole body, decompressed."""
+        body: bytes = self.internal_response.read(decode.LONGEST_BODY)
+        return body
+
+    def stream_download(self, pipeline: Any, **_: Any) -> Iterator[bytes]:  # noqa: ARG002 - azure-core's signature
+        """Return an iterator over the body's raw bytes."""
+        return iter(self.internal_response)
+
+
+class _AsyncPipelineResponse(transport.AsyncHttpResponse):
+    """The asynchronous twin of `_PipelineResponse`."""
+
+    def __init__(self, request: AzureRequest, response: AsyncHttpResponse) -> None:
+        super().__init__(request, response)  # type: ignore[arg-type]
+        _copy_head(self, response)
+
+    def stream_download(self, pipeline: Any, **_: Any) -> AsyncIterator[bytes]:  # noqa: ARG002
+        """Return an iterator over the body's raw bytes."""
+        return aiter(self.internal_response)
+
+
+def _copy_head(pipeline_response: Any, response: BaseResponse) -> None:
+    pipeline_response.status_code = response.status
+    pipeline_response.headers = CaseInsensitiveDict(response.headers)
+    pipeline_response.content_type = response.headers.get("content-type")
+
+
+class _Transport(transport.HttpTransport[AzureRequest, _PipelineResponse]):
+    """The end of a pipeline: sends through the HTTP client, whose connections outlive the pipeline's."""
+
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    def send(self, request: AzureRequest, **_: Any) -> _PipelineResponse:
+        """Return the response to a request, its headers read."""
+        call = _call.get()
+        response = self._client.send(_http_request(request), call.deadline)
+        call.responses.append(response)
+        return _PipelineResponse(request, response)
 
     def open(self) -> None:
-        """Nothing to do: connections are made when needed."""
+        """Do nothing: connections are made when needed."""
 
     def close(self) -> None:
-        """Nothing to do: the exchange closes its connections."""
+        """Do nothing: `AzureExchange.close` closes the connections."""
 
     def __enter__(self) -> Self:
         return self
@@ -166,49 +235,29 @@ class _Transport(HttpTransport[Any, Any]):
         pass
 
 
-class _AsyncTransport(AsyncHttpTransport[Any, Any]):
-    def __init__(self, wire: HttpClient) -> None:
-        self._wire = wire
+class _AsyncTransport(transport.AsyncHttpTransport[AzureRequest, _AsyncPipelineResponse]):
+    """The asynchronous twin of `_Transport`."""
 
-    async def send(self, request: AzureRequest, **options: Any) -> _Reached:
-        """The asynchronous twin of the other transport's `send`."""
-        answer = await self._wire.asend(_outgoing(request), options["deadline"])
-        options["answers"].append(answer)
-        return _Reached(request, answer)
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    async def send(self, request: AzureRequest, **_: Any) -> _AsyncPipelineResponse:
+        """Return the response to a request, its headers read."""
+        call = _call.get()
+        response = await self._client.asend(_http_request(request), call.deadline)
+        call.responses.append(response)
+        return _AsyncPipelineResponse(request, response)
 
     async def open(self) -> None:
-        """Nothing to do: connections are made when needed."""
+        """Do nothing: connections are made when needed."""
 
     async def close(self) -> None:
-        """Nothing to do: the exchange closes its connections."""
+        """Do nothing: `AzureExchange.close` closes the connections."""
 
     async def __aexit__(self, *error: object) -> None:
         pass
 
 
-def _outgoing(request: AzureRequest) -> HttpRequest:
+def _http_request(request: AzureRequest) -> HttpRequest:
     headers = tuple((name, value) for name, value in request.headers.items() if name.lower() != "content-length")
     return HttpRequest(request.method, request.url, headers, request.content or b"")
-
-
-def _close(answers: Iterable[BaseResponse]) -> None:
-    for answer in answers:
-        answer.close()
-
-
-@contextmanager
-def _guarded(answers: list[Any]) -> Iterator[None]:
-    """Close the answers that nobody will read when the block fails, and tell its errors as ours."""
-    try:
-        yield
-    except BaseException as error:
-        _close(answers)
-        if isinstance(error, OpenModelsError) or not isinstance(error, Exception):
-            raise
-        if isinstance(error, TimeoutError):
-            raise deadline_exceeded() from error
-        # The connection is ours and so are its errors: what remains is a policy that failed to authenticate.
-        raise AuthenticationFailed(
-            f"The request could not be authenticated: {type(error).__name__}.",
-            next_step="Check `api_key=` or `credential=`.",
-        ) from error
