@@ -9,7 +9,7 @@ import struct
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 HOST = "model.invalid"

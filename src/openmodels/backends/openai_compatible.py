@@ -18,9 +18,10 @@ from openmodels.backends import batch_limits as batches_
 from openmodels.backends.base import Backend
 from openmodels.backends.batch_limits import Batches
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
-from openmodels.http import address as addresses, decompression, status_errors
+from openmodels.http import address as addresses, decompression, status_errors, tls
 from openmodels.http.address import Secret, Secrets
 from openmodels.http.client import Exchange, HttpClient
+from openmodels.http.connection import ConnectionSettings
 from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
 from openmodels.openai_wire.negotiation import Dialect
@@ -63,8 +64,14 @@ class OpenAICompatible(Backend):
         api_key: Sent as a bearer token, to this address only.
         headers: More headers, sent to this address only.
         allow_http: Accept unencrypted http to other machines than this one.
+        proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
+            takes the environment's, "" none.
+        verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
+            folder, those of an `ssl.SSLContext`, or with False any.
+        cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
 
     Attributes:
+        connection: How connections are made: `proxy`, `verify` and `cert`, checked.
         dialect: What the server has shown that it takes.
 
     A subclass overrides what differs:
@@ -95,12 +102,16 @@ class OpenAICompatible(Backend):
         api_key: str | Secret | None = None,
         headers: Mapping[str, str | Secret] | None = None,
         allow_http: bool = False,
+        proxy: str | Secret | None = None,
+        verify: tls.VerifyOption = True,
+        cert: tls.CertificateOption = None,
     ) -> None:
         super().__init__(rest)
         self.options = self.wire_options | {"extra", *encode.FORM_OPTIONS}
         self.address = addresses.address(base_url, allow_http=allow_http)
         self.api_key = addresses.key(api_key)
         self.headers = addresses.headers(headers)
+        self.connection = ConnectionSettings.from_options(proxy=proxy, verify=verify, cert=cert)
         self.dialect = Dialect()
         self._batch: int | None = None  # the most texts that the server takes at once, once it has said so
         self._exchange: Exchange | None = None
@@ -113,7 +124,7 @@ class OpenAICompatible(Backend):
 
     def make_exchange(self) -> Exchange:
         """Return what carries the requests; called once."""
-        return HttpClient()
+        return HttpClient(self.connection)
 
     def authorization(self) -> dict[str, str]:
         """Return the headers that carry the key; asked for each request."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from openmodels.backends.openai_compatible import OpenAICompatible
 from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
-from openmodels.http import address as addresses
+from openmodels.http import address as addresses, tls
 from openmodels.openai_wire import decode, encode
 from openmodels.types.request import ChatRequest
 
@@ -30,6 +30,11 @@ class ServerBackend(OpenAICompatible):
         api_key: Sent as a bearer token, if the server asks for one.
         headers: More headers for every request.
         allow_http: Accept unencrypted http to other machines than this one.
+        proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
+            takes the environment's, "" none.
+        verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
+            folder, those of an `ssl.SSLContext`, or with False any.
+        cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
 
     Raises:
         NotConfigured: `base_url` is missing.
@@ -48,13 +53,25 @@ class ServerBackend(OpenAICompatible):
         api_key: str | addresses.Secret | None = None,
         headers: Mapping[str, str | addresses.Secret] | None = None,
         allow_http: bool = False,
+        proxy: str | addresses.Secret | None = None,
+        verify: tls.VerifyOption = True,
+        cert: tls.CertificateOption = None,
     ) -> None:
         if base_url is None:
             raise NotConfigured(
                 "The backend 'server' needs the server's address.",
                 next_step='Write Model("server:NAME", base_url="http://127.0.0.1:8000/v1").',
             )
-        super().__init__(rest, base_url=_with_v1(base_url), api_key=api_key, headers=headers, allow_http=allow_http)
+        super().__init__(
+            rest,
+            base_url=_with_v1(base_url),
+            api_key=api_key,
+            headers=headers,
+            allow_http=allow_http,
+            proxy=proxy,
+            verify=verify,
+            cert=cert,
+        )
         self._only: str | None = None
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Models deployed on Azure: Foundry and Azure OpenAI resources, serverless and managed deployments, gateways."""
+"""The backend of models deployed on Azure.
+
+They are on Foundry and Azure OpenAI resources, serverless and managed endpoints, or behind gateways.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.http import address as addresses, status_errors
+from openmodels.http import address as addresses, status_errors, tls
 from openmodels.http.address import Secret, Secrets
 from openmodels.http.client import Exchange, HttpClient
 from openmodels.openai_wire import decode
@@ -44,9 +47,14 @@ class AzureBackend(OpenAICompatible):
         scope: What tokens must be for, where it is not Azure's own, e.g. behind a gateway.
         headers: More headers for every request.
         allow_http: Accept unencrypted http to other machines than this one.
+        proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
+            takes the environment's, "" none.
+        verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
+            folder, those of an `ssl.SSLContext`, or with False any.
+        cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
 
     Raises:
-        NotConfigured: There is no endpoint, or it is not where models are.
+        NotConfigured: No endpoint is named, or it serves no models.
         EndpointRetired: The endpoint has been switched off and has no successor.
         InvalidRequest: The address, the key or a header is not acceptable; no key is shown.
     """
@@ -65,25 +73,37 @@ class AzureBackend(OpenAICompatible):
         scope: str | None = None,
         headers: Mapping[str, str | addresses.Secret] | None = None,
         allow_http: bool = False,
+        proxy: str | Secret | None = None,
+        verify: tls.VerifyOption = True,
+        cert: tls.CertificateOption = None,
     ) -> None:
-        _, own = _environment(azure_endpoint.ENDPOINTS)
-        given = own if base_url is None else base_url
-        if given is None:
+        _, default_url = _read_environment(azure_endpoint.ENDPOINTS)
+        base_url = default_url if base_url is None else base_url
+        if base_url is None:
             raise NotConfigured(
                 "The backend 'azure' needs the endpoint's address.",
                 next_step="Write base_url='https://RESOURCE.services.ai.azure.com', "
                 f"or set {azure_endpoint.ENDPOINTS[0]}.",
             )
-        endpoint = azure_endpoint.parse(given, rest, allow_http=allow_http)
-        super().__init__(rest, base_url=given, api_key=api_key, headers=headers, allow_http=allow_http)
+        endpoint = azure_endpoint.parse(base_url, rest, allow_http=allow_http)
+        super().__init__(
+            rest,
+            base_url=base_url,
+            api_key=api_key,
+            headers=headers,
+            allow_http=allow_http,
+            proxy=proxy,
+            verify=verify,
+            cert=cert,
+        )
         self.endpoint = endpoint
         self.address = endpoint.address
-        trusted = endpoint.azure or given == own
-        self._authentication = self._who(credential, trusted=trusted)
+        is_trusted = endpoint.azure or base_url == default_url
+        self._authentication = self._choose_authentication(credential, is_trusted=is_trusted)
         self._scope = scope or endpoint.scope
         self._answered: set[str] = set()  # the addresses at which something has been answered
 
-    def _who(self, credential: Any, *, trusted: bool) -> Secret | TokenSource | None:
+    def _choose_authentication(self, credential: Any, *, is_trusted: bool) -> Secret | TokenSource | None:
         if self.api_key is not None and credential is not None:
             raise InvalidRequest("credential: it and `api_key` exclude each other.", next_step="Pass one of them.")
         if isinstance(credential, AzureKeyCredential):
@@ -92,19 +112,19 @@ class AzureBackend(OpenAICompatible):
             if not (hasattr(credential, "get_token") or hasattr(credential, "get_token_info")):
                 raise InvalidRequest(f"credential: an object of {type(credential).__name__} gives no tokens.")
             return TokenSource(credential)
-        elif self.api_key is None and trusted:
-            name, found = _environment(azure_endpoint.KEYS)
-            self.api_key = addresses.key(found, name)
-            if found is None and not addresses.loopback(self.address.host):
-                return TokenSource()
+        elif self.api_key is None and is_trusted:
+            name, value = _read_environment(azure_endpoint.KEYS)
+            self.api_key = addresses.key(value, name)
+            if value is None and not addresses.loopback(self.address.host):
+                return TokenSource(connection=self.connection)
         return self.api_key
 
     def make_exchange(self) -> Exchange:
         """Return the exchange through Azure's client."""
-        return AzureExchange(self.address, self._authentication, self._scope, HttpClient())
+        return AzureExchange(self.address, self._authentication, self._scope, HttpClient(self.connection))
 
     def authorization(self) -> dict[str, str]:
-        """Return nothing about a key, which Azure's client adds, but what the endpoint needs beside it."""
+        """Return the headers that an endpoint needs beside the key, which the client adds."""
         return {"extra-parameters": "pass-through"} if self.endpoint.kind == "serverless" else {}
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
@@ -128,11 +148,11 @@ class AzureBackend(OpenAICompatible):
         return self.rest or self.endpoint.deployment
 
     async def amodel(self, deadline: float | None) -> str | None:
-        """The asynchronous twin of `model`; asks nobody."""
+        """The asynchronous twin of `model`."""
         return self.model(deadline)
 
     def recovers(self, error: OpenModelsError, sent: Sent) -> bool:
-        """Return whether to send a refused request again; a project may refuse what its resource answers.
+        """Return whether to send a refused request again, if need be to the resource.
 
         A project's address offers some models through another API than chat completions only, while the
         address of the resource, on the same host, has them all.
@@ -151,7 +171,7 @@ class AzureBackend(OpenAICompatible):
         return True
 
     def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:
-        """Take an answer as a sign that its address is right."""
+        """Take a response as a sign that its address is right."""
         self._answered.add(sent.http_request.url)
         super().succeeded(sent, reasoning)
 
@@ -167,7 +187,7 @@ class AzureBackend(OpenAICompatible):
             UnsupportedFeature: Endpoints of this kind list nothing.
             OpenModelsError: As for a call.
         """
-        return decode.read_models(self.get(self._listing(), _until(timeout)))
+        return decode.read_models(self.get(self._listing(), _deadline(timeout)))
 
     async def alist_deployments(self, *, timeout: float | None = 60.0) -> list[str]:  # noqa: ASYNC109 - the twin's
         """The asynchronous twin of `list_deployments`.
@@ -175,7 +195,7 @@ class AzureBackend(OpenAICompatible):
         Raises:
             OpenModelsError: As for `list_deployments`.
         """
-        return decode.read_models(await self.aget(self._listing(), _until(timeout)))
+        return decode.read_models(await self.aget(self._listing(), _deadline(timeout)))
 
     def _listing(self) -> str:
         if self.endpoint.kind in ("deployment", "serverless"):
@@ -186,10 +206,10 @@ class AzureBackend(OpenAICompatible):
         return "/models"
 
     def explain(self, failure: status_errors.Failure) -> OpenModelsError:
-        """Return the error that a failed answer is, with what Azure says beside it."""
-        return errors.explain(failure, self.address, self._who_should())
+        """Return the error for a failed response, with what Azure says beside it."""
+        return errors.explain(failure, self.address, self._authentication_advice())
 
-    def _who_should(self) -> str:
+    def _authentication_advice(self) -> str:
         if isinstance(self._authentication, TokenSource):
             return f"Check the credential's role on the resource; its token was for {self._scope}."
         if self._authentication is None:
@@ -207,10 +227,11 @@ class AzureBackend(OpenAICompatible):
         return super()._secrets().and_(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
 
 
-def _environment(names: tuple[str, ...]) -> tuple[str, str | None]:
-    found = ((name, os.environ[name]) for name in names if os.environ.get(name))
-    return next(found, (names[0], None))
+def _read_environment(names: tuple[str, ...]) -> tuple[str, str | None]:
+    """Return the first variable that is set, and its value; else the first one, and None."""
+    variables = ((name, os.environ[name]) for name in names if os.environ.get(name))
+    return next(variables, (names[0], None))
 
 
-def _until(timeout: float | None) -> float | None:
+def _deadline(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, wait
@@ -19,6 +20,7 @@ from openmodels.backends import registry
 from openmodels.errors import AuthenticationFailed, ConnectionFailed, OpenModelsError, UnsupportedFeature
 from openmodels.http import address as addresses, status_errors
 from openmodels.http.address import Secret
+from openmodels.http.connection import ConnectionSettings
 from openmodels.http.network_errors import deadline_exceeded, seconds_left
 
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
@@ -31,13 +33,15 @@ class TokenSource:
     Args:
         credential: Any object with `get_token` or `get_token_info`, synchronous or asynchronous;
             None is azure-identity's `DefaultAzureCredential`, made when the first token is needed.
+        connection: The proxy and certificates for that one.
 
     Attributes:
         seen: The tokens given last, for no error to quote them.
     """
 
-    def __init__(self, credential: Any = None) -> None:
+    def __init__(self, credential: Any = None, *, connection: ConnectionSettings | None = None) -> None:
         self._credential = credential
+        self._connection = connection or ConnectionSettings()
         self._lock = threading.Lock()
         self.seen: tuple[Secret, ...] = ()
 
@@ -91,7 +95,7 @@ class TokenSource:
             if self._credential is None:
                 from azure.identity import DefaultAzureCredential
 
-                self._credential = DefaultAzureCredential()
+                self._credential = DefaultAzureCredential(**_identity_options(self._connection))
         if hasattr(self._credential, "get_token_info"):
             return self._credential.get_token_info(*scopes, options=options)
         return self._credential.get_token(*scopes, **options)
@@ -106,6 +110,22 @@ class TokenSource:
         if isinstance(answer, AccessTokenInfo):
             return answer
         return AccessTokenInfo(token, int(expires_on))
+
+
+def _identity_options(connection: ConnectionSettings) -> dict[str, Any]:
+    """Return the options of azure-identity for a proxy and certificates; it follows the environment by itself."""
+    options: dict[str, Any] = {}
+    if connection.proxy is not None:
+        url = connection.proxy.url.reveal()
+        options["proxies"] = {"http": url, "https": url}
+    elif not connection.uses_environment_proxy:
+        options["use_env_settings"] = False
+    tls = connection.tls
+    if not isinstance(tls.verify, ssl.SSLContext) and tls.verify is not True:
+        options["connection_verify"] = tls.verify
+    if tls.certificate is not None and tls.password is None:
+        options["connection_cert"] = tls.certificate if tls.key is None else (tls.certificate, tls.key)
+    return options
 
 
 class SyncCredential:

@@ -25,7 +25,7 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.http import address as addresses, status_errors
+from openmodels.http import address as addresses, status_errors, tls
 from openmodels.hub import offers as hub_offers, token
 from openmodels.hub.client import ROUTER, router_address
 from openmodels.hub.offers import Provider
@@ -54,6 +54,11 @@ class HfBackend(ServerBackend):
         headers: More headers for every request.
         bill_to: The organisation that pays for the request.
         allow_http: Accept unencrypted http to other machines than this one.
+        proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
+            takes the environment's, "" none.
+        verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
+            folder, those of an `ssl.SSLContext`, or with False any.
+        cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
         prices: Read the router's list of providers and prices once, before the first call: replies then
             have a `cost`, and `capabilities` what the list says.
 
@@ -74,6 +79,9 @@ class HfBackend(ServerBackend):
         headers: Mapping[str, str | addresses.Secret] | None = None,
         bill_to: str | None = None,
         allow_http: bool = False,
+        proxy: str | addresses.Secret | None = None,
+        verify: tls.VerifyOption = True,
+        cert: tls.CertificateOption = None,
         prices: bool = False,
     ) -> None:
         super().__init__(
@@ -82,6 +90,9 @@ class HfBackend(ServerBackend):
             api_key=api_key,
             headers=headers,
             allow_http=allow_http,
+            proxy=proxy,
+            verify=verify,
+            cert=cert,
         )
         routed = base_url is None or self.address == addresses.address(ROUTER)
         self._id = _routable(rest) if routed else None
