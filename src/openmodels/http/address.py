@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from secrets import token_hex
+from secrets import compare_digest, token_hex
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -33,6 +33,12 @@ class Secret:
 
     def __repr__(self) -> str:
         return "Secret('…')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
     def __copy__(self) -> Secret:
         return self

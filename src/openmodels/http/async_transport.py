@@ -274,10 +274,15 @@ class AsyncTransport:
             "keepalive_timeout": limits.keep_alive,
             "happy_eyeballs_delay": dial.STAGGER,
         }
+        connector: aiohttp.BaseConnector
+        if socks is None:
+            connector = aiohttp.TCPConnector(resolver=_Resolver(limits), **options)
+        else:
+            from openmodels.http.socks import SocksConnector  # needs the extra
+
+            connector = SocksConnector(socks, **options)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=_Resolver(limits), **options)
-            if socks is None
-            else _socks_connector(socks, options),
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -295,28 +300,14 @@ class AsyncTransport:
             return connect_timeout(self._limits.connect_timeout, between)
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return proxy_refused(error.status, between)
-        is_before_tunnel = isinstance(error, aiohttp.ClientProxyConnectionError | aiohttp.ClientConnectorDNSError)
-        return _explain(error, between if is_before_tunnel else peer)
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+            is_of_proxy = proxy is not None and (error.host, error.port) == (proxy.host, proxy.port)
+            return _explain(error, between if is_of_proxy else peer)
+        return _explain(error, peer)
 
 
 _Session = tuple[aiohttp.ClientSession, Any]
 """A session, and the generator that closes it."""
-
-
-def _socks_connector(socks: ProxyServer, options: dict[str, Any]) -> aiohttp.BaseConnector:
-    from aiohttp_socks import ProxyConnector, ProxyType
-
-    username, password = (None if part is None else part.reveal() for part in (socks.username, socks.password))
-    connector: aiohttp.BaseConnector = ProxyConnector(
-        socks.host,
-        socks.port,
-        ProxyType.SOCKS5,
-        username=username,
-        password=password,
-        rdns=socks.scheme == "socks5h",
-        **options,
-    )
-    return connector
 
 
 @functools.lru_cache(maxsize=256)

@@ -29,7 +29,7 @@ def proxy_refused(status: int, peer: str) -> OpenModelsError:
     if status == 407:
         return NotConfigured(
             f"{peer[:1].upper()}{peer[1:]} asks for a name and password.",
-            next_step="Put them into HTTPS_PROXY: http://name:password@host:port.",
+            next_step="Put them into HTTPS_PROXY or `proxy=`: http://name:password@host:port.",
             status=407,
         )
     return ConnectionFailed(f"{peer[:1].upper()}{peer[1:]} answered {status} instead of connecting.", status=status)
@@ -49,7 +49,7 @@ def network_error(error: OSError | EOFError, peer: str) -> OpenModelsError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectionFailed(
             f"The certificate of {peer} is not trusted (TLS): {error.verify_message}.",
-            next_step="Check `base_url`; a private authority's certificate goes into SSL_CERT_FILE.",
+            next_step="Check `base_url`; a private authority's certificate goes into `verify=` or SSL_CERT_FILE.",
             retryable=False,
         )
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):

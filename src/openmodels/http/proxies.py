@@ -15,8 +15,8 @@ from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured
 from openmodels.http.address import Address, Secret, Withheld, hidden, is_host_name, loopback
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-_SOCKS_PACKAGES = ("socks", "aiohttp_socks")
-"""The modules through which urllib3 and aiohttp speak SOCKS."""
+_SOCKS_PACKAGES = ("python_socks", "aiohttp_socks")
+"""The modules that speak SOCKS."""
 
 
 @dataclass(frozen=True, slots=True)

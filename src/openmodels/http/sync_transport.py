@@ -16,6 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
@@ -95,6 +96,7 @@ class _Connection(HTTPConnection):
         connect_end: When the connection must have been made, as `deadline`.
         is_allowed: Whether an IP address may be connected to; None allows all.
         via: The proxy, or None.
+        is_past_socks: Whether a SOCKS proxy has connected to the server.
         pid: The process that has made it.
         idle_since: When its last response ended, as `deadline`.
     """
@@ -107,12 +109,18 @@ class _Connection(HTTPConnection):
     connect_end: float = 0.0
     is_allowed: Callable[[str], bool] | None = None
     via: ProxyServer | None = None
+    is_past_socks: bool = False
     pid: int = 0
     idle_since: float = 0.0
 
     def _new_conn(self) -> socket.socket:
         if self.via is not None and self.via.is_socks:
-            sock = _connect_through_socks(self.via, self._dns_host, self.port, self.connect_end)
+            from openmodels.http import socks  # needs the extra
+
+            # The watchdog needs the socket before the proxy has answered.
+            on_connect = partial(setattr, self, "sock")
+            sock = socks.connect(self.via, self._dns_host, self.port, self.connect_end, on_connect)
+            self.is_past_socks = True
         else:
             sock = dial.connect(self._dns_host, self.port, self.connect_end, self.is_allowed)
         sock.settimeout(max(0.001, self.connect_end - time.monotonic()))
@@ -238,7 +246,9 @@ class _Pool:
         elif refusal := re.match(r"Tunnel connection failed: (\d+)", str(error)):
             explained = proxy_refused(int(refusal[1]), peer)
         elif isinstance(error, OSError):
-            is_past_proxy = connection.via is not None and connection.has_connected_to_proxy
+            is_past_proxy = connection.is_past_socks or (
+                connection.via is not None and connection.has_connected_to_proxy
+            )
             explained = network_error(error, self.address.authority if is_past_proxy else peer)
         else:
             explained = ConnectionFailed(f"What {peer} sent is no valid HTTP: {type(error).__name__}.")
@@ -255,7 +265,7 @@ class _Pool:
 @contextlib.contextmanager
 def _watchdog(connection: _Connection) -> Iterator[None]:
     """End the attempt to connect in time, where a proxy answers byte by byte."""
-    # http.client and PySocks read a proxy's answer with a timeout for each read.
+    # http.client and python-socks read a proxy's answer with a timeout for each read.
     if connection.via is None:
         yield
         return
@@ -274,30 +284,6 @@ def _shut_down(connection: _Connection) -> None:
         with contextlib.suppress(OSError):
             # Of the plain socket: a TLS one would first drop the state that a read is using.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-def _connect_through_socks(proxy: ProxyServer, host: str, port: int, end: float) -> socket.socket:
-    """Return a socket connected through a SOCKS proxy."""
-    import socks
-
-    username, password = (None if part is None else part.reveal() for part in (proxy.username, proxy.password))
-    try:
-        sock: socket.socket = socks.create_connection(
-            (host, port),
-            timeout=max(0.001, end - time.monotonic()),
-            proxy_type=socks.SOCKS5,
-            proxy_addr=proxy.host,
-            proxy_port=proxy.port,
-            proxy_rdns=proxy.scheme == "socks5h",
-            proxy_username=username,
-            proxy_password=password,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
-        )
-    except socks.ProxyError as error:
-        if isinstance(error.socket_err, OSError):
-            raise error.socket_err from None
-        raise ConnectionRefusedError(str(error)) from None
-    return sock
 
 
 class HttpResponse(BaseResponse):

@@ -124,7 +124,7 @@ class AzureBackend(OpenAICompatible):
         return AzureExchange(self.address, self._authentication, self._scope, HttpClient(self.connection))
 
     def authorization(self) -> dict[str, str]:
-        """Return the headers that an endpoint needs beside the key, which the client adds."""
+        """Return the headers that an endpoint needs beside the key."""
         return {"extra-parameters": "pass-through"} if self.endpoint.kind == "serverless" else {}
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class AzureBackend(OpenAICompatible):
         On an Azure resource these are the models that it may use, deployed or not.
 
         Args:
-            timeout: Total seconds to wait; None is no limit.
+            timeout: Total seconds to wait, or None for no limit.
 
         Raises:
             UnsupportedFeature: Endpoints of this kind list nothing.
@@ -228,7 +228,7 @@ class AzureBackend(OpenAICompatible):
 
 
 def _read_environment(names: tuple[str, ...]) -> tuple[str, str | None]:
-    """Return the first variable that is set, and its value; else the first one, and None."""
+    """Return the first variable that is set with its value, else the first and None."""
     variables = ((name, os.environ[name]) for name in names if os.environ.get(name))
     return next(variables, (names[0], None))
 

@@ -101,7 +101,7 @@ class TokenSource:
         return self._credential.get_token(*scopes, **options)
 
     def _check(self, answer: Any) -> AccessTokenInfo:
-        """Return what a credential answered as a token; AuthenticationFailed where it is none."""
+        """Return a credential's answer as a token, or raise AuthenticationFailed."""
         token, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
         if not isinstance(token, str) or not token or not isinstance(expires_on, int | float):
             raise AuthenticationFailed(f"The credential gave no token but an object of {type(answer).__name__}.")
@@ -113,7 +113,8 @@ class TokenSource:
 
 
 def _identity_options(connection: ConnectionSettings) -> dict[str, Any]:
-    """Return the options of azure-identity for a proxy and certificates; it follows the environment by itself."""
+    """Return a connection's proxy and certificates as options of azure-identity."""
+    # What the environment says of both, azure-identity reads by itself.
     options: dict[str, Any] = {}
     if connection.proxy is not None:
         url = connection.proxy.url.reveal()

@@ -1,4 +1,4 @@
-"""Requests to Azure: the pipeline of policies of `azure-ai-inference` in front of our HTTP client.
+"""Requests to Azure: the pipeline of `azure-ai-inference` before the HTTP client.
 
 The pipeline authenticates, answers challenges, traces and logs. Its transport is the HTTP client: the transports
 of azure-core have no total deadline, and leave their connections to the event loop in which they began.
@@ -62,7 +62,7 @@ class AzureExchange:
         self._async_clients = weakref.WeakKeyDictionary()
 
     def send(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
-        """Return the response, its headers read; see `openmodels.http.client.HttpClient.send`."""
+        """Return the response, its headers read; see `HttpClient.send`."""
         with _running_call(deadline):
             response: Any = self._client.send_request(self._azure_request(request), stream=True, **self._options)
         http_response: HttpResponse = response.internal_response
@@ -146,7 +146,7 @@ _call: ContextVar[_RunningCall] = ContextVar("openmodels_azure_call")
 
 @contextmanager
 def _running_call(deadline: float | None) -> Iterator[None]:
-    """Close the responses that the block does not return, and raise its errors as ours."""
+    """Close the responses that are not returned, and raise our errors."""
     call = _RunningCall(deadline)
     call_before, deadline_before = _call.set(call), credential.deadline.set(deadline)
     try:
@@ -175,7 +175,7 @@ def _close(responses: list[BaseResponse]) -> None:
 
 
 class _PipelineResponse(transport.HttpResponse):
-    """A response in the form in which policies read it; `internal_response` is that of the HTTP client."""
+    """A response as policies read it, around that of the HTTP client."""
 
     def __init__(self, request: AzureRequest, response: HttpResponse) -> None:
         super().__init__(request, response)  # type: ignore[arg-type]  # azure-core has two kinds of requests
@@ -210,7 +210,7 @@ def _copy_head(pipeline_response: Any, response: BaseResponse) -> None:
 
 
 class _Transport(transport.HttpTransport[AzureRequest, _PipelineResponse]):
-    """The end of a pipeline: sends through the HTTP client, whose connections outlive the pipeline's."""
+    """The end of a pipeline, which sends through the HTTP client."""
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
