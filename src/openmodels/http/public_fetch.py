@@ -1,25 +1,23 @@
-"""Images at a stranger's address: fetched by https only, from servers of the public internet only.
+"""Images from public https addresses.
 
-A name is resolved once, its addresses are checked, and the connection goes to the address that was
-checked; each redirect is checked again. No proxy of the environment is used, which could not be held to that.
+Every name is resolved once, all its addresses are checked, and the connection goes to one that was checked; each
+redirect is checked again. Proxies of the environment are not used, since they could connect to others.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import time
-from urllib.parse import urljoin, urlsplit
-
-import httpx2
+from urllib.parse import quote, urlsplit
 
 from openmodels import settings
-from openmodels.errors import ConnectionFailed, DeadlineExceeded, InvalidRequest, InvalidResponse, Offline
-from openmodels.http.dial import lookup
-from openmodels.http.time_limit import TimeLimit
+from openmodels.errors import DeadlineExceeded, InvalidRequest, InvalidResponse, Offline
+from openmodels.http.client import HttpClient
+from openmodels.http.connection import ConnectionSettings
+from openmodels.http.limits import ConnectionLimits
+from openmodels.http.messages import HttpRequest
 
-_REDIRECTS = 3
-_SHOWN = 80
-"""Characters of an address that an error shows."""
+_MAX_REDIRECTS = 3
+_HEADERS = (("Accept", "image/*"), ("Accept-Encoding", "identity"))
 _UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NOT_PUBLIC = tuple(
@@ -38,13 +36,13 @@ _NOT_PUBLIC = tuple(
 """Networks that Python takes for global, though their addresses are not servers of the public internet."""
 
 
-def fetch(url: str, deadline: float, largest: int) -> bytes:
+def fetch(url: str, deadline: float, max_bytes: int) -> bytes:
     """Return the bytes of an image at an https address of the public internet.
 
     Args:
         url: The address.
         deadline: On the clock of `time.monotonic()`.
-        largest: Bytes at most.
+        max_bytes: Bytes at most.
 
     Raises:
         InvalidRequest: The address is not public or not https.
@@ -55,71 +53,32 @@ def fetch(url: str, deadline: float, largest: int) -> bytes:
     """
     if settings.offline():
         raise Offline("The network is switched off.", next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.")
-    for _ in range(_REDIRECTS + 1):
-        body, url = _get(url, deadline, largest)
-        if body is not None:
-            return body
-    raise InvalidResponse("The image's address redirects again and again.")
+    request = HttpRequest("GET", _encode(url), _HEADERS)
+    client = HttpClient(ConnectionSettings(uses_environment_proxy=False), ConnectionLimits(is_allowed=is_public))
+    try:
+        with client.send(request, deadline, redirects=_MAX_REDIRECTS) as response:
+            if response.status != 200:
+                host = urlsplit(response.url).netloc
+                raise InvalidResponse(f"{host} answers {response.status}.", status=response.status)
+            return response.read(max_bytes)
+    except DeadlineExceeded as error:
+        raise DeadlineExceeded("The time to fetch the image is up.", next_step="Raise `timeout`.") from error
+    finally:
+        client.close()
 
 
-def _get(url: str, deadline: float, largest: int) -> tuple[bytes | None, str]:
-    """Return the body, or where the server sends us instead."""
+def _encode(url: str) -> str:
+    """Return an https address in ASCII, as a browser would send it."""
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 443
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
     except ValueError:
-        raise InvalidRequest(f"image: {url[:_SHOWN]!r} is no address.") from None
+        raise InvalidRequest(f"image: {url[:80]!r} is not an address.") from None
     if parts.scheme != "https" or not host or "@" in parts.netloc:
         raise InvalidRequest(f"image: only plain https addresses are fetched, not {(parts.scheme or url)[:40]!r}.")
-    pinned = _resolve(host, port, deadline)
-    place = f"[{pinned}]" if ":" in pinned else pinned
-    target = parts._replace(netloc=f"{place}:{port}", fragment="").geturl()
-    # The connection goes to the address that was checked; name and certificate are those that were asked for.
-    limit = TimeLimit(deadline, host)
-    client = httpx2.Client(trust_env=False, follow_redirects=False, timeout=limit.left)
-    headers = {"Host": parts.netloc, "Accept": "image/*", "Accept-Encoding": "identity"}
-    extensions = {"sni_hostname": host, **limit.extensions}
-    try:
-        with limit, client, client.stream("GET", target, headers=headers, extensions=extensions) as answer:
-            if answer.is_redirect:
-                return None, _joined(url, answer.headers.get("location", ""))
-            if answer.status_code != 200:
-                raise InvalidResponse(f"{host} answers {answer.status_code}.", status=answer.status_code)
-            body = bytearray()
-            for chunk in answer.iter_raw():
-                body += chunk
-                limit.check()
-                if len(body) > largest:
-                    raise InvalidResponse(f"The image has more than {largest // 10**6} MB.")
-            return bytes(body), url
-    except httpx2.TimeoutException as error:
-        raise _late() from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-        raise ConnectionFailed(f"There is no connection to {host}: {type(error).__name__}.") from error
-
-
-def _joined(url: str, location: str) -> str:
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise InvalidResponse(f"The image's address redirects to {location[:_SHOWN]!r}, which is none.") from None
-
-
-def _resolve(host: str, port: int, deadline: float) -> str:
-    try:
-        entries = lookup(host, port).result(_left(deadline))
-    except TimeoutError as error:
-        raise _late() from error
-    except (OSError, ValueError) as error:
-        raise ConnectionFailed(f"The name {host[:_SHOWN]!r} cannot be resolved.") from error
-    addresses = [str(entry[4][0]) for entry in entries]
-    # Were one of them private, which one is connected to would be a matter of luck.
-    if not addresses or not all(map(is_public, addresses)):
-        raise InvalidRequest(
-            f"image: {host[:_SHOWN]} is no public address, and others are not fetched.",
-            next_step="Read it yourself, and give the bytes.",
-        )
-    return addresses[0]
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    path, query = (quote(part, safe="%/:;=&?~+!$,'@()*[]") for part in (parts.path, parts.query))
+    return parts._replace(netloc=netloc, path=path, query=query, fragment="").geturl()
 
 
 def is_public(address: str) -> bool:
@@ -139,14 +98,3 @@ def is_public(address: str) -> bool:
             return False
     refused = any(ip in network for network in _NOT_PUBLIC if network.version == ip.version)
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and not refused
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise _late()
-    return left
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("The time to fetch the image is up.", next_step="Raise `timeout`.")
