@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import copy
-import http.client
 import json
 import logging
 import math
@@ -21,7 +20,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -32,6 +31,7 @@ from openmodels import settings
 from openmodels.backends.local import children
 from openmodels.backends.local.engines.torch import torch_setup
 from openmodels.errors import DeadlineExceeded, LoadFailed, OpenModelsError, StreamInterrupted
+from openmodels.http.client import HttpClient, HttpRequest
 
 READY = "openmodels-server-at "
 """What stands before the address in the line that a child of our own prints when it is ready."""
@@ -389,16 +389,15 @@ def _owns_port(pid: int, port: int) -> bool:
 
 def _answers(start: Start) -> bool:
     """Return whether our server lists our model."""
-    connection = http.client.HTTPConnection("127.0.0.1", start.port, timeout=5)
-    try:
-        connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {start.key}"})
-        answer = connection.getresponse()
-        listed = json.loads(answer.read(2**20)) if answer.status == 200 else {}
-        return any(item.get("id") == start.model for item in listed.get("data", []))
-    except (OSError, http.client.HTTPException, ValueError, AttributeError):
-        return False
-    finally:
-        connection.close()
+    url = f"http://127.0.0.1:{start.port}/v1/models"
+    with closing(HttpClient()) as client:
+        try:
+            request = HttpRequest("GET", url, (("Authorization", f"Bearer {start.key}"),))
+            with client.send(request, time.monotonic() + 5) as response:
+                listed = json.loads(response.read(2**20)) if response.status == 200 else {}
+            return any(item.get("id") == start.model for item in listed.get("data", []))
+        except (OpenModelsError, ValueError, AttributeError):
+            return False
 
 
 def _close(process: subprocess.Popen[str]) -> None:
