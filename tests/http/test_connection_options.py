@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import socket
 import ssl
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import trustme
 from proxy_servers import HOST, proxy
 
 import openmodels as om
+from openmodels.cli.chat import open_model
 from openmodels.errors import ConnectionFailed, InvalidRequest, MissingExtra, NotConfigured
 from openmodels.http import proxies
 from openmodels.http.tls import BUNDLE_VARIABLES
@@ -150,6 +153,31 @@ def test_a_wrong_login_is_not_shown(  # noqa: PLR0917 - the fixtures of a table
         with pytest.raises(NotConfigured, match=r"407|name and password") as caught:
             _ask(model, surface)
     assert "bluebird" not in _everything(caught.value) + repr(model) + repr(vars(model.backend))
+
+
+@pytest.mark.parametrize("surface", ["chat", "achat"])
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
+def test_a_proxy_that_never_answers_is_bound_by_the_deadline(scheme: str, surface: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(om.DeadlineExceeded):
+            _ask(_model(f"https://{HOST}/v1", proxy=f"{scheme}://{address}", timeout=0.5), surface)
+        assert time.monotonic() - began < 5
+
+
+def test_the_command_takes_the_options() -> None:
+    options = {"base_url": "https://model.example/v1", "proxy": "socks5h://127.0.0.1:1", "verify": "false"}
+    connection = open_model("server:tiny", options | {"cert": '["client.pem", "client.key"]'}).backend.connection
+    assert connection.proxy is not None
+    assert connection.proxy.origin == "socks5h://127.0.0.1:1"
+    assert connection.tls.verify is False
+    assert (connection.tls.certificate, connection.tls.key) == ("client.pem", "client.key")
+    connection = open_model(
+        "server:tiny", options | {"verify": "/a/b.pem", "proxy": "", "cert": "x.pem"}
+    ).backend.connection
+    assert (connection.proxy, connection.uses_environment_proxy) == (None, False)
+    assert (connection.tls.verify, connection.tls.certificate) == ("/a/b.pem", "x.pem")
 
 
 def _everything(error: BaseException) -> str:
