@@ -110,7 +110,7 @@ def test_an_update_makes_it_anew_and_says_so(index_file, name):
 
 def test_a_query_that_does_not_end_is_ended(index_file):
     with Index(index_file) as index, pytest.raises(om.InvalidRequest, match="does not end"):
-        index.rows("WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r) SELECT count(*) FROM r", seconds=0.2)
+        index.query("WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r) SELECT count(*) FROM r", seconds=0.2)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import openmodels as om
 from openmodels.catalog.index import update
-from openmodels.catalog.record import Conflict
+from openmodels.catalog.record import FieldConflict
 from openmodels.catalog.sources import hub_rows
 from openmodels.cli import cli
 from openmodels.errors import InvalidRequest
@@ -59,7 +59,7 @@ def test_a_record_says_yes_no_or_nothing(name):
 
 def test_where_catalogs_state_different_licenses_nothing_is_said():
     record = hub_rows.record(row("org/free"), None)
-    other = Conflict(field="license", kept="Apache-2.0", kept_source="hub", other="llama2", other_source="azure")
+    other = FieldConflict(field="license", kept="Apache-2.0", kept_source="hub", other="llama2", other_source="azure")
     assert record.model_copy(update={"conflicts": (other,)}).open is None
 
 

@@ -79,7 +79,7 @@ class TestWords:
         assert found(index, "xyzzyqwertz") == []
 
     def test_a_text_without_end_is_read_in_part(self, index):
-        reading = query_text.read("llama chat " * 10_000, index)
+        reading = query_text.interpret("llama chat " * 10_000, index)
         assert len(reading.groups) == 2
         assert reading.notes == ["only the first 16 words were read"]
 
@@ -89,26 +89,26 @@ class TestWords:
 
     @given(st.text(max_size=8), st.text(max_size=8))
     def test_distance_is_a_distance(self, one, other):
-        far = query_text.distance_of(one, other, 20)
-        assert far == query_text.distance_of(other, one, 20)
+        far = query_text.edit_distance(one, other, 20)
+        assert far == query_text.edit_distance(other, one, 20)
         assert (far == 0) == (one == other)
         assert abs(len(one) - len(other)) <= far <= max(len(one), len(other))
 
     def test_swapped_letters_are_one_error(self):
-        assert query_text.distance_of("mitsral", "mistral", 2) == 1
-        assert query_text.distance_of("abcdef", "uvwxyz", 2) == 3
+        assert query_text.edit_distance("mitsral", "mistral", 2) == 1
+        assert query_text.edit_distance("abcdef", "uvwxyz", 2) == 3
 
     def test_a_sentence_becomes_words_and_filters(self, index):
-        reading = query_text.read("a Japanese chat model under 8 B that I may use commercially", index)
+        reading = query_text.interpret("a Japanese chat model under 8 B that I may use commercially", index)
         assert reading.filters == {"parameters": (None, 8_000_000_000), "license_class": ("open", "restricted")}
         assert [group.word for group in reading.groups] == ["japanese", "chat"]
-        between = query_text.read("between 3 and 9 billion parameters", index).filters["parameters"]
+        between = query_text.interpret("between 3 and 9 billion parameters", index).filters["parameters"]
         assert between == (3_000_000_000, 9_000_000_000)
-        assert query_text.read("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
-        assert query_text.read("llama-2-7b-chat", index).filters == {}
-        assert query_text.read("llama 2-7b", index).filters == {}
-        assert query_text.read("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
-        assert "license_class" not in query_text.read("non-commercial llama", index).filters
+        assert query_text.interpret("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
+        assert query_text.interpret("llama-2-7b-chat", index).filters == {}
+        assert query_text.interpret("llama 2-7b", index).filters == {}
+        assert query_text.interpret("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
+        assert "license_class" not in query_text.interpret("non-commercial llama", index).filters
 
 
 class TestFilters:

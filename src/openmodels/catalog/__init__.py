@@ -1,1 +1,1 @@
-"""Where models are listed: the Hugging Face Hub, the Azure AI catalog and this disk, joined in one index."""
+"""Catalogs of models, joined in one index and shown as records."""

@@ -1,4 +1,4 @@
-"""`om.search` and `om.info`: one question to all catalogs."""
+"""`om.search` and `om.info`: all catalogs at once."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search import execute as searching
+from openmodels.catalog.search.filters import term_expression
 from openmodels.catalog.search.results import Results
 from openmodels.catalog.sources import base as sources
 from openmodels.catalog.sources.base import Catalog
@@ -58,8 +59,8 @@ def search(
 ) -> Results:
     """Search every catalog for models.
 
-    Answered from the index where there is one (`openmodels catalog update` makes it), else by asking
-    the catalogs; models on this disk are always among the answers. The notes of the results say how
+    The index answers where there is one (`openmodels catalog update` makes it), else the catalogs
+    themselves; models on this disk are always included. The notes of the results say how
     old the index is, what could not be reached and how the text was understood.
 
     Args:
@@ -74,7 +75,7 @@ def search(
         context: At least so many tokens: ">=32k", 32768.
         gated: Whether access must be asked for.
         open: True for weights without a gate whose stated license the OSI approved; False for those known to
-            have a gate or another license. What is not known is neither. `om.openness` looks closer.
+            have a gate or another license. An unknown gate or license is neither. `om.openness` looks closer.
         fits: Memory that the weights must fit in at two bytes a parameter, with a fifth to spare: "24GB", or
             "here" for what is free on this machine now.
         max_price: US dollars per million output tokens, at any provider.
@@ -85,12 +86,12 @@ def search(
         capability: "tool-calling", "reasoning" and the like.
         catalog: Names of catalogs: "hub", "azure", "cache" (this disk), or one that a package adds; default all.
         sort: "relevance", "downloads", "likes", "trending", "updated", "created", "parameters", "context", "price".
-        limit: At most so many, up to 1000.
+        limit: How many models to return at most, up to 1000.
         live: Ask the catalogs even though there is an index; False never asks them.
 
     Raises:
         InvalidRequest: An argument is wrong; the message names it.
-        Offline: There is no network, no index, and nothing on this disk.
+        Offline: The network, the index and models on this disk are all missing.
     """
     arguments = {name: value for name, value in locals().items() if name not in ("text", "live")}
     query = queries.build(text, **arguments)
@@ -118,7 +119,7 @@ def search(
             "There is no index of models, the Hub's cache on this disk has none, and no catalog can be reached.",
             next_step="Connect, then run: openmodels catalog update",
         )
-    return _merged(query, parts, {record.id.lower(): record for record in local}, notes)
+    return _merge_parts(query, parts, {record.id.lower(): record for record in local}, notes)
 
 
 @ErrorBoundary()
@@ -127,11 +128,11 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
 
     Args:
         model_id: "org/model", "azure:registry/model" or a folder; a bare "model" where only one account has it.
-        live: Ask the catalogs; default only if there is a network; False reads index and disk only.
+        live: Ask the catalogs; default only with a network; False reads index and disk only.
 
     Raises:
         ModelNotFound: No catalog has it; the message names models with a similar name.
-        Offline: It is not in the index or on this disk, and there is no network.
+        Offline: It is neither in the index nor on this disk, and the network is off.
     """
     _check_id(model_id)
     online = live if live is not None else not settings.read().offline
@@ -144,10 +145,10 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
             with suppress(ModelNotFound):
                 parts.append(catalog().get(parts[0].id if parts else model_id))
     if not parts:
-        alike = _alike(model_id, live=live)
-        if "/" not in model_id and len(alike) == 1 and _has_name(alike[0], model_id):
-            return info(alike[0], live=live)
-        raise _nowhere(model_id, failures, alike, online=online)
+        similar = _similar_ids(model_id, live=live)
+        if "/" not in model_id and len(similar) == 1 and _has_name(similar[0], model_id):
+            return info(similar[0], live=live)
+        raise _not_found(model_id, failures, similar, online=online)
     record = reduce(join.merge, parts)
     counts = searching.variants(index, [record.id]) if index else {}
     return record.model_copy(update={"variants": counts.get(record.id)})
@@ -174,9 +175,9 @@ def _opened(path: Path, _inode: int, _changed: int) -> Index:
 
 
 def _look_up(model_id: str, known: ModelRecord | None, failures: list[OpenModelsError]) -> list[ModelRecord]:
-    """Return what the remote catalogs state now, by precedence; what went wrong is added to `failures`.
+    """Return what the remote catalogs state now, by precedence; failures are added.
 
-    The catalog that the id belongs to is asked first: its record may name the id in another one.
+    The catalog that the id belongs to is asked first: its record may state the id in another one.
     """
     owner = sources.owner_of(model_id)
     ids = {owner.name: model_id}
@@ -235,11 +236,11 @@ def _query_local(catalogs: Iterable[type[Catalog]], query: Query, notes: list[st
             )
 
 
-def _merged(query: Query, parts: list[Index], local: dict[str, ModelRecord], notes: list[str]) -> Results:
-    found = [searching.search(part, query) for part in parts]
-    hits = sorted((hit for one in found for hit in one.hits), key=lambda hit: -hit[0])
-    if len(found) == 1 or query.sort not in (None, "relevance"):
-        hits = [hit for one in found for hit in one.hits]
+def _merge_parts(query: Query, parts: list[Index], local: dict[str, ModelRecord], notes: list[str]) -> Results:
+    matches = [searching.search(part, query) for part in parts]
+    hits = sorted((hit for part in matches for hit in part.hits), key=lambda hit: -hit[0])
+    if len(matches) == 1 or query.sort not in (None, "relevance"):
+        hits = [hit for part in matches for hit in part.hits]
     shown: dict[str, ModelRecord] = {}
     for _, record in hits:
         at = record.id.lower()
@@ -248,23 +249,23 @@ def _merged(query: Query, parts: list[Index], local: dict[str, ModelRecord], not
             shown[at] = (
                 join.merge(record, here) if here and here is not record and here.local != record.local else record
             )
-    for one in found:
-        notes += one.reading.notes
+    for part in matches:
+        notes += part.reading.notes
     return Results(
         list(shown.values())[: query.limit],
         notes=notes,
         total=lambda: sum(
-            part.count(one.expression, where=one.scope.where, values=one.scope.values)
-            for part, one in zip(parts, found, strict=True)
+            index.count(part.expression, where=part.scope.where, values=part.scope.values)
+            for index, part in zip(parts, matches, strict=True)
         ),
-        facets=lambda field: _facets(parts, found, field),
+        facets=lambda field: _facets(parts, matches, field),
     )
 
 
-def _facets(parts: list[Index], found: list[searching.Found], field: str) -> dict[str, int]:
+def _facets(parts: list[Index], matches: list[searching.Matches], field: str) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for part, one in zip(parts, found, strict=True):
-        authors, terms = part.counts(one.expression, where=one.scope.where, values=one.scope.values)
+    for index, part in zip(parts, matches, strict=True):
+        authors, terms = index.counts(part.expression, where=part.scope.where, values=part.scope.values)
         if field == "author":
             counts += authors
         else:
@@ -278,9 +279,8 @@ def _known(index: Index, model_id: str) -> ModelRecord | None:
     alias = sources.owner_of(model_id).alias(model_id)
     if known := index.get(model_id) or (index.get(alias) if alias else None):
         return known
-    term = codec.id_term(model_id)
-    number = index.term_numbers([term]).get(term)
-    joined = index.match(f'"~{codec.base36(number)}"', limit=1) if number is not None else []
+    expression = term_expression(index, codec.id_term(model_id))
+    joined = index.match(expression, limit=1) if expression else []
     return next(iter(index.records(joined).values()), None)
 
 
@@ -298,8 +298,8 @@ def _check_id(model_id: str) -> None:
         raise InvalidRequest(f"model_id: {str(model_id)[:100]!r} is no model.", next_step='Write "org/model".')
 
 
-def _alike(model_id: str, *, live: bool | None) -> list[str]:
-    """Return the ids of models with this name, else of the best matches of a search for it, at most five."""
+def _similar_ids(model_id: str, *, live: bool | None) -> list[str]:
+    """Return the ids of up to five models with this name, else of three similar ones."""
     if sources.owner_of(model_id).prefix:
         return []
     try:
@@ -313,13 +313,13 @@ def _has_name(other: str, model_id: str) -> bool:
     return other.rpartition("/")[2].lower() == model_id.rpartition("/")[2].lower()
 
 
-def _nowhere(model_id: str, failures: list[OpenModelsError], alike: list[str], *, online: bool) -> OpenModelsError:
-    guess = f"Did you mean {' or '.join(alike)}?" if alike else None
+def _not_found(model_id: str, failures: list[OpenModelsError], similar: list[str], *, online: bool) -> OpenModelsError:
+    suggestion = f"Did you mean {' or '.join(similar)}?" if similar else None
     if not online:
         return Offline(
             f"{model_id} is neither in the index nor on this disk, and the network is switched off.",
-            next_step=guess or "Connect, or run `openmodels catalog update` when connected.",
+            next_step=suggestion or "Connect, or run `openmodels catalog update` when connected.",
         )
     if failures and not isinstance(failures[0], ModelNotFound):
         return failures[0]
-    return ModelNotFound(f"No catalog has {model_id}.", next_step=guess or "Check the spelling.")
+    return ModelNotFound(f"No catalog has {model_id}.", next_step=suggestion or "Check the spelling.")

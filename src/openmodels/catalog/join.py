@@ -13,7 +13,7 @@ from functools import reduce
 from typing import Any
 
 from openmodels import licenses
-from openmodels.catalog.record import Conflict, Ids, ModelRecord, Provenance
+from openmodels.catalog.record import FieldConflict, Ids, ModelRecord, Provenance
 from openmodels.catalog.sources import base as sources
 
 _UNKNOWN = Provenance(source="unknown")
@@ -47,7 +47,7 @@ def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
         elif name in _LISTS:
             fields[name] = tuple(dict.fromkeys([*ours, *value]))
         elif name in _COMPARED and not _same(name, ours, value):
-            conflicts[name, fact.source] = Conflict(
+            conflicts[name, fact.source] = FieldConflict(
                 field=name, kept=_text(ours), kept_source=kept.source, other=_text(value), other_source=fact.source
             )
     ids = Ids({**second.ids.root, **first.ids.root})

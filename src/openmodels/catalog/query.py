@@ -1,4 +1,4 @@
-"""What is asked of the catalogs: a frozen query, checked once."""
+"""A query to the catalogs: frozen, checked once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Range(NamedTuple):
 
 
 class Query(BaseModel):
-    """A checked query; `None` asks nothing of a field."""
+    """A checked query; a field that is None does not filter."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,7 +69,7 @@ class Query(BaseModel):
     limit: int = 20
 
 
-def build(text: str = "", **asked: Any) -> Query:
+def build(text: str = "", **arguments: Any) -> Query:
     """Return a checked query from the arguments of `om.search`.
 
     Raises:
@@ -77,11 +77,11 @@ def build(text: str = "", **asked: Any) -> Query:
     """
     if not isinstance(text, str):
         raise _wrong("text", text, "a text")
-    given = {name: value for name, value in asked.items() if value is not None}
-    if extra := given.keys() - Query.model_fields.keys():
+    stated = {name: value for name, value in arguments.items() if value is not None}
+    if extra := stated.keys() - Query.model_fields.keys():
         raise InvalidRequest(f"{min(extra)}: there is no such filter.")
     fields: dict[str, Any] = {"text": text.encode(errors="replace").decode()}
-    for name, value in given.items():
+    for name, value in stated.items():
         fields[name] = _READERS.get(name, _word)(name, value)
     if "task" in fields:
         fields["conversational"] = vocabulary.is_chat(fields["task"])
@@ -90,57 +90,61 @@ def build(text: str = "", **asked: Any) -> Query:
 
 
 def number(text: str, *, binary: bool = False, name: str = "number") -> int:
-    """Return a number with a unit: "8B" is 8 000 000 000; with `binary`, "32k" is 32 768.
+    """Return a number with a unit: "8B" is 8 billion; with `binary`, "32k" is 32,768.
 
     Raises:
         InvalidRequest: It cannot be read.
     """
-    found = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text)
     units = _BINARY if binary else _DECIMAL
-    if not found or found[2].lower() not in units:
+    if not match or match[2].lower() not in units:
         raise _wrong(name, text, 'a number such as "8B" or "32k"')
-    unit = found[2].lower()
+    unit = match[2].lower()
     # Context lengths are powers of two; only "128k" and the like are meant in thousands of 1024.
-    return _bounded(float(found[1]) * units[unit])
+    return _bounded(float(match[1]) * units[unit])
 
 
 def read_range(name: str, value: Any) -> Range:
-    """Return a range from "1B..8B", "..8B", ">=32k", "<=8B", "7B" (about so many) or a pair of numbers.
+    """Return the range of "1B..8B", "..8B", ">=32k", "<=8B", "7B" or a pair.
+
+    A single number of parameters stands for 12 % less to 12 % more.
 
     Raises:
         InvalidRequest: It cannot be read, or is empty.
     """
     binary = name == "context"
     if isinstance(value, tuple | list) and len(value) == 2:
-        found = Range(*(None if end is None else _whole(name, end, binary=binary) for end in value))
+        bounds = Range(*(None if end is None else _integer(name, end, binary=binary) for end in value))
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        found = (
-            Range(_whole(name, value, binary=binary), None) if binary else _about(_whole(name, value, binary=binary))
+        bounds = (
+            Range(_integer(name, value, binary=binary), None)
+            if binary
+            else _about(_integer(name, value, binary=binary))
         )
     elif isinstance(value, str):
-        found = _range_of(name, value.strip(), binary=binary)
+        bounds = _range_of(name, value.strip(), binary=binary)
     else:
         raise _wrong(name, value, 'a range such as "1B..8B"')
-    if found.low is not None and found.high is not None and found.low > found.high:
+    if bounds.low is not None and bounds.high is not None and bounds.low > bounds.high:
         raise InvalidRequest(f"{name}: {value!r} is empty: its lower end is above its upper end.")
-    return found
+    return bounds
 
 
 def _range_of(name: str, text: str, *, binary: bool) -> Range:
     if ".." in text:
         low, _, high = text.partition("..")
-        return Range(_end(name, low, binary=binary), _end(name, high, binary=binary))
-    if found := re.match(r"(>=|<=|>|<|≥|≤)", text):
-        limit = number(text[found.end() :], binary=binary, name=name)
+        return Range(_limit_of(name, low, binary=binary), _limit_of(name, high, binary=binary))
+    if match := re.match(r"(>=|<=|>|<|≥|≤)", text):
+        limit = number(text[match.end() :], binary=binary, name=name)
         return {
             ">=": Range(limit, None), "≥": Range(limit, None), ">": Range(limit + 1, None),
             "<=": Range(None, limit), "≤": Range(None, limit), "<": Range(None, limit - 1),
-        }[found[1]]  # fmt: skip
+        }[match[1]]  # fmt: skip
     exact = number(text, binary=binary, name=name)
     return Range(exact, None) if binary else _about(exact)
 
 
-def _end(name: str, text: str, *, binary: bool) -> int | None:
+def _limit_of(name: str, text: str, *, binary: bool) -> int | None:
     return number(text, binary=binary, name=name) if text.strip() else None
 
 
@@ -149,7 +153,7 @@ def _about(count: int) -> Range:
     return Range(round(count * 0.88), round(count * 1.12))
 
 
-def _whole(name: str, value: Any, *, binary: bool) -> int:
+def _integer(name: str, value: Any, *, binary: bool) -> int:
     if isinstance(value, str):
         return number(value, binary=binary, name=name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**62:
@@ -158,7 +162,7 @@ def _whole(name: str, value: Any, *, binary: bool) -> int:
 
 
 def _bounded(count: float) -> int:
-    """Return a whole number that a database can hold; nothing is larger than the largest."""
+    """Return a whole number that a 64-bit column can hold, at most 2**62."""
     return round(min(count, 2.0**62))
 
 
@@ -173,24 +177,24 @@ def _several(name: str, value: Any) -> tuple[str, ...]:
     listed = value.split("|") if isinstance(value, str) else value
     if not isinstance(listed, list | tuple) or not listed:
         raise _wrong(name, value, "a text, or several in a list")
-    return tuple(_word(name, one) for one in listed)
+    return tuple(_word(name, entry) for entry in listed)
 
 
 def _licenses(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(licenses.normalise(one) for one in _several(name, value))
+    return tuple(licenses.normalise(entry) for entry in _several(name, value))
 
 
 def _classes(name: str, value: Any) -> tuple[str, ...]:
-    found: list[str] = []
-    for one in _several(name, value):
-        if one not in LICENSE_CLASSES:
-            raise _wrong(name, one, f"one of {', '.join(LICENSE_CLASSES)}")
-        found += ("open", "restricted") if one == "commercial" else (one,)
-    return tuple(dict.fromkeys(found))
+    classes: list[str] = []
+    for entry in _several(name, value):
+        if entry not in LICENSE_CLASSES:
+            raise _wrong(name, entry, f"one of {', '.join(LICENSE_CLASSES)}")
+        classes += ("open", "restricted") if entry == "commercial" else (entry,)
+    return tuple(dict.fromkeys(classes))
 
 
 def _languages(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(code for one in _several(name, value) if (code := vocabulary.language(one)))
+    return tuple(code for entry in _several(name, value) if (code := vocabulary.language(entry)))
 
 
 def _catalogs(name: str, value: Any) -> tuple[str, ...]:
@@ -211,14 +215,14 @@ def _bytes(name: str, value: Any) -> int:
     if isinstance(value, str) and value.strip().lower() == "here":
         return _free_memory(name)
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
-        if not found:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
+        if not match:
             raise _wrong(name, value, 'an amount of memory such as "24GB"')
-        if not found[2]:
-            raise InvalidRequest(f"{name}: {value!r} has no unit.", next_step=f'Write "{found[1]}GB".')
-        base = 1024 if found[3] else 1000
-        return _bounded(float(found[1]) * float(base ** " kmgt".index(found[2].lower() or " ")))
-    count = _whole(name, value, binary=False)
+        if not match[2]:
+            raise InvalidRequest(f"{name}: {value!r} has no unit.", next_step=f'Write "{match[1]}GB".')
+        base = 1024 if match[3] else 1000
+        return _bounded(float(match[1]) * float(base ** " kmgt".index(match[2].lower() or " ")))
+    count = _integer(name, value, binary=False)
     if count < 10**6:
         # A machine has more bytes than that: gigabytes are meant.
         raise InvalidRequest(f"{name}: a number is bytes, and {value} are too few.", next_step=f'Write "{value}GB".')

@@ -83,7 +83,7 @@ class Ids(RootModel[dict[str, str]]):
 
 
 class Parameters(Fact):
-    """Numbers of parameters: all, and those active for one token (mixtures of experts)."""
+    """The number of parameters, and of those active for one token."""
 
     total: int | None = None
     active: int | None = None
@@ -210,7 +210,7 @@ class Provenance(Fact):
     as_of: date | None = None
 
 
-class Conflict(Fact):
+class FieldConflict(Fact):
     """Two catalogs disagree: the record keeps one statement, and this the other."""
 
     field: str
@@ -291,7 +291,7 @@ class ModelRecord(Fact):
     local: str | None = None
     variants: int | None = None
     provenance: dict[str, Provenance] = Field(default_factory=dict)
-    conflicts: tuple[Conflict, ...] = ()
+    conflicts: tuple[FieldConflict, ...] = ()
 
     # `in` would compare with pairs of field and value, and never be true.
     __contains__: ClassVar[None] = None
@@ -324,7 +324,10 @@ class ModelRecord(Fact):
 
     @property
     def id(self) -> str:
-        """Return the id it is called by: the hub id, else "azure:registry/model", else its folder."""
+        """Return the id it is called by.
+
+        It is the hub id, else "azure:registry/model" and the like, else its folder.
+        """
         ids = self.ids.root
         for catalog in sources.catalogs() if ids else ():
             if (model_id := ids.get(catalog.name)) is not None:

@@ -1,4 +1,4 @@
-"""The words catalogs use for tasks, languages and kinds of model, mapped onto one vocabulary."""
+"""One vocabulary for the tasks, languages and kinds of model of all catalogs."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def is_chat(stated: str) -> bool:
 @cache
 def modalities(of_task: str | None) -> Modalities | None:
     """Return what a task takes and gives, or None for a task that does not say."""
-    found = _MODALITIES.get(of_task or "")
-    return Modalities(input=tuple(found[0].split()), output=tuple(found[1].split())) if found else None
+    pair = _MODALITIES.get(of_task or "")
+    return Modalities(input=tuple(pair[0].split()), output=tuple(pair[1].split())) if pair else None
 
 
 def spoken(word: str) -> str | None:

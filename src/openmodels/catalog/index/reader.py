@@ -1,9 +1,11 @@
-"""The index: one SQLite file that answers searches over millions of models without a network.
+"""The index: one SQLite file that answers searches over millions of models.
 
-Row numbers begin with the popularity, so the full-text index gives the popular matches first and
-a search can stop after a few hundred. Every filter is a term of that same index, which makes a
-search an intersection of sorted lists whatever it asks for. An index is never written in place:
-`writer` makes a new file and puts it where the old one was, so readers never wait and never see half.
+Every filter is a term of one full-text index, so each search is an intersection of sorted lists. Row
+numbers begin with the popularity: matches come in that order without sorting, and a search stops
+after a few hundred. `benchmarks/catalog.py` compares it with a scan by LIKE and a loop in Python.
+
+An index is never written in place: `writer` puts a new file where the old one was, so readers never wait
+and never see half of it. A write-ahead log would leave files beside it that the next index must not meet.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from types import UnionType
 from typing import Any, Self
 
 from openmodels import settings
-from openmodels.catalog.index import codec as rows
+from openmodels.catalog.index import codec
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest
 
@@ -43,7 +45,7 @@ CREATE TABLE spelling (number INTEGER PRIMARY KEY, word TEXT UNIQUE, names INTEG
 CREATE TABLE pieces (piece TEXT, number INTEGER, PRIMARY KEY (piece, number)) WITHOUT ROWID;
 """
 
-_COLUMNS = ", ".join(rows.Row._fields)
+_COLUMNS = ", ".join(codec.IndexRow._fields)
 _SHADOWS = ("words_data", "words_idx", "words_config", "words_content", "words_docsize")
 _SECONDS, _COUNTING_SECONDS = 10.0, 60.0
 """Seconds a query may take, and one that counts over all models; the usual ones take milliseconds."""
@@ -66,23 +68,23 @@ class Index:
         connection: An open connection instead, for an index in memory.
 
     Attributes:
-        as_of: The day of the newest listing in it, or None.
+        as_of: The day of the latest listing in it, or None.
 
     Raises:
-        InvalidRequest: The file is no index, or one of another version of openmodels.
+        InvalidRequest: The file is not an index, or one of another version of openmodels.
     """
 
     def __init__(self, path: Path, *, connection: sqlite3.Connection | None = None) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._held: dict[int, str] = {}
+        self._terms: dict[int, str] = {}
         if connection is None and path.exists() and not path.is_file():  # a pipe would be waited for
             raise unreadable(path, "it is not a plain file")
         try:
             self._db = connection or sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
             )
-            # It holds the connection, which so outlives the index even where both are in one cycle of garbage.
+            # It refers to the connection, which so outlives the index even where both are in one garbage cycle.
             self._close = weakref.finalize(self, self._db.close)
             protect(self._db)
             self._db.execute("PRAGMA cache_size = -16000")
@@ -91,9 +93,9 @@ class Index:
                 raise unreadable(path, flaw)
         except sqlite3.Error as error:
             raise unreadable(path, f"it cannot be read ({error})") from error
-        self.meta = dict(self.rows("SELECT name, value FROM meta LIMIT 1000", kinds=(str, str)))
+        self.meta = dict(self.query("SELECT name, value FROM meta LIMIT 1000", kinds=(str, str)))
         try:
-            self.as_of, self._count = _newest(self.meta), int(self.meta.get("models", 0))
+            self.as_of, self._count = _latest_listing(self.meta), int(self.meta.get("models", 0))
         except ValueError as error:
             raise unreadable(path, "its notes are damaged") from error
 
@@ -112,83 +114,83 @@ class Index:
 
     def get(self, model_id: str) -> ModelRecord | None:
         """Return a model by its id, in any case, or None."""
-        found = self.numbered(model_id)
-        return next(iter(self.records([found]).values())) if found is not None else None
+        number = self.row_number(model_id)
+        return next(iter(self.records([number]).values())) if number is not None else None
 
-    def numbered(self, model_id: str) -> int | None:
+    def row_number(self, model_id: str) -> int | None:
         """Return a model's row number, or None."""
-        found = self.rows("SELECT row, id FROM models WHERE key = ?", rows.key(model_id), kinds=(int, str))
-        return next((row for row, name in found if name.lower() == model_id.lower()), None)
+        candidates = self.query("SELECT row, id FROM models WHERE key = ?", codec.key(model_id), kinds=(int, str))
+        return next((row for row, name in candidates if name.lower() == model_id.lower()), None)
 
     def records(self, numbers: Iterable[int]) -> dict[int, ModelRecord]:
-        """Return records by row number, in the order given."""
-        stored = self.stored(numbers)
-        self.hold({number for row in stored.values() for number in rows.unpack(row.terms)})
+        """Return records by row number, in the order of the numbers."""
+        stored = self.rows_by_number(numbers)
+        self.term_texts({number for row in stored.values() for number in codec.unpack(row.terms)})
         try:
-            return {number: rows.decode(row, self._held.__getitem__) for number, row in stored.items()}
+            return {number: codec.decode(row, self._terms.__getitem__) for number, row in stored.items()}
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise unreadable(self.path, "a row of it is damaged") from error
 
-    def stored(self, numbers: Iterable[int]) -> dict[int, rows.Row]:
-        """Return rows by number, in the order given."""
+    def rows_by_number(self, numbers: Iterable[int]) -> dict[int, codec.IndexRow]:
+        """Return rows by number, in the order of the numbers."""
         wanted = list(numbers)
-        found = {
-            row[0]: rows.Row(*row[1:])
-            for part in _parts(wanted)
-            for row in self.rows(
-                f"SELECT row, {_COLUMNS} FROM models WHERE row IN ({_marks(part)})", *part, kinds=(int, *_ROW)
+        rows = {
+            row[0]: codec.IndexRow(*row[1:])
+            for chunk in _chunks(wanted)
+            for row in self.query(
+                f"SELECT row, {_COLUMNS} FROM models WHERE row IN ({_placeholders(chunk)})", *chunk, kinds=(int, *_ROW)
             )
         }
-        if not all(rows.is_sound(row) for row in found.values()):
+        if not all(codec.is_sound(row) for row in rows.values()):
             raise unreadable(self.path, "a row of it is damaged")
-        return {number: found[number] for number in wanted if number in found}
+        return {number: rows[number] for number in wanted if number in rows}
 
     def term_numbers(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the numbers of the terms that the index has, by term."""
         return {
             text: number
-            for part in _parts(list(dict.fromkeys(texts)))
-            for number, text in self.rows(
-                f"SELECT number, text FROM terms WHERE text IN ({_marks(part)})", *part, kinds=(int, str)
+            for part in _chunks(list(dict.fromkeys(texts)))
+            for number, text in self.query(
+                f"SELECT number, text FROM terms WHERE text IN ({_placeholders(part)})", *part, kinds=(int, str)
             )
         }
 
-    def hold(self, numbers: Iterable[int]) -> dict[int, str]:
-        """Return at least the terms of these numbers; they are kept for the next time."""
-        if len(self._held) > _TERMS_HELD:
-            self._held = {}
-        for part in _parts([number for number in numbers if number not in self._held]):
-            query = f"SELECT number, text FROM terms WHERE number IN ({_marks(part)})"
-            self._held.update(self.rows(query, *part, kinds=(int, str)))
-            if any(number not in self._held for number in part):
+    def term_texts(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Return at least the terms of these numbers; those read before are kept."""
+        if len(self._terms) > _TERMS_HELD:
+            self._terms = {}
+        for part in _chunks([number for number in numbers if number not in self._terms]):
+            query = f"SELECT number, text FROM terms WHERE number IN ({_placeholders(part)})"
+            self._terms.update(self.query(query, *part, kinds=(int, str)))
+            if any(number not in self._terms for number in part):
                 raise unreadable(self.path, "its terms are damaged")
-        return self._held
+        return self._terms
 
     def match(self, expression: str, *, where: str = "", values: Iterable[Any] = (), limit: int) -> list[int]:
-        """Return the row numbers that a full-text expression finds, the most popular first.
+        """Return the row numbers that an expression matches, the most popular first.
 
         Args:
             expression: In the syntax of FTS5; "" is every model.
             where: A further condition on the columns of `models`, in SQL.
             values: What its question marks stand for.
-            limit: At most so many.
+            limit: How many to return at most.
         """
         if not expression:
             condition = f"WHERE {where}" if where else ""
             query = f"SELECT row FROM models {condition} ORDER BY row LIMIT ?"
-            return [row for (row,) in self.rows(query, *values, limit)]
+            return [row for (row,) in self.query(query, *values, limit)]
         join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? AND {where}"
         query = f"SELECT words.rowid FROM words {join if where else 'WHERE words MATCH ?'} ORDER BY words.rowid LIMIT ?"
-        return [row for (row,) in self.rows(query, expression, *values, limit)]
+        return [row for (row,) in self.query(query, expression, *values, limit)]
 
     def count(self, expression: str, *, where: str = "", values: Iterable[Any] = ()) -> int:
-        """Return how many models an expression finds."""
+        """Return how many models an expression matches."""
         if not expression:
             query = f"SELECT count(*) FROM models {f'WHERE {where}' if where else ''}"
-            return int(self.rows(query, *values, seconds=_COUNTING_SECONDS)[0][0])
+            return int(self.query(query, *values, seconds=_COUNTING_SECONDS)[0][0])
         join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? AND {where}"
         query = f"SELECT count(*) FROM words {join if where else 'WHERE words MATCH ?'}"
-        return int(self.rows(query, expression, *values, seconds=_COUNTING_SECONDS)[0][0])
+        return int(self.query(query, expression, *values, seconds=_COUNTING_SECONDS)[0][0])
 
     def counts(
         self, expression: str, *, where: str = "", values: Iterable[Any] = ()
@@ -196,52 +198,52 @@ class Index:
         """Return, over all matches, how often each author occurs and each term."""
         join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? {f'AND {where}' if where else ''}"
         plain = f"models {f'WHERE {where}' if where else ''}"
-        given = [expression, *values] if expression else list(values)
+        parameters = [expression, *values] if expression else list(values)
         authors, numbers = Counter[str](), Counter[int]()
         query = f"SELECT models.id, models.terms FROM {f'words {join}' if expression else plain}"
         try:
-            for name, packed in self.rows(query, *given, kinds=(str, bytes), seconds=_COUNTING_SECONDS):
+            for name, packed in self.query(query, *parameters, kinds=(str, bytes), seconds=_COUNTING_SECONDS):
                 authors[name.rpartition("/")[0]] += 1
-                numbers.update(rows.unpack(packed))
+                numbers.update(codec.unpack(packed))
         except ValueError as error:
             if isinstance(error, InvalidRequest):
                 raise
             raise unreadable(self.path, "a row of it is damaged") from error
-        held = self.hold(numbers)
-        return authors, Counter({held[number]: count for number, count in numbers.items()})
+        texts = self.term_texts(numbers)
+        return authors, Counter({texts[number]: count for number, count in numbers.items()})
 
-    def counted(self, numbers: Iterable[int]) -> dict[int, int]:
+    def common_term_counts(self, numbers: Iterable[int]) -> dict[int, int]:
         """Return how many models have a term, for those terms that many have."""
         wanted = list(numbers)
-        query = f"SELECT number, models FROM counted WHERE number IN ({_marks(wanted)})"
-        return dict(self.rows(query, *wanted, kinds=(int, int)))
+        query = f"SELECT number, models FROM counted WHERE number IN ({_placeholders(wanted)})"
+        return dict(self.query(query, *wanted, kinds=(int, int)))
 
-    def near(self, word: str, pieces: Iterable[str], at_least: int) -> list[tuple[str, int]]:
-        """Return known words that share pieces of three letters with a word, and in how many names each is."""
-        wanted = list(pieces)
-        return self.rows(
+    def similar_words(self, word: str, trigrams: Iterable[str], at_least: int) -> list[tuple[str, int]]:
+        """Return words that share trigrams with a word, and in how many names each is."""
+        wanted = list(trigrams)
+        return self.query(
             "SELECT word, names FROM spelling WHERE word != ? AND number IN (SELECT number FROM pieces WHERE piece IN "
-            f"({_marks(wanted)}) GROUP BY number HAVING count(*) >= ? ORDER BY count(*) DESC, number LIMIT 400)",
+            f"({_placeholders(wanted)}) GROUP BY number HAVING count(*) >= ? ORDER BY count(*) DESC, number LIMIT 400)",
             word, *wanted, at_least, kinds=(str, int),
         )  # fmt: skip
 
-    def spelled(self, word: str) -> int:
-        """Return in how many names a word is, 0 where it is too rare to be kept."""
-        found = self.rows("SELECT names FROM spelling WHERE word = ?", word, kinds=(int,))
-        return int(found[0][0]) if found else 0
+    def name_count(self, word: str) -> int:
+        """Return in how many names a word is; 0 where it is too rare to be kept."""
+        counts = self.query("SELECT names FROM spelling WHERE word = ?", word, kinds=(int,))
+        return int(counts[0][0]) if counts else 0
 
     def completions(self, start: str, limit: int = 8) -> list[str]:
         """Return the commonest known words that begin so."""
         query = "SELECT word FROM spelling WHERE word >= ? AND word < ? ORDER BY names DESC LIMIT ?"
-        return [word for (word,) in self.rows(query, start, start + "\U0010ffff", limit, kinds=(str,))]
+        return [word for (word,) in self.query(query, start, start + "\U0010ffff", limit, kinds=(str,))]
 
-    def rows(
-        self, query: str, *values: Any, kinds: tuple[type | UnionType, ...] = (), seconds: float = _SECONDS
+    def query(
+        self, statement: str, *values: Any, kinds: tuple[type | UnionType, ...] = (), seconds: float = _SECONDS
     ) -> list[Any]:
         """Return the rows of a query.
 
         Args:
-            query: In SQL.
+            statement: In SQL.
             values: What its question marks stand for.
             kinds: The types of the columns; SQLite itself keeps any type in any column.
             seconds: How many seconds it may take.
@@ -253,30 +255,32 @@ class Index:
             end = time.monotonic() + seconds
             self._db.set_progress_handler(lambda: time.monotonic() > end, 100_000)
             try:
-                found = self._db.execute(query, values).fetchall()
+                rows = self._db.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                late = time.monotonic() > end
-                raise unreadable(self.path, "a query does not end" if late else f"it is damaged ({error})") from error
+                is_slow = time.monotonic() > end
+                raise unreadable(
+                    self.path, "a query does not end" if is_slow else f"it is damaged ({error})"
+                ) from error
             finally:
                 self._db.set_progress_handler(None, 0)
-        for row in found if kinds else ():
+        for row in rows if kinds else ():
             if not all(map(isinstance, row, kinds)):
                 raise unreadable(self.path, "a value of it has the wrong type")
-        return found
+        return rows
 
 
 def protect(db: sqlite3.Connection) -> None:
-    """Let a connection run nothing that a file brings along, and notice damaged pages."""
+    """Let a connection run no code of the file, and notice damaged pages."""
     db.execute("PRAGMA trusted_schema = OFF")
     db.execute("PRAGMA cell_size_check = ON")
     db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
 
 
 def flaw_of(db: sqlite3.Connection) -> str | None:
-    """Return why a database cannot be an index of this version, or None for one that is.
+    """Return why a database is not an index of this version, or None.
 
-    Its tables must be those that this program makes: a view in the place of a table could compute for
-    ever, and a trigger could run at every change.
+    Its tables must be those that this program makes: a view in the place of a table could compute
+    endlessly, and a trigger could run at every change.
     """
     listed = db.execute("SELECT type, name, sql FROM sqlite_master LIMIT 100").fetchall()
     if not listed:
@@ -308,8 +312,8 @@ def _expected() -> dict[tuple[str, str], str]:
     return known
 
 
-def _newest(meta: dict[str, str]) -> date | None:
-    """Return the day of the newest listing."""
+def _latest_listing(meta: dict[str, str]) -> date | None:
+    """Return the day of the latest listing."""
     return max((date.fromisoformat(day) for name, day in meta.items() if name.endswith(".as_of")), default=None)
 
 
@@ -320,11 +324,11 @@ def unreadable(path: Path, why: str) -> InvalidRequest:
     )
 
 
-def _parts(values: list[Any], size: int = 900) -> Iterator[list[Any]]:
+def _chunks(values: list[Any], size: int = 900) -> Iterator[list[Any]]:
     # Older builds of SQLite take no more than 999 values in one statement.
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
 
-def _marks(values: list[Any]) -> str:
+def _placeholders(values: list[Any]) -> str:
     return ",".join("?" * len(values))

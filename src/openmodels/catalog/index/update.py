@@ -64,7 +64,7 @@ class IndexListing:
         return count
 
     def commit(self, **notes: str | None) -> None:
-        """Write what was put, and notes that a later update reads, in one step; None drops a note."""
+        """Write what was put, and notes for a later update; None removes a note."""
         self._writer.flush({f"{self._outcome.catalog}.{name}": value for name, value in notes.items()})
 
     def note(self, name: str) -> str | None:
@@ -135,7 +135,7 @@ def update(
 
 
 def from_parquet(file: Path, *, path: Path | None = None, progress: Progress | None = None) -> Outcome:
-    """Make the index from a public dump of the Hub's metadata, replacing the existing one.
+    """Make a new index from a public dump of the Hub's metadata.
 
     Args:
         file: A parquet file with the Hub's columns (id, downloads, likes, tags, cardData …); nested

@@ -1,7 +1,7 @@
-"""Making the index: a new file beside the old one, put in its place when it is whole.
+"""Making the index: a new file beside the old one, which it replaces at the end.
 
-The new file starts as a copy of the old one, is filled in batches and keeps its place between two
-runs, so that an interrupted listing goes on where it stopped. Until the last step nobody reads it.
+The new file starts as a copy of the old one and is filled in batches. A batch and the place in the
+listing are one transaction, so an interrupted listing continues where it stopped.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from openmodels.hub import model_names
 _BATCH = 2_000
 _TERMS_HELD = 120_000
 _POPULAR = 100_000
+"""The words of so many popular models can be suggested, however rare they are."""
 _MANY = 50
-"""A term that so many models have is counted once, when the index is made; rarer ones when asked for."""
+"""A term of so many models is counted when the index is made, a rarer one when it is needed."""
 
 
 class Writer:
     """Fills an index; use it in a `with` block and call `finish` at its end.
 
     Args:
-        path: Where the finished index will be; None makes one in memory.
-        fresh: Start empty instead of from the index that is there.
+        path: Where the finished index will be; None for one in memory.
+        fresh: Start empty instead of from the existing index.
 
     Raises:
         InvalidRequest: Another process is writing this index.
@@ -53,35 +54,35 @@ class Writer:
         try:
             self._db = self._open(fresh=fresh)
         except sqlite3.DatabaseError as error:
-            raise self._refused(error) from error
+            raise self._error_for(error) from error
         except OSError as error:
             raise files.write_failed(path or "", error) from error
         self._numbers: dict[str, int] = {}
         self._next: dict[int, int] = {}
-        self._waiting: dict[str, ModelRecord] = {}
+        self._pending: dict[str, ModelRecord] = {}
         self._written = 0
 
     def _open(self, *, fresh: bool) -> sqlite3.Connection:
         if self.path and self._building:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not fresh and self._building.exists() and (db := self._continued()):
+            if not fresh and self._building.exists() and (db := self._open_existing()):
                 return db
             if not fresh and self.path.exists():
                 self._copy(self.path, self._building)
-                if db := self._continued():
+                if db := self._open_existing():
                     return db
-        return self._begun()
+        return self._create()
 
-    def _continued(self) -> sqlite3.Connection | None:
-        """Return the existing file to continue, or None where it was unusable and is removed."""
+    def _open_existing(self) -> sqlite3.Connection | None:
+        """Return the file to continue, or None where it was unusable and is removed."""
         try:
-            db = self._connected()
+            db = self._connect()
         except sqlite3.OperationalError:
             raise  # another update holds it
         except sqlite3.DatabaseError as error:
             self.discarded = str(error)
         else:
-            self.discarded = self._flaw(db)
+            self.discarded = self._find_flaw(db)
             if self.discarded is None:
                 return db
             db.close()
@@ -89,17 +90,17 @@ class Writer:
             self._building.unlink()
         return None
 
-    def _begun(self) -> sqlite3.Connection:
+    def _create(self) -> sqlite3.Connection:
         """Return an empty index."""
         if self._building and self._building.exists():
             try:
-                self._connected().close()
+                self._connect().close()
             except sqlite3.OperationalError:
                 raise  # another update holds it
             except sqlite3.DatabaseError:
                 pass
             self._building.unlink()
-        db = self._connected()
+        db = self._connect()
         db.execute("BEGIN EXCLUSIVE")
         for statement in TABLES.split(";\n"):
             db.execute(statement)
@@ -107,7 +108,7 @@ class Writer:
         db.execute("COMMIT")
         return db
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._building or ":memory:", timeout=0.2, isolation_level=None, check_same_thread=False)
         try:
             protect(db)
@@ -121,7 +122,7 @@ class Writer:
             raise
         return db
 
-    def _flaw(self, db: sqlite3.Connection) -> str | None:
+    def _find_flaw(self, db: sqlite3.Connection) -> str | None:
         """Return why a file cannot be continued, or None.
 
         A damaged page may be met hours later, in the middle of an update, so all are read first.
@@ -129,16 +130,16 @@ class Writer:
         try:
             if flaw := flaw_of(db):
                 return flaw
-            found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+            verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise
             return str(error)
         except sqlite3.DatabaseError as error:
             return str(error)
-        return None if found == "ok" else "it is damaged"
+        return None if verdict == "ok" else "it is damaged"
 
-    def _refused(self, error: sqlite3.DatabaseError) -> OpenModelsError:
+    def _error_for(self, error: sqlite3.DatabaseError) -> OpenModelsError:
         if "locked" in str(error):
             return InvalidRequest(f"Another update of {self.path} is running.", next_step="Wait for it to end.")
         if isinstance(error, sqlite3.OperationalError):
@@ -152,7 +153,7 @@ class Writer:
 
     @staticmethod
     def _copy(path: Path, to: Path) -> None:
-        # Under another name first: a copy cut short must not pass for an update to go on with.
+        # Under another name first: a copy cut short must not pass for an update to continue.
         draft = to.with_name(f"{to.name}.{os.getpid()}")
         shutil.copyfile(path, draft)
         draft.replace(to)
@@ -165,7 +166,7 @@ class Writer:
     ) -> None:
         self._db.close()
         if isinstance(error, sqlite3.DatabaseError):
-            failure = self._refused(error)
+            failure = self._error_for(error)
             if isinstance(failure, InvalidRequest) and self._building:
                 # The next update must not continue it.
                 self._building.unlink(missing_ok=True)
@@ -173,8 +174,8 @@ class Writer:
 
     def get(self, name: str) -> str | None:
         """Return a note kept with the index ("hub.as_of"), or None."""
-        found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return str(found[0]) if found else None
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else None
 
     def set(self, name: str, value: str | None) -> None:
         """Keep a note with the index, or drop it."""
@@ -184,11 +185,11 @@ class Writer:
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def put(self, record: ModelRecord) -> None:
-        """Add a record, or join it with what other catalogs said of the same model."""
+        """Add a record, or join it with another catalog's record of the same model."""
         at = record.id.lower()
-        before = self._waiting.get(at)
-        self._waiting[at] = join.merge(before, record) if before else record
-        if len(self._waiting) >= _BATCH:
+        before = self._pending.get(at)
+        self._pending[at] = join.merge(before, record) if before else record
+        if len(self._pending) >= _BATCH:
             self.flush()
 
     def put_all(self, records: Iterable[ModelRecord]) -> int:
@@ -200,10 +201,10 @@ class Writer:
         return count
 
     def flush(self, notes: Mapping[str, str | None] | None = None) -> None:
-        """Write the waiting records, and notes that say how far a listing is, in one step."""
+        """Write the pending records and notes on the listing, in one transaction."""
         self._db.execute("BEGIN")
         try:
-            for record in self._waiting.values():
+            for record in self._pending.values():
                 self._write(record)
             for name, value in (notes or {}).items():
                 self.set(name, value)
@@ -211,10 +212,10 @@ class Writer:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-        self._waiting.clear()
+        self._pending.clear()
 
     def remove_older(self, catalog: str, day: int) -> int:
-        """Remove models that only one catalog listed, the last time before a day; return how many."""
+        """Remove a catalog's models last listed before a day; return how many."""
         self.flush()
         listed = self._db.execute("SELECT row, id FROM models WHERE as_of < ?", (day,))
         old = [row for row, model_id in listed if sources.owner_of(model_id).name == catalog]
@@ -227,11 +228,11 @@ class Writer:
     def finish(self) -> None:
         """Count words, tidy up and put the new index in the place of the old one.
 
-        The writer is closed by it.
+        It closes the writer.
         """
         self.flush()
         self._db.execute("BEGIN")
-        self._spell()
+        self._write_spelling()
         total = self._db.execute("SELECT count(*) FROM models").fetchone()[0]
         self.set("models", str(total))
         self._db.execute("COMMIT")
@@ -250,23 +251,23 @@ class Writer:
         files.sync_folder(self.path.parent)
 
     def index(self) -> Index:
-        """Return an index over what has been written, for one in memory."""
+        """Return the index in memory."""
         return Index(Path(":memory:"), connection=self._db)
 
     def _write(self, record: ModelRecord) -> None:
         parts = None
-        number = self._numbered(record.id)
+        number = self._row_number(record.id)
         if number is not None:
-            record, parts = self._joined(number, record)
+            record, parts = self._join(number, record)
             self._remove(number)
         row = codec.encode(record, self._intern, parts)
         self._written += 1
         bucket = codec.popularity(row.downloads, row.likes)
-        number = self._free(bucket)
+        number = self._free_row(bucket)
         self._db.execute(f"INSERT INTO models VALUES (?{', ?' * len(row)})", (number, *row))
         self._db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, codec.tokens(row)))
 
-    def _joined(self, number: int, record: ModelRecord) -> tuple[ModelRecord, dict[str, Any] | None]:
+    def _join(self, number: int, record: ModelRecord) -> tuple[ModelRecord, dict[str, Any] | None]:
         stored = self._stored(number)
         rest: dict[str, Any] = join.parts_of(stored.rest)
         parts = {name: ModelRecord.model_validate(part) for name, part in rest.items()}
@@ -280,20 +281,20 @@ class Writer:
         merged = join.merge_all(parts)
         return merged, {name: part.model_dump(mode="json", exclude_defaults=True) for name, part in parts.items()}
 
-    def _stored(self, number: int) -> codec.Row:
-        found = self._db.execute(f"SELECT {', '.join(codec.Row._fields)} FROM models WHERE row = ?", (number,))
-        return codec.Row(*found.fetchone())
+    def _stored(self, number: int) -> codec.IndexRow:
+        cursor = self._db.execute(f"SELECT {', '.join(codec.IndexRow._fields)} FROM models WHERE row = ?", (number,))
+        return codec.IndexRow(*cursor.fetchone())
 
     def _remove(self, number: int) -> None:
         row = self._stored(number)
         self._db.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (number, codec.tokens(row)))
         self._db.execute("DELETE FROM models WHERE row = ?", (number,))
 
-    def _numbered(self, model_id: str) -> int | None:
-        found = self._db.execute("SELECT row, id FROM models WHERE key = ?", (codec.key(model_id),)).fetchall()
-        return next((row for row, name in found if name.lower() == model_id.lower()), None)
+    def _row_number(self, model_id: str) -> int | None:
+        candidates = self._db.execute("SELECT row, id FROM models WHERE key = ?", (codec.key(model_id),)).fetchall()
+        return next((row for row, name in candidates if name.lower() == model_id.lower()), None)
 
-    def _free(self, bucket: int) -> int:
+    def _free_row(self, bucket: int) -> int:
         if bucket not in self._next:
             end = (bucket + 1) << codec.POPULARITY_BITS
             last = self._db.execute("SELECT max(row) FROM models WHERE row < ?", (end,)).fetchone()[0]
@@ -306,37 +307,40 @@ class Writer:
             return number
         if len(self._numbers) > _TERMS_HELD:
             self._numbers.clear()
-        found = self._db.execute("SELECT number FROM terms WHERE text = ?", (term,)).fetchone()
-        if not found:
-            found = (self._db.execute("INSERT INTO terms (text) VALUES (?)", (term,)).lastrowid,)
-        self._numbers[term] = int(found[0] or 0)
+        row = self._db.execute("SELECT number FROM terms WHERE text = ?", (term,)).fetchone()
+        if not row:
+            row = (self._db.execute("INSERT INTO terms (text) VALUES (?)", (term,)).lastrowid,)
+        self._numbers[term] = int(row[0] or 0)
         return self._numbers[term]
 
     def _term(self, number: int) -> str:
         return str(self._db.execute("SELECT text FROM terms WHERE number = ?", (number,)).fetchone()[0])
 
-    def _spell(self) -> None:
-        """Keep the words a misspelled one may have meant: frequent ones, and those of popular models."""
+    def _write_spelling(self) -> None:
+        """Write the words that may correct a misspelled one.
+
+        They are the frequent ones, and those of popular models.
+        """
         total = self._db.execute("SELECT count(*) FROM models").fetchone()[0]
         rare = 1 + total // 400_000
         counted = Counter[str]()
         for name in self._db.execute("SELECT id FROM models ORDER BY row LIMIT ?", (_POPULAR,)):
             author, _, model = name[0].rpartition("/")
             counted.update({*model_names.search_terms(model), author.lower()})
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         self._db.execute("DELETE FROM counted")
         for term, count in self._db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (rare,)):
             if (word := term.removeprefix("@")).isalpha():
-                found[word] = count
+                counts[word] = count
             elif term[0] == "~" and count >= _MANY:
                 self._db.execute("INSERT INTO counted VALUES (?, ?)", (int(term[1:], 36), count))
         for word, count in counted.items():
             if word.isalpha():
-                found[word] = max(count, found.get(word, 0))
+                counts[word] = max(count, counts.get(word, 0))
         for (term,) in self._db.execute("SELECT text FROM terms WHERE text >= 'tag:' AND text < 'tag;'"):
             if (word := term[4:].lower()).isalpha() and len(word) > 3:
-                found.setdefault(word, 1)
-        kept = {word: count for word, count in found.items() if len(word) > 2}
+                counts.setdefault(word, 1)
+        kept = {word: count for word, count in counts.items() if len(word) > 2}
         self._db.execute("DELETE FROM spelling")
         self._db.execute("DELETE FROM pieces")
         # The commonest first: among equally similar words the lower number is the likelier one.
@@ -344,12 +348,12 @@ class Writer:
         self._db.executemany(
             "INSERT INTO spelling VALUES (?, ?, ?)", ((i, word, count) for i, (word, count) in enumerate(listed))
         )
-        cut = ((piece, i) for i, (word, _) in enumerate(listed) for piece in pieces_of(word))
+        cut = ((piece, i) for i, (word, _) in enumerate(listed) for piece in trigrams(word))
         self._db.executemany("INSERT INTO pieces VALUES (?, ?)", cut)
 
 
-def pieces_of(word: str) -> set[str]:
-    """Return the pieces of three letters of a word, marked at both ends; words spelled alike share many of them."""
+def trigrams(word: str) -> set[str]:
+    """Return the trigrams of a word, marked at both ends; similar words share many."""
     marked = f"^{word}$"
     return {marked[i : i + 3] for i in range(len(marked) - 2)}
 

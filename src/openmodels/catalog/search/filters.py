@@ -1,4 +1,4 @@
-"""A query's filters in the words of the index: terms of the full-text index, and exact limits in SQL."""
+"""A query's filters as terms of the full-text index and as limits in SQL."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _FLAGS = {
     "open": {True: ["open:yes"], False: ["open:no"]},
 }
 _NARROW = 32
+"""A range of more steps is left to the condition, unless few models lie in it: merging long lists costs more."""
 # Column, letter, step of a number, last step, and the steps below and above which few models are.
 _BUCKETS: tuple[tuple[str, str, Callable[[int | None], int | None], int, int, int], ...] = (
     ("parameters", "p", codec.parameters_bucket, 360, 200, 285),
@@ -41,63 +42,66 @@ class Scope:
         required: Full-text expressions.
         where: A condition on columns, in SQL; "" for none.
         values: What its question marks stand for.
-        impossible: A filter names something the index does not have: nothing can match.
+        is_impossible: A filter names something that the index lacks, so nothing can match.
     """
 
     required: list[str] = field(default_factory=list)
     where: str = ""
     values: list[Any] = field(default_factory=list)
-    impossible: bool = False
+    is_impossible: bool = False
 
     def match(self, index: Index, expression: str, limit: int) -> list[int]:
         """Return the most popular matches of an expression that already holds `required`."""
         return index.match(expression, where=self.where, values=self.values, limit=limit)
 
-    def lets_through(self, index: Index, number: int) -> bool:
-        """Return whether a single model satisfies it."""
+    def allows(self, index: Index, number: int) -> bool:
+        """Return whether a model satisfies it."""
         where = f"{self.where} AND models.row = ?" if self.where else "models.row = ?"
         return bool(index.match(all_of(self.required), where=where, values=[*self.values, number], limit=1))
 
 
-def scope(index: Index, query: Query) -> Scope:
-    """Return what a query's filters ask of every match."""
-    made = Scope()
-    _add_terms(made, index, query)
-    limits = {"parameters": sizes(query), "context": query.context}
+def build_scope(index: Index, query: Query) -> Scope:
+    """Return what a query's filters demand of every match."""
+    scope = Scope()
+    _add_terms(scope, index, query)
+    ranges = {"parameters": parameter_range(query), "context": query.context}
     conditions: list[str] = []
     for column, letter, bucket, last, rare_below, rare_above in _BUCKETS:
-        asked = limits[column]
-        if asked is None:
+        bounds = ranges[column]
+        if bounds is None:
             continue
         # The steps narrow the lists to read where few models are in them; the condition is exact.
-        low = bucket(asked.low) or 0
-        high = (bucket(asked.high) or 0) if asked.high is not None else last
+        low = bucket(bounds.low) or 0
+        high = (bucket(bounds.high) or 0) if bounds.high is not None else last
         if high - low <= _NARROW or low >= rare_above or high <= rare_below:
-            made.required.append(any_of(f"={letter}{step}" for step in range(low, high + 1)))
-        for limit, sign in ((asked.low, ">="), (asked.high, "<=")):
+            scope.required.append(any_of(f"={letter}{step}" for step in range(low, high + 1)))
+        for limit, sign in ((bounds.low, ">="), (bounds.high, "<=")):
             if limit is not None:
                 conditions.append(f"models.{column} {sign} ?")
-                made.values.append(limit)
+                scope.values.append(limit)
     if query.updated_after:
         first = codec.month_of(codec.days(query.updated_after)) or 0
-        made.required.append(any_of(f"=u{month}" for month in range(first, max(first, this_month()) + 2)))
+        scope.required.append(any_of(f"=u{month}" for month in range(first, max(first, this_month()) + 2)))
         conditions.append("models.updated >= ?")
-        made.values.append(codec.days(query.updated_after))
-    made.where = " AND ".join(conditions)
-    return made
+        scope.values.append(codec.days(query.updated_after))
+    scope.where = " AND ".join(conditions)
+    return scope
 
 
-def sizes(query: Query) -> Range | None:
-    """Return the range of parameters, cut by the memory to fit in: two bytes each, and a fifth for the rest."""
-    asked = query.parameters
+def parameter_range(query: Query) -> Range | None:
+    """Return the range of parameters that also fits in the memory of the query.
+
+    A parameter counts two bytes, and a fifth is added for the rest.
+    """
+    stated = query.parameters
     if query.fits is None:
-        return asked
+        return stated
     most = int(query.fits / 2.4)
-    return Range(asked.low if asked else None, min(most, asked.high) if asked and asked.high else most)
+    return Range(stated.low if stated else None, min(most, stated.high) if stated and stated.high else most)
 
 
-def steps(sort: str) -> tuple[str, range]:
-    """Return the letter of the tokens that an order is walked by, and their numbers from the top."""
+def steps_of_order(sort: str) -> tuple[str, range]:
+    """Return the letter of an order's tokens, and their numbers from the highest."""
     days = range((codec.days(codec.today()) or 0) + 1, _FIRST_DAY, -1)
     return {
         "likes": ("k", range(50, -1, -1)),
@@ -113,10 +117,10 @@ def this_month() -> int:
     return codec.month_of(codec.days(codec.today())) or 0
 
 
-def marked(index: Index, term: str) -> str | None:
-    """Return the expression of a single term, or None where no model has it."""
+def term_expression(index: Index, term: str) -> str | None:
+    """Return the expression of a term, or None where no model has it."""
     number = index.term_numbers([term]).get(term)
-    return None if number is None else f'"~{codec.base36(number)}"'
+    return None if number is None else f'"{codec.term_token(number)}"'
 
 
 def any_of(tokens: Iterable[str]) -> str:
@@ -126,31 +130,31 @@ def any_of(tokens: Iterable[str]) -> str:
 
 
 def all_of(parts: Iterable[str]) -> str:
-    """Return the expression for all of some expressions; empty ones ask nothing."""
+    """Return the expression for all of some expressions; empty ones are left out."""
     kept = [part for part in parts if part]
     return f"({' AND '.join(kept)})" if kept else ""
 
 
-def _add_terms(made: Scope, index: Index, query: Query) -> None:
+def _add_terms(scope: Scope, index: Index, query: Query) -> None:
     wanted: list[list[str]] = []
     for name, kind in _KINDS.items():
-        asked = getattr(query, name)
-        if asked:
-            wanted.append([f"{kind}:{value}" for value in ((asked,) if isinstance(asked, str) else asked)])
+        value = getattr(query, name)
+        if value:
+            wanted.append([f"{kind}:{entry}" for entry in ((value,) if isinstance(value, str) else value)])
     if query.catalog and len(query.catalog) < len(sources.names()):
         wanted.append([f"in:{name}" for name in query.catalog])
     if query.conversational:
         wanted.append(["tag:conversational"])
-    wanted += [terms[asked] for name, terms in _FLAGS.items() if (asked := getattr(query, name)) is not None]
+    wanted += [terms[value] for name, terms in _FLAGS.items() if (value := getattr(query, name)) is not None]
     if query.base_model:
         wanted.append([f"base:{relation}:{query.base_model}" for relation in RELATIONS])
     if query.max_price is not None:
         wanted.append(["is:priced"])
     numbers = index.term_numbers(term for group in wanted for term in group)
     for group in wanted:
-        known = [f"~{codec.base36(numbers[term])}" for term in group if term in numbers]
-        made.impossible |= not known
-        made.required.append(any_of(known))
+        known = [codec.term_token(numbers[term]) for term in group if term in numbers]
+        scope.is_impossible |= not known
+        scope.required.append(any_of(known))
     if query.author:
         accounts = (query.author, *AUTHORS.get(query.author.lower(), ()))
-        made.required.append(any_of(codec.author_token(name) for name in accounts))
+        scope.required.append(any_of(codec.author_token(name) for name in accounts))

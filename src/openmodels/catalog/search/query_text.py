@@ -11,7 +11,7 @@ from typing import Any
 from openmodels.catalog import vocabulary
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
-from openmodels.catalog.index.writer import pieces_of
+from openmodels.catalog.index.writer import trigrams
 from openmodels.catalog.query import Range, number
 from openmodels.catalog.search import synonyms
 from openmodels.hub import model_names
@@ -41,14 +41,14 @@ _WORD = re.compile(r"[^\s,;:!?()\[\]{}\"'`|]+")
 _SIZE_WORD = re.compile(r"\d+(?:\.\d+)?[bm]", re.ASCII)
 
 
-_WHOLE = frozenset((*synonyms.WORDS, *synonyms.AUTHORS, *vocabulary.LANGUAGES))
+_VOCABULARY = frozenset((*synonyms.WORDS, *synonyms.AUTHORS, *vocabulary.LANGUAGES))
 """Words that mean something here, whether or not a name has them."""
 _GENERIC, _LANGUAGE = 0.7, 1.4
 _MOST_WORDS, _LONGEST = 16, 1_000
 
 
 @dataclass(slots=True)
-class Group:
+class WordGroup:
     """A part of the text: a model must have one of its alternatives.
 
     Attributes:
@@ -72,22 +72,22 @@ class Group:
 
 @dataclass(slots=True)
 class Reading:
-    """What a text asks for: groups to match, filters it states in words, and notes for the user."""
+    """What a text asks for: groups of words, filters stated in words, and notes."""
 
-    groups: list[Group] = field(default_factory=list)
+    groups: list[WordGroup] = field(default_factory=list)
     filters: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     wants_variants: bool = False
 
 
-def read(text: str, index: Index) -> Reading:
-    """Return what a search text asks for, misspellings corrected by the words the index knows."""
+def interpret(text: str, index: Index) -> Reading:
+    """Return what a search text asks for, misspellings corrected by the index."""
     reading = Reading()
     rest = _read_filters(text[:_LONGEST].lower(), reading)
-    rest = _PHRASE.sub(lambda found: synonyms.PHRASES[found[0]], rest)
-    found = [word for piece in _WORD.findall(rest) for word in _cut(piece)]
-    kept = [word for word in found if word not in synonyms.STOP_WORDS] or found
-    known = _Known(index, kept[:_MOST_WORDS])
+    rest = _PHRASE.sub(lambda match: synonyms.PHRASES[match[0]], rest)
+    words = [word for piece in _WORD.findall(rest) for word in _words_of(piece)]
+    kept = [word for word in words if word not in synonyms.STOP_WORDS] or words
+    known = _KnownTerms(index, kept[:_MOST_WORDS])
     if len(kept) > _MOST_WORDS:
         reading.notes.append(f"only the first {_MOST_WORDS} words were read")
     for word in dict.fromkeys(kept[:_MOST_WORDS]):
@@ -97,43 +97,43 @@ def read(text: str, index: Index) -> Reading:
 
 
 def _read_filters(text: str, reading: Reading) -> str:
-    def ranged(found: re.Match[str], low: int | None, high: int | None) -> str:
+    def add_range(match: re.Match[str], low: int | None, high: int | None) -> str:
         reading.filters["parameters"] = Range(low, high)
-        reading.notes.append(f"read {found[0].strip()!r} as a number of parameters")
+        reading.notes.append(f"read {match[0].strip()!r} as a number of parameters")
         return " "
 
     def amount(digits: str, unit: str) -> int:
         return number(digits + unit[0])
 
-    def between(found: re.Match[str]) -> str:
-        low, low_unit, high, unit = (part for part in found.groups() if part is not None)
-        return ranged(found, amount(low, low_unit or unit), amount(high, unit))
+    def between(match: re.Match[str]) -> str:
+        low, low_unit, high, unit = (part for part in match.groups() if part is not None)
+        return add_range(match, amount(low, low_unit or unit), amount(high, unit))
 
     if "/" not in text:
         text = _BETWEEN.sub(between, text)
-    text = _BELOW.sub(lambda m: ranged(m, None, amount(m[1], m[2])), text)
-    text = _ABOVE.sub(lambda m: ranged(m, amount(m[1], m[2]), None), text)
+    text = _BELOW.sub(lambda m: add_range(m, None, amount(m[1], m[2])), text)
+    text = _ABOVE.sub(lambda m: add_range(m, amount(m[1], m[2]), None), text)
     # "7 billion" is the "7b" of names.
     text = _SIZE.sub(lambda m: f" {m[1]}{m[2][0]} ", text)
     text = _CONTEXT.sub(lambda m: f" context:{m[1] or m[2]}k ", text)
     if _NON_COMMERCIAL.search(text):
         text = _NON_COMMERCIAL.sub(" ", text)
-    elif (found := _COMMERCIAL.search(text)) and len(text.split()) > 1 and "/" not in text:
+    elif (match := _COMMERCIAL.search(text)) and len(text.split()) > 1 and "/" not in text:
         reading.filters["license_class"] = ("open", "restricted")
-        reading.notes.append(f"read {found[0].strip()!r} as a license that does not forbid it; read its conditions")
+        reading.notes.append(f"read {match[0].strip()!r} as a license that does not forbid it; read its conditions")
         text = _COMMERCIAL.sub(" ", text)
-    if found := _OPEN_SOURCE.search(text):
+    if match := _OPEN_SOURCE.search(text):
         reading.filters["license_class"] = ("open",)
-        reading.notes.append(f"read {found[0]!r} as an open license")
+        reading.notes.append(f"read {match[0]!r} as an open license")
         text = _OPEN_SOURCE.sub(" ", text)
     return text
 
 
-def _cut(piece: str) -> list[str]:
+def _words_of(piece: str) -> list[str]:
     piece = piece.strip(".-/")
     if not piece:
         return []
-    if piece in _WHOLE or piece.startswith("context:"):
+    if piece in _VOCABULARY or piece.startswith("context:"):
         return [piece]
     author, _, name = piece.rpartition("/")
     # In a name "3.1" also counts as 3; whoever asks for 3.1 does not want 3.
@@ -145,13 +145,13 @@ def _is_major_of(word: str, name: str) -> bool:
     return word.isdigit() and re.search(rf"(?<![\d.]){word}\.\d", name) is not None
 
 
-class _Known:
+class _KnownTerms:
     """Which words and terms of a text the index has: one look-up for all."""
 
-    def __init__(self, index: Index, found: list[str]) -> None:
+    def __init__(self, index: Index, words: list[str]) -> None:
         self.index = index
-        wanted = {term for word in found for term in (*_literal_terms(word), *synonyms.TERMS.get(word, ()))}
-        wanted |= {f"lang:{code}" for word in found if (code := vocabulary.spoken(word))}
+        wanted = {term for word in words for term in (*_literal_terms(word), *synonyms.TERMS.get(word, ()))}
+        wanted |= {f"lang:{code}" for word in words if (code := vocabulary.spoken(word))}
         self.terms = index.term_numbers(wanted)
 
     def term(self, *terms: str) -> list[str]:
@@ -167,23 +167,23 @@ def _literal_terms(word: str) -> tuple[str, ...]:
     return (f"tag:{word}", f"family:{word}", f"lib:{word}", f"format:{word}", f"task:{word}", f"cap:{word}")
 
 
-def _groups(word: str, known: _Known, reading: Reading) -> list[Group]:
+def _groups(word: str, known: _KnownTerms, reading: Reading) -> list[WordGroup]:
     if word.startswith("context:"):
         wanted = number(word[8:], binary=True)
         steps = range(codec.context_bucket(wanted) or 0, 60)
-        return [Group(word[8:], {word[8:]: 1.0}, tokens={f"=x{step}" for step in steps})]
+        return [WordGroup(word[8:], {word[8:]: 1.0}, tokens={f"=x{step}" for step in steps})]
     if word.startswith("@"):
-        return [Group(word[1:], authors={word[1:]: 1.0}, weight=1.5)]
+        return [WordGroup(word[1:], authors={word[1:]: 1.0}, weight=1.5)]
     if _SIZE_WORD.fullmatch(word):
         return [_size_group(word)]
-    group = Group(word, {word: 1.0}, dict.fromkeys(known.term(*_literal_terms(word)), 1.1), {word: 0.9})
+    group = WordGroup(word, {word: 1.0}, dict.fromkeys(known.term(*_literal_terms(word)), 1.1), {word: 0.9})
     group.weight = _weight(word, known.index)
     _add_synonyms(word, group, known)
     if word in model_names.CONVERSION:
         reading.wants_variants = True
-    if word.isalpha() and len(word) > 2 and word not in _WHOLE:
-        return _spelled(word, group, known, reading)
-    if word.isalpha() and len(word) > 2 and not known.index.spelled(word):
+    if word.isalpha() and len(word) > 2 and word not in _VOCABULARY:
+        return _correct_spelling(word, group, known, reading)
+    if word.isalpha() and len(word) > 2 and not known.index.name_count(word):
         # No name has the word itself: "sql" still leads to sqlcoder.
         group.words.update((other, 0.7) for other in known.index.completions(word, 4) if other not in group.words)
     return [group]
@@ -195,10 +195,10 @@ def _weight(word: str, index: Index) -> float:
         return _LANGUAGE
     if word in synonyms.WORDS:
         return _GENERIC
-    return 1 + 0.5 * (1 - log10(1 + index.spelled(word)) / log10(10 + len(index)))
+    return 1 + 0.5 * (1 - log10(1 + index.name_count(word)) / log10(10 + len(index)))
 
 
-def _add_synonyms(word: str, group: Group, known: _Known) -> None:
+def _add_synonyms(word: str, group: WordGroup, known: _KnownTerms) -> None:
     for other in synonyms.WORDS.get(word, ()):
         group.words.setdefault(other, 0.75)
     group.terms.update((term, 0.7) for term in known.term(*synonyms.TERMS.get(word, ())) if term not in group.terms)
@@ -212,16 +212,16 @@ def _add_synonyms(word: str, group: Group, known: _Known) -> None:
         group.words.setdefault(code, 0.85 if vocabulary.spoken(code) else 0.6)
 
 
-def _size_group(word: str) -> Group:
+def _size_group(word: str) -> WordGroup:
     count = number(word)
     low, high = codec.parameters_bucket(round(count * 0.9)) or 0, codec.parameters_bucket(round(count * 1.1)) or 0
-    return Group(word, {word: 1.0}, tokens={f"=p{step}" for step in range(low, high + 1)}, weight=1.1)
+    return WordGroup(word, {word: 1.0}, tokens={f"=p{step}" for step in range(low, high + 1)}, weight=1.1)
 
 
-def _spelled(word: str, group: Group, known: _Known, reading: Reading) -> list[Group]:
+def _correct_spelling(word: str, group: WordGroup, known: _KnownTerms, reading: Reading) -> list[WordGroup]:
     """Return the group as it is, or with what the user may have meant."""
     index = known.index
-    usual = index.spelled(word)
+    usual = index.name_count(word)
     is_here = usual > 0 or known.has(word)
     if is_here and usual * 100 > len(index):
         return [group]
@@ -237,9 +237,10 @@ def _spelled(word: str, group: Group, known: _Known, reading: Reading) -> list[G
             group.words.setdefault(other, 0.7)
         return [group]
     longer, parts = index.completions(word), _halves(word, index)
-    others = [index.spelled(longer[0])] if longer else [min(index.spelled(part) for part in parts)] if parts else [0]
-    if near and (near[0][2] > others[0] if near[0][1] == 1 else not longer and not parts):
-        _correct(group, near, index)
+    parts_of_word = longer[:1] or parts or ()
+    count = min((index.name_count(part) for part in parts_of_word), default=0)
+    if near and (near[0][2] > count if near[0][1] == 1 else not longer and not parts):
+        _add_corrections(group, near, index)
         reading.notes.append(f"read {word!r} as {near[0][0]!r}")
     elif longer:
         group.words.update((other, 0.85) for other in longer)
@@ -249,16 +250,16 @@ def _spelled(word: str, group: Group, known: _Known, reading: Reading) -> list[G
     return [group]
 
 
-def _correct(group: Group, near: list[tuple[str, int, int]], index: Index) -> None:
-    """Let a group stand for the words that its own may have meant, with all they stand for."""
+def _add_corrections(group: WordGroup, near: list[tuple[str, int, int]], index: Index) -> None:
+    """Add the words to a group that its word may have meant, with their synonyms."""
     group.weight = _weight(near[0][0], index)
     for place, (other, distance, _) in enumerate(near[:3]):
         # A second guess must be as close as the first.
         if distance != near[0][1]:
             continue
-        corrected = Group(other, {other: 0.9 - 0.1 * place}, authors={other: 0.8 - 0.1 * place})
+        corrected = WordGroup(other, {other: 0.9 - 0.1 * place}, authors={other: 0.8 - 0.1 * place})
         if place == 0:
-            _add_synonyms(other, corrected, _Known(index, [other]))
+            _add_synonyms(other, corrected, _KnownTerms(index, [other]))
         group.words |= corrected.words
         group.terms |= corrected.terms
         group.authors |= corrected.authors
@@ -267,37 +268,42 @@ def _correct(group: Group, near: list[tuple[str, int, int]], index: Index) -> No
 def _nearest(word: str, usual: int, index: Index) -> list[tuple[str, int, int]]:
     furthest = 1 if len(word) < 5 else 2
     shared = 1 if len(word) < 5 else 2
-    candidates = dict(index.near(word, sorted(pieces_of(word)), shared))
-    candidates.update((other, max(1, usual + 1, candidates.get(other, 0))) for other in _WHOLE - {word})
-    found = [
+    candidates = dict(index.similar_words(word, sorted(trigrams(word)), shared))
+    candidates.update((other, max(1, usual + 1, candidates.get(other, 0))) for other in _VOCABULARY - {word})
+    near = [
         (other, distance, count)
         for other, count in candidates.items()
         if count > usual and abs(len(other) - len(word)) <= furthest
-        and (distance := distance_of(word, other, furthest)) <= furthest
+        and (distance := edit_distance(word, other, furthest)) <= furthest
     ]  # fmt: skip
     # Of words equally far away the commonest; the first letter is seldom the wrong one, and letters
     # are left out more often than added.
-    return sorted(found, key=lambda one: (one[1] + (one[0][0] != word[0]) + 0.5 * (len(one[0]) < len(word)), -one[2]))
+    return sorted(
+        near, key=lambda other: (other[1] + (other[0][0] != word[0]) + 0.5 * (len(other[0]) < len(word)), -other[2])
+    )
 
 
 def _halves(word: str, index: Index) -> tuple[str, str] | None:
     cuts = [(word[:i], word[i:]) for i in range(3, len(word) - 2)]
-    known = [(min(index.spelled(a), index.spelled(b)), a, b) for a, b in cuts]
+    known = [(min(index.name_count(a), index.name_count(b)), a, b) for a, b in cuts]
     best = max(known, default=(0, "", ""))
     return best[1:] if best[0] else None
 
 
-def _join_neighbours(found: list[str], reading: Reading, index: Index) -> None:
+def _join_neighbours(words: list[str], reading: Reading, index: Index) -> None:
     """Let "star coder" find StarCoder: neighbouring words may be one."""
     by_word = {group.word: group for group in reading.groups}
-    for first, second in pairwise(found):
-        if (joined := first + second).isalpha() and first in by_word and second in by_word and index.spelled(joined):
+    for first, second in pairwise(words):
+        if (joined := first + second).isalpha() and first in by_word and second in by_word and index.name_count(joined):
             by_word[first].words.setdefault(joined, 0.95)
             by_word[second].words.setdefault(joined, 0.95)
 
 
-def distance_of(a: str, b: str, furthest: int) -> int:
-    """Return how many letters must be added, dropped, changed or swapped; `furthest` + 1 means too many."""
+def edit_distance(a: str, b: str, furthest: int) -> int:
+    """Return the optimal string alignment distance of two words, or `furthest` + 1.
+
+    Letters are added, dropped, changed or swapped.
+    """
     before: list[int] = []
     last = list(range(len(b) + 1))
     for i, char in enumerate(a, 1):

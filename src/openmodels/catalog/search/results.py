@@ -45,7 +45,7 @@ class Results(list[ModelRecord]):
         self._facets = facets
 
     def __contains__(self, model: object) -> bool:
-        """Return whether a record is among them, or the model of an id, in upper or lower case."""
+        """Return whether a record, or the model of an id in any case, is among them."""
         if isinstance(model, str):
             return any(record.id.lower() == model.lower() for record in self)
         return super().__contains__(model)
@@ -72,7 +72,7 @@ class Results(list[ModelRecord]):
             field: One of `FACETS`.
 
         Raises:
-            InvalidRequest: There is no such facet.
+            InvalidRequest: The field is not a facet.
         """
         if field not in FACETS:
             raise InvalidRequest(f"field: {field!r} is no facet.", next_step=f"There are: {', '.join(FACETS)}.")

@@ -1,4 +1,4 @@
-"""Words people use for the same thing, and what they stand for in the catalogs' own terms."""
+"""Synonyms of a search, and the terms of the index that they stand for."""
 
 from __future__ import annotations
 

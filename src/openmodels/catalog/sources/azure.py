@@ -1,7 +1,7 @@
-"""The Azure AI catalog: the anonymous search behind Microsoft's own portal and tools.
+"""The Azure AI catalog, read by the anonymous search of Microsoft's own portal.
 
-Microsoft documents it nowhere; its requests and answers are known from Microsoft's open-source
-clients. It may change: whatever goes wrong here is reported and never stops the other catalogs.
+Microsoft does not document it; its requests and answers are known from Microsoft's open-source clients,
+and it may change. A failure here is reported and never stops the other catalogs.
 """
 
 from __future__ import annotations
@@ -104,12 +104,17 @@ class AzureCatalog(Catalog):
         self.skipped: list[str] = []
 
     def search(self, query: Query) -> Iterator[ModelRecord]:
-        """Yield records that may match; task, fine-tuning task, license, offer and capability are filtered there."""
-        for page in self.pages(filters(query)):
+        """Yield records that may match.
+
+        The catalog filters by task, fine-tuning task, deployment, capability and publisher.
+        """
+        for page in self.pages(build_filters(query)):
             yield from page.records
 
     def get(self, model_id: str) -> ModelRecord:
-        """Return one record, which states the license and its text more reliably than a listing.
+        """Return one record.
+
+        It states the license and its text more reliably than a listing.
 
         Args:
             model_id: "registry/name", with or without "azure:" before it.
@@ -121,11 +126,11 @@ class AzureCatalog(Catalog):
         registry, _, name = model_id.removeprefix("azure:").partition("/")
         if not name:
             raise InvalidRequest(f"{model_id!r} is no Azure model.", next_step='Write "azure:registry/name".')
-        listed = next(self._raw([_is("name", name)], 20), ([], None))[0]
+        listed = next(self._raw_pages([_is("name", name)], 20), ([], None))[0]
         versions = [
             row
             for row in listed
-            if (found := self._record(row)) and (found.ids.azure or "").lower() == f"{registry}/{name}".lower()
+            if (record := self._record(row)) and (record.ids.azure or "").lower() == f"{registry}/{name}".lower()
         ]
         if not versions:
             raise ModelNotFound(f"The Azure catalog has no {registry}/{name}.", next_step="Check the spelling.")
@@ -139,29 +144,33 @@ class AzureCatalog(Catalog):
         return record
 
     def find(self, model_id: str) -> ModelRecord | None:
-        """Return the model whose hub id this is, by Azure's statement or by the table of pairs, or None.
+        """Return the model with a hub id, or None.
+
+        Either Azure states the id, or the table of pairs holds it.
 
         Raises:
             OpenModelsError: The catalog cannot be reached or refuses.
         """
         alias = next((azure_id for azure_id, hub in ALIASES.items() if hub.lower() == model_id.lower()), model_id)
         named = {"field": "Name", "operator": "contains", "values": [alias.rpartition("/")[2]]}
-        for listed, _ in self._raw([_is("labels", "latest"), named], _PAGE):
+        for listed, _ in self._raw_pages([_is("labels", "latest"), named], _PAGE):
             for row in listed:
                 record = self._record(row)
                 if record and (record.ids.hub or "").lower() == model_id.lower():
                     return record
         return None
 
-    def pages(self, asked: list[dict[str, Any]] | None = None) -> Iterator[Page]:
-        """Yield pages of the listing, in the order of names, which unlike popularity does not drift.
+    def pages(self, filters: list[dict[str, Any]] | None = None) -> Iterator[Page]:
+        """Yield pages of the listing, by name: popularity changes between pages.
 
         Raises:
             OpenModelsError: A page cannot be read; earlier pages have been given.
         """
-        for listed, token in self._raw([_is("labels", "latest"), *(asked or [])], _PAGE):
-            found = [record for row in listed if (record := self._record(row))]
-            kept = [one for one in found if self.collection in (None, (one.ids.azure or "").partition("/")[0])]
+        for listed, token in self._raw_pages([_is("labels", "latest"), *(filters or [])], _PAGE):
+            records = [record for row in listed if (record := self._record(row))]
+            kept = [
+                record for record in records if self.collection in (None, (record.ids.azure or "").partition("/")[0])
+            ]
             yield Page(kept, token)
 
     def fill(self, listing: Listing) -> None:
@@ -174,7 +183,7 @@ class AzureCatalog(Catalog):
             listing.remove_older(today())
 
     def limit_time(self, seconds: float) -> None:
-        """Let all requests from now on take at most so many seconds together."""
+        """Limit the seconds that all requests from now on take together."""
         self.client.retries, self.client.deadline = 1, time.monotonic() + seconds
 
     @classmethod
@@ -182,19 +191,19 @@ class AzureCatalog(Catalog):
         """Return the hub id that the table of pairs holds for a model, or None."""
         return ALIASES.get(model_id.removeprefix(cls.prefix).lower())
 
-    def _raw(self, asked: list[dict[str, Any]], size: int) -> Iterator[tuple[list[Any], str | None]]:
+    def _raw_pages(self, filters: list[dict[str, Any]], size: int) -> Iterator[tuple[list[Any], str | None]]:
         token: str | None = None
         seen: set[str] = set()
         while True:
             body: dict[str, Any] = {
-                "filters": asked,
+                "filters": filters,
                 "order": [{"field": "Name", "direction": "asc"}],
                 "pageSize": size,
             }
             if token:
                 body["continuationToken"] = token
             answer = self.client.post_json(f"{_PATH}/models", body)
-            listed = _rows(answer)
+            listed = _rows_of(answer)
             token = answer.get("continuationToken") if isinstance(answer, Mapping) else None
             # A repeated token would lead round in a circle.
             token = token if isinstance(token, str) and token.strip() and token not in seen else None
@@ -214,32 +223,32 @@ class AzureCatalog(Catalog):
         return record
 
 
-def filters(query: Query) -> list[dict[str, Any]]:
+def build_filters(query: Query) -> list[dict[str, Any]]:
     """Return what the catalog itself can filter of a query."""
-    asked = []
+    filters = []
     if query.task:
         tasks = ["chat-completion"] if query.conversational else _TASKS.get(query.task, [query.task])
-        asked.append(_is("InferenceTasks", *tasks))
+        filters.append(_is("InferenceTasks", *tasks))
     if query.fine_tuning_task:
-        asked.append(_is("FineTuningTasks", query.fine_tuning_task))
+        filters.append(_is("FineTuningTasks", query.fine_tuning_task))
     if query.deployment:
-        asked.append(_is("AzureOffers", query.deployment))
+        filters.append(_is("AzureOffers", query.deployment))
     if query.capability:
-        asked.append(_is("ModelCapabilities", query.capability))
+        filters.append(_is("ModelCapabilities", query.capability))
     if query.author:
-        asked.append({"field": "Publisher", "operator": "contains", "values": [query.author]})
-    return asked
+        filters.append({"field": "Publisher", "operator": "contains", "values": [query.author]})
+    return filters
 
 
 def _is(field: str, *values: str) -> dict[str, Any]:
     return {"field": field, "operator": "eq", "values": list(values)}
 
 
-def _rows(answer: Any) -> list[Any]:
-    found = answer.get("summaries", answer.get("value")) if isinstance(answer, Mapping) else None
-    if not isinstance(found, list):
+def _rows_of(answer: Any) -> list[Any]:
+    rows = answer.get("summaries", answer.get("value")) if isinstance(answer, Mapping) else None
+    if not isinstance(rows, list):
         raise InvalidResponse("The Azure catalog answered in a shape that is not known.")
-    return found
+    return rows
 
 
 def _version(row: Mapping[str, Any]) -> str | None:
@@ -248,7 +257,7 @@ def _version(row: Mapping[str, Any]) -> str | None:
 
 
 def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
-    """Return the hub id of an Azure model and, where the catalog states one that cannot be, why not.
+    """Return the hub id of an Azure model and, where a stated one is impossible, why.
 
     Args:
         azure_id: "registry/name".
@@ -265,7 +274,7 @@ def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
 
 
 def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
-    """Return the record of a row, and a remark on what was wrong but could be left out.
+    """Return the record of a row, and a remark on what was wrong and left out.
 
     Args:
         row: An item of `summaries` or of `value`, or the answer for one model.
@@ -299,7 +308,8 @@ def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
         tags.append(vocabulary.CONVERSATIONAL)
     total, active = model_names.parameter_counts(name)
     languages = [
-        vocabulary.language(one) for one in _words(limits.get("supportedLanguages")) or _words(flat.get("languages"))
+        vocabulary.language(stated_language)
+        for stated_language in _words(limits.get("supportedLanguages")) or _words(flat.get("languages"))
     ]
     values = {
         "ids": Ids(hub=hub, azure=where),
@@ -322,7 +332,7 @@ def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one object of the nested shape's statements: typed ones before those made of text."""
+    """Return the nested shape as one object; typed values win over texts."""
     notes = fields.mapping(row.get("annotations"))
     if not notes:
         return dict(row)
@@ -363,9 +373,9 @@ def _text(value: Any) -> str | None:
 
 
 def _words(value: Any) -> list[str]:
-    """Return the words of a list, or of a text with commas as the nested shape has them."""
+    """Return the words of a list, or of a text with commas as in the nested shape."""
     listed = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
-    return [text for one in listed if (text := _text(one))]
+    return [text for item in listed if (text := _text(item))]
 
 
 def _positive(value: Any) -> int | None:

@@ -49,7 +49,7 @@ class Listing(Protocol):
         ...
 
     def commit(self, **notes: str | None) -> None:
-        """Write what was put, and notes that a later update reads, in one step; None drops a note."""
+        """Write what was put, and notes for a later update; None removes a note."""
         ...
 
     def note(self, name: str) -> str | None:
@@ -105,13 +105,13 @@ class Catalog(ABC):
         return None
 
     def fill(self, listing: Listing) -> None:
-        """Put the catalog's models into the index; default is whatever a search without words yields."""
+        """Put the models into the index; by default those of a search without words."""
         from openmodels.catalog.query import Query
 
         listing.put(self.search(Query()))
 
     def limit_time(self, seconds: float) -> None:
-        """Let all requests from now on take at most so many seconds together."""
+        """Limit the seconds that all requests from now on take together."""
         del seconds
 
     @classmethod
@@ -186,7 +186,7 @@ def find(name: str) -> type[Catalog]:
 
 
 def owner_of(model_id: str) -> type[Catalog]:
-    """Return the catalog that an id belongs to; ids without a prefix are those of the first catalog."""
+    """Return the catalog that an id belongs to; by default the first one."""
     first, *others = catalogs()
     return next((catalog for catalog in others if catalog.owns(model_id)), first)
 

@@ -1,4 +1,4 @@
-"""Models that are on this disk: in the Hugging Face cache, and in folders the user names."""
+"""Models on this disk: in the Hugging Face cache, and in folders the user names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowEr
 
 @register
 class CacheCatalog(Catalog):
-    """Lists what is here; works without a network.
+    """Lists the models on this disk; works without a network.
 
     Args:
         cache: The Hugging Face cache; default where huggingface_hub keeps it.
@@ -46,27 +46,29 @@ class CacheCatalog(Catalog):
 
         self.cache = cache or Path(os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE)
         named = os.environ.get("OPENMODELS_MODEL_FOLDERS", "")
-        self.folders = folders if folders is not None else [Path(one) for one in named.split(os.pathsep) if one]
+        self.folders = (
+            folders if folders is not None else [Path(folder) for folder in named.split(os.pathsep) if folder]
+        )
         self.skipped: list[str] = []
 
     def search(self, query: Query) -> Iterator[ModelRecord]:
-        """Yield all models that are here."""
+        """Yield all models."""
         del query
-        for path, hub_id in self._found():
+        for path, hub_id in self._model_folders():
             try:
-                record, faults = _read(path, hub_id, path.stat().st_mtime_ns)
+                record, problems = _read(path, hub_id, path.stat().st_mtime_ns)
             except _DAMAGED as error:
                 # One damaged model must not hide the others.
                 self.skipped.append(f"{path}: {str(error)[:200]}")
                 continue
-            self.skipped += [f"{path}: {fault}" for fault in faults]
+            self.skipped += [f"{path}: {problem}" for problem in problems]
             yield record
 
     def get(self, model_id: str) -> ModelRecord:
         """Return a model by its hub id or folder.
 
         Raises:
-            ModelNotFound: It is not here.
+            ModelNotFound: It is not on this disk.
         """
         for record in self.search(Query()):
             if model_id.lower() in ((record.ids.hub or "").lower(), (record.local or "").lower()):
@@ -88,7 +90,7 @@ class CacheCatalog(Catalog):
         del model_id
         return {}
 
-    def _found(self) -> Iterator[tuple[Path, str | None]]:
+    def _model_folders(self) -> Iterator[tuple[Path, str | None]]:
         for repo in sorted(self.cache.glob("models--*")):
             try:
                 snapshot = _snapshot(repo)
@@ -99,12 +101,14 @@ class CacheCatalog(Catalog):
                 yield snapshot, repo.name.removeprefix("models--").replace("--", "/", 1)
         for folder in self.folders:
             try:
-                inside = [folder, *sorted(one for one in folder.iterdir() if one.is_dir())] if folder.is_dir() else []
-                models = [one for one in inside if _is_model(one)]
+                inside = (
+                    [folder, *sorted(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
+                )
+                models = [path for path in inside if _is_model(path)]
             except (OSError, ValueError) as error:
                 self.skipped.append(f"{folder}: {error}")
                 continue
-            yield from ((one, None) for one in models)
+            yield from ((path, None) for path in models)
 
 
 def _snapshot(repo: Path) -> Path | None:
@@ -115,8 +119,8 @@ def _snapshot(repo: Path) -> Path | None:
         main = ""
     if re.fullmatch(r"\w[\w.-]{0,99}", main, re.ASCII) and (snapshots / main).is_dir():
         return snapshots / main
-    there = [one for one in snapshots.iterdir() if one.is_dir()] if snapshots.is_dir() else []
-    return max(there, key=lambda one: one.stat().st_mtime, default=None)
+    revisions = [path for path in snapshots.iterdir() if path.is_dir()] if snapshots.is_dir() else []
+    return max(revisions, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _is_model(folder: Path) -> bool:
@@ -125,27 +129,30 @@ def _is_model(folder: Path) -> bool:
 
 @lru_cache(maxsize=1024)
 def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, tuple[str, ...]]:
-    """Return the record of a model in a folder, and what is wrong with its damaged files."""
+    """Return the record of the model in a folder, and the problems of damaged files."""
     del changed  # part of the key: a changed folder is read again
-    faults: list[str] = []
+    problems: list[str] = []
 
-    def sound(read: Callable[[Path], _Value], file: Path, default: _Value) -> _Value:
+    def read_or(read: Callable[[Path], _Value], file: Path, default: _Value) -> _Value:
         try:
             return read(file)
         except InvalidRequest as error:
-            faults.append(error.cause)
+            problems.append(error.cause)
             return default
 
-    listed = [one for one in sorted(folder.rglob("*")) if one.is_file()]
-    config: dict[str, Any] = sound(_config, folder / "config.json", {})
+    listing = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    weights = [file for file in listing if file.suffix == ".safetensors"]
+    config: dict[str, Any] = read_or(_config, folder / "config.json", {})
     row: dict[str, Any] = {
         "id": hub_id or "folder",
         "config": config,
         "cardData": _front_matter(folder / "README.md"),
-        "siblings": [{"rfilename": one.relative_to(folder).as_posix(), "size": one.stat().st_size} for one in listed],
-        "safetensors": {"total": sum(sound(_counted, one, 0) for one in listed if one.suffix == ".safetensors")},
+        "siblings": [
+            {"rfilename": path.relative_to(folder).as_posix(), "size": path.stat().st_size} for path in listing
+        ],
+        "safetensors": {"total": sum(read_or(_count_parameters, path, 0) for path in weights)},
     }
-    as_of = _day(max((one.stat().st_mtime for one in listed), default=folder.stat().st_mtime))
+    as_of = _day(max((file.stat().st_mtime for file in listing), default=folder.stat().st_mtime))
     record = hub_rows.record(row, as_of, source=CacheCatalog.name)
     update = {
         "ids": Ids(hub=hub_id),
@@ -153,10 +160,10 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
         "author": record.author if hub_id else None,
         "provenance": {**record.provenance, "local": Provenance(source=CacheCatalog.name, as_of=as_of)},
     }
-    return record.model_copy(update=update), tuple(faults)
+    return record.model_copy(update=update), tuple(problems)
 
 
-def _counted(file: Path) -> int:
+def _count_parameters(file: Path) -> int:
     """Return the parameters of a safetensors file, from its header.
 
     Raises:
