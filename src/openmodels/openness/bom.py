@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from openmodels.openness.datasets import Named
+from openmodels.openness.datasets import NamedDataset
 from openmodels.openness.model_context import ModelContext
 
 _NAMESPACE = uuid.UUID("6f1d0c4e-4f0e-5c55-9d0e-6f70656e6d64")
@@ -75,7 +75,7 @@ def build_bom(report: dict[str, Any], context: ModelContext) -> dict[str, Any]:
     return bom
 
 
-def _dataset(named: Named) -> dict[str, Any]:
+def _dataset(named: NamedDataset) -> dict[str, Any]:
     license_id = named.page.license if named.page is not None else None
     return {
         "type": "data",

@@ -1,4 +1,4 @@
-"""Which data sets a model names, what each is for, and whether anybody can get it."""
+"""The data sets that a model names: what each is for, and whether it can be had."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class Access(StrEnum):
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedDataset:
     """A data set that a model names.
 
     Attributes:
         id: Its id on the Hub.
         role: What it is for.
         access: Whether it can be had.
-        said: Whether a sentence of the card says that the model was trained on it.
+        is_stated: Whether a sentence of the card says that the model was trained on it.
         via: Where the model names it.
         page: What is known of it.
     """
@@ -60,7 +60,7 @@ class Named:
     id: str
     role: Role
     access: Access
-    said: bool
+    is_stated: bool
     via: Proof
     page: DatasetEvidence | None
 
@@ -73,28 +73,30 @@ class Named:
         return self.page.proof(f"data set {self.id}: {seen[self.access]}", "exists")
 
 
-def named(evidence: Evidence, model: ModelEvidence, *, tuned: bool) -> list[Named]:
-    """Return the data sets a model names: front matter, links, and names in its sentences."""
-    found: dict[str, tuple[Proof, str]] = {}
+def find_datasets(evidence: Evidence, model: ModelEvidence, *, is_finetune: bool) -> list[NamedDataset]:
+    """Return the data sets that a model's front matter, links and sentences name."""
+    mentions: dict[str, tuple[Proof, str]] = {}
     for name in model.datasets:
-        found.setdefault(name, (model.proof(f"front matter names the data set {name}", "cardData"), ""))
+        mentions.setdefault(name, (model.proof(f"front matter names the data set {name}", "cardData"), ""))
     for link in model.links:
         path = link.path
         if link.host == "huggingface.co" and len(path) >= 2 and path[0] == "datasets":
             name = "/".join(path[1:3])
             if not _EVALUATION_SECTION.search(link.section):
                 via = model.proof(f"the card links the data set {name}", "readme", url=link.url)
-                found.setdefault(name, (via, link.text))
+                mentions.setdefault(name, (via, link.text))
     for name in evidence.names["datasets"]:
-        if name not in found and (said := _mention(model, name)):
-            found[name] = (model.proof(f"the card says: {said[:160]}", "readme"), "")
-    return [_named(evidence, model, name, via, text, tuned=tuned) for name, (via, text) in found.items()]
+        if name not in mentions and (sentence := _find_sentence(model, name)):
+            mentions[name] = (model.proof(f"the card says: {sentence[:160]}", "readme"), "")
+    return [
+        _describe(evidence, model, name, via, text, is_finetune=is_finetune) for name, (via, text) in mentions.items()
+    ]
 
 
-def access(page: DatasetEvidence | None) -> Access:
+def judge_access(page: DatasetEvidence | None) -> Access:
     """Return whether a data set can be had.
 
-    A gate nobody checked is passed over only where the data set exists under an open license.
+    A gate that was not checked is passed over only where the data set exists under an open license.
     """
     if page is None or page.exists is None:
         return Access.UNSEEN
@@ -105,28 +107,34 @@ def access(page: DatasetEvidence | None) -> Access:
     return Access.PUBLIC if page.license and find(page.license).open else Access.UNSEEN
 
 
-def _named(evidence: Evidence, model: ModelEvidence, name: str, via: Proof, text: str, *, tuned: bool) -> Named:
+def _describe(
+    evidence: Evidence, model: ModelEvidence, name: str, via: Proof, text: str, *, is_finetune: bool
+) -> NamedDataset:
     page = evidence.dataset(name)
     # A set named after the model's family goes by the rest of its name in the card.
     short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
-    said = any(_names(sentence, short) for sentence in card_claims.about_training_data(model.statements))
-    return Named(name, _role(model, short, text, said=said, tuned=tuned), access(page), said, via, page)
+    is_stated = any(_names(sentence, short) for sentence in card_claims.about_training_data(model.statements))
+    role = _role(model, short, text, is_stated=is_stated, is_finetune=is_finetune)
+    return NamedDataset(name, role, judge_access(page), is_stated, via, page)
 
 
-def _role(model: ModelEvidence, short: str, text: str, *, said: bool, tuned: bool) -> Role:
+def _role(model: ModelEvidence, short: str, text: str, *, is_stated: bool, is_finetune: bool) -> Role:
     if any(_EVALUATION_NAME.fullmatch(word) for word in words(short)):
         return Role.EVALUATION
     if any(_TUNING_NAME.fullmatch(word) for word in words(short)) or _TUNING_TEXT.search(text):
         return Role.TUNING
-    if said:
+    if is_stated:
         return Role.PRETRAINING
     if any(_names(sentence, short) for sentence in card_claims.about_tuning_data(model.statements)):
         return Role.TUNING
-    return Role.TUNING if tuned else Role.PRETRAINING
+    return Role.TUNING if is_finetune else Role.PRETRAINING
 
 
-def _mention(model: ModelEvidence, name: str) -> str:
-    """Return the sentence that names a data set, whose name must be its owner's own or long enough to be no word."""
+def _find_sentence(model: ModelEvidence, name: str) -> str:
+    """Return the sentence that names a data set, or "".
+
+    The name must be of the model's owner, or long enough to be more than a word.
+    """
     owner, short = split(name)
     close = same_owner(owner, model.owner)
     if len(plain(short)) < (5 if close else 8):
@@ -135,7 +143,7 @@ def _mention(model: ModelEvidence, name: str) -> str:
 
 
 def _names(text: str, short: str) -> bool:
-    """Return whether a sentence names a data set: "FineWeb-Edu" for fineweb-edu, "Dolma" for dolma."""
+    """Return whether a sentence names a data set ("FineWeb-Edu" for fineweb-edu)."""
     name = re.sub(r"[-_](?:v?\d[\d._]*|dedup\w*|baseline.*|train)$", "", short, flags=re.IGNORECASE)
     letters = [re.escape(letter) for letter in re.sub(r"[^A-Za-z0-9]", "", name)]
     if len(letters) < 4:

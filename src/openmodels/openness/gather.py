@@ -32,7 +32,7 @@ from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import find_ancestors
 from openmodels.openness.pages import ModelEvidence
-from openmodels.openness.repositories import github_name, related
+from openmodels.openness.repositories import find_repositories, parse_github_link
 
 MOST_DATASETS = 30
 MOST_REPOSITORIES = 12
@@ -262,10 +262,10 @@ def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
 
 def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
     model = evidence.model
-    names = [repository.name for repository in related(evidence, model) if repository.name]
+    names = [repository.name for repository in find_repositories(evidence, model) if repository.name]
     for data in list(evidence.pages["models"].values()):
         if split(str(data["id"]))[0] == model.owner:
-            names += [name for link in ModelEvidence(data).links if (name := github_name(link)[0])]
+            names += [name for link in ModelEvidence(data).links if (name := parse_github_link(link)[0])]
     # A card that links no repository may still have one of its own name.
     guesses = [f"{model.owner}/{words(split(model.id)[1])[0]}"] if not names and family(model.id) else []
     for name in list(dict.fromkeys([*names, *guesses]))[:MOST_REPOSITORIES]:

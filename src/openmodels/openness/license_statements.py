@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from openmodels.hub.model_names import same_owner
 from openmodels.licenses import LicenseClass, LicenseTerms, find, most_restrictive
 from openmodels.licenses.identification import identify
-from openmodels.openness.datasets import Named, Role
+from openmodels.openness.datasets import NamedDataset, Role
 from openmodels.openness.findings import LicenseConflict, Proof
 from openmodels.openness.lineage import Ancestor
 from openmodels.openness.pages import ModelEvidence
@@ -83,7 +83,10 @@ def binding_statement(statements: Sequence[LicenseStatement]) -> LicenseStatemen
 
 
 def find_conflicts(
-    model: ModelEvidence, bases: Iterable[Ancestor], datasets: Iterable[Named], statements: Iterable[LicenseStatement]
+    model: ModelEvidence,
+    bases: Iterable[Ancestor],
+    datasets: Iterable[NamedDataset],
+    statements: Iterable[LicenseStatement],
 ) -> list[LicenseConflict]:
     """Return where a model's license contradicts its bases, data sets or sources."""
     declared = model.declared_license
@@ -132,7 +135,7 @@ def _license_proof(base: Ancestor, terms: LicenseTerms) -> Proof:
 
 
 def _dataset_conflicts(
-    model: ModelEvidence, declared: LicenseTerms | None, datasets: Iterable[Named]
+    model: ModelEvidence, declared: LicenseTerms | None, datasets: Iterable[NamedDataset]
 ) -> list[LicenseConflict]:
     if declared is None or declared.restrictive:
         return []

@@ -7,13 +7,13 @@ from functools import cached_property
 
 from openmodels.hub.model_names import same_owner
 from openmodels.openness import criteria
-from openmodels.openness.datasets import Named, Role, named
+from openmodels.openness.datasets import NamedDataset, Role, find_datasets
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Finding
 from openmodels.openness.license_statements import LicenseStatement, list_license_statements
 from openmodels.openness.lineage import Ancestor, find_ancestors, is_finetune
 from openmodels.openness.pages import ModelEvidence
-from openmodels.openness.repositories import Related, related
+from openmodels.openness.repositories import RelatedRepository, find_repositories
 
 
 @dataclass
@@ -56,16 +56,16 @@ class ModelContext:
         return next((base for base in self.bases if not same_owner(base.owner, self.model.owner)), None)
 
     @cached_property
-    def repositories(self) -> list[Related]:
+    def repositories(self) -> list[RelatedRepository]:
         """Its GitHub repositories."""
-        return related(self.evidence, self.model, self.same_owner_bases)
+        return find_repositories(self.evidence, self.model, self.same_owner_bases)
 
     @cached_property
-    def datasets(self) -> list[Named]:
+    def datasets(self) -> list[NamedDataset]:
         """The data sets it names itself."""
-        return named(self.evidence, self.model, tuned=self.is_finetune)
+        return find_datasets(self.evidence, self.model, is_finetune=self.is_finetune)
 
-    def datasets_for(self, role: Role) -> list[Named]:
+    def datasets_for(self, role: Role) -> list[NamedDataset]:
         """Return the data sets of one role."""
         return [dataset for dataset in self.datasets if dataset.role is role]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from openmodels.hub.model_names import split
 from openmodels.licenses import LicenseTerms, find, most_restrictive
-from openmodels.openness.datasets import Access, Named, Role
+from openmodels.openness.datasets import Access, NamedDataset, Role
 from openmodels.openness.findings import Finding, Findings, Verdict
 from openmodels.openness.license_statements import binding_statement
 from openmodels.openness.model_context import ModelContext
@@ -157,7 +157,7 @@ def _code_in_tree(
     """Return code that no criterion asks for, by the kind of files in a repository."""
     model, repositories = context.model, context.repositories
     for repository in repositories:
-        programs = [path for path in getattr(repository.tree, kind, ()) if not _NOT_A_PROGRAM.search(path)]
+        programs = [path for path in getattr(repository.layout, kind, ()) if not _NOT_A_PROGRAM.search(path)]
         if programs:
             return _released(_github_license(context, repository.name), f"{repository.name} holds {programs[0]}")
     if kind != "preparation":
@@ -186,7 +186,7 @@ def _data(context: ModelContext, finding: Finding) -> tuple[ComponentRelease, Co
     return data, card if datasets else data
 
 
-def _data_license(datasets: list[Named]) -> _PlaceLicense:
+def _data_license(datasets: list[NamedDataset]) -> _PlaceLicense:
     place = "the data"
     terms = [find(dataset.page.license if dataset.page else None) for dataset in datasets]
     if not terms or not all(entry.id and entry.kind.is_known for entry in terms):

@@ -297,7 +297,7 @@ class ModelEvidence(EvidencePage):
         return self.proof(what or name, field, url=f"{self.url}/blob/main/{name}")
 
     def sentence_proof(self, sentence: str, length: int, *, url: str | None = None) -> Proof:
-        """Return a sentence of the card, cut to a length in characters, as a piece of evidence."""
+        """Return a sentence of the card, cut to a length, as a piece of evidence."""
         return self.proof(f"the card says: {sentence[:length]}", "readme", url=url)
 
     @property

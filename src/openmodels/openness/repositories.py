@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from openmodels.hub.model_names import family, mentions, plain, same_owner, split, stem, words
-from openmodels.openness import repository_layout
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import Link, ModelEvidence, RepositoryEvidence
+from openmodels.openness.repository_layout import RepositoryLayout, classify_files
 
 _USE = re.compile(
     r"\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*|citation)\b",
@@ -40,7 +40,7 @@ _NOT_OWNERS = frozenset(
 )
 
 
-class Tie(IntEnum):
+class Attribution(IntEnum):
     """How surely a repository belongs to a model, the surest last."""
 
     NAME = 1
@@ -50,41 +50,43 @@ class Tie(IntEnum):
 
 
 @dataclass(frozen=True)
-class Related:
+class RelatedRepository:
     """A repository of a model.
 
     Attributes:
         name: "owner/repo".
-        tie: How it is tied to the model.
-        below: The folder inside of it that the card links to, or "".
-        page: What is known of it; None where nobody looked.
-        tree: Its files by kind, or None where nobody looked.
-        via: The link or page that ties it.
+        attribution: How it belongs to the model.
+        subfolder: The folder inside of it that the card links to, or "".
+        page: What is known of it; None where that was not looked up.
+        layout: Its files by kind; None where they were not listed.
+        via: The link or page that shows that it belongs to the model.
     """
 
     name: str
-    tie: Tie
-    below: str
+    attribution: Attribution
+    subfolder: str
     page: RepositoryEvidence | None
-    tree: repository_layout.Tree | None
+    layout: RepositoryLayout | None
     via: Proof
 
     @property
-    def seen(self) -> bool:
-        """Whether the file list was read."""
+    def is_listed(self) -> bool:
+        """Whether its files were listed."""
         return self.page is not None and bool(self.page.tree)
 
 
-def github_name(link: Link) -> tuple[str, str]:
-    """Return "owner/repo" and the folder a GitHub link points to, or two empty strings."""
+def parse_github_link(link: Link) -> tuple[str, str]:
+    """Return the "owner/repo" and the folder that a link to GitHub points to, or ""."""
     path = link.path
     if link.host not in ("github.com", "www.github.com") or len(path) < 2 or path[0].lower() in _NOT_OWNERS:
         return "", ""
-    below = "/".join(path[4:]) + "/" if len(path) > 4 and path[2] == "tree" else ""
-    return f"{path[0]}/{path[1].removesuffix('.git')}", below
+    subfolder = "/".join(path[4:]) + "/" if len(path) > 4 and path[2] == "tree" else ""
+    return f"{path[0]}/{path[1].removesuffix('.git')}", subfolder
 
 
-def related(evidence: Evidence, model: ModelEvidence, ancestors: tuple[ModelEvidence, ...] = ()) -> list[Related]:
+def find_repositories(
+    evidence: Evidence, model: ModelEvidence, ancestors: tuple[ModelEvidence, ...] = ()
+) -> list[RelatedRepository]:
     """Return the repositories of a model, the surest first.
 
     Args:
@@ -92,35 +94,38 @@ def related(evidence: Evidence, model: ModelEvidence, ancestors: tuple[ModelEvid
         model: The model.
         ancestors: Base models by the same owner: their repositories made this model too.
     """
-    found: dict[str, Related] = {}
+    repositories: dict[str, RelatedRepository] = {}
 
-    def add(name: str, tie: Tie, below: str, via: Proof) -> None:
-        page = evidence.repository(name)
-        known = found.get(name.lower())
-        if known is None or known.tie < tie or (known.tie == tie and below and not known.below):
-            found[name.lower()] = Related(
-                name, tie, below, page, repository_layout.read(page) if page and page.tree else None, via
-            )
+    def add(name: str, attribution: Attribution, subfolder: str, via: Proof) -> None:
+        known = repositories.get(name.lower())
+        if known is None or (known.attribution, bool(known.subfolder)) < (attribution, bool(subfolder)):
+            page = evidence.repository(name)
+            layout = classify_files(page) if page and page.tree else None
+            repositories[name.lower()] = RelatedRepository(name, attribution, subfolder, page, layout, via)
 
-    for one in (model, *ancestors):
-        for link in one.links:
-            name, below = github_name(link)
-            if name and _is_own(one, link, name, evidence.repository(name)):
-                add(name, Tie.CARD, below, one.proof(f"the card links {name}", "readme", url=link.url))
+    for page in (model, *ancestors):
+        for link in page.links:
+            name, subfolder = parse_github_link(link)
+            if name and _is_own_code(page, link, name, evidence.repository(name)):
+                add(name, Attribution.CARD, subfolder, page.proof(f"the card links {name}", "readme", url=link.url))
         for name in evidence.names["github"]:
-            if (tie := _tie_by_name(evidence, one, name)) and (page := evidence.repository(name)) is not None:
-                add(page.id, tie, "", page.proof(_WHY[tie]))
-    return sorted(found.values(), key=lambda one: (-one.tie, len(one.name), one.name.lower()))
+            attribution = _attribute_by_name(evidence, page, name)
+            if attribution and (repository := evidence.repository(name)) is not None:
+                add(repository.id, attribution, "", repository.proof(_WHY[attribution]))
+    return sorted(
+        repositories.values(),
+        key=lambda repository: (-repository.attribution, len(repository.name), repository.name.lower()),
+    )
 
 
 _WHY = {
-    Tie.NAMESAKE: "a repository of the model's owner named after the model",
-    Tie.OWNER: "a repository of the model's owner whose files name the model",
-    Tie.NAME: "a repository named as the model and its organisation",
+    Attribution.NAMESAKE: "a repository of the model's owner named after the model",
+    Attribution.OWNER: "a repository of the model's owner whose files name the model",
+    Attribution.NAME: "a repository named as the model and its organisation",
 }
 
 
-def _is_own(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence | None) -> bool:
+def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence | None) -> bool:
     """Tell a model's own code from the libraries and servers its card recommends."""
     owner, repo = split(name)
     kin = family(model.id)
@@ -128,40 +133,40 @@ def _is_own(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidenc
         return True
     if _USE.search(link.section) or _USE.search(link.text):
         return False
-    if page is not None and page.tree and _names(page, kin):
+    if page is not None and page.tree and _names_family(page, kin):
         return True
     if page is None or not page.tree or same_owner(owner, model.owner):
         return same_owner(owner, model.owner) or bool(_OWN.search(f"{link.text} {link.section}"))
-    # Seen, by somebody else, and silent about this model: only plain words make it the model's own.
+    # Listed, by another owner, and silent about this model: only plain words make it the model's own.
     return bool(_PLAINLY.search(link.text))
 
 
-def _tie_by_name(evidence: Evidence, model: ModelEvidence, name: str) -> Tie | None:
+def _attribute_by_name(evidence: Evidence, model: ModelEvidence, name: str) -> Attribution | None:
     owner, repo = split(name)
     kin = family(model.id)
     if same_owner(owner, model.owner):
         if _is_namesake(split(model.id)[1], repo, kin):
-            return Tie.NAMESAKE
+            return Attribution.NAMESAKE
         page = evidence.repository(name)
-        return Tie.OWNER if page is not None and _names(page, kin) else None
+        return Attribution.OWNER if page is not None and _names_family(page, kin) else None
     # An organisation named after its project, and a repository named so too: the same project.
-    return Tie.NAME if plain(repo) == kin == plain(model.owner) and len(kin) >= 5 else None
+    return Attribution.NAME if plain(repo) == kin == plain(model.owner) and len(kin) >= 5 else None
 
 
 def _is_namesake(name: str, repo: str, kin: str) -> bool:
-    """Return whether a repository carries the family's name, and no other word that the model lacks."""
+    """Return whether a repository has the family's name and no other new word."""
     parts = words(repo)
     for count in range(1, len(parts) + 1):
         if plain("".join(parts[:count])) == kin:
-            own = {plain(word) for word in words(name)}
-            return all(plain(word) in own or _ROLE.fullmatch(word) for word in parts[count:])
+            model_words = {plain(word) for word in words(name)}
+            return all(plain(word) in model_words or _ROLE.fullmatch(word) for word in parts[count:])
     return False
 
 
-def _names(page: RepositoryEvidence, kin: str) -> bool:
+def _names_family(page: RepositoryEvidence, kin: str) -> bool:
     """Return whether a repository's scripts or configurations name the family.
 
-    A library's definition, tests or manual of a model do not: they serve everybody's models.
+    A library's definition, tests or manual of a model do not: they serve all models.
     """
     if len(kin) < 4:
         return False

@@ -1,4 +1,4 @@
-"""What a repository's file names show: scripts that train, tune or evaluate, with their configurations.
+"""What the file names of a repository show: programs and their configurations.
 
 A link proves nothing: three in ten repositories linked as training code hold none. A tree does.
 """
@@ -6,7 +6,6 @@ A link proves nothing: three in ten repositories linked as training code hold no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openmodels.openness.pages import RepositoryEvidence
@@ -60,7 +59,7 @@ _EXAMPLE = re.compile(r"(?:^|/)(?:examples?|colabs?|notebooks?|demos?|tutorials?
 
 
 @dataclass(frozen=True)
-class Tree:
+class RepositoryLayout:
     """The kinds of files in a repository; each a list of paths in the listed order.
 
     Attributes:
@@ -88,7 +87,7 @@ class Tree:
     architecture: tuple[str, ...]
 
 
-def read(repository: RepositoryEvidence) -> Tree:
+def classify_files(repository: RepositoryEvidence) -> RepositoryLayout:
     """Sort the paths of a repository by what they are for."""
     name = repository.id.partition("/")[2]
     paths = [path for path in repository.tree if not _FOREIGN.search(path)]
@@ -98,32 +97,32 @@ def read(repository: RepositoryEvidence) -> Tree:
     scripts = [path for path in paths if _SCRIPT.search(path)]
     configs = [path for path in paths if _is_config(path)]
 
-    def some(found: Iterable[str]) -> tuple[str, ...]:
-        return tuple(found)
-
-    tuned = [path for path in scripts if _tunes(path)]
-    return Tree(
-        training=some(path for path in scripts if not _LAUNCH.search(path) and _trains(prefix[path])),
-        launchers=some(path for path in scripts if _LAUNCH.search(path) and _trains(prefix[path])),
-        tuning=some(sorted((path for path in tuned if not _EXAMPLE.search(path)), key=_plainness)),
-        examples=some(path for path in tuned if _EXAMPLE.search(path)),
-        training_configs=some(path for path in configs if not _TUNE.search(path) and not _EVALUATE.search(path)),
-        tuning_configs=some(path for path in configs if _TUNE.search(path) and not _EVALUATE.search(path)),
-        evaluation=some(path for path in scripts if _EVALUATE.search(path) and not _PRETRAIN.search(path)),
-        preparation=some(path for path in scripts if _PREPARE.search(path)),
-        inference=some(path for path in scripts if _INFER.search(path)),
-        architecture=some(path for path in scripts if _MODEL.search(path)),
+    tuned = [path for path in scripts if _is_tuning(path)]
+    return RepositoryLayout(
+        training=tuple(path for path in scripts if not _LAUNCH.search(path) and _is_training(prefix[path])),
+        launchers=tuple(path for path in scripts if _LAUNCH.search(path) and _is_training(prefix[path])),
+        tuning=tuple(sorted((path for path in tuned if not _EXAMPLE.search(path)), key=_plainness_key)),
+        examples=tuple(path for path in tuned if _EXAMPLE.search(path)),
+        training_configs=tuple(path for path in configs if not _TUNE.search(path) and not _EVALUATE.search(path)),
+        tuning_configs=tuple(path for path in configs if _TUNE.search(path) and not _EVALUATE.search(path)),
+        evaluation=tuple(path for path in scripts if _EVALUATE.search(path) and not _PRETRAIN.search(path)),
+        preparation=tuple(path for path in scripts if _PREPARE.search(path)),
+        inference=tuple(path for path in scripts if _INFER.search(path)),
+        architecture=tuple(path for path in scripts if _MODEL.search(path)),
     )
 
 
-def evaluates(tree: Tree) -> tuple[str, ...]:
-    """Return the paths that prove evaluation code: several programs in a folder for it near the top."""
-    programs = [path for path in tree.evaluation if not path.endswith("__init__.py")]
+def find_evaluation_code(layout: RepositoryLayout) -> tuple[str, ...]:
+    """Return the paths that prove evaluation code.
+
+    Those are several programs in a folder for it near the top.
+    """
+    programs = [path for path in layout.evaluation if not path.endswith("__init__.py")]
     placed = [path for path in programs if any(_EVALUATE.search(f"{part}/") for part in path.split("/")[:-1][:3])]
     return tuple(placed[:3]) if len(placed) >= 2 else ()
 
 
-def _trains(path: str) -> bool:
+def _is_training(path: str) -> bool:
     folder, _, file = path.rpartition("/")
     if _TUNE.search(path) or _SIDE.search(path) or _CONVERT.search(file) or file.endswith((".ipynb", "__init__.py")):
         return False
@@ -137,14 +136,14 @@ def _trains(path: str) -> bool:
     return bool(_TRAIN.search(file) or (_TRAIN.search(f"{folder}/") and _START.match(file)))
 
 
-def _tunes(path: str) -> bool:
+def _is_tuning(path: str) -> bool:
     if not _TUNE.search(path) or _SIDE.search(path) or _EVALUATE.search(path):
         return False
     return not _LAYER.search(path) and not path.endswith("__init__.py")
 
 
-def _plainness(path: str) -> tuple[bool, int]:
-    """Sort the programs that say by their own name that they tune before their helpers."""
+def _plainness_key(path: str) -> tuple[bool, int]:
+    """Return a key that sorts programs whose name says that they tune first."""
     file = path.rpartition("/")[2]
     return not re.search(r"train|tun|sft|dpo|ppo|grpo|run", file, re.IGNORECASE), path.count("/")
 
@@ -159,17 +158,19 @@ def _is_config(path: str) -> bool:
     return bool(_CONFIG_PLACE.search(path) or _PRETRAIN.search(path) or _TRAIN.search(path))
 
 
-def trains(tree: Tree, below: str = "") -> tuple[str, ...]:
+def find_training_code(layout: RepositoryLayout, subfolder: str = "") -> tuple[str, ...]:
     """Return the paths that prove complete training code, or nothing.
 
     A program that trains and a configuration or launcher for it; or, where the program is a named
-    framework's, launchers and configurations of a pre-training run. `below` is the folder a card
+    framework's, launchers and configurations of a pre-training run. `subfolder` is the folder a card
     links to, whose launchers are this model's own.
     """
-    if tree.training and (settings := tree.launchers + tree.training_configs):
-        return (*tree.training[:2], settings[0])
-    runs = tuple(path for path in tree.launchers if _PRETRAIN.search(path) or (below and path.startswith(below)))
-    settings = tuple(
-        path for path in tree.training_configs if _PRETRAIN.search(path) or (below and path.startswith(below))
-    )
+    if layout.training and (settings := layout.launchers + layout.training_configs):
+        return (*layout.training[:2], settings[0])
+    runs = [path for path in layout.launchers if _is_pretraining(path, subfolder)]
+    settings = tuple(path for path in layout.training_configs if _is_pretraining(path, subfolder))
     return (runs[0], settings[-1]) if runs and len({*runs, *settings}) > 1 else ()
+
+
+def _is_pretraining(path: str, subfolder: str) -> bool:
+    return bool(_PRETRAIN.search(path) or (subfolder and path.startswith(subfolder)))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from openmodels.openness import repository_layout
 from openmodels.openness.criteria import criterion
 from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.repositories import Related, Tie
-from openmodels.openness.repository_layout import Tree
+from openmodels.openness.repositories import Attribution, RelatedRepository
+from openmodels.openness.repository_layout import RepositoryLayout, find_evaluation_code, find_training_code
 
 _NO_CODE = re.compile(
     r"\bno (?:\w+ )?(?:training|pre-?training|fine-?tuning) (?:code|scripts?)\b|\bonly (?:an? )?(?:\w+ )?inference\b"
@@ -25,10 +24,10 @@ _TRAINING_SCRIPT = re.compile(
     r"(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$", re.IGNORECASE
 )
 _TRAINING_CONFIG = re.compile(r"data_config|train\w*config|config.*train")
-_CONFIDENCE = {Tie.CARD: 0.9, Tie.NAMESAKE: 0.9, Tie.OWNER: 0.8, Tie.NAME: 0.7}
+_CONFIDENCE = {Attribution.CARD: 0.9, Attribution.NAMESAKE: 0.9, Attribution.OWNER: 0.8, Attribution.NAME: 0.7}
 
 Paths = tuple[str, ...]
-Selector = Callable[[Related, Tree], Paths]
+Selector = Callable[[RelatedRepository, RepositoryLayout], Paths]
 """Selects the files of a repository that prove code of one kind."""
 
 
@@ -39,11 +38,11 @@ Selector = Callable[[Related, Tree], Paths]
 def training_code(context: ModelContext) -> Judgement:
     """Judge the code that trained the model: a program and its configuration in a repository."""
 
-    def complete(repository: Related, tree: Tree) -> Paths:
-        return repository_layout.trains(tree, repository.below)
+    def complete(repository: RelatedRepository, layout: RepositoryLayout) -> Paths:
+        return find_training_code(layout, repository.subfolder)
 
-    def partial(_: Related, tree: Tree) -> Paths:
-        return (*tree.training, *tree.launchers, *tree.tuning, *tree.tuning_configs)[:3]
+    def partial(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
+        return (*layout.training, *layout.launchers, *layout.tuning, *layout.tuning_configs)[:3]
 
     less = "only fine-tuning code, or a part of the training code"
     judgement = _judge_repositories(context, "training_code", complete, partial, "training code", less)
@@ -64,14 +63,19 @@ def training_code(context: ModelContext) -> Judgement:
 def finetuning_code(context: ModelContext) -> Judgement:
     """Judge the code for fine-tuning: scripts with recipes, not a notebook for users."""
 
-    def complete(repository: Related, tree: Tree) -> Paths:
-        recipes = [path for path in tree.tuning_configs if path.startswith(repository.below)]
-        if tree.tuning and recipes and len({*tree.tuning, *recipes}) > 1:
-            return tuple(dict.fromkeys((tree.tuning[0], recipes[-1])))
-        return repository_layout.trains(tree) if context.foreign_base is not None else ()
+    def complete(repository: RelatedRepository, layout: RepositoryLayout) -> Paths:
+        recipes = [path for path in layout.tuning_configs if path.startswith(repository.subfolder)]
+        if layout.tuning and recipes and len({*layout.tuning, *recipes}) > 1:
+            return tuple(dict.fromkeys((layout.tuning[0], recipes[-1])))
+        return find_training_code(layout) if context.foreign_base is not None else ()
 
-    def partial(_: Related, tree: Tree) -> Paths:
-        return (*tree.tuning, *tree.tuning_configs, *tree.examples, *repository_layout.trains(tree))[:3]
+    def partial(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
+        return (
+            *layout.tuning,
+            *layout.tuning_configs,
+            *layout.examples,
+            *find_training_code(layout),
+        )[:3]
 
     less = "recipes without programs, or examples"
     return _judge_repositories(context, "finetuning_code", complete, partial, "fine-tuning code", less)
@@ -81,11 +85,11 @@ def finetuning_code(context: ModelContext) -> Judgement:
 def evaluation_code(context: ModelContext) -> Judgement:
     """Judge the code that evaluated the model."""
 
-    def complete(_: Related, tree: Tree) -> Paths:
-        return repository_layout.evaluates(tree)
+    def complete(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
+        return find_evaluation_code(layout)
 
-    def partial(_: Related, tree: Tree) -> Paths:
-        return tuple(path for path in tree.evaluation if not path.endswith("__init__.py"))[:3]
+    def partial(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
+        return tuple(path for path in layout.evaluation if not path.endswith("__init__.py"))[:3]
 
     less = "a part of the evaluation code"
     judgement = _judge_repositories(context, "evaluation_code", complete, partial, "evaluation code", less)
@@ -103,13 +107,13 @@ def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
     """Look through a model's repositories, the surest first; one with complete code decides."""
     partly: Judgement | None = None
     for repository in context.repositories:
-        if repository.tree is None:
+        if repository.layout is None:
             continue
-        confidence = _CONFIDENCE[repository.tie]
-        if paths := complete(repository, repository.tree):
+        confidence = _CONFIDENCE[repository.attribution]
+        if paths := complete(repository, repository.layout):
             reason = f"{repository.name} holds {kind}: {', '.join(paths[:3])}."
             return Judgement(Verdict.OPEN, reason, f"{rule}.tree", confidence, _path_proofs(repository, paths))
-        if partly is None and (paths := partial(repository, repository.tree)):
+        if partly is None and (paths := partial(repository, repository.layout)):
             reason = f"{repository.name} holds {less}: {', '.join(paths[:2])}."
             proofs = _path_proofs(repository, paths)
             partly = Judgement(Verdict.PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
@@ -119,8 +123,8 @@ def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
 def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     """Judge where no repository holds such code: denied, not seen, or not there."""
     model = context.model
-    unread = [repository for repository in context.repositories if not repository.seen]
-    read = [repository for repository in context.repositories if repository.seen and repository.page is not None]
+    unread = [repository for repository in context.repositories if not repository.is_listed]
+    read = [repository for repository in context.repositories if repository.is_listed and repository.page is not None]
     cut = [repository for repository in read if repository.page and not repository.page.complete]
     links = tuple(repository.via for repository in context.repositories)
     denial = next((text for text in model.statements if _NO_CODE.search(text)), "")
@@ -151,7 +155,7 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     return unknown(f"{rule}.card-unseen", reason, *missing)
 
 
-def _path_proofs(repository: Related, paths: Paths) -> tuple[Proof, ...]:
+def _path_proofs(repository: RelatedRepository, paths: Paths) -> tuple[Proof, ...]:
     """Return the files as evidence, and after them what ties the repository to the model."""
     page = repository.page
     head = str(page.data.get("head") or "HEAD") if page else "HEAD"

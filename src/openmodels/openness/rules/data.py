@@ -7,7 +7,7 @@ import re
 from openmodels.hub.model_names import same_owner, split
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
-from openmodels.openness.datasets import Access, Named, Role
+from openmodels.openness.datasets import Access, NamedDataset, Role
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
@@ -68,7 +68,7 @@ def _inherited(context: ModelContext) -> Judgement:
     return Judgement(verdict, reason, "data.base", confidence, (base.via, *finding.evidence), finding.missing)
 
 
-def _judge(context: ModelContext, role: Role, datasets: list[Named], sentences: list[str]) -> Judgement:
+def _judge(context: ModelContext, role: Role, datasets: list[NamedDataset], sentences: list[str]) -> Judgement:
     """Judge the data sets of one role, with the card's sentences about that role."""
     rule = "data" if role is Role.PRETRAINING else "tuning"
     if not datasets:
@@ -99,7 +99,7 @@ def _judge(context: ModelContext, role: Role, datasets: list[Named], sentences: 
     if unchecked:
         reason = f"{public[0].id} is public; whether {unchecked[0].id} can be had was not seen."
         return Judgement(Verdict.PARTIAL, reason, f"{rule}.some-unchecked", 0.6, proofs)
-    is_described = says_complete or any(dataset.said for dataset in datasets) or role is Role.TUNING
+    is_described = says_complete or any(dataset.is_stated for dataset in datasets) or role is Role.TUNING
     if not is_described and not model.card_seen:
         reason = f"{names} can be had, but no sentence of the card was seen that says the model was trained on no more."
         return Judgement(Verdict.PARTIAL, reason, f"{rule}.front-matter-only", 0.6, proofs)
@@ -142,10 +142,12 @@ def _without_datasets(context: ModelContext, role: Role, rule: str, sentences: l
 def _by_preparation_code(context: ModelContext) -> Judgement | None:
     """Return a judgement if training code lies beside programs that rebuild the data."""
     for repository in context.repositories:
-        if repository.tree is None:
+        if repository.layout is None:
             continue
-        programs = [path for path in repository.tree.preparation if not re.search(r"tokeniz|eval", path, re.IGNORECASE)]
-        if len(programs) >= 3 and repository.tree.training:
+        programs = [
+            path for path in repository.layout.preparation if not re.search(r"tokeniz|eval", path, re.IGNORECASE)
+        ]
+        if len(programs) >= 3 and repository.layout.training:
             proofs = tuple(
                 Proof(f"https://github.com/{repository.name}/blob/HEAD/{path}", path) for path in programs[:2]
             )
