@@ -64,7 +64,6 @@ PENDING = (
     "bulk/",
     "core/",
     "http/",
-    "hub/",
     "openness/",
     "output/",
     "testing/",

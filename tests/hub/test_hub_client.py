@@ -78,6 +78,24 @@ def test_a_body_that_trickles_ends_at_the_deadline(get):
         hub.close()
 
 
+@pytest.mark.parametrize(
+    "cut",
+    [
+        response(body=b'{"id": "a/b"}')[:-5],
+        response(Transfer_Encoding="chunked", Content_Length="")[:40],
+        b"HTTP/1.1 2",
+    ],
+)
+def test_a_response_that_is_cut_is_asked_for_again(cut):
+    answers = [cut, response(body=b'{"id": "a/b"}')]
+    with serve(lambda connection, _: connection.sendall(answers.pop(0))) as (address, requests):
+        hub = HubClient(address, retry=retry)
+        with retry.testing(attempts=2):
+            assert hub.get_model("a/b") == {"id": "a/b"}
+        hub.close()
+    assert len(requests) == 2
+
+
 def test_requests_of_a_bounded_client_end_together():
     with serve(trickle) as (address, _):
         hub = HubClient(address).until(time.monotonic() + 0.3)

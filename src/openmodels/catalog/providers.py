@@ -14,7 +14,7 @@ from openmodels.deadline import check_timeout
 from openmodels.errors import ErrorBoundary, Offline
 from openmodels.http import address as addresses
 from openmodels.hub.client import RouterClient
-from openmodels.hub.offers import Provider, providers_of
+from openmodels.hub.offers import Provider, find_providers
 
 DEFAULT_TIMEOUT = 30.0
 """Total seconds that the router may take unless the caller says otherwise."""
@@ -38,7 +38,7 @@ def providers(model: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> list[Pr
     with ErrorBoundary():
         repo, limit = _parse(model, timeout)
     with ErrorBoundary(f"hf:{repo}"), closing(_router(limit)) as router:
-        return providers_of(repo, router.list_providers())
+        return find_providers(repo, router.list_providers())
 
 
 async def aproviders(model: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> list[Provider]:  # noqa: ASYNC109
@@ -50,7 +50,7 @@ async def aproviders(model: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> 
     with ErrorBoundary():
         repo, limit = _parse(model, timeout)
     with ErrorBoundary(f"hf:{repo}"), closing(_router(limit)) as router:
-        return providers_of(repo, await router.alist_providers())
+        return find_providers(repo, await router.alist_providers())
 
 
 def _parse(model: str, timeout: float | None) -> tuple[str, float | None]:

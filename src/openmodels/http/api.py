@@ -29,6 +29,7 @@ from openmodels.errors import (
     OpenModelsError,
     RateLimited,
     ServerFailed,
+    StreamInterrupted,
 )
 from openmodels.http import decompression, status_errors
 from openmodels.http.address import Secret
@@ -227,7 +228,7 @@ class ApiClient:
         def attempt() -> ApiResponse:
             try:
                 return self._exchange(method, url, body, deadline, max_bytes, truncate=truncate)
-            except (ConnectionFailed, DeadlineExceeded) as error:
+            except (ConnectionFailed, StreamInterrupted, DeadlineExceeded) as error:
                 raise self._unreachable(error) from error
 
         return self._retry.call(attempt, retries=self.retries, deadline=deadline) if self._retry else attempt()
@@ -242,7 +243,7 @@ class ApiClient:
         async def attempt() -> ApiResponse:
             try:
                 return await self._aexchange(method, url, deadline, max_bytes)
-            except (ConnectionFailed, DeadlineExceeded) as error:
+            except (ConnectionFailed, StreamInterrupted, DeadlineExceeded) as error:
                 raise self._unreachable(error) from error
 
         if self._retry is None:
@@ -271,9 +272,9 @@ class ApiClient:
                     url = self._redirect_url(url, response)
                     continue
                 if response.status != 200:
-                    content = _Beginning(response, _MAX_ERROR_BYTES).of(response)
+                    content = _BodyPrefix(response, _MAX_ERROR_BYTES).read(response)
                     raise self._error(response, content)
-                content = _Beginning(response, max_bytes).of(response) if truncate else response.read(max_bytes)
+                content = _BodyPrefix(response, max_bytes).read(response) if truncate else response.read(max_bytes)
             return self._accept(response, content)
         raise InvalidResponse(f"{self._subject} redirects again and again.")
 
@@ -284,7 +285,7 @@ class ApiClient:
                     url = self._redirect_url(url, response)
                     continue
                 if response.status != 200:
-                    raise self._error(response, await _Beginning(response, _MAX_ERROR_BYTES).aof(response))
+                    raise self._error(response, await _BodyPrefix(response, _MAX_ERROR_BYTES).aread(response))
                 content = await response.read(max_bytes)
             return self._accept(response, content)
         raise InvalidResponse(f"{self._subject} redirects again and again.")
@@ -343,7 +344,8 @@ class ApiClient:
         return ConnectionFailed(
             f"{self._subject} at {self.origin} cannot be reached: {error.cause}",
             next_step="Check the network; models already listed can be searched offline.",
-            retryable=error.retryable,
+            # What was cut in the middle may come whole the next time.
+            retryable=error.retryable or isinstance(error, StreamInterrupted),
         )
 
     def _error(self, response: BaseResponse, content: bytes) -> OpenModelsError:
@@ -396,7 +398,7 @@ _QUOTED = (ServerFailed, InvalidResponse, RateLimited)
 """Errors that quote the service's own message; the others say more than it does."""
 
 
-class _Beginning:
+class _BodyPrefix:
     """The first bytes of a response's decompressed body.
 
     Args:
@@ -409,15 +411,15 @@ class _Beginning:
         self._max_bytes = max_bytes
         self._body = bytearray()
 
-    def of(self, response: HttpResponse) -> bytes:
-        """Return them."""
+    def read(self, response: HttpResponse) -> bytes:
+        """Return the first bytes."""
         for data in response:
             if self._is_full_with(data):
                 break
         return bytes(self._body[: self._max_bytes])
 
-    async def aof(self, response: AsyncHttpResponse) -> bytes:
-        """Return them."""
+    async def aread(self, response: AsyncHttpResponse) -> bytes:
+        """Return the first bytes."""
         async for data in response:
             if self._is_full_with(data):
                 break

@@ -88,7 +88,7 @@ class BaseMention:
     confidence: float
 
 
-def host(url: str) -> str:
+def https_host(url: str) -> str:
     """Return the host of an https address in lower case, "" for anything else."""
     try:
         parts = urlsplit(url)
@@ -196,7 +196,7 @@ def parse_outline(text: str) -> dict[str, Any]:
         for match in _LINK.finditer(line):
             label, url, href, inner, bare_url = match.groups()
             address = (url or href or bare_url).rstrip(".,;")
-            if KNOWN_HOSTS.search(host(address)):
+            if KNOWN_HOSTS.search(https_host(address)):
                 # A bare address is introduced by the words before it: "Training code: https://…".
                 words = label or inner or line[max(0, match.start() - 120) : match.start()]
                 links.append({"text": _without_markup(words).rstrip(" :<("), "url": address, "section": section})

@@ -101,7 +101,9 @@ def parse_context_length(config: Mapping[str, Any]) -> int | None:
     text_config = fields.mapping(config.get("text_config"))
     for part in (text_config, config):
         for key in CONTEXT_KEYS:
-            length = fields.positive_count(part.get(key))
+            if key not in part:
+                continue
+            length = fields.positive_count(part[key])
             if length is None or length >= UNBOUNDED:
                 continue
             padding = part.get("pad_token_id", 1)
@@ -117,42 +119,30 @@ class ModelPage:
     Args:
         row: An object of `/api/models`, or a row of a dump, where nested values may be JSON text. Fields of
             other types than expected are read as absent.
+
+    Attributes:
+        row: The row.
+        id: "owner/name", or "" where the row has no usable id.
+        card: The front matter of the card.
+        config: The parts of config.json that the row holds.
+        gguf: What the Hub read from a GGUF file.
+        tags: The Hub's tags, else those of the front matter.
     """
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.row = row
-
-    @property
-    def id(self) -> str:
-        """Return "owner/name", or "" where the row has no usable id."""
-        stated = self.row.get("id") or self.row.get("modelId")
-        return stated if isinstance(stated, str) and HUB_ID.fullmatch(stated) else ""
+        stated = row.get("id") or row.get("modelId")
+        self.id = stated if isinstance(stated, str) and HUB_ID.fullmatch(stated) else ""
+        # Computed at once: an index reads millions of rows, and a cached property takes a lock each time.
+        self.card = fields.mapping(row.get("cardData") or row.get("card_data"))
+        self.config = fields.mapping(row.get("config"))
+        self.gguf = fields.mapping(row.get("gguf"))
+        self.tags = fields.texts(fields.items(row.get("tags"))) or fields.texts(self.card.get("tags"))
 
     @property
     def author(self) -> str | None:
         """Return the account that holds it."""
         return self.id.partition("/")[0] if "/" in self.id else fields.text(self.row.get("author"))
-
-    @cached_property
-    def card(self) -> Mapping[str, Any]:
-        """Return the front matter of the card."""
-        return fields.mapping(self.row.get("cardData") or self.row.get("card_data"))
-
-    @cached_property
-    def config(self) -> Mapping[str, Any]:
-        """Return the parts of config.json that the row holds."""
-        return fields.mapping(self.row.get("config"))
-
-    @cached_property
-    def gguf(self) -> Mapping[str, Any]:
-        """Return what the Hub read from a GGUF file."""
-        return fields.mapping(self.row.get("gguf"))
-
-    @cached_property
-    def tags(self) -> list[str]:
-        """Return the Hub's tags, else those of the front matter."""
-        listed = [tag for value in fields.items(self.row.get("tags")) if (tag := fields.text(value))]
-        return listed or fields.texts(self.card.get("tags"))
 
     @property
     def gated(self) -> Gate | None:
@@ -197,7 +187,7 @@ class ModelPage:
         """Return the license that the card or, where it has none, the tags declare."""
         return parse_license(self.card, self.tags)
 
-    @cached_property
+    @property
     def base_models(self) -> dict[str, Relation | None]:
         """Return the base models that it declares, each with the stated relation."""
         bases: dict[str, Relation | None] = {}

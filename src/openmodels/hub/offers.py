@@ -52,7 +52,7 @@ class Provider(Frozen):
         return f"hf:{self.model}:{self.provider}"
 
 
-def cost(providers: list[Provider], provider: str | None, usage: Usage) -> float | None:
+def compute_cost(providers: list[Provider], provider: str | None, usage: Usage) -> float | None:
     """Return what a call costs in US dollars, or None where the list does not say.
 
     Args:
@@ -94,7 +94,7 @@ def parse_router_list(value: Any) -> dict[str, list[Provider]]:
     }
 
 
-def providers_of(model_id: str, listed: Mapping[str, list[Provider]]) -> list[Provider]:
+def find_providers(model_id: str, listed: Mapping[str, list[Provider]]) -> list[Provider]:
     """Return the providers of one model, in the router's order.
 
     Args:

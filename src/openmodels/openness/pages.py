@@ -38,7 +38,7 @@ class Link:
     @property
     def host(self) -> str:
         """The host in lower case, "" for anything but an https address."""
-        return card.host(self.url)
+        return card.https_host(self.url)
 
     @property
     def path(self) -> list[str]:

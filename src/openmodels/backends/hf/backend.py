@@ -140,7 +140,7 @@ class HfBackend(ServerBackend):
         if not self._offers or self._id is None or last.usage is None:
             return None
         named = None if self._id.suffix in _POLICIES else self._id.suffix
-        return hub_offers.cost(self._offers, named or headers.get(_ANSWERED), last.usage)
+        return hub_offers.compute_cost(self._offers, named or headers.get(_ANSWERED), last.usage)
 
     def capabilities(self) -> Capabilities:
         """Return what the model can be asked for; with `prices=True`, and once a call has read it, by the list."""
@@ -264,7 +264,7 @@ class HfBackend(ServerBackend):
 
 def _served(repo: str, body: bytes) -> list[Provider]:
     try:
-        return hub_offers.providers_of(repo, hub_offers.parse_router_list(decode.json_value(body)))
+        return hub_offers.find_providers(repo, hub_offers.parse_router_list(decode.json_value(body)))
     except (ModelNotFound, InvalidResponse):
         return []  # no price is known; whether the model is there, the call itself tells
 

@@ -26,6 +26,7 @@ _FORMATS = ("safetensors", "gguf", "onnx", "openvino", "mlx", "pytorch", "tf", "
 _SUFFIXES = {".safetensors": "safetensors", ".gguf": "gguf", ".onnx": "onnx", ".bin": "pytorch", ".pt": "pytorch",
              ".pth": "pytorch", ".h5": "tf", ".msgpack": "jax"}  # fmt: skip
 _FIELD_TAGS = ("license:", "base_model:", "dataset:", "region:", "language:", "deploy:", "base_model_relation:")
+_LANGUAGE_TAGS = frozenset({*vocabulary.LANGUAGES.values(), "multilingual"})
 _PLUMBING = frozenset({"text-generation-inference", "endpoints_compatible", "autotrain_compatible", "has_space"})
 
 
@@ -125,8 +126,9 @@ def _languages(page: ModelPage) -> tuple[str, ...] | None:
     listed = stated if isinstance(stated, list) else [] if stated is None else [stated]
     codes = [vocabulary.language(value) for value in listed]
     if not any(codes):
-        known = {*vocabulary.LANGUAGES.values(), "multilingual"}
-        codes = [tag.removeprefix("language:") for tag in page.tags if tag in known or tag.startswith("language:")]
+        codes = [
+            tag.removeprefix("language:") for tag in page.tags if tag in _LANGUAGE_TAGS or tag.startswith("language:")
+        ]
     return fields.distinct(code for code in codes if code)
 
 
