@@ -26,7 +26,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import openmodels as om
-from openmodels.backends.local.engines.choice import installed
+from openmodels.backends.local.runtime import RUNTIME
 
 _ROUNDS = 3
 """Rounds at least."""
@@ -106,7 +106,7 @@ def _tokens(tokenizer: Any, prompt: str) -> list[int]:
 def measure(seconds: float, at_once: int, tokens: int) -> dict[str, dict[str, list[float]]]:
     """Return each round's tokens per second by way and by "one" or "many"."""
     found: dict[str, dict[str, list[float]]] = {}
-    for name in ["transformers", *(name for name in BARE if installed(name))]:
+    for name in ["transformers", *(name for name in BARE if RUNTIME.engines[name].is_installed)]:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             found |= pool.submit(_engine, name, seconds, at_once, tokens).result()
     return found

@@ -141,13 +141,11 @@ class Ours:
         torch_setup.import_torch()  # as the backend does it, before what is replaced below loads it otherwise
         from transformers import AutoTokenizer
 
-        from openmodels.backends.local.engines.torch import draft_tokens, running_sequence
+        from openmodels.backends.local.engines.torch import draft_tokens
         from openmodels.backends.local.prompt import prepare
 
         prepare.PromptConfig.eos_token_ids = property(lambda _: [])  # every way is to make as many tokens
-        running_sequence.prepare_prompt = lambda request, *_: prepare.PreparedPrompt(
-            json.loads(request.prompt), None, None
-        )
+        prepare.prepare_prompt = lambda request, *_: prepare.PreparedPrompt(json.loads(request.prompt), None, None)
         self.model = om.Model(om.DEFAULT_MODEL).load()
         self._tokenizer, self._drafter = AutoTokenizer.from_pretrained(path), draft_tokens.Drafter
 

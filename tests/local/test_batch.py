@@ -88,7 +88,7 @@ def test_a_prefix_hit_changes_no_text_and_says_what_it_saved(model, single):
 def test_guessed_tokens_change_no_text(model, single, monkeypatch):
     """A repeated phrase makes guesses; tokens that follow them are chosen as without."""
     computed = []
-    model_runner = model.backend._engine._batch._model_runner
+    model_runner = model.backend._engine.scheduler.runner
     execute = model_runner.execute
     monkeypatch.setattr(model_runner, "execute", lambda work: computed.append([w[2] for w in work]) or execute(work))
     for seed in range(6):
@@ -110,7 +110,7 @@ def test_a_draft_model_changes_no_text(request, folder, single, which, monkeypat
     with om.Model(f"local:{folder}", dtype="float32", draft=f"local:{draft}") as model:
         assert model.load().backend.describe()["draft"] == f"local:{draft}"
         steps = []
-        model_runner = model.backend._engine._batch._model_runner
+        model_runner = model.backend._engine.scheduler.runner
         execute = model_runner.execute
         monkeypatch.setattr(model_runner, "execute", lambda work: steps.append(work[0][2]) or execute(work))
         for seed in range(6):
@@ -146,10 +146,10 @@ def test_little_memory_makes_answers_wait_but_says_the_same(folder, single):
     numbers = [number for number in range(40) if len(prompt(number)) >= 150][:8]
     alone = [single.complete(prompt(number), max_tokens=200, temperature=1.0, seed=number).text for number in numbers]
     with om.Model(f"local:{folder}", dtype="float32", max_kv_gb=0.00015) as small:
-        batch = small.load().backend._engine._batch
+        batch = small.load().backend._engine.scheduler
         computed = []
-        execute = batch._model_runner.execute
-        batch._model_runner.execute = lambda work: (
+        execute = batch.runner.execute
+        batch.runner.execute = lambda work: (
             computed.append(sum(len(w[1]) - max(0, w[2] - 1) for w in work)) or execute(work)
         )
 
@@ -166,7 +166,7 @@ def test_little_memory_makes_answers_wait_but_says_the_same(folder, single):
 def test_no_more_run_at_once_than_was_asked_for(folder):
     with om.Model(f"local:{folder}", dtype="float32", max_batch=2) as model:
         model.load()
-        model_runner = model.backend._engine._batch._model_runner
+        model_runner = model.backend._engine.scheduler.runner
         most = []
         execute = model_runner.execute
         model_runner.execute = lambda work: most.append(len(work)) or execute(work)
@@ -221,10 +221,10 @@ def test_two_thousand_requests_with_random_cancels_leave_nothing_behind(folder):
         assert process.memory_info().rss - before < 30e6
         engine = model.backend._engine
         with engine.between_steps:
-            assert (list(engine._waiting), [job for job in engine._running if not job.cancelled]) == ([], [])
+            assert (list(engine._waiting), [job for job in engine._running if not job.queued.is_cancelled]) == ([], [])
         model.complete("x", max_tokens=1)
         with engine.between_steps:
-            assert (engine._batch.kv_cache.buckets, engine._batch.kv_cache.used_bytes) == ({}, 0)
+            assert (engine.scheduler.kv_cache.buckets, engine.scheduler.kv_cache.used_bytes) == ({}, 0)
     assert len(ended) == 2000
     assert set(threading.enumerate()) <= threads
 
@@ -233,7 +233,7 @@ def test_without_fewer_operations_the_texts_are_the_same(folder, single, monkeyp
     """Where the scores of the shorter forward pass differ, transformers' own remains; and it says the same."""
     monkeypatch.setattr(fused_llama.FusedLlama, "__call__", lambda *_: torch.zeros(1, 259))
     with om.Model(f"local:{folder}", dtype="float32") as model:
-        assert model.load().backend._engine._batch._model_runner._fused is None
+        assert model.load().backend._engine.scheduler.runner._fused is None
         assert model.backend.describe()["alone"] is None
         for number in range(3):
             options = sampling(number)
@@ -243,7 +243,7 @@ def test_without_fewer_operations_the_texts_are_the_same(folder, single, monkeyp
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_fewer_operations_give_the_models_scores(folder, dtype):
     with om.Model(f"local:{folder}", dtype=dtype) as model:
-        model_runner = model.load().backend._engine._batch._model_runner
+        model_runner = model.load().backend._engine.scheduler.runner
         assert model_runner._fused is not None
         tokens = list(range(40))
         with torch.inference_mode():

@@ -11,13 +11,14 @@ from transformers import PreTrainedTokenizerFast
 
 import openmodels as om
 from openmodels.backends.local import tool_calls
-from openmodels.backends.local.output_processor import Writing
+from openmodels.backends.local.output_processor import AnswerParser, OutputProcessor
 from openmodels.backends.local.prompt import prepare
 from openmodels.output.tool_formats.brackets import Llama, Mistral
 from openmodels.output.tool_formats.channels import Harmony
 from openmodels.output.tool_formats.sections import DeepSeekV3, DeepSeekV31, KimiK2
 from openmodels.output.tool_formats.tags import Hermes
 from openmodels.types.messages import user
+from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest, ToolSpec
 
 CITY = ToolSpec(
@@ -60,14 +61,22 @@ def tokenizer(template, *special):
     return made
 
 
+def answer(tokenizer, request, text):
+    """Return the deltas of an answer that comes token by token."""
+    config = prepare.PromptConfig(tokenizer, None, 4096)
+    prompt = prepare.prepare_prompt(request, tokenizer, 4096)
+    output, deltas = OutputProcessor(request, prompt, config, max_new_tokens=4096), []
+    for token in (*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id):
+        output.add(token)
+        deltas.append(output.take_delta() or Delta())
+    return deltas
+
+
 def write(tokenizer, request, text):
-    """What becomes of an answer, token by token."""
-    asked = prepare.prepare_prompt(request, tokenizer, 4096)
-    writing = Writing(request, asked, tokenizer)
-    tokens = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
-    said = [writing.add(t, ended=t == tokens[-1], last=at == len(tokens) - 1) for at, t in enumerate(tokens)]
-    calls = [call for one in said for call in one.calls]
-    return "".join(one.text for one in said), "".join(one.thought for one in said), calls
+    """Return the text, the reasoning and the tool calls of an answer that comes token by token."""
+    deltas = answer(tokenizer, request, text)
+    calls = [call for delta in deltas for call in delta.tool_calls]
+    return "".join(delta.text for delta in deltas), "".join(delta.reasoning for delta in deltas), calls
 
 
 def request(*tools, **more):
@@ -98,6 +107,16 @@ class TestReading:
     def test_without_tools_the_marks_are_text(self):
         text, _, calls = write(tokenizer(HERMES), ChatRequest(messages=(user("hi"),)), "<tool_call>{}</tool_call>")
         assert (text, calls) == ("<tool_call>{}</tool_call>", [])
+
+    @pytest.mark.parametrize("text", ["<think>I look.</think>Yes.", "Yes.", "<think>I lo", "<think>a</think>\n\nb"])
+    def test_tokens_of_reasoning_count_alike_with_tools_and_without(self, text):
+        made = tokenizer(HERMES + "{# </think> #}")
+        asked = request(), ChatRequest(messages=(user("hi"),))
+        counts = [answer(made, chat, text)[-1].usage.reasoning_tokens for chat in asked]
+        is_open = "</think>" not in text  # then the token that ends the answer is of the reasoning
+        reasoning = text if is_open else text.partition("</think>")[0] + "</think>"
+        expected = len(reasoning) + is_open if text.startswith("<think>") else 0
+        assert counts == [expected, expected]
 
     def test_a_declared_format_is_read_by_transformers(self):
         made = tokenizer("{{ tools }}{{ messages[0].content }}<|assistant|>", "<|assistant|>", "<call>", "</call>")
@@ -158,19 +177,20 @@ class TestForcing:
     )
     def test_what_is_forced_is_read_back(self, parser, template):
         made = tokenizer("{{ tools }}{{ messages[0].content }}" + template.replace("{", "{{ '{' }}"))
-        plan = tool_calls.plan(request(tool_choice="weather"), made, made.encode("hi"))
-        assert type(plan.reader) is parser
+        plan = tool_calls.tool_call_format(request(tool_choice="weather"), made, made.encode("hi"))
+        assert type(plan.parser) is parser
         given = {"city": "Oslo"}
         properties = plan.output.json_schema["properties"]
         key = next((key for key in ("arguments", "parameters") if key in properties), None)
-        caller = tool_calls.Caller(plan)
+        prompt = prepare.PreparedPrompt([], plan.output, plan)
+        answer_parser = AnswerParser(request(), prompt, made)
         body = json.dumps(given if key is None else {"name": "weather", key: given})
-        _, _, (call,) = caller.feed(body, -1, last=True, whole=True)
+        (call,) = answer_parser.feed(body, None, last=True, complete=True).calls
         assert (call.name, call.arguments) == ("weather", given)
 
     def test_open_reasoning_is_left_first(self):
         made = tokenizer(HERMES + "<think>\n")
-        plan = tool_calls.plan(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
+        plan = tool_calls.tool_call_format(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
         assert plan.start.startswith("</think>")
 
     def test_one_of_several_with_shared_definitions(self, calling_smol):
@@ -215,7 +235,7 @@ def engine(request, monkeypatch, hermes):
     """The default model in another engine, told a chat template that knows tools."""
     model = request.getfixturevalue(f"{request.param}_smol")
     engine = model.backend._engine
-    prompt_config = engine._opened.prompt_config if request.param == "openvino" else engine.prompt_config
+    prompt_config = engine._model.prompt_config if request.param == "openvino" else engine.prompt_config
     monkeypatch.setattr(prompt_config.tokenizer, "chat_template", hermes)
     return model
 

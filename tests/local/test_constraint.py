@@ -27,7 +27,7 @@ def test_answers_are_valid(smol, kind, temperature):
 
 
 def test_forced_tokens_take_no_steps_of_their_own(smol, monkeypatch):
-    model_runner = smol.load().backend._engine._batch._model_runner
+    model_runner = smol.load().backend._engine.scheduler.runner
     steps = []
     execute = model_runner.execute
     monkeypatch.setattr(model_runner, "execute", lambda work: steps.append(1) or execute(work))

@@ -3,7 +3,7 @@ from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from openmodels.backends.local.detokenizer import Detokeniser
+from openmodels.backends.local.detokenizer import Detokenizer
 
 
 def byte_level():
@@ -32,7 +32,7 @@ PIECES = sentencepiece_like()
 
 
 def streamed(tokenizer, ids, before=()):
-    detokeniser = Detokeniser(tokenizer, before)
+    detokeniser = Detokenizer(tokenizer, before)
     pieces = [detokeniser.add(token) for token in ids]
     return [*pieces, detokeniser.flush()]
 
@@ -66,7 +66,7 @@ def test_an_unfinished_character_at_the_end_is_left_out(cut):
 
 
 def test_the_cost_of_a_token_does_not_grow():
-    detokeniser = Detokeniser(BYTES)
+    detokeniser = Detokenizer(BYTES)
     for token in BYTES("word " * 500)["input_ids"]:
         detokeniser.add(token)
         assert len(detokeniser._window) < 8

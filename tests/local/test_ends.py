@@ -10,10 +10,9 @@ from tiny import CHATML, tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import openmodels as om
-from openmodels.backends.local.engines.llamacpp.engine import LlamaCpp
-from openmodels.backends.local.engines.server_engine import _Wire
-from openmodels.backends.local.engines.vllm.engine import Vllm
-from openmodels.backends.local.prompt.prepare import PromptConfig
+from openmodels.backends.local.engine import EngineConfig
+from openmodels.backends.local.prompt.prepare import PromptConfig, prepare_request
+from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import UnsupportedFeature
 from openmodels.types.messages import user
 from openmodels.types.request import ChatRequest
@@ -102,13 +101,15 @@ def test_the_token_that_closes_the_turn_ends_the_answer(scripted):
 def test_servers_get_the_control_tokens_that_end_an_answer(engine):
     from transformers import GenerationConfig
 
-    served = (
-        LlamaCpp("m", lambda _: None) if engine == "llamacpp" else Vllm("m", lambda _: None, command="c", dtype="auto")
-    )
+    served = RUNTIME.engines[engine].make(EngineConfig("m"))
     own = GenerationConfig(eos_token_id=ENDOFTEXT, stop_strings="!", min_p=0.1, do_sample=True, suppress_tokens=[5])
     served.prompt_config = PromptConfig(tiny_tokenizer(), own, 512)
-    wire = _Wire(served, "http://127.0.0.1:1", "k")
-    body = wire.body(ChatRequest(messages=(user("x"),), stop=("<|im_start|>",), max_tokens=4), "m")
+
+    def body_of(**options):
+        request = ChatRequest(messages=(user("x"),), **options)
+        return served.body(request, prepare_request(request, served.prompt_config, allow_extra=True))
+
+    body = body_of(stop=("<|im_start|>",), max_tokens=4)
     assert set(body["stop"]) == {"<|im_start|>", "<|im_end|>", "!"}
     assert body["min_p"] == 0.1
     if engine == "llamacpp":
@@ -118,4 +119,4 @@ def test_servers_get_the_control_tokens_that_end_an_answer(engine):
         assert set(body["stop_token_ids"]) == {ENDOFTEXT, START, END}
         assert body["logit_bias"] == {"5": -100}
     with pytest.raises(UnsupportedFeature, match="within a longer text"):
-        wire.body(ChatRequest(messages=(user("x"),), stop=("\n<|im_start|>",)), "m")
+        body_of(stop=("\n<|im_start|>",))

@@ -80,7 +80,7 @@ def test_a_prompt_is_cancelled_between_two_chunks(smol, monkeypatch):
     stream = smol.stream(words, timeout=0.5)
     with pytest.raises(om.DeadlineExceeded):
         next(stream)
-    model_runner = smol.backend._engine._batch._model_runner
+    model_runner = smol.backend._engine.scheduler.runner
     computed = []
     execute = model_runner.execute
     monkeypatch.setattr(
@@ -141,7 +141,7 @@ def test_closing_a_model_that_answers_interrupts_the_answer_and_a_later_call_ope
 
 @pytest.mark.parametrize("failure", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("no memory")])
 def test_running_out_of_memory_is_typed_and_the_engine_goes_on(smol, monkeypatch, failure):
-    model_runner = smol.backend._engine._batch._model_runner
+    model_runner = smol.backend._engine.scheduler.runner
     calls = []
 
     def forward(*inputs):

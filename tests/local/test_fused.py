@@ -39,7 +39,7 @@ def test_bfloat16_runs_where_onednn_does_not_compute_with_it(tmp_path, monkeypat
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     with om.Model(f"local:{folder}", dtype="bfloat16") as model:
         assert model.complete("abc", max_tokens=3).usage.output_tokens <= 3
-        assert model.backend._engine._batch._model_runner._fused.is_packed is False
+        assert model.backend._engine.scheduler.runner._fused.is_packed is False
 
 
 @given(st.integers(0, 10_000))

@@ -33,7 +33,7 @@ def options(number):
 def ask_all(model, monkeypatch):
     """Return all texts, and for each step of more answers than may always guess, the tokens of every row."""
     steps = []
-    model_runner = model.backend._engine._batch._model_runner
+    model_runner = model.backend._engine.scheduler.runner
     execute = model_runner.execute
     monkeypatch.setattr(
         model_runner, "execute", lambda work: steps.append([len(tokens) for _, tokens, _ in work]) or execute(work)
@@ -44,7 +44,7 @@ def ask_all(model, monkeypatch):
         return [reply.text for reply in await asyncio.gather(*asked)]
 
     told = asyncio.run(together())
-    answering = [step for step in steps if len(step) > batches._GUESSERS and max(step) < 30]
+    answering = [step for step in steps if len(step) > batches._FEW_SEQUENCES and max(step) < 30]
     assert answering
     return told, answering
 
@@ -76,7 +76,7 @@ def test_what_a_step_finds_comes_in_one_piece(folder):
 
 
 def test_rows_that_differ_a_little_share_attention_and_see_what_they_see_alone(model):
-    model_runner = model.backend._engine._batch._model_runner
+    model_runner = model.backend._engine.scheduler.runner
     kv_cache = model_runner.kv_cache
     sizes = [(40, 1), (60, 3), (20, 2), (90, 1), (10, 5)]
     slots = [kv_cache.allocate(100) for _ in sizes]
@@ -126,9 +126,12 @@ def test_what_was_said_before_a_guess_failed_is_given_out():
 
     slot = SimpleNamespace(length=3)
     sequence = SimpleNamespace(
-        tokens=[1, 2, 3, 4], slot=slot, take=take, give=lambda: given.append(list(sequence.tokens)), finished=False
+        tokens=[1, 2, 3, 4],
+        choose=take,
+        emit=lambda: given.append(list(sequence.tokens)),
+        output=SimpleNamespace(is_finished=False),
     )
-    item = batches._Work(sequence, [4, 5, 6], drafted=2, wanted=3)
+    item = batches.ScheduledTokens(sequence, slot, [4, 5, 6], drafted=2, wanted=3)
     with pytest.raises(ValueError, match="broken"):
-        batches._accept(item, torch.zeros(3, 8), [5, 6, 7], [0.0, 0.0, 0.0], None)
+        batches.accept_scores(item, torch.zeros(3, 8), [5, 6, 7], [0.0, 0.0, 0.0], None)
     assert given == [[1, 2, 3, 4, 5]]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import pytest
 
 import openmodels as om
 from openmodels.backends.local.engines.torch import loop
-from openmodels.backends.local.engines.torch.loop import Job, Loop
+from openmodels.backends.local.engines.torch.loop import EngineLoop
 from openmodels.backends.local.engines.torch.worker import Worker
 from openmodels.backends.local.prompt import length_check
 from openmodels.testing.driver import wait_until
@@ -20,10 +21,9 @@ from openmodels.types.request import ChatRequest, OutputFormat
 SCHEMA = OutputFormat(kind="schema", json_schema={"type": "object"})
 
 
-class Toy(Loop[Job]):
+class Toy(EngineLoop):
     """Answers each prepared prompt in one step; preparing the prompt "wait" takes until `go` is set."""
 
-    job = Job
     thread_name = "toy"
 
     def __init__(self) -> None:
@@ -33,32 +33,29 @@ class Toy(Loop[Job]):
         super().__init__()
 
     @property
-    def most(self) -> int:
+    def max_running(self) -> int:
         return 2
 
-    def _prepared(self, job, request):
-        if request.prompt.startswith("wait"):
+    def _open_model(self, deadline):
+        return "model"
+
+    def _prepare(self, model, queued):
+        prompt = queued.request.prompt
+        if prompt.startswith("wait"):
             self.go.wait(60)
-        if request.prompt == "wrong":
+        if prompt == "wrong":
             raise om.InvalidRequest("wrong")
-        self.prepared.append(request.prompt)
+        self.prepared.append(prompt)
         self.threads.add(threading.current_thread().name)
-        return request.prompt
+        return SimpleNamespace(queued=queued, prompt=prompt)
 
-    def _join(self, job, request):
-        pass
-
-    def _advance(self):
-        self._admit()
-        for job in self._running:
-            job.put(Delta(job.prepared, finish_reason="stop"))
+    def _step(self, model):
+        for sequence in self._running:
+            sequence.queued.put(Delta(sequence.prompt, finish_reason="stop"))
         self._running.clear()
 
-    def _fail(self, job, error):
-        job.deliver(error)
-
-    def _free(self):
-        pass
+    def _explain(self, error, action):
+        return error
 
 
 @pytest.fixture
@@ -86,7 +83,7 @@ class TestPreparing:
         assert "toy" not in toy.threads, "nothing is prepared on the engine's own thread"
 
     def test_many_that_take_long_leave_places_for_others(self, toy):
-        slow = [ask(toy, "wait" + "x" * (loop._SHORT + 1)) for _ in range(30)]
+        slow = [ask(toy, "wait" + "x" * (loop._SHORT_PROMPT + 1)) for _ in range(30)]
         _, quick = ask(toy, "quick")
         wait_until(lambda: quick, 30)
         toy.go.set()
@@ -105,12 +102,12 @@ class TestPreparing:
         assert isinstance(wrong[0], om.InvalidRequest)
 
     def test_one_that_is_cancelled_leaves_the_queue(self, toy):
-        for _ in range(loop._LONG_AT_ONCE):
+        for _ in range(loop._LONG_AHEAD):
             ask(toy, "wait", output=SCHEMA)
-        wait_until(lambda: len(toy._preparing) == loop._LONG_AT_ONCE, 30)
+        wait_until(lambda: len(toy._preparing) == loop._LONG_AHEAD, 30)
         job, out = ask(toy, "wait later", output=SCHEMA)
         wait_until(lambda: job in toy._waiting, 30)
-        toy.cancel(job)
+        job.cancel()
         assert job not in toy._waiting
         toy.go.set()
         wait_until(lambda: not toy._preparing and not toy._running, 30)

@@ -135,7 +135,7 @@ class TestLife:
         assert len(list(logs.iterdir())) <= 5
 
     def test_the_key_is_in_no_representation(self, server):
-        start = Start("toy", ["x"], key=KEY, told=KEY, environment={"A": KEY})
+        start = Start("toy", ["x"], key=KEY, stdin=KEY, environment={"A": KEY})
         assert KEY not in repr(start)
 
 
@@ -443,19 +443,20 @@ def test_a_server_killed_in_an_answer(llamacpp, surface):
 def test_a_server_that_dies_before_an_answer(llamacpp):
     """A call that got nothing yet fails with the log's last lines; a retry would have started the server again."""
     llamacpp.load()
-    wire = llamacpp.backend._engine._ready(None)
+    engine = llamacpp.backend._engine
     pid = llamacpp.backend.describe()["pid"]
-    send = wire.exchange.send
+    send = engine.http.asend
 
-    def send_and_kill(*arguments):
+    async def send_and_kill(*arguments):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not alive(pid), 30)
-        return send(*arguments)
+        return await send(*arguments)
 
-    wire.exchange.send = send_and_kill
+    engine.http.asend = send_and_kill
     with retry.testing(attempts=1), pytest.raises(errors.ServerFailed, match=r"SIGKILL.*last lines") as caught:
         llamacpp.chat("Hello", max_tokens=4)
     assert caught.value.retryable
+    engine.http.asend = send
     assert llamacpp.chat("Hello", max_tokens=4).text
 
 

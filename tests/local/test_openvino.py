@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import openmodels as om
+from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.openvino import engine as openvino
-from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine, _Job
+from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine, is_read_at_end
+from openmodels.backends.local.engines.torch.loop import QueuedRequest
 from openmodels.testing import wait_until
 from openmodels.types.request import ChatRequest
 
@@ -32,8 +34,7 @@ def test_a_whole_answer_is_what_a_stream_gives(openvino_smol, options, end):
     [({}, True), ({"stream": True}, False), ({"stop": ("end",)}, False), ({"deadline": 0.0}, False)],
 )
 def test_who_looks_at_an_answer_before_its_end(fields, whole):
-    job = _Job(ChatRequest(**{"prompt": "x", "stream": False} | fields), lambda item: None)
-    assert job.whole is whole
+    assert is_read_at_end(ChatRequest(**{"prompt": "x", "stream": False} | fields), 1) is whole
 
 
 def test_closing_the_model_gives_out_what_there_is():
@@ -48,7 +49,7 @@ def test_closing_the_model_gives_out_what_there_is():
 
         thread = threading.Thread(target=ask)
         thread.start()
-        wait_until(lambda: any(job.handle is not None and job.handle.can_read() for job in engine._running), 30)
+        wait_until(lambda: any(sequence.handle.can_read() for sequence in engine._running), 30)
         model.close()
         thread.join()
         assert caught[0].partial.text
@@ -59,30 +60,32 @@ def test_a_pipeline_that_gives_nothing_out_still_ends_its_callers(failure):
     def fail():
         raise failure
 
-    engine, out = OpenvinoEngine(lambda deadline: None), []
-    job = _Job(ChatRequest(prompt="x"), out.append)
-    job.answer, job.handle = SimpleNamespace(finished=False), SimpleNamespace(can_read=fail, cancel=lambda: None)
-    engine._running.append(job)
-    engine._end(om.StreamInterrupted("closed"))
+    engine, out = OpenvinoEngine(EngineConfig("x")), []
+    handle = SimpleNamespace(cancel=lambda: None)
+    queued = QueuedRequest(ChatRequest(prompt="x"), out.append)
+    engine._running.append(SimpleNamespace(queued=queued, handle=handle, emit_unread=fail))
+    engine._fail_all(om.StreamInterrupted("closed"))
     assert [type(item) for item in out] == [om.StreamInterrupted]
     assert engine.running == 0
 
 
 def test_calls_on_their_way_join_before_the_next_step(monkeypatch):
-    engine = OpenvinoEngine(lambda deadline: None)
-    first, *coming = (_Job(ChatRequest(prompt=text), lambda item: None) for text in "abc")
+    engine = OpenvinoEngine(EngineConfig("x"))
+    first, *coming = (QueuedRequest(ChatRequest(prompt=text), lambda item: None) for text in "abc")
 
     def wait_for(predicate, seconds):
         engine._waiting.extend(coming[:1])
         del coming[:1]
         return predicate()
 
-    monkeypatch.setattr(engine, "_prepared", lambda job, request: None)
-    monkeypatch.setattr(engine, "_join", lambda job, request: None)
+    engine._model = model = SimpleNamespace()
+    monkeypatch.setattr(engine, "_prepare", lambda model, queued: SimpleNamespace(queued=queued))
+    monkeypatch.setattr(engine, "_start", lambda model, sequence: None)
     monkeypatch.setattr(openvino, "_GATHERING", 30.0)
     monkeypatch.setattr(engine._wake, "wait_for", wait_for)
     engine._waiting.append(first)
-    engine._admit()
+    engine._admit(model)
+    engine._model = None
     assert (engine.running, coming) == (3, [])
 
 

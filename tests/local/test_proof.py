@@ -120,12 +120,12 @@ def running(monkeypatch):
     """The sequences that the engine began, in order."""
     begun = []
 
-    class Recorded(running_sequence.Sequence):
+    class Recorded(running_sequence.RunningSequence):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             begun.append(self)
 
-    monkeypatch.setattr(engine, "Sequence", Recorded)
+    monkeypatch.setattr(engine, "RunningSequence", Recorded)
     return begun
 
 

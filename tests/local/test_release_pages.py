@@ -72,6 +72,4 @@ def test_where_mappings_are_hidden_pages_stay(
 def test_a_model_in_bfloat16_is_not_in_memory_twice() -> None:
     with om.Model(om.DEFAULT_MODEL, engine="transformers", dtype="bfloat16") as model:
         file = Path(model.load().backend.describe()["path"], "model.safetensors").resolve()
-        assert (
-            _resident(file) < file.stat().st_size / 4
-        ) == model.backend._engine._batch._model_runner._fused.is_packed
+        assert (_resident(file) < file.stat().st_size / 4) == model.backend._engine.scheduler.runner._fused.is_packed

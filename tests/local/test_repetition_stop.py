@@ -8,10 +8,11 @@ import pytest
 import openmodels as om
 from openmodels.backends.local import repetition
 from openmodels.backends.local.engines.openvino import engine as openvino
-from openmodels.backends.local.engines.server_engine import DeltaReader
+from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.repetition import REPEATED, RepetitionDetector
 from openmodels.errors import InvalidRequest
 from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
 
 SONG = "row, row, row your boat, gently down the stream, " * 12
 """A text that a small model continues in the same way, by a wide margin."""
@@ -92,36 +93,37 @@ def test_the_option_is_checked():
         om.Model(om.DEFAULT_MODEL, repetition_stop="no")
 
 
-class TestDeltaReader:
+class TestTextOutputProcessor:
     """What the servers' engines do with a stream of text."""
 
-    def read(self, deltas, detector):
-        reader, out = DeltaReader(None, detector), []
+    def read(self, deltas, *, repetition_stop=True):
+        processor = TextOutputProcessor(ChatRequest(prompt="x"), repetition_stop=repetition_stop)
+        out = []
         for delta in deltas:
-            out.append(reader(delta))
-            if reader.repeats:
+            out.append(processor.add(delta))
+            if processor.is_cycle:
                 break
         return out
 
     def test_a_cycle_of_text_ends_it(self):
-        out = self.read((Delta(text=f" word{n % 7}") for n in range(5000)), RepetitionDetector())
+        out = self.read(Delta(text=f" word{n % 7}") for n in range(5000))
         assert out[-1].finish_reason == "repetition"
         assert [delta.finish_reason for delta in out[:-1]] == [None] * (len(out) - 1)
         assert REPEATED < len(out) < REPEATED + 64
 
     def test_a_cycle_of_reasoning_ends_it(self):
-        out = self.read((Delta(reasoning=f" hmm{n % 3}") for n in range(5000)), RepetitionDetector())
+        out = self.read(Delta(reasoning=f" hmm{n % 3}") for n in range(5000))
         assert out[-1].finish_reason == "repetition"
 
     def test_without_a_detector_and_with_text_that_changes_it_goes_on(self):
         cycle = [Delta(text="la ") for _ in range(2000)]
-        assert self.read([*cycle, Delta(finish_reason="length")], None)[-1].finish_reason == "length"
+        assert self.read([*cycle, Delta(finish_reason="length")], repetition_stop=False)[-1].finish_reason == "length"
         changing = [Delta(text=f"{n}, ") for n in range(2000)]
-        assert self.read([*changing, Delta(finish_reason="stop")], RepetitionDetector())[-1].finish_reason == "stop"
+        assert self.read([*changing, Delta(finish_reason="stop")])[-1].finish_reason == "stop"
 
     def test_the_servers_own_reason_stands(self):
         deltas = [*(Delta(text="la ") for _ in range(REPEATED)), Delta(text="la ", finish_reason="length")]
-        assert self.read(deltas, RepetitionDetector())[-1].finish_reason == "length"
+        assert self.read(deltas)[-1].finish_reason == "length"
 
 
 def test_a_journal_keeps_the_reason(smol, tmp_path):

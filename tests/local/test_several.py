@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from openmodels.backends.local.choices import Gathered
+from openmodels.backends.local.choices import DeltaJoiner
 from openmodels.backends.local.engines.torch import loader
 from openmodels.errors import OutOfMemory
 from openmodels.testing import SURFACES, Driver, wait_until
@@ -61,7 +61,7 @@ class TestWhereNobodyReadsAlong:
 
     def given(self, deadline, *more):
         out = []
-        gathered = Gathered(out.append, deadline)
+        gathered = DeltaJoiner(out.append, deadline)
         for word in self.WORDS:
             gathered(Delta(text=word))
         for item in more:

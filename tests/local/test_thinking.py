@@ -9,7 +9,8 @@ import torch
 from tiny import CHATML, tiny_tokenizer
 
 from openmodels.backends.local.engines.torch.loader import LoadedModel
-from openmodels.backends.local.engines.torch.running_sequence import Sequence
+from openmodels.backends.local.engines.torch.loop import QueuedRequest
+from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.core.stream import ReplyAssembler
 from openmodels.types.request import ChatRequest
 
@@ -39,15 +40,15 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
         dtype=torch.float32,
     )
     request = ChatRequest(messages=({"role": "user", "content": "why?"},), temperature=0, **options)
-    sequence = Sequence(request, loaded, deltas.append)
+    sequence = RunningSequence(QueuedRequest(request, deltas.append), loaded)
     tokens = tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id] * end
     for token in tokens:
         scores = torch.zeros(len(tokenizer))
         scores[token] = 3.0
-        assert sequence.pick(scores) == token
-        sequence.accept(token)
-        sequence.give()
-        if sequence.finished:
+        assert sequence.sample(scores) == token
+        sequence.accept(token, scores)
+        sequence.emit()
+        if sequence.output.is_finished:
             break
     return deltas
 

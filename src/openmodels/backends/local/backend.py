@@ -1,4 +1,4 @@
-"""`local:`: open weights run on this machine by transformers, in a step loop of our own."""
+"""`local:`: open weights run on this machine, by one of several engines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import queue
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import background, settings
 from openmodels.backends.base import Backend
-from openmodels.backends.local import choices, generation_config
-from openmodels.backends.local.engines.choice import Wish
-from openmodels.backends.local.engines.selection import Selection
+from openmodels.backends.local.choices import ChoiceMerger, DeltaJoiner, split_choices
+from openmodels.backends.local.engine import Engine, EngineConfig, Put, Submitted
+from openmodels.backends.local.engines.selection import EngineSelection
 from openmodels.backends.local.engines.torch import torch_setup
 from openmodels.backends.local.engines.torch.gc_pause import collector_paused
+from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest, UnsupportedFeature
 from openmodels.output.tool_formats import detect
@@ -32,18 +32,15 @@ from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
     from openmodels.backends.local.encoders.service import EncoderService
-    from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
-    from openmodels.backends.local.engines.server_engine import Served
-    from openmodels.backends.local.engines.torch.engine import Engine
-    from openmodels.backends.local.engines.torch.loader import LoadedModel
 
-_Item = Delta | BaseException | None
-"""What the engine puts into a mailbox: a delta, an error, or None for a load that is done."""
-
-_HURRY = 0.5
+_Item = Delta | BaseException
+"""What an engine puts into a mailbox."""
+_LOADING_WAIT = 0.5
 """Seconds that closing a model waits for the end of its loading."""
-_LATE = "The call's total time is up."
-_LATER = "Raise `timeout` or lower `max_tokens`; a first call also loads the model, which `load()` does ahead."
+_STEP_WAIT = 30.0
+"""Seconds that closing a model waits for the end of a step."""
+_DEADLINE_GRACE = 0.05
+"""Seconds after the deadline in which an engine's own error may still come."""
 
 
 class LocalBackend(Backend):
@@ -83,28 +80,7 @@ class LocalBackend(Backend):
 
     name: ClassVar[str] = "local"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "rerank", "images"})
-    options = frozenset(
-        {
-            "temperature",
-            "top_p",
-            "top_k",
-            "max_tokens",
-            "stop",
-            "seed",
-            "frequency_penalty",
-            "presence_penalty",
-            "repetition_penalty",
-            "n",
-            "logprobs",
-            "schema",
-            "choices",
-            "pattern",
-            "grammar",
-            "tool_choice",
-            "extra",
-            "tools",
-        }
-    )
+    options = RUNTIME.engines["transformers"].capabilities.options
 
     def __init__(
         self,
@@ -142,83 +118,74 @@ class LocalBackend(Backend):
             if value is not None and (not isinstance(value, str) or not value):
                 raise InvalidRequest(f"{option}: expected text, not {value!r}.")
         for option, number in {"max_batch": max_batch, "max_kv_gb": max_kv_gb}.items():
-            whole = option == "max_batch"
-            if number != "auto" and (isinstance(number, bool | str) or number <= 0 or (whole and number % 1)):
+            is_count = option == "max_batch"
+            if number != "auto" and (isinstance(number, bool | str) or number <= 0 or (is_count and number % 1)):
                 raise InvalidRequest(f"{option}: expected 'auto' or a positive number, not {number!r}.")
         if not isinstance(repetition_stop, bool):
             raise InvalidRequest(f"repetition_stop: expected True or False, not {repetition_stop!r}.")
-        self._system, self._repetition_stop = _system(rest, system), repetition_stop
-        self._limits = (
-            None if max_batch == "auto" else int(max_batch),
-            None if max_kv_gb == "auto" else int(max_kv_gb * 1e9),
-            deterministic,
-            repetition_stop,
-        )
+        self._system = _system_message(rest, system)
         if missing := BUILT_IN[self.name].missing():
             raise missing_extra(self.name, "local", ModuleNotFoundError(name=missing[0]))
-        self._device, self._dtype, self._revision = device, dtype, revision
         if draft is not None and draft.removeprefix("local:") == draft:
             raise InvalidRequest(f"draft: expected 'local:…', not {draft!r}.")
-        self._draft, self._chat_template = draft, chat_template
-        asked = {
+        self._config = EngineConfig(
+            rest.strip(),
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            command=engine_command,
+            draft=draft,
+            chat_template=chat_template,
+            max_batch=None if max_batch == "auto" else int(max_batch),
+            max_kv_bytes=None if max_kv_gb == "auto" else int(max_kv_gb * 1e9),
+            deterministic=deterministic,
+            repetition_stop=repetition_stop,
+        )
+        transformers_options = {
             "draft": draft is not None,
             "max_batch": max_batch != "auto",
             "max_kv_gb": max_kv_gb != "auto",
             "deterministic": deterministic,
         }
-        own = next((option for option, given in asked.items() if given), None)
-        self._selection = Selection(rest, revision, Wish(engine, device, dtype, engine_command, own), chat_template)
-        self.options = self._selection.options(type(self).options)
-        self._once_engine: background.Once[Engine | OpenvinoEngine | Served] = background.Once()
+        set_option = next((option for option, is_set in transformers_options.items() if is_set), None)
+        self._selection = EngineSelection(engine, self._config, set_option)
+        self.options = self._selection.options()
+        self._once_engine: background.Once[Engine] = background.Once()
         self._once_encoders: background.Once[EncoderService] = background.Once()
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas; closing the generator frees the engine within a step."""
-        engine = self._opened(request)
-        request = self._with_system(request)
-        if isinstance(engine, Backend):
-            yield from engine.run(request)
-            return
+        engine = self._once_engine.get(self._open, request.deadline)
         mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
-        asked = choices.requests(request)
-        jobs = [engine.submit(one, _tagged(mailbox.put, index, one)) for index, one in enumerate(asked)]
-        several = choices.Answers(len(jobs))
+        submitted, choices = self._submit(engine, request, mailbox.put)
         try:
-            while several.going:
+            while choices.unfinished:
                 try:
-                    index, item = mailbox.get(timeout=_left(request.deadline))
+                    index, item = mailbox.get(timeout=_seconds_left(request.deadline))
                 except queue.Empty:
-                    raise DeadlineExceeded(_LATE, next_step=_LATER) from None
-                yield several.read(index, self._read(item))
+                    raise _deadline_exceeded() from None
+                yield self._read(choices, index, item)
         finally:
-            for job in jobs:
-                engine.cancel(job)
+            for handle in submitted:
+                handle.cancel()
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
         engine = await self._once_engine.aget(self._open, request.deadline)
-        self._selection.check(request, self.options)
-        request = self._with_system(request)
-        if isinstance(engine, Backend):
-            async with aclosing(engine.arun(request)) as deltas:
-                async for delta in deltas:
-                    yield delta
-            return
         mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
-        post, asked = partial(_post, asyncio.get_running_loop(), mailbox), choices.requests(request)
-        jobs = [engine.submit(one, _tagged(post, index, one)) for index, one in enumerate(asked)]
-        several = choices.Answers(len(jobs))
+        put = partial(_put_from_thread, asyncio.get_running_loop(), mailbox)
+        submitted, choices = self._submit(engine, request, put)
         try:
-            while several.going:
+            while choices.unfinished:
                 try:
-                    async with asyncio.timeout(_left(request.deadline)):
+                    async with asyncio.timeout(_seconds_left(request.deadline)):
                         index, item = await mailbox.get()
                 except TimeoutError:
-                    raise DeadlineExceeded(_LATE, next_step=_LATER) from None
-                yield several.read(index, self._read(item))
+                    raise _deadline_exceeded() from None
+                yield self._read(choices, index, item)
         finally:
-            for job in jobs:
-                engine.cancel(job)
+            for handle in submitted:
+                handle.cancel()
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts; see `Backend.embed`. The first call loads the model."""
@@ -245,25 +212,16 @@ class LocalBackend(Backend):
             LoadFailed: The files are missing, broken, unsafe or too large.
             Offline: They are not on this disk and the network is off or out of reach.
         """
-        engine = self._opened(None)
-        if isinstance(engine, Backend):
-            engine.load()
-            return
-        mailbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-        engine.submit(None, mailbox.put)
-        if isinstance(item := mailbox.get(), BaseException):
-            raise item
+        self._once_engine.get(self._open, None).load()
 
     def close(self) -> None:
         """Free the weights and end the engine's thread or server."""
         engine, encoders = self._once_engine.take(), self._once_encoders.take()
-        if isinstance(engine, Backend):
+        if engine is not None:
             engine.close()
-        elif engine is not None:
-            # A step ends soon; reading weights does not, and nobody waits for them any more.
-            engine.stop(timeout=_HURRY if engine.loading else 30.0)
         if encoders is not None:
-            encoders.stop(timeout=_HURRY if encoders.loading else 30.0)
+            # A step ends soon; reading weights does not, and is not needed any more.
+            encoders.stop(timeout=_LOADING_WAIT if encoders.loading else _STEP_WAIT)
 
     def capabilities(self) -> Capabilities:
         """Return what the model can be asked for, as far as its files are on this disk.
@@ -275,7 +233,7 @@ class LocalBackend(Backend):
         # Reading a GGUF file's header takes a package that is imported with it.
         from openmodels.backends.local.weights import facts
 
-        if (told := facts.read(self.rest, self._revision)) is None:
+        if (told := facts.read(self.rest, self._config.revision)) is None:
             return replace(found, chat=None, tools=None if found.tools else False)
         tasks = ("generate", "embed", "rerank")
         does = {task: None if told.task is None else told.task == task for task in tasks}
@@ -295,16 +253,15 @@ class LocalBackend(Backend):
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None is what is not known until it is loaded.
 
-        "not_honoured" names the fields of the model's own generation config that its engine does not follow.
-
-        "reason" says why this engine, "context" is in tokens, "system" is the system message of a
-        chat that brings none; for transformers "max_batch" is in answers,
-        "alone" says why the model takes one answer at a time, "whole_prompt" why its prompts are computed in one
-        pass, and "recompute" why it computes the whole sequence again for every token.
+        "reason" says why this engine, "context" is in tokens, "system" is the system message of a chat that brings
+        none. "not_honoured" names the fields of the model's own generation config that its engine does not follow.
+        For transformers, "max_batch" is in answers, "alone" says why the model takes one answer at a time,
+        "whole_prompt" why its prompts are computed in one pass, and "recompute" why it computes the whole sequence
+        again for every token.
         """
+        choice = self._selection.peek()
         engine = self._engine
-        choice = self._selection.look()
-        facts: dict[str, Any] = {
+        return {
             "backend": self.name,
             "model": self.rest,
             "engine": choice.engine if choice else None,
@@ -312,21 +269,27 @@ class LocalBackend(Backend):
             "device": None,
             "dtype": None,
             "context": None,
-            "draft": self._draft,
+            "draft": self._config.draft,
             "system": self._system,
-            "repetition_stop": self._repetition_stop,
+            "repetition_stop": self._config.repetition_stop,
             "reason": choice.reason if choice else "the file's header decides when the model is opened",
+            **(engine.describe() if engine is not None else {}),
         }
-        if engine is None:
-            return facts
-        return facts | (engine.describe() if hasattr(engine, "describe") else _facts(engine))
 
-    def _read(self, item: _Item) -> Delta:
+    def _submit(
+        self, engine: Engine, request: ChatRequest, put: Callable[[tuple[int, _Item]], object]
+    ) -> tuple[list[Submitted], ChoiceMerger]:
+        """Give the engine a request for each answer; `put` takes the deltas with the number of their answer."""
+        self._selection.check(request)
+        requests = split_choices(self._with_system(request))
+        submitted = [engine.submit(choice, _numbered(put, index, choice)) for index, choice in enumerate(requests)]
+        return submitted, ChoiceMerger(len(submitted))
+
+    def _read(self, choices: ChoiceMerger, index: int, item: _Item) -> Delta:
         if isinstance(item, BaseException):
             raise item
-        assert item is not None  # noqa: S101 - None answers only a load
         item.model = self.rest
-        return item
+        return choices.merge(index, item)
 
     def _with_system(self, request: ChatRequest) -> ChatRequest:
         """Return the request with the system message of a chat that brings none, where there is one."""
@@ -339,46 +302,23 @@ class LocalBackend(Backend):
         return request.model_copy(update={"messages": (message, *request.messages)})
 
     @property
-    def _engine(self) -> Engine | OpenvinoEngine | Served | None:
+    def _engine(self) -> Engine | None:
         return self._once_engine.value
 
     @property
     def _encoders(self) -> EncoderService | None:
         return self._once_encoders.value
 
-    def _opened(self, request: ChatRequest | None) -> Engine | OpenvinoEngine | Served:
-        engine = self._once_engine.get(self._open, request.deadline if request else None)
-        if request is not None:
-            self._selection.check(request, self.options)
-        return engine
-
-    def _open(self, deadline: float | None) -> Engine | OpenvinoEngine | Served:
+    def _open(self, deadline: float | None) -> Engine:
         """Import torch and choose and make the engine; on a thread, since what is imported must not be torn."""
         with collector_paused():
             torch_setup.import_torch()
-        choice = self._selection.settle(deadline)
-        self.options = self._selection.options(type(self).options)
-        engine: Engine | OpenvinoEngine | Served
-        if choice.engine == "openvino":
-            engine = self._selection.openvino(repetition_stop=self._repetition_stop)
-        elif choice.engine != "transformers":
-            engine = self._selection.served(choice.engine, repetition_stop=self._repetition_stop)
-        else:
-            with collector_paused():
-                from openmodels.backends.local.engines.torch.engine import Engine, Limits
-
-            opener = _opener(
-                self.rest,
-                self._revision,
-                device=self._device,
-                dtype=self._dtype,
-                draft=self._draft,
-                chat_template=self._chat_template,
-            )
-            engine = Engine(opener, Limits(*self._limits))
-        if not isinstance(engine, Backend):
-            # The thread keeps the engine alive, so the engine must not keep the backend alive.
-            weakref.finalize(self, engine.stop)
+        self._selection.choose(deadline)
+        self.options = self._selection.options()
+        with collector_paused():
+            engine = self._selection.make(deadline)
+        # The engine's thread keeps the engine alive, so the engine must not keep the backend alive.
+        weakref.finalize(self, engine.close, 0.0)
         return engine
 
     def _encode(self, _: float | None) -> EncoderService:
@@ -387,28 +327,13 @@ class LocalBackend(Backend):
             from openmodels.backends.local.encoders.service import EncoderService
 
         encoders = EncoderService(
-            partial(_locate_encoder, self.rest, self._revision, self._dtype), device=self._device, dtype=self._dtype
+            partial(_locate_encoder, self._config), device=self._config.device, dtype=self._config.dtype
         )
         weakref.finalize(self, encoders.stop)
         return encoders
 
 
-def _facts(engine: Engine) -> dict[str, Any]:
-    if (loaded := engine.loaded) is None:
-        return {}
-    return {
-        "path": loaded.model.name_or_path,
-        "device": str(loaded.device),
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "context": loaded.context,
-        "max_batch": engine.most,
-        "alone": engine.alone,
-        "not_honoured": list(generation_config.not_honoured(loaded.generation_config, generation_config.TRANSFORMERS)),
-        **engine.feeding,
-    }
-
-
-def _system(rest: str, option: Any) -> str | None:
+def _system_message(rest: str, option: Any) -> str | None:
     """Return the system message of a chat that brings none, or None; see the option `system`.
 
     Raises:
@@ -423,53 +348,36 @@ def _system(rest: str, option: Any) -> str | None:
     return settings.DEFAULT_SYSTEM if is_default else None
 
 
-def _opener(
-    rest: str, revision: str | None, *, device: str, dtype: str, draft: str | None, chat_template: str | None
-) -> Callable[[float | None], LoadedModel]:
-    def open_model(deadline: float | None) -> LoadedModel:
-        from openmodels.backends.local.engines.torch.loader import load
+def _locate_encoder(config: EngineConfig, deadline: float | None) -> Path:
+    from openmodels.backends.local.weights.locate import locate, names_gguf
 
-        loaded = load(_locate(rest, revision, dtype, deadline), device=device, dtype=dtype, chat_template=chat_template)
-        if draft is None:
-            return loaded
-        from openmodels.backends.local.engines.torch import draft_tokens
-        from openmodels.backends.local.engines.torch.model_runner import ModelRunner
-
-        smaller = load(_locate(draft.removeprefix("local:"), None, dtype, deadline), device=device, dtype=dtype)
-        draft_tokens.check_vocabulary(smaller.tokenizer, loaded.tokenizer)
-        shared = min(smaller.vocab_size or 0, loaded.vocab_size or 0)
-        return replace(loaded, draft=draft_tokens.DraftModel(ModelRunner(smaller, deterministic=True), shared))
-
-    return open_model
-
-
-def _locate(rest: str, revision: str | None, dtype: str, deadline: float | None) -> Path:
-    from openmodels.backends.local.weights.locate import locate
-
-    return locate(rest, revision=revision, deadline=deadline, dtype=dtype)
-
-
-def _locate_encoder(rest: str, revision: str | None, dtype: str, deadline: float | None) -> Path:
-    from openmodels.backends.local.weights.locate import names_gguf
-
-    if names_gguf(rest):
+    if names_gguf(config.model):
         raise UnsupportedFeature(
             "The backend 'local' has no 'embed' and 'rerank' for GGUF files: it computes them with safetensors.",
             next_step="Name the folder or repository that holds the model's safetensors.",
         )
-    return _locate(rest, revision, dtype, deadline)
+    return locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
 
 
-def _tagged(put: Callable[[tuple[int, _Item]], None], index: int, request: ChatRequest) -> Callable[[_Item], None]:
-    def tagged(item: _Item) -> None:
+def _numbered(put: Callable[[tuple[int, _Item]], object], index: int, request: ChatRequest) -> Put:
+    def numbered(item: _Item) -> None:
         put((index, item))
 
-    return tagged if request.stream else choices.Gathered(tagged, request.deadline)
+    return numbered if request.stream else DeltaJoiner(numbered, request.deadline)
 
 
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-def _post(loop: asyncio.AbstractEventLoop, mailbox: asyncio.Queue[Any], item: Any) -> None:
+def _put_from_thread(loop: asyncio.AbstractEventLoop, mailbox: asyncio.Queue[Any], item: Any) -> None:
     loop.call_soon_threadsafe(mailbox.put_nowait, item)
+
+
+def _seconds_left(deadline: float | None) -> float | None:
+    # An engine that minds the deadline itself says better what was late.
+    return None if deadline is None else max(0.0, deadline + _DEADLINE_GRACE - time.monotonic())
+
+
+def _deadline_exceeded() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "The call's total time is up.",
+        next_step="Raise `timeout` or lower `max_tokens`; a first call also loads the model, "
+        "which `load()` does ahead.",
+    )

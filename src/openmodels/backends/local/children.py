@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
     return variables | {"PYTHONSAFEPATH": "1"}
 
 
-def watched(command: Sequence[str]) -> list[str]:
+def watch(command: Sequence[str]) -> list[str]:
     """Return the command that runs another one and ends it when its own standard input ends, even by our SIGKILL."""
     # -P: the folder of the program must not come before the installed packages.
     return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "parent_watch.py"), *command]
@@ -64,7 +64,7 @@ def run(
     """
     background.check()
     with subprocess.Popen(  # noqa: S603 - the caller's own command
-        watched(command),
+        watch(command),
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=subprocess.PIPE,

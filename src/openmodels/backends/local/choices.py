@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
 
+from openmodels.backends.local.engine import Put
 from openmodels.types.reply import Delta, Usage
 from openmodels.types.request import ChatRequest
 
 _SEEDS = 2**63
-_NEAR = 1.0
-"""Seconds before its deadline from which an answer that nobody reads along is given out in pieces."""
-_PIECE = 0.1
-"""Seconds of such a piece."""
+_NEAR_DEADLINE = 1.0
+"""Seconds before its deadline from which an answer that is wanted as a whole is emitted in parts."""
+_PART = 0.1
+"""Seconds of such a part."""
 
 
-def requests(request: ChatRequest) -> list[ChatRequest]:
+def split_choices(request: ChatRequest) -> list[ChatRequest]:
     """Return one request for each answer: with seeds `seed`, `seed + 1`, … where there is one."""
     count = request.n or 1
     if count == 1:
@@ -25,86 +24,87 @@ def requests(request: ChatRequest) -> list[ChatRequest]:
     return [request.model_copy(update={"n": None, "seed": seed}) for seed in seeds]
 
 
-def near_deadline(deadline: float | None, now: float) -> bool:
-    """Say whether an answer that nobody reads along is given out in pieces by now, lest its deadline cut it off.
+def is_near_deadline(deadline: float | None, now: float) -> bool:
+    """Return whether an answer that is wanted as a whole is emitted in parts by now, lest its deadline cut it off.
 
     Args:
-        deadline: When the caller stops waiting, on the clock of `time.monotonic()`; None is never.
-        now: What that clock says.
+        deadline: The `time.monotonic()` value at which the caller stops waiting; None is never.
+        now: The current `time.monotonic()` value.
     """
-    return deadline is not None and now >= deadline - _NEAR
+    return deadline is not None and now >= deadline - _NEAR_DEADLINE
 
 
-class Gathered:
-    """Passes an answer on in one, for a caller who waits for the whole of it: each delta would wake its thread.
+class DeltaJoiner:
+    """Joins the deltas of an answer into one, for a caller who waits for all of it: each would wake its thread.
 
-    Near its deadline the answer goes out in pieces, so that one that is cut short is not lost.
+    Near its deadline the answer is put in parts, so that one that is cut short is not lost.
 
     Args:
-        put: Takes the answer or its pieces, and errors.
-        deadline: When the caller stops waiting, on the clock of `time.monotonic()`; None is never.
+        put: Takes the answer or its parts, and errors.
+        deadline: The `time.monotonic()` value at which the caller stops waiting; None is never.
     """
 
-    def __init__(self, put: Callable[[Any], None], deadline: float | None) -> None:
+    def __init__(self, put: Put, deadline: float | None) -> None:
         self._put = put
         self._deadline = deadline
         self._held: Delta | None = None
         self._since = 0.0
 
-    def __call__(self, item: Any) -> None:
+    def __call__(self, item: Delta | BaseException) -> None:
         """Take a delta or an error."""
-        now = time.monotonic()
         if isinstance(item, Delta):
+            now = time.monotonic()
             if self._held is None:
                 self._held, self._since = item, now
             else:
-                _join(self._held, item)
-            if item.finish_reason is None and (not near_deadline(self._deadline, now) or now - self._since < _PIECE):
+                _extend(self._held, item)
+            is_due = is_near_deadline(self._deadline, now) and now - self._since >= _PART
+            if not (item.finish_reason or item.end or is_due):
                 return
-            item = None
         held, self._held = self._held, None
         if held is not None:
             self._put(held)
-        if item is not None:
+        if not isinstance(item, Delta):
             self._put(item)
 
 
-def _join(delta: Delta, more: Delta) -> None:
-    delta.text += more.text
-    delta.reasoning += more.reasoning
-    delta.tool_calls += more.tool_calls
-    delta.logprobs += more.logprobs
-    delta.finish_reason, delta.usage = more.finish_reason, more.usage
+def _extend(delta: Delta, later: Delta) -> None:
+    delta.text += later.text
+    delta.reasoning += later.reasoning
+    delta.tool_calls += later.tool_calls
+    delta.logprobs += later.logprobs
+    delta.finish_reason, delta.usage, delta.end = later.finish_reason, later.usage, later.end
+    delta.raw = later.raw
 
 
-class Answers:
-    """Marks the deltas of several answers and adds up what they consumed.
+class ChoiceMerger:
+    """Merges the deltas of several answers to one call.
 
     Args:
-        count: How many answers there will be.
+        count: How many answers there are.
 
     Attributes:
-        going: How many have not ended.
+        unfinished: How many have not ended.
     """
 
     def __init__(self, count: int) -> None:
-        self.going = count
+        self.unfinished = count
         self._usage: Usage | None = None
 
-    def read(self, index: int, delta: Delta) -> Delta:
-        """Return a delta of one answer as a delta of the whole call."""
+    def merge(self, index: int, delta: Delta) -> Delta:
+        """Return a delta of one answer as a delta of the call, with what all of them have used so far."""
         delta.index = index
         if delta.usage is not None:
-            delta.usage = self._usage = delta.usage if self._usage is None else _sum(self._usage, delta.usage)
-        self.going -= delta.finish_reason is not None
+            delta.usage = self._usage = delta.usage if self._usage is None else _add(self._usage, delta.usage)
+        self.unfinished -= delta.finish_reason is not None or delta.end
         return delta
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
+def _add(usage: Usage, other: Usage) -> Usage:
     # The prompt is the same and counts once, as OpenAI counts it.
-    return one.model_copy(
+    return usage.model_copy(
         update={
-            name: (getattr(one, name) or 0) + (getattr(other, name) or 0)
+            name: (getattr(usage, name) or 0) + (getattr(other, name) or 0)
             for name in ("output_tokens", "reasoning_tokens")
             if getattr(other, name) is not None
         }

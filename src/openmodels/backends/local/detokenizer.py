@@ -9,7 +9,7 @@ _HALF = "\ufffd"  # what a decoder makes of bytes that are no whole character ye
 _CONTEXT = 6  # tokens of the prompt that tell a decoder whether a space belongs before the first word
 
 
-class Detokeniser:
+class Detokenizer:
     """Decodes a growing sequence through a small window, at a constant cost per token.
 
     Args:

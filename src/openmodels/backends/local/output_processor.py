@@ -1,106 +1,297 @@
-"""From tokens to what a caller reads: text, reasoning and tool calls apart from it, and stop strings."""
+"""From an engine's output to a caller's deltas: text, reasoning, tool calls, logprobs, usage, and the finish reason."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from openmodels.backends.local.detokenizer import Detokeniser
-from openmodels.backends.local.prompt.prepare import PreparedPrompt
-from openmodels.backends.local.prompt.reasoning_tags import Thinking
-from openmodels.backends.local.tool_calls import Caller
+from openmodels.backends.local import response_parser
+from openmodels.backends.local.detokenizer import Detokenizer
+from openmodels.backends.local.prompt.prepare import PreparedPrompt, PromptConfig
+from openmodels.backends.local.repetition import RepetitionDetector
+from openmodels.backends.local.tool_calls import malformed_call
 from openmodels.output.text_scan import StopStringFilter
+from openmodels.output.tool_formats.parser import ParsedChunk
 from openmodels.types.messages import ToolCall
+from openmodels.types.reply import Delta, Usage
 from openmodels.types.request import ChatRequest
 
+if TYPE_CHECKING:
+    import torch
 
-class Said(NamedTuple):
-    """What became complete with a token.
-
-    Attributes:
-        thought: Reasoning.
-        text: Text of the answer that can be given out.
-        size: Characters of the answer, those included that stop strings hold back.
-        calls: Tool calls.
-    """
-
-    thought: str = ""
-    text: str = ""
-    size: int = 0
-    calls: tuple[ToolCall, ...] = ()
-
-    def then(self, other: Said) -> Said:
-        """Return this with what came after it."""
-        return Said(
-            self.thought + other.thought, self.text + other.text, self.size + other.size, self.calls + other.calls
-        )
+    from openmodels.backends.local.engines.torch.logprobs import LogprobCollector
 
 
-class Writing:
-    """One answer's text in the making.
+class AnswerParser:
+    """Splits one answer's text into reasoning, text and tool calls.
 
     Args:
-        request: What is asked.
-        prompt: The same in the model's own terms.
-        tokenizer: A transformers tokenizer.
-        stops: Texts that end an answer beside those that the request names.
+        request: The request.
+        prompt: Its prompt; None where only the server knows it, and all is text.
+        tokenizer: A transformers tokenizer; None as above.
+
+    Attributes:
+        has_called: Whether a tool call was complete.
+        reasoning_tokens: How many tokens were reasoning, tags included; None for a model without tags.
+    """
+
+    def __init__(self, request: ChatRequest, prompt: PreparedPrompt | None, tokenizer: Any) -> None:
+        self.has_called = False
+        self.reasoning_tokens: int | None = None
+        self._undecided = 0  # tokens that may belong to an opening tag
+        self._parser: response_parser.OutputParser | None = None
+        self._close = ""
+        self._started = ParsedChunk()
+        if prompt is None or request.prompt is not None:
+            return
+        if (tool_format := prompt.tool_format) is not None:
+            self._parser, self._control_tokens = tool_format.parser, tool_format.control_tokens
+            self._close = tool_format.close
+            if tool_format.start:
+                self._started = self._parser.feed(tool_format.start)
+            if response_parser.reasoning_tags(tokenizer, tools=True) is not None:
+                self.reasoning_tokens = 0
+        # What must have a certain form leaves no place for reasoning before it.
+        elif prompt.output is None and (reasoning := response_parser.reasoning_parser(tokenizer, prompt.tokens)):
+            self._parser, self._control_tokens = reasoning
+            self.reasoning_tokens = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all is text."""
+        return self._parser is None
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether no reasoning is open."""
+        return self._parser is None or self._parser.reasoning_end is None
+
+    def feed(self, text: str, token: int | None, *, last: bool, complete: bool) -> ParsedChunk:
+        """Return what became complete with a token; malformed calls are among the calls.
+
+        Args:
+            text: The text that became complete with the token.
+            token: Its id; None where it is unknown, or only ends the answer.
+            last: Whether it is the last one.
+            complete: Whether the answer ended by itself, so that a demanded call can be closed.
+        """
+        parser = self._parser
+        if parser is None:
+            return ParsedChunk(text)
+        was_reasoning = parser.reasoning_end is not None
+        if token is not None:
+            text += self._control_tokens.get(token, "")
+        piece = self._started + parser.feed(text)
+        self._started = ParsedChunk()
+        is_reasoning = parser.reasoning_end is not None
+        if last:
+            if self._close and complete:
+                piece += parser.feed(self._close)
+            piece += parser.finish()
+        self._undecided += 1
+        if was_reasoning or is_reasoning or piece.reasoning:
+            self.reasoning_tokens = (self.reasoning_tokens or 0) + self._undecided
+            self._undecided = 0
+        elif piece.text or piece.calls:
+            self._undecided = 0
+        if piece.broken:
+            piece.calls += tuple(map(malformed_call, piece.broken))
+        self.has_called = self.has_called or bool(piece.calls)
+        return piece
+
+
+class OutputChunk(NamedTuple):
+    """What became complete since the last delta.
+
+    Attributes:
+        reasoning: Reasoning.
+        text: Text that no stop string can take back.
+        tool_calls: Tool calls.
+    """
+
+    reasoning: str = ""
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
+_EMPTY = OutputChunk()
+
+
+class OutputProcessor:
+    """Turns the tokens of one request into deltas, up to what ends the answer first.
+
+    Args:
+        request: The request.
+        prompt: Its prompt.
+        config: How the model is prompted.
+        max_new_tokens: How many tokens the answer may have.
+        repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
+        logprobs: Measures the tokens; None where no `logprobs` are wanted.
+
+    Attributes:
+        finish_reason: Why the answer is complete; None while it is not.
+        output_tokens: How many tokens the answer has.
+        cached_tokens: How many tokens of the prompt were in a cache; None where the engine does not say.
     """
 
     def __init__(
-        self, request: ChatRequest, prompt: PreparedPrompt, tokenizer: Any, *, stops: Sequence[str] = ()
+        self,
+        request: ChatRequest,
+        prompt: PreparedPrompt,
+        config: PromptConfig,
+        *,
+        max_new_tokens: int,
+        repetition_stop: bool = True,
+        logprobs: LogprobCollector | None = None,
     ) -> None:
-        self._text = Detokeniser(tokenizer, prompt.tokens if request.prompt is not None else ())
-        # What must have a certain form has no room for reasoning before it.
-        thinks = request.prompt is None and prompt.output is None and prompt.calling is None
-        self._thinking = Thinking(tokenizer, prompt.tokens if thinks else None)
-        self._caller = None if prompt.calling is None else Caller(prompt.calling)
+        self.finish_reason: str | None = None
+        self.output_tokens = 0
+        self.cached_tokens: int | None = None
+        self._max_new_tokens = max_new_tokens
+        self._input_tokens = len(prompt.tokens)
+        self._eos_token_ids = frozenset(config.eos_token_ids)
+        self._detokenizer = Detokenizer(config.tokenizer, prompt.tokens if request.prompt is not None else ())
+        self._parser = AnswerParser(request, prompt, config.tokenizer)
+        stops = (*request.stop, *config.stop_strings)
+        self._stops = StopStringFilter(stops)
         # Decoding leaves control tokens out, and a stop string may be, or hold, the text of one.
-        control = tokenizer.added_tokens_decoder if request.stop or stops else {}
-        self._control = {token: added.content for token, added in control.items() if added.special}
-        self._stops = StopStringFilter((*request.stop, *stops))
+        self._control_tokens = response_parser.control_tokens(config.tokenizer) if stops else {}
+        self._repetition = RepetitionDetector() if repetition_stop and prompt.output is None else None
+        self._logprobs = logprobs
+        self._chunk = _EMPTY
+        self._text_size = 0  # characters of text in the deltas so far
 
     @property
-    def stopped(self) -> bool:
-        """Whether a stop string has ended the answer."""
-        return self._stops.matched is not None
+    def is_finished(self) -> bool:
+        """Whether the answer is complete."""
+        return self.finish_reason is not None
 
     @property
-    def answering(self) -> bool:
-        """Whether the answer has begun: nothing is reasoning any more."""
-        return (self._caller or self._thinking).done
+    def remaining_tokens(self) -> int:
+        """How many tokens the answer may still have."""
+        return self._max_new_tokens - self.output_tokens
 
-    @property
-    def called(self) -> bool:
-        """Whether a tool call was given out."""
-        return self._caller is not None and self._caller.called
-
-    @property
-    def reasoning_tokens(self) -> int | None:
-        """How many tokens were reasoning; None for a model without tags."""
-        return (self._caller or self._thinking).tokens
-
-    def add(self, token: int, *, ended: bool, last: bool, whole: bool = True) -> Said:
-        """Return what became complete with a token.
+    def add(self, token: int, scores: torch.Tensor | None = None, *, complete: bool = False) -> None:
+        """Process the next token; `take_delta` returns what became complete with it.
 
         Args:
-            token: The token.
-            ended: Whether it only ends the answer.
-            last: Whether no other follows.
-            whole: Whether what the answer must look like is there; only asked with the last token.
+            token: Its id.
+            scores: The model's scores at its place, shape (vocabulary,), for logprobs; None where it was forced.
+            complete: Whether the demanded form of the answer is complete with it.
         """
-        begun = self.answering
-        piece = "" if ended else self._text.add(token)
+        self.output_tokens += 1
+        is_end = token in self._eos_token_ids
+        complete = complete or is_end
+        is_cycle = self._repetition is not None and self._repetition.add_token(token)
+        last = complete or is_cycle or self.output_tokens >= self._max_new_tokens
+        size = self._process(token, is_end=is_end, last=last, complete=complete)
+        if self._logprobs is not None and not is_end:
+            self._logprobs.add(token, scores, size)
+        if complete or self._stops.matched is not None:
+            self.finish_reason = self._stop_reason
+        elif is_cycle:
+            self.finish_reason = "repetition"
+        elif last:
+            self.finish_reason = "length"
+
+    def end(self, finish_reason: str) -> None:
+        """Complete an answer that the engine itself has ended."""
+        complete = finish_reason == "stop"
+        self._process(None, is_end=True, last=True, complete=complete)
+        self.finish_reason = self._stop_reason if complete or self._stops.matched is not None else finish_reason
+
+    def take_delta(self) -> Delta | None:
+        """Return what became complete since the last delta; None where nothing did."""
+        chunk = self._chunk
+        if chunk is _EMPTY and self.finish_reason is None:
+            return None
+        self._chunk = _EMPTY
+        delta = Delta(chunk.text, chunk.reasoning, chunk.tool_calls)
+        if self._logprobs is not None:
+            self._text_size += len(chunk.text)
+            # What the stop strings hold back may never be sent, and its tokens with it.
+            stopped = self._stops.matched is not None
+            is_held = self._parser.is_answering and (stopped or self.finish_reason is None)
+            delta.logprobs = self._logprobs.take_until(self._text_size if is_held else None)
+        if self.finish_reason is not None:
+            delta.finish_reason = self.finish_reason
+            delta.usage = Usage(
+                input_tokens=self._input_tokens,
+                output_tokens=self.output_tokens,
+                cached_tokens=self.cached_tokens,
+                reasoning_tokens=self._parser.reasoning_tokens,
+            )
+        return delta
+
+    @property
+    def _stop_reason(self) -> str:
+        return "tool_calls" if self._parser.has_called else "stop"
+
+    def _process(self, token: int | None, *, is_end: bool, last: bool, complete: bool) -> int:
+        """Add to the chunk what became complete with a token; return the characters of answer that did.
+
+        These include the ones that stop strings hold back.
+        """
+        text = "" if is_end or token is None else self._detokenizer.add(token)
         if last:
-            piece += self._text.flush()
-        calls: tuple[ToolCall, ...] = ()
-        if self._caller is None:
-            thought, answer = self._thinking.feed(piece, token, last=last)
-        else:
-            thought, answer, calls = self._caller.feed(piece, -1 if ended else token, last=last, whole=whole)
+            text += self._detokenizer.flush()
+        was_answering = self._parser.is_answering
+        piece = self._parser.feed(text, None if is_end else token, last=last, complete=complete)
         # Stop strings end the answer, not the reasoning that speaks of them.
-        text = self._stops.feed(answer)
-        if begun and not ended:
-            text += self._stops.feed(self._control.get(token, ""), hidden=True)
-        if last and not self.stopped:
-            text += self._stops.flush()
-        return Said(thought, text, len(answer), calls)
+        answer = self._stops.feed(piece.text)
+        if self._control_tokens and token is not None and not is_end and was_answering and self._parser.is_answering:
+            answer += self._stops.feed(self._control_tokens.get(token, ""), hidden=True)
+        if last and self._stops.matched is None:
+            answer += self._stops.flush()
+        if answer or piece.reasoning or piece.calls:
+            chunk = self._chunk
+            self._chunk = OutputChunk(
+                chunk.reasoning + piece.reasoning, chunk.text + answer, chunk.tool_calls + piece.calls
+            )
+        return len(piece.text)
+
+
+class TextOutputProcessor:
+    """Turns the deltas of a server of ours, which are text, into those of the caller.
+
+    Args:
+        request: The request.
+        prompt: Its prompt; None where the server renders it.
+        config: How the model is prompted; None as above.
+        repetition_stop: Whether a cycle ends the answer.
+
+    Attributes:
+        is_cycle: Whether a cycle has ended the answer, so that the rest of the stream is not wanted.
+    """
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        prompt: PreparedPrompt | None = None,
+        config: PromptConfig | None = None,
+        *,
+        repetition_stop: bool = True,
+    ) -> None:
+        self._parser = AnswerParser(request, prompt, None if config is None else config.tokenizer)
+        self._repetition = RepetitionDetector() if repetition_stop else None
+        self.is_cycle = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all is text as far as the model's files say."""
+        return self._parser.is_plain
+
+    def add(self, delta: Delta) -> Delta:
+        """Return a server's delta with its text split into reasoning, text and tool calls."""
+        last = delta.finish_reason is not None or delta.end
+        # Deltas of a stream are tokens, or a few of them where the server is faster than the reader.
+        if not last and self._repetition is not None and self._repetition.add(delta.reasoning + delta.text):
+            delta.finish_reason, last, self.is_cycle = "repetition", True, True
+        if self._parser.is_plain:
+            return delta
+        complete = delta.finish_reason == "stop"
+        piece = self._parser.feed(delta.text, None, last=last, complete=complete)
+        delta.text, delta.tool_calls = piece.text, piece.calls
+        delta.reasoning += piece.reasoning
+        if complete and self._parser.has_called:
+            delta.finish_reason = "tool_calls"
+        return delta

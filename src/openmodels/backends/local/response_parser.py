@@ -1,30 +1,74 @@
-"""Answers read by transformers' own `ResponseParser`, for tokenizers that declare their format.
-
-Where the chat template is of a family that `openmodels.output.tool_formats` knows, that is used instead: the
-`ResponseParser` raises on most malformed and truncated calls.
-"""
+"""Parsers of a local model's answer: reasoning, text and tool calls told apart as they stream."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from transformers.utils.chat_parsing import ResponseParser
 
+from openmodels.backends.local.prompt import chat_template
 from openmodels.errors import LoadFailed
+from openmodels.output.text_scan import ReasoningSplitter, ReasoningTags, find_reasoning_tags, opens_reasoning
 from openmodels.output.tool_formats import values
 from openmodels.output.tool_formats.parser import ParsedChunk
 from openmodels.types.request import ToolSpec
 
-_THOUGHTS = frozenset({"reasoning", "reasoning_content", "thinking"})
+_REASONING_FIELDS = frozenset({"reasoning", "reasoning_content", "thinking"})
+_PROMPT_END = 24
+"""Tokens of the prompt's end in which an opened reasoning tag would stand."""
 
 
-class Declared:
-    """Reads one answer by a `response_template`.
+class OutputParser(Protocol):
+    """Tells text, reasoning and tool calls apart."""
+
+    @property
+    def reasoning_end(self) -> str | None:
+        """The marker that ends the reasoning that is open, or None."""
+
+    def feed(self, text: str) -> ParsedChunk:
+        """Return what became complete with more of the answer."""
+
+    def finish(self) -> ParsedChunk:
+        """Return the rest, now that the answer is over."""
+
+
+class ReasoningParser:
+    """Parses the answer of a model that reasons between tags.
+
+    Args:
+        tags: The tags.
+        inside: Whether the prompt has opened the reasoning.
+    """
+
+    def __init__(self, tags: ReasoningTags, *, inside: bool) -> None:
+        self._tags, self._splitter = tags, ReasoningSplitter(tags, inside=inside)
+
+    @property
+    def reasoning_end(self) -> str | None:
+        """The closing tag while reasoning is open."""
+        return self._tags.close if self._splitter.is_inside else None
+
+    def feed(self, text: str) -> ParsedChunk:
+        """Return what became complete with more of the answer."""
+        reasoning, answer = self._splitter.feed(text)
+        return ParsedChunk(answer, reasoning)
+
+    def finish(self) -> ParsedChunk:
+        """Return what was held back."""
+        reasoning, answer = self._splitter.flush()
+        return ParsedChunk(answer, reasoning)
+
+
+class ResponseTemplateParser:
+    """Parses an answer by the `response_template` that a tokenizer declares, with transformers' `ResponseParser`.
+
+    Where the chat template is of a family that `openmodels.output.tool_formats` knows, that is used instead: the
+    `ResponseParser` raises on most malformed and truncated calls.
 
     Args:
         template: The tokenizer's `response_template`.
-        tools: What the model was told; untyped arguments are cast by their schemas.
+        tools: The tools of the prompt; untyped arguments are cast by their schemas.
         prompt: The rendered prompt, control tokens included.
 
     Raises:
@@ -32,50 +76,50 @@ class Declared:
     """
 
     def __init__(self, template: Any, tools: Sequence[ToolSpec], prompt: str) -> None:
-        told = [{"type": "function", "function": tool.model_dump(exclude={"strict"})} for tool in tools]
+        definitions = [{"type": "function", "function": tool.model_dump(exclude={"strict"})} for tool in tools]
         try:
-            self._parser = ResponseParser(template, prefix=prompt, tools=told)
+            self._parser = ResponseParser(template, prefix=prompt, tools=definitions)
         except (ValueError, TypeError, KeyError) as error:
             raise LoadFailed(f"The tokenizer's `response_template` is broken: {error}.") from error
         self._field: str | None = None
         self._raw = ""  # of the calls that are being read
-        self._lost = False
-        self._take(self._parser.initial_events)
+        self._has_failed = False
+        self._collect(self._parser.initial_events)
 
     @property
     def reasoning_end(self) -> str | None:
-        """Something where reasoning is open: the template keeps its end marker to itself."""
-        return self._field if self._field in _THOUGHTS else None
+        """A text while reasoning is open; the template does not give its end marker."""
+        return self._field if self._field in _REASONING_FIELDS else None
 
     def feed(self, text: str) -> ParsedChunk:
-        """Take more of the answer; return what became complete."""
-        if self._lost:
+        """Return what became complete with more of the answer."""
+        if self._has_failed:
             self._raw += text
             return ParsedChunk()
         if self._field == "tool_calls":
             self._raw += text
         try:
-            return self._take(self._parser.feed(text))
+            return self._collect(self._parser.feed(text))
         except ValueError:
-            return self._lose(text)
+            return self._fail(text)
 
     def finish(self) -> ParsedChunk:
         """Return the rest, now that the answer is over."""
-        if not self._lost:
+        if not self._has_failed:
             try:
                 _, events = self._parser.finalize()
-                return self._take(events)
+                return self._collect(events)
             except ValueError:
-                self._lose("")
+                self._fail("")
         return ParsedChunk(broken=(self._raw,) if self._raw.strip() else ())
 
-    def _lose(self, text: str) -> ParsedChunk:
-        # What it raises on is a call; it cannot be fed after that, so the rest belongs to it.
-        self._lost = True
+    def _fail(self, text: str) -> ParsedChunk:
+        # It raises on calls, and cannot be fed after that, so the rest belongs to the call.
+        self._has_failed = True
         self._raw = self._raw or text
         return ParsedChunk()
 
-    def _take(self, events: list[dict[str, Any]]) -> ParsedChunk:
+    def _collect(self, events: list[dict[str, Any]]) -> ParsedChunk:
         piece = ParsedChunk()
         for event in events:
             field = event["field"]
@@ -83,7 +127,7 @@ class Declared:
                 self._field, self._raw = field, ""
             elif event["type"] == "region_chunk" and field == "content":
                 piece.text += event["text"]
-            elif event["type"] == "region_chunk" and field in _THOUGHTS:
+            elif event["type"] == "region_chunk" and field in _REASONING_FIELDS:
                 piece.reasoning += event["text"]
             elif event["type"] == "region_chunk":
                 self._raw = self._raw or event["text"]
@@ -96,3 +140,33 @@ class Declared:
                         piece.broken += (self._raw,)
                     self._raw = ""
         return piece
+
+
+def reasoning_parser(tokenizer: Any, prompt: Sequence[int]) -> tuple[ReasoningParser, dict[int, str]] | None:
+    """Return the parser of a model's reasoning, and its tags that are control tokens, by token id.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        prompt: The prompt's token ids; their end tells whether the template has opened the reasoning.
+
+    Returns:
+        None for a model whose chat template knows no tags.
+    """
+    if (tags := reasoning_tags(tokenizer)) is None:
+        return None
+    end = tokenizer.decode(list(prompt[-_PROMPT_END:]), skip_special_tokens=False)
+    return ReasoningParser(tags, inside=opens_reasoning(end, tags)), control_tokens(tokenizer, tags)
+
+
+def reasoning_tags(tokenizer: Any, *, tools: bool = False) -> ReasoningTags | None:
+    """Return the reasoning tags that a tokenizer's chat template knows, or None."""
+    return find_reasoning_tags(chat_template.get_template(tokenizer, tools=tools)) if tokenizer.chat_template else None
+
+
+def control_tokens(tokenizer: Any, markers: Sequence[str] | None = None) -> dict[int, str]:
+    """Return the texts of control tokens by token id: all of them, or those that are in `markers`.
+
+    Decoding leaves control tokens out of the text.
+    """
+    control = {token: added.content for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    return control if markers is None else {token: text for token, text in control.items() if text in markers}

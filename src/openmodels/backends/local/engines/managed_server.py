@@ -6,7 +6,6 @@ with us however we end, even by SIGKILL.
 
 from __future__ import annotations
 
-import atexit
 import copy
 import json
 import logging
@@ -17,7 +16,6 @@ import signal
 import subprocess
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -30,6 +28,7 @@ import psutil
 from openmodels import settings
 from openmodels.backends.local import children
 from openmodels.backends.local.engines.torch import torch_setup
+from openmodels.backends.local.runtime import ProcessMember
 from openmodels.errors import DeadlineExceeded, LoadFailed, OpenModelsError, StreamInterrupted
 from openmodels.http.client import HttpClient, HttpRequest
 
@@ -60,7 +59,7 @@ class Start:
         port: Where it will listen on 127.0.0.1; None when it prints `ready` and its address.
         ready: What stands before the address. A secret of this start, or the names that a model's file holds,
             which servers log, could pass another address off as ours.
-        told: What it gets on its standard input first.
+        stdin: The first line of its standard input.
         environment: Variables added to ours.
     """
 
@@ -70,7 +69,7 @@ class Start:
     model: str = "model"
     port: int | None = None
     ready: str = field(default=READY, repr=False)
-    told: str = field(default="", repr=False)
+    stdin: str = field(default="", repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -141,10 +140,10 @@ class _Launch:
             target=self._read, args=(process, start, self.log), name="openmodels-log", daemon=True
         )
         self.reader.start()
-        if start.told:
+        if start.stdin:
             assert process.stdin is not None  # noqa: S101 - a pipe
             with suppress(OSError):  # it has ended already; `wait_ready` tells
-                process.stdin.write(start.told + "\n")
+                process.stdin.write(start.stdin + "\n")
                 process.stdin.flush()
 
     def wait_ready(self, engine: str) -> str:
@@ -215,7 +214,7 @@ class _Launch:
             self.settled.set()
 
 
-class ManagedServer:
+class ManagedServer(ProcessMember):
     """One server process, started when it is needed and again when it has died.
 
     A start happens on a thread of its own. Callers wait for it together, each until its own deadline, and
@@ -230,13 +229,20 @@ class ManagedServer:
         self.engine = engine
         self._prepare = prepare
         self._reset()
-        _servers.add(self)
+        super().__init__()
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
         self._launch = _Launch()
         self._launch.stopped = True
         self._spawned: deque[float] = deque(maxlen=_STARTS)
+
+    def after_fork_in_child(self) -> None:
+        """Leave the server to the parent: a copy of its pipe in the child would keep it alive after the parent."""
+        if (process := self._launch.process) is not None:
+            _close(process)
+            process.returncode = 0  # it is not this process's to wait for
+        self._reset()
 
     @property
     def pid(self) -> int | None:
@@ -245,9 +251,9 @@ class ManagedServer:
         return launch.process.pid if launch.process is not None and not launch.stopped and launch.running else None
 
     @property
-    def key(self) -> str | None:
-        """The key that the server wants to see."""
-        return self._launch.start.key if self._launch.start else None
+    def key(self) -> str:
+        """The key that the server demands; "" before its first start."""
+        return self._launch.start.key if self._launch.start else ""
 
     @property
     def log(self) -> Path | None:
@@ -283,7 +289,7 @@ class ManagedServer:
                 else:
                     self._changed.wait(min(left, threading.TIMEOUT_MAX))
 
-    def stop(self) -> None:
+    def stop(self, timeout: float = 0.0) -> None:  # noqa: ARG002 - it has its own times to end in
         """End the process and everything that it started; wait until it is gone.
 
         A server that is ready gets some seconds to end by itself; one that is still starting gets a moment.
@@ -427,26 +433,3 @@ def _log_file(engine: str, pid: int) -> Path:
             next_step="Set OPENMODELS_CACHE to a folder that you may write to.",
         ) from error
     return folder / f"{engine}-{pid}.log"
-
-
-_servers: weakref.WeakSet[ManagedServer] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    # The server belongs to the parent. A copy of its pipe in a child would keep it alive after the parent.
-    for server in _servers:
-        if (process := server._launch.process) is not None:  # noqa: SLF001 - ours
-            _close(process)
-            process.returncode = 0  # not ours to wait for
-        server._reset()  # noqa: SLF001
-
-
-def stop_all() -> None:
-    """End all servers of this process."""
-    for server in list(_servers):
-        server.stop()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(stop_all)

@@ -1,143 +1,230 @@
-"""A model's engine, chosen once and made on demand."""
+"""The engine of a model: the one that was asked for, or the measured best of what is installed.
+
+docs/engines.md holds the measurements behind the order.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from openmodels import settings
-from openmodels.backends.local.engines.choice import NOTATIONS, OPENVINO_MODEL, OPTIONS, Choice, Wish, choose
-from openmodels.errors import LoadFailed, UnsupportedFeature
+from openmodels.backends.local import children
+from openmodels.backends.local.engine import Engine, EngineConfig
+from openmodels.backends.local.runtime import RUNTIME
+from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra, NotConfigured, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import written
 from openmodels.types.request import ChatRequest
 
-if TYPE_CHECKING:
-    from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
-    from openmodels.backends.local.engines.server_engine import Served
+OPENVINO_MODEL = "openvino_model.xml"
+OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
+"""GGUF architectures that OpenVINO GenAI 2026 reads:
+https://openvinotoolkit.github.io/openvino.genai/docs/guides/gguf"""
 
-Source = tuple[Path, str | None]
+GgufSource = tuple[Path, str | None]
 """A .gguf file or a folder, and the file's SHA-256 where it is already known."""
 
 
-class Selection:
+@dataclass(frozen=True, slots=True)
+class EngineChoice:
+    """The engine that runs a model.
+
+    Attributes:
+        engine: Its name.
+        reason: Why, in a few words.
+    """
+
+    engine: str
+    reason: str
+
+
+class EngineSelection:
     """Chooses the engine for a model and makes it.
 
     Args:
-        rest: What stands behind "local:".
-        revision: Branch, tag or commit on the Hub.
-        wish: What the caller says of the engine.
-        chat_template: The chat template that the caller names or gives, or None.
+        engine: The name of a registered engine, or "auto".
+        config: How the model is to be run.
+        transformers_option: An option given that only transformers honours, or None.
 
     Attributes:
         choice: The engine and the reason, once they are chosen.
 
     Raises:
-        OpenModelsError: What `Wish.check` raises.
+        InvalidRequest: There is no such engine, or the command belongs to another one.
+        UnsupportedFeature: The engine cannot honour an option.
+        MissingExtra: Its package is not installed.
+        NotConfigured: Its command is not there.
     """
 
-    def __init__(self, rest: str, revision: str | None, wish: Wish, chat_template: str | None = None) -> None:
-        wish.check()
-        self._rest, self._revision, self._wish = rest.strip(), revision, wish
-        self._chat_template = chat_template
-        self.choice: Choice | None = None
+    def __init__(self, engine: str, config: EngineConfig, transformers_option: str | None = None) -> None:
+        self._engine, self._config, self._transformers_option = engine, config, transformers_option
+        self.choice: EngineChoice | None = None
+        names = ("auto", *RUNTIME.engines)
+        if engine not in names:
+            raise InvalidRequest(f"engine: expected {', '.join(map(repr, names))}, not {engine!r}.")
+        takes_command = engine != "auto" and RUNTIME.engines[engine].takes_command
+        if config.command is not None and not takes_command:
+            raise InvalidRequest("engine_command: only the engine 'vllm' is run by a command.")
+        if transformers_option is not None and engine not in ("auto", "transformers"):
+            raise UnsupportedFeature(
+                f"The engine {engine!r} cannot honour the option {transformers_option!r}.",
+                next_step="Leave it out, or use engine='transformers'.",
+            )
+        if engine != "auto":
+            self._check_engine(engine)
 
-    def options(self, usual: frozenset[str]) -> frozenset[str]:
-        """Return the call options that the chosen engine honours; `usual` are those of transformers."""
-        engine = self.choice.engine if self.choice else self._wish.engine
-        return OPTIONS.get(engine, usual)
+    def _check_engine(self, engine: str) -> None:
+        spec, config = RUNTIME.engines[engine], self._config
+        if not spec.takes_dtype and config.dtype != "auto":
+            raise UnsupportedFeature(
+                f"The engine {engine!r} cannot honour the option 'dtype': it computes with the file's own.",
+                next_step="Leave it out, or use engine='transformers'.",
+            )
+        if spec.devices == ("auto",) and config.device != "auto":
+            raise UnsupportedFeature(f"The engine {engine!r} cannot honour the option 'device': it chooses by itself.")
+        if spec.devices is not None and config.device not in spec.devices:
+            raise UnsupportedFeature(
+                f"The engine {engine!r} cannot honour device={config.device!r}: it runs on the CPU here.",
+                next_step="Leave it out, or use engine='transformers'.",
+            )
+        if not spec.is_installed:
+            raise MissingExtra(
+                f"The engine {engine!r} needs the package {spec.package!r}, which is not installed.",
+                next_step=f"Run: {settings.install_hint(engine)}",
+            )
+        if spec.takes_command:
+            find_command(config)
 
-    def settle(self, deadline: float | None) -> Choice:
-        """Choose the engine; see `choose`."""
-        if self.choice is None:
-            self.choice = choose(self._wish, self._rest, self._revision, deadline)
-        return self.choice
+    def options(self) -> frozenset[str]:
+        """Return the call options that the engine honours; those of transformers where it is not chosen yet."""
+        engine = self.choice.engine if self.choice else self._engine
+        return RUNTIME.engines["transformers" if engine == "auto" else engine].capabilities.options
 
-    def look(self) -> Choice | None:
+    def make(self, deadline: float | None) -> Engine:
+        """Choose the engine and make it; see `choose`."""
+        return RUNTIME.engines[self.choose(deadline).engine].make(self._config)
+
+    def peek(self) -> EngineChoice | None:
         """Return the choice, or None where it takes a look into a file that may not be here yet."""
         from openmodels.backends.local.weights import locate
 
-        undecided = self._wish.engine == "auto" and locate.names_gguf(self._rest)
-        return self.choice or (None if undecided else self.settle(None))
+        is_undecided = self._engine == "auto" and locate.names_gguf(self._config.model)
+        return self.choice or (None if is_undecided else self.choose(None))
 
-    def check(self, request: ChatRequest, options: frozenset[str]) -> None:
+    def check(self, request: ChatRequest) -> None:
         """Check that the engine, which "auto" may have chosen only now, honours a request's options.
 
         Raises:
             UnsupportedFeature: It does not, or it cannot keep an answer to the form that is asked for.
             InvalidRequest: No answer has this form.
         """
-        if missing := sorted(request.options - options):
-            assert self.choice is not None  # noqa: S101 - settled before
+        engine = self.choose(request.deadline).engine
+        capabilities = RUNTIME.engines[engine].capabilities
+        if missing := sorted(request.options - capabilities.options):
             raise UnsupportedFeature(
-                f"The engine {self.choice.engine!r} of the backend 'local' cannot honour the option {missing[0]!r}.",
+                f"The engine {engine!r} of the backend 'local' cannot honour the option {missing[0]!r}.",
                 next_step="Leave it out, or choose another engine with engine=….",
             )
         if request.output is not None:
             # On the caller's thread, before any work: the engine's own then has it at hand.
-            engine = self.settle(request.deadline).engine
-            written(request.output, NOTATIONS[engine], engine)
+            written(request.output, capabilities.grammar, engine)
 
-    def openvino(self, *, repetition_stop: bool) -> OpenvinoEngine:
-        """Return an engine on OpenVINO; it loads the model when it gets its first job."""
-        from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine
+    def choose(self, deadline: float | None) -> EngineChoice:
+        """Return the engine for the model; a GGUF file on the Hub is fetched, for its header decides.
 
-        # Not self: the engine's thread must not keep the backend alive.
-        find, chat_template = self._find, self._chat_template
+        Args:
+            deadline: `time.monotonic()` value after which no new step is begun, or None.
 
-        def open_model(deadline: float | None) -> Any:
-            from openmodels.backends.local.engines.openvino.model import open_model
+        Raises:
+            OpenModelsError: What `weights.locate.source` raises.
+        """
+        if self.choice is None:
+            self.choice = self._choose(deadline)
+        return self.choice
 
-            source, digest = find(deadline)
-            return open_model(source, digest, deadline, chat_template=chat_template)
-
-        return OpenvinoEngine(open_model, repetition_stop=repetition_stop)
-
-    def served(self, engine: str, *, repetition_stop: bool) -> Served:
-        """Return an engine behind a server of ours, which its first call starts."""
-        if engine == "llamacpp":
-            from openmodels.backends.local.engines.llamacpp.engine import LlamaCpp
-
-            return LlamaCpp(self._rest, self._gguf, chat_template=self._chat_template, repetition_stop=repetition_stop)
-        from openmodels.backends.local.engines.vllm.engine import Vllm
-
-        rest, revision, dtype = self._rest, self._revision, self._wish.dtype
-
-        def find(deadline: float | None) -> Path:
-            from openmodels.backends.local.weights import locate
-
-            return locate.locate(rest, revision=revision, deadline=deadline, dtype=dtype)
-
-        return Vllm(
-            rest,
-            find,
-            command=self._wish.vllm(),
-            dtype=self._wish.dtype,
-            chat_template=self._chat_template,
-            repetition_stop=repetition_stop,
-        )
-
-    def _find(self, deadline: float | None) -> Source:
+    def _choose(self, deadline: float | None) -> EngineChoice:
+        model, device, dtype = self._config.model, self._config.device, self._config.dtype
+        if self._engine != "auto":
+            return EngineChoice(self._engine, f"engine={self._engine!r} was asked for")
+        if self._transformers_option is not None:
+            return _transformers(f"of the engines only transformers honours {self._transformers_option}=")
+        # Imported late: a base install has not what it needs.
         from openmodels.backends.local.weights import locate
 
-        if locate.is_path(self._rest) and (folder := Path(self._rest).expanduser()).is_dir():
-            if not (folder / OPENVINO_MODEL).is_file():
-                raise LoadFailed(
-                    f"The folder {folder.name!r} is not in OpenVINO's format: it holds no openvino_model.xml.",
-                    next_step="Convert it with optimum-cli export openvino, name a .gguf file, "
-                    "or use engine='transformers'.",
-                )
-            return folder, None
-        return self._gguf(deadline)
+        if locate.is_path(model) and (Path(model).expanduser() / OPENVINO_MODEL).is_file():
+            return EngineChoice("openvino", "the folder holds a model in OpenVINO's own format")
+        if not locate.names_gguf(model):
+            return _transformers("transformers runs safetensors in every supported architecture on every device")
+        if dtype != "auto":
+            return _transformers(f"of the engines for GGUF only transformers honours dtype={dtype!r}")
+        if not _is_cpu(device):
+            return _transformers("the model runs on an accelerator, and the other engines on the CPU only")
+        file = locate.source(model, revision=self._config.revision, deadline=deadline)
+        return _transformers("the name is a folder's") if file.is_dir() else _choose_for_gguf(file)
 
-    def _gguf(self, deadline: float | None) -> Source:
-        # Imported late, as above: a base install has not what they need.
-        from openmodels.backends.local.weights import default_model, locate
 
-        if locate.names_gguf(self._rest):
-            return locate.source(self._rest, revision=self._revision, deadline=deadline), None
-        if f"local:{self._rest}" == settings.DEFAULT_MODEL and self._revision is None:
-            return default_model.gguf(deadline), default_model.SHA256
-        raise LoadFailed(
-            f"{self._rest!r} names no GGUF file, and that is what this engine reads.",
-            next_step="Name one, e.g. 'local:org/model-GGUF/model-q4_k_m.gguf', or use engine='transformers'.",
-        )
+def find_command(config: EngineConfig) -> str:
+    """Return the path of the command `vllm`.
+
+    Raises:
+        NotConfigured: It is not there.
+    """
+    if path := children.find_program(config.command or "vllm"):
+        return path
+    raise NotConfigured(
+        f"The command {config.command or 'vllm'!r} of the engine 'vllm' is not there.",
+        next_step="Install vLLM in an environment of its own and write "
+        "engine='vllm', engine_command='/path/to/its/bin/vllm'.",
+    )
+
+
+def find_gguf(config: EngineConfig, deadline: float | None) -> GgufSource:
+    """Return the GGUF file of a model, fetching it where need be.
+
+    Raises:
+        LoadFailed: The model is in another format.
+        OpenModelsError: What `weights.locate.source` raises.
+    """
+    # Imported late: a base install has not what they need.
+    from openmodels.backends.local.weights import default_model, locate
+
+    if locate.names_gguf(config.model):
+        return locate.source(config.model, revision=config.revision, deadline=deadline), None
+    if f"local:{config.model}" == settings.DEFAULT_MODEL and config.revision is None:
+        return default_model.gguf(deadline), default_model.SHA256
+    raise LoadFailed(
+        f"{config.model!r} names no GGUF file, and that is what this engine reads.",
+        next_step="Name one, e.g. 'local:org/model-GGUF/model-q4_k_m.gguf', or use engine='transformers'.",
+    )
+
+
+def _transformers(reason: str) -> EngineChoice:
+    return EngineChoice("transformers", reason)
+
+
+def _choose_for_gguf(file: Path) -> EngineChoice:
+    # Imported late: a folder of safetensors needs no reader of GGUF.
+    from openmodels.backends.local.weights import gguf_header, memory, model_kind
+
+    header = gguf_header.read(file)
+    model_kind.check_gguf(file.name, header)
+    architecture = header.architecture
+    is_readable = architecture in OPENVINO_ARCHITECTURES and not header.has_rope_factors
+    if is_readable and RUNTIME.engines["openvino"].is_installed:
+        reason = f"the fastest engine installed that reads GGUF files of {architecture!r} on a CPU"
+        return EngineChoice("openvino", reason)
+    if RUNTIME.engines["llamacpp"].is_installed:
+        lacks = "its rotary factors" if header.has_rope_factors else f"the architecture {architecture!r}"
+        why = "OpenVINO is not installed" if is_readable else f"OpenVINO does not read {lacks}"
+        return EngineChoice("llamacpp", f"it runs any GGUF file from its own quantised weights; {why}")
+    needed, free = 2 * header.elements, memory.available()
+    size = f"its weights become {memory.gigabytes(needed)} of bfloat16, {memory.gigabytes(free)} are free"
+    return _transformers(f"neither openvino-genai nor xllamacpp is installed; {size}")
+
+
+def _is_cpu(device: str) -> bool:
+    if device == "auto":
+        import torch  # late: it takes a second
+
+        return not torch.accelerator.is_available()
+    return device == "cpu"

@@ -1,38 +1,43 @@
-"""An engine behind a server of ours: the chat template rendered here, the tokens sent over the usual wire."""
+"""An engine behind a server of ours: the prompt is rendered here, and its tokens go to the server's API."""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from abc import abstractmethod
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import aclosing, closing
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import Future
+from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar
 
 from openmodels import background
-from openmodels.backends.base import Backend
-from openmodels.backends.local import generation_config, tool_calls
+from openmodels.backends.local import generation_config
+from openmodels.backends.local.engine import EngineCapabilities, EngineConfig, Put
 from openmodels.backends.local.engines.managed_server import ManagedServer, Start
+from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.prompt.prepare import (
     CHAT_TEMPLATE_KWARGS,
+    PreparedRequest,
     PromptConfig,
     SamplingParams,
-    check_tokens,
-    prepare_prompt,
-    resolve_max_new_tokens,
+    prepare_request,
 )
-from openmodels.backends.local.repetition import RepetitionDetector
-from openmodels.backends.openai_compatible import OpenAICompatible, Sent
+from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import (
     ConnectionFailed,
+    DeadlineExceeded,
     InvalidRequest,
     InvalidResponse,
     OpenModelsError,
     ServerFailed,
     StreamInterrupted,
 )
-from openmodels.openai_wire import encode
+from openmodels.http import address as addresses, status_errors
+from openmodels.http.client import HttpClient
+from openmodels.http.messages import HttpRequest
+from openmodels.openai_wire import decode, encode
+from openmodels.output.text_scan import REASONING_TAGS, ReasoningTags
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest, OutputFormat
 
@@ -43,37 +48,121 @@ MODEL = "model"
 _CLOSED = "The model was closed while it answered."
 
 
-class Served(Backend):
-    """An engine in a server process, which lives as long as the model is open.
+class CompletionClient:
+    """Asks one start of a server for completions.
 
-    A subclass says how to start it (`prepare`) and how it spells options (`fields`).
+    Args:
+        base_url: The server's address.
+        key: The key that the server demands.
+        http: The HTTP client, which outlives the server.
 
     Attributes:
-        prompt_config: What the model's files say of its prompts and answers, once the server was started; None
-            where only the server itself can read the tokenizer, so that it renders the chat template too.
+        base_url: As above.
+        is_closed: Whether the model was closed.
     """
 
-    engine: ClassVar[str]
-    prompt_config: PromptConfig | None = None
+    def __init__(self, base_url: str, key: str, http: HttpClient) -> None:
+        self.base_url = base_url
+        self.is_closed = False
+        self._key = key
+        self._address = addresses.address(f"{base_url}/v1")
+        self._http = http
 
-    def __init__(self, rest: str, *, repetition_stop: bool = True) -> None:
-        super().__init__(rest)
-        self._repetition_stop = repetition_stop
+    async def stream(
+        self, body: Mapping[str, Any], request: ChatRequest, *, tags: tuple[ReasoningTags, ...]
+    ) -> AsyncGenerator[Delta]:
+        """Yield the deltas of the server's answer; closing the generator closes the connection, which ends the work.
+
+        Args:
+            body: The JSON body; one with "messages" goes to the chat endpoint.
+            request: The caller's request.
+            tags: The tags of reasoning that is looked for in the text.
+
+        Raises:
+            OpenModelsError: The server refused, failed or died.
+        """
+        path = "/chat/completions" if "messages" in body else "/completions"
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            "Authorization": f"Bearer {self._key}",
+        }
+        url = self._address.origin + self._address.target(path)
+        http_request = HttpRequest("POST", url, tuple(headers.items()), encode.dumps(body))
+        texts = [request.prompt or "", *(message.text for message in request.messages)]
+        with await self._http.asend(http_request, request.deadline) as response:
+            explain = partial(self._explain, response.status, response.headers, (self._key, *filter(None, texts)))
+            decoder = decode.ChatDecoder(
+                response.status, response.headers, explain, tags=REASONING_TAGS if tags else ()
+            )
+            try:
+                async for data in response:
+                    for delta in decoder.feed(data):
+                        yield delta
+            except (ConnectionFailed, DeadlineExceeded) as error:
+                decoder.disconnected(error)
+        for delta in decoder.finish():
+            yield delta
+
+    def _explain(
+        self, status: int, headers: Mapping[str, str], secrets: tuple[str, ...], body: bytes | object
+    ) -> OpenModelsError:
+        failure = status_errors.read(status, headers, body, host=self._address.authority, secrets=secrets)
+        return status_errors.error(failure)
+
+
+class ServerRequest:
+    """A request to a server; see `Submitted`.
+
+    Args:
+        work: Asks the server.
+    """
+
+    def __init__(self, work: Future[None]) -> None:
+        self._work = work
+
+    def cancel(self) -> None:
+        """Close the connection, which ends the server's work."""
+        self._work.cancel()
+
+
+class ServerEngine(ABC):
+    """An engine in a server process, which lives as long as the model is open; see `Engine`.
+
+    A subclass says how to start it (`prepare_start`) and how it spells options.
+
+    Args:
+        config: How the model is to be run.
+
+    Attributes:
+        prompt_config: How the model is prompted, once the server was started; None where only the server itself
+            can read the tokenizer, so that it renders the chat template too.
+    """
+
+    name: ClassVar[str]
+    honoured: ClassVar[frozenset[str]]
+    """The fields of a generation config that the server follows."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.prompt_config: PromptConfig | None = None
         self._lock = threading.Lock()
-        self._wire: _Wire | None = None
-        itself = weakref.ref(self)
+        self._client: CompletionClient | None = None
+        weak_self = weakref.ref(self)
 
         def prepare(deadline: float | None) -> Start:
-            backend = itself()
-            if backend is None:
+            engine = weak_self()
+            if engine is None:
                 raise StreamInterrupted(_CLOSED)
-            return backend.prepare(deadline)
+            return engine.prepare_start(deadline)
 
-        self.server = ManagedServer(self.engine, prepare)
+        self.server = ManagedServer(self.name, prepare)
+        self.http = HttpClient()
         weakref.finalize(self, self.server.stop)
+        weakref.finalize(self, self.http.close)
 
     @abstractmethod
-    def prepare(self, deadline: float | None) -> Start:
+    def prepare_start(self, deadline: float | None) -> Start:
         """Find the model's files and return how to serve them; sets `prompt_config`.
 
         Raises:
@@ -81,135 +170,115 @@ class Served(Backend):
         """
 
     @abstractmethod
-    def fields(self, sampling: SamplingParams, prompt: int) -> dict[str, Any]:
+    def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:
         """Return what this server spells in its own way, as fields of the JSON body: its defaults are not ours.
 
         Args:
-            sampling: How tokens are chosen.
-            prompt: The prompt's length in tokens.
+            sampling: The sampling options.
+            prompt_length: The prompt's length in tokens.
         """
 
     @abstractmethod
-    def shape(self, output: OutputFormat) -> dict[str, Any]:
-        """Return what the answer must look like as fields of the JSON body."""
+    def output_fields(self, output: OutputFormat) -> dict[str, Any]:
+        """Return the form that the answer must have as fields of the JSON body."""
 
     @abstractmethod
-    def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
+    def control_token_fields(self, markers: list[str], stop_tokens: Mapping[str, int]) -> dict[str, Any]:
         """Return the fields of the JSON body for control tokens that count.
 
         Args:
-            texts: Those that are to be part of the answer's text.
-            ends: Those that end the answer, by their text, which is also among the stop strings.
+            markers: The control tokens that are to be part of the answer's text.
+            stop_tokens: The ids of the control tokens that end the answer, by their text, which is also a stop string.
         """
 
-    def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
-        """Yield the answer's deltas; closing the generator closes the connection, which ends the work."""
-        wire = self._ready(request.deadline)
-        try:
-            reader = wire.reader(request, repetition_stop=self._repetition_stop)
-            with closing(wire.run(_streamed(request))) as deltas:
-                for delta in deltas:
-                    delta.model = self.rest
-                    yield reader(delta)
-                    if reader.repeats:
-                        return
-        except OpenModelsError as error:
-            raise self._explained(error, wire) from error
-
-    async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        """The asynchronous twin of `run`; only a start of the server and the prompt's rendering take threads."""
-        wire = self._wire
-        if wire is None or self.server.pid is None:
-            wire = await background.arun(self._ready, request.deadline)
-        try:
-            # Rendering a long prompt takes seconds; without tools nothing is rendered.
-            read = partial(wire.reader, request, repetition_stop=self._repetition_stop)
-            reader = await background.arun(read) if request.tools else read()
-            async with aclosing(wire.arun(_streamed(request))) as deltas:
-                async for delta in deltas:
-                    delta.model = self.rest
-                    yield reader(delta)
-                    if reader.repeats:
-                        return
-        except OpenModelsError as error:
-            raise await background.arun(self._explained, error, wire) from error
-
-    def not_honoured(self, honoured: frozenset[str]) -> list[str] | None:
-        """Return the fields of the model's generation config that are not in `honoured`; None where it is not read."""
-        if self.prompt_config is None:
-            return None
-        return list(generation_config.not_honoured(self.prompt_config.generation_config, honoured))
-
-    def describe(self) -> dict[str, Any]:
-        """Return where the server is."""
-        return {"pid": self.server.pid, "log": str(self.server.log) if self.server.log else None}
+    def capabilities(self) -> EngineCapabilities:
+        """Return what the engine can do."""
+        return RUNTIME.engines[self.name].capabilities
 
     def load(self) -> None:
         """Start the server and wait until it has read the weights."""
-        self._ready(None)
+        self.connect(None)
 
-    def close(self) -> None:
+    def submit(self, request: ChatRequest, put: Put) -> ServerRequest:
+        """Send a request to the server, started first where need be; see `Engine.submit`."""
+        return ServerRequest(RUNTIME.tasks.start(self._answer(request, put)))
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the server is, and what of the model's generation config it does not follow."""
+        config = self.prompt_config
+        return {
+            "not_honoured": (
+                None
+                if config is None
+                else list(generation_config.not_honoured(config.generation_config, self.honoured))
+            ),
+            "pid": self.server.pid,
+            "log": str(self.server.log) if self.server.log else None,
+        }
+
+    def close(self, timeout: float = 30.0) -> None:  # noqa: ARG002 - a server has its own times to end in
         """Stop the server."""
         with self._lock:
-            wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.closed = True
-            wire.close()
+            client, self._client = self._client, None
+        if client is not None:
+            client.is_closed = True
+        self.http.close()
         self.server.stop()
 
-    def _ready(self, deadline: float | None) -> _Wire:
+    def connect(self, deadline: float | None) -> CompletionClient:
+        """Return the client of the running server, started where need be, until a `time.monotonic()` deadline."""
         address = self.server.ensure(deadline)
         with self._lock:
-            if self._wire is None or self._wire.base_url != address:
-                self._wire = _Wire(self, address, self.server.key)
-            return self._wire
+            if self._client is None or self._client.base_url != address:
+                self._client = CompletionClient(address, self.server.key, self.http)
+            return self._client
 
-    def _explained(self, error: OpenModelsError, wire: _Wire) -> OpenModelsError:
-        """Return the error with what a server said that died of it."""
-        if not isinstance(error, ConnectionFailed | StreamInterrupted | InvalidResponse | ServerFailed):
-            return error
-        if wire.closed:
-            return StreamInterrupted(_CLOSED)
-        words = self.server.died()
-        if words is None:
-            return error
-        kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ServerFailed
-        return kind(
-            f"The server of the engine {self.engine!r} died. {words}", next_step="The next call starts it again."
-        )
+    async def _answer(self, request: ChatRequest, put: Put) -> None:
+        try:
+            client = self._client
+            if client is None or self.server.pid is None:
+                client = await background.arun(self.connect, request.deadline)
+            try:
+                await self._stream(client, request, put)
+            except OpenModelsError as error:
+                raise await background.arun(self._explain, error, client) from error
+        except Exception as error:  # noqa: BLE001 - of any kind: the caller waits for it
+            put(error)
 
+    async def _stream(self, client: CompletionClient, request: ChatRequest, put: Put) -> None:
+        prepared: PreparedRequest | None = None
+        if (config := self.prompt_config) is not None:
+            # Rendering and tokenizing a long prompt takes seconds.
+            prepared = await background.arun(partial(prepare_request, request, config, allow_extra=True))
+        prompt = None if prepared is None else prepared.prompt
+        is_free = (request.output if prompt is None else prompt.output) is None and not request.extra.keys() & _FORMS
+        output = TextOutputProcessor(request, prompt, config, repetition_stop=self.config.repetition_stop and is_free)
+        body = self.body(request, prepared)
+        tags = REASONING_TAGS if request.prompt is None and output.is_plain else ()
+        async with aclosing(client.stream(body, request, tags=tags)) as deltas:
+            async for delta in deltas:
+                put(output.add(delta))
+                if output.is_cycle:
+                    return
 
-class _Wire(OpenAICompatible):
-    """One start of a server, asked for completions of tokens."""
+    def body(self, request: ChatRequest, prepared: PreparedRequest | None) -> dict[str, Any]:
+        """Return the JSON body of a request; without a prompt of ours the server renders its own.
 
-    name: ClassVar[str] = "local"
-    wire_options: ClassVar[frozenset[str]] = encode.OPEN_SERVER_OPTIONS
-
-    def __init__(self, served: Served, base_url: str, key: str | None) -> None:
-        super().__init__(MODEL, base_url=f"{base_url}/v1", api_key=key)
-        self.base_url = base_url
-        self.closed = False
-        self._fields, self._shape, self._prompt_config = served.fields, served.shape, served.prompt_config
-        self._markers = served.markers
-
-    def path(self, request: ChatRequest) -> str:
-        return super().path(request) if self._prompt_config is None else "/completions"
-
-    async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
-        return await background.arun(self._chat, request, model)  # a long prompt takes seconds
-
-    def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
-        if self._prompt_config is None:
-            bare = request.model_copy(update={"output": None})
-            return super().body(bare, model) | self._shaped(request.output)
-        own = prepare_prompt(request, self._prompt_config.tokenizer, self._prompt_config.context)
-        tokens = own.tokens
-        check_tokens(tokens, self._prompt_config.vocab_size)
-        sampling = SamplingParams.from_request(request, self._prompt_config.generation_config)
+        Raises:
+            InvalidRequest: `extra` holds what is set here.
+        """
+        # Deltas tell what had arrived when the time is up or the server dies.
+        request = request.model_copy(update={"stream": True})
+        config = self.prompt_config
+        if config is None or prepared is None:
+            free = request.model_copy(update={"output": None})
+            form = {} if request.output is None else self.output_fields(request.output)
+            return encode.payload(free, MODEL, encode.OPEN_SERVER_OPTIONS) | form
+        prompt, sampling = prepared.prompt, prepared.sampling
         body: dict[str, Any] = {
-            "model": model,
-            "prompt": tokens,
-            "max_tokens": resolve_max_new_tokens(len(tokens), request, self._prompt_config),
+            "model": MODEL,
+            "prompt": prompt.tokens,
+            "max_tokens": prepared.max_new_tokens,
             "temperature": sampling.temperature,
             "seed": sampling.seed % (2**32 - 1),
             "stream": True,
@@ -218,65 +287,30 @@ class _Wire(OpenAICompatible):
             "min_p": sampling.min_p,
             "frequency_penalty": request.frequency_penalty or 0.0,
             "presence_penalty": request.presence_penalty or 0.0,
-            **self._fields(sampling, len(tokens)),
-            **self._shaped(own.output),
+            **self.sampling_fields(sampling, len(prompt.tokens)),
+            **({} if prompt.output is None else self.output_fields(prompt.output)),
         }
-        stops = [*request.stop, *self._prompt_config.stop_strings]
-        tokens_at_end = self._prompt_config.stop_tokens(stops)
-        if stops or tokens_at_end:
-            body["stop"] = list(dict.fromkeys((*stops, *tokens_at_end)))
-        markers = [] if own.calling is None else [*own.calling.hidden.values()]
-        body |= self._markers(markers, tokens_at_end)
+        stops = [*request.stop, *config.stop_strings]
+        stop_tokens = config.stop_tokens(stops)
+        if stops or stop_tokens:
+            body["stop"] = list(dict.fromkeys((*stops, *stop_tokens)))
+        markers = [] if prompt.tool_format is None else [*prompt.tool_format.control_tokens.values()]
+        body |= self.control_token_fields(markers, stop_tokens)
         extra = {name: value for name, value in request.extra.items() if name != CHAT_TEMPLATE_KWARGS}
-        if taken := sorted(extra.keys() & body.keys()):
-            raise InvalidRequest(f"extra: {taken[0]!r} is set by openmodels itself.")
+        if reserved := sorted(extra.keys() & body.keys()):
+            raise InvalidRequest(f"extra: {reserved[0]!r} is set by openmodels itself.")
         return body | extra
 
-    def reader(self, request: ChatRequest, *, repetition_stop: bool) -> DeltaReader:
-        """Return what reads the deltas of one answer: its tool calls are text here, and a cycle ends it."""
-        plan = None
-        if self._prompt_config is not None and tool_calls.offered(request) and request.prompt is None:
-            plan = prepare_prompt(request, self._prompt_config.tokenizer, self._prompt_config.context).calling
-        free = request.output is None and (plan is None or plan.output is None)
-        free = free and not request.extra.keys() & _FORMS
-        return DeltaReader(plan, RepetitionDetector() if repetition_stop and free else None)
-
-    def _shaped(self, output: OutputFormat | None) -> dict[str, Any]:
-        return {} if output is None else self._shape(output)
-
-
-class DeltaReader:
-    """Reads one answer of a server of ours as it streams.
-
-    Args:
-        plan: How the tools that it offers are spoken of; None where it offers none.
-        repetition: Watches for a cycle; None where none ends the answer.
-
-    Attributes:
-        repeats: Whether a cycle has ended the answer, so that the rest of the stream is not wanted.
-    """
-
-    def __init__(self, plan: tool_calls.Calling | None, repetition: RepetitionDetector | None) -> None:
-        self._caller = None if plan is None else tool_calls.Caller(plan._replace(hidden={}))
-        self._repetition = repetition
-        self.repeats = False
-
-    def __call__(self, delta: Delta) -> Delta:
-        """Return a delta with the calls that became complete with it, their text left out."""
-        last = delta.finish_reason is not None or delta.end
-        # Deltas of a stream are tokens, or a few of them where the server is faster than we read.
-        if not last and self._repetition is not None and self._repetition.add(delta.reasoning + delta.text):
-            delta.finish_reason, last, self.repeats = "repetition", True, True
-        if self._caller is None:
-            return delta
-        whole = delta.finish_reason == "stop"
-        thought, delta.text, delta.tool_calls = self._caller.feed(delta.text, -1, last=last, whole=whole)
-        delta.reasoning += thought
-        if whole and self._caller.called:
-            delta.finish_reason = "tool_calls"
-        return delta
-
-
-def _streamed(request: ChatRequest) -> ChatRequest:
-    # Deltas tell what had arrived when the time is up or the server dies.
-    return request.model_copy(update={"stream": True})
+    def _explain(self, error: OpenModelsError, client: CompletionClient) -> OpenModelsError:
+        """Return the error with the last words of a server that died of it."""
+        if not isinstance(error, ConnectionFailed | StreamInterrupted | InvalidResponse | ServerFailed):
+            return error
+        if client.is_closed:
+            return StreamInterrupted(_CLOSED)
+        last_words = self.server.died()
+        if last_words is None:
+            return error
+        kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ServerFailed
+        return kind(
+            f"The server of the engine {self.name!r} died. {last_words}", next_step="The next call starts it again."
+        )

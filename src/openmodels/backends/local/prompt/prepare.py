@@ -10,8 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from openmodels.backends.local import generation_config, tool_calls as calling
+from openmodels.backends.local import generation_config
 from openmodels.backends.local.prompt import chat_template, images, length_check
+from openmodels.backends.local.tool_calls import (
+    ToolCallFormat,
+    check_tools,
+    definitions,
+    offered_tools,
+    tool_call_format,
+)
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types.request import ChatRequest, OutputFormat
 
@@ -128,13 +135,13 @@ class PreparedPrompt(NamedTuple):
     Attributes:
         tokens: The token ids, with those that the answer is forced to begin with.
         output: The form that the answer must have.
-        calling: The format of tool calls; None where the request offers no tools.
+        tool_format: The format of tool calls; None where the request offers no tools.
         inputs: The tensors of the images, by the model's names for them; None without images.
     """
 
     tokens: list[int]
     output: OutputFormat | None
-    calling: calling.Calling | None
+    tool_format: ToolCallFormat | None
     inputs: dict[str, Any] | None = None
 
 
@@ -167,8 +174,8 @@ def prepare_prompt(
     variables = request.extra.get(CHAT_TEMPLATE_KWARGS, {})
     if not isinstance(variables, Mapping):
         raise UnsupportedFeature(f"extra: {CHAT_TEMPLATE_KWARGS!r} must hold a dict of variables.")
-    calling.check(request, tokenizer)
-    tools = calling.definitions(calling.offered(request))
+    check_tools(request, tokenizer)
+    tools = definitions(offered_tools(request))
     inputs = None
     if any(message.images for message in request.messages):
         tokens, inputs = images.encode(processor, tokenizer, request.messages, variables, tools=tools, dtype=dtype)
@@ -177,12 +184,56 @@ def prepare_prompt(
         special = processor is not None
         limit = chat_template.PromptLimit(context, request.deadline)
         tokens = chat_template.encode(tokenizer, request.messages, variables, tools, special=special, limit=limit)
-    plan = calling.plan(request, tokenizer, tokens)
-    if plan is not None and plan.start:
-        tokens += tokenizer.encode(plan.start, add_special_tokens=False)
+    tool_format = tool_call_format(request, tokenizer, tokens)
+    if tool_format is not None and tool_format.start:
+        tokens += tokenizer.encode(tool_format.start, add_special_tokens=False)
     if inputs is not None:
         inputs = images.pad_inputs(inputs, len(tokens))
-    return PreparedPrompt(tokens, request.output or (plan and plan.output), plan, inputs)
+    return PreparedPrompt(tokens, request.output or (tool_format and tool_format.output), tool_format, inputs)
+
+
+class PreparedRequest(NamedTuple):
+    """A request in the model's own terms, the same for every engine.
+
+    Attributes:
+        prompt: The prompt.
+        sampling: The sampling options.
+        max_new_tokens: How many tokens the answer may have.
+    """
+
+    prompt: PreparedPrompt
+    sampling: SamplingParams
+    max_new_tokens: int
+
+
+def prepare_request(
+    request: ChatRequest,
+    config: PromptConfig,
+    *,
+    processor: Any = None,
+    dtype: Any = None,
+    allow_extra: bool = False,
+) -> PreparedRequest:
+    """Prepare a request for an engine; a long prompt takes seconds.
+
+    Args:
+        request: The request.
+        config: How the model is prompted.
+        processor: As for `prepare_prompt`.
+        dtype: As for `prepare_prompt`.
+        allow_extra: Whether `extra` may hold more than variables for the chat template.
+
+    Raises:
+        ContextTooLong: The prompt fills the context.
+        UnsupportedFeature: `extra` holds what the engine does not know.
+        OpenModelsError: What `prepare_prompt` raises.
+    """
+    if not allow_extra:
+        check_extra(request)
+    prompt = prepare_prompt(request, config.tokenizer, config.context, processor, dtype)
+    check_tokens(prompt.tokens, config.vocab_size)
+    max_new_tokens = resolve_max_new_tokens(len(prompt.tokens), request, config)
+    return PreparedRequest(prompt, SamplingParams.from_request(request, config.generation_config), max_new_tokens)
 
 
 def check_extra(request: ChatRequest) -> None:

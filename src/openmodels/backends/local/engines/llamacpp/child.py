@@ -22,26 +22,26 @@ def _end_with_input() -> None:
 
 def main() -> None:
     """Serve the model."""
-    told = json.loads(sys.stdin.buffer.readline())
+    settings = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_input, daemon=True).start()
     params = xllamacpp.CommonParams()
-    params.model.path = told["path"]
-    params.model_alias = {told["model"]}
-    params.api_keys = [told["key"]]
+    params.model.path = settings["path"]
+    params.model_alias = {settings["model"]}
+    params.api_keys = [settings["key"]]
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.n_ctx = told["context"]
-    params.n_parallel = told["parallel"]
+    params.n_ctx = settings["context"]
+    params.n_parallel = settings["parallel"]
     params.kv_unified = True
-    params.cpuparams.n_threads = told["threads"]
-    params.cpuparams_batch.n_threads = told["threads"]
+    params.cpuparams.n_threads = settings["threads"]
+    params.cpuparams_batch.n_threads = settings["threads"]
     params.endpoint_slots = True
     params.ui = False
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
         sys.exit(f"{error}")  # what llama.cpp has logged says why
-    sys.stdout.write(f"{told['ready']}{server.listening_address}\n")
+    sys.stdout.write(f"{settings['ready']}{server.listening_address}\n")
     sys.stdout.flush()
     threading.Event().wait()
 

@@ -6,13 +6,15 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from openmodels.backends.local import generation_config
+from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.managed_server import READY, Start
-from openmodels.backends.local.engines.server_engine import MODEL, Served
+from openmodels.backends.local.engines.selection import find_gguf
+from openmodels.backends.local.engines.server_engine import MODEL, ServerEngine
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
 from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
@@ -25,55 +27,39 @@ PARALLEL = 32
 _LONGEST = 4
 """Whole contexts that the answers being made may fill together, if the memory allows it."""
 
-Source = tuple[Path, str | None]
-"""A .gguf file, and its SHA-256 where it is already known."""
 
+class LlamaCppEngine(ServerEngine):
+    """A GGUF file in llama.cpp's server; see `ServerEngine`."""
 
-class LlamaCpp(Served):
-    """A GGUF file in llama.cpp's server.
+    name: ClassVar[str] = "llamacpp"
+    honoured: ClassVar[frozenset[str]] = generation_config.LLAMACPP
 
-    Args:
-        rest: The model's name in its reference.
-        find: Finds the file, until a deadline.
-        chat_template: A chat template; None is the file's own.
-        repetition_stop: Whether a cycle ends an answer.
-    """
-
-    engine: ClassVar[str] = "llamacpp"
-
-    def __init__(
-        self,
-        rest: str,
-        find: Callable[[float | None], Source],
-        *,
-        chat_template: str | None = None,
-        repetition_stop: bool = True,
-    ) -> None:
-        super().__init__(rest, repetition_stop=repetition_stop)
-        self._find = find
-        self._chat_template = chat_template
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
         self._file: Path | None = None
         self._context: int | None = None
 
-    def prepare(self, deadline: float | None) -> Start:
-        """Find the file, and its tokenizer; say how to serve it."""
-        file, digest = self._find(deadline)
+    def prepare_start(self, deadline: float | None) -> Start:
+        """Find the file, read its tokenizer, and return how to serve it."""
+        file, digest = find_gguf(self.config, deadline)
         header = gguf_header.read(file)
         model_kind.check_gguf(file.name, header)
         memory.check_memory(file.stat().st_size)
         context = _context(header)
         self.prompt_config = _prompt_config(file, digest, header, deadline)
-        if self._chat_template is not None:
+        if self.config.chat_template is not None:
             if self.prompt_config is None:
                 raise UnsupportedFeature(
                     "The engine 'llamacpp' cannot honour the option 'chat_template' for this file: only llama.cpp "
                     "itself reads its tokenizer, and renders the file's own template.",
                     next_step="Leave it out.",
                 )
-            tokenizer_files.install_template(self.prompt_config.tokenizer, file.parent, choice=self._chat_template)
+            tokenizer_files.install_template(
+                self.prompt_config.tokenizer, file.parent, choice=self.config.chat_template
+            )
         self._file, self._context = file, context
         key, ready = secrets.token_urlsafe(24), f"{READY}{secrets.token_hex(16)}:"
-        told = {
+        settings = {
             "path": str(file.absolute()),
             "model": MODEL,
             "key": key,
@@ -84,9 +70,9 @@ class LlamaCpp(Served):
         }
         # -P: the folder of the program must not come before the installed packages.
         program = [sys.executable, "-P", str(Path(__file__).with_name("child.py"))]
-        return Start(self.engine, program, key=key, model=MODEL, ready=ready, told=json.dumps(told))
+        return Start(self.name, program, key=key, model=MODEL, ready=ready, stdin=json.dumps(settings))
 
-    def fields(self, sampling: SamplingParams, prompt: int) -> dict[str, Any]:  # noqa: ARG002 - vLLM counts from it
+    def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the options as llama.cpp spells them."""
         greedy = sampling.temperature == 0
         samplers = ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"]
@@ -103,13 +89,13 @@ class LlamaCpp(Served):
             "repeat_last_n": self._context,
         }
 
-    def shape(self, output: OutputFormat) -> dict[str, Any]:
+    def output_fields(self, output: OutputFormat) -> dict[str, Any]:
         """Return the grammar (GBNF) of the answer."""
-        return {"grammar": written(output, "gbnf", self.engine)}
+        return {"grammar": written(output, "gbnf", self.name)}
 
-    def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
+    def control_token_fields(self, markers: list[str], stop_tokens: Mapping[str, int]) -> dict[str, Any]:
         """Return the tokens that stay in the text, where stop strings are looked for."""
-        kept = list(dict.fromkeys((*texts, *ends)))
+        kept = list(dict.fromkeys((*markers, *stop_tokens)))
         return {"preserved_tokens": kept} if kept else {}
 
     def describe(self) -> dict[str, Any]:
@@ -121,7 +107,6 @@ class LlamaCpp(Served):
             "dtype": "as in the file" if self._file else None,
             "context": self._context,
             "template": template,
-            "not_honoured": self.not_honoured(generation_config.LLAMACPP),
             **super().describe(),
         }
 

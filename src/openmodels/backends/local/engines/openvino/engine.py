@@ -1,6 +1,6 @@
-"""OpenVINO GenAI in this process: one thread steps its continuous batch, callers read from mailboxes.
+"""OpenVINO GenAI in this process: one thread steps its continuous batch.
 
-Tokens go in and tokens come out, so the chat template, the stop strings and the ends are our own.
+Tokens go in and tokens come out, so the chat template, the stop strings and the ends of answers are ours.
 """
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.choices import near_deadline
-from openmodels.backends.local.engines.token_stream import Answer
-from openmodels.backends.local.engines.torch.loop import Job, Loop
+from openmodels.backends.local.choices import is_near_deadline
+from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
+from openmodels.backends.local.engines.torch.loop import EngineLoop, QueuedRequest
+from openmodels.backends.local.output_processor import OutputProcessor
+from openmodels.backends.local.prompt.prepare import PreparedRequest, prepare_request
 from openmodels.backends.local.repetition import REPEATED
-from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory, StreamInterrupted
+from openmodels.backends.local.runtime import RUNTIME
+from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
 from openmodels.output.grammar.request_grammar import written
 from openmodels.types.request import ChatRequest
 
@@ -27,213 +29,223 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LULL = 0.005
-"""Seconds without a new call after which none is taken to be on its way."""
+"""Seconds without a new call after which none is expected to be on its way."""
 _GATHERING = 0.1
 """Seconds that running answers wait for calls on their way at most."""
-_LOOK = 64
-"""Steps after which a long answer that is wanted whole is read all the same, to see whether it is a cycle."""
+_CYCLE_CHECK = 64
+"""Steps after which a long answer is read before its end, to see whether it is a cycle."""
 
 
-@dataclass(slots=True, eq=False)
-class _Job(Job):
-    answer: Answer | None = field(default=None, repr=False)
-    handle: Any = field(default=None, repr=False)
-    steps: int = 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether the answer is complete."""
-        return self.answer is not None and self.answer.finished
-
-    @property
-    def whole(self) -> bool:
-        """Whether nobody looks at the answer before its end: neither a reader nor, for a stop string, we."""
-        assert self.request is not None  # noqa: S101 - it has joined
-        if self.steps > REPEATED and self.steps % _LOOK == 0:
-            return False
-        return not (self.request.stream or self.request.stop or near_deadline(self.request.deadline, time.monotonic()))
-
-    def deliver(self, error: OpenModelsError) -> None:
-        """End the job with an error, and its work."""
-        if self.handle is not None:
-            self.handle.cancel()
-        Job.deliver(self, error)
-
-
-_lost: list[Opened | None] = []
-
-
-class OpenvinoEngine(Loop[_Job]):
-    """Owns a pipeline and the thread that steps it.
+class OpenvinoSequence:
+    """A request in the pipeline.
 
     Args:
-        open_model: Finds and loads the model, until a deadline; called on the engine's thread, by the first job.
-        repetition_stop: Whether a cycle ends an answer.
+        queued: The request.
+        opened: The model.
+        repetition_stop: Whether a cycle ends the answer.
+
+    Attributes:
+        prepared: The request in the model's own terms.
+        output: Turns tokens into deltas.
+        handle: The pipeline's handle, once it has the request.
+        steps: The number of steps so far.
     """
 
-    job = _Job
+    def __init__(self, queued: QueuedRequest, opened: Opened, *, repetition_stop: bool) -> None:
+        self.queued = queued
+        self.prepared = prepare_request(queued.request, opened.prompt_config)
+        self.output = OutputProcessor(
+            queued.request,
+            self.prepared.prompt,
+            opened.prompt_config,
+            max_new_tokens=self.prepared.max_new_tokens,
+            repetition_stop=repetition_stop,
+        )
+        self.handle: Any = None
+        self.steps = 0
+
+    @property
+    def is_read_at_end(self) -> bool:
+        """Whether nothing before the answer's end is looked at: neither by a reader nor for a stop string."""
+        return is_read_at_end(self.queued.request, self.steps)
+
+    def emit_step(self, status: Any) -> None:
+        """Emit what the last step made of the answer, where it is looked at.
+
+        Reading takes the time of some steps in a hundred, so an answer that is wanted as a whole is read at its end.
+
+        Args:
+            status: The class `GenerationStatus` of OpenVINO GenAI.
+
+        Raises:
+            OutOfMemory: The answer does not fit into the pipeline's KV cache.
+        """
+        state = self.handle.get_status()
+        self.steps += 1
+        is_running = state == status.RUNNING
+        if is_running and self.is_read_at_end:
+            return
+        self._emit(self._unread() if is_running else iter(self.handle.read_all()))
+        if self.output.is_finished:
+            if is_running:  # a stop string or a cycle, which OpenVINO does not look for
+                self.handle.cancel()
+        elif state == status.IGNORED:
+            raise OutOfMemory(
+                "The answer does not fit into what OpenVINO may use for its key-value cache.",
+                next_step="Shorten the prompt or make fewer calls at once.",
+            )
+        elif not is_running:
+            self.output.end("stop")
+            self._put()
+
+    def emit_unread(self) -> None:
+        """Emit what the pipeline has made of the answer and was not read."""
+        self._emit(self._unread())
+
+    def _emit(self, outputs: Iterator[Any]) -> None:
+        for output in outputs:
+            for token in output.generated_ids:
+                if self.output.is_finished:
+                    break
+                self.output.add(token)
+        self._put()
+
+    def _put(self) -> None:
+        if (delta := self.output.take_delta()) is not None:
+            self.queued.put(delta)
+
+    def _unread(self) -> Iterator[Any]:
+        while self.handle.can_read():
+            yield from self.handle.read().values()
+
+
+def is_read_at_end(request: ChatRequest, steps: int) -> bool:
+    """Return whether the answer to a request is read only at its end, as far as it is known after so many steps."""
+    if steps > REPEATED and steps % _CYCLE_CHECK == 0:
+        return False
+    return not (request.stream or request.stop or is_near_deadline(request.deadline, time.monotonic()))
+
+
+class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
+    """Owns a pipeline and the thread that steps it; see `Engine`.
+
+    Args:
+        config: How the model is to be run.
+    """
+
     thread_name = "openmodels-openvino"
 
-    def __init__(self, open_model: Callable[[float | None], Opened], *, repetition_stop: bool = True) -> None:
-        self._open = open_model
-        self._repetition_stop = repetition_stop
-        self._opened: Opened | None = None
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
         self._numbers = itertools.count()
         super().__init__()
 
     def _reset(self) -> None:
-        # After a fork the child has the pipeline's memory but not its threads: it loads its own. Freeing
-        # the old one would wait for those threads.
-        _lost.append(self._opened)
-        self._opened = None
+        # The child of a fork has the pipeline's memory but not its threads: it loads its own.
+        if self._model is not None:
+            RUNTIME.abandon(self._model)
+        self._model = None
         super()._reset()
 
-    @property
-    def _leftover(self) -> bool:
-        """Whether the pipeline still holds what was cancelled: its memory is given back by a step."""
-        return self._opened is not None and self._opened.pipeline.has_non_finished_requests()
+    def capabilities(self) -> EngineCapabilities:
+        """Return what the engine can do."""
+        return RUNTIME.engines["openvino"].capabilities
 
     def describe(self) -> dict[str, Any]:
         """Return where the model is and how it runs; None where it is not loaded yet."""
-        opened = self._opened
+        if (opened := self._model) is None:
+            return {"path": None, "device": "cpu", "dtype": None, "context": None, "kv_gb": None, "not_honoured": None}
+        config = opened.prompt_config
         return {
-            "path": str(opened.folder) if opened else None,
+            "path": str(opened.folder),
             "device": "cpu",
-            "dtype": opened.dtype if opened else None,
-            "context": opened.prompt_config.context if opened else None,
-            "kv_gb": opened.kv_gb if opened else None,
-            "not_honoured": (
-                list(generation_config.not_honoured(opened.prompt_config.generation_config, generation_config.OPENVINO))
-                if opened
-                else None
-            ),
+            "dtype": opened.dtype,
+            "context": config.context,
+            "kv_gb": opened.kv_gb,
+            "not_honoured": list(generation_config.not_honoured(config.generation_config, generation_config.OPENVINO)),
         }
 
-    def _free(self) -> None:
-        self._opened = None
+    @property
+    def _has_leftover(self) -> bool:
+        """Whether the pipeline still holds what was cancelled: its memory is given back by a step."""
+        return self._model is not None and self._model.pipeline.has_non_finished_requests()
 
-    def _advance(self) -> None:
-        if self._opened is None:
-            self.loading = True
-            try:
-                self._opened = self._open(self._patience())
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
-                self._end(_ours(error, "load"))
-                return
-            finally:
-                self.loading = False
-        opened = self._opened
-        self._admit()
-        for job in self._running:
-            if job.cancelled:
-                job.handle.cancel()
-        try:
-            # Without a job of ours, a step lets the pipeline drop what was cancelled.
-            if opened.pipeline.has_non_finished_requests():
-                opened.pipeline.step()
-        except BaseException as error:  # noqa: BLE001 - as above
-            # What the pipeline still holds after a failed step is not known: a new one begins empty.
-            self._end(_ours(error, "run"))
-            self._opened = None
-            return
-        for job in self._running:
-            if job.cancelled:
-                continue
-            try:
-                _pass_on(job, opened.genai.GenerationStatus)
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._fail(job, error)
-        self._running[:] = [job for job in self._running if not (job.cancelled or job.finished)]
+    def _open_model(self, deadline: float | None) -> Opened:
+        from openmodels.backends.local.engines.openvino.model import find_source, open_model
 
-    def _admit(self) -> None:
-        """Let waiting jobs join, and those on their way: a step holds Python's lock, so nobody gets on during it."""
+        source, digest = find_source(self._config, deadline)
+        return open_model(source, digest, deadline, chat_template=self._config.chat_template)
+
+    def _admit(self, model: Opened) -> None:
+        """Let waiting requests join, and those on their way: a step holds Python's lock, so that none can arrive."""
         until = time.monotonic() + _GATHERING
         while True:
             count = len(self._running)
-            super()._admit()
-            expected = len(self._running) > count or not all(job.takes_long for job in tuple(self._preparing))
-            if not expected or time.monotonic() >= until:
+            super()._admit(model)
+            is_expected = len(self._running) > count or not all(queued.takes_long for queued in tuple(self._preparing))
+            if not is_expected or time.monotonic() >= until:
                 return
             with self._wake:
-                self._wake.wait_for(lambda: self._waiting or self._ready or self._stopping, _LULL)
+                self._wake.wait_for(lambda: self._waiting or self._ready or self._is_stopping, _LULL)
 
-    def _prepared(self, job: _Job, request: ChatRequest) -> Answer:  # noqa: ARG002 - the answer is all
-        if (opened := self._opened) is None:
-            raise StreamInterrupted("The model was closed before it answered.")
-        return Answer(request, opened.prompt_config, repetition_stop=self._repetition_stop)
+    def _prepare(self, model: Opened, queued: QueuedRequest) -> OpenvinoSequence:
+        return OpenvinoSequence(queued, model, repetition_stop=self._config.repetition_stop)
 
-    def _join(self, job: _Job, request: ChatRequest) -> None:
-        opened = self._opened
-        assert opened is not None  # noqa: S101 - loaded before
-        job.answer = job.prepared
-        assert job.answer is not None  # noqa: S101 - prepared before
-        tokens = opened.tensor(job.answer.prompt)
-        options = _options(opened, request, job.answer)
-        job.handle = opened.pipeline.add_request(next(self._numbers), tokens, options)
+    def _start(self, model: Opened, sequence: OpenvinoSequence) -> None:
+        tokens = model.tensor(sequence.prepared.prompt.tokens)
+        options = _generation_options(model, sequence.queued.request, sequence.prepared)
+        sequence.handle = model.pipeline.add_request(next(self._numbers), tokens, options)
 
-    def _fail(self, job: _Job, error: BaseException) -> None:
-        job.deliver(_ours(error, "run"))
-
-    def _end(self, error: OpenModelsError) -> None:
-        for job in self._running:
-            if job.cancelled:
+    def _step(self, model: Opened) -> None:
+        for sequence in self._running:
+            if sequence.queued.is_cancelled:
+                sequence.handle.cancel()
+        try:
+            # Without a request of ours, a step lets the pipeline drop what was cancelled.
+            if model.pipeline.has_non_finished_requests():
+                model.pipeline.step()
+        except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
+            # What the pipeline still holds after a failed step is not known: a new one begins empty.
+            self._fail_all(_explained(error, "run"))
+            self._model = None
+            return
+        for sequence in self._running:
+            if sequence.queued.is_cancelled:
                 continue
             try:
-                _read(job, _outputs(job.handle))
+                sequence.emit_step(model.genai.GenerationStatus)
+            except BaseException as error:  # noqa: BLE001 - as above
+                sequence.handle.cancel()
+                self._fail(sequence.queued, error)
+        self._running[:] = [
+            sequence for sequence in self._running if not (sequence.queued.is_cancelled or sequence.output.is_finished)
+        ]
+
+    def _explain(self, error: BaseException, action: str) -> OpenModelsError:
+        return _explained(error, action)
+
+    def _fail_all(self, error: OpenModelsError) -> None:
+        for sequence in self._running:
+            if sequence.queued.is_cancelled:
+                continue
+            try:
+                sequence.emit_unread()
             except Exception:  # noqa: BLE001 - the callers wait for the error that ends them, not for this one
                 _log.debug("What a pipeline had made before it ended cannot be read.", exc_info=True)
-        super()._end(error)
+            sequence.handle.cancel()
+        super()._fail_all(error)
 
 
-def _read(job: _Job, outputs: Iterable[Any]) -> None:
-    """Give out what the pipeline has made of a job's answer since it was last read."""
-    assert job.answer is not None  # noqa: S101 - running jobs have one
-    for output in outputs:
-        for token in output.generated_ids:
-            if job.answer.finished:
-                return
-            if (delta := job.answer.accept(token)) is not None:
-                job.put(delta)
-
-
-def _outputs(handle: Any) -> Iterator[Any]:
-    while handle.can_read():
-        yield from handle.read().values()
-
-
-def _pass_on(job: _Job, states: Any) -> None:
-    """Give out what the last step made of a job's answer, where somebody looks at it.
-
-    Reading takes the time of some steps in a hundred, so an answer that is wanted whole is read at its end.
-    """
-    assert job.answer is not None  # noqa: S101 - running jobs have one
-    state = job.handle.get_status()
-    job.steps += 1
-    if state == states.RUNNING and job.whole:
-        return
-    _read(job, _outputs(job.handle) if state == states.RUNNING else job.handle.read_all())
-    if job.answer.finished:
-        if state == states.RUNNING:  # a stop string or a cycle, which only we look for
-            job.handle.cancel()
-    elif state == states.IGNORED:
-        raise OutOfMemory(
-            "The answer does not fit into what OpenVINO may use for its key-value cache.",
-            next_step="Shorten the prompt or make fewer calls at once.",
-        )
-    elif state != states.RUNNING:
-        job.put(job.answer.end("stop"))
-
-
-def _options(opened: Opened, request: ChatRequest, answer: Answer) -> Any:
+def _generation_options(opened: Opened, request: ChatRequest, prepared: PreparedRequest) -> Any:
     """Return a request's options as OpenVINO's `GenerationConfig`."""
-    sampling = answer.sampling
+    sampling = prepared.sampling
     options = opened.genai.GenerationConfig()
     options.apply_chat_template = False
-    options.max_new_tokens = answer.limit
-    ends = opened.prompt_config.eos_token_ids
-    if ends:
-        options.set_eos_token_id(ends[0])
-    options.stop_token_ids = set(ends)
+    options.max_new_tokens = prepared.max_new_tokens
+    eos_token_ids = opened.prompt_config.eos_token_ids
+    if eos_token_ids:
+        options.set_eos_token_id(eos_token_ids[0])
+    options.stop_token_ids = set(eos_token_ids)
     options.do_sample = sampling.temperature > 0
     if options.do_sample:
         # A tiny temperature would overflow the division; from there on it is greedy anyway.
@@ -245,14 +257,16 @@ def _options(opened: Opened, request: ChatRequest, answer: Answer) -> Any:
         options.rng_seed = sampling.seed
     options.repetition_penalty = sampling.repetition_penalty
     generation = opened.prompt_config.generation_config
-    options.min_new_tokens = min(answer.limit, generation_config.least_tokens(generation, len(answer.prompt)))
+    options.min_new_tokens = min(
+        prepared.max_new_tokens, generation_config.least_tokens(generation, len(prepared.prompt.tokens))
+    )
     if size := getattr(generation, "no_repeat_ngram_size", None):
         options.no_repeat_ngram_size = size
     options.frequency_penalty = request.frequency_penalty or 0.0
     options.presence_penalty = request.presence_penalty or 0.0
-    if answer.output is not None:
+    if prepared.prompt.output is not None:
         options.structured_output_config = opened.genai.StructuredOutputConfig(
-            grammar=written(answer.output, "gbnf", "openvino")
+            grammar=written(prepared.prompt.output, "gbnf", "openvino")
         )
     return options
 
@@ -263,16 +277,16 @@ def last_line(error: BaseException) -> str:
     return (lines[-1] if lines else type(error).__name__).rstrip(".")[:300]
 
 
-def _ours(error: BaseException, doing: str) -> OpenModelsError:
+def _explained(error: BaseException, action: str) -> OpenModelsError:
     if isinstance(error, OpenModelsError):
         return error
-    said = last_line(error)
+    message = last_line(error)
     failure: OpenModelsError
-    if isinstance(error, MemoryError) or "memory" in said.lower():
-        failure = OutOfMemory(f"Memory ran out while OpenVINO was to {doing}.", next_step="Shorten the prompt.")
+    if isinstance(error, MemoryError) or "memory" in message.lower():
+        failure = OutOfMemory(f"Memory ran out while OpenVINO was to {action}.", next_step="Shorten the prompt.")
     elif "rammar" in str(error) or "json schema" in str(error).lower():
-        failure = InvalidRequest(f"OpenVINO cannot follow this schema or grammar: {said}.")
+        failure = InvalidRequest(f"OpenVINO cannot follow this schema or grammar: {message}.")
     else:
-        failure = LoadFailed(f"OpenVINO failed to {doing}: {said}.", next_step="Use engine='transformers'.")
+        failure = LoadFailed(f"OpenVINO failed to {action}: {message}.", next_step="Use engine='transformers'.")
     failure.__cause__ = error
     return failure

@@ -17,12 +17,18 @@ from typing import Any
 import numpy as np
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engines.choice import OPENVINO_ARCHITECTURES, OPENVINO_MODEL
+from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.openvino.engine import last_line
+from openmodels.backends.local.engines.selection import (
+    OPENVINO_ARCHITECTURES,
+    OPENVINO_MODEL,
+    GgufSource,
+    find_gguf,
+)
 from openmodels.backends.local.engines.torch.loader import exclusive_loading
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
-from openmodels.backends.local.weights import cache, checkpoint, gguf_header, memory, model_kind
+from openmodels.backends.local.weights import cache, checkpoint, gguf_header, locate, memory, model_kind
 from openmodels.errors import LoadFailed, OpenModelsError
 from openmodels.hub.model_page import parse_context_length
 
@@ -54,6 +60,23 @@ class Opened:
     def tensor(self, tokens: list[int]) -> Any:
         """Return a prompt's tokens as the pipeline takes them, shape (1, n)."""
         return importlib.import_module("openvino").Tensor(np.array([tokens], dtype=np.int64))
+
+
+def find_source(config: EngineConfig, deadline: float | None) -> GgufSource:
+    """Return the folder or GGUF file of a model, and the file's SHA-256 where it is known.
+
+    Raises:
+        LoadFailed: The model is in another format.
+    """
+    if locate.is_path(config.model) and (folder := Path(config.model).expanduser()).is_dir():
+        if not (folder / OPENVINO_MODEL).is_file():
+            raise LoadFailed(
+                f"The folder {folder.name!r} is not in OpenVINO's format: it holds no openvino_model.xml.",
+                next_step="Convert it with optimum-cli export openvino, name a .gguf file, "
+                "or use engine='transformers'.",
+            )
+        return folder, None
+    return find_gguf(config, deadline)
 
 
 def open_model(

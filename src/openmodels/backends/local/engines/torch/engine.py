@@ -1,168 +1,157 @@
-"""The engine on transformers: one thread owns the model and advances the answers step by step.
-
-A step is one forward pass, shared by all answers in the making (see `batch`).
-"""
+"""The engine on transformers: one thread owns the model and advances the running sequences step by step."""
 
 from __future__ import annotations
 
 import gc
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
-from openmodels.backends.local.engines.torch.loader import LoadedModel, typed_error
-from openmodels.backends.local.engines.torch.loop import Job, Loop
+from openmodels.backends.local import generation_config
+from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
+from openmodels.backends.local.engines.torch import draft_tokens
+from openmodels.backends.local.engines.torch.loader import LoadedModel, load, typed_error
+from openmodels.backends.local.engines.torch.loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.engines.torch.model_runner import ModelRunner
-from openmodels.backends.local.engines.torch.running_sequence import Sequence
-from openmodels.backends.local.engines.torch.scheduler import Batch
+from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
+from openmodels.backends.local.engines.torch.scheduler import BatchScheduler, Scheduler, SequentialScheduler
+from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.local.weights import memory
-from openmodels.errors import OpenModelsError, StreamInterrupted
-from openmodels.types.request import ChatRequest
+from openmodels.backends.local.weights.locate import locate
+from openmodels.errors import OpenModelsError
 
-_MOST = 64
-"""Answers in the making at the same time, where memory allows and nothing else is asked for."""
-_KEPT = 512 * 10**6
-"""Bytes of finished sequences kept at most."""
-
-_FEWER = "Shorten the prompt or lower `max_tokens`; other calls are not affected."
-
-
-@dataclass(slots=True, eq=False)
-class _Job(Job):
-    sequence: Sequence | None = field(default=None, repr=False)
+_MAX_BATCH = 64
+"""Sequences that run at the same time, where memory allows and the caller sets no other number."""
+_RETAINED_BYTES = 512 * 10**6
+"""Bytes of finished sequences retained at most."""
+_NEXT_STEP = "Shorten the prompt or lower `max_tokens`; other calls are not affected."
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the answers in the making may take together.
+class TorchModel(NamedTuple):
+    """A loaded model and what schedules its sequences."""
 
-    Attributes:
-        batch: Answers in the making at the same time; None is as many as are of use.
-        memory: Bytes for keys and values; None is half of what is free once the model is loaded.
-        deterministic: One answer at a time, each as if nothing had run before it.
-        repetition_stop: Whether a cycle ends an answer.
-    """
-
-    batch: int | None = None
-    memory: int | None = None
-    deterministic: bool = False
-    repetition_stop: bool = True
+    loaded: LoadedModel
+    scheduler: Scheduler
 
 
-class Engine(Loop[_Job]):
-    """Owns a model and the thread that runs it.
+class TorchEngine(EngineLoop[TorchModel, RunningSequence]):
+    """Owns a model and the thread that runs it; see `Engine`.
 
     Args:
-        open_model: Finds and loads the model, until a deadline; called on the engine's thread, by the first job.
-        limits: What the answers may take.
+        config: How the model is to be run.
     """
 
-    job = _Job
     thread_name = "openmodels-local"
 
-    def __init__(self, open_model: Callable[[float | None], LoadedModel], limits: Limits = Limits()) -> None:
-        self._open = open_model
-        self._limits = limits
-        self._loaded: LoadedModel | None = None
-        self._batch: Batch | None = None
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
         super().__init__()
 
     @property
     def loaded(self) -> LoadedModel | None:
         """The model, once it is loaded."""
-        return self._loaded
+        return self._model.loaded if self._model else None
 
     @property
-    def most(self) -> int:
-        """Answers in the making at the same time, at most."""
-        return 1 if self.alone else self._limits.batch or _MOST
+    def scheduler(self) -> Scheduler | None:
+        """What schedules the model's sequences, once it is loaded."""
+        return self._model.scheduler if self._model else None
 
     @property
-    def alone(self) -> str | None:
-        """Why the model takes one answer at a time; None when it takes several, or is not loaded."""
-        return self._batch.alone if self._batch else None
+    def max_running(self) -> int:
+        """How many sequences run at the same time at most."""
+        if self._model is not None and self._model.scheduler.sequential_reason is not None:
+            return 1
+        return self._config.max_batch or _MAX_BATCH
 
-    @property
-    def feeding(self) -> dict[str, str | None]:
-        """Why prompts are computed in one pass, and why each token computes the whole sequence; None where not."""
-        runner = self._batch.sequential if self._batch and self._batch.alone else None
+    def capabilities(self) -> EngineCapabilities:
+        """Return what the engine can do."""
+        return RUNTIME.engines["transformers"].capabilities
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the model runs; empty until it is loaded."""
+        if (model := self._model) is None:
+            return {}
+        loaded, scheduler = model
         return {
-            "whole_prompt": runner.whole_prompt if runner else None,
-            "recompute": runner.recompute if runner else None,
+            "path": loaded.model.name_or_path,
+            "device": str(loaded.device),
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "context": loaded.context,
+            "max_batch": self.max_running,
+            "alone": scheduler.sequential_reason,
+            "not_honoured": list(
+                generation_config.not_honoured(loaded.generation_config, generation_config.TRANSFORMERS)
+            ),
+            **scheduler.describe_prefill(),
         }
 
-    def _free(self) -> None:
-        self._loaded = self._batch = None
+    def _open_model(self, deadline: float | None) -> TorchModel:
+        loaded = self._load(deadline)
+        runner = ModelRunner(loaded, deterministic=self._config.deterministic)
+        scheduler: Scheduler = SequentialScheduler(runner)
+        if runner.kv_cache is not None:
+            free = memory.available()
+            if loaded.device.type == "cuda":
+                free = torch.cuda.mem_get_info(loaded.device)[0]
+            budget = self._config.max_kv_bytes or free // 2
+            scheduler = BatchScheduler(
+                runner, runner.kv_cache, budget=budget, retained=min(_RETAINED_BYTES, budget // 4)
+            )
+        memory.return_freed()
+        return TorchModel(loaded, scheduler)
 
-    def _advance(self) -> None:
-        if self._loaded is None or self._batch is None:
-            self.loading = True
-            try:
-                loaded = self._open(self._patience())
-                self._batch = self._prepare(loaded)
-                self._loaded = loaded
-                memory.return_freed()
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
-                self._end(typed_error(error, "load", _FEWER))
-                return
-            finally:
-                self.loading = False
-        self._admit()
-        self._drop(self._batch)
+    def _load(self, deadline: float | None) -> LoadedModel:
+        config = self._config
+        folder = self._locate(config.model, config.revision, deadline)
+        loaded = load(folder, device=config.device, dtype=config.dtype, chat_template=config.chat_template)
+        if config.draft is None:
+            return loaded
+        folder = self._locate(config.draft.removeprefix("local:"), None, deadline)
+        smaller = load(folder, device=config.device, dtype=config.dtype)
+        draft_tokens.check_vocabulary(smaller.tokenizer, loaded.tokenizer)
+        shared = min(smaller.vocab_size or 0, loaded.vocab_size or 0)
+        return replace(loaded, draft=draft_tokens.DraftModel(ModelRunner(smaller, deterministic=True), shared))
+
+    def _locate(self, model: str, revision: str | None, deadline: float | None) -> Path:
+        return locate(model, revision=revision, deadline=deadline, dtype=self._config.dtype)
+
+    def _prepare(self, model: TorchModel, queued: QueuedRequest) -> RunningSequence:
+        return RunningSequence(queued, model.loaded, repetition_stop=self._config.repetition_stop)
+
+    def _step(self, model: TorchModel) -> None:
+        self._drop_ended(model.scheduler)
         if not self._running:
             return
         try:
-            failed = self._batch.step([job.sequence for job in self._running if job.sequence is not None])
-        except BaseException as error:  # noqa: BLE001 - as above
-            # It failed before the pass, where room is made: the last one to come goes.
-            self._fail(self._running[-1], error)
-        else:
-            for job in self._running:
-                for sequence, reason in failed:
-                    if job.sequence is sequence:
-                        self._fail(job, reason)
-        self._drop(self._batch)
+            failures = model.scheduler.step(self._running)
+        except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
+            # It failed before the pass, where slots are assigned: the last one to come goes.
+            failures = [(self._running[-1], error)]
+        for sequence, reason in failures:
+            model.scheduler.discard(sequence)
+            self._fail(sequence.queued, reason)
+        self._drop_ended(model.scheduler)
 
-    def _prepare(self, loaded: LoadedModel) -> Batch:
-        model_runner = ModelRunner(loaded, deterministic=self._limits.deterministic)
-        free = memory.available()
-        if loaded.device.type == "cuda":
-            free = torch.cuda.mem_get_info(loaded.device)[0]
-        room = self._limits.memory or free // 2
-        return Batch(model_runner, room=room, kept=min(_KEPT, room // 4))
-
-    def _drop(self, batch: Batch) -> None:
-        """Let go of the jobs that are done or not wanted any more."""
-        for job in tuple(self._running):
-            if job.sequence is None or job.cancelled or job.sequence.finished:
-                if job.sequence is not None:
-                    batch.release(job.sequence)
-                job.sequence = None
-                self._running.remove(job)
+    def _drop_ended(self, scheduler: Scheduler) -> None:
+        """Take out the sequences that are complete or cancelled."""
+        for sequence in tuple(self._running):
+            if sequence.queued.is_cancelled or sequence.output.is_finished:
+                scheduler.release(sequence)
+                self._running.remove(sequence)
         if not self._running:
-            batch.settle()
+            scheduler.settle()
 
-    def _prepared(self, job: _Job, request: ChatRequest) -> Sequence:
-        if (loaded := self._loaded) is None:
-            raise StreamInterrupted("The model was closed before it answered.")
-        return Sequence(request, loaded, job.put, repetition_stop=self._limits.repetition_stop)
-
-    def _join(self, job: _Job, request: ChatRequest) -> None:  # noqa: ARG002 - it is prepared
-        job.sequence, job.prepared = job.prepared, None
-
-    def _fail(self, job: _Job, error: BaseException) -> None:
-        if job.sequence is not None and self._batch is not None:
-            self._batch.discard(job.sequence)
-        job.sequence = None
+    def _explain(self, error: BaseException, action: str) -> OpenModelsError:
         if isinstance(error, OpenModelsError):
-            job.deliver(error)  # nothing is short of memory, and collecting garbage takes a second
-            return
-        failure = typed_error(error, "run", _FEWER)
+            return error  # memory is not short, and collecting garbage takes a second
+        failure = typed_error(error, action, _NEXT_STEP)
         # The traceback's frames keep the step's tensors alive, and they are what memory is short of.
         traceback.clear_frames(error.__traceback__)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        job.deliver(failure)
+        return failure

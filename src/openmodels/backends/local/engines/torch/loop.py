@@ -1,7 +1,7 @@
-"""The loop of an engine in this process: callers queue jobs from anywhere, one thread advances them all.
+"""The loop of an engine in this process: requests are queued from any thread, and one thread advances them all.
 
-Calls from any thread or task put a job into the queue and read deltas from their own mailbox.
-Between two steps jobs join, leave, are cancelled, and the process may fork.
+Each request's deltas go to its caller's `put`. Between two steps requests join, end, are cancelled, and the process
+may fork.
 """
 
 from __future__ import annotations
@@ -12,253 +12,312 @@ import threading
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from openmodels import background
+from openmodels.backends.local.engine import Put
 from openmodels.backends.local.engines.torch.worker import Steps, Worker
-from openmodels.backends.local.forking import Stepping
+from openmodels.backends.local.runtime import StepThread
 from openmodels.errors import OpenModelsError, StreamInterrupted
-from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
-_SHORT = 2**14
+_SHORT_PROMPT = 2**14
 """Characters of a prompt up to which it is short; tokenizing them takes some milliseconds."""
-
-_AHEAD = 8
-"""Requests that are prepared although there is no place for their answers yet."""
-_LONG_AT_ONCE = 4
+_PREPARED_AHEAD = 8
+"""Requests that are prepared although there is no place for them yet."""
+_LONG_AHEAD = 4
 """Requests that may take long which are prepared, or wait for that, ahead of others."""
-
-Put = Callable[[Delta | BaseException | None], None]
+_LOADING_WAIT = 0.5
+"""Seconds that closing waits for the end of the loading, which ends late and is not needed any more."""
 
 
 @dataclass(slots=True, eq=False)
-class Job:
-    """A caller's request, or with `request=None` the wish that the model be loaded.
+class QueuedRequest:
+    """A request in an engine's queue, and its caller's handle.
 
     Attributes:
-        put: The caller's mailbox: deltas, or an error; None when a load is done.
-        cancelled: Set by the caller; the engine drops the job before its next step.
+        request: The request.
+        put: Takes its deltas, or an error.
         takes_long: Whether preparing it may take longer than a few milliseconds.
-        prepared: What the engine made of the request, once it did.
+        is_cancelled: Set by the caller or by an error; the engine drops the request before its next step.
     """
 
-    request: ChatRequest | None = field(repr=False)
+    request: ChatRequest = field(repr=False)
     put: Put = field(repr=False)
-    cancelled: bool = False
+    waiting: deque[QueuedRequest] | None = field(default=None, repr=False)
     takes_long: bool = False
-    prepared: Any = field(default=None, repr=False)
+    is_cancelled: bool = False
 
-    def deliver(self, error: OpenModelsError) -> None:
-        """End the job with an error."""
-        self.cancelled = True
-        try:
+    def cancel(self) -> None:
+        """Drop the request; one that still waits leaves the queue, and its prompt the memory, now."""
+        self.is_cancelled = True
+        if self.waiting is not None:
+            with suppress(ValueError):  # the engine has taken it
+                self.waiting.remove(self)
+
+    def fail(self, error: OpenModelsError) -> None:
+        """End the request with an error."""
+        self.is_cancelled = True
+        with suppress(RuntimeError):  # the caller's event loop is closed
             self.put(error)
-        except RuntimeError:  # the caller's event loop is closed: nobody waits any more
-            return
 
 
-_Job = TypeVar("_Job", bound=Job)
+class LoopSequence(Protocol):
+    """What a request is prepared to.
+
+    Attributes:
+        queued: The request.
+    """
+
+    queued: QueuedRequest
 
 
-class Loop(Stepping, Generic[_Job]):
-    """Owns the thread and the queue; a subclass says what a step is.
+ModelT = TypeVar("ModelT")
+SequenceT = TypeVar("SequenceT", bound=LoopSequence)
+
+
+class EngineLoop(StepThread, Generic[ModelT, SequenceT]):
+    """The thread and the queue of an engine; a subclass says what a step is.
 
     Requests are prepared (rendered, tokenized, their grammars compiled) on threads beside the engine's, so that
     no prompt keeps running answers from their next step: short ones on one, those that may take long on another.
 
     Attributes:
-        loading: Whether the thread reads the model.
+        is_loading: Whether the thread reads the model.
     """
 
-    job: type[_Job]
     thread_name: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._model: ModelT | None = None
+        self._preparers = Worker(), Worker()
+        super().__init__()
 
     def _reset(self) -> None:
         super()._reset()
         self._wake = threading.Condition()
-        self._waiting: deque[_Job] = deque()
-        self._running: list[_Job] = []
-        self._preparing: set[_Job] = set()
-        self._ready: deque[_Job] = deque()
-        if not hasattr(self, "_lanes"):  # after a fork they begin anew by themselves
-            self._lanes = Worker(), Worker()
+        self._loads: list[Future[None]] = []
+        self._waiting: deque[QueuedRequest] = deque()
+        self._preparing: set[QueuedRequest] = set()
+        self._ready: deque[SequenceT] = deque()
+        self._running: list[SequenceT] = []
         self._thread: threading.Thread | None = None
-        self._stopping = False
-        self.loading = False
+        self._is_stopping = False
+        self.is_loading = False
 
     @abstractmethod
-    def _advance(self) -> None:
-        """Load the model if need be, let jobs join, and do one step; raises nothing."""
+    def _open_model(self, deadline: float | None) -> ModelT:
+        """Find and load the model, until a `time.monotonic()` deadline."""
 
     @abstractmethod
-    def _prepared(self, job: _Job, request: ChatRequest) -> Any:
+    def _prepare(self, model: ModelT, queued: QueuedRequest) -> SequenceT:
         """Return what a request becomes before its answer can begin; not on the engine's thread."""
 
-    @abstractmethod
-    def _join(self, job: _Job, request: ChatRequest) -> None:
-        """Begin an answer with what was prepared."""
+    def _start(self, model: ModelT, sequence: SequenceT) -> None:
+        """Begin an answer."""
 
     @abstractmethod
-    def _fail(self, job: _Job, error: BaseException) -> None:
-        """End one job with an error."""
+    def _step(self, model: ModelT) -> None:
+        """Advance the running sequences by a step, and take out those that have ended."""
 
     @abstractmethod
-    def _free(self) -> None:
-        """Let go of the model."""
+    def _explain(self, error: BaseException, action: str) -> OpenModelsError:
+        """Return the error for callers; `action` is the verb that failed: "load" or "run"."""
 
     @property
-    def _leftover(self) -> bool:
-        """Whether there is something to do without a job."""
+    def _has_leftover(self) -> bool:
+        """Whether there is work although there is no request."""
         return False
 
     @property
-    def most(self) -> int:
-        """Answers in the making at the same time, at most."""
+    def max_running(self) -> int:
+        """How many answers are computed at the same time at most."""
         return sys.maxsize
 
     @property
     def running(self) -> int:
-        """The number of answers in the making."""
+        """How many answers are computed now."""
         return len(self._running)
 
-    def submit(self, request: ChatRequest | None, put: Put) -> _Job:
-        """Queue a request (or, with None, a load) and return at once."""
-        job = self.job(request, put)
-        job.takes_long = request is not None and _takes_long(request)
-        with self._wake:
-            while self._stopping and self._thread is not None:
-                self._wake.wait()
-            self._waiting.append(job)
-            if self._thread is None:
-                # A daemon, so that a download or a long step never keeps the process from ending.
-                self._thread = threading.Thread(target=self._serve, name=self.thread_name, daemon=True)
-                self._thread.start()
-                for lane in self._lanes:
-                    # Now and not when memory is short: a thread that finds none for its stack ends the process.
-                    lane.start()
-            self._wake.notify_all()
-        return job
+    def load(self) -> None:
+        """Load the model, or wait until it is loaded; see `Engine.load`."""
+        loaded: Future[None] = Future()
+        self._enqueue(lambda: self._loads.append(loaded))
+        loaded.result()
 
-    def cancel(self, job: Job) -> None:
-        """Drop a job before its next step; one that still waits leaves the queue, and its prompt the memory, now."""
-        job.cancelled = True
-        if job in self._waiting:
-            with suppress(ValueError):  # the engine took it in this very moment
-                self._waiting.remove(job)  # type: ignore[arg-type]  # it is there, so it is ours
+    def submit(self, request: ChatRequest, put: Put) -> QueuedRequest:
+        """Queue a request and return at once; see `Engine.submit`."""
+        queued = QueuedRequest(request, put, takes_long=_takes_long(request))
+
+        def append() -> None:
+            queued.waiting = self._waiting
+            self._waiting.append(queued)
+
+        self._enqueue(append)
+        return queued
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Free the model and end the thread; see `Engine.close`."""
+        self.stop(min(timeout, _LOADING_WAIT) if self.is_loading else timeout)
 
     def stop(self, timeout: float = 0.0) -> None:
         """End the thread and free the model; wait up to `timeout` seconds for it."""
         with self._wake:
             thread = self._thread
-            self._stopping = thread is not None
+            self._is_stopping = thread is not None
             self._wake.notify_all()
-        if thread is not None and self.loading:
+        if thread is not None and self.is_loading:
             background.abandon(thread)
-        for lane in self._lanes:
-            lane.stop()
+        for preparer in self._preparers:
+            preparer.stop()
         if thread is not None and timeout:
             thread.join(timeout)
+
+    def _enqueue(self, append: Callable[[], None]) -> None:
+        with self._wake:
+            while self._is_stopping and self._thread is not None:
+                self._wake.wait()
+            append()
+            if self._thread is None:
+                # A daemon, so that a download or a long step never keeps the process from ending.
+                self._thread = threading.Thread(target=self._serve, name=self.thread_name, daemon=True)
+                self._thread.start()
+                for preparer in self._preparers:
+                    # Now and not when memory is short: a thread that finds none for its stack ends the process.
+                    preparer.start()
+            self._wake.notify_all()
 
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not (self._stopping or self._has_work):
+                while not (self._is_stopping or self._has_work):
                     self._wake.wait()
-                if self._stopping:
-                    self._end(StreamInterrupted("The model was closed while it answered."))
-                    self._free()
+                if self._is_stopping:
+                    self._fail_all(StreamInterrupted("The model was closed while it answered."))
+                    self._model = None
                     self._thread = None
-                    self._stopping = False
+                    self._is_stopping = False
                     self._wake.notify_all()
                     return
             with self.between_steps:
                 self._advance()
 
+    def _advance(self) -> None:
+        """Load the model if need be, let requests join, and do one step; raises nothing."""
+        if (model := self._model) is None:
+            self.is_loading = True
+            try:
+                model = self._open_model(self._loading_deadline)
+            except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
+                self._fail_all(self._explain(error, "load"))
+                return
+            finally:
+                self.is_loading = False
+            self._model = model
+        with self._wake:
+            loads, self._loads = self._loads, []
+        for loaded in loads:
+            loaded.set_result(None)
+        self._admit(model)
+        self._step(model)
+
     @property
     def _has_work(self) -> bool:
-        if self._running or self._ready or self._leftover:
+        if self._running or self._ready or self._loads or self._has_leftover:
             return True
         places, long_places = self._places
-        return places > 0 and any(not job.takes_long or long_places for job in tuple(self._waiting))
+        return places > 0 and any(not queued.takes_long or long_places for queued in tuple(self._waiting))
 
     @property
     def _places(self) -> tuple[int, int]:
         """How many requests may be prepared now, and how many of them may take long."""
         taken = len(self._running) + len(self._ready) + len(self._preparing)
-        return self.most + _AHEAD - taken, _LONG_AT_ONCE - sum(job.takes_long for job in tuple(self._preparing))
+        long = sum(queued.takes_long for queued in tuple(self._preparing))
+        return self.max_running + _PREPARED_AHEAD - taken, _LONG_AHEAD - long
 
-    def _admit(self) -> None:
-        """Let waiting jobs be prepared, and those that are join, as many as may."""
+    def _admit(self, model: ModelT) -> None:
+        """Let waiting requests be prepared, and prepared ones join, as many as may."""
         places, long_places = self._places
-        passed: list[_Job] = []
+        passed: list[QueuedRequest] = []
         while self._waiting and places > 0:
-            job = self._waiting.popleft()
-            if job.cancelled:
+            queued = self._waiting.popleft()
+            if queued.is_cancelled:
                 continue
-            if job.request is None:
-                job.put(None)
-            elif job.takes_long and not long_places:
-                passed.append(job)  # those behind it do not wait for it
+            if queued.takes_long and not long_places:
+                passed.append(queued)  # those behind it do not wait for it
             else:
-                places, long_places = places - 1, long_places - job.takes_long
-                self._preparing.add(job)
-                self._lanes[job.takes_long].submit(self._preparation(job, job.request))
+                places, long_places = places - 1, long_places - queued.takes_long
+                self._preparing.add(queued)
+                self._preparers[queued.takes_long].submit(self._preparation(queued))
         self._waiting.extendleft(reversed(passed))
-        while self._ready and len(self._running) < self.most:
-            job = self._ready.popleft()
-            if job.cancelled or job.request is None:
+        while self._ready and len(self._running) < self.max_running:
+            sequence = self._ready.popleft()
+            if sequence.queued.is_cancelled:
                 continue
             try:
-                self._join(job, job.request)
-                self._running.append(job)
-            except BaseException as error:  # noqa: BLE001 - whatever it is, the caller waits for it
-                self._fail(job, error)
+                self._start(model, sequence)
+                self._running.append(sequence)
+            except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
+                self._fail(sequence.queued, error)
 
-    def _preparation(self, job: _Job, request: ChatRequest) -> Callable[[], Steps[None]]:
+    def _preparation(self, queued: QueuedRequest) -> Callable[[], Steps[None]]:
         def prepare() -> Steps[None]:
+            sequence: SequenceT | None = None
             try:
-                if not job.cancelled:
-                    job.prepared = self._prepared(job, request)
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._fail(job, error)
+                if (model := self._model) is None:
+                    raise StreamInterrupted("The model was closed before it answered.")
+                if not queued.is_cancelled:
+                    sequence = self._prepare(model, queued)
+            except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
+                self._fail(queued, error)
             with self._wake:
-                self._preparing.discard(job)
-                if job.cancelled:
-                    job.prepared = None
-                else:
-                    self._ready.append(job)
+                self._preparing.discard(queued)
+                if sequence is not None and not queued.is_cancelled:
+                    self._ready.append(sequence)
                 self._wake.notify_all()
             return
             yield
 
         return prepare
 
-    def _patience(self) -> float | None:
-        """Return when nobody waits for the model any more, on the clock of `time.monotonic()`; None is never."""
+    @property
+    def _loading_deadline(self) -> float | None:
+        """When the last caller stops waiting for the model, on the clock of `time.monotonic()`; None is never."""
         with self._wake:
-            deadlines = [job.request.deadline if job.request else None for job in self._waiting if not job.cancelled]
-        known = [deadline for deadline in deadlines if deadline is not None]
-        return max(known) if known and len(known) == len(deadlines) else None
+            deadlines = [queued.request.deadline for queued in self._waiting if not queued.is_cancelled]
+            known = [deadline for deadline in deadlines if deadline is not None]
+            return max(known) if known and len(known) == len(deadlines) and not self._loads else None
 
-    def _end(self, error: OpenModelsError) -> None:
-        """End all jobs with an error."""
+    def _fail(self, queued: QueuedRequest, error: BaseException) -> None:
+        """End one request with an error."""
+        queued.fail(self._explain(error, "run"))
+
+    def _fail_all(self, error: OpenModelsError) -> None:
+        """End all requests with an error."""
         with self._wake:
-            jobs = [*self._running, *self._ready, *self._preparing, *self._waiting]
-            self._running.clear()
-            self._ready.clear()
-            self._preparing.clear()
-            self._waiting.clear()
-        for job in jobs:
-            own = copy.copy(error)
-            own.__cause__ = error.__cause__
-            job.deliver(own)
+            sequences = [*self._running, *self._ready]
+            requests = [*(sequence.queued for sequence in sequences), *self._preparing, *self._waiting]
+            loads, self._loads = self._loads, []
+            for collection in (self._running, self._ready, self._preparing, self._waiting):
+                collection.clear()
+        for queued in requests:
+            queued.fail(_copy(error))
+        for loaded in loads:
+            loaded.set_exception(_copy(error))
+
+
+def _copy(error: OpenModelsError) -> OpenModelsError:
+    """Return an error of its own for each of several callers: raising one adds to its traceback."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _takes_long(request: ChatRequest) -> bool:
     """Return whether preparing a request may take longer than a few milliseconds; reads no text."""
     if request.output is not None or request.tools or any(message.images for message in request.messages):
         return True
-    return len(request.prompt or "") + sum(len(message.text) for message in request.messages) > _SHORT
+    return len(request.prompt or "") + sum(len(message.text) for message in request.messages) > _SHORT_PROMPT

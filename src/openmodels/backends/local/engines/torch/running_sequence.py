@@ -1,24 +1,16 @@
-"""One answer in the making: what the step loop keeps for a request from prompt to last token."""
+"""A running sequence: what the engine keeps of a request from its prompt to its last token."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import constraint
 from openmodels.backends.local.engines.torch.draft_tokens import Drafter
 from openmodels.backends.local.engines.torch.logprobs import LogprobCollector
+from openmodels.backends.local.engines.torch.loop import QueuedRequest
 from openmodels.backends.local.engines.torch.sampling import Sampler, check_finite
-from openmodels.backends.local.output_processor import Said, Writing
-from openmodels.backends.local.prompt.prepare import (
-    check_extra,
-    check_tokens,
-    prepare_prompt,
-    resolve_max_new_tokens,
-)
-from openmodels.backends.local.repetition import RepetitionDetector
-from openmodels.types.reply import Delta, Usage
-from openmodels.types.request import ChatRequest
+from openmodels.backends.local.output_processor import OutputProcessor
+from openmodels.backends.local.prompt.prepare import prepare_request
 
 if TYPE_CHECKING:
     import torch
@@ -27,186 +19,127 @@ if TYPE_CHECKING:
     from openmodels.backends.local.engines.torch.loader import LoadedModel
 
 
-class Sequence:
-    """A request's tokens, its cache and its way out.
+class RunningSequence:
+    """The tokens of a request, their KV cache, and the processor of its output.
 
     Args:
-        request: What is asked.
+        queued: The request, which takes the answer's deltas on the engine's thread.
         loaded: The model that answers.
-        put: Takes the answer's deltas, on the engine's thread.
         repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
 
     Attributes:
         tokens: The tokens of the prompt and of the answer so far.
-        cached: Tokens of the prompt whose keys and values were there already.
-        slot: The keys and values, while it shares forward passes.
+        prompt_length: Tokens of the prompt, without those that the answer must begin with.
+        output: Turns tokens into deltas, and says when the answer is complete.
+        slot: The place of the keys and values, while the sequence shares forward passes.
         cache: The same where it runs alone: its `SequenceState`, in which `computed` tokens are computed.
         inputs: The tensors of the prompt's images, until they are computed.
-        constraint: Says which tokens may come next; None where any may.
+        constraint: The tokens that may come next; None where any may.
 
     Raises:
-        ContextTooLong: The prompt leaves no room for an answer.
-        UnsupportedFeature: `extra` holds more than variables for the chat template.
-        OpenModelsError: What `prepare_prompt` raises.
+        OpenModelsError: What `prepare_request` raises.
     """
 
-    def __init__(
-        self, request: ChatRequest, loaded: LoadedModel, put: Callable[[Delta], None], *, repetition_stop: bool = True
-    ) -> None:
-        prompt_config = loaded.prompt_config
-        check_extra(request)
-        own = prepare_prompt(request, prompt_config.tokenizer, prompt_config.context, loaded.processor, loaded.dtype)
-        tokens = own.tokens
-        check_tokens(tokens, prompt_config.vocab_size)
-        self._limit = resolve_max_new_tokens(len(tokens), request, prompt_config)
-        self._ends = frozenset(prompt_config.eos_token_ids)
-        self._size = len(tokens)
-        self._produced = 0
-        self._put = put
-        self._writing = Writing(request, own, prompt_config.tokenizer, stops=prompt_config.stop_strings)
-        self._repetition = RepetitionDetector() if repetition_stop and own.output is None else None
-        self._likely = None if request.logprobs is None else LogprobCollector(prompt_config.tokenizer, request.logprobs)
-        self._scores: torch.Tensor | None = None
-        self._given = 0
-        self._said = Said()
-        self._reason: str | None = None
-        size = loaded.model.config.get_text_config().vocab_size
+    def __init__(self, queued: QueuedRequest, loaded: LoadedModel, *, repetition_stop: bool = True) -> None:
+        self.queued, request, config = queued, queued.request, loaded.prompt_config
+        prepared = prepare_request(request, config, processor=loaded.processor, dtype=loaded.dtype)
+        prompt = prepared.prompt
+        self._eos_token_ids = frozenset(config.eos_token_ids)
+        self.output = OutputProcessor(
+            request,
+            prompt,
+            config,
+            max_new_tokens=prepared.max_new_tokens,
+            repetition_stop=repetition_stop,
+            logprobs=None if request.logprobs is None else LogprobCollector(config.tokenizer, request.logprobs),
+        )
+        self.output.cached_tokens = 0
+        vocab_size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(
             request,
-            prompt_config.generation_config,
-            tokens,
-            size,
+            config.generation_config,
+            prompt.tokens,
+            vocab_size,
             loaded.device,
-            max_new_tokens=self._limit,
-            eos_token_ids=prompt_config.eos_token_ids,
+            max_new_tokens=prepared.max_new_tokens,
+            eos_token_ids=config.eos_token_ids,
         )
         self.constraint: constraint.Constraint | None = None
-        if own.output is not None:
-            self.constraint = constraint.constraint(own.output, prompt_config.tokenizer, size, self._ends)
+        if prompt.output is not None:
+            self.constraint = constraint.constraint(prompt.output, config.tokenizer, vocab_size, self._eos_token_ids)
+        self.prompt_length = len(prompt.tokens)
         # What the answer must begin with is computed together with the prompt.
-        self._ahead = self._forced()
-        self.tokens = tokens + self._ahead
-        self.cached = 0
+        self._forced_first = self._accept_forced()
+        self.tokens = prompt.tokens + self._forced_first
         self.slot: Slot | None = None
         self.cache: Any = None
         self.computed = 0
-        self.inputs = own.inputs
+        self.inputs = prompt.inputs
         self.drafter = Drafter(self.tokens, loaded.draft)
 
     @property
     def pending(self) -> list[int]:
-        """Tokens the model has not seen: the prompt's rest, then what was accepted last."""
+        """Tokens that are not computed: the prompt's rest, then what was accepted last."""
         return self.tokens[self.computed if self.slot is None else self.slot.length :]
 
-    @property
-    def prompt_length(self) -> int:
-        """Tokens of the prompt, without those that the answer must begin with."""
-        return self._size
-
-    @property
-    def finished(self) -> bool:
-        """Whether the answer is complete."""
-        return self._reason is not None
-
-    @property
-    def begun(self) -> bool:
-        """Whether the answer has begun."""
-        return self._produced > 0
-
-    @property
-    def left(self) -> int:
-        """How many tokens the answer may still have."""
-        return self._limit - self._produced
-
-    def take(self, scores: torch.Tensor, likeliest: int, largest: float) -> None:
-        """Choose the next token and accept it; what became complete is kept until `give`.
+    def choose(self, scores: torch.Tensor, likeliest: int, largest: float) -> None:
+        """Choose the next token and accept it; see `accept`.
 
         Args:
             scores: The model's scores after `tokens`, shape (vocabulary,).
-            likeliest: Where they are largest.
-            largest: The largest.
+            likeliest: The token with the largest score.
+            largest: That score.
 
         Raises:
-            LoadFailed: The scores are no finite numbers.
+            LoadFailed: The scores are not finite numbers.
         """
         check_finite(largest)
-        if self.sampler.is_greedy and self.constraint is None:
-            self._scores = scores
-            self.accept(likeliest)
-        else:
-            self.accept(self.pick(scores))
+        token = likeliest if self.sampler.is_greedy and self.constraint is None else self.sample(scores)
+        self.accept(token, scores)
 
-    def pick(self, scores: torch.Tensor) -> int:
+    def sample(self, scores: torch.Tensor) -> int:
         """Return the next token by the model's scores, shape (vocabulary,)."""
-        self._scores = scores
         return self.sampler.sample(scores, None if self.constraint is None else self.constraint.mask)
 
-    def accept(self, token: int) -> None:
-        """Take the next token in, with those that must follow it; what became complete is kept until `give`."""
-        fresh = [token]
-        if self.constraint is not None and token not in self._ends:
+    def accept(self, token: int, scores: torch.Tensor | None = None) -> None:
+        """Append the next token, and those that must follow it; what becomes complete is kept until `emit`.
+
+        Args:
+            token: The token.
+            scores: The scores that it was chosen by, shape (vocabulary,).
+        """
+        forced_before, self._forced_first = self._forced_first, []
+        forced_after: list[int] = []
+        if self.constraint is not None and token not in self._eos_token_ids:
             self.constraint.accept(token)
-            fresh += self._forced()
-        self.tokens += fresh
-        came, picked = self._ahead + fresh, len(self._ahead)
-        self._ahead = []
-        for place, one in enumerate(came):
-            scores = self._scores if place == picked else None
-            more, reason = self._add(one, scores, whole=place == len(came) - 1)
-            self._said = self._said.then(more)
-            if reason is not None:
-                self._reason = reason
+            forced_after = self._accept_forced()
+        self.tokens += [token, *forced_after]
+        for forced in forced_before:
+            self.output.add(forced)
+            if self.output.is_finished:
                 return
+        self.output.add(token, scores, complete=not forced_after and self._is_complete)
+        for number, forced in enumerate(forced_after, 1):
+            if self.output.is_finished:
+                return
+            self.output.add(forced, complete=number == len(forced_after) and self._is_complete)
 
-    def give(self) -> None:
-        """Give out what became complete, in one piece."""
-        said, self._said = self._said, Said()
-        if self._reason is not None:
-            self._finish(said, self._reason)
-        elif said.text or said.thought or said.calls:
-            self._put(self._delta(said))
+    def emit(self) -> None:
+        """Give out what became complete, in one delta."""
+        if (delta := self.output.take_delta()) is not None:
+            self.queued.put(delta)
 
-    def _add(self, token: int, scores: torch.Tensor | None, *, whole: bool) -> tuple[Said, str | None]:
-        """Return what became complete with a token, and why the answer ends with it, if so."""
-        self._produced += 1
-        ended = token in self._ends
-        full = whole and self.constraint is not None and self.constraint.finished
-        repeats = self._repetition is not None and self._repetition.add_token(token)
-        last = ended or full or repeats or self._produced >= self._limit
-        said = self._writing.add(token, ended=ended, last=last, whole=ended or full)
-        if self._likely is not None and not ended:
-            self._likely.add(token, scores, said.size)
-        if self._writing.stopped or (last and (ended or full)):
-            return said, "tool_calls" if self._writing.called else "stop"
-        if repeats:
-            return said, "repetition"
-        return said, "length" if last else None
+    @property
+    def _is_complete(self) -> bool:
+        """Whether nothing but the end may follow."""
+        return self.constraint is not None and self.constraint.finished
 
-    def _forced(self) -> list[int]:
+    def _accept_forced(self) -> list[int]:
         """Return the tokens that must come next, accepted by constraint and sampler."""
-        tokens = [] if self.constraint is None else self.constraint.forced()
+        if self.constraint is None:
+            return []
+        tokens = self.constraint.forced()
         for token in tokens:
-            if self.constraint is not None:
-                self.constraint.accept(token)
+            self.constraint.accept(token)
             self.sampler.record(token)
         return tokens
-
-    def _delta(self, said: Said, *, last: bool = False) -> Delta:
-        delta = Delta(said.text, said.thought, said.calls)
-        self._given += len(said.text)
-        if self._likely is not None:
-            # What the stop strings hold back may never be given out, and its tokens with it.
-            held = self._writing.answering and (self._writing.stopped or not last)
-            delta.logprobs = self._likely.take_until(self._given if held else None)
-        return delta
-
-    def _finish(self, said: Said, reason: str) -> None:
-        delta = self._delta(said, last=True)
-        delta.finish_reason = reason
-        delta.usage = Usage(
-            input_tokens=self._size,
-            output_tokens=self._produced,
-            cached_tokens=self.cached,
-            reasoning_tokens=self._writing.reasoning_tokens,
-        )
-        self._put(delta)

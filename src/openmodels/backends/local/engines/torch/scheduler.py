@@ -1,350 +1,402 @@
-"""The rolling batch: which sequences compute how many tokens in the next step.
+"""What the next step computes: of many sequences in one forward pass, or of one sequence alone.
 
-In a step every answer in the making gets its next token, and prompts get a share: all of a step
-where nobody would wait for it, and else as much as stretches the step by what the running answers
-can bear. Sequences get their rows in the order of their arrival.
+In a shared step every running answer gets its next token, and prompts get a part: all of a step where no answer
+would wait for it, and else as much as stretches the step by what the running answers can bear. Sequences get their
+places in the KV cache in the order of their arrival.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, Slot
 from openmodels.backends.local.engines.torch.model_runner import ModelRunner, rounded_down
 from openmodels.backends.local.engines.torch.prefix_cache import PrefixCache, common_prefix_length
-from openmodels.backends.local.engines.torch.running_sequence import Sequence
+from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.backends.local.engines.torch.sampling import check_finite
-from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 from openmodels.backends.local.engines.torch.step_times import StepTimes
 from openmodels.backends.local.engines.torch.threads import ThreadTuner, limit_threads
 
 PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
-_SHORT = 16
+_SHORT_REST = 16
 """Tokens up to which a prompt's rest is no more work than a token of an answer."""
-_LEAST = 8
+_LEAST_PREFILL = 8
 """Tokens of prompts in a step in any case."""
 _STRETCH = 0.5
-"""What a share of a prompt may add to the usual time of a step where few wait."""
+"""What a part of a prompt may add to the usual time of a step where few wait, as a share of it."""
 _PATIENCE = 5
-"""How many times more answer than wait where a longer step costs those as much as it saves these."""
-_FIRST_SHARE = 64
-_GUESSED = 32
-"""Tokens that a step may add to a row at most, or so."""
-_GUESSERS = 4
-"""Sequences up to which guessed tokens cost little: a step then mostly waits for the weights."""
-_DEARER = 2.0
-"""How much dearer a guessed token is than one of a prompt: scores are wanted after it, and attention is padded."""
-_TROUBLE = 0.1
-"""What guesses add to a step's time at once, as a share of it."""
+"""How many times more answers run than wait where a longer step costs those as much as it saves these."""
+_FIRST_PREFILL = 64
+"""Tokens of prompts in a step while the time of one is not known yet."""
+_DRAFTED = 32
+"""Tokens that a step may add to a sequence at most, or so."""
+_FEW_SEQUENCES = 4
+"""Sequences up to which draft tokens cost little: a step then mostly waits for the weights."""
+_DRAFT_COST = 2.0
+"""The cost of a draft token relative to one of a prompt: scores are wanted after it, and attention is padded."""
+_DRAFT_OVERHEAD = 0.1
+"""What draft tokens add to a step's time at once, as a share of it."""
+
+Failures = list[tuple[RunningSequence, BaseException]]
+"""The sequences that failed in a step, each with the reason."""
+
+
+class Scheduler(Protocol):
+    """Runs steps over sequences."""
+
+    @property
+    def sequential_reason(self) -> str | None:
+        """Why sequences run one at a time; None where they share forward passes."""
+
+    def step(self, running: Sequence[RunningSequence]) -> Failures:
+        """Advance the sequences by a step, and return those that failed."""
+
+    def release(self, sequence: RunningSequence) -> None:
+        """Take the KV cache of a sequence back; its content is retained for later ones."""
+
+    def discard(self, sequence: RunningSequence) -> None:
+        """Take the KV cache of a failed sequence back; nothing is retained, for it may hold what is not a number."""
+
+    def settle(self) -> None:
+        """Do now what was put off so as not to make others wait."""
+
+    def describe_prefill(self) -> dict[str, str | None]:
+        """Return why prompts are computed in one pass, and why each token computes the whole sequence, where so."""
+
+
+class SequentialScheduler:
+    """Runs one sequence at a time; see `Scheduler`.
+
+    Args:
+        runner: Runs the model.
+    """
+
+    def __init__(self, runner: ModelRunner) -> None:
+        self.runner = runner
+        self._model = runner.sequential
+
+    @property
+    def sequential_reason(self) -> str | None:
+        """Why sequences run one at a time."""
+        return self.runner.sequential_reason
+
+    def step(self, running: Sequence[RunningSequence]) -> Failures:
+        """Advance the first of the sequences by a step."""
+        sequence = running[0]
+        try:
+            if sequence.cache is None:
+                sequence.cache = self._model.start(sequence.tokens[: sequence.prompt_length], sequence.inputs)
+            # What stands for an image is computed in one piece with it.
+            images, sequence.inputs = sequence.inputs, None
+            count = self._model.next_chunk_size(
+                sequence.prompt_length, sequence.computed, len(sequence.pending), PREFILL, has_images=images is not None
+            )
+            scores = sequence.cache.extend(sequence.pending[:count])
+            sequence.computed += count
+            if not sequence.pending:
+                best = scores[0].max(dim=-1)
+                sequence.choose(scores[0], int(best.indices), float(best.values))
+                sequence.emit()
+        except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
+            return [(sequence, error)]
+        return []
+
+    def release(self, sequence: RunningSequence) -> None:
+        """Drop the sequence's cache."""
+        sequence.cache = None
+
+    discard = release
+
+    def settle(self) -> None:
+        """Do nothing: nothing is put off."""
+
+    def describe_prefill(self) -> dict[str, str | None]:
+        """Return why prompts are computed in one pass, and why each token computes the whole sequence, where so."""
+        return {"whole_prompt": self._model.whole_prompt, "recompute": self._model.recompute}
 
 
 @dataclass(slots=True)
-class _Work:
-    sequence: Sequence
+class ScheduledTokens:
+    """What a step computes of one sequence.
+
+    Attributes:
+        sequence: The sequence.
+        slot: Its place in the KV cache.
+        tokens: The tokens that follow what its place in the KV cache holds; draft tokens last.
+        drafted: How many of them are draft tokens.
+        wanted: After how many of them, counted from the last, scores are wanted.
+        is_prompt: Whether they are of a long prompt.
+        is_partial: Whether more of the prompt follows in a later step.
+    """
+
+    sequence: RunningSequence
+    slot: Slot
     tokens: list[int]
     drafted: int = 0
     wanted: int = 1
-    prompt: bool = False
-    partial: bool = False
+    is_prompt: bool = False
+    is_partial: bool = False
 
 
-class Batch:
-    """Runs steps over sequences.
+class BatchScheduler:
+    """Runs steps in which all sequences share a forward pass; see `Scheduler`.
 
     Args:
-        decoder: Runs the model.
-        room: Bytes that keys and values may take, those kept for later included. One sequence always runs.
-        kept: Bytes of them that may be kept of finished sequences.
-        draft: Whether to guess tokens.
+        runner: Runs the model.
+        kv_cache: The KV cache.
+        budget: Bytes that keys and values may take, the retained ones included. One sequence always runs.
+        retained: Bytes of finished sequences that may be retained.
+        draft: Whether to compute draft tokens.
     """
 
-    def __init__(self, model_runner: ModelRunner, *, room: int, kept: int, draft: bool = True) -> None:
-        self._model_runner, self._room = model_runner, room
-        self.kv_cache = model_runner.kv_cache
-        self.prefixes = PrefixCache(self.kv_cache, kept) if self.kv_cache else None
-        self._draft = draft
-        self._leaving: list[tuple[Slot, list[int]]] = []
+    sequential_reason: str | None = None
+
+    def __init__(
+        self, runner: ModelRunner, kv_cache: KVCache, *, budget: int, retained: int, draft: bool = True
+    ) -> None:
+        self.runner, self.kv_cache, self._budget = runner, kv_cache, budget
+        self.prefixes = PrefixCache(kv_cache, retained)
+        self._has_drafts = draft
+        self._released: list[tuple[Slot, list[int]]] = []
         self._times = StepTimes()
-        on_cpu = self.kv_cache is not None and self.kv_cache.device.type == "cpu"
-        self._threads = ThreadTuner(torch.get_num_threads()) if on_cpu else None
+        self._threads = ThreadTuner(torch.get_num_threads()) if kv_cache.device.type == "cpu" else None
 
-    @property
-    def alone(self) -> str | None:
-        """Why sequences run one at a time, or None."""
-        return self._model_runner.sequential_reason
-
-    @property
-    def sequential(self) -> SequentialModel:
-        """The model as it computes one sequence at a time."""
-        return self._model_runner.sequential
-
-    def step(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
-        """Advance the sequences by a step; return those that failed, with the reason."""
-        if self.kv_cache is None:
-            return self._alone(running[:1])
-        self._settle(1)
-        work = self._plan(running)
-        failed: list[tuple[Sequence, BaseException]] = []
+    def step(self, running: Sequence[RunningSequence]) -> Failures:
+        """Advance the sequences by a step, and return those that failed."""
+        self._retain(1)
+        scheduled = self._schedule(running)
+        failures: Failures = []
         try:
-            self._together(work, failed)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the callers wait for it
-            if len(work) == 1 and not work[0].drafted:
-                return [(work[0].sequence, error)]
+            self._run(scheduled, failures)
+        except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
+            if len(scheduled) == 1 and not scheduled[0].drafted:
+                return [(scheduled[0].sequence, error)]
             del error
-            # Nothing was taken from the failed step, so each can be tried by itself, without what was guessed.
-            for item in work:
+            # Nothing was accepted of the failed step, so each can be tried by itself, without draft tokens.
+            for item in scheduled:
                 try:
-                    self._together([self._without_guess(item)], failed)
-                except BaseException as own:  # noqa: BLE001 - as above
-                    failed.append((item.sequence, own))
-        return failed
+                    self._run([self._without_drafts(item)], failures)
+                except BaseException as cause:  # noqa: BLE001 - as above
+                    failures.append((item.sequence, cause))
+        return failures
 
-    def release(self, sequence: Sequence) -> None:
-        """Take a sequence's memory back; what it computed is kept for later ones."""
-        sequence.cache = None
-        if sequence.slot is not None and self.kv_cache is not None and self.prefixes is not None:
-            self._leaving.append((sequence.slot, sequence.tokens))
+    def release(self, sequence: RunningSequence) -> None:
+        """Take the KV cache of a sequence back; its content is retained for later ones, soon."""
+        if sequence.slot is not None:
+            self._released.append((sequence.slot, sequence.tokens))
             sequence.slot = None
 
-    def discard(self, sequence: Sequence) -> None:
-        """Take a failed sequence's memory back; nothing of it is kept, for it may hold what is no number."""
-        sequence.cache = None
-        if (slot := sequence.slot) is not None and self.kv_cache is not None:
-            self.kv_cache.zero(slot, 0, min(slot.bucket.capacity, len(sequence.tokens) + _GUESSED))
+    def discard(self, sequence: RunningSequence) -> None:
+        """Take the KV cache of a failed sequence back; nothing is retained, for it may hold what is not a number."""
+        if (slot := sequence.slot) is not None:
+            self.kv_cache.zero(slot, 0, min(slot.bucket.capacity, len(sequence.tokens) + _DRAFTED))
             self.kv_cache.release(slot)
             sequence.slot = None
 
     def settle(self) -> None:
-        """Do now what was put off so as not to make others wait: take in the memory of all that have left."""
-        self._settle(len(self._leaving))
+        """Retain what was released: it is put off so as not to make others wait."""
+        self._retain(len(self._released))
 
-    def _settle(self, most: int) -> None:
-        assert self.prefixes is not None or not self._leaving  # noqa: S101 - only those with rows leave so
-        for slot, tokens in self._leaving[:most]:
-            if self.prefixes is not None:
-                self.prefixes.retain(slot, tokens)
-        del self._leaving[:most]
+    def describe_prefill(self) -> dict[str, str | None]:
+        """Return that nothing keeps prompts from being computed in parts."""
+        return {"whole_prompt": None, "recompute": None}
 
-    def _plan(self, running: Many[Sequence]) -> list[_Work]:
+    def _retain(self, most: int) -> None:
+        for slot, tokens in self._released[:most]:
+            self.prefixes.retain(slot, tokens)
+        del self._released[:most]
+
+    def _schedule(self, running: Sequence[RunningSequence]) -> list[ScheduledTokens]:
         placed = self._place(running)
-        answering = [sequence for sequence in placed if len(sequence.pending) <= _SHORT]
-        work = [_Work(sequence, sequence.pending) for sequence in answering]
-        prompts = [sequence for sequence in placed if len(sequence.pending) > _SHORT]
-        if not prompts and self._draft:
-            self._guess(work)
-        # Moving a row takes its time too, so prompts wait for the next step.
-        moved = self._grow_early(answering)
-        budget = self._budget(len(answering), len(running) - len(answering)) if prompts and not moved else 0
-        for sequence in prompts:
+        answering = [(sequence, slot) for sequence, slot in placed if len(sequence.pending) <= _SHORT_REST]
+        scheduled = [ScheduledTokens(sequence, slot, sequence.pending) for sequence, slot in answering]
+        prompts = [(sequence, slot) for sequence, slot in placed if len(sequence.pending) > _SHORT_REST]
+        if not prompts and self._has_drafts:
+            self._add_drafts(scheduled)
+        # Moving a sequence takes its time too, so prompts wait for the next step.
+        has_moved = self._grow_early(answering)
+        budget = 0
+        if prompts and not has_moved:
+            budget = self._prefill_budget(len(answering), len(running) - len(answering))
+        for sequence, slot in prompts:
             chunk = sequence.pending[:budget]
             if not chunk:
                 break
             # A chunk's last scores show that all it stored are finite numbers.
-            work.append(_Work(sequence, chunk, prompt=True, partial=len(chunk) < len(sequence.pending)))
+            is_partial = len(chunk) < len(sequence.pending)
+            scheduled.append(ScheduledTokens(sequence, slot, chunk, is_prompt=True, is_partial=is_partial))
             budget -= len(chunk)
-        for item in work:
+        for item in scheduled:
             self._fit(item, running)
-        if self.prefixes is not None:
-            self.prefixes.trim()
-        return [item for item in work if item.sequence.slot is not None]
+        self.prefixes.trim()
+        return [item for item in scheduled if item.sequence.slot is not None]
 
-    def _place(self, running: Many[Sequence]) -> list[Sequence]:
-        placed: list[Sequence] = []
-        assert self.kv_cache is not None  # noqa: S101 - `step` saw to it
-        assert self.prefixes is not None  # noqa: S101 - as above
+    def _place(self, running: Sequence[RunningSequence]) -> list[tuple[RunningSequence, Slot]]:
+        """Give the sequences places in the KV cache, as many as fit, and return those that have one with it."""
+        placed: list[tuple[RunningSequence, Slot]] = []
         for sequence in running:
-            if sequence.slot is None:
+            if (slot := sequence.slot) is None:
                 self.settle()
                 needed = len(sequence.tokens) + 1
-                if not self._make_room(needed) and placed:
+                if not self._free(needed) and placed:
                     break
-                sequence.slot = self.kv_cache.allocate(needed)
-                found = self.prefixes.restore(sequence.slot, sequence.tokens)
-                if not sequence.begun:
-                    sequence.cached = found
-            placed.append(sequence)
+                slot = sequence.slot = self.kv_cache.allocate(needed)
+                cached = self.prefixes.restore(slot, sequence.tokens)
+                if not sequence.output.output_tokens:
+                    sequence.output.cached_tokens = cached
+            placed.append((sequence, slot))
         return placed
 
-    def _make_room(self, tokens: int) -> bool:
-        assert self.kv_cache is not None  # noqa: S101 - as above
-        assert self.prefixes is not None  # noqa: S101 - as above
+    def _free(self, tokens: int) -> bool:
+        """Drop retained content until so many tokens fit; return whether they do."""
         needed = self.kv_cache.allocation_size(tokens)
-        if self._leaving and self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._room:
+        if self._released and self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._budget:
             self.settle()
             needed = self.kv_cache.allocation_size(tokens)
-        while self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._room:
+        while self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._budget:
             if not self.prefixes.evict_oldest():
                 return False
         return True
 
-    def _fit(self, item: _Work, running: Many[Sequence]) -> None:
-        slot = item.sequence.slot
-        if slot is None:  # an older one needed its place in this very step
+    def _fit(self, item: ScheduledTokens, running: Sequence[RunningSequence]) -> None:
+        slot = item.slot
+        if item.sequence.slot is None:  # an older one needed its place in this very step
             return
-        assert self.kv_cache is not None  # noqa: S101 - as above
         needed = slot.length + len(item.tokens)
         if needed <= slot.bucket.capacity:
             return
         for younger in reversed(running):
-            if self._make_room(needed) or younger is item.sequence:
+            if self._free(needed) or younger is item.sequence:
                 break
             if younger.slot is not None:
-                # It computes its tokens again when there is room; what it said stays said.
+                # It computes its tokens again when there is room; what it has emitted stays.
                 self.kv_cache.release(younger.slot)
                 younger.slot = None
         self.kv_cache.grow(slot, needed)
 
-    def _grow_early(self, answering: Many[Sequence]) -> bool:
-        """Move one row, if there is one, that will soon be full: many of one length would all move in one step."""
-        assert self.kv_cache is not None  # noqa: S101 - as above
-        for sequence in answering:
-            slot = sequence.slot
-            if slot is None:
-                continue
-            room = slot.bucket.capacity - slot.length
+    def _grow_early(self, answering: Sequence[tuple[RunningSequence, Slot]]) -> bool:
+        """Move one sequence, if any, whose place will soon be full: many of one length would all move in one step."""
+        for sequence, slot in answering:
+            left = slot.bucket.capacity - slot.length
             needed = slot.bucket.capacity + 1
-            if _GUESSED < room <= _GUESSED + 2 * len(answering) and room <= sequence.left and self._make_room(needed):
+            is_near = _DRAFTED < left <= _DRAFTED + 2 * len(answering)
+            if is_near and left <= sequence.output.remaining_tokens and self._free(needed):
                 self.kv_cache.grow(slot, needed)
                 return True
         return False
 
-    def _budget(self, answering: int, waiting: int) -> int:
+    def _prefill_budget(self, answering: int, waiting: int) -> int:
+        """Return how many tokens of prompts the step may compute."""
         if not answering:
             return PREFILL
-        usual, share = self._times.estimate(answering)
-        if not share:
-            return _FIRST_SHARE
+        usual, per_token = self._times.estimate(answering)
+        if not per_token:
+            return _FIRST_PREFILL
         stretch = _STRETCH * max(1.0, _PATIENCE * waiting / answering)
-        budget = min(PREFILL, int(stretch * usual / share))
-        if self._model_runner.pads_steps:
+        budget = min(PREFILL, int(stretch * usual / per_token))
+        if self.runner.pads_steps:
             budget = rounded_down(answering + budget) - answering
-        return max(_LEAST, budget)
+        return max(_LEAST_PREFILL, budget)
 
-    def _guess(self, work: Many[_Work]) -> None:
-        few = len(work) <= _GUESSERS
-        for item in work:
-            sequence, slot = item.sequence, item.sequence.slot
-            if slot is None or len(item.tokens) != 1:
+    def _add_drafts(self, scheduled: Sequence[ScheduledTokens]) -> None:
+        are_few = len(scheduled) <= _FEW_SEQUENCES
+        for item in scheduled:
+            sequence, slot = item.sequence, item.slot
+            if len(item.tokens) != 1:
                 continue
-            # Nobody is moved, or loses its place, for a guess.
-            most = min(sequence.left, slot.bucket.capacity - slot.length) - 1
-            guess = sequence.drafter.propose(most, use_model=few) if most > 0 else []
-            item.tokens = [*item.tokens, *guess]
-            item.drafted, item.wanted = len(guess), 1 + len(guess)
-        if not few and any(item.drafted for item in work):
-            self._weigh(work)
+            # No sequence is moved, or loses its place, for draft tokens.
+            most = min(sequence.output.remaining_tokens, slot.bucket.capacity - slot.length) - 1
+            drafts = sequence.drafter.propose(most, use_model=are_few) if most > 0 else []
+            item.tokens = [*item.tokens, *drafts]
+            item.drafted, item.wanted = len(drafts), 1 + len(drafts)
+        if not are_few and any(item.drafted for item in scheduled):
+            self._cut_drafts(scheduled)
 
-    def _weigh(self, work: Many[_Work]) -> None:
-        """Leave the guesses that are worth their time: what they add to the step, all others wait for."""
-        usual, share = self._times.estimate(len(work))
-        # Of a guessed token, in tokens that the step would give in this time.
-        price = _DEARER * share * len(work) / usual if share else 1.0
-        left, gain, sizes = int(len(work) / price), 0.0, []
-        for item in work:
+    def _cut_drafts(self, scheduled: Sequence[ScheduledTokens]) -> None:
+        """Leave the draft tokens that are worth their time: all sequences wait for what they add to the step."""
+        usual, per_token = self._times.estimate(len(scheduled))
+        # Of a draft token, in tokens that the step would give in this time.
+        price = _DRAFT_COST * per_token * len(scheduled) / usual if per_token else 1.0
+        left, gain, sizes = int(len(scheduled) / price), 0.0, []
+        for item in scheduled:
             chance = rate = item.sequence.drafter.acceptance_rate
             size = 0
             while size < min(left, item.drafted) and chance > price:
                 gain, chance, size = gain + chance - price, chance * rate, size + 1
             left -= size
             sizes.append(size)
-        worth = gain > _TROUBLE * len(work)
-        for item, size in zip(work, sizes, strict=True):
-            if cut := item.drafted - (size if worth else 0):
+        is_worth = gain > _DRAFT_OVERHEAD * len(scheduled)
+        for item, size in zip(scheduled, sizes, strict=True):
+            if cut := item.drafted - (size if is_worth else 0):
                 del item.tokens[-cut:]
                 item.drafted, item.wanted = item.drafted - cut, item.wanted - cut
 
-    def _together(self, work: list[_Work], failed: list[tuple[Sequence, BaseException]]) -> None:
-        began = time.perf_counter()
-        slots = [(item.sequence.slot, item.tokens, item.wanted) for item in work if item.sequence.slot is not None]
-        prompts = sum(len(item.tokens) for item in work if item.prompt)
-        threads = None if prompts else self._threads
+    def _run(self, scheduled: list[ScheduledTokens], failures: Failures) -> None:
+        started = time.perf_counter()
+        slots = [(item.slot, item.tokens, item.wanted) for item in scheduled]
+        prompt_tokens = sum(len(item.tokens) for item in scheduled if item.is_prompt)
+        threads = None if prompt_tokens else self._threads
         with limit_threads(threads.next) if threads else nullcontext():
-            scores, begins = self._model_runner.execute(slots)
+            scores, begins = self.runner.execute(slots)
             best = scores.max(dim=-1)  # argmax takes four times as long
             likeliest, largest = best.indices.tolist(), best.values.tolist()
-        if len(work) > 1 or work[0].drafted:
+        if len(scheduled) > 1 or scheduled[0].drafted:
             # By themselves, those that are not the cause have finite scores.
             for begin in begins:
                 check_finite(largest[begin])
-        seconds = time.perf_counter() - began
-        if not any(item.drafted for item in work):
-            self._times.record(sum(not item.prompt for item in work), prompts, seconds)
+        seconds = time.perf_counter() - started
+        if not any(item.drafted for item in scheduled):
+            self._times.record(sum(not item.is_prompt for item in scheduled), prompt_tokens, seconds)
         if threads:
-            threads.record(sum(len(item.tokens) for item in work), seconds)
-        for item, begin in zip(work, begins, strict=True):
+            threads.record(sum(len(item.tokens) for item in scheduled), seconds)
+        for item, begin in zip(scheduled, begins, strict=True):
             stop = begin + item.wanted
             try:
-                _accept(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.kv_cache)
-            except BaseException as error:  # noqa: BLE001 - as above
-                failed.append((item.sequence, error))
+                accept_scores(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.kv_cache)
+            except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
+                failures.append((item.sequence, error))
 
-    def _without_guess(self, item: _Work) -> _Work:
-        slot, tokens = item.sequence.slot, item.tokens[: len(item.tokens) - item.drafted]
-        if item.drafted and slot is not None and self.kv_cache is not None:
+    def _without_drafts(self, item: ScheduledTokens) -> ScheduledTokens:
+        slot, tokens = item.slot, item.tokens[: len(item.tokens) - item.drafted]
+        if item.drafted:
             self.kv_cache.zero(slot, slot.length + len(tokens), slot.length + len(item.tokens))
-        return _Work(item.sequence, tokens, prompt=item.prompt, partial=item.partial)
-
-    def _alone(self, running: Many[Sequence]) -> list[tuple[Sequence, BaseException]]:
-        for sequence in running:
-            try:
-                runner = self._model_runner.sequential
-                if sequence.cache is None:
-                    sequence.cache = runner.start(sequence.tokens[: sequence.prompt_length], sequence.inputs)
-                # What stands for an image is computed in one piece with it.
-                seen, sequence.inputs = sequence.inputs, None
-                count = runner.next_chunk_size(
-                    sequence.prompt_length,
-                    sequence.computed,
-                    len(sequence.pending),
-                    PREFILL,
-                    has_images=seen is not None,
-                )
-                scores = sequence.cache.extend(sequence.pending[:count])
-                sequence.computed += count
-                if not sequence.pending:
-                    best = scores[0].max(dim=-1)
-                    sequence.take(scores[0], int(best.indices), float(best.values))
-                    sequence.give()
-            except BaseException as error:  # noqa: BLE001 - as above
-                return [(sequence, error)]
-        return []
+        return ScheduledTokens(item.sequence, slot, tokens, is_prompt=item.is_prompt, is_partial=item.is_partial)
 
 
-def _accept(
-    item: _Work, scores: torch.Tensor, likeliest: list[int], largest: list[float], kv_cache: KVCache | None
+def accept_scores(
+    item: ScheduledTokens, scores: torch.Tensor, likeliest: list[int], largest: list[float], kv_cache: KVCache
 ) -> None:
-    """Let a sequence choose after each of its tokens, as long as what was guessed is what it chose."""
-    sequence = item.sequence
-    slot = sequence.slot
-    assert slot is not None  # noqa: S101 - it was in the step
+    """Let a sequence choose after each of its tokens, as long as the draft token is the one that it chose."""
+    sequence, slot = item.sequence, item.slot
     known = slot.length + len(item.tokens) - item.drafted
     slot.length = known
-    if item.partial:
+    if item.is_partial:
         check_finite(largest[0])
         return
-    guess = item.tokens[len(item.tokens) - item.drafted :]
-    # A guessed token without finite scores may not be what comes; if it is, it fails when it is computed again.
+    drafts = item.tokens[len(item.tokens) - item.drafted :]
+    # A draft token without finite scores may not be what comes; if it is, it fails when it is computed again.
     finite = next((at for at, score in enumerate(largest) if at and not math.isfinite(score)), len(largest))
     at = 0
     try:
         while True:
-            sequence.take(scores[at], likeliest[at], largest[at])
+            sequence.choose(scores[at], likeliest[at], largest[at])
             fresh = sequence.tokens[known:]
             at = len(fresh)
-            if sequence.finished or at >= finite or fresh != guess[:at]:
+            if sequence.output.is_finished or at >= finite or fresh != drafts[:at]:
                 break
     finally:
-        sequence.give()
-    if guess:
-        right = common_prefix_length(guess[: finite - 1], sequence.tokens[known:])
-        slot.length = min(known + right, len(sequence.tokens) - 1)
-        sequence.drafter.record(len(guess), right)
-        if finite < len(largest) and kv_cache is not None:
-            kv_cache.zero(slot, slot.length, known + len(guess))
+        sequence.emit()
+    if drafts:
+        accepted = common_prefix_length(drafts[: finite - 1], sequence.tokens[known:])
+        slot.length = min(known + accepted, len(sequence.tokens) - 1)
+        sequence.drafter.record(len(drafts), accepted)
+        if finite < len(largest):
+            kv_cache.zero(slot, slot.length, known + len(drafts))

@@ -6,16 +6,19 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from openmodels.backends.local import children, generation_config
+from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.managed_server import Start
-from openmodels.backends.local.engines.server_engine import MODEL, Served
+from openmodels.backends.local.engines.selection import find_command
+from openmodels.backends.local.engines.server_engine import MODEL, ServerEngine
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
 from openmodels.backends.local.weights import checkpoint, memory, model_kind
+from openmodels.backends.local.weights.locate import locate
 from openmodels.output.grammar.request_grammar import written
 from openmodels.types.request import OutputFormat
 
@@ -23,72 +26,53 @@ _FEW_CORES = 4
 """Cores up to which one is too many to be kept from computing."""
 
 
-class Vllm(Served):
-    """A folder in vLLM's server.
+class VllmEngine(ServerEngine):
+    """A folder in vLLM's server; see `ServerEngine`."""
 
-    Args:
-        rest: The model's name in its reference.
-        find: Finds the folder, until a deadline.
-        command: The command `vllm`, a path where it is not on PATH.
-        dtype: What `--dtype` gets.
-        chat_template: The name of one of the model's chat templates, or a template; None is its default.
-        repetition_stop: Whether a cycle ends an answer.
-    """
+    name: ClassVar[str] = "vllm"
+    honoured: ClassVar[frozenset[str]] = generation_config.VLLM
 
-    engine: ClassVar[str] = "vllm"
-
-    def __init__(
-        self,
-        rest: str,
-        find: Callable[[float | None], Path],
-        *,
-        command: str,
-        dtype: str,
-        chat_template: str | None = None,
-        repetition_stop: bool = True,
-    ) -> None:
-        super().__init__(rest, repetition_stop=repetition_stop)
-        self._find, self._command, self._dtype = find, command, dtype
-        self._chat_template = chat_template
+    def __init__(self, config: EngineConfig) -> None:
+        super().__init__(config)
         self._folder: Path | None = None
 
-    def prepare(self, deadline: float | None) -> Start:
-        """Find the folder, read its tokenizer; say how to serve it."""
-        folder = self._find(deadline)
-        config = checkpoint.read_json(folder / "config.json")
+    def prepare_start(self, deadline: float | None) -> Start:
+        """Find the folder, read its tokenizer, and return how to serve it."""
+        config = self.config
+        folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
+        model_config = checkpoint.read_json(folder / "config.json")
         made_with = (folder / "modules.json").exists()
-        model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
-        self.prompt_config = _prompt_config(folder, self._chat_template)
+        model_kind.check_generates(model_kind.of_config(model_config, sentence_transformers=made_with))
+        self.prompt_config = _prompt_config(folder, self.config.chat_template)
         self._folder = folder
         key, port = secrets.token_urlsafe(24), _free_port()
-        serve = [self._command, "serve", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
-        serve += ["--served-model-name", MODEL, "--dtype", self._dtype]
-        program = children.watched(serve)
+        serve = [find_command(config), "serve", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
+        serve += ["--served-model-name", MODEL, "--dtype", self.config.dtype]
+        program = children.watch(serve)
         # vLLM also reads the key from this variable; an argument would stand in the list of processes.
         environment = {"VLLM_API_KEY": key, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         environment |= _cpu_settings()
-        return Start(self.engine, program, key=key, model=MODEL, port=port, environment=environment)
+        return Start(self.name, program, key=key, model=MODEL, port=port, environment=environment)
 
-    def fields(self, sampling: SamplingParams, prompt: int) -> dict[str, Any]:
+    def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:
         """Return the options as vLLM spells them."""
-        assert self.prompt_config is not None  # noqa: S101 - the server has been prepared
-        generation = self.prompt_config.generation_config
+        generation = self.prompt_config.generation_config if self.prompt_config else None
         suppressed = getattr(generation, "suppress_tokens", None) or ()
         return {
             "top_k": sampling.top_k or -1,
             "repetition_penalty": sampling.repetition_penalty,
-            "min_tokens": generation_config.least_tokens(generation, prompt),
+            "min_tokens": generation_config.least_tokens(generation, prompt_length),
             **({"logit_bias": dict.fromkeys(map(str, suppressed), -100)} if suppressed else {}),
         }
 
-    def shape(self, output: OutputFormat) -> dict[str, Any]:
+    def output_fields(self, output: OutputFormat) -> dict[str, Any]:
         """Return what the answer must look like, for vLLM's `structured_outputs`."""
-        return {"structured_outputs": {"grammar": written(output, "gbnf", self.engine)}}
+        return {"structured_outputs": {"grammar": written(output, "gbnf", self.name)}}
 
-    def markers(self, texts: list[str], ends: Mapping[str, int]) -> dict[str, Any]:
+    def control_token_fields(self, markers: list[str], stop_tokens: Mapping[str, int]) -> dict[str, Any]:
         """Return the tokens that end an answer, and that control tokens stay in the text where markers are such."""
-        tokens = [*(self.prompt_config.eos_token_ids if self.prompt_config else ()), *ends.values()]
-        kept = {"skip_special_tokens": False} if texts else {}
+        tokens = [*(self.prompt_config.eos_token_ids if self.prompt_config else ()), *stop_tokens.values()]
+        kept = {"skip_special_tokens": False} if markers else {}
         return kept | {"stop_token_ids": list(dict.fromkeys(tokens))}
 
     def describe(self) -> dict[str, Any]:
@@ -96,9 +80,8 @@ class Vllm(Served):
         return {
             "path": str(self._folder) if self._folder else None,
             "device": "as vLLM chooses",
-            "dtype": self._dtype,
+            "dtype": self.config.dtype,
             "context": self.prompt_config.context if self.prompt_config else None,
-            "not_honoured": self.not_honoured(generation_config.VLLM),
             **super().describe(),
         }
 

@@ -1,0 +1,132 @@
+"""The interface of an engine: what runs a model's weights, in this process or in a server of ours."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from openmodels.types.reply import Delta
+from openmodels.types.request import ChatRequest
+
+if TYPE_CHECKING:
+    from openmodels.output.grammar.request_grammar import Notation
+
+Put = Callable[[Delta | BaseException], None]
+"""Takes the deltas of an answer, the last with a finish reason, or the error that ends it; called on any thread."""
+
+
+class Submitted(Protocol):
+    """A request that an engine has taken."""
+
+    def cancel(self) -> None:
+        """Drop the request before the engine's next step; nothing more is put."""
+
+
+class Engine(Protocol):
+    """Runs the weights of one model.
+
+    An engine is made by calling its class with an `EngineConfig`, which loads nothing.
+    """
+
+    def load(self) -> None:
+        """Load the model now, or wait until it is loaded.
+
+        Raises:
+            OpenModelsError: It cannot be loaded.
+        """
+
+    def submit(self, request: ChatRequest, put: Put) -> Submitted:
+        """Take a request for one answer and return at once.
+
+        Args:
+            request: The request.
+            put: Takes the deltas, or an error.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the model runs; None for what is not known until it is loaded."""
+
+    def capabilities(self) -> EngineCapabilities:
+        """Return what the engine can do."""
+
+    def close(self, timeout: float = 30.0) -> None:
+        """End the work, free the weights, and wait up to `timeout` seconds for both."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """How one model is to be run.
+
+    Attributes:
+        model: The model's name in its reference.
+        revision: Branch, tag or commit on the Hub.
+        device: As for `LocalBackend`.
+        dtype: As for `LocalBackend`.
+        command: The engine's command, for one that is run by a command.
+        draft: As for `LocalBackend`.
+        chat_template: As for `LocalBackend`.
+        max_batch: Answers computed at the same time; None is as many as are of use.
+        max_kv_bytes: Bytes for keys and values; None is half of what is free once the model is loaded.
+        deterministic: One answer at a time, each as if nothing had run before it.
+        repetition_stop: Whether a cycle ends an answer.
+    """
+
+    model: str
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    command: str | None = None
+    draft: str | None = None
+    chat_template: str | None = None
+    max_batch: int | None = None
+    max_kv_bytes: int | None = None
+    deterministic: bool = False
+    repetition_stop: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCapabilities:
+    """What an engine can do.
+
+    Attributes:
+        options: The call options that it honours.
+        grammar: The notation of grammars that it reads.
+    """
+
+    options: frozenset[str]
+    grammar: Notation
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """An engine by name, known before anything of it is imported.
+
+    Attributes:
+        path: Where its class is, as "module:Class".
+        capabilities: What it can do.
+        package: The module that must be installed; None where none must.
+        devices: The devices that a caller may choose; None is any.
+        takes_dtype: Whether a caller may choose the dtype.
+        takes_command: Whether it is run by a command.
+    """
+
+    path: str
+    capabilities: EngineCapabilities
+    package: str | None = None
+    devices: tuple[str, ...] | None = None
+    takes_dtype: bool = True
+    takes_command: bool = False
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package is installed; imports nothing."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
+
+    def make(self, config: EngineConfig) -> Engine:
+        """Import the engine's class and return an engine for one model."""
+        module, _, name = self.path.partition(":")
+        engine: Engine = getattr(importlib.import_module(module), name)(config)
+        return engine

@@ -1,0 +1,206 @@
+"""What all local models of a process share: the engines' registry, their threads and servers, and forks."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+from openmodels import background
+from openmodels.backends.local.engine import EngineCapabilities, EngineSpec
+
+_FORK_WAIT = 30.0
+"""Seconds that a fork waits for the end of a thread's step."""
+_EXIT_WAIT = 5.0
+"""Seconds that the end of the process waits for each thread."""
+
+
+class ProcessMember(ABC):
+    """A thread or child process that must be told of forks and of the end of the process."""
+
+    def __init__(self, runtime: Runtime | None = None) -> None:
+        (runtime or RUNTIME).add(self)
+
+    def before_fork(self) -> bool:
+        """Prepare for a fork; return whether `after_fork_in_parent` is to be called."""
+        return False
+
+    def after_fork_in_parent(self) -> None:
+        """Continue after a fork."""
+
+    @abstractmethod
+    def after_fork_in_child(self) -> None:
+        """Begin anew in the child of a fork."""
+
+    @abstractmethod
+    def stop(self, timeout: float = 0.0) -> None:
+        """End the thread or process; wait up to `timeout` seconds for it."""
+
+
+class StepThread(ProcessMember):
+    """The owner of a thread that holds `between_steps` during each step, so that the process forks between two.
+
+    A thread does not survive a fork, and locks that it holds stay locked in the child: there everything begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+        super().__init__()
+
+    @abstractmethod
+    def _reset(self) -> None:
+        """Make the locks and what the thread shares; also called in the child of a fork."""
+        self.between_steps = threading.Lock()
+
+    def before_fork(self) -> bool:
+        """Wait for the end of the step."""
+        return self.between_steps.acquire(timeout=_FORK_WAIT)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the next step begin."""
+        self.between_steps.release()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's thread."""
+        self._reset()
+
+
+class TaskThread(ProcessMember):
+    """A thread with an event loop, on which engines of this process wait for their servers."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        """Start asynchronous work and return at once; cancelling the future cancels it."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="openmodels-tasks", daemon=True).start()
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def after_fork_in_child(self) -> None:
+        """Forget the parent's thread."""
+        self._lock = threading.Lock()
+        if self._loop is not None:
+            self._runtime.abandon(self._loop)
+            self._loop = None
+
+    def stop(self, timeout: float = 0.0) -> None:
+        """Leave the thread: the work ends with what it waits for."""
+
+
+class Runtime:
+    """The state of a process that its local models share.
+
+    Attributes:
+        engines: The registered engines, by name, in the order in which messages list them.
+        tasks: The thread on which engines wait for their servers.
+    """
+
+    def __init__(self) -> None:
+        self.engines = dict(BUILT_IN)
+        self._members: weakref.WeakSet[ProcessMember] = weakref.WeakSet()
+        self._paused: list[ProcessMember] = []
+        self._abandoned: list[Any] = []
+        self.tasks = TaskThread(self)
+
+    def register(self, name: str, spec: EngineSpec) -> None:
+        """Register an engine, which `Model("local:…", engine=name)` then runs."""
+        self.engines[name] = spec
+
+    def add(self, member: ProcessMember) -> None:
+        """Tell a thread or child process of forks and of the end of the process, as long as it lives."""
+        self._members.add(member)
+
+    def abandon(self, value: Any) -> None:
+        """Keep a value of the parent's in the child of a fork: freeing it would wait for threads that are not here."""
+        self._abandoned.append(value)
+
+    def before_fork(self) -> None:
+        """Wait until no thread is within a step."""
+        self._paused = [member for member in self._members if member.before_fork()]
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads go on."""
+        for member in self._paused:
+            member.after_fork_in_parent()
+        self._paused.clear()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the threads and processes of the parent."""
+        self._paused.clear()
+        for member in self._members:
+            member.after_fork_in_child()
+
+    def stop(self) -> None:
+        """End all threads and child processes."""
+        background.abandon_all()
+        for member in list(self._members):
+            member.stop(timeout=_EXIT_WAIT)
+
+
+_COMMON_OPTIONS = frozenset(
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "max_tokens",
+        "stop",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "schema",
+        "choices",
+        "pattern",
+        "grammar",
+        "tool_choice",
+        "extra",
+        "tools",
+    }
+)
+_ENGINES = "openmodels.backends.local.engines"
+BUILT_IN: dict[str, EngineSpec] = {
+    "transformers": EngineSpec(
+        f"{_ENGINES}.torch.engine:TorchEngine", EngineCapabilities(_COMMON_OPTIONS | {"n", "logprobs"}, "lark")
+    ),
+    "openvino": EngineSpec(
+        f"{_ENGINES}.openvino.engine:OpenvinoEngine",
+        EngineCapabilities(_COMMON_OPTIONS | {"n"}, "gbnf"),
+        package="openvino_genai",
+        devices=("auto", "cpu"),
+        takes_dtype=False,
+    ),
+    "llamacpp": EngineSpec(
+        f"{_ENGINES}.llamacpp.engine:LlamaCppEngine",
+        EngineCapabilities(_COMMON_OPTIONS, "gbnf"),
+        package="xllamacpp",
+        devices=("auto", "cpu"),
+        takes_dtype=False,
+    ),
+    "vllm": EngineSpec(
+        f"{_ENGINES}.vllm.engine:VllmEngine",
+        EngineCapabilities(_COMMON_OPTIONS, "gbnf"),
+        devices=("auto",),
+        takes_command=True,
+    ),
+}
+RUNTIME = Runtime()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=RUNTIME.before_fork,
+        after_in_parent=RUNTIME.after_fork_in_parent,
+        after_in_child=RUNTIME.after_fork_in_child,
+    )
+atexit.register(RUNTIME.stop)
