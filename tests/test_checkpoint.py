@@ -10,16 +10,16 @@ from openmodels.backends.local.weights import checkpoint, memory
 class TestSafetensorsHeader:
     def test_tensors(self, tmp_path):
         (tmp_path / "m").write_bytes(safetensors(a=3, b=5))
-        found = checkpoint.tensors(tmp_path / "m")
+        found = checkpoint.read_tensors(tmp_path / "m")
         assert [tensor.elements for tensor in found] == [3, 5]
         assert [tensor.size(2) for tensor in found] == [6, 10]
-        assert checkpoint.Tensor("U8", 7).size(2) == 7
+        assert checkpoint.TensorInfo("U8", 7).size(2) == 7
 
     @pytest.mark.parametrize("keep", [0, 7, 8, 20, -1])
     def test_truncated(self, tmp_path, keep):
         (tmp_path / "m").write_bytes(safetensors(a=3)[:keep])
         with pytest.raises(errors.LoadFailed, match="m is"):
-            checkpoint.tensors(tmp_path / "m")
+            checkpoint.read_tensors(tmp_path / "m")
 
     @pytest.mark.parametrize(
         "header",
@@ -37,7 +37,7 @@ class TestSafetensorsHeader:
     def test_damaged(self, tmp_path, header):
         (tmp_path / "m").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
         with pytest.raises(errors.LoadFailed, match=r"m is|header of m"):
-            checkpoint.tensors(tmp_path / "m")
+            checkpoint.read_tensors(tmp_path / "m")
 
 
 class TestMemory:

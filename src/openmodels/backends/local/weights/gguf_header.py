@@ -1,4 +1,4 @@
-"""What a GGUF file says about itself, checked before anything is built from it.
+"""The header of a GGUF file, checked before anything is built from it.
 
 The format is described at https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. The readers of
 `gguf`, transformers and llama.cpp trust the counts in a header; a damaged file would keep them busy for
@@ -23,24 +23,24 @@ from openmodels.errors import LoadFailed
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MOST_ENTRIES = 2**22
+_MAX_ENTRIES = 2**22
 """Entries of all arrays of text together: eight times today's largest vocabulary with its merges."""
-_MOST_PAIRS = 2**16
-_MOST_TENSORS = 2**17
-_MOST_TEXT = 2**24
+_MAX_PAIRS = 2**16
+_MAX_TENSORS = 2**17
+_MAX_TEXT = 2**24
 """Bytes of one text: sixteen times the longest chat template seen."""
-_MOST_NAME = 2**16
-_MOST_DIMENSIONS = 4
+_MAX_NAME = 2**16
+_MAX_DIMENSIONS = 4
 """llama.cpp's GGML_MAX_DIMS."""
-_MOST_ELEMENTS = 2**63
-MOST_NUMBER = 2**31 - 1
+_MAX_ELEMENTS = 2**63
+MAX_NUMBER = 2**31 - 1
 """The largest length, count or width that an engine's 32-bit counters hold."""
-_AGAIN = "Fetch the file again."
+_FETCH_AGAIN = "Fetch the file again."
 _BLOCK = re.compile(r"blk\.(\d{1,6})\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class GgufHeader:
     """What the header of a GGUF file holds.
 
     Attributes:
@@ -68,21 +68,21 @@ class Header:
         return name if isinstance(name, str) and name else None
 
     def number(self, name: str) -> int | None:
-        """Return an entry of its architecture as a number of at least 1, or None where it is none."""
+        """Return a positive number of the architecture's entries, or None."""
         value = self.metadata.get(f"{self.architecture}.{name}")
-        return value if type(value) is int and 0 < value <= MOST_NUMBER else None
+        return value if type(value) is int and 0 < value <= MAX_NUMBER else None
 
     def token(self, name: str) -> int | None:
         """Return the id of a special token, e.g. "eos", or None where it has none."""
         value = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
-        return value if type(value) is int and 0 <= value < (self.tokens or MOST_NUMBER) else None
+        return value if type(value) is int and 0 <= value < (self.tokens or MAX_NUMBER) else None
 
 
-def read(file: Path) -> Header:
-    """Return the header of a GGUF file, checked against the file's size and its own tensors.
+def read(file: Path) -> GgufHeader:
+    """Return the header of a GGUF file, checked against its size and its tensors.
 
     Raises:
-        LoadFailed: It is no GGUF file, damaged, incomplete, one part of several, or its header and its tensors
+        LoadFailed: It is not a GGUF file, damaged, incomplete, one part of several, or its header and its tensors
             contradict each other.
     """
     try:
@@ -93,11 +93,11 @@ def read(file: Path) -> Header:
                     f"{file.name} is no GGUF file.", next_step="Check what the file is, or fetch it again."
                 )
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                header, promised = _Walk(data).header()
+                header, promised = _HeaderReader(data).header()
     except struct.error as error:
-        raise LoadFailed(f"{file.name} ends within its own header.", next_step=_AGAIN) from error
+        raise LoadFailed(f"{file.name} ends within its own header.", next_step=_FETCH_AGAIN) from error
     except ValueError as error:
-        raise LoadFailed(f"The header of {file.name} is damaged: {error}.", next_step=_AGAIN) from error
+        raise LoadFailed(f"The header of {file.name} is damaged: {error}.", next_step=_FETCH_AGAIN) from error
     except _UnknownType as error:
         raise LoadFailed(
             f"{file.name} stores a tensor in a type that gguf {importlib.metadata.version('gguf')} does not know "
@@ -111,16 +111,16 @@ def read(file: Path) -> Header:
     if promised > size:
         raise LoadFailed(
             f"{file.name} is incomplete: its header promises {promised:,} bytes, the file has {size:,}.",
-            next_step=_AGAIN,
+            next_step=_FETCH_AGAIN,
         )
     _check_tensors(file.name, header)
     return header
 
 
-def _check_parts(name: str, header: Header) -> None:
+def _check_parts(name: str, header: GgufHeader) -> None:
     parts = header.metadata.get("split.count", 1)
-    if type(parts) is not int or not 0 <= parts <= _MOST_PAIRS:
-        raise LoadFailed(f"The header of {name} is damaged: its number of parts is none.", next_step=_AGAIN)
+    if type(parts) is not int or not 0 <= parts <= _MAX_PAIRS:
+        raise LoadFailed(f"The header of {name} is damaged: its number of parts is none.", next_step=_FETCH_AGAIN)
     if parts > 1:
         raise LoadFailed(
             f"{name} is one part of {parts}, and the backend 'local' reads models of one file.",
@@ -128,10 +128,10 @@ def _check_parts(name: str, header: Header) -> None:
         )
 
 
-def _check_tensors(name: str, header: Header) -> None:
-    """Check that the layers and the vocabulary that a whole model's header names are those of its tensors.
+def _check_tensors(name: str, header: GgufHeader) -> None:
+    """Check that the layers and the vocabulary of a header are those of its tensors.
 
-    Engines that take the header's word leave layers out in silence, or read beyond the embedding table.
+    Engines that trust the header leave layers out silently, or read beyond the embedding table.
     """
     blocks, beside = header.number("block_count"), header.number("nextn_predict_layers") or 0
     if header.metadata.get("general.type", "model") != "model":
@@ -155,8 +155,8 @@ class _UnknownType(Exception):
     """A tensor's type that the package `gguf` does not know."""
 
 
-class _Walk:
-    """Reads one value after the other; running over the end raises struct.error."""
+class _HeaderReader:
+    """Reads a header value by value; running over the end raises struct.error."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data = data
@@ -164,14 +164,14 @@ class _Walk:
         self.entries = 0
         self.lengths: dict[str, int] = {}
 
-    def header(self) -> tuple[Header, int]:
+    def header(self) -> tuple[GgufHeader, int]:
         version = self.scalar("I")
         if version not in (2, 3):
             raise ValueError(f"version {version} is not supported")
-        tensors, pairs = self.count(_MOST_TENSORS), self.count(_MOST_PAIRS)
+        tensors, pairs = self.count(_MAX_TENSORS), self.count(_MAX_PAIRS)
         metadata: dict[str, Any] = {}
         for _ in range(pairs):
-            key = self.string(_MOST_NAME)
+            key = self.string(_MAX_NAME)
             value = self.value(key, self.scalar("I"))
             if key in metadata:
                 raise ValueError("an entry stands in it twice")
@@ -195,19 +195,19 @@ class _Walk:
         start = -(-self.place // alignment) * alignment
         tokens = self.lengths.get("tokenizer.ggml.tokens", 0)
         has_factors = any(name.startswith(("rope_freqs", "rope_factors")) for name in names)
-        header = Header(metadata, elements, blocks, tokens, embeddings, largest, has_factors)
+        header = GgufHeader(metadata, elements, blocks, tokens, embeddings, largest, has_factors)
         return header, start + end if tensors else self.place
 
     def tensor(self) -> tuple[str, list[int], int]:
         """Return a tensor's name, its shape, and where its bytes end behind the header."""
-        name = self.string(_MOST_NAME)
-        shape = [int(self.scalar("Q")) for _ in range(self.count(_MOST_DIMENSIONS, "I"))]
+        name = self.string(_MAX_NAME)
+        shape = [int(self.scalar("Q")) for _ in range(self.count(_MAX_DIMENSIONS, "I"))]
         kind, offset = self.scalar("I"), self.scalar("Q")
         try:
             block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
         except (ValueError, KeyError) as error:
             raise _UnknownType(kind) from error
-        if (count := math.prod(shape)) >= _MOST_ELEMENTS or count % block or (shape and shape[0] % block):
+        if (count := math.prod(shape)) >= _MAX_ELEMENTS or count % block or (shape and shape[0] % block):
             raise ValueError("a tensor's shape is not plausible")
         return name, shape, offset + count // block * block_bytes
 
@@ -216,23 +216,23 @@ class _Walk:
         self.place += struct.calcsize(f"<{code}")
         return value
 
-    def count(self, most: int, code: str = "Q") -> int:
+    def count(self, limit: int, code: str = "Q") -> int:
         number = int(self.scalar(code))
-        if number > most:
+        if number > limit:
             raise ValueError(f"a count of {number:,} is not plausible")
         return number
 
-    def string(self, most: int) -> str:
+    def string(self, limit: int) -> str:
         length = int(self.scalar("Q"))
         if self.place + length > len(self.data):
             raise struct.error("a length points beyond the end of the file")
-        if length > most:
+        if length > limit:
             raise ValueError(f"a text of {length:,} bytes is not plausible")
         return str(self.scalar(f"{length}s"), errors="replace")
 
     def value(self, key: str, kind: int) -> Any:
         if kind == _STRING:
-            return self.string(_MOST_TEXT)
+            return self.string(_MAX_TEXT)
         if kind == _ARRAY:
             return self.array(key)
         if kind not in _SCALARS:
@@ -245,7 +245,7 @@ class _Walk:
         self.lengths[key] = count
         if inner == _STRING:
             self.entries += count
-            if self.entries > _MOST_ENTRIES:
+            if self.entries > _MAX_ENTRIES:
                 raise ValueError(f"a count of {count:,} is not plausible")
             # A loop of its own: a vocabulary has hundreds of thousands, and calls take most of the time.
             length_at, place, size = struct.Struct("<Q").unpack_from, self.place, len(self.data)

@@ -22,7 +22,7 @@ def cached(repo: str, revision: str | None) -> Path | None:
     The network is not used.
     """
     config = download.cached_file(repo, "config.json", revision)
-    return config.parent if config is not None and checkpoint.complete(config.parent) else None
+    return config.parent if config is not None and checkpoint.is_complete(config.parent) else None
 
 
 def folder(
@@ -57,7 +57,7 @@ def folder(
         if snapshot:
             return snapshot
         raise
-    names = checkpoint.wanted(sizes, repo)
+    names = checkpoint.files_to_fetch(sizes, repo)
     config = checkpoint.read_json(download.download_small_file(repo, "config.json", revision, deadline))
     checkpoint.check_config(config)
     checkpoint.check_use(sizes, config, repo)
@@ -67,7 +67,7 @@ def folder(
     weights = sum(sizes.get(name, 0) for name in names if name.endswith(".safetensors"))
     # A float32 checkpoint may be loaded in half of its size; nothing else shrinks.
     least = weights // 2 if checkpoint.stored_dtype(config) == "float32" else weights
-    memory.check_any_memory(least, unpacked=least * checkpoint.growth(config))
+    memory.check_any_memory(least, unpacked=least * checkpoint.unpacking_factor(config))
     return download.download_files(repo, names, revision, deadline, progress=progress)
 
 

@@ -1,6 +1,6 @@
-"""Where a model's files are: a folder or file on this disk, the Hub, or the embedded default.
+"""The place of a model's files: this disk, the Hub, or the embedded default.
 
-Nothing here imports torch or transformers: finding files that are already there must be cheap.
+This module imports neither torch nor transformers: finding files that are already there must be cheap.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from openmodels.errors import InvalidReference, InvalidRequest, LoadFailed, Mode
 
 
 def locate(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
-    """Return a folder that transformers can load from, fetching or converting it if need be; see `source`.
+    """Return a folder that transformers loads, fetched or converted if need be.
 
     Args:
         rest: As for `source`.
         revision: As for `source`.
         deadline: `time.monotonic()` value, as for `source`.
-        dtype: What a GGUF file's weights are converted to; see `cache.converted`.
+        dtype: What a GGUF file's weights are converted to; see `cache.get_converted`.
 
     Raises:
         OpenModelsError: What `source` raises.
@@ -32,7 +32,7 @@ def locate(rest: str, *, revision: str | None = None, deadline: float | None = N
     # Imported late: the converter brings torch and transformers with it.
     from openmodels.backends.local.weights import cache
 
-    return cache.converted(path, deadline=deadline, dtype=dtype)
+    return cache.get_converted(path, deadline=deadline, dtype=dtype)
 
 
 def names_gguf(rest: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a model is made for, as its files say: to generate text, to embed, to rank, or something else.
+"""The kind of a model by its files: generate, embed, rerank or something else.
 
 `architectures` of a config.json decides, and `general.architecture` and `general.type` of a GGUF file. Many
 files of another kind load as a language model without an error and generate nonsense, so the kind is checked
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from openmodels.errors import LoadFailed, UnsupportedFeature
 
 if TYPE_CHECKING:
-    from openmodels.backends.local.weights.gguf_header import Header
+    from openmodels.backends.local.weights.gguf_header import GgufHeader
 
 Task = Literal["generate", "embed", "rerank", "other"]
 
@@ -26,7 +26,7 @@ _GENERATES = (
     "Text2Text",
     "GenerationDecoder",
 )
-"""How transformers' classes that generate text end."""
+"""Endings of transformers' classes that generate text."""
 _CLASSIFIES = "ForSequenceClassification"
 _MASKED = ("ForMaskedLM", "ForPreTraining")
 _ENCODES = (
@@ -38,7 +38,7 @@ _ENCODES = (
     "ForMultipleChoice",
     "ForNextSentencePrediction",
 )
-"""Whose encoder makes vectors of tokens."""
+"""Endings of classes whose encoder computes vectors of tokens."""
 
 _SEQ2SEQ = frozenset(
     """
@@ -80,7 +80,7 @@ _GGUF_OTHERS = {
 _RANK_POOLING = 4
 """llama.cpp's LLAMA_POOLING_TYPE_RANK."""
 
-_CHOOSE = "Choose a model that generates text (…ForCausalLM)"
+_CHOOSE_OTHER = "Choose a model that generates text (…ForCausalLM)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class ModelKind:
 
     task: Task | None
     description: str = "a model of unknown kind"
-    advice: str = f"{_CHOOSE}."
+    advice: str = f"{_CHOOSE_OTHER}."
 
 
 def architectures(config: Mapping[str, Any]) -> list[str]:
@@ -118,7 +118,7 @@ def of_config(config: Mapping[str, Any], *, sentence_transformers: bool = False)
     if name.endswith(_CLASSIFIES):
         return _classifier(name, label_count(config))
     if sentence_transformers:
-        return ModelKind("embed", f"an embedding model ({name})", f"Use `embed`. {_CHOOSE} to chat or complete.")
+        return ModelKind("embed", f"an embedding model ({name})", f"Use `embed`. {_CHOOSE_OTHER} to chat or complete.")
     if model_type in _SPEECH or name.endswith(_AUDIO_CLASSES) or "Audio" in name:
         return _other("a model for audio", name)
     # The decoder alone of an encoder-decoder generates as any other, and its encoder alone embeds.
@@ -136,7 +136,7 @@ def _encoder(name: str, config: Mapping[str, Any]) -> ModelKind:
     """Return the kind of a model that neither generates text nor classifies it."""
     if keys := _IMAGE_KEYS & config.keys() or _AUDIO_KEYS & config.keys():
         return _other("a model for images" if keys & _IMAGE_KEYS else "a model for audio", name)
-    advice = f"Use `embed` for its vectors. {_CHOOSE} to chat or complete."
+    advice = f"Use `embed` for its vectors. {_CHOOSE_OTHER} to chat or complete."
     if name.endswith(_MASKED):
         return ModelKind("embed", f"a masked language model ({name}), which fills gaps in a text", advice)
     if name.endswith(_ENCODES):
@@ -145,7 +145,7 @@ def _encoder(name: str, config: Mapping[str, Any]) -> ModelKind:
 
 
 def label_count(config: Mapping[str, Any]) -> int:
-    """Return into how many classes a classifier sorts, as transformers reads its config.json."""
+    """Return the number of a classifier's classes, as transformers reads config.json."""
     count, labels = config.get("num_labels"), config.get("id2label")
     if type(count) is int:
         return count
@@ -155,15 +155,15 @@ def label_count(config: Mapping[str, Any]) -> int:
 def _classifier(name: str, labels: int) -> ModelKind:
     if labels == 1:
         what = f"a cross-encoder ({name}), which scores pairs of texts"
-        return ModelKind("rerank", what, f"Use `rerank`. {_CHOOSE} to chat or complete.")
+        return ModelKind("rerank", what, f"Use `rerank`. {_CHOOSE_OTHER} to chat or complete.")
     return _other(f"a classifier of texts into {labels} classes", name)
 
 
 def _other(what: str, name: str) -> ModelKind:
-    return ModelKind("other", f"{what} ({name})", f"{_CHOOSE}, or run this one with a program made for it.")
+    return ModelKind("other", f"{what} ({name})", f"{_CHOOSE_OTHER}, or run this one with a program made for it.")
 
 
-def of_gguf(header: Header) -> ModelKind:
+def of_gguf(header: GgufHeader) -> ModelKind:
     """Return what a GGUF file's model is made for."""
     architecture, kind = header.architecture, header.metadata.get("general.type", "model")
     if architecture == "clip" or kind == "mmproj":
@@ -185,7 +185,7 @@ def of_gguf(header: Header) -> ModelKind:
     return _whole_gguf(header)
 
 
-def _whole_gguf(header: Header) -> ModelKind:
+def _whole_gguf(header: GgufHeader) -> ModelKind:
     architecture = header.architecture
     name = f"GGUF architecture {architecture!r}"
     use = "This backend embeds and ranks with safetensors: name the folder or repository that holds them"
@@ -216,7 +216,7 @@ def check_generates(kind: ModelKind) -> None:
         )
 
 
-def check_gguf(name: str, header: Header) -> None:
+def check_gguf(name: str, header: GgufHeader) -> None:
     """Check that a GGUF file holds a model that generates text.
 
     Raises:

@@ -112,20 +112,20 @@ class LlamaCppEngine(ServerEngine):
 
 
 def _prompt_config(
-    file: Path, digest: str | None, header: gguf_header.Header, deadline: float | None
+    file: Path, digest: str | None, header: gguf_header.GgufHeader, deadline: float | None
 ) -> PromptConfig | None:
     """Return the prompt configuration of the file; None when transformers cannot read this tokenizer."""
     from openmodels.backends.local.engines.torch.loader import exclusive_loading
 
     name = f"{digest or cache.file_digest(file)}-tokenizer-1"
     folder = cache.root() / name
-    if not cache.is_sound(folder):
-        with cache.locked(name, deadline):
+    if not cache.is_intact(folder):
+        with cache.lock(name, deadline):
             if not folder.is_dir():
                 from openmodels.backends.local.weights import convert
 
                 try:
-                    with cache.building(folder) as draft:
+                    with cache.build_folder(folder) as draft:
                         convert.gguf_tokenizer(file, draft, header)
                 except LoadFailed:
                     return None
@@ -134,7 +134,7 @@ def _prompt_config(
     return PromptConfig(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
 
 
-def _context(header: gguf_header.Header) -> int:
+def _context(header: gguf_header.GgufHeader) -> int:
     context = header.number("context_length")
     if context is None:
         raise LoadFailed(
@@ -144,7 +144,7 @@ def _context(header: gguf_header.Header) -> int:
     return context
 
 
-def _kv_tokens(header: gguf_header.Header, context: int) -> int:
+def _kv_tokens(header: gguf_header.GgufHeader, context: int) -> int:
     """Return how many tokens the server's key-value cache holds: some contexts, or what a quarter of memory holds."""
     heads = header.number("attention.head_count") or 1
     width = header.number("attention.key_length") or (header.number("embedding_length") or 4096) // heads
@@ -152,7 +152,7 @@ def _kv_tokens(header: gguf_header.Header, context: int) -> int:
     # A header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
     each = max(1, 2 * 2 * (header.number("block_count") or 32) * width * kv_heads)
     most = max(memory.available() // 4 // each, min(context, 512))
-    return int(min(_LONGEST * context, most, gguf_header.MOST_NUMBER))
+    return int(min(_LONGEST * context, most, gguf_header.MAX_NUMBER))
 
 
 def _threads() -> int:

@@ -133,20 +133,20 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
     check_architecture(file.name, header)
     digest = digest or cache.file_digest(file)
     folder = cache.root() / f"{digest}-{_FORMAT}"
-    if cache.is_sound(folder):
+    if cache.is_intact(folder):
         return folder
-    with cache.locked(f"{digest}-{_FORMAT}", deadline):
+    with cache.lock(f"{digest}-{_FORMAT}", deadline):
         if not folder.is_dir():
             # At most nine bits a weight, once in a file to read and once in OpenVINO's own.
             size = max(file.stat().st_size, header.elements * 9 // 8)
             memory.check_memory(size)
             memory.check_disk(cache.root(), 2 * size)
-            with cache.building(folder) as draft:
+            with cache.build_folder(folder) as draft:
                 _convert(file, header, draft)
     return folder
 
 
-def check_architecture(name: str, header: gguf_header.Header) -> None:
+def check_architecture(name: str, header: gguf_header.GgufHeader) -> None:
     """Check that OpenVINO reads a GGUF file's architecture.
 
     Raises:
@@ -165,7 +165,7 @@ def check_architecture(name: str, header: gguf_header.Header) -> None:
         )
 
 
-def _convert(file: Path, header: gguf_header.Header, draft: Path) -> None:
+def _convert(file: Path, header: gguf_header.GgufHeader, draft: Path) -> None:
     # Imported late: only a conversion needs what reads GGUF.
     from openmodels.backends.local.engines.openvino import gguf
     from openmodels.backends.local.weights import convert

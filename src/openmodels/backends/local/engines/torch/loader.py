@@ -139,7 +139,7 @@ def load(
         if str(config.get("_attn_implementation") or config.get("attn_implementation")).startswith("flash"):
             # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
             parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
-        sees = generates and facts.sees(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        sees = generates and facts.reads_images(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         if generates and not sees:
             _check_generates(parsed)
         tokenizer = tokenizer_files.load_tokenizer(folder, config=parsed)
@@ -303,7 +303,7 @@ _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 
 
 def _check_memory(folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> None:
-    tensors = [tensor for file in checkpoint.weight_files(folder) for tensor in checkpoint.tensors(file)]
+    tensors = [tensor for file in checkpoint.weight_files(folder) for tensor in checkpoint.read_tensors(file)]
     # transformers would build all of a model of nonsense before it looks at the weights.
     most = dict.fromkeys(_WIDTHS, max(10**6, sum(tensor.elements for tensor in tensors)))
     most |= dict.fromkeys(_LAYERS, max(1000, len(tensors)))
