@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple, get_args
@@ -32,12 +34,6 @@ class Range(NamedTuple):
 
     low: int | None
     high: int | None
-
-    def holds(self, value: int | None) -> bool:
-        """Return whether a known value lies in it."""
-        return (
-            value is not None and (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
-        )
 
 
 class Query(BaseModel):
@@ -116,11 +112,8 @@ def read_range(name: str, value: Any) -> Range:
     if isinstance(value, tuple | list) and len(value) == 2:
         bounds = Range(*(None if end is None else _integer(name, end, binary=binary) for end in value))
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        bounds = (
-            Range(_integer(name, value, binary=binary), None)
-            if binary
-            else _about(_integer(name, value, binary=binary))
-        )
+        count = _integer(name, value, binary=binary)
+        bounds = Range(count, None) if binary else _about(count)
     elif isinstance(value, str):
         bounds = _range_of(name, value.strip(), binary=binary)
     else:
@@ -133,7 +126,7 @@ def read_range(name: str, value: Any) -> Range:
 def _range_of(name: str, text: str, *, binary: bool) -> Range:
     if ".." in text:
         low, _, high = text.partition("..")
-        return Range(_limit_of(name, low, binary=binary), _limit_of(name, high, binary=binary))
+        return Range(*(number(end, binary=binary, name=name) if end.strip() else None for end in (low, high)))
     if match := re.match(r"(>=|<=|>|<|≥|≤)", text):
         limit = number(text[match.end() :], binary=binary, name=name)
         return {
@@ -142,10 +135,6 @@ def _range_of(name: str, text: str, *, binary: bool) -> Range:
         }[match[1]]  # fmt: skip
     exact = number(text, binary=binary, name=name)
     return Range(exact, None) if binary else _about(exact)
-
-
-def _limit_of(name: str, text: str, *, binary: bool) -> int | None:
-    return number(text, binary=binary, name=name) if text.strip() else None
 
 
 def _about(count: int) -> Range:
@@ -173,6 +162,12 @@ def _word(name: str, value: Any) -> str:
     return value.strip().encode(errors="replace").decode()
 
 
+def _one_of(name: str, value: Any, known: Collection[str]) -> str:
+    if value not in known:
+        raise _wrong(name, value, f"one of {', '.join(known)}")
+    return str(value)
+
+
 def _several(name: str, value: Any) -> tuple[str, ...]:
     listed = value.split("|") if isinstance(value, str) else value
     if not isinstance(listed, list | tuple) or not listed:
@@ -187,9 +182,7 @@ def _licenses(name: str, value: Any) -> tuple[str, ...]:
 def _classes(name: str, value: Any) -> tuple[str, ...]:
     classes: list[str] = []
     for entry in _several(name, value):
-        if entry not in LICENSE_CLASSES:
-            raise _wrong(name, entry, f"one of {', '.join(LICENSE_CLASSES)}")
-        classes += ("open", "restricted") if entry == "commercial" else (entry,)
+        classes += ("open", "restricted") if _one_of(name, entry, LICENSE_CLASSES) == "commercial" else (entry,)
     return tuple(dict.fromkeys(classes))
 
 
@@ -198,11 +191,7 @@ def _languages(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _catalogs(name: str, value: Any) -> tuple[str, ...]:
-    catalogs = _several(name, value)
-    for catalog in catalogs:
-        if catalog not in sources.names():
-            raise _wrong(name, catalog, f"one of {', '.join(sources.names())}")
-    return catalogs
+    return tuple(_one_of(name, entry, sources.names()) for entry in _several(name, value))
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -242,13 +231,11 @@ def _free_memory(name: str) -> int:
 
 
 def _price(name: str, value: Any) -> Decimal:
-    try:
+    with suppress(InvalidOperation):
         price = Decimal(str(value))
-    except InvalidOperation as error:
-        raise _wrong(name, value, "a price in US dollars per million tokens") from error
-    if not price.is_finite() or price < 0:
-        raise _wrong(name, value, "a price in US dollars per million tokens")
-    return price
+        if price.is_finite() and price >= 0:
+            return price
+    raise _wrong(name, value, "a price in US dollars per million tokens")
 
 
 def _day(name: str, value: Any) -> date:
@@ -264,9 +251,7 @@ def _day(name: str, value: Any) -> date:
 
 def _sort(name: str, value: Any) -> str:
     text = str(value).removeprefix("-").replace("last_modified", "updated").replace("created_at", "created")
-    if text not in SORTS:
-        raise _wrong(name, value, f"one of {', '.join(SORTS)}")
-    return text
+    return _one_of(name, text, SORTS)
 
 
 def _limit(name: str, value: Any) -> int:

@@ -175,39 +175,28 @@ class Index:
             values: What its question marks stand for.
             limit: How many to return at most.
         """
-        if not expression:
-            condition = f"WHERE {where}" if where else ""
-            query = f"SELECT row FROM models {condition} ORDER BY row LIMIT ?"
-            return [row for (row,) in self.query(query, *values, limit)]
-        join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? AND {where}"
-        query = f"SELECT words.rowid FROM words {join if where else 'WHERE words MATCH ?'} ORDER BY words.rowid LIMIT ?"
-        return [row for (row,) in self.query(query, expression, *values, limit)]
+        order = "words.rowid" if expression else "models.row"
+        rows = self._select(order, expression, where, [*values, limit], f"ORDER BY {order} LIMIT ?")
+        return [row for (row,) in rows]
 
     def count(self, expression: str, *, where: str = "", values: Iterable[Any] = ()) -> int:
         """Return how many models an expression matches."""
-        if not expression:
-            query = f"SELECT count(*) FROM models {f'WHERE {where}' if where else ''}"
-            return int(self.query(query, *values, seconds=_COUNTING_SECONDS)[0][0])
-        join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? AND {where}"
-        query = f"SELECT count(*) FROM words {join if where else 'WHERE words MATCH ?'}"
-        return int(self.query(query, expression, *values, seconds=_COUNTING_SECONDS)[0][0])
+        rows = self._select("count(*)", expression, where, values, seconds=_COUNTING_SECONDS)
+        return int(rows[0][0])
 
     def counts(
         self, expression: str, *, where: str = "", values: Iterable[Any] = ()
     ) -> tuple[Counter[str], Counter[str]]:
         """Return, over all matches, how often each author occurs and each term."""
-        join = f"JOIN models ON models.row = words.rowid WHERE words MATCH ? {f'AND {where}' if where else ''}"
-        plain = f"models {f'WHERE {where}' if where else ''}"
-        parameters = [expression, *values] if expression else list(values)
         authors, numbers = Counter[str](), Counter[int]()
-        query = f"SELECT models.id, models.terms FROM {f'words {join}' if expression else plain}"
+        rows = self._select(
+            "models.id, models.terms", expression, where, values, kinds=(str, bytes), seconds=_COUNTING_SECONDS
+        )
         try:
-            for name, packed in self.query(query, *parameters, kinds=(str, bytes), seconds=_COUNTING_SECONDS):
+            for name, packed in rows:
                 authors[name.rpartition("/")[0]] += 1
                 numbers.update(codec.unpack(packed))
         except ValueError as error:
-            if isinstance(error, InvalidRequest):
-                raise
             raise unreadable(self.path, "a row of it is damaged") from error
         texts = self.term_texts(numbers)
         return authors, Counter({texts[number]: count for number, count in numbers.items()})
@@ -236,6 +225,19 @@ class Index:
         """Return the commonest known words that begin so."""
         query = "SELECT word FROM spelling WHERE word >= ? AND word < ? ORDER BY names DESC LIMIT ?"
         return [word for (word,) in self.query(query, start, start + "\U0010ffff", limit, kinds=(str,))]
+
+    def _select(
+        self, columns: str, expression: str, where: str, values: Iterable[Any], tail: str = "", **options: Any
+    ) -> list[Any]:
+        """Return columns of the models that an expression and a condition match."""
+        # The table is joined only where it is needed: most searches read the full-text index alone.
+        if not expression:
+            statement = f"SELECT {columns} FROM models {f'WHERE {where}' if where else ''} {tail}"
+            return self.query(statement, *values, **options)
+        join = "JOIN models ON models.row = words.rowid" if where or "models." in columns else ""
+        condition = f"AND {where}" if where else ""
+        statement = f"SELECT {columns} FROM words {join} WHERE words MATCH ? {condition} {tail}"
+        return self.query(statement, expression, *values, **options)
 
     def query(
         self, statement: str, *values: Any, kinds: tuple[type | UnionType, ...] = (), seconds: float = _SECONDS

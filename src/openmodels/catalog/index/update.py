@@ -41,8 +41,12 @@ class Outcome:
     failure: OpenModelsError | None = None
 
 
-class IndexListing:
-    """Puts one catalog's models into the index; see `sources.base.Listing`."""
+class Listing:
+    """Where a catalog puts its models during an update of the index.
+
+    Attributes:
+        top: How many models to take of a catalog that has millions; None for all.
+    """
 
     def __init__(self, writer: Writer, outcome: Outcome, top: int | None, progress: Progress | None) -> None:
         self.top = top
@@ -121,7 +125,7 @@ def update(
                 outcome.skipped.append(f"the index that was there, which is made anew: {writer.discarded}")
             outcomes.append(outcome)
             source = sources.find(name)()
-            listing = IndexListing(writer, outcome, None if everything else top, progress)
+            listing = Listing(writer, outcome, None if everything else top, progress)
             try:
                 source.fill(listing)
                 listing.commit(as_of=today().isoformat())
@@ -153,7 +157,7 @@ def from_parquet(file: Path, *, path: Path | None = None, progress: Progress | N
     as_of, batches = source.read_parquet(file)
     outcome = Outcome(source.name, skipped=source.skipped)
     with Writer(path or default_path(), fresh=True) as writer:
-        listing = IndexListing(writer, outcome, None, progress)
+        listing = Listing(writer, outcome, None, progress)
         for records in batches:
             listing.put(records)
         listing.commit(as_of=as_of.isoformat())

@@ -11,17 +11,20 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openmodels import licenses
 from openmodels.catalog import vocabulary
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, License, Lifecycle, Modalities, ModelRecord, Parameters
-from openmodels.catalog.sources.base import Catalog, Listing, Page, register
+from openmodels.catalog.sources.base import Catalog, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, ModelNotFound
 from openmodels.hub import fields, model_names
 from openmodels.hub.model_page import HUB_ID
+
+if TYPE_CHECKING:
+    from openmodels.catalog.index.update import Listing
 
 _PATH = "/asset-gallery/v1.0"
 _PAGE = 100

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from openmodels.errors import InvalidRequest, MissingExtra
 
 if TYPE_CHECKING:
-    from datetime import date
-
+    from openmodels.catalog.index.update import Listing
     from openmodels.catalog.query import Query
     from openmodels.catalog.record import ModelRecord
 
@@ -28,37 +27,6 @@ ENTRY_POINTS = "openmodels.catalogs"
 _CatalogType = TypeVar("_CatalogType", bound="type[Catalog]")
 _registered: dict[str, type[Catalog]] = {}
 _ordered: tuple[type[Catalog], ...] | None = None
-
-
-class Listing(Protocol):
-    """Where a catalog puts its models during an update of the index.
-
-    Attributes:
-        top: How many models to take of a catalog that has millions; None for all.
-    """
-
-    top: int | None
-
-    @property
-    def count(self) -> int:
-        """Return how many models this update has put so far."""
-        ...
-
-    def put(self, records: Iterable[ModelRecord]) -> int:
-        """Add records; return how many."""
-        ...
-
-    def commit(self, **notes: str | None) -> None:
-        """Write what was put, and notes for a later update; None removes a note."""
-        ...
-
-    def note(self, name: str) -> str | None:
-        """Return a note of this catalog, or None."""
-        ...
-
-    def remove_older(self, day: date) -> None:
-        """Remove the models that this catalog listed for the last time before a day."""
-        ...
 
 
 class Catalog(ABC):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openmodels import licenses
 from openmodels.catalog import vocabulary
@@ -16,11 +16,14 @@ from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord, Offer, Provenance
 from openmodels.catalog.search import synonyms
 from openmodels.catalog.sources import hub_rows
-from openmodels.catalog.sources.base import Catalog, Listing, Page, register
+from openmodels.catalog.sources.base import Catalog, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, MissingExtra, OpenModelsError
 from openmodels.hub import card, fields, model_names
 from openmodels.hub.model_page import ModelPage
 from openmodels.settings import install_hint
+
+if TYPE_CHECKING:
+    from openmodels.catalog.index.update import Listing
 
 _FIELDS = """
 author baseModels cardData config createdAt downloads evalResults gated gguf inferenceProviderMapping
