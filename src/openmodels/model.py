@@ -21,7 +21,7 @@ from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
 from openmodels.core.tool_loop import MAX_ROUNDS, ToolLoop, ToolRun
 from openmodels.deadline import check_timeout
 from openmodels.errors import ErrorBoundary, InvalidRequest, OutputInvalid
-from openmodels.http import address as addresses
+from openmodels.http.secrets import hide_option, reveal_option
 from openmodels.output.tools import ToolCallValidator
 from openmodels.types.capabilities import Capabilities
 from openmodels.types.embeddings import Embeddings
@@ -77,7 +77,7 @@ class Model:
         self._hooks = events.Hooks(on_request, on_reply, capture_content)
         # Keys are wrapped at once: neither the model nor a frame of a traceback shows them.
         backend_options = {
-            name: addresses.hide_option(name, value) if name in _SECRET_OPTIONS else value
+            name: hide_option(name, value) if name in _SECRET_OPTIONS else value
             for name, value in backend_options.items()
         }
         self._opened_as = reference, backend_options
@@ -420,4 +420,4 @@ def _accepted(backend: type[Backend], options: Mapping[str, Any]) -> dict[str, A
     """Return the options as a backend takes them: one of another package may know keys as plain text only."""
     if getattr(backend, "takes_secrets", False):
         return dict(options)
-    return {name: addresses.shown(value) if name in _SECRET_OPTIONS else value for name, value in options.items()}
+    return {name: reveal_option(value) if name in _SECRET_OPTIONS else value for name, value in options.items()}

@@ -8,9 +8,10 @@ import pytest
 
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured
 from openmodels.http import proxies
-from openmodels.http.address import Address, Secret
+from openmodels.http.address import Address
 from openmodels.http.connection import ConnectionSettings
 from openmodels.http.proxies import environment_proxy, parse_proxy
+from openmodels.http.secrets import Secret
 
 PASSWORD = "pass-canary-0123456789"
 TARGET = Address("https", "model.example", 443)

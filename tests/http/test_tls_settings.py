@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from openmodels.errors import InvalidRequest, NotConfigured
 from openmodels.http import tls
-from openmodels.http.address import Secret
+from openmodels.http.secrets import Secret
 from openmodels.http.tls import BUNDLE_VARIABLES, parse_tls
 
 

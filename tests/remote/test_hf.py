@@ -15,7 +15,7 @@ import openmodels as om
 from openmodels.backends.hf import backend as hf
 from openmodels.backends.hf.backend import HfBackend
 from openmodels.core import retry
-from openmodels.http import address as addresses
+from openmodels.http.address import parse_address
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import VECTORS, Fault
 from openmodels.testing.faults.server import Request, Wire, fault
@@ -161,7 +161,7 @@ def test_the_router_honours_openais_options_only(server: FaultServer, monkeypatc
 def test_the_token_goes_to_hugging_face_only(token: str, base_url: str, ours: bool) -> None:
     backend = HfBackend("org/model", base_url=base_url, allow_http=True)
     assert backend.authorization() == ({"Authorization": f"Bearer {token}"} if ours else {})
-    assert hf.is_hugging_face(addresses.address(base_url, allow_http=True)) is ours
+    assert hf.is_hugging_face(parse_address(base_url, allow_http=True)) is ours
 
 
 @pytest.mark.parametrize("saved", ["environment", "login"])

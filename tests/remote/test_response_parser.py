@@ -10,13 +10,14 @@ from hypothesis import given, strategies as st
 
 from openmodels.errors import InvalidRequest
 from openmodels.http import sync_transport
-from openmodels.http.address import address, headers, key
+from openmodels.http.address import parse_address
 from openmodels.http.client import split_url
 from openmodels.http.connection import ConnectionSettings
 from openmodels.http.dial import parse_numeric
 from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import HttpRequest
 from openmodels.http.response_parser import ResponseParser
+from openmodels.http.secrets import check_headers, check_key
 
 _BODY = b'{"choices": []}' * 9
 _CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"5;x=y\r\nhello\r\n87\r\n" + _BODY + b"\r\n0\r\nTrailer: x\r\n\r\n"
@@ -125,7 +126,7 @@ def _request(request: HttpRequest, target: str) -> bytes:
 @given(st.sampled_from(["https://", "http://", "", "https://h"]), _texts)
 def test_an_address_is_refused_or_usable(scheme: str, rest: str) -> None:
     try:
-        found = address(scheme + rest, allow_http=True)
+        found = parse_address(scheme + rest, allow_http=True)
     except InvalidRequest as error:
         assert str(error).isprintable()
         return
@@ -139,8 +140,8 @@ def test_an_address_is_refused_or_usable(scheme: str, rest: str) -> None:
 def test_keys_and_headers_are_refused_or_sendable(name: str, value: str) -> None:
     sent = []
     for check in (
-        lambda: sent.append(("Authorization", f"Bearer {key(value).reveal()}")),
-        lambda: sent.extend((name, value.reveal()) for name, value in headers({name: value}).items()),
+        lambda: sent.append(("Authorization", f"Bearer {check_key(value).reveal()}")),
+        lambda: sent.extend((name, value.reveal()) for name, value in check_headers({name: value}).items()),
     ):
         try:
             check()

@@ -15,7 +15,8 @@ import openmodels as om
 from openmodels.catalog.sources.hub import HubCatalog
 from openmodels.core import retry
 from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
-from openmodels.http import address as addresses
+from openmodels.http import secrets
+from openmodels.http.address import parse_address
 from openmodels.hub import token as hub_token
 from openmodels.openness.gather import EvidenceSources
 from openmodels.testing.faults import FaultServer
@@ -109,7 +110,7 @@ def test_copies_keep_the_key_and_pickles_only_here(caplog: pytest.LogCaptureFixt
     for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(data)):
         assert twin.backend.api_key.reveal() == SECRET
         assert twin.backend.headers["X-Team-Key"].reveal() == f"{SECRET}-team"
-    addresses._pickled.clear()  # as in another process
+    secrets._pickled.clear()  # as in another process
     stranger = pickle.loads(data)
     assert stranger.backend.api_key is None
     assert not stranger.backend.headers
@@ -189,4 +190,4 @@ def test_a_key_in_an_address_is_refused(name: str) -> None:
 
 
 def test_other_parameters_of_an_address_are_sent() -> None:
-    assert addresses.address("https://host.test/v1?api-version=preview").query == "api-version=preview"
+    assert parse_address("https://host.test/v1?api-version=preview").query == "api-version=preview"

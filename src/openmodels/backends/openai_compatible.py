@@ -18,11 +18,12 @@ from openmodels.backends import batch_limits as batches_
 from openmodels.backends.base import Backend
 from openmodels.backends.batch_limits import Batches
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
-from openmodels.http import address as addresses, decompression, status_errors, tls
-from openmodels.http.address import Secret, Secrets
+from openmodels.http import decompression, status_errors, tls
+from openmodels.http.address import parse_address
 from openmodels.http.client import Exchange, HttpClient
 from openmodels.http.connection import ConnectionSettings
 from openmodels.http.messages import BaseResponse, HttpRequest
+from openmodels.http.secrets import Secret, Secrets, check_headers, check_key
 from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
 from openmodels.openai_wire.negotiation import Dialect
 from openmodels.output.text_scan import REASONING_TAGS
@@ -108,9 +109,9 @@ class OpenAICompatible(Backend):
     ) -> None:
         super().__init__(rest)
         self.options = self.wire_options | {"extra", *encode.FORM_OPTIONS}
-        self.address = addresses.address(base_url, allow_http=allow_http)
-        self.api_key = addresses.key(api_key)
-        self.headers = addresses.headers(headers)
+        self.address = parse_address(base_url, allow_http=allow_http)
+        self.api_key = check_key(api_key)
+        self.headers = check_headers(headers)
         self.connection = ConnectionSettings.from_options(proxy=proxy, verify=verify, cert=cert)
         self.dialect = Dialect()
         self._batch: int | None = None  # the most texts that the server takes at once, once it has said so
@@ -367,7 +368,7 @@ class OpenAICompatible(Backend):
         http_request = HttpRequest(
             "POST", self.address.origin + target, self._headers(stream=request.stream), encode.dumps(body)
         )
-        return Sent(http_request, self._secrets().and_(Secrets(*texts)), request, body)
+        return Sent(http_request, self._secrets().union(Secrets(*texts)), request, body)
 
     async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
         # A subclass whose bodies take long to make does it beside the event loop.
@@ -389,7 +390,7 @@ class OpenAICompatible(Backend):
         http_request = HttpRequest(
             "POST", self.address.origin + target, self._headers(stream=False), encode.dumps(body)
         )
-        return Sent(http_request, self._secrets().and_(secrets), request, body)
+        return Sent(http_request, self._secrets().union(secrets), request, body)
 
     def _fetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
         with self.exchange.send(sent.http_request, deadline) as answer:

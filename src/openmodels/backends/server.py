@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from openmodels.backends.openai_compatible import OpenAICompatible
 from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
-from openmodels.http import address as addresses, tls
+from openmodels.http import tls
+from openmodels.http.secrets import Secret
 from openmodels.openai_wire import decode, encode
 from openmodels.types.request import ChatRequest
 
@@ -50,10 +51,10 @@ class ServerBackend(OpenAICompatible):
         rest: str = "",
         *,
         base_url: str | None = None,
-        api_key: str | addresses.Secret | None = None,
-        headers: Mapping[str, str | addresses.Secret] | None = None,
+        api_key: str | Secret | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         allow_http: bool = False,
-        proxy: str | addresses.Secret | None = None,
+        proxy: str | Secret | None = None,
         verify: tls.VerifyOption = True,
         cert: tls.CertificateOption = None,
     ) -> None:

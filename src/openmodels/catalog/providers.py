@@ -12,7 +12,7 @@ from openmodels import ref, settings
 from openmodels.core import retry
 from openmodels.deadline import check_timeout
 from openmodels.errors import ErrorBoundary, Offline
-from openmodels.http import address as addresses
+from openmodels.http.address import is_loopback, parse_address
 from openmodels.hub.client import RouterClient
 from openmodels.hub.offers import Provider, find_providers
 
@@ -62,8 +62,8 @@ def _parse(model: str, timeout: float | None) -> tuple[str, float | None]:
 def _router(timeout: float | None) -> RouterClient:
     router = RouterClient(retry=retry)
     router.retries, router.request_seconds = _RETRIES, timeout
-    address = addresses.address(router.origin)
-    if settings.offline() and not addresses.loopback(address.host):
+    address = parse_address(router.origin)
+    if settings.offline() and not is_loopback(address.host):
         raise Offline(
             f"{address.authority} is needed, but the network is switched off.",
             next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",

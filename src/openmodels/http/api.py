@@ -32,10 +32,10 @@ from openmodels.errors import (
     StreamInterrupted,
 )
 from openmodels.http import decompression, status_errors
-from openmodels.http.address import Secret
 from openmodels.http.client import HttpClient, HttpRequest
 from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import BaseResponse
+from openmodels.http.secrets import Secret
 
 if TYPE_CHECKING:
     from openmodels.http.async_transport import AsyncHttpResponse

@@ -6,8 +6,9 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Self
 
-from openmodels.http.address import Address, Secret
+from openmodels.http.address import Address
 from openmodels.http.proxies import ProxyServer, environment_proxy, parse_proxy
+from openmodels.http.secrets import Secret
 from openmodels.http.tls import CertificateOption, TLSSettings, VerifyOption, parse_tls
 
 

@@ -12,7 +12,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from openmodels import settings
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured
-from openmodels.http.address import Address, Secret, Withheld, hidden, is_host_name, loopback
+from openmodels.http.address import Address, is_host_name, is_loopback
+from openmodels.http.secrets import Secret, WithheldSecret, hide
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SOCKS_PACKAGES = ("python_socks", "aiohttp_socks")
@@ -81,12 +82,12 @@ def parse_proxy(url: str | Secret) -> ProxyServer:
         NotConfigured: It is that of a model which was pickled elsewhere.
         MissingExtra: It is a SOCKS proxy, and the packages for these are not installed.
     """
-    if isinstance(url, Withheld):
+    if isinstance(url, WithheldSecret):
         raise NotConfigured(
             "The proxy's name and password stayed where the model was pickled.",
             next_step="Set HTTPS_PROXY where it is unpickled, and leave `proxy` out.",
         )
-    url = hidden(url)  # the error must not find the password in this frame
+    url = hide(url)  # the error must not find the password in this frame
     step = "Write proxy='http://name:password@host:port', or https://, socks5:// or socks5h://."
     if not isinstance(url, Secret):
         raise InvalidRequest(f"proxy: expected an address, not {type(url).__name__}.", next_step=step)
@@ -107,7 +108,7 @@ def environment_proxy(target: Address) -> ProxyServer | None:
         NotConfigured: The variable holds no address of a proxy; no password is shown.
         MissingExtra: It names a SOCKS proxy, and the packages for these are not installed.
     """
-    if loopback(target.host):
+    if is_loopback(target.host):
         return None
     proxies = {name: Secret(value) for name, value in urllib.request.getproxies().items() if value}
     url = proxies.get(target.scheme) or proxies.get("all")

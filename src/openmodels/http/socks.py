@@ -62,7 +62,7 @@ def connect(
     try:
         sock: socket.socket = client.connect(host, port, timeout=end - time.monotonic())
     except python_socks.ProxyError as error:
-        failure = _explain(error, proxy, peer)
+        failure = TimeoutError() if time.monotonic() >= end else _explain(error, proxy, peer)
     else:
         return sock
     raise failure  # here and not above: frames of python-socks hold the password

@@ -24,7 +24,7 @@ from urllib3.util import Url
 
 from openmodels.errors import ConnectionFailed, OpenModelsError
 from openmodels.http import dial
-from openmodels.http.address import Address, HiddenBytes
+from openmodels.http.address import Address
 from openmodels.http.connection import ConnectionSettings
 from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import BaseResponse, HttpRequest
@@ -38,6 +38,7 @@ from openmodels.http.network_errors import (
 )
 from openmodels.http.proxies import ProxyServer
 from openmodels.http.response_parser import ResponseParser
+from openmodels.http.secrets import HiddenBytes
 
 READ_SIZE = 64 * 2**10
 """Bytes asked of a socket at a time."""

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import truststore
 
 from openmodels.errors import InvalidRequest, NotConfigured, OpenModelsError
-from openmodels.http.address import Secret, hidden
+from openmodels.http.secrets import Secret, hide
 
 log = logging.getLogger("openmodels.http")
 
@@ -86,7 +86,7 @@ def parse_tls(verify: VerifyOption = True, cert: CertificateOption = None) -> TL
         )
     parts = (cert,) if isinstance(cert, str | os.PathLike) else tuple(cert) if isinstance(cert, tuple | list) else ()
     paths = [str(part) for part in parts[:2] if isinstance(part, str | os.PathLike) and str(part)]
-    password = hidden(parts[2]) if len(parts) == 3 else None
+    password = hide(parts[2]) if len(parts) == 3 else None
     if not paths or len(paths) != len(parts[:2]) or len(parts) > 3 or not isinstance(password, Secret | None):
         raise InvalidRequest(
             "cert: expected a path, (certificate, key) or (certificate, key, password).",

@@ -15,9 +15,9 @@ from openmodels.errors import (
     ModelNotFound,
     RateLimited,
 )
-from openmodels.http import address as addresses
 from openmodels.http.api import ApiClient, Refusal, RetryPolicy, classify_refusal
 from openmodels.http.messages import BaseResponse
+from openmodels.http.secrets import Secret, check_key
 from openmodels.hub import token as hub_token
 from openmodels.hub.offers import Provider, parse_router_list
 
@@ -152,10 +152,10 @@ class RouterClient(ApiClient):
         return parse_router_list(await self.aget_json("/models"))
 
 
-def _secret(token: str | None, address: str) -> addresses.Secret | None:
+def _secret(token: str | None, address: str) -> Secret | None:
     """Return the caller's token, else the user's where it may go to this address."""
     if token is None:
         return hub_token.token_for(address)
     if token and not hub_token.is_confidential(address):
         raise InvalidRequest("token: http to another machine would send it unencrypted.", next_step="Use https.")
-    return addresses.key(token or None, "token")
+    return check_key(token or None, "token")

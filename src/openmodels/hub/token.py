@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from openmodels import settings
 from openmodels.errors import NotConfigured, OpenModelsError
-from openmodels.http import address as addresses
-from openmodels.http.address import Address, Secret
+from openmodels.http.address import Address, is_loopback
+from openmodels.http.secrets import Secret, check_key
 
 HUB = "https://huggingface.co"
 """The public Hub."""
@@ -39,7 +39,7 @@ def is_confidential(address: str) -> bool:
         host = parts.hostname or ""
     except ValueError:
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and addresses.loopback(host))
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 def token_for(address: str) -> Secret | None:
@@ -77,7 +77,7 @@ def stored_token() -> Secret | None:
     from huggingface_hub import get_token
 
     try:
-        return addresses.key(get_token() or None, "HF_TOKEN")
+        return check_key(get_token() or None, "HF_TOKEN")
     except OpenModelsError:
         raise
     except Exception as error:  # a login by the vendor's own means fails in the vendor's own ways

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from openmodels.errors import AccessDenied, OpenModelsError, RateLimited
-from openmodels.http import address as addresses
 from openmodels.http.api import ApiClient, Refusal, RetryPolicy
 from openmodels.http.messages import BaseResponse
+from openmodels.http.secrets import check_key
 from openmodels.hub import token as hub_token
 
 API = "https://api.github.com"
@@ -27,7 +27,7 @@ class GitHubClient(ApiClient):
     def __init__(self, address: str | None = None, *, retry: RetryPolicy | None = None, interval: float = 0.0) -> None:
         address = address or API
         secret = os.environ.get("GITHUB_TOKEN") if hub_token.is_confidential(address) else None
-        token = addresses.key(secret or None, "GITHUB_TOKEN")
+        token = check_key(secret or None, "GITHUB_TOKEN")
         super().__init__(address, "GitHub", token=token, retry=retry, interval=interval)
         # Shared with the copies of `until`.
         self._used_up: list[str] = []

@@ -24,9 +24,10 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.http import address as addresses, status_errors, tls
-from openmodels.http.address import Secret, Secrets
+from openmodels.http import status_errors, tls
+from openmodels.http.address import is_loopback
 from openmodels.http.client import Exchange, HttpClient
+from openmodels.http.secrets import Secret, Secrets, check_key
 from openmodels.openai_wire import decode
 from openmodels.types.request import ChatRequest
 
@@ -68,10 +69,10 @@ class AzureBackend(OpenAICompatible):
         rest: str = "",
         *,
         base_url: str | None = None,
-        api_key: str | addresses.Secret | None = None,
+        api_key: str | Secret | None = None,
         credential: Any = None,
         scope: str | None = None,
-        headers: Mapping[str, str | addresses.Secret] | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         allow_http: bool = False,
         proxy: str | Secret | None = None,
         verify: tls.VerifyOption = True,
@@ -107,15 +108,15 @@ class AzureBackend(OpenAICompatible):
         if self.api_key is not None and credential is not None:
             raise InvalidRequest("credential: it and `api_key` exclude each other.", next_step="Pass one of them.")
         if isinstance(credential, AzureKeyCredential):
-            self.api_key = addresses.key(credential.key, "credential")
+            self.api_key = check_key(credential.key, "credential")
         elif credential is not None:
             if not (hasattr(credential, "get_token") or hasattr(credential, "get_token_info")):
                 raise InvalidRequest(f"credential: an object of {type(credential).__name__} gives no tokens.")
             return TokenSource(credential)
         elif self.api_key is None and is_trusted:
             name, value = _read_environment(azure_endpoint.KEYS)
-            self.api_key = addresses.key(value, name)
-            if value is None and not addresses.loopback(self.address.host):
+            self.api_key = check_key(value, name)
+            if value is None and not is_loopback(self.address.host):
                 return TokenSource(connection=self.connection)
         return self.api_key
 
@@ -220,11 +221,11 @@ class AzureBackend(OpenAICompatible):
         self, status: int, headers: Mapping[str, str], secrets: Secrets, body: bytes | object
     ) -> OpenModelsError:
         # The request's token came after its secrets were listed.
-        return super()._explain(status, headers, secrets.and_(self._secrets()), body)
+        return super()._explain(status, headers, secrets.union(self._secrets()), body)
 
     def _secrets(self) -> Secrets:
         seen = self._authentication.seen if isinstance(self._authentication, TokenSource) else (self.api_key,)
-        return super()._secrets().and_(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
+        return super()._secrets().union(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
 
 
 def _read_environment(names: tuple[str, ...]) -> tuple[str, str | None]:

@@ -18,10 +18,10 @@ from azure.core.exceptions import AzureError, ServiceRequestError, ServiceRespon
 
 from openmodels.backends import registry
 from openmodels.errors import AuthenticationFailed, ConnectionFailed, OpenModelsError, UnsupportedFeature
-from openmodels.http import address as addresses, status_errors
-from openmodels.http.address import Secret
+from openmodels.http import status_errors
 from openmodels.http.connection import ConnectionSettings
 from openmodels.http.network_errors import deadline_exceeded, seconds_left
+from openmodels.http.secrets import Secret, check_key
 
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 """When the call that asks for a token must be over, on the clock of `time.monotonic()`."""
@@ -105,7 +105,7 @@ class TokenSource:
         token, expires_on = getattr(answer, "token", None), getattr(answer, "expires_on", None)
         if not isinstance(token, str) or not token or not isinstance(expires_on, int | float):
             raise AuthenticationFailed(f"The credential gave no token but an object of {type(answer).__name__}.")
-        secret = addresses.key(token, "credential: its token")
+        secret = check_key(token, "credential: its token")
         self.seen = (*self.seen[-1:], *([secret] if secret else []))
         if isinstance(answer, AccessTokenInfo):
             return answer

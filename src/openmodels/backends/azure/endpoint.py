@@ -14,8 +14,7 @@ from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from openmodels.errors import EndpointRetired, InvalidRequest, NotConfigured
-from openmodels.http import address as addresses
-from openmodels.http.address import Address
+from openmodels.http.address import Address, is_loopback, parse_address
 
 log = logging.getLogger("openmodels.backends.azure.backend")
 
@@ -75,7 +74,7 @@ def parse(base_url: str, deployment: str = "", *, allow_http: bool = False) -> E
         NotConfigured: It is on an Azure resource, but not where models are.
         InvalidRequest: It is not an acceptable address, or names another deployment.
     """
-    to = addresses.address(base_url, allow_http=allow_http)
+    to = parse_address(base_url, allow_http=allow_http)
     host = to.host.rstrip(".")
     if host in _RETIRED:
         raise EndpointRetired(
@@ -111,7 +110,7 @@ def _path(to: Address, *, azure: bool) -> str:
     if not azure:
         if re.search(r"/api/projects/[^/]+$", to.path):  # behind a gateway
             return f"{to.path}{V1_PATH}"
-        return to.path or ("/v1" if addresses.loopback(to.host) else V1_PATH)
+        return to.path or ("/v1" if is_loopback(to.host) else V1_PATH)
     if to.path in ("", "/models", "/openai", "/v1", V1_PATH):
         return V1_PATH
     if match := re.fullmatch(rf"(/api/projects/[^/]+)({V1_PATH}|/models)?", to.path):

@@ -25,11 +25,12 @@ from azure.core.utils import CaseInsensitiveDict
 from openmodels.backends.azure import credential
 from openmodels.backends.azure.credential import AsyncCredential, SyncCredential, TokenSource
 from openmodels.errors import AuthenticationFailed, OpenModelsError
-from openmodels.http.address import Address, Secret
+from openmodels.http.address import Address
 from openmodels.http.async_transport import AsyncHttpResponse
 from openmodels.http.client import HttpClient
 from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.http.network_errors import deadline_exceeded, seconds_left
+from openmodels.http.secrets import Secret
 from openmodels.http.sync_transport import HttpResponse
 from openmodels.openai_wire import decode
 

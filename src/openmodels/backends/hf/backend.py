@@ -25,7 +25,9 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.http import address as addresses, status_errors, tls
+from openmodels.http import status_errors, tls
+from openmodels.http.address import is_loopback, parse_address
+from openmodels.http.secrets import Secret, check_headers
 from openmodels.hub import offers as hub_offers, token
 from openmodels.hub.client import ROUTER, router_address
 from openmodels.hub.offers import Provider
@@ -75,11 +77,11 @@ class HfBackend(ServerBackend):
         rest: str = "",
         *,
         base_url: str | None = None,
-        api_key: str | addresses.Secret | None = None,
-        headers: Mapping[str, str | addresses.Secret] | None = None,
+        api_key: str | Secret | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
         bill_to: str | None = None,
         allow_http: bool = False,
-        proxy: str | addresses.Secret | None = None,
+        proxy: str | Secret | None = None,
         verify: tls.VerifyOption = True,
         cert: tls.CertificateOption = None,
         prices: bool = False,
@@ -94,7 +96,7 @@ class HfBackend(ServerBackend):
             verify=verify,
             cert=cert,
         )
-        routed = base_url is None or self.address == addresses.address(ROUTER)
+        routed = base_url is None or self.address == parse_address(ROUTER)
         self._id = _routable(rest) if routed else None
         if self._id is not None:
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
@@ -105,8 +107,8 @@ class HfBackend(ServerBackend):
             )
         self._offers: list[Provider] | None = None if prices else []
         if bill_to is not None:
-            self.headers |= addresses.headers({"X-HF-Bill-To": bill_to})
-        self._token: addresses.Secret | None = None
+            self.headers |= check_headers({"X-HF-Bill-To": bill_to})
+        self._token: Secret | None = None
 
     @property
     def origin(self) -> str | None:
@@ -177,13 +179,13 @@ class HfBackend(ServerBackend):
 
     def check_online(self) -> None:
         """Raise Offline if the environment switches the network off and the server is elsewhere."""
-        if settings.offline() and not addresses.loopback(self.address.host):
+        if settings.offline() and not is_loopback(self.address.host):
             raise Offline(
                 f"{self.address.authority} is needed, but the network is switched off.",
                 next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
             )
 
-    def _found(self) -> addresses.Secret | None:
+    def _found(self) -> Secret | None:
         """Return the user's own token, if this address may have it."""
         if self._token is None and is_hugging_face(self.address) and not token.is_disabled():
             self._token = token.stored_token()
