@@ -27,7 +27,7 @@ INTRODUCTION = """\
 
 Every error of openmodels is an `om.OpenModelsError`; its message names the model, the cause and the next step.
 `…` stands for a path, an address or a version.
-This table is made from `tests/local/test_bad_weights.py`, which also checks it.
+The tests make this table from real files and check it.
 
 | What was given | Error | Cause | Next step |
 |---|---|---|---|

@@ -25,8 +25,7 @@ requests made, that neither key nor prompt is told in an error or log, and that 
 classes of `openmodels`; "the part that came" is in the error's `partial`. "After the last retry" is with two retries,
 the default. "-" is what cannot be.
 
-`openmodels.testing.faults` holds the server; `tests/remote/test_faults.py` makes this table and checks it, and
-`tests/remote/test_hf_faults.py` meets the same faults with `hf`.
+`openmodels.testing.faults` holds the server, for tests of other backends too.
 """
 SECTIONS = {
     "connection": "Connections and HTTP",
