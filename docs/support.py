@@ -1,4 +1,4 @@
-"""Write the table of what each backend supports into README.md.
+"""Write the table of what each backend supports into README.md, and that of the call options into docs/options.md.
 
 A backend's own declarations say what it claims, docs/support.json what the conformance suite has proved:
 
@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from openmodels.backends import registry
-from openmodels.types.options import OPTION_NAMES
+from openmodels.types.options import OPTION_NAMES, CallOptions, EmbedOptions, RerankOptions, Row, read_rows
 
 README = Path(__file__).parent.parent / "README.md"
 PROVED = Path(__file__).parent / "support.json"
+OPTIONS = Path(__file__).parent / "options.md"
 FEATURES = {
     "chat": "`chat`, `stream`",
     "complete": "`complete`",
@@ -67,6 +68,27 @@ def proved() -> dict[str, set[str]]:
     return {name: set(read.get(name, ())) for name in registry.BUILT_IN}
 
 
+def options_page() -> str:
+    """Return the page of the call options: a table for each method."""
+    parts = ["# Call options\n\nMade by `docs/support.py` from the table in `openmodels.types.options`.\n"]
+    for methods, table in (
+        ("`chat`, `stream`, `complete`, `map`, `run_tools`", CallOptions),
+        ("`embed`", EmbedOptions),
+        ("`rerank`", RerankOptions),
+    ):
+        parts.append(f"\n## {methods}\n\n| option | type | range | default | what it does |\n|---|---|---|---|---|\n")
+        parts += [_option_row(name, row) for name, row in read_rows(table).items()]
+    return "".join(parts)
+
+
+def _option_row(name: str, row: Row) -> str:
+    kind = row.type.__name__ if isinstance(row.type, type) else str(row.type)
+    kind = kind.replace("collections.abc.", "").replace("typing.", "").replace("|", "or")
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    limits = ", ".join(f"{signs[word]} {limit}" for word, limit in row.option.limits.items())
+    return f"| `{name}` | {kind} | {limits} | {row.option.default} | {row.option.description} |\n"
+
+
 def _mark(feature: str, claimed: set[str], shown: set[str]) -> str:
     if feature not in claimed:
         return "no"
@@ -79,3 +101,4 @@ def _own_options(backend: type) -> list[str]:
 
 if __name__ == "__main__":
     README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+    OPTIONS.write_text(options_page(), encoding="utf-8")

@@ -30,6 +30,10 @@ def test_table_in_readme_is_current(support: ModuleType) -> None:
     assert page == support.updated(page), "run: python docs/support.py"
 
 
+def test_page_of_the_options_is_current(support: ModuleType) -> None:
+    assert support.OPTIONS.read_text(encoding="utf-8") == support.options_page(), "run: python docs/support.py"
+
+
 def test_every_backend_has_been_proved_to_chat(support: ModuleType) -> None:
     assert [name for name, proved in support.proved().items() if "chat" not in proved] == []
 
