@@ -108,13 +108,13 @@ class TestOnce:
 TEAR = """
 import os, signal, sys, threading
 sys.path.insert(0, {folder!r})
-from openmodels.imports import import_whole
+from openmodels.imports import import_uninterrupted
 try:
-    import_whole("slow_module")
+    import_uninterrupted("slow_module")
 except KeyboardInterrupt:
     print("interrupted", "slow_module" in sys.modules, flush=True)
 open({go!r}, "w").close()
-print(import_whole("slow_module").DONE, import_whole("slow_module").TIMES)
+print(import_uninterrupted("slow_module").DONE, import_uninterrupted("slow_module").TIMES)
 """
 
 
@@ -137,11 +137,11 @@ def test_an_interrupt_tears_no_import(tmp_path: Path) -> None:
 
 
 def test_an_import_that_fails_raises_what_it_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from openmodels.imports import import_whole
+    from openmodels.imports import import_uninterrupted
 
     (tmp_path / "broken_module_here.py").write_text("raise LookupError('broken')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(LookupError, match="broken"):
-        import_whole("broken_module_here")
+        import_uninterrupted("broken_module_here")
     with pytest.raises(ModuleNotFoundError):
-        import_whole("no_such_module_here")
+        import_uninterrupted("no_such_module_here")

@@ -7,11 +7,11 @@ import json
 import pytest
 
 import openmodels as om
-from openmodels.types.capabilities import Capabilities, declared
+from openmodels.types.capabilities import Capabilities, declared_capabilities
 
 
 def test_declarations_are_capabilities():
-    found = declared({"chat", "rerank"}, {"tools", "seed"})
+    found = declared_capabilities({"chat", "rerank"}, {"tools", "seed"})
     assert (found.chat, found.rerank, found.tools, found.seed) == (True, True, True, True)
     assert (found.complete, found.embed, found.images, found.schema, found.n) == (False,) * 5
     assert found.context is None

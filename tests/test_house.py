@@ -315,12 +315,12 @@ def test_install_hints_name_our_distribution():
 def test_settings_are_read_when_asked_and_not_before(monkeypatch, tmp_path):
     for name in ("HF_HUB_OFFLINE", "OPENMODELS_OFFLINE", "OPENMODELS_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    assert not settings.read().offline
+    assert not settings.read_environment().offline
     for value, offline in (("1", True), ("true", True), (" ON ", True), ("0", False), ("", False), ("no", False)):
         monkeypatch.setenv("OPENMODELS_OFFLINE", value)
-        assert settings.read().offline == offline
+        assert settings.read_environment().offline == offline
     monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path))
-    assert settings.read().cache == tmp_path
+    assert settings.read_environment().cache == tmp_path
     monkeypatch.delenv("OPENMODELS_CACHE")
-    assert settings.read().cache.name == "openmodels"
-    assert settings.read().cache.is_absolute()
+    assert settings.read_environment().cache.name == "openmodels"
+    assert settings.read_environment().cache.is_absolute()

@@ -20,6 +20,9 @@ EMPTY_NAMES = frozenset(
 )
 """Names that say nothing of what they hold."""
 
+PUBLIC = frozenset({("core/tool_loop.py", "asked")})
+"""Names of attributes that downstream code reads, by file."""
+
 MISLEADING = frozenset(
     [
         "Voice",
@@ -62,22 +65,10 @@ BANNED_PROSE = re.compile(r"\b(nobody|somebody|whatever|told|goes on|is no|are n
 PENDING = (
     "backends/",
     "bulk/",
-    "core/",
     "http/",
     "openness/",
     "output/",
     "testing/",
-    "types/",
-    "__init__",
-    "background",
-    "conversation",
-    "errors",
-    "escaping",
-    "files",
-    "imports",
-    "model",
-    "ref",
-    "settings",
 )
 """Parts of the package whose names are still to be mended; a part that is done leaves this list."""
 
@@ -117,7 +108,8 @@ def problems(path):
     lines = [
         f"{line}: the name {name!r}"
         for line, name in identifiers(tree)
-        if name.lstrip("_") in EMPTY_NAMES or name in MISLEADING
+        if (name.lstrip("_") in EMPTY_NAMES or name in MISLEADING)
+        and (path.relative_to(SOURCE).as_posix(), name) not in PUBLIC
     ]
     for name, text in docstrings(tree):
         first = text.splitlines()[0]

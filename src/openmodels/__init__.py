@@ -264,9 +264,9 @@ else:
 
             value: object = version(DISTRIBUTION)
         elif name in __all__:
-            from openmodels.imports import import_whole
+            from openmodels.imports import import_uninterrupted
 
-            value = getattr(import_whole(f"openmodels.{_HOMES.get(name, 'errors')}"), name)
+            value = getattr(import_uninterrupted(f"openmodels.{_HOMES.get(name, 'errors')}"), name)
         else:
             raise AttributeError(f"module 'openmodels' has no attribute {name!r}.{_advice(name)}")
         globals()[name] = value

@@ -1,4 +1,4 @@
-"""Work on daemon threads: neither Ctrl-C nor a deadline of the caller tears it, and no exit waits for it."""
+"""Work on daemon threads, which Ctrl-C, deadlines and exits do not interrupt."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
+from openmodels.deadline import deadline_exceeded
 from openmodels.errors import DeadlineExceeded, StreamInterrupted
 
 _Result = TypeVar("_Result")
@@ -42,7 +43,7 @@ def check() -> None:
 
 
 def start(work: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
-    """Begin a call on a thread of its own; return its future, which cannot be cancelled."""
+    """Run a call on its own thread; return its future, which cannot be cancelled."""
     future: Future[_Result] = Future()
     future.set_running_or_notify_cancel()
 
@@ -67,7 +68,7 @@ async def arun(work: Callable[..., _Result], *arguments: Any) -> _Result:
 
 
 class Once(Generic[_Result]):
-    """A value that a thread makes when it is first needed, for all callers that wait for it."""
+    """A value that a thread makes when first needed, for all callers that wait."""
 
     def __init__(self) -> None:
         self._reset()
@@ -126,16 +127,16 @@ class Once(Generic[_Result]):
             return self._future
 
     def _failed(self, future: Future[_Result], error: BaseException, deadline: float | None) -> bool:
-        """Forget a making that failed; return whether to begin another, else raise what the caller gets.
+        """Forget a failed attempt; return whether to begin another, or raise.
 
         Raises:
             DeadlineExceeded: The deadline passed.
         """
         if not future.done():
             if isinstance(error, TimeoutError):
-                raise DeadlineExceeded(
-                    "The call's total time is up while the model is being made ready.",
-                    next_step="Raise `timeout`; or make it ready ahead with `load()`; call again, it goes on.",
+                raise deadline_exceeded(
+                    "while the model is being made ready",
+                    "Raise `timeout`; or make it ready ahead with `load()`; call again, it goes on.",
                 ) from None
             return False
         failure = future.exception()
@@ -165,9 +166,9 @@ def _after_fork_in_child() -> None:
     # The thread that was making it is the parent's.
     for once in _all:
         future = once._future  # noqa: SLF001 - ours
-        made = future is not None and future.done()
+        is_made = future is not None and future.done()
         once._reset()  # noqa: SLF001
-        if made:
+        if is_made:
             once._future = future  # noqa: SLF001
 
 

@@ -22,7 +22,7 @@ OpenModelsError
 ├── InvalidResponse          the answer breaks the protocol
 ├── StreamInterrupted        the stream ended before its end; `partial` holds what came
 ├── OutputInvalid            the answer does not satisfy what was asked; `reply` holds it
-├── ToolRoundsExceeded       the model goes on calling tools; `run` holds what was done
+├── ToolRoundsExceeded       the model still calls tools; `run` holds what was done
 ├── WriteFailed              a file cannot be written; the old one is unchanged (also OSError)
 └── LoadFailed               the model's files cannot be used
     ├── UnsafeWeights        the weights could run code when loaded
@@ -85,7 +85,7 @@ class OpenModelsError(Exception):
         self.run: Any = None
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows in place of its own traceback: the caller's line and the message."""
+        """Return what IPython shows: the caller's line and the message."""
         package = str(Path(__file__).parent)
         frames = [frame for frame in traceback.extract_tb(self.__traceback__) if not frame.filename.startswith(package)]
         # A cell's file is a temporary one that means nothing to its author.
@@ -112,7 +112,7 @@ class NotConfigured(OpenModelsError):
 
 
 class InvalidRequest(OpenModelsError, ValueError):
-    """An argument is wrong; the message names the field. Nothing was sent or computed."""
+    """An argument is wrong; the message names it, and nothing was sent."""
 
 
 class UnsupportedFeature(InvalidRequest):
@@ -140,7 +140,7 @@ class EndpointRetired(OpenModelsError):
 
 
 class ContextTooLong(OpenModelsError):
-    """The prompt does not fit the model's context; the message holds both lengths in tokens."""
+    """The prompt does not fit the context; the message holds both in tokens."""
 
 
 class ContentFiltered(OpenModelsError):
@@ -148,7 +148,7 @@ class ContentFiltered(OpenModelsError):
 
 
 class RateLimited(OpenModelsError):
-    """Too many requests; `retry_after` holds the seconds to wait, where the vendor says."""
+    """Too many requests; `retry_after` holds the vendor's seconds to wait."""
 
     default_retryable = True
 
@@ -164,7 +164,7 @@ class ServerFailed(OpenModelsError):
 
 
 class ConnectionFailed(OpenModelsError):
-    """No connection; the message says whether DNS, TLS, a refusal or a reset was the cause."""
+    """The connection failed; the message names DNS, TLS, refusal or reset."""
 
     default_retryable = True
 
@@ -182,7 +182,7 @@ class InvalidResponse(OpenModelsError):
 
 
 class StreamInterrupted(OpenModelsError):
-    """The stream ended without a finish reason or end mark; `partial` holds what had arrived."""
+    """The stream ended without a finish reason; `partial` holds what arrived."""
 
 
 class OutputInvalid(OpenModelsError):
@@ -215,11 +215,14 @@ def _rebuild_output_invalid(cause: str, reply: Reply) -> OutputInvalid:
 
 
 class ToolRoundsExceeded(OpenModelsError):
-    """After as many answers as `run_tools` may ask for, the model still calls tools; `run` holds what was done."""
+    """The last answer of `run_tools` still calls tools; `run` holds what was done."""
 
 
 class WriteFailed(OpenModelsError, OSError):
-    """A file cannot be written; the old one is unchanged. `errno` and `filename` say why and which."""
+    """A file cannot be written; the old one is unchanged.
+
+    `errno` and `filename` say why and which.
+    """
 
 
 class LoadFailed(OpenModelsError):
@@ -227,19 +230,19 @@ class LoadFailed(OpenModelsError):
 
 
 class UnsafeWeights(LoadFailed):
-    """The weights could run code when loaded (pickles, remote code); they are refused."""
+    """The weights could run code when loaded and are refused."""
 
 
 class DoesNotFit(LoadFailed):
-    """The model is too large for this disk, memory or device; the message holds the numbers."""
+    """The model is too large for this disk, memory or device."""
 
 
 class OutOfMemory(LoadFailed):
-    """Memory ran out while loading or running; the model stays usable for smaller requests."""
+    """Memory ran out; the model stays usable for smaller requests."""
 
 
 class ErrorBoundary(ContextDecorator):
-    """The edge of the public interface: errors leave it named and with a short traceback.
+    """The edge of the public interface, where errors get a short traceback.
 
     A traceback then ends at the caller's own line, and the chained original is one line: frames of
     this package and of a vendor's client tell a user nothing, and their locals hold prompts and keys.
@@ -263,7 +266,7 @@ class ErrorBoundary(ContextDecorator):
 
 
 def shorten(error: OpenModelsError) -> None:
-    """Drop the frames below the caller's from an error's traceback, and those of what it is chained to."""
+    """Drop the frames below the caller's from an error and what it is chained to."""
     if os.environ.get("OPENMODELS_TRACEBACK") == "full":
         return
     error.__traceback__ = None

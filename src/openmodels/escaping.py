@@ -27,7 +27,7 @@ _REFERENCES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", ":": "&#58;", ".": "&#46;
 
 
 def terminal(text: str) -> str:
-    """Return text that cannot move the cursor, retitle the window or turn the direction of writing.
+    """Return text without control characters and direction marks.
 
     Of an escape sequence only its letters are left; newlines and tabs stay.
     """
@@ -35,7 +35,10 @@ def terminal(text: str) -> str:
 
 
 def json(value: Any, *, indent: int | None = None) -> str:
-    """Return a value as JSON that is safe on a terminal: what `terminal` drops is written as escapes, lossless."""
+    """Return a value as JSON that is safe on a terminal.
+
+    What `terminal` drops is written as escapes, so nothing is lost.
+    """
     text = json_syntax.dumps(value, ensure_ascii=False, indent=indent)
     return "\n".join(part.translate(_IN_JSON) for part in text.split("\n"))
 
@@ -46,7 +49,7 @@ def line(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line, without links, images, HTML or code."""
+    """Return text that Markdown shows as it is, on one line."""
     return _MARKDOWN.sub(_escaped, line(text))
 
 
@@ -56,7 +59,7 @@ def html(text: str) -> str:
 
 
 def https(url: str) -> str | None:
-    """Return an https address for a link, its delimiters percent-encoded, or None for any other."""
+    """Return an https address for a link, percent-encoded, or None for any other."""
     try:
         parts = urlsplit(line(url).strip())
         if parts.scheme != "https" or not parts.hostname:

@@ -27,7 +27,7 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def write(path: str | os.PathLike[str], data: str | bytes, *, private: bool = False) -> None:
-    """Write a file whole: a reader, a crash or a full disk leaves the old content or the new.
+    """Write a file: a crash or a full disk leaves the old content or the new.
 
     Args:
         path: The file; a link is followed.
@@ -219,7 +219,7 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def json_or_none(text: str) -> Any:
-    """Return the JSON value of `text`, or None when it is no JSON."""
+    """Return the JSON value of `text`, or None where it is not JSON."""
     try:
         return from_json(text)
     except ValueError:

@@ -1,4 +1,7 @@
-"""Imports that an interrupt does not tear: numpy or torch, imported halfway, cannot be imported again in a process."""
+"""Imports that Ctrl-C does not interrupt.
+
+numpy or torch, imported halfway, cannot be imported again in a process.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ _PATIENCE = 5.0
 _running: dict[str, threading.Thread] = {}
 
 
-def import_whole(name: str) -> ModuleType:
-    """Return a module, imported to its end even where Ctrl-C, raised here at once, comes in between.
+def import_uninterrupted(name: str) -> ModuleType:
+    """Import a module to its end, even where Ctrl-C is raised meanwhile.
 
     Raises:
         ImportError: As `importlib.import_module` does.
@@ -44,7 +47,7 @@ def _imported(name: str) -> bool:
 
 
 def _importing() -> bool:
-    """Return whether this thread executes a module, whose import another one may have to wait for."""
+    """Return whether this thread executes a module."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - there is no other way to tell
     while frame is not None:
         if frame.f_code.co_name == "_load_unlocked" and frame.f_code.co_filename == "<frozen importlib._bootstrap>":

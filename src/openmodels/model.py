@@ -1,4 +1,4 @@
-"""`Model`: the one interface. It checks, retries and assembles; the backend translates and fetches."""
+"""`Model`: the interface to every backend."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Model:
     Args:
         reference: `BACKEND:REST`, e.g. "local:HuggingFaceTB/SmolLM2-135M-Instruct" or "echo:"; the path of a
             model's folder or GGUF file as a `Path`; a record of a model on this disk; or a `Backend` object.
-        timeout: Total seconds each call may take unless it says otherwise; None is no limit.
+        timeout: Total seconds of each call that does not set its own; None lifts the limit.
         max_retries: How often a failed call is tried again before its first token.
         on_request: Called with each checked request before the backend gets it; may raise to prevent that.
         on_reply: Called with each complete answer before the caller gets it.
@@ -116,11 +116,13 @@ class Model:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the model can be asked for, known before a call, without loading it and without the network."""
+        """What the model can do, without loading it and without the network."""
         return self.backend.capabilities()
 
     def load(self) -> Self:
-        """Do now what the first call would do: download, read the weights. Returns the model itself.
+        """Do what the first call would do: download, read the weights.
+
+        Returns the model itself.
 
         Raises:
             LoadFailed: The files are missing, broken, unsafe or too large.
@@ -153,7 +155,7 @@ class Model:
             return self._chat("chat", messages, options)
 
     def stream(self, messages: Prompt, **options: Unpack[CallOptions]) -> Stream:
-        """Return the model's answer as a stream of deltas; takes and raises what `chat` does.
+        """Return the model's answer as a stream of deltas; otherwise as `chat`.
 
         Arguments are checked now, the work begins with the first delta read.
 
@@ -172,7 +174,7 @@ class Model:
         parallel: bool = True,
         **options: Unpack[ToolRunOptions],
     ) -> ToolRun:
-        """Run the tools that the model calls and return their results to it, until it answers.
+        """Run the tools that the model calls, until it answers without a call.
 
         The model gets what a tool raises as that tool's result. The run also ends where the model calls a tool
         without a function, for the caller to answer.
@@ -287,7 +289,7 @@ class Model:
         parallel: bool = True,
         **options: Unpack[ToolRunOptions],
     ) -> ToolRun:
-        """The asynchronous twin of `run_tools`: coroutine functions run here, plain ones on threads.
+        """The asynchronous twin of `run_tools`; plain functions run on threads.
 
         Raises:
             OpenModelsError: As for `run_tools`.
@@ -397,7 +399,7 @@ class Model:
 
 
 def _text_of(reference: Any) -> Any:
-    """Return the reference of a path, or of a record that is on this disk; anything else as it is."""
+    """Return the reference of a path or of a record on this disk."""
     if isinstance(reference, os.PathLike):
         return f"local:{os.fspath(reference)}"
     folder = getattr(reference, "local", None)
@@ -417,7 +419,10 @@ def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
 
 
 def _accepted(backend: type[Backend], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options as a backend takes them: one of another package may know keys as plain text only."""
+    """Return the options as a backend takes them.
+
+    A backend of another package may take keys as plain text only.
+    """
     if getattr(backend, "takes_secrets", False):
         return dict(options)
     return {name: reveal_option(value) if name in _SECRET_OPTIONS else value for name, value in options.items()}

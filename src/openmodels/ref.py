@@ -1,4 +1,4 @@
-"""Model references: `BACKEND:REST`, split at the first colon; the backend owns REST."""
+"""Model references: `BACKEND:REST`, split at the first colon."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def parse(reference: str, known: Collection[str]) -> Reference:
 
 
 def is_backend_name(name: str) -> bool:
-    """Return whether a backend may be called so: a letter, then letters, digits, "_", "." and "-"."""
+    """Return whether a name fits: a letter, then letters, digits, "_.-"."""
     return bool(_NAME.fullmatch(name))
 
 
@@ -115,9 +115,9 @@ def unknown_backend(name: str, known: Collection[str]) -> InvalidReference:
             next_step=f"Write om.Model('server:NAME', base_url='{address}').",
         )
     near = difflib.get_close_matches(name.lower(), known, n=1)
-    guess = f"Did you mean {near[0]!r}? " if near else ""
+    suggestion = f"Did you mean {near[0]!r}? " if near else ""
     return InvalidReference(
-        f"There is no backend {name!r}.", next_step=f"{guess}Known backends: {', '.join(sorted(known))}."
+        f"There is no backend {name!r}.", next_step=f"{suggestion}Known backends: {', '.join(sorted(known))}."
     )
 
 
@@ -125,7 +125,7 @@ def hub_id(text: str) -> HubId:
     """Read "org/model[/file][@revision][:suffix]".
 
     Raises:
-        InvalidReference: The text is no hub id.
+        InvalidReference: The text is not a hub id.
     """
     body, colon, suffix = text.partition(":")
     body, at, revision = body.partition("@")

@@ -1,4 +1,4 @@
-"""What the environment says, read when a model opens and never at import.
+"""Settings of the environment, read when a model opens and never at import.
 
 Order everywhere: argument, then environment, then default.
 """
@@ -42,7 +42,7 @@ class Settings:
     cache: Path
 
 
-def read() -> Settings:
+def read_environment() -> Settings:
     """Return the settings as the environment has them now."""
     return Settings(
         offline=offline(),
@@ -56,7 +56,7 @@ def offline() -> bool:
 
 
 def install_hint(extra: str) -> str:
-    """Return the command that installs an extra, e.g. "local", from where this package came.
+    """Return the command that installs an extra from where this package came.
 
     A package that was installed from a folder or a repository may be on no package index.
     """
@@ -77,7 +77,7 @@ def install_hint(extra: str) -> str:
 
 
 def _pip(arguments: str) -> str:
-    """Return the command that installs into this environment: uv's where it has no pip."""
+    """Return the command that installs into this environment, with pip or uv."""
     if importlib.util.find_spec("pip") is None and shutil.which("uv"):
         return f"uv pip install {arguments}"
     return f"pip install {arguments}"

@@ -1,7 +1,7 @@
-"""What a backend is: one class, one required method, `run(request) -> deltas`.
+"""The interface of a backend: one class, one required method, `run(request)`.
 
-Everything else (checking the request, retries, the deadline, folding deltas into a reply, the
-sync and async surface) is written once, in `Model`.
+Everything else (checking the request, retries, the deadline, assembling deltas into a reply, the
+sync and async surface) is written once, in `core` and `Model`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from openmodels.types.reply import Delta, Reply
 from openmodels.types.request import ChatRequest
 
 Request = ChatRequest | EmbedRequest | RerankRequest
-"""What a backend gets."""
+"""A checked request, as a backend gets it."""
 Outcome = Reply | Embeddings | Ranking
-"""What comes of it."""
+"""The complete answer to a request."""
 
-_Asked = TypeVar("_Asked")
-_Found = TypeVar("_Found")
+_Request = TypeVar("_Request")
+_Outcome = TypeVar("_Outcome")
 
 
 class Backend(ABC):
@@ -38,8 +38,8 @@ class Backend(ABC):
     Attributes:
         name: The name in model references.
         features: What it can do: "chat", "complete", "embed", "rerank", and "images" in messages.
-        options: The call options it honours, of `types.OPTION_NAMES`; any other one set by a
-            caller raises `UnsupportedFeature` before `run` is called. None until it says so.
+        options: The call options that it honours, of `types.options.OPTION_NAMES`; any other that a
+            caller sets raises `UnsupportedFeature` before `run` is called.
     """
 
     name: ClassVar[str]
@@ -52,7 +52,7 @@ class Backend(ABC):
 
     @property
     def origin(self) -> str | None:
-        """The server whose retries and pauses all models share; None where each model is by itself."""
+        """The server whose retries and pauses all its models share, or None."""
         return None
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Backend(ABC):
         # A pool of its own: the loop's default pool has few threads, and slow streams would queue.
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
         try:
-            # Shielded: a cancelled step runs to its end, for nobody can stop a thread.
+            # Shielded: a cancelled step runs to its end, since a thread cannot be stopped.
             while (delta := await asyncio.shield(loop.run_in_executor(pool, next, deltas, None))) is not None:
                 yield delta
         finally:
@@ -103,7 +103,7 @@ class Backend(ABC):
         """
         return await self._on_a_thread(self.embed, request)
 
-    async def _on_a_thread(self, work: Callable[[_Asked], _Found], request: _Asked) -> _Found:
+    async def _on_a_thread(self, work: Callable[[_Request], _Outcome], request: _Request) -> _Outcome:
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work, request)
@@ -111,7 +111,7 @@ class Backend(ABC):
             pool.shutdown(wait=False)
 
     def rerank(self, request: RerankRequest) -> Ranking:  # noqa: ARG002 - a subclass reads it
-        """Return the documents by how well they answer the query; for a backend with the feature "rerank".
+        """Return the documents ranked by the query, with the feature "rerank".
 
         Raises:
             UnsupportedFeature: It has no rankings, or cannot honour `extra`.
@@ -120,21 +120,24 @@ class Backend(ABC):
         raise UnsupportedFeature(f"The backend {self.name!r} has no 'rerank'.")
 
     async def arerank(self, request: RerankRequest) -> Ranking:
-        """Return the ranking without blocking the event loop; this default is that of `aembed`."""
+        """Return the ranking without blocking the event loop, as `aembed` does."""
         return await self._on_a_thread(self.rerank, request)
 
     def load(self) -> None:
-        """Do now what the first call would do (download, read weights, connect). Idempotent."""
+        """Do what the first call would do: download, read weights, connect.
+
+        Idempotent.
+        """
 
     def close(self) -> None:
         """Free what the backend holds. Idempotent; a later call opens it again."""
 
     def capabilities(self) -> Capabilities:
-        """Return what the model can be asked for, without loading it and without the network.
+        """Return what the model can do, without loading it or using the network.
 
-        This default tells what `features` and `options` declare.
+        This default returns what `features` and `options` declare.
         """
-        return capabilities.declared(self.features, self.options)
+        return capabilities.declared_capabilities(self.features, self.options)
 
     def describe(self) -> dict[str, Any]:
         """Return facts about how the model runs: at least `backend` and `model`."""

@@ -1,4 +1,4 @@
-"""A backend without a model: it repeats what it is told, or plays a script. For tests and docs.
+"""A backend without a model, for tests and docs: it echoes or plays a script.
 
 It honours every sampling option: it has one possible answer, so they cannot change it, and each of its
 words is certain. What an answer must look like (`schema`, `choices`, `pattern`) is checked as everywhere. A tool
@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 from pydantic_core import from_json, to_json
 
 from openmodels.backends.base import Backend
-from openmodels.errors import DeadlineExceeded, InvalidRequest
+from openmodels.deadline import deadline_exceeded
+from openmodels.errors import InvalidRequest
 from openmodels.output.text_scan import StopStringFilter
 from openmodels.types.messages import ToolCall
 from openmodels.types.reply import Delta, TokenLogprob, Usage
@@ -39,7 +40,7 @@ class EchoBackend(Backend):
 
     Attributes:
         requests: Every request received, oldest first.
-        closed: How many answers were left before their end.
+        closed: How many answers were closed before their end.
     """
 
     name: ClassVar[str] = "echo"
@@ -80,7 +81,7 @@ class EchoBackend(Backend):
         return partial(type(self), script=self.script), (self.rest,)
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
-        """Yield the echo or the next item of the script; a script's exceptions are raised."""
+        """Yield the echo or the next item of the script, whose exceptions are raised."""
         answers = request.n or 1
         with self._lock:
             turn, self._turn = self._turn, self._turn + answers
@@ -101,17 +102,17 @@ class EchoBackend(Backend):
 
     def _steps(self, turn: int, request: ChatRequest) -> Iterable[Step]:
         if not self.script:
-            if (call := _demanded(request)) is not None:
-                usage = Usage(input_tokens=_words(request), output_tokens=1)
+            if (call := _demanded_call(request)) is not None:
+                usage = Usage(input_tokens=_count_words(request), output_tokens=1)
                 return [Delta(tool_calls=(call,), finish_reason="tool_calls", usage=usage, model=self._model)]
             return [request.prompt if request.prompt is not None else request.messages[-1].text]
         item = self.script[turn % len(self.script)]
         return [item] if isinstance(item, str) else item
 
     def _play(self, steps: Iterable[Step], request: ChatRequest) -> Generator[Delta, None, None]:
-        given, reason = 0, "stop"
+        words, reason = 0, "stop"
         stops = StopStringFilter(request.stop)
-        for step in _word_by_word(steps):
+        for step in _split_words(steps):
             if isinstance(step, BaseException):
                 raise step
             if isinstance(step, Delta):
@@ -120,20 +121,20 @@ class EchoBackend(Backend):
                     return
             elif not isinstance(step, str):
                 _wait(step, request.deadline)
-            elif given == request.max_tokens:
+            elif words == request.max_tokens:
                 reason = "length"
                 break
             else:
-                given += 1
+                words += 1
                 piece = stops.feed(step)
-                likely = _certain(piece if stops.matched else step, request)
+                likely = _certain_logprob(piece if stops.matched else step, request)
                 if piece or likely:
                     yield Delta(text=piece, model=self._model, logprobs=likely)
                 if stops.matched:
                     break
         if rest := stops.flush():
             yield Delta(text=rest, model=self._model)
-        usage = Usage(input_tokens=_words(request), output_tokens=given)
+        usage = Usage(input_tokens=_count_words(request), output_tokens=words)
         yield Delta(finish_reason=reason, usage=usage, model=self._model)
 
     @property
@@ -145,13 +146,13 @@ class EchoBackend(Backend):
         return {"backend": self.name, "model": self._model}
 
 
-def _certain(word: str, request: ChatRequest) -> tuple[TokenLogprob, ...]:
+def _certain_logprob(word: str, request: ChatRequest) -> tuple[TokenLogprob, ...]:
     if request.logprobs is None or not word:
         return ()
     return (TokenLogprob(word, 0.0, ((word, 0.0),) if request.logprobs else ()),)
 
 
-def _demanded(request: ChatRequest) -> ToolCall | None:
+def _demanded_call(request: ChatRequest) -> ToolCall | None:
     if request.tool_choice in (None, "auto", "none"):
         return None
     name = request.tools[0].name if request.tool_choice == "required" else request.tool_choice
@@ -163,12 +164,12 @@ def _demanded(request: ChatRequest) -> ToolCall | None:
     return ToolCall(id="call_0", name=name, arguments=arguments, raw=to_json(arguments).decode())
 
 
-def _words(request: ChatRequest) -> int:
+def _count_words(request: ChatRequest) -> int:
     texts = [request.prompt] if request.prompt is not None else [message.text for message in request.messages]
     return sum(len(text.split()) for text in texts)
 
 
-def _word_by_word(steps: Iterable[Step]) -> Iterator[Step]:
+def _split_words(steps: Iterable[Step]) -> Iterator[Step]:
     for step in steps:
         yield from re.findall(r"\s*\S+|\s+", step) if isinstance(step, str) else [step]
 
@@ -177,4 +178,4 @@ def _wait(seconds: float, deadline: float | None) -> None:
     left = float("inf") if deadline is None else deadline - time.monotonic()
     time.sleep(max(0.0, min(seconds, left)))
     if seconds > left:
-        raise DeadlineExceeded("The call's total time is up.")
+        raise deadline_exceeded()

@@ -1,4 +1,4 @@
-"""Which backends there are: a literal table, then plugins, asked only for a name not in it.
+"""The backends: a table of built-in ones, then the plugins for other names.
 
 A plugin is a distribution with an entry point in the group `openmodels.backends` whose name is
 the backend's and whose value is the class: `toy = "openmodels_toy:ToyBackend"`.
@@ -66,16 +66,19 @@ def _installed(module: str) -> bool:
 
 
 def names() -> list[str]:
-    """Return the names of the built-in and registered backends, sorted; plugins are not scanned."""
+    """Return the names of the built-in and registered backends, sorted.
+
+    Plugins are not scanned.
+    """
     return sorted({*BUILT_IN, *_registered})
 
 
 def register_backend(name: str, backend: type[Backend]) -> None:
-    """Make a backend class available under a name in this process, for notebooks and tests.
+    """Register a backend class under a name, for this process.
 
     Raises:
         InvalidRequest: The name is taken by a built-in backend or cannot stand in a reference,
-            or the class is no `Backend`.
+            or the class is not a `Backend`.
     """
     if not ref.is_backend_name(name):
         raise InvalidRequest(f"name: {name!r} cannot stand before the colon of a reference.")
@@ -90,7 +93,7 @@ def find(name: str) -> type[Backend]:
     """Return the class of a backend, importing its module now.
 
     Raises:
-        InvalidReference: Nobody provides the name, or two plugins do.
+        InvalidReference: No plugin provides the name, or two do.
         MissingExtra: The backend is there, but what it needs is not installed.
     """
     if name in _registered:
@@ -98,12 +101,12 @@ def find(name: str) -> type[Backend]:
     if entry := BUILT_IN.get(name):
         module, _, attribute = entry.target.partition(":")
         try:
-            found: type[Backend] = getattr(imports.import_whole(module), attribute)
+            backend: type[Backend] = getattr(imports.import_uninterrupted(module), attribute)
         except ModuleNotFoundError as error:
             if entry.extra is None or (error.name or "").partition(".")[0] == "openmodels":
                 raise
             raise missing_extra(name, entry.extra, error) from error
-        return found
+        return backend
     return _plugin(name)
 
 
@@ -118,13 +121,13 @@ def missing_extra(backend: str, extra: str, error: ModuleNotFoundError) -> Missi
 def _plugin(name: str) -> type[Backend]:
     from importlib.metadata import entry_points
 
-    found = list(entry_points(group="openmodels.backends", name=name))
-    if not found:
+    points = list(entry_points(group="openmodels.backends", name=name))
+    if not points:
         raise ref.unknown_backend(name, names())
-    if len(found) > 1:
-        owners = ", ".join(sorted(point.dist.name if point.dist else point.value for point in found))
+    if len(points) > 1:
+        owners = ", ".join(sorted(point.dist.name if point.dist else point.value for point in points))
         raise InvalidReference(f"Several packages provide the backend {name!r}: {owners}.", next_step="Remove one.")
-    point = found[0]
+    point = points[0]
     owner = point.dist.name if point.dist else point.value
     try:
         backend = point.load()

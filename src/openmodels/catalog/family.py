@@ -150,7 +150,7 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
         ModelNotFound: No catalog has the model.
         Offline: It is not in the index, and the network is off.
     """
-    online = live if live is not None else not settings.read().offline
+    online = live if live is not None else not settings.read_environment().offline
     index = open_index()
     record = (index.get(model_id) if index else None) or info(model_id, live=live)
     hub = HubCatalog() if online else None

@@ -1,1 +1,1 @@
-"""The life of one call: the request, its attempts, the stream of its reply, and what observes them."""
+"""The life of a call: request, attempts, stream, reply, and their observers."""

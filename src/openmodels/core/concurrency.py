@@ -1,4 +1,4 @@
-"""Adaptive concurrency: how many calls of one run are in flight, by what the server's rate limit takes."""
+"""Adaptive concurrency: as many calls in flight as the rate limit allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ConcurrencyLimiter:
-    """Limits the calls of one run that are in flight; a rate limit slows all of them down.
+    """Limits the calls of one run in flight; a rate limit slows all of them.
 
     Additive increase, multiplicative decrease, as in TCP: a refusal halves the limit and lets nothing start for
     as long as the server asks; calls that succeed raise it again, by one for a whole round of them.
@@ -35,7 +35,7 @@ class ConcurrencyLimiter:
         self._slowed = self._resume = 0.0
 
     async def run(self, start: Callable[[], Awaitable[T]]) -> T:
-        """Return `await start()`, begun when the limit allows it, and again after a rate limit.
+        """Return `await start()`, begun when the limit allows, again if refused.
 
         Raises:
             RateLimited: The retries are used up, or the server asks to wait too long.

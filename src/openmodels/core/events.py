@@ -1,4 +1,4 @@
-"""The events of a call and who observes them: the caller's hooks, and OpenTelemetry where an application uses it.
+"""The events of a call, observed by the caller's hooks and by OpenTelemetry.
 
 A model without hooks in a process without OpenTelemetry has no events: nothing is imported or measured.
 """
@@ -109,7 +109,10 @@ class CallEvents:
             self._hooks.on_reply(reply)
 
     def failed(self, error: BaseException, partial_reply: Reply | None) -> None:
-        """The call ended before its answer was complete; leaving a stream counts as no error."""
+        """The call ended before its answer was complete.
+
+        Leaving a stream does not count as an error.
+        """
         self._end_span(partial_reply, None if isinstance(error, GeneratorExit) else error)
 
     def _end_span(self, reply: Outcome | None, error: BaseException | None) -> None:
@@ -121,7 +124,7 @@ class CallEvents:
 def observe_deltas(
     deltas: Generator[Delta, None, None], events: CallEvents, snapshot: Callable[[], Reply]
 ) -> Generator[Delta, None, None]:
-    """Yield the deltas of an answer, reporting their start and an end that the stream does not see.
+    """Yield an answer's deltas, reporting their start and an unseen end.
 
     Args:
         deltas: The deltas.

@@ -47,10 +47,10 @@ _OTHER_NAMES: dict[tuple[str, str], str] = {
 
 
 class CallDefaults(NamedTuple):
-    """What a model grants each call that does not set it itself.
+    """The limits of calls that do not set their own.
 
     Attributes:
-        timeout: Total seconds; None is no limit.
+        timeout: Total seconds; None lifts the limit.
         max_retries: How often a failed call is tried again.
     """
 
@@ -60,7 +60,7 @@ class CallDefaults(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChatCall:
-    """One call of `chat`, `stream` or `complete`: its request, and what the core does around it.
+    """A call of `chat`, `stream` or `complete`: the request and its limits.
 
     Attributes:
         request: What the backend gets.
@@ -84,7 +84,7 @@ class ChatCall:
         return (self.output,) if self.previous is None else (_PreviousRounds(self.previous), self.output)
 
     def correct(self, error: OutputInvalid) -> ChatCall | None:
-        """Return the call that shows the model its answer and the errors in it; None to give up."""
+        """Return the call that shows the model its errors, or None to give up."""
         reply = error.reply
         # An answer that was cut off would be cut off again.
         if not self.corrections or self.output is None or reply.finish_reason in CUT_SHORT:
@@ -157,7 +157,7 @@ def build_chat(
 def build_embed(
     backend: Backend, texts: Any, options: EmbedOptions, defaults: CallDefaults
 ) -> tuple[EmbedRequest, int]:
-    """Return the request that `embed` asks for, and how often a failed call is tried again.
+    """Return the request of `embed`, and how often a failed call is tried again.
 
     Raises:
         InvalidRequest: An argument is wrong.
@@ -171,7 +171,7 @@ def build_embed(
 def build_rerank(
     backend: Backend, query: Any, documents: Any, options: RerankOptions, defaults: CallDefaults
 ) -> tuple[RerankRequest, int]:
-    """Return the request that `rerank` asks for, and how often a failed call is tried again.
+    """Return the request of `rerank`, and how often a failed call is tried again.
 
     Raises:
         InvalidRequest: An argument is wrong.
@@ -190,7 +190,7 @@ def _validate(request: type[_Request], **fields: Any) -> _Request:
 
 
 def _tool_choice(choice: Mapping[str, Any]) -> Any:
-    """Return a choice that OpenAI or Anthropic spell as an object as a word or the tool's name."""
+    """Return a choice in OpenAI's or Anthropic's spelling as a word or a name."""
     function = choice.get("function")
     name = function.get("name") if isinstance(function, Mapping) else choice.get("name")
     if name is None and choice.get("type") in ("auto", "none", "any", "required"):
@@ -207,7 +207,7 @@ def _check_list(texts: Any, name: str) -> tuple[Any, ...]:
 def _split_options(
     backend: Backend, feature: str, options: Mapping[str, Any], table: type, defaults: CallDefaults
 ) -> tuple[dict[str, Any], float | None, int]:
-    """Return the request's fields among the options, the deadline and the number of retries."""
+    """Return the options that are fields, the deadline and the retries."""
     if feature not in backend.features:
         raise UnsupportedFeature(f"The backend {backend.name!r} has no {feature!r}.")
     known = table.__annotations__
@@ -223,7 +223,7 @@ def _split_options(
 
 
 def _pop_output(fields: dict[str, Any], *, can_correct: bool) -> tuple[structure.OutputValidator | None, int]:
-    """Take the form of the answer, and how often it may be asked for again, out of the fields."""
+    """Take the form of the answer and the number of corrections out of the fields."""
     corrections = check_retries(fields.pop("retries", 0), "retries")
     options = {name: fields.pop(name) for name in structure.FORM_OPTIONS if name in fields}
     if corrections and not (can_correct and options):

@@ -1,4 +1,4 @@
-"""The retry policy: backends classify errors, and only this file decides to try again.
+"""The retry policy: backends classify errors, and this module acts on them.
 
 A call is tried again when its error is `retryable` and no delta has arrived. Waits grow
 exponentially with full jitter, or are what the server asks for; a wait that would outlast the
@@ -45,7 +45,9 @@ _testing: tuple[int, float] | None = None
 
 @contextmanager
 def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
-    """Within the block, try every call at most `attempts` times and wait `wait` seconds between.
+    """Try every call at most `attempts` times within the block.
+
+    Between the attempts it waits `wait` seconds.
 
     For tests: `attempts=1` switches retries off. Applies to the whole process.
     """
@@ -58,7 +60,7 @@ def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
 
 
 def actual_wait(seconds: float) -> float:
-    """Return the seconds to wait where `seconds` are due: those themselves, but within `testing`."""
+    """Return the seconds to wait where `seconds` are due; `testing` replaces them."""
     return seconds if _testing is None else _testing[1]
 
 
@@ -93,7 +95,7 @@ class RetryBudget:
 
 
 class OriginState:
-    """What all calls to one server share: the retry budget, the server's pauses and the times of retries.
+    """What all calls to one server share: budget, pauses and times of retries.
 
     Calls that fail together would come back together, and a server that recovers would fail again. So at most
     `BURST` of them come in a tenth of a second, and a call that begins while the server has asked for a
@@ -111,7 +113,7 @@ class OriginState:
             self._resume = max(self._resume, time.monotonic() + seconds)
 
     def reserve(self, wait: float, deadline: float | None) -> float:
-        """Return the seconds to wait where `wait` is due: more where others come back at that time."""
+        """Return the seconds to wait: `wait`, or more where others retry then."""
         now = time.monotonic()
         if len(self._slots) > 1000:
             self._slots = {slot: count for slot, count in self._slots.items() if slot >= int(now * 10)}
@@ -125,7 +127,7 @@ class OriginState:
         return later
 
     def initial_wait(self, retries: int, deadline: float | None) -> float:
-        """Return the seconds that a call waits before it begins; 0 where it may not or need not wait."""
+        """Return the seconds that a call waits before it begins."""
         wait = self._resume - time.monotonic()
         if wait <= 0 or not retries or _testing is not None:
             return 0.0
@@ -138,7 +140,7 @@ _origins: weakref.WeakValueDictionary[str, OriginState] = weakref.WeakValueDicti
 
 
 def origin_state(address: str | None) -> OriginState:
-    """Return what all calls to an address share; None is a backend that shares nothing."""
+    """Return what all calls to an address share; None shares nothing."""
     if address is None:
         return OriginState()
     return _origins.setdefault(address, OriginState())
@@ -264,7 +266,7 @@ def _policy(
 
 
 class CallRunner:
-    """Runs the calls of one model: starts the backend's work, again where it fails before the first delta.
+    """Runs the calls of a model on its backend, with retries.
 
     Args:
         backend: Where the model runs.

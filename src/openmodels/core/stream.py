@@ -22,7 +22,11 @@ class ReplyValidator(Protocol):
     """What makes a complete reply the one that the caller asked for, or refuses it."""
 
     def check_reply(self, reply: Reply) -> Reply:
-        """Return the reply, completed. Raises OutputInvalid where it is not what was asked for."""
+        """Return the reply, completed.
+
+        Raises:
+            OutputInvalid: It is not what the caller asked for.
+        """
 
 
 def validate_reply(reply: Reply, validators: Sequence[ReplyValidator]) -> Reply:
@@ -39,7 +43,7 @@ def validate_reply(reply: Reply, validators: Sequence[ReplyValidator]) -> Reply:
     return reply
 
 
-class _Answer:
+class _PartialAnswer:
     """The parts of one of the `n` answers, as far as they have arrived."""
 
     __slots__ = ("finish_reason", "is_complete", "logprobs", "reasoning", "text", "tool_calls")
@@ -116,21 +120,25 @@ class ReplyAssembler:
         self._events = events
         self._deadline = deadline
         self._start = time.perf_counter()
-        self._answers = {0: _Answer()}
+        self._answers = {0: _PartialAnswer()}
         self._usage = Usage()
         self._model: str | None = None
         self._raw: object = None
         self._cost: float | None = None
 
     def add(self, delta: Delta) -> Delta:
-        """Add a delta and return it, with its tool calls checked. Raises DeadlineExceeded when it is late."""
+        """Add a delta and return it, with its tool calls checked.
+
+        Raises:
+            DeadlineExceeded: It came after the deadline.
+        """
         if delta.tool_calls and self._tool_calls is not None:
             delta = replace(delta, tool_calls=self._tool_calls.check_calls(delta.tool_calls))
         if self._events is not None:
             self._events.received(delta)
         answer = self._answers.get(delta.index)
         if answer is None:
-            answer = self._answers[delta.index] = _Answer()
+            answer = self._answers[delta.index] = _PartialAnswer()
         answer.add(delta)
         if delta.usage is not None:
             self._usage = delta.usage
@@ -156,7 +164,7 @@ class ReplyAssembler:
         return "".join(self._answers[0].text)
 
     def snapshot(self) -> Reply:
-        """Return the reply as far as it has arrived; usage, cost and `raw` are those of the call."""
+        """Return the reply so far; usage, cost and `raw` are those of the call."""
         common: dict[str, Any] = {"model": self._model, "seconds": time.perf_counter() - self._start}
         alternatives = tuple(
             Reply(**answer.fields(), **common) for index, answer in sorted(self._answers.items()) if index
@@ -193,7 +201,7 @@ class ReplyAssembler:
         return reply
 
     def fail(self, error: OpenModelsError) -> None:
-        """Add the reference and the partial reply to an error on its way out, and report it."""
+        """Add reference and partial reply to an error on its way out; report it."""
         error.reference = error.reference or self.reference
         answer = self._answers[0]
         has_arrived = answer.text or answer.reasoning or answer.tool_calls or len(self._answers) > 1
@@ -251,7 +259,7 @@ class _StreamBase:
         return self._reply or self._assembler.snapshot()
 
     def partial(self) -> Any:
-        """Return what has arrived of an answer with `schema` as plain data, not validated yet.
+        """Return what has arrived of an answer with `schema`, as plain data.
 
         Dicts and lists grow; their last text or number may be unfinished. None is nothing yet. The complete
         value, as the type asked for, is `stream.reply.parsed`.

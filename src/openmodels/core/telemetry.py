@@ -1,4 +1,4 @@
-"""OpenTelemetry's spans and metrics for generative AI; the only file that imports opentelemetry.
+"""OpenTelemetry's spans and metrics for generative AI.
 
 Names and meanings are those of https://opentelemetry.io/docs/specs/semconv/gen-ai/ (status: development).
 """
@@ -49,7 +49,7 @@ class _Instruments(NamedTuple):
 
 
 def is_active() -> bool:
-    """Return whether the application has set up tracing or metrics; the API's own providers do nothing."""
+    """Return whether the application has set up tracing or metrics."""
     providers = trace.get_tracer_provider(), metrics.get_meter_provider()
     return any(
         not type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))

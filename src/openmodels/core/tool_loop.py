@@ -1,4 +1,4 @@
-"""The tool loop: request an answer, run the tools that it calls, return their results, until it calls none."""
+"""The tool loop: request an answer and run its tools, until it calls none."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ class ToolRun:
 
     @property
     def pending(self) -> tuple[ToolCall, ...]:
-        """Calls of the last answer that were not run: the tool has no function, or the rounds were used up."""
+        """Calls of the last answer that were not run.
+
+        Their tool has no function, or the rounds were used up.
+        """
         return () if not self.rounds or self.rounds[-1].results else self.reply.tool_calls
 
     @property
@@ -113,7 +116,7 @@ class ToolLoop:
         tools: The tools that the model may call.
         max_rounds: How many answers there may be.
         options: The options of each call; `timeout` in seconds counts for the whole run.
-        timeout: Seconds for the whole run where the options do not set it; None is no limit.
+        timeout: Seconds for the whole run where the options do not set it; None lifts the limit.
         parallel: Whether calls of one answer run at the same time.
         images: Whether the model takes the images that tools return.
 

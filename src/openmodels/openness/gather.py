@@ -123,7 +123,7 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
 
 def store() -> Path:
     """Return the folder of kept evidence."""
-    return settings.read().cache / "openness"
+    return settings.read_environment().cache / "openness"
 
 
 def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The data that flows through openmodels: messages, options, requests, replies. Data only, no I/O."""
+"""Data only: messages, options, requests, replies; no I/O."""

@@ -1,4 +1,4 @@
-"""What a model can be asked for, known before it is asked. Data only."""
+"""What a model can do, known before a call. Data only."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ class Capabilities:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "options":
-                said = ", ".join(sorted(value)) or "none"
+                text = ", ".join(sorted(value)) or "none"
             elif field.name == "context":
-                said = "not known" if value is None else f"{value:,} tokens"
+                text = "not known" if value is None else f"{value:,} tokens"
             else:
-                said = {True: "yes", False: "no", None: "not known"}[value]
-            rows.append((field.name, said))
+                text = {True: "yes", False: "no", None: "not known"}[value]
+            rows.append((field.name, text))
         return rows
 
 
@@ -75,7 +75,7 @@ _FEATURES = ("chat", "complete", "embed", "rerank", "images")
 _OPTIONS = ("tools", "schema", "choices", "pattern", "grammar", "logprobs", "n", "seed")
 
 
-def declared(features: Collection[str], options: Collection[str]) -> Capabilities:
+def declared_capabilities(features: Collection[str], options: Collection[str]) -> Capabilities:
     """Return the capabilities that a backend's declarations amount to."""
     return Capabilities(
         **{name: name in features for name in _FEATURES},

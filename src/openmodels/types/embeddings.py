@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
 
-    class _OptionFields(Frozen):
+    class _EmbedFields(Frozen):
         dimensions: int | None = None
 
 else:
-    _OptionFields = create_model("_OptionFields", __base__=Frozen, **request_fields(EmbedOptions))
+    _EmbedFields = create_model("_EmbedFields", __base__=Frozen, **request_fields(EmbedOptions))
 
 
-class EmbedRequest(_OptionFields):
+class EmbedRequest(_EmbedFields):
     """A checked request for embeddings: what `Backend.embed` gets.
 
     Attributes:
@@ -64,7 +64,7 @@ class Embeddings:
         return f"<Embeddings of {count} texts, {dimensions} dimensions, model {self.model!r}>"
 
     def similarity(self, other: Embeddings | None = None) -> NDArray[float32]:
-        """Return the cosine of every vector with every one of `other`, or of these themselves.
+        """Return the cosine of every vector with every one of `other` or of these.
 
         The result is of float32, of shape (len(self), len(other)), its values from -1 to 1. A vector
         of zeros is similar to nothing: 0.

@@ -1,4 +1,4 @@
-"""What is said: messages, tool calls, and the text they are made of. Data only."""
+"""Messages, tool calls and images. Data only."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ToolCall(Frozen):
     Attributes:
         id: The call's id, to be repeated in the tool's answer.
         name: The function's name.
-        arguments: The arguments by name, or None if `raw` is no JSON object.
+        arguments: The arguments by name, or None if `raw` is not a JSON object.
         raw: The arguments as the model wrote them; the whole call where it could not be read.
         errors: What is wrong with it: no such tool, no JSON, arguments that its schema does not take.
     """
@@ -85,7 +85,7 @@ class ToolCall(Frozen):
     errors: tuple[str, ...] = ()
 
     def answer(self, content: str) -> Message:
-        """Return the message that tells the model what came of this call."""
+        """Return the message that holds the result of this call."""
         return Message(role="tool", content=content, tool_call_id=self.id)
 
 
@@ -141,7 +141,7 @@ class ImagePart(Frozen):
 
 
 def _content(value: Any) -> Any:
-    """Read text, an image, or a list of both; messages in JSON spell parts as OpenAI does."""
+    """Return text, or texts and images; JSON spells parts as OpenAI does."""
     if isinstance(value, str):
         return _encodable(value)
     if isinstance(value, ImagePart):
@@ -174,7 +174,7 @@ def _part(value: Any) -> str | ImagePart:
 def _json(value: str | tuple[str | ImagePart, ...]) -> Any:
     if isinstance(value, str):
         return value
-    return [one if isinstance(one, str) else one.model_dump(mode="json", exclude_defaults=True) for one in value]
+    return [part if isinstance(part, str) else part.model_dump(mode="json", exclude_defaults=True) for part in value]
 
 
 Content = Annotated[

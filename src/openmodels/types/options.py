@@ -197,7 +197,7 @@ def read_rows(table: type) -> dict[str, Row]:
 
 
 def request_fields(table: type) -> dict[str, Any]:
-    """Return the fields of a request that the rows of a table are, for `pydantic.create_model`."""
+    """Return the request fields of a table, for `pydantic.create_model`."""
     fields = {}
     for name, (kind, option) in read_rows(table).items():
         if option.is_field and not option.is_core:

@@ -13,19 +13,19 @@ from openmodels.types.messages import Frozen, Text
 from openmodels.types.options import RerankOptions, request_fields
 from openmodels.types.reply import Usage
 
-_Given = Annotated[Text, StringConstraints(min_length=1)]
+_NonEmptyText = Annotated[Text, StringConstraints(min_length=1)]
 
 
 if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
 
-    class _OptionFields(Frozen):
+    class _RerankFields(Frozen):
         top_n: int | None = None
 
 else:
-    _OptionFields = create_model("_OptionFields", __base__=Frozen, **request_fields(RerankOptions))
+    _RerankFields = create_model("_RerankFields", __base__=Frozen, **request_fields(RerankOptions))
 
 
-class RerankRequest(_OptionFields):
+class RerankRequest(_RerankFields):
     """A checked request for a ranking: what `Backend.rerank` gets.
 
     Attributes:
@@ -36,8 +36,8 @@ class RerankRequest(_OptionFields):
     The other fields are the rows of `RerankOptions`; None means that the caller did not set it.
     """
 
-    query: _Given
-    documents: tuple[_Given, ...] = Field(min_length=1)
+    query: _NonEmptyText
+    documents: tuple[_NonEmptyText, ...] = Field(min_length=1)
     extra: dict[str, Any] = Field(default_factory=dict)
     deadline: float | None = None
 
@@ -77,7 +77,7 @@ class Ranking:
     def of(
         cls, scores: Mapping[int, float], request: RerankRequest, usage: Usage | None = None, model: str | None = None
     ) -> Ranking:
-        """Return the ranking that scores by index amount to; of equal ones, the earlier document comes first."""
+        """Return the ranking of scores by index; equal ones keep their order."""
         order = sorted(scores, key=lambda index: (-scores[index], index))[: request.top_n]
         ranked = tuple(RankedDocument(index, scores[index], request.documents[index]) for index in order)
         return cls(ranked, usage or Usage(), model)
@@ -98,5 +98,7 @@ class Ranking:
         return self.documents[place]
 
     def _repr_html_(self) -> str:
-        rows = (f"<tr><td>{one.score:.3f}</td><td>{escaping.html(one.document[:200])}</td></tr>" for one in self)
+        rows = (
+            f"<tr><td>{ranked.score:.3f}</td><td>{escaping.html(ranked.document[:200])}</td></tr>" for ranked in self
+        )
         return f"<table><tr><th>score</th><th>document</th></tr>{''.join(rows)}</table>"

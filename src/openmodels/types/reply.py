@@ -1,4 +1,4 @@
-"""Replies: the deltas of a streamed answer, and the answer they become. Data only."""
+"""Replies: the deltas of an answer, and the answer they become. Data only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TokenLogprob(NamedTuple):
     """How likely a token of the answer was.
 
     Attributes:
-        token: The token's text; bytes that are no whole character are "\ufffd".
+        token: The token's text; bytes of an incomplete character are "\ufffd".
         logprob: The natural logarithm of its probability.
         top: The likeliest tokens at this place with theirs, likeliest first.
     """
@@ -140,10 +140,10 @@ class Reply(Frozen):
 
     @property
     def message(self) -> Message:
-        """The answer as an assistant message, to go on with. Raises ValueError when it is empty.
+        """The answer as an assistant message. Raises ValueError when it is empty.
 
         Its reasoning is left out, as models are trained; beside tool calls it is kept, since a model
-        goes on with that train of thought once it has their results.
+        continues that train of thought once it has their results.
         """
         reasoning = self.reasoning if self.tool_calls else ""
         return Message(role="assistant", content=self.text, tool_calls=self.tool_calls, reasoning=reasoning)

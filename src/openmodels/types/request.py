@@ -31,7 +31,7 @@ class OutputFormat(Frozen):
 
 
 class ToolSpec(Frozen):
-    """What a model is told of a tool.
+    """A tool as the model sees it.
 
     Attributes:
         name: What the model calls it, of letters, digits, "_" and "-".
@@ -48,7 +48,7 @@ class ToolSpec(Frozen):
 
 if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
 
-    class _OptionFields(Frozen):
+    class _ChatFields(Frozen):
         temperature: float | None = None
         top_p: float | None = None
         top_k: int | None = None
@@ -62,10 +62,10 @@ if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equ
         tool_choice: str | None = None
 
 else:
-    _OptionFields = create_model("_OptionFields", __base__=Frozen, **request_fields(CallOptions))
+    _ChatFields = create_model("_ChatFields", __base__=Frozen, **request_fields(CallOptions))
 
 
-class ChatRequest(_OptionFields):
+class ChatRequest(_ChatFields):
     """A checked request for an answer: what `Backend.run` gets.
 
     Attributes:

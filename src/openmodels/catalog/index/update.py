@@ -112,7 +112,7 @@ def update(
     for name in wanted:
         if name not in remote:
             raise InvalidRequest(f"catalogs: {name!r} is not one of {', '.join(remote)}.")
-    if settings.read().offline:
+    if settings.read_environment().offline:
         raise Offline(
             "The network is switched off, so the index cannot be updated.",
             next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
