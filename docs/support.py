@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openmodels.backends import registry
-from openmodels.types.options import OPTION_NAMES, CallOptions, EmbedOptions, RerankOptions, Row, read_rows
+from openmodels.types.options import OPTION_NAMES, CallOptions, EmbedOptions, OptionRow, RerankOptions, read_rows
 
 README = Path(__file__).parent.parent / "README.md"
 PROVED = Path(__file__).parent / "support.json"
@@ -81,7 +81,7 @@ def options_page() -> str:
     return "".join(parts)
 
 
-def _option_row(name: str, row: Row) -> str:
+def _option_row(name: str, row: OptionRow) -> str:
     kind = row.type.__name__ if isinstance(row.type, type) else str(row.type)
     kind = kind.replace("collections.abc.", "").replace("typing.", "").replace("|", "or")
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -184,16 +184,16 @@ class RerankOptions(TypedDict, total=False):
     extra: Annotated[Mapping[str, Any], _EXTRA]
 
 
-class Row(NamedTuple):
+class OptionRow(NamedTuple):
     """An option's type and the rest of its row."""
 
     type: Any
     option: Option
 
 
-def read_rows(table: type) -> dict[str, Row]:
+def read_rows(table: type) -> dict[str, OptionRow]:
     """Return the rows of a table by name, those of the class itself last."""
-    return {name: Row(*get_args(hint)[:2]) for name, hint in get_type_hints(table, include_extras=True).items()}
+    return {name: OptionRow(*get_args(hint)[:2]) for name, hint in get_type_hints(table, include_extras=True).items()}
 
 
 def request_fields(table: type) -> dict[str, Any]:
