@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from openmodels import files, settings
@@ -36,10 +36,6 @@ from openmodels.http.client import HttpClient, HttpRequest
 from openmodels.http.limits import ConnectionLimits
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret
-
-if TYPE_CHECKING:
-    from openmodels.http.async_transport import AsyncHttpResponse
-    from openmodels.http.sync_transport import HttpResponse
 
 Result = TypeVar("Result")
 
@@ -272,9 +268,8 @@ class ApiClient:
                     url = self._redirect_url(url, response)
                     continue
                 if response.status != 200:
-                    content = _BodyPrefix(response, _MAX_ERROR_BYTES).read(response)
-                    raise self._error(response, content)
-                content = _BodyPrefix(response, max_bytes).read(response) if truncate else response.read(max_bytes)
+                    raise self._error(response, response.read(_MAX_ERROR_BYTES, truncate=True))
+                content = response.read(max_bytes, truncate=truncate)
             return self._accept(response, content)
         raise InvalidResponse(f"{self._subject} redirects again and again.")
 
@@ -285,7 +280,7 @@ class ApiClient:
                     url = self._redirect_url(url, response)
                     continue
                 if response.status != 200:
-                    raise self._error(response, await _BodyPrefix(response, _MAX_ERROR_BYTES).aread(response))
+                    raise self._error(response, await response.read(_MAX_ERROR_BYTES, truncate=True))
                 content = await response.read(max_bytes)
             return self._accept(response, content)
         raise InvalidResponse(f"{self._subject} redirects again and again.")
@@ -396,38 +391,3 @@ def classify_refusal(status: int) -> Refusal:
 
 _QUOTED = (ServerFailed, InvalidResponse, RateLimited)
 """Errors that quote the service's own message; the others say more than it does."""
-
-
-class _BodyPrefix:
-    """The first bytes of a response's decompressed body.
-
-    Args:
-        response: The response.
-        max_bytes: How many.
-    """
-
-    def __init__(self, response: BaseResponse, max_bytes: int) -> None:
-        self._inflater = decompression.Inflater(response.headers.get("content-encoding", ""))
-        self._max_bytes = max_bytes
-        self._body = bytearray()
-
-    def read(self, response: HttpResponse) -> bytes:
-        """Return the first bytes."""
-        for data in response:
-            if self._is_full_with(data):
-                break
-        return bytes(self._body[: self._max_bytes])
-
-    async def aread(self, response: AsyncHttpResponse) -> bytes:
-        """Return the first bytes."""
-        async for data in response:
-            if self._is_full_with(data):
-                break
-        return bytes(self._body[: self._max_bytes])
-
-    def _is_full_with(self, data: bytes) -> bool:
-        for piece in self._inflater.feed(data):
-            self._body += piece
-            if len(self._body) >= self._max_bytes:
-                return True
-        return False

@@ -89,11 +89,18 @@ class AsyncHttpResponse(BaseResponse):
             if not data:
                 return
 
-    async def read(self, max_bytes: int) -> bytes:
-        """Return the decompressed body. Raises InvalidResponse when it is larger than `max_bytes`."""
-        body = self._collector(max_bytes)
+    async def read(self, max_bytes: int, *, truncate: bool = False) -> bytes:
+        """Return the decompressed body.
+
+        Args:
+            max_bytes: Its bytes at most.
+            truncate: Whether a larger body is cut; else it is an InvalidResponse.
+        """
+        body = self._collector(max_bytes, truncate=truncate)
         async for data in self:
             body.feed(data)
+            if body.is_full:
+                break
         return body.end()
 
     def shorten_deadline(self, seconds: float) -> None:

@@ -34,11 +34,17 @@ class BodyCollector:
     Args:
         encoding: The response's Content-Encoding.
         max_bytes: Bytes of the decompressed body at most.
+        truncate: Whether a larger body is cut; else it is an error.
+
+    Attributes:
+        is_full: Whether the body was cut.
     """
 
-    def __init__(self, encoding: str, max_bytes: int) -> None:
+    def __init__(self, encoding: str, max_bytes: int, *, truncate: bool = False) -> None:
+        self.is_full = False
         self._inflater = Inflater(encoding)
         self._max_bytes = max_bytes
+        self._truncate = truncate
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -46,14 +52,18 @@ class BodyCollector:
         """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
         for piece in self._inflater.feed(data):
             self._size += len(piece)
-            if self._size > self._max_bytes:
-                raise InvalidResponse(f"The answer is larger than {self._max_bytes / 2**20:.3g} MiB.")
             self._pieces.append(piece)
+            if self._size > self._max_bytes:
+                if not self._truncate:
+                    raise InvalidResponse(f"The answer is larger than {self._max_bytes / 2**20:.3g} MiB.")
+                self.is_full = True
+                break
 
     def end(self) -> bytes:
         """Return the body. Raises StreamInterrupted when its compressed data is not whole."""
-        self._inflater.end()
-        return b"".join(self._pieces)
+        if not self.is_full:
+            self._inflater.end()
+        return b"".join(self._pieces)[: self._max_bytes]
 
 
 class BaseResponse:
@@ -86,5 +96,5 @@ class BaseResponse:
         """Wait at most this many seconds for the rest."""
         raise NotImplementedError
 
-    def _collector(self, max_bytes: int) -> BodyCollector:
-        return BodyCollector(self.headers.get("content-encoding", ""), max_bytes)
+    def _collector(self, max_bytes: int, *, truncate: bool) -> BodyCollector:
+        return BodyCollector(self.headers.get("content-encoding", ""), max_bytes, truncate=truncate)

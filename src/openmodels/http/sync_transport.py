@@ -311,11 +311,18 @@ class HttpResponse(BaseResponse):
             else:
                 self._body = _advance(connection, self._parser, idle)
 
-    def read(self, max_bytes: int) -> bytes:
-        """Return the decompressed body. Raises InvalidResponse when it is larger than `max_bytes`."""
-        body = self._collector(max_bytes)
+    def read(self, max_bytes: int, *, truncate: bool = False) -> bytes:
+        """Return the decompressed body.
+
+        Args:
+            max_bytes: Its bytes at most.
+            truncate: Whether a larger body is cut; else it is an InvalidResponse.
+        """
+        body = self._collector(max_bytes, truncate=truncate)
         for data in self:
             body.feed(data)
+            if body.is_full:
+                break
         return body.end()
 
     def shorten_deadline(self, seconds: float) -> None:
