@@ -10,7 +10,7 @@ import openmodels as om
 from openmodels.backends.local.engines.torch import scheduler as batches
 from openmodels.backends.local.engines.torch.attention import ForwardContext
 from openmodels.backends.local.engines.torch.draft_tokens import Drafter
-from openmodels.backends.local.engines.torch.step_times import StepTimes
+from openmodels.backends.local.engines.torch.step_tuning import StepTimes
 from openmodels.types.request import ChatRequest
 
 ROWS = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from openmodels.backends.local.engines.torch.step_times import StepTimes
+from openmodels.backends.local.engines.torch.step_tuning import StepTimes
 
 PARTS = st.floats(1e-4, 1e-1)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from openmodels.backends.local.engines.torch.threads import ThreadTuner, limit_threads
+from openmodels.backends.local.engines.torch.step_tuning import ThreadTuner, limit_threads
 
 
 def run(threads: ThreadTuner, cost: dict[int, float], steps: int, tokens: int = 4) -> None:

@@ -18,7 +18,7 @@ from openmodels.backends.local.choices import ChoiceMerger, DeltaJoiner, split_c
 from openmodels.backends.local.engine import Engine, EngineConfig, Put, Submitted
 from openmodels.backends.local.engines.selection import EngineSelection
 from openmodels.backends.local.engines.torch import torch_setup
-from openmodels.backends.local.engines.torch.gc_pause import collector_paused
+from openmodels.backends.local.engines.torch.torch_setup import collector_paused
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest, UnsupportedFeature

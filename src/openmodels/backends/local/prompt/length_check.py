@@ -5,11 +5,11 @@ Tokenizing all of such a text takes seconds and gigabytes.
 
 from __future__ import annotations
 
-import time
 from typing import Any, NamedTuple
 
 from openmodels import background
-from openmodels.errors import ContextTooLong, DeadlineExceeded
+from openmodels.deadline import seconds_left
+from openmodels.errors import ContextTooLong
 
 _SLICE = 2**15
 """Characters that are tokenized at once; a slice takes some milliseconds."""
@@ -49,8 +49,7 @@ def find_overflow(tokenizer: Any, text: str, tokens: int, deadline: float | None
     count = 0
     for begin in range(0, len(text), _SLICE):
         background.check()
-        if deadline is not None and time.monotonic() >= deadline:
-            raise DeadlineExceeded("The call's total time is up while the prompt is tokenized.")
+        seconds_left(deadline, "while the prompt is tokenized")
         # In a list: only then does the tokenizer release the interpreter's lock.
         (row,) = tokenizer([text[begin : begin + _SLICE]], add_special_tokens=False)["input_ids"]
         count += len(row) - _SEAM

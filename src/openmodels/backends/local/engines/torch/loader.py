@@ -27,7 +27,7 @@ from transformers.models.auto.modeling_auto import (
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.torch import device as devices, loading_report, quantization
-from openmodels.backends.local.engines.torch.gc_pause import collector_paused
+from openmodels.backends.local.engines.torch.torch_setup import collector_paused
 from openmodels.backends.local.prompt import images, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import checkpoint, facts, memory, model_kind

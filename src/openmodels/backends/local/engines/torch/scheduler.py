@@ -21,8 +21,7 @@ from openmodels.backends.local.engines.torch.model_runner import ModelRunner, ro
 from openmodels.backends.local.engines.torch.prefix_cache import PrefixCache, common_prefix_length
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.backends.local.engines.torch.sampling import check_finite
-from openmodels.backends.local.engines.torch.step_times import StepTimes
-from openmodels.backends.local.engines.torch.threads import ThreadTuner, limit_threads
+from openmodels.backends.local.engines.torch.step_tuning import StepTimes, ThreadTuner, limit_threads
 
 PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
