@@ -92,9 +92,7 @@ class CompletionClient:
         texts = [request.prompt or "", *(message.text for message in request.messages)]
         with await self._http.asend(http_request, request.deadline) as response:
             explain = partial(self._explain, response.status, response.headers, (self._key, *filter(None, texts)))
-            decoder = decode.ChatDecoder(
-                response.status, response.headers, explain, tags=REASONING_TAGS if tags else ()
-            )
+            decoder = decode.ChatDecoder(response.status, response.headers, explain, tags=tags)
             try:
                 async for data in response:
                     for delta in decoder.feed(data):
