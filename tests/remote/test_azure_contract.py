@@ -69,7 +69,7 @@ def test_tool_turns_are_as_described(model: om.Model) -> None:
     ]
     backend = model.backend
     request = ChatRequest(messages=tuple(talk))
-    request_sent = backend._chat(request, "my-deployment").http_request
+    request_sent = backend._prepare_chat(request, "my-deployment").http_request
     stand_in.check_request("POST", "/v1/chat/completions", {"api-key": KEY}, request_sent.body)
 
 

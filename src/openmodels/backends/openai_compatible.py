@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import aclosing, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -34,21 +34,24 @@ from openmodels.types.request import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A request on its way.
+class EncodedRequest:
+    """A request as it is prepared.
 
     Attributes:
-        http_request: What is sent.
-        secrets: What no error about it may quote.
-        request: What the caller asked for; None for requests of openmodels itself.
+        http_request: The HTTP request.
+        request: What the caller asks for; None for requests of the backend itself.
         body: The JSON body.
+        texts: The prompt's texts, which no error may quote.
     """
 
     http_request: HttpRequest
-    secrets: Secrets
     request: ChatRequest | EmbedRequest | RerankRequest | None = field(default=None, repr=False)
     body: dict[str, Any] = field(default_factory=dict, repr=False)
+    texts: tuple[str, ...] = field(default=(), repr=False)
 
+
+_PLAIN_HEADERS = frozenset({"Content-Type", "Accept", "Accept-Encoding", "User-Agent"})
+"""Headers that hold no secret."""
 
 AFTER_FINISH = 5.0
 """Seconds to wait for usage and end mark once the finish reason is there."""
@@ -62,7 +65,7 @@ class OpenAICompatible(Backend):
     Args:
         rest: The model's name for the server.
         base_url: The address that "/chat/completions" is appended to.
-        api_key: Sent as a bearer token, to this address only.
+        api_key: EncodedRequest as a bearer token, to this address only.
         headers: More headers, sent to this address only.
         allow_http: Accept unencrypted http to other machines than this one.
         proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
@@ -83,7 +86,7 @@ class OpenAICompatible(Backend):
         `authorization()`: the headers that carry the key.
         `make_exchange()`: what carries requests, if not our own HTTP.
         `explain(failure)`: the error that a failed answer is; call `super` for what is not special.
-        `recovers(error, sent)`: whether to send a refused request again, in another form or elsewhere.
+        `recovers(error, prepared)`: whether to send a refused request again, in another form or elsewhere.
         `model(deadline)` and `amodel(deadline)`: the model's name, if it must be asked for first.
 
     Raises:
@@ -176,17 +179,17 @@ class OpenAICompatible(Backend):
         """
         return None
 
-    def recovers(self, error: OpenModelsError, sent: Sent) -> bool:
+    def recovers(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
         """Return whether to send a refused request again, now that the refusal has been learned from."""
-        if not isinstance(sent.request, ChatRequest):
+        if not isinstance(prepared.request, ChatRequest):
             return False
-        return self.dialect.learn(error.status, error.refusal, sent.body, sent.request)
+        return self.dialect.learn(error.status, error.refusal, prepared.body, prepared.request)
 
-    def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
+    def succeeded(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
         """Take an answer as a sign of what the server takes.
 
         Args:
-            sent: What was sent.
+            prepared: What was prepared.
             reasoning: The field in which the reasoning came, if any has.
         """
         self.dialect.observe(reasoning)
@@ -194,68 +197,61 @@ class OpenAICompatible(Backend):
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
         model = self.model(request.deadline)
-        while True:
-            sent = self._chat(request, model)
-            with closing(self._deltas(sent, request)) as deltas:
-                try:
-                    first = next(deltas, None)
-                except OpenModelsError as error:
-                    if not self.recovers(error, sent):
-                        raise
-                    continue
-                if first is not None:
-                    yield first
-                    yield from deltas
-                return
+        has_begun = is_done = False
+        while not is_done:
+            prepared = self._prepare_chat(request, model)
+            try:
+                with self.exchange.send(prepared.http_request, request.deadline) as response:
+                    decoder = self._decoder(response, prepared, request)
+                    try:
+                        for data in response:
+                            for delta in decoder.feed(data):
+                                has_begun = True
+                                yield delta
+                            if _has_enough(decoder, response):
+                                break
+                    except (ConnectionFailed, DeadlineExceeded) as error:
+                        decoder.disconnected(error)
+                for delta in decoder.finish():
+                    has_begun = True
+                    yield self._last_delta(delta, decoder, response, prepared)
+                is_done = True
+            except OpenModelsError as error:
+                if has_begun or not self.recovers(error, prepared):
+                    raise
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
         model = await self.amodel(request.deadline)
-        while True:
-            sent = await self._achat(request, model)
-            async with aclosing(self._adeltas(sent, request)) as deltas:
-                try:
-                    first = await anext(deltas, None)
-                except OpenModelsError as error:
-                    if not self.recovers(error, sent):
-                        raise
-                    continue
-                if first is not None:
-                    yield first
-                    async for delta in deltas:
-                        yield delta
-                return
-
-    def _deltas(self, sent: Sent, request: ChatRequest) -> Generator[Delta, None, None]:
-        with self.exchange.send(sent.http_request, request.deadline) as answer:
-            decoder = self._decoder(answer, sent.secrets, request)
+        has_begun = is_done = False
+        while not is_done:
+            prepared = await self._aprepare_chat(request, model)
             try:
-                for data in answer:
-                    yield from decoder.feed(data)
-                    if _over(decoder, answer):
-                        break
-            except (ConnectionFailed, DeadlineExceeded) as error:
-                decoder.disconnected(error)
-        for delta in decoder.finish():
-            self.succeeded(sent, decoder.reasoning_field)
-            delta.cost = self.cost(delta, answer.headers)
-            yield delta
+                with await self.exchange.asend(prepared.http_request, request.deadline) as response:
+                    decoder = self._decoder(response, prepared, request)
+                    try:
+                        async for data in response:
+                            for delta in decoder.feed(data):
+                                has_begun = True
+                                yield delta
+                            if _has_enough(decoder, response):
+                                break
+                    except (ConnectionFailed, DeadlineExceeded) as error:
+                        decoder.disconnected(error)
+                for delta in decoder.finish():
+                    has_begun = True
+                    yield self._last_delta(delta, decoder, response, prepared)
+                is_done = True
+            except OpenModelsError as error:
+                if has_begun or not self.recovers(error, prepared):
+                    raise
 
-    async def _adeltas(self, sent: Sent, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        with await self.exchange.asend(sent.http_request, request.deadline) as answer:
-            decoder = self._decoder(answer, sent.secrets, request)
-            try:
-                async for data in answer:
-                    for delta in decoder.feed(data):
-                        yield delta
-                    if _over(decoder, answer):
-                        break
-            except (ConnectionFailed, DeadlineExceeded) as error:
-                decoder.disconnected(error)
-        for delta in decoder.finish():
-            self.succeeded(sent, decoder.reasoning_field)
-            delta.cost = self.cost(delta, answer.headers)
-            yield delta
+    def _last_delta(
+        self, delta: Delta, decoder: decode.ChatDecoder, response: BaseResponse, prepared: EncodedRequest
+    ) -> Delta:
+        self.succeeded(prepared, decoder.reasoning_field)
+        delta.cost = self.cost(delta, response.headers)
+        return delta
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts, in as many batches as the server asks for; see `Backend.embed`."""
@@ -264,9 +260,9 @@ class OpenAICompatible(Backend):
         parts: list[Embeddings] = []
         while (part := batches.next()) is not None:
             piece = request.model_copy(update={"texts": request.texts[part]})
-            sent = self._embedding(piece, model)
-            with self._batch_of(sent, batches):
-                body, explain = self._fetch(sent, request.deadline)
+            prepared = self._prepare_embedding(piece, model)
+            with self._batch_of(prepared, batches):
+                body, explain = self._fetch(prepared, request.deadline)
                 parts.append(self.embeddings(body, piece, explain))
         return batches_.embeddings(parts)
 
@@ -277,9 +273,9 @@ class OpenAICompatible(Backend):
         parts: list[Embeddings] = []
         while (part := batches.next()) is not None:
             piece = request.model_copy(update={"texts": request.texts[part]})
-            sent = self._embedding(piece, model)
-            with self._batch_of(sent, batches):
-                body, explain = await self._afetch(sent, request.deadline)
+            prepared = self._prepare_embedding(piece, model)
+            with self._batch_of(prepared, batches):
+                body, explain = await self._afetch(prepared, request.deadline)
                 parts.append(self.embeddings(body, piece, explain))
         return batches_.embeddings(parts)
 
@@ -290,9 +286,9 @@ class OpenAICompatible(Backend):
         parts: list[tuple[int, Ranking]] = []
         while (part := batches.next()) is not None:
             piece = _documents(request, part)
-            sent = self._ranking(piece, model)
-            with self._batch_of(sent, batches):
-                body, explain = self._fetch(sent, request.deadline)
+            prepared = self._prepare_ranking(piece, model)
+            with self._batch_of(prepared, batches):
+                body, explain = self._fetch(prepared, request.deadline)
                 parts.append((part.start, rankings.ranking(body, piece, explain)))
         return batches_.ranking(parts, request)
 
@@ -303,27 +299,27 @@ class OpenAICompatible(Backend):
         parts: list[tuple[int, Ranking]] = []
         while (part := batches.next()) is not None:
             piece = _documents(request, part)
-            sent = self._ranking(piece, model)
-            with self._batch_of(sent, batches):
-                body, explain = await self._afetch(sent, request.deadline)
+            prepared = self._prepare_ranking(piece, model)
+            with self._batch_of(prepared, batches):
+                body, explain = await self._afetch(prepared, request.deadline)
                 parts.append((part.start, rankings.ranking(body, piece, explain)))
         return batches_.ranking(parts, request)
 
     @contextmanager
-    def _batch_of(self, sent: Sent, batches: Batches) -> Generator[None, None, None]:
-        """Take a batch as answered where the block ends well; swallow a refusal after which it is sent again."""
+    def _batch_of(self, prepared: EncodedRequest, batches: Batches) -> Generator[None, None, None]:
+        """Count a batch as answered where the block ends well; drop a refusal after which it is sent again."""
         try:
             yield
         except OpenModelsError as error:
-            if not self._is_resent(error, sent, batches):
+            if not self._is_resent(error, prepared, batches):
                 raise
         else:
-            self.succeeded(sent)
+            self.succeeded(prepared)
             batches.done()
 
-    def _is_resent(self, error: OpenModelsError, sent: Sent, batches: Batches) -> bool:
+    def _is_resent(self, error: OpenModelsError, prepared: EncodedRequest, batches: Batches) -> bool:
         """Return whether a refused batch is sent again: in another form, elsewhere, or in smaller batches."""
-        if self.recovers(error, sent):
+        if self.recovers(error, prepared):
             return True
         if not batches.shrink(error):
             if error.next_step is None and batches.is_too_large(error):
@@ -338,11 +334,11 @@ class OpenAICompatible(Backend):
         Raises:
             OpenModelsError: As for a call.
         """
-        return self._fetch(self._asking(path), deadline)[0]
+        return self._fetch(self._prepare_get(path), deadline)[0]
 
     async def aget(self, path: str, deadline: float | None) -> bytes:
         """The asynchronous twin of `get`."""
-        return (await self._afetch(self._asking(path), deadline))[0]
+        return (await self._afetch(self._prepare_get(path), deadline))[0]
 
     @property
     def exchange(self) -> Exchange:
@@ -361,43 +357,43 @@ class OpenAICompatible(Backend):
         """Return the backend's name, the model's and the address."""
         return {"backend": self.name, "model": self.rest or None, "address": str(self.address)}
 
-    def _chat(self, request: ChatRequest, model: str | None) -> Sent:
+    def _prepare_chat(self, request: ChatRequest, model: str | None) -> EncodedRequest:
         body = self.dialect.adapt(self.body(request, model), request)
         texts = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
-        target = self.address.target(self.path(request))
-        http_request = HttpRequest(
-            "POST", self.address.origin + target, self._headers(stream=request.stream), encode.dumps(body)
-        )
-        return Sent(http_request, self._secrets().union(Secrets(*texts)), request, body)
+        http_request = self._http_request("POST", self.address.target(self.path(request)), body, stream=request.stream)
+        return EncodedRequest(http_request, request, body, tuple(texts))
 
-    async def _achat(self, request: ChatRequest, model: str | None) -> Sent:
+    async def _aprepare_chat(self, request: ChatRequest, model: str | None) -> EncodedRequest:
         # A subclass whose bodies take long to make does it beside the event loop.
-        return self._chat(request, model)
+        return self._prepare_chat(request, model)
 
-    def _embedding(self, request: EmbedRequest, model: str | None) -> Sent:
+    def _prepare_embedding(self, request: EmbedRequest, model: str | None) -> EncodedRequest:
         body = self.embed_body(request, model)
-        return self._texts(request, request.texts, self.embed_target(model), body)
+        return self._prepare_texts(request, request.texts, self.embed_target(model), body)
 
-    def _ranking(self, request: RerankRequest, model: str | None) -> Sent:
+    def _prepare_ranking(self, request: RerankRequest, model: str | None) -> EncodedRequest:
         texts = (request.query, *request.documents)
-        return self._texts(request, texts, self.rerank_target(), rankings.payload(request, model))
+        return self._prepare_texts(request, texts, self.rerank_target(), rankings.payload(request, model))
 
-    def _texts(
+    def _prepare_texts(
         self, request: EmbedRequest | RerankRequest, texts: tuple[str, ...], target: str, body: dict[str, Any]
-    ) -> Sent:
+    ) -> EncodedRequest:
         # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
-        secrets = Secrets("\n".join(texts), *(text for text in texts if 8 <= len(text) <= status_errors.ECHO))
-        http_request = HttpRequest(
-            "POST", self.address.origin + target, self._headers(stream=False), encode.dumps(body)
-        )
-        return Sent(http_request, self._secrets().union(secrets), request, body)
+        secrets = ("\n".join(texts), *(text for text in texts if 8 <= len(text) <= status_errors.ECHO))
+        return EncodedRequest(self._http_request("POST", target, body), request, body, secrets)
 
-    def _fetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
-        with self.exchange.send(sent.http_request, deadline) as answer:
-            explain = self._explainer(answer, sent.secrets)
-            body = decode.ResponseBody(answer.status, answer.headers, explain)
+    def _http_request(
+        self, method: str, target: str, body: dict[str, Any] | None = None, *, stream: bool = False
+    ) -> HttpRequest:
+        data = b"" if body is None else encode.dumps(body)
+        return HttpRequest(method, self.address.origin + target, self._headers(stream=stream), data)
+
+    def _fetch(self, prepared: EncodedRequest, deadline: float | None) -> tuple[bytes, decode.Explain]:
+        with self.exchange.send(prepared.http_request, deadline) as response:
+            explain = self._explainer(response, prepared)
+            body = decode.ResponseBody(response.status, response.headers, explain)
             try:
-                for data in answer:
+                for data in response:
                     body.feed(data)
                     if body.is_full:
                         break
@@ -406,12 +402,12 @@ class OpenAICompatible(Backend):
                     raise
         return body.finish(), explain
 
-    async def _afetch(self, sent: Sent, deadline: float | None) -> tuple[bytes, decode.Explain]:
-        with await self.exchange.asend(sent.http_request, deadline) as answer:
-            explain = self._explainer(answer, sent.secrets)
-            body = decode.ResponseBody(answer.status, answer.headers, explain)
+    async def _afetch(self, prepared: EncodedRequest, deadline: float | None) -> tuple[bytes, decode.Explain]:
+        with await self.exchange.asend(prepared.http_request, deadline) as response:
+            explain = self._explainer(response, prepared)
+            body = decode.ResponseBody(response.status, response.headers, explain)
             try:
-                async for data in answer:
+                async for data in response:
                     body.feed(data)
                     if body.is_full:
                         break
@@ -420,9 +416,8 @@ class OpenAICompatible(Backend):
                     raise
         return body.finish(), explain
 
-    def _asking(self, path: str) -> Sent:
-        http_request = HttpRequest("GET", self.address.origin + self.address.target(path), self._headers(stream=False))
-        return Sent(http_request, self._secrets())
+    def _prepare_get(self, path: str) -> EncodedRequest:
+        return EncodedRequest(self._http_request("GET", self.address.target(path)))
 
     def _headers(self, *, stream: bool) -> tuple[tuple[str, str], ...]:
         headers = {
@@ -436,31 +431,33 @@ class OpenAICompatible(Backend):
         headers |= {name: value.reveal() for name, value in self.headers.items()}
         return tuple(headers.items())
 
-    def _secrets(self) -> Secrets:
-        """Return what no error may quote, whole or in part."""
+    def _secrets(self, prepared: EncodedRequest) -> Secrets:
+        """Return what no error may quote, in full or in part."""
         # A server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
-        own = [word for value in self.headers.values() for word in (value.reveal(), *value.reveal().split())]
-        keys = [value.removeprefix("Bearer ") for value in self.authorization().values()]
-        return Secrets(*keys, *(value for value in own if len(value) >= 8))
+        headers = [pair for pair in prepared.http_request.headers if pair[0] not in _PLAIN_HEADERS]
+        keys = [value.removeprefix("Bearer ") for name, value in headers if name == "Authorization"]
+        words = [word for _, value in headers for word in (value, *value.split()) if len(word) >= 8]
+        return Secrets(*keys, *words, *prepared.texts)
 
-    def _decoder(self, answer: BaseResponse, secrets: Secrets, request: ChatRequest) -> decode.ChatDecoder:
+    def _decoder(self, response: BaseResponse, prepared: EncodedRequest, request: ChatRequest) -> decode.ChatDecoder:
         return decode.ChatDecoder(
-            answer.status,
-            answer.headers,
-            self._explainer(answer, secrets),
+            response.status,
+            response.headers,
+            self._explainer(response, prepared),
             answers=request.n or 1,
             top_logprobs=request.logprobs,
             # Without a chat template, tags are text like any other.
             tags=REASONING_TAGS if request.prompt is None else (),
         )
 
-    def _explainer(self, answer: BaseResponse, secrets: Secrets) -> decode.Explain:
-        return partial(self._explain, answer.status, answer.headers, secrets)
+    def _explainer(self, response: BaseResponse, prepared: EncodedRequest) -> decode.Explain:
+        return partial(self._explain, response.status, response.headers, prepared)
 
     def _explain(
-        self, status: int, headers: Mapping[str, str], secrets: Secrets, body: bytes | object
+        self, status: int, headers: Mapping[str, str], prepared: EncodedRequest, body: bytes | object
     ) -> OpenModelsError:
-        failure = status_errors.read(status, headers, body, host=self.address.authority, secrets=secrets.reveal())
+        secrets = self._secrets(prepared).reveal()
+        failure = status_errors.read(status, headers, body, host=self.address.authority, secrets=secrets)
         error = self.explain(failure)
         error.refusal = failure.words
         return error
@@ -472,11 +469,11 @@ def _documents(request: RerankRequest, part: slice) -> RerankRequest:
     return request.model_copy(update={"documents": documents, "top_n": top_n})
 
 
-def _over(decoder: decode.ChatDecoder, answer: BaseResponse) -> bool:
-    """Say whether to stop reading; once the answer is whole, wait for its end only a moment."""
+def _has_enough(decoder: decode.ChatDecoder, response: BaseResponse) -> bool:
+    """Return whether to stop reading; once the answer is complete, wait for its end only a moment."""
     if not decoder.is_complete:
         return decoder.is_ended
-    answer.shorten_deadline(AFTER_END if decoder.is_ended else AFTER_FINISH)
+    response.shorten_deadline(AFTER_END if decoder.is_ended else AFTER_FINISH)
     return False
 
 

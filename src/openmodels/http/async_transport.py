@@ -14,11 +14,12 @@ import socket
 import time
 import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, ClassVar
+from collections.abc import AsyncGenerator
+from typing import Any, ClassVar, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from openmodels.errors import InvalidResponse, OpenModelsError
@@ -61,33 +62,39 @@ class AsyncHttpResponse(BaseResponse):
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None  # when the read that now waits began
         self._has_begun = False
-        self._expired: OpenModelsError | None = None
+        self._failure: OpenModelsError | None = None
         self._timer: asyncio.TimerHandle | None = None
-        if not response.content.is_eof():  # a short response comes with its headers
+        self._closed: asyncio.Future[None] | None = None
+        self._protocol = response.connection.protocol if response.connection is not None else None
+        if self._protocol is not None and not response.content.is_eof():  # a short response comes at once
             self._arm()
+            self._closed = self._protocol.closed
+            if self._closed is not None:
+                self._closed.add_done_callback(self._check_payload)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        content = self._response.content if self._response is not None else None
-        while content is not None and self._response is not None:
-            if self._expired is not None:
-                raise self._expired
-            self._waiting_since = time.monotonic()
-            failure = None
-            try:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._response is None or self._failure is not None:
+            raise self._failure or StopAsyncIteration
+        content = self._response.content
+        try:
+            if content.is_eof():
+                data = content.read_nowait(-1)
+            else:
+                self._waiting_since = time.monotonic()
                 data = await content.readany()
-            except (aiohttp.ClientError, OSError) as error:
-                # What has arrived before the connection was lost is still there; `readany` does not give it.
-                data = b"".join(content._buffer)  # noqa: SLF001
-                failure = self._expired or _explain(error, self._peer)
-            finally:
-                self._waiting_since = None
-            if data:
-                self._has_begun = True
-                yield data
-            if failure is not None:
-                raise failure
-            if not data:
-                return
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            # What has arrived before the connection was lost is still there; `readany` does not give it.
+            data = b"".join(content._buffer)  # noqa: SLF001
+            self._failure = self._failure or _explain(error, self._peer)
+        finally:
+            self._waiting_since = None
+        if not data:
+            raise self._failure or StopAsyncIteration
+        self._has_begun = True
+        return data
 
     async def read(self, max_bytes: int, *, truncate: bool = False) -> bytes:
         """Return the decompressed body.
@@ -114,9 +121,19 @@ class AsyncHttpResponse(BaseResponse):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._closed is not None:
+            self._closed.remove_done_callback(self._check_payload)
         response, self._response = self._response, None
         if response is not None:
             _abort(response)
+
+    def _check_payload(self, _: asyncio.Future[None]) -> None:
+        """End a read that waits for a body whose connection is gone."""
+        # aiohttp forgets the body where a chunk is malformed that came after the headers: its reader would wait on.
+        content = self._response.content if self._response is not None else None
+        if content is not None and not content.is_eof() and content.exception() is None:
+            error = self._protocol.exception() if self._protocol is not None else None
+            content.set_exception(error or aiohttp.ClientPayloadError())
 
     def _arm(self) -> None:
         """Set the timer that ends a read at the deadline, or when the server falls silent."""
@@ -142,7 +159,7 @@ class AsyncHttpResponse(BaseResponse):
             self._arm()
 
     def _expire(self, error: OpenModelsError) -> None:
-        self._expired = error
+        self._failure = error
         if self._response is not None:
             self._response.content.set_exception(ConnectionResetError())
             _abort(self._response)
@@ -215,7 +232,9 @@ class AsyncTransport:
         """Return the response, its headers read."""
         proxy = self._settings.proxy_for(address)
         socks = proxy if proxy is not None and proxy.is_socks else None
-        session = await self._session(socks)
+        sessions = self._sessions.get(asyncio.get_running_loop())
+        entry = None if sessions is None else sessions.get(socks)
+        session = await self._session(socks) if entry is None else entry[0]
         is_small = len(request.body) <= _LARGE_BODY
         options: dict[str, Any] = {"data": request.body if is_small else io.BytesIO(request.body)}
         peer = address.authority

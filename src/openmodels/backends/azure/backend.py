@@ -16,7 +16,7 @@ from azure.core.credentials import AzureKeyCredential
 from openmodels.backends.azure import endpoint as azure_endpoint, errors
 from openmodels.backends.azure.credential import TokenSource
 from openmodels.backends.azure.exchange import AzureExchange
-from openmodels.backends.openai_compatible import OpenAICompatible, Sent
+from openmodels.backends.openai_compatible import EncodedRequest, OpenAICompatible
 from openmodels.errors import (
     InvalidReference,
     InvalidRequest,
@@ -152,18 +152,18 @@ class AzureBackend(OpenAICompatible):
         """The asynchronous twin of `model`."""
         return self.model(deadline)
 
-    def recovers(self, error: OpenModelsError, sent: Sent) -> bool:
+    def recovers(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
         """Return whether to send a refused request again, if need be to the resource.
 
         A project's address offers some models through another API than chat completions only, while the
         address of the resource, on the same host, has them all.
         """
-        if super().recovers(error, sent):
+        if super().recovers(error, prepared):
             return True
         tried = self.endpoint.resource
-        if tried is None or error.status not in (400, 404) or sent.http_request.url in self._answered:
+        if tried is None or error.status not in (400, 404) or prepared.http_request.url in self._answered:
             return False
-        if sent.http_request.url.startswith(str(tried)):
+        if prepared.http_request.url.startswith(str(tried)):
             self.address = self.endpoint.address
             error.cause = f"{error.cause} So does the project's address, {self.endpoint.address}."
             return False
@@ -171,10 +171,10 @@ class AzureBackend(OpenAICompatible):
         self.address = tried
         return True
 
-    def succeeded(self, sent: Sent, reasoning: str | None = None) -> None:
+    def succeeded(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:
         """Take a response as a sign that its address is right."""
-        self._answered.add(sent.http_request.url)
-        super().succeeded(sent, reasoning)
+        self._answered.add(prepared.http_request.url)
+        super().succeeded(prepared, reasoning)
 
     def list_deployments(self, *, timeout: float | None = 60.0) -> list[str]:
         """Return the names that the endpoint lists at /models.
@@ -217,15 +217,9 @@ class AzureBackend(OpenAICompatible):
             return "No key was sent: pass `api_key=`; one from the environment goes only to Azure's own hosts."
         return f"Check the key: `api_key=` or {azure_endpoint.KEYS[0]}; it must be the key of {self.address.host}."
 
-    def _explain(
-        self, status: int, headers: Mapping[str, str], secrets: Secrets, body: bytes | object
-    ) -> OpenModelsError:
-        # The request's token came after its secrets were listed.
-        return super()._explain(status, headers, secrets.union(self._secrets()), body)
-
-    def _secrets(self) -> Secrets:
+    def _secrets(self, prepared: EncodedRequest) -> Secrets:
         seen = self._authentication.seen if isinstance(self._authentication, TokenSource) else (self.api_key,)
-        return super()._secrets().union(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
+        return super()._secrets(prepared).union(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
 
 
 def _read_environment(names: tuple[str, ...]) -> tuple[str, str | None]:

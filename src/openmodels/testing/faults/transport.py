@@ -159,6 +159,14 @@ def _bad_chunk(wire: Wire, _: Request) -> None:
     wire.stall()
 
 
+@fault(both("bad-chunk-later", "sends a chunk whose size is no number, some time after its headers", _HTTP))
+def _bad_chunk_later(wire: Wire, _: Request) -> None:
+    wire.head(200, {"Content-Type": "application/json", "Transfer-Encoding": "chunked"})
+    wire.stopping.wait(0.05)
+    wire.send(b"0x3\r\nabc\r\n")
+    wire.stall()
+
+
 @fault(both("continue-first", "sends 100 and 103 before its answer", Right()))
 def _continue_first(wire: Wire, request: Request) -> None:
     wire.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
