@@ -65,7 +65,7 @@ class CompletionClient:
         self.base_url = base_url
         self.is_closed = False
         self._key = key
-        self._address = addresses.address(f"{base_url}/v1")
+        self._address = addresses.parse_address(f"{base_url}/v1")
         self._http = http
 
     async def stream(
