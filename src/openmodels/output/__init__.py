@@ -1,1 +1,1 @@
-"""What a reply looks like: schemas, grammars, tools, and the formats in which models call tools."""
+"""The form of a reply: schemas, grammars, tools and tool-call formats."""

@@ -1,4 +1,4 @@
-"""Ids of tool calls: invented where a call came without, and rewritten into the form that a receiver takes.
+"""Ids of tool calls: made where one is missing, rewritten for the receiver.
 
 A conversation may move between backends, and each makes ids in a form of its own: OpenAI
 "call_" and 24 characters, Mistral nine letters or digits, Kimi "functions.NAME:0", others none at all.
@@ -22,12 +22,12 @@ _NINE = re.compile(r"mistral|mixtral|(magi|mini|code|dev|pix|vox)stral", re.IGNO
 
 
 def new() -> str:
-    """Return an id for a call that came without one, in a form that every receiver takes."""
+    """Return an id for a call without one, in a form that every receiver takes."""
     return secrets.token_hex(5)[:9]
 
 
 def form(model: str | None) -> Form:
-    """Return the form of ids that a model takes, by its name; None where that is not known."""
+    """Return the form of ids that a model takes, by its name, or None."""
     # Mistral's API and chat templates refuse every other id; Kimi's models continue the count in theirs.
     if _NINE.search(model or ""):
         return "nine"
@@ -35,7 +35,7 @@ def form(model: str | None) -> Form:
 
 
 def consistent(messages: Sequence[Message], wanted: Form) -> tuple[Message, ...]:
-    """Return a conversation whose calls have unique ids of a form, and its results those ids.
+    """Return a conversation whose calls and results have unique ids of a form.
 
     An id that fits is kept; another is derived from it, so that the same conversation is always written
     the same way and a prefix cache still matches.

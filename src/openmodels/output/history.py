@@ -1,4 +1,4 @@
-"""Turns of a conversation as OpenAI's API and client hold them, read into the fields of messages.
+"""Turns of a conversation in OpenAI's spelling, converted to messages.
 
 What the API returns beside the text (null fields, empty lists, ids of objects) is left out; a field
 that is set and has no place in a `Message` is refused by its name.
@@ -25,7 +25,7 @@ _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal"
 
 
 def turns(items: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the turns of a conversation as messages or as dicts with the fields of `Message`.
+    """Return turns as messages, or as dicts with the fields of `Message`.
 
     Ids are invented for calls without any, and results without an id answer the calls in their order.
 
@@ -91,7 +91,7 @@ def _take_refusal(turn: dict[str, Any], place: str) -> None:
 
 
 def _plain(item: Any) -> Any:
-    """Return a mapping or an object of another client as a dict; anything else as it is."""
+    """Return a mapping or another client's object as a dict; else the value."""
     if isinstance(item, Mapping):
         return dict(item)
     if not isinstance(item, Frozen) and callable(getattr(item, "model_dump", None)):

@@ -1,4 +1,4 @@
-"""JSON Schemas: closed for generation, kept within limits, and what can be said of their answers.
+"""JSON Schemas: closed for generation, checked for limits, and measured.
 
 Everything here narrows: an answer that a schema made here accepts is one that the original accepts.
 """
@@ -46,7 +46,7 @@ def untitled(schema: Schema) -> Schema:
 
 
 def closed(schema: Mapping[str, Any]) -> Schema:
-    """Return the schema with objects that take no other properties than those they list.
+    """Return the schema with objects that take only the properties they list.
 
     A schema that composes objects (`allOf`, `if`, …) is left as it is: its parts only count together.
     """
@@ -73,7 +73,7 @@ def is_object(schema: Mapping[str, Any]) -> bool:
 
 
 def wrapped(schema: Schema) -> Schema:
-    """Return the schema of an object with the answer under `KEY`, for vendors that only give objects."""
+    """Return the schema of an object with the answer under `KEY`."""
     if is_object(schema):
         return schema
     inner = dict(schema)
@@ -96,17 +96,17 @@ def calls(parameters: Mapping[str, Mapping[str, Any]], key: str | None) -> Schem
     """
     shared: Schema = {}
     parts = []
-    for name, given in parameters.items():
-        schema: Schema = json.loads(json.dumps(given))
-        own = {inner: part for word in _DEFINED for inner, part in schema.pop(word, {}).items()}
-        _move_references([schema, own], name)
-        shared |= {f"{name}.{inner}": part for inner, part in own.items()}
+    for name, original in parameters.items():
+        schema: Schema = json.loads(json.dumps(original))
+        definitions = {inner: part for word in _DEFINED for inner, part in schema.pop(word, {}).items()}
+        _move_references([schema, definitions], name)
+        shared |= {f"{name}.{inner}": part for inner, part in definitions.items()}
         if key is not None:
             wrapped = {"name": {"const": name}, key: schema}
             schema = {"type": "object", "properties": wrapped, "required": list(wrapped), "additionalProperties": False}
         parts.append(schema)
-    whole = parts[0] if len(parts) == 1 else {"anyOf": parts}
-    return {**whole, "$defs": shared} if shared else whole
+    schema = parts[0] if len(parts) == 1 else {"anyOf": parts}
+    return {**schema, "$defs": shared} if shared else schema
 
 
 _DEFINED = ("$defs", "definitions")
@@ -124,7 +124,7 @@ def _move_references(value: Any, name: str) -> None:
 
 
 def is_strict(schema: Schema) -> bool:
-    """Return whether vendors' strict modes take the schema as it is: closed, all required, plain keywords."""
+    """Return whether vendors' strict modes take the schema as it is."""
     for node in _nodes(schema):
         if not node.keys() <= _STRICT or isinstance(node.get("type"), list):
             return False
@@ -169,7 +169,7 @@ def _holds(part: Any) -> bool:
 
 
 class _Cost:
-    """Counts the schemas that one value is checked against, references followed; a circle counts once."""
+    """Counts the schemas that one value is checked against; a cycle counts once."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -203,12 +203,12 @@ _WORDS = {"type", "anyOf", "allOf", "oneOf", "$ref", "not", "properties", "items
 
 
 def shortest(schema: Any) -> int:
-    """Return how many characters the smallest answer has at least, written without spaces."""
+    """Return the least number of characters of an answer without spaces."""
     return _Shortest(schema).of(schema)
 
 
 class _Shortest:
-    """Computes the lengths of smallest answers, each reference once; one in a circle counts as nothing."""
+    """Computes the lengths of smallest answers; a cycle counts as nothing."""
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -259,21 +259,21 @@ def _nodes(schema: Any) -> Iterator[Schema]:
             yield from _nodes(part)
 
 
-def _values(found: Any) -> list[Any]:
-    return list(found.values()) if isinstance(found, dict) else []
+def _values(parts: Any) -> list[Any]:
+    return list(parts.values()) if isinstance(parts, dict) else []
 
 
-def _listed(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else [found]
+def _listed(parts: Any) -> list[Any]:
+    return parts if isinstance(parts, list) else [parts]
 
 
 def _resolve(root: Mapping[str, Any], reference: str) -> Any:
     if reference != "#" and not reference.startswith("#/"):
         return None
-    found: Any = root
+    target: Any = root
     for part in reference.split("/")[1:]:
-        found = found.get(_unescaped(part)) if isinstance(found, Mapping) else None
-    return found
+        target = target.get(_unescaped(part)) if isinstance(target, Mapping) else None
+    return target
 
 
 def _unescaped(part: str) -> str:
@@ -284,14 +284,14 @@ def _size(value: Any) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def fault(path: Sequence[int | str], message: str) -> str:
-    """Return what a validator found wrong, with its place."""
+def describe_error(path: Sequence[int | str], message: str) -> str:
+    """Return a validator's error with its place."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    said = message.removeprefix("Value error, ").rstrip(".")
-    return f"{place}: {said}" if place else said
+    text = message.removeprefix("Value error, ").rstrip(".")
+    return f"{place}: {text}" if place else text
 
 
 def describe_errors(error: ValidationError) -> tuple[str, ...]:
-    """Return what pydantic found wrong, each fault once with its place and without the input."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    return tuple(dict.fromkeys(fault(one["loc"], one["msg"]) for one in found))
+    """Return pydantic's errors, each once with its place, without the input."""
+    items = error.errors(include_url=False, include_input=False, include_context=False)
+    return tuple(dict.fromkeys(describe_error(item["loc"], item["msg"]) for item in items))

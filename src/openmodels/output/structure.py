@@ -1,4 +1,4 @@
-"""The form of an answer: made from the caller's options, and checked when the answer is complete."""
+"""The form of an answer: its options, and the check of complete answers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class OutputValidator:
         )
 
     def partial(self, text: str) -> Any:
-        """Return what the beginning of an answer holds as plain data; None is nothing yet."""
+        """Return what the start of an answer holds as plain data, or None."""
         if self.output.json_schema is None:
             return text or None
         try:

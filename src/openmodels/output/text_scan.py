@@ -1,4 +1,4 @@
-"""Find markers in text that arrives in chunks: stop strings, reasoning tags, tool-call markers.
+"""Find stop strings, reasoning tags and tool-call markers in streamed text.
 
 `MarkerMatcher` is the one matcher behind all three. The results do not depend on where the text is split:
 what may still become a marker is held back until the next chunk decides. Pure text: no tokens, no I/O.
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class MarkerMatcher:
-    """Find the first of several markers, and the end of a text that may yet become one.
+    """Find the first of several markers, and text that may yet become one.
 
     Args:
         markers: The texts to look for. Of markers that begin at the same place the longest matches.
@@ -140,7 +140,7 @@ def find_reasoning_tags(template: str) -> ReasoningTags | None:
 
 
 def opens_reasoning(prompt: str, tags: ReasoningTags) -> bool:
-    """Return whether a prompt ends inside the reasoning, so that the answer begins there."""
+    """Return whether a prompt ends inside the reasoning."""
     return prompt.rstrip().endswith(tags.open)
 
 
@@ -205,7 +205,7 @@ class ReasoningSplitter:
         return reasoning, answer
 
     def _read_opening(self, *, last: bool) -> bool:
-        """Look for an opening tag where the answer may begin; return whether that is decided."""
+        """Read an opening tag where the answer may begin; return if it is decided."""
         stripped = self._held.lstrip()
         for tags in self._tags:
             if stripped.startswith(tags.open):

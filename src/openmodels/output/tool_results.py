@@ -1,4 +1,4 @@
-"""What a tool returned, as text for the model: any value, its size bounded, the value itself kept."""
+"""The results of tools: any value as bounded text, the value itself kept."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def of(call: ToolCall, value: Any, began: float) -> ToolResult:
 
 
 def without_images(result: ToolResult) -> ToolResult:
-    """Return a result with words in the places of its images, for a model that reads only text."""
+    """Return a result with text in the places of its images."""
     _, shown = _separated(result.value, "[an image, which this model cannot see: it reads only text]")
     return replace(result, message=result.call.answer(capped(_text(shown))), images=())
 
 
 def capped(text: str) -> str:
-    """Return a text that can be encoded, cut where it is too long for a model, and says so."""
+    """Return a text that can be encoded, cut and marked where it is too long."""
     text = text[: LONGEST + 1] if len(text) > LONGEST else text
     cut = len(text) > LONGEST
     text = text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text
@@ -97,7 +97,7 @@ async def acollected(items: AsyncIterable[Any]) -> list[Any]:
 
 
 def _separated(value: Any, words: str) -> tuple[tuple[ImagePart, ...], Any]:
-    """Return the images in a value or its list, and the value with `words` in their places."""
+    """Return the images in a value, and the value with `words` for them."""
     if (image := _image(value)) is not None:
         return (image,), words
     if type(value) not in (list, tuple) or not any(_image(item) is not None for item in value[:MOST_ITEMS]):

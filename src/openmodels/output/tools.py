@@ -1,4 +1,4 @@
-"""Tools that a model may call: made from functions, types or definitions, run, and their calls checked."""
+"""Tools that a model may call: made, run, and their calls checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NEXT = "Give a function with type hints, a pydantic model, or a JSON definition
 
 
 class Tool:
-    """A tool as the model is told of it, with what runs when it is called.
+    """A tool as the model sees it, with the function that runs.
 
     Made by `tool`. Calling it calls the function.
 
@@ -63,7 +63,7 @@ class Tool:
         return self.spec.name
 
     def run(self, call: ToolCall) -> ToolResult:
-        """Run a call and return what came of it; what the function raises becomes the model's answer.
+        """Run a call and return its result; an exception becomes the message.
 
         A coroutine function gets an event loop of its own, on a thread of its own. What a generator yields
         becomes a list.
@@ -74,7 +74,7 @@ class Tool:
             if inspect.isawaitable(value) or inspect.isasyncgen(value):
                 with ThreadPoolExecutor(1) as pool:
                     value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the model is told
+        except Exception as error:  # noqa: BLE001 - whatever it is, the model gets its text
             return failed(call, error, began)
         return tool_results.of(call, value, began)
 
@@ -110,7 +110,7 @@ class Tool:
                 return (self._validator.validate_python(arguments),), {}
             args, words = self._validator.validate_python(ArgsKwargs((), arguments))
         except ValidationError as error:
-            raise _Misfit(f"the arguments do not fit: {_said(error)}") from error
+            raise _Misfit(f"the arguments do not fit: {_describe(error)}") from error
         return args, words
 
     def _call(self, args: tuple[Any, ...], words: dict[str, Any]) -> Any:
@@ -130,7 +130,7 @@ class Tool:
         try:
             return self._adapter.validate_python(call.arguments)
         except ValidationError as error:
-            raise InvalidRequest(f"The arguments of {self.name!r} do not fit: {_said(error)}.") from error
+            raise InvalidRequest(f"The arguments of {self.name!r} do not fit: {_describe(error)}.") from error
 
 
 @overload
@@ -166,37 +166,37 @@ def tool(
         return _renamed(_defined(source), name, description)
     if not callable(source):
         raise InvalidRequest(f"tools: expected a tool, not {type(source).__name__}.", next_step=_NEXT)
-    own = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
+    label = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(_resolved(source))
         parameters = schemas.untitled(type_schemas.arguments(adapter))
     except (PydanticUserError, TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
-        said = str(error).partition("\n")[0].rstrip(".")
-        raise InvalidRequest(f"tools: no JSON Schema can be made of {own or source!r}: {said}.", next_step=_NEXT) from (
-            error
-        )
-    about, words = _documented(source, own)
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidRequest(
+            f"tools: no JSON Schema can be made of {label or source!r}: {reason}.", next_step=_NEXT
+        ) from (error)
+    about, words = _documented(source, label)
     for word, schema in parameters.get("properties", {}).items():
         if word in words:
             schema.setdefault("description", words[word])
     parameters = {key: value for key, value in parameters.items() if key != "description"}
-    spec = _spec(own, description if description is not None else about, parameters)
+    spec = _spec(label, description if description is not None else about, parameters)
     return Tool(spec, None if isinstance(source, type) else source, adapter)
 
 
-def toolbox(given: Any) -> tuple[Tool, ...]:
+def toolbox(sources: Any) -> tuple[Tool, ...]:
     """Return the tools of a caller's list.
 
     Raises:
         InvalidRequest: It is none, or two of them have the same name.
     """
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidRequest(f"tools: expected a list of tools, not {type(given).__name__}.", next_step=_NEXT)
-    found = tuple(tool(one) if one is not None else _refused(one) for one in given)
-    names = [one.name for one in found]
+    if isinstance(sources, str | bytes | Mapping) or not isinstance(sources, Iterable):
+        raise InvalidRequest(f"tools: expected a list of tools, not {type(sources).__name__}.", next_step=_NEXT)
+    made = tuple(tool(source) if source is not None else _refused(source) for source in sources)
+    names = [item.name for item in made]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidRequest(f"tools: two tools have the name {twice!r}.", next_step="Rename one: om.tool(…, name=…).")
-    return found
+    return made
 
 
 class _Misfit(InvalidRequest):
@@ -204,11 +204,11 @@ class _Misfit(InvalidRequest):
 
 
 def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
-    """Return the result of a call that did not work, with what the model is told of it."""
+    """Return the result of a call that failed, with the message to the model."""
     if isinstance(error, _Misfit):
         words = error.cause
     elif isinstance(error, ValidationError):
-        words = f"{type(error).__name__}: {_said(error)}"
+        words = f"{type(error).__name__}: {_describe(error)}"
     elif isinstance(error, InvalidRequest):
         words = error.cause
     else:
@@ -220,7 +220,7 @@ def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
 
 
 class ToolCallValidator:
-    """Check each tool call against its tool's schema, and the reply against `tool_choice`.
+    """Checks tool calls against their schemas, and replies against `tool_choice`.
 
     Args:
         request: The request, which offers tools.
@@ -287,7 +287,7 @@ async def _finish(value: Any) -> Any:
 
 
 def _validator(adapter: TypeAdapter[Any], *, function: bool) -> SchemaValidator:
-    """Return what reads arguments without calling the function, which tells their errors from its own."""
+    """Return a validator of arguments that does not call the function."""
     core: Any = adapter.core_schema
     if not function:
         return SchemaValidator(core)
@@ -306,14 +306,14 @@ def _renamed(source: Tool, name: str | None, description: str | None) -> Tool:
     return Tool(_spec(name or spec.name, about, spec.parameters, strict=spec.strict), source.function, source._adapter)  # noqa: SLF001 - its own
 
 
-def _defined(given: Mapping[str, Any]) -> Tool:
-    """Read a JSON definition: OpenAI's with or without its wrapping, Anthropic's or MCP's."""
-    inner = given.get("function", given) if given.get("type", "function") == "function" else None
+def _defined(definition: Mapping[str, Any]) -> Tool:
+    """Return the tool of a JSON definition: OpenAI's, Anthropic's or MCP's."""
+    inner = definition.get("function", definition) if definition.get("type", "function") == "function" else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise InvalidRequest("tools: a definition needs at least a 'name'.", next_step=_NEXT)
     keys = ("parameters", "input_schema", "inputSchema")
     parameters = next((inner[key] for key in keys if inner.get(key) is not None), {"type": "object", "properties": {}})
-    strict = inner.get("strict", given.get("strict"))
+    strict = inner.get("strict", definition.get("strict"))
     return Tool(_spec(inner["name"], inner.get("description") or "", parameters, strict=strict), None, None)
 
 
@@ -324,20 +324,21 @@ def _spec(name: str, description: str, parameters: Any, *, strict: bool | None =
         Validator(plain)
     except (TypeError, ValueError, RecursionError) as error:
         reason = error.cause if isinstance(error, InvalidRequest) else str(error).partition("\n")[0]
-        said = reason.removeprefix("schema: ").removeprefix("this is no JSON Schema: ")
-        raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema: {said.rstrip('.')}.") from error
+        reason = reason.removeprefix("schema: ").removeprefix("this is no JSON Schema: ")
+        raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema: {reason.rstrip('.')}.") from error
     if not isinstance(plain, dict) or plain.get("type") != "object":
         raise InvalidRequest(f"tools: the parameters of {name!r} are no JSON Schema of the type 'object'.")
     try:
         return ToolSpec(name=name, description=description, parameters=plain, strict=strict)
     except ValidationError as error:
         raise InvalidRequest(
-            f"tools: {_said(error)}.", next_step="Give it a name of letters, digits, '_' and '-': om.tool(…, name=…)."
+            f"tools: {_describe(error)}.",
+            next_step="Give it a name of letters, digits, '_' and '-': om.tool(…, name=…).",
         ) from error
 
 
 def _resolved(source: Any) -> Any:
-    """Return a partial function as one whose hints can be read: pydantic looks for their names in the wrong place."""
+    """Return a partial function as one whose hints can be resolved."""
     if not isinstance(source, functools.partial):
         return source
 
@@ -358,12 +359,12 @@ def _documented(source: Any, name: str) -> tuple[str, dict[str, str]]:
     from docstring_parser import ParseError, parse
 
     try:
-        found = parse(text)
+        documentation = parse(text)
     except ParseError:
         return inspect.cleandoc(text), {}
-    words = {one.arg_name: one.description.replace("\n", " ") for one in found.params if one.description}
-    return (found.description or "").strip(), words
+    words = {item.arg_name: item.description.replace("\n", " ") for item in documentation.params if item.description}
+    return (documentation.description or "").strip(), words
 
 
-def _said(error: ValidationError) -> str:
+def _describe(error: ValidationError) -> str:
     return "; ".join(schemas.describe_errors(error))

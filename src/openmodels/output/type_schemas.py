@@ -1,4 +1,4 @@
-"""JSON Schemas of Python types, for generation: an answer that satisfies one can be read as the type.
+"""JSON Schemas of Python types, for generation.
 
 pydantic's own schemas describe what types accept in part; texts that look like a number, keys that must be numbers,
 dates in the past or URLs of one scheme are wider there than the type. Here they are narrowed. What a validator
@@ -35,7 +35,7 @@ class Generated(GenerateJsonSchema):
     """Narrows what pydantic describes too widely; a default is left as it is."""
 
     def decimal_schema(self, schema: Any) -> JsonSchemaValue:
-        """Return a number: texts of decimals are written in too many ways."""
+        """Return a number: texts of decimals are written in too many alternatives."""
         narrowed: JsonSchemaValue = {"type": "number"}
         for name, keyword in _LIMITS.items():
             if (limit := schema.get(name)) is not None:
@@ -75,7 +75,7 @@ class Generated(GenerateJsonSchema):
         letter = r"\P{Lu}" if schema.get("to_lower") else r"\P{Ll}" if schema.get("to_upper") else r"[\s\S]"
         letter = "[ -~]" if schema.get("ascii_only") else letter
         least, most = narrowed.pop("minLength", 0), narrowed.pop("maxLength", None)
-        return narrowed | {"pattern": _stripped(letter, least, most, ends=bool(schema.get("strip_whitespace")))}
+        return narrowed | {"pattern": _stripped(letter, least, most, trimmed=bool(schema.get("strip_whitespace")))}
 
     def bytes_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a text; where bytes are counted, one whose characters are bytes."""
@@ -129,7 +129,7 @@ class Generated(GenerateJsonSchema):
         return _repeatable(super().frozenset_schema(schema))
 
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
-        """Return an object whose names are those of the keys' type; numbers are JSON within text."""
+        """Return an object whose names have the keys' type; numbers are text."""
         narrowed = super().dict_schema(schema)
         if "keys_schema" not in schema or "propertyNames" in narrowed or "patternProperties" in narrowed:
             return narrowed
@@ -167,10 +167,10 @@ class Generated(GenerateJsonSchema):
 
 
 class Required(Generated):
-    """Asks for every field as well: a default is for data that lack it, a model is to give it."""
+    """Requires every field: a default is for data, not for an answer."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: FBT001 - as the base
-        """Return whether the field must be there; only `NotRequired` of a `TypedDict` need not."""
+        """Return whether a field is required: all but a `NotRequired` one."""
         return field["type"] != "typed-dict-field" or bool(field.get("required", total))
 
     def default_schema(self, schema: Any) -> JsonSchemaValue:
@@ -184,7 +184,7 @@ def generated(adapter: TypeAdapter[Any]) -> dict[str, Any]:
 
 
 def arguments(adapter: TypeAdapter[Any]) -> dict[str, Any]:
-    """Return the JSON Schema of a type for the arguments of a tool, which may be left to their defaults."""
+    """Return the JSON Schema of a type for a tool's arguments."""
     return _finished(adapter.json_schema(schema_generator=Generated))
 
 
@@ -215,25 +215,25 @@ def _plain(limit: Any) -> int | float:
     return int(limit) if limit == int(limit) else float(limit)
 
 
-def _stripped(letter: str, least: int, most: int | None, *, ends: bool) -> str:
-    """Return a pattern of so many letters; with `ends`, no white space at either end."""
+def _stripped(letter: str, least: int, most: int | None, *, trimmed: bool) -> str:
+    """Return a pattern of so many letters; `trimmed`: without outer white space."""
 
     def times(low: int, high: int | None) -> str:
         return f"{{{low},{'' if high is None else high}}}"
 
-    if not ends:
+    if not trimmed:
         return f"^{letter}{times(least, most)}$"
     edge = r"\S" if letter == r"[\s\S]" else letter.replace("[ -~]", "[!-~]")
     edge = {r"\P{Lu}": r"[^\p{Lu}\s]", r"\P{Ll}": r"[^\p{Ll}\s]"}.get(edge, edge)
     longer = f"{edge}{letter}{times(max(0, least - 2), None if most is None else most - 2)}{edge}"
-    ways = [longer] if most is None or most > 1 else []
-    ways += [edge] if least <= 1 and (most is None or most > 0) else []
-    ways += [""] if least == 0 else []
-    return f"^(?:{'|'.join(ways)})$"
+    alternatives = [longer] if most is None or most > 1 else []
+    alternatives += [edge] if least <= 1 and (most is None or most > 0) else []
+    alternatives += [""] if least == 0 else []
+    return f"^(?:{'|'.join(alternatives)})$"
 
 
 def _years(schema: Any) -> str | None:
-    """Return a pattern of the years in which every date is between the limits; None without limits."""
+    """Return a pattern of the years between the limits; None without limits."""
     low, high = 1000, 9999
     if (now := schema.get("now_op")) is not None:
         low, high = (1000, 2020) if now == "past" else (2100, 9999)

@@ -135,7 +135,7 @@ class ResponseTemplateParser:
                 self._field = None
                 if field == "tool_calls":
                     try:
-                        piece.calls += tuple(values.named(event["value"]))
+                        piece.calls += tuple(values.read_calls(event["value"]))
                     except ValueError:
                         piece.broken += (self._raw,)
                     self._raw = ""

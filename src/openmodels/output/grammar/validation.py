@@ -39,7 +39,9 @@ class Validator:
             return ()
         if not self._explains:
             return ("it does not satisfy the schema",)
-        return tuple(schemas.fault(fault.instance_path, fault.message) for fault in self._validator.iter_errors(value))
+        return tuple(
+            schemas.describe_error(error.instance_path, error.message) for error in self._validator.iter_errors(value)
+        )
 
 
 def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:

@@ -1,4 +1,4 @@
-"""Calls that open with a marker or a bracket: Mistral's, Llama's and those written as Python."""
+"""Calls after a marker or a bracket: Mistral's, Llama's and Python's."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Mistral(ToolFormatParser):
 
     @classmethod
     def find_forced_call(cls, template: str) -> ForcedCall | None:
-        """Return how a call is forced: the name stands before the JSON since `[ARGS]` has been there."""
+        """Return how a call is forced: with `[ARGS]` the name precedes the JSON."""
         if "[ARGS]" in template:
             return ForcedCall("[TOOL_CALLS]{name}[ARGS]", "")
         return ForcedCall("[TOOL_CALLS] [", "]", "arguments")
@@ -46,10 +46,10 @@ class Mistral(ToolFormatParser):
         try:
             value = values.loads(raw)
             if head is None:
-                return CallMatch(end, tuple(values.named(value)))
+                return CallMatch(end, tuple(values.read_calls(value)))
         except ValueError:
             return CallMatch(end)
-        return CallMatch(end, (values.make(head["name"], value, raw, head["id"]),))
+        return CallMatch(end, (values.make_call(head["name"], value, raw, head["id"]),))
 
     def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a bracket closed."""
@@ -79,7 +79,10 @@ class _BareCallParser(ToolFormatParser, ABC):
 
 
 class Llama(_BareCallParser):
-    """Llama 3: `{"name": …, "parameters": {…}}`, after `<|python_tag|>` or alone; several split by ";"."""
+    """Llama 3: `{"name": …, "parameters": {…}}`, alone or after a marker.
+
+    The marker is `<|python_tag|>`; several calls are split by ";".
+    """
 
     reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
     call_markers: ClassVar[tuple[str, ...]] = ("<|python_tag|>",)
@@ -97,7 +100,7 @@ class Llama(_BareCallParser):
             # A cut object that had begun as a call is one that is broken.
             return bool(re.match(r'\{\s*"(?:name|type)"\s*:', text)) if final else None
         try:
-            (call,) = values.named(values.loads(text[:end]))
+            (call,) = values.read_calls(values.loads(text[:end]))
         except ValueError:
             return False
         has_arguments = re.search(r'"(?:parameters|arguments)"\s*:', text[:end]) is not None
@@ -117,7 +120,7 @@ class Llama(_BareCallParser):
             if end is None:
                 return CallMatch(place, tuple(calls)) if final and calls else None
             try:
-                calls += values.named(values.loads(text[start:end]))
+                calls += values.read_calls(values.loads(text[start:end]))
             except ValueError:
                 return CallMatch(place if calls else end, tuple(calls))
             place = end
@@ -128,7 +131,10 @@ class Llama(_BareCallParser):
 
 
 class Pythonic(_BareCallParser):
-    """`[name(key="value"), …]`: Llama 4, and OLMo 3 one a line between `<function_calls>` tags."""
+    """`[name(key="value"), …]`: Llama 4 and OLMo 3.
+
+    OLMo writes one call a line between `<function_calls>` tags.
+    """
 
     call_markers: ClassVar[tuple[str, ...]] = ("<|python_start|>", "<function_calls>")
     ignored_markers: ClassVar[tuple[str, ...]] = ("<|python_end|>", "</function_calls>")
@@ -163,7 +169,7 @@ class Pythonic(_BareCallParser):
 
 
 def _python_calls(text: str) -> tuple[ToolCall, ...]:
-    """Return the calls of a Python list or of lines; none if any of it is something else."""
+    """Return the calls of a Python list or of lines; none if any is not a call."""
     try:
         body = ast.parse(text.strip()).body
         nodes: list[ast.AST] = [item.value for item in body if isinstance(item, ast.Expr)]
@@ -183,4 +189,6 @@ def _python_call(node: ast.AST) -> ToolCall:
         if word.arg is None:
             raise ValueError("no name for an argument")
         arguments[word.arg] = ast.literal_eval(word.value)
-    return values.make(ast.unparse(node.func), arguments, json.dumps(arguments, ensure_ascii=False, allow_nan=False))
+    return values.make_call(
+        ast.unparse(node.func), arguments, json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    )

@@ -15,7 +15,7 @@ _CHANNEL = re.compile(r"<\|channel\|>\s*([A-Za-z]*)")
 
 
 class Harmony(ToolFormatParser):
-    """gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant to=functions.NAME…`."""
+    """gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant to=…`."""
 
     reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
     end_markers: ClassVar[tuple[str, ...]] = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
@@ -87,7 +87,7 @@ class Harmony(ToolFormatParser):
         except ValueError:
             arguments = None
         if isinstance(arguments, dict):
-            self.parsed.calls += (values.make(self._name, arguments, raw),)
+            self.parsed.calls += (values.make_call(self._name, arguments, raw),)
         else:
             self.parsed.broken += (self._head + body,)
         self.buffer = self.buffer[len(body) :]
@@ -156,7 +156,7 @@ class KimiK3(ToolFormatParser):
             if opening:
                 self._call, self._arguments, self._raw = attributes.get("tool", ""), {}, ""
             elif self._call:
-                self.parsed.calls += (values.make(self._call, self._arguments, self._raw),)
+                self.parsed.calls += (values.make_call(self._call, self._arguments, self._raw),)
                 self._call = None
         elif name == "argument" and opening and self._call is not None:
             self._key = (attributes.get("key", ""), attributes.get("type", "string"))

@@ -1,4 +1,4 @@
-"""Which format a model writes, told from the text of its chat template."""
+"""The format that a model writes, found in the text of its chat template."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ _SIGNS: tuple[tuple[str, type[ToolFormatParser]], ...] = (
 
 
 def find_format(template: str) -> type[ToolFormatParser] | None:
-    """Return the parser of the format that a chat template speaks of; None where it knows no tools."""
+    """Return the parser of a chat template's format, or None without tools."""
     return next((parser for sign, parser in _SIGNS if re.search(sign, template, re.DOTALL)), None)

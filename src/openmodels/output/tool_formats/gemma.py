@@ -39,7 +39,7 @@ class Gemma(ToolFormatParser):
             return CallMatch(end)
         if place != len(brace + rest) or not isinstance(value, dict):
             return CallMatch(end)
-        return CallMatch(end, (values.make(name.strip(), value, json.dumps(value, ensure_ascii=False)),))
+        return CallMatch(end, (values.make_call(name.strip(), value, json.dumps(value, ensure_ascii=False)),))
 
     def _close_mark(self, text: str) -> int | None:
         place = 0
@@ -66,7 +66,7 @@ class FunctionGemma(Gemma):
 
 
 class _Notation:
-    """Reads the notation: objects with bare keys, lists, quoted strings and bare JSON scalars."""
+    """Parses objects with bare keys, lists, quoted strings and JSON scalars."""
 
     def __init__(self, text: str, quote: str) -> None:
         self.text, self.quote = text, quote
@@ -98,7 +98,7 @@ class _Notation:
         return self.text[begin:end], end + len(self.quote)
 
     def _object(self, place: int) -> tuple[dict[str, Any], int]:
-        found: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         while self.text[(place := self._skip(place)) : place + 1] != "}":
             if self.text.startswith(self.quote, place):
                 key, place = self._string(place)
@@ -110,17 +110,17 @@ class _Notation:
                 if colon < 0:
                     raise ValueError("no value")
                 key, place = self.text[place:colon].strip().strip('"'), colon
-            found[key], place = self.value(place + 1)
+            members[key], place = self.value(place + 1)
             place = self._next(place, "}")
-        return found, place + 1
+        return members, place + 1
 
     def _list(self, place: int) -> tuple[list[Any], int]:
-        found: list[Any] = []
+        items: list[Any] = []
         while self.text[(place := self._skip(place)) : place + 1] != "]":
             item, place = self.value(place)
-            found.append(item)
+            items.append(item)
             place = self._next(place, "]")
-        return found, place + 1
+        return items, place + 1
 
     def _next(self, place: int, close: str) -> int:
         place = self._skip(place)

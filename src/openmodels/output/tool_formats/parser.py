@@ -37,7 +37,7 @@ class ParsedChunk:
 
 
 class CallMatch(NamedTuple):
-    """The end of a call in the text, and the calls up to there; no calls means a malformed one."""
+    """The end of a call in the text, and its calls; none where it is malformed."""
 
     end: int
     calls: tuple[ToolCall, ...] = ()
@@ -58,7 +58,7 @@ class ForcedCall(NamedTuple):
 
 
 class ToolFormatParser:
-    """Parse one answer; a subclass gives a model family's markers and the form of its calls.
+    """Parses one answer; a subclass gives the markers and calls of a family.
 
     Args:
         tools: The tools in the prompt; untyped arguments are cast by their schemas.
@@ -132,7 +132,7 @@ class ToolFormatParser:
         return self._run(final=True)
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - families with `call_markers` override it
-        """Parse the call that begins `text`, its marker left out; return None while it is not over."""
+        """Parse the call at the start of `text`; return None while it is open."""
         return None
 
     def may_be_complete(self, text: str, since: int) -> bool:  # noqa: ARG002 - a family may look
@@ -169,7 +169,7 @@ class ToolFormatParser:
         return self._read_text(final=final)
 
     def _emit_to_marker(self, markers: tuple[str, ...], *, final: bool, visible: bool) -> str | None:
-        """Emit the text up to the first marker, or up to what may become one; return the marker."""
+        """Emit the text up to the first marker, or what may become one; return it."""
         matcher = marker_matcher(markers)
         match = matcher.search(self.buffer)
         if match is None:
@@ -252,7 +252,7 @@ class ToolFormatParser:
         self._space = ""
 
     def _emit(self, size: int, *, visible: bool) -> None:
-        """Take `size` characters out of the buffer; white space waits for what follows it."""
+        """Emit `size` characters of the buffer, holding white space back."""
         text, self.buffer = self.buffer[:size], self.buffer[size:]
         if not visible:
             return

@@ -35,7 +35,7 @@ class _Section(ToolFormatParser):
             arguments = values.loads(raw)
         except ValueError:
             arguments = None
-        calls = (values.make(name, arguments, raw),) if isinstance(arguments, dict) else ()
+        calls = (values.make_call(name, arguments, raw),) if isinstance(arguments, dict) else ()
         return CallMatch(close + len(self.close), calls)
 
     def may_be_complete(self, text: str, since: int) -> bool:
@@ -44,7 +44,7 @@ class _Section(ToolFormatParser):
 
 
 class DeepSeek(_Section):
-    """What DeepSeek's formats before V3.2 share: `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…<｜tool▁call▁end｜>`."""
+    """DeepSeek before V3.2: `<｜tool▁call▁begin｜>…<｜tool▁sep｜>…`."""
 
     call_markers: ClassVar[tuple[str, ...]] = ("<｜tool▁call▁begin｜>",)
     section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
@@ -74,7 +74,7 @@ class DeepSeekV31(DeepSeek):
 
 
 class KimiK2(_Section):
-    """Kimi K2: `<|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{…}<|tool_call_end|>`."""
+    """Kimi K2: `<|tool_call_begin|>functions.NAME:0…{…}<|tool_call_end|>`."""
 
     call_markers: ClassVar[tuple[str, ...]] = ("<|tool_call_begin|>",)
     section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
@@ -102,7 +102,10 @@ _INVOKED = re.compile(rf"\s*</{_DSML} ?invoke>")
 
 
 class DeepSeekDsml(ToolFormatParser):
-    """DeepSeek V3.2 and V4: `<｜DSML｜invoke name="NAME"><｜DSML｜parameter name="KEY" string="true">…`."""
+    """DeepSeek V3.2 and V4: `<｜DSML｜invoke name="NAME">` and parameters.
+
+    A parameter is `<｜DSML｜parameter name="KEY" string="true">…`.
+    """
 
     call_markers: ClassVar[tuple[str, ...]] = (f"<{_DSML}invoke", f"<{_DSML} invoke")
     section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = (
@@ -119,7 +122,7 @@ class DeepSeekDsml(ToolFormatParser):
             return CallMatch(end.end()) if end else None
         name, place = head["name"], head.end()
         if head["empty"]:
-            return CallMatch(place, (values.make(name, {}, "{}"),))
+            return CallMatch(place, (values.make_call(name, {}, "{}"),))
         arguments: dict[str, Any] = {}
         types = values.schemas(self.tools, name)
         while (item := _PARAMETER.match(text, place)) is not None:
@@ -136,7 +139,7 @@ class DeepSeekDsml(ToolFormatParser):
         end = _INVOKED.match(text, place)
         if end is None:
             return None
-        return CallMatch(end.end(), (values.make(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
+        return CallMatch(end.end(), (values.make_call(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
 
     def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a tag may have ended."""

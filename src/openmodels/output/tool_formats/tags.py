@@ -1,4 +1,4 @@
-"""Calls in `<tool_call>` tags: Hermes' JSON, Qwen's XML and GLM's keys and values."""
+"""Calls in `<tool_call>` tags: Hermes' JSON, Qwen's XML, GLM's keys."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _ARGUMENT, _LAST_ARGUMENT = (
 
 
 class Hermes(ToolFormatParser):
-    """`<tool_call>{"name": …, "arguments": {…}}</tool_call>`: Hermes, Qwen 2.5 and 3, SmolLM 3."""
+    """Hermes, Qwen 2.5 and 3, SmolLM 3: JSON in `<tool_call>` tags.
+
+    `<tool_call>{"name": …, "arguments": {…}}</tool_call>`
+    """
 
     call_markers: ClassVar[tuple[str, ...]] = ("<tool_call>",)
     ignored_markers: ClassVar[tuple[str, ...]] = (_END,)
@@ -48,14 +51,17 @@ class Hermes(ToolFormatParser):
 
 
 class QwenXml(Hermes):
-    """`<function=NAME><parameter=KEY>value</parameter></function>`: Qwen3-Coder, Qwen 3.5 and later."""
+    """Qwen3-Coder, Qwen 3.5 and later: XML with the name in the tag.
+
+    `<function=NAME><parameter=KEY>value</parameter></function>`
+    """
 
     call_markers: ClassVar[tuple[str, ...]] = ("<tool_call>", "<function=")
     reasoning_interrupts: ClassVar[tuple[str, ...]] = ("<tool_call>\n<function=", "<tool_call><function=")
     forced_call: ClassVar[ForcedCall | None] = None
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
-        """Read a function's parameters up to the closing tag; or Hermes' JSON, which these models know too."""
+        """Parse a function's parameters up to the closing tag, or Hermes' JSON."""
         begin = "<function=" if self.opener == "<function=" else ""
         if not begin and text.lstrip()[:1] in {"{", "["}:
             return _json(text, final=final)
@@ -77,7 +83,7 @@ class QwenXml(Hermes):
         if end_tag is None:
             return None
         raw = json.dumps(arguments, ensure_ascii=False)
-        return CallMatch(end_tag.end() - len(begin), (values.make(name, arguments, raw),))
+        return CallMatch(end_tag.end() - len(begin), (values.make_call(name, arguments, raw),))
 
     def may_be_complete(self, text: str, since: int) -> bool:
         """Whether a closing tag may have come."""
@@ -85,7 +91,10 @@ class QwenXml(Hermes):
 
 
 class Glm(Hermes):
-    """`<tool_call>NAME<arg_key>KEY</arg_key><arg_value>value</arg_value></tool_call>`: GLM 4.5 and later."""
+    """GLM 4.5 and later: keys and values in tags.
+
+    `<tool_call>NAME<arg_key>KEY</arg_key><arg_value>value</arg_value></tool_call>`
+    """
 
     forced_call: ClassVar[ForcedCall | None] = None
 
@@ -106,7 +115,7 @@ class Glm(Hermes):
         rest = re.compile(r"\s*" + _END).match(text, place)
         if rest is None:
             return None
-        return CallMatch(rest.end(), (values.make(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
+        return CallMatch(rest.end(), (values.make_call(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
 
 
 def _json(text: str, *, final: bool) -> CallMatch | None:
@@ -123,7 +132,7 @@ def _json(text: str, *, final: bool) -> CallMatch | None:
     stop = len(text) if close is None else close + len(_END)
     body = text[start : end if close is None else close].strip()
     try:
-        calls: tuple[ToolCall, ...] = tuple(values.named(values.loads(body)))
+        calls: tuple[ToolCall, ...] = tuple(values.read_calls(values.loads(body)))
     except ValueError:
         calls = ()
     return CallMatch(stop, calls)

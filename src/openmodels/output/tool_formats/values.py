@@ -1,4 +1,4 @@
-"""Values inside calls: where a JSON value ends, and text cast to what a JSON Schema asks for."""
+"""Values inside calls: where they end, and their cast by a JSON Schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PYTHON = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote))[^\\]|\\.)*(?P<open>(?P
 
 
 def balanced(text: str, start: int, *, python: bool = False) -> int | None:
-    """Return where the bracketed value that begins at `start` ends, or None while it is open."""
+    """Return where the bracketed value at `start` ends; None while it is open."""
     depth = 0
     for item in (_PYTHON if python else _JSON).finditer(text, start):
         if item["open"] is not None:
@@ -29,16 +29,16 @@ def balanced(text: str, start: int, *, python: bool = False) -> int | None:
 
 
 def outside_strings(text: str, marker: str, start: int) -> int | None:
-    """Return where `marker` stands outside of JSON strings, at or after `start`; None where it does not."""
-    pattern = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|(?P<found>' + re.escape(marker) + ")", re.DOTALL)
-    return next((item.start() for item in pattern.finditer(text, start) if item["found"]), None)
+    """Return where `marker` stands outside of JSON strings, or None."""
+    pattern = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|(?P<marker>' + re.escape(marker) + ")", re.DOTALL)
+    return next((item.start() for item in pattern.finditer(text, start) if item["marker"]), None)
 
 
 def loads(text: str) -> Any:
     """Return the JSON value of a text, raw line breaks in strings allowed.
 
     Raises:
-        ValueError: It is no JSON, or holds NaN or an infinity.
+        ValueError: It is not JSON, or holds NaN or an infinity.
     """
     try:
         return json.loads(text, strict=False, parse_constant=_refuse)
@@ -50,17 +50,19 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
 
 
-def make(name: str, arguments: dict[str, Any], raw: str, call_id: str | None = None) -> ToolCall:
-    """Return a call; without an id of the model's own it gets one that every template accepts."""
+def make_call(name: str, arguments: dict[str, Any], raw: str, call_id: str | None = None) -> ToolCall:
+    """Return a call, with an id that every template accepts if it has none."""
     # Mistral's templates insist on nine letters or digits.
     return ToolCall(id=call_id or secrets.token_hex(5)[:9], name=name, arguments=arguments, raw=raw)
 
 
-def named(value: Any) -> Iterator[ToolCall]:
-    """Yield the calls of a JSON value: `{"name", "arguments" or "parameters"}`, or a list of these.
+def read_calls(value: Any) -> Iterator[ToolCall]:
+    """Yield the calls of a JSON value: an object with "name", or a list of them.
+
+    The arguments are under "arguments" or "parameters".
 
     Raises:
-        ValueError: It is no call.
+        ValueError: It is not a call.
     """
     for entry in value if isinstance(value, list) else [value]:
         item = entry.get("function", entry) if isinstance(entry, dict) else entry
@@ -74,7 +76,7 @@ def named(value: Any) -> Iterator[ToolCall]:
         if arguments is None:
             raise ValueError("arguments are no object")
         call_id = item.get("id")
-        yield make(item["name"], arguments, raw, call_id if isinstance(call_id, str) else None)
+        yield make_call(item["name"], arguments, raw, call_id if isinstance(call_id, str) else None)
 
 
 def schemas(tools: Mapping[str, ToolSpec], name: str) -> Mapping[str, Any]:
@@ -84,7 +86,7 @@ def schemas(tools: Mapping[str, ToolSpec], name: str) -> Mapping[str, Any]:
 
 
 def cast(text: str, schema: Any) -> Any:
-    """Return an untyped value as the type that its schema allows; the text itself where none fits.
+    """Return an untyped value as a type of its schema; the text if none fits.
 
     A schema that does not tell its type leaves JSON as what it is, and anything else a text.
     """
@@ -128,15 +130,15 @@ def _read(text: str, kind: str) -> Any:
 def _kinds(schema: Any) -> set[str]:
     if not isinstance(schema, dict):
         return set()
-    found: set[str] = set()
+    kinds: set[str] = set()
     kind = schema.get("type")
-    found.update([kind] if isinstance(kind, str) else [k for k in kind if isinstance(k, str)] if kind else [])
+    kinds.update([kind] if isinstance(kind, str) else [k for k in kind if isinstance(k, str)] if kind else [])
     for word in ("anyOf", "oneOf", "allOf"):
         for part in schema.get(word) or ():
-            found |= _kinds(part)
+            kinds |= _kinds(part)
     names = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
-    given = [*(schema.get("enum") or ()), *([schema["const"]] if "const" in schema else [])]
-    found |= {names[type(value)] for value in given if not found and type(value) in names}
-    if "$ref" in schema and not found:
+    examples = [*(schema.get("enum") or ()), *([schema["const"]] if "const" in schema else [])]
+    kinds |= {names[type(value)] for value in examples if not kinds and type(value) in names}
+    if "$ref" in schema and not kinds:
         return {"string", "object", "array", "integer", "number", "boolean", "null"}
-    return found
+    return kinds
