@@ -133,6 +133,7 @@ class Encoder(ABC, Generic[_Request, _Result]):
         Raises:
             LoadFailed: A value is not finite.
         """
+        # Longest first, as in sentence-transformers: where memory is short, the first batch shows it.
         order = sorted(range(len(rows)), key=lambda at: len(rows[at]), reverse=True)
         values: list[Any] = [None] * len(rows)
         for begin in range(0, len(order), size):

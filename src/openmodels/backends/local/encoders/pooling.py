@@ -144,12 +144,14 @@ def _normalize(vectors: Tensor) -> Tensor:
 
 
 def _without(mask: Tensor, prompt: int) -> Tensor:
+    # Padding may stand before the text, so the prompt begins at the first token that is not padding.
     begin = mask.to(torch.int32).argmax(dim=1, keepdim=True) + prompt
     return mask * (torch.arange(mask.shape[1], device=mask.device) >= begin)
 
 
 def _pooled(mode: str, tokens: Tensor, counted: Tensor, mask: Tensor) -> Tensor:
     width = torch.float32 if tokens.dtype in (torch.float16, torch.bfloat16) else tokens.dtype
+    # Sums of many tokens in half precision would round most of them away.
     weights = counted.unsqueeze(-1).to(width)
     if mode == "max":
         return tokens.masked_fill(weights == 0, float("-inf")).max(dim=1).values

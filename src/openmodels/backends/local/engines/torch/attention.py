@@ -107,6 +107,7 @@ class ForwardContext:
         self.positions: list[int] = []
         self._blocks: list[_Block] = []
         self._writes: list[tuple[Bucket, int, int, torch.Tensor]] = []
+        # Computed once for all layers: of small models a step is mostly the dispatch of operations.
         heads = torch.arange(kv_cache.shapes[0].kv_heads, device=kv_cache.device)
         indices: list[int] = []
         begin, bucket = 0, None

@@ -130,6 +130,7 @@ class KVCache:
 
     def capacity_for(self, tokens: int) -> int:
         """Return the capacity of a slot for `tokens` tokens."""
+        # Powers of two: few buckets, so few calls of attention, and a slot is never less than half full once it grew.
         return MIN_CAPACITY << max(0, (tokens - 1) // MIN_CAPACITY).bit_length()
 
     def allocation_size(self, tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""From a folder to a model in memory, on the right device and in the right dtype."""
+"""The loading of a model from a folder, on its device and in its dtype."""
 
 from __future__ import annotations
 

@@ -151,6 +151,7 @@ class Sampler:
     @staticmethod
     def _draw_index(probabilities: torch.Tensor, generator: torch.Generator) -> int:
         """Return the index that the generator's next number falls on."""
+        # In float64: the rounding of a hundred thousand float32 sums would move the bounds. MPS has no float64.
         bounds = probabilities.cumsum(
             dim=-1, dtype=torch.float32 if probabilities.device.type == "mps" else torch.float64
         )
