@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 import re
+import ssl
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 import openmodels as om
 from openmodels import settings
+from openmodels.backends.azure.credential import TokenSource
 from openmodels.core import retry
 from openmodels.errors import (
     AuthenticationFailed,
@@ -25,6 +27,7 @@ from openmodels.errors import (
     InvalidRequest,
     UnsupportedFeature,
 )
+from openmodels.http.connection import ConnectionSettings
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.answers import right
 from openmodels.testing.faults.expect import Fault
@@ -341,3 +344,42 @@ def test_a_credential_that_is_none(server: FaultServer) -> None:
         _model(server.url("ok"), 5)
     with pytest.raises(InvalidRequest, match=r"`api_key` exclude"):
         _model(server.url("ok"), Credential(), api_key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("options", "passed_on"),
+    [
+        ({}, {}),
+        ({"proxy": ""}, {"use_env_settings": False}),
+        (
+            {"proxy": "http://name:word@proxy.example:3128"},
+            {
+                "proxies": {
+                    "http": "http://name:word@proxy.example:3128",
+                    "https": "http://name:word@proxy.example:3128",
+                }
+            },
+        ),
+        ({"verify": False}, {"connection_verify": False}),
+        ({"verify": "/a/b.pem"}, {"connection_verify": "/a/b.pem"}),
+        ({"verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}, {}),
+        ({"cert": "/a/c.pem"}, {"connection_cert": "/a/c.pem"}),
+        ({"cert": ("/a/c.pem", "/a/k.pem")}, {"connection_cert": ("/a/c.pem", "/a/k.pem")}),
+    ],
+)
+def test_the_default_credential_gets_the_proxy_and_the_certificates(
+    options: dict[str, Any], passed_on: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import azure.identity as azure_identity
+    made: list[dict[str, Any]] = []
+    plain = azure_identity.DefaultAzureCredential
+
+    def make(**options: Any) -> Any:
+        made.append(options)
+        plain(**options).close()  # which takes them
+        return Credential()
+
+    monkeypatch.setattr(azure_identity, "DefaultAzureCredential", make)
+    tokens = TokenSource(connection=ConnectionSettings.from_options(**options))
+    assert tokens.get(("scope",), {}).token == f"{TOKEN}-1"
+    assert made == [passed_on]
