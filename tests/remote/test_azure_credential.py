@@ -371,6 +371,7 @@ def test_the_default_credential_gets_the_proxy_and_the_certificates(
     options: dict[str, Any], passed_on: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import azure.identity as azure_identity
+
     made: list[dict[str, Any]] = []
     plain = azure_identity.DefaultAzureCredential
 

@@ -1,4 +1,4 @@
-"""How many texts a server takes at once, read from its refusals, and the answers to the batches put together."""
+"""Batches of texts, as large as a server allows, and their joined results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LIMIT = re.compile(
 
 
 def limit(refusal: str, count: int) -> int | None:
-    """Return the number of texts that a refusal allows, or None where it names none below `count`."""
+    """Return the number of texts that a refusal allows, or None if not below `count`."""
     if re.search("token", refusal, re.IGNORECASE):
         return None  # the numbers in it count something else
     numbers = [int(number.replace(",", "")) for number in _LIMIT.findall(refusal)]
@@ -37,7 +37,7 @@ def limit(refusal: str, count: int) -> int | None:
 
 
 class Batches:
-    """The batches in which one request goes out, in order; they get smaller where the server refuses.
+    """The batches of one request, in order; they shrink where the server refuses.
 
     Args:
         count: How many texts there are.
@@ -62,7 +62,7 @@ class Batches:
         self._start = min(self._start + self._size, self._count)
 
     def is_too_large(self, error: OpenModelsError) -> bool:
-        """Return whether an error is about the size of a request that holds several texts."""
+        """Return whether an error is about the size of a batch of several texts."""
         words = error.refusal
         if error.status not in _STATUSES or (not words and error.status != _TOO_LARGE):
             return False

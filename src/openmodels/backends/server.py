@@ -1,4 +1,6 @@
-"""Any server with an OpenAI-compatible API: vLLM, llama.cpp, SGLang, TGI, Ollama, LM Studio, `transformers serve`.
+"""The backend of servers with an OpenAI-compatible API.
+
+These are vLLM, llama.cpp, SGLang, TGI, Ollama, LM Studio and `transformers serve`, among others.
 
 `top_k` and `repetition_penalty` are not OpenAI's, but vLLM, SGLang, llama.cpp and LM Studio honour
 them, so they are sent, under each of their names. A server that does not know them says so or
@@ -76,9 +78,11 @@ class ServerBackend(OpenAICompatible):
         self._only: str | None = None
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
-        """Return the JSON body of a request; a tool demanded by name is the only one offered.
+        """Return the JSON body of a request.
 
-        llama.cpp's server takes the object that names a tool for "auto"; "required" is known to all.
+        A tool that is demanded by name is the only one offered.
+
+        llama.cpp's server takes the object that names a tool for "auto"; every server knows "required".
         """
         if request.tool_choice not in (None, "auto", "none", "required"):
             chosen = tuple(tool for tool in request.tools if tool.name == request.tool_choice)

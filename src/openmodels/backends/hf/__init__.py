@@ -1,1 +1,1 @@
-"""Hugging Face: the router in front of the inference providers, and Inference Endpoints."""
+"""Models at Hugging Face: its router to providers, and Inference Endpoints."""

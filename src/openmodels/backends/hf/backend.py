@@ -1,4 +1,4 @@
-"""Hugging Face: the router in front of the inference providers, and dedicated Inference Endpoints.
+"""Hugging Face: the router to inference providers, and Inference Endpoints.
 
 The router speaks the OpenAI dialect at one address, so it is a server like any other; what differs is
 the reference (`org/model:provider`), the token, its dialect of errors, and embeddings, which go through
@@ -38,15 +38,15 @@ from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
-_EMBEDDER = "hf-inference"
-_ANSWERED = "x-inference-provider"
+_EMBEDDING_PROVIDER = "hf-inference"
+_PROVIDER_HEADER = "x-inference-provider"
 """The header in which the router names the provider that it chose."""
 _POLICIES = frozenset({None, "fastest", "cheapest", "preferred"})
 """Suffixes that leave the choice to the router."""
 
 
 class HfBackend(ServerBackend):
-    """A model behind the router of Hugging Face, on an Inference Endpoint, or on a server of one's own.
+    """A model behind the router, on an Inference Endpoint, or on another server.
 
     Args:
         rest: "org/model", optionally with ":provider", ":fastest" or ":cheapest"; with `base_url` the
@@ -65,7 +65,7 @@ class HfBackend(ServerBackend):
             have a `cost`, and `capabilities` what the list says.
 
     Raises:
-        InvalidReference: The reference is no model id.
+        InvalidReference: The reference is not a model id.
         UnsupportedFeature: It names a revision, which the router cannot choose.
         InvalidRequest: The address, the key or a header is not acceptable.
     """
@@ -96,8 +96,8 @@ class HfBackend(ServerBackend):
             verify=verify,
             cert=cert,
         )
-        routed = base_url is None or self.address == parse_address(ROUTER)
-        self._id = _routable(rest) if routed else None
+        is_routed = base_url is None or self.address == parse_address(ROUTER)
+        self._id = _parse_routable(rest) if is_routed else None
         if self._id is not None:
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
             self.options = encode.OPENAI_OPTIONS | {"extra", *encode.FORM_OPTIONS}
@@ -121,42 +121,45 @@ class HfBackend(ServerBackend):
         super().load()
 
     def close(self) -> None:
-        """Close idle connections and forget the token that was found; the next call looks for it again."""
+        """Close idle connections and forget the stored token until the next call."""
         self._token = None
         super().close()
 
     def model(self, deadline: float | None) -> str | None:
-        """Return the model's name, reading the list of prices first where that was asked for."""
+        """Return the model's name; with `prices=True` the first call reads the prices."""
         if self._offers is None and self._id is not None:
-            self._offers = _served(self._id.repo, self.get("/models", deadline))
+            self._offers = _read_providers(self._id.repo, self.get("/models", deadline))
         return super().model(deadline)
 
     async def amodel(self, deadline: float | None) -> str | None:
         """The asynchronous twin of `model`."""
         if self._offers is None and self._id is not None:
-            self._offers = _served(self._id.repo, await self.aget("/models", deadline))
+            self._offers = _read_providers(self._id.repo, await self.aget("/models", deadline))
         return await super().amodel(deadline)
 
     def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:
-        """Return what a call costs in US dollars by the router's list; None where it does not say."""
+        """Return what a call costs in US dollars by the router's list, or None."""
         if not self._offers or self._id is None or last.usage is None:
             return None
-        named = None if self._id.suffix in _POLICIES else self._id.suffix
-        return hub_offers.compute_cost(self._offers, named or headers.get(_ANSWERED), last.usage)
+        provider = None if self._id.suffix in _POLICIES else self._id.suffix
+        return hub_offers.compute_cost(self._offers, provider or headers.get(_PROVIDER_HEADER), last.usage)
 
     def capabilities(self) -> Capabilities:
-        """Return what the model can be asked for; with `prices=True`, and once a call has read it, by the list."""
-        found = super().capabilities()
+        """Return what the model can be asked for.
+
+        With `prices=True`, once a call has read the router's list, it is what the list says.
+        """
+        declared = super().capabilities()
         if self._id is not None:
-            found = replace(found, complete=False, rerank=False)
-        named = [offer for offer in self._offers or () if self._id and offer.provider == self._id.suffix]
-        offers = named or self._offers or []
+            declared = replace(declared, complete=False, rerank=False)
+        chosen = [offer for offer in self._offers or () if self._id and offer.provider == self._id.suffix]
+        offers = chosen or self._offers or []
         contexts = [offer.context_length for offer in offers if offer.context_length]
         return replace(
-            found,
+            declared,
             context=max(contexts, default=None),
-            tools=found.tools and _any(offer.tools for offer in offers),
-            schema=found.schema and _any(offer.structured_output for offer in offers),
+            tools=declared.tools and _is_offered(offer.tools for offer in offers),
+            schema=declared.schema and _is_offered(offer.structured_output for offer in offers),
         )
 
     def authorization(self) -> dict[str, str]:
@@ -169,23 +172,23 @@ class HfBackend(ServerBackend):
         self.check_online()
         if any(name.lower() == "authorization" for name in self.headers):
             return {}
-        key = self.api_key or self._found()
+        key = self.api_key or self._stored_token()
         if key is None and self._id is not None:
             raise NotConfigured(
                 "There is no token of Hugging Face, and the router answers nobody without one.",
-                next_step=f"Create one at {errors.TOKENS} and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
+                next_step=f"Create one ({errors.TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
             )
         return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
 
     def check_online(self) -> None:
-        """Raise Offline if the environment switches the network off and the server is elsewhere."""
+        """Raise Offline if the network is switched off and the server is elsewhere."""
         if settings.offline() and not is_loopback(self.address.host):
             raise Offline(
                 f"{self.address.authority} is needed, but the network is switched off.",
                 next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
             )
 
-    def _found(self) -> Secret | None:
+    def _stored_token(self) -> Secret | None:
         """Return the user's own token, if this address may have it."""
         if self._token is None and is_hugging_face(self.address) and not token.is_disabled():
             self._token = token.stored_token()
@@ -216,16 +219,16 @@ class HfBackend(ServerBackend):
         return super().rerank_target()
 
     def embed_target(self, model: str | None) -> str:
-        """Return the request target of embeddings: the task API on the router, `/embeddings` elsewhere."""
+        """Return the request target of embeddings; on the router, that of the task API."""
         if self._id is None:
             return super().embed_target(model)
-        if self._id.suffix not in (None, _EMBEDDER):
+        if self._id.suffix not in (None, _EMBEDDING_PROVIDER):
             raise UnsupportedFeature(
-                f"Embeddings come from {_EMBEDDER!r}; the router cannot be asked for {self._id.suffix!r}.",
+                f"Embeddings come from {_EMBEDDING_PROVIDER!r}; the router cannot be asked for {self._id.suffix!r}.",
                 next_step=f"Write 'hf:{self._id.repo}'.",
             )
         root = self.address.path.removesuffix("/v1")
-        return f"{root}/{_EMBEDDER}/models/{self._id.repo}/pipeline/feature-extraction"
+        return f"{root}/{_EMBEDDING_PROVIDER}/models/{self._id.repo}/pipeline/feature-extraction"
 
     def embed_body(self, request: EmbedRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request for embeddings."""
@@ -255,8 +258,8 @@ class HfBackend(ServerBackend):
         return Embeddings(vectors.array(value, len(request.texts)), model=self._id.repo)
 
     def explain(self, failure: status_errors.Failure) -> OpenModelsError:
-        """Return the error that a failed answer is, in Hugging Face's dialect."""
-        error = errors.error(failure, routed=self._id is not None)
+        """Return the error for a failed response, in Hugging Face's dialect."""
+        error = errors.explain(failure, is_routed=self._id is not None)
         if isinstance(error, AuthenticationFailed):
             self._token = None  # a new login is found by the next call
             if not is_hugging_face(self.address):
@@ -264,30 +267,30 @@ class HfBackend(ServerBackend):
         return error
 
 
-def _served(repo: str, body: bytes) -> list[Provider]:
+def _read_providers(repo: str, body: bytes) -> list[Provider]:
     try:
         return hub_offers.find_providers(repo, hub_offers.parse_router_list(decode.json_value(body)))
     except (ModelNotFound, InvalidResponse):
         return []  # no price is known; whether the model is there, the call itself tells
 
 
-def _any(said: Iterable[bool | None]) -> bool:
+def _is_offered(values: Iterable[bool | None]) -> bool:
     """Return whether any provider says yes, or none says anything."""
-    known = [value for value in said if value is not None]
+    known = [value for value in values if value is not None]
     return any(known) if known else True
 
 
-def _routable(rest: str) -> ref.HubId:
-    found = ref.hub_id(rest)
-    if found.revision is not None:
+def _parse_routable(rest: str) -> ref.HubId:
+    hub_id = ref.hub_id(rest)
+    if hub_id.revision is not None:
         raise UnsupportedFeature(
-            f"The router of Hugging Face cannot choose the revision {found.revision!r}: a request names only the "
+            f"The router of Hugging Face cannot choose the revision {hub_id.revision!r}: a request names only the "
             "model, and each provider serves the revision it has loaded.",
-            next_step=f"Leave it out, or write 'local:{found.repo}@{found.revision}' to run it on this machine.",
+            next_step=f"Leave it out, or write 'local:{hub_id.repo}@{hub_id.revision}' to run it on this machine.",
         )
-    if found.file is not None:
+    if hub_id.file is not None:
         raise InvalidReference(
             f"{rest!r} names a file, but the router of Hugging Face serves whole models.",
-            next_step=f"Write 'hf:{found.repo}', or 'local:{rest}' to run the file on this machine.",
+            next_step=f"Write 'hf:{hub_id.repo}', or 'local:{rest}' to run the file on this machine.",
         )
-    return found
+    return hub_id

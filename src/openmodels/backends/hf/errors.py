@@ -1,4 +1,4 @@
-"""What Hugging Face's router, endpoints and servers mean by a failed answer."""
+"""Errors of Hugging Face's router, endpoints and servers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from openmodels.errors import (
 )
 from openmodels.http import status_errors
 
-TOKENS = "https://huggingface.co/settings/tokens"
-"""Where tokens are made."""
+TOKENS_PAGE = "https://huggingface.co/settings/tokens"
+"""Where tokens are created."""
 
 _WHO_SERVES = "Check the name; om.providers('org/model') lists who serves it."
 _ENABLE = "om.providers('org/model') lists who serves it; https://huggingface.co/settings/inference-providers who may."
@@ -37,9 +37,14 @@ _RULES: tuple[_Rule, ...] = (
         AccessDenied,
         frozenset({403}),
         r"sufficient permissions",
-        f"Give the token the permission 'Make calls to Inference Providers' at {TOKENS}.",
+        f"Give the token the permission 'Make calls to Inference Providers' at {TOKENS_PAGE}.",
     ),
-    (AuthenticationFailed, frozenset({401}), "", f"Check HF_TOKEN, `hf auth whoami` or api_key=; tokens: {TOKENS}."),
+    (
+        AuthenticationFailed,
+        frozenset({401}),
+        "",
+        f"Check HF_TOKEN, `hf auth whoami` or api_key=; tokens: {TOKENS_PAGE}.",
+    ),
     (
         QuotaExceeded,
         frozenset({402}),
@@ -54,22 +59,22 @@ _RULES: tuple[_Rule, ...] = (
 """Class, statuses, pattern of code and message, next step; the first that fits counts."""
 
 
-def error(failure: status_errors.Failure, *, routed: bool) -> OpenModelsError:
-    """Return the one error of the tree that a failure is.
+def explain(failure: status_errors.Failure, *, is_routed: bool) -> OpenModelsError:
+    """Return the error for a failed response.
 
     Args:
-        failure: The failed answer.
-        routed: It came from the router, whose address is right, so that a 404 is about the model.
+        failure: The response.
+        is_routed: Whether it came from the router, whose address is right: a 404 is about the model.
     """
     general = status_errors.error(failure)
     kind, next_step = type(general), general.next_step
     if not isinstance(general, GatedModel | ContextTooLong | ContentFiltered):
         text = f"{failure.code} {failure.message}"
-        for meant, statuses, pattern, then in _RULES:
+        for rule_kind, statuses, pattern, rule_step in _RULES:
             if failure.status in statuses and re.search(pattern, text, re.IGNORECASE):
-                kind, next_step = meant, then
+                kind, next_step = rule_kind, rule_step
                 break
-        if routed and failure.status == 404 and kind is NotConfigured:
+        if is_routed and failure.status == 404 and kind is NotConfigured:
             kind, next_step = ModelNotFound, _WHO_SERVES
     return kind(
         general.cause,
@@ -77,13 +82,13 @@ def error(failure: status_errors.Failure, *, routed: bool) -> OpenModelsError:
         status=general.status,
         request_id=general.request_id,
         retryable=general.retryable,
-        retry_after=_loading(failure) if general.retry_after is None else general.retry_after,
+        retry_after=_loading_seconds(failure) if general.retry_after is None else general.retry_after,
     )
 
 
-def _loading(failure: status_errors.Failure) -> float | None:
-    """Return how many seconds a model that is being loaded says it still takes."""
-    told = failure.body.get("estimated_time") if isinstance(failure.body, dict) and failure.status == 503 else None
-    if not isinstance(told, int | float) or isinstance(told, bool) or not math.isfinite(told) or told < 0:
+def _loading_seconds(failure: status_errors.Failure) -> float | None:
+    """Return the seconds that the model takes to load, if the response says so."""
+    seconds = failure.body.get("estimated_time") if isinstance(failure.body, dict) and failure.status == 503 else None
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not math.isfinite(seconds) or seconds < 0:
         return None
-    return float(told)
+    return float(seconds)
