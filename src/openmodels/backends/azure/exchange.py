@@ -56,7 +56,7 @@ class AzureExchange:
         self._scope = scope
         self._http_client = client
         self._client = ChatCompletionsClient(
-            str(address), transport=_Transport(client), **_OFF, **self._identity(SyncCredential)
+            str(address), transport=_PipelineTransport(client), **_OFF, **self._identity(SyncCredential)
         )
         # Its policies hold locks that belong to an event loop, so each loop has a client of its own.
         self._async_clients: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncChatCompletionsClient]
@@ -90,7 +90,7 @@ class AzureExchange:
         if client is None:
             client = self._async_clients[loop] = AsyncChatCompletionsClient(
                 str(self._address),
-                transport=_AsyncTransport(self._http_client),
+                transport=_AsyncPipelineTransport(self._http_client),
                 **_OFF,
                 **self._identity(AsyncCredential),
             )
@@ -210,7 +210,7 @@ def _copy_head(pipeline_response: Any, response: BaseResponse) -> None:
     pipeline_response.content_type = response.headers.get("content-type")
 
 
-class _Transport(transport.HttpTransport[AzureRequest, _PipelineResponse]):
+class _PipelineTransport(transport.HttpTransport[AzureRequest, _PipelineResponse]):
     """The end of a pipeline, which sends through the HTTP client."""
 
     def __init__(self, client: HttpClient) -> None:
@@ -236,8 +236,8 @@ class _Transport(transport.HttpTransport[AzureRequest, _PipelineResponse]):
         pass
 
 
-class _AsyncTransport(transport.AsyncHttpTransport[AzureRequest, _AsyncPipelineResponse]):
-    """The asynchronous twin of `_Transport`."""
+class _AsyncPipelineTransport(transport.AsyncHttpTransport[AzureRequest, _AsyncPipelineResponse]):
+    """The asynchronous twin of `_PipelineTransport`."""
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
