@@ -109,7 +109,7 @@ def open_image(part: ImagePart) -> Any:
         )
     with _readable():
         image = Pil.open(BytesIO(part.data))
-        _check_size(image)
+        _check_size(image)  # of the header: a small file may decode to gigabytes
         return _rgb(image)
 
 

@@ -72,11 +72,17 @@ def test_a_dead_ipv6_address_costs_a_moment(
 
 
 @pytest.mark.parametrize("surface", ["chat", "achat"])
-def test_a_dead_proxy_address_costs_a_moment(surface: str, server: FaultServer, resolver: list[str]) -> None:
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+def test_a_dead_proxy_address_costs_a_moment(
+    scheme: str, surface: str, server: FaultServer, resolver: list[str]
+) -> None:
     resolver += ["::1", "127.0.0.1"]
-    with proxy(server.port) as between, dead("::1", between.server_address[1]):
+    with (
+        proxy(server.port, is_socks=scheme != "http") as between,
+        dead("::1", port := between.server_address[1]),
+    ):
         began = time.monotonic()
-        assert _ask(server.url("ok"), surface, proxy=f"http://{HOST}:{between.server_address[1]}") == TEXT
+        assert _ask(server.url("ok"), surface, proxy=f"{scheme}://{HOST}:{port}") == TEXT
         assert time.monotonic() - began < 5
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from ssl import SSLContext
 from typing import Any
 
+import aiohappyeyeballs
 import aiohttp_socks
 import python_socks
 from aiohttp.client_proto import ResponseHandler
+from python_socks.async_.asyncio import Proxy as AsyncProxy
 from python_socks.sync import Proxy as SyncProxy
 
 from openmodels.errors import ConnectionFailed, OpenModelsError
@@ -24,7 +26,7 @@ _CONNECTION_REFUSED = 5
 
 
 class _ProxyDialer:
-    """Connects to the proxy itself, in the place of a proxy in front of it."""
+    """Connects to the proxy itself, in the place where python-socks chains another proxy before it."""
 
     def __init__(self, end: float, on_connect: Callable[[socket.socket], None]) -> None:
         self._end = end
@@ -35,6 +37,15 @@ class _ProxyDialer:
         sock.settimeout(max(0.001, self._end - time.monotonic()))
         self._on_connect(sock)
         return sock
+
+
+class _AsyncProxyDialer:
+    """The asynchronous twin of `_ProxyDialer`."""
+
+    async def connect(self, dest_host: str, dest_port: int, timeout: float | None) -> socket.socket:  # noqa: ARG002, ASYNC109
+        entries = dial.parse_numeric(dest_host, dest_port)
+        entries = entries or await asyncio.wrap_future(dial.lookup(dest_host, dest_port))
+        return await aiohappyeyeballs.start_connection(entries, happy_eyeballs_delay=dial.STAGGER, interleave=1)
 
 
 def connect(
@@ -54,11 +65,14 @@ def connect(
         NotConfigured: The proxy asks for a name and password.
         OSError: The proxy itself, or with "socks5" the server's name, cannot be reached.
     """
-    if proxy.scheme == "socks5":
-        addresses = dial.parse_numeric(host, port) or dial.lookup(host, port).result(end - time.monotonic())
-        host = str(addresses[0][4][0])
-    client = SyncProxy(*_options(proxy), forward=_ProxyDialer(end, on_connect))
     peer = _join(host, port)
+    if proxy.scheme == "socks5":
+        try:
+            entries = dial.parse_numeric(host, port) or dial.lookup(host, port).result(end - time.monotonic())
+        except socket.gaierror as error:
+            raise network_error(error, peer) from error
+        host = str(entries[0][4][0])
+    client = SyncProxy(*_options(proxy), forward=_ProxyDialer(end, on_connect))
     try:
         sock: socket.socket = client.connect(host, port, timeout=end - time.monotonic())
     except python_socks.ProxyError as error:
@@ -77,8 +91,7 @@ class SocksConnector(aiohttp_socks.ProxyConnector):  # type: ignore[misc]
     """
 
     def __init__(self, proxy: ProxyServer, **options: Any) -> None:
-        kind, host, port, username, password, rdns = _options(proxy)
-        super().__init__(host, port, kind, username=username, password=password, rdns=rdns, **options)
+        super().__init__(proxy.host, proxy.port, **options)
         self._proxy = proxy
 
     async def _connect_via_proxy(
@@ -88,16 +101,30 @@ class SocksConnector(aiohttp_socks.ProxyConnector):  # type: ignore[misc]
         ssl: SSLContext | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - theirs
     ) -> tuple[asyncio.Transport, ResponseHandler]:
+        loop, proxy, target = asyncio.get_running_loop(), self._proxy, host
+        peer = f"the proxy {proxy.authority}"
         try:
-            made: tuple[asyncio.Transport, ResponseHandler]
-            made = await super()._connect_via_proxy(host, port, ssl, timeout)
-        except python_socks.ProxyConnectionError as error:
-            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-            failure = network_error(cause, f"the proxy {self._proxy.authority}")
+            async with asyncio.timeout(timeout):
+                if proxy.scheme == "socks5":
+                    peer = _join(host, port)  # until its name is known
+                    entries = dial.parse_numeric(host, port) or await asyncio.wrap_future(dial.lookup(host, port))
+                    target, peer = str(entries[0][4][0]), f"the proxy {proxy.authority}"
+                client = AsyncProxy(*_options(proxy), forward=_AsyncProxyDialer())
+                sock = await client.connect(target, port, timeout)
+                peer = _join(host, port)
+                return await loop.create_connection(
+                    lambda: ResponseHandler(loop), sock=sock, ssl=ssl, server_hostname=host if ssl else None
+                )
+        except python_socks.ProxyTimeoutError:
+            raise TimeoutError from None
         except python_socks.ProxyError as error:
-            failure = _explain(error, self._proxy, _join(host, port))
-        else:
-            return made
+            failure = _explain(error, proxy, _join(host, port))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            failure = network_error(error, peer)
+            error.__context__ = None
+            failure.__cause__ = error.with_traceback(None)  # its frames may hold the password
         raise failure
 
 
