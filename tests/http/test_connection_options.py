@@ -19,7 +19,7 @@ from proxy_servers import HOST, proxy
 import openmodels as om
 from openmodels.cli.chat import open_model
 from openmodels.errors import ConnectionFailed, InvalidRequest, MissingExtra, NotConfigured
-from openmodels.http import proxies
+from openmodels.http import proxies, secrets
 from openmodels.http.tls import BUNDLE_VARIABLES
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
@@ -268,3 +268,20 @@ def test_a_model_with_a_proxy_is_copied_and_pickled(server: FaultServer) -> None
         for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             assert _ask(twin, "chat") == TEXT
     assert len(between.heads) == 2
+
+
+def test_a_login_stays_in_the_process_that_pickled_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = ("client.pem", "client.key", "pass-bluebird")
+    model = _model("https://model.example/v1", proxy=f"http://{URL_LOGIN}@127.0.0.1:1")
+    other = _model("https://model.example/v1", proxy="http://127.0.0.1:1", cert=certificate)
+    data, other_data = pickle.dumps(model), pickle.dumps(other)
+    assert b"bluebird" not in data + other_data
+    twin = pickle.loads(other_data).backend.connection.tls
+    assert twin.password is not None
+    assert twin.password.reveal() == "pass-bluebird"
+    monkeypatch.setattr(secrets, "_pickled", {})  # as in another process
+    with pytest.raises(NotConfigured, match="stayed where the model was pickled"):  # a direct way is not what was meant
+        pickle.loads(data)
+    stranger = pickle.loads(other_data).backend.connection
+    assert stranger.proxy is not None
+    assert (stranger.tls.certificate, stranger.tls.password) == ("client.pem", None)
