@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 import socket
@@ -20,6 +21,9 @@ import openmodels as om
 from openmodels.cli.chat import open_model
 from openmodels.errors import ConnectionFailed, InvalidRequest, MissingExtra, NotConfigured
 from openmodels.http import proxies, secrets
+from openmodels.http.client import HttpClient, HttpRequest
+from openmodels.http.limits import ConnectionLimits
+from openmodels.http.public_fetch import is_public
 from openmodels.http.tls import BUNDLE_VARIABLES
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
@@ -285,3 +289,14 @@ def test_a_login_stays_in_the_process_that_pickled_it(monkeypatch: pytest.Monkey
     stranger = pickle.loads(other_data).backend.connection
     assert stranger.proxy is not None
     assert (stranger.tls.certificate, stranger.tls.password) == ("client.pem", None)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f.1", "[::1]"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_address_that_is_not_allowed_is_not_connected_to(is_async: bool, host: str, server: FaultServer) -> None:
+    client = HttpClient(limits=ConnectionLimits(is_allowed=is_public))
+    request = HttpRequest("GET", f"http://{host}:{server.port}/v1/models")
+    before, deadline = server.opened, time.monotonic() + 10
+    with pytest.raises(InvalidRequest, match="no public address"):
+        asyncio.run(client.asend(request, deadline)) if is_async else client.send(request, deadline)
+    assert server.opened == before

@@ -246,6 +246,10 @@ class AsyncTransport:
         if address.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
             options["ssl"] = self._settings.ssl_context()
         url = _encoded_url(request.url)
+        if self._limits.is_allowed is not None:
+            # aiohttp asks no resolver about a host that is a number.
+            numeric = dial.parse_numeric(address.host, address.port)
+            dial.check_allowed(numeric, address.host, self._limits.is_allowed)
         while True:
             try:
                 async with asyncio.timeout(seconds_left(deadline)) as timer:
