@@ -1,4 +1,6 @@
-"""Write the table of what each backend supports into README.md, and that of the call options into docs/options.md.
+"""Write the tables that the code knows into the pages.
+
+Backends go into README.md, the call options into docs/options.md, openness criteria into docs/openness.md.
 
 A backend's own declarations say what it claims, docs/support.json what the conformance suite has proved:
 
@@ -12,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from openmodels.backends import registry
+from openmodels.openness.criteria import registered_rules
 from openmodels.types.options import OPTION_NAMES, CallOptions, EmbedOptions, OptionRow, RerankOptions, read_rows
 
 README = Path(__file__).parent.parent / "README.md"
 PROVED = Path(__file__).parent / "support.json"
 OPTIONS = Path(__file__).parent / "options.md"
+OPENNESS = Path(__file__).parent / "openness.md"
 FEATURES = {
     "chat": "`chat`, `stream`",
     "complete": "`complete`",
@@ -25,6 +29,7 @@ FEATURES = {
     "images": "images",
 }
 BEGIN, END = "<!-- support: made by docs/support.py -->\n", "<!-- end of support -->\n"
+CRITERIA_BEGIN, CRITERIA_END = "<!-- criteria: made by docs/support.py -->\n", "<!-- end of criteria -->\n"
 # A backend whose options hang on how it is set up is asked when set up like this.
 NEEDED: dict[str, dict[str, Any]] = {name: {"base_url": "http://127.0.0.1:8000"} for name in ("azure", "server")}
 
@@ -81,6 +86,14 @@ def options_page() -> str:
     return "".join(parts)
 
 
+def with_criteria(page: str) -> str:
+    """Return the page about openness with the table of criteria as it is now."""
+    before, _, rest = page.partition(CRITERIA_BEGIN)
+    rows = [f"| `{rule.name}` | {rule.open_needs} |\n" for rule in registered_rules()]
+    table = "| criterion | open needs |\n|---|---|\n" + "".join(rows)
+    return before + CRITERIA_BEGIN + table + CRITERIA_END + rest.partition(CRITERIA_END)[2]
+
+
 def _option_row(name: str, row: OptionRow) -> str:
     kind = row.type.__name__ if isinstance(row.type, type) else str(row.type)
     kind = kind.replace("collections.abc.", "").replace("typing.", "").replace("|", "or")
@@ -102,3 +115,4 @@ def _own_options(backend: type) -> list[str]:
 if __name__ == "__main__":
     README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
     OPTIONS.write_text(options_page(), encoding="utf-8")
+    OPENNESS.write_text(with_criteria(OPENNESS.read_text(encoding="utf-8")), encoding="utf-8")

@@ -34,6 +34,12 @@ def test_page_of_the_options_is_current(support: ModuleType) -> None:
     assert support.OPTIONS.read_text(encoding="utf-8") == support.options_page(), "run: python docs/support.py"
 
 
+def test_table_of_criteria_is_current(support: ModuleType) -> None:
+    page = support.OPENNESS.read_text(encoding="utf-8")
+    assert support.CRITERIA_BEGIN in page
+    assert page == support.with_criteria(page), "run: python docs/support.py"
+
+
 def test_every_backend_has_been_proved_to_chat(support: ModuleType) -> None:
     assert [name for name, proved in support.proved().items() if "chat" not in proved] == []
 

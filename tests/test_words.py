@@ -96,7 +96,6 @@ PENDING = (
     "backends/registry",
     "bulk/",
     "http/",
-    "openness/",
     "output/grammar/",
     "testing/",
 )

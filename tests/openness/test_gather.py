@@ -295,7 +295,7 @@ def test_cancelling_the_async_batch_begins_no_further_model(sources, sites, monk
         leave.wait(60)
         raise ModelNotFound("It is gone.")
 
-    run_batch = api._Batch.run
+    run_batch = api._ComparisonRun.run
 
     def run_and_signal(batch, models):
         try:
@@ -304,7 +304,7 @@ def test_cancelling_the_async_batch_begins_no_further_model(sources, sites, monk
             ended.set()
 
     monkeypatch.setattr(api, "gather", stuck)
-    monkeypatch.setattr(api._Batch, "run", run_and_signal)
+    monkeypatch.setattr(api._ComparisonRun, "run", run_and_signal)
 
     async def main():
         await cancelled(om.acompare_openness(names), reached)

@@ -59,7 +59,8 @@ _MADE_FROM = re.compile(
     r"|\bfine-?\s?tun(?:ed|e|ing)\b|\bbase[ _-]?model\b|\bbased (?:up)?on\b|\bbuilt (?:up)?on\b"
     r"|\binitiali[sz]ed (?:from|with)\b"
     r"|\bfurther (?:pre-?)?train(?:ed|ing)\b|\bcontinu(?:ed|al|ous|es)\b.{0,30}\b(?:pre-?)?train|\bderived from\b"
-    r"|\bpre-?trained (?:from|on top of)\b|\bfoundation model\b|\bexpan(?:ded|sion) (?:of|from)\b|\bversion of\b",
+    r"|\bpre-?trained (?:from|on top of)\b|\bfoundation model\b|\bexpan(?:ded|sion) (?:of|from)\b|\bversion of\b"
+    r"|\b(?:adapted|derived|merged?|quanti[sz]ed|distilled)\b[^.;]{0,30}\b(?:from|of|with|upon)\b",
     re.IGNORECASE,
 )
 _RELATIONS: tuple[tuple[re.Pattern[str], Relation], ...] = (
@@ -160,6 +161,11 @@ def find_base_mentions(text: str, model_id: str) -> list[BaseMention]:
                 shortened = " ".join(sentence.split())[:200]
                 mentions[name] = BaseMention(name, _relation(sentence), shortened, confidence)
     return sorted(mentions.values(), key=lambda mention: -mention.confidence)
+
+
+def states_derivation(sentence: str) -> bool:
+    """Return whether a sentence states what a model was made from."""
+    return _MADE_FROM.search(sentence) is not None
 
 
 def find_model_links(text: str) -> list[str]:

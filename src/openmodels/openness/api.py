@@ -153,7 +153,7 @@ def compare_openness(
         InvalidRequest: An unknown profile, or no folder of evidence.
         Offline: No network, and no evidence kept of any model.
     """
-    return _Batch(profile, evidence, deep, save, progress).run(models)
+    return _ComparisonRun(profile, evidence, deep, save, progress).run(models)
 
 
 async def acompare_openness(
@@ -172,7 +172,7 @@ async def acompare_openness(
     Raises:
         InvalidRequest, Offline: As `compare_openness` does.
     """
-    batch = _Batch(profile, evidence, deep, save, progress)
+    batch = _ComparisonRun(profile, evidence, deep, save, progress)
     try:
         return await _on_thread(partial(batch.run, models))
     finally:
@@ -190,7 +190,7 @@ async def _on_thread(work: Callable[[], _Result]) -> _Result:
 
 
 @dataclass
-class _Batch:
+class _ComparisonRun:
     """Judges several models; the arguments are those of `compare_openness`."""
 
     profile: str

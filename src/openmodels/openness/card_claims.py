@@ -78,12 +78,6 @@ _MANY = re.compile(
     r"|\bcheckpoints?\b[^.;]{0,60}\b(?:every|each|steps?|branches|revisions?)\b",
     re.IGNORECASE,
 )
-_FROM = re.compile(
-    r"\b(?:fine-?tun\w+|adapted|derived|built|based|continu\w+|initiali[sz]ed|merged?|quanti[sz]ed|distilled"
-    r"|further (?:pre-?)?trained)\b"
-    r"[^.;]{0,30}\b(?:from|of|on|with|upon)\b|\bbase model\b",
-    re.IGNORECASE,
-)
 
 
 def about_training_data(sentences: Iterable[str]) -> list[str]:
@@ -133,11 +127,6 @@ def many_checkpoints(sentences: Iterable[str]) -> str:
     return next(
         (text for text in sentences if _MANY.search(text) and _CHECKPOINTS.search(text) and not _LATER.search(text)), ""
     )
-
-
-def derivations(sentences: Iterable[str]) -> list[str]:
-    """Return the sentences that name what a model was made from."""
-    return [text for text in sentences if _FROM.search(text)]
 
 
 def is_tuning(text: str) -> bool:

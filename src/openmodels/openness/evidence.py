@@ -27,7 +27,7 @@ _KINDS = ("models", "datasets", "github")
 
 @dataclass
 class Evidence:
-    """Everything gathered, by kind and id; what is not in memory is read from `folder`.
+    """The gathered pages by kind and id; those not in memory are read from `folder`.
 
     Attributes:
         subject: The id of the model under judgement.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from openmodels.hub.card import states_derivation
 from openmodels.hub.model_names import family, is_tuned_name, plain, same_owner, split
 from openmodels.licenses import LicenseTerms
-from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import ModelEvidence
@@ -92,7 +92,7 @@ def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
             )
             for name, relation in model.bases
         ]
-    sentences = card_claims.derivations(model.statements)
+    sentences = [text for text in model.statements if states_derivation(text)]
     for link in model.links:
         path = link.path
         if link.host != "huggingface.co" or len(path) < 2 or path[0] in _HUB_PAGES:

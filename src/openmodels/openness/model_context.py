@@ -1,4 +1,4 @@
-"""One model with everything the rules look at: its lineage, repositories, data sets and licenses."""
+"""One model with its lineage, repositories, data sets and licenses."""
 
 from __future__ import annotations
 

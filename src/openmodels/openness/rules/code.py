@@ -36,7 +36,7 @@ Selector = Callable[[RelatedRepository, RepositoryLayout], Paths]
     "a program that trains and a configuration or launcher for it, in a repository of the model",
 )
 def training_code(context: ModelContext) -> Judgement:
-    """Judge the code that trained the model: a program and its configuration in a repository."""
+    """Judge the training code: a program and its configuration in a repository."""
 
     def complete(repository: RelatedRepository, layout: RepositoryLayout) -> Paths:
         return find_training_code(layout, repository.subfolder)
@@ -104,7 +104,7 @@ def evaluation_code(context: ModelContext) -> Judgement:
 def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
     context: ModelContext, rule: str, complete: Selector, partial: Selector, kind: str, less: str
 ) -> Judgement:
-    """Look through a model's repositories, the surest first; one with complete code decides."""
+    """Judge by the surest of a model's repositories that holds complete code."""
     partly: Judgement | None = None
     for repository in context.repositories:
         if repository.layout is None:
@@ -156,7 +156,7 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
 
 
 def _path_proofs(repository: RelatedRepository, paths: Paths) -> tuple[Proof, ...]:
-    """Return the files as evidence, and after them what ties the repository to the model."""
+    """Return the files as evidence, then what ties the repository to the model."""
     page = repository.page
     head = str(page.data.get("head") or "HEAD") if page else "HEAD"
     proofs = []
