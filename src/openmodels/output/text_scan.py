@@ -164,6 +164,7 @@ class ReasoningSplitter:
         self._current = tags[0] if inside else None
         self._held = ""
         self._at_start = True  # no text has come since the block, or the answer, began
+        self._may_repeat_tag = True
         self._has_reasoning = False
         self._separator = ""  # what stands before the next block of reasoning
         self.is_over = False
@@ -209,7 +210,8 @@ class ReasoningSplitter:
         stripped = self._held.lstrip()
         for tags in self._tags:
             if stripped.startswith(tags.open):
-                self._current, self._held, self._at_start = tags, stripped[len(tags.open) :], True
+                self._current, self._held = tags, stripped[len(tags.open) :]
+                self._at_start = self._may_repeat_tag = True
                 return True
         if not last and any(tags.open.startswith(stripped) for tags in self._tags):
             return False
@@ -223,13 +225,15 @@ class ReasoningSplitter:
         text = self._held
         if self._at_start:
             text = text.lstrip()
-            if not last and tags.open.startswith(text):
-                self._held = text
-                return "", False
-            # A model may repeat the tag that the prompt has opened.
-            text = text.removeprefix(tags.open).lstrip()
+            if self._may_repeat_tag:
+                if not last and tags.open.startswith(text):
+                    self._held = text
+                    return "", False
+                # A model may repeat the tag that the prompt has opened, once.
+                text = text.removeprefix(tags.open).lstrip()
+                self._may_repeat_tag = False
             if not last and tags.close.startswith(text):
-                self._held = text or tags.open
+                self._held = text
                 return "", False
             self._at_start = False
         matcher = marker_matcher((tags.close,))

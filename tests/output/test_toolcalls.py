@@ -20,9 +20,7 @@ from openmodels.output.tool_formats.sections import DeepSeekDsml, DeepSeekV3, De
 from openmodels.output.tool_formats.tags import Glm, Hermes, QwenXml
 from openmodels.types.request import ToolSpec
 
-_SPEC = importlib.util.spec_from_file_location(
-    "benchmark_tools", Path(__file__).parent.parent / "benchmarks" / "tools.py"
-)
+_SPEC = importlib.util.spec_from_file_location("benchmark_tools", Path(__file__).parents[2] / "benchmarks" / "tools.py")
 benchmark = importlib.util.module_from_spec(_SPEC)
 sys.modules[_SPEC.name] = benchmark
 _SPEC.loader.exec_module(benchmark)

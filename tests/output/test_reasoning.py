@@ -46,6 +46,7 @@ def split(pieces, *tags, inside=False):
         ("", False, "", ""),
         ("", True, "", ""),
         ("a < b\n\n<c", True, "a < b\n\n<c", ""),
+        ("<think><think>", True, "<think>", ""),
     ],
 )
 def test_what_is_reasoning(text, inside, reasoning, answer):
