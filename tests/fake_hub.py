@@ -46,7 +46,9 @@ class FakeHub:
     def answer(self, path):
         """Return status, headers and body for a path."""
         if self.status is not None:
-            return self.status, {}, b'{"error": "as told"}'
+            # A wrong token is told apart from a private repository by this header.
+            headers = {"X-Error-Message": "Invalid credentials in Authorization header"} if self.status == 401 else {}
+            return self.status, headers, b'{"error": "as told"}'
         parts = unquote(urlsplit(path).path).strip("/").split("/")
         api = parts[:2] == ["api", "models"]
         parts = parts[2:] if api else parts

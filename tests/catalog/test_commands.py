@@ -131,13 +131,13 @@ class TestCatalog:
     def test_a_catalog_that_is_down_is_told(self, hub):
         result = run("catalog", "update")
         assert result.exit_code == 0
-        assert "error: the Azure catalog" in result.stderr
+        assert "error: The Azure catalog" in result.stderr
         assert told("catalog", "info")["models"] > 150
 
     def test_all_that_are_down_are_an_error(self):
         result = run("catalog", "update")
         assert result.exit_code == 5
-        assert "error: the Hub" in result.stderr
+        assert "error: The Hub" in result.stderr
         assert run("catalog", "info").exit_code == 3
 
 

@@ -347,11 +347,11 @@ class ApiClient:
         """Return the error that a refusal is."""
         secrets = () if self.token is None else (self.token.reveal(),)
         failure = status_errors.read(response.status, response.headers, content, host=self.service, secrets=secrets)
-        kind, message, next_step = self._classify(response)
+        kind, cause, next_step = self._classify(response)
         detail = f": {failure.message.rstrip('.')}" if failure.message and kind in _QUOTED else ""
         remaining = _REMAINING.search(response.headers.get("ratelimit", "")[:200])
         return kind(
-            f"{self._subject} {message}{detail}.",
+            f"{cause}{detail}.",
             next_step=next_step,
             status=response.status,
             request_id=failure.request_id,
@@ -361,32 +361,32 @@ class ApiClient:
 
     def _classify(self, response: BaseResponse) -> Refusal:
         """Return what a response of another status than 200 means."""
-        return classify_refusal(response.status)
+        return classify_refusal(response.status, self._subject)
 
 
 class Refusal(NamedTuple):
-    """What a refusal means: its error, what the service did, and the next step."""
+    """What a refusal means: the class of its error, a sentence, and the next step."""
 
     kind: type[OpenModelsError]
-    message: str
+    cause: str
     next_step: str | None = None
 
 
-def classify_refusal(status: int) -> Refusal:
+def classify_refusal(status: int, service: str) -> Refusal:
     """Return what a status other than 200 means."""
     match status:
         case 401:
-            return Refusal(AuthenticationFailed, "refused the token", "Renew the token.")
+            return Refusal(AuthenticationFailed, f"{service} refused the token", "Renew the token.")
         case 403:
-            return Refusal(AccessDenied, "does not allow this", "Check the token's rights.")
+            return Refusal(AccessDenied, f"{service} does not allow this", "Check the token's rights.")
         case 404 | 410:
-            return Refusal(ModelNotFound, "has no such model", "Check the spelling.")
+            return Refusal(ModelNotFound, f"{service} has no such model", "Check the spelling.")
         case 429:
-            return Refusal(RateLimited, "gets too many requests from here", "Try again later.")
+            return Refusal(RateLimited, f"{service} gets too many requests from here", "Try again later.")
         case _ if status >= 500:
-            return Refusal(ServerFailed, f"answered with status {status}", "Try again later.")
+            return Refusal(ServerFailed, f"{service} answered with status {status}", "Try again later.")
         case _:
-            return Refusal(InvalidResponse, f"answered with status {status}")
+            return Refusal(InvalidResponse, f"{service} answered with status {status}")
 
 
 _QUOTED = (ServerFailed, InvalidResponse, RateLimited)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from openmodels.errors import (
     AuthenticationFailed,
@@ -55,15 +56,17 @@ class HubClient(ApiClient):
         address = endpoint or hub_token.endpoint()
         super().__init__(address, "the Hub", token=_secret(token, address), retry=retry, interval=interval)
 
-    def get_model(self, model_id: str, *, expand: tuple[str, ...] = ()) -> dict[str, Any]:
+    def get_model(self, model_id: str, *, revision: str | None = None, expand: tuple[str, ...] = ()) -> dict[str, Any]:
         """Return the row of a model.
 
         Args:
             model_id: "org/model".
+            revision: Branch, tag or commit; None is the default branch.
             expand: The fields to return; by default those of the Hub, with the size of each file.
         """
         params = {"expand": expand} if expand else {"blobs": "true"}
-        row = self.get_json(f"/api/models/{quote(model_id, safe='/')}", params)
+        path = f"/api/models/{quote(model_id, safe='/')}"
+        row = self.get_json(f"{path}/revision/{quote(revision, safe='')}" if revision else path, params)
         if not isinstance(row, Mapping):
             raise InvalidResponse(f"The Hub's row of {model_id} is not an object.")
         return dict(row)
@@ -105,29 +108,59 @@ class HubClient(ApiClient):
 
     def _classify(self, response: BaseResponse) -> Refusal:
         code = response.headers.get("x-error-code", "")
-        # To those who may not see it, the Hub answers 401 for a repository that is private or does not exist.
-        is_not_found = response.status == 401 and ("/api/models/" in response.url or "/api/datasets/" in response.url)
-        return classify_hub_refusal(response.status, "RepoNotFound" if is_not_found and not code else code)
+        match = _ADDRESS.match(response.url.removeprefix(self.origin))
+        # For a repository that is private or does not exist, the Hub answers 401, unless the token itself is wrong.
+        is_wrong_token = response.headers.get("x-error-message", "").startswith("Invalid credentials")
+        if match is None or is_wrong_token:
+            return classify_hub_refusal(response.status, code)
+        if match["dataset"]:
+            return classify_hub_refusal(404 if response.status == 401 else response.status, code)
+        if response.status in (401, 404) and not code:
+            code = "RepoNotFound"
+        model_id = unquote(match["model"] or match["repo"])
+        revision = unquote(match["revision"] or match["at"] or "")
+        return classify_hub_refusal(response.status, code, model_id, revision)
 
 
-def classify_hub_refusal(status: int, code: str) -> Refusal:
+_ADDRESS = re.compile(
+    r"/api/(?:models/(?P<model>[^/?]+(?:/[^/?]+)?)(?:/revision/(?P<revision>[^/?]+))?|datasets/(?P<dataset>[^?]+))"
+    r"|/(?P<repo>[^/?]+/[^/?]+)/resolve/(?P<at>[^/?]+)/"
+)
+
+
+def classify_hub_refusal(status: int, code: str, model_id: str = "", revision: str | None = None) -> Refusal:
     """Return what a refusal of the Hub means.
 
     Args:
         status: The HTTP status.
         code: The header X-Error-Code, or "".
+        model_id: The model that was asked for, or "".
+        revision: Its revision.
     """
-    match status, code:
-        case ((401 | 403), "GatedRepo"):
-            message = "asks for the model's terms to be accepted first"
-            return Refusal(GatedModel, message, "Accept them on its page, then set HF_TOKEN or run: hf auth login")
-        case 401, "RepoNotFound":
-            return Refusal(ModelNotFound, "has no such model, or it is private", "Check the spelling.")
-        case 401, _:
-            return Refusal(AuthenticationFailed, "refused the token", "Renew HF_TOKEN, or run: hf auth login")
-        case 429, _:
-            return Refusal(RateLimited, "gets too many requests from here", "Set HF_TOKEN, or try again later.")
-    return classify_refusal(status)
+    page = f"{hub_token.endpoint()}/{model_id}"
+    match code if model_id else "", status:
+        case "GatedRepo", _:
+            return Refusal(
+                GatedModel,
+                f"{model_id} is gated: its terms must be accepted first",
+                f"Accept them at {page}, then set HF_TOKEN or run: hf auth login",
+            )
+        case "RevisionNotFound", _:
+            return Refusal(ModelNotFound, f"{model_id} has no revision {revision!r}", f"See {page}/commits")
+        case "RepoNotFound", _:
+            return Refusal(
+                ModelNotFound,
+                f"There is no model {model_id} on the Hub, or it is private",
+                "Check the spelling; for a private model set HF_TOKEN or run: hf auth login",
+            )
+        case "EntryNotFound", _:
+            return Refusal(ModelNotFound, f"{model_id} lacks a file it should have", f"See {page}/tree/main")
+        case _, 401:
+            return Refusal(AuthenticationFailed, "The Hub refused the token", "Renew HF_TOKEN, or run: hf auth login")
+        case _, 429:
+            hint = "Set HF_TOKEN, or try again later."
+            return Refusal(RateLimited, "The Hub gets too many requests from here", hint)
+    return classify_refusal(status, "The Hub")
 
 
 class RouterClient(ApiClient):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -30,13 +30,12 @@ from openmodels.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     DoesNotFit,
-    GatedModel,
-    ModelNotFound,
     Offline,
     OpenModelsError,
 )
 from openmodels.hub import token
-from openmodels.hub.client import classify_hub_refusal
+from openmodels.hub.client import HubClient, classify_hub_refusal
+from openmodels.hub.model_page import ModelPage
 
 _Result = TypeVar("_Result")
 _SMALL_FILE_SECONDS = 60.0
@@ -76,12 +75,15 @@ def list_files(repo: str, revision: str | None, deadline: float | None, timeout:
     check_deadline(deadline)
     if deadline is not None:
         timeout = min(timeout, deadline - time.monotonic())
-    with translated_errors(repo, revision):
-        info = _call_within(
-            timeout,
-            lambda: HfApi(**_access()).model_info(repo, revision=revision, files_metadata=True, timeout=timeout),
-        )
-    return {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
+    hub = HubClient()
+    hub.request_seconds = max(0.0, timeout)
+    try:
+        row = hub.get_model(repo, revision=revision)
+    except (ConnectionFailed, DeadlineExceeded) as error:
+        raise _network_error(error, repo) from error
+    finally:
+        hub.close()
+    return {file.name: file.size or 0 for file in ModelPage(row).files}
 
 
 def download_small_file(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
@@ -209,31 +211,25 @@ def offline_error(repo: str, reason: str) -> Offline:
     )
 
 
+_CODES = {
+    GatedRepoError: "GatedRepo",
+    RevisionNotFoundError: "RevisionNotFound",
+    RepositoryNotFoundError: "RepoNotFound",
+    EntryNotFoundError: "EntryNotFound",
+}
+"""What the Hub calls these errors in X-Error-Code; the most special class first."""
+
+
 def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsError:
-    page = f"{token.endpoint()}/{repo}"
     match error:
-        case GatedRepoError():
-            return GatedModel(
-                f"{repo} is gated: its terms must be accepted first.",
-                next_step=f"Accept them at {page}, then set HF_TOKEN or run: hf auth login",
-            )
-        case RevisionNotFoundError():
-            return ModelNotFound(f"{repo} has no revision {revision!r}.", next_step=f"See {page}/commits")
-        case RepositoryNotFoundError():
-            return ModelNotFound(
-                f"There is no model {repo} on the Hub, or it is private.",
-                next_step="Check the spelling; for a private model set HF_TOKEN or run: hf auth login",
-            )
         case LocalEntryNotFoundError() if isinstance(error.__cause__, Exception):
             return _translate(error.__cause__, repo, revision)
         case LocalEntryNotFoundError() | OfflineModeIsEnabled():
             return offline_error(repo, "the network is switched off or out of reach")
-        case EntryNotFoundError():
-            return ModelNotFound(f"{repo} lacks a file it should have.", next_step=f"See {page}/tree/main")
         case HfHubHTTPError():
-            code = error.response.headers.get("x-error-code", "")
-            refusal = classify_hub_refusal(error.response.status_code, code)
-            return refusal.kind(f"The Hub {refusal.message}: {repo}.", next_step=refusal.next_step)
+            code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
+            refusal = classify_hub_refusal(error.response.status_code, code, repo, revision)
+            return refusal.kind(f"{refusal.cause}.", next_step=refusal.next_step)
         case OSError() if error.errno == errno.ENOSPC:
             return DoesNotFit("The disk is full.", next_step="Free some space, or point HF_HOME to a larger disk.")
         case _:

@@ -75,6 +75,12 @@ def count(value: Any) -> int | None:
     return int(value)
 
 
+def size(value: Any) -> int | None:
+    """Return a size in bytes; one that is too large counts as the largest."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return LARGEST - 1 if is_number and value >= LARGEST else count(value)
+
+
 def positive_count(value: Any) -> int | None:
     """Return a number of things that is not 0."""
     return count(value) or None

@@ -230,7 +230,7 @@ class ModelPage:
     def files(self) -> tuple[RepositoryFile, ...]:
         """Return the files that the row lists."""
         return tuple(
-            RepositoryFile(name, fields.count(entry.get("size")))
+            RepositoryFile(name, fields.size(entry.get("size")))
             for entry in fields.items(self.row.get("siblings"))
             if isinstance(entry, Mapping)
             and isinstance(path := entry.get("rfilename"), str)

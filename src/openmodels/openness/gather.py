@@ -128,14 +128,7 @@ def store() -> Path:
 
 def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:
     """Return the page of one model; see `gather` for what it raises."""
-    try:
-        page = hub.get_model(model)
-    except ModelNotFound as error:
-        raise ModelNotFound(
-            f"There is no model {model!r} on the Hub, or it is private.",
-            reference=model,
-            next_step="Check the id on https://huggingface.co/models.",
-        ) from error
+    page = hub.get_model(model)
     kept = {name: page[name] for name in _KEPT_FIELDS if name in page}
     kept.setdefault("id", model)
     kept["gathered_at"] = now()

@@ -56,8 +56,8 @@ class GitHubClient(ApiClient):
         remaining = response.headers.get("x-ratelimit-remaining")
         if refusal.kind is RateLimited or (refusal.kind is AccessDenied and remaining == "0"):
             next_step = "Set GITHUB_TOKEN for a higher limit, or try again in an hour."
-            return Refusal(RateLimited, "answers no more, since its rate limit is used up", next_step)
-        return refusal._replace(message=refusal.message.replace("model", "repository"))
+            return Refusal(RateLimited, "GitHub answers no more, since its rate limit is used up", next_step)
+        return refusal._replace(cause=refusal.cause.replace("model", "repository"))
 
     def _error(self, response: BaseResponse, content: bytes) -> OpenModelsError:
         error = super()._error(response, content)
