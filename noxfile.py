@@ -88,7 +88,7 @@ def lowest(session: nox.Session) -> None:
     # The pytest plugin of an anyio as old as this warns under a new pytest before it does anything.
     pytest = ("pytest", "-p", "no:anyio")
     session.run(*pytest, "-m", "not weights", *session.posargs)
-    session.run(*pytest, "-m", "weights", "tests/local", "tests/test_conformance.py", *session.posargs)
+    session.run(*pytest, "-m", "weights", "tests/backends/local", "tests/test_conformance.py", *session.posargs)
 
 
 @nox.session

@@ -79,13 +79,15 @@ class Reranker(Encoder[RerankRequest, Ranking]):
         def compute(places: list[int]) -> torch.Tensor:
             batch = self.pad({name: [pairs[name][at] for at in places] for name in inputs})
             logits: torch.Tensor = self.loaded.model(**batch).logits[:, 0].float()
-            return torch.sigmoid(logits) if self.has_sigmoid else logits
+            return logits
 
         # Models that find the end of a text by its padding need a token for it; without one, texts go one by one.
         size = BATCH if self.padding_id is not None else 1
-        scores = yield from self.run_batches(rows, compute, size=size)
+        logits = yield from self.run_batches(rows, compute, size=size)
+        # Behind the check for finite numbers: the sigmoid of infinity is one.
+        scores = torch.sigmoid(torch.tensor(logits)) if self.has_sigmoid else torch.tensor(logits)
         usage = Usage(input_tokens=sum(map(len, rows)))
-        return Ranking.of({at: float(score) for at, score in enumerate(scores)}, request, usage)
+        return Ranking.of(dict(enumerate(scores.tolist())), request, usage)
 
     def _input_names(self, pairs: Mapping[str, Any]) -> list[str]:
         """Return which of the tokenizer's lists the model takes."""

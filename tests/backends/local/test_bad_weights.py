@@ -1,7 +1,7 @@
 """Bad input, case by case: each ends in a typed error that names the cause and the next step.
 
 The table in docs/errors.md is made from these cases. After a change write it anew with
-`OPENMODELS_WRITE_DOCS=1 pytest tests/local/test_bad_weights.py`.
+`OPENMODELS_WRITE_DOCS=1 pytest tests/backends/local/test_bad_weights.py`.
 """
 
 import json
@@ -21,7 +21,7 @@ from tiny import tiny_gguf, tiny_llama, tiny_tokenizer
 import openmodels as om
 from fake_hub import fake_hub
 
-TABLE = Path(__file__).parents[2] / "docs" / "errors.md"
+TABLE = Path(__file__).parents[3] / "docs" / "errors.md"
 INTRODUCTION = """\
 # What goes wrong with weights, and what to do
 
