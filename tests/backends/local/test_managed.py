@@ -21,7 +21,7 @@ import pytest
 import openmodels as om
 from openmodels import errors
 from openmodels.backends.local.engines import managed_server
-from openmodels.backends.local.engines.managed_server import READY, ManagedServer, Start
+from openmodels.backends.local.engines.managed_server import READY, ManagedServer, ServerCommand
 from openmodels.backends.local.engines.vllm import engine as vllm_engine
 from openmodels.core import retry
 from openmodels.testing.driver import SURFACES, Driver, wait_until
@@ -52,7 +52,7 @@ def server():
 
     def make(code, **options):
         command = [sys.executable, "-c", textwrap.dedent(code), *options.pop("arguments", ())]
-        made.append(ManagedServer("toy", lambda deadline: Start("toy", command, key=KEY, **options)))
+        made.append(ManagedServer("toy", lambda deadline: ServerCommand("toy", command, key=KEY, **options)))
         return made[-1]
 
     yield make
@@ -93,12 +93,12 @@ class TestLife:
         toy.ensure(None)
         first = toy.pid
         os.kill(first, signal.SIGKILL)
-        assert "killed by SIGKILL" in toy.died(30)
-        assert "hello ***" in toy.died(30)
+        assert "killed by SIGKILL" in toy.last_words(30)
+        assert "hello ***" in toy.last_words(30)
         assert toy.pid is None
         toy.ensure(None)
         assert alive(toy.pid)
-        assert toy.died(0) is None
+        assert toy.last_words(0) is None
 
     def test_one_that_does_not_end_is_killed_with_what_it_started(self, server, monkeypatch):
         monkeypatch.setattr(managed_server, "_GRACE", 0.2)
@@ -135,7 +135,7 @@ class TestLife:
         assert len(list(logs.iterdir())) <= 5
 
     def test_the_key_is_in_no_representation(self, server):
-        start = Start("toy", ["x"], key=KEY, stdin=KEY, environment={"A": KEY})
+        start = ServerCommand("toy", ["x"], key=KEY, stdin=KEY, environment={"A": KEY})
         assert KEY not in repr(start)
 
 
@@ -156,7 +156,7 @@ class TestStart:
         assert toy.ensure(time.monotonic() + 60) == "http://127.0.0.1:1"
 
     def test_a_program_that_is_not_there(self):
-        toy = ManagedServer("toy", lambda deadline: Start("toy", ["/no/such/program"], key=KEY))
+        toy = ManagedServer("toy", lambda deadline: ServerCommand("toy", ["/no/such/program"], key=KEY))
         with pytest.raises(errors.LoadFailed, match="cannot be started"):
             toy.ensure(None)
 
@@ -212,8 +212,9 @@ class TestHangingStart:
     def test_a_process_ends_while_its_server_starts(self, tmp_path):
         code = f"""
             import sys, threading, time
-            from openmodels.backends.local.engines.managed_server import ManagedServer, Start
-            toy = ManagedServer("toy", lambda deadline: Start("toy", [sys.executable, "-c", {HANGING!r}], key="k" * 9))
+            from openmodels.backends.local.engines.managed_server import ManagedServer, ServerCommand
+            command = ServerCommand("toy", [sys.executable, "-c", {HANGING!r}], key="k" * 9)
+            toy = ManagedServer("toy", lambda deadline: command)
             threading.Thread(target=toy.ensure, args=(None,), daemon=True).start()
             while toy.pid is None:
                 time.sleep(0.01)
@@ -229,7 +230,7 @@ class TestHangingStart:
 
         def prepare(deadline):
             go.wait(60)
-            return Start("toy", [sys.executable, "-c", HELLO], key=KEY)
+            return ServerCommand("toy", [sys.executable, "-c", HELLO], key=KEY)
 
         toy = ManagedServer("toy", prepare)
         with pytest.raises(errors.DeadlineExceeded):
@@ -247,7 +248,7 @@ class TestHangingStart:
             deadlines.append(deadline)
             if deadline is not None:
                 raise errors.DeadlineExceeded("The time was up before the model was here.")
-            return Start("toy", [sys.executable, "-c", HELLO], key=KEY)
+            return ServerCommand("toy", [sys.executable, "-c", HELLO], key=KEY)
 
         toy = ManagedServer("toy", prepare)
         with pytest.raises(errors.DeadlineExceeded):
@@ -265,7 +266,7 @@ class TestRestarts:
 
         def prepare(deadline):
             starts.append(deadline)
-            return Start("toy", [sys.executable, "-c", self.DEAD], key=KEY)
+            return ServerCommand("toy", [sys.executable, "-c", self.DEAD], key=KEY)
 
         def call(_):
             with pytest.raises(errors.LoadFailed, match="no room on the device") as caught:

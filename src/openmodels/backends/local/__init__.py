@@ -1,1 +1,1 @@
-"""The backend `local`: weights found, fetched and converted; an engine that runs them; chat templates."""
+"""The backend `local`: weights, the engines that run them, and chat templates."""

@@ -154,7 +154,10 @@ class LocalBackend(Backend):
         self._once_encoders: background.Once[EncoderService] = background.Once()
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
-        """Yield the answer's deltas; closing the generator frees the engine within a step."""
+        """Yield the answer's deltas.
+
+        Closing the generator frees the engine within a step.
+        """
         engine = self._once_engine.get(self._open, request.deadline)
         mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
         submitted, choices = self._submit(engine, request, mailbox.put)
@@ -188,16 +191,19 @@ class LocalBackend(Backend):
                 handle.cancel()
 
     def embed(self, request: EmbedRequest) -> Embeddings:
-        """Return the vectors of the texts; see `Backend.embed`. The first call loads the model."""
+        """Return the vectors of the texts; see `Backend.embed`."""
         return replace(self._once_encoders.get(self._encode, request.deadline).encode(request), model=self.rest)
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
-        """The asynchronous twin of `embed`: nothing blocks, and cancelling ends the work within a step."""
+        """The asynchronous twin of `embed`.
+
+        Nothing blocks, and cancelling ends the work within a step.
+        """
         encoders = await self._once_encoders.aget(self._encode, request.deadline)
         return replace(await encoders.aencode(request), model=self.rest)
 
     def rerank(self, request: RerankRequest) -> Ranking:
-        """Return the ranking of the documents; see `Backend.rerank`. The first call loads the model."""
+        """Return the ranking of the documents; see `Backend.rerank`."""
         return replace(self._once_encoders.get(self._encode, request.deadline).encode(request), model=self.rest)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
@@ -229,25 +235,29 @@ class LocalBackend(Backend):
         A base model has no chat template and does not chat; one whose template knows no tools takes none; one
         that generates text makes no vectors, and a cross-encoder only ranks.
         """
-        found = super().capabilities()
+        declared = super().capabilities()
         # Reading a GGUF file's header takes a package that is imported with it.
         from openmodels.backends.local.weights import facts
 
-        if (told := facts.read(self.rest, self._config.revision)) is None:
-            return replace(found, chat=None, tools=None if found.tools else False)
+        if (facts_read := facts.read(self.rest, self._config.revision)) is None:
+            return replace(declared, chat=None, tools=None if declared.tools else False)
         tasks = ("generate", "embed", "rerank")
-        does = {task: None if told.task is None else told.task == task for task in tasks}
-        chats = bool(told.template) and does["generate"] is not False
-        tools = bool(found.tools) and "tools" in told.template and detect.find_format(told.template) is not None
+        does = {task: None if facts_read.task is None else facts_read.task == task for task in tasks}
+        chats = bool(facts_read.template) and does["generate"] is not False
+        tools = (
+            bool(declared.tools)
+            and "tools" in facts_read.template
+            and detect.find_format(facts_read.template) is not None
+        )
         return replace(
-            found,
+            declared,
             chat=chats,
             complete=does["generate"],
             embed=does["embed"],
             rerank=does["rerank"],
             tools=tools,
-            images=told.images,
-            context=told.context,
+            images=facts_read.images,
+            context=facts_read.context,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -279,7 +289,10 @@ class LocalBackend(Backend):
     def _submit(
         self, engine: Engine, request: ChatRequest, put: Callable[[tuple[int, _Item]], object]
     ) -> tuple[list[Submitted], ChoiceMerger]:
-        """Give the engine a request for each answer; `put` takes the deltas with the number of their answer."""
+        """Submit a request for each answer.
+
+        `put` takes the deltas with the number of their answer.
+        """
         self._selection.check(request)
         requests = split_choices(self._with_system(request))
         submitted = [engine.submit(choice, _numbered(put, index, choice)) for index, choice in enumerate(requests)]
@@ -292,7 +305,7 @@ class LocalBackend(Backend):
         return choices.merge(index, item)
 
     def _with_system(self, request: ChatRequest) -> ChatRequest:
-        """Return the request with the system message of a chat that brings none, where there is one."""
+        """Add the default system message to a chat that brings none."""
         if self._system is None or any(message.role == "system" for message in request.messages):
             return request
         if request.prompt is not None:
@@ -310,7 +323,10 @@ class LocalBackend(Backend):
         return self._once_encoders.value
 
     def _open(self, deadline: float | None) -> Engine:
-        """Import torch and choose and make the engine; on a thread, since what is imported must not be torn."""
+        """Import torch, and choose and make the engine.
+
+        It runs on a thread, since an interrupted import leaves a broken module.
+        """
         with collector_paused():
             torch_setup.import_torch()
         self._selection.choose(deadline)
@@ -334,7 +350,7 @@ class LocalBackend(Backend):
 
 
 def _system_message(rest: str, option: Any) -> str | None:
-    """Return the system message of a chat that brings none, or None; see the option `system`.
+    """Return the default system message, or None; see the option `system`.
 
     Raises:
         InvalidRequest: The option is neither text nor None.

@@ -1,4 +1,4 @@
-"""Child processes: nothing of the current folder is run by them, and none outlives what wants it."""
+"""Child processes that run nothing of the current folder and outlive no caller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _GRACE = 10.0
 
 
 def environment() -> dict[str, str]:
-    """Return this process's variables without what stands for the current folder, which may be a stranger's.
+    """Return this process's variables without the current folder.
+
+    That folder may be a stranger's.
 
     An empty or relative entry of PATH or PYTHONPATH does, and so does the first place where Python looks
     for modules.
@@ -37,7 +39,10 @@ def environment() -> dict[str, str]:
 
 
 def watch(command: Sequence[str]) -> list[str]:
-    """Return the command that runs another one and ends it when its own standard input ends, even by our SIGKILL."""
+    """Return the command that runs another one and ends it with its standard input.
+
+    The input ends with this process, even by SIGKILL.
+    """
     # -P: the folder of the program must not come before the installed packages.
     return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "parent_watch.py"), *command]
 
@@ -75,7 +80,6 @@ def run(
         # A group of its own: Ctrl-C is meant for us, and we end it.
         start_new_session=True,
     ) as process:
-        assert process.stdin is not None  # noqa: S101 - a pipe
         stdin, process.stdin = process.stdin, None  # `communicate` would close it, and so end the command
         try:
             while True:
@@ -88,20 +92,23 @@ def run(
                 else:
                     return process.returncode, lines
         finally:
-            stdin.close()
+            if stdin is not None:
+                stdin.close()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE)
             process.kill()
 
 
 def find_program(name: str) -> str | None:
-    """Return the absolute path of a program on PATH, or None; the current folder is not looked at.
+    """Return the absolute path of a program on PATH, or None.
+
+    The current folder is not searched.
 
     A name with a folder in it is taken as the caller's own path.
     """
     if os.path.dirname(name):  # noqa: PTH120 - a path of any system
-        found = shutil.which(name)
-        return os.path.abspath(found) if found else None  # noqa: PTH100 - links stay: an environment is told by them
+        path = shutil.which(name)
+        return os.path.abspath(path) if path else None  # noqa: PTH100 - links stay: an environment is told by them
     # Each folder by itself: with a list of them, Windows would look into the current folder first.
     folders = _absolute(os.environ.get("PATH", os.defpath)).split(os.pathsep)
     return next(filter(None, (shutil.which(os.path.join(folder, name)) for folder in folders if folder)), None)  # noqa: PTH118

@@ -1,4 +1,4 @@
-"""`n` answers to one request: as many requests to the engine, and one stream of deltas out of them."""
+"""`n` answers to one request: as many requests, and one stream of deltas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PART = 0.1
 
 
 def split_choices(request: ChatRequest) -> list[ChatRequest]:
-    """Return one request for each answer: with seeds `seed`, `seed + 1`, … where there is one."""
+    """Return one request for each answer, with the seeds `seed`, `seed + 1`, …."""
     count = request.n or 1
     if count == 1:
         return [request]
@@ -25,7 +25,9 @@ def split_choices(request: ChatRequest) -> list[ChatRequest]:
 
 
 def is_near_deadline(deadline: float | None, now: float) -> bool:
-    """Return whether an answer that is wanted as a whole is emitted in parts by now, lest its deadline cut it off.
+    """Return whether a deadline is so near that an answer is emitted in parts.
+
+    Otherwise the deadline would cut off an answer that is wanted as a whole.
 
     Args:
         deadline: The `time.monotonic()` value at which the caller stops waiting; None is never.
@@ -35,7 +37,9 @@ def is_near_deadline(deadline: float | None, now: float) -> bool:
 
 
 class DeltaJoiner:
-    """Joins the deltas of an answer into one, for a caller who waits for all of it: each would wake its thread.
+    """Joins the deltas of an answer into one, for a caller who waits for all of it.
+
+    Each delta would wake the caller's thread.
 
     Near its deadline the answer is put in parts, so that one that is cut short is not lost.
 
@@ -92,7 +96,10 @@ class ChoiceMerger:
         self._usage: Usage | None = None
 
     def merge(self, index: int, delta: Delta) -> Delta:
-        """Return a delta of one answer as a delta of the call, with what all of them have used so far."""
+        """Return a delta of one answer as a delta of the call.
+
+        Its usage is the sum over the answers so far.
+        """
         delta.index = index
         if delta.usage is not None:
             delta.usage = self._usage = delta.usage if self._usage is None else _add(self._usage, delta.usage)

@@ -1,4 +1,4 @@
-"""Constrained decoding: which tokens may come next, so that the answer is what was asked.
+"""Constrained decoding: the tokens that may come next.
 
 llguidance parses the answer along with the model. Schemas are written without free white space, in which small
 models lose themselves.
@@ -39,7 +39,7 @@ class Constraint:
         return self._matcher.is_stopped()
 
     def mask(self, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores of shape (vocabulary,), minus infinity where a token may not come next."""
+        """Return the scores, shape (vocabulary,), minus infinity for excluded tokens."""
         allowed = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8) != 0
         self._check()
         allowed = allowed[: scores.numel()].to(scores.device)
@@ -67,15 +67,15 @@ class Grammars:
     Args:
         tokenizer: A transformers tokenizer.
         size: The number of scores a step gives.
-        ends: The tokens that end an answer.
+        eos_token_ids: The tokens that end an answer.
 
     Raises:
         UnsupportedFeature: The tokenizer cannot be read.
     """
 
-    def __init__(self, tokenizer: Any, size: int, ends: Iterable[int]) -> None:
+    def __init__(self, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> None:
         try:
-            self._tokens = from_tokenizer(tokenizer, max(size, len(tokenizer)), eos_token=sorted(ends))
+            self._tokens = from_tokenizer(tokenizer, max(size, len(tokenizer)), eos_token=sorted(eos_token_ids))
         except ValueError as error:
             raise UnsupportedFeature(
                 f"The model's tokenizer cannot be used for constrained answers: {error}.",
@@ -101,14 +101,16 @@ class Grammars:
 _of_models: weakref.WeakKeyDictionary[Any, Grammars] = weakref.WeakKeyDictionary()
 
 
-def constraint(output: OutputFormat, tokenizer: Any, size: int, ends: Iterable[int]) -> Constraint:
-    """Return the constraint of a new answer; what it needs of the tokenizer is made once.
+def constraint(output: OutputFormat, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> Constraint:
+    """Return the constraint of a new answer.
+
+    What it needs of the tokenizer is made once.
 
     Args:
         output: What the answer must look like.
         tokenizer: A transformers tokenizer.
         size: The number of scores a step gives.
-        ends: The tokens that end an answer.
+        eos_token_ids: The tokens that end an answer.
 
     Raises:
         UnsupportedFeature: The tokenizer cannot be read.
@@ -116,12 +118,12 @@ def constraint(output: OutputFormat, tokenizer: Any, size: int, ends: Iterable[i
     """
     grammars = _of_models.get(tokenizer)
     if grammars is None:
-        grammars = _of_models[tokenizer] = Grammars(tokenizer, size, ends)
+        grammars = _of_models[tokenizer] = Grammars(tokenizer, size, eos_token_ids)
     return grammars.constraint(output)
 
 
-def _refused(said: str, kind: str) -> InvalidRequest:
-    reason = said.strip().partition("\n")[0].rstrip(".")
+def _refused(message: str, kind: str) -> InvalidRequest:
+    reason = message.strip().partition("\n")[0].rstrip(".")
     return InvalidRequest(
         f"{kind}: constrained decoding cannot follow it: {reason}.",
         next_step="Write it more simply; grammars are Lark's as llguidance reads it.",

@@ -10,11 +10,11 @@ _CONTEXT = 6  # tokens of the prompt that tell a decoder whether a space belongs
 
 
 class Detokenizer:
-    """Decodes a growing sequence through a small window, at a constant cost per token.
+    """Decodes a growing sequence at a constant cost per token.
 
     Args:
         tokenizer: A transformers tokenizer.
-        before: The prompt's tokens when the text goes on from them (`complete`), else empty.
+        before: The prompt's tokens when the text continues them (`complete`), else empty.
     """
 
     def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:

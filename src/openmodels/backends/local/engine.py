@@ -1,4 +1,4 @@
-"""The interface of an engine: what runs a model's weights, in this process or in a server of ours."""
+"""The interface of an engine, which runs the weights of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's generation_config.json asks for: which of it is honoured, and how it changes the scores.
+"""A model's generation_config.json: what is honoured, and how it changes scores.
 
 The scores are changed by transformers' own processors, in the order in which its `generate` applies them.
 What no engine of ours does, such as a search with beams, is named instead: in `describe()` and in the log.
@@ -62,7 +62,7 @@ TOP_K = 50
 
 
 def read(folder: Path, config: Any = None) -> GenerationConfig:
-    """Return a folder's generation config; where it has none, what its config.json says, as transformers does.
+    """Return a folder's generation config, or what its config.json says instead.
 
     Args:
         folder: The model's folder.
@@ -104,7 +104,7 @@ def not_honoured(config: Any, honoured: frozenset[str]) -> tuple[str, ...]:
 
 
 def warn(config: Any, honoured: frozenset[str]) -> None:
-    """Log which fields of a model's config an engine does not follow, where there are any; see `not_honoured`."""
+    """Log the fields that an engine does not follow, if any; see `not_honoured`."""
     if fields := not_honoured(config, honoured):
         _log.warning("The model's %s asks for what this engine does not do: %s.", FILE, ", ".join(fields))
 
@@ -116,7 +116,7 @@ def stop_strings(config: Any) -> tuple[str, ...]:
 
 
 def least_tokens(config: Any, prompt: int) -> int:
-    """Return how many tokens an answer has at least, after a prompt of so many tokens."""
+    """Return how many tokens an answer to a prompt of so many has at least."""
     total = getattr(config, "min_length", None) or 0
     return max(0, getattr(config, "min_new_tokens", None) or 0, total - prompt)
 
@@ -130,7 +130,7 @@ def processors(
     eos_token_ids: Sequence[int],
     device: torch.device,
 ) -> LogitsProcessorList | None:
-    """Return what changes the scores before a token is chosen; None where nothing but the sampling does.
+    """Return what changes the scores before sampling; None where nothing does.
 
     Args:
         config: The model's `GenerationConfig`.
@@ -176,7 +176,7 @@ def processors(
 
 
 def _made(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the makers make of the values that have an effect, in the makers' order."""
+    """Return the processors of the values that have an effect, in the makers' order."""
     made = {}
     for name, make in makers.items():
         value = values[name]
@@ -193,7 +193,7 @@ def _made(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any])
 
 
 def warpers(config: Any, sampling: SamplingParams, *, size: int, device: torch.device) -> LogitsProcessorList | None:
-    """Return what cuts the chances of unlikely tokens; None where `top_k` and `top_p` are all of it.
+    """Return what cuts unlikely tokens; None where `top_k` and `top_p` are all of it.
 
     Args:
         config: The model's `GenerationConfig`.

@@ -1,4 +1,4 @@
-"""From an engine's output to a caller's deltas: text, reasoning, tool calls, logprobs, usage, and the finish reason."""
+"""From an engine's tokens, or a server's text, to the deltas of the caller."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class OutputProcessor:
         return "tool_calls" if self._parser.has_called else "stop"
 
     def _process(self, token: int | None, *, is_end: bool, last: bool, complete: bool) -> int:
-        """Add to the chunk what became complete with a token; return the characters of answer that did.
+        """Process a token; return how many characters of the answer became complete.
 
         These include the ones that stop strings hold back.
         """
@@ -281,7 +281,7 @@ class TextOutputProcessor:
         return self._parser.is_plain
 
     def add(self, delta: Delta) -> Delta:
-        """Return a server's delta with its text split into reasoning, text and tool calls."""
+        """Return a delta with its text split into reasoning, text and tool calls."""
         last = delta.finish_reason is not None or delta.end
         # Deltas of a stream are tokens, or a few of them where the server is faster than the reader.
         if not last and self._repetition is not None and self._repetition.add(delta.reasoning + delta.text):

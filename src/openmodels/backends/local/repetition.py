@@ -1,4 +1,4 @@
-"""Ends an answer that has become a cycle: small models fall into loops that last until the context is full."""
+"""Detects answers that have become a cycle, as small models fall into."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INTERVAL = 32
 class RepetitionDetector:
     """Watches one answer for a cycle: a passage that follows itself without a change.
 
-    A list that counts, a table whose cells differ and code are no cycles, for one changed token in the
+    A list that counts, a table whose cells differ and code are not cycles, for one changed token in the
     repeated part is enough. The same line again and again is one, once it fills `REPEATED` tokens.
     """
 
@@ -25,7 +25,7 @@ class RepetitionDetector:
         self._count = 0
 
     def add(self, piece: str) -> bool:
-        """Take the next token and return whether the answer is known to be a cycle by now.
+        """Take the next token and return whether the answer is known to be a cycle.
 
         Args:
             piece: The token's text, or one character that stands for its id.

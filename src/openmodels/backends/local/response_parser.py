@@ -1,4 +1,4 @@
-"""Parsers of a local model's answer: reasoning, text and tool calls told apart as they stream."""
+"""Parsers that split a local model's answer as it streams."""
 
 from __future__ import annotations
 
@@ -61,10 +61,11 @@ class ReasoningParser:
 
 
 class ResponseTemplateParser:
-    """Parses an answer by the `response_template` that a tokenizer declares, with transformers' `ResponseParser`.
+    """Parses an answer by the `response_template` that a tokenizer declares.
 
-    Where the chat template is of a family that `openmodels.output.tool_formats` knows, that is used instead: the
-    `ResponseParser` raises on most malformed and truncated calls.
+    The parser is transformers' `ResponseParser`. Where the chat template is of a family that
+    `openmodels.output.tool_formats` knows, that is used instead: the `ResponseParser` raises on most malformed and
+    truncated calls.
 
     Args:
         template: The tokenizer's `response_template`.
@@ -143,7 +144,7 @@ class ResponseTemplateParser:
 
 
 def reasoning_parser(tokenizer: Any, prompt: Sequence[int]) -> tuple[ReasoningParser, dict[int, str]] | None:
-    """Return the parser of a model's reasoning, and its tags that are control tokens, by token id.
+    """Return the parser of a model's reasoning, and its control tokens by token id.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -164,7 +165,7 @@ def reasoning_tags(tokenizer: Any, *, tools: bool = False) -> ReasoningTags | No
 
 
 def control_tokens(tokenizer: Any, markers: Sequence[str] | None = None) -> dict[int, str]:
-    """Return the texts of control tokens by token id: all of them, or those that are in `markers`.
+    """Return the texts of all control tokens, or of those in `markers`, by token id.
 
     Decoding leaves control tokens out of the text.
     """

@@ -1,4 +1,4 @@
-"""What all local models of a process share: the engines' registry, their threads and servers, and forks."""
+"""What all local models of a process share: engines, threads, servers and forks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXIT_WAIT = 5.0
 
 
 class ProcessMember(ABC):
-    """A thread or child process that must be told of forks and of the end of the process."""
+    """The owner of a thread or child process, called at forks and at exit."""
 
     def __init__(self, runtime: Runtime | None = None) -> None:
         (runtime or RUNTIME).add(self)
@@ -44,9 +44,10 @@ class ProcessMember(ABC):
 
 
 class StepThread(ProcessMember):
-    """The owner of a thread that holds `between_steps` during each step, so that the process forks between two.
+    """The owner of a thread that works in steps.
 
-    A thread does not survive a fork, and locks that it holds stay locked in the child: there everything begins anew.
+    The thread holds `between_steps` during each step, so that the process forks between two. A thread does not
+    survive a fork, and locks that it holds stay locked in the child: there everything begins anew.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,7 @@ class StepThread(ProcessMember):
 
 
 class TaskThread(ProcessMember):
-    """A thread with an event loop, on which engines of this process wait for their servers."""
+    """A thread with an event loop, on which engines wait for their servers."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
@@ -119,11 +120,14 @@ class Runtime:
         self.engines[name] = spec
 
     def add(self, member: ProcessMember) -> None:
-        """Tell a thread or child process of forks and of the end of the process, as long as it lives."""
+        """Call a member at forks and at exit, as long as it lives."""
         self._members.add(member)
 
     def abandon(self, value: Any) -> None:
-        """Keep a value of the parent's in the child of a fork: freeing it would wait for threads that are not here."""
+        """Keep a value of the parent's alive in the child of a fork.
+
+        Freeing it would wait for threads that are not here.
+        """
         self._abandoned.append(value)
 
     def before_fork(self) -> None:

@@ -1,4 +1,4 @@
-"""Tools of a local model: how its chat template presents them, and how its answers call them."""
+"""Tools of a local model: how prompts present them and answers call them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def check_tools(request: ChatRequest, tokenizer: Any) -> None:
 
 
 def tool_call_format(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> ToolCallFormat | None:
-    """Return how the answer to a request calls tools; None where the request offers none.
+    """Return how the answer to a request calls tools; None where it offers none.
 
     Args:
         request: The request, which `check_tools` has passed.
@@ -120,7 +120,7 @@ def _cannot_force(request: ChatRequest) -> UnsupportedFeature:
 
 
 def malformed_call(raw: str) -> ToolCall:
-    """Return the call that malformed or cut text is: as the model wrote it, with what is wrong."""
+    """Return the call that malformed or cut text stands for, with what is wrong."""
     match = _NAME.search(raw)
     name = next(filter(None, match.groups()), "unknown") if match else "unknown"
     return ToolCall(

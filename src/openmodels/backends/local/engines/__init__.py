@@ -1,1 +1,1 @@
-"""Other engines than transformers for open weights on this machine, and the choice between them."""
+"""The engines that run open weights on this machine, and the choice between them."""

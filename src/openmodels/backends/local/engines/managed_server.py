@@ -1,4 +1,4 @@
-"""A server in a child process of ours: started, watched, logged, stopped, and never outliving us.
+"""A server in a child process, which never outlives this one.
 
 The child ends when its standard input does. Only we hold the other end of that pipe, so it ends
 with us however we end, even by SIGKILL.
@@ -22,6 +22,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -48,7 +49,7 @@ _LOOPBACK = re.compile(r"http://127\.0\.0\.1:\d{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class ServerCommand:
     """How to start a server.
 
     Attributes:
@@ -73,20 +74,20 @@ class Start:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-class _Launch:
+class _ServerProcess:
     """One start of a server, shared by all callers who wait for it.
 
     Attributes:
         process: The process, once it runs.
         address: Where the server listens, once it is ready.
-        error: Why there is no server, or none any more.
-        stopped: Whether nobody wants it any more.
+        error: Why the server did not start, or ended.
+        stopped: Whether it is not wanted any more.
         log: The file with its output.
         tail: The last lines of its output.
     """
 
     def __init__(self) -> None:
-        self.start: Start | None = None
+        self.start: ServerCommand | None = None
         self.process: subprocess.Popen[str] | None = None
         self.address: str | None = None
         self.error: OpenModelsError | None = None
@@ -107,8 +108,8 @@ class _Launch:
         """Whether the server is ready or still starting."""
         return self.error is None and not self.stopped and (self.address is None or self.running)
 
-    def spawn(self, engine: str, start: Start) -> None:
-        """Start the process and the thread that reads its output.
+    def spawn(self, engine: str, start: ServerCommand) -> subprocess.Popen[str]:
+        """Start the process, and the thread that reads its output.
 
         Raises:
             LoadFailed: The program or the log cannot be opened.
@@ -136,25 +137,21 @@ class _Launch:
         except LoadFailed:
             self.end(0.0)
             raise
-        self.reader = threading.Thread(
-            target=self._read, args=(process, start, self.log), name="openmodels-log", daemon=True
-        )
+        arguments = (process, process.stdout, start, self.log)
+        self.reader = threading.Thread(target=self._read, args=arguments, name="openmodels-log", daemon=True)
         self.reader.start()
-        if start.stdin:
-            assert process.stdin is not None  # noqa: S101 - a pipe
+        if start.stdin and process.stdin is not None:
             with suppress(OSError):  # it has ended already; `wait_ready` tells
                 process.stdin.write(start.stdin + "\n")
                 process.stdin.flush()
+        return process
 
-    def wait_ready(self, engine: str) -> str:
+    def wait_ready(self, engine: str, process: subprocess.Popen[str], start: ServerCommand) -> str:
         """Return the address once the server is ready.
 
         Raises:
             LoadFailed: It ended, or was stopped, before; the message holds its last log lines.
         """
-        process, start = self.process, self.start
-        assert process is not None  # noqa: S101 - called after `spawn`
-        assert start is not None  # noqa: S101
         wait = 0.05
         while not self.settled.wait(None if start.port is None else wait):
             wait = min(1.0, wait * 1.5)
@@ -190,11 +187,10 @@ class _Launch:
         lines = " | ".join(self.tail) or "it wrote nothing"
         return f"It ended ({ended}); its last lines: {lines} (log: {self.log})."
 
-    def _read(self, process: subprocess.Popen[str], start: Start, log: Path) -> None:
-        assert process.stdout is not None  # noqa: S101 - a pipe
-        kept = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
+    def _read(self, process: subprocess.Popen[str], stdout: IO[str], start: ServerCommand, log: Path) -> None:
+        handler = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
         try:
-            for raw in process.stdout:
+            for raw in stdout:
                 # A server's own threads write into the same pipe: half a line of theirs may stand before.
                 line, mark, address = raw.rstrip("\n").partition(start.ready)
                 if mark and start.port is None and _LOOPBACK.fullmatch(address.strip()):
@@ -204,10 +200,10 @@ class _Launch:
                 if line.strip():
                     self.tail.append(line.strip()[:300])
                 with suppress(OSError):  # a full disk must not stop the reading, or the server would block
-                    kept.emit(logging.makeLogRecord({"msg": line}))
+                    handler.emit(logging.makeLogRecord({"msg": line}))
         finally:
-            kept.close()
-            process.stdout.close()
+            handler.close()
+            stdout.close()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE)  # now, or a dead server would stay a zombie until the next call
                 _close(process)
@@ -225,7 +221,7 @@ class ManagedServer(ProcessMember):
         prepare: Says how to start it; called for each start, with the deadline.
     """
 
-    def __init__(self, engine: str, prepare: Callable[[float | None], Start]) -> None:
+    def __init__(self, engine: str, prepare: Callable[[float | None], ServerCommand]) -> None:
         self.engine = engine
         self._prepare = prepare
         self._reset()
@@ -233,12 +229,15 @@ class ManagedServer(ProcessMember):
 
     def _reset(self) -> None:
         self._changed = threading.Condition()
-        self._launch = _Launch()
+        self._launch = _ServerProcess()
         self._launch.stopped = True
         self._spawned: deque[float] = deque(maxlen=_STARTS)
 
     def after_fork_in_child(self) -> None:
-        """Leave the server to the parent: a copy of its pipe in the child would keep it alive after the parent."""
+        """Leave the server to the parent.
+
+        A copy of its pipe in the child would keep it alive after the parent.
+        """
         if (process := self._launch.process) is not None:
             _close(process)
             process.returncode = 0  # it is not this process's to wait for
@@ -266,7 +265,7 @@ class ManagedServer(ProcessMember):
         Raises:
             LoadFailed: It cannot be started, ended while it started (the message holds its last log lines),
                 or died too often within a minute.
-            DeadlineExceeded: It was not ready when the time was up; it goes on starting.
+            DeadlineExceeded: It was not ready when the time was up; its start continues.
             StreamInterrupted: It was stopped while it started.
         """
         with self._changed:
@@ -305,8 +304,8 @@ class ManagedServer(ProcessMember):
             self._changed.notify_all()
         launch.end(_GRACE if ready else _HURRY)
 
-    def died(self, seconds: float = 1.0) -> str | None:
-        """Return what a dead server said last, or None when it lives after so many seconds."""
+    def last_words(self, seconds: float = 1.0) -> str | None:
+        """Return the last words of a dead server; None while it lives."""
         launch = self._launch
         if launch.process is None or launch.stopped:
             return None
@@ -318,8 +317,8 @@ class ManagedServer(ProcessMember):
             launch.reader.join(seconds)
         return launch.last_words()
 
-    def _current(self, deadline: float | None) -> _Launch:
-        """Return the start to wait for, beginning one if the last is of no use; the lock is held."""
+    def _current(self, deadline: float | None) -> _ServerProcess:
+        """Return the start to wait for, a new one where need be; the lock is held."""
         if self._launch.usable:
             return self._launch
         since = time.monotonic() - _PERIOD
@@ -331,11 +330,11 @@ class ManagedServer(ProcessMember):
             )
         if self._launch.process is not None:
             _close(self._launch.process)
-        self._launch = launch = _Launch()
+        self._launch = launch = _ServerProcess()
         threading.Thread(target=self._start, args=(launch, deadline), name="openmodels-start", daemon=True).start()
         return launch
 
-    def _start(self, launch: _Launch, deadline: float | None) -> None:
+    def _start(self, launch: _ServerProcess, deadline: float | None) -> None:
         address = error = None
         try:
             start = self._prepare(deadline)
@@ -343,8 +342,8 @@ class ManagedServer(ProcessMember):
                 if launch.stopped:
                     return
                 self._spawned.append(time.monotonic())
-                launch.spawn(self.engine, start)
-            address = launch.wait_ready(self.engine)
+                process = launch.spawn(self.engine, start)
+            address = launch.wait_ready(self.engine, process, start)
         except OpenModelsError as failure:
             error = failure
         except BaseException as failure:  # noqa: BLE001 - whatever it is, the callers wait for it
@@ -361,10 +360,10 @@ def _left(deadline: float | None) -> float:
 
 
 def _copied(error: OpenModelsError) -> OpenModelsError:
-    """Return an error of its own for each of several callers: raising one adds to its traceback."""
-    own = copy.copy(error)
-    own.__cause__ = error.__cause__
-    return own
+    """Return a copy of an error for each caller: raising one adds to its traceback."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _signal_name(number: int) -> str:
@@ -375,7 +374,7 @@ def _signal_name(number: int) -> str:
 
 
 def _owns_port(pid: int, port: int) -> bool:
-    """Return whether the process, or one that it started, listens on a port of 127.0.0.1.
+    """Return whether the process, or a child of it, listens on a port of 127.0.0.1.
 
     Another program may have taken the port between its choice and the server's start, and whoever is
     asked there gets the key.
@@ -393,7 +392,7 @@ def _owns_port(pid: int, port: int) -> bool:
     return False
 
 
-def _answers(start: Start) -> bool:
+def _answers(start: ServerCommand) -> bool:
     """Return whether our server lists our model."""
     url = f"http://127.0.0.1:{start.port}/v1/models"
     with closing(HttpClient()) as client:

@@ -1,6 +1,7 @@
-"""Run a command that ends when standard input does: python parent_watch.py COMMAND ...; a program of its own.
+"""Run a command that ends when standard input does: parent_watch.py COMMAND ....
 
-For servers that do not watch their input themselves. Nothing of openmodels is imported here.
+This file is a program of its own, for servers that do not watch their input themselves. Nothing of openmodels is
+imported here.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The engine of a model: the one that was asked for, or the measured best of what is installed.
+"""The engine of a model: the caller's, or the best of those that are installed.
 
 docs/engines.md holds the measurements behind the order.
 """
@@ -50,7 +50,7 @@ class EngineSelection:
         choice: The engine and the reason, once they are chosen.
 
     Raises:
-        InvalidRequest: There is no such engine, or the command belongs to another one.
+        InvalidRequest: The engine is not registered, or the command belongs to another one.
         UnsupportedFeature: The engine cannot honour an option.
         MissingExtra: Its package is not installed.
         NotConfigured: Its command is not there.
@@ -96,7 +96,10 @@ class EngineSelection:
             find_command(config)
 
     def options(self) -> frozenset[str]:
-        """Return the call options that the engine honours; those of transformers where it is not chosen yet."""
+        """Return the call options that the engine honours.
+
+        While it is not chosen they are those of transformers.
+        """
         engine = self.choice.engine if self.choice else self._engine
         return RUNTIME.engines["transformers" if engine == "auto" else engine].capabilities.options
 
@@ -105,14 +108,16 @@ class EngineSelection:
         return RUNTIME.engines[self.choose(deadline).engine].make(self._config)
 
     def peek(self) -> EngineChoice | None:
-        """Return the choice, or None where it takes a look into a file that may not be here yet."""
+        """Return the choice; None where a file that may not be here yet decides."""
         from openmodels.backends.local.weights import locate
 
         is_undecided = self._engine == "auto" and locate.names_gguf(self._config.model)
         return self.choice or (None if is_undecided else self.choose(None))
 
     def check(self, request: ChatRequest) -> None:
-        """Check that the engine, which "auto" may have chosen only now, honours a request's options.
+        """Check that the engine honours a request's options.
+
+        "auto" may have chosen it only now.
 
         Raises:
             UnsupportedFeature: It does not, or it cannot keep an answer to the form that is asked for.
@@ -130,7 +135,9 @@ class EngineSelection:
             written(request.output, capabilities.grammar, engine)
 
     def choose(self, deadline: float | None) -> EngineChoice:
-        """Return the engine for the model; a GGUF file on the Hub is fetched, for its header decides.
+        """Return the engine for the model.
+
+        A GGUF file on the Hub is fetched, for its header decides.
 
         Args:
             deadline: `time.monotonic()` value after which no new step is begun, or None.

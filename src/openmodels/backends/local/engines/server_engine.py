@@ -1,4 +1,4 @@
-"""An engine behind a server of ours: the prompt is rendered here, and its tokens go to the server's API."""
+"""An engine in a server process: rendered here, computed there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from openmodels import background
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig, Put
-from openmodels.backends.local.engines.managed_server import ManagedServer, Start
+from openmodels.backends.local.engines.managed_server import ManagedServer, ServerCommand
 from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.prompt.prepare import (
     CHAT_TEMPLATE_KWARGS,
@@ -33,7 +33,8 @@ from openmodels.errors import (
     ServerFailed,
     StreamInterrupted,
 )
-from openmodels.http import address as addresses, status_errors
+from openmodels.http import status_errors
+from openmodels.http.address import parse_address
 from openmodels.http.client import HttpClient
 from openmodels.http.messages import HttpRequest
 from openmodels.openai_wire import decode, encode
@@ -65,13 +66,15 @@ class CompletionClient:
         self.base_url = base_url
         self.is_closed = False
         self._key = key
-        self._address = addresses.parse_address(f"{base_url}/v1")
+        self._address = parse_address(f"{base_url}/v1")
         self._http = http
 
     async def stream(
         self, body: Mapping[str, Any], request: ChatRequest, *, tags: tuple[ReasoningTags, ...]
     ) -> AsyncGenerator[Delta]:
-        """Yield the deltas of the server's answer; closing the generator closes the connection, which ends the work.
+        """Yield the deltas of the server's answer.
+
+        Closing the generator closes the connection, which ends the work.
 
         Args:
             body: The JSON body; one with "messages" goes to the chat endpoint.
@@ -125,9 +128,10 @@ class ServerRequest:
 
 
 class ServerEngine(ABC):
-    """An engine in a server process, which lives as long as the model is open; see `Engine`.
+    """An engine in a server process; see `Engine`.
 
-    A subclass says how to start it (`prepare_start`) and how it spells options.
+    The server lives as long as the model is open.
+    A subclass says how to start it (`prepare_command`) and how it spells options.
 
     Args:
         config: How the model is to be run.
@@ -148,11 +152,11 @@ class ServerEngine(ABC):
         self._client: CompletionClient | None = None
         weak_self = weakref.ref(self)
 
-        def prepare(deadline: float | None) -> Start:
+        def prepare(deadline: float | None) -> ServerCommand:
             engine = weak_self()
             if engine is None:
                 raise StreamInterrupted(_CLOSED)
-            return engine.prepare_start(deadline)
+            return engine.prepare_command(deadline)
 
         self.server = ManagedServer(self.name, prepare)
         self.http = HttpClient()
@@ -160,7 +164,7 @@ class ServerEngine(ABC):
         weakref.finalize(self, self.http.close)
 
     @abstractmethod
-    def prepare_start(self, deadline: float | None) -> Start:
+    def prepare_command(self, deadline: float | None) -> ServerCommand:
         """Find the model's files and return how to serve them; sets `prompt_config`.
 
         Raises:
@@ -169,7 +173,9 @@ class ServerEngine(ABC):
 
     @abstractmethod
     def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:
-        """Return what this server spells in its own way, as fields of the JSON body: its defaults are not ours.
+        """Return what this server spells in its own way, as fields of the JSON body.
+
+        All are given, for its defaults are not ours.
 
         Args:
             sampling: The sampling options.
@@ -202,7 +208,7 @@ class ServerEngine(ABC):
         return ServerRequest(RUNTIME.tasks.start(self._answer(request, put)))
 
     def describe(self) -> dict[str, Any]:
-        """Return where the server is, and what of the model's generation config it does not follow."""
+        """Return where the server is, and which fields of the model's it ignores."""
         config = self.prompt_config
         return {
             "not_honoured": (
@@ -224,7 +230,11 @@ class ServerEngine(ABC):
         self.server.stop()
 
     def connect(self, deadline: float | None) -> CompletionClient:
-        """Return the client of the running server, started where need be, until a `time.monotonic()` deadline."""
+        """Return the client of the running server, started where need be.
+
+        Args:
+            deadline: The `time.monotonic()` value at which to stop waiting; None is never.
+        """
         address = self.server.ensure(deadline)
         with self._lock:
             if self._client is None or self._client.base_url != address:
@@ -260,7 +270,9 @@ class ServerEngine(ABC):
                     return
 
     def body(self, request: ChatRequest, prepared: PreparedRequest | None) -> dict[str, Any]:
-        """Return the JSON body of a request; without a prompt of ours the server renders its own.
+        """Return the JSON body of a request.
+
+        Without a prepared prompt the server renders its own.
 
         Raises:
             InvalidRequest: `extra` holds what is set here.
@@ -305,7 +317,7 @@ class ServerEngine(ABC):
             return error
         if client.is_closed:
             return StreamInterrupted(_CLOSED)
-        last_words = self.server.died()
+        last_words = self.server.last_words()
         if last_words is None:
             return error
         kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ServerFailed

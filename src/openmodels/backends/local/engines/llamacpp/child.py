@@ -1,5 +1,6 @@
-"""llama.cpp's own server on a free loopback port, until standard input ends; a program of its own.
+"""llama.cpp's own server on a free loopback port, until standard input ends.
 
+This file is a program of its own.
 The first line of standard input says what to serve, as JSON, so that the key stands in no list of
 processes. Nothing of openmodels is imported here.
 """

@@ -1,4 +1,4 @@
-"""llama.cpp for any GGUF file: its own server, from the package xllamacpp, in a process of ours."""
+"""llama.cpp for any GGUF file: its own server, from the package xllamacpp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineConfig
-from openmodels.backends.local.engines.managed_server import READY, Start
+from openmodels.backends.local.engines.managed_server import READY, ServerCommand
 from openmodels.backends.local.engines.selection import find_gguf
 from openmodels.backends.local.engines.server_engine import MODEL, ServerEngine
 from openmodels.backends.local.prompt import tokenizer_files
@@ -39,7 +39,7 @@ class LlamaCppEngine(ServerEngine):
         self._file: Path | None = None
         self._context: int | None = None
 
-    def prepare_start(self, deadline: float | None) -> Start:
+    def prepare_command(self, deadline: float | None) -> ServerCommand:
         """Find the file, read its tokenizer, and return how to serve it."""
         file, digest = find_gguf(self.config, deadline)
         header = gguf_header.read(file)
@@ -70,7 +70,7 @@ class LlamaCppEngine(ServerEngine):
         }
         # -P: the folder of the program must not come before the installed packages.
         program = [sys.executable, "-P", str(Path(__file__).with_name("child.py"))]
-        return Start(self.name, program, key=key, model=MODEL, ready=ready, stdin=json.dumps(settings))
+        return ServerCommand(self.name, program, key=key, model=MODEL, ready=ready, stdin=json.dumps(settings))
 
     def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the options as llama.cpp spells them."""
@@ -114,7 +114,7 @@ class LlamaCppEngine(ServerEngine):
 def _prompt_config(
     file: Path, digest: str | None, header: gguf_header.GgufHeader, deadline: float | None
 ) -> PromptConfig | None:
-    """Return the prompt configuration of the file; None when transformers cannot read this tokenizer."""
+    """Return how the model is prompted; None where transformers cannot read it."""
     from openmodels.backends.local.engines.torch.loader import exclusive_loading
 
     name = f"{digest or cache.file_digest(file)}-tokenizer-1"
@@ -145,7 +145,10 @@ def _context(header: gguf_header.GgufHeader) -> int:
 
 
 def _kv_tokens(header: gguf_header.GgufHeader, context: int) -> int:
-    """Return how many tokens the server's key-value cache holds: some contexts, or what a quarter of memory holds."""
+    """Return how many tokens the server's KV cache holds.
+
+    They are some whole contexts, or what a quarter of the free memory holds.
+    """
     heads = header.number("attention.head_count") or 1
     width = header.number("attention.key_length") or (header.number("embedding_length") or 4096) // heads
     kv_heads = header.number("attention.head_count_kv") or heads

@@ -66,7 +66,7 @@ class OpenvinoSequence:
 
     @property
     def is_read_at_end(self) -> bool:
-        """Whether nothing before the answer's end is looked at: neither by a reader nor for a stop string."""
+        """Whether the answer is read only at its end: by no reader, for no stop string."""
         return is_read_at_end(self.queued.request, self.steps)
 
     def emit_step(self, status: Any) -> None:
@@ -120,7 +120,7 @@ class OpenvinoSequence:
 
 
 def is_read_at_end(request: ChatRequest, steps: int) -> bool:
-    """Return whether the answer to a request is read only at its end, as far as it is known after so many steps."""
+    """Return whether an answer is read only at its end, after so many steps."""
     if steps > REPEATED and steps % _CYCLE_CHECK == 0:
         return False
     return not (request.stream or request.stop or is_near_deadline(request.deadline, time.monotonic()))
@@ -167,7 +167,7 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
 
     @property
     def _has_leftover(self) -> bool:
-        """Whether the pipeline still holds what was cancelled: its memory is given back by a step."""
+        """Whether the pipeline holds cancelled requests, which a step frees."""
         return self._model is not None and self._model.pipeline.has_non_finished_requests()
 
     def _open_model(self, deadline: float | None) -> Opened:
@@ -177,7 +177,10 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
         return open_model(source, digest, deadline, chat_template=self._config.chat_template)
 
     def _admit(self, model: Opened) -> None:
-        """Let waiting requests join, and those on their way: a step holds Python's lock, so that none can arrive."""
+        """Let waiting requests join, and those that are on their way.
+
+        A step holds Python's lock, so that none can arrive during it.
+        """
         until = time.monotonic() + _GATHERING
         while True:
             count = len(self._running)
@@ -272,7 +275,7 @@ def _generation_options(opened: Opened, request: ChatRequest, prepared: Prepared
 
 
 def last_line(error: BaseException) -> str:
-    """Return what an error of OpenVINO's says in the end, behind the places in its sources."""
+    """Return the last line of an error of OpenVINO's: its sources come before."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__).rstrip(".")[:300]
 

@@ -18,7 +18,7 @@ def is_exact(file: Path) -> bool:
 
 
 def write_exact(file: Path, target: Path) -> None:
-    """Write a copy of a GGUF file in which tensors that OpenVINO would round are in Q8_0."""
+    """Write a copy of a GGUF file with the tensors that OpenVINO rounds in Q8_0."""
     reader = gguf.GGUFReader(file)
     writer = gguf.GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
     for name, field in reader.fields.items():

@@ -1,4 +1,4 @@
-"""Opening a model in OpenVINO GenAI: from a GGUF file, converted once, or from a folder in OpenVINO's format.
+"""Opening a GGUF file, or a folder in OpenVINO's format, in OpenVINO GenAI.
 
 OpenVINO reads GGUF files of a few architectures and keeps their quantised weights. It writes what
 it makes of one beside the file, so the file is linked into the folder of our cache that is being made.
@@ -63,7 +63,7 @@ class Opened:
 
 
 def find_source(config: EngineConfig, deadline: float | None) -> GgufSource:
-    """Return the folder or GGUF file of a model, and the file's SHA-256 where it is known.
+    """Return the folder or file of a model, and the file's SHA-256 where it is known.
 
     Raises:
         LoadFailed: The model is in another format.
@@ -121,7 +121,7 @@ def open_model(
 
 
 def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
-    """Return the folder that OpenVINO loads a GGUF file from, making it the first time.
+    """Return the folder that OpenVINO loads a GGUF file from, made the first time.
 
     Raises:
         LoadFailed: The file is damaged or of an architecture that OpenVINO does not read.
@@ -231,7 +231,7 @@ def _without_telemetry() -> Generator[None, None, None]:
 
 
 def _stored(folder: Path) -> str:
-    """Return the narrowest type that the model's weights are stored in; scales and norms are wider."""
+    """Return the narrowest type of the model's weights; scales and norms are wider."""
     described = (folder / OPENVINO_MODEL).read_text(encoding="utf-8")
     types = {"int4": ("u4", "i4", "nf4"), "int8": ("u8", "i8"), "float16": ("f16",), "bfloat16": ("bf16",)}
     for name, spellings in types.items():

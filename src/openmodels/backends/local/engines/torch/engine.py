@@ -1,4 +1,4 @@
-"""The engine on transformers: one thread owns the model and advances the running sequences step by step."""
+"""The engine on transformers: one thread advances all sequences step by step."""
 
 from __future__ import annotations
 

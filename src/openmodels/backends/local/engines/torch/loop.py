@@ -1,7 +1,7 @@
-"""The loop of an engine in this process: requests are queued from any thread, and one thread advances them all.
+"""The loop of an engine in this process: one thread advances all requests.
 
-Each request's deltas go to its caller's `put`. Between two steps requests join, end, are cancelled, and the process
-may fork.
+Requests are queued from any thread. Each request's deltas go to its caller's `put`. Between two steps requests join,
+end, are cancelled, and the process may fork.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class QueuedRequest:
     is_cancelled: bool = False
 
     def cancel(self) -> None:
-        """Drop the request; one that still waits leaves the queue, and its prompt the memory, now."""
+        """Drop the request; one that still waits leaves the queue now."""
         self.is_cancelled = True
         if self.waiting is not None:
             with suppress(ValueError):  # the engine has taken it
@@ -114,7 +114,7 @@ class EngineLoop(StepThread, Generic[ModelT, SequenceT]):
 
     @abstractmethod
     def _prepare(self, model: ModelT, queued: QueuedRequest) -> SequenceT:
-        """Return what a request becomes before its answer can begin; not on the engine's thread."""
+        """Return the sequence of a request; not called on the engine's thread."""
 
     def _start(self, model: ModelT, sequence: SequenceT) -> None:
         """Begin an answer."""
@@ -125,11 +125,11 @@ class EngineLoop(StepThread, Generic[ModelT, SequenceT]):
 
     @abstractmethod
     def _explain(self, error: BaseException, action: str) -> OpenModelsError:
-        """Return the error for callers; `action` is the verb that failed: "load" or "run"."""
+        """Return the error for callers; `action` is what failed: "load" or "run"."""
 
     @property
     def _has_leftover(self) -> bool:
-        """Whether there is work although there is no request."""
+        """Whether there is work without a request."""
         return False
 
     @property
@@ -285,7 +285,7 @@ class EngineLoop(StepThread, Generic[ModelT, SequenceT]):
 
     @property
     def _loading_deadline(self) -> float | None:
-        """When the last caller stops waiting for the model, on the clock of `time.monotonic()`; None is never."""
+        """The `time.monotonic()` value at which the last caller gives up; None is never."""
         with self._wake:
             deadlines = [queued.request.deadline for queued in self._waiting if not queued.is_cancelled]
             known = [deadline for deadline in deadlines if deadline is not None]
@@ -310,14 +310,14 @@ class EngineLoop(StepThread, Generic[ModelT, SequenceT]):
 
 
 def _copy(error: OpenModelsError) -> OpenModelsError:
-    """Return an error of its own for each of several callers: raising one adds to its traceback."""
+    """Return a copy of an error for each caller: raising one adds to its traceback."""
     copied = copy.copy(error)
     copied.__cause__ = error.__cause__
     return copied
 
 
 def _takes_long(request: ChatRequest) -> bool:
-    """Return whether preparing a request may take longer than a few milliseconds; reads no text."""
+    """Return whether preparing a request may take more than a few milliseconds."""
     if request.output is not None or request.tools or any(message.images for message in request.messages):
         return True
     return len(request.prompt or "") + sum(len(message.text) for message in request.messages) > _SHORT_PROMPT

@@ -1,4 +1,4 @@
-"""A running sequence: what the engine keeps of a request from its prompt to its last token."""
+"""A running sequence: a request from its prompt to its last token."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ class RunningSequence:
         return self.sampler.sample(scores, None if self.constraint is None else self.constraint.mask)
 
     def accept(self, token: int, scores: torch.Tensor | None = None) -> None:
-        """Append the next token, and those that must follow it; what becomes complete is kept until `emit`.
+        """Append the next token, and those that must follow it.
+
+        What becomes complete is kept until `emit`.
 
         Args:
             token: The token.

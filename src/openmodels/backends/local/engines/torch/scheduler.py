@@ -1,4 +1,4 @@
-"""What the next step computes: of many sequences in one forward pass, or of one sequence alone.
+"""What the next step computes: of many sequences together, or of one alone.
 
 In a shared step every running answer gets its next token, and prompts get a part: all of a step where no answer
 would wait for it, and else as much as stretches the step by what the running answers can bear. Sequences get their
@@ -62,13 +62,16 @@ class Scheduler(Protocol):
         """Take the KV cache of a sequence back; its content is retained for later ones."""
 
     def discard(self, sequence: RunningSequence) -> None:
-        """Take the KV cache of a failed sequence back; nothing is retained, for it may hold what is not a number."""
+        """Take the KV cache of a failed sequence back.
+
+        Nothing is retained, for it may hold what is not a number.
+        """
 
     def settle(self) -> None:
         """Do now what was put off so as not to make others wait."""
 
     def describe_prefill(self) -> dict[str, str | None]:
-        """Return why prompts are computed in one pass, and why each token computes the whole sequence, where so."""
+        """Return why a pass computes whole prompts or sequences; None where it does not."""
 
 
 class SequentialScheduler:
@@ -118,7 +121,7 @@ class SequentialScheduler:
         """Do nothing: nothing is put off."""
 
     def describe_prefill(self) -> dict[str, str | None]:
-        """Return why prompts are computed in one pass, and why each token computes the whole sequence, where so."""
+        """Return why a pass computes whole prompts or sequences; None where it does not."""
         return {"whole_prompt": self._model.whole_prompt, "recompute": self._model.recompute}
 
 
@@ -188,13 +191,16 @@ class BatchScheduler:
         return failures
 
     def release(self, sequence: RunningSequence) -> None:
-        """Take the KV cache of a sequence back; its content is retained for later ones, soon."""
+        """Take the KV cache of a sequence back; its content is retained at a later step."""
         if sequence.slot is not None:
             self._released.append((sequence.slot, sequence.tokens))
             sequence.slot = None
 
     def discard(self, sequence: RunningSequence) -> None:
-        """Take the KV cache of a failed sequence back; nothing is retained, for it may hold what is not a number."""
+        """Take the KV cache of a failed sequence back.
+
+        Nothing is retained, for it may hold what is not a number.
+        """
         if (slot := sequence.slot) is not None:
             self.kv_cache.zero(slot, 0, min(slot.bucket.capacity, len(sequence.tokens) + _DRAFTED))
             self.kv_cache.release(slot)
@@ -239,7 +245,7 @@ class BatchScheduler:
         return [item for item in scheduled if item.sequence.slot is not None]
 
     def _place(self, running: Sequence[RunningSequence]) -> list[tuple[RunningSequence, Slot]]:
-        """Give the sequences places in the KV cache, as many as fit, and return those that have one with it."""
+        """Give the sequences slots, as many as fit, and return those that have one."""
         placed: list[tuple[RunningSequence, Slot]] = []
         for sequence in running:
             if (slot := sequence.slot) is None:
@@ -282,7 +288,10 @@ class BatchScheduler:
         self.kv_cache.grow(slot, needed)
 
     def _grow_early(self, answering: Sequence[tuple[RunningSequence, Slot]]) -> bool:
-        """Move one sequence, if any, whose place will soon be full: many of one length would all move in one step."""
+        """Move one sequence, if any, whose slot will soon be full.
+
+        Many of one length would else all move in one step.
+        """
         for sequence, slot in answering:
             left = slot.bucket.capacity - slot.length
             needed = slot.bucket.capacity + 1
@@ -320,7 +329,10 @@ class BatchScheduler:
             self._cut_drafts(scheduled)
 
     def _cut_drafts(self, scheduled: Sequence[ScheduledTokens]) -> None:
-        """Leave the draft tokens that are worth their time: all sequences wait for what they add to the step."""
+        """Leave the draft tokens that are worth their time.
+
+        All sequences wait for what they add to the step.
+        """
         usual, per_token = self._times.estimate(len(scheduled))
         # Of a draft token, in tokens that the step would give in this time.
         price = _DRAFT_COST * per_token * len(scheduled) / usual if per_token else 1.0
@@ -373,7 +385,7 @@ class BatchScheduler:
 def accept_scores(
     item: ScheduledTokens, scores: torch.Tensor, likeliest: list[int], largest: list[float], kv_cache: KVCache
 ) -> None:
-    """Let a sequence choose after each of its tokens, as long as the draft token is the one that it chose."""
+    """Let a sequence choose after each of its tokens, as long as the drafts match."""
     sequence, slot = item.sequence, item.slot
     known = slot.length + len(item.tokens) - item.drafted
     slot.length = known

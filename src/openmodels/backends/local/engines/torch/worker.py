@@ -1,6 +1,6 @@
-"""A thread that does pieces of work in steps, a step of each in turn; between its steps a piece can be abandoned.
+"""A thread that does several pieces of work at once, a step of each in turn.
 
-It stands beside the engine, for work that is no conversation: embeddings and reranking.
+Between its steps a piece can be abandoned. It serves embeddings, reranking and the preparation of requests.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Worker(StepThread):
                 thread.join(timeout)
 
     def submit(self, work: Callable[[], Steps[_Found]]) -> Future[_Found]:
-        """Give the thread a piece of work and return at once; cancelling the future drops it."""
+        """Start a piece of work and return at once; cancelling the future drops it."""
         future: Future[_Found] = Future()
         with self._starting:
             self._jobs.put((future, work))

@@ -1,4 +1,4 @@
-"""vLLM for a folder of safetensors: the command `vllm serve`, of whichever environment it is installed in."""
+"""vLLM for a folder of safetensors: the command `vllm serve`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from openmodels.backends.local import children, generation_config
 from openmodels.backends.local.engine import EngineConfig
-from openmodels.backends.local.engines.managed_server import Start
+from openmodels.backends.local.engines.managed_server import ServerCommand
 from openmodels.backends.local.engines.selection import find_command
 from openmodels.backends.local.engines.server_engine import MODEL, ServerEngine
 from openmodels.backends.local.prompt import tokenizer_files
@@ -36,7 +36,7 @@ class VllmEngine(ServerEngine):
         super().__init__(config)
         self._folder: Path | None = None
 
-    def prepare_start(self, deadline: float | None) -> Start:
+    def prepare_command(self, deadline: float | None) -> ServerCommand:
         """Find the folder, read its tokenizer, and return how to serve it."""
         config = self.config
         folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
@@ -52,7 +52,7 @@ class VllmEngine(ServerEngine):
         # vLLM also reads the key from this variable; an argument would stand in the list of processes.
         environment = {"VLLM_API_KEY": key, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         environment |= _cpu_settings()
-        return Start(self.name, program, key=key, model=MODEL, port=port, environment=environment)
+        return ServerCommand(self.name, program, key=key, model=MODEL, port=port, environment=environment)
 
     def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:
         """Return the options as vLLM spells them."""
@@ -70,7 +70,7 @@ class VllmEngine(ServerEngine):
         return {"structured_outputs": {"grammar": written(output, "gbnf", self.name)}}
 
     def control_token_fields(self, markers: list[str], stop_tokens: Mapping[str, int]) -> dict[str, Any]:
-        """Return the tokens that end an answer, and that control tokens stay in the text where markers are such."""
+        """Return the tokens that end an answer and those that stay in its text."""
         tokens = [*(self.prompt_config.eos_token_ids if self.prompt_config else ()), *stop_tokens.values()]
         kept = {"skip_special_tokens": False} if markers else {}
         return kept | {"stop_token_ids": list(dict.fromkeys(tokens))}
@@ -103,7 +103,7 @@ def _prompt_config(folder: Path, chat_template: str | None) -> PromptConfig:
 
 
 def _cpu_settings() -> dict[str, str]:
-    """Return what vLLM is told where it runs on a CPU, but for what the user says; on a GPU it does not read it."""
+    """Return vLLM's settings for a CPU, but for those that the user has set."""
     # By itself it demands most of the machine's memory, and refuses to start where it is not free.
     settings = {"VLLM_CPU_KVCACHE_SPACE": str(max(1, memory.available() // 4 // 2**30))}
     # By itself it keeps a core for what is not computing: of two cores, half of the speed.
