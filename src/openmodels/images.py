@@ -54,7 +54,7 @@ class Image(ImagePart):
 
     @ErrorBoundary()
     def __init__(self, source: str | os.PathLike[str] | bytes | Any) -> None:
-        super().__init__(**_read(source))
+        super().__init__(**_read_source(source))
 
     @classmethod
     @ErrorBoundary()
@@ -107,14 +107,14 @@ def open_image(part: ImagePart) -> Any:
             "image: a local model needs the image itself, and addresses are not fetched unasked.",
             next_step="Write om.Image.fetch(url).",
         )
-    with _readable():
+    with _decoding():
         image = Pil.open(BytesIO(part.data))
         _check_size(image)  # of the header: a small file may decode to gigabytes
-        return _rgb(image)
+        return _to_rgb(image)
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _decoding() -> Iterator[None]:
     """Raise InvalidRequest for any error of PIL inside the block."""
     from PIL import Image as Pil
 
@@ -144,17 +144,17 @@ def _too_many_pixels() -> InvalidRequest:
     return InvalidRequest(f"image: it has more than {MAX_PIXELS // 10**6} million pixels.", next_step="Scale it down.")
 
 
-def _rgb(image: Any) -> Any:
+def _to_rgb(image: Any) -> Any:
     from PIL import Image as Pil, ImageOps
 
-    image = _grey(ImageOps.exif_transpose(image))
+    image = _to_8_bits(ImageOps.exif_transpose(image))
     if image.has_transparency_data:
         above = image.convert("RGBA")
-        image = Pil.alpha_composite(Pil.new("RGBA", above.size, _background(above)), above)
+        image = Pil.alpha_composite(Pil.new("RGBA", above.size, _choose_background(above)), above)
     return image.convert("RGB")
 
 
-def _background(image: Any) -> str:
+def _choose_background(image: Any) -> str:
     """Return the colour behind a transparent image: white, or black for a white one."""
     visible = image.getchannel("A").point(lambda alpha: 255 if alpha >= 32 else 0)
     luminances = image.convert("L").histogram(visible)
@@ -162,7 +162,7 @@ def _background(image: Any) -> str:
     return "black" if sum(luminances[:192]) < 0.01 * sum(luminances) else "white"
 
 
-def _grey(image: Any) -> Any:
+def _to_8_bits(image: Any) -> Any:
     """Return greys of 16 or 32 bits or floating point as 8 bits; others as they are."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image
@@ -178,19 +178,19 @@ def _grey(image: Any) -> Any:
     return values.point(lambda value: value * scale + (0.5 - start * scale)).convert("L")
 
 
-def _read(source: Any) -> dict[str, Any]:
+def _read_source(source: Any) -> dict[str, Any]:
     if isinstance(source, str) and source.partition(":")[0].lower() in ("http", "https"):
         if not _hostname(source):
             raise InvalidRequest(f"image: {source[:80]!r} is no address.")
         return {"url": source}
     if isinstance(source, str) and source[:5].lower() == "data:":
-        return _encoded(_data(source))
+        return _check_encoded(_decode_data_url(source))
     if isinstance(source, str | os.PathLike):
-        return _encoded(_file(source))
+        return _check_encoded(_read_file(source))
     if isinstance(source, bytes | bytearray | memoryview):
-        return _encoded(bytes(source))
+        return _check_encoded(bytes(source))
     if hasattr(source, "save") and hasattr(source, "mode"):  # PIL's, which need not be installed
-        return _encoded(_png(source))
+        return _check_encoded(_encode_png(source))
     raise InvalidRequest(
         f"image: expected a path, bytes, an address or a PIL image, not {type(source).__name__}.",
         next_step='Write om.Image("picture.png").',
@@ -204,19 +204,19 @@ def _hostname(url: str) -> str | None:
         return None
 
 
-def _png(image: Any) -> bytes:
+def _encode_png(image: Any) -> bytes:
     """Return a PIL image as an upright PNG; a PNG keeps no orientation."""
     from PIL import ImageOps
 
-    with _readable():
+    with _decoding():
         _check_size(image)
         image = ImageOps.exif_transpose(image)
         buffer = BytesIO()
-        (image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else _rgb(image)).save(buffer, "PNG")
+        (image if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else _to_rgb(image)).save(buffer, "PNG")
         return buffer.getvalue()
 
 
-def _file(source: str | os.PathLike[str]) -> bytes:
+def _read_file(source: str | os.PathLike[str]) -> bytes:
     name = str(os.fspath(source))
     shown = repr(name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…")
     if _is_base64(name):
@@ -256,7 +256,7 @@ def media_type(data: bytes) -> str:
     return next((kind for start, kind in _SIGNATURES if data.startswith(start)), "")
 
 
-def _encoded(data: bytes) -> dict[str, Any]:
+def _check_encoded(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise InvalidRequest(f"image: it has more than {MAX_BYTES // 10**6} MB.", next_step="Scale it down.")
     if not data:
@@ -279,7 +279,7 @@ def _other_kind(data: bytes) -> str:
     return next((kind for start, kind in _OTHER_SIGNATURES if data.startswith(start)), "")
 
 
-def _data(address: str) -> bytes:
+def _decode_data_url(address: str) -> bytes:
     head, _, body = address.partition(",")
     try:
         if not head.lower().endswith(";base64"):

@@ -83,7 +83,7 @@ def _model(url: str, name: str = "tiny", **options: Any) -> om.Model:
     ],
 )
 def test_an_address_is_led_where_models_are(base_url: str, kind: str, address: str) -> None:
-    endpoint = azure_endpoint.parse(base_url, "tiny")
+    endpoint = azure_endpoint.parse_endpoint(base_url, "tiny")
     query = f"?{endpoint.address.query}" if endpoint.address.query else ""
     assert (endpoint.kind, f"{endpoint.address}{query}") == (kind, address)
 
@@ -98,7 +98,7 @@ def test_an_address_is_led_where_models_are(base_url: str, kind: str, address: s
     ],
 )
 def test_a_token_is_for_the_endpoints_kind(host: str, scope: str) -> None:
-    assert azure_endpoint.parse(host).scope == scope
+    assert azure_endpoint.parse_endpoint(host).scope == scope
 
 
 @pytest.mark.parametrize(

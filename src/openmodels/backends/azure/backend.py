@@ -86,7 +86,7 @@ class AzureBackend(OpenAICompatible):
                 next_step="Write base_url='https://RESOURCE.services.ai.azure.com', "
                 f"or set {azure_endpoint.ENDPOINTS[0]}.",
             )
-        endpoint = azure_endpoint.parse(base_url, rest, allow_http=allow_http)
+        endpoint = azure_endpoint.parse_endpoint(base_url, rest, allow_http=allow_http)
         super().__init__(
             rest,
             base_url=base_url,
@@ -99,7 +99,7 @@ class AzureBackend(OpenAICompatible):
         )
         self.endpoint = endpoint
         self.address = endpoint.address
-        is_trusted = endpoint.azure or base_url == default_url
+        is_trusted = endpoint.is_azure or base_url == default_url
         self._authentication = self._choose_authentication(credential, is_trusted=is_trusted)
         self._scope = scope or endpoint.scope
         self._answered: set[str] = set()  # the addresses at which something has been answered
@@ -188,7 +188,7 @@ class AzureBackend(OpenAICompatible):
             UnsupportedFeature: Endpoints of this kind list nothing.
             OpenModelsError: As for a call.
         """
-        return decode.read_models(self.get(self._listing(), _deadline(timeout)))
+        return decode.read_models(self.get(self._models_path(), _deadline(timeout)))
 
     async def alist_deployments(self, *, timeout: float | None = 60.0) -> list[str]:  # noqa: ASYNC109 - the twin's
         """The asynchronous twin of `list_deployments`.
@@ -196,9 +196,9 @@ class AzureBackend(OpenAICompatible):
         Raises:
             OpenModelsError: As for `list_deployments`.
         """
-        return decode.read_models(await self.aget(self._listing(), _deadline(timeout)))
+        return decode.read_models(await self.aget(self._models_path(), _deadline(timeout)))
 
-    def _listing(self) -> str:
+    def _models_path(self) -> str:
         if self.endpoint.kind in ("deployment", "serverless"):
             raise UnsupportedFeature(
                 f"The endpoint {self.address} serves one deployment and lists none.",

@@ -47,7 +47,7 @@ class Endpoint:
         kind: "v1", the OpenAI dialect with the deployment's name in the body; "deployment", the
             older one with the name in the path; "serverless", the Model Inference API of
             serverless and managed deployments; "other", a gateway or a server on this machine.
-        azure: The host is Azure's own.
+        is_azure: Whether the host is Azure's own.
         scope: What a Microsoft Entra token must be for.
         deployment: The deployment that the address names, or None.
         resource: Where the resource of a project speaks the same dialect, on the same host; else None.
@@ -55,13 +55,13 @@ class Endpoint:
 
     address: Address
     kind: Kind
-    azure: bool
+    is_azure: bool
     scope: str
     deployment: str | None = None
     resource: Address | None = None
 
 
-def parse(base_url: str, deployment: str = "", *, allow_http: bool = False) -> Endpoint:
+def parse_endpoint(base_url: str, deployment: str = "", *, allow_http: bool = False) -> Endpoint:
     """Read an address, leading a retired one to its successor.
 
     Args:
@@ -83,31 +83,31 @@ def parse(base_url: str, deployment: str = "", *, allow_http: bool = False) -> E
         )
     if host.endswith(_SERVERLESS):
         to = replace(to, path=to.path.removesuffix("/score"))
-        version = _versioned(to, _SERVERLESS_VERSION)
-        return Endpoint(version, "serverless", azure=True, scope="https://ml.azure.com/.default")
-    azure = host.endswith(_RESOURCES)
+        version = _with_version(to, _SERVERLESS_VERSION)
+        return Endpoint(version, "serverless", is_azure=True, scope="https://ml.azure.com/.default")
+    is_azure = host.endswith(_RESOURCES)
     if (match := re.match(r"(.*/openai/deployments)(?:/([^/]+))?", to.path)) is not None:
-        return _deployment(to, match[1], unquote(match[2] or ""), deployment, azure=azure)
-    scope = "https://ai.azure.com/.default" if not azure or host.endswith(".com") else _cognitive(host)
-    path = _path(to, azure=azure)
+        return _deployment_endpoint(to, match[1], unquote(match[2] or ""), deployment, is_azure=is_azure)
+    scope = "https://ai.azure.com/.default" if not is_azure or host.endswith(".com") else _cognitive_scope(host)
+    path = _v1_path(to, is_azure=is_azure)
     if not path.endswith(V1_PATH):
-        return Endpoint(replace(to, path=path), "other", azure=azure, scope=scope)
-    if re.search(r"/models\b", urlsplit(base_url.strip()).path) and azure:
+        return Endpoint(replace(to, path=path), "other", is_azure=is_azure, scope=scope)
+    if re.search(r"/models\b", urlsplit(base_url.strip()).path) and is_azure:
         log.warning("The Model Inference API at %s/models is retired; using %s%s.", to.origin, to.origin, path)
     # A dated version belongs to the older dialects, and this one answers it with an error.
     query = [(name, value) for name, value in parse_qsl(to.query) if name != "api-version" or value in _V1_VERSIONS]
     to = replace(to, path=path, query=urlencode(query))
     project = re.fullmatch(rf"(.*)/api/projects/[^/]+{V1_PATH}", path)
     resource = replace(to, path=f"{project[1]}{V1_PATH}") if project else None
-    return Endpoint(to, "v1", azure=azure, scope=scope, resource=resource)
+    return Endpoint(to, "v1", is_azure=is_azure, scope=scope, resource=resource)
 
 
 _V1_VERSIONS = ("v1", "preview", "latest")
 
 
-def _path(to: Address, *, azure: bool) -> str:
+def _v1_path(to: Address, *, is_azure: bool) -> str:
     """Return the path below which the dialect v1 is spoken."""
-    if not azure:
+    if not is_azure:
         if re.search(r"/api/projects/[^/]+$", to.path):  # behind a gateway
             return f"{to.path}{V1_PATH}"
         return to.path or ("/v1" if is_loopback(to.host) else V1_PATH)
@@ -121,25 +121,25 @@ def _path(to: Address, *, azure: bool) -> str:
     )
 
 
-def _deployment(to: Address, path: str, named: str, wanted: str, *, azure: bool) -> Endpoint:
-    if named and wanted and named != wanted:
+def _deployment_endpoint(to: Address, path: str, deployment: str, requested: str, *, is_azure: bool) -> Endpoint:
+    if deployment and requested and deployment != requested:
         raise InvalidRequest(
-            f"base_url: it names the deployment {named!r}, the reference {wanted!r}.",
-            next_step=f"Write 'azure:{named}', or end base_url with {V1_PATH}, which serves every deployment.",
+            f"base_url: it names the deployment {deployment!r}, the reference {requested!r}.",
+            next_step=f"Write 'azure:{deployment}', or end base_url with {V1_PATH}, which serves every deployment.",
         )
-    name = named or wanted
+    name = deployment or requested
     if not name:
         raise NotConfigured("base_url: it names no deployment.", next_step="Write 'azure:DEPLOYMENT'.")
-    to = _versioned(replace(to, path=f"{path}/{quote(name, safe='')}"), _DEPLOYMENT_VERSION)
-    return Endpoint(to, "deployment", azure=azure, scope=_cognitive(to.host), deployment=name)
+    to = _with_version(replace(to, path=f"{path}/{quote(name, safe='')}"), _DEPLOYMENT_VERSION)
+    return Endpoint(to, "deployment", is_azure=is_azure, scope=_cognitive_scope(to.host), deployment=name)
 
 
-def _versioned(to: Address, version: str) -> Address:
+def _with_version(to: Address, version: str) -> Address:
     if any(name == "api-version" for name, _ in parse_qsl(to.query)):
         return to
     return replace(to, query="&".join(part for part in (to.query, f"api-version={version}") if part))
 
 
-def _cognitive(host: str) -> str:
+def _cognitive_scope(host: str) -> str:
     cloud = host.rpartition(".")[2]
     return f"https://cognitiveservices.azure.{cloud if cloud in _CLOUDS else 'com'}/.default"
