@@ -1,4 +1,4 @@
-"""Where the data lie that are not part of the project."""
+"""Texts of licenses, from a package that is not part of the project."""
 
 from __future__ import annotations
 
