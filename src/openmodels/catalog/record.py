@@ -338,12 +338,12 @@ class ModelRecord(Fact):
     def catalogs(self) -> tuple[str, ...]:
         """Return the names of the catalogs that list it."""
         stated = {fact.source for fact in self.provenance.values()}
-        first, *others = sources.catalogs()
+        ids = self.ids.root
         # An id without a prefix may come from another catalog, which names its models by it too.
         return tuple(
             catalog.name
-            for catalog in (first, *others)
-            if catalog.name in stated or (catalog is not first and catalog.name in self.ids)
+            for catalog in sources.catalogs()
+            if catalog.name in stated or (catalog.prefix and catalog.name in ids)
         )
 
     def known(self) -> dict[str, Any]:

@@ -13,12 +13,14 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from math import log2
 from typing import Any, NamedTuple
 
 from openmodels.catalog import vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance
 from openmodels.catalog.sources import base as sources
+from openmodels.catalog.sources.base import Catalog
 from openmodels.hub import model_names
 
 _EPOCH = date(1970, 1, 1)
@@ -109,17 +111,19 @@ def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, A
     stored: dict[str, Any] = record.model_dump(mode="json", include=set(rest), exclude_defaults=True)
     if record.license and (record.license.name or record.license.link):
         stored["license"] = [record.license.name, record.license.link]
-    if others := _other_ids(record):
-        stored["ids"] = others
-    if not parts and (exceptions := _other_sources(record)):
+    model_id = record.id
+    owner = sources.owner_of(model_id)
+    if other_ids := _other_ids(record, owner):
+        stored["ids"] = other_ids
+    if not parts and (exceptions := _other_sources(record, owner)):
         stored["sources"] = exceptions
     if record.conflicts:
         stored["conflicts"] = [conflict.model_dump(mode="json") for conflict in record.conflicts]
     if parts:
         stored["parts"] = parts
     return IndexRow(
-        id=record.id,
-        key=key(record.id),
+        id=model_id,
+        key=key(model_id),
         downloads=record.downloads,
         likes=record.likes,
         parameters=size.total,
@@ -135,11 +139,14 @@ def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, A
 
 def terms(record: ModelRecord) -> list[str]:
     """Return the terms of a record; the last ones are for searching only."""
+    model_id, catalogs = record.id, record.catalogs
+    owner = sources.owner_of(model_id)
+    # The account in an id is the author, so it is left out where the id's own catalog lists the model.
+    account = model_id.rpartition("/")[0] if owner.name in catalogs else None
     listed = [
         f"{short}:{value}"
         for name, short in _SINGLE.items()
-        if (value := getattr(record, name)) is not None
-        and (name != "author" or value != record.id.rpartition("/")[0] or not _is_listed_by_owner(record))
+        if (value := getattr(record, name)) is not None and (name != "author" or value != account)
     ]
     for name, short in _MANY.items():
         listed += [f"{short}:{value}" for value in getattr(record, name) or ()]
@@ -153,11 +160,11 @@ def terms(record: ModelRecord) -> list[str]:
     if record.parameters and _source_of(record, "parameters") == "name":
         listed.append("src:parameters:name")
     listed += [f"provider:{offer.provider}" for offer in record.offers or ()]
-    listed += [f"in:{name}" for name in record.catalogs]
-    others = _other_ids(record)
-    listed += [
-        id_term(catalog.prefix + others[catalog.name]) for catalog in sources.catalogs() if catalog.name in others
-    ]
+    listed += [f"in:{name}" for name in catalogs]
+    if other_ids := _other_ids(record, owner):
+        listed += [
+            id_term(other.prefix + other_ids[other.name]) for other in sources.catalogs() if other.name in other_ids
+        ]
     marks = {
         "is:priced": any(offer.price_out is not None for offer in record.offers or ()),
         "is:trending": record.trending,
@@ -335,6 +342,7 @@ def unpack(packed: bytes) -> list[int]:
     return numbers
 
 
+@lru_cache(maxsize=65_536)
 def term_token(number: int) -> str:
     """Return the token of a term in the full-text index."""
     return f"~{base36(number)}"
@@ -393,23 +401,17 @@ def id_term(model_id: str) -> str:
     return f"id:{model_id.lower()}"
 
 
-def _other_ids(record: ModelRecord) -> dict[str, str]:
-    owner = sources.owner_of(record.id).name
-    return {name: value for name, value in record.ids.items() if name != owner}
+def _other_ids(record: ModelRecord, owner: type[Catalog]) -> dict[str, str]:
+    return {name: value for name, value in record.ids.items() if name != owner.name}
 
 
-def _is_listed_by_owner(record: ModelRecord) -> bool:
-    return sources.owner_of(record.id).name in record.catalogs
-
-
-def _other_sources(record: ModelRecord) -> dict[str, str]:
+def _other_sources(record: ModelRecord, owner: type[Catalog]) -> dict[str, str]:
     """Return by field the sources other than the catalog that the id belongs to."""
-    usual = sources.owner_of(record.id).name
     derived = {"parameters": "name", "modalities": "task"}
     return {
         name: fact.source
         for name, fact in record.provenance.items()
-        if fact.source != usual and derived.get(name) != fact.source
+        if fact.source != owner.name and derived.get(name) != fact.source
     }
 
 

@@ -155,8 +155,11 @@ def find(name: str) -> type[Catalog]:
 
 def owner_of(model_id: str) -> type[Catalog]:
     """Return the catalog that an id belongs to; by default the first one."""
-    first, *others = catalogs()
-    return next((catalog for catalog in others if catalog.owns(model_id)), first)
+    known = catalogs()
+    for catalog in known[1:]:
+        if catalog.owns(model_id):
+            return catalog
+    return known[0]
 
 
 def _discover() -> None:
