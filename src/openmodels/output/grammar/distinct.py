@@ -1,4 +1,4 @@
-"""Whether two schemas have no value in common, as far as a look at them tells: what `oneOf` needs."""
+"""Schemas that visibly have no value in common, as `oneOf` needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions over code points: what regular expressions, JSON strings and grammar rules are made of."""
+"""Expressions over code points, for patterns, JSON strings and grammars."""
 
 from __future__ import annotations
 
@@ -150,7 +150,10 @@ def optional(inner: Expression) -> Expression:
 
 
 def lengths(expression: Expression) -> tuple[int, int | None]:
-    """Return the least and the most characters of an expression without rules; None is unbounded."""
+    """Return the shortest and longest length of an expression; None is unbounded.
+
+    It holds no rules.
+    """
     match expression:
         case Chars():
             return 1, 1
@@ -168,8 +171,8 @@ def lengths(expression: Expression) -> tuple[int, int | None]:
             return low * least, 0 if high == 0 else None if high is None or most_times is None else high * most_times
         case And(parts=parts):
             sizes = [lengths(part) for part in parts]
-            ends = [size[1] for size in sizes if size[1] is not None]
-            return max(size[0] for size in sizes), min(ends) if ends else None
+            longest = [size[1] for size in sizes if size[1] is not None]
+            return max(size[0] for size in sizes), min(longest, default=None)
     return 0, None
 
 
@@ -179,7 +182,7 @@ def _add(left: tuple[int, int | None], right: tuple[int, int | None]) -> tuple[i
 
 
 def size(expression: Expression) -> int:
-    """Return how many characters an expression has when its repetitions are written out."""
+    """Return the characters of an expression with its repetitions written out."""
     match expression:
         case Seq(parts=parts) | Alt(parts=parts) | And(parts=parts):
             return 1 + sum(map(size, parts))
@@ -196,7 +199,7 @@ _UNUSUAL = chars([(0, 8), (11, 12), (14, 0x1F)])
 
 
 def in_json(expression: Expression) -> Expression:
-    """Return an expression of what matches, as it stands between the quotes of a JSON string.
+    """Return an expression of the matching texts as JSON strings without quotes.
 
     Every character has one spelling, so that lengths are those of the text. Control characters other than tabs and
     line ends are written only where nothing else is allowed.

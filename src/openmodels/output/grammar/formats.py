@@ -1,4 +1,4 @@
-"""Formats of strings, as patterns that match only what every reader of the format accepts."""
+"""Formats of strings, as patterns of what every reader of a format accepts."""
 
 from __future__ import annotations
 

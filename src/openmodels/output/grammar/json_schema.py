@@ -229,7 +229,10 @@ class _Translator:
         return {**plain, "allOf": parts, **shared} if parts else {**plain, **shared}
 
     def _conditional(self, flat: Schema) -> Expression:
-        """Return the values of `if`, `then` and `else`, where the condition is on listed values of a property."""
+        """Return the values of `if`, `then` and `else`.
+
+        The condition must be on listed values of a property.
+        """
         rest = {key: value for key, value in flat.items() if key not in ("if", "then", "else")}
         condition = flat["if"] if isinstance(flat["if"], dict) else {}
         tested = condition.get("properties", {})
@@ -282,7 +285,7 @@ class _Translator:
         parts = [(_pattern(pattern), "pattern") for pattern in flat.get("$patterns", ())]
         kind = flat.get("format")
         if isinstance(kind, str) and kind in formats.PATTERNS:
-            parts.append((regex.whole(formats.PATTERNS[kind]), f"format {kind!r}"))
+            parts.append((regex.fullmatch(formats.PATTERNS[kind]), f"format {kind!r}"))
         if flat.get("contentMediaType") == "application/json":
             schema = flat.get("contentSchema") or {"type": ["number", "boolean", "null"]}
             parts.append((self._inline(self.expression(schema), ()), "contentSchema"))
@@ -364,8 +367,8 @@ class _Translator:
         names = self._merger.flat(flat.get("propertyNames", True))
         if isinstance(names, dict) and "enum" in names:
             # Names that are listed are properties, each at most once.
-            ways = {name: self._other(patterns, name, more) for name in names["enum"] if isinstance(name, str)}
-            listed, more, patterns = {**ways, **listed}, False, {}
+            named = {name: self._other(patterns, name, more) for name in names["enum"] if isinstance(name, str)}
+            listed, more, patterns = {**named, **listed}, False, {}
         members = []
         for name, schema in listed.items():
             written = self.expression(schema) if self._is_valid(names, name) else NEVER
@@ -377,7 +380,7 @@ class _Translator:
         return json_text.obj(members, others, _count(flat, "minProperties", 0), _count(flat, "maxProperties", None))
 
     def _listed(self, flat: Schema, required: Iterable[str], more: Any) -> Schema:
-        """Return the schemas of the properties that have names, those that are only required among them."""
+        """Return the schemas of named properties, also of those that are only required."""
         patterns: Schema = flat.get("patternProperties", {})
         listed = {
             name: {"allOf": [schema, *(part for pattern, part in patterns.items() if _matches(pattern, name))]}
@@ -390,11 +393,14 @@ class _Translator:
 
     def _other(self, patterns: Schema, name: str, more: Any) -> Any:
         """Return the schema of a property that is not listed."""
-        ways = [schema for pattern, schema in patterns.items() if _matches(pattern, name)]
-        return {"allOf": ways} if ways else more
+        schemas = [schema for pattern, schema in patterns.items() if _matches(pattern, name)]
+        return {"allOf": schemas} if schemas else more
 
     def _with_dependencies(self, flat: Schema) -> Schema:
-        """Return an object's schema with what its properties demand demanded always: that is narrower."""
+        """Return an object's schema with all demands of its properties unconditional.
+
+        That is narrower, which is safe: each value it allows satisfies the schema.
+        """
         required = dict.fromkeys(flat.get("required", ()))
         listed = flat.get("properties", {})
         begun: set[str] = set()
@@ -470,20 +476,20 @@ def _matches(pattern: str, name: str) -> bool:
 
 def _pattern(pattern: str) -> Expression:
     try:
-        return regex.within(pattern)
+        return regex.search(pattern)
     except regex.PatternRefused as error:
         raise refused(f"pattern {pattern!r}"[:200], str(error)) from error
 
 
 def _together(parts: list[tuple[Expression, str]]) -> Expression:
-    """Return the texts that every expression matches; each stands with the keyword that demands it."""
+    """Return the texts that all expressions match, each given with its keyword."""
     flat = [inner for part, _ in parts for inner in (part.parts if isinstance(part, And) else (part,))]
     unique = tuple(dict.fromkeys(flat))
     return unique[0] if len(unique) == 1 else And(unique, " with ".join(dict.fromkeys(word for _, word in parts)))
 
 
 def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None) -> Expression:
-    """Return the texts that every expression matches and that have so many characters."""
+    """Return the texts of a length that all expressions match."""
     conjunction = _together(parts)
     shortest, longest = lengths(conjunction)
     if shortest >= least and (most is None or (longest is not None and longest <= most)):
@@ -496,7 +502,10 @@ def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None
 
 
 def _bounded(expression: Expression, least: int, most: int | None) -> Expression | None:
-    """Return an expression with its only repetition of a character bounded, or None for any other."""
+    """Return an expression with its only character repetition bounded, or None.
+
+    It is None for an expression of another form.
+    """
     parts = list(expression.parts) if isinstance(expression, Seq) else [expression]
     loose = [place for place, part in enumerate(parts) if lengths(part)[0] != lengths(part)[1]]
     if len(loose) != 1:

@@ -53,7 +53,10 @@ def any_string() -> Expression:
 
 
 def string(content: Expression) -> Expression:
-    """Return the strings of some contents; the quotes are part of each expression of a conjunction."""
+    """Return the strings of some contents.
+
+    In a conjunction the quotes are part of each expression.
+    """
     if content == NEVER:
         return NEVER
     if isinstance(content, And):
@@ -62,7 +65,7 @@ def string(content: Expression) -> Expression:
 
 
 def array(first: Sequence[Expression], item: Expression, least: int, most: int | None) -> Expression:
-    """Return the lists of some first items, then of others, with so many items in all."""
+    """Return the lists of first items, then others, with a number of items in all."""
     if most is not None and most < least:
         return NEVER
     heads = first if most is None else first[:most]
@@ -84,7 +87,7 @@ def array(first: Sequence[Expression], item: Expression, least: int, most: int |
 
 
 def obj(members: Sequence[Member], others: Expression, least: int = 0, most: int | None = None) -> Expression:
-    """Return the objects of some members in order, then of other members, with so many members in all.
+    """Return the objects of members in order, then others, of a size in all.
 
     Args:
         members: The members that have names.
@@ -127,7 +130,7 @@ class _Counted:
         self._known: dict[tuple[int, int], Expression] = {}
 
     def after(self, place: int, count: int) -> Expression:
-        """Return what follows once the members before a place are written, `count` of them, or left out."""
+        """Return what follows the members before a place, `count` of which are written."""
         if (place, count) not in self._known:
             self._known[place, count] = self._following(place, count)
         return self._known[place, count]

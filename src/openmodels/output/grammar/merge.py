@@ -1,4 +1,4 @@
-"""JSON Schemas that hold together: one schema in place of several that an answer must all satisfy."""
+"""One JSON Schema in place of several that an answer must all satisfy."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def resolve(root: Mapping[str, Any], reference: str) -> Any:
 
 
 class Merger:
-    """Brings schemas into one form: no references, no `allOf`, lists under keywords of its own.
+    """Merges schemas: no references, no `allOf`, lists under keywords of its own.
 
     Args:
         root: The whole schema.
@@ -64,7 +64,7 @@ class Merger:
         self._root = root
 
     def flat(self, schema: Any, above: tuple[str, ...] = ()) -> Flat:
-        """Return a schema's own keywords and those of its references and `allOf`, as one schema.
+        """Return one schema of the keywords of a schema, its references and its `allOf`.
 
         `anyOf`, `oneOf`, `not` and `pattern` become lists: "$anyOf", "$oneOf", "$not", "$patterns".
 
@@ -126,7 +126,7 @@ class Merger:
         return {name: {"allOf": [left.get(name, True), right.get(name, True)]} for name in {**left, **right}}
 
     def _objects(self, left: Schema, right: Schema, merged: Schema) -> None:
-        """Set the keywords of objects: what one schema does not list is, there, an additional property."""
+        """Set the keywords of objects; unlisted properties are additional ones."""
         if not (_OBJECTS & left.keys() and _OBJECTS & right.keys()):
             return
         if any("patternProperties" in part for part in (left, right)) and any(
@@ -155,7 +155,10 @@ _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
 
 
 def _closed(part: Flat) -> Flat:
-    """Return a part with what it leaves unevaluated as additional: it does not see what its neighbours list."""
+    """Return a part with its unevaluated properties as additional ones.
+
+    A part does not see what its neighbours list.
+    """
     if not isinstance(part, dict) or part.keys() & {"$anyOf", "$oneOf", "if"}:
         return part
     closed = dict(part)
@@ -166,7 +169,7 @@ def _closed(part: Flat) -> Flat:
 
 
 def _arrays(left: Schema, right: Schema, merged: Schema) -> None:
-    """Set the first items of arrays: what one schema does not list is, there, one of its `items`."""
+    """Set the first items of arrays; for others a schema has `items`."""
     sides = [(part.get("prefixItems", []), part.get("items", True)) for part in (left, right)]
     longest = max(len(listed) for listed, _ in sides)
     if longest:
@@ -182,7 +185,7 @@ def _all_of(schemas: list[Any]) -> Any:
 
 
 def _modern(schema: Schema) -> None:
-    """Write keywords of older drafts as the newest one does, and those that can come together as lists."""
+    """Write keywords as the newest draft does, and those that can repeat as lists."""
     for keyword in ("$dynamicRef", "$recursiveRef"):
         if keyword in schema:
             raise refused(keyword, "references of this kind have no grammar")

@@ -1,4 +1,4 @@
-"""Grammars in the notations of engines: GBNF (llama.cpp, XGrammar) and Lark (llguidance), and regular expressions."""
+"""Grammars in GBNF (llama.cpp, XGrammar), in Lark (llguidance) and as a regex."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _LONGEST = 1_000
 
 
 def regular_expression(expression: Expression) -> str:
-    """Return an expression without rules as a regular expression that every dialect reads in the same way."""
+    """Return an expression without rules as a regular expression.
+
+    Every dialect reads it in the same way.
+    """
     return _regex(expression, "\\u{:04x}".format, "\\u{{{:x}}}".format)
 
 
@@ -73,7 +76,10 @@ def lark(grammar: Grammar) -> str:
 
 
 class _Lark:
-    """Writes one grammar in Lark; what holds no rules is a terminal, which llguidance follows fastest."""
+    """Writes a grammar in Lark.
+
+    An expression without rules is a terminal, which llguidance follows fastest.
+    """
 
     def __init__(self) -> None:
         self._terminals: dict[str, str] = {}

@@ -58,7 +58,7 @@ def integer(low: int | None, high: int | None, step: int = 1) -> Expression:
 def decimal(
     low: Decimal | None, high: Decimal | None, *, above: bool, below: bool, step: Decimal | None = None
 ) -> Expression:
-    """Return the numbers between limits, whole ones included, written without an exponent.
+    """Return the numbers between limits, integers included, without an exponent.
 
     Args:
         low: The lower limit, or None.
@@ -157,7 +157,7 @@ def _margin(limit: Decimal | None) -> Decimal:
 
 
 def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
-    """Return both limits; one that is missing lies as far away as numbers of the usual length go."""
+    """Return both limits; a missing one is the furthest number of the usual length."""
     if low is None:
         low = -usual if high is None or high > -usual // 10 else high * 10
     if high is None:
@@ -166,7 +166,9 @@ def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
 
 
 def _rounded(low: int, high: int) -> tuple[int, int]:
-    """Return limits of many digits moved inwards: the lower to final zeros, the upper to final nines.
+    """Return limits of many digits moved inwards.
+
+    The lower one ends in zeros, the upper one in nines.
 
     Raises:
         NumberRefused: Nothing is left between them.
@@ -198,7 +200,7 @@ def _signed(low: int, high: int, natural: object) -> Expression:
 
 
 def _natural(low: int, high: int) -> Expression:
-    """Return the whole numbers from `low` to `high`, neither negative, without leading zeros."""
+    """Return the integers from `low` to `high`, at least 0, without leading zeros."""
     parts: list[Expression] = []
     shortest, longest = len(str(low)), len(str(high))
     if longest - shortest > 2:
@@ -227,7 +229,10 @@ def _pointed(low: int, high: int, decimals: int) -> Expression:
 
 
 def _padded(low: str, high: str, point: int = -1) -> Expression:
-    """Return the digits from `low` to `high`, texts of the same length, with a point before the digit `point`."""
+    """Return the digits from `low` to `high`, with a point before the digit `point`.
+
+    Both are texts of the same length.
+    """
     return _Padded(low, high, point).after(0, is_low=True, is_high=True)
 
 
@@ -238,7 +243,7 @@ class _Padded:
         self._low, self._high, self._point = low, high, point
 
     def after(self, place: int, *, is_low: bool, is_high: bool) -> Expression:
-        """Return the digits from a place on, where those before it are the lower or the upper limit's."""
+        """Return the digits from a place, after those of the lower or the upper limit."""
         # A limit that ends in zeros, or an upper one that ends in nines, binds no further.
         is_low = is_low and self._low[place:].strip("0") != ""
         is_high = is_high and self._high[place:].strip("9") != ""

@@ -1,4 +1,4 @@
-r"""Regular expressions as patterns of JSON Schema write them: ECMAScript's, with ASCII classes.
+r"""Regular expressions of JSON Schema: ECMAScript's, with ASCII classes.
 
 `\d`, `\w` and `\s` are ASCII. What depends on more than the text matched so far (look-around, word boundaries,
 references to groups) has no grammar and is refused, as is what dialects read in different ways.
@@ -66,7 +66,7 @@ class PatternRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Class:
-    """A class of characters: those that every dialect puts in it, and those that any does."""
+    """A class: the characters that every dialect puts in it, and those that any does."""
 
     sure: Chars
     possible: Chars
@@ -83,8 +83,8 @@ _CLASSES = {"d": _exact(_DIGIT), "w": _exact(_WORD), "s": _Class(_SPACE, _ANY_SP
 
 
 @lru_cache(256)
-def whole(pattern: str) -> Expression:
-    """Return the expression of the texts that a pattern matches from their first to their last character.
+def fullmatch(pattern: str) -> Expression:
+    """Return the expression of the texts that a pattern matches as `re.fullmatch`.
 
     Raises:
         PatternRefused: It has none.
@@ -93,8 +93,10 @@ def whole(pattern: str) -> Expression:
 
 
 @lru_cache(256)
-def within(pattern: str) -> Expression:
-    """Return the expression of the texts that a pattern matches somewhere, as the keyword `pattern` means it.
+def search(pattern: str) -> Expression:
+    """Return the expression of the texts that a pattern matches as `re.search`.
+
+    The keyword `pattern` means that.
 
     Raises:
         PatternRefused: It has none.
@@ -103,28 +105,28 @@ def within(pattern: str) -> Expression:
 
 
 def _anchored(parsed: Expression, around: Expression) -> Expression:
-    """Return an expression without anchors; `around` is what may stand where there is none."""
+    """Return an expression without anchors, with `around` where an anchor is missing."""
     if isinstance(parsed, Alt):
         return union(_anchored(part, around) for part in parsed.parts)
     parts = list(parsed.parts) if isinstance(parsed, Seq) else [parsed]
     if len(parts) == 1 and isinstance(parts[0], Alt):
         return _anchored(parts[0], around)
-    starts = ends = False
+    is_anchored_left = is_anchored_right = False
     while parts and parts[0] == _START:
-        starts, parts = True, parts[1:]
+        is_anchored_left, parts = True, parts[1:]
     while parts and parts[-1] == _END:
-        ends, parts = True, parts[:-1]
+        is_anchored_right, parts = True, parts[:-1]
     # An anchor in a group at the end of its branch is that branch's own.
     for place, anchor in ((0, _START), (-1, _END)):
         edge = parts[place] if parts else EMPTY
         if isinstance(edge, Alt) and _holds(edge, anchor):
             rest = parts[1:] if place == 0 else parts[:-1]
             tied = [[part, *rest] if place == 0 else [*rest, part] for part in edge.parts]
-            head, tail = ([_START] if starts else []), ([_END] if ends else [])
+            head, tail = ([_START] if is_anchored_left else []), ([_END] if is_anchored_right else [])
             return union(_anchored(sequence([*head, *branch, *tail]), around) for branch in tied)
     if any(_holds(part, anchor) for part in parts for anchor in (_START, _END)):
         raise PatternRefused("an anchor (^ or $) in the middle of a pattern cannot be followed")
-    return sequence([EMPTY if starts else around, *parts, EMPTY if ends else around])
+    return sequence([EMPTY if is_anchored_left else around, *parts, EMPTY if is_anchored_right else around])
 
 
 def _holds(expression: Expression, anchor: Rule) -> bool:

@@ -18,7 +18,9 @@ _KEPT = 64
 
 
 def written(output: OutputFormat, notation: Notation, engine: str) -> str:
-    """Return the grammar of an answer as an engine reads it; `grammar` itself is already in its notation.
+    """Return the grammar of an answer in the notation of an engine.
+
+    The option `grammar` is already in that notation.
 
     Args:
         output: What the answer must look like.
@@ -56,6 +58,6 @@ def _grammar(kind: str, value: str) -> Grammar:
             except RecursionError as error:
                 raise InvalidRequest("schema: it is too deep or too large for a grammar.") from error
         case "pattern", pattern:
-            return Grammar(regex.whole(pattern), {})
+            return Grammar(regex.fullmatch(pattern), {})
         case _, choices:
             return notation.of_texts(tuple(choices))

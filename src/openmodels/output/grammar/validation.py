@@ -1,4 +1,4 @@
-"""Checks of answers against schemas and patterns, in time that does not explode with what strangers wrote."""
+"""Checks of answers against schemas and patterns, in bounded time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Validator:
         self._validator = _compiled(dict(schema))
 
     def find_errors(self, value: Any) -> tuple[str, ...]:
-        """Return what is wrong with a value, each with its place; the value itself is not quoted."""
+        """Return the errors of a value, each with its place; the value is not quoted."""
         if self._validator.is_valid(value):
             return ()
         if not self._explains:
@@ -63,13 +63,15 @@ def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return what says whether a text matches a pattern as a whole, in time that grows with the text alone.
+    """Return a function that tells whether a pattern matches all of a text.
+
+    Its time grows with the text alone.
 
     Raises:
         InvalidRequest: It cannot be read or followed as a regular expression; the message says why.
     """
     try:
-        expression = regular_expression(regex.whole(pattern))
+        expression = regular_expression(regex.fullmatch(pattern))
     except (regex.PatternRefused, RecursionError) as error:
         why = str(error) if isinstance(error, regex.PatternRefused) else "it is too deep"
         raise InvalidRequest(
