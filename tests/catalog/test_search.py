@@ -58,7 +58,7 @@ class TestWords:
         assert first in found(index, asked)[0].lower()
 
     def test_what_was_read_instead_is_told(self, index):
-        assert "read 'mistrl' as 'mistral'" in searching.search(index, query.build("mistrl")).reading.notes
+        assert "read 'mistrl' as 'mistral'" in searching.search(index, query.build("mistrl")).parsed.notes
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -79,9 +79,9 @@ class TestWords:
         assert found(index, "xyzzyqwertz") == []
 
     def test_a_text_without_end_is_read_in_part(self, index):
-        reading = query_text.interpret("llama chat " * 10_000, index)
-        assert len(reading.groups) == 2
-        assert reading.notes == ["only the first 16 words were read"]
+        parsed = query_text.parse("llama chat " * 10_000, index)
+        assert len(parsed.groups) == 2
+        assert parsed.notes == ["only the first 16 words were read"]
 
     @given(asked=st.text(max_size=40))
     def test_no_text_breaks_a_search(self, index, asked):
@@ -99,16 +99,16 @@ class TestWords:
         assert query_text.edit_distance("abcdef", "uvwxyz", 2) == 3
 
     def test_a_sentence_becomes_words_and_filters(self, index):
-        reading = query_text.interpret("a Japanese chat model under 8 B that I may use commercially", index)
-        assert reading.filters == {"parameters": (None, 8_000_000_000), "license_class": ("open", "restricted")}
-        assert [group.word for group in reading.groups] == ["japanese", "chat"]
-        between = query_text.interpret("between 3 and 9 billion parameters", index).filters["parameters"]
+        parsed = query_text.parse("a Japanese chat model under 8 B that I may use commercially", index)
+        assert parsed.filters == {"parameters": (None, 8_000_000_000), "license_class": ("open", "restricted")}
+        assert [group.word for group in parsed.groups] == ["japanese", "chat"]
+        between = query_text.parse("between 3 and 9 billion parameters", index).filters["parameters"]
         assert between == (3_000_000_000, 9_000_000_000)
-        assert query_text.interpret("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
-        assert query_text.interpret("llama-2-7b-chat", index).filters == {}
-        assert query_text.interpret("llama 2-7b", index).filters == {}
-        assert query_text.interpret("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
-        assert "license_class" not in query_text.interpret("non-commercial llama", index).filters
+        assert query_text.parse("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
+        assert query_text.parse("llama-2-7b-chat", index).filters == {}
+        assert query_text.parse("llama 2-7b", index).filters == {}
+        assert query_text.parse("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
+        assert "license_class" not in query_text.parse("non-commercial llama", index).filters
 
 
 class TestFilters:

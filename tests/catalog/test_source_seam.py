@@ -33,9 +33,6 @@ class ToyCatalog(Catalog):
     title = "the toy box"
     description = "two toys"
 
-    def __init__(self):
-        self.skipped = []
-
     def search(self, query):
         for name, task in (("bear/teddy-7b", "text-generation"), ("car/racer", "text-to-image")):
             ids = {"toy": name, "hub": "toys/teddy-7b" if name == "bear/teddy-7b" else None}

@@ -250,7 +250,7 @@ def _merge_parts(query: Query, parts: list[Index], local: dict[str, ModelRecord]
                 join.merge(record, here) if here and here is not record and here.local != record.local else record
             )
     for part in matches:
-        notes += part.reading.notes
+        notes += part.parsed.notes
     return Results(
         list(shown.values())[: query.limit],
         notes=notes,

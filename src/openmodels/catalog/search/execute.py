@@ -29,30 +29,30 @@ class Matches:
 
     Attributes:
         hits: Scores and models, best first; variants are folded into the model they are of.
-        reading: How the text was understood.
+        parsed: How the text was understood.
         expression: The full-text expression of all matches, for counting.
         scope: The filters that they satisfy.
     """
 
     hits: list[tuple[float, ModelRecord]]
-    reading: query_text.Reading
+    parsed: query_text.ParsedText
     expression: str
     scope: Scope
 
 
 def search(index: Index, query: Query) -> Matches:
     """Return what an index has for a query."""
-    reading = query_text.interpret(query.text, index)
+    parsed = query_text.parse(query.text, index)
     # What the caller says in an argument counts more than what the text may mean.
-    stated = {name: value for name, value in reading.filters.items() if getattr(query, name) is None}
+    stated = {name: value for name, value in parsed.filters.items() if getattr(query, name) is None}
     query = query.model_copy(update=stated)
     scope = filters.build_scope(index, query)
-    matches = Matches([], reading, "", scope)
+    matches = Matches([], parsed, "", scope)
     if scope.is_impossible:
         return matches
-    groups = [expression for group in reading.groups if (expression := _expression(index, group))]
-    sort = query.sort or ("relevance" if reading.groups else "downloads")
-    folds = not reading.wants_variants and query.base_model is None
+    groups = [expression for group in parsed.groups if (expression := _expression(index, group))]
+    sort = query.sort or ("relevance" if parsed.groups else "downloads")
+    folds = not parsed.wants_variants and query.base_model is None
     matches.expression = all_of([*groups, *scope.required])
     if sort in {"relevance", "downloads"}:
         numbers, matches.expression = _candidates(index, groups, scope, folds=folds)
@@ -63,7 +63,7 @@ def search(index: Index, query: Query) -> Matches:
             numbers = [exact, *numbers]
     else:
         numbers = _top_by_step(index, sort, matches, query.limit)
-    ranker = Ranker(index, query, reading)
+    ranker = Ranker(index, query, parsed)
     hits = ranker.ranked(numbers, sort)
     hits = ranker.folded(hits, query.limit) if folds else hits[: query.limit]
     records = index.records(hit.number for hit in hits)
@@ -118,7 +118,7 @@ def _popular(index: Index, expression: str, scope: Scope, *, folds: bool) -> lis
 def _most_downloaded(index: Index, matches: Matches, limit: int) -> list[int]:
     """Return matches that include the most downloaded ones.
 
-    Row numbers follow downloads and likes together: reading continues until no later row can have more.
+    Row numbers follow downloads and likes together, so more rows are read until no later one can have more.
     """
     most, numbers = _CANDIDATES, list[int]()
     while True:

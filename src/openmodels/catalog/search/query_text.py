@@ -1,4 +1,4 @@
-"""Reading a search text: words, sizes, languages, licenses, misspellings."""
+"""Parsing a search text: words, sizes, languages, licenses, misspellings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class WordGroup:
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedText:
     """What a text asks for: groups of words, filters stated in words, and notes."""
 
     groups: list[WordGroup] = field(default_factory=list)
@@ -80,26 +80,26 @@ class Reading:
     wants_variants: bool = False
 
 
-def interpret(text: str, index: Index) -> Reading:
+def parse(text: str, index: Index) -> ParsedText:
     """Return what a search text asks for, misspellings corrected by the index."""
-    reading = Reading()
-    rest = _read_filters(text[:_LONGEST].lower(), reading)
+    parsed = ParsedText()
+    rest = _read_filters(text[:_LONGEST].lower(), parsed)
     rest = _PHRASE.sub(lambda match: synonyms.PHRASES[match[0]], rest)
     words = [word for piece in _WORD.findall(rest) for word in _words_of(piece)]
     kept = [word for word in words if word not in synonyms.STOP_WORDS] or words
     known = _KnownTerms(index, kept[:_MOST_WORDS])
     if len(kept) > _MOST_WORDS:
-        reading.notes.append(f"only the first {_MOST_WORDS} words were read")
+        parsed.notes.append(f"only the first {_MOST_WORDS} words were read")
     for word in dict.fromkeys(kept[:_MOST_WORDS]):
-        reading.groups += _groups(word, known, reading)
-    _join_neighbours(kept[:_MOST_WORDS], reading, index)
-    return reading
+        parsed.groups += _groups(word, known, parsed)
+    _join_neighbours(kept[:_MOST_WORDS], parsed, index)
+    return parsed
 
 
-def _read_filters(text: str, reading: Reading) -> str:
+def _read_filters(text: str, parsed: ParsedText) -> str:
     def add_range(match: re.Match[str], low: int | None, high: int | None) -> str:
-        reading.filters["parameters"] = Range(low, high)
-        reading.notes.append(f"read {match[0].strip()!r} as a number of parameters")
+        parsed.filters["parameters"] = Range(low, high)
+        parsed.notes.append(f"read {match[0].strip()!r} as a number of parameters")
         return " "
 
     def amount(digits: str, unit: str) -> int:
@@ -119,12 +119,12 @@ def _read_filters(text: str, reading: Reading) -> str:
     if _NON_COMMERCIAL.search(text):
         text = _NON_COMMERCIAL.sub(" ", text)
     elif (match := _COMMERCIAL.search(text)) and len(text.split()) > 1 and "/" not in text:
-        reading.filters["license_class"] = ("open", "restricted")
-        reading.notes.append(f"read {match[0].strip()!r} as a license that does not forbid it; read its conditions")
+        parsed.filters["license_class"] = ("open", "restricted")
+        parsed.notes.append(f"read {match[0].strip()!r} as a license that does not forbid it; read its conditions")
         text = _COMMERCIAL.sub(" ", text)
     if match := _OPEN_SOURCE.search(text):
-        reading.filters["license_class"] = ("open",)
-        reading.notes.append(f"read {match[0]!r} as an open license")
+        parsed.filters["license_class"] = ("open",)
+        parsed.notes.append(f"read {match[0]!r} as an open license")
         text = _OPEN_SOURCE.sub(" ", text)
     return text
 
@@ -167,7 +167,7 @@ def _literal_terms(word: str) -> tuple[str, ...]:
     return (f"tag:{word}", f"family:{word}", f"lib:{word}", f"format:{word}", f"task:{word}", f"cap:{word}")
 
 
-def _groups(word: str, known: _KnownTerms, reading: Reading) -> list[WordGroup]:
+def _groups(word: str, known: _KnownTerms, parsed: ParsedText) -> list[WordGroup]:
     if word.startswith("context:"):
         wanted = number(word[8:], binary=True)
         steps = range(codec.context_bucket(wanted) or 0, 60)
@@ -180,9 +180,9 @@ def _groups(word: str, known: _KnownTerms, reading: Reading) -> list[WordGroup]:
     group.weight = _weight(word, known.index)
     _add_synonyms(word, group, known)
     if word in model_names.CONVERSION:
-        reading.wants_variants = True
+        parsed.wants_variants = True
     if word.isalpha() and len(word) > 2 and word not in _VOCABULARY:
-        return _correct_spelling(word, group, known, reading)
+        return _correct_spelling(word, group, known, parsed)
     if word.isalpha() and len(word) > 2 and not known.index.name_count(word):
         # No name has the word itself: "sql" still leads to sqlcoder.
         group.words.update((other, 0.7) for other in known.index.completions(word, 4) if other not in group.words)
@@ -218,7 +218,7 @@ def _size_group(word: str) -> WordGroup:
     return WordGroup(word, {word: 1.0}, tokens={f"=p{step}" for step in range(low, high + 1)}, weight=1.1)
 
 
-def _correct_spelling(word: str, group: WordGroup, known: _KnownTerms, reading: Reading) -> list[WordGroup]:
+def _correct_spelling(word: str, group: WordGroup, known: _KnownTerms, parsed: ParsedText) -> list[WordGroup]:
     """Return the group as it is, or with what the user may have meant."""
     index = known.index
     usual = index.name_count(word)
@@ -232,7 +232,7 @@ def _correct_spelling(word: str, group: WordGroup, known: _KnownTerms, reading: 
             if distance == 1 and count >= 200 * max(1, usual):
                 group.words[other] = 0.7
                 group.authors[other] = 0.6
-                reading.notes.append(f"searched for {other!r} too")
+                parsed.notes.append(f"searched for {other!r} too")
         for other in index.completions(word, 4):
             group.words.setdefault(other, 0.7)
         return [group]
@@ -241,12 +241,12 @@ def _correct_spelling(word: str, group: WordGroup, known: _KnownTerms, reading: 
     count = min((index.name_count(part) for part in parts_of_word), default=0)
     if near and (near[0][2] > count if near[0][1] == 1 else not longer and not parts):
         _add_corrections(group, near, index)
-        reading.notes.append(f"read {word!r} as {near[0][0]!r}")
+        parsed.notes.append(f"read {word!r} as {near[0][0]!r}")
     elif longer:
         group.words.update((other, 0.85) for other in longer)
         group.authors.update((other, 0.8) for other in longer)
     elif parts:
-        return [made for part in parts for made in _groups(part, known, reading)]
+        return [part_group for part in parts for part_group in _groups(part, known, parsed)]
     return [group]
 
 
@@ -290,9 +290,9 @@ def _halves(word: str, index: Index) -> tuple[str, str] | None:
     return best[1:] if best[0] else None
 
 
-def _join_neighbours(words: list[str], reading: Reading, index: Index) -> None:
+def _join_neighbours(words: list[str], parsed: ParsedText, index: Index) -> None:
     """Let "star coder" find StarCoder: neighbouring words may be one."""
-    by_word = {group.word: group for group in reading.groups}
+    by_word = {group.word: group for group in parsed.groups}
     for first, second in pairwise(words):
         if (joined := first + second).isalpha() and first in by_word and second in by_word and index.name_count(joined):
             by_word[first].words.setdefault(joined, 0.95)

@@ -44,13 +44,13 @@ class Ranker:
     The 91 judged queries of tests/catalog/judged.tsv decide about the weights: recall@5 is 0.97 among 60,000 models.
     """
 
-    def __init__(self, index: Index, query: Query, reading: query_text.Reading) -> None:
+    def __init__(self, index: Index, query: Query, parsed: query_text.ParsedText) -> None:
         self.index = index
         self.query = query
-        self.reading = reading
+        self.parsed = parsed
         self.variant = index.term_numbers(["is:variant"]).get("is:variant")
         self.text = query.text.strip().lower()
-        asks_language = any(term.startswith("lang:") for group in reading.groups for term in group.terms)
+        asks_language = any(term.startswith("lang:") for group in parsed.groups for term in group.terms)
         codes = (f"lang:{code}" for code in LANGUAGES.values()) if asks_language else ()
         self.languages = frozenset(index.term_numbers(codes).values())
 
@@ -94,7 +94,7 @@ class Ranker:
         words = model_names.search_terms(hit.row.id.rpartition("/")[2])
         name_words = set(words)
         score, matched = 0.0, set[str]()
-        for group in self.reading.groups:
+        for group in self.parsed.groups:
             shared = group.words.keys() & name_words
             matched |= shared
             best = max((group.words[word] for word in shared), default=0.0)
@@ -106,7 +106,7 @@ class Ranker:
         if self.text in {name, model_id}:
             score += 3.0
         score += 0.3 * log10(1 + (hit.row.downloads or 0)) + 0.4 * log10(1 + (hit.row.likes or 0))
-        return score - 1.5 if self.variant in hit.terms and not self.reading.wants_variants else score
+        return score - 1.5 if self.variant in hit.terms and not self.parsed.wants_variants else score
 
     def _match_beside_name(self, group: query_text.WordGroup, hit: Hit, author: str) -> float:
         """Return from 0 to 1 how well author, tags or size match a part of the text."""

@@ -97,6 +97,7 @@ class AzureCatalog(Catalog):
     lookup_seconds = 12.0
 
     def __init__(self, endpoint: str | None = None, collection: str | None = None) -> None:
+        super().__init__()
         address = endpoint or os.environ.get("OPENMODELS_AZURE_CATALOG") or "https://api.catalog.azureml.ms"
         # Imported late: a search of the index needs no HTTP client.
         from openmodels.core import retry
@@ -104,7 +105,6 @@ class AzureCatalog(Catalog):
 
         self.client = ApiClient(address, "the Azure catalog", retry=retry)
         self.collection = collection
-        self.skipped: list[str] = []
 
     def search(self, query: Query) -> Iterator[ModelRecord]:
         """Yield records that may match.

@@ -50,7 +50,9 @@ class Catalog(ABC):
     prefix: ClassVar[str]
     is_local: ClassVar[bool] = False
     lookup_seconds: ClassVar[float] = 25.0
-    skipped: list[str]
+
+    def __init__(self) -> None:
+        self.skipped: list[str] = []
 
     @abstractmethod
     def search(self, query: Query) -> Iterator[ModelRecord]:

@@ -42,6 +42,7 @@ class CacheCatalog(Catalog):
     is_local = True
 
     def __init__(self, cache: Path | None = None, folders: list[Path] | None = None) -> None:
+        super().__init__()
         from huggingface_hub import constants
 
         self.cache = cache or Path(os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE)
@@ -49,7 +50,6 @@ class CacheCatalog(Catalog):
         self.folders = (
             folders if folders is not None else [Path(folder) for folder in named.split(os.pathsep) if folder]
         )
-        self.skipped: list[str] = []
 
     def search(self, query: Query) -> Iterator[ModelRecord]:
         """Yield all models."""
