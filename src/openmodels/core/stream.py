@@ -56,9 +56,8 @@ class _PartialAnswer:
         self.finish_reason: str | None = None
         self.is_complete = False
 
-    def add(self, delta: Delta) -> None:
-        if delta.text:
-            self.text.append(delta.text)
+    def add_rest(self, delta: Delta) -> None:
+        """Add all of a delta but its text."""
         if delta.reasoning:
             self.reasoning.append(delta.reasoning)
         if delta.tool_calls:
@@ -97,6 +96,7 @@ class ReplyAssembler:
         "_cost",
         "_deadline",
         "_events",
+        "_first",
         "_model",
         "_raw",
         "_start",
@@ -120,7 +120,8 @@ class ReplyAssembler:
         self._events = events
         self._deadline = deadline
         self._start = time.perf_counter()
-        self._answers = {0: _PartialAnswer()}
+        self._first = _PartialAnswer()
+        self._answers = {0: self._first}
         self._usage = Usage()
         self._model: str | None = None
         self._raw: object = None
@@ -136,18 +137,19 @@ class ReplyAssembler:
             delta = replace(delta, tool_calls=self._tool_calls.check_calls(delta.tool_calls))
         if self._events is not None:
             self._events.received(delta)
-        answer = self._answers.get(delta.index)
-        if answer is None:
-            answer = self._answers[delta.index] = _PartialAnswer()
-        answer.add(delta)
-        if delta.usage is not None:
-            self._usage = delta.usage
+        answer = self._first if delta.index == 0 else self._answers.setdefault(delta.index, _PartialAnswer())
+        # Most deltas hold a text and nothing else: what they pay for the rest is one condition.
+        if delta.text:
+            answer.text.append(delta.text)
+        if delta.finish_reason is not None or delta.reasoning or delta.tool_calls or delta.logprobs or delta.end:
+            answer.add_rest(delta)
+        if delta.usage is not None or delta.cost is not None:
+            self._usage = delta.usage or self._usage
+            self._cost = self._cost if delta.cost is None else delta.cost
         if delta.model is not None:
             self._model = delta.model
         if delta.raw is not None:
             self._raw = delta.raw
-        if delta.cost is not None:
-            self._cost = delta.cost
         # A backend that checks only now and then must not let its answer outlast the deadline.
         if self._deadline is not None and time.monotonic() > self._deadline and not self.is_complete:
             raise deadline_exceeded()
@@ -161,7 +163,7 @@ class ReplyAssembler:
     @property
     def text(self) -> str:
         """The text of the first answer as far as it has arrived."""
-        return "".join(self._answers[0].text)
+        return "".join(self._first.text)
 
     def snapshot(self) -> Reply:
         """Return the reply so far; usage, cost and `raw` are those of the call."""
@@ -170,7 +172,7 @@ class ReplyAssembler:
             Reply(**answer.fields(), **common) for index, answer in sorted(self._answers.items()) if index
         )
         return Reply(
-            **self._answers[0].fields(),
+            **self._first.fields(),
             **common,
             alternatives=alternatives,
             usage=self._usage,
@@ -203,7 +205,7 @@ class ReplyAssembler:
     def fail(self, error: OpenModelsError) -> None:
         """Add reference and partial reply to an error on its way out; report it."""
         error.reference = error.reference or self.reference
-        answer = self._answers[0]
+        answer = self._first
         has_arrived = answer.text or answer.reasoning or answer.tool_calls or len(self._answers) > 1
         if error.partial is None and has_arrived:
             error.partial = self.snapshot()

@@ -65,6 +65,9 @@ else:
     _ChatFields = create_model("_ChatFields", __base__=Frozen, **request_fields(CallOptions))
 
 
+_OPTIONS = frozenset(OPTION_NAMES)
+
+
 class ChatRequest(_ChatFields):
     """A checked request for an answer: what `Backend.run` gets.
 
@@ -111,5 +114,5 @@ class ChatRequest(_ChatFields):
     def options(self) -> frozenset[str]:
         """The names of the options that the caller set."""
         fields = vars(self)  # not getattr: pydantic has a method `schema`
-        names = {name for name in OPTION_NAMES if fields.get(name) not in (None, (), {})}
-        return frozenset(names | ({self.output.kind} if self.output else set()))
+        names = {name for name in self.model_fields_set & _OPTIONS if fields[name] not in (None, (), {})}
+        return frozenset(names | {self.output.kind} if self.output else names)
