@@ -180,7 +180,7 @@ class OpenAICompatible(Backend):
         return None
 
     def recovers(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
-        """Return whether to send a refused request again, now that the refusal has been learned from."""
+        """Return whether to send a refused request again, in the form it demands."""
         if not isinstance(prepared.request, ChatRequest):
             return False
         return self.dialect.learn(error.status, error.refusal, prepared.body, prepared.request)
@@ -221,7 +221,7 @@ class OpenAICompatible(Backend):
                     raise
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        """The asynchronous twin of `run`: nothing blocks, and cancelling closes the connection."""
+        """The asynchronous twin of `run`; cancelling it closes the connection."""
         model = await self.amodel(request.deadline)
         has_begun = is_done = False
         while not is_done:
@@ -254,7 +254,7 @@ class OpenAICompatible(Backend):
         return delta
 
     def embed(self, request: EmbedRequest) -> Embeddings:
-        """Return the vectors of the texts, in as many batches as the server asks for; see `Backend.embed`."""
+        """Return the vectors of the texts, in batches where the server asks for them."""
         model = self.model(request.deadline)
         batches = Batches(len(request.texts), self._batch)
         parts: list[Embeddings] = []
@@ -267,7 +267,7 @@ class OpenAICompatible(Backend):
         return batches_.embeddings(parts)
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
-        """The asynchronous twin of `embed`: nothing blocks, and cancelling closes the connection."""
+        """The asynchronous twin of `embed`; cancelling it closes the connection."""
         model = await self.amodel(request.deadline)
         batches = Batches(len(request.texts), self._batch)
         parts: list[Embeddings] = []
@@ -280,7 +280,7 @@ class OpenAICompatible(Backend):
         return batches_.embeddings(parts)
 
     def rerank(self, request: RerankRequest) -> Ranking:
-        """Return the ranking of the documents, asked for in as many batches as the server demands."""
+        """Return the ranking of the documents, in batches where the server asks for them."""
         model = self.model(request.deadline)
         batches = Batches(len(request.documents), self._batch)
         parts: list[tuple[int, Ranking]] = []
@@ -307,7 +307,7 @@ class OpenAICompatible(Backend):
 
     @contextmanager
     def _batch_of(self, prepared: EncodedRequest, batches: Batches) -> Generator[None, None, None]:
-        """Count a batch as answered where the block ends well; drop a refusal after which it is sent again."""
+        """Count a batch as answered, unless the block raises a refusal to be sent again."""
         try:
             yield
         except OpenModelsError as error:
@@ -318,7 +318,7 @@ class OpenAICompatible(Backend):
             batches.done()
 
     def _is_resent(self, error: OpenModelsError, prepared: EncodedRequest, batches: Batches) -> bool:
-        """Return whether a refused batch is sent again: in another form, elsewhere, or in smaller batches."""
+        """Return whether a refused batch is sent again, in another form or size."""
         if self.recovers(error, prepared):
             return True
         if not batches.shrink(error):
@@ -329,7 +329,7 @@ class OpenAICompatible(Backend):
         return True
 
     def get(self, path: str, deadline: float | None) -> bytes:
-        """Return the body of a GET below the address, at most `decode.LONGEST_BODY` bytes.
+        """Return the body of a GET, at most `decode.LONGEST_BODY` bytes.
 
         Raises:
             OpenModelsError: As for a call.
@@ -470,7 +470,7 @@ def _documents(request: RerankRequest, part: slice) -> RerankRequest:
 
 
 def _has_enough(decoder: decode.ChatDecoder, response: BaseResponse) -> bool:
-    """Return whether to stop reading; once the answer is complete, wait for its end only a moment."""
+    """Return whether to stop reading; a complete answer may take a moment to end."""
     if not decoder.is_complete:
         return decoder.is_ended
     response.shorten_deadline(AFTER_END if decoder.is_ended else AFTER_FINISH)

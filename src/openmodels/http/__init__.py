@@ -1,1 +1,1 @@
-"""HTTP for everything that speaks it: addresses, tokens, limits, deadlines, and errors from a status."""
+"""HTTP: addresses, keys, connections, deadlines, and errors from a status."""

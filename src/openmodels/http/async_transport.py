@@ -1,4 +1,4 @@
-"""The asynchronous half of the client: one session of aiohttp for each event loop.
+"""The asynchronous transport: one session of aiohttp for each event loop.
 
 aiohttp connects (to the addresses of a name in a staggered race), encrypts, tunnels through proxies, parses, and
 lets requests wait for a connection in the order in which they came. The total deadline is ours: its own
@@ -45,7 +45,7 @@ _NO_AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
 class AsyncHttpResponse(BaseResponse):
-    """The asynchronous twin of `HttpResponse`; closing does not wait, so `with` stays `with`."""
+    """The asynchronous twin of `HttpResponse`; closing it does not wait."""
 
     def __init__(
         self, response: aiohttp.ClientResponse, url: str, peer: str, deadline: float | None, idle: float
@@ -136,7 +136,7 @@ class AsyncHttpResponse(BaseResponse):
             content.set_exception(error or aiohttp.ClientPayloadError())
 
     def _arm(self) -> None:
-        """Set the timer that ends a read at the deadline, or when the server falls silent."""
+        """Set the timer that ends a read at the deadline or after a silence."""
         # One timer for a response: a timeout around each read would cost as much as the read.
         if self._timer is not None:
             self._timer.cancel()
@@ -170,7 +170,7 @@ class _Unanswered(aiohttp.ClientError):
 
 
 class _Response(aiohttp.ClientResponse):
-    """A response that knows whether its connection was used before, and cuts it where no headers come."""
+    """A response that cuts its connection where the headers do not come."""
 
     _used: ClassVar[weakref.WeakSet[Any]] = weakref.WeakSet()
 
@@ -372,7 +372,7 @@ def _is_unanswered(error: Exception) -> bool:
 
 
 def _explain(error: Exception, peer: str) -> OpenModelsError:
-    """Return what an error of aiohttp means, chained to the error of the socket that it wraps."""
+    """Return what an error of aiohttp means, chained to the socket's error in it."""
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return network_error(EOFError(), peer)
     cause: Exception = error

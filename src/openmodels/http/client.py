@@ -40,7 +40,7 @@ _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "api
 
 
 class Exchange(Protocol):
-    """What sends requests: `HttpClient`, or a vendor's pipeline of policies in front of it."""
+    """A sender of requests: `HttpClient`, or a vendor's pipeline in front of it."""
 
     def send(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
         """Return the response, its headers read; see `HttpClient.send`."""
@@ -53,7 +53,7 @@ class Exchange(Protocol):
 
 
 class HttpClient:
-    """Sends requests; connections are made when needed, kept for the next request, and shared by threads.
+    """Sends requests over connections that are kept for the next request.
 
     It may be used in any thread, in any event loop, and after a fork.
 
@@ -146,16 +146,20 @@ def split_url(url: str) -> tuple[Address, str]:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise InvalidRequest(f"{url[:80]!r} is not an address.") from None
-    if parts.scheme not in PORTS or not host or "@" in parts.netloc or not (url.isascii() and url.isprintable()):
+    if (
+        parts.scheme not in PORTS
+        or not host
+        or "@" in parts.netloc
+        or " " in url
+        or not (url.isascii() and url.isprintable())
+    ):
         raise InvalidRequest(f"{url[:80]!r} is not a plain http or https address.")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if " " in target:
-        raise InvalidRequest(f"{url[:80]!r} has a space in it.")
     return Address(parts.scheme, host, PORTS[parts.scheme] if port is None else port), target
 
 
 def _redirected(request: HttpRequest, response: BaseResponse) -> HttpRequest | None:
-    """Return the request that a redirect asks for, or None where the response is not a redirect to follow."""
+    """Return the request that a redirect asks for, or None where it is not followed."""
     location = response.headers.get("location")
     if response.status not in _REDIRECTS or not location or request.method not in ("GET", "HEAD"):
         return None

@@ -1,4 +1,4 @@
-"""Decompression in pieces, so that a small body cannot become a large one unnoticed."""
+"""Decompression in pieces of a bounded size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GZIP = b"\x1f\x8b"
 
 
 class Inflater:
-    """Undoes a Content-Encoding. `feed` gives pieces of at most `PIECE` bytes, lazily.
+    """Undoes a Content-Encoding, in pieces of at most `PIECE` bytes.
 
     Raises:
         InvalidResponse: The encoding is unknown, or the data is damaged; raised by `feed`.
@@ -77,6 +77,6 @@ class Inflater:
         return True
 
     def end(self) -> None:
-        """Check that the compressed data was whole. Raises StreamInterrupted when it was not."""
+        """Raise StreamInterrupted where the compressed data is not complete."""
         if self._engine is not None or (self._start and not self._begun):
             raise StreamInterrupted("The answer's compressed data ends before its end.")

@@ -26,7 +26,7 @@ _IN_PROGRESS = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno
 
 
 def parse_numeric(host: str, port: int) -> list[AddressInfo]:
-    """Return the address of a host that is a number, without asking a resolver; [] for a name."""
+    """Return the addresses of a host that is a number; [] for a name."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -34,7 +34,7 @@ def parse_numeric(host: str, port: int) -> list[AddressInfo]:
 
 
 def lookup(host: str, port: int) -> Future[list[AddressInfo]]:
-    """Return the addresses of a name, to be waited for; forgetting the future is allowed."""
+    """Return a future of the addresses of a name, which may be abandoned."""
     # getaddrinfo takes no timeout and may hang for minutes. A thread of a pool would be waited for,
     # by asyncio.run and by the interpreter, at their end; this one is left behind.
     answer: Future[list[AddressInfo]] = Future()
@@ -112,7 +112,7 @@ def connect(host: str, port: int, end: float, is_allowed: Callable[[str], bool] 
 
 
 def _interleave(addresses: list[AddressInfo]) -> list[AddressInfo]:
-    """Return the addresses with the families in turns, the resolver's first choice first."""
+    """Return the addresses with the families in turns, in the resolver's order."""
     families = list(dict.fromkeys(entry[0] for entry in addresses))
     groups = [[entry for entry in addresses if entry[0] == family] for family in families]
     return [entry for entry in chain.from_iterable(zip_longest(*groups)) if entry is not None]

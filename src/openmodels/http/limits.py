@@ -1,4 +1,4 @@
-"""Limits of connections: times, numbers, and the addresses that may be connected to."""
+"""Limits of connections: times, numbers and allowed addresses."""
 
 from __future__ import annotations
 

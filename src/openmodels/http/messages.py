@@ -1,4 +1,4 @@
-"""Requests, and what responses have in common whether they are read blocking or not."""
+"""Requests, and the common part of blocking and asynchronous responses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BodyCollector:
         self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """Take bytes as they came. Raises InvalidResponse when the body is too large or damaged."""
+        """Take raw bytes. Raises InvalidResponse for a large or damaged body."""
         for piece in self._inflater.feed(data):
             self._size += len(piece)
             self._pieces.append(piece)
@@ -60,7 +60,7 @@ class BodyCollector:
                 break
 
     def end(self) -> bytes:
-        """Return the body. Raises StreamInterrupted when its compressed data is not whole."""
+        """Return the body. Raises StreamInterrupted where it is not complete."""
         if not self.is_full:
             self._inflater.end()
         return b"".join(self._pieces)[: self._max_bytes]

@@ -1,4 +1,4 @@
-"""Errors of connections: what a socket, a resolver or a clock reports, as errors of our tree."""
+"""Errors of sockets, resolvers and clocks, as errors of `openmodels.errors`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Responses of HTTP/1.1, parsed by llhttp (httptools): the parser that aiohttp brings for the other side.
+"""Responses of HTTP/1.1, parsed by llhttp: the parser that aiohttp has too.
 
 `http.client`, which urllib3 parses with, takes an end of file inside the headers for their end, a chunk size of
-"0x5" or "-5" for a number, and whatever stands behind a chunk for a line break; on a connection that is
+"0x5" or "-5" for a number, and any two bytes behind a chunk for a line break; on a connection that is
 used again each of these lets one answer become part of the next. llhttp refuses them all, and parses a stream
-of 20,000 chunks in 3 ms where urllib3's reader takes 90.
+of 20,000 chunks in 2.3 ms, where urllib3's reader takes 22.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ResponseParser:
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True)
 
     def feed(self, data: bytes) -> bytes:
-        """Return the part of the body that these bytes hold; sets `error` where they are malformed."""
+        """Return the part of the body in these bytes; set `error` if they are malformed."""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -66,7 +66,7 @@ class ResponseParser:
         return body
 
     def feed_eof(self) -> bool:
-        """Take the end of the connection; return whether that is a proper end of the response."""
+        """Take the end of the connection; return whether the response is complete."""
         needs_eof = "content-length" not in self.headers and not self.headers.get("transfer-encoding", "").endswith(
             "chunked"
         )

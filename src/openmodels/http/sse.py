@@ -17,14 +17,14 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Event(NamedTuple):
-    """One event: its name ("" for the default) and its data lines joined by line feeds."""
+    """An event: its name, "" by default, and its data lines joined by line feeds."""
 
     name: str
     data: bytes
 
 
 class SSEDecoder:
-    """Turns the bytes of an event stream into events. `feed` what arrives, then call `end`.
+    """Turns the bytes of an event stream into events: call `feed`, then `end`.
 
     Lines end with CR, LF or CRLF and with nothing else: U+2028 and the like are text.
     """

@@ -1,4 +1,4 @@
-"""What a failed answer means: status, headers and body in, one error of our tree out.
+"""The meaning of a failed response: its status, headers and body as an error.
 
 Pure functions. A vendor's text is quoted only after keys and prompts are taken out of it, cut to
 `LONGEST_MESSAGE` characters.
@@ -75,12 +75,12 @@ class Failure:
     @property
     def cause(self) -> str:
         """The failure in a sentence."""
-        said = f": {self.message}" if self.message else ""
-        said = said if said.endswith((".", "!", "?", "…")) else f"{said}."
+        quote = f": {self.message}" if self.message else ""
+        quote = quote if quote.endswith((".", "!", "?", "…")) else f"{quote}."
         if self.status is None:
-            return f"The server {self.host} reports an error{said}"
+            return f"The server {self.host} reports an error{quote}"
         phrase = f" {_PHRASES[self.status]}" if self.status in _PHRASES else ""
-        return f"The server {self.host} answered {self.status}{phrase}{said}"
+        return f"The server {self.host} answered {self.status}{phrase}{quote}"
 
 
 def read(
@@ -106,7 +106,7 @@ def read(
     stated = _status_in(parsed)
     ids = (headers.get(name) for name in _REQUEST_ID)
     request_id = next((redact(value, secrets)[:128] for value in ids if value), None)
-    asked = headers.get("x-should-retry", "").lower()
+    advice = headers.get("x-should-retry", "").lower()
     return Failure(
         host=host,
         status=stated if 200 <= status < 300 else status,
@@ -115,7 +115,7 @@ def read(
         words=_clean(" ".join(part for part in (code, _parameter(parsed), message) if part), secrets),
         request_id=request_id,
         retry_after=retry_after(headers, time.time(), limited=status == HTTPStatus.TOO_MANY_REQUESTS),
-        should_retry={"true": True, "false": False}.get(asked),
+        should_retry={"true": True, "false": False}.get(advice),
         location=_location(headers.get("location"), secrets) if 300 <= status < 400 else None,
         body=parsed,
     )
@@ -143,7 +143,7 @@ def retry_after(headers: Mapping[str, str], now: float, *, limited: bool = False
     """Return how many seconds the server asks to wait, or None.
 
     Reads `retry-after-ms` (also Azure's `x-ms-retry-after-ms`), `Retry-After` in seconds or as an
-    HTTP date, and the reset time of a `RateLimit` field. What is no finite number, or negative, is ignored.
+    HTTP date, and the reset time of a `RateLimit` field. Other values, and negative ones, are ignored.
     Where a rate limit was met, the headers of OpenAI's and Anthropic's kind that tell when it ends count too.
 
     Args:
@@ -181,7 +181,7 @@ def _reset(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def _moment(value: str, now: float) -> float | None:
-    """Return the seconds until a moment: seconds, a duration as "6m0.5s", a time of the epoch, or a date."""
+    """Return the seconds until a moment: seconds, "6m0.5s", a time or a date."""
     if re.fullmatch(r"\s*\d{1,13}(\.\d{0,9})?\s*", value, re.ASCII):
         number = float(value)
         # Numbers as large as these are times: of the epoch in seconds, or in milliseconds.
@@ -323,8 +323,8 @@ def _judge(failure: Failure) -> tuple[type[OpenModelsError], str | None]:
     if status is None:
         limited = re.search(r"rate.?limit|too many requests|overloaded_error", text, re.IGNORECASE)
         return (RateLimited if limited else ServerFailed), None
-    if found := _BY_STATUS.get(status):
-        return found
+    if judgement := _BY_STATUS.get(status):
+        return judgement
     if 300 <= status < 400:
         where = failure.location or "another address"
         return InvalidResponse, (
@@ -337,7 +337,7 @@ def _judge(failure: Failure) -> tuple[type[OpenModelsError], str | None]:
 
 
 def _parts(body: Any, depth: int = 0) -> tuple[str, str]:
-    """Return code and message of an error object, in any of the shapes that servers use."""
+    """Return code and message of an error object, in any shape that servers use."""
     if depth > _DEEPEST:
         return "", ""
     if isinstance(body, str):
@@ -417,7 +417,7 @@ def _plain(text: str) -> str:
 
 
 def _parameter(body: Any) -> str:
-    """Return the name of the field that an error is about, where it says that beside its message."""
+    """Return the name of the field that an error is about; "" if it names none."""
     inner = body.get("error", body) if isinstance(body, dict) else None
     return _words(inner.get("param")) if isinstance(inner, dict) else ""
 

@@ -1,4 +1,4 @@
-"""The blocking half of the client: connections of urllib3, kept in a fair pool, read under a deadline.
+"""The blocking transport: connections of urllib3 in a fair pool.
 
 urllib3 connects, verifies certificates and tunnels through proxies. Its PoolManager is not used: a waiter of its
 queue can be overtaken, and its timeouts are for each read and start anew with every byte. Nor are its
@@ -47,7 +47,7 @@ _TLS_RECORD = 16 * 2**10
 
 
 class FairSlots:
-    """A semaphore that serves those who wait in the order in which they came, within a deadline."""
+    """A semaphore whose waiters are served in their order, within a deadline."""
 
     def __init__(self, count: int) -> None:
         self._free = count
@@ -128,7 +128,10 @@ class _Connection(HTTPConnection):
         return sock
 
     def write(self, data: bytes) -> None:
-        """Send bytes; an error is kept in `write_error`, for a server that refuses early may say why."""
+        """Send bytes; an error is kept in `write_error`.
+
+        A server that refuses early may say why, and is read before the error is raised.
+        """
         try:
             # `sendall` of a plain socket counts its time in all, that of a TLS socket for each record.
             size = len(data) if type(self.sock) is socket.socket else _TLS_RECORD
@@ -288,7 +291,10 @@ def _shut_down(connection: _Connection) -> None:
 
 
 class HttpResponse(BaseResponse):
-    """A response whose headers have been read; iterate it for the body's raw bytes, use it in a `with` block."""
+    """A response whose headers have been read.
+
+    Iterate it for the body's raw bytes, and use it in a `with` block.
+    """
 
     def __init__(self, url: str, connection: _Connection, parser: ResponseParser, pool: _Pool, body: bytes) -> None:
         super().__init__(parser.status, parser.headers, url)
@@ -348,7 +354,7 @@ class HttpResponse(BaseResponse):
 
 
 class SyncTransport:
-    """Sends requests over blocking sockets; safe to share among threads, and to use after a fork."""
+    """Sends requests over blocking sockets, from any thread and after a fork."""
 
     def __init__(self, settings: ConnectionSettings, limits: ConnectionLimits) -> None:
         self._settings = settings
