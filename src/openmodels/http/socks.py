@@ -26,7 +26,7 @@ _CONNECTION_REFUSED = 5
 
 
 class _ProxyDialer:
-    """Connects to the proxy itself, in the place where python-socks chains another proxy before it."""
+    """Connects to the proxy itself, where python-socks takes a proxy before it."""
 
     def __init__(self, end: float, on_connect: Callable[[socket.socket], None]) -> None:
         self._end = end
