@@ -9,14 +9,14 @@ import pytest
 from test_map import ASYNC, SYNC, both, mapped, texts
 
 import openmodels as om
+from loopback_server import LoopbackServer, Response
 from openmodels.bulk.job import RATE_LIMIT_TRIES
 from openmodels.core import retry
-from openmodels.testing.loopback import Answer, Loopback
 
-TOO_MANY = Answer({"error": {"message": "Slow down."}}, 429, {"Retry-After": "0"})
+TOO_MANY = Response({"error": {"message": "Slow down."}}, 429, {"Retry-After": "0"})
 
 
-class Echo(Loopback):
+class Echo(LoopbackServer):
     """Answers with the prompt; refuses more than `room` requests at once."""
 
     def __init__(self, room=10**6):
@@ -25,23 +25,23 @@ class Echo(Loopback):
         self.inside = self.most = 0
         self.lock = threading.Lock()
 
-    def answer(self, asked):
+    def respond(self, request):
         with self.lock:
             self.inside += 1
             self.most = max(self.most, self.inside)
             refused = self.inside > self.room
         try:
-            said = json.loads(asked.body)["messages"][-1]["content"]
+            said = json.loads(request.body)["messages"][-1]["content"]
             if refused:
                 return TOO_MANY
             if said == "broken":
-                return Answer(b"{", headers={"Content-Type": "application/json"})
+                return Response(b"{", headers={"Content-Type": "application/json"})
             if said == "filtered":
                 error = {"code": "content_filter", "message": "The content filter was triggered."}
-                return Answer({"error": error}, 400)
+                return Response({"error": error}, 400)
             message = {"role": "assistant", "content": said}
             usage = {"prompt_tokens": 1, "completion_tokens": 2}
-            return Answer({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage, "model": "m"})
+            return Response({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage, "model": "m"})
         finally:
             with self.lock:
                 self.inside -= 1
@@ -51,8 +51,8 @@ class Echo(Loopback):
 def test_broken_items_and_passing_faults(surface):
     prompts = [*map(str, range(50)), "broken", "filtered", *map(str, range(50, 100))]
     with Echo() as server, retry.testing(attempts=3), om.Model("server:m", base_url=server.address) as model:
-        for fault in (TOO_MANY, Answer({}, 503), Answer({}, 500), TOO_MANY):
-            server.faults.append(("", fault))
+        for fault in (TOO_MANY, Response({}, 503), Response({}, 500), TOO_MANY):
+            server.overrides.append(("", fault))
         items, summary = mapped(model, surface, prompts, concurrency=8)
     expected = [*map(str, range(50)), "InvalidResponse", "ContentFiltered", *map(str, range(50, 100))]
     assert texts(items) == expected
@@ -74,13 +74,13 @@ def test_a_server_that_refuses_for_ever_is_given_up(surface, retries, asked):
     with Echo(room=0) as server, retry.testing(), om.Model("server:m", base_url=server.address) as model:
         items, _ = mapped(model, surface, ["x"], max_retries=retries)
     assert texts(items) == ["RateLimited"]
-    assert len(server.asked) == asked
+    assert len(server.requests) == asked
 
 
 @both
 def test_a_wait_of_hours_is_a_refusal(surface):
     with Echo() as server, om.Model("server:m", base_url=server.address) as model:
-        server.faults.append(("", Answer({}, 429, {"Retry-After": "7200"})))
+        server.overrides.append(("", Response({}, 429, {"Retry-After": "7200"})))
         items, _ = mapped(model, surface, ["x", "y"], concurrency=1)
     assert texts(items) == ["RateLimited", "y"]
 
@@ -90,11 +90,11 @@ def test_a_wait_of_hours_is_a_refusal(surface):
 def test_a_refused_key_ends_the_run_with_few_requests(surface, status, kind, tmp_path):
     file = tmp_path / "out.jsonl"
     with Echo() as server, om.Model("server:m", base_url=server.address, api_key="k" * 20) as model:
-        server.faults += [("", Answer({"error": {"message": "no model m"}}, status))] * 1000
+        server.overrides += [("", Response({"error": {"message": "no model m"}}, status))] * 1000
         with pytest.raises(kind):
             mapped(model, surface, map(str, range(1000)), concurrency=4, save=file)
-        assert len(server.asked) <= 8
-        server.faults.clear()
+        assert len(server.requests) <= 8
+        server.overrides.clear()
         items, summary = mapped(model, surface, map(str, range(20)), save=file)
     assert (len(items), summary.succeeded) == (20, 20)
     assert "k" * 20 not in file.read_text()

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+import catalog_tables
+from loopback_gallery import LoopbackGallery
+from loopback_hub import LoopbackHub, snapshot
 from openmodels.catalog.index import writer
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.sources import hub_rows
 from openmodels.core import retry
-from openmodels.testing import facts
-from openmodels.testing.gallery import LoopbackGallery
-from openmodels.testing.hub import LoopbackHub, snapshot
 
 HERE = Path(__file__).parent
 AS_OF = date(2026, 11, 1)
@@ -42,7 +42,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def rows() -> list[dict[str, Any]]:
     """The rows of the table of facts."""
-    return facts.rows(HERE / "models.tsv")
+    return catalog_tables.hub_rows(HERE / "models.tsv")
 
 
 @pytest.fixture(scope="session")

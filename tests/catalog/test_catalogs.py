@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from loopback_server import Response
 from openmodels.catalog import query
 from openmodels.catalog.sources.azure import AzureCatalog
 from openmodels.catalog.sources.hub import HubCatalog
@@ -16,7 +17,6 @@ from openmodels.errors import (
     RateLimited,
     ServerFailed,
 )
-from openmodels.testing.loopback import Answer
 
 
 def listed(source, **asked):
@@ -41,19 +41,19 @@ class TestHub:
         assert all("\x1b" not in why for why in source.skipped)
 
     def test_a_dead_page_ends_the_listing_after_what_came(self, hub):
-        hub.faults = [("cursor", Answer({"error": "down"}, 503))] * 2
+        hub.overrides = [("cursor", Response({"error": "down"}, 503))] * 2
         pages = HubCatalog().pages()
         assert next(pages).records
         with pytest.raises(ServerFailed, match="503"):
             next(pages)
 
     def test_a_page_that_fails_once_is_asked_for_again(self, hub, rows):
-        hub.faults = [("cursor", Answer(b"", 502))]
+        hub.overrides = [("cursor", Response(b"", 502))]
         assert len(listed(HubCatalog())) == len(rows)
 
     def test_a_429_waits_as_long_as_the_hub_says(self, hub):
-        slow = Answer({"error": "slow down"}, 429, {"RateLimit": '"api";r=0;t=55'})
-        hub.faults = [("/api/models", slow)] * 2
+        slow = Response({"error": "slow down"}, 429, {"RateLimit": '"api";r=0;t=55'})
+        hub.overrides = [("/api/models", slow)] * 2
         with pytest.raises(RateLimited) as caught:
             next(HubCatalog().pages())
         assert caught.value.retry_after == 56
@@ -61,33 +61,33 @@ class TestHub:
     def test_paces_itself_when_nothing_is_left(self, hub):
         source, waits = HubCatalog(), []
         source.client.pacer.sleep = waits.append
-        empty = Answer(
+        empty = Response(
             [], headers={"RateLimit": '"api";r=0;t=7', "Link": f'<{hub.address}/api/models?cursor=NDA=>; rel="next"'}
         )
-        hub.faults = [("/api/models", empty)]
+        hub.overrides = [("/api/models", empty)]
         listed(source)
         assert 6 < waits[0] <= 7
 
     def test_a_link_to_another_host_is_not_followed(self, hub):
-        away = Answer([], headers={"Link": '<http://127.0.0.1:9/api/models?cursor=x>; rel="next"'})
-        hub.faults = [("/api/models", away)]
+        away = Response([], headers={"Link": '<http://127.0.0.1:9/api/models?cursor=x>; rel="next"'})
+        hub.overrides = [("/api/models", away)]
         with pytest.raises(InvalidResponse, match="another host"):
             listed(HubCatalog(token="hf_secret"))
 
     def test_a_redirect_to_another_host_is_not_followed_and_one_at_home_is(self, hub):
-        hub.faults = [("/api/models/old/name", Answer(b"", 307, {"Location": "http://127.0.0.1:9/x"}))]
+        hub.overrides = [("/api/models/old/name", Response(b"", 307, {"Location": "http://127.0.0.1:9/x"}))]
         with pytest.raises(InvalidResponse, match="another host"):
             HubCatalog().get("old/name")
-        hub.faults = [
-            ("/api/models/old/name", Answer(b"", 307, {"Location": "/api/models/openai-community/gpt2?blobs=true"}))
+        hub.overrides = [
+            ("/api/models/old/name", Response(b"", 307, {"Location": "/api/models/openai-community/gpt2?blobs=true"}))
         ]
         with pytest.raises(ModelNotFound):
             # The first of its two requests was led on; the second asks for the old name again.
             HubCatalog().get("old/name")
 
     def test_a_link_that_leads_back_ends_the_listing(self, hub):
-        circle = Answer([], headers={"Link": f'<{hub.address}/api/models?cursor=MA==>; rel="next"'})
-        hub.faults = [("/api/models", circle)] * 2
+        circle = Response([], headers={"Link": f'<{hub.address}/api/models?cursor=MA==>; rel="next"'})
+        hub.overrides = [("/api/models", circle)] * 2
         assert listed(HubCatalog()) == []
 
     def test_the_token_goes_to_the_hub_and_nowhere_else(self, hub):
@@ -95,19 +95,19 @@ class TestHub:
         listed(source)
         source.offers()
         assert all(
-            asked.headers.get("authorization") == "Bearer hf_secret" for asked in hub.asked if "v1" not in asked.path
+            asked.headers.get("authorization") == "Bearer hf_secret" for asked in hub.requests if "v1" not in asked.path
         )
-        assert all("authorization" not in asked.headers for asked in hub.asked if "v1" in asked.path)
+        assert all("authorization" not in asked.headers for asked in hub.requests if "v1" in asked.path)
         assert "hf_secret" not in repr(source.client)
 
     def test_errors_are_of_the_tree(self, hub, monkeypatch):
         source = HubCatalog()
         with pytest.raises(ModelNotFound):
             source.get("no/such")
-        hub.faults = [("/api/models", Answer({"error": "x"}, 401))]
+        hub.overrides = [("/api/models", Response({"error": "x"}, 401))]
         with pytest.raises(AuthenticationFailed):
             next(source.pages())
-        hub.faults = [("/api/models", Answer(b"<html>", 200))]
+        hub.overrides = [("/api/models", Response(b"<html>", 200))]
         with pytest.raises(InvalidResponse, match="not JSON"):
             next(source.pages())
         with pytest.raises(ConnectionFailed):
@@ -189,10 +189,10 @@ class TestAzure:
         assert found == ["HuggingFace/openai-gpt-oss-120b"]
 
     def test_a_repeated_token_ends_the_listing(self, gallery):
-        again = Answer({"summaries": [], "continuationToken": "0"})
-        gallery.faults = [("models", again)] * 3
+        again = Response({"summaries": [], "continuationToken": "0"})
+        gallery.overrides = [("models", again)] * 3
         assert listed(AzureCatalog()) == []
-        assert len(gallery.asked) == 2
+        assert len(gallery.requests) == 2
 
     def test_gets_one(self, gallery):
         record = AzureCatalog().get("azure:azureml-openai-oss/gpt-oss-120b")
@@ -203,6 +203,6 @@ class TestAzure:
             AzureCatalog().get("gpt-oss-120b")
 
     def test_an_unknown_shape_is_no_empty_listing(self, gallery):
-        gallery.faults = [("models", Answer({"items": []}))]
+        gallery.overrides = [("models", Response({"items": []}))]
         with pytest.raises(InvalidResponse, match="shape"):
             listed(AzureCatalog())

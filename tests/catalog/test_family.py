@@ -7,12 +7,12 @@ from datetime import date
 import pytest
 
 import openmodels as om
+from loopback_hub import LoopbackHub
 from openmodels.catalog import lineage
 from openmodels.catalog.index import update
 from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.sources import hub_rows
 from openmodels.errors import ModelNotFound, Offline
-from openmodels.testing.hub import LoopbackHub
 
 DAY = date(2026, 11, 1)
 RELATED = [

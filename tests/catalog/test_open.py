@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 import openmodels as om
+from loopback_hub import LoopbackHub
 from openmodels.catalog.index import update
 from openmodels.catalog.record import FieldConflict
 from openmodels.catalog.sources import hub_rows
 from openmodels.cli import cli
 from openmodels.errors import InvalidRequest
-from openmodels.testing.hub import LoopbackHub
 
 MODELS = {
     # id: (license, license_name, gated, open)
@@ -78,13 +78,13 @@ def test_a_search_asks_for_it(hub, listed):
 
 def test_the_hub_is_asked_for_what_has_no_gate(hub):
     om.search(open=True, catalog="hub")
-    (asked,) = [one for one in hub.asked if one.path == "/api/models"]
+    (asked,) = [one for one in hub.requests if one.path == "/api/models"]
     assert ("gated", "false") in asked.query
 
 
 def test_the_hub_is_asked_by_its_own_ids(hub):
     om.search(license="GPL-3.0-only", catalog="hub")
-    (asked,) = [one for one in hub.asked if one.path == "/api/models"]
+    (asked,) = [one for one in hub.requests if one.path == "/api/models"]
     assert ("filter", "license:gpl-3.0") in asked.query
 
 

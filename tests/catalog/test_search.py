@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+import catalog_tables
 import openmodels as om
 from openmodels.catalog import query
 from openmodels.catalog.index import update
@@ -18,10 +19,9 @@ from openmodels.catalog.search import execute as searching, query_text
 from openmodels.catalog.sources import hub_rows
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline
 from openmodels.hub.offers import parse_router_list
-from openmodels.testing import facts
 
 HERE = Path(__file__).parent
-JUDGED = facts.judged(HERE / "judged.tsv")
+JUDGED = catalog_tables.judged_queries(HERE / "judged.tsv")
 
 
 def offers_of(offer):
@@ -35,7 +35,7 @@ def found(index, asked="", **filters):
 
 class TestJudged:
     def test_recall_at_5(self, index):
-        shares = {one.text: one.found(found(index, one.text, limit=5)) for one in JUDGED}
+        shares = {judged.text: judged.recall(found(index, judged.text, limit=5)) for judged in JUDGED}
         assert len(shares) >= 60
         missed = [asked for asked, share in shares.items() if share < 1]
         assert sum(shares.values()) / len(shares) >= 0.95, missed
@@ -262,10 +262,10 @@ class TestTheWholeWay:
     def test_offline_from_the_index(self, hub, monkeypatch):
         update.update(catalogs=["hub"])
         monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
-        before = len(hub.asked)
+        before = len(hub.requests)
         results = om.search("japanese llama chat", license="llama2")
         assert results[0].id == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
-        assert len(hub.asked) == before
+        assert len(hub.requests) == before
         assert any("updated today" in note for note in results.notes)
         assert any("azure is not in the index" in note for note in results.notes)
         assert om.info("allenai/OLMo-7B").license.id == "Apache-2.0"

@@ -8,11 +8,11 @@ from datetime import date, timedelta
 import pytest
 
 import openmodels as om
+from loopback_server import Response
 from openmodels.catalog.index import codec, update, writer
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.index.reader import Index, default_path
 from openmodels.errors import InvalidRequest, Offline, ServerFailed
-from openmodels.testing.loopback import Answer
 
 
 def notes():
@@ -21,7 +21,7 @@ def notes():
 
 
 def listing(hub):
-    return [asked for asked in hub.asked if asked.path == "/api/models" and asked.first("sort") != "trendingScore"]
+    return [asked for asked in hub.requests if asked.path == "/api/models" and asked.first("sort") != "trendingScore"]
 
 
 def test_takes_the_hub_and_azure_and_prices(hub, gallery, rows):
@@ -62,12 +62,12 @@ def test_azures_filters_and_collection_can_be_asked_of_the_index(hub, gallery):
 
 
 def test_a_catalog_that_is_down_does_not_keep_the_others(hub, gallery):
-    gallery.faults = [("models", Answer(b"", 500))] * 2
+    gallery.overrides = [("models", Response(b"", 500))] * 2
     outcomes = update.update()
     assert outcomes[0].failure is None
     assert isinstance(outcomes[1].failure, ServerFailed)
     assert om.search("mistral", live=False)
-    hub.faults = [("/api/models", Answer(b"", 500))] * 2
+    hub.overrides = [("/api/models", Response(b"", 500))] * 2
     outcomes = update.update()
     assert isinstance(outcomes[0].failure, ServerFailed)
     assert outcomes[1].failure is None
@@ -77,17 +77,17 @@ def test_a_catalog_that_is_down_does_not_keep_the_others(hub, gallery):
 def test_nothing_reached_changes_nothing(hub):
     update.update(catalogs=["hub"])
     before = default_path().read_bytes()
-    hub.faults = [("/api/models", Answer(b"", 500))] * 2
+    hub.overrides = [("/api/models", Response(b"", 500))] * 2
     assert update.update(catalogs=["hub"])[0].failure
     assert default_path().read_bytes() == before
 
 
 def test_a_listing_cut_short_goes_on_where_it_stopped(hub, rows):
-    hub.faults = [("cursor=ODA", Answer(b"", 503))] * 2  # the third page
+    hub.overrides = [("cursor=ODA", Response(b"", 503))] * 2  # the third page
     outcome = update.update(catalogs=["hub"], everything=True)[0]
     assert outcome.failure
     assert outcome.models == 80
-    hub.asked.clear()
+    hub.requests.clear()
     outcome = update.update(catalogs=["hub"], everything=True)[0]
     assert outcome.failure is None
     assert listing(hub)[0].first("cursor") is not None
@@ -98,7 +98,7 @@ def test_a_listing_cut_short_goes_on_where_it_stopped(hub, rows):
 
 def test_later_updates_take_only_what_changed(hub, rows):
     update.update(catalogs=["hub"])
-    hub.asked.clear()
+    hub.requests.clear()
     changed = {**rows[0], "likes": 123_456, "lastModified": today().isoformat()}
     hub.rows = [changed, *rows[1:]]
     outcome = update.update(catalogs=["hub"])[0]
@@ -109,7 +109,7 @@ def test_later_updates_take_only_what_changed(hub, rows):
 
 def test_once_a_week_everything_is_listed_again(hub, monkeypatch):
     update.update(catalogs=["hub"])
-    hub.asked.clear()
+    hub.requests.clear()
     monkeypatch.setattr("openmodels.catalog.sources.hub.today", lambda: today() + timedelta(days=8))
     update.update(catalogs=["hub"])
     assert listing(hub)[0].first("sort") == "downloads"

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedQuery:
     """A query and what a search for it must find.
 
     Attributes:
@@ -22,14 +22,14 @@ class Judged:
     wanted: tuple[str, ...]
     any: bool
 
-    def found(self, first: Iterable[str]) -> float:
+    def recall(self, first: Iterable[str]) -> float:
         """Return the share of the wanted models among the first results, from 0 to 1."""
         shown = set(first)
         hits = sum(name in shown for name in self.wanted)
         return float(hits > 0) if self.any else hits / len(self.wanted)
 
 
-def rows(table: Path) -> list[dict[str, Any]]:
+def hub_rows(table: Path) -> list[dict[str, Any]]:
     """Return the rows of a table of models, in the shape of the Hub's listing.
 
     The columns are id, task, license, parameters, downloads, likes, languages, tags and base model
@@ -38,10 +38,10 @@ def rows(table: Path) -> list[dict[str, Any]]:
     return [_row(cells) for cells in _cells(table)]
 
 
-def judged(table: Path) -> list[Judged]:
+def judged_queries(table: Path) -> list[JudgedQuery]:
     """Return the queries of a table: a text, a tab, and ids with " | " between them."""
     return [
-        Judged(text, tuple(name.strip() for name in wanted.removeprefix("?").split("|")), wanted.startswith("?"))
+        JudgedQuery(text, tuple(name.strip() for name in wanted.removeprefix("?").split("|")), wanted.startswith("?"))
         for text, wanted in _cells(table)
     ]
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from openmodels.testing.loopback import Answer, Asked, Loopback
+from loopback_server import LoopbackServer, ReceivedRequest, Response
 
 _FIELDS = {
     "name": "name",
@@ -41,7 +41,7 @@ _TYPED = (
 )
 
 
-class LoopbackGallery(Loopback):
+class LoopbackGallery(LoopbackServer):
     """Serves models of the Azure catalog.
 
     Args:
@@ -54,12 +54,12 @@ class LoopbackGallery(Loopback):
         self.rows: list[Any] = list(models)
         self.nested = nested
 
-    def answer(self, asked: Asked) -> Answer:
+    def respond(self, request: ReceivedRequest) -> Response:
         """Return what the service would."""
-        if asked.method == "POST" and asked.path == f"{_PATH}/models":
-            return self._page(json.loads(asked.body or b"{}"), asked)
-        parts = asked.path.removeprefix(f"{_PATH}/").split("/")
-        if asked.method == "GET" and parts[1::2] == ["models", "version"]:
+        if request.method == "POST" and request.path == f"{_PATH}/models":
+            return self._page(json.loads(request.body or b"{}"), request)
+        parts = request.path.removeprefix(f"{_PATH}/").split("/")
+        if request.method == "GET" and parts[1::2] == ["models", "version"]:
             registry, name, version = parts[0], parts[2], parts[4]
             for row in self.rows:
                 if isinstance(row, Mapping) and (row.get("registryName"), row.get("name"), str(row.get("version"))) == (
@@ -67,36 +67,36 @@ class LoopbackGallery(Loopback):
                     name,
                     version,
                 ):
-                    return Answer(dict(row))
-        return Answer({"error": {"code": "NotFound", "message": "The specified resource was not found."}}, 404)
+                    return Response(dict(row))
+        return Response({"error": {"code": "NotFound", "message": "The specified resource was not matches."}}, 404)
 
-    def _page(self, body: Mapping[str, Any], asked: Asked) -> Answer:
-        for one in body.get("filters", ()):
-            if str(one.get("field")).lower() not in _FIELDS:
-                message = f"Unknown field {one.get('field')}. Valid fields: {', '.join(_FIELDS.values())}"
-                return Answer({"error": {"code": "UserError", "message": message}}, 400)
-        found = [row for row in self.rows if not isinstance(row, Mapping) or _matches(row, body.get("filters", ()))]
+    def _page(self, body: Mapping[str, Any], request: ReceivedRequest) -> Response:
+        for condition in body.get("filters", ()):
+            if str(condition.get("field")).lower() not in _FIELDS:
+                message = f"Unknown field {condition.get('field')}. Valid fields: {', '.join(_FIELDS.values())}"
+                return Response({"error": {"code": "UserError", "message": message}}, 400)
+        matches = [row for row in self.rows if not isinstance(row, Mapping) or _matches(row, body.get("filters", ()))]
         start, size = int(body.get("continuationToken") or 0), int(body.get("pageSize") or 25)
-        shown = found[start : start + size]
-        token = str(start + size) if start + size < len(found) else None
-        nested = self.nested or asked.headers.get("x-ms-use-full-service-contracts") == "true"
+        shown = matches[start : start + size]
+        token = str(start + size) if start + size < len(matches) else None
+        nested = self.nested or request.headers.get("x-ms-use-full-service-contracts") == "true"
         key, items = ("value", [_nested(row) for row in shown]) if nested else ("summaries", shown)
-        return Answer({"totalCount": len(found), key: items, "continuationToken": token})
+        return Response({"totalCount": len(matches), key: items, "continuationToken": token})
 
 
 def _matches(row: Mapping[str, Any], filters: Iterable[Mapping[str, Any]]) -> bool:
-    for one in filters:
-        field = _FIELDS[str(one["field"]).lower()]
+    for condition in filters:
+        field = _FIELDS[str(condition["field"]).lower()]
         stated = row.get(field, ["latest"] if field == "labels" else None)
         here = [str(value).lower() for value in (stated if isinstance(stated, list) else [stated]) if value is not None]
-        asked = [str(value).lower() for value in one["values"]]
-        match one["operator"]:
+        wanted = [str(value).lower() for value in condition["values"]]
+        match condition["operator"]:
             case "eq":
-                holds = any(value in here for value in asked)
+                holds = any(value in here for value in wanted)
             case "ne":
-                holds = not any(value in here for value in asked)
+                holds = not any(value in here for value in wanted)
             case "contains":
-                holds = any(value in text for value in asked for text in here)
+                holds = any(value in text for value in wanted for text in here)
             case _:
                 holds = False
         if not holds:

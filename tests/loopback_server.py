@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 whose answers are functions, with faults on demand."""
+"""A server on 127.0.0.1 whose subclasses compute the responses, with faults on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReceivedRequest:
     """A request.
 
     Attributes:
@@ -40,27 +40,27 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer; `body` is sent as JSON unless it is bytes."""
+class Response:
+    """A response; `body` is sent as JSON unless it is bytes."""
 
     body: Any = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Loopback:
-    """Serves `answer` from a thread; use it in a `with` block.
+class LoopbackServer:
+    """Serves `respond` from a thread; use it in a `with` block.
 
     Attributes:
-        asked: The requests so far.
-        faults: Answers given before any other, each once, to the first request whose path and
+        requests: The requests so far.
+        overrides: Responses sent before any other, each once, to the first request whose path and
             query contain the text it comes with.
     """
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
-        self.faults: list[tuple[str, Answer]] = []
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._answered))
+        self.requests: list[ReceivedRequest] = []
+        self.overrides: list[tuple[str, Response]] = []
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._handle))
         server.daemon_threads = True
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -70,9 +70,9 @@ class Loopback:
         """Return where it listens, e.g. "http://127.0.0.1:40001"."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def answer(self, asked: Asked) -> Answer:
-        """Return the answer to a request; to be overridden."""
-        return Answer({"error": f"nothing at {asked.path}"}, 404)
+    def respond(self, request: ReceivedRequest) -> Response:
+        """Return the response to a request; to be overridden."""
+        return Response({"error": f"nothing at {request.path}"}, 404)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -85,17 +85,17 @@ class Loopback:
         self._server.server_close()
         self._thread.join()
 
-    def _answered(self, asked: Asked) -> Answer:
-        self.asked.append(asked)
-        target = f"{asked.path}?{'&'.join(f'{name}={value}' for name, value in asked.query)}"
-        for place, (part, fault) in enumerate(self.faults):
+    def _handle(self, request: ReceivedRequest) -> Response:
+        self.requests.append(request)
+        target = f"{request.path}?{'&'.join(f'{name}={value}' for name, value in request.query)}"
+        for place, (part, response) in enumerate(self.overrides):
             if part in target:
-                del self.faults[place]
-                return fault
-        return self.answer(asked)
+                del self.overrides[place]
+                return response
+        return self.respond(request)
 
 
-def _handler(answered: Callable[[Asked], Answer]) -> type[BaseHTTPRequestHandler]:
+def _handler(respond: Callable[[ReceivedRequest], Response]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -103,14 +103,17 @@ def _handler(answered: Callable[[Asked], Answer]) -> type[BaseHTTPRequestHandler
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             target = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, target.path, tuple(parse_qsl(target.query)), headers, body)
-            answer = answered(asked)
-            is_json = not isinstance(answer.body, bytes)
-            sent = json.dumps(answer.body).encode() if is_json else answer.body
-            given = {"Content-Type": "application/json" if is_json else "application/octet-stream", **answer.headers}
-            given.setdefault("Content-Length", str(len(sent)))
-            self.send_response(answer.status)
-            for name, value in given.items():
+            request = ReceivedRequest(self.command, target.path, tuple(parse_qsl(target.query)), headers, body)
+            response = respond(request)
+            is_json = not isinstance(response.body, bytes)
+            sent = json.dumps(response.body).encode() if is_json else response.body
+            sent_headers = {
+                "Content-Type": "application/json" if is_json else "application/octet-stream",
+                **response.headers,
+            }
+            sent_headers.setdefault("Content-Length", str(len(sent)))
+            self.send_response(response.status)
+            for name, value in sent_headers.items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from openmodels.testing.loopback import Answer, Asked, Loopback
+from loopback_server import LoopbackServer, ReceivedRequest, Response
 
 _ORDERS = {
     "downloads": "downloads",
@@ -34,7 +34,7 @@ _FULL = (*_SLIM, "author", "sha", "lastModified", "gated", "siblings", "cardData
 _HUB_KEYS = {*_FULL, "baseModels", "evalResults", "inferenceProviderMapping", "disabled", "spaces", "model-index"}
 
 
-class LoopbackHub(Loopback):
+class LoopbackHub(LoopbackServer):
     """Serves models.
 
     Args:
@@ -60,40 +60,40 @@ class LoopbackHub(Loopback):
         self.providers = list(providers)
         self.gated = gated
 
-    def answer(self, asked: Asked) -> Answer:
+    def respond(self, request: ReceivedRequest) -> Response:
         """Return what the Hub would."""
-        parts = asked.path.strip("/").split("/")
-        if asked.path == "/v1/models":
-            return Answer({"object": "list", "data": self.providers})
-        if asked.path == "/api/whoami-v2":
-            return Answer({"name": "tester", "type": "user"} if "authorization" in asked.headers else {}, 200)
-        if asked.path == "/api/models":
-            return self._listing(asked)
+        parts = request.path.strip("/").split("/")
+        if request.path == "/v1/models":
+            return Response({"object": "list", "data": self.providers})
+        if request.path == "/api/whoami-v2":
+            return Response({"name": "tester", "type": "user"} if "authorization" in request.headers else {}, 200)
+        if request.path == "/api/models":
+            return self._listing(request)
         if parts[:2] == ["api", "models"]:
-            return self._api(asked, parts[2:])
+            return self._api(request, parts[2:])
         if "resolve" in parts:
             at = parts.index("resolve")
-            return self._file(asked, "/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
-        return super().answer(asked)
+            return self._file(request, "/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
+        return super().respond(request)
 
     def _named(self, model_id: str) -> Mapping[str, Any] | None:
         rows = (row for row in self.rows if isinstance(row, Mapping))
         return next((row for row in rows if str(row.get("id")).lower() == model_id.lower()), None)
 
-    def _listing(self, asked: Asked) -> Answer:
-        found = [row for row in self.rows if not isinstance(row, Mapping) or _matches(row, asked)]
-        if order := _ORDERS.get(asked.first("sort") or ""):
-            found.sort(key=lambda row: _sortable(row, order), reverse=asked.first("direction") != "1")
-        start = int(base64.b64decode(asked.first("cursor") or "") or 0)
-        size = min(int(asked.first("limit") or self.page), self.page)
+    def _listing(self, request: ReceivedRequest) -> Response:
+        matches = [row for row in self.rows if not isinstance(row, Mapping) or _matches(row, request)]
+        if order := _ORDERS.get(request.first("sort") or ""):
+            matches.sort(key=lambda row: _sortable(row, order), reverse=request.first("direction") != "1")
+        start = int(base64.b64decode(request.first("cursor") or "") or 0)
+        size = min(int(request.first("limit") or self.page), self.page)
         headers = {"RateLimit": '"api";r=499;t=1'}
-        if start + size < len(found):
+        if start + size < len(matches):
             cursor = base64.b64encode(str(start + size).encode()).decode()
-            others = "&".join(f"{name}={value}" for name, value in asked.query if name != "cursor")
+            others = "&".join(f"{name}={value}" for name, value in request.query if name != "cursor")
             headers["Link"] = f'<{self.address}/api/models?{others}&cursor={cursor}>; rel="next"'
-        return Answer([_shown(row, asked, many=True) for row in found[start : start + size]], headers=headers)
+        return Response([_shown(row, request, many=True) for row in matches[start : start + size]], headers=headers)
 
-    def _api(self, asked: Asked, parts: list[str]) -> Answer:
+    def _api(self, request: ReceivedRequest, parts: list[str]) -> Response:
         names = ("revision", "tree", "paths-info")
         at = next((place for place, part in enumerate(parts) if part in names), len(parts))
         row = self._named("/".join(parts[:at]))
@@ -101,29 +101,29 @@ class LoopbackHub(Loopback):
             return _unknown()
         kind = parts[at] if at < len(parts) else "revision"
         if at + 1 < len(parts) and parts[at + 1] not in ("main", _commit(row)):
-            return Answer({"error": "Invalid rev id"}, 404, {"X-Error-Code": "RevisionNotFound"})
+            return Response({"error": "Invalid rev id"}, 404, {"X-Error-Code": "RevisionNotFound"})
         if kind == "revision":
-            return Answer(_shown(row, asked, many=False))
+            return Response(_shown(row, request, many=False))
         listed = [_entry(path, content) for path, content in files(row).items()]
         if kind == "paths-info":
-            wanted = _paths(asked)
-            listed = [one for one in listed if one["path"] in wanted]
-        return Answer(listed)
+            wanted = _paths(request)
+            listed = [entry for entry in listed if entry["path"] in wanted]
+        return Response(listed)
 
-    def _file(self, asked: Asked, model_id: str, revision: str, path: str) -> Answer:
+    def _file(self, request: ReceivedRequest, model_id: str, revision: str, path: str) -> Response:
         row = self._named(model_id)
         if row is None:
             return _unknown()
         if revision not in ("main", _commit(row)):
-            return Answer({"error": "Invalid rev id"}, 404, {"X-Error-Code": "RevisionNotFound"})
-        if self.gated and row.get("gated") and "authorization" not in asked.headers and path != "README.md":
+            return Response({"error": "Invalid rev id"}, 404, {"X-Error-Code": "RevisionNotFound"})
+        if self.gated and row.get("gated") and "authorization" not in request.headers and path != "README.md":
             message = f"Access to model {model_id} is restricted."
-            return Answer({"error": message}, 401, {"X-Error-Code": "GatedRepo", "X-Error-Message": message})
+            return Response({"error": message}, 401, {"X-Error-Code": "GatedRepo", "X-Error-Message": message})
         content = files(row).get(path)
         if content is None:
-            return Answer({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
+            return Response({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
         etag = f'"{_git_hash(content)}"'
-        return Answer(content, headers={"X-Repo-Commit": _commit(row), "ETag": etag, "Accept-Ranges": "bytes"})
+        return Response(content, headers={"X-Repo-Commit": _commit(row), "ETag": etag, "Accept-Ranges": "bytes"})
 
 
 def snapshot(folder: Path) -> list[dict[str, Any]]:
@@ -133,11 +133,11 @@ def snapshot(folder: Path) -> list[dict[str, Any]]:
 
 def files(row: Mapping[str, Any]) -> dict[str, bytes]:
     """Return a model's files: its card, its config, and the others empty."""
-    found = {str(one["rfilename"]): b"" for one in row.get("siblings") or () if isinstance(one, Mapping)}
-    found["README.md"] = card(row).encode()
+    contents = {str(entry["rfilename"]): b"" for entry in row.get("siblings") or () if isinstance(entry, Mapping)}
+    contents["README.md"] = card(row).encode()
     if row.get("config"):
-        found["config.json"] = json.dumps(row["config"]).encode()
-    return found
+        contents["config.json"] = json.dumps(row["config"]).encode()
+    return contents
 
 
 def card(row: Mapping[str, Any]) -> str:
@@ -153,11 +153,11 @@ def card(row: Mapping[str, Any]) -> str:
     return front + "\n\n".join(lines) + "\n"
 
 
-def _matches(row: Mapping[str, Any], asked: Asked) -> bool:
+def _matches(row: Mapping[str, Any], request: ReceivedRequest) -> bool:
     tags = {str(tag).lower() for tag in row.get("tags") or ()}
     languages = (row.get("cardData") or {}).get("language") or []
     listed = [languages] if isinstance(languages, str) else languages
-    tags |= {f"language:{one}" for one in (*listed, *(tag for tag in tags if len(tag) == 2))}
+    tags |= {f"language:{language}" for language in (*listed, *(tag for tag in tags if len(tag) == 2))}
     wanted: dict[str, Callable[[str], bool]] = {
         "search": lambda text: text.lower() in str(row.get("id")).lower(),
         "author": lambda name: str(row.get("id")).lower().startswith(f"{name.lower()}/"),
@@ -166,17 +166,17 @@ def _matches(row: Mapping[str, Any], asked: Asked) -> bool:
         "inference_provider": lambda name: name in (row.get("inferenceProviderMapping") or {}),
         "num_parameters": lambda limits: _within(row, limits),
     }
-    for name, value in asked.query:
+    for name, value in request.query:
         if name in wanted and not wanted[name](value):
             return False
-    return all(one.lower() in tags for one in asked.all("filter"))
+    return all(tag.lower() in tags for tag in request.all("filter"))
 
 
 def _within(row: Mapping[str, Any], limits: str) -> bool:
     count = (row.get("safetensors") or {}).get("total")
     units = {"K": 10**3, "M": 10**6, "B": 10**9}
-    ends = dict(part.split(":", 1) for part in limits.split(","))
-    numbers = {name: float(end.rstrip("KMB")) * units.get(end[-1], 1) for name, end in ends.items()}
+    bounds = dict(part.split(":", 1) for part in limits.split(","))
+    numbers = {name: float(bound.rstrip("KMB")) * units.get(bound[-1], 1) for name, bound in bounds.items()}
     return count is not None and numbers.get("min", 0) <= count <= numbers.get("max", float("inf"))
 
 
@@ -185,19 +185,19 @@ def _sortable(row: Any, order: str) -> Any:
     return (value is not None, value if value is not None else 0)
 
 
-def _shown(row: Any, asked: Asked, *, many: bool) -> Any:
+def _shown(row: Any, request: ReceivedRequest, *, many: bool) -> Any:
     if not isinstance(row, Mapping):
         return row
-    expand = asked.all("expand")
-    whole = not many or asked.first("full") == "true"
-    keys = expand or (_FULL if whole else _SLIM)
+    expand = request.all("expand")
+    is_full = not many or request.first("full") == "true"
+    keys = expand or (_FULL if is_full else _SLIM)
     shown = {key: value for key, value in row.items() if key in _ALWAYS or (key in keys and key in _HUB_KEYS)}
     if "id" in row:
         shown |= {"_id": hashlib.sha256(str(row["id"]).encode()).hexdigest()[:24], "modelId": row["id"]}
     shown.setdefault("private", False)
-    if whole and not expand:
+    if is_full and not expand:
         shown["sha"] = _commit(row)
-        sizes = asked.first("blobs") == "true"
+        sizes = request.first("blobs") == "true"
         shown["siblings"] = [
             {"rfilename": path, **(_blob(content) if sizes else {})} for path, content in files(row).items()
         ]
@@ -212,12 +212,12 @@ def _entry(path: str, content: bytes) -> dict[str, Any]:
     return {"type": "file", "path": path, "size": len(content), "oid": _git_hash(content)}
 
 
-def _paths(asked: Asked) -> set[str]:
+def _paths(request: ReceivedRequest) -> set[str]:
     from urllib.parse import parse_qsl
 
-    if asked.headers.get("content-type", "").startswith("application/json"):
-        return set(json.loads(asked.body).get("paths", []))
-    return {value for name, value in parse_qsl(asked.body.decode()) if name == "paths"}
+    if request.headers.get("content-type", "").startswith("application/json"):
+        return set(json.loads(request.body).get("paths", []))
+    return {value for name, value in parse_qsl(request.body.decode()) if name == "paths"}
 
 
 def _git_hash(content: bytes) -> str:
@@ -228,6 +228,6 @@ def _commit(row: Mapping[str, Any]) -> str:
     return str(row.get("sha") or hashlib.sha1(str(row.get("id")).encode(), usedforsecurity=False).hexdigest())
 
 
-def _unknown() -> Answer:
+def _unknown() -> Response:
     message = "Repository not found"
-    return Answer({"error": message}, 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": message})
+    return Response({"error": message}, 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": message})
