@@ -199,7 +199,7 @@ def test_an_error_of_the_input_comes_after_what_came_before(surface):
 @both
 def test_a_server_that_stays_away_ends_the_run(surface):
     model = om.Model("server:m", base_url="http://127.0.0.1:9")
-    with retry.testing(), pytest.raises(om.ConnectionFailed):
+    with retry.override_retries(), pytest.raises(om.ConnectionFailed):
         mapped(model, surface, map(str, itertools.count()), concurrency=2)
 
 

@@ -50,7 +50,7 @@ class Echo(LoopbackServer):
 @both
 def test_broken_items_and_passing_faults(surface):
     prompts = [*map(str, range(50)), "broken", "filtered", *map(str, range(50, 100))]
-    with Echo() as server, retry.testing(attempts=3), om.Model("server:m", base_url=server.address) as model:
+    with Echo() as server, retry.override_retries(attempts=3), om.Model("server:m", base_url=server.address) as model:
         for fault in (TOO_MANY, Response({}, 503), Response({}, 500), TOO_MANY):
             server.overrides.append(("", fault))
         items, summary = mapped(model, surface, prompts, concurrency=8)
@@ -62,7 +62,7 @@ def test_broken_items_and_passing_faults(surface):
 
 @both
 def test_a_narrow_server_slows_the_run_instead_of_failing_it(surface):
-    with Echo(room=2) as server, retry.testing(), om.Model("server:m", base_url=server.address) as model:
+    with Echo(room=2) as server, retry.override_retries(), om.Model("server:m", base_url=server.address) as model:
         items, summary = mapped(model, surface, map(str, range(200)), concurrency=16)
     assert texts(items) == list(map(str, range(200)))
     assert summary.failed == 0
@@ -71,7 +71,7 @@ def test_a_narrow_server_slows_the_run_instead_of_failing_it(surface):
 @both
 @pytest.mark.parametrize(("retries", "asked"), [(2, 1 + RATE_LIMIT_TRIES), (0, 1)])
 def test_a_server_that_refuses_for_ever_is_given_up(surface, retries, asked):
-    with Echo(room=0) as server, retry.testing(), om.Model("server:m", base_url=server.address) as model:
+    with Echo(room=0) as server, retry.override_retries(), om.Model("server:m", base_url=server.address) as model:
         items, _ = mapped(model, surface, ["x"], max_retries=retries)
     assert texts(items) == ["RateLimited"]
     assert len(server.requests) == asked

@@ -35,7 +35,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in ("HF_ENDPOINT", "OPENMODELS_HF_ROUTER", "OPENMODELS_AZURE_CATALOG"):
         # Port 9 of the loopback refuses at once.
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with retry.testing(attempts=2):
+    with retry.override_retries(attempts=2):
         yield
 
 

@@ -13,7 +13,7 @@ from datetime import date
 
 import pytest
 
-from openmodels.catalog import join, query
+from openmodels.catalog import query, record_merging
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import Writer, in_memory
 from openmodels.catalog.record import Ids, ModelRecord
@@ -209,12 +209,12 @@ class TestJoin:
     def test_custom_is_no_license(self):
         hub = made(cardData={"license": "apache-2.0"})
         azure = self.azure(license=made(cardData={"license": "custom"}).license)
-        assert join.merge(hub, azure).conflicts == ()
-        assert join.merge(azure, hub).license.id == "Apache-2.0"
+        assert record_merging.merge(hub, azure).conflicts == ()
+        assert record_merging.merge(azure, hub).license.id == "Apache-2.0"
 
     def test_a_license_that_differs_is_kept_as_a_conflict(self):
         azure = self.azure(license=made(cardData={"license": "mit"}).license)
-        merged = join.merge(made(cardData={"license": "llama2"}), azure)
+        merged = record_merging.merge(made(cardData={"license": "llama2"}), azure)
         assert merged.license.id == "llama2"
         assert (merged.conflicts[0].field, merged.conflicts[0].other) == ("license", "MIT")
 

@@ -111,7 +111,7 @@ def test_a_wrong_option_is_named(surface, options, says):
 
 @both
 def test_failures_are_tried_again(surface):
-    with retry.testing(attempts=3):
+    with retry.override_retries(attempts=3):
         model = om.Model(LengthBackend(fails=2))
         assert embed(model, surface, ["a"]).vectors.shape == (1, 2)
     assert len(model.backend.requests) == 3

@@ -168,10 +168,10 @@ def test_never_more_tries_nor_more_time_than_allowed(waits, retries, budget):
 
 
 def test_testing_switch(attempt, clock):
-    with retry.testing():
+    with retry.override_retries():
         with pytest.raises(om.ServerFailed):
             attempt(Work(*failures(1)))
-        with retry.testing(attempts=3, wait=9):
+        with retry.override_retries(attempts=3, wait=9):
             assert attempt(Work(*failures(2)), retries=0) == "done"
         with pytest.raises(om.ServerFailed):
             attempt(Work(*failures(1)))
@@ -269,7 +269,7 @@ class TestBudget:
 
     @pytest.mark.parametrize("surface", SURFACES)
     def test_an_empty_bucket_lets_the_first_error_out(self, surface):
-        with retry.testing(attempts=3), om.Model("echo:", script=[[om.ServerFailed("Down.")], "yes"]) as model:
+        with retry.override_retries(attempts=3), om.Model("echo:", script=[[om.ServerFailed("Down.")], "yes"]) as model:
             model._runner.budget.left = 4
             with pytest.raises(om.ServerFailed):
                 Driver(model, surface)("hi")
@@ -310,7 +310,7 @@ class TestOrigin:
         origin.pause(3)
         assert origin.initial_wait(0, None) == 0
         assert origin.initial_wait(2, clock.now + 2) == 0
-        with retry.testing():
+        with retry.override_retries():
             assert origin.initial_wait(2, None) == 0
         origin.pause(2 * retry.LONGEST_ASKED)
         assert 0 < origin.initial_wait(2, None) <= 3.1

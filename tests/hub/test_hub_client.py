@@ -90,7 +90,7 @@ def test_a_response_that_is_cut_is_asked_for_again(cut):
     answers = [cut, response(body=b'{"id": "a/b"}')]
     with serve(lambda connection, _: connection.sendall(answers.pop(0))) as (address, requests):
         hub = HubClient(address, retry=retry)
-        with retry.testing(attempts=2):
+        with retry.override_retries(attempts=2):
             assert hub.get_model("a/b") == {"id": "a/b"}
         hub.close()
     assert len(requests) == 2

@@ -23,7 +23,7 @@ def _alone(monkeypatch, tmp_path):
     for name in ("HF_TOKEN", "GITHUB_TOKEN", "HF_HUB_OFFLINE", "OPENMODELS_OFFLINE", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path / "cache"))
-    with retry.testing(attempts=1):
+    with retry.override_retries(attempts=1):
         yield
 
 

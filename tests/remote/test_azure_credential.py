@@ -180,7 +180,11 @@ def test_a_credential_that_fails(
 ) -> None:
     fails, kind, says, requests = case
     url, credential = server.url("ok"), Credential(fails=fails)
-    with retry.testing(attempts=3, wait=0), _model(url, credential) as model, pytest.raises(kind, match=says) as caught:
+    with (
+        retry.override_retries(attempts=3, wait=0),
+        _model(url, credential) as model,
+        pytest.raises(kind, match=says) as caught,
+    ):
         _ask(model, surface)
     assert type(caught.value) is kind
     assert caught.value.__cause__ is fails

@@ -130,7 +130,7 @@ for _name, (_status, _body, _headers, *_) in ERRORS.items():
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_of_azure(server: FaultServer, name: str) -> None:
     *_, kind, says = ERRORS[name]
-    with retry.testing(attempts=1), _model(server.url(f"azure-{name}")) as model:
+    with retry.override_retries(attempts=1), _model(server.url(f"azure-{name}")) as model:
         for ask in (model.chat, lambda prompt: asyncio.run(model.achat(prompt)), model.embed):
             with pytest.raises(om.OpenModelsError, match=rf"(?s){says}") as caught:
                 ask(PROMPT)
@@ -173,7 +173,7 @@ def test_a_limit_is_spelled_as_the_model_wants_it(server: FaultServer, surface: 
         return (asyncio.run(reply) if surface == "achat" else reply).text
 
     url = server.url("azure-new-limit")
-    with retry.testing(attempts=1), _model(url) as model:
+    with retry.override_retries(attempts=1), _model(url) as model:
         assert ask() == ask(max_tokens=5) == ask(max_tokens=6) == TEXT
     limits = [
         (body.get("max_tokens"), body.get("max_completion_tokens"))
@@ -182,6 +182,6 @@ def test_a_limit_is_spelled_as_the_model_wants_it(server: FaultServer, surface: 
     assert limits == [(None, None), (5, None), (None, 5), (None, 6)]
 
     url = server.url("azure-no-limit")
-    with retry.testing(attempts=1), _model(url) as model, pytest.raises(InvalidRequest, match="Neither"):
+    with retry.override_retries(attempts=1), _model(url) as model, pytest.raises(InvalidRequest, match="Neither"):
         ask(max_tokens=5)
     assert len(server.seen(url)) == 2

@@ -53,7 +53,7 @@ TEXTS = [str(number) for number in range(50)]
 @pytest.mark.parametrize("surface", ["embed", "aembed"])
 def test_texts_go_out_in_batches_that_the_server_takes(server: FaultServer, name: str, surface: str) -> None:
     url = server.url(name)
-    with retry.testing(attempts=1), om.Model("server:m", base_url=url) as model:
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=url) as model:
         answer = getattr(model, surface)(TEXTS)
         answer = asyncio.run(answer) if surface == "aembed" else answer
     assert np.array_equal(answer.vectors[:, 0], np.arange(50, dtype=np.float32))
@@ -62,7 +62,7 @@ def test_texts_go_out_in_batches_that_the_server_takes(server: FaultServer, name
 
 def test_a_limit_that_the_server_names_is_remembered(server: FaultServer) -> None:
     url = server.url("takes-8")
-    with retry.testing(attempts=1), om.Model("server:m", base_url=url) as model:
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=url) as model:
         model.embed(TEXTS)
         before = len(server.seen(url))
         model.embed(TEXTS)
@@ -70,7 +70,7 @@ def test_a_limit_that_the_server_names_is_remembered(server: FaultServer) -> Non
 
 
 def test_documents_are_ranked_over_all_batches(server: FaultServer) -> None:
-    with retry.testing(attempts=1), om.Model("server:m", base_url=server.url("takes-20")) as model:
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=server.url("takes-20")) as model:
         ranking = model.rerank("x", TEXTS, top_n=3)
         assert asyncio.run(model.arerank("x", TEXTS)).documents[-1].document == "0"
     assert [(place.index, place.document) for place in ranking] == [(49, "49"), (48, "48"), (47, "47")]
@@ -78,7 +78,7 @@ def test_documents_are_ranked_over_all_batches(server: FaultServer) -> None:
 
 def test_a_single_text_that_is_too_large_says_what_to_do(server: FaultServer) -> None:
     model = om.Model("server:m", base_url=server.url("takes-none"))
-    with retry.testing(attempts=1), model, pytest.raises(OpenModelsError) as caught:
+    with retry.override_retries(attempts=1), model, pytest.raises(OpenModelsError) as caught:
         model.embed(["1", "2"])
     assert caught.value.next_step
 

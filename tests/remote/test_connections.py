@@ -132,10 +132,10 @@ def test_a_kept_connection_that_died_costs_no_retry(own: FaultServer, name: str)
         for _ in range(3):
             assert (await model.achat(PROMPT)).text == TEXT
 
-    with retry.testing(attempts=1), _model(own.url(name)) as model:
+    with retry.override_retries(attempts=1), _model(own.url(name)) as model:
         for _ in range(3):
             assert model.chat(PROMPT).text == TEXT
-    with retry.testing(attempts=1), _model(own.url(name)) as model:
+    with retry.override_retries(attempts=1), _model(own.url(name)) as model:
         asyncio.run(main())
 
 
@@ -300,7 +300,7 @@ def test_a_pickled_model_connects_anew(server: FaultServer) -> None:
 
 
 def test_a_refused_connection_says_so() -> None:
-    with retry.testing(attempts=1):
+    with retry.override_retries(attempts=1):
         for host in ("127.0.0.1", "localhost"):
             model = _model(f"http://{host}:1/v1")
             with pytest.raises(ConnectionFailed, match="refused"):
@@ -329,7 +329,7 @@ def test_only_a_resolver_that_may_recover_is_asked_again(
         raise socket.gaierror(number, "a name")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with retry.testing(attempts=3, wait=0), pytest.raises(ConnectionFailed, match="DNS"):
+    with retry.override_retries(attempts=3, wait=0), pytest.raises(ConnectionFailed, match="DNS"):
         Driver(_model("https://model.example/v1"), surface)(PROMPT)
     assert asked == ["model.example"] * tries
 

@@ -182,7 +182,7 @@ def test_another_server_never_sees_the_token(
                 assert TOKEN not in f"{error!r} {vars(error)}"
 
     urls = [server.url(name), server.url(name)]
-    with retry.testing(attempts=2):
+    with retry.override_retries(attempts=2):
         with om.Model("hf:org/model", base_url=urls[0], timeout=10) as model:
             ask(model)
         with om.Model("hf:org/model", base_url=urls[1], timeout=10, api_key=KEY) as model:
@@ -293,7 +293,10 @@ def test_nothing_shows_the_token(
     caplog.set_level(logging.DEBUG)
     told = ""
     for name in ("ok", "echo-hf-token", "echo-prompt", "500-always"):
-        with retry.testing(attempts=1), om.Model("hf:org/model", base_url=server.url(name), bill_to="my-org") as model:
+        with (
+            retry.override_retries(attempts=1),
+            om.Model("hf:org/model", base_url=server.url(name), bill_to="my-org") as model,
+        ):
             try:
                 model.chat(PROMPT)
             except om.OpenModelsError as error:
@@ -365,7 +368,7 @@ def test_what_the_router_means(
     url = server.url(f"hf-{name}")
     with routed(monkeypatch, url) as model:
         for call in (model.chat, model.embed):
-            with retry.testing(attempts=1), pytest.raises(kind, match=says) as caught:
+            with retry.override_retries(attempts=1), pytest.raises(kind, match=says) as caught:
                 call("hi")
             assert type(caught.value) is kind
             assert caught.value.reference == "hf:org/model"
@@ -504,7 +507,7 @@ def test_broken_answers_of_the_task_api(
 ) -> None:
     kind, says = meant
     with (
-        retry.testing(attempts=1),
+        retry.override_retries(attempts=1),
         routed(monkeypatch, server.url(f"task-{name}"), api_key=KEY) as model,
         pytest.raises(kind, match=says),
     ):

@@ -65,7 +65,7 @@ def test_what_we_add_is_left_out_once_it_is_refused(server: FaultServer, shape: 
             return "".join([delta.text async for delta in stream])
 
     url = server.url(f"no-usage-{shape}")
-    with retry.testing(attempts=1), om.Model("server:m", base_url=url) as model:
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=url) as model:
         with model.stream("x") as stream:
             assert "".join(delta.text for delta in stream) == TEXT
         assert asyncio.run(astream()) == TEXT
@@ -74,13 +74,13 @@ def test_what_we_add_is_left_out_once_it_is_refused(server: FaultServer, shape: 
 
 def test_what_the_caller_asked_for_is_not_left_out(server: FaultServer) -> None:
     url = server.url("no-seed")
-    with retry.testing(attempts=1), om.Model("server:m", base_url=url) as model:
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=url) as model:
         with pytest.raises(InvalidRequest, match="seed"):
             model.chat("x", seed=3)
         with pytest.raises(InvalidRequest, match="seed"):
             asyncio.run(model.achat("x", seed=3))
     url = server.url("no-usage-message")
-    with retry.testing(attempts=1), om.Model("server:m", base_url=url) as model, pytest.raises(InvalidRequest):
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=url) as model, pytest.raises(InvalidRequest):
         model.chat("x", extra={"stream_options": {"include_usage": True}})
     assert len(server.seen(url)) == 1
 
@@ -100,7 +100,7 @@ def _with_reasoning() -> list[Message]:
 )
 def test_reasoning_is_sent_back_as_the_server_takes_it(server: FaultServer, name: str, sent: list[str | None]) -> None:
     url = server.url(name)
-    with retry.testing(attempts=1), om.Model("server:m", base_url=url) as model:
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=url) as model:
         assert model.chat(_with_reasoning()).text == TEXT
         assert model.chat(_with_reasoning()).text == TEXT
     names = [
@@ -130,12 +130,12 @@ def test_other_spellings_of_ours_are_left_out(server: FaultServer) -> None:
     url = server.url("no-strict")
     shape = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     model = om.Model("server:m", base_url=url)
-    with retry.testing(attempts=1), model, pytest.raises(OpenModelsError) as caught:
+    with retry.override_retries(attempts=1), model, pytest.raises(OpenModelsError) as caught:
         model.chat("x", schema=shape)
     assert caught.type is om.OutputInvalid  # the text is no JSON, but it has been answered
     assert [_holds(body, "strict") for body in _bodies(server, url)] == [True, False]
     url = server.url("one-penalty")
-    with retry.testing(attempts=1), om.Model("server:m", base_url=url) as model:
+    with retry.override_retries(attempts=1), om.Model("server:m", base_url=url) as model:
         model.chat("x", repetition_penalty=1.5)
     assert "repetition_penalty" in _bodies(server, url)[-1]
 
@@ -155,7 +155,7 @@ def _no_named_tool(wire: Wire, request: Request) -> None:
 def test_a_demanded_tool_is_spelled_as_the_server_knows_it(server: FaultServer) -> None:
     tools = [{"name": name, "parameters": {"type": "object", "properties": {}}} for name in "ab"]
     url = server.url("no-named-tool")
-    with retry.testing(attempts=1), om.Model("azure:m", base_url=url, api_key="k" * 9) as model:
+    with retry.override_retries(attempts=1), om.Model("azure:m", base_url=url, api_key="k" * 9) as model:
         assert model.chat("x", tools=tools, tool_choice="b").tool_calls[0].arguments == {}
     last = _bodies(server, url)[-1]
     assert ([tool["function"]["name"] for tool in last["tools"]], last["tool_choice"]) == (["b"], "any")
@@ -172,7 +172,7 @@ def _new_limit(wire: Wire, request: Request) -> None:
 @pytest.mark.parametrize("reference", ["server:m", "hf:m"])
 def test_the_limit_is_spelled_as_the_server_wants_it(server: FaultServer, reference: str) -> None:
     url = server.url("new-limit")
-    with retry.testing(attempts=1), om.Model(reference, base_url=url) as model:
+    with retry.override_retries(attempts=1), om.Model(reference, base_url=url) as model:
         assert model.chat("x", max_tokens=4).text == TEXT
         assert _bodies(server, url)[-1]["max_completion_tokens"] == 4
         # The older completions know the old name alone, which this server refuses.
@@ -196,12 +196,12 @@ def _no_door(wire: Wire, request: Request) -> None:
 
 def test_a_project_that_refuses_is_answered_by_its_resource(server: FaultServer) -> None:
     url = f"{server.url('two-doors').removesuffix('/v1')}/api/projects/p"
-    with retry.testing(attempts=1), om.Model("azure:m", base_url=url, api_key="k" * 9) as model:
+    with retry.override_retries(attempts=1), om.Model("azure:m", base_url=url, api_key="k" * 9) as model:
         assert model.chat("x").text == TEXT
         assert asyncio.run(model.achat("x")).text == TEXT
         assert "/api/projects" not in model.backend.describe()["address"]
     url = f"{server.url('no-door').removesuffix('/v1')}/api/projects/p"
-    with retry.testing(attempts=1), om.Model("azure:m", base_url=url, api_key="k" * 9) as model:
+    with retry.override_retries(attempts=1), om.Model("azure:m", base_url=url, api_key="k" * 9) as model:
         with pytest.raises(OpenModelsError, match=r"/api/projects/p"):
             model.chat("x")
         assert model.backend.describe()["address"].endswith("/api/projects/p/openai/v1")
@@ -233,7 +233,7 @@ def test_reasons_are_read_in_every_shape(body: Any, words: str) -> None:
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     failure = status_errors.read(422, {}, raw, host="h")
     assert words in failure.message
-    assert words in status_errors.error(failure).cause
+    assert words in status_errors.error_from_status(failure).cause
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_definitions_and_choices_of_other_clients_are_sent_whole(server: FaultSe
     ]
     seen: list[Any] = []
     model = om.Model("server:m", base_url=server.url("ok"), on_request=seen.append)
-    with retry.testing(attempts=1), model, contextlib.suppress(om.OutputInvalid):
+    with retry.override_retries(attempts=1), model, contextlib.suppress(om.OutputInvalid):
         model.chat("x", tools=tools, tool_choice=choice)  # the server calls none
     body = model.backend.body(seen[0], "m")
     assert body["tool_choice"] == sent

@@ -84,7 +84,7 @@ def ask(request: pytest.FixtureRequest, server: FaultServer, monkeypatch: pytest
     def call(name: str, model: str, **options: object) -> tuple[list[om.Provider], list[Request]]:
         url = server.url(name)
         monkeypatch.setenv("OPENMODELS_HF_ROUTER", url)
-        with retry.testing(attempts=3):
+        with retry.override_retries(attempts=3):
             found = getattr(om, request.param)(model, **options)
             found = asyncio.run(found) if request.param == "aproviders" else found
         assert server.wait_open(0)

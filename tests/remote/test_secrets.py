@@ -87,7 +87,7 @@ def _shown(error: BaseException) -> list[str]:
 @pytest.mark.parametrize("where", ["fails-badly", "refused"])
 def test_no_attribute_and_no_frame_holds_a_key(server: FaultServer, backend: str, surface: str, where: str) -> None:
     url = "http://127.0.0.1:1/v1" if where == "refused" else server.url(where)
-    with retry.testing(attempts=1), _model(backend, url) as model:
+    with retry.override_retries(attempts=1), _model(backend, url) as model:
         with pytest.raises(OpenModelsError) as caught:
             _ask(model, surface)
         assert SECRET not in str(caught.value)

@@ -77,7 +77,7 @@ def test_events_come_back_as_they_were_sent(texts: list[str], end: bytes) -> Non
 
 
 def _decode(pieces: list[bytes]) -> tuple[list[Any], str]:
-    decoder = decode.ChatDecoder(200, _EVENT_STREAM, lambda body: status_errors.error(_read(body)))
+    decoder = decode.ChatDecoder(200, _EVENT_STREAM, lambda body: status_errors.error_from_status(_read(body)))
     deltas: list[Any] = []
     try:
         for piece in pieces:
@@ -120,7 +120,7 @@ _bodies = st.one_of(_json.map(lambda value: json.dumps(value).encode()), _stream
 
 def _read_answer(status: int, headers: dict[str, str], pieces: list[bytes]) -> str:
     """Return what an answer is: its text, or its error."""
-    explain = lambda body: status_errors.error(status_errors.read(status, headers, body, host="h"))  # noqa: E731
+    explain = lambda body: status_errors.error_from_status(status_errors.read(status, headers, body, host="h"))  # noqa: E731
     decoder, text = decode.ChatDecoder(status, headers, explain), ""
     try:
         for piece in pieces:

@@ -25,7 +25,7 @@ from openmodels.http.connection import ConnectionSettings
 from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.http.secrets import Secret, Secrets, check_headers, check_key
 from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
-from openmodels.openai_wire.negotiation import Dialect
+from openmodels.openai_wire.parameter_fallbacks import ParameterFallbacks
 from openmodels.output.text_scan import REASONING_TAGS
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
@@ -76,7 +76,7 @@ class OpenAICompatible(Backend):
 
     Attributes:
         connection: How connections are made: `proxy`, `verify` and `cert`, checked.
-        dialect: What the server has shown that it takes.
+        fallbacks: What the server has shown that it takes.
 
     A subclass overrides what differs:
         `wire_options`: the options that the server takes under their wire keys.
@@ -116,7 +116,7 @@ class OpenAICompatible(Backend):
         self.api_key = check_key(api_key)
         self.headers = check_headers(headers)
         self.connection = ConnectionSettings.from_options(proxy=proxy, verify=verify, cert=cert)
-        self.dialect = Dialect()
+        self.fallbacks = ParameterFallbacks()
         self._batch: int | None = None  # the most texts that the server takes at once, once it has said so
         self._exchange: Exchange | None = None
         self._lock = threading.Lock()
@@ -160,7 +160,7 @@ class OpenAICompatible(Backend):
 
     def explain(self, failure: status_errors.Failure) -> OpenModelsError:
         """Return the error that a failed answer is."""
-        return status_errors.error(failure)
+        return status_errors.error_from_status(failure)
 
     def model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - a subclass may ask the server
         """Return the model's name for the server, or None to send none."""
@@ -183,7 +183,7 @@ class OpenAICompatible(Backend):
         """Return whether to send a refused request again, in the form it demands."""
         if not isinstance(prepared.request, ChatRequest):
             return False
-        return self.dialect.learn(error.status, error.refusal, prepared.body, prepared.request)
+        return self.fallbacks.learn(error.status, error.refusal, prepared.body, prepared.request)
 
     def succeeded(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
         """Take an answer as a sign of what the server takes.
@@ -192,7 +192,7 @@ class OpenAICompatible(Backend):
             prepared: What was prepared.
             reasoning: The field in which the reasoning came, if any has.
         """
-        self.dialect.observe(reasoning)
+        self.fallbacks.observe(reasoning)
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
@@ -358,7 +358,7 @@ class OpenAICompatible(Backend):
         return {"backend": self.name, "model": self.rest or None, "address": str(self.address)}
 
     def _prepare_chat(self, request: ChatRequest, model: str | None) -> EncodedRequest:
-        body = self.dialect.adapt(self.body(request, model), request)
+        body = self.fallbacks.adapt(self.body(request, model), request)
         texts = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
         http_request = self._http_request("POST", self.address.target(self.path(request)), body, stream=request.stream)
         return EncodedRequest(http_request, request, body, tuple(texts))

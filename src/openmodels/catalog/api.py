@@ -11,7 +11,7 @@ from functools import lru_cache, reduce
 from pathlib import Path
 
 from openmodels import settings
-from openmodels.catalog import join, query as queries
+from openmodels.catalog import query as queries, record_merging
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.index.reader import Index, default_path
@@ -149,7 +149,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
         if "/" not in model_id and len(similar) == 1 and _has_name(similar[0], model_id):
             return info(similar[0], live=live)
         raise _not_found(model_id, failures, similar, online=online)
-    record = reduce(join.merge, parts)
+    record = reduce(record_merging.merge, parts)
     counts = searching.variants(index, [record.id]) if index else {}
     return record.model_copy(update={"variants": counts.get(record.id)})
 
@@ -247,7 +247,9 @@ def _merge_parts(query: Query, parts: list[Index], local: dict[str, ModelRecord]
         here = local.get(at)
         if at not in shown:
             shown[at] = (
-                join.merge(record, here) if here and here is not record and here.local != record.local else record
+                record_merging.merge(record, here)
+                if here and here is not record and here.local != record.local
+                else record
             )
     for part in matches:
         notes += part.parsed.notes

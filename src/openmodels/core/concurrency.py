@@ -82,5 +82,5 @@ class ConcurrencyLimiter:
             self._slowed = time.monotonic()
             self._streak += 1
         wait = min(retry.LONGEST_WAIT, retry.FIRST_WAIT * 2**self._streak) if retry_after is None else retry_after
-        self._resume = max(self._resume, time.monotonic() + retry.actual_wait(wait))
+        self._resume = max(self._resume, time.monotonic() + retry.overridden_wait(wait))
         return True

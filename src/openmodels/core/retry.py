@@ -40,28 +40,28 @@ BURST = 8
 LONGEST_ASKED = 300.0
 """A server that asks to wait longer, in seconds, is taken as a refusal, even without a deadline."""
 
-_testing: tuple[int, float] | None = None
+_override: tuple[int, float] | None = None
 
 
 @contextmanager
-def testing(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
+def override_retries(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
     """Try every call at most `attempts` times within the block.
 
     Between the attempts it waits `wait` seconds.
 
     For tests: `attempts=1` switches retries off. Applies to the whole process.
     """
-    global _testing  # noqa: PLW0603 - one switch for the process is the point
-    before, _testing = _testing, (attempts, wait)
+    global _override  # noqa: PLW0603 - one switch for the process is the point
+    before, _override = _override, (attempts, wait)
     try:
         yield
     finally:
-        _testing = before
+        _override = before
 
 
-def actual_wait(seconds: float) -> float:
-    """Return the seconds to wait where `seconds` are due; `testing` replaces them."""
-    return seconds if _testing is None else _testing[1]
+def overridden_wait(seconds: float) -> float:
+    """Return the seconds to wait where `seconds` are due; `override_retries` replaces them."""
+    return seconds if _override is None else _override[1]
 
 
 class RetryBudget:
@@ -129,7 +129,7 @@ class OriginState:
     def initial_wait(self, retries: int, deadline: float | None) -> float:
         """Return the seconds that a call waits before it begins."""
         wait = self._resume - time.monotonic()
-        if wait <= 0 or not retries or _testing is not None:
+        if wait <= 0 or not retries or _override is not None:
             return 0.0
         if deadline is not None and self._resume >= deadline:
             return 0.0
@@ -231,7 +231,7 @@ async def acall(
 def _policy(
     retries: int, deadline: float | None, budget: RetryBudget | None, origin: OriginState | None
 ) -> dict[str, Any]:
-    attempts, fixed = _testing or (retries + 1, None)
+    attempts, fixed = _override or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 
     def retry_after(state: tenacity.RetryCallState) -> float | None:

@@ -53,7 +53,7 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _REMAINING = re.compile(r"r=(\d{1,9})(?:.*?;)?\s*t=(\d{1,9})")
 
 
-class RetryPolicy(Protocol):
+class RetryHook(Protocol):
     """What decides whether a failed request is sent again: the module `core.retry`."""
 
     def call(self, start: Callable[[], Result], *, retries: int, deadline: float | None) -> Result:
@@ -133,7 +133,7 @@ class ApiClient:
         service: str,
         *,
         token: Secret | None = None,
-        retry: RetryPolicy | None = None,
+        retry: RetryHook | None = None,
         interval: float = 0.0,
     ) -> None:
         self.origin = origin.rstrip("/")

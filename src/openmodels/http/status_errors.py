@@ -121,9 +121,9 @@ def read(
     )
 
 
-def error(failure: Failure) -> OpenModelsError:
+def error_from_status(failure: Failure) -> OpenModelsError:
     """Return the one error of the tree that a failure is."""
-    kind, next_step = _judge(failure)
+    kind, next_step = _classify(failure)
     retryable = failure.status in _RETRYABLE or (failure.status or 500) >= 500
     if failure.status == 501 or not kind.default_retryable:
         retryable = False
@@ -314,7 +314,7 @@ _BY_STATUS: dict[int, tuple[type[OpenModelsError], str | None]] = {
 }
 
 
-def _judge(failure: Failure) -> tuple[type[OpenModelsError], str | None]:
+def _classify(failure: Failure) -> tuple[type[OpenModelsError], str | None]:
     text = f"{failure.code} {failure.message}"
     for kind, pattern, statuses, next_step in _RULES:
         if (failure.status is None or failure.status in statuses) and re.search(pattern, text, re.IGNORECASE):

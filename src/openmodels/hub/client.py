@@ -16,7 +16,7 @@ from openmodels.errors import (
     ModelNotFound,
     RateLimited,
 )
-from openmodels.http.api import ApiClient, Refusal, RetryPolicy, classify_refusal
+from openmodels.http.api import ApiClient, Refusal, RetryHook, classify_refusal
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret, check_key
 from openmodels.hub import token as hub_token
@@ -50,7 +50,7 @@ class HubClient(ApiClient):
         endpoint: str | None = None,
         token: str | None = None,
         *,
-        retry: RetryPolicy | None = None,
+        retry: RetryHook | None = None,
         interval: float = 0.0,
     ) -> None:
         address = endpoint or hub_token.endpoint()
@@ -171,7 +171,7 @@ class RouterClient(ApiClient):
         retry: The policy of retries.
     """
 
-    def __init__(self, address: str | None = None, *, retry: RetryPolicy | None = None) -> None:
+    def __init__(self, address: str | None = None, *, retry: RetryHook | None = None) -> None:
         address = (address or router_address()).rstrip("/")
         address += "" if urlsplit(address).path else "/v1"
         super().__init__(address, "the router of the Hub", retry=retry)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from openmodels.errors import AccessDenied, OpenModelsError, RateLimited
-from openmodels.http.api import ApiClient, Refusal, RetryPolicy
+from openmodels.http.api import ApiClient, Refusal, RetryHook
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import check_key
 from openmodels.hub import token as hub_token
@@ -24,7 +24,7 @@ class GitHubClient(ApiClient):
         interval: Seconds between the starts of two requests at least.
     """
 
-    def __init__(self, address: str | None = None, *, retry: RetryPolicy | None = None, interval: float = 0.0) -> None:
+    def __init__(self, address: str | None = None, *, retry: RetryHook | None = None, interval: float = 0.0) -> None:
         address = address or API
         secret = os.environ.get("GITHUB_TOKEN") if hub_token.is_confidential(address) else None
         token = check_key(secret or None, "GITHUB_TOKEN")

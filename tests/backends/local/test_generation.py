@@ -7,7 +7,7 @@ import torch
 from tiny import save_random
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from openmodels.backends.local.engines.torch.load_check import check_sequential, is_close
+from openmodels.backends.local.engines.torch.equivalence_check import check_sequential, is_close
 from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 
 CPU = torch.device("cpu")

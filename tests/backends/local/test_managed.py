@@ -454,7 +454,7 @@ def test_a_server_that_dies_before_an_answer(llamacpp):
         return await send(*arguments)
 
     engine.http.asend = send_and_kill
-    with retry.testing(attempts=1), pytest.raises(errors.ServerFailed, match=r"SIGKILL.*last lines") as caught:
+    with retry.override_retries(attempts=1), pytest.raises(errors.ServerFailed, match=r"SIGKILL.*last lines") as caught:
         llamacpp.chat("Hello", max_tokens=4)
     assert caught.value.retryable
     engine.http.asend = send

@@ -29,7 +29,7 @@ def explain(failure: status_errors.Failure, to: Address, identity: str) -> OpenM
     """
     if categories := _categories(failure.body):
         failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
-    error = status_errors.error(failure)
+    error = status_errors.error_from_status(failure)
     if type(error) in (NotConfigured, EndpointRetired) and failure.status in (404, 410):
         error.next_step = (
             f"Check `base_url`, {to}. The address of an Azure resource that is still served is "

@@ -66,7 +66,7 @@ def explain(failure: status_errors.Failure, *, is_routed: bool) -> OpenModelsErr
         failure: The response.
         is_routed: Whether it came from the router, whose address is right: a 404 is about the model.
     """
-    general = status_errors.error(failure)
+    general = status_errors.error_from_status(failure)
     kind, next_step = type(general), general.next_step
     if not isinstance(general, GatedModel | ContextTooLong | ContentFiltered):
         text = f"{failure.code} {failure.message}"

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from openmodels import files
-from openmodels.catalog import join
+from openmodels.catalog import record_merging
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import SCHEMA, TABLES, Index, flaw_of, protect
 from openmodels.catalog.record import ModelRecord
@@ -188,7 +188,7 @@ class Writer:
         """Add a record, or join it with another catalog's record of the same model."""
         at = record.id.lower()
         before = self._pending.get(at)
-        self._pending[at] = join.merge(before, record) if before else record
+        self._pending[at] = record_merging.merge(before, record) if before else record
         if len(self._pending) >= _BATCH:
             self.flush()
 
@@ -269,7 +269,7 @@ class Writer:
 
     def _join(self, number: int, record: ModelRecord) -> tuple[ModelRecord, dict[str, Any] | None]:
         stored = self._stored(number)
-        rest: dict[str, Any] = join.parts_of(stored.rest)
+        rest: dict[str, Any] = record_merging.parts_of(stored.rest)
         parts = {name: ModelRecord.model_validate(part) for name, part in rest.items()}
         if not parts:
             before = codec.decode(stored, self._term)
@@ -278,7 +278,7 @@ class Writer:
             parts[name] = record
         if len(parts) < 2:
             return record, None
-        merged = join.merge_all(parts)
+        merged = record_merging.merge_all(parts)
         return merged, {name: part.model_dump(mode="json", exclude_defaults=True) for name, part in parts.items()}
 
     def _stored(self, number: int) -> codec.IndexRow:

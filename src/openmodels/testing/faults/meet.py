@@ -61,7 +61,7 @@ def meet(
     url = server.url(fault.name)
     expect = expected(fault, surface)
     told = ""
-    with retry.testing(attempts=3, wait=0), make(url, fault.timeout or 20.0) as model:
+    with retry.override_retries(attempts=3, wait=0), make(url, fault.timeout or 20.0) as model:
         try:
             reply = _ask(model, surface)
         except OpenModelsError as error:

@@ -109,7 +109,7 @@ class CompletionClient:
         self, status: int, headers: Mapping[str, str], secrets: tuple[str, ...], body: bytes | object
     ) -> OpenModelsError:
         failure = status_errors.read(status, headers, body, host=self._address.authority, secrets=secrets)
-        return status_errors.error(failure)
+        return status_errors.error_from_status(failure)
 
 
 class ServerRequest:

@@ -19,7 +19,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, modeling_gguf_pytorch_utils as modeling
 
-from openmodels.backends.local.engines.torch import loading_report
+from openmodels.backends.local.engines.torch import checkpoint_check
 from openmodels.backends.local.engines.torch.loader import exclusive_loading, is_out_of_memory, out_of_memory
 from openmodels.backends.local.weights import gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, OpenModelsError
@@ -66,7 +66,7 @@ def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
                 ignore_mismatched_sizes=True,  # the report names them
                 **quantization,
             )
-            loading_report.check(model, report, encoder=False)
+            checkpoint_check.check(model, report, encoder=False)
             _check_all_used(file.name, header, model)
             # transformers takes the model for a quantised one, and those it does not save.
             model.hf_quantizer = None

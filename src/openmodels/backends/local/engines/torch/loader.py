@@ -26,7 +26,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engines.torch import device as devices, loading_report, quantization
+from openmodels.backends.local.engines.torch import checkpoint_check, device as devices, quantization
 from openmodels.backends.local.engines.torch.torch_setup import collector_paused
 from openmodels.backends.local.prompt import images, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
@@ -161,7 +161,7 @@ def load(
             ignore_mismatched_sizes=True,  # the report names them
             **options,
         )
-        loading_report.check(model, report, encoder=not generates)
+        checkpoint_check.check(model, report, encoder=not generates)
         model.eval()
         loaded = LoadedModel(model, tokenizer, chosen, torch_dtype, context_length(model.config, tokenizer), processor)
         generation_config.warn(loaded.generation_config, generation_config.TRANSFORMERS)

@@ -13,8 +13,13 @@ from transformers.cache_utils import DynamicLayer
 
 from openmodels.backends.local.engines.torch import attention, fused_llama
 from openmodels.backends.local.engines.torch.attention import BatchingUnsupported, ForwardContext
+from openmodels.backends.local.engines.torch.equivalence_check import (
+    PROBE_LENGTH,
+    check_sequential,
+    is_close,
+    probe_tokens,
+)
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, LayerShape, Slot
-from openmodels.backends.local.engines.torch.load_check import PROBE_LENGTH, check_sequential, is_close, probe_tokens
 from openmodels.backends.local.engines.torch.loader import LoadedModel, is_out_of_memory
 from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
 
@@ -26,7 +31,7 @@ class ModelRunner:
 
     Whether sequences can share a forward pass is not looked up in a table but tried: short sequences run side by
     side, as prompts, single tokens, draft tokens and on a restored prefix, and must get the scores that the model
-    itself gives. Where they do not, `load_check` finds out how one sequence at a time can be computed.
+    itself gives. Where they do not, `equivalence_check` finds out how one sequence at a time can be computed.
 
     Args:
         loaded: The model.

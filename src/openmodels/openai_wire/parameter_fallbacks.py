@@ -41,7 +41,7 @@ class RefusalRule:
     keys: frozenset[str]
 
 
-class Dialect:
+class ParameterFallbacks:
     """What one server has shown; shared by all calls of a model and safe for threads."""
 
     def __init__(self) -> None:
