@@ -60,7 +60,7 @@ def override_retries(*, attempts: int = 1, wait: float = 0.0) -> Iterator[None]:
 
 
 def overridden_wait(seconds: float) -> float:
-    """Return the seconds to wait where `seconds` are due; `override_retries` replaces them."""
+    """Return the wait in seconds, unless `override_retries` replaces it."""
     return seconds if _override is None else _override[1]
 
 
