@@ -80,49 +80,49 @@ _MANY = re.compile(
 )
 
 
-def about_training_data(sentences: Iterable[str]) -> list[str]:
+def training_data_sentences(sentences: Iterable[str]) -> list[str]:
     """Return the sentences about what a model was (pre-)trained on."""
     return [text for text in sentences if _DATA.search(text) and _TRAINED_ON.search(text) and not is_tuning(text)]
 
 
-def about_tuning_data(sentences: Iterable[str]) -> list[str]:
+def tuning_data_sentences(sentences: Iterable[str]) -> list[str]:
     """Return the sentences about what a model was fine-tuned on."""
     return [text for text in sentences if _TUNED_ON.search(text)]
 
 
-def withholding(sentences: Iterable[str]) -> str:
+def find_withheld_data(sentences: Iterable[str]) -> str:
     """Return the first sentence that says data are not given, or ""."""
     return next((text for text in sentences if _DATA.search(text) and _WITHHELD.search(text)), "")
 
 
-def incomplete(sentences: Iterable[str]) -> str:
+def find_incomplete_data(sentences: Iterable[str]) -> str:
     """Return the first sentence that names more data than it shows, or ""."""
     return next((text for text in sentences if _INCOMPLETE.search(text) and not _COMPLETE.search(text)), "")
 
 
-def complete(sentences: Iterable[str]) -> str:
+def find_complete_data(sentences: Iterable[str]) -> str:
     """Return the first sentence that says all data are published, or ""."""
     return next((text for text in sentences if _COMPLETE.search(text) and not _LATER.search(text)), "")
 
 
-def corpora(sentences: Iterable[str]) -> str:
+def find_named_corpora(sentences: Iterable[str]) -> str:
     """Return the first sentence that names two well-known public corpora, or ""."""
     return next((text for text in sentences if len({name.lower() for name in _CORPORA.findall(text)}) >= 2), "")
 
 
-def vague(sentences: Iterable[str]) -> str:
+def find_vague_description(sentences: Iterable[str]) -> str:
     """Return the first sentence that describes data by their kind alone, or ""."""
     return next((text for text in sentences if _VAGUE.search(text)), "")
 
 
-def logs(sentences: Iterable[str]) -> str:
+def find_training_logs(sentences: Iterable[str]) -> str:
     """Return the first sentence that points to public logs of the training, or ""."""
     return next(
         (text for text in sentences if _LOGS.search(text) and _PUBLIC.search(text) and not _LATER.search(text)), ""
     )
 
 
-def many_checkpoints(sentences: Iterable[str]) -> str:
+def find_checkpoints(sentences: Iterable[str]) -> str:
     """Return the first sentence that offers intermediate checkpoints, or ""."""
     return next(
         (text for text in sentences if _MANY.search(text) and _CHECKPOINTS.search(text) and not _LATER.search(text)), ""

@@ -113,7 +113,7 @@ def _describe(
     page = evidence.dataset(name)
     # A set named after the model's family goes by the rest of its name in the card.
     short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
-    is_stated = any(_names(sentence, short) for sentence in card_claims.about_training_data(model.statements))
+    is_stated = any(_names(sentence, short) for sentence in card_claims.training_data_sentences(model.statements))
     role = _role(model, short, text, is_stated=is_stated, is_finetune=is_finetune)
     return NamedDataset(name, role, judge_access(page), is_stated, via, page)
 
@@ -125,7 +125,7 @@ def _role(model: ModelEvidence, short: str, text: str, *, is_stated: bool, is_fi
         return Role.TUNING
     if is_stated:
         return Role.PRETRAINING
-    if any(_names(sentence, short) for sentence in card_claims.about_tuning_data(model.statements)):
+    if any(_names(sentence, short) for sentence in card_claims.tuning_data_sentences(model.statements)):
         return Role.TUNING
     return Role.TUNING if is_finetune else Role.PRETRAINING
 
@@ -139,7 +139,7 @@ def _find_sentence(model: ModelEvidence, name: str) -> str:
     close = same_owner(owner, model.owner)
     if len(plain(short)) < (5 if close else 8):
         return ""
-    return next((text for text in card_claims.about_training_data(model.statements) if _names(text, short)), "")
+    return next((text for text in card_claims.training_data_sentences(model.statements) if _names(text, short)), "")
 
 
 def _names(text: str, short: str) -> bool:

@@ -27,11 +27,11 @@ def training_data(context: ModelContext) -> Judgement:
     describes the pre-training of the same owner's base.
     """
     datasets = context.datasets_for(Role.PRETRAINING)
-    sentences = card_claims.about_training_data(context.model.statements)
+    sentences = card_claims.training_data_sentences(context.model.statements)
     describes_pretraining = bool(datasets) or any(_PRETRAINING_SENTENCE.search(text) for text in sentences)
     if context.is_finetune and context.bases and not (describes_pretraining and context.foreign_base is None):
         return _inherited(context)
-    if context.is_finetune and not context.bases and not datasets and not card_claims.withholding(sentences):
+    if context.is_finetune and not context.bases and not datasets and not card_claims.find_withheld_data(sentences):
         reason = "It is a fine-tune, and which model it was made from was not seen."
         proofs = tuple(dataset.proof for dataset in context.datasets)
         return unknown("data.base-unknown", reason, "the base model", evidence=proofs)
@@ -45,7 +45,7 @@ def finetuning_data(context: ModelContext) -> Judgement:
     if not context.is_finetune and not datasets:
         reason = "It is a base model: no fine-tuning is claimed."
         return unknown("tuning.base-model", reason, "any fine-tuning to judge")
-    sentences = card_claims.about_tuning_data(context.model.statements)
+    sentences = card_claims.tuning_data_sentences(context.model.statements)
     return _judge(context, Role.TUNING, datasets, sentences)
 
 
@@ -84,8 +84,10 @@ def _judge(context: ModelContext, role: Role, datasets: list[NamedDataset], sent
         missing = [f"whether the data set {dataset.id} exists and is free to take" for dataset in unseen]
         reason = f"It names {names}; whether they can be had was not seen."
         return unknown(f"{rule}.unchecked", reason, *missing, evidence=proofs)
-    says_complete = bool(card_claims.complete(sentences))
-    further = card_claims.withholding(sentences) or ("" if says_complete else card_claims.incomplete(sentences))
+    says_complete = bool(card_claims.find_complete_data(sentences))
+    further = card_claims.find_withheld_data(sentences) or (
+        "" if says_complete else card_claims.find_incomplete_data(sentences)
+    )
     if further:
         reason = f"{names} can be had at least in part, but the card names more: “{further[:200]}”"
         proofs = (model.proof(further[:200], "readme"), *proofs)
@@ -114,19 +116,19 @@ def _without_datasets(context: ModelContext, role: Role, rule: str, sentences: l
     is_tuning = role is Role.TUNING
     kind = "fine-tuning" if is_tuning else "training"
     others = [text for text in model.statements if text not in sentences and card_claims.is_tuning(text) is is_tuning]
-    if sentence := card_claims.withholding([*sentences, *others]):
+    if sentence := card_claims.find_withheld_data([*sentences, *others]):
         reason = f"The card gives no {kind} data: “{sentence[:200]}”"
         return Judgement(Verdict.CLOSED, reason, f"{rule}.withheld", 0.9, (model.sentence_proof(sentence, 200),))
-    if sentence := card_claims.complete(sentences):
+    if sentence := card_claims.find_complete_data(sentences):
         reason = f"The card claims public {kind} data without naming a set that was found: “{sentence[:160]}”"
         proofs = (model.sentence_proof(sentence, 160),)
         return unknown(f"{rule}.claimed", reason, f"a link to the {kind} data", evidence=proofs)
     if not is_tuning and (judgement := _by_preparation_code(context)):
         return judgement
-    if not is_tuning and (sentence := card_claims.corpora(sentences)):
+    if not is_tuning and (sentence := card_claims.find_named_corpora(sentences)):
         reason = f"The card names public corpora, but not what was taken from them: “{sentence[:200]}”"
         return Judgement(Verdict.PARTIAL, reason, "data.named-only", 0.5, (model.sentence_proof(sentence, 200),))
-    if not is_tuning and (sentence := card_claims.vague(sentences)):
+    if not is_tuning and (sentence := card_claims.find_vague_description(sentences)):
         reason = f"The card describes its training data without naming a set anybody could get: “{sentence[:200]}”"
         return Judgement(Verdict.CLOSED, reason, "data.vague", 0.75, (model.sentence_proof(sentence, 200),))
     front_matter_seen = model.known("cardData.datasets")

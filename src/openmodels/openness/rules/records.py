@@ -38,7 +38,7 @@ def training_metrics(context: ModelContext) -> Judgement:
             proof = model.proof("the Hub shows the training's TensorBoard", "training_metrics_tab")
             reason = "The Hub shows TensorBoard logs of the training."
             return Judgement(Verdict.OPEN, reason, "metrics.tensorboard", 0.8, (proof,))
-        if sentence := card_claims.logs(model.statements):
+        if sentence := card_claims.find_training_logs(model.statements):
             reason = f"The card points to public training logs: “{sentence[:160]}”"
             return Judgement(Verdict.OPEN, reason, "metrics.said", 0.65, (model.sentence_proof(sentence, 200),))
     model = context.model
@@ -70,7 +70,7 @@ def checkpoints(context: ModelContext) -> Judgement:
             proof = model.proof("a repository of checkpoints", "checkpoint_repository", url=url)
             reason = "A repository of its own holds the checkpoints."
             return Judgement(Verdict.OPEN, reason, "checkpoints.repository", 0.8, (proof,))
-        if sentence := card_claims.many_checkpoints(model.statements):
+        if sentence := card_claims.find_checkpoints(model.statements):
             reason = f"The card speaks of checkpoints: “{sentence[:160]}”"
             return Judgement(Verdict.PARTIAL, reason, "checkpoints.said", 0.6, (model.sentence_proof(sentence, 200),))
     if context.model.refs_complete:
