@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 # Where each public name lives; every other name of `__all__` is an error, in `errors`.
 _HOMES = {
-    "AsyncBulk": "bulk.runs",
+    "AsyncBulk": "bulk.iterators",
     "AsyncStream": "core.stream",
-    "Bulk": "bulk.runs",
+    "Bulk": "bulk.iterators",
     "BulkItem": "bulk.items",
     "BulkSummary": "bulk.items",
     "CallOptions": "types.options",
@@ -28,7 +28,7 @@ _HOMES = {
     "Family": "catalog.family",
     "Finding": "openness.findings",
     "Image": "images",
-    "MapOptions": "bulk.job",
+    "MapOptions": "bulk.run",
     "Message": "types.messages",
     "Model": "model",
     "ModelRecord": "catalog.record",
@@ -157,12 +157,12 @@ if TYPE_CHECKING:
         BulkItem as BulkItem,
         BulkSummary as BulkSummary,
     )
-    from openmodels.bulk.job import (
-        MapOptions as MapOptions,
-    )
-    from openmodels.bulk.runs import (
+    from openmodels.bulk.iterators import (
         AsyncBulk as AsyncBulk,
         Bulk as Bulk,
+    )
+    from openmodels.bulk.run import (
+        MapOptions as MapOptions,
     )
     from openmodels.catalog.api import info as info, search as search
     from openmodels.catalog.family import (

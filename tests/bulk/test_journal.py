@@ -155,7 +155,7 @@ def test_an_index_out_of_range_fills_no_memory(tmp_path):
 
 
 def test_a_line_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(journals, "_LONGEST_LINE", 2_000)
+    monkeypatch.setattr(journals, "_MAX_LINE_BYTES", 2_000)
     path = tmp_path / "out.jsonl"
     path.write_bytes(GOOD + b'{"index": 1, "key": "k", "reply": {"text": "' + b"x" * 9_000 + b'"}}\n' + LAST)
     assert kept(path, 3) == (["zero", None, "two"], 1)

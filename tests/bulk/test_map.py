@@ -13,8 +13,8 @@ from hypothesis import given, strategies as st
 
 import openmodels as om
 from openmodels.backends.base import Backend
-from openmodels.bulk.job import LOOK_AHEAD
 from openmodels.bulk.journal import Journal
+from openmodels.bulk.run import LOOK_AHEAD
 from openmodels.core import retry
 from openmodels.testing import wait_until
 

@@ -1,1 +1,4 @@
-"""Where models run. A backend is one class with one required method; see `openmodels.backends.base`."""
+"""Backends: the places where models run.
+
+A backend is one class with one required method; see `openmodels.backends.base`.
+"""

@@ -1,5 +1,5 @@
-"""Bulk work: many prompts through one model, in order, a bounded number at once, resumable.
+"""Bulk inference: many prompts through one model, in order and resumable.
 
-`runs` drives a `Job`, sync or async; `job` decides what is next and what ends a run; `journal` is
-the file that lets a run go on; `items` is what comes out.
+`iterators` drives a `BulkRun` for a sync or an async caller. `run` decides which item is next and what ends
+the run. `journal` is the file from which a run resumes. `items` holds the results.
 """

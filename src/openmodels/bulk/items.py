@@ -1,4 +1,4 @@
-"""What comes out of bulk work: items and their summary. Data only."""
+"""Results of a bulk run: its items and their summary."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from openmodels.types.reply import Reply
 
 @dataclass(frozen=True, slots=True)
 class BulkItem:
-    """One prompt of a bulk run and what came of it: a reply or an error.
+    """One prompt of a bulk run with its reply or its error.
 
     Attributes:
         index: The prompt's place in the input, from 0.
-        prompt: The prompt as it was given.
-        reply: The answer, or None.
-        error: Why there is none, or None.
-        resumed: Whether the reply was kept from an earlier run.
+        prompt: The prompt as the caller passed it.
+        reply: The reply, or None if the call failed.
+        error: The error of the call, or None if it succeeded.
+        resumed: Whether the reply comes from the file of an earlier run.
     """
 
     index: int
@@ -31,7 +31,7 @@ class BulkItem:
         """Return the reply.
 
         Raises:
-            OpenModelsError: There is none; this is why.
+            OpenModelsError: The call failed with this error.
         """
         if self.reply is None:
             raise self.error or InvalidRequest("The item holds neither a reply nor an error.")
@@ -40,17 +40,19 @@ class BulkItem:
 
 @dataclass(slots=True)
 class BulkSummary:
-    """What a bulk run has done so far. Items kept from an earlier run count in `resumed` alone.
+    """Counts and totals of a bulk run so far.
+
+    Items from the file of an earlier run count in `resumed` alone.
 
     Attributes:
-        succeeded: Items answered.
-        failed: Items that ended with an error.
-        resumed: Items whose reply was kept from an earlier run.
-        seconds: Seconds since the run began, until it ended.
+        succeeded: Items with a reply.
+        failed: Items with an error.
+        resumed: Items whose reply comes from the file of an earlier run.
+        seconds: Seconds from the start of the run until now or until its end.
         input_tokens: Tokens of the prompts, as far as the backend counts them.
         output_tokens: Tokens of the answers, as far as the backend counts them.
-        cost: US dollars, as far as prices are known; None if none is.
-        damaged: Lines of the file that could not be read; their items are made again.
+        cost: US dollars, as far as prices are known; None if they are unknown.
+        damaged: Lines of the file that could not be read; their prompts run again.
     """
 
     succeeded: int = 0
@@ -64,12 +66,12 @@ class BulkSummary:
 
     @property
     def items_per_second(self) -> float:
-        """Items answered a second."""
+        """Replies per second."""
         return self.succeeded / self.seconds if self.seconds else 0.0
 
     @property
     def tokens_per_second(self) -> float:
-        """Output tokens a second, all items together."""
+        """Output tokens per second, over all items."""
         return self.output_tokens / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
@@ -83,7 +85,7 @@ class BulkSummary:
         )
 
     def add(self, item: BulkItem) -> None:
-        """Count an item that has ended."""
+        """Count a finished item."""
         if item.resumed:
             self.resumed += 1
         elif item.reply is None:

@@ -1,4 +1,4 @@
-"""The file in which a bulk run keeps what is done: a line a finished item, so that a crash loses nothing."""
+"""The file of a bulk run: a line for each item, so that a crash loses none."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ from openmodels import files
 from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
 from openmodels.types.reply import Reply
 
-_BEGIN = b'{"index": '
+_LINE_PREFIX = b'{"index": '
 _ABSENT = -1
-_LONGEST_LINE = 64 * 2**20
+_MAX_LINE_BYTES = 64 * 2**20
 """Bytes of a line that are read into memory; a longer one is skipped as damaged."""
-_SPARSE = 100_000
-"""How far an index may be beyond twice the number of lines before it is kept in a dictionary."""
+_SPARSE_LIMIT = 100_000
+"""How far an index may exceed twice the number of lines before its offset goes into a dictionary."""
 _SYNC_SECONDS = 1.0
-"""Seconds between two flushes to the disk: a power loss costs at most the items of that time."""
-_LOCK_PLACE = 2**62
-"""The byte that Windows locks: it has no file without a lock on a range, and this one holds no data."""
+"""Seconds between two `fsync` calls: a power loss costs at most the items of that time."""
+_LOCK_OFFSET = 2**62
+"""Offset of the byte that Windows locks: it locks only ranges, and the data never reach this one."""
 
 
 class Journal:
-    r"""A JSONL file of finished items: `{"index": 0, "key": "…", "reply": {…}}`, or with `"error"`.
+    r"""An append-only JSONL file of finished items.
 
-    A line is written in one piece and not before its item is done. A write that fails, as on a full
-    disk, is taken back, and its line is written with the next one. Opening drops a half line at the
-    end and skips damaged ones; their items are made again. Of several lines with one index the last
-    counts; one with an error is an unfinished item.
+    A line is `{"index": 0, "key": "…", "reply": {…}}`, or has `"error"` in place of `"reply"`.
+    A line is written in one piece once its item is done. A write that fails, as on a full disk, is
+    rolled back, and its line is written with the next one. Opening drops a partial line at the end and
+    skips damaged ones; their prompts run again. Of several lines with the same index the last counts; a
+    line with an error is an unfinished item.
 
     Args:
-        path: The file; it is made, for the user's eyes only, if it is not there.
+        path: The file; it is created, readable by its owner alone, if it is missing.
 
     Attributes:
-        damaged: How many lines could not be read.
+        damaged: Number of lines that could not be read.
 
     Raises:
-        InvalidRequest: The file holds something else, or another process is writing it.
+        InvalidRequest: The file is not a journal, or another process is writing it.
         WriteFailed: It cannot be opened, locked or written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.damaged = 0
-        self._places = array("q")  # eight bytes an item: there may be millions
-        self._far: dict[int, int] = {}
+        self._offsets = array("q")  # eight bytes an item: there may be millions
+        self._sparse_offsets: dict[int, int] = {}
         self._unwritten: list[bytes] = []
         self._synced = time.monotonic()
         try:
@@ -68,7 +69,7 @@ class Journal:
         try:
             self._lock()
             # A device such as /dev/full is read without end, and a pipe is waited for.
-            self._end = self._read() if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) else 0
+            self._end_offset = self._read() if stat.S_ISREG(os.fstat(self._file.fileno()).st_mode) else 0
             self._reader = self.path.open("rb")
         except BaseException as error:
             self._file.close()
@@ -77,17 +78,17 @@ class Journal:
             raise
 
     def find(self, index: int, key: str) -> Reply | None:
-        """Return the reply kept for an item, or None if there is none.
+        """Return the saved reply of an item, or None if the file lacks it.
 
         Raises:
-            InvalidRequest: It was made from another prompt or with other options.
+            InvalidRequest: The item was made from another prompt or with other options.
         """
-        place = self._places[index] if index < len(self._places) else self._far.get(index, _ABSENT)
-        if place == _ABSENT:
+        offset = self._offsets[index] if index < len(self._offsets) else self._sparse_offsets.get(index, _ABSENT)
+        if offset == _ABSENT:
             return None
-        self._reader.seek(place)
+        self._reader.seek(offset)
         try:
-            item = _item(self._reader.readline(_LONGEST_LINE))
+            item = _parse_item(self._reader.readline(_MAX_LINE_BYTES))
         except ValueError:  # changed by another program since it was opened
             return None
         if item["key"] != key:
@@ -101,14 +102,14 @@ class Journal:
             return None
 
     def add(self, index: int, key: str | None, outcome: Reply | OpenModelsError) -> None:
-        """Write an item's line.
+        """Write the line of an item.
 
         Raises:
-            WriteFailed: It cannot be written. It is kept in memory and written with the next line or at closing.
+            WriteFailed: It cannot be written. It stays in memory and is written with the next line or at closing.
         """
         line: dict[str, Any] = {"index": index, "key": key}
         if isinstance(outcome, Reply):
-            # What JSON cannot hold of `parsed` becomes null; a resume makes it again from the text.
+            # What JSON cannot hold of `parsed` becomes null; resuming parses the text again.
             line["reply"] = outcome.model_dump(mode="json", fallback=lambda _: None)
         else:
             line["error"] = {
@@ -118,7 +119,7 @@ class Journal:
                 "status": outcome.status,
                 "request_id": outcome.request_id,
             }
-        self._unwritten.append(_encoded(line) + b"\n")
+        self._unwritten.append(_encode_line(line) + b"\n")
         self._write()
 
     def close(self) -> None:
@@ -142,13 +143,13 @@ class Journal:
                 data = memoryview(self._unwritten[0])
                 while data:
                     data = data[self._file.write(data) :]
-                self._end += len(self._unwritten.pop(0))
+                self._end_offset += len(self._unwritten.pop(0))
             if time.monotonic() - self._synced >= _SYNC_SECONDS:
                 self._sync()
         except OSError as error:
             # Half a line, as a disk that is full leaves it, would spoil the next one.
             with suppress(OSError):
-                self._file.truncate(self._end)
+                self._file.truncate(self._end_offset)
             raise files.write_failed(self.path, error) from error
 
     def _sync(self) -> None:
@@ -165,7 +166,7 @@ class Journal:
             if sys.platform == "win32":
                 import msvcrt
 
-                self._file.seek(_LOCK_PLACE)
+                self._file.seek(_LOCK_OFFSET)
                 msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
             else:
                 import fcntl
@@ -182,61 +183,64 @@ class Journal:
             ) from error
 
     def _read(self) -> int:
-        """Note where each item's line is; return where the next one will be.
+        """Index the lines by item and return the offset of the next one.
 
         Raises:
-            InvalidRequest: The file holds something else; it stays as it is.
+            InvalidRequest: The file is not a journal; it stays as it is.
         """
-        first_damaged, items, place, torn = 0, 0, 0, False
+        first_damaged, items, offset, torn = 0, 0, 0, False
         with self.path.open("rb") as file:
-            for number, (line, length) in enumerate(_lines(file), 1):
-                start, item = _recovered(line)
+            for number, (line, length) in enumerate(_read_lines(file), 1):
+                start, item = _recover_item(line)
                 if item is None or start:
-                    looks_cut = line.startswith(_BEGIN) or _is_zeros(line)
-                    if item is None and not line.endswith(b"\n") and (looks_cut or _BEGIN.startswith(line)):
+                    looks_cut = line.startswith(_LINE_PREFIX) or _is_zeros(line)
+                    if item is None and not line.endswith(b"\n") and (looks_cut or _LINE_PREFIX.startswith(line)):
                         torn = True
                         break
                     if item is None and not looks_cut:
-                        raise self._foreign(number)
+                        raise self._not_a_journal(number)
                     self.damaged += 1
                     first_damaged = first_damaged or number
                 if item is not None:
                     items += 1
                     if "reply" in item:
-                        self._note(item["index"], place + start, number)
-                place += length
+                        self._index_line(item["index"], offset + start, number)
+                offset += length
                 if not line.endswith(b"\n"):
                     self._file.write(b"\n")
-                    place += 1
+                    offset += 1
                     break  # else the newline is read as a line of its own
         if self.damaged and not items:
-            raise self._foreign(first_damaged)
+            raise self._not_a_journal(first_damaged)
         if torn:
-            self._file.truncate(place)
-        return place
+            self._file.truncate(offset)
+        return offset
 
-    def _foreign(self, number: int) -> InvalidRequest:
+    def _not_a_journal(self, number: int) -> InvalidRequest:
         return InvalidRequest(
             f"{self.path}: line {number} is no item of a bulk run.",
             next_step="Save into another file: nothing is written into this one.",
         )
 
-    def _note(self, index: int, place: int, lines: int) -> None:
-        if index >= len(self._places):
-            if index > 2 * lines + _SPARSE:  # a damaged number must not fill the memory
-                self._far[index] = place
+    def _index_line(self, index: int, offset: int, lines: int) -> None:
+        if index >= len(self._offsets):
+            if index > 2 * lines + _SPARSE_LIMIT:  # a damaged number must not fill the memory
+                self._sparse_offsets[index] = offset
                 return
-            self._places.extend([_ABSENT] * (index + 1 - len(self._places)))
-        self._places[index] = place
+            self._offsets.extend([_ABSENT] * (index + 1 - len(self._offsets)))
+        self._offsets[index] = offset
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield each line of a file with its length in bytes; of a line too long to be an item only its start."""
-    while line := file.readline(_LONGEST_LINE):
+def _read_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield each line of a file with its length in bytes.
+
+    Of a line longer than `_MAX_LINE_BYTES` only the start is yielded.
+    """
+    while line := file.readline(_MAX_LINE_BYTES):
         length = len(line)
-        if length == _LONGEST_LINE and not line.endswith(b"\n"):
+        if length == _MAX_LINE_BYTES and not line.endswith(b"\n"):
             line = line[:100]
-            while rest := file.readline(_LONGEST_LINE):
+            while rest := file.readline(_MAX_LINE_BYTES):
                 length += len(rest)
                 if rest.endswith(b"\n"):
                     line += b"\n"
@@ -248,25 +252,25 @@ def _is_zeros(line: bytes) -> bool:
     return bool(content := line.rstrip(b"\r\n")) and not content.strip(b"\0")
 
 
-def _recovered(line: bytes) -> tuple[int, dict[str, Any] | None]:
-    """Return the item of a line and where in the line it begins; None where there is none.
+def _recover_item(line: bytes) -> tuple[int, dict[str, Any] | None]:
+    """Return the offset of an item in a line and the item, or 0 and None.
 
-    A write that was cut short has the next line stuck to it, and a power loss leaves NUL bytes before it.
+    The next line follows directly on a write that was cut short, and a power loss leaves NUL bytes before it.
     """
     with suppress(ValueError):
-        return 0, _item(line)
-    start = line.rfind(_BEGIN)
+        return 0, _parse_item(line)
+    start = line.rfind(_LINE_PREFIX)
     if start > 0:
         with suppress(ValueError):
-            return start, _item(line[start:])
+            return start, _parse_item(line[start:])
     return 0, None
 
 
-def _item(line: bytes) -> dict[str, Any]:
+def _parse_item(line: bytes) -> dict[str, Any]:
     """Return the item that a line holds.
 
     Raises:
-        ValueError: It holds none.
+        ValueError: The line is not that of an item.
     """
     try:
         item = json.loads(line)
@@ -284,7 +288,7 @@ def _item(line: bytes) -> dict[str, Any]:
     return item
 
 
-def _encoded(line: dict[str, Any]) -> bytes:
+def _encode_line(line: dict[str, Any]) -> bytes:
     with suppress(UnicodeEncodeError):
         return json.dumps(line, ensure_ascii=False).encode()
     return json.dumps(line).encode()  # half a surrogate pair

@@ -1,8 +1,8 @@
-"""`Bulk` and `AsyncBulk`: a job driven from a sync and from an async caller.
+"""`Bulk` and `AsyncBulk`: the iterators that drive a bulk run.
 
 The calls are asynchronous: `AsyncBulk` makes them in the caller's event loop, `Bulk` in a private
-one on a thread of its own, so it works inside a running loop too. The prompts are read in the
-caller's thread, no further ahead than the job allows.
+one on a thread of its own, so that it works inside a running loop too. The prompts are read in the
+caller's thread, at most `BulkRun.window_size` ahead.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from types import TracebackType
 from typing import Any, Self
 
 from openmodels.bulk.items import BulkItem, BulkSummary
-from openmodels.bulk.job import Job, Plan
+from openmodels.bulk.run import BulkPlan, BulkRun
 from openmodels.errors import ErrorBoundary
 
 
-class _Shared:
-    def __init__(self, plan: Plan) -> None:
-        self._job = Job(plan)
+class _BulkIterator:
+    def __init__(self, plan: BulkPlan) -> None:
+        self._run = BulkRun(plan)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} with {self._job.plan.reference}: {self.summary}>"
+        return f"<{type(self).__name__} with {self._run.plan.reference}: {self.summary}>"
 
     @property
     def summary(self) -> BulkSummary:
-        """What is done so far: items, seconds, tokens, cost."""
-        return self._job.summary
+        """Items, seconds, tokens and cost so far."""
+        return self._run.summary
 
 
-class Bulk(_Shared):
-    """The items of `Model.map`, in the order of the prompts, as they become ready: iterate it.
+class Bulk(_BulkIterator):
+    """An iterator over the items of `Model.map`, in the order of the prompts.
 
-    Leaving its `with` block, closing it, an error or Ctrl-C stops the calls that are under way;
-    what was finished is in the file. Iterating raises only what ends the whole run.
+    Leaving its `with` block, closing it, an error or Ctrl-C stops the calls in flight; finished items
+    are in the file. Iterating raises only errors that end the whole run.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BulkPlan) -> None:
         super().__init__(plan)
-        self._items = _items(self._job)
+        self._items = _iterate(self._run)
 
     def __iter__(self) -> Self:
         return self
@@ -61,17 +61,17 @@ class Bulk(_Shared):
         self.close()
 
     def close(self) -> None:
-        """Stop the calls under way and close the file. Idempotent."""
+        """Stop the calls in flight and close the file. Idempotent."""
         self._items.close()
-        self._job.close()
+        self._run.close()
 
 
-class AsyncBulk(_Shared):
+class AsyncBulk(_BulkIterator):
     """The asynchronous twin of `Bulk`: `async with` and `async for`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BulkPlan) -> None:
         super().__init__(plan)
-        self._items = _aitems(self._job)
+        self._items = _aiterate(self._run)
 
     def __aiter__(self) -> Self:
         return self
@@ -89,48 +89,48 @@ class AsyncBulk(_Shared):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop the calls under way and close the file. Idempotent."""
+        """Stop the calls in flight and close the file. Idempotent."""
         await self._items.aclose()
-        self._job.close()
+        self._run.close()
 
 
-def _items(job: Job) -> Generator[BulkItem, None, None]:
+def _iterate(run: BulkRun) -> Generator[BulkItem, None, None]:
     window: deque[BulkItem | Future[BulkItem | None]] = deque()
     thread: _LoopThread | None = None
     try:
         while True:
-            while len(window) < job.ahead and (turn := job.next()) is not None:
+            while len(window) < run.window_size and (upcoming := run.next()) is not None:
                 thread = thread or _LoopThread()
-                window.append(turn if isinstance(turn, BulkItem) else thread.submit(turn))
+                window.append(upcoming if isinstance(upcoming, BulkItem) else thread.submit(upcoming))
             if not window:
                 break
             first = window.popleft()
             item = first if isinstance(first, BulkItem) else first.result()
             if item is None:
-                if job.is_draining:
+                if run.is_draining:
                     continue
                 break
             yield item
     finally:
         if thread is not None:
             thread.close()
-        job.close()
-    job.end()
+        run.close()
+    run.raise_error()
 
 
-async def _aitems(job: Job) -> AsyncGenerator[BulkItem, None]:
+async def _aiterate(run: BulkRun) -> AsyncGenerator[BulkItem, None]:
     window: deque[BulkItem | asyncio.Task[BulkItem | None]] = deque()
     try:
         while True:
-            while len(window) < job.ahead and (turn := job.next()) is not None:
-                window.append(turn if isinstance(turn, BulkItem) else asyncio.create_task(turn))
+            while len(window) < run.window_size and (upcoming := run.next()) is not None:
+                window.append(upcoming if isinstance(upcoming, BulkItem) else asyncio.create_task(upcoming))
             if not window:
                 break
             first = window[0]
             item = first if isinstance(first, BulkItem) else await first
             window.popleft()
             if item is None:
-                if job.is_draining:
+                if run.is_draining:
                     continue
                 break
             yield item
@@ -139,8 +139,8 @@ async def _aitems(job: Job) -> AsyncGenerator[BulkItem, None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        job.close()
-    job.end()
+        run.close()
+    run.raise_error()
 
 
 class _LoopThread:
