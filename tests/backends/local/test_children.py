@@ -138,7 +138,7 @@ def test_a_process_that_ends_while_it_makes_a_folder_leaves_none(tmp_path):
         made = threading.Event()
 
         def work():
-            with cache.building(Path({str(tmp_path)!r}) / "model") as draft:
+            with cache.build_folder(Path({str(tmp_path)!r}) / "model") as draft:
                 (draft / "weights").write_text("half")
                 made.set()
                 threading.Event().wait()
