@@ -79,7 +79,7 @@ JSON = st.recursive(
 
 @given(SCHEMAS, JSON)
 def test_closing_only_narrows(schema, value):
-    closed = schemas.closed(schema)
+    closed = schemas.forbid_additional_properties(schema)
     assert not jsonschema_rs.is_valid(closed, value) or jsonschema_rs.is_valid(schema, value)
 
 
@@ -87,7 +87,7 @@ def test_closing_only_narrows(schema, value):
 def test_no_valid_answer_is_shorter_than_the_shortest(schema, value):
     if jsonschema_rs.is_valid(schema, value):
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        assert len(text) >= schemas.shortest(schema)
+        assert len(text) >= schemas.min_text_length(schema)
 
 
 @given(SCHEMAS, JSON)
@@ -96,7 +96,7 @@ def test_wrapping_is_undone_by_the_check(schema, value):
     if jsonschema_rs.is_valid(schema, value):
         assert wanted.check_reply(Reply(text=json.dumps(value), finish_reason="stop")).parsed == value
         if not schemas.is_object(schema):
-            assert jsonschema_rs.is_valid(schemas.wrapped(schema), {"answer": value})
+            assert jsonschema_rs.is_valid(schemas.wrap_in_object(schema), {"answer": value})
             text = json.dumps({"answer": value})
             assert wanted.check_reply(Reply(text=text, finish_reason="stop")).parsed in (value, {"answer": value})
     else:
@@ -136,7 +136,7 @@ def test_types_become_schemas_of_themselves(value):
     output = shape(value).output
     jsonschema_rs.meta.validate(output.json_schema)
     assert output.name
-    assert schemas.shortest(output.json_schema) >= 1
+    assert schemas.min_text_length(output.json_schema) >= 1
 
 
 def test_every_field_is_asked_for_but_only_needed_ones_are():

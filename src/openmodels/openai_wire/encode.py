@@ -133,7 +133,7 @@ def _function(tool: ToolSpec) -> dict[str, Any]:
 def _response_format(output: OutputFormat) -> dict[str, Any]:
     """Return `schema` or `choices` as servers spell them, always as an object."""
     plain = {"type": "string", "enum": list(output.choices)} if output.choices else output.json_schema or {}
-    schema = schemas.wrapped(plain)
+    schema = schemas.wrap_in_object(plain)
     # Strict modes refuse what they do not know. Without it, servers that decode with a grammar keep to
     # the schema all the same, and the answer is checked anyway.
     form = {"name": output.name, "schema": schema, "strict": schemas.is_strict(schema)}

@@ -37,7 +37,7 @@ _STRICT = {
 """What strict modes know. Azure's knows no lengths, limits or patterns, so they are not among them."""
 
 
-def untitled(schema: Schema) -> Schema:
+def strip_titles(schema: Schema) -> Schema:
     """Take the titles out, which only repeat names: each costs tokens."""
     for node in _nodes(schema):
         if isinstance(node.get("title"), str):
@@ -45,7 +45,7 @@ def untitled(schema: Schema) -> Schema:
     return schema
 
 
-def closed(schema: Mapping[str, Any]) -> Schema:
+def forbid_additional_properties(schema: Mapping[str, Any]) -> Schema:
     """Return the schema with objects that take only the properties they list.
 
     A schema that composes objects (`allOf`, `if`, …) is left as it is: its parts only count together.
@@ -72,7 +72,7 @@ def is_object(schema: Mapping[str, Any]) -> bool:
     return schema.get("type") == "object"
 
 
-def wrapped(schema: Schema) -> Schema:
+def wrap_in_object(schema: Schema) -> Schema:
     """Return the schema of an object with the answer under `KEY`."""
     if is_object(schema):
         return schema
@@ -87,7 +87,7 @@ def wrapped(schema: Schema) -> Schema:
     }
 
 
-def calls(parameters: Mapping[str, Mapping[str, Any]], key: str | None) -> Schema:
+def tool_calls_schema(parameters: Mapping[str, Mapping[str, Any]], key: str | None) -> Schema:
     """Return the schema of a call of one of some tools.
 
     Args:
@@ -202,7 +202,7 @@ def _parts(value: Any) -> list[Any]:
 _WORDS = {"type", "anyOf", "allOf", "oneOf", "$ref", "not", "properties", "items", "enum", "const"}
 
 
-def shortest(schema: Any) -> int:
+def min_text_length(schema: Any) -> int:
     """Return the least number of characters of an answer without spaces."""
     return _Shortest(schema).of(schema)
 

@@ -136,7 +136,7 @@ def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> Out
     validator = {"schema": _schema, "choices": _choices, "pattern": _pattern, "grammar": _grammar}[kind](value)
     least = 1
     if validator.output.json_schema is not None:
-        least = schemas.shortest(validator.output.json_schema)
+        least = schemas.min_text_length(validator.output.json_schema)
     elif validator.output.choices:
         least = min(map(len, validator.output.choices))
     if isinstance(max_tokens, int) and max_tokens * _LONGEST_TOKEN < least:
@@ -153,14 +153,14 @@ def _schema(value: Any) -> OutputValidator:
             schemas.check_limits(value)
             schema = json.loads(json.dumps(dict(value), allow_nan=False))
             reader = _validator(schema)
-            return _format(schemas.closed(schema), _title(schema.get("title")), reader)
+            return _format(schemas.forbid_additional_properties(schema), _title(schema.get("title")), reader)
     if isinstance(value, bool | str | int | float | bytes | list | tuple):
         raise InvalidRequest(f"schema: expected a type or a JSON Schema as a dict, not {type(value).__name__}.")
     with _readable():
         adapter = value if isinstance(value, TypeAdapter) else TypeAdapter(value)
         schema = type_schemas.generated(adapter)
         schemas.check_limits(schema)
-        schema = schemas.closed(schema)
+        schema = schemas.forbid_additional_properties(schema)
     name = getattr(value, "__name__", None) if isinstance(value, type) else None
     return _format(schema, _title(name or schema.get("title")), _typed(adapter))
 

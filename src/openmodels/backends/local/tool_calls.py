@@ -104,7 +104,10 @@ def _forced(
     if forcing is None or ("{name}" in forcing.start and len(tools) > 1):
         raise _cannot_force(request)
     parameters = {tool.name: tool.parameters for tool in tools}
-    output = OutputFormat(kind="schema", json_schema=schema.closed(schema.calls(parameters, forcing.key)))
+    output = OutputFormat(
+        kind="schema",
+        json_schema=schema.forbid_additional_properties(schema.tool_calls_schema(parameters, forcing.key)),
+    )
     # A model in the middle of its reasoning has to leave it before it can call.
     end_of_reasoning = f"{tool_format.parser.reasoning_end}\n\n" if tool_format.parser.reasoning_end else ""
     start = end_of_reasoning + forcing.start.replace("{name}", tools[0].name)
