@@ -57,7 +57,7 @@ def bare_openvino(model: om.Model) -> Speed:
     """Return the speed of the pipeline's own `generate`."""
     import openvino_genai
 
-    opened = model.backend._engine._opened  # noqa: SLF001 - the same pipeline is what is compared
+    opened = model.backend._engine._model  # noqa: SLF001 - the same pipeline is what is compared
 
     def speed(at_once: int, tokens: int) -> float:
         given = [opened.tensor(_tokens(opened.prompt_config.tokenizer, prompt)) for prompt in prompts(at_once)]

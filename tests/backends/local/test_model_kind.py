@@ -11,6 +11,7 @@ from tiny import tiny_gguf, tiny_llama, tiny_tokenizer
 from transformers.models.auto import modeling_auto as auto
 
 import openmodels as om
+from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.openvino import model as openvino_model
 from openmodels.backends.local.engines.vllm import engine as vllm
 from openmodels.backends.local.weights import gguf_header, model_kind
@@ -180,7 +181,7 @@ class TestFolders:
         with pytest.raises(om.UnsupportedFeature, match=words):
             openvino_model.open_model(folder)
         with pytest.raises(om.UnsupportedFeature, match=words):
-            vllm.Vllm("m", lambda deadline: folder, command="vllm", dtype="auto", chat_template=None).prepare(None)
+            vllm.VllmEngine(EngineConfig(str(folder), command="vllm")).prepare_command(None)
 
     def test_an_encoder_that_says_nothing(self, tmp_path):
         """Without `architectures`, transformers would take it for a decoder and warn."""
