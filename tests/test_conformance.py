@@ -12,8 +12,8 @@ import pytest
 
 import openmodels as om
 from openmodels.testing import Conformance
-from openmodels.testing.embedding import Embedding
-from openmodels.testing.tooling import Tooling
+from openmodels.testing.embeddings import EmbeddingTests
+from openmodels.testing.tools import ToolTests
 
 
 class TestEcho(Conformance):
@@ -52,7 +52,7 @@ class TestLocal(Conformance):
 
 
 @pytest.mark.weights
-class TestLocalEmbeddings(Embedding):
+class TestLocalEmbeddings(EmbeddingTests):
     @pytest.fixture
     def model(self, minilm: Path) -> Iterator[om.Model]:
         with om.Model(f"local:{minilm}") as model:
@@ -60,7 +60,7 @@ class TestLocalEmbeddings(Embedding):
 
 
 @pytest.mark.weights
-class TestLocalTools(Tooling):
+class TestLocalTools(ToolTests):
     @pytest.fixture
     def model(self, calling_smol: om.Model) -> om.Model:
         return calling_smol

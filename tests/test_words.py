@@ -62,16 +62,6 @@ MISLEADING = frozenset(
 BANNED_PROSE = re.compile(r"\b(nobody|somebody|whatever|told|goes on|is no|are no)\b", re.IGNORECASE)
 """What docstrings of a reference do not say."""
 
-PENDING = ("testing/",)
-"""Parts of the package whose names are still to be mended; a part that is done leaves this list."""
-
-
-def is_pending(path):
-    return path.relative_to(SOURCE).as_posix().startswith(PENDING)
-
-
-DONE = [path for path in FILES if not is_pending(path)]
-
 
 def identifiers(tree):
     """Yield every name that a file gives to something, as (line, name)."""
@@ -112,13 +102,13 @@ def problems(path):
     return lines
 
 
-@pytest.mark.parametrize("path", DONE, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_names_and_docstrings(path):
     assert problems(path) == []
 
 
 def test_a_file_is_named_for_what_it_holds():
-    assert not {path.stem for path in DONE} & (EMPTY_NAMES | MISLEADING)
+    assert not {path.stem for path in FILES} & (EMPTY_NAMES | MISLEADING)
 
 
 def test_a_class_name_stands_for_one_thing():
@@ -127,5 +117,4 @@ def test_a_class_name_stands_for_one_thing():
         for node in ast.walk(TREES[path]):
             if isinstance(node, ast.ClassDef):
                 homes[node.name.lstrip("_")].append(path)
-    doubled = {name: paths for name, paths in homes.items() if len(paths) > 1}
-    assert {name: paths for name, paths in doubled.items() if not all(map(is_pending, paths))} == {}
+    assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}

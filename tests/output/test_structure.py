@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 import openmodels as om
 from openmodels.openai_wire import encode
 from openmodels.output import schema as schemas, structure
-from openmodels.testing.shapes import TYPES, Journey, Person, Recipe, Town
+from openmodels.testing.output_types import TYPES, Journey, Person, Recipe, Town
 from openmodels.types.reply import Reply
 from openmodels.types.request import ChatRequest
 

@@ -14,7 +14,7 @@ from test_azure_errors import ERRORS
 import openmodels as om
 from openmodels.testing import Conformance
 from openmodels.testing.faults import KEY, FaultServer
-from openmodels.testing.seeing import Seeing
+from openmodels.testing.images import ImageTests
 from openmodels.types.request import ChatRequest
 
 described = pytest.mark.skipif(
@@ -117,7 +117,7 @@ class TestAzure(Conformance):
         return lambda: stand_in.working["azure-v1-slow"]
 
 
-class _SameDialect(Seeing):
+class _SameDialect(ImageTests):
     """The other backends of the dialect: images are spelled as Microsoft's description of OpenAI's API has them."""
 
     samples = False

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import openmodels as om
-from openmodels.testing.faults import KEY, Fault, FaultServer, cases, faults, meet
+from openmodels.testing.faults import KEY, Fault, FaultServer, cases, list_faults, meet
 from openmodels.testing.faults.meet import expected
 
 TABLE = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -49,7 +49,7 @@ def test_fault(server: FaultServer, fault: Fault, surface: str, caplog: pytest.L
 
 
 def test_the_table_in_the_docs() -> None:
-    described = [fault for fault in faults().values() if any(_expectations(fault))]
+    described = [fault for fault in list_faults().values() if any(_expectations(fault))]
     assert {fault.group for fault in described} == set(SECTIONS)
     text = INTRODUCTION
     for group, title in SECTIONS.items():

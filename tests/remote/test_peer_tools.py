@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 import openmodels as om
 from openmodels.testing import SURFACES, Driver
 from openmodels.testing.faults import KEY
-from openmodels.testing.tooling import Tooling
+from openmodels.testing.tools import ToolTests
 
 pytestmark = pytest.mark.weights
 
@@ -98,7 +98,7 @@ def test_a_wrong_tool_is_refused_before_any_request(model: om.Model) -> None:
         model.chat("hi", tools=[int])
 
 
-class _Calls(Tooling):
+class _Calls(ToolTests):
     """The suite over a server that calls."""
 
     reference: str

@@ -16,9 +16,9 @@ from pydantic import Field
 
 import openmodels as om
 from openmodels.testing import SURFACES, Conformance, Driver
-from openmodels.testing.embedding import Reranking, embedded
+from openmodels.testing.embeddings import RerankingTests, embedded
 from openmodels.testing.faults import KEY
-from openmodels.testing.shapes import LONGEST, PROMPTS, TYPES
+from openmodels.testing.output_types import LONGEST, PROMPTS, TYPES
 
 pytestmark = pytest.mark.weights
 
@@ -74,7 +74,7 @@ class TestHfOnLlamacpp(OnLlamacpp, Conformance):
     reference = "hf:smollm2"
 
 
-class _Ranks(Reranking):
+class _Ranks(RerankingTests):
     reranks = True
     reference: str
 

@@ -1,6 +1,6 @@
-"""What a third-party backend needs for its tests: the conformance suite.
+"""The conformance suite for backends, and the fault server in `testing.faults`.
 
-Two lines prove a backend, here one registered or installed under the name "toy":
+Two lines test a backend, here one registered or installed under the name "toy":
 
     class TestToy(Conformance):
         reference = "toy:"
@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import pytest
 
-# Before they are imported: only then does a failed assertion show its values.
+# Before the modules are imported: only then does a failed assertion show its values.
 pytest.register_assert_rewrite(
-    "openmodels.testing.answers",
-    "openmodels.testing.control",
-    "openmodels.testing.embedding",
-    "openmodels.testing.seeing",
-    "openmodels.testing.several",
-    "openmodels.testing.shaping",
-    "openmodels.testing.tooling",
+    "openmodels.testing.replies",
+    "openmodels.testing.lifecycle",
+    "openmodels.testing.embeddings",
+    "openmodels.testing.images",
+    "openmodels.testing.alternatives",
+    "openmodels.testing.structured_output",
+    "openmodels.testing.tools",
     "openmodels.testing.validation",
 )
 

@@ -1,4 +1,4 @@
-"""One way to ask through any of the four surfaces, and a way to see what reaches the backend."""
+"""A driver for all four surfaces, and a spy on the requests to a backend."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from openmodels.types.reply import Delta, Reply
 from openmodels.types.request import ChatRequest
 
 SURFACES = ("chat", "stream", "achat", "astream")
-"""The four ways to ask for the same answer."""
+"""The four methods that give the same answer."""
 
 PATHS = ("chat", "astream")
-"""One for each method of a backend, where all four would only take longer."""
+"""A surface for each method of a backend, where all four would only take longer."""
 
-_IN_A_TALK = {"chat": "send", "achat": "asend"}
+_CONVERSATION_METHODS = {"chat": "send", "achat": "asend"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one call gave: its deltas (none for `chat` and `achat`) and its reply."""
+    """The result of one call: its deltas (none for `chat` and `achat`) and its reply."""
 
     deltas: tuple[Delta, ...]
     reply: Reply
 
 
 class Driver:
-    """Asks a model or goes on with a conversation through one surface.
+    """Calls a model or a conversation through one surface.
 
     Args:
         target: A `Model` or a `Conversation`.
@@ -46,7 +46,7 @@ class Driver:
     def __init__(self, target: Model | Conversation, surface: str) -> None:
         self.target = target
         self.surface = surface
-        name = _IN_A_TALK.get(surface, surface) if isinstance(target, Conversation) else surface
+        name = _CONVERSATION_METHODS.get(surface, surface) if isinstance(target, Conversation) else surface
         self._call: Callable[..., Any] = getattr(target, name)
 
     @property
@@ -55,13 +55,19 @@ class Driver:
         return self.target.model if isinstance(self.target, Conversation) else self.target
 
     def __call__(self, messages: Any, **options: Any) -> Answer:
-        """Ask and read the answer to its end; asynchronous surfaces get an event loop of their own."""
+        """Send messages and return the complete answer.
+
+        Asynchronous surfaces run in an event loop of their own.
+        """
         if self.surface.startswith("a"):
             return asyncio.run(self.within_loop(messages, **options))
         return self._sync(messages, options)
 
     async def within_loop(self, messages: Any, **options: Any) -> Answer:
-        """Ask inside the running event loop; synchronous surfaces are simply called there."""
+        """Send messages inside the running event loop and return the answer.
+
+        Synchronous surfaces are called directly.
+        """
         if self.surface == "achat":
             return Answer((), await self._call(messages, **options))
         if self.surface == "astream":
@@ -79,15 +85,15 @@ class Driver:
 
 
 class Spy:
-    """Stands before a backend's `run` and `arun` and notes what they are asked and whether they go on.
+    """Wraps `run` and `arun` of a backend and records requests and running calls.
 
     Attributes:
-        requests: What reached the backend, oldest first.
+        requests: The requests that reached the backend, oldest first.
     """
 
     def __init__(self, backend: Backend, patch: pytest.MonkeyPatch) -> None:
         self.requests: list[ChatRequest] = []
-        self._going = 0
+        self._running = 0
         self._lock = threading.Lock()
         self._run, self._arun = backend.run, backend.arun
         # A default `arun` calls `run`: looked up on the object it would be counted twice.
@@ -96,11 +102,11 @@ class Spy:
         patch.setattr(backend, "arun", self.arun)
 
     def working(self) -> int:
-        """Return how many answers are neither read to their end nor closed."""
-        return self._going
+        """Return the number of answers neither read to their end nor closed."""
+        return self._running
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
-        """Note the request and pass the deltas on."""
+        """Record the request and yield the deltas."""
         self._begin(request)
         try:
             yield from self._run(request)
@@ -108,7 +114,7 @@ class Spy:
             self._end()
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-        """Note the request and pass the deltas on."""
+        """Record the request and yield the deltas."""
         if not self._derived:
             self._begin(request)
         try:
@@ -122,11 +128,11 @@ class Spy:
     def _begin(self, request: ChatRequest) -> None:
         with self._lock:
             self.requests.append(request)
-            self._going += 1
+            self._running += 1
 
     def _end(self) -> None:
         with self._lock:
-            self._going -= 1
+            self._running -= 1
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 5.0) -> None:

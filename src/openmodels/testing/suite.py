@@ -1,4 +1,4 @@
-"""What the parts of the conformance suite share: the knobs and the fixtures a subclass may override."""
+"""The base of the conformance suite: settings and fixtures to override."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openmodels.types.reply import Reply
 
 
 class Suite:
-    """Knobs and fixtures; see `Conformance`."""
+    """Settings and fixtures; see `Conformance`."""
 
     reference: ClassVar[str]
     model_options: ClassVar[Mapping[str, Any]] = {}
@@ -38,7 +38,7 @@ class Suite:
     _usual: ClassVar[dict[tuple[Any, ...], Reply]]
 
     def __init_subclass__(cls) -> None:
-        """Refuse gaps that no test has: a renamed test must not lose its reason."""
+        """Reject gaps without a test, so that a renamed test does not lose its reason."""
         super().__init_subclass__()
         cls._usual = {}
         if unknown := [name for name in cls.gaps if not hasattr(cls, name.partition("[")[0])]:
@@ -53,11 +53,11 @@ class Suite:
 
     @pytest.fixture(autouse=True)
     def recorded(self, record_property: Callable[[str, object], None]) -> None:
-        """Take what `proves` is told into the test's report."""
+        """Let `proves` write into the report of the test."""
         self._record = record_property
 
     def proves(self, model: Model, feature: str) -> None:
-        """Note that this test, if it passes, proves a feature or option of the model's backend."""
+        """Record that this test, if it passes, proves a feature or option of a backend."""
         self._record("proves", f"{model.backend.name} {feature}")
 
     @pytest.fixture
@@ -77,41 +77,44 @@ class Suite:
 
     @pytest.fixture
     def pair_model(self, model: Model) -> Model:
-        """A model that gives two answers to one request; override it where `model` is set up not to."""
+        """A model that gives two answers to one request.
+
+        Override it where `model` cannot.
+        """
         return model
 
     @pytest.fixture(params=SURFACES)
     def surface(self, request: pytest.FixtureRequest) -> str:
-        """The way to ask."""
+        """The surface under test."""
         name: str = request.param
         return name
 
     @pytest.fixture
     def ask(self, model: Model, surface: str) -> Driver:
-        """The model under test, asked through one surface."""
+        """A driver of the model under test on one surface."""
         return Driver(model, surface)
 
     @pytest.fixture
     def spy(self, model: Model, monkeypatch: pytest.MonkeyPatch) -> Spy:
-        """What reaches the backend."""
+        """A spy on the requests to the backend."""
         return Spy(model.backend, monkeypatch)
 
     @pytest.fixture
     def working(self, slow_model: Model, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-        """How many answers the backend works on.
+        """A function that returns the number of answers in progress.
 
-        By default: how many of its generators are open. Override it to look behind them, at the
-        engine or at the server.
+        By default it counts the open generators of the backend. Override it to count in the engine or
+        in the server.
         """
         return Spy(slow_model.backend, monkeypatch).working
 
     def calm(self, model: Model, **more: Any) -> dict[str, Any]:
-        """Return the options of a short, greedy answer, as far as the backend honours them."""
+        """Return the options of a short, greedy answer that the backend honours."""
         wanted = {"temperature": 0, "max_tokens": self.answer_tokens, **more}
         return {name: value for name, value in wanted.items() if self.honoured(model, name)}
 
     def usual(self, model: Model, prompt: str | None = None, **more: Any) -> Reply:
-        """Return what `chat` answers to a prompt when calm, asked once for each class of tests."""
+        """Return the reply of `chat` with `calm` options, cached for the class of tests."""
         prompt = prompt or self.prompt
         key = model.reference, prompt, *more.items()
         if key not in self._usual:
@@ -119,13 +122,16 @@ class Suite:
         return self._usual[key]
 
     def honoured(self, model: Model, name: str) -> bool:
-        """Return whether backend and model claim an option; those of the core are always honoured."""
+        """Return whether backend and model honour an option.
+
+        Options of the core are always honoured.
+        """
         if name in ("tools", "tool_choice") and model.capabilities.tools is False:
             return False
         return name not in OPTION_NAMES or name in model.backend.options
 
     def refuses(self, ask: Driver, **options: Any) -> bool:
-        """Return whether the backend does not claim these options, and check that it then says so."""
+        """Return whether the backend refuses these options, after checking its error."""
         missing = [name for name in options if not self.honoured(ask.model, name)]
         if missing:
             with pytest.raises(UnsupportedFeature) as caught:

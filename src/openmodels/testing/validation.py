@@ -1,4 +1,4 @@
-"""Conformance: a wrong request is refused by name before any work."""
+"""Conformance: an invalid request is refused by name before any work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WRONG_OPTIONS: tuple[tuple[str, Any], ...] = (
     *(("max_retries", value) for value in (-1, 1.5, True)),
     ("extra", "text"),
 )
-"""Options that no backend can honour, each with its name."""
+"""Invalid values of options, as (option, value) pairs."""
 
 WRONG_MESSAGES: tuple[Any, ...] = (
     "",
@@ -47,18 +47,18 @@ WRONG_MESSAGES: tuple[Any, ...] = (
     [{"role": "user", "content": "hello", "tool_call_id": "1"}],
     [{"content": "hello"}],
 )
-"""Prompts that are none."""
+"""Invalid messages."""
 
 
-class Validation(Suite):
-    """Tests of what is refused before any work."""
+class RequestValidationTests(Suite):
+    """Tests of requests that are refused before any work."""
 
     @pytest.mark.parametrize(
         ("option", "value"),
         [pytest.param(option, value, id=f"{option}{at}") for at, (option, value) in enumerate(WRONG_OPTIONS)],
     )
     def test_wrong_option_is_named(self, ask: Driver, spy: Spy, option: str, value: Any) -> None:
-        """The error names the option and the model; the backend never hears of it."""
+        """The error names the option and the model; the backend receives no request."""
         with pytest.raises(InvalidRequest, match=rf"\b{option}\b") as caught:
             ask(self.prompt, **{option: value})
         assert caught.value.reference == ask.model.reference
@@ -66,14 +66,14 @@ class Validation(Suite):
 
     @pytest.mark.parametrize("messages", WRONG_MESSAGES, ids=range(len(WRONG_MESSAGES)))
     def test_wrong_messages_are_named(self, ask: Driver, spy: Spy, messages: Any) -> None:
-        """The error points at the message; the backend never hears of it."""
+        """The error points at the message; the backend receives no request."""
         with pytest.raises(InvalidRequest, match=r"\bmessages\b") as caught:
             ask(messages)
         assert caught.value.reference == ask.model.reference
         assert spy.requests == []
 
     def test_unknown_option_is_named(self, ask: Driver, spy: Spy) -> None:
-        """A misspelled option is refused, with the one that was probably meant."""
+        """A misspelled option is refused with a suggestion."""
         with pytest.raises(InvalidRequest, match="'temperature'") as caught:
             ask(self.prompt, temperatur=1)
         assert "'temperatur'" in str(caught.value)

@@ -8,7 +8,7 @@ import torch
 
 import openmodels as om
 from openmodels.backends.local import constraint
-from openmodels.testing.shapes import LONGEST, PROMPTS, TYPES
+from openmodels.testing.output_types import LONGEST, PROMPTS, TYPES
 from openmodels.types.request import OutputFormat
 
 FORCED = {

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 import openmodels as om
-from openmodels.testing.embedding import Reranking
+from openmodels.testing.embeddings import RerankingTests
 
 QUERY = "Where is the cat?"
 DOCUMENTS = [
@@ -100,7 +100,7 @@ def test_what_is_no_cross_encoder_says_so(tmp_path, minilm):
         om.Model(f"local:{make(tmp_path, minilm, num_labels=3)}").rerank(QUERY, DOCUMENTS)
 
 
-class TestRanks(Reranking):
+class TestRanks(RerankingTests):
     reranks = True
 
     @pytest.fixture

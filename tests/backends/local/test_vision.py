@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import openmodels as om
-from openmodels.testing.seeing import Seeing
+from openmodels.testing.images import ImageTests
 
 TEMPLATE = """{% if tools %}{{ tools }}<tool_call>{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}
@@ -183,7 +183,7 @@ def test_what_cannot_be_read_is_refused(seeing, image, said):
         ask(seeing, "x", om.Image(image))
 
 
-class TestSeeing(Seeing):
+class TestSeeing(ImageTests):
     @pytest.fixture
     def model(self, seeing):
         return seeing

@@ -1,4 +1,6 @@
-"""A server that misbehaves in every way we know, with what must come of each: for tests of remote backends.
+"""A server with hundreds of faults and the expected result of each.
+
+It is for tests of remote backends:
 
 @pytest.mark.parametrize(("fault", "surface"), list(cases()), ids=…)
 def test_fault(server, fault, surface, caplog):
@@ -9,13 +11,13 @@ from __future__ import annotations
 
 import pytest
 
-# Before they are imported: only then does a failed assertion show its values.
+# Before the modules are imported: only then does a failed assertion show its values.
 pytest.register_assert_rewrite("openmodels.testing.faults.expect", "openmodels.testing.faults.meet")
 
 from openmodels.testing.faults import bodies, statuses, streams, tool_calls, transport, vectors  # noqa: E402 - see above
 from openmodels.testing.faults.expect import KEY, PROMPT, TEXT, TOKENS, Fails, Fault, Right, Vectors  # noqa: E402
 from openmodels.testing.faults.meet import cases, meet  # noqa: E402
-from openmodels.testing.faults.server import FaultServer, faults  # noqa: E402
+from openmodels.testing.faults.server import FaultServer, list_faults  # noqa: E402
 
 _registered = (bodies, statuses, streams, tool_calls, transport, vectors)
 
@@ -30,6 +32,6 @@ __all__ = [
     "Right",
     "Vectors",
     "cases",
-    "faults",
+    "list_faults",
     "meet",
 ]

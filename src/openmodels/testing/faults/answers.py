@@ -1,4 +1,4 @@
-"""What a well-behaved server would say: the pieces that the faults spoil."""
+"""Responses of a well-behaved server, which the faults then spoil."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DONE = b"data: [DONE]\n\n"
 
 def completion(message: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """Return the body of a whole answer; `fields` replace those of the first choice."""
-    said = {"role": "assistant", "content": TEXT} if message is None else dict(message)
-    choice = {"index": 0, "message": said, "finish_reason": "stop"} | fields
+    content = {"role": "assistant", "content": TEXT} if message is None else dict(message)
+    choice = {"index": 0, "message": content, "finish_reason": "stop"} | fields
     return {"id": "x", "object": "chat.completion", "model": "tiny", "choices": [choice], "usage": USAGE}
 
 
@@ -53,8 +53,8 @@ def embeddings(vectors: Iterable[Any] = VECTORS) -> dict[str, Any]:
     return {"object": "list", "model": "tiny", "data": rows, "usage": {"prompt_tokens": 7, "total_tokens": 7}}
 
 
-def whole(request: Request) -> Any:
-    """Return the body of the right answer to a request that asks for no stream."""
+def correct_body(request: Request) -> Any:
+    """Return the body of the right answer to a request without a stream."""
     if request.path.endswith("/pipeline/feature-extraction"):
         return VECTORS
     return embeddings() if request.path.endswith("/embeddings") else completion()
@@ -65,4 +65,4 @@ def right(wire: Wire, request: Request) -> None:
     if request.stream:
         wire.events(stream())
     else:
-        wire.answer(whole(request))
+        wire.answer(correct_body(request))

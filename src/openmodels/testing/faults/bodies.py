@@ -1,4 +1,4 @@
-"""Faults of whole bodies: JSON that is none, shapes that are wrong, compression, sizes."""
+"""Faults of bodies: invalid JSON, wrong shapes, compression, sizes."""
 
 from __future__ import annotations
 

@@ -1,15 +1,13 @@
-"""What a fault is and what must come of it, as data."""
+"""Faults and their expected results, as data."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
 
 from openmodels import errors
 from openmodels.errors import OpenModelsError
 from openmodels.types.embeddings import Embeddings
-from openmodels.types.messages import ToolCall
 from openmodels.types.reply import Reply
 
 TEXT = "Bonjour, grüße, こんにちは 👋!"
@@ -69,10 +67,10 @@ class Vectors:
     after: int = 1
     rows: tuple[tuple[float, ...], ...] = VECTORS
 
-    def check(self, found: Embeddings, requests: int) -> None:
+    def check(self, embeddings: Embeddings, requests: int) -> None:
         """Assert that the vectors are the right ones."""
-        assert found.vectors.dtype == "float32"
-        assert [tuple(row) for row in found.vectors.tolist()] == list(self.rows)
+        assert embeddings.vectors.dtype == "float32"
+        assert [tuple(row) for row in embeddings.vectors.tolist()] == list(self.rows)
         assert requests == self.after
 
     def __str__(self) -> str:
@@ -136,6 +134,4 @@ class Fault:
     group: str = field(default="", kw_only=True)
 
 
-Way = Literal["chat", "stream", "achat", "astream"]
-
-__all__ = ["KEY", "PROMPT", "TEXT", "TOKENS", "VECTORS", "Fails", "Fault", "Right", "ToolCall", "Vectors", "Way"]
+__all__ = ["KEY", "PROMPT", "TEXT", "TOKENS", "VECTORS", "Fails", "Fault", "Right", "Vectors"]

@@ -1,4 +1,4 @@
-"""Let a model meet a fault, and check what comes of it."""
+"""Run a model against a fault and check the result."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from openmodels.errors import OpenModelsError
 from openmodels.model import Model
 from openmodels.testing.driver import SURFACES, Driver
 from openmodels.testing.faults.expect import KEY, PROMPT, TEXT, Fails, Fault, Right, Vectors
-from openmodels.testing.faults.server import FaultServer, faults
+from openmodels.testing.faults.server import FaultServer, list_faults
 
 EMBEDS = ("embed", "aembed")
-"""The two ways to ask for embeddings."""
+"""The two methods that give embeddings."""
 
 
 def expected(fault: Fault, surface: str) -> Right | Vectors | Fails | None:
-    """Return what must come of a fault on a surface, or None if it cannot be met there."""
+    """Return the expected result of a fault on a surface, or None if it has none."""
     if surface in EMBEDS:
-        # A status or a connection is the same whatever was asked.
+        # A status or a connection is the same for every kind of request.
         same = fault.plain if fault.group in {"status", "connection"} else None
         return fault.embedded or (Vectors(same.after) if isinstance(same, Right) else same)
     return fault.streamed if "stream" in surface else fault.plain
 
 
 def cases() -> Iterator[tuple[Fault, str]]:
-    """Yield every fault with every surface on which it can be met."""
-    for fault in faults().values():
+    """Yield every fault with every surface on which it has an expected result."""
+    for fault in list_faults().values():
         for surface in (*SURFACES, *EMBEDS):
             if expected(fault, surface) is not None:
                 yield fault, surface
@@ -44,23 +44,25 @@ def meet(
     make: Callable[[str, float], Model],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Ask `PROMPT` (or embed it and `TEXT`) where the fault is, with two retries and no waiting between them.
+    """Send `PROMPT` to the URL of a fault and check the result.
+
+    On a surface of `EMBEDS`, embed `PROMPT` and `TEXT`. Retries are two, without waiting between them.
 
     Args:
         server: The server.
         fault: The fault.
         surface: One of `SURFACES` or `EMBEDS`.
         make: Returns the model for a base URL and a timeout in seconds; it must use `KEY`.
-        caplog: Pytest's fixture, to see that no log tells the key or the prompt.
+        caplog: Pytest's fixture, to check that no log contains the key or the prompt.
 
     Raises:
-        AssertionError: Something else came of it than it must, a key or prompt was told, or a
+        AssertionError: The result is not the expected one, a key or prompt was disclosed, or a
             connection was left open after `Model.close`.
     """
     caplog.set_level(logging.DEBUG)
     url = server.url(fault.name)
     expect = expected(fault, surface)
-    told = ""
+    disclosed = ""
     with retry.override_retries(attempts=3, wait=0), make(url, fault.timeout or 20.0) as model:
         try:
             reply = _ask(model, surface)
@@ -68,14 +70,14 @@ def meet(
             if not isinstance(expect, Fails):
                 raise
             expect.check(error, len(server.seen(url)))
-            told = "".join(f"{one} {one!r} {vars(one)}" for one in _chain(error))
+            disclosed = "".join(f"{link} {link!r} {vars(link)}" for link in _chain(error))
         else:
             assert expect is not None
             assert not isinstance(expect, Fails), reply
             expect.check(reply, len(server.seen(url)))
-        told += f"{caplog.text} {model!r} {model.backend!r} {vars(model.backend)}"
-    assert KEY not in told
-    assert PROMPT not in told
+        disclosed += f"{caplog.text} {model!r} {model.backend!r} {vars(model.backend)}"
+    assert KEY not in disclosed
+    assert PROMPT not in disclosed
     assert server.wait_open(0)
 
 

@@ -1,4 +1,7 @@
-"""A loopback server that misbehaves on purpose: one fault per URL prefix, written on raw sockets."""
+"""A loopback server that misbehaves on purpose: one fault for each URL prefix.
+
+It writes to raw sockets, since an HTTP library would not let it break the protocol.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +68,8 @@ class Wire:
     def answer(self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole answer: bytes as they are, anything else as JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        own = {"Content-Type": "application/json", "Content-Length": str(len(data))}
-        self.head(status, {**own, **(headers or {})})
+        default_headers = {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        self.head(status, {**default_headers, **(headers or {})})
         self.send(data)
 
     def events(self, pieces: Iterable[bytes], headers: Mapping[str, str] | None = None) -> None:
@@ -78,8 +81,8 @@ class Wire:
 
     def begin(self, headers: Mapping[str, str] | None = None) -> None:
         """Begin an event stream in chunks."""
-        own = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
-        self.head(200, {**own, **(headers or {})})
+        default_headers = {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}
+        self.head(200, {**default_headers, **(headers or {})})
 
     def chunk(self, piece: bytes) -> None:
         """Send a chunk; an empty one is the end."""
@@ -130,7 +133,7 @@ def fault(described: Fault) -> Callable[[Handler], Handler]:
     return register
 
 
-def faults() -> dict[str, Fault]:
+def list_faults() -> dict[str, Fault]:
     """Return every fault by its name."""
     return {name: described for name, (described, _) in _handlers.items()}
 
@@ -214,7 +217,7 @@ class FaultServer:
                 sock = self._tls.wrap_socket(sock, server_side=True)
             wire = Wire(sock, self._stopping)
             while not self._stopping.is_set():
-                self._one(wire, buffer)
+                self._serve_request(wire, buffer)
         except (Gone, OSError):
             pass  # the client left, which is what many faults are about
         finally:
@@ -223,7 +226,7 @@ class FaultServer:
                 self.open -= 1
                 self._changed.notify_all()
 
-    def _one(self, wire: Wire, buffer: bytearray) -> None:
+    def _serve_request(self, wire: Wire, buffer: bytearray) -> None:
         head = _until(wire, buffer, lambda: buffer.find(b"\r\n\r\n"), 4)
         line, *rest = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in rest if row)}
@@ -242,9 +245,9 @@ class FaultServer:
         handler(wire, request)
 
 
-def _until(wire: Wire, buffer: bytearray, found: Callable[[], int], extra: int) -> bytes:
+def _until(wire: Wire, buffer: bytearray, find_end: Callable[[], int], extra: int) -> bytes:
     wire.sock.settimeout(0.2)
-    while (end := found()) < 0:
+    while (end := find_end()) < 0:
         try:
             data = wire.sock.recv(65536)
         except TimeoutError:

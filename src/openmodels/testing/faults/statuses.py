@@ -1,4 +1,4 @@
-"""Faults told by a status: retries, limits, refusals, redirects, and errors that tell too much."""
+"""Faults of statuses: retries, limits, refusals, redirects, errors with secrets."""
 
 from __future__ import annotations
 

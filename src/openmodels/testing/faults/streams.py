@@ -30,10 +30,10 @@ def streamed(
 
 
 def _joined(change: Mapping[bytes, bytes]) -> list[bytes]:
-    whole = b"".join(stream())
+    body = b"".join(stream())
     for old, new in change.items():
-        whole = whole.replace(old, new)
-    return [whole]
+        body = body.replace(old, new)
+    return [body]
 
 
 _some = list(texts(TOKENS[:3]))

@@ -6,7 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 
-from openmodels.testing.faults.answers import DONE, chunk, event, right, stream, texts, whole
+from openmodels.testing.faults.answers import DONE, chunk, correct_body, event, right, stream, texts
 from openmodels.testing.faults.expect import TOKENS, Fails, Fault, Right
 from openmodels.testing.faults.server import Request, Wire, fault
 
@@ -107,7 +107,7 @@ def _close_delimited(wire: Wire, _: Request) -> None:
 def _close_delimited_whole(wire: Wire, request: Request) -> None:
     kind = "text/event-stream" if request.stream else "application/json"
     wire.head(200, {"Content-Type": kind, "Connection": "close"})
-    wire.send(b"".join(stream()) if request.stream else json.dumps(whole(request)).encode())
+    wire.send(b"".join(stream()) if request.stream else json.dumps(correct_body(request)).encode())
     wire.close()
 
 
@@ -218,7 +218,7 @@ def _slow_body(wire: Wire, _: Request) -> None:
 def _slow_whitespace(wire: Wire, request: Request) -> None:
     wire.head(200, {"Content-Type": "application/json", "Connection": "close"})
     wire.trickle([b" ", b" ", b"\n"], 0.01)
-    wire.send(json.dumps(whole(request)).encode())
+    wire.send(json.dumps(correct_body(request)).encode())
     wire.close()
 
 

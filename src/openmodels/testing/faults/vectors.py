@@ -1,4 +1,4 @@
-"""Faults of answers with embeddings: vectors that are missing, ragged, out of order or no numbers."""
+"""Faults of embeddings: missing, ragged, reordered or non-numeric vectors."""
 
 from __future__ import annotations
 

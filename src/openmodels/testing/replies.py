@@ -1,4 +1,4 @@
-"""Conformance: the answer is whole, the same through every surface, and as the options ask."""
+"""Conformance: replies are complete, equal on every surface, and honour options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openmodels.types.options import OPTION_NAMES, SAMPLING_OPTIONS
 _HOT = 5.0
 
 _TOOLS = [{"name": "look", "description": "Look around."}]
-SOME: dict[str, dict[str, Any]] = {
+EXAMPLE_VALUES: dict[str, dict[str, Any]] = {
     "stop": {"stop": ["x"]},
     "extra": {"extra": {"an_option_of_the_vendor": 1}},
     "schema": {"schema": {"type": "object"}},
@@ -27,14 +27,14 @@ SOME: dict[str, dict[str, Any]] = {
     "tools": {"tools": _TOOLS},
     "tool_choice": {"tools": _TOOLS, "tool_choice": "auto"},
 }
-"""An acceptable value of each option for which 1 is none, with what it needs beside it."""
+"""A valid value of each option for which 1 is invalid, with the options that it requires."""
 
 
-class Answers(Suite):
-    """Tests of what comes back."""
+class ReplyTests(Suite):
+    """Tests of replies and of the options that shape them."""
 
     def test_answer_is_whole(self, ask: Driver) -> None:
-        """A reply has text, an honest end, counted tokens, a model's name and a time."""
+        """A reply has text, a finish reason, token counts, a model name and a duration."""
         reply = ask(self.prompt, **self.calm(ask.model)).reply
         assert reply.text.strip()
         assert reply.finish_reason in {"stop", "length"}
@@ -45,7 +45,10 @@ class Answers(Suite):
         self.proves(ask.model, "chat")
 
     def test_surfaces_agree(self, ask: Driver) -> None:
-        """Every surface gives the same text, end and usage as `chat`; deltas add up to it."""
+        """Every surface gives the text, finish reason and usage of `chat`.
+
+        The deltas of a stream add up to its reply.
+        """
         chat, answer = self.usual(ask.model), ask(self.prompt, **self.calm(ask.model))
         assert answer.reply.text == chat.text
         assert answer.reply.finish_reason == chat.finish_reason
@@ -55,30 +58,30 @@ class Answers(Suite):
             assert [delta.finish_reason for delta in answer.deltas if delta.finish_reason] == [chat.finish_reason]
 
     def test_streams_arrive_in_pieces(self, model: Model) -> None:
-        """A stream is no whole answer in one piece."""
+        """A stream has more than one delta with text."""
         deltas = Driver(model, "stream")(self.prompt, **self.calm(model)).deltas
         assert sum(bool(delta.text) for delta in deltas) > 1
 
     def test_characters_stay_whole(self, ask: Driver) -> None:
-        """No delta ends inside a character."""
+        """No delta ends in the middle of a character."""
         answer = ask(self.unicode_prompt, **self.calm(ask.model, max_tokens=2 * self.answer_tokens))
         for text in (answer.reply.text, *(delta.text for delta in answer.deltas)):
             assert text.encode().decode() == text
             assert "\N{REPLACEMENT CHARACTER}" not in text
 
     def test_stop_string_ends_the_answer(self, ask: Driver) -> None:
-        """The answer ends before a stop string, wherever deltas would have cut it; none of it leaks."""
+        """The reply ends before a stop string, even one that spans several deltas."""
         if self.refuses(ask, stop="x"):
             return
-        options, whole = self.calm(ask.model), self.usual(ask.model).text
-        for start, length in ((len(whole) // 2, 1), (len(whole) // 3, 4), (len(whole) // 2, 7)):
-            stop = whole[start : start + length]
+        options, full_text = self.calm(ask.model), self.usual(ask.model).text
+        for start, length in ((len(full_text) // 2, 1), (len(full_text) // 3, 4), (len(full_text) // 2, 7)):
+            stop = full_text[start : start + length]
             answer = ask(self.prompt, **options, stop=[stop, "\N{SNOWMAN} never said"])
-            assert answer.reply.text == whole[: whole.index(stop)]
+            assert answer.reply.text == full_text[: full_text.index(stop)]
             assert answer.reply.finish_reason == "stop"
 
     def test_max_tokens_ends_the_answer(self, ask: Driver) -> None:
-        """The answer ends at the limit and says so."""
+        """The reply ends at `max_tokens`, with the finish reason "length"."""
         if self.refuses(ask, max_tokens=3):
             return
         reply = ask(self.prompt, **self.calm(ask.model, max_tokens=3)).reply
@@ -95,16 +98,16 @@ class Answers(Suite):
 
     @pytest.mark.parametrize("option", OPTION_NAMES)
     def test_option_is_honoured_or_refused(self, ask: Driver, option: str) -> None:
-        """An option is acted on, or refused by an error that names backend and option."""
-        refused = self.refuses(ask, **SOME.get(option, {option: 1}))
+        """The backend honours an option, or refuses it with an error that names both."""
+        refused = self.refuses(ask, **EXAMPLE_VALUES.get(option, {option: 1}))
         if not refused and ask.surface in PATHS and option in (*SAMPLING_OPTIONS, "extra"):
             self.check_option(ask, option)
             self.proves(ask.model, option)
 
     def check_option(self, ask: Driver, option: str) -> None:
-        """Prove that the backend acts on an option it claims.
+        """Check that the backend honours an option that it declares.
 
-        By default by the answers; override it where they do not show it, e.g. to look at what was sent.
+        The default compares replies. Override it where they cannot show the effect, e.g. to inspect the request.
         """
         greedy = self.usual(ask.model).text
 
@@ -124,15 +127,15 @@ class Answers(Suite):
             assert text(self.repeating_prompt, **longer, **{option: 2.0}) != plain
 
     def test_conversation_reaches_the_backend(self, ask: Driver, spy: Spy) -> None:
-        """The instruction and every turn arrive in order, and count as input."""
-        talk = Conversation(ask.model, system="Answer briefly.")
-        say = Driver(talk, ask.surface)
+        """The system message and every turn arrive in order and count as input."""
+        conversation = Conversation(ask.model, system="Answer briefly.")
+        say = Driver(conversation, ask.surface)
         options = self.calm(ask.model)
         first = say("Name a colour.", **options).reply
         second = say("And another one?", **options).reply
         assert [turn.role for turn in spy.requests[-1].messages] == ["system", "user", "assistant", "user"]
         assert spy.requests[-1].messages[2].content == first.text
-        assert [turn.content for turn in talk.messages] == [
+        assert [turn.content for turn in conversation.messages] == [
             "Name a colour.",
             first.text,
             "And another one?",
@@ -142,21 +145,21 @@ class Answers(Suite):
 
     @pytest.mark.parametrize("surface", PATHS)
     def test_instruction_counts(self, ask: Driver) -> None:
-        """A system message is no less of the prompt than a user's."""
+        """A system message counts as input, like a user message."""
         options = self.calm(ask.model)
         plain = ask([{"role": "user", "content": "Hello."}], **options).reply
-        told = ask(
+        instructed = ask(
             [
                 {"role": "system", "content": "You are a pirate of the seven seas."},
                 {"role": "user", "content": "Hello."},
             ],
             **options,
         ).reply
-        assert told.usage.input_tokens != plain.usage.input_tokens
+        assert instructed.usage.input_tokens != plain.usage.input_tokens
 
     @pytest.mark.parametrize("method", ["complete", "acomplete"])
     def test_complete_goes_on_or_is_refused(self, model: Model, method: str) -> None:
-        """A backend that claims `complete` continues a text; another one refuses, naming itself."""
+        """A backend with `complete` continues a text; any other refuses and names itself."""
 
         def complete() -> Any:
             reply = getattr(model, method)("Once upon a time", **self.calm(model))

@@ -1,4 +1,4 @@
-"""Conformance: images in messages are taken, or refused by name."""
+"""Conformance: images in messages are accepted, or refused by name."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from openmodels.types.messages import Message, system, user
 _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 
 
-class Seeing(Suite):
+class ImageTests(Suite):
     """Tests of images in messages."""
 
     def test_image_is_taken_or_refused(self, ask: Driver, spy: Spy) -> None:
-        """A model that sees answers; a backend or model that does not says so; what it is sent stays in order."""
-        said = [system("Be brief."), user("What is this?", Image(b64decode(_PIXEL)), "And why?")]
+        """A vision model answers, and its parts stay in order; any other model refuses."""
+        messages = [system("Be brief."), user("What is this?", Image(b64decode(_PIXEL)), "And why?")]
         options = self.calm(ask.model)
         if "images" not in ask.model.backend.features:
             with pytest.raises(UnsupportedFeature, match="'images'") as refused:
-                ask(said, **options)
+                ask(messages, **options)
             assert ask.model.backend.name in str(refused.value)
             assert spy.requests == []
         elif ask.model.capabilities.images is False:
             with pytest.raises(UnsupportedFeature, match="'images'"):
-                ask(said, **options)
+                ask(messages, **options)
         else:
             try:
-                reply = ask(said, **options).reply
+                reply = ask(messages, **options).reply
             except OpenModelsError as error:  # a server's model may be of text alone
                 named = error.reference
             else:
@@ -41,17 +41,17 @@ class Seeing(Suite):
                 named = ask.model.reference
                 self.proves(ask.model, "images")
             assert named == ask.model.reference
-            assert list(spy.requests[-1].messages) == said
+            assert list(spy.requests[-1].messages) == messages
 
     def test_image_belongs_to_the_user(self, ask: Driver, spy: Spy) -> None:
-        """No other role shows images; the error names the message."""
+        """Images in messages of other roles are refused; the error names the message."""
         wrong = {"role": "assistant", "content": [Image(b64decode(_PIXEL))]}
         with pytest.raises(ValueError, match=r"messages\[1\]"):
             ask(["hello", wrong])
         assert spy.requests == []
 
     def test_parts_may_be_spelled_as_openai_does(self, ask: Driver, spy: Spy) -> None:
-        """Messages as dicts, with parts as dicts, are the same messages."""
+        """Parts in the form of OpenAI's API give the same message."""
         address = f"data:image/png;base64,{_PIXEL}"
         parts = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": address}}]
         message = Message.model_validate({"role": "user", "content": parts})

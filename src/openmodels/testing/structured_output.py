@@ -1,4 +1,4 @@
-"""Conformance: what an answer must look like is refused before any work, or checked when it is there."""
+"""Conformance: structured output is checked, or refused before any work."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ _SHAPES: tuple[dict[str, Any], ...] = (
 )
 
 
-class Shaping(Suite):
+class StructuredOutputTests(Suite):
     """Tests of `schema`, `choices`, `pattern`, `grammar` and `retries`."""
 
     @pytest.mark.parametrize("options", _WRONG, ids=range(len(_WRONG)))
     def test_wrong_shape_is_named(self, ask: Driver, spy: Spy, options: dict[str, Any]) -> None:
-        """The error names an option and the model; the backend never hears of it."""
+        """The error names an option and the model; the backend receives no request."""
         with pytest.raises(InvalidRequest, match="|".join(options)) as caught:
             ask(self.prompt, **options)
         assert caught.value.reference == ask.model.reference
         assert spy.requests == []
 
     def test_grammar_is_followed(self, ask: Driver) -> None:
-        """An answer in a grammar of the backend's own dialect is as it says."""
+        """An answer follows a grammar in the dialect of the backend."""
         grammar = self.digits_grammar or "start: /[0-9]{3}/"
         if not self.refuses(ask, grammar=grammar):
             text = ask(self.prompt, **self.calm(ask.model, grammar=grammar)).reply.text
@@ -68,7 +68,7 @@ class Shaping(Suite):
 
     @pytest.mark.parametrize("options", _SHAPES, ids=range(len(_SHAPES)))
     def test_shaped_answer_is_checked(self, ask: Driver, options: dict[str, Any]) -> None:
-        """What is asked for comes parsed, or an error holds the answer and its faults; never a broken value."""
+        """A valid answer comes parsed; an error holds an invalid one and its errors."""
         if self.refuses(ask, **options):
             return
         reply = _reply(ask, self.prompt, **self.calm(ask.model, max_tokens=64, **options))
@@ -88,7 +88,7 @@ class Shaping(Suite):
                 assert isinstance(parsed["sure"], bool)
                 assert parsed["colour"] in {"red", "blue"}
             case {"schema": _}:
-                assert all(isinstance(one, bool) for one in parsed)
+                assert all(isinstance(item, bool) for item in parsed)
             case {"choices": choices}:
                 assert parsed == reply.text
                 assert parsed in choices
@@ -99,7 +99,7 @@ class Shaping(Suite):
 
     @pytest.mark.parametrize("surface", ["chat", "achat"])
     def test_retries_show_the_faults(self, ask: Driver, spy: Spy) -> None:
-        """An invalid answer is asked for again with its faults; every round counts as usage."""
+        """An invalid answer is retried with its errors shown to the model."""
         options = {"schema": {"type": "object", "properties": {"a": {"not": {}}}, "required": ["a"]}, "retries": 1}
         if self.refuses(ask, schema=options["schema"]):
             return
@@ -114,7 +114,7 @@ class Shaping(Suite):
 
     @pytest.mark.parametrize("surface", ["stream", "astream"])
     def test_stream_cannot_ask_again(self, ask: Driver, spy: Spy) -> None:
-        """What has been streamed is not taken back: `retries` is refused."""
+        """A stream refuses `retries`, since deltas cannot be taken back."""
         if self.refuses(ask, schema=_OBJECT):
             return
         with pytest.raises(InvalidRequest, match="retries"):
@@ -123,7 +123,7 @@ class Shaping(Suite):
 
     @pytest.mark.parametrize("surface", ["stream", "astream"])
     def test_partial_grows_to_the_whole(self, ask: Driver) -> None:
-        """A stream's beginning is plain data at any time; at the end it is the answer's."""
+        """`partial` is plain data at any time and equals `parsed` at the end."""
         if self.refuses(ask, schema=_OBJECT):
             return
         options = self.calm(ask.model, max_tokens=64, schema=_OBJECT)
@@ -142,12 +142,12 @@ class Shaping(Suite):
         try:
             last, reply = read() if ask.surface == "stream" else asyncio.run(aread())
         except OutputInvalid:
-            return  # what it holds is another test's
+            return  # its contents are checked by another test
         assert last == reply.parsed
-        assert all(one is None or one.keys() <= last.keys() for one in seen)
+        assert all(partial is None or partial.keys() <= last.keys() for partial in seen)
 
     def test_nothing_asked_is_no_partial(self, model: Model) -> None:
-        """Without a shape there are no partial objects."""
+        """`partial` is an error where no schema is set."""
         with model.stream(self.prompt) as stream, pytest.raises(InvalidRequest, match="partial"):
             stream.partial()
 

@@ -1,4 +1,4 @@
-"""Conformance: work stops when nobody waits for it, and a model is used from anywhere."""
+"""Conformance: cancellation, deadlines, threads, event loops and processes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from openmodels.types.reply import Reply
 Working = Callable[[], int]
 
 
-class Control(Suite):
-    """Tests of stopping, deadlines, threads, tasks, processes and life cycle."""
+class LifecycleTests(Suite):
+    """Tests of cancellation, deadlines, threads, tasks, processes and closing."""
 
     @pytest.mark.parametrize("surface", ["stream", "astream"])
     def test_leaving_a_stream_stops_the_work(self, slow_model: Model, surface: str, working: Working) -> None:
-        """Leaving the block after the first delta ends the work; the model can be used at once."""
+        """Leaving the block after the first delta stops the work.
+
+        The model answers the next call at once.
+        """
 
         def leave() -> Reply:
             with slow_model.stream(self.slow_prompt, **self.slow_options) as stream:
@@ -51,7 +54,7 @@ class Control(Suite):
 
     @pytest.mark.parametrize("surface", ["achat", "astream"])
     def test_cancelling_a_task_stops_the_work(self, slow_model: Model, surface: str, working: Working) -> None:
-        """A cancelled task ends the work behind it; the model can be used at once."""
+        """Cancelling a task stops its work; the model answers the next call at once."""
         ask = Driver(slow_model, surface)
 
         async def cancel() -> None:
@@ -66,7 +69,7 @@ class Control(Suite):
         asyncio.run(cancel())
 
     def test_deadline_ends_the_call(self, slow_model: Model, surface: str, working: Working) -> None:
-        """A call is over soon after its deadline; the error holds what had arrived."""
+        """A call ends soon after its deadline; the error holds the partial reply."""
         slow_model.load()
         start = time.monotonic()
         with pytest.raises(DeadlineExceeded) as caught:
@@ -79,7 +82,7 @@ class Control(Suite):
         wait_until(lambda: not working(), self.stops_within)
 
     def test_inside_a_running_loop(self, ask: Driver) -> None:
-        """Every surface works where an event loop runs, as in a notebook."""
+        """Every surface works inside a running event loop, as in a notebook."""
         inside = asyncio.run(ask.within_loop(self.prompt, **self.calm(ask.model)))
         assert inside.reply.text == self.usual(ask.model).text
 
@@ -89,7 +92,7 @@ class Control(Suite):
         assert [ask(self.prompt, **options).reply.text for _ in range(3)] == [text] * 3
 
     def test_many_threads_at_once(self, ask: Driver) -> None:
-        """Threads share a model; each gets its own answer."""
+        """Threads share a model; each gets the reply to its own prompt."""
         options = self.calm(ask.model)
         prompts = [f"{self.prompt} {number}" for number in range(4)]
         alone = [self.usual(ask.model, prompt).text for prompt in prompts]
@@ -99,7 +102,7 @@ class Control(Suite):
 
     @pytest.mark.parametrize("surface", ["achat", "astream"])
     def test_eight_tasks_at_once(self, model: Model, surface: str) -> None:
-        """Concurrent tasks get the texts they would get one after the other."""
+        """Concurrent tasks get the texts that sequential calls get."""
         ask, options = Driver(model, surface), self.calm(model)
         prompts = [f"{self.prompt} {number}" for number in range(8)]
 
@@ -112,7 +115,10 @@ class Control(Suite):
         self.compare(asyncio.run(main()), alone)
 
     def compare(self, together: list[str], alone: list[str]) -> None:
-        """Hold texts that were written at once to those written alone, as far as the engine rounds alike."""
+        """Assert that concurrent calls give the texts of calls made alone.
+
+        Where `rounds_alike` is False, only that each has a text.
+        """
         assert all(text.strip() for text in together)
         if self.rounds_alike:
             assert together == alone
@@ -122,7 +128,7 @@ class Control(Suite):
         @pytest.mark.parametrize("surface", PATHS)
         @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
         def test_answers_after_a_fork(self, ask: Driver) -> None:
-            """A model that has answered also answers in a forked child, and the child ends well."""
+            """A model that has answered also answers in a forked child, which exits with 0."""
             options = self.calm(ask.model)
             text = ask(self.prompt, **options).reply.text
 
@@ -138,14 +144,14 @@ class Control(Suite):
             assert ask(self.prompt, **options).reply.text == text
 
     def test_pickled_model_answers(self, model: Model) -> None:
-        """A model can be sent to another process: its copy gives the same answer."""
+        """A pickled and unpickled model gives the same answer."""
         with pickle.loads(pickle.dumps(model)) as copy:  # noqa: S301 - our own bytes
             assert copy.reference == model.reference
             assert copy.chat(self.prompt, **self.calm(model)).text == self.usual(model).text
 
     @pytest.mark.parametrize("surface", PATHS)
     def test_closed_model_opens_again(self, ask: Driver) -> None:
-        """`close` frees, twice does no harm, and the next call opens the model again."""
+        """`close` is idempotent, and the next call opens the model again."""
         options = self.calm(ask.model)
         text = ask(self.prompt, **options).reply.text
         ask.model.close()

@@ -1,4 +1,4 @@
-"""Conformance: tools are offered, called, answered and run, or refused before any work."""
+"""Conformance: tools are called and run, or refused before any work."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def look_up(city: str, *, tomorrow: bool = False) -> str:
     return f"In {city} it will be {'sunny' if tomorrow else 'rainy'}."
 
 
-class Tooling(Suite):
+class ToolTests(Suite):
     """Tests of `tools`, `tool_choice` and `run_tools`."""
 
     @pytest.mark.parametrize("options", _WRONG, ids=range(len(_WRONG)))
     def test_wrong_tool_is_named(self, ask: Driver, spy: Spy, options: dict[str, Any]) -> None:
-        """The error names an option and the model; the backend never hears of it."""
+        """The error names an option and the model; the backend receives no request."""
         with pytest.raises(InvalidRequest, match=r"tools|tool_choice") as caught:
             ask(self.prompt, **options)
         assert caught.value.reference == ask.model.reference
@@ -63,7 +63,7 @@ class Tooling(Suite):
 
     @pytest.mark.parametrize("choice", ["required", "look_up"])
     def test_demanded_call_comes(self, ask: Driver, choice: str) -> None:
-        """A tool that was offered is called with what its schema takes, or an error holds the answer."""
+        """A required tool is called with valid arguments, or an error holds the answer."""
         if self.refuses(ask, tools=[_LOOK], tool_choice=choice):
             return
         answer = self._ask(ask, tools=[_LOOK], tool_choice=choice)
@@ -89,7 +89,7 @@ class Tooling(Suite):
             assert answer.reply.tool_calls == ()
 
     def test_free_choice_gives_text_or_calls(self, ask: Driver) -> None:
-        """Whatever a model makes of the offer, each call says what it is or what is wrong with it."""
+        """Each call that a model makes is valid or names its errors."""
         if self.refuses(ask, tools=[_LOOK]):
             return
         answer = self._ask(ask, tools=[_LOOK])
@@ -99,22 +99,25 @@ class Tooling(Suite):
             assert call.errors or (call.name == "look_up" and call.arguments is not None)
 
     def test_answered_call_is_shown(self, ask: Driver, spy: Spy) -> None:
-        """A call and its answer reach the backend as they were, and count as input."""
+        """A call and its result reach the backend unchanged and count as input."""
         if self.refuses(ask, tools=[_LOOK]):
             return
         arguments = {"city": "Oslo", "tomorrow": False}
         call = ToolCall(id="abc123def", name="look_up", arguments=arguments, raw='{"city":"Oslo","tomorrow":false}')
-        begin = [Message(role="user", content=_PROMPT)]
-        said = [*begin, Message(role="assistant", tool_calls=(call,)), call.answer("It will be rainy.")]
+        question = [Message(role="user", content=_PROMPT)]
+        history = [*question, Message(role="assistant", tool_calls=(call,)), call.answer("It will be rainy.")]
         options = self.calm(ask.model)
-        short = ask(begin, **options, tools=[_LOOK], tool_choice="none").reply
-        told = ask(said, **options, tools=[_LOOK], tool_choice="none").reply
-        assert list(spy.requests[-1].messages) == said
-        assert (told.usage.input_tokens or 0) > (short.usage.input_tokens or 0)
+        short = ask(question, **options, tools=[_LOOK], tool_choice="none").reply
+        long = ask(history, **options, tools=[_LOOK], tool_choice="none").reply
+        assert list(spy.requests[-1].messages) == history
+        assert (long.usage.input_tokens or 0) > (short.usage.input_tokens or 0)
 
     @pytest.mark.parametrize("surface", ["chat", "achat"])
     def test_tools_are_run(self, ask: Driver, spy: Spy) -> None:
-        """The demanded call is run and told; the run ends with an answer, or an error holds what was done."""
+        """The required tool runs and its result is sent back to the model.
+
+        The run ends with an answer, or an error holds its rounds.
+        """
         if self.refuses(ask, tools=[look_up], tool_choice="look_up"):
             return
         options = self.calm(ask.model, max_tokens=64, tool_choice="look_up")
@@ -135,12 +138,12 @@ class Tooling(Suite):
             assert result.message in spy.requests[1].messages
 
     def _ask(self, ask: Driver, **options: Any) -> Answer | None:
-        found: OutputInvalid
+        failure: OutputInvalid
         try:
             return ask(_PROMPT, **self.calm(ask.model, max_tokens=64), **options)
         except OutputInvalid as error:
-            found = error
-        assert found.reference == ask.model.reference
-        assert found.reply.finish_reason
-        assert "tool_choice" in found.cause
+            failure = error
+        assert failure.reference == ask.model.reference
+        assert failure.reply.finish_reason
+        assert "tool_choice" in failure.cause
         return None

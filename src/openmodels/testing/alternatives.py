@@ -1,4 +1,4 @@
-"""Conformance: several answers, their logprobs, their reasoning, and what is known before any of it."""
+"""Conformance: alternatives, logprobs, reasoning and declared capabilities."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from openmodels.testing.driver import Driver, Spy
 from openmodels.testing.suite import Suite
 
 
-class Several(Suite):
+class AlternativeTests(Suite):
     """Tests of `n`, `logprobs`, `Reply.reasoning` and `Model.capabilities`."""
 
     def test_several_answers(self, pair_model: Model, surface: str) -> None:
-        """Each of the answers is whole; a stream says of each piece which answer it is of."""
+        """Each alternative is complete; each delta of a stream has its index."""
         ask = Driver(pair_model, surface)
         if self.refuses(ask, n=2):
             return
@@ -29,39 +29,39 @@ class Several(Suite):
         self.proves(ask.model, "n")
 
     def test_one_answer_has_no_alternatives(self, ask: Driver) -> None:
-        """Without `n` there is one answer, with the index 0."""
+        """Without `n` the reply has no alternatives, and every delta has the index 0."""
         answer = ask(self.prompt, **self.calm(ask.model))
         assert answer.reply.alternatives == ()
         assert {delta.index for delta in answer.deltas} <= {0}
 
     def test_logprobs_are_of_the_answers_tokens(self, ask: Driver) -> None:
-        """The tokens are those of the text, the likeliest come first, and nothing is likelier than certain."""
+        """Logprobs cover the tokens of the text, the likeliest first, none above 0."""
         if self.refuses(ask, logprobs=2):
             return
         answer = ask(self.prompt, **self.calm(ask.model, logprobs=2))
-        told = answer.reply.logprobs
+        logprobs = answer.reply.logprobs
         if not answer.reply.reasoning:
-            assert "".join(entry.token for entry in told).strip() == answer.reply.text.strip()
-        for entry in told:
+            assert "".join(entry.token for entry in logprobs).strip() == answer.reply.text.strip()
+        for entry in logprobs:
             chances = [chance for _, chance in entry.top]
             assert 0 < len(chances) <= 2
             assert chances == sorted(chances, reverse=True)
             assert all(chance <= 1e-3 and not math.isnan(chance) for chance in [entry.logprob, *chances])
         if answer.deltas:
-            assert tuple(entry for delta in answer.deltas for entry in delta.logprobs) == told
+            assert tuple(entry for delta in answer.deltas for entry in delta.logprobs) == logprobs
         assert ask(self.prompt, **self.calm(ask.model)).reply.logprobs == ()
         self.proves(ask.model, "logprobs")
 
     def test_chosen_logprob_alone(self, ask: Driver) -> None:
-        """`logprobs=0` tells the chosen tokens' and no others'."""
+        """`logprobs=0` gives the chosen tokens' and no others'."""
         if self.refuses(ask, logprobs=0):
             return
-        told = ask(self.prompt, **self.calm(ask.model, logprobs=0)).reply.logprobs
-        assert told
-        assert {entry.top for entry in told} == {()}
+        logprobs = ask(self.prompt, **self.calm(ask.model, logprobs=0)).reply.logprobs
+        assert logprobs
+        assert {entry.top for entry in logprobs} == {()}
 
     def test_reasoning_is_not_in_the_text(self, ask: Driver) -> None:
-        """Deltas add up to the reasoning; its tags are neither in it nor at the answer's beginning."""
+        """Deltas add up to the reasoning, and neither it nor the text has its tags."""
         answer = ask(self.prompt, **self.calm(ask.model))
         assert not answer.reply.text.lstrip().startswith("<think>")
         assert "</think>" not in answer.reply.reasoning
@@ -69,7 +69,7 @@ class Several(Suite):
             assert "".join(delta.reasoning for delta in answer.deltas) == answer.reply.reasoning
 
     def test_capabilities_are_known_before_a_call(self, model: Model, spy: Spy) -> None:
-        """They agree with what the backend declares, or know the model to do less; nothing is asked for them."""
+        """Capabilities are at most those that the backend declares, and send no request."""
         known = model.capabilities
         assert spy.requests == []
         assert known.options <= model.backend.options

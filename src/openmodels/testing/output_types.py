@@ -1,6 +1,6 @@
-"""Five types of rising difficulty to ask answers in, every text and list of them bounded.
+"""Five output types of rising difficulty, with bounded texts and lists.
 
-The bounds are what makes an answer end: a model that is free to go on may do so until its limit.
+The bounds make every answer end: an unbounded one may continue until its token limit.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Town(BaseModel):
 
 
 TYPES: tuple[type[BaseModel], ...] = (Person, Book, Recipe, Journey, Town)
-"""The five, easiest first."""
+"""The five types, easiest first."""
 
 PROMPTS = dict(
     zip(
@@ -104,7 +104,7 @@ PROMPTS = dict(
         strict=True,
     )
 )
-"""What to ask for in each."""
+"""A prompt for each type."""
 
 LONGEST = 400
-"""Tokens that hold any of the answers."""
+"""A token limit within which any of the answers fits."""
