@@ -34,7 +34,7 @@ from openmodels.catalog.search import execute
 from openmodels.catalog.sources import hub_rows
 from openmodels.hub.model_names import search_terms
 
-# The readers of the tests' tables of models lie beside the tests: no user of the package needs them.
+# The readers of the tables of models lie beside the tests.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 import catalog_tables
 

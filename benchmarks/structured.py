@@ -2,7 +2,7 @@
 
     python benchmarks/structured.py [ANSWERS_PER_TYPE]
 
-The five types of `openmodels.testing.output_types` at temperature 1: constrained; unconstrained with as many
+The five types of tests/output_types.py at temperature 1: constrained; unconstrained with as many
 tokens (for every second answer); asked for in the prompt only; and by outlines, where it is installed.
 Every text and list of the types is bounded, which is what makes answers end; max_tokens is far above
 what they need.
@@ -14,12 +14,16 @@ import json
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 
 import openmodels as om
-from openmodels.testing.output_types import LONGEST, PROMPTS, TYPES
+
+# The output types lie beside the tests.
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from output_types import LONGEST, PROMPTS, TYPES
 
 ANSWERS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 

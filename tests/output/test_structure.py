@@ -17,9 +17,9 @@ from typing_extensions import TypedDict
 import openmodels as om
 from openmodels.openai_wire import encode
 from openmodels.output import schema as schemas, structure
-from openmodels.testing.output_types import TYPES, Journey, Person, Recipe, Town
 from openmodels.types.reply import Reply
 from openmodels.types.request import ChatRequest
+from output_types import TYPES, Journey, Person, Recipe, Town
 
 
 @dataclasses.dataclass

@@ -18,7 +18,7 @@ import openmodels as om
 from openmodels.testing import SURFACES, Conformance, Driver
 from openmodels.testing.embeddings import RerankingTests, embedded
 from openmodels.testing.faults import KEY
-from openmodels.testing.output_types import LONGEST, PROMPTS, TYPES
+from output_types import LONGEST, PROMPTS, TYPES
 
 pytestmark = pytest.mark.weights
 

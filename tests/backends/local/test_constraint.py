@@ -8,8 +8,8 @@ import torch
 
 import openmodels as om
 from openmodels.backends.local import constraint
-from openmodels.testing.output_types import LONGEST, PROMPTS, TYPES
 from openmodels.types.request import OutputFormat
+from output_types import LONGEST, PROMPTS, TYPES
 
 FORCED = {
     "type": "object",
