@@ -9,8 +9,12 @@ import json
 import os
 import sys
 import threading
+import time
 
 import xllamacpp
+
+_LOG_DELAY = 1.0
+"""Seconds that llama.cpp's log gets to be written before a failed start ends the process."""
 
 
 def _end_with_input() -> None:
@@ -41,7 +45,10 @@ def main() -> None:
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
-        sys.exit(f"{error}")  # what llama.cpp has logged says why
+        # What llama.cpp has logged says why. A thread writes it, and the end of the process does not wait for that
+        # thread: on a busy machine all 16 lines of a refused file were lost.
+        time.sleep(_LOG_DELAY)
+        sys.exit(f"{error}")
     sys.stdout.write(f"{settings['ready']}{server.listening_address}\n")
     sys.stdout.flush()
     threading.Event().wait()
