@@ -68,7 +68,7 @@ class TestWhereNobodyReadsAlong:
             gathered(item)
         return out
 
-    @pytest.mark.parametrize("deadline", [None, time.monotonic() + 10**6])
+    @pytest.mark.parametrize("deadline", [None, time.monotonic() + 10**6], ids=["none", "far"])
     def test_an_answer_comes_in_one(self, deadline):
         assert self.given(deadline) == []
         (whole,) = self.given(deadline, Delta(finish_reason="stop"))
