@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from made_up import whole
 
 import openmodels as om
-from openmodels.cli.openness import openness
+from openmodels.cli import cli
 from openmodels.errors import InvalidRequest
 from openmodels.openness import criteria
 from openmodels.openness.report import Report
@@ -54,7 +54,7 @@ def test_a_decorated_function_is_a_criterion_everywhere(tmp_path):
     folder = report.save(tmp_path / "evidence")
     assert "| tokenizer | grade |" in om.compare_openness([report.id], evidence=folder).to_markdown()
     demands = ["--evidence", str(folder), "--fail-under", "tokenizer"]
-    assert CliRunner().invoke(openness, [report.id, *demands], obj={}).exit_code == 0
+    assert CliRunner().invoke(cli, ["openness", report.id, *demands]).exit_code == 0
 
 
 @pytest.mark.usefixtures("toy_criterion")

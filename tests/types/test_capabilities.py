@@ -78,7 +78,7 @@ class TestLocal:
         assert no_tools.capabilities.tools is False
 
     def test_a_gguf_file_says_so_too(self, tmp_path):
-        from local.tiny import tiny_gguf
+        from backends.local.tiny import tiny_gguf
 
         found = om.Model(f"local:{tiny_gguf(tmp_path / 'tiny.gguf')}").capabilities
         assert (found.chat, found.context) == (True, 512)
