@@ -14,7 +14,7 @@ import pytest
 import openmodels as om
 from openmodels.backends.base import Backend
 from openmodels.testing import Conformance
-from openmodels.types.request import ChatRequest
+from openmodels.types import ChatRequest
 
 
 class ShoutBackend(Backend):
