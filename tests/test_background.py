@@ -16,15 +16,15 @@ import pytest
 
 import openmodels as om
 from openmodels import background
-from openmodels.background import Once
+from openmodels.background import LazyValue
 from openmodels.testing.driver import wait_until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and forks are POSIX")
 
 
-class TestOnce:
+class TestLazyValue:
     def test_it_is_made_once_for_all(self) -> None:
-        once: Once[object] = Once()
+        lazy: LazyValue[object] = LazyValue()
         makings: list[object] = []
 
         def make(_: float | None) -> object:
@@ -32,16 +32,16 @@ class TestOnce:
             return makings[-1]
 
         with ThreadPoolExecutor(8) as pool:
-            got = list(pool.map(lambda _: once.get(make, None), range(40)))
+            got = list(pool.map(lambda _: lazy.get(make, None), range(40)))
         assert got == [makings[0]] * 40
-        assert asyncio.run(once.aget(make, None)) is makings[0]
-        assert once.take() is makings[0]
-        assert once.value is None
-        assert once.get(make, None) is makings[1]
+        assert asyncio.run(lazy.aget(make, None)) is makings[0]
+        assert lazy.take() is makings[0]
+        assert lazy.value is None
+        assert lazy.get(make, None) is makings[1]
 
     @pytest.mark.parametrize("asynchronous", [False, True])
     def test_a_deadline_ends_the_wait_and_not_the_making(self, asynchronous: bool) -> None:
-        once: Once[int] = Once()
+        lazy: LazyValue[int] = LazyValue()
         go = threading.Event()
 
         def make(_: float | None) -> int:
@@ -50,15 +50,15 @@ class TestOnce:
 
         def get() -> int:
             soon = time.monotonic() + 0.05
-            return asyncio.run(once.aget(make, soon)) if asynchronous else once.get(make, soon)
+            return asyncio.run(lazy.aget(make, soon)) if asynchronous else lazy.get(make, soon)
 
         with pytest.raises(om.DeadlineExceeded):
             get()
         go.set()
-        assert once.get(lambda _: 4, None) == 3
+        assert lazy.get(lambda _: 4, None) == 3
 
     def test_a_failure_reaches_all_and_the_next_caller_tries_again(self) -> None:
-        once: Once[int] = Once()
+        lazy: LazyValue[int] = LazyValue()
         go = threading.Event()
 
         def fail(_: float | None) -> int:
@@ -66,15 +66,15 @@ class TestOnce:
             raise om.LoadFailed("no")
 
         with ThreadPoolExecutor(3) as pool:
-            waiting = [pool.submit(once.get, fail, None) for _ in range(3)]
-            wait_until(lambda: once._future is not None, 30)
+            waiting = [pool.submit(lazy.get, fail, None) for _ in range(3)]
+            wait_until(lambda: lazy._future is not None, 30)
             go.set()
             errors = [future.exception(30) for future in waiting]
         assert {type(error) for error in errors} == {om.LoadFailed}
-        assert once.get(lambda _: 5, None) == 5
+        assert lazy.get(lambda _: 5, None) == 5
 
     def test_a_caller_with_more_time_goes_on_where_another_had_too_little(self) -> None:
-        once: Once[int] = Once()
+        lazy: LazyValue[int] = LazyValue()
         go = threading.Event()
 
         def make(deadline: float | None) -> int:
@@ -84,9 +84,9 @@ class TestOnce:
             return 6
 
         with ThreadPoolExecutor(2) as pool:
-            short = pool.submit(once.get, make, time.monotonic() + 0.01)
-            wait_until(lambda: once._future is not None, 30)
-            long = pool.submit(once.get, make, None)
+            short = pool.submit(lazy.get, make, time.monotonic() + 0.01)
+            wait_until(lambda: lazy._future is not None, 30)
+            long = pool.submit(lazy.get, make, None)
             assert isinstance(short.exception(30), om.DeadlineExceeded)
             go.set()
             assert long.result(30) == 6
@@ -94,13 +94,13 @@ class TestOnce:
     @posix
     @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
     def test_the_child_of_a_fork_makes_its_own(self) -> None:
-        once: Once[int] = Once()
+        lazy: LazyValue[int] = LazyValue()
         go = threading.Event()
-        background.start(once.get, lambda _: go.wait(60) and 1, None)
-        wait_until(lambda: once._future is not None, 30)
+        background.start(lazy.get, lambda _: go.wait(60) and 1, None)
+        wait_until(lambda: lazy._future is not None, 30)
         child = os.fork()
         if child == 0:
-            os._exit(once.get(lambda _: 7, time.monotonic() + 30))
+            os._exit(lazy.get(lambda _: 7, time.monotonic() + 30))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         go.set()
 

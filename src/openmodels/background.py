@@ -6,40 +6,46 @@ import asyncio
 import copy
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from openmodels.deadline import deadline_exceeded
+from openmodels.deadline import deadline_exceeded, wait_timeout
 from openmodels.errors import DeadlineExceeded, StreamInterrupted
 
 _Result = TypeVar("_Result")
+_Error = TypeVar("_Error", bound=BaseException)
+
+_cancelled: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_process_ends = threading.Event()
 
 
-_abandoned: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-_ending = threading.Event()
+def cancel(thread: threading.Thread) -> None:
+    """Ask a thread to end at its next `check_cancelled`: its result is not needed."""
+    _cancelled.add(thread)
 
 
-def abandon(thread: threading.Thread) -> None:
-    """Ask a thread whose result is not needed any more to end at its next `check`."""
-    _abandoned.add(thread)
+def cancel_all() -> None:
+    """Ask all threads to end at their next `check_cancelled`: the process ends."""
+    _process_ends.set()
 
 
-def abandon_all() -> None:
-    """Ask all threads to end at their next `check`: the process ends."""
-    _ending.set()
-
-
-def check() -> None:
+def check_cancelled() -> None:
     """Return if the result of this thread is still needed.
 
     Raises:
         StreamInterrupted: It is not, or the process ends.
     """
-    if _ending.is_set() or threading.current_thread() in _abandoned:
+    if _process_ends.is_set() or threading.current_thread() in _cancelled:
         raise StreamInterrupted("The model was closed while it was being made ready.")
+
+
+def copy_error(error: _Error) -> _Error:
+    """Return a copy of an error for each caller: raising one adds to its traceback."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def start(work: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
@@ -67,7 +73,7 @@ async def arun(work: Callable[..., _Result], *arguments: Any) -> _Result:
     return await asyncio.wrap_future(start(work, *arguments))
 
 
-class Once(Generic[_Result]):
+class LazyValue(Generic[_Result]):
     """A value that a thread makes when first needed, for all callers that wait."""
 
     def __init__(self) -> None:
@@ -98,7 +104,7 @@ class Once(Generic[_Result]):
         while True:
             future = self._begun(make, deadline)
             try:
-                return future.result(_left(deadline))
+                return future.result(wait_timeout(deadline))
             except BaseException as error:
                 if not self._failed(future, error, deadline):
                     raise
@@ -108,7 +114,7 @@ class Once(Generic[_Result]):
         while True:
             future = self._begun(make, deadline)
             try:
-                async with asyncio.timeout(_left(deadline)):
+                async with asyncio.timeout(wait_timeout(deadline)):
                     return await asyncio.wrap_future(future)
             except BaseException as error:
                 if not self._failed(future, error, deadline):
@@ -147,29 +153,22 @@ class Once(Generic[_Result]):
                 self._future = None
         if not isinstance(error, Exception):
             return False
-        left = _left(deadline)
-        if isinstance(failure, DeadlineExceeded) and (left is None or left > 0):
+        if isinstance(failure, DeadlineExceeded) and wait_timeout(deadline) != 0:
             return True  # another caller had less time
-        copied = copy.copy(failure)
-        copied.__cause__ = failure.__cause__
-        raise copied
+        raise copy_error(failure)
 
 
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
-
-
-_all: weakref.WeakSet[Once[Any]] = weakref.WeakSet()
+_all: weakref.WeakSet[LazyValue[Any]] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
     # The thread that was making it is the parent's.
-    for once in _all:
-        future = once._future  # noqa: SLF001 - ours
+    for value in _all:
+        future = value._future  # noqa: SLF001 - ours
         is_made = future is not None and future.done()
-        once._reset()  # noqa: SLF001
+        value._reset()  # noqa: SLF001
         if is_made:
-            once._future = future  # noqa: SLF001
+            value._future = future  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

@@ -50,3 +50,8 @@ def seconds_left(deadline: float | None, phase: str = "", next_step: str = "Rais
     if left <= 0:
         raise deadline_exceeded(phase, next_step)
     return left
+
+
+def wait_timeout(deadline: float | None) -> float | None:
+    """Return the seconds until a deadline, 0 once it has passed, None without one."""
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -15,7 +15,7 @@ from openmodels.output.grammar import numbers, regex
 from openmodels.output.grammar.expression import NEVER, Rule, in_json, text, unlike
 from openmodels.output.grammar.json_schema import from_schema
 from openmodels.output.grammar.notation import gbnf, lark, regular_expression
-from openmodels.output.grammar.request_grammar import written
+from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.output.grammar.validation import Validator, matcher
 from openmodels.types.request import OutputFormat
 
@@ -86,7 +86,7 @@ def test_a_pattern_without_a_grammar_is_refused_with_the_reason(pattern, reason)
     if len(pattern) < 100:
         output = OutputFormat(kind="schema", json_schema={"type": "string", "pattern": pattern})
         with pytest.raises(om.UnsupportedFeature, match=r"'some engine'.*pattern"):
-            written(output, "lark", "some engine")
+            write_grammar(output, "lark", "some engine")
 
 
 @pytest.mark.parametrize("pattern", ["(b|b?)+c", "(b*)*c", "(b|bb)+c$", "([a-z]+)+[0-9]"])
@@ -174,7 +174,7 @@ REFUSED = {
 def test_a_keyword_without_a_grammar_is_named_with_the_engine(keyword):
     output = OutputFormat(kind="schema", json_schema=REFUSED[keyword])
     with pytest.raises(om.UnsupportedFeature, match=f"'some engine'.*{keyword}: "):
-        written(output, "gbnf", "some engine")
+        write_grammar(output, "gbnf", "some engine")
 
 
 def test_what_only_one_notation_can_say():

@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 import openmodels as om
 from openmodels.output import structure
-from openmodels.output.grammar.request_grammar import written
+from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.types.reply import Reply
 from openmodels.types.request import OutputFormat
 
@@ -202,7 +202,7 @@ def byte_tokens():
 def walk(output, seed):
     """Return a text that a grammar allows, chosen at random; a long one is closed where it may be."""
     tokenizer, tokens = byte_tokens()
-    matcher = llguidance.LLMatcher(tokens, written(output, "lark", "transformers"), log_level=0)
+    matcher = llguidance.LLMatcher(tokens, write_grammar(output, "lark", "transformers"), log_level=0)
     assert not matcher.get_error()
     chance, chosen = random.Random(seed), []
     while not matcher.is_stopped():

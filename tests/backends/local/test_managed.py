@@ -52,7 +52,7 @@ def server():
 
     def make(code, **options):
         command = [sys.executable, "-c", textwrap.dedent(code), *options.pop("arguments", ())]
-        made.append(ManagedServer("toy", lambda deadline: ServerCommand("toy", command, key=KEY, **options)))
+        made.append(ManagedServer("toy", lambda deadline: ServerCommand(command, key=KEY, **options)))
         return made[-1]
 
     yield make
@@ -135,7 +135,7 @@ class TestLife:
         assert len(list(logs.iterdir())) <= 5
 
     def test_the_key_is_in_no_representation(self, server):
-        start = ServerCommand("toy", ["x"], key=KEY, stdin=KEY, environment={"A": KEY})
+        start = ServerCommand(["x"], key=KEY, stdin=KEY, environment={"A": KEY})
         assert KEY not in repr(start)
 
 
@@ -156,7 +156,7 @@ class TestStart:
         assert toy.ensure(time.monotonic() + 60) == "http://127.0.0.1:1"
 
     def test_a_program_that_is_not_there(self):
-        toy = ManagedServer("toy", lambda deadline: ServerCommand("toy", ["/no/such/program"], key=KEY))
+        toy = ManagedServer("toy", lambda deadline: ServerCommand(["/no/such/program"], key=KEY))
         with pytest.raises(errors.LoadFailed, match="cannot be started"):
             toy.ensure(None)
 
@@ -213,7 +213,7 @@ class TestHangingStart:
         code = f"""
             import sys, threading, time
             from openmodels.backends.local.engines.managed_server import ManagedServer, ServerCommand
-            command = ServerCommand("toy", [sys.executable, "-c", {HANGING!r}], key="k" * 9)
+            command = ServerCommand([sys.executable, "-c", {HANGING!r}], key="k" * 9)
             toy = ManagedServer("toy", lambda deadline: command)
             threading.Thread(target=toy.ensure, args=(None,), daemon=True).start()
             while toy.pid is None:
@@ -230,7 +230,7 @@ class TestHangingStart:
 
         def prepare(deadline):
             go.wait(60)
-            return ServerCommand("toy", [sys.executable, "-c", HELLO], key=KEY)
+            return ServerCommand([sys.executable, "-c", HELLO], key=KEY)
 
         toy = ManagedServer("toy", prepare)
         with pytest.raises(errors.DeadlineExceeded):
@@ -248,7 +248,7 @@ class TestHangingStart:
             deadlines.append(deadline)
             if deadline is not None:
                 raise errors.DeadlineExceeded("The time was up before the model was here.")
-            return ServerCommand("toy", [sys.executable, "-c", HELLO], key=KEY)
+            return ServerCommand([sys.executable, "-c", HELLO], key=KEY)
 
         toy = ManagedServer("toy", prepare)
         with pytest.raises(errors.DeadlineExceeded):
@@ -266,7 +266,7 @@ class TestRestarts:
 
         def prepare(deadline):
             starts.append(deadline)
-            return ServerCommand("toy", [sys.executable, "-c", self.DEAD], key=KEY)
+            return ServerCommand([sys.executable, "-c", self.DEAD], key=KEY)
 
         def call(_):
             with pytest.raises(errors.LoadFailed, match="no room on the device") as caught:

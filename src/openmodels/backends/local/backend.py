@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from openmodels import background, settings
+from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.backends.local.choices import ChoiceMerger, DeltaJoiner, split_choices
 from openmodels.backends.local.engine import Engine, EngineConfig, Put, Submitted
@@ -21,7 +21,9 @@ from openmodels.backends.local.engines.torch import torch_setup
 from openmodels.backends.local.engines.torch.torch_setup import collector_paused
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.registry import BUILT_IN, missing_extra
-from openmodels.errors import DeadlineExceeded, InvalidReference, InvalidRequest, UnsupportedFeature
+from openmodels.background import LazyValue
+from openmodels.deadline import deadline_exceeded, wait_timeout
+from openmodels.errors import InvalidReference, InvalidRequest, UnsupportedFeature
 from openmodels.output.tool_formats import detect
 from openmodels.types.capabilities import Capabilities
 from openmodels.types.embeddings import Embeddings, EmbedRequest
@@ -33,14 +35,15 @@ from openmodels.types.request import ChatRequest
 if TYPE_CHECKING:
     from openmodels.backends.local.encoders.service import EncoderService
 
-_Item = Delta | BaseException
-"""What an engine puts into a mailbox."""
+_Mail = tuple[int, Delta | BaseException]
+"""What an engine puts into a mailbox: the number of an answer, and its next delta or its error."""
 _LOADING_WAIT = 0.5
 """Seconds that closing a model waits for the end of its loading."""
 _STEP_WAIT = 30.0
 """Seconds that closing a model waits for the end of a step."""
 _DEADLINE_GRACE = 0.05
-"""Seconds after the deadline in which an engine's own error may still come."""
+"""Seconds after the deadline in which an engine's own error may still come: it says better what took long."""
+_NEXT_STEP = "Raise `timeout` or lower `max_tokens`; a first call also loads the model, which `load()` does ahead."
 
 
 class LocalBackend(Backend):
@@ -105,15 +108,8 @@ class LocalBackend(Backend):
                 "'local:' does not name a model.",
                 next_step=f"For the small default model write {settings.DEFAULT_MODEL!r}.",
             )
-        texts = {
-            "device": device,
-            "dtype": dtype,
-            "revision": revision,
-            "engine": engine,
-            "engine_command": engine_command,
-            "draft": draft,
-            "chat_template": chat_template,
-        }
+        texts: dict[str, Any] = {"device": device, "dtype": dtype, "revision": revision, "engine": engine}
+        texts |= {"engine_command": engine_command, "draft": draft, "chat_template": chat_template}
         for option, value in texts.items():
             if value is not None and (not isinstance(value, str) or not value):
                 raise InvalidRequest(f"{option}: expected text, not {value!r}.")
@@ -141,74 +137,61 @@ class LocalBackend(Backend):
             deterministic=deterministic,
             repetition_stop=repetition_stop,
         )
-        transformers_options = {
-            "draft": draft is not None,
-            "max_batch": max_batch != "auto",
-            "max_kv_gb": max_kv_gb != "auto",
-            "deterministic": deterministic,
-        }
-        set_option = next((option for option, is_set in transformers_options.items() if is_set), None)
-        self._selection = EngineSelection(engine, self._config, set_option)
+        self._selection = EngineSelection(engine, self._config)
         self.options = self._selection.options()
-        self._once_engine: background.Once[Engine] = background.Once()
-        self._once_encoders: background.Once[EncoderService] = background.Once()
+        self._lazy_engine: LazyValue[Engine] = LazyValue()
+        self._lazy_encoders: LazyValue[EncoderService] = LazyValue()
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas.
 
         Closing the generator frees the engine within a step.
         """
-        engine = self._once_engine.get(self._open, request.deadline)
-        mailbox: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
-        submitted, choices = self._submit(engine, request, mailbox.put)
-        try:
+        engine = self._lazy_engine.get(self._open, request.deadline)
+        deadline = _with_grace(request.deadline)
+        mailbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
+        with self._submitted(engine, request, mailbox.put) as choices:
             while choices.unfinished:
                 try:
-                    index, item = mailbox.get(timeout=_seconds_left(request.deadline))
+                    mail = mailbox.get(timeout=wait_timeout(deadline))
                 except queue.Empty:
-                    raise _deadline_exceeded() from None
-                yield self._read(choices, index, item)
-        finally:
-            for handle in submitted:
-                handle.cancel()
+                    raise deadline_exceeded(next_step=_NEXT_STEP) from None
+                yield self._read(choices, *mail)
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
-        engine = await self._once_engine.aget(self._open, request.deadline)
-        mailbox: asyncio.Queue[tuple[int, _Item]] = asyncio.Queue()
-        put = partial(_put_from_thread, asyncio.get_running_loop(), mailbox)
-        submitted, choices = self._submit(engine, request, put)
-        try:
+        engine = await self._lazy_engine.aget(self._open, request.deadline)
+        deadline = _with_grace(request.deadline)
+        mailbox: asyncio.Queue[_Mail] = asyncio.Queue()
+        put = partial(asyncio.get_running_loop().call_soon_threadsafe, mailbox.put_nowait)
+        with self._submitted(engine, request, put) as choices:
             while choices.unfinished:
                 try:
-                    async with asyncio.timeout(_seconds_left(request.deadline)):
-                        index, item = await mailbox.get()
+                    async with asyncio.timeout(wait_timeout(deadline)):
+                        mail = await mailbox.get()
                 except TimeoutError:
-                    raise _deadline_exceeded() from None
-                yield self._read(choices, index, item)
-        finally:
-            for handle in submitted:
-                handle.cancel()
+                    raise deadline_exceeded(next_step=_NEXT_STEP) from None
+                yield self._read(choices, *mail)
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts; see `Backend.embed`."""
-        return replace(self._once_encoders.get(self._encode, request.deadline).encode(request), model=self.rest)
+        return replace(self._lazy_encoders.get(self._open_encoders, request.deadline).encode(request), model=self.rest)
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """The asynchronous twin of `embed`.
 
         Nothing blocks, and cancelling ends the work within a step.
         """
-        encoders = await self._once_encoders.aget(self._encode, request.deadline)
+        encoders = await self._lazy_encoders.aget(self._open_encoders, request.deadline)
         return replace(await encoders.aencode(request), model=self.rest)
 
     def rerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking of the documents; see `Backend.rerank`."""
-        return replace(self._once_encoders.get(self._encode, request.deadline).encode(request), model=self.rest)
+        return replace(self._lazy_encoders.get(self._open_encoders, request.deadline).encode(request), model=self.rest)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
         """The asynchronous twin of `rerank`."""
-        encoders = await self._once_encoders.aget(self._encode, request.deadline)
+        encoders = await self._lazy_encoders.aget(self._open_encoders, request.deadline)
         return replace(await encoders.aencode(request), model=self.rest)
 
     def load(self) -> None:
@@ -218,16 +201,16 @@ class LocalBackend(Backend):
             LoadFailed: The files are missing, broken, unsafe or too large.
             Offline: They are not on this disk and the network is off or out of reach.
         """
-        self._once_engine.get(self._open, None).load()
+        self._lazy_engine.get(self._open, None).load()
 
     def close(self) -> None:
         """Free the weights and end the engine's thread or server."""
-        engine, encoders = self._once_engine.take(), self._once_encoders.take()
+        engine, encoders = self._lazy_engine.take(), self._lazy_encoders.take()
         if engine is not None:
             engine.close()
         if encoders is not None:
             # A step ends soon; reading weights does not, and is not needed any more.
-            encoders.stop(timeout=_LOADING_WAIT if encoders.loading else _STEP_WAIT)
+            encoders.stop(timeout=_LOADING_WAIT if encoders.is_loading else _STEP_WAIT)
 
     def capabilities(self) -> Capabilities:
         """Return what the model can be asked for, as far as its files are on this disk.
@@ -239,25 +222,19 @@ class LocalBackend(Backend):
         # Reading a GGUF file's header takes a package that is imported with it.
         from openmodels.backends.local.weights import facts
 
-        if (facts_read := facts.read(self.rest, self._config.revision)) is None:
+        if (model := facts.read(self.rest, self._config.revision)) is None:
             return replace(declared, chat=None, tools=None if declared.tools else False)
         tasks = ("generate", "embed", "rerank")
-        does = {task: None if facts_read.task is None else facts_read.task == task for task in tasks}
-        chats = bool(facts_read.template) and does["generate"] is not False
-        tools = (
-            bool(declared.tools)
-            and "tools" in facts_read.template
-            and detect.find_format(facts_read.template) is not None
-        )
+        generates, embeds, reranks = (None if model.task is None else model.task == task for task in tasks)
         return replace(
             declared,
-            chat=chats,
-            complete=does["generate"],
-            embed=does["embed"],
-            rerank=does["rerank"],
-            tools=tools,
-            images=facts_read.images,
-            context=facts_read.context,
+            chat=bool(model.template) and generates is not False,
+            complete=generates,
+            embed=embeds,
+            rerank=reranks,
+            tools=bool(declared.tools) and "tools" in model.template and detect.find_format(model.template) is not None,
+            images=model.images,
+            context=model.context,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -286,19 +263,25 @@ class LocalBackend(Backend):
             **(engine.describe() if engine is not None else {}),
         }
 
-    def _submit(
-        self, engine: Engine, request: ChatRequest, put: Callable[[tuple[int, _Item]], object]
-    ) -> tuple[list[Submitted], ChoiceMerger]:
-        """Submit a request for each answer.
+    @contextmanager
+    def _submitted(
+        self, engine: Engine, request: ChatRequest, put: Callable[[_Mail], object]
+    ) -> Generator[ChoiceMerger, None, None]:
+        """Submit a request for each answer; cancel them at the end.
 
         `put` takes the deltas with the number of their answer.
         """
         self._selection.check(request)
-        requests = split_choices(self._with_system(request))
-        submitted = [engine.submit(choice, _numbered(put, index, choice)) for index, choice in enumerate(requests)]
-        return submitted, ChoiceMerger(len(submitted))
+        submitted: list[Submitted] = []
+        try:
+            for index, choice in enumerate(split_choices(self._with_system(request))):
+                submitted.append(engine.submit(choice, _numbered(put, index, choice)))
+            yield ChoiceMerger(len(submitted))
+        finally:
+            for handle in submitted:
+                handle.cancel()
 
-    def _read(self, choices: ChoiceMerger, index: int, item: _Item) -> Delta:
+    def _read(self, choices: ChoiceMerger, index: int, item: Delta | BaseException) -> Delta:
         if isinstance(item, BaseException):
             raise item
         item.model = self.rest
@@ -306,9 +289,8 @@ class LocalBackend(Backend):
 
     def _with_system(self, request: ChatRequest) -> ChatRequest:
         """Add the default system message to a chat that brings none."""
-        if self._system is None or any(message.role == "system" for message in request.messages):
-            return request
-        if request.prompt is not None:
+        has_system = any(message.role == "system" for message in request.messages)
+        if self._system is None or has_system or request.prompt is not None:
             return request
         # Not checked: a caller's system message may not be empty, and this one may.
         message = Message.model_construct(role="system", content=self._system)
@@ -316,11 +298,7 @@ class LocalBackend(Backend):
 
     @property
     def _engine(self) -> Engine | None:
-        return self._once_engine.value
-
-    @property
-    def _encoders(self) -> EncoderService | None:
-        return self._once_encoders.value
+        return self._lazy_engine.value
 
     def _open(self, deadline: float | None) -> Engine:
         """Import torch, and choose and make the engine.
@@ -337,7 +315,7 @@ class LocalBackend(Backend):
         weakref.finalize(self, engine.close, 0.0)
         return engine
 
-    def _encode(self, _: float | None) -> EncoderService:
+    def _open_encoders(self, _: float | None) -> EncoderService:
         with collector_paused():
             torch_setup.import_torch()
             from openmodels.backends.local.encoders.service import EncoderService
@@ -375,25 +353,12 @@ def _locate_encoder(config: EngineConfig, deadline: float | None) -> Path:
     return locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
 
 
-def _numbered(put: Callable[[tuple[int, _Item]], object], index: int, request: ChatRequest) -> Put:
-    def numbered(item: _Item) -> None:
+def _numbered(put: Callable[[_Mail], object], index: int, request: ChatRequest) -> Put:
+    def numbered(item: Delta | BaseException) -> None:
         put((index, item))
 
     return numbered if request.stream else DeltaJoiner(numbered, request.deadline)
 
 
-def _put_from_thread(loop: asyncio.AbstractEventLoop, mailbox: asyncio.Queue[Any], item: Any) -> None:
-    loop.call_soon_threadsafe(mailbox.put_nowait, item)
-
-
-def _seconds_left(deadline: float | None) -> float | None:
-    # An engine that minds the deadline itself says better what was late.
-    return None if deadline is None else max(0.0, deadline + _DEADLINE_GRACE - time.monotonic())
-
-
-def _deadline_exceeded() -> DeadlineExceeded:
-    return DeadlineExceeded(
-        "The call's total time is up.",
-        next_step="Raise `timeout` or lower `max_tokens`; a first call also loads the model, "
-        "which `load()` does ahead.",
-    )
+def _with_grace(deadline: float | None) -> float | None:
+    return None if deadline is None else deadline + _DEADLINE_GRACE

@@ -82,24 +82,14 @@ def _extend(delta: Delta, later: Delta) -> None:
 
 
 class ChoiceMerger:
-    """Merges the deltas of several answers to one call.
+    """Merges the deltas of `unfinished` answers into those of one call."""
 
-    Args:
-        count: How many answers there are.
-
-    Attributes:
-        unfinished: How many have not ended.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.unfinished = count
+    def __init__(self, unfinished: int) -> None:
+        self.unfinished = unfinished
         self._usage: Usage | None = None
 
     def merge(self, index: int, delta: Delta) -> Delta:
-        """Return a delta of one answer as a delta of the call.
-
-        Its usage is the sum over the answers so far.
-        """
+        """Return a delta of one answer as one of the call, with the usage of all so far."""
         delta.index = index
         if delta.usage is not None:
             delta.usage = self._usage = delta.usage if self._usage is None else _add(self._usage, delta.usage)

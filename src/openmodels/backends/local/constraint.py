@@ -16,7 +16,7 @@ import torch
 from llguidance.hf import from_tokenizer
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
-from openmodels.output.grammar.request_grammar import written
+from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.types.request import OutputFormat
 
 _KEPT = 64
@@ -24,11 +24,7 @@ _KEPT = 64
 
 
 class Constraint:
-    """Follows one answer through its grammar.
-
-    Args:
-        matcher: The grammar's parser, at its beginning; it is used up.
-    """
+    """Follows one answer through its grammar, by a matcher that is used up."""
 
     def __init__(self, matcher: llguidance.LLMatcher) -> None:
         self._matcher = matcher
@@ -68,9 +64,6 @@ class Grammars:
         tokenizer: A transformers tokenizer.
         size: The number of scores a step gives.
         eos_token_ids: The tokens that end an answer.
-
-    Raises:
-        UnsupportedFeature: The tokenizer cannot be read.
     """
 
     def __init__(self, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> None:
@@ -84,12 +77,8 @@ class Grammars:
         self._compiled = lru_cache(_KEPT)(self._compile)
 
     def constraint(self, output: OutputFormat) -> Constraint:
-        """Return the constraint of a new answer.
-
-        Raises:
-            InvalidRequest: The engine cannot follow the pattern, grammar or schema.
-        """
-        return Constraint(self._compiled(output.kind, written(output, "lark", "transformers")).deep_copy())
+        """Return the constraint of a new answer; see the function `constraint`."""
+        return Constraint(self._compiled(output.kind, write_grammar(output, "lark", "transformers")).deep_copy())
 
     def _compile(self, kind: str, grammar: str) -> llguidance.LLMatcher:
         matcher = llguidance.LLMatcher(self._tokens, grammar, log_level=0)
@@ -105,12 +94,6 @@ def constraint(output: OutputFormat, tokenizer: Any, size: int, eos_token_ids: I
     """Return the constraint of a new answer.
 
     What it needs of the tokenizer is made once.
-
-    Args:
-        output: What the answer must look like.
-        tokenizer: A transformers tokenizer.
-        size: The number of scores a step gives.
-        eos_token_ids: The tokens that end an answer.
 
     Raises:
         UnsupportedFeature: The tokenizer cannot be read.

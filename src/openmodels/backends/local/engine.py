@@ -21,7 +21,7 @@ Put = Callable[[Delta | BaseException], None]
 class Submitted(Protocol):
     """A request that an engine has taken."""
 
-    def cancel(self) -> None:
+    def cancel(self) -> object:
         """Drop the request before the engine's next step; nothing more is put."""
 
 
@@ -39,12 +39,7 @@ class Engine(Protocol):
         """
 
     def submit(self, request: ChatRequest, put: Put) -> Submitted:
-        """Take a request for one answer and return at once.
-
-        Args:
-            request: The request.
-            put: Takes the deltas, or an error.
-        """
+        """Take a request for one answer, give its deltas to `put`; return at once."""
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None for what is not known until it is loaded."""
@@ -58,16 +53,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """How one model is to be run.
+    """How one model is to be run; other fields are as for `LocalBackend`.
 
     Attributes:
         model: The model's name in its reference.
         revision: Branch, tag or commit on the Hub.
-        device: As for `LocalBackend`.
-        dtype: As for `LocalBackend`.
         command: The engine's command, for one that is run by a command.
-        draft: As for `LocalBackend`.
-        chat_template: As for `LocalBackend`.
         max_batch: Answers computed at the same time; None is as many as are of use.
         max_kv_bytes: Bytes for keys and values; None is half of what is free once the model is loaded.
         deterministic: One answer at a time, each as if nothing had run before it.
@@ -89,12 +80,7 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineCapabilities:
-    """What an engine can do.
-
-    Attributes:
-        options: The call options that it honours.
-        grammar: The notation of grammars that it reads.
-    """
+    """The call options that an engine honours, and the grammars that it reads."""
 
     options: frozenset[str]
     grammar: Notation

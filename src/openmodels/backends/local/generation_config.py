@@ -62,11 +62,7 @@ TOP_K = 50
 
 
 def read(folder: Path, config: Any = None) -> GenerationConfig:
-    """Return a folder's generation config, or what its config.json says instead.
-
-    Args:
-        folder: The model's folder.
-        config: Its transformers config, where that is known.
+    """Return a folder's generation config, or what its config says instead.
 
     Raises:
         LoadFailed: The file is damaged.
@@ -85,22 +81,11 @@ def read(folder: Path, config: Any = None) -> GenerationConfig:
 
 
 def not_honoured(config: Any, honoured: frozenset[str]) -> tuple[str, ...]:
-    """Return the fields that a model's config sets and an engine does not follow.
-
-    Args:
-        config: The model's `GenerationConfig`.
-        honoured: The fields that the engine follows.
-    """
-    if config is None:
-        return ()
-    fields = {name: value for name, value in config.to_dict().items() if not name.startswith("_")}
-    return tuple(
-        sorted(
-            name
-            for name, value in fields.items()
-            if value and name not in honoured | _WITHOUT_EFFECT and value != _NEUTRAL.get(name)
-        )
-    )
+    """Return the fields that a model's config sets and an engine does not follow."""
+    ignored = honoured | _WITHOUT_EFFECT
+    fields = {} if config is None else config.to_dict()
+    is_set = {name for name, value in fields.items() if value and value != _NEUTRAL.get(name)}
+    return tuple(sorted(name for name in is_set - ignored if not name.startswith("_")))
 
 
 def warn(config: Any, honoured: frozenset[str]) -> None:
@@ -132,16 +117,10 @@ def processors(
 ) -> LogitsProcessorList | None:
     """Return what changes the scores before sampling; None where nothing does.
 
-    Args:
-        config: The model's `GenerationConfig`.
-        sampling: How the request samples; its repetition penalty is among the processors.
-        prompt: The prompt's tokens.
-        max_new_tokens: Tokens that the answer may have.
-        eos_token_ids: The tokens that end it.
-        device: Where the scores are.
+    The request's repetition penalty is among the processors.
 
     Raises:
-        LoadFailed: A field holds what it may not.
+        LoadFailed: A field of the config holds what it may not.
     """
     import torch
     from transformers.generation import logits_process as process
@@ -195,14 +174,8 @@ def _made(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any])
 def warpers(config: Any, sampling: SamplingParams, *, size: int, device: torch.device) -> LogitsProcessorList | None:
     """Return what cuts unlikely tokens; None where `top_k` and `top_p` are all of it.
 
-    Args:
-        config: The model's `GenerationConfig`.
-        sampling: How the request samples.
-        size: The number of scores.
-        device: Where they are.
-
     Raises:
-        LoadFailed: A field holds what it may not.
+        LoadFailed: A field of the config holds what it may not.
     """
     from transformers.generation import logits_process as process
 
@@ -217,13 +190,11 @@ def warpers(config: Any, sampling: SamplingParams, *, size: int, device: torch.d
         "eta_cutoff": lambda value: process.EtaLogitsWarper(value, device=str(device)),
         "watermarking_config": lambda value: value.construct_processor(size, device),
     }
-    values = dict.fromkeys(makers)
-    if getattr(config, "do_sample", False):
-        values = {name: getattr(config, name, None) for name in makers}
-    values |= {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
-    values["min_p"] = sampling.min_p
-    if not sampling.temperature:
-        values = dict.fromkeys(makers)
+    values: dict[str, Any] = dict.fromkeys(makers)
+    if sampling.temperature:
+        if getattr(config, "do_sample", False):
+            values = {name: getattr(config, name, None) for name in makers}
+        values |= {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     values["watermarking_config"] = getattr(config, "watermarking_config", None)
     made = _made(makers, values)
     return process.LogitsProcessorList(made.values()) if made.keys() - _OUR_CUTS else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import response_parser
 from openmodels.backends.local.detokenizer import Detokenizer
@@ -11,7 +11,6 @@ from openmodels.backends.local.repetition import RepetitionDetector
 from openmodels.backends.local.tool_calls import malformed_call
 from openmodels.output.text_scan import StopStringFilter
 from openmodels.output.tool_formats.parser import ParsedChunk
-from openmodels.types.messages import ToolCall
 from openmodels.types.reply import Delta, Usage
 from openmodels.types.request import ChatRequest
 
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
 class AnswerParser:
     """Splits one answer's text into reasoning, text and tool calls.
 
-    Args:
-        request: The request.
-        prompt: Its prompt; None where only the server knows it, and all is text.
-        tokenizer: A transformers tokenizer; None as above.
+    Without a prompt, which only the server knows then, all is text.
 
     Attributes:
         has_called: Whether a tool call was complete.
@@ -38,9 +34,9 @@ class AnswerParser:
         self.has_called = False
         self.reasoning_tokens: int | None = None
         self._undecided = 0  # tokens that may belong to an opening tag
-        self._parser: response_parser.OutputParser | None = None
+        self._parser: response_parser.TextParser | None = None
         self._close = ""
-        self._started = ParsedChunk()
+        self._started: ParsedChunk | None = None  # what the text that the answer is made to begin with has given
         if prompt is None or request.prompt is not None:
             return
         if (tool_format := prompt.tool_format) is not None:
@@ -80,8 +76,9 @@ class AnswerParser:
         was_reasoning = parser.reasoning_end is not None
         if token is not None:
             text += self._control_tokens.get(token, "")
-        piece = self._started + parser.feed(text)
-        self._started = ParsedChunk()
+        piece = parser.feed(text)
+        if self._started is not None:
+            piece, self._started = self._started + piece, None
         is_reasoning = parser.reasoning_end is not None
         if last:
             if self._close and complete:
@@ -99,33 +96,10 @@ class AnswerParser:
         return piece
 
 
-class OutputChunk(NamedTuple):
-    """What became complete since the last delta.
-
-    Attributes:
-        reasoning: Reasoning.
-        text: Text that no stop string can take back.
-        tool_calls: Tool calls.
-    """
-
-    reasoning: str = ""
-    text: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-
-
-_EMPTY = OutputChunk()
-
-
 class OutputProcessor:
     """Turns the tokens of one request into deltas, up to what ends the answer first.
 
-    Args:
-        request: The request.
-        prompt: Its prompt.
-        config: How the model is prompted.
-        max_new_tokens: How many tokens the answer may have.
-        repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
-        logprobs: Measures the tokens; None where no `logprobs` are wanted.
+    A cycle ends the answer if `repetition_stop`; where its form is demanded, none does.
 
     Attributes:
         finish_reason: Why the answer is complete; None while it is not.
@@ -157,7 +131,7 @@ class OutputProcessor:
         self._control_tokens = response_parser.control_tokens(config.tokenizer) if stops else {}
         self._repetition = RepetitionDetector() if repetition_stop and prompt.output is None else None
         self._logprobs = logprobs
-        self._chunk = _EMPTY
+        self._chunk: ParsedChunk | None = None  # what became complete since the last delta
         self._text_size = 0  # characters of text in the deltas so far
 
     @property
@@ -201,11 +175,10 @@ class OutputProcessor:
 
     def take_delta(self) -> Delta | None:
         """Return what became complete since the last delta; None where nothing did."""
-        chunk = self._chunk
-        if chunk is _EMPTY and self.finish_reason is None:
+        if self._chunk is None and self.finish_reason is None:
             return None
-        self._chunk = _EMPTY
-        delta = Delta(chunk.text, chunk.reasoning, chunk.tool_calls)
+        chunk, self._chunk = self._chunk or ParsedChunk(), None
+        delta = Delta(chunk.text, chunk.reasoning, chunk.calls)
         if self._logprobs is not None:
             self._text_size += len(chunk.text)
             # What the stop strings hold back may never be sent, and its tokens with it.
@@ -236,28 +209,22 @@ class OutputProcessor:
             text += self._detokenizer.flush()
         was_answering = self._parser.is_answering
         piece = self._parser.feed(text, None if is_end else token, last=last, complete=complete)
+        size = len(piece.text)
         # Stop strings end the answer, not the reasoning that speaks of them.
-        answer = self._stops.feed(piece.text)
+        piece.text = self._stops.feed(piece.text)
         if self._control_tokens and token is not None and not is_end and was_answering and self._parser.is_answering:
-            answer += self._stops.feed(self._control_tokens.get(token, ""), hidden=True)
+            piece.text += self._stops.feed(self._control_tokens.get(token, ""), hidden=True)
         if last and self._stops.matched is None:
-            answer += self._stops.flush()
-        if answer or piece.reasoning or piece.calls:
-            chunk = self._chunk
-            self._chunk = OutputChunk(
-                chunk.reasoning + piece.reasoning, chunk.text + answer, chunk.tool_calls + piece.calls
-            )
-        return len(piece.text)
+            piece.text += self._stops.flush()
+        if piece.text or piece.reasoning or piece.calls:
+            self._chunk = piece if self._chunk is None else self._chunk + piece
+        return size
 
 
 class TextOutputProcessor:
     """Turns the deltas of a server of ours, which are text, into those of the caller.
 
-    Args:
-        request: The request.
-        prompt: Its prompt; None where the server renders it.
-        config: How the model is prompted; None as above.
-        repetition_stop: Whether a cycle ends the answer.
+    Where the server renders the prompt, there is neither a prompt nor a config.
 
     Attributes:
         is_cycle: Whether a cycle has ended the answer, so that the rest of the stream is not wanted.

@@ -25,11 +25,7 @@ class RepetitionDetector:
         self._count = 0
 
     def add(self, piece: str) -> bool:
-        """Take the next token and return whether the answer is known to be a cycle.
-
-        Args:
-            piece: The token's text, or one character that stands for its id.
-        """
+        """Take the next token's text; return whether the answer is known to be a cycle."""
         if not piece:
             return False
         self._pieces.append(piece)
@@ -38,7 +34,7 @@ class RepetitionDetector:
 
     def add_token(self, token: int) -> bool:
         """Take the next token by its id; see `add`."""
-        return self.add(chr(token))
+        return self.add(chr(token))  # one character that stands for it
 
     def _is_cycle(self) -> bool:
         text = "".join(self._pieces)

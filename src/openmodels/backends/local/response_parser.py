@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from transformers.utils.chat_parsing import ResponseParser
 
@@ -11,35 +11,15 @@ from openmodels.backends.local.prompt import chat_template
 from openmodels.errors import LoadFailed
 from openmodels.output.text_scan import ReasoningSplitter, ReasoningTags, find_reasoning_tags, opens_reasoning
 from openmodels.output.tool_formats import values
-from openmodels.output.tool_formats.parser import ParsedChunk
-from openmodels.types.request import ToolSpec
+from openmodels.output.tool_formats.parser import ParsedChunk, ToolFormatParser
 
 _REASONING_FIELDS = frozenset({"reasoning", "reasoning_content", "thinking"})
 _PROMPT_END = 24
 """Tokens of the prompt's end in which an opened reasoning tag would stand."""
 
 
-class OutputParser(Protocol):
-    """Tells text, reasoning and tool calls apart."""
-
-    @property
-    def reasoning_end(self) -> str | None:
-        """The marker that ends the reasoning that is open, or None."""
-
-    def feed(self, text: str) -> ParsedChunk:
-        """Return what became complete with more of the answer."""
-
-    def finish(self) -> ParsedChunk:
-        """Return the rest, now that the answer is over."""
-
-
 class ReasoningParser:
-    """Parses the answer of a model that reasons between tags.
-
-    Args:
-        tags: The tags.
-        inside: Whether the prompt has opened the reasoning.
-    """
+    """Parses an answer with reasoning between tags, which the prompt may have opened."""
 
     def __init__(self, tags: ReasoningTags, *, inside: bool) -> None:
         self._tags, self._splitter = tags, ReasoningSplitter(tags, inside=inside)
@@ -69,17 +49,16 @@ class ResponseTemplateParser:
 
     Args:
         template: The tokenizer's `response_template`.
-        tools: The tools of the prompt; untyped arguments are cast by their schemas.
+        tools: The prompt's tools as chat templates take them; untyped arguments are cast by their schemas.
         prompt: The rendered prompt, control tokens included.
 
     Raises:
         LoadFailed: The template is broken.
     """
 
-    def __init__(self, template: Any, tools: Sequence[ToolSpec], prompt: str) -> None:
-        definitions = [{"type": "function", "function": tool.model_dump(exclude={"strict"})} for tool in tools]
+    def __init__(self, template: Any, tools: list[dict[str, Any]], prompt: str) -> None:
         try:
-            self._parser = ResponseParser(template, prefix=prompt, tools=definitions)
+            self._parser = ResponseParser(template, prefix=prompt, tools=tools)
         except (ValueError, TypeError, KeyError) as error:
             raise LoadFailed(f"The tokenizer's `response_template` is broken: {error}.") from error
         self._field: str | None = None
@@ -143,15 +122,15 @@ class ResponseTemplateParser:
         return piece
 
 
+TextParser = ToolFormatParser | ReasoningParser | ResponseTemplateParser
+"""Tells text, reasoning and tool calls apart."""
+
+
 def reasoning_parser(tokenizer: Any, prompt: Sequence[int]) -> tuple[ReasoningParser, dict[int, str]] | None:
     """Return the parser of a model's reasoning, and its control tokens by token id.
 
-    Args:
-        tokenizer: A transformers tokenizer.
-        prompt: The prompt's token ids; their end tells whether the template has opened the reasoning.
-
-    Returns:
-        None for a model whose chat template knows no tags.
+    None is returned for a model whose chat template knows no tags. The end of the prompt's token ids tells whether
+    the template has opened the reasoning.
     """
     if (tags := reasoning_tags(tokenizer)) is None:
         return None

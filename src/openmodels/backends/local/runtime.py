@@ -10,6 +10,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from openmodels import background
@@ -21,7 +22,7 @@ _EXIT_WAIT = 5.0
 """Seconds that the end of the process waits for each thread."""
 
 
-class ProcessMember(ABC):
+class ProcessResource(ABC):
     """The owner of a thread or child process, called at forks and at exit."""
 
     def __init__(self, runtime: Runtime | None = None) -> None:
@@ -38,16 +39,15 @@ class ProcessMember(ABC):
     def after_fork_in_child(self) -> None:
         """Begin anew in the child of a fork."""
 
-    @abstractmethod
     def stop(self, timeout: float = 0.0) -> None:
         """End the thread or process; wait up to `timeout` seconds for it."""
 
 
-class StepThread(ProcessMember):
-    """The owner of a thread that works in steps.
+class ForkSafeThread(ProcessResource):
+    """The owner of a thread that works in steps, between which the process forks.
 
-    The thread holds `between_steps` during each step, so that the process forks between two. A thread does not
-    survive a fork, and locks that it holds stay locked in the child: there everything begins anew.
+    The thread holds `between_steps` during each step. A thread does not survive a fork, and locks that it holds stay
+    locked in the child: there everything begins anew.
     """
 
     def __init__(self) -> None:
@@ -72,8 +72,11 @@ class StepThread(ProcessMember):
         self._reset()
 
 
-class TaskThread(ProcessMember):
-    """A thread with an event loop, on which engines wait for their servers."""
+class EventLoopThread(ProcessResource):
+    """A thread with an event loop, on which engines wait for their servers.
+
+    At exit it is left: the work ends with what it waits for.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
@@ -93,11 +96,8 @@ class TaskThread(ProcessMember):
         """Forget the parent's thread."""
         self._lock = threading.Lock()
         if self._loop is not None:
-            self._runtime.abandon(self._loop)
+            self._runtime.keep_alive(self._loop)
             self._loop = None
-
-    def stop(self, timeout: float = 0.0) -> None:
-        """Leave the thread: the work ends with what it waits for."""
 
 
 class Runtime:
@@ -110,91 +110,72 @@ class Runtime:
 
     def __init__(self) -> None:
         self.engines = dict(BUILT_IN)
-        self._members: weakref.WeakSet[ProcessMember] = weakref.WeakSet()
-        self._paused: list[ProcessMember] = []
-        self._abandoned: list[Any] = []
-        self.tasks = TaskThread(self)
+        self._resources: weakref.WeakSet[ProcessResource] = weakref.WeakSet()
+        self._paused: list[ProcessResource] = []
+        self._kept: list[Any] = []
+        self.tasks = EventLoopThread(self)
 
     def register(self, name: str, spec: EngineSpec) -> None:
         """Register an engine, which `Model("local:…", engine=name)` then runs."""
         self.engines[name] = spec
 
-    def add(self, member: ProcessMember) -> None:
-        """Call a member at forks and at exit, as long as it lives."""
-        self._members.add(member)
+    def add(self, resource: ProcessResource) -> None:
+        """Call a resource at forks and at exit, as long as it lives."""
+        self._resources.add(resource)
 
-    def abandon(self, value: Any) -> None:
-        """Keep a value of the parent's alive in the child of a fork.
+    def keep_alive(self, value: Any) -> None:
+        """Never free a value of the parent's in the child of a fork.
 
         Freeing it would wait for threads that are not here.
         """
-        self._abandoned.append(value)
+        self._kept.append(value)
 
     def before_fork(self) -> None:
         """Wait until no thread is within a step."""
-        self._paused = [member for member in self._members if member.before_fork()]
+        self._paused = [resource for resource in self._resources if resource.before_fork()]
 
     def after_fork_in_parent(self) -> None:
         """Let the threads go on."""
-        for member in self._paused:
-            member.after_fork_in_parent()
+        for resource in self._paused:
+            resource.after_fork_in_parent()
         self._paused.clear()
 
     def after_fork_in_child(self) -> None:
         """Forget the threads and processes of the parent."""
         self._paused.clear()
-        for member in self._members:
-            member.after_fork_in_child()
+        for resource in self._resources:
+            resource.after_fork_in_child()
 
     def stop(self) -> None:
         """End all threads and child processes."""
-        background.abandon_all()
-        for member in list(self._members):
-            member.stop(timeout=_EXIT_WAIT)
+        background.cancel_all()
+        for resource in list(self._resources):
+            resource.stop(timeout=_EXIT_WAIT)
 
 
-_COMMON_OPTIONS = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "top_k",
-        "max_tokens",
-        "stop",
-        "seed",
-        "frequency_penalty",
-        "presence_penalty",
-        "repetition_penalty",
-        "schema",
-        "choices",
-        "pattern",
-        "grammar",
-        "tool_choice",
-        "extra",
-        "tools",
-    }
+# Listed and not derived from the table of options: a new option is refused until an engine names it.
+_OPTIONS = frozenset(
+    {"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "extra"}
+    | {"frequency_penalty", "presence_penalty", "repetition_penalty"}
+    | {"schema", "choices", "pattern", "grammar", "tools", "tool_choice"}
 )
 _ENGINES = "openmodels.backends.local.engines"
+_CpuEngine = partial(EngineSpec, devices=("auto", "cpu"), takes_dtype=False)
 BUILT_IN: dict[str, EngineSpec] = {
     "transformers": EngineSpec(
-        f"{_ENGINES}.torch.engine:TorchEngine", EngineCapabilities(_COMMON_OPTIONS | {"n", "logprobs"}, "lark")
+        f"{_ENGINES}.torch.engine:TorchEngine", EngineCapabilities(_OPTIONS | {"n", "logprobs"}, "lark")
     ),
-    "openvino": EngineSpec(
+    "openvino": _CpuEngine(
         f"{_ENGINES}.openvino.engine:OpenvinoEngine",
-        EngineCapabilities(_COMMON_OPTIONS | {"n"}, "gbnf"),
+        EngineCapabilities(_OPTIONS | {"n"}, "gbnf"),
         package="openvino_genai",
-        devices=("auto", "cpu"),
-        takes_dtype=False,
     ),
-    "llamacpp": EngineSpec(
-        f"{_ENGINES}.llamacpp.engine:LlamaCppEngine",
-        EngineCapabilities(_COMMON_OPTIONS, "gbnf"),
-        package="xllamacpp",
-        devices=("auto", "cpu"),
-        takes_dtype=False,
+    "llamacpp": _CpuEngine(
+        f"{_ENGINES}.llamacpp.engine:LlamaCppEngine", EngineCapabilities(_OPTIONS, "gbnf"), package="xllamacpp"
     ),
     "vllm": EngineSpec(
         f"{_ENGINES}.vllm.engine:VllmEngine",
-        EngineCapabilities(_COMMON_OPTIONS, "gbnf"),
+        EngineCapabilities(_OPTIONS, "gbnf"),
         devices=("auto",),
         takes_command=True,
     ),

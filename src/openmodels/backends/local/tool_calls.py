@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from openmodels.backends.local.prompt import chat_template
-from openmodels.backends.local.response_parser import OutputParser, ResponseTemplateParser, control_tokens
+from openmodels.backends.local.response_parser import ResponseTemplateParser, TextParser, control_tokens
 from openmodels.errors import UnsupportedFeature
 from openmodels.output import schema
 from openmodels.output.tool_formats import detect
@@ -32,7 +32,7 @@ class ToolCallFormat(NamedTuple):
         close: What ends a demanded call.
     """
 
-    parser: OutputParser
+    parser: TextParser
     control_tokens: dict[int, str]
     start: str = ""
     output: OutputFormat | None = None
@@ -71,10 +71,7 @@ def check_tools(request: ChatRequest, tokenizer: Any) -> None:
 def tool_call_format(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> ToolCallFormat | None:
     """Return how the answer to a request calls tools; None where it offers none.
 
-    Args:
-        request: The request, which `check_tools` has passed.
-        tokenizer: A transformers tokenizer.
-        prompt: The token ids of the rendered prompt.
+    `check_tools` has passed the request; `prompt` holds the token ids of the rendered prompt.
 
     Raises:
         UnsupportedFeature: A call is demanded, and this model's format of calls cannot be forced.
@@ -89,10 +86,10 @@ def tool_call_format(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]
         if not is_free:
             raise _cannot_force(request)
         rendered = tokenizer.decode(list(prompt), skip_special_tokens=False)
-        parser = ResponseTemplateParser(tokenizer.response_template, tools, rendered)
+        parser = ResponseTemplateParser(tokenizer.response_template, definitions(tools), rendered)
         return ToolCallFormat(parser, control_tokens(tokenizer))
-    parser_of_family = family(tools, tokenizer.decode(list(prompt[-_PROMPT_END:]), skip_special_tokens=False))
-    tool_format = ToolCallFormat(parser_of_family, control_tokens(tokenizer, family.markers()))
+    prompt_end = tokenizer.decode(list(prompt[-_PROMPT_END:]), skip_special_tokens=False)
+    tool_format = ToolCallFormat(family(tools, prompt_end), control_tokens(tokenizer, family.markers()))
     return tool_format if is_free else _forced(request, family, tool_format, template)
 
 

@@ -17,7 +17,7 @@ _KEPT = 64
 """Grammars kept; one is needed again for every call with the same schema."""
 
 
-def written(output: OutputFormat, notation: Notation, engine: str) -> str:
+def write_grammar(output: OutputFormat, notation: Notation, engine: str) -> str:
     """Return the grammar of an answer in the notation of an engine.
 
     The option `grammar` is already in that notation.

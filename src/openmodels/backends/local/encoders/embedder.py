@@ -66,7 +66,7 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
         prompts = settings.get("prompts")
         return cls(
             loader.limit_context(loaded, bert.get("max_seq_length")),
-            pooling.read(folder, loaded.device, loaded.dtype),
+            pooling.read_head(folder, loaded.device, loaded.dtype),
             {str(name): str(text) for name, text in prompts.items()} if isinstance(prompts, Mapping) else {},
             name if isinstance(name := settings.get("default_prompt_name"), str) else None,
             bert.get("do_lower_case") is True,
@@ -165,7 +165,7 @@ def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
             next_step=f"{use} a model for sentence embeddings.",
         )
     if has_modules:
-        pooling.modules(folder)
+        pooling.read_modules(folder)
 
 
 def _read_dimensions(config: Mapping[str, Any]) -> tuple[int, ...] | bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from openmodels.backends.local.engines.torch.loader import LoadedModel
 from openmodels.backends.local.engines.torch.sampling import not_finite
@@ -46,10 +47,7 @@ class Encoder(ABC, Generic[_Request, _Result]):
     def load(cls, folder: Path, *, device: str, dtype: str) -> Self:
         """Load a model, without a network and without code of the model's.
 
-        Args:
-            folder: What `weights.locate` returned.
-            device: As for `loader.load`.
-            dtype: As for `loader.load`; "auto" is float32 on a CPU.
+        `device` and `dtype` are as for `loader.load`; a dtype of "auto" is float32 on a CPU.
 
         Raises:
             UnsupportedFeature: The model is made for something else.
@@ -88,11 +86,6 @@ class Encoder(ABC, Generic[_Request, _Result]):
         """Return a text without most of what the tokenizer would cut off.
 
         Tokenizing all of a text far beyond the context takes seconds and gigabytes.
-
-        Args:
-            text: The text.
-            name: What it is, for the error.
-            truncate: Whether it may be cut.
 
         Raises:
             ContextTooLong: It certainly does not fit, and may not be cut.
@@ -161,19 +154,17 @@ class Encoder(ABC, Generic[_Request, _Result]):
         The padding stands behind the text, where no position of the text depends on it. XLNet reads a text's last
         place, so there it stands before.
         """
-        padding_first = self.loaded.model.config.model_type == "xlnet"
-        length = max(map(len, rows["input_ids"]))
+        side = "left" if self.loaded.model.config.model_type == "xlnet" else "right"
         masks = {"attention_mask": [[1] * len(row) for row in rows["input_ids"]]}
-        batch: dict[str, torch.Tensor] = {}
-        for name, lists in {**rows, **masks}.items():
-            filler = (self.padding_id or 0) if name == "input_ids" else 0
-            paddings = [[filler] * (length - len(row)) for row in lists]
-            padded = [
-                padding + list(row) if padding_first else list(row) + padding
-                for row, padding in zip(lists, paddings, strict=True)
-            ]
-            batch[name] = torch.tensor(padded, device=self.loaded.device)
-        return batch
+        return {
+            name: pad_sequence(
+                [torch.tensor(row) for row in lists],
+                batch_first=True,
+                padding_value=(self.padding_id or 0) if name == "input_ids" else 0,
+                padding_side=side,
+            ).to(self.loaded.device)
+            for name, lists in {**rows, **masks}.items()
+        }
 
     def _too_long(self, name: str, tokens: int | str) -> ContextTooLong:
         return ContextTooLong(

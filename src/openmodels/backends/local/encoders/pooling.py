@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,24 +65,24 @@ class PoolingHead:
         return vectors
 
 
-def read(folder: Path, device: torch.device, dtype: torch.dtype) -> PoolingHead:
+def read_head(folder: Path, device: torch.device, dtype: torch.dtype) -> PoolingHead:
     """Return the head of a folder: without modules.json, the mean of the tokens.
 
     Raises:
         LoadFailed: A file is missing or damaged.
         UnsupportedFeature: It describes something else than pooling, dense layers and normalisation.
     """
-    if not (folder / "modules.json").exists():
-        return PoolingHead()
     head = PoolingHead()
-    for name, place in modules(folder)[1:]:
+    if not (folder / "modules.json").exists():
+        return head
+    for name, place in read_modules(folder)[1:]:
         if name == "Pooling":
             config = checkpoint.read_json(place / "config.json")
             head = PoolingHead(_modes(config), config.get("include_prompt") is not False)
         elif name == "Dense":
-            head = PoolingHead(head.modes, head.include_prompt, (*head.stages, _dense(place, device, dtype)))
+            head = replace(head, stages=(*head.stages, _dense(place, device, dtype)), is_normalized=False)
         elif name == "Normalize":
-            head = PoolingHead(head.modes, head.include_prompt, (*head.stages, _normalize), is_normalized=True)
+            head = replace(head, stages=(*head.stages, _normalize), is_normalized=True)
         else:
             raise UnsupportedFeature(
                 f"modules.json lists a {name!r}, which the backend 'local' does not have for 'embed'.",
@@ -91,7 +91,7 @@ def read(folder: Path, device: torch.device, dtype: torch.dtype) -> PoolingHead:
     return head
 
 
-def modules(folder: Path) -> list[tuple[str, Path]]:
+def read_modules(folder: Path) -> list[tuple[str, Path]]:
     """Return the modules of modules.json, as the last part of their type and folder.
 
     Raises:

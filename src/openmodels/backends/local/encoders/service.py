@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -20,7 +19,7 @@ from openmodels.types.rankings import Ranking, RerankRequest
 _ENCODERS: dict[type, type[Encoder[Any, Any]]] = {EmbedRequest: Embedder, RerankRequest: Reranker}
 
 
-class EncoderService:
+class EncoderService(Worker):
     """Runs the requests of a model that is not made to generate.
 
     Args:
@@ -29,15 +28,15 @@ class EncoderService:
         dtype: As for `loader.load`.
 
     Attributes:
-        loading: Whether the thread reads the model.
+        is_loading: Whether the thread reads the model.
     """
 
     def __init__(self, locate: Callable[[float | None], Path], *, device: str, dtype: str) -> None:
+        super().__init__()
         self._locate = locate
         self._device, self._dtype = device, dtype
-        self._worker = Worker()
         self._loaded: dict[type, Encoder[Any, Any]] = {}
-        self.loading = False
+        self.is_loading = False
 
     @overload
     def encode(self, request: EmbedRequest) -> Embeddings: ...
@@ -49,7 +48,7 @@ class EncoderService:
         Raises:
             OpenModelsError: As for `Encoder.load` and `Encoder.encode`.
         """
-        return self._worker.call(partial(self._steps, request), request.deadline)
+        return self.call(partial(self._steps, request), request.deadline)
 
     @overload
     async def aencode(self, request: EmbedRequest) -> Embeddings: ...
@@ -57,34 +56,24 @@ class EncoderService:
     async def aencode(self, request: RerankRequest) -> Ranking: ...
     async def aencode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
         """The asynchronous twin of `encode`; cancelling it ends the work within a step."""
-        return await self._worker.acall(partial(self._steps, request), request.deadline)
-
-    def stop(self, timeout: float = 0.0) -> None:
-        """End the thread; wait up to `timeout` seconds for it."""
-        self._worker.stop(timeout)
+        return await self.acall(partial(self._steps, request), request.deadline)
 
     def _steps(self, request: EmbedRequest | RerankRequest) -> Steps[Embeddings | Ranking]:
-        with _typed_errors():
-            kind = type(request)
+        kind = type(request)
+        try:
             if kind not in self._loaded:
                 self._loaded[kind] = self._load(_ENCODERS[kind], request.deadline)
             yield
             result: Embeddings | Ranking = yield from self._loaded[kind].encode(request)
-            return result
+        except OpenModelsError:
+            raise
+        except Exception as error:
+            raise typed_error(error, "run", "Give shorter texts.") from error
+        return result
 
     def _load(self, encoder: type[Encoder[Any, Any]], deadline: float | None) -> Encoder[Any, Any]:
-        self.loading = True
+        self.is_loading = True
         try:
             return encoder.load(self._locate(deadline), device=self._device, dtype=self._dtype)
         finally:
-            self.loading = False
-
-
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    try:
-        yield
-    except OpenModelsError:
-        raise
-    except Exception as error:
-        raise typed_error(error, "run", "Give shorter texts.") from error
+            self.is_loading = False

@@ -6,10 +6,8 @@ with us however we end, even by SIGKILL.
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
-import math
 import os
 import re
 import signal
@@ -18,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from logging.handlers import RotatingFileHandler
@@ -27,25 +26,30 @@ from typing import IO
 import psutil
 
 from openmodels import settings
-from openmodels.backends.local import children
+from openmodels.backends.local import subprocesses
 from openmodels.backends.local.engines.torch import torch_setup
-from openmodels.backends.local.runtime import ProcessMember
+from openmodels.backends.local.runtime import ProcessResource
+from openmodels.background import copy_error
+from openmodels.deadline import wait_timeout
 from openmodels.errors import DeadlineExceeded, LoadFailed, OpenModelsError, StreamInterrupted
 from openmodels.http.client import HttpClient, HttpRequest
 
 READY = "openmodels-server-at "
 """What stands before the address in the line that a child of our own prints when it is ready."""
+MODEL = "model"
+"""The name under which our servers serve their one model."""
 _LOG_BYTES = 2**20
-_SHOWN = 10
+_SHOWN_LINES = 10
 _LOGS = 20
 _GRACE = 10.0
 """Seconds that a server gets to end by itself."""
-_HURRY = 0.5
-"""The same for one that was not ready: it holds nobody's work."""
+_STARTING_GRACE = 0.5
+"""The same for one that was not ready: no caller needs its work."""
 _STARTS = 5
 """How often a server is started within `_PERIOD` seconds; what dies that often dies again."""
 _PERIOD = 60.0
 _LOOPBACK = re.compile(r"http://127\.0\.0\.1:\d{1,5}")
+_SIGNALS = {number.value: number.name for number in signal.Signals}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,8 @@ class ServerCommand:
     """How to start a server.
 
     Attributes:
-        engine: Its name, for messages and the log's.
         command: The program and its arguments; it must end when its standard input does.
         key: The key that callers must show; never shown in a message or log.
-        model: The name under which it serves the model.
         port: Where it will listen on 127.0.0.1; None when it prints `ready` and its address.
         ready: What stands before the address. A secret of this start, or the names that a model's file holds,
             which servers log, could pass another address off as ours.
@@ -64,10 +66,8 @@ class ServerCommand:
         environment: Variables added to ours.
     """
 
-    engine: str
     command: Sequence[str]
     key: str = field(repr=False)
-    model: str = "model"
     port: int | None = None
     ready: str = field(default=READY, repr=False)
     stdin: str = field(default="", repr=False)
@@ -75,46 +75,40 @@ class ServerCommand:
 
 
 class _ServerProcess:
-    """One start of a server, shared by all callers who wait for it.
+    """One start of a server, shared by all callers who wait for it."""
 
-    Attributes:
-        process: The process, once it runs.
-        address: Where the server listens, once it is ready.
-        error: Why the server did not start, or ended.
-        stopped: Whether it is not wanted any more.
-        log: The file with its output.
-        tail: The last lines of its output.
-    """
-
-    def __init__(self) -> None:
-        self.start: ServerCommand | None = None
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        self.key = ""
         self.process: subprocess.Popen[str] | None = None
-        self.address: str | None = None
-        self.error: OpenModelsError | None = None
-        self.stopped = False
-        self.log: Path | None = None
-        self.tail: deque[str] = deque(maxlen=_SHOWN)
-        self.printed: str | None = None
-        self.settled = threading.Event()
         self.reader: threading.Thread | None = None
+        self.log: Path | None = None
+        self.tail: deque[str] = deque(maxlen=_SHOWN_LINES)  # the last lines of its output
+        self.address: Future[str] = Future()  # where it listens, or why it did not start
+        self.is_stopped = False  # whether it is not wanted any more
+        self._printed: str | None = None  # the address that it has printed
+        self._settled = threading.Event()  # set once it has printed its address, has ended, or was stopped
 
     @property
-    def running(self) -> bool:
-        """Whether the process lives."""
+    def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
     @property
-    def usable(self) -> bool:
-        """Whether the server is ready or still starting."""
-        return self.error is None and not self.stopped and (self.address is None or self.running)
+    def is_ready(self) -> bool:
+        return self.address.done() and self.address.exception() is None
 
-    def spawn(self, engine: str, start: ServerCommand) -> subprocess.Popen[str]:
+    @property
+    def is_usable(self) -> bool:
+        """Whether the server is ready or still starting."""
+        return not self.is_stopped and (not self.address.done() or (self.is_ready and self.is_running))
+
+    def spawn(self, start: ServerCommand) -> None:
         """Start the process, and the thread that reads its output.
 
         Raises:
             LoadFailed: The program or the log cannot be opened.
         """
-        self.start = start
+        self.key = start.key
         try:
             self.process = process = subprocess.Popen(  # noqa: S603 - the user's own program
                 list(start.command),
@@ -123,17 +117,17 @@ class _ServerProcess:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**children.environment(), **torch_setup.wait_settings(), **start.environment},
+                env={**subprocesses.environment(), **torch_setup.wait_settings(), **start.environment},
                 # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )
         except OSError as error:
             raise LoadFailed(
-                f"The server of the engine {engine!r} cannot be started: {error.strerror}.",
+                f"The server of the engine {self.engine!r} cannot be started: {error.strerror}.",
                 next_step=f"Check the command {Path(start.command[0]).name!r}.",
             ) from error
         try:
-            self.log = _log_file(engine, process.pid)
+            self.log = _log_file(self.engine, process.pid)
         except LoadFailed:
             self.end(0.0)
             raise
@@ -144,29 +138,36 @@ class _ServerProcess:
             with suppress(OSError):  # it has ended already; `wait_ready` tells
                 process.stdin.write(start.stdin + "\n")
                 process.stdin.flush()
-        return process
 
-    def wait_ready(self, engine: str, process: subprocess.Popen[str], start: ServerCommand) -> str:
+    def wait_ready(self, start: ServerCommand) -> str:
         """Return the address once the server is ready.
 
         Raises:
             LoadFailed: It ended, or was stopped, before; the message holds its last log lines.
         """
-        wait = 0.05
-        while not self.settled.wait(None if start.port is None else wait):
-            wait = min(1.0, wait * 1.5)
-            if start.port is not None and _owns_port(process.pid, start.port) and _answers(start):
+        interval = 0.05
+        while not self._settled.wait(None if start.port is None else interval):
+            interval = min(1.0, interval * 1.5)
+            if self.process is not None and _owns_port(self.process.pid, start.port) and _answers(start):
                 return f"http://127.0.0.1:{start.port}"
-        if self.printed is not None:
-            return self.printed
-        if self.reader is not None and self.reader is not threading.current_thread():
+        if self._printed is not None:
+            return self._printed
+        if self.reader is not None:
             self.reader.join(_GRACE)
-        raise LoadFailed(f"The engine {engine!r} did not start. {self.last_words()}", next_step="Its log says more.")
+        raise LoadFailed(
+            f"The engine {self.engine!r} did not start. {self.last_words()}", next_step="Its log says more."
+        )
+
+    def stop(self) -> None:
+        """Give the start up, for all who wait for it."""
+        self.is_stopped = True
+        with suppress(InvalidStateError):
+            self.address.set_exception(StreamInterrupted("The model was closed while its server was starting."))
+        self._settled.set()
 
     def end(self, grace: float) -> None:
         """End the process and everything that it started; wait until it is gone."""
-        process, reader = self.process, self.reader
-        if process is None:
+        if (process := self.process) is None:
             return
         _close(process)
         try:
@@ -174,16 +175,18 @@ class _ServerProcess:
         except subprocess.TimeoutExpired:
             _kill(process)
             process.wait()
-        if reader is not None:
-            reader.join(_GRACE)
+        if self.reader is not None:
+            self.reader.join(_GRACE)
 
     def last_words(self) -> str:
         """Return how the process ended and what it wrote last."""
         code = self.process.poll() if self.process is not None else None
         if code is None:
             ended = "its output is closed"
+        elif code < 0:
+            ended = f"killed by {_SIGNALS.get(-code, f'signal {-code}')}"
         else:
-            ended = f"killed by {_signal_name(-code)}" if code < 0 else f"exit status {code}"
+            ended = f"exit status {code}"
         lines = " | ".join(self.tail) or "it wrote nothing"
         return f"It ended ({ended}); its last lines: {lines} (log: {self.log})."
 
@@ -194,8 +197,8 @@ class _ServerProcess:
                 # A server's own threads write into the same pipe: half a line of theirs may stand before.
                 line, mark, address = raw.rstrip("\n").partition(start.ready)
                 if mark and start.port is None and _LOOPBACK.fullmatch(address.strip()):
-                    self.printed = address.strip()
-                    self.settled.set()
+                    self._printed = address.strip()
+                    self._settled.set()
                 line = line.replace(start.key, "***")
                 if line.strip():
                     self.tail.append(line.strip()[:300])
@@ -207,17 +210,17 @@ class _ServerProcess:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE)  # now, or a dead server would stay a zombie until the next call
                 _close(process)
-            self.settled.set()
+            self._settled.set()
 
 
-class ManagedServer(ProcessMember):
+class ManagedServer(ProcessResource):
     """One server process, started when it is needed and again when it has died.
 
     A start happens on a thread of its own. Callers wait for it together, each until its own deadline, and
     get the same error where it fails.
 
     Args:
-        engine: Its name.
+        engine: Its name, for messages and the log's.
         prepare: Says how to start it; called for each start, with the deadline.
     """
 
@@ -228,9 +231,9 @@ class ManagedServer(ProcessMember):
         super().__init__()
 
     def _reset(self) -> None:
-        self._changed = threading.Condition()
-        self._launch = _ServerProcess()
-        self._launch.stopped = True
+        self._lock = threading.Lock()
+        self._launch = _ServerProcess(self.engine)
+        self._launch.stop()
         self._spawned: deque[float] = deque(maxlen=_STARTS)
 
     def after_fork_in_child(self) -> None:
@@ -247,12 +250,12 @@ class ManagedServer(ProcessMember):
     def pid(self) -> int | None:
         """The process's number while it lives."""
         launch = self._launch
-        return launch.process.pid if launch.process is not None and not launch.stopped and launch.running else None
+        return launch.process.pid if launch.process and launch.is_running and not launch.is_stopped else None
 
     @property
     def key(self) -> str:
         """The key that the server demands; "" before its first start."""
-        return self._launch.start.key if self._launch.start else ""
+        return self._launch.key
 
     @property
     def log(self) -> Path | None:
@@ -268,46 +271,39 @@ class ManagedServer(ProcessMember):
             DeadlineExceeded: It was not ready when the time was up; its start continues.
             StreamInterrupted: It was stopped while it started.
         """
-        with self._changed:
-            launch = self._current(deadline)
-            while True:
-                if launch.error is not None:
-                    if not (isinstance(launch.error, DeadlineExceeded) and _left(deadline) > 0):
-                        raise _copied(launch.error)
-                    # Finding the files took longer than another caller had time for.
-                    launch = self._current(deadline)
-                elif launch.address is not None:
-                    return launch.address
-                elif (left := _left(deadline)) <= 0:
-                    lines = " | ".join(launch.tail)
-                    raise DeadlineExceeded(
-                        f"The time was up while the engine {self.engine!r} was starting."
-                        + (f" Its last lines: {lines}." if lines else ""),
-                        next_step="It goes on starting; call again, or call `load()` ahead.",
-                    )
-                else:
-                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
+        while True:
+            with self._lock:
+                launch = self._current(deadline)
+            wait([launch.address], wait_timeout(deadline))
+            if not launch.address.done():
+                lines = " | ".join(launch.tail)
+                raise DeadlineExceeded(
+                    f"The time was up while the engine {self.engine!r} was starting."
+                    + (f" Its last lines: {lines}." if lines else ""),
+                    next_step="It goes on starting; call again, or call `load()` ahead.",
+                )
+            if (error := launch.address.exception()) is None:
+                return launch.address.result()
+            # After a `DeadlineExceeded`, finding the files took longer than another caller had time for.
+            if not isinstance(error, DeadlineExceeded) or wait_timeout(deadline) == 0:
+                raise copy_error(error)
 
     def stop(self, timeout: float = 0.0) -> None:  # noqa: ARG002 - it has its own times to end in
         """End the process and everything that it started; wait until it is gone.
 
         A server that is ready gets some seconds to end by itself; one that is still starting gets a moment.
         """
-        with self._changed:
+        with self._lock:
             launch = self._launch
-            ready = launch.address is not None
-            launch.stopped = True
-            if launch.error is None:
-                launch.error = StreamInterrupted("The model was closed while its server was starting.")
-            launch.settled.set()
+            grace = _GRACE if launch.is_ready else _STARTING_GRACE
+            launch.stop()
             self._spawned.clear()
-            self._changed.notify_all()
-        launch.end(_GRACE if ready else _HURRY)
+        launch.end(grace)
 
     def last_words(self, seconds: float = 1.0) -> str | None:
         """Return the last words of a dead server; None while it lives."""
         launch = self._launch
-        if launch.process is None or launch.stopped:
+        if launch.process is None or launch.is_stopped:
             return None
         try:
             launch.process.wait(seconds)
@@ -319,7 +315,7 @@ class ManagedServer(ProcessMember):
 
     def _current(self, deadline: float | None) -> _ServerProcess:
         """Return the start to wait for, a new one where need be; the lock is held."""
-        if self._launch.usable:
+        if self._launch.is_usable:
             return self._launch
         since = time.monotonic() - _PERIOD
         if len(self._spawned) == _STARTS and self._spawned[0] > since:
@@ -330,50 +326,32 @@ class ManagedServer(ProcessMember):
             )
         if self._launch.process is not None:
             _close(self._launch.process)
-        self._launch = launch = _ServerProcess()
+        self._launch = launch = _ServerProcess(self.engine)
         threading.Thread(target=self._start, args=(launch, deadline), name="openmodels-start", daemon=True).start()
         return launch
 
     def _start(self, launch: _ServerProcess, deadline: float | None) -> None:
-        address = error = None
         try:
             start = self._prepare(deadline)
-            with self._changed:
-                if launch.stopped:
+            with self._lock:
+                if launch.is_stopped:
                     return
                 self._spawned.append(time.monotonic())
-                process = launch.spawn(self.engine, start)
-            address = launch.wait_ready(self.engine, process, start)
-        except OpenModelsError as failure:
-            error = failure
-        except BaseException as failure:  # noqa: BLE001 - whatever it is, the callers wait for it
-            error = LoadFailed(f"The engine {self.engine!r} cannot be started: {type(failure).__name__}: {failure}.")
-            error.__cause__ = failure
-        with self._changed:
-            launch.address = address
-            launch.error = launch.error or error
-            self._changed.notify_all()
+                launch.spawn(start)
+            address = launch.wait_ready(start)
+        except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
+            failure = error
+            if not isinstance(error, OpenModelsError):
+                failure = LoadFailed(f"The engine {self.engine!r} cannot be started: {type(error).__name__}: {error}.")
+                failure.__cause__ = error
+            with suppress(InvalidStateError):  # it was stopped
+                launch.address.set_exception(failure)
+        else:
+            with suppress(InvalidStateError):
+                launch.address.set_result(address)
 
 
-def _left(deadline: float | None) -> float:
-    return math.inf if deadline is None else deadline - time.monotonic()
-
-
-def _copied(error: OpenModelsError) -> OpenModelsError:
-    """Return a copy of an error for each caller: raising one adds to its traceback."""
-    copied = copy.copy(error)
-    copied.__cause__ = error.__cause__
-    return copied
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _owns_port(pid: int, port: int) -> bool:
+def _owns_port(pid: int, port: int | None) -> bool:
     """Return whether the process, or a child of it, listens on a port of 127.0.0.1.
 
     Another program may have taken the port between its choice and the server's start, and whoever is
@@ -394,13 +372,12 @@ def _owns_port(pid: int, port: int) -> bool:
 
 def _answers(start: ServerCommand) -> bool:
     """Return whether our server lists our model."""
-    url = f"http://127.0.0.1:{start.port}/v1/models"
+    url, headers = f"http://127.0.0.1:{start.port}/v1/models", (("Authorization", f"Bearer {start.key}"),)
     with closing(HttpClient()) as client:
         try:
-            request = HttpRequest("GET", url, (("Authorization", f"Bearer {start.key}"),))
-            with client.send(request, time.monotonic() + 5) as response:
+            with client.send(HttpRequest("GET", url, headers), time.monotonic() + 5) as response:
                 listed = json.loads(response.read(2**20)) if response.status == 200 else {}
-            return any(item.get("id") == start.model for item in listed.get("data", []))
+            return any(item.get("id") == MODEL for item in listed.get("data", []))
         except (OpenModelsError, ValueError, AttributeError):
             return False
 

@@ -5,15 +5,15 @@ docs/engines.md holds the measurements behind the order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from openmodels import settings
-from openmodels.backends.local import children
+from openmodels.backends.local import subprocesses
 from openmodels.backends.local.engine import Engine, EngineConfig
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra, NotConfigured, UnsupportedFeature
-from openmodels.output.grammar.request_grammar import written
+from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.types.request import ChatRequest
 
 OPENVINO_MODEL = "openvino_model.xml"
@@ -25,14 +25,8 @@ GgufSource = tuple[Path, str | None]
 """A .gguf file or a folder, and the file's SHA-256 where it is already known."""
 
 
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """The engine that runs a model.
-
-    Attributes:
-        engine: Its name.
-        reason: Why, in a few words.
-    """
+class EngineChoice(NamedTuple):
+    """The engine that runs a model, and why, in a few words."""
 
     engine: str
     reason: str
@@ -44,10 +38,6 @@ class EngineSelection:
     Args:
         engine: The name of a registered engine, or "auto".
         config: How the model is to be run.
-        transformers_option: An option given that only transformers honours, or None.
-
-    Attributes:
-        choice: The engine and the reason, once they are chosen.
 
     Raises:
         InvalidRequest: The engine is not registered, or the command belongs to another one.
@@ -56,18 +46,24 @@ class EngineSelection:
         NotConfigured: Its command is not there.
     """
 
-    def __init__(self, engine: str, config: EngineConfig, transformers_option: str | None = None) -> None:
-        self._engine, self._config, self._transformers_option = engine, config, transformers_option
-        self.choice: EngineChoice | None = None
+    def __init__(self, engine: str, config: EngineConfig) -> None:
+        self._engine, self._config = engine, config
+        self._choice: EngineChoice | None = None
+        transformers_options = {
+            "draft": config.draft is not None,
+            "max_batch": config.max_batch is not None,
+            "max_kv_gb": config.max_kv_bytes is not None,
+            "deterministic": config.deterministic,
+        }
+        self._transformers_option = next((option for option, is_set in transformers_options.items() if is_set), None)
         names = ("auto", *RUNTIME.engines)
         if engine not in names:
             raise InvalidRequest(f"engine: expected {', '.join(map(repr, names))}, not {engine!r}.")
-        takes_command = engine != "auto" and RUNTIME.engines[engine].takes_command
-        if config.command is not None and not takes_command:
+        if config.command is not None and (engine == "auto" or not RUNTIME.engines[engine].takes_command):
             raise InvalidRequest("engine_command: only the engine 'vllm' is run by a command.")
-        if transformers_option is not None and engine not in ("auto", "transformers"):
+        if self._transformers_option is not None and engine not in ("auto", "transformers"):
             raise UnsupportedFeature(
-                f"The engine {engine!r} cannot honour the option {transformers_option!r}.",
+                f"The engine {engine!r} cannot honour the option {self._transformers_option!r}.",
                 next_step="Leave it out, or use engine='transformers'.",
             )
         if engine != "auto":
@@ -100,7 +96,7 @@ class EngineSelection:
 
         While it is not chosen they are those of transformers.
         """
-        engine = self.choice.engine if self.choice else self._engine
+        engine = self._choice.engine if self._choice else self._engine
         return RUNTIME.engines["transformers" if engine == "auto" else engine].capabilities.options
 
     def make(self, deadline: float | None) -> Engine:
@@ -112,7 +108,7 @@ class EngineSelection:
         from openmodels.backends.local.weights import locate
 
         is_undecided = self._engine == "auto" and locate.names_gguf(self._config.model)
-        return self.choice or (None if is_undecided else self.choose(None))
+        return self._choice or (None if is_undecided else self.choose(None))
 
     def check(self, request: ChatRequest) -> None:
         """Check that the engine honours a request's options.
@@ -132,22 +128,19 @@ class EngineSelection:
             )
         if request.output is not None:
             # On the caller's thread, before any work: the engine's own then has it at hand.
-            written(request.output, capabilities.grammar, engine)
+            write_grammar(request.output, capabilities.grammar, engine)
 
     def choose(self, deadline: float | None) -> EngineChoice:
         """Return the engine for the model.
 
         A GGUF file on the Hub is fetched, for its header decides.
 
-        Args:
-            deadline: `time.monotonic()` value after which no new step is begun, or None.
-
         Raises:
             OpenModelsError: What `weights.locate.source` raises.
         """
-        if self.choice is None:
-            self.choice = self._choose(deadline)
-        return self.choice
+        if self._choice is None:
+            self._choice = self._choose(deadline)
+        return self._choice
 
     def _choose(self, deadline: float | None) -> EngineChoice:
         model, device, dtype = self._config.model, self._config.device, self._config.dtype
@@ -176,7 +169,7 @@ def find_command(config: EngineConfig) -> str:
     Raises:
         NotConfigured: It is not there.
     """
-    if path := children.find_program(config.command or "vllm"):
+    if path := subprocesses.find_program(config.command or "vllm"):
         return path
     raise NotConfigured(
         f"The command {config.command or 'vllm'!r} of the engine 'vllm' is not there.",

@@ -9,18 +9,18 @@ from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from openmodels import background
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig, Put
-from openmodels.backends.local.engines.managed_server import ManagedServer, ServerCommand
+from openmodels.backends.local.engines.managed_server import MODEL, ManagedServer, ServerCommand
 from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.prompt.prepare import (
     CHAT_TEMPLATE_KWARGS,
     PreparedRequest,
     PromptConfig,
-    SamplingParams,
     prepare_request,
 )
 from openmodels.backends.local.runtime import RUNTIME
@@ -38,14 +38,13 @@ from openmodels.http.address import parse_address
 from openmodels.http.client import HttpClient
 from openmodels.http.messages import HttpRequest
 from openmodels.openai_wire import decode, encode
+from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.output.text_scan import REASONING_TAGS, ReasoningTags
 from openmodels.types.reply import Delta
-from openmodels.types.request import ChatRequest, OutputFormat
+from openmodels.types.request import ChatRequest
 
 _FORMS = frozenset({"grammar", "json_schema", "response_format", "structured_outputs"})
 """Fields of the servers, given in `extra`, that demand a form of the answer."""
-MODEL = "model"
-"""The name under which our servers serve their one model."""
 _CLOSED = "The model was closed while it answered."
 
 
@@ -112,41 +111,28 @@ class CompletionClient:
         return status_errors.error_from_status(failure)
 
 
-class ServerRequest:
-    """A request to a server; see `Submitted`.
-
-    Args:
-        work: Asks the server.
-    """
-
-    def __init__(self, work: Future[None]) -> None:
-        self._work = work
-
-    def cancel(self) -> None:
-        """Close the connection, which ends the server's work."""
-        self._work.cancel()
-
-
 class ServerEngine(ABC):
     """An engine in a server process; see `Engine`.
 
-    The server lives as long as the model is open.
-    A subclass says how to start it (`prepare_command`) and how it spells options.
-
-    Args:
-        config: How the model is to be run.
+    The server lives as long as the model is open. A subclass says how to start it (`prepare_command`) and how it
+    spells options.
 
     Attributes:
+        path: Where the model is, once the server was started.
+        context: The most tokens that prompt and answer may have together, once the server was started.
         prompt_config: How the model is prompted, once the server was started; None where only the server itself
             can read the tokenizer, so that it renders the chat template too.
     """
 
     name: ClassVar[str]
+    device: ClassVar[str]
     honoured: ClassVar[frozenset[str]]
     """The fields of a generation config that the server follows."""
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        self.path: Path | None = None
+        self.context: int | None = None
         self.prompt_config: PromptConfig | None = None
         self._lock = threading.Lock()
         self._client: CompletionClient | None = None
@@ -165,26 +151,26 @@ class ServerEngine(ABC):
 
     @abstractmethod
     def prepare_command(self, deadline: float | None) -> ServerCommand:
-        """Find the model's files and return how to serve them; sets `prompt_config`.
+        """Find the model's files and return how to serve them; sets the attributes.
 
         Raises:
             OpenModelsError: They cannot be found or served.
         """
 
     @abstractmethod
-    def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:
+    def sampling_fields(self, prepared: PreparedRequest, generation: Any) -> dict[str, Any]:
         """Return what this server spells in its own way, as fields of the JSON body.
 
         All are given, for its defaults are not ours.
 
         Args:
-            sampling: The sampling options.
-            prompt_length: The prompt's length in tokens.
+            prepared: The request.
+            generation: The model's `GenerationConfig`.
         """
 
     @abstractmethod
-    def output_fields(self, output: OutputFormat) -> dict[str, Any]:
-        """Return the form that the answer must have as fields of the JSON body."""
+    def grammar_fields(self, grammar: str) -> dict[str, Any]:
+        """Return the grammar (GBNF) of the answer as fields of the JSON body."""
 
     @abstractmethod
     def control_token_fields(self, markers: list[str], stop_tokens: Mapping[str, int]) -> dict[str, Any]:
@@ -203,14 +189,20 @@ class ServerEngine(ABC):
         """Start the server and wait until it has read the weights."""
         self.connect(None)
 
-    def submit(self, request: ChatRequest, put: Put) -> ServerRequest:
-        """Send a request to the server, started first where need be; see `Engine.submit`."""
-        return ServerRequest(RUNTIME.tasks.start(self._answer(request, put)))
+    def submit(self, request: ChatRequest, put: Put) -> Future[None]:
+        """Send a request to the server, started first where need be; see `Engine.submit`.
+
+        Cancelling the future closes the connection, which ends the server's work.
+        """
+        return RUNTIME.tasks.start(self._answer(request, put))
 
     def describe(self) -> dict[str, Any]:
-        """Return where the server is, and which fields of the model's it ignores."""
+        """Return where model and server are, and which fields of the model's it ignores."""
         config = self.prompt_config
         return {
+            "path": str(self.path) if self.path else None,
+            "device": self.device,
+            "context": self.context,
             "not_honoured": (
                 None
                 if config is None
@@ -230,11 +222,7 @@ class ServerEngine(ABC):
         self.server.stop()
 
     def connect(self, deadline: float | None) -> CompletionClient:
-        """Return the client of the running server, started where need be.
-
-        Args:
-            deadline: The `time.monotonic()` value at which to stop waiting; None is never.
-        """
+        """Return the client of the running server, started where need be."""
         address = self.server.ensure(deadline)
         with self._lock:
             if self._client is None or self._client.base_url != address:
@@ -272,17 +260,16 @@ class ServerEngine(ABC):
     def body(self, request: ChatRequest, prepared: PreparedRequest | None) -> dict[str, Any]:
         """Return the JSON body of a request.
 
-        Without a prepared prompt the server renders its own.
+        Without a prepared prompt the server renders its own. It streams: deltas tell what had arrived when the time is
+        up or the server dies.
 
         Raises:
             InvalidRequest: `extra` holds what is set here.
         """
-        # Deltas tell what had arrived when the time is up or the server dies.
-        request = request.model_copy(update={"stream": True})
-        config = self.prompt_config
-        if config is None or prepared is None:
-            free = request.model_copy(update={"output": None})
-            form = {} if request.output is None else self.output_fields(request.output)
+        output = request.output if prepared is None else prepared.prompt.output
+        form = {} if output is None else self.grammar_fields(write_grammar(output, "gbnf", self.name))
+        if self.prompt_config is None or prepared is None:
+            free = request.model_copy(update={"stream": True, "output": None})
             return encode.payload(free, MODEL, encode.OPEN_SERVER_OPTIONS) | form
         prompt, sampling = prepared.prompt, prepared.sampling
         body: dict[str, Any] = {
@@ -297,11 +284,11 @@ class ServerEngine(ABC):
             "min_p": sampling.min_p,
             "frequency_penalty": request.frequency_penalty or 0.0,
             "presence_penalty": request.presence_penalty or 0.0,
-            **self.sampling_fields(sampling, len(prompt.tokens)),
-            **({} if prompt.output is None else self.output_fields(prompt.output)),
+            **self.sampling_fields(prepared, self.prompt_config.generation_config),
+            **form,
         }
-        stops = [*request.stop, *config.stop_strings]
-        stop_tokens = config.stop_tokens(stops)
+        stops = [*request.stop, *self.prompt_config.stop_strings]
+        stop_tokens = self.prompt_config.stop_tokens(stops)
         if stops or stop_tokens:
             body["stop"] = list(dict.fromkeys((*stops, *stop_tokens)))
         markers = [] if prompt.tool_format is None else [*prompt.tool_format.control_tokens.values()]
@@ -317,8 +304,7 @@ class ServerEngine(ABC):
             return error
         if client.is_closed:
             return StreamInterrupted(_CLOSED)
-        last_words = self.server.last_words()
-        if last_words is None:
+        if (last_words := self.server.last_words()) is None:
             return error
         kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ServerFailed
         return kind(

@@ -48,7 +48,7 @@ def find_overflow(tokenizer: Any, text: str, tokens: int, deadline: float | None
         return None
     count = 0
     for begin in range(0, len(text), _SLICE):
-        background.check()
+        background.check_cancelled()
         seconds_left(deadline, "while the prompt is tokenized")
         # In a list: only then does the tokenizer release the interpreter's lock.
         (row,) = tokenizer([text[begin : begin + _SLICE]], add_special_tokens=False)["input_ids"]

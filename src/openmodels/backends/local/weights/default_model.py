@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from openmodels import settings
-from openmodels.backends.local import children
+from openmodels.backends.local import subprocesses
 from openmodels.backends.local.weights import cache, hub_download, memory
 from openmodels.errors import DeadlineExceeded, LoadFailed, Offline, OpenModelsError
 
@@ -148,7 +148,7 @@ def _download(folder: Path, deadline: float | None) -> Path:
         try:
             # uv would run the Python of an environment that lies in the current folder.
             cwd = folder if Path(command[0]).stem == "uv" else None
-            _, lines = children.run(command, deadline=deadline, cwd=cwd)
+            _, lines = subprocesses.run(command, deadline=deadline, cwd=cwd)
         except TimeoutError as error:
             raise DeadlineExceeded(
                 "The time was up while the default model was being downloaded.", next_step="Allow more time and retry."
@@ -169,9 +169,9 @@ def _installers(folder: Path) -> Generator[list[str], None, None]:
     download = ["download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--dest", str(folder)]
     if importlib.util.find_spec("pip"):
         yield [sys.executable, "-P", "-m", "pip", *download, REQUIREMENT]
-    if pip := children.find_program("pip") or children.find_program("pip3"):
+    if pip := subprocesses.find_program("pip") or subprocesses.find_program("pip3"):
         yield [pip, *download, REQUIREMENT]
-    if uv := children.find_program("uv"):
+    if uv := subprocesses.find_program("uv"):
         yield [
             uv,
             "pip",

@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engine import EngineConfig
-from openmodels.backends.local.engines.managed_server import READY, ServerCommand
+from openmodels.backends.local.engines.managed_server import MODEL, READY, ServerCommand
 from openmodels.backends.local.engines.selection import find_gguf
-from openmodels.backends.local.engines.server_engine import MODEL, ServerEngine
+from openmodels.backends.local.engines.server_engine import ServerEngine
 from openmodels.backends.local.prompt import tokenizer_files
-from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
+from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
 from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, UnsupportedFeature
-from openmodels.output.grammar.request_grammar import written
-from openmodels.types.request import OutputFormat
 
 PARALLEL = 32
 """Answers that the server computes together; more wait for a place."""
-_LONGEST = 4
+_MAX_CONTEXTS = 4
 """Whole contexts that the answers being made may fill together, if the memory allows it."""
 
 
@@ -32,12 +29,8 @@ class LlamaCppEngine(ServerEngine):
     """A GGUF file in llama.cpp's server; see `ServerEngine`."""
 
     name: ClassVar[str] = "llamacpp"
+    device: ClassVar[str] = "cpu"
     honoured: ClassVar[frozenset[str]] = generation_config.LLAMACPP
-
-    def __init__(self, config: EngineConfig) -> None:
-        super().__init__(config)
-        self._file: Path | None = None
-        self._context: int | None = None
 
     def prepare_command(self, deadline: float | None) -> ServerCommand:
         """Find the file, read its tokenizer, and return how to serve it."""
@@ -57,7 +50,7 @@ class LlamaCppEngine(ServerEngine):
             tokenizer_files.install_template(
                 self.prompt_config.tokenizer, file.parent, choice=self.config.chat_template
             )
-        self._file, self._context = file, context
+        self.path, self.context = file, context
         key, ready = secrets.token_urlsafe(24), f"{READY}{secrets.token_hex(16)}:"
         settings = {
             "path": str(file.absolute()),
@@ -69,14 +62,14 @@ class LlamaCppEngine(ServerEngine):
             "ready": ready,
         }
         # -P: the folder of the program must not come before the installed packages.
-        program = [sys.executable, "-P", str(Path(__file__).with_name("child.py"))]
-        return ServerCommand(self.name, program, key=key, model=MODEL, ready=ready, stdin=json.dumps(settings))
+        program = [sys.executable, "-P", str(Path(__file__).with_name("server.py"))]
+        return ServerCommand(program, key, ready=ready, stdin=json.dumps(settings))
 
-    def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:  # noqa: ARG002
+    def sampling_fields(self, prepared: PreparedRequest, generation: Any) -> dict[str, Any]:
         """Return the options as llama.cpp spells them."""
+        sampling = prepared.sampling
         greedy = sampling.temperature == 0
         samplers = ["penalties", "temperature", "top_k", "top_p", "min_p", "typ_p"]
-        generation = self.prompt_config.generation_config if self.prompt_config else None
         suppressed = getattr(generation, "suppress_tokens", None) or ()
         typical = getattr(generation, "typical_p", None) if getattr(generation, "do_sample", False) else None
         return {
@@ -86,12 +79,12 @@ class LlamaCppEngine(ServerEngine):
             **({"logit_bias": [[token, False] for token in suppressed]} if suppressed else {}),
             "top_k": 1 if greedy else sampling.top_k,
             "repeat_penalty": sampling.repetition_penalty,
-            "repeat_last_n": self._context,
+            "repeat_last_n": self.context,
         }
 
-    def output_fields(self, output: OutputFormat) -> dict[str, Any]:
-        """Return the grammar (GBNF) of the answer."""
-        return {"grammar": written(output, "gbnf", self.name)}
+    def grammar_fields(self, grammar: str) -> dict[str, Any]:
+        """Return the grammar as llama.cpp takes it."""
+        return {"grammar": grammar}
 
     def control_token_fields(self, markers: list[str], stop_tokens: Mapping[str, int]) -> dict[str, Any]:
         """Return the tokens that stay in the text, where stop strings are looked for."""
@@ -100,15 +93,8 @@ class LlamaCppEngine(ServerEngine):
 
     def describe(self) -> dict[str, Any]:
         """Return where the model is, how it runs and where its server is."""
-        template = None if self._file is None else "openmodels" if self.prompt_config else "the server's own"
-        return {
-            "path": str(self._file) if self._file else None,
-            "device": "cpu",
-            "dtype": "as in the file" if self._file else None,
-            "context": self._context,
-            "template": template,
-            **super().describe(),
-        }
+        template = None if self.path is None else "openmodels" if self.prompt_config else "the server's own"
+        return {**super().describe(), "dtype": "as in the file" if self.path else None, "template": template}
 
 
 def _prompt_config(
@@ -155,7 +141,7 @@ def _kv_tokens(header: gguf_header.GgufHeader, context: int) -> int:
     # A header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
     each = max(1, 2 * 2 * (header.number("block_count") or 32) * width * kv_heads)
     most = max(memory.available() // 4 // each, min(context, 512))
-    return int(min(_LONGEST * context, most, gguf_header.MAX_NUMBER))
+    return int(min(_MAX_CONTEXTS * context, most, gguf_header.MAX_NUMBER))
 
 
 def _threads() -> int:

@@ -20,7 +20,7 @@ from openmodels.backends.local.prompt.prepare import PreparedRequest, prepare_re
 from openmodels.backends.local.repetition import REPEATED
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
-from openmodels.output.grammar.request_grammar import written
+from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
@@ -39,12 +39,8 @@ _CYCLE_CHECK = 64
 class OpenvinoSequence:
     """A request in the pipeline.
 
-    Args:
-        queued: The request.
-        opened: The model.
-        repetition_stop: Whether a cycle ends the answer.
-
     Attributes:
+        queued: The request as the engine has it.
         prepared: The request in the model's own terms.
         output: Turns tokens into deltas.
         handle: The pipeline's handle, once it has the request.
@@ -64,18 +60,11 @@ class OpenvinoSequence:
         self.handle: Any = None
         self.steps = 0
 
-    @property
-    def is_read_at_end(self) -> bool:
-        """Whether the answer is read only at its end: by no reader, for no stop string."""
-        return is_read_at_end(self.queued.request, self.steps)
-
     def emit_step(self, status: Any) -> None:
         """Emit what the last step made of the answer, where it is looked at.
 
         Reading takes the time of some steps in a hundred, so an answer that is wanted as a whole is read at its end.
-
-        Args:
-            status: The class `GenerationStatus` of OpenVINO GenAI.
+        `status` is the class `GenerationStatus` of OpenVINO GenAI.
 
         Raises:
             OutOfMemory: The answer does not fit into the pipeline's KV cache.
@@ -83,7 +72,7 @@ class OpenvinoSequence:
         state = self.handle.get_status()
         self.steps += 1
         is_running = state == status.RUNNING
-        if is_running and self.is_read_at_end:
+        if is_running and is_read_at_end(self.queued.request, self.steps):
             return
         self._emit(self._unread() if is_running else iter(self.handle.read_all()))
         if self.output.is_finished:
@@ -120,18 +109,17 @@ class OpenvinoSequence:
 
 
 def is_read_at_end(request: ChatRequest, steps: int) -> bool:
-    """Return whether an answer is read only at its end, after so many steps."""
+    """Return whether an answer is read only at its end, after so many steps.
+
+    It is where no reader waits for it and no stop string is looked for.
+    """
     if steps > REPEATED and steps % _CYCLE_CHECK == 0:
         return False
     return not (request.stream or request.stop or is_near_deadline(request.deadline, time.monotonic()))
 
 
 class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
-    """Owns a pipeline and the thread that steps it; see `Engine`.
-
-    Args:
-        config: How the model is to be run.
-    """
+    """Owns a pipeline and the thread that steps it; see `Engine`."""
 
     thread_name = "openmodels-openvino"
 
@@ -143,7 +131,7 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
     def _reset(self) -> None:
         # The child of a fork has the pipeline's memory but not its threads: it loads its own.
         if self._model is not None:
-            RUNTIME.abandon(self._model)
+            RUNTIME.keep_alive(self._model)
         self._model = None
         super()._reset()
 
@@ -152,9 +140,9 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
         return RUNTIME.engines["openvino"].capabilities
 
     def describe(self) -> dict[str, Any]:
-        """Return where the model is and how it runs; None where it is not loaded yet."""
+        """Return where the model is and how it runs."""
         if (opened := self._model) is None:
-            return {"path": None, "device": "cpu", "dtype": None, "context": None, "kv_gb": None, "not_honoured": None}
+            return {"device": "cpu", "kv_gb": None, "not_honoured": None}
         config = opened.prompt_config
         return {
             "path": str(opened.folder),
@@ -241,7 +229,7 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
 
 def _generation_options(opened: Opened, request: ChatRequest, prepared: PreparedRequest) -> Any:
     """Return a request's options as OpenVINO's `GenerationConfig`."""
-    sampling = prepared.sampling
+    sampling, generation = prepared.sampling, opened.prompt_config.generation_config
     options = opened.genai.GenerationConfig()
     options.apply_chat_template = False
     options.max_new_tokens = prepared.max_new_tokens
@@ -259,18 +247,15 @@ def _generation_options(opened: Opened, request: ChatRequest, prepared: Prepared
         options.min_p = sampling.min_p
         options.rng_seed = sampling.seed
     options.repetition_penalty = sampling.repetition_penalty
-    generation = opened.prompt_config.generation_config
-    options.min_new_tokens = min(
-        prepared.max_new_tokens, generation_config.least_tokens(generation, len(prepared.prompt.tokens))
-    )
+    least = generation_config.least_tokens(generation, len(prepared.prompt.tokens))
+    options.min_new_tokens = min(prepared.max_new_tokens, least)
     if size := getattr(generation, "no_repeat_ngram_size", None):
         options.no_repeat_ngram_size = size
     options.frequency_penalty = request.frequency_penalty or 0.0
     options.presence_penalty = request.presence_penalty or 0.0
-    if prepared.prompt.output is not None:
-        options.structured_output_config = opened.genai.StructuredOutputConfig(
-            grammar=written(prepared.prompt.output, "gbnf", "openvino")
-        )
+    if (output := prepared.prompt.output) is not None:
+        grammar = write_grammar(output, "gbnf", "openvino")
+        options.structured_output_config = opened.genai.StructuredOutputConfig(grammar=grammar)
     return options
 
 

@@ -7,6 +7,7 @@ it makes of one beside the file, so the file is linked into the folder of our ca
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ def open_model(
         source: The file or folder.
         digest: The file's SHA-256 where it is already known.
         deadline: `time.monotonic()` value after which no new step is begun, or None.
-        chat_template: The name of one of the model's chat templates, or a template; None is its default.
+        chat_template: As for `LocalBackend`.
 
     Raises:
         LoadFailed: The files are missing, damaged or not supported.
@@ -98,8 +99,8 @@ def open_model(
     """
     folder = source if source.is_dir() else converted(source, digest, deadline)
     config = checkpoint.read_json(folder / "config.json")
-    made_with = (folder / "modules.json").exists()
-    model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
+    has_modules = (folder / "modules.json").exists()
+    model_kind.check_generates(model_kind.of_config(config, sentence_transformers=has_modules))
     memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
     try:
         with exclusive_loading():
@@ -131,11 +132,11 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
     header = gguf_header.read(file)
     model_kind.check_gguf(file.name, header)
     check_architecture(file.name, header)
-    digest = digest or cache.file_digest(file)
-    folder = cache.root() / f"{digest}-{_FORMAT}"
+    name = f"{digest or cache.file_digest(file)}-{_FORMAT}"
+    folder = cache.root() / name
     if cache.is_intact(folder):
         return folder
-    with cache.lock(f"{digest}-{_FORMAT}", deadline):
+    with cache.lock(name, deadline):
         if not folder.is_dir():
             # At most nine bits a weight, once in a file to read and once in OpenVINO's own.
             size = max(file.stat().st_size, header.elements * 9 // 8)
@@ -232,12 +233,9 @@ def _without_telemetry() -> Generator[None, None, None]:
 
 def _stored(folder: Path) -> str:
     """Return the narrowest type of the model's weights; scales and norms are wider."""
-    described = (folder / OPENVINO_MODEL).read_text(encoding="utf-8")
-    types = {"int4": ("u4", "i4", "nf4"), "int8": ("u8", "i8"), "float16": ("f16",), "bfloat16": ("bf16",)}
-    for name, spellings in types.items():
-        if any(f'element_type="{spelling}"' in described for spelling in spellings):
-            return name
-    return "float32"
+    types = set(re.findall(r'element_type="(\w+)"', (folder / OPENVINO_MODEL).read_text(encoding="utf-8")))
+    names = {"int4": {"u4", "i4", "nf4"}, "int8": {"u8", "i8"}, "float16": {"f16"}, "bfloat16": {"bf16"}}
+    return next((name for name, spellings in names.items() if types & spellings), "float32")
 
 
 def _kv_gb() -> int:

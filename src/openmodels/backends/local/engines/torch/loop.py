@@ -20,7 +20,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from openmodels import background
 from openmodels.backends.local.engine import Put
 from openmodels.backends.local.engines.torch.worker import Steps, Worker
-from openmodels.backends.local.runtime import StepThread
+from openmodels.backends.local.runtime import ForkSafeThread
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types.request import ChatRequest
 
@@ -79,7 +79,7 @@ ModelT = TypeVar("ModelT")
 SequenceT = TypeVar("SequenceT", bound=LoopSequence)
 
 
-class EngineLoop(StepThread, Generic[ModelT, SequenceT]):
+class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
     """The thread and the queue of an engine; a subclass says what a step is.
 
     Requests are prepared (rendered, tokenized, their grammars compiled) on threads beside the engine's, so that
@@ -170,7 +170,7 @@ class EngineLoop(StepThread, Generic[ModelT, SequenceT]):
             self._is_stopping = thread is not None
             self._wake.notify_all()
         if thread is not None and self.is_loading:
-            background.abandon(thread)
+            background.cancel(thread)
         for preparer in self._preparers:
             preparer.stop()
         if thread is not None and timeout:

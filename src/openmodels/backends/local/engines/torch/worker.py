@@ -15,7 +15,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeVar
 
 from openmodels import background
-from openmodels.backends.local.runtime import StepThread
+from openmodels.backends.local.runtime import ForkSafeThread
 from openmodels.errors import DeadlineExceeded, StreamInterrupted
 
 _Found = TypeVar("_Found")
@@ -25,7 +25,7 @@ Steps = Generator[None, None, _Found]
 """Work in steps: it yields where it may be abandoned, and returns its result."""
 
 
-class Worker(StepThread):
+class Worker(ForkSafeThread):
     """Owns a thread; each call gives it work and waits for the result.
 
     A call that is cancelled, or out of time, is dropped before its next step.
@@ -84,7 +84,7 @@ class Worker(StepThread):
             jobs, self._jobs = self._jobs, queue.SimpleQueue()
             stopped, self._stopped = self._stopped, threading.Event()
         if thread is not None:
-            background.abandon(thread)
+            background.cancel(thread)
             stopped.set()
             jobs.put(None)  # where it waits
             if timeout:

@@ -10,17 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels.backends.local import children, generation_config
-from openmodels.backends.local.engine import EngineConfig
-from openmodels.backends.local.engines.managed_server import ServerCommand
+from openmodels.backends.local import generation_config, subprocesses
+from openmodels.backends.local.engines.managed_server import MODEL, ServerCommand
 from openmodels.backends.local.engines.selection import find_command
-from openmodels.backends.local.engines.server_engine import MODEL, ServerEngine
+from openmodels.backends.local.engines.server_engine import ServerEngine
 from openmodels.backends.local.prompt import tokenizer_files
-from openmodels.backends.local.prompt.prepare import PromptConfig, SamplingParams
+from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
 from openmodels.backends.local.weights import checkpoint, memory, model_kind
 from openmodels.backends.local.weights.locate import locate
-from openmodels.output.grammar.request_grammar import written
-from openmodels.types.request import OutputFormat
 
 _FEW_CORES = 4
 """Cores up to which one is too many to be kept from computing."""
@@ -30,44 +27,40 @@ class VllmEngine(ServerEngine):
     """A folder in vLLM's server; see `ServerEngine`."""
 
     name: ClassVar[str] = "vllm"
+    device: ClassVar[str] = "as vLLM chooses"
     honoured: ClassVar[frozenset[str]] = generation_config.VLLM
-
-    def __init__(self, config: EngineConfig) -> None:
-        super().__init__(config)
-        self._folder: Path | None = None
 
     def prepare_command(self, deadline: float | None) -> ServerCommand:
         """Find the folder, read its tokenizer, and return how to serve it."""
         config = self.config
         folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
         model_config = checkpoint.read_json(folder / "config.json")
-        made_with = (folder / "modules.json").exists()
-        model_kind.check_generates(model_kind.of_config(model_config, sentence_transformers=made_with))
-        self.prompt_config = _prompt_config(folder, self.config.chat_template)
-        self._folder = folder
+        has_modules = (folder / "modules.json").exists()
+        model_kind.check_generates(model_kind.of_config(model_config, sentence_transformers=has_modules))
+        self.prompt_config = _prompt_config(folder, config.chat_template)
+        self.path, self.context = folder, self.prompt_config.context
         key, port = secrets.token_urlsafe(24), _free_port()
         serve = [find_command(config), "serve", str(folder.absolute()), "--host", "127.0.0.1", "--port", str(port)]
-        serve += ["--served-model-name", MODEL, "--dtype", self.config.dtype]
-        program = children.watch(serve)
+        serve += ["--served-model-name", MODEL, "--dtype", config.dtype]
         # vLLM also reads the key from this variable; an argument would stand in the list of processes.
         environment = {"VLLM_API_KEY": key, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-        environment |= _cpu_settings()
-        return ServerCommand(self.name, program, key=key, model=MODEL, port=port, environment=environment)
+        return ServerCommand(
+            subprocesses.supervised_command(serve), key, port=port, environment=environment | _cpu_settings()
+        )
 
-    def sampling_fields(self, sampling: SamplingParams, prompt_length: int) -> dict[str, Any]:
+    def sampling_fields(self, prepared: PreparedRequest, generation: Any) -> dict[str, Any]:
         """Return the options as vLLM spells them."""
-        generation = self.prompt_config.generation_config if self.prompt_config else None
         suppressed = getattr(generation, "suppress_tokens", None) or ()
         return {
-            "top_k": sampling.top_k or -1,
-            "repetition_penalty": sampling.repetition_penalty,
-            "min_tokens": generation_config.least_tokens(generation, prompt_length),
+            "top_k": prepared.sampling.top_k or -1,
+            "repetition_penalty": prepared.sampling.repetition_penalty,
+            "min_tokens": generation_config.least_tokens(generation, len(prepared.prompt.tokens)),
             **({"logit_bias": dict.fromkeys(map(str, suppressed), -100)} if suppressed else {}),
         }
 
-    def output_fields(self, output: OutputFormat) -> dict[str, Any]:
-        """Return what the answer must look like, for vLLM's `structured_outputs`."""
-        return {"structured_outputs": {"grammar": written(output, "gbnf", self.name)}}
+    def grammar_fields(self, grammar: str) -> dict[str, Any]:
+        """Return the grammar for vLLM's `structured_outputs`."""
+        return {"structured_outputs": {"grammar": grammar}}
 
     def control_token_fields(self, markers: list[str], stop_tokens: Mapping[str, int]) -> dict[str, Any]:
         """Return the tokens that end an answer and those that stay in its text."""
@@ -77,13 +70,7 @@ class VllmEngine(ServerEngine):
 
     def describe(self) -> dict[str, Any]:
         """Return where the model is, how it runs and where its server is."""
-        return {
-            "path": str(self._folder) if self._folder else None,
-            "device": "as vLLM chooses",
-            "dtype": self.config.dtype,
-            "context": self.prompt_config.context if self.prompt_config else None,
-            **super().describe(),
-        }
+        return {**super().describe(), "dtype": self.config.dtype}
 
 
 def _prompt_config(folder: Path, chat_template: str | None) -> PromptConfig:

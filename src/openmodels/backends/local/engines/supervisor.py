@@ -1,4 +1,4 @@
-"""Run a command that ends when standard input does: parent_watch.py COMMAND ....
+"""Run a command that ends when standard input does: supervisor.py COMMAND ....
 
 This file is a program of its own, for servers that do not watch their input themselves. Nothing of openmodels is
 imported here.
@@ -21,27 +21,26 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _end_with_input(child: subprocess.Popen[bytes]) -> None:
+def _end_with_input(process: subprocess.Popen[bytes]) -> None:
     # Not through `sys.stdin`, whose lock would turn another end of this process into a crash.
     while os.read(0, 4096):
         pass
-    child.terminate()
+    process.terminate()
     try:
-        child.wait(_GRACE)
+        process.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        child.kill()
+        process.kill()
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    linux = sys.platform == "linux"
-    child = subprocess.Popen(  # noqa: S603 - the command is what this program is for
+    process = subprocess.Popen(  # noqa: S603 - the command is what this program is for
         sys.argv[1:],
         stdin=subprocess.DEVNULL,
-        preexec_fn=_end_with_parent if linux else None,  # noqa: PLW1509 - no other thread runs yet
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no other thread runs yet
     )
-    threading.Thread(target=_end_with_input, args=(child,), daemon=True).start()
-    code = child.wait()
+    threading.Thread(target=_end_with_input, args=(process,), daemon=True).start()
+    code = process.wait()
     if hasattr(os, "killpg") and os.getpid() == os.getpgrp():
         # What the command started and left behind is in our group.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

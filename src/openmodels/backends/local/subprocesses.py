@@ -14,9 +14,8 @@ from typing import IO
 
 from openmodels import background
 
-_PATHS = ("PATH", "PYTHONPATH")
-_LOOK = 0.1
-"""Seconds after which it is looked again whether somebody still wants what a child does."""
+_POLL_INTERVAL = 0.1
+"""Seconds after which it is looked again whether a caller still wants what a child does."""
 _GRACE = 10.0
 """Seconds that a child gets to end by itself."""
 
@@ -24,27 +23,21 @@ _GRACE = 10.0
 def environment() -> dict[str, str]:
     """Return this process's variables without the current folder.
 
-    That folder may be a stranger's.
-
-    An empty or relative entry of PATH or PYTHONPATH does, and so does the first place where Python looks
-    for modules.
+    That folder may be a stranger's. An empty or relative entry of PATH or PYTHONPATH names it, and so does the first
+    place where Python looks for modules.
     """
-    variables = dict(os.environ)
-    for name in _PATHS:
-        if name in variables:
-            variables[name] = _absolute(variables[name])
-            if not variables[name]:
-                del variables[name]
-    return variables | {"PYTHONSAFEPATH": "1"}
+    paths = {name: _absolute(os.environ.get(name, "")) for name in ("PATH", "PYTHONPATH")}
+    others = {name: value for name, value in os.environ.items() if name not in paths}
+    return others | {name: path for name, path in paths.items() if path} | {"PYTHONSAFEPATH": "1"}
 
 
-def watch(command: Sequence[str]) -> list[str]:
+def supervised_command(command: Sequence[str]) -> list[str]:
     """Return the command that runs another one and ends it with its standard input.
 
     The input ends with this process, even by SIGKILL.
     """
     # -P: the folder of the program must not come before the installed packages.
-    return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "parent_watch.py"), *command]
+    return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "supervisor.py"), *command]
 
 
 def run(
@@ -64,12 +57,12 @@ def run(
 
     Raises:
         TimeoutError: The deadline passed.
-        StreamInterrupted: The thread was abandoned: the model is closed or the process ends.
+        StreamInterrupted: The thread was cancelled: the model is closed or the process ends.
         OSError: It cannot be started.
     """
-    background.check()
+    background.check_cancelled()
     with subprocess.Popen(  # noqa: S603 - the caller's own command
-        watch(command),
+        supervised_command(command),
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -84,9 +77,9 @@ def run(
         try:
             while True:
                 try:
-                    _, lines = process.communicate(timeout=_LOOK)
+                    _, lines = process.communicate(timeout=_POLL_INTERVAL)
                 except subprocess.TimeoutExpired:
-                    background.check()
+                    background.check_cancelled()
                     if deadline is not None and time.monotonic() >= deadline:
                         raise TimeoutError from None
                 else:
@@ -102,9 +95,7 @@ def run(
 def find_program(name: str) -> str | None:
     """Return the absolute path of a program on PATH, or None.
 
-    The current folder is not searched.
-
-    A name with a folder in it is taken as the caller's own path.
+    The current folder is not searched. A name with a folder in it is taken as the caller's own path.
     """
     if os.path.dirname(name):  # noqa: PTH120 - a path of any system
         path = shutil.which(name)

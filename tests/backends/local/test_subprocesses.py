@@ -15,7 +15,7 @@ import pytest
 
 import openmodels as om
 from openmodels import background
-from openmodels.backends.local import children
+from openmodels.backends.local import subprocesses
 from openmodels.backends.local.weights import default_model
 from openmodels.testing.driver import wait_until
 
@@ -45,29 +45,29 @@ class TestCurrentFolder:
     @posix
     @pytest.mark.parametrize("module", ["pip", "json.tool", "signal"])
     def test_no_module_of_it_is_imported(self, strange, module):
-        status, _ = children.run([sys.executable, "-m", module], deadline=time.monotonic() + 60)
+        status, _ = subprocesses.run([sys.executable, "-m", module], deadline=time.monotonic() + 60)
         assert isinstance(status, int)
         assert not strange.exists()
 
     @posix
     def test_no_program_of_it_is_found(self, strange):
         for program in ("pip", "uv", "vllm", "tool"):
-            assert not str(children.find_program(program)).startswith(str(Path.cwd()))
+            assert not str(subprocesses.find_program(program)).startswith(str(Path.cwd()))
         for command in default_model._installers(strange.parent):
             assert Path(command[0]).is_absolute()
             assert not command[0].startswith(str(Path.cwd()))
 
     @posix
     def test_a_program_named_by_its_path_is_the_callers_own(self, strange):
-        assert children.find_program("./vllm") == f"{Path.cwd()}/vllm"
-        assert children.find_program("lib/tool") == f"{Path.cwd()}/lib/tool"
-        assert children.find_program("./none") is None
+        assert subprocesses.find_program("./vllm") == f"{Path.cwd()}/vllm"
+        assert subprocesses.find_program("lib/tool") == f"{Path.cwd()}/lib/tool"
+        assert subprocesses.find_program("./none") is None
 
     def test_absolute_entries_stay(self, strange, monkeypatch, tmp_path):
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", str(tmp_path), "x"]))
-        assert children.environment()["PYTHONPATH"] == str(tmp_path)
+        assert subprocesses.environment()["PYTHONPATH"] == str(tmp_path)
         monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}")
-        assert "PYTHONPATH" not in children.environment()
+        assert "PYTHONPATH" not in subprocesses.environment()
 
 
 WAITS = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
@@ -88,7 +88,7 @@ class TestEnd:
         def work():
             with out.open("w") as opened:
                 try:
-                    children.run([sys.executable, "-c", WAITS], stdout=opened, deadline=deadline)
+                    subprocesses.run([sys.executable, "-c", WAITS], stdout=opened, deadline=deadline)
                 except (TimeoutError, om.StreamInterrupted) as error:
                     raised.append(error)
 
@@ -103,9 +103,9 @@ class TestEnd:
         assert isinstance(raised[0], TimeoutError)
         assert not alive(pid)
 
-    def test_an_abandoned_thread_ends_it(self, tmp_path):
+    def test_a_cancelled_thread_ends_it(self, tmp_path):
         thread, pid, raised = self.start(tmp_path, None)
-        background.abandon(thread)
+        background.cancel(thread)
         thread.join(30)
         assert isinstance(raised[0], om.StreamInterrupted)
         assert not alive(pid)
@@ -113,8 +113,8 @@ class TestEnd:
     def test_a_killed_process_ends_it(self, tmp_path):
         code = f"""
             import sys
-            from openmodels.backends.local import children
-            children.run([sys.executable, "-c", {WAITS!r}], stdout=sys.stdout, deadline=None)
+            from openmodels.backends.local import subprocesses
+            subprocesses.run([sys.executable, "-c", {WAITS!r}], stdout=sys.stdout, deadline=None)
         """
         with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True) as user:
             pid = int(user.stdout.readline())
@@ -124,7 +124,7 @@ class TestEnd:
 
     def test_what_it_writes_and_how_it_ends(self):
         code = "import sys; sys.exit('no such package')"
-        assert children.run([sys.executable, "-c", code], deadline=None) == (
+        assert subprocesses.run([sys.executable, "-c", code], deadline=None) == (
             1,
             "no such package\n",
         )
