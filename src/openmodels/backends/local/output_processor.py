@@ -24,15 +24,11 @@ class AnswerParser:
     """Splits one answer's text into reasoning, text and tool calls.
 
     Without a prompt, which only the server knows then, all is text.
-
-    Attributes:
-        has_called: Whether a tool call was complete.
-        reasoning_tokens: How many tokens were reasoning, tags included; None for a model without tags.
     """
 
     def __init__(self, request: ChatRequest, prompt: PreparedPrompt | None, tokenizer: Any) -> None:
-        self.has_called = False
-        self.reasoning_tokens: int | None = None
+        self.has_called = False  # whether a tool call was complete
+        self.reasoning_tokens: int | None = None  # tags included; None for a model without tags
         self._undecided = 0  # tokens that may belong to an opening tag
         self._parser: response_parser.TextParser | None = None
         self._close = ""
@@ -79,19 +75,18 @@ class AnswerParser:
         piece = parser.feed(text)
         if self._started is not None:
             piece, self._started = self._started + piece, None
-        is_reasoning = parser.reasoning_end is not None
+        is_reasoning = was_reasoning or parser.reasoning_end is not None
         if last:
             if self._close and complete:
                 piece += parser.feed(self._close)
             piece += parser.finish()
         self._undecided += 1
-        if was_reasoning or is_reasoning or piece.reasoning:
+        if is_reasoning or piece.reasoning:
             self.reasoning_tokens = (self.reasoning_tokens or 0) + self._undecided
             self._undecided = 0
         elif piece.text or piece.calls:
             self._undecided = 0
-        if piece.broken:
-            piece.calls += tuple(map(malformed_call, piece.broken))
+        piece.calls += tuple(map(malformed_call, piece.broken))
         self.has_called = self.has_called or bool(piece.calls)
         return piece
 
@@ -100,11 +95,6 @@ class OutputProcessor:
     """Turns the tokens of one request into deltas, up to what ends the answer first.
 
     A cycle ends the answer if `repetition_stop`; where its form is demanded, none does.
-
-    Attributes:
-        finish_reason: Why the answer is complete; None while it is not.
-        output_tokens: How many tokens the answer has.
-        cached_tokens: How many tokens of the prompt were in a cache; None where the engine does not say.
     """
 
     def __init__(
@@ -117,9 +107,9 @@ class OutputProcessor:
         repetition_stop: bool = True,
         logprobs: LogprobCollector | None = None,
     ) -> None:
-        self.finish_reason: str | None = None
+        self.finish_reason: str | None = None  # None while the answer is not complete
         self.output_tokens = 0
-        self.cached_tokens: int | None = None
+        self.cached_tokens: int | None = None  # of the prompt; None where the engine does not say
         self._max_new_tokens = max_new_tokens
         self._input_tokens = len(prompt.tokens)
         self._eos_token_ids = frozenset(config.eos_token_ids)
@@ -200,10 +190,7 @@ class OutputProcessor:
         return "tool_calls" if self._parser.has_called else "stop"
 
     def _process(self, token: int | None, *, is_end: bool, last: bool, complete: bool) -> int:
-        """Process a token; return how many characters of the answer became complete.
-
-        These include the ones that stop strings hold back.
-        """
+        """Process a token; return how many characters it completed, held back or not."""
         text = "" if is_end or token is None else self._detokenizer.add(token)
         if last:
             text += self._detokenizer.flush()
@@ -225,9 +212,6 @@ class TextOutputProcessor:
     """Turns the deltas of a server of ours, which are text, into those of the caller.
 
     Where the server renders the prompt, there is neither a prompt nor a config.
-
-    Attributes:
-        is_cycle: Whether a cycle has ended the answer, so that the rest of the stream is not wanted.
     """
 
     def __init__(
@@ -240,7 +224,7 @@ class TextOutputProcessor:
     ) -> None:
         self._parser = AnswerParser(request, prompt, None if config is None else config.tokenizer)
         self._repetition = RepetitionDetector() if repetition_stop else None
-        self.is_cycle = False
+        self.is_cycle = False  # whether a cycle has ended the answer: the rest of the stream is not wanted
 
     @property
     def is_plain(self) -> bool:

@@ -33,7 +33,6 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
     """A model that turns texts into vectors.
 
     Attributes:
-        loaded: The encoder and its tokenizer; `context` is the longest text in tokens.
         head: The pooling and what follows it.
         prompts: Texts to put before a text, by name, e.g. "query" and "document".
         default_prompt: The name of the prompt where the caller names none, or None.
@@ -59,9 +58,7 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
         # Only the encoder of a model that has one.
         kind = AutoModelForTextEncoding if str(config.get("model_type")) in ("t5", "mt5", "umt5") else AutoModel
         loaded = loader.load(folder, device=device, dtype=dtype, kind=kind, exact=True)
-        bert = _read_first(
-            folder, "sentence_bert_config.json", "sentence_roberta_config.json", "sentence_xlm-roberta_config.json"
-        )
+        bert = _read_first(folder, *(f"sentence_{name}_config.json" for name in ("bert", "roberta", "xlm-roberta")))
         settings = _read_first(folder, "config_sentence_transformers.json")
         prompts = settings.get("prompts")
         return cls(
@@ -81,8 +78,9 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
         prompt = self._prompt(request.extra)
         rows: list[list[int]] = []
         for begin in range(0, len(request.texts), _TOKENIZED_AT_ONCE):
-            texts = request.texts[begin : begin + _TOKENIZED_AT_ONCE]
-            rows += self._tokenize(texts, prompt, begin, truncate=truncate)
+            texts = [self._prepared(prompt + text) for text in request.texts[begin : begin + _TOKENIZED_AT_ONCE]]
+            names = [f"texts[{at}]" for at in range(begin, begin + len(texts))]
+            rows += self.tokenize(texts, names, truncate=truncate)["input_ids"]
             yield
         skipped = self._prompt_length(prompt) if prompt and not self.head.include_prompt else 0
 
@@ -120,49 +118,31 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
             )
         return self.prompts[name]
 
-    def _tokenize(self, texts: Sequence[str], prompt: str, first: int, *, truncate: bool) -> list[list[int]]:
-        names = [f"texts[{at}]" for at in range(first, first + len(texts))]
-        inputs = [prompt + text for text in texts]
-        if self.is_lower_case:
-            inputs = [text.lower() for text in inputs]
-        inputs = [self.shorten(text, name, truncate=truncate) for text, name in zip(inputs, names, strict=True)]
-        rows: list[list[int]] = self.loaded.tokenizer(inputs, truncation=truncate, max_length=self.loaded.context)[
-            "input_ids"
-        ]
-        for row, name in zip(rows, names, strict=True):
-            self.check_row(row, name)
-        return rows
+    def _prepared(self, text: str) -> str:
+        return text.lower() if self.is_lower_case else text
 
     def _prompt_length(self, prompt: str) -> int:
         tokenizer = self.loaded.tokenizer
-        row = tokenizer(prompt.lower() if self.is_lower_case else prompt)["input_ids"]
+        row = tokenizer(self._prepared(prompt))["input_ids"]
         return len(row) - (bool(row) and row[-1] in tokenizer.all_special_ids)
 
     def _vectors(self, rows: list[list[int]], skipped: int, dimensions: int | None) -> torch.Tensor:
         batch = self.pad({"input_ids": rows})
         tokens = self.loaded.model(**batch).last_hidden_state
-        vectors = self.head(tokens, batch["attention_mask"], skipped).float()
-        if dimensions is not None:
-            vectors = vectors[:, :dimensions]
-            if self.head.is_normalized:
-                vectors = torch.nn.functional.normalize(vectors, p=2, dim=1)
-        return vectors
+        vectors = self.head(tokens, batch["attention_mask"], skipped).float()[:, :dimensions]
+        is_cut = dimensions is not None and self.head.is_normalized
+        return torch.nn.functional.normalize(vectors, p=2, dim=1) if is_cut else vectors
 
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
     has_modules = (folder / "modules.json").exists()
     kind = model_kind.of_config(config, sentence_transformers=has_modules)
-    if kind.task == "generate":
-        raise UnsupportedFeature(
-            f"The model is {kind.description}, and the backend 'local' has no 'embed' for such a model: "
-            "nothing says which of its tokens' vectors stand for a text.",
-            next_step="Choose a model for sentence embeddings, e.g. 'local:sentence-transformers/all-MiniLM-L6-v2'.",
-        )
-    if kind.task in ("rerank", "other"):
+    if kind.task in ("generate", "rerank", "other"):
+        reason = ": nothing says which of its tokens' vectors stand for a text" if kind.task == "generate" else ""
         use = "Use `rerank`, or choose" if kind.task == "rerank" else "Choose"
         raise UnsupportedFeature(
-            f"The model is {kind.description}, and the backend 'local' has no 'embed' for such a model.",
-            next_step=f"{use} a model for sentence embeddings.",
+            f"The model is {kind.description}, and the backend 'local' has no 'embed' for such a model{reason}.",
+            next_step=f"{use} a model for sentence embeddings, e.g. 'local:sentence-transformers/all-MiniLM-L6-v2'.",
         )
     if has_modules:
         pooling.read_modules(folder)

@@ -82,6 +82,26 @@ class Encoder(ABC, Generic[_Request, _Result]):
             raise InvalidRequest("extra: 'truncate' is True or False.")
         return truncate
 
+    def tokenize(self, texts: Sequence[str], names: Sequence[str], *, truncate: bool, query: str | None = None) -> Any:
+        """Return the tokenizer's lists of texts, each behind the query if there is one.
+
+        The names say what the texts are, for errors.
+
+        Raises:
+            ContextTooLong: A text does not fit, and may not be cut.
+            InvalidRequest: A text has no tokens, or the model has no embedding for one of them.
+        """
+        texts = [self.shorten(text, name, truncate=truncate) for text, name in zip(texts, names, strict=True)]
+        inputs = [texts] if query is None else [[query] * len(texts), texts]
+        encoded = self.loaded.tokenizer(*inputs, truncation=truncate, max_length=self.loaded.context)
+        for row, name in zip(encoded["input_ids"], names, strict=True):
+            if len(row) > self.loaded.context:
+                raise self._too_long(name, len(row))
+            check_tokens(row, self.loaded.vocab_size, name)
+            if not row:
+                raise InvalidRequest(f"{name}: the model's tokenizer makes no token of it.")
+        return encoded
+
     def shorten(self, text: str, name: str, *, truncate: bool) -> str:
         """Return a text without most of what the tokenizer would cut off.
 
@@ -97,31 +117,13 @@ class Encoder(ABC, Generic[_Request, _Result]):
             raise self._too_long(name, f"more than {overflow.tokens}")
         return text[: overflow.end] if self.loaded.tokenizer.truncation_side == "right" else text
 
-    def check_row(self, row: Sequence[int], name: str) -> None:
-        """Check the tokens of one input.
-
-        Raises:
-            ContextTooLong: They are more than the model takes.
-            InvalidRequest: There are none, or the model has no embedding for one of them.
-        """
-        if len(row) > self.loaded.context:
-            raise self._too_long(name, len(row))
-        check_tokens(row, self.loaded.vocab_size, name)
-        if not row:
-            raise InvalidRequest(f"{name}: the model's tokenizer makes no token of it.")
-
     def run_batches(
         self, rows: Sequence[Sequence[int]], compute: Callable[[list[int]], torch.Tensor], *, size: int = BATCH
     ) -> Steps[list[Any]]:
         """Compute batches of rows of like length, so that little is padding, one a step.
 
-        Args:
-            rows: The tokens of each input.
-            compute: Returns the values of the rows at some places, their first dimension.
-            size: Rows in a batch.
-
-        Returns:
-            The NumPy value of each row.
+        `compute` returns the values of the rows at some places, along the first dimension. Returned is the NumPy value
+        of each row.
 
         Raises:
             LoadFailed: A value is not finite.

@@ -96,6 +96,7 @@ def read_modules(folder: Path) -> list[tuple[str, Path]]:
 
     Raises:
         LoadFailed: The file is damaged, or names folders outside of this one.
+        UnsupportedFeature: The first module is not a Transformer in the folder itself.
     """
     try:
         listed = json.loads((folder / "modules.json").read_bytes())

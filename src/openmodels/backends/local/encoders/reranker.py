@@ -63,16 +63,9 @@ class Reranker(Encoder[RerankRequest, Ranking]):
         """Return the ranking of the documents; see `Encoder.encode`."""
         truncate = self.read_truncate(request.extra)
         names = [f"documents[{at}] with the query" for at in range(len(request.documents))]
-        documents = [
-            self.shorten(text, name, truncate=truncate) for text, name in zip(request.documents, names, strict=True)
-        ]
         query = self.shorten(request.query, "query", truncate=truncate)
-        pairs = self.loaded.tokenizer(
-            [query] * len(documents), documents, truncation=truncate, max_length=self.loaded.context
-        )
+        pairs = self.tokenize(request.documents, names, truncate=truncate, query=query)
         rows = pairs["input_ids"]
-        for row, name in zip(rows, names, strict=True):
-            self.check_row(row, name)
         yield
         inputs = self._input_names(pairs)
 

@@ -5,6 +5,7 @@ docs/engines.md holds the measurements behind the order.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -198,8 +199,7 @@ def find_gguf(config: EngineConfig, deadline: float | None) -> GgufSource:
     )
 
 
-def _transformers(reason: str) -> EngineChoice:
-    return EngineChoice("transformers", reason)
+_transformers = partial(EngineChoice, "transformers")
 
 
 def _choose_for_gguf(file: Path) -> EngineChoice:
@@ -208,13 +208,12 @@ def _choose_for_gguf(file: Path) -> EngineChoice:
 
     header = gguf_header.read(file)
     model_kind.check_gguf(file.name, header)
-    architecture = header.architecture
-    is_readable = architecture in OPENVINO_ARCHITECTURES and not header.has_rope_factors
+    name = repr(header.architecture)
+    is_readable = header.architecture in OPENVINO_ARCHITECTURES and not header.has_rope_factors
     if is_readable and RUNTIME.engines["openvino"].is_installed:
-        reason = f"the fastest engine installed that reads GGUF files of {architecture!r} on a CPU"
-        return EngineChoice("openvino", reason)
+        return EngineChoice("openvino", f"the fastest engine installed that reads GGUF files of {name} on a CPU")
     if RUNTIME.engines["llamacpp"].is_installed:
-        lacks = "its rotary factors" if header.has_rope_factors else f"the architecture {architecture!r}"
+        lacks = "its rotary factors" if header.has_rope_factors else f"the architecture {name}"
         why = "OpenVINO is not installed" if is_readable else f"OpenVINO does not read {lacks}"
         return EngineChoice("llamacpp", f"it runs any GGUF file from its own quantised weights; {why}")
     needed, free = 2 * header.elements, memory.available()
