@@ -267,10 +267,7 @@ class LocalBackend(Backend):
     def _submitted(
         self, engine: Engine, request: ChatRequest, put: Callable[[_Mail], object]
     ) -> Generator[ChoiceMerger, None, None]:
-        """Submit a request for each answer; cancel them at the end.
-
-        `put` takes the deltas with the number of their answer.
-        """
+        """Submit a request for each answer, whose number `put` takes; cancel them last."""
         self._selection.check(request)
         submitted: list[Submitted] = []
         try:
@@ -328,11 +325,7 @@ class LocalBackend(Backend):
 
 
 def _system_message(rest: str, option: Any) -> str | None:
-    """Return the default system message, or None; see the option `system`.
-
-    Raises:
-        InvalidRequest: The option is neither text nor None.
-    """
+    """Return the default system message, checked, or None; see the option `system`."""
     if option is not None and not isinstance(option, str):
         raise InvalidRequest(f"system: expected text or None, not {type(option).__name__}.")
     if option != "auto":

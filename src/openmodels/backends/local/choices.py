@@ -25,13 +25,9 @@ def split_choices(request: ChatRequest) -> list[ChatRequest]:
 
 
 def is_near_deadline(deadline: float | None, now: float) -> bool:
-    """Return whether a deadline is so near that an answer is emitted in parts.
+    """Return whether an answer is emitted in parts, or its deadline would cut it off.
 
-    Otherwise the deadline would cut off an answer that is wanted as a whole.
-
-    Args:
-        deadline: The `time.monotonic()` value at which the caller stops waiting; None is never.
-        now: The current `time.monotonic()` value.
+    Both times are `time.monotonic()` values.
     """
     return deadline is not None and now >= deadline - _NEAR_DEADLINE
 
@@ -39,13 +35,8 @@ def is_near_deadline(deadline: float | None, now: float) -> bool:
 class DeltaJoiner:
     """Joins the deltas of an answer into one, for a caller who waits for all of it.
 
-    Each delta would wake the caller's thread.
-
-    Near its deadline the answer is put in parts, so that one that is cut short is not lost.
-
-    Args:
-        put: Takes the answer or its parts, and errors.
-        deadline: The `time.monotonic()` value at which the caller stops waiting; None is never.
+    Each delta would wake the caller's thread. Near its deadline the answer is put in parts, so that one that is cut
+    short is not lost.
     """
 
     def __init__(self, put: Put, deadline: float | None) -> None:

@@ -58,13 +58,7 @@ class Constraint:
 
 
 class Grammars:
-    """The grammars of one model.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        size: The number of scores a step gives.
-        eos_token_ids: The tokens that end an answer.
-    """
+    """The grammars of one model, whose steps give `size` scores."""
 
     def __init__(self, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> None:
         try:

@@ -12,9 +12,7 @@ _CONTEXT = 6  # tokens of the prompt that tell a decoder whether a space belongs
 class Detokenizer:
     """Decodes a growing sequence at a constant cost per token.
 
-    Args:
-        tokenizer: A transformers tokenizer.
-        before: The prompt's tokens when the text continues them (`complete`), else empty.
+    It continues the tokens of `before`: the prompt of a `complete`.
     """
 
     def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:

@@ -57,12 +57,9 @@ class EngineConfig:
 
     Attributes:
         model: The model's name in its reference.
-        revision: Branch, tag or commit on the Hub.
         command: The engine's command, for one that is run by a command.
         max_batch: Answers computed at the same time; None is as many as are of use.
         max_kv_bytes: Bytes for keys and values; None is half of what is free once the model is loaded.
-        deterministic: One answer at a time, each as if nothing had run before it.
-        repetition_stop: Whether a cycle ends an answer.
     """
 
     model: str
@@ -92,7 +89,6 @@ class EngineSpec:
 
     Attributes:
         path: Where its class is, as "module:Class".
-        capabilities: What it can do.
         package: The module that must be installed; None where none must.
         devices: The devices that a caller may choose; None is any.
         takes_dtype: Whether a caller may choose the dtype.

@@ -62,11 +62,7 @@ TOP_K = 50
 
 
 def read(folder: Path, config: Any = None) -> GenerationConfig:
-    """Return a folder's generation config, or what its config says instead.
-
-    Raises:
-        LoadFailed: The file is damaged.
-    """
+    """Return a folder's generation config, or what its config says instead."""
     from transformers import GenerationConfig
 
     if not (folder / FILE).is_file():

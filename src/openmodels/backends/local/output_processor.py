@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 
 class AnswerParser:
-    """Splits one answer's text into reasoning, text and tool calls.
-
-    Without a prompt, which only the server knows then, all is text.
-    """
+    """Splits an answer into reasoning, text and calls; without a prompt, all is text."""
 
     def __init__(self, request: ChatRequest, prompt: PreparedPrompt | None, tokenizer: Any) -> None:
         self.has_called = False  # whether a tool call was complete

@@ -51,9 +51,6 @@ class ResponseTemplateParser:
         template: The tokenizer's `response_template`.
         tools: The prompt's tools as chat templates take them; untyped arguments are cast by their schemas.
         prompt: The rendered prompt, control tokens included.
-
-    Raises:
-        LoadFailed: The template is broken.
     """
 
     def __init__(self, template: Any, tools: list[dict[str, Any]], prompt: str) -> None:
@@ -129,8 +126,7 @@ TextParser = ToolFormatParser | ReasoningParser | ResponseTemplateParser
 def reasoning_parser(tokenizer: Any, prompt: Sequence[int]) -> tuple[ReasoningParser, dict[int, str]] | None:
     """Return the parser of a model's reasoning, and its control tokens by token id.
 
-    None is returned for a model whose chat template knows no tags. The end of the prompt's token ids tells whether
-    the template has opened the reasoning.
+    A model whose chat template knows no tags has none. The end of the prompt tells whether reasoning is open.
     """
     if (tags := reasoning_tags(tokenizer)) is None:
         return None
@@ -144,9 +140,6 @@ def reasoning_tags(tokenizer: Any, *, tools: bool = False) -> ReasoningTags | No
 
 
 def control_tokens(tokenizer: Any, markers: Sequence[str] | None = None) -> dict[int, str]:
-    """Return the texts of all control tokens, or of those in `markers`, by token id.
-
-    Decoding leaves control tokens out of the text.
-    """
+    """Return the texts of all control tokens, or of those in `markers`, by token id."""
     control = {token: added.content for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     return control if markers is None else {token: text for token, text in control.items() if text in markers}

@@ -73,10 +73,7 @@ class ForkSafeThread(ProcessResource):
 
 
 class EventLoopThread(ProcessResource):
-    """A thread with an event loop, on which engines wait for their servers.
-
-    At exit it is left: the work ends with what it waits for.
-    """
+    """A thread with an event loop, on which engines wait for their servers."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
@@ -92,6 +89,8 @@ class EventLoopThread(ProcessResource):
                 threading.Thread(target=self._loop.run_forever, name="openmodels-tasks", daemon=True).start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    # At exit it is left: the work ends with what it waits for.
+
     def after_fork_in_child(self) -> None:
         """Forget the parent's thread."""
         self._lock = threading.Lock()
@@ -101,15 +100,10 @@ class EventLoopThread(ProcessResource):
 
 
 class Runtime:
-    """The state of a process that its local models share.
-
-    Attributes:
-        engines: The registered engines, by name, in the order in which messages list them.
-        tasks: The thread on which engines wait for their servers.
-    """
+    """The state of a process that its local models share."""
 
     def __init__(self) -> None:
-        self.engines = dict(BUILT_IN)
+        self.engines = dict(BUILT_IN)  # in the order in which messages list them
         self._resources: weakref.WeakSet[ProcessResource] = weakref.WeakSet()
         self._paused: list[ProcessResource] = []
         self._kept: list[Any] = []
@@ -124,10 +118,7 @@ class Runtime:
         self._resources.add(resource)
 
     def keep_alive(self, value: Any) -> None:
-        """Never free a value of the parent's in the child of a fork.
-
-        Freeing it would wait for threads that are not here.
-        """
+        """Never free a value of the parent's: that would wait for threads not here."""
         self._kept.append(value)
 
     def before_fork(self) -> None:

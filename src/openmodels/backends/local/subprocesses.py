@@ -32,11 +32,9 @@ def environment() -> dict[str, str]:
 
 
 def supervised_command(command: Sequence[str]) -> list[str]:
-    """Return the command that runs another one and ends it with its standard input.
-
-    The input ends with this process, even by SIGKILL.
-    """
-    # -P: the folder of the program must not come before the installed packages.
+    """Return the command that runs another one and ends it with its standard input."""
+    # The input ends with this process, even by SIGKILL. -P: the folder of the program must not come before the
+    # installed packages.
     return [sys.executable, "-P", str(Path(__file__).with_name("engines") / "supervisor.py"), *command]
 
 

@@ -29,11 +29,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Encoder(ABC, Generic[_Request, _Result]):
-    """A model that reads texts and generates none.
-
-    Attributes:
-        loaded: The model and its tokenizer; `context` is the longest input in tokens.
-    """
+    """A model that reads texts of up to `loaded.context` tokens and generates none."""
 
     extra: ClassVar[tuple[str, ...]]
     """The entries of a request's `extra` that are honoured."""
@@ -65,12 +61,7 @@ class Encoder(ABC, Generic[_Request, _Result]):
         """
 
     def read_truncate(self, extra: Mapping[str, Any]) -> bool:
-        """Check the names in `extra`, and return its entry 'truncate'.
-
-        Raises:
-            UnsupportedFeature: There is an unknown entry.
-            InvalidRequest: 'truncate' is not a bool.
-        """
+        """Check the names in `extra`, and return its entry 'truncate'."""
         if unknown := sorted(set(extra) - set(self.extra)):
             *others, last = map(repr, self.extra)
             raise UnsupportedFeature(
@@ -85,10 +76,8 @@ class Encoder(ABC, Generic[_Request, _Result]):
     def tokenize(self, texts: Sequence[str], names: Sequence[str], *, truncate: bool, query: str | None = None) -> Any:
         """Return the tokenizer's lists of texts, each behind the query if there is one.
 
-        The names say what the texts are, for errors.
-
         Raises:
-            ContextTooLong: A text does not fit, and may not be cut.
+            ContextTooLong: A text does not fit, and may not be cut; the message has its name of `names`.
             InvalidRequest: A text has no tokens, or the model has no embedding for one of them.
         """
         texts = [self.shorten(text, name, truncate=truncate) for text, name in zip(texts, names, strict=True)]
@@ -103,13 +92,8 @@ class Encoder(ABC, Generic[_Request, _Result]):
         return encoded
 
     def shorten(self, text: str, name: str, *, truncate: bool) -> str:
-        """Return a text without most of what the tokenizer would cut off.
-
-        Tokenizing all of a text far beyond the context takes seconds and gigabytes.
-
-        Raises:
-            ContextTooLong: It certainly does not fit, and may not be cut.
-        """
+        """Return a text without most of what the tokenizer would cut off."""
+        # Tokenizing all of a text far beyond the context takes seconds and gigabytes.
         overflow = find_overflow(self.loaded.tokenizer, text, self.loaded.context)
         if overflow is None:
             return text
@@ -120,10 +104,9 @@ class Encoder(ABC, Generic[_Request, _Result]):
     def run_batches(
         self, rows: Sequence[Sequence[int]], compute: Callable[[list[int]], torch.Tensor], *, size: int = BATCH
     ) -> Steps[list[Any]]:
-        """Compute batches of rows of like length, so that little is padding, one a step.
+        """Return the NumPy value of each row, of which a step computes a batch.
 
-        `compute` returns the values of the rows at some places, along the first dimension. Returned is the NumPy value
-        of each row.
+        `compute` returns the values of the rows at some places, along the first dimension.
 
         Raises:
             LoadFailed: A value is not finite.

@@ -22,12 +22,7 @@ from openmodels.types.reply import Usage
 
 @dataclass(frozen=True, slots=True)
 class Reranker(Encoder[RerankRequest, Ranking]):
-    """A model that scores pairs of texts.
-
-    Attributes:
-        loaded: The model and its tokenizer; `context` is the longest pair in tokens.
-        has_sigmoid: Whether scores go through a sigmoid, as the model's folder says.
-    """
+    """A model that scores pairs of texts."""
 
     extra: ClassVar[tuple[str, ...]] = ("truncate",)
     task: ClassVar[str] = "rerank"

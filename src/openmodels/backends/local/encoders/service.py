@@ -20,16 +20,7 @@ _ENCODERS: dict[type, type[Encoder[Any, Any]]] = {EmbedRequest: Embedder, Rerank
 
 
 class EncoderService(Worker):
-    """Runs the requests of a model that is not made to generate.
-
-    Args:
-        locate: Returns the model's folder, until a deadline on the clock of `time.monotonic()`.
-        device: As for `loader.load`.
-        dtype: As for `loader.load`.
-
-    Attributes:
-        is_loading: Whether the thread reads the model.
-    """
+    """Runs the requests of a model that is not made to generate."""
 
     def __init__(self, locate: Callable[[float | None], Path], *, device: str, dtype: str) -> None:
         super().__init__()
@@ -43,11 +34,7 @@ class EncoderService(Worker):
     @overload
     def encode(self, request: RerankRequest) -> Ranking: ...
     def encode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
-        """Return the vectors of texts or the ranking of documents.
-
-        Raises:
-            OpenModelsError: As for `Encoder.load` and `Encoder.encode`.
-        """
+        """Return the vectors of texts or the ranking of documents; see `Encoder`."""
         return self.call(partial(self._steps, request), request.deadline)
 
     @overload

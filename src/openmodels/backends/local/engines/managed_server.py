@@ -103,11 +103,7 @@ class _ServerProcess:
         return not self.is_stopped and (not self.address.done() or (self.is_ready and self.is_running))
 
     def spawn(self, start: ServerCommand) -> None:
-        """Start the process, and the thread that reads its output.
-
-        Raises:
-            LoadFailed: The program or the log cannot be opened.
-        """
+        """Start the process, and the thread that reads its output, or raise `LoadFailed`."""
         self.key = start.key
         try:
             self.process = process = subprocess.Popen(  # noqa: S603 - the user's own program
@@ -216,12 +212,8 @@ class _ServerProcess:
 class ManagedServer(ProcessResource):
     """One server process, started when it is needed and again when it has died.
 
-    A start happens on a thread of its own. Callers wait for it together, each until its own deadline, and
-    get the same error where it fails.
-
-    Args:
-        engine: Its name, for messages and the log's.
-        prepare: Says how to start it; called for each start, with the deadline.
+    A start happens on a thread of its own. Callers wait for it together, each until its own deadline, and get the same
+    error where it fails. `prepare` says how to start it, for each start, until a deadline.
     """
 
     def __init__(self, engine: str, prepare: Callable[[float | None], ServerCommand]) -> None:
@@ -237,10 +229,7 @@ class ManagedServer(ProcessResource):
         self._spawned: deque[float] = deque(maxlen=_STARTS)
 
     def after_fork_in_child(self) -> None:
-        """Leave the server to the parent.
-
-        A copy of its pipe in the child would keep it alive after the parent.
-        """
+        """Leave the server to the parent: a copy of its pipe here would keep it alive."""
         if (process := self._launch.process) is not None:
             _close(process)
             process.returncode = 0  # it is not this process's to wait for

@@ -34,11 +34,7 @@ class EngineChoice(NamedTuple):
 
 
 class EngineSelection:
-    """Chooses the engine for a model and makes it.
-
-    Args:
-        engine: The name of a registered engine, or "auto".
-        config: How the model is to be run.
+    """Chooses the engine for a model and makes it: the one of a name, or the best.
 
     Raises:
         InvalidRequest: The engine is not registered, or the command belongs to another one.
@@ -93,10 +89,7 @@ class EngineSelection:
             find_command(config)
 
     def options(self) -> frozenset[str]:
-        """Return the call options that the engine honours.
-
-        While it is not chosen they are those of transformers.
-        """
+        """Return the call options of the engine; until one is chosen, of transformers."""
         engine = self._choice.engine if self._choice else self._engine
         return RUNTIME.engines["transformers" if engine == "auto" else engine].capabilities.options
 
@@ -112,9 +105,7 @@ class EngineSelection:
         return self._choice or (None if is_undecided else self.choose(None))
 
     def check(self, request: ChatRequest) -> None:
-        """Check that the engine honours a request's options.
-
-        "auto" may have chosen it only now.
+        """Check that the engine, perhaps chosen only now, honours a request's options.
 
         Raises:
             UnsupportedFeature: It does not, or it cannot keep an answer to the form that is asked for.
@@ -132,13 +123,7 @@ class EngineSelection:
             write_grammar(request.output, capabilities.grammar, engine)
 
     def choose(self, deadline: float | None) -> EngineChoice:
-        """Return the engine for the model.
-
-        A GGUF file on the Hub is fetched, for its header decides.
-
-        Raises:
-            OpenModelsError: What `weights.locate.source` raises.
-        """
+        """Return the engine; a GGUF file on the Hub is fetched, for its header decides."""
         if self._choice is None:
             self._choice = self._choose(deadline)
         return self._choice
@@ -165,11 +150,7 @@ class EngineSelection:
 
 
 def find_command(config: EngineConfig) -> str:
-    """Return the path of the command `vllm`.
-
-    Raises:
-        NotConfigured: It is not there.
-    """
+    """Return the path of the command `vllm`, or raise `NotConfigured`."""
     if path := subprocesses.find_program(config.command or "vllm"):
         return path
     raise NotConfigured(
@@ -180,12 +161,7 @@ def find_command(config: EngineConfig) -> str:
 
 
 def find_gguf(config: EngineConfig, deadline: float | None) -> GgufSource:
-    """Return the GGUF file of a model, fetching it where need be.
-
-    Raises:
-        LoadFailed: The model is in another format.
-        OpenModelsError: What `weights.locate.source` raises.
-    """
+    """Return the GGUF file of a model, fetched where need be, or raise `LoadFailed`."""
     # Imported late: a base install has not what they need.
     from openmodels.backends.local.weights import default_model, locate
 

@@ -151,21 +151,13 @@ class ServerEngine(ABC):
 
     @abstractmethod
     def prepare_command(self, deadline: float | None) -> ServerCommand:
-        """Find the model's files and return how to serve them; sets the attributes.
-
-        Raises:
-            OpenModelsError: They cannot be found or served.
-        """
+        """Find the model's files, set the attributes and return how to serve the model."""
 
     @abstractmethod
     def sampling_fields(self, prepared: PreparedRequest, generation: Any) -> dict[str, Any]:
         """Return what this server spells in its own way, as fields of the JSON body.
 
-        All are given, for its defaults are not ours.
-
-        Args:
-            prepared: The request.
-            generation: The model's `GenerationConfig`.
+        All are given, for its defaults are not ours. `generation` is the model's `GenerationConfig`.
         """
 
     @abstractmethod

@@ -37,15 +37,7 @@ _CYCLE_CHECK = 64
 
 
 class OpenvinoSequence:
-    """A request in the pipeline.
-
-    Attributes:
-        queued: The request as the engine has it.
-        prepared: The request in the model's own terms.
-        output: Turns tokens into deltas.
-        handle: The pipeline's handle, once it has the request.
-        steps: The number of steps so far.
-    """
+    """A request in the pipeline."""
 
     def __init__(self, queued: QueuedRequest, opened: Opened, *, repetition_stop: bool) -> None:
         self.queued = queued
@@ -65,9 +57,6 @@ class OpenvinoSequence:
 
         Reading takes the time of some steps in a hundred, so an answer that is wanted as a whole is read at its end.
         `status` is the class `GenerationStatus` of OpenVINO GenAI.
-
-        Raises:
-            OutOfMemory: The answer does not fit into the pipeline's KV cache.
         """
         state = self.handle.get_status()
         self.steps += 1
@@ -109,10 +98,7 @@ class OpenvinoSequence:
 
 
 def is_read_at_end(request: ChatRequest, steps: int) -> bool:
-    """Return whether an answer is read only at its end, after so many steps.
-
-    It is where no reader waits for it and no stop string is looked for.
-    """
+    """Return whether an answer that has taken so many steps is read only at its end."""
     if steps > REPEATED and steps % _CYCLE_CHECK == 0:
         return False
     return not (request.stream or request.stop or is_near_deadline(request.deadline, time.monotonic()))

@@ -45,8 +45,6 @@ class Opened:
     Attributes:
         genai: The module `openvino_genai`.
         pipeline: Its `ContinuousBatchingPipeline`.
-        prompt_config: What the model's files say of its prompts and answers.
-        folder: Where its files are.
         dtype: What its weights are stored in, e.g. "int4".
         kv_gb: What its key-value cache may grow to, in 2^30 bytes.
     """
@@ -64,11 +62,7 @@ class Opened:
 
 
 def find_source(config: EngineConfig, deadline: float | None) -> GgufSource:
-    """Return the folder or file of a model, and the file's SHA-256 where it is known.
-
-    Raises:
-        LoadFailed: The model is in another format.
-    """
+    """Return the folder or file of a model, and a file's SHA-256 where it is known."""
     if locate.is_path(config.model) and (folder := Path(config.model).expanduser()).is_dir():
         if not (folder / OPENVINO_MODEL).is_file():
             raise LoadFailed(
@@ -84,12 +78,6 @@ def open_model(
     source: Path, digest: str | None = None, deadline: float | None = None, *, chat_template: str | None = None
 ) -> Opened:
     """Load a .gguf file, or a folder that holds openvino_model.xml and a tokenizer.
-
-    Args:
-        source: The file or folder.
-        digest: The file's SHA-256 where it is already known.
-        deadline: `time.monotonic()` value after which no new step is begun, or None.
-        chat_template: As for `LocalBackend`.
 
     Raises:
         LoadFailed: The files are missing, damaged or not supported.
@@ -122,13 +110,7 @@ def open_model(
 
 
 def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
-    """Return the folder that OpenVINO loads a GGUF file from, made the first time.
-
-    Raises:
-        LoadFailed: The file is damaged or of an architecture that OpenVINO does not read.
-        DoesNotFit: There is not enough memory or disk.
-        DeadlineExceeded: Another process was still converting it when the time was up.
-    """
+    """Return the folder that OpenVINO loads a GGUF file from, made the first time."""
     header = gguf_header.read(file)
     model_kind.check_gguf(file.name, header)
     check_architecture(file.name, header)
@@ -148,11 +130,7 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
 
 
 def check_architecture(name: str, header: gguf_header.GgufHeader) -> None:
-    """Check that OpenVINO reads a GGUF file's architecture.
-
-    Raises:
-        LoadFailed: It does not, or not all of the file; the message says which it reads.
-    """
+    """Refuse a GGUF file whose architecture OpenVINO does not read, or not in full."""
     if header.has_rope_factors:
         raise LoadFailed(
             f"OpenVINO leaves out factors of the rotary embedding that {name} holds, as long contexts need.",
