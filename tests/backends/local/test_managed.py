@@ -60,6 +60,10 @@ def server():
         one.stop()
 
 
+def address(server, deadline=None):
+    return server.ensure(deadline).address.result()
+
+
 def alive(pid):
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
@@ -71,7 +75,7 @@ class TestLife:
     def test_starts_once_and_stops(self, server):
         toy = server(HELLO)
         assert toy.pid is None
-        assert toy.ensure(None) == toy.ensure(None) == "http://127.0.0.1:1"
+        assert address(toy) == address(toy) == "http://127.0.0.1:1"
         pid = toy.pid
         assert alive(pid)
         toy.stop()
@@ -93,12 +97,13 @@ class TestLife:
         toy.ensure(None)
         first = toy.pid
         os.kill(first, signal.SIGKILL)
-        assert "killed by SIGKILL" in toy.last_words(30)
-        assert "hello ***" in toy.last_words(30)
+        assert toy._launch.has_ended(30)
+        assert "killed by SIGKILL" in toy._launch.last_words()
+        assert "hello ***" in toy._launch.last_words()
         assert toy.pid is None
         toy.ensure(None)
         assert alive(toy.pid)
-        assert toy.last_words(0) is None
+        assert not toy._launch.has_ended(0)
 
     def test_one_that_does_not_end_is_killed_with_what_it_started(self, server, monkeypatch):
         monkeypatch.setattr(managed_server, "_GRACE", 0.2)
@@ -153,7 +158,7 @@ class TestStart:
             print({READY!r} + "http://127.0.0.1:1", flush=True)
             sys.stdin.read()
         """)
-        assert toy.ensure(time.monotonic() + 60) == "http://127.0.0.1:1"
+        assert address(toy, time.monotonic() + 60) == "http://127.0.0.1:1"
 
     def test_a_program_that_is_not_there(self):
         toy = ManagedServer("toy", lambda deadline: ServerCommand(["/no/such/program"], key=KEY))
@@ -238,7 +243,7 @@ class TestHangingStart:
         toy.stop()
         go.set()
         assert toy.pid is None
-        assert toy.ensure(None) == "http://127.0.0.1:1"
+        assert address(toy) == "http://127.0.0.1:1"
         toy.stop()
 
     def test_a_caller_with_more_time_starts_again_what_another_had_no_time_for(self):
@@ -307,7 +312,7 @@ class TestWhoAnswers:
     def test_an_address_behind_another_mark_is_a_line_of_the_log(self, server):
         code = f"print({READY!r} + 'http://127.0.0.1:9', flush=True); print('own:http://127.0.0.1:2', flush=True)"
         toy = server(f"{code}; import sys; sys.stdin.read()", ready="own:")
-        assert toy.ensure(None) == "http://127.0.0.1:2"
+        assert address(toy) == "http://127.0.0.1:2"
 
     @pytest.mark.parametrize("address", ["http://192.0.2.7:80", "http://127.0.0.1:80@192.0.2.7", "https://[::1]:3"])
     def test_an_address_elsewhere_is_refused(self, server, address):
@@ -336,7 +341,7 @@ class TestWhoAnswers:
             if listens:
                 taken.close()
                 toy = server(serve, port=port, arguments=[str(port)])
-                assert toy.ensure(time.monotonic() + 60) == f"http://127.0.0.1:{port}"
+                assert address(toy, time.monotonic() + 60) == f"http://127.0.0.1:{port}"
                 return
             toy = server(HANGING, port=port)
             with pytest.raises(errors.DeadlineExceeded):
@@ -399,10 +404,11 @@ def test_a_forked_child_does_not_keep_the_server_alive(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_key_stands_in_no_list_of_processes(llamacpp):
     llamacpp.load()
-    assert llamacpp.backend._engine.server.key
+    key = llamacpp.backend._engine.server.running_start.key
+    assert key
     for process in psutil.process_iter():
         try:
-            assert llamacpp.backend._engine.server.key not in " ".join(process.cmdline())
+            assert key not in " ".join(process.cmdline())
         except psutil.Error:
             continue
 

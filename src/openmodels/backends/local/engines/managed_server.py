@@ -74,7 +74,7 @@ class ServerCommand:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-class _ServerProcess:
+class ServerProcess:
     """One start of a server, shared by all callers who wait for it."""
 
     def __init__(self, engine: str) -> None:
@@ -91,16 +91,18 @@ class _ServerProcess:
 
     @property
     def is_running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        """Whether the process lives and is wanted."""
+        return not self.is_stopped and self.process is not None and self.process.poll() is None
 
     @property
     def is_ready(self) -> bool:
+        """Whether the server was ready once."""
         return self.address.done() and self.address.exception() is None
 
     @property
     def is_usable(self) -> bool:
         """Whether the server is ready or still starting."""
-        return not self.is_stopped and (not self.address.done() or (self.is_ready and self.is_running))
+        return not self.address.done() or (self.is_ready and self.is_running)
 
     def spawn(self, start: ServerCommand) -> None:
         """Start the process, and the thread that reads its output, or raise `LoadFailed`."""
@@ -174,6 +176,17 @@ class _ServerProcess:
         if self.reader is not None:
             self.reader.join(_GRACE)
 
+    def has_ended(self, seconds: float) -> bool:
+        """Return whether the process ends in some seconds, with its last words read."""
+        if self.process is None or self.reader is None:
+            return False
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self.reader.join(seconds)
+        return True
+
     def last_words(self) -> str:
         """Return how the process ended and what it wrote last."""
         code = self.process.poll() if self.process is not None else None
@@ -224,7 +237,7 @@ class ManagedServer(ProcessResource):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._launch = _ServerProcess(self.engine)
+        self._launch = ServerProcess(self.engine)
         self._launch.stop()
         self._spawned: deque[float] = deque(maxlen=_STARTS)
 
@@ -236,23 +249,24 @@ class ManagedServer(ProcessResource):
         self._reset()
 
     @property
+    def running_start(self) -> ServerProcess | None:
+        """The start of the running server, if there is one that is ready."""
+        launch = self._launch
+        return launch if launch.is_ready and launch.is_running else None
+
+    @property
     def pid(self) -> int | None:
         """The process's number while it lives."""
         launch = self._launch
-        return launch.process.pid if launch.process and launch.is_running and not launch.is_stopped else None
-
-    @property
-    def key(self) -> str:
-        """The key that the server demands; "" before its first start."""
-        return self._launch.key
+        return launch.process.pid if launch.process and launch.is_running else None
 
     @property
     def log(self) -> Path | None:
         """The file with the server's output."""
         return self._launch.log
 
-    def ensure(self, deadline: float | None) -> str:
-        """Return the address of the running server, starting it if there is none.
+    def ensure(self, deadline: float | None) -> ServerProcess:
+        """Return the running server, started if there is none.
 
         Raises:
             LoadFailed: It cannot be started, ended while it started (the message holds its last log lines),
@@ -272,7 +286,7 @@ class ManagedServer(ProcessResource):
                     next_step="It goes on starting; call again, or call `load()` ahead.",
                 )
             if (error := launch.address.exception()) is None:
-                return launch.address.result()
+                return launch
             # After a `DeadlineExceeded`, finding the files took longer than another caller had time for.
             if not isinstance(error, DeadlineExceeded) or wait_timeout(deadline) == 0:
                 raise copy_error(error)
@@ -289,20 +303,7 @@ class ManagedServer(ProcessResource):
             self._spawned.clear()
         launch.end(grace)
 
-    def last_words(self, seconds: float = 1.0) -> str | None:
-        """Return the last words of a dead server; None while it lives."""
-        launch = self._launch
-        if launch.process is None or launch.is_stopped:
-            return None
-        try:
-            launch.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        if launch.reader is not None:
-            launch.reader.join(seconds)
-        return launch.last_words()
-
-    def _current(self, deadline: float | None) -> _ServerProcess:
+    def _current(self, deadline: float | None) -> ServerProcess:
         """Return the start to wait for, a new one where need be; the lock is held."""
         if self._launch.is_usable:
             return self._launch
@@ -315,11 +316,11 @@ class ManagedServer(ProcessResource):
             )
         if self._launch.process is not None:
             _close(self._launch.process)
-        self._launch = launch = _ServerProcess(self.engine)
+        self._launch = launch = ServerProcess(self.engine)
         threading.Thread(target=self._start, args=(launch, deadline), name="openmodels-start", daemon=True).start()
         return launch
 
-    def _start(self, launch: _ServerProcess, deadline: float | None) -> None:
+    def _start(self, launch: ServerProcess, deadline: float | None) -> None:
         try:
             start = self._prepare(deadline)
             with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 from openmodels import background
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig, Put
-from openmodels.backends.local.engines.managed_server import MODEL, ManagedServer, ServerCommand
+from openmodels.backends.local.engines.managed_server import MODEL, ManagedServer, ServerCommand, ServerProcess
 from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.prompt.prepare import (
     CHAT_TEMPLATE_KWARGS,
@@ -46,24 +45,14 @@ from openmodels.types.request import ChatRequest
 _FORMS = frozenset({"grammar", "json_schema", "response_format", "structured_outputs"})
 """Fields of the servers, given in `extra`, that demand a form of the answer."""
 _CLOSED = "The model was closed while it answered."
+_END_WAIT = 1.0
+"""Seconds in which a server that broke a connection off is seen to have died."""
 
 
 class CompletionClient:
-    """Asks one start of a server for completions.
-
-    Args:
-        base_url: The server's address.
-        key: The key that the server demands.
-        http: The HTTP client, which outlives the server.
-
-    Attributes:
-        base_url: As above.
-        is_closed: Whether the model was closed.
-    """
+    """Asks one start of a server, which demands a key, for completions."""
 
     def __init__(self, base_url: str, key: str, http: HttpClient) -> None:
-        self.base_url = base_url
-        self.is_closed = False
         self._key = key
         self._address = parse_address(f"{base_url}/v1")
         self._http = http
@@ -134,8 +123,6 @@ class ServerEngine(ABC):
         self.path: Path | None = None
         self.context: int | None = None
         self.prompt_config: PromptConfig | None = None
-        self._lock = threading.Lock()
-        self._client: CompletionClient | None = None
         weak_self = weakref.ref(self)
 
         def prepare(deadline: float | None) -> ServerCommand:
@@ -179,7 +166,7 @@ class ServerEngine(ABC):
 
     def load(self) -> None:
         """Start the server and wait until it has read the weights."""
-        self.connect(None)
+        self.server.ensure(None)
 
     def submit(self, request: ChatRequest, put: Put) -> Future[None]:
         """Send a request to the server, started first where need be; see `Engine.submit`.
@@ -206,30 +193,20 @@ class ServerEngine(ABC):
 
     def close(self, timeout: float = 30.0) -> None:  # noqa: ARG002 - a server has its own times to end in
         """Stop the server."""
-        with self._lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.is_closed = True
+        if (start := self.server.running_start) is not None:
+            start.stop()  # first, so that calls whose connections break learn why
         self.http.close()
         self.server.stop()
 
-    def connect(self, deadline: float | None) -> CompletionClient:
-        """Return the client of the running server, started where need be."""
-        address = self.server.ensure(deadline)
-        with self._lock:
-            if self._client is None or self._client.base_url != address:
-                self._client = CompletionClient(address, self.server.key, self.http)
-            return self._client
-
     async def _answer(self, request: ChatRequest, put: Put) -> None:
         try:
-            client = self._client
-            if client is None or self.server.pid is None:
-                client = await background.arun(self.connect, request.deadline)
+            if (start := self.server.running_start) is None:
+                start = await background.arun(self.server.ensure, request.deadline)
+            client = CompletionClient(start.address.result(), start.key, self.http)
             try:
                 await self._stream(client, request, put)
             except OpenModelsError as error:
-                raise await background.arun(self._explain, error, client) from error
+                raise await background.arun(self._explain, error, start) from error
         except Exception as error:  # noqa: BLE001 - of any kind: the caller waits for it
             put(error)
 
@@ -290,15 +267,16 @@ class ServerEngine(ABC):
             raise InvalidRequest(f"extra: {reserved[0]!r} is set by openmodels itself.")
         return body | extra
 
-    def _explain(self, error: OpenModelsError, client: CompletionClient) -> OpenModelsError:
+    def _explain(self, error: OpenModelsError, start: ServerProcess) -> OpenModelsError:
         """Return the error with the last words of a server that died of it."""
         if not isinstance(error, ConnectionFailed | StreamInterrupted | InvalidResponse | ServerFailed):
             return error
-        if client.is_closed:
+        if start.is_stopped:
             return StreamInterrupted(_CLOSED)
-        if (last_words := self.server.last_words()) is None:
+        if not start.has_ended(_END_WAIT):
             return error
         kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ServerFailed
         return kind(
-            f"The server of the engine {self.name!r} died. {last_words}", next_step="The next call starts it again."
+            f"The server of the engine {self.name!r} died. {start.last_words()}",
+            next_step="The next call starts it again.",
         )

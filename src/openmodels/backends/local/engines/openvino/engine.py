@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import generation_config
@@ -63,7 +63,7 @@ class OpenvinoSequence:
         is_running = state == status.RUNNING
         if is_running and is_read_at_end(self.queued.request, self.steps):
             return
-        self._emit(self._unread() if is_running else iter(self.handle.read_all()))
+        self._emit(self._unread() if is_running else self.handle.read_all())
         if self.output.is_finished:
             if is_running:  # a stop string or a cycle, which OpenVINO does not look for
                 self.handle.cancel()
@@ -80,7 +80,7 @@ class OpenvinoSequence:
         """Emit what the pipeline has made of the answer and was not read."""
         self._emit(self._unread())
 
-    def _emit(self, outputs: Iterator[Any]) -> None:
+    def _emit(self, outputs: Iterable[Any]) -> None:
         for output in outputs:
             for token in output.generated_ids:
                 if self.output.is_finished:
@@ -183,7 +183,7 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
                 model.pipeline.step()
         except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
             # What the pipeline still holds after a failed step is not known: a new one begins empty.
-            self._fail_all(_explained(error, "run"))
+            self._fail_all(self._explain(error, "run"))
             self._model = None
             return
         for sequence in self._running:
@@ -199,7 +199,18 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
         ]
 
     def _explain(self, error: BaseException, action: str) -> OpenModelsError:
-        return _explained(error, action)
+        if isinstance(error, OpenModelsError):
+            return error
+        message = last_line(error)
+        failure: OpenModelsError
+        if isinstance(error, MemoryError) or "memory" in message.lower():
+            failure = OutOfMemory(f"Memory ran out while OpenVINO was to {action}.", next_step="Shorten the prompt.")
+        elif "rammar" in str(error) or "json schema" in str(error).lower():
+            failure = InvalidRequest(f"OpenVINO cannot follow this schema or grammar: {message}.")
+        else:
+            failure = LoadFailed(f"OpenVINO failed to {action}: {message}.", next_step="Use engine='transformers'.")
+        failure.__cause__ = error
+        return failure
 
     def _fail_all(self, error: OpenModelsError) -> None:
         for sequence in self._running:
@@ -219,8 +230,7 @@ def _generation_options(opened: Opened, request: ChatRequest, prepared: Prepared
     options = opened.genai.GenerationConfig()
     options.apply_chat_template = False
     options.max_new_tokens = prepared.max_new_tokens
-    eos_token_ids = opened.prompt_config.eos_token_ids
-    if eos_token_ids:
+    if eos_token_ids := opened.prompt_config.eos_token_ids:
         options.set_eos_token_id(eos_token_ids[0])
     options.stop_token_ids = set(eos_token_ids)
     options.do_sample = sampling.temperature > 0
@@ -249,18 +259,3 @@ def last_line(error: BaseException) -> str:
     """Return the last line of an error of OpenVINO's: its sources come before."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__).rstrip(".")[:300]
-
-
-def _explained(error: BaseException, action: str) -> OpenModelsError:
-    if isinstance(error, OpenModelsError):
-        return error
-    message = last_line(error)
-    failure: OpenModelsError
-    if isinstance(error, MemoryError) or "memory" in message.lower():
-        failure = OutOfMemory(f"Memory ran out while OpenVINO was to {action}.", next_step="Shorten the prompt.")
-    elif "rammar" in str(error) or "json schema" in str(error).lower():
-        failure = InvalidRequest(f"OpenVINO cannot follow this schema or grammar: {message}.")
-    else:
-        failure = LoadFailed(f"OpenVINO failed to {action}: {message}.", next_step="Use engine='transformers'.")
-    failure.__cause__ = error
-    return failure
