@@ -163,7 +163,11 @@ class LocalBackend(Backend):
         engine = await self._lazy_engine.aget(self._open, request.deadline)
         deadline = _with_grace(request.deadline)
         mailbox: asyncio.Queue[_Mail] = asyncio.Queue()
-        put = partial(asyncio.get_running_loop().call_soon_threadsafe, mailbox.put_nowait)
+        loop = asyncio.get_running_loop()
+
+        def put(mail: _Mail) -> None:
+            loop.call_soon_threadsafe(mailbox.put_nowait, mail)
+
         with self._submitted(engine, request, put) as choices:
             while choices.unfinished:
                 try:
