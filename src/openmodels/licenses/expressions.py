@@ -9,7 +9,7 @@ from openmodels.licenses import table
 from openmodels.licenses.table import LicenseClass, LicenseTerms
 
 # Operators stand between blanks or brackets: in "research-and-development" or "a_or_b" they are parts of a name.
-_IS_EXPRESSION = re.compile(r"[\s)](?:and|or|with)[\s(]", re.IGNORECASE)
+_IS_EXPRESSION = re.compile(r"(?i)[\s)](?:and|or|with)[\s(]")
 
 
 def find(text: str | None) -> LicenseTerms:

@@ -122,9 +122,7 @@ _INHERENT_PHRASES: tuple[tuple[str, Restriction], ...] = (
     ("CDDL", Restriction.REGION),
     ("CECILL", Restriction.REGION),
 )
-_TITLE_ONLY = re.compile(
-    r"creative ?commons|attribution|public licen[cs]e|copyright|\(c\)|all rights reserved", re.IGNORECASE
-)
+_TITLE_ONLY = re.compile(r"(?i)creative ?commons|attribution|public licen[cs]e|copyright|\(c\)|all rights reserved")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class LicenseTerms:
         return self.kind in (LicenseClass.RESTRICTED, LicenseClass.NON_COMMERCIAL)
 
 
-_OPEN_DATA = re.compile(r"CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+", re.IGNORECASE)
+_OPEN_DATA = re.compile(r"(?i)CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+")
 _NON_COMMERCIAL = re.compile(r"\b(?:nc|non[- ]?commercial|research[- ]only)\b")
 _AFFIX = re.compile(r"^(?:the |licen[cs]eref-)|[- ](?:licen[cs]e|agreement)$")
 MAX_NAME_LENGTH = 1_000

@@ -9,74 +9,58 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_DATA = re.compile(r"\b(?:data(?:sets?)?|corpus|corpora|tokens|trained|training|pre-?train\w*)\b", re.IGNORECASE)
+_DATA = re.compile(r"(?i)\b(?:data(?:sets?)?|corpus|corpora|tokens|trained|training|pre-?train\w*)\b")
 _TRAINED_ON = re.compile(
-    r"\b(?:pre-?)?trained\b|\b(?:pre-?)?training (?:data|corpus|corpora|sets?|mix\w*|tokens|sources)"
-    r"|\btraining[- ]data|\bdata (?:sequence|mix\w*)\b|\bpre-?training\b.{0,30}\bdata\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:pre-?)?trained\b|\b(?:pre-?)?training (?:data|corpus|corpora|sets?|mix\w*|tokens|sources)"
+    r"|\btraining[- ]data|\bdata (?:sequence|mix\w*)\b|\bpre-?training\b.{0,30}\bdata\b"
 )
 _TUNED_ON = re.compile(
-    r"fine-?tun\w*|\bsft\b|\bdpo\b|\brlhf\b|\borpo\b|\bkto\b|preference|alignment|instruction[- ]?(?:tun"
-    r"|follow|data)\w*|post-?train\w*|feedback",
-    re.IGNORECASE,
+    r"(?i)fine-?tun\w*|\bsft\b|\bdpo\b|\brlhf\b|\borpo\b|\bkto\b|preference|alignment|instruction[- ]?(?:tun|follow"
+    r"|data)\w*|post-?train\w*|feedback"
 )
 _WITHHELD = re.compile(
-    r"\bno (?:\w+ ){0,2}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{0,40}\b(?:named|linked|listed|given"
-    r"|released|published|disclosed|stated)"
-    r"|\bnames no (?:\w+ ){0,2}data|\b(?:data|corpus|corpora|datasets?|sources?|mix\w*"
-    r"|sets?)\b[^.;]{0,60}\b(?:is|are|was|were|will|be|been|has|have)?\s*"
-    r"\b(?:not|never|n't)\b (?:be |been )?(?:publicly |openly )?(?:released|published|disclosed|available"
-    r"|shared|public|provided)"
-    r"|\bundisclosed\b|\bproprietary\b|\bconfidential\b|\bin-?house\b|\bprivate (?:data|corpus|corpora|sources?)"
-    r"|\binternal (?:data|corpus|corpora|sources?)|\bacquired\b|\blicen[cs]ed (?:data|content|books|from)"
-    r"|\bcannot (?:share|release|disclose|publish)",
-    re.IGNORECASE,
+    r"(?i)\bno (?:\w+ ){0,2}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{0,40}\b(?:named|linked|listed|given|released"
+    r"|published|disclosed|stated)|\bnames no (?:\w+ ){0,2}data|\b(?:data|corpus|corpora|datasets?|sources?|mix\w*"
+    r"|sets?)\b[^.;]{0,60}\b(?:is|are|was|were|will|be|been|has|have)?\s*\b(?:not|never|n't)\b (?:be "
+    r"|been )?(?:publicly |openly )?(?:released|published|disclosed|available|shared|public|provided)|\bundisclosed\b"
+    r"|\bproprietary\b|\bconfidential\b|\bin-?house\b|\bprivate (?:data|corpus|corpora|sources?)|\binternal (?:data"
+    r"|corpus|corpora|sources?)|\bacquired\b|\blicen[cs]ed (?:data|content|books|from)|\bcannot (?:share|release"
+    r"|disclose|publish)"
 )
 _INCOMPLETE = re.compile(
-    r"\bplus\b|\badditional\b|\bcurated\b|\bother (?:data|sources|corpora|datasets)|\benhanced with\b"
-    r"|\bas well as\b|\bamong others?\b"
-    r"|\b(?:sub-?set|portion|part|sample|some) of\b|\bpartial(?:ly)?\b|\bincluding but\b|\bto be released\b"
-    r"|\bwill be (?:released|published|shared|made)"
-    r"|\bcoming soon\b|\bannounced\b|\bnew (?:\w+ ){0,3}(?:data)?sets?\b|\bvarious sources\b|\bmixture of\b",
-    re.IGNORECASE,
+    r"(?i)\bplus\b|\badditional\b|\bcurated\b|\bother (?:data|sources|corpora|datasets)|\benhanced with\b"
+    r"|\bas well as\b|\bamong others?\b|\b(?:sub-?set|portion|part|sample|some) of\b|\bpartial(?:ly)?\b"
+    r"|\bincluding but\b|\bto be released\b|\bwill be (?:released|published|shared|made)|\bcoming soon\b|\bannounced\b"
+    r"|\bnew (?:\w+ ){0,3}(?:data)?sets?\b|\bvarious sources\b|\bmixture of\b"
 )
 _COMPLETE = re.compile(
-    r"\b(?:full|complete|entire|whole|all)\b[^.;]{0,50}\b(?:data|corpus|sequence|mixture"
-    r"|sources)\b[^.;]{0,60}\b(?:available|released|published|public|open|shared)"
-    r"|\b(?:available|released|published|public|open)\b[^.;]{0,40}\b(?:full|complete|entire"
-    r"|whole)\b[^.;]{0,30}\b(?:data|corpus|sequence)",
-    re.IGNORECASE,
+    r"(?i)\b(?:full|complete|entire|whole|all)\b[^.;]{0,50}\b(?:data|corpus|sequence|mixture"
+    r"|sources)\b[^.;]{0,60}\b(?:available|released|published|public|open|shared)|\b(?:available|released|published"
+    r"|public|open)\b[^.;]{0,40}\b(?:full|complete|entire|whole)\b[^.;]{0,30}\b(?:data|corpus|sequence)"
 )
 _CORPORA = re.compile(
-    r"\b(?:common ?crawl|m?c4|the pile|refinedweb|fineweb(?:-edu)?|dclm|the stack|wikipedia|red ?pajama"
-    r"|slim ?pajama|roots|oscar"
-    r"|culturax|dolma|bookcorpus\w*|openwebtext\w*|webtext|cc-?net|cc-?100|pes2o|s2orc|starcoder ?data|proof-?pile\w*"
-    r"|open-?web-?math|finemath|laion-?\w*|hplt|madlad\w*|nemotron-cc|project gutenberg|stack ?exchange|pubmed)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:common ?crawl|m?c4|the pile|refinedweb|fineweb(?:-edu)?|dclm|the stack|wikipedia|red ?pajama"
+    r"|slim ?pajama|roots|oscar|culturax|dolma|bookcorpus\w*|openwebtext\w*|webtext|cc-?net|cc-?100|pes2o|s2orc"
+    r"|starcoder ?data|proof-?pile\w*|open-?web-?math|finemath|laion-?\w*|hplt|madlad\w*|nemotron-cc|project gutenberg"
+    r"|stack ?exchange|pubmed)\b"
 )
 _VAGUE = re.compile(
-    r"\b(?:publicly available|web|online|internet|diverse|various|synthetic|high-quality|filtered|licensed|proprietary)"
-    r"(?: [\w-]+){0,4} (?:data|sources|documents|texts?|websites?|corpora|corpus|content)\b"
-    r"|\b\d[\d.,]*\s?[TB] tokens\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:publicly available|web|online|internet|diverse|various|synthetic|high-quality|filtered|licensed"
+    r"|proprietary)(?: [\w-]+){0,4} (?:data|sources|documents|texts?|websites?|corpora|corpus|content)\b"
+    r"|\b\d[\d.,]*\s?[TB] tokens\b"
 )
 _LOGS = re.compile(
-    r"\b(?:w&b|wandb|weights (?:&|and) biases|tensorboard|training logs?|loss curves?|training (?:curves"
-    r"|metrics) tab|comet|mlflow|trainer_state)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:w&b|wandb|weights (?:&|and) biases|tensorboard|training logs?|loss curves?|training (?:curves"
+    r"|metrics) tab|comet|mlflow|trainer_state)\b"
 )
-_PUBLIC = re.compile(r"\b(?:link(?:s|ed)?|public\w*|available|released?|published|are in|shows?)\b", re.IGNORECASE)
+_PUBLIC = re.compile(r"(?i)\b(?:link(?:s|ed)?|public\w*|available|released?|published|are in|shows?)\b")
 _LATER = re.compile(
-    r"\b(?:coming soon|will be|to be released|planned|announced|not (?:yet )?(?:available|released|public))\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:coming soon|will be|to be released|planned|announced|not (?:yet )?(?:available|released|public))\b"
 )
-_CHECKPOINTS = re.compile(
-    r"\b(?:intermediate |training |all |every )?(?:checkpoints?|revisions?|branches)\b", re.IGNORECASE
-)
+_CHECKPOINTS = re.compile(r"(?i)\b(?:intermediate |training |all |every )?(?:checkpoints?|revisions?|branches)\b")
 _MANY = re.compile(
-    r"\b(?:intermediate|every|each|all|\d{2,})\b[^.;]{0,40}\b(?:checkpoints?|steps?)\b"
-    r"|\bcheckpoints?\b[^.;]{0,60}\b(?:every|each|steps?|branches|revisions?)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:intermediate|every|each|all|\d{2,})\b[^.;]{0,40}\b(?:checkpoints?|steps?)\b"
+    r"|\bcheckpoints?\b[^.;]{0,60}\b(?:every|each|steps?|branches|revisions?)\b"
 )
 
 

@@ -14,17 +14,16 @@ from openmodels.openness.findings import Proof
 from openmodels.openness.pages import DatasetEvidence, ModelEvidence
 
 _TUNING_NAME = re.compile(
-    r"instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*|convers\w*|"
-    r"prompts?|reward\w*|orca\w*|dolly\w*|evol\w*|math_?instruct\w*|\w*instruct|align\w*|longalign\w*|dialog\w*|tulu\w*|smoltalk|"
-    r"talk|hh|pairs|function|tool\w*|reasoning|cot|traces|thought\w*",
-    re.IGNORECASE,
+    r"(?i)instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*"
+    r"|convers\w*|prompts?|reward\w*|orca\w*|dolly\w*|evol\w*|math_?instruct\w*|\w*instruct|align\w*|longalign\w*"
+    r"|dialog\w*|tulu\w*|smoltalk|talk|hh|pairs|function|tool\w*|reasoning|cot|traces|thought\w*"
 )
 _EVALUATION_NAME = re.compile(
-    r"mmlu\w*|gsm8?k\w*|hellaswag|arc|truthful\w*|human_?eval\w*|mbpp\w*|bench\w*|\w*bench|evals?|glue|super_?glue|winogrande",
-    re.IGNORECASE,
+    r"(?i)mmlu\w*|gsm8?k\w*|hellaswag|arc|truthful\w*|human_?eval\w*|mbpp\w*|bench\w*|\w*bench|evals?|glue|super_?glue"
+    r"|winogrande"
 )
-_EVALUATION_SECTION = re.compile(r"evaluat|benchmark|results|performance", re.IGNORECASE)
-_TUNING_TEXT = re.compile(r"\bsft\b|fine-?tun|instruct|preference|dpo|alignment|post-?train", re.IGNORECASE)
+_EVALUATION_SECTION = re.compile(r"(?i)evaluat|benchmark|results|performance")
+_TUNING_TEXT = re.compile(r"(?i)\bsft\b|fine-?tun|instruct|preference|dpo|alignment|post-?train")
 
 
 class Role(StrEnum):

@@ -58,7 +58,7 @@ _UNREAD = (
     DeadlineExceeded,
 )
 """What one page of several may fail with: it is then unknown."""
-_LICENSE_FILE = re.compile(r"^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
+_LICENSE_FILE = re.compile(r"(?i)^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$")
 _LICENSE_BYTES = 100_000
 
 

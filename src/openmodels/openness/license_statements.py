@@ -18,20 +18,16 @@ from openmodels.openness.findings import LicenseConflict, Proof
 from openmodels.openness.lineage import Ancestor
 from openmodels.openness.pages import ModelEvidence
 
-_CODE_FILE = re.compile(r"code", re.IGNORECASE)
-_PAST = re.compile(
-    r"\b(?:earlier|previous\w*|former\w*|was|were|had|used to|until|originally|changed)\b", re.IGNORECASE
-)
+_CODE_FILE = re.compile(r"(?i)code")
+_PAST = re.compile(r"(?i)\b(?:earlier|previous\w*|former\w*|was|were|had|used to|until|originally|changed)\b")
 _OTHERS = re.compile(
-    r"\b(?:data ?sets?|code|base model|dependencies|third|library|project|benchmark|builds? on"
-    r"|distilled models keep)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:data ?sets?|code|base model|dependencies|third|library|project|benchmark|builds? on"
+    r"|distilled models keep)\b"
 )
 _RESEARCH = re.compile(
-    r"\b(?:non-?commercial(?: use| purposes)? only|(?:for|to) (?:academic "
+    r"(?i)\b(?:non-?commercial(?: use| purposes)? only|(?:for|to) (?:academic "
     r"|non-?commercial )?research (?:purposes? )?only|not (?:be used )?for commercial|research purposes only"
-    r"|only for research)\b",
-    re.IGNORECASE,
+    r"|only for research)\b"
 )
 
 

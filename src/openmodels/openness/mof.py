@@ -62,8 +62,8 @@ LABELS = {
 }
 
 _OPEN_DATA = re.compile(
-    r"CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+|C-UDA-1\.0|FreeBSD-DOC|OpenMDW-1\.\d",
-    re.IGNORECASE,
+    r"(?i)CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+|C-UDA-1\.0|FreeBSD-DOC"
+    r"|OpenMDW-1\.\d"
 )
 # Types a license is made for, by the tool's own list; others that are open pass with a warning.
 _APT = {

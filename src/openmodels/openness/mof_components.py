@@ -20,8 +20,8 @@ from openmodels.openness.mof import PAPER, REPORT
 
 # Libraries that hold the code of the models they load, with their licenses.
 _LIBRARIES = {"transformers": "Apache-2.0", "diffusers": "Apache-2.0", "sentence-transformers": "Apache-2.0"}
-_RESULTS = re.compile(r"\b(?:evaluat\w*|benchmarks?|results?|performance)\b", re.IGNORECASE)
-_RESULT_FILE = re.compile(r"(?:^|/)(?:eval|evaluation|results?|all_results)[\w.-]*\.(?:json|csv|ya?ml)$", re.IGNORECASE)
+_RESULTS = re.compile(r"(?i)\b(?:evaluat\w*|benchmarks?|results?|performance)\b")
+_RESULT_FILE = re.compile(r"(?i)(?:^|/)(?:eval|evaluation|results?|all_results)[\w.-]*\.(?:json|csv|ya?ml)$")
 _MODELING_FILE = re.compile(r"(?:^|/)modell?ing_[\w-]+\.py$")
 _NOT_A_PROGRAM = re.compile(r"(?:^|/)(?:__init__|tokenization_\w+|test_\w+)\.py$")
 _GITHUB_URL = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")

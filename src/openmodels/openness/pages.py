@@ -21,9 +21,9 @@ LONGEST_TEXT = 100_000
 
 ID = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", re.ASCII)
 """An id on the Hub or on GitHub."""
-_ARXIV = re.compile(r"(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)(\d{4}\.\d{4,5})", re.IGNORECASE)
-_WEIGHTS = re.compile(r"\.(?:safetensors|bin|pt|pth|gguf|ggml|h5|msgpack|onnx|ckpt|nemo|npz|pdparams)$", re.IGNORECASE)
-_NOT_WEIGHTS = re.compile(r"(?:^|/)(?:training_args|optimizer|scheduler|rng_state|tokenizer)[^/]*$", re.IGNORECASE)
+_ARXIV = re.compile(r"(?i)(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)(\d{4}\.\d{4,5})")
+_WEIGHTS = re.compile(r"(?i)\.(?:safetensors|bin|pt|pth|gguf|ggml|h5|msgpack|onnx|ckpt|nemo|npz|pdparams)$")
+_NOT_WEIGHTS = re.compile(r"(?i)(?:^|/)(?:training_args|optimizer|scheduler|rng_state|tokenizer)[^/]*$")
 _WEIGHT_TAGS = frozenset({"safetensors", "pytorch", "gguf", "tf", "jax", "onnx", "ggml"})
 
 

@@ -13,27 +13,21 @@ from openmodels.openness.pages import Link, ModelEvidence, RepositoryEvidence
 from openmodels.openness.repository_layout import RepositoryLayout, classify_files
 
 _USE = re.compile(
-    r"\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*|citation)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*"
+    r"|citation)\b"
 )
 _OWN = re.compile(
-    r"\b(?:code|repo(?:sitory)?|github|train\w*|fine-?tun\w*|sft|recipe|source|evaluat\w*|metrics|data prep\w*)\b",
-    re.IGNORECASE,
+    r"(?i)\b(?:code|repo(?:sitory)?|github|train\w*|fine-?tun\w*|sft|recipe|source|evaluat\w*|metrics|data prep\w*)\b"
 )
-_PLAINLY = re.compile(r"\b(?:pre-?)?train(?:ing)?\b|\bfine-?tun\w*|\brecipes?\b|\bour\b|\bofficial\b", re.IGNORECASE)
+_PLAINLY = re.compile(r"(?i)\b(?:pre-?)?train(?:ing)?\b|\bfine-?tun\w*|\brecipes?\b|\bour\b|\bofficial\b")
 _ROLE = re.compile(
-    r"(?:pre|post)?-?train\w*|code|core|data|prep\w*|eval\w*|infer\w*|models?|llm|project|official|release|recipes?|"
-    r"v?\d[\d.]*[bmk]?",
-    re.IGNORECASE,
+    r"(?i)(?:pre|post)?-?train\w*|code|core|data|prep\w*|eval\w*|infer\w*|models?|llm|project|official|release"
+    r"|recipes?|v?\d[\d.]*[bmk]?"
 )
-_WORK = re.compile(
-    r"\.(?:py|sh|slurm|sbatch|ipynb|ya?ml|json|jsonnet|libsonnet|toml|gin|txt|tsv|csv|jsonl)$", re.IGNORECASE
-)
+_WORK = re.compile(r"(?i)\.(?:py|sh|slurm|sbatch|ipynb|ya?ml|json|jsonnet|libsonnet|toml|gin|txt|tsv|csv|jsonl)$")
 _LIBRARY = re.compile(
-    r"(?:^|/)(?:models?|modell?ing|model_executor|tests?|docs?|tutorials?|integrations?|templates?|conversion"
-    r"|layers|ops|kernels)/"
-    r"|(?:^|/)(?:modell?ing|configuration|tokenization|convert|test)_[^/]*$",
-    re.IGNORECASE,
+    r"(?i)(?:^|/)(?:models?|modell?ing|model_executor|tests?|docs?|tutorials?|integrations?|templates?|conversion"
+    r"|layers|ops|kernels)/|(?:^|/)(?:modell?ing|configuration|tokenization|convert|test)_[^/]*$"
 )
 _NOT_OWNERS = frozenset(
     {"orgs", "features", "topics", "search", "sponsors", "settings", "marketplace", "user-attachments"}

@@ -10,52 +10,43 @@ from dataclasses import dataclass
 
 from openmodels.openness.pages import RepositoryEvidence
 
-_SCRIPT = re.compile(r"\.(?:py|sh|slurm|sbatch|ipynb|jl|cu|cpp|rs|lua)$", re.IGNORECASE)
-_LAUNCH = re.compile(r"\.(?:sh|slurm|sbatch)$", re.IGNORECASE)
-_CONFIG = re.compile(r"\.(?:ya?ml|json|jsonnet|libsonnet|toml|gin|cfg|ini|pbtxt)$", re.IGNORECASE)
+_SCRIPT = re.compile(r"(?i)\.(?:py|sh|slurm|sbatch|ipynb|jl|cu|cpp|rs|lua)$")
+_LAUNCH = re.compile(r"(?i)\.(?:sh|slurm|sbatch)$")
+_CONFIG = re.compile(r"(?i)\.(?:ya?ml|json|jsonnet|libsonnet|toml|gin|cfg|ini|pbtxt)$")
 _CONFIG_PLACE = re.compile(
-    r"(?:^|[/_.-])(?:configs?|conf|recipes?|experiments?|runs?|hparams|deepspeed|zero\d?)(?:$|[/_.-])", re.IGNORECASE
+    r"(?i)(?:^|[/_.-])(?:configs?|conf|recipes?|experiments?|runs?|hparams|deepspeed|zero\d?)(?:$|[/_.-])"
 )
 # Copies of other people's code, tests and papers' notebooks say nothing about this model.
 _FOREIGN = re.compile(
-    r"(?:^|/)(?:\.[^/]+|tests?|docs?|third[-_]?party|3rd[-_]?party|vendor|vendored|external|deps|dependencies|submodules|"
-    r"node_modules|document-convert|ocr|ppocr)(?:/|$)|(?:^|/)(?:test_|conftest)[^/]*$",
-    re.IGNORECASE,
+    r"(?i)(?:^|/)(?:\.[^/]+|tests?|docs?|third[-_]?party|3rd[-_]?party|vendor|vendored|external|deps|dependencies"
+    r"|submodules|node_modules|document-convert|ocr|ppocr)(?:/|$)|(?:^|/)(?:test_|conftest)[^/]*$"
 )
 # Layers and adapters of a model's definition are no programs that tune.
-_LAYER = re.compile(r"(?:^|/)(?:q?lora|peft|adapters?)(?:_(?:layers?|utils|v\d|model\w*))?\.py$", re.IGNORECASE)
+_LAYER = re.compile(r"(?i)(?:^|/)(?:q?lora|peft|adapters?)(?:_(?:layers?|utils|v\d|model\w*))?\.py$")
 # Training a tokenizer, a classifier or a filter is work on data.
 _SIDE = re.compile(
-    r"tokeniz|\bbpe\b|_bpe|fasttext|classifier|edu_bert|reward|dedup|filter|quantiz|gptq|awq|(?:^|[/_-])(?:data|datasets?|preproc\w*)/",
-    re.IGNORECASE,
+    r"(?i)tokeniz|\bbpe\b|_bpe|fasttext|classifier|edu_bert|reward|dedup|filter|quantiz|gptq|awq|(?:^|[/_-])(?:data"
+    r"|datasets?|preproc\w*)/"
 )
-_PRETRAIN = re.compile(r"(?<!from_)(?<!from-)pre[-_]?train", re.IGNORECASE)
-_TRAIN = re.compile(r"(?:^|[/_-])(?:train|training|trainer)(?:[/_.-]|$|\d)", re.IGNORECASE)
+_PRETRAIN = re.compile(r"(?i)(?<!from_)(?<!from-)pre[-_]?train")
+_TRAIN = re.compile(r"(?i)(?:^|[/_-])(?:train|training|trainer)(?:[/_.-]|$|\d)")
 _TUNE = re.compile(
-    r"fine[-_]?tun|p-?tuning|(?:^|/)chat/|(?:^|[/_.-])(?:x?sft|dpo|orpo|kto|ppo|grpo|rlvr|rlhf|rl|simpo|apo|q?lora|peft|instruct|instruction[-_]tun\w*|align(?:ment)?|"
-    r"post[-_]?train\w*)(?:[/_.-]|$)",
-    re.IGNORECASE,
+    r"(?i)fine[-_]?tun|p-?tuning|(?:^|/)chat/|(?:^|[/_.-])(?:x?sft|dpo|orpo|kto|ppo|grpo|rlvr|rlhf|rl|simpo|apo|q?lora"
+    r"|peft|instruct|instruction[-_]tun\w*|align(?:ment)?|post[-_]?train\w*)(?:[/_.-]|$)"
 )
 _EVALUATE = re.compile(
-    r"(?:^|[/_.-])(?:eval|evals|evaluate|evaluation|evaluations|evaluator|lm[-_]?eval\w*|harness|evalharness|run_eval\w*)"
-    r"(?:[/_.-]|$)",
-    re.IGNORECASE,
+    r"(?i)(?:^|[/_.-])(?:eval|evals|evaluate|evaluation|evaluations|evaluator|lm[-_]?eval\w*|harness|evalharness"
+    r"|run_eval\w*)(?:[/_.-]|$)"
 )
 _PREPARE = re.compile(
-    r"(?:^|[/_.-])(?:prepare|preprocess\w*|prep|dedup\w*|clean\w*|tokeniz\w*|data_?prep\w*|taggers?|mixer|decontamination|filter\w*)(?:[/_.-]|$)",
-    re.IGNORECASE,
+    r"(?i)(?:^|[/_.-])(?:prepare|preprocess\w*|prep|dedup\w*|clean\w*|tokeniz\w*|data_?prep\w*|taggers?|mixer"
+    r"|decontamination|filter\w*)(?:[/_.-]|$)"
 )
-_CONVERT = re.compile(
-    r"convert|export|merge|upload|sync|download|_to_|install|build_image|plot|inspect|hf_hub", re.IGNORECASE
-)
-_START = re.compile(
-    r"(?:main|run|launch|start|tr\d+|job)\w*|.*(?:run|launch|job)[^/]*\.(?:sh|slurm|sbatch)$", re.IGNORECASE
-)
-_INFER = re.compile(
-    r"(?:^|[/_.-])(?:infer\w*|generat\w*|chat|sample\w*|serv\w+|demo|predict\w*)(?:[/_.-]|$)", re.IGNORECASE
-)
-_MODEL = re.compile(r"(?:^|/)(?:modell?ing_?\w*|models?|architecture)(?:\.py|/)", re.IGNORECASE)
-_EXAMPLE = re.compile(r"(?:^|/)(?:examples?|colabs?|notebooks?|demos?|tutorials?)/|\.ipynb$", re.IGNORECASE)
+_CONVERT = re.compile(r"(?i)convert|export|merge|upload|sync|download|_to_|install|build_image|plot|inspect|hf_hub")
+_START = re.compile(r"(?i)(?:main|run|launch|start|tr\d+|job)\w*|.*(?:run|launch|job)[^/]*\.(?:sh|slurm|sbatch)$")
+_INFER = re.compile(r"(?i)(?:^|[/_.-])(?:infer\w*|generat\w*|chat|sample\w*|serv\w+|demo|predict\w*)(?:[/_.-]|$)")
+_MODEL = re.compile(r"(?i)(?:^|/)(?:modell?ing_?\w*|models?|architecture)(?:\.py|/)")
+_EXAMPLE = re.compile(r"(?i)(?:^|/)(?:examples?|colabs?|notebooks?|demos?|tutorials?)/|\.ipynb$")
 
 
 @dataclass(frozen=True)

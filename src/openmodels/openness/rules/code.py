@@ -12,17 +12,14 @@ from openmodels.openness.repositories import Attribution, RelatedRepository
 from openmodels.openness.repository_layout import RepositoryLayout, find_evaluation_code, find_training_code
 
 _NO_CODE = re.compile(
-    r"\bno (?:\w+ )?(?:training|pre-?training|fine-?tuning) (?:code|scripts?)\b|\bonly (?:an? )?(?:\w+ )?inference\b"
-    r"|\binference (?:folder|code|scripts?) only\b|\btraining (?:code"
-    r"|scripts?)[^.;]{0,40}\bnot (?:be )?(?:released|available|public|open)",
-    re.IGNORECASE,
+    r"(?i)\bno (?:\w+ )?(?:training|pre-?training|fine-?tuning) (?:code|scripts?)\b"
+    r"|\bonly (?:an? )?(?:\w+ )?inference\b|\binference (?:folder|code|scripts?) only\b|\btraining (?:code"
+    r"|scripts?)[^.;]{0,40}\bnot (?:be )?(?:released|available|public|open)"
 )
 _RESULT_FILE = re.compile(
-    r"(?:^|/)(?:eval|evaluation|results?|all_results|benchmark)[\w.-]*\.(?:json|csv|yaml|yml)$", re.IGNORECASE
+    r"(?i)(?:^|/)(?:eval|evaluation|results?|all_results|benchmark)[\w.-]*\.(?:json|csv|yaml|yml)$"
 )
-_TRAINING_SCRIPT = re.compile(
-    r"(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$", re.IGNORECASE
-)
+_TRAINING_SCRIPT = re.compile(r"(?i)(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$")
 _TRAINING_CONFIG = re.compile(r"data_config|train\w*config|config.*train")
 _CONFIDENCE = {Attribution.CARD: 0.9, Attribution.NAMESAKE: 0.9, Attribution.OWNER: 0.8, Attribution.NAME: 0.7}
 

@@ -12,7 +12,7 @@ from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
 
-_PRETRAINING_SENTENCE = re.compile(r"\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence", re.IGNORECASE)
+_PRETRAINING_SENTENCE = re.compile(r"(?i)\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence")
 
 
 @criterion(

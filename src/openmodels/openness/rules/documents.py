@@ -9,7 +9,7 @@ from openmodels.openness.findings import Judgement, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import Link
 
-_REPORT = re.compile(r"\b(?:technical report|tech report|paper|report|arxiv|preprint|publication)\b", re.IGNORECASE)
+_REPORT = re.compile(r"(?i)\b(?:technical report|tech report|paper|report|arxiv|preprint|publication)\b")
 _CITATION = re.compile(r"et al|\d{4}\b.*\)")
 _MAX_OWN_PAPERS = 4
 """A card that names more papers cites other people's."""

@@ -11,7 +11,7 @@ from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
 from openmodels.openness.license_statements import binding_statement
 from openmodels.openness.model_context import ModelContext
 
-_LICENSE_FILE = re.compile(r"(?:^|/)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$", re.IGNORECASE)
+_LICENSE_FILE = re.compile(r"(?i)(?:^|/)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$")
 
 
 @criterion("license", "OSI-approved by every source: front matter, license file, card text, base models")

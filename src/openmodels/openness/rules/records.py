@@ -11,15 +11,13 @@ from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import Link
 
 _STEP = re.compile(
-    r"(?:step|ckpt|checkpoint|tokens?|iter(?:ation)?|epoch|stage|global_?step)[-_]?\d+|\d+[-_]?(?:steps?|b?tokens?|k)$",
-    re.IGNORECASE,
+    r"(?i)(?:step|ckpt|checkpoint|tokens?|iter(?:ation)?|epoch|stage|global_?step)[-_]?\d+|\d+[-_]?(?:steps?|b?tokens?"
+    r"|k)$"
 )
 _LOG_HOST = re.compile(r"(?:^|\.)(?:wandb\.ai|comet\.com|comet\.ml|tensorboard\.dev|neptune\.ai|clear\.ml)$")
-_LOG_FILE = re.compile(
-    r"events\.out\.tfevents|(?:^|/)trainer_state\.json$|(?:^|/)(?:training|train)[-_]?logs?\b", re.IGNORECASE
-)
-_CURVE = re.compile(r"(?:loss|train\w*)[-_]?curves?|(?:^|/)(?:train|all)_results\.json$", re.IGNORECASE)
-_CHECKPOINT_LINK = re.compile(r"checkpoints|-ckpts?\b", re.IGNORECASE)
+_LOG_FILE = re.compile(r"(?i)events\.out\.tfevents|(?:^|/)trainer_state\.json$|(?:^|/)(?:training|train)[-_]?logs?\b")
+_CURVE = re.compile(r"(?i)(?:loss|train\w*)[-_]?curves?|(?:^|/)(?:train|all)_results\.json$")
+_CHECKPOINT_LINK = re.compile(r"(?i)checkpoints|-ckpts?\b")
 
 
 @criterion("training_metrics", "TensorBoard files, a trainer state, a public log")

@@ -9,8 +9,8 @@ from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import ModelEvidence
 
-_ADAPTER = re.compile(r"(?:^|/)adapter_(?:model|config)", re.IGNORECASE)
-_QUANTIZED = re.compile(r"\.(?:gguf|ggml)$|gptq|awq", re.IGNORECASE)
+_ADAPTER = re.compile(r"(?i)(?:^|/)adapter_(?:model|config)")
+_QUANTIZED = re.compile(r"(?i)\.(?:gguf|ggml)$|gptq|awq")
 _SHARD = re.compile(r"-(\d{5,6})-of-(\d{5,6})\.")
 _MAX_SHARDS = 2000
 
