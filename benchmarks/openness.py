@@ -133,16 +133,16 @@ def baseline_link(model: ModelEvidence, name: str) -> str:
         "checkpoints": len(model.refs) > 1,
         "technical_report": bool(model.papers),
         "model_card": True,
-        "license": bool(model.card.get("license")),
-        "license_all_parts": bool(model.card.get("license")),
+        "license": bool(model.page.card.get("license")),
+        "license_all_parts": bool(model.page.card.get("license")),
     }
     return "open" if found[name] else "closed"
 
 
 def baseline_keyword(model: ModelEvidence, name: str) -> str:
     """Say open where a keyword occurs: the rules of the Model Openness Tool's draft scraper."""
-    text = " ".join((*model.statements, *model.headings, *(link.text for link in model.links))).lower()
-    license_id = str(model.card.get("license") or "")
+    text = " ".join((*model.sentences, *model.headings, *(link.text for link in model.links))).lower()
+    license_id = str(model.page.card.get("license") or "")
     # That scraper takes use-restricted licenses for open.
     free = find(license_id).osi_approved or "rail" in license_id or find(license_id).open
     words = {

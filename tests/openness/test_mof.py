@@ -6,7 +6,7 @@ import yaml
 from made_up import dataset, evidence, page, repository
 
 from openmodels.openness import mof
-from openmodels.openness.mof import COMPONENTS, classify, read_release
+from openmodels.openness.mof import COMPONENTS, classify
 from openmodels.openness.report import Report
 
 CLASS_3 = {one.name: "Apache-2.0" for one in COMPONENTS if one.required and one.level == 3}
@@ -43,6 +43,20 @@ def test_a_license_made_for_another_type_passes_with_a_warning():
 
 def test_unlicensed_is_invalid():
     assert classify({"Model card": None}).invalid == {"Model card": "no license"}
+
+
+def read_release(content):
+    """Return component -> license of a release in the framework's own file format."""
+    release = content.get("release", content)
+    by_type = release.get("license") or {}
+    types = {component.name: component.type for component in COMPONENTS}
+    licenses = {}
+    for entry in release.get("components") or []:
+        stated = entry.get("license")
+        for key in (types.get(entry.get("name"), ""), "distribution"):
+            stated = stated or (by_type.get(key) or {}).get("name")
+        licenses[entry.get("name")] = str(stated) if stated else None
+    return licenses
 
 
 def reference_cases(folder):

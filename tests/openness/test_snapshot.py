@@ -131,7 +131,7 @@ def test_topics_are_not_read(snapshot):
         data = json.loads(path.read_text("utf-8"))
         for claim in data.get("readme", {}).get("claims", []):
             claim.pop("topic", None)
-        assert ModelEvidence(data).statements == ModelEvidence(json.loads(path.read_text("utf-8"))).statements
+        assert ModelEvidence(data).sentences == ModelEvidence(json.loads(path.read_text("utf-8"))).sentences
 
 
 class TestDocumentation:

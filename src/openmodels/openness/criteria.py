@@ -82,7 +82,7 @@ def find_criterion(name: str) -> Criterion:
 def judge(context: ModelContext, name: str) -> Finding:
     """Return the finding of one criterion's rule."""
     registered = _RULES[find_criterion(name)]
-    return Finding(registered.name, *registered.judge(context))
+    return Finding(**vars(registered.judge(context)) | {"criterion": registered.name})
 
 
 def _load_built_in_rules() -> None:

@@ -78,13 +78,10 @@ def find_datasets(evidence: Evidence, model: ModelEvidence, *, is_finetune: bool
     for name in model.datasets:
         mentions.setdefault(name, (model.proof(f"front matter names the data set {name}", "cardData"), ""))
     for link in model.links:
-        path = link.path
-        if link.host == "huggingface.co" and len(path) >= 2 and path[0] == "datasets":
-            name = "/".join(path[1:3])
-            if not _EVALUATION_SECTION.search(link.section):
-                via = model.proof(f"the card links the data set {name}", "readme", url=link.url)
-                mentions.setdefault(name, (via, link.text))
-    for name in evidence.names["datasets"]:
+        if link.dataset and not _EVALUATION_SECTION.search(link.section):
+            via = model.proof(f"the card links the data set {link.dataset}", "readme", url=link.url)
+            mentions.setdefault(link.dataset, (via, link.text))
+    for name in evidence.names("datasets"):
         if name not in mentions and (sentence := _find_sentence(model, name)):
             mentions[name] = (model.proof(f"the card says: {sentence[:160]}", "readme"), "")
     return [
@@ -112,7 +109,7 @@ def _describe(
     page = evidence.dataset(name)
     # A set named after the model's family goes by the rest of its name in the card.
     short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
-    is_stated = any(_names(sentence, short) for sentence in card_claims.training_data_sentences(model.statements))
+    is_stated = any(_names(sentence, short) for sentence in card_claims.training_data_sentences(model.sentences))
     role = _role(model, short, text, is_stated=is_stated, is_finetune=is_finetune)
     return NamedDataset(name, role, judge_access(page), is_stated, via, page)
 
@@ -124,7 +121,7 @@ def _role(model: ModelEvidence, short: str, text: str, *, is_stated: bool, is_fi
         return Role.TUNING
     if is_stated:
         return Role.PRETRAINING
-    if any(_names(sentence, short) for sentence in card_claims.tuning_data_sentences(model.statements)):
+    if any(_names(sentence, short) for sentence in card_claims.TUNING_DATA.select(model.sentences)):
         return Role.TUNING
     return Role.TUNING if is_finetune else Role.PRETRAINING
 
@@ -138,7 +135,7 @@ def _find_sentence(model: ModelEvidence, name: str) -> str:
     close = same_owner(owner, model.owner)
     if len(plain(short)) < (5 if close else 8):
         return ""
-    return next((text for text in card_claims.training_data_sentences(model.statements) if _names(text, short)), "")
+    return next((text for text in card_claims.training_data_sentences(model.sentences) if _names(text, short)), "")
 
 
 def _names(text: str, short: str) -> bool:

@@ -64,51 +64,52 @@ class Evidence:
     @cached_property
     def model(self) -> ModelEvidence:
         """The model under judgement."""
-        return ModelEvidence(self.find("models", self.subject) or {"id": self.subject})
+        return self.other_model(self.subject) or ModelEvidence({"id": self.subject})
 
     def other_model(self, name: str) -> ModelEvidence | None:
-        """Another model, where something is known of it."""
+        """Return another model, where something is known of it."""
         data = self.find("models", name)
         return ModelEvidence(data) if data else None
 
     def dataset(self, name: str) -> DatasetEvidence | None:
-        """A data set, where something is known of it."""
+        """Return a data set, where something is known of it."""
         data = self.find("datasets", name)
         return DatasetEvidence(data) if data else None
 
-    def repository(self, name: str) -> RepositoryEvidence | None:
-        """A GitHub repository "owner/name", where something is known of it."""
-        data = self.find("github", name)
-        return RepositoryEvidence(data) if data else None
+    def repository(self, name: str) -> RepositoryEvidence:
+        """Return a GitHub repository "owner/name"; its tree is empty where nothing is known of it."""
+        return RepositoryEvidence(self.find("github", name) or {"repo": name, "unknown": ["tree", "license"]})
 
     @cached_property
-    def _files(self) -> dict[tuple[str, str], Path]:
-        if self.folder is None:
-            return {}
+    def _files(self) -> dict[str, dict[str, Path]]:
+        folders = {kind: self.folder / kind for kind in _KINDS} if self.folder is not None else {}
         return {
-            (kind, path.stem.lower()): path for kind in _KINDS for path in sorted((self.folder / kind).glob("*.json"))
+            kind: {path.stem.lower(): path for path in sorted(folder.glob("*.json"))}
+            for kind, folder in folders.items()
         }
 
-    @cached_property
-    def names(self) -> dict[str, list[str]]:
-        """The ids known of each kind, sorted."""
-        known: dict[str, list[str]] = {}
-        for kind in _KINDS:
-            ids = {str(page.get("id") or page.get("repo") or key) for key, page in self.pages[kind].items()}
-            ids |= {
-                path.stem.replace("__", "/", 1) for (file_kind, _), path in self._files.items() if file_kind == kind
-            }
-            known[kind] = sorted(ids)
-        return known
+    def names(self, kind: str) -> list[str]:
+        """Return the ids known of a kind, sorted."""
+        ids = {str(page.get("id") or page.get("repo") or key) for key, page in self.pages[kind].items()}
+        ids |= {path.stem.replace("__", "/", 1) for path in self._files.get(kind, {}).values()}
+        return sorted(filter(ID.fullmatch, ids))
 
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Return the content of one page, or None."""
+        """Return the content of one page, or None.
+
+        Raises:
+            InvalidRequest: Its file is not evidence.
+        """
         if not ID.fullmatch(name):
             return None
-        kept = self.pages[kind]
-        if name.lower() not in kept and (path := self._files.get((kind, name.replace("/", "__").lower()))):
-            kept[name.lower()] = _read(path)
-        return kept.get(name.lower())
+        pages, key = self.pages[kind], name.lower()
+        if key not in pages and (path := self._files.get(kind, {}).get(key.replace("/", "__"))):
+            description = f"The evidence file {path.name!r}"
+            page = files.parse_json(files.read(path, largest=LARGEST_FILE), description)
+            if not isinstance(page, dict):
+                raise InvalidRequest(f"{description} holds no JSON object.")
+            pages[key] = page
+        return pages.get(key)
 
     def save(self, folder: str | Path) -> Path:
         """Write every page in memory to a folder that `load` reads; return the folder."""
@@ -132,10 +133,3 @@ class Evidence:
 def now() -> str:
     """Return the present moment (UTC, ISO 8601, seconds)."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    data = files.parse_json(files.read(path, largest=LARGEST_FILE), f"The evidence file {path.name!r}")
-    if not isinstance(data, dict):
-        raise InvalidRequest(f"The evidence file {path.name!r} holds no JSON object.")
-    return data

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
 
 
 class Verdict(StrEnum):
@@ -53,8 +52,9 @@ class Proof:
     retrieved: str | None = None
 
 
-class Judgement(NamedTuple):
-    """What a rule says; the fields are those of a `Finding`."""
+@dataclass(frozen=True)
+class Judgement:
+    """What a rule says; `Finding` describes the fields."""
 
     verdict: Verdict
     reason: str
@@ -64,8 +64,8 @@ class Judgement(NamedTuple):
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+@dataclass(frozen=True)
+class Finding(Judgement):
     """The verdict on one criterion.
 
     Attributes:
@@ -79,13 +79,7 @@ class Finding:
         curated: Whether a person decided this (an override), and not a rule.
     """
 
-    criterion: Criterion
-    verdict: Verdict
-    reason: str
-    rule: str
-    confidence: float = 0.0
-    evidence: tuple[Proof, ...] = ()
-    missing: tuple[str, ...] = ()
+    criterion: Criterion = field(kw_only=True)
     curated: bool = False
 
 

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from openmodels import files, settings
+from openmodels import errors, files, settings
 from openmodels.core import retry
-from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    ConnectionFailed,
-    DeadlineExceeded,
-    InvalidRequest,
-    InvalidResponse,
-    ModelNotFound,
-    Offline,
-    OpenModelsError,
-    RateLimited,
-    ServerFailed,
-)
 from openmodels.hub import card as hub_card, fields
 from openmodels.hub.client import HubClient
 from openmodels.hub.model_names import family, split, words
@@ -31,7 +21,7 @@ from openmodels.hub.model_page import ModelPage, parse_license
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import find_ancestors
-from openmodels.openness.pages import ModelEvidence
+from openmodels.openness.pages import LICENSE_FILE, ModelEvidence
 from openmodels.openness.repositories import find_repositories, parse_github_link
 
 MOST_DATASETS = 30
@@ -49,16 +39,17 @@ id author sha createdAt lastModified downloads likes gated private disabled pipe
 siblings config safetensors
 """.split()  # noqa: SIM905 - seventeen lines otherwise
 _UNREAD = (
-    ModelNotFound,
-    AccessDenied,
-    AuthenticationFailed,
-    ServerFailed,
-    RateLimited,
-    InvalidResponse,
-    DeadlineExceeded,
+    errors.ModelNotFound,
+    errors.AccessDenied,
+    errors.AuthenticationFailed,
+    errors.ServerFailed,
+    errors.RateLimited,
+    errors.InvalidResponse,
+    errors.DeadlineExceeded,
 )
 """What one page of several may fail with: it is then unknown."""
-_LICENSE_FILE = re.compile(r"(?i)^(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$")
+UNREACHABLE = (errors.Offline, errors.ConnectionFailed, errors.DeadlineExceeded)
+"""Errors after which kept evidence may stand in."""
 _LICENSE_BYTES = 100_000
 
 
@@ -101,7 +92,7 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
         DeadlineExceeded, ConnectionFailed, RateLimited, ServerFailed, InvalidResponse: The Hub could not be read.
     """
     if settings.offline():
-        raise Offline(
+        raise errors.Offline(
             "The network is switched off, and openness needs it to gather evidence.",
             next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE, or give evidence='a saved folder'.",
         )
@@ -128,17 +119,28 @@ def store() -> Path:
 
 def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:
     """Return the page of one model; see `gather` for what it raises."""
-    page = hub.get_model(model)
-    kept = {name: page[name] for name in _KEPT_FIELDS if name in page}
-    kept.setdefault("id", model)
-    kept["gathered_at"] = now()
-    unknown = [] if deep else ["readme", "refs"]
-    if deep:
-        _add_readme(hub, kept, unknown)
-        _add_refs(hub, kept, unknown)
-        _add_license_texts(hub, kept, unknown)
-    kept["unknown"] = unknown + [name for name in ("gated", "siblings", "tags") if name not in kept]
-    return kept
+    row = hub.get_model(model)
+    page: dict[str, Any] = {"id": model, "gathered_at": now()} | {
+        name: row[name] for name in _KEPT_FIELDS if name in row
+    }
+    page["unknown"] = [name for name in ("gated", "siblings", "tags") if name not in page]
+    if not deep:
+        page["unknown"] += ["readme", "refs"]
+        return page
+    names = [file.name for file in ModelPage(page).files]
+    read_file = partial(hub.get_file, page["id"], revision=page.get("sha"))
+    with _unknown_if_unread(page, "readme"):
+        if page.get("siblings") is not None and "README.md" not in names:
+            page["readme"] = {"headings": [], "links": [], "claims": []}
+        else:
+            _add_card(page, read_file("README.md", hub_card.LONGEST))
+    with _unknown_if_unread(page, "refs"):
+        page["refs"] = {**hub.get_refs(page["id"]), "branches_complete": True}
+    page["license_texts"] = {}
+    for name in list(filter(LICENSE_FILE.fullmatch, names))[:3]:
+        with _unknown_if_unread(page, f"license_texts.{name}"):
+            page["license_texts"][name] = read_file(name, _LICENSE_BYTES)
+    return page
 
 
 def from_folder(folder: Path) -> Evidence:
@@ -149,65 +151,39 @@ def from_folder(folder: Path) -> Evidence:
     """
     paths = islice((path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts), MOST_FILES)
     names = sorted(path.relative_to(folder).as_posix() for path in paths)
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name)[:96] or "model"
-    if not {"config.json", "README.md"} & set(names) and not any(
-        name.endswith((".gguf", ".safetensors")) for name in names
-    ):
-        raise InvalidRequest(f"The folder {str(folder)!r} holds neither a model card nor a model.")
+    if not any(name in ("config.json", "README.md") or name.endswith((".gguf", ".safetensors")) for name in names):
+        raise errors.InvalidRequest(f"The folder {str(folder)!r} holds neither a model card nor a model.")
+    read_file = partial(Path.read_text, encoding="utf-8", errors="replace")
     page: dict[str, Any] = {
-        "id": name,
+        "id": re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name)[:96] or "model",
         "siblings": [{"rfilename": name} for name in names],
+        "license_texts": {
+            name: read_file(folder / name)[:_LICENSE_BYTES] for name in filter(LICENSE_FILE.fullmatch, names)
+        },
         "gathered_at": now(),
+        "unknown": ["gated", "refs", "safetensors"],
     }
-    page["unknown"] = ["gated", "refs", "safetensors"]
     if (readme := folder / "README.md").is_file():
-        text = readme.read_text(encoding="utf-8", errors="replace")
-        page["readme"] = hub_card.parse_outline(text)
-        page["cardData"] = hub_card.parse_front_matter(text)
+        _add_card(page, read_file(readme))
     else:
         page["unknown"] += ["readme", "cardData"]
-    page["license_texts"] = {
-        name: (folder / name).read_text(encoding="utf-8", errors="replace")[:_LICENSE_BYTES]
-        for name in names
-        if _LICENSE_FILE.match(name)
-    }
-    evidence = Evidence(name)
-    evidence.pages["models"][name.lower()] = page
+    evidence = Evidence(page["id"])
+    evidence.pages["models"][page["id"].lower()] = page
     return evidence
 
 
-def _add_readme(hub: HubClient, page: dict[str, Any], unknown: list[str]) -> None:
-    if page.get("siblings") is not None and "README.md" not in _file_names(page):
-        page["readme"] = {"headings": [], "links": [], "claims": []}
-        return
+@contextmanager
+def _unknown_if_unread(page: dict[str, Any], name: str) -> Iterator[None]:
+    """Note a field as unknown where reading it fails."""
     try:
-        text = hub.get_file(page["id"], "README.md", hub_card.LONGEST, revision=page.get("sha"))
+        yield
     except _UNREAD:
-        unknown.append("readme")
-        return
+        page["unknown"].append(name)
+
+
+def _add_card(page: dict[str, Any], text: str) -> None:
     page["readme"] = hub_card.parse_outline(text)
     page.setdefault("cardData", hub_card.parse_front_matter(text))
-
-
-def _add_refs(hub: HubClient, page: dict[str, Any], unknown: list[str]) -> None:
-    try:
-        page["refs"] = {**hub.get_refs(page["id"]), "branches_complete": True}
-    except _UNREAD:
-        unknown.append("refs")
-
-
-def _add_license_texts(hub: HubClient, page: dict[str, Any], unknown: list[str]) -> None:
-    page["license_texts"] = {}
-    for name in [name for name in _file_names(page) if _LICENSE_FILE.match(name)][:3]:
-        try:
-            text = hub.get_file(page["id"], name, _LICENSE_BYTES, revision=page.get("sha"))
-            page["license_texts"][name] = text
-        except _UNREAD:
-            unknown.append(f"license_texts.{name}")
-
-
-def _file_names(page: dict[str, Any]) -> list[str]:
-    return [file.name for file in ModelPage(page).files]
 
 
 def _gather_bases(hub: HubClient, evidence: Evidence, model: ModelEvidence, depth: int) -> None:
@@ -222,16 +198,9 @@ def _gather_bases(hub: HubClient, evidence: Evidence, model: ModelEvidence, dept
 
 
 def _gather_datasets(hub: HubClient, evidence: Evidence) -> None:
-    names: dict[str, str] = {}
-    for data in list(evidence.pages["models"].values()):
-        model = ModelEvidence(data)
-        linked = [
-            "/".join(link.path[1:3])
-            for link in model.links
-            if link.host == "huggingface.co" and link.path[:1] == ["datasets"]
-        ]
-        names |= dict.fromkeys([*model.datasets, *linked], model.id)
-    for name in list(names)[:MOST_DATASETS]:
+    models = list(map(ModelEvidence, evidence.pages["models"].values()))
+    names = [name for model in models for name in (*model.datasets, *(link.dataset for link in model.links)) if name]
+    for name in list(dict.fromkeys(names))[:MOST_DATASETS]:
         evidence.pages["datasets"][name.lower()] = _kept("datasets", name) or _dataset_page(hub, name)
 
 
@@ -239,7 +208,7 @@ def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
     page: dict[str, Any] = {"id": name, "gathered_at": now(), "unknown": []}
     try:
         row = hub.get_dataset(name)
-    except ModelNotFound:
+    except errors.ModelNotFound:
         return page | {"exists": False}
     except _UNREAD as error:
         return page | {"failed": error.cause, "unknown": ["exists", "gated", "license"]}
@@ -247,25 +216,22 @@ def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
     if page["gated"] is None:
         page["unknown"] = ["gated"]
     if declared := parse_license(fields.mapping(row.get("cardData"))):
-        page["license"] = declared.id
-        if declared.name:
-            page["license_name"] = declared.name
+        page |= {"license": declared.id, "license_name": declared.name}
     return page
 
 
 def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
     model = evidence.model
     names = [repository.name for repository in find_repositories(evidence, model) if repository.name]
-    for data in list(evidence.pages["models"].values()):
-        if split(str(data["id"]))[0] == model.owner:
-            names += [name for link in ModelEvidence(data).links if (name := parse_github_link(link)[0])]
+    for page in map(ModelEvidence, evidence.pages["models"].values()):
+        if page.owner == model.owner:
+            names += [name for link in page.links if (name := parse_github_link(link)[0])]
     # A card that links no repository may still have one of its own name.
     guesses = [f"{model.owner}/{words(split(model.id)[1])[0]}"] if not names and family(model.id) else []
     for name in list(dict.fromkeys([*names, *guesses]))[:MOST_REPOSITORIES]:
-        page = _kept("github", name) or _repository_page(github, name)
-        if page.get("missing") and name in guesses:
-            continue
-        evidence.pages["github"][name.lower()] = page
+        repository = _kept("github", name) or _repository_page(github, name)
+        if not (repository.get("missing") and name in guesses):
+            evidence.pages["github"][name.lower()] = repository
 
 
 def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
@@ -273,13 +239,13 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
     try:
         about = github.get_repository(name)
         tree = github.get_tree(name, str(about.get("default_branch") or "HEAD"))
-    except ModelNotFound:
+    except errors.ModelNotFound:
         return page | {"missing": True, "failed": "there is no such repository"}
-    except (*_UNREAD, ConnectionFailed) as error:
+    except (*_UNREAD, errors.ConnectionFailed) as error:
         return page | {"failed": error.cause.rstrip(".")}
     paths = [str(entry.get("path")) for entry in tree.get("tree") or [] if entry.get("type") != "tree"]
     spdx = str((about.get("license") or {}).get("spdx_id") or "")
-    page |= {
+    return page | {
         "tree": paths[:MOST_PATHS],
         "tree_total": len(paths),
         "tree_truncated": bool(tree.get("truncated")) or len(paths) > MOST_PATHS,
@@ -288,7 +254,6 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
         "license": "other" if spdx == "NOASSERTION" else spdx.lower() or None,
         "unknown": [],
     }
-    return page
 
 
 def _kept(kind: str, name: str) -> dict[str, Any] | None:
@@ -299,10 +264,4 @@ def _kept(kind: str, name: str) -> dict[str, Any] | None:
         age = datetime.now(UTC) - datetime.fromisoformat(str(page.get("gathered_at")))
     except (ValueError, TypeError, AttributeError):  # a damaged page is fetched again
         return None
-    if age > timedelta(days=KEEP_DAYS):
-        return None
-    return None if page.get("failed") else page
-
-
-UNREACHABLE: tuple[type[OpenModelsError], ...] = (Offline, ConnectionFailed, DeadlineExceeded)
-"""Errors after which kept evidence may stand in."""
+    return None if age > timedelta(days=KEEP_DAYS) or page.get("failed") else page

@@ -61,7 +61,7 @@ def list_license_statements(model: ModelEvidence, bases: Iterable[Ancestor]) -> 
             statements.append(LicenseStatement(f"file {name}", terms, proof))
     statements += [
         LicenseStatement("card text", stated, model.sentence_proof(sentence, 200))
-        for sentence in model.statements
+        for sentence in model.sentences
         if (stated := _license_in_sentence(sentence)) is not None
     ]
     statements += [

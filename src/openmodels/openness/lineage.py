@@ -92,7 +92,7 @@ def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
             )
             for name, relation in model.bases
         ]
-    sentences = [text for text in model.statements if states_derivation(text)]
+    sentences = [text for text in model.sentences if states_derivation(text)]
     for link in model.links:
         path = link.path
         if link.host != "huggingface.co" or len(path) < 2 or path[0] in _HUB_PAGES:
@@ -114,7 +114,7 @@ def _suggested_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]
     """Guess the base: of the same project and paper, or with its name in this name."""
     name = plain(split(model.id)[1])
     longest, base_id = 0, ""
-    for candidate in evidence.names["models"]:
+    for candidate in evidence.names("models"):
         owner, candidate_name = split(candidate)
         base_name = plain(candidate_name).removesuffix("hf")
         if candidate.lower() == model.id.lower() or len(base_name) < 5 or is_tuned_name(candidate):

@@ -10,26 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from openmodels.licenses.table import OPEN_DATA
 
 CODE, DATA, DOCUMENT = "code", "data", "document"
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A component of a model's release.
+    """A component of a model's release."""
 
-    Attributes:
-        name: Its name in the framework.
-        type: "code", "data" or "document".
-        level: The lowest class that needs it: 3 (Open Model), 2 (Open Tooling) or 1 (Open Science).
-        required: Whether that class needs it at all.
-    """
-
-    name: str
-    type: str
-    level: int
-    required: bool = True
+    name: str  # in the framework's words
+    type: str  # "code", "data" or "document"
+    level: int  # the lowest class that needs it: 3 (Open Model), 2 (Open Tooling) or 1 (Open Science)
+    required: bool = True  # whether that class needs it at all
 
 
 COMPONENTS = (
@@ -51,6 +45,7 @@ COMPONENTS = (
     Component("Sample model outputs", DOCUMENT, 3, required=False),
     Component("Model metadata", DATA, 1, required=False),
 )
+_TYPES = {component.name: component.type for component in COMPONENTS}
 REPORT, PAPER = "Technical report", "Research paper"
 ANY_OPEN = "CC0-1.0"
 """Stands for whatever open license a component may have, where a best case is asked for."""
@@ -61,10 +56,7 @@ LABELS = {
     3: "Class III - Open Model",
 }
 
-_OPEN_DATA = re.compile(
-    r"(?i)CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+|C-UDA-1\.0|FreeBSD-DOC"
-    r"|OpenMDW-1\.\d"
-)
+_ALSO_OPEN = re.compile(r"(?i)C-UDA-1\.0|FreeBSD-DOC|OpenMDW-1\.\d")
 # Types a license is made for, by the tool's own list; others that are open pass with a warning.
 _APT = {
     CODE: re.compile(r"0BSD|AFL-.*|Apache-.*|ECL-.*|ISC|MIT|MIT-0|MulanPSL-.*|NCSA|UPL-1\.0", re.IGNORECASE),
@@ -75,23 +67,13 @@ _APT = {
 
 @dataclass(frozen=True)
 class Classification:
-    """The result for a release.
+    """The result for a release."""
 
-    Attributes:
-        level: 1, 2 or 3, the best class reached; 0 for none.
-        progress: class -> percent of its components that are valid; 0 while a lower class is incomplete.
-        valid: The components with a valid license.
-        invalid: component -> why its license is not valid.
-        missing: The required components that were not released.
-        warnings: component -> its license is open but made for another type.
-    """
-
-    level: int
-    progress: dict[int, float]
-    valid: tuple[str, ...]
-    invalid: dict[str, str]
-    missing: tuple[str, ...]
-    warnings: dict[str, str]
+    level: int  # 1, 2 or 3, the best class reached; 0 for none
+    progress: dict[int, float]  # class -> percent of its components that are valid; 0 while a lower one is incomplete
+    valid: tuple[str, ...]  # the components with a valid license
+    invalid: dict[str, str]  # component -> why its license is not valid
+    warnings: dict[str, str]  # component -> its license is open but made for another type
 
     @property
     def label(self) -> str:
@@ -106,27 +88,22 @@ def is_open(license_id: str | None) -> bool:
     if not license_id:
         return False
     entry = LICENSES.get(license_id)
-    free = entry is not None and (entry.osi_approved or entry.fsf_libre)
-    return bool(free or _OPEN_DATA.fullmatch(license_id))
+    is_free = entry is not None and (entry.osi_approved or entry.fsf_libre)
+    return bool(is_free or OPEN_DATA.fullmatch(license_id) or _ALSO_OPEN.fullmatch(license_id))
 
 
 def classify(licenses: Mapping[str, str | None]) -> Classification:
-    """Classify a release.
-
-    Args:
-        licenses: component name -> SPDX id of its license, None for "released without a license".
-    """
-    types = {component.name: component.type for component in COMPONENTS}
-    valid = {name for name, license_id in licenses.items() if name in types and is_open(license_id)}
+    """Classify a release: component name -> SPDX id of its license, None for "without a license"."""
+    valid = {name for name, license_id in licenses.items() if name in _TYPES and is_open(license_id)}
     invalid = {
         name: f"{license_id} is not open" if license_id else "no license"
         for name, license_id in licenses.items()
-        if name in types and name not in valid
+        if name in _TYPES and name not in valid
     }
     warnings = {
-        name: f"{licenses[name]} is not made for {types[name]}"
+        name: f"{licenses[name]} is not made for {_TYPES[name]}"
         for name in valid
-        if not _APT[types[name]].fullmatch(licenses[name] or "")
+        if not _APT[_TYPES[name]].fullmatch(licenses[name] or "")
     }
     # A research paper stands in for a technical report that is missing or not open, and then counts once.
     replaced = {REPORT: PAPER} if PAPER in valid and REPORT not in valid else {}
@@ -142,23 +119,4 @@ def classify(licenses: Mapping[str, str | None]) -> Classification:
         progress[target] = len(names & valid) / len(names) * 100 if is_reachable else 0.0
         is_reachable = is_reachable and names <= valid
         level = target if is_reachable else level
-    needed = {name for name, _ in required}
-    missing = tuple(name for name in types if name in needed and name not in licenses)
-    return Classification(level, progress, tuple(sorted(valid)), invalid, missing, warnings)
-
-
-def read_release(content: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return component -> license of a release in the framework's own file format."""
-    release = content.get("release", content)
-    by_type: Mapping[str, Any] = release.get("license") or {}
-    types = {component.name: component.type for component in COMPONENTS}
-    licenses: dict[str, str | None] = {}
-    for entry in release.get("components") or []:
-        if not isinstance(entry, Mapping):
-            continue
-        name = str(entry.get("name"))
-        stated = entry.get("license")
-        for key in (types.get(name, ""), "distribution"):
-            stated = stated or (by_type.get(key) or {}).get("name")
-        licenses[name] = str(stated) if stated else None
-    return licenses
+    return Classification(level, progress, tuple(sorted(valid)), invalid, warnings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Self
 
 from openmodels.hub.model_names import split
 from openmodels.licenses import LicenseTerms, find, most_restrictive
@@ -21,27 +22,19 @@ from openmodels.openness.mof import PAPER, REPORT
 # Libraries that hold the code of the models they load, with their licenses.
 _LIBRARIES = {"transformers": "Apache-2.0", "diffusers": "Apache-2.0", "sentence-transformers": "Apache-2.0"}
 _RESULTS = re.compile(r"(?i)\b(?:evaluat\w*|benchmarks?|results?|performance)\b")
-_RESULT_FILE = re.compile(r"(?i)(?:^|/)(?:eval|evaluation|results?|all_results)[\w.-]*\.(?:json|csv|ya?ml)$")
 _MODELING_FILE = re.compile(r"(?:^|/)modell?ing_[\w-]+\.py$")
 _NOT_A_PROGRAM = re.compile(r"(?:^|/)(?:__init__|tokenization_\w+|test_\w+)\.py$")
 _GITHUB_URL = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class ComponentRelease:
-    """A component of the framework, as far as the evidence shows it.
+class ComponentStatus:
+    """A component of the framework, as far as the evidence shows it."""
 
-    Attributes:
-        released: Whether it is published; None where that was not seen.
-        license: The id of its license; None for "released without a license".
-        is_license_known: Whether its license was seen.
-        reason: Why, in a sentence.
-    """
-
-    released: bool | None
-    license: str | None
-    is_license_known: bool
+    released: bool | None  # None where that was not seen
     reason: str
+    is_license_known: bool = False
+    license: str | None = None  # the id; None for "released without a license"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +45,24 @@ class _PlaceLicense:
     id: str | None = None
     is_known: bool = False
 
+    @classmethod
+    def of(cls, place: str, terms: LicenseTerms | None) -> Self:
+        if terms is None or not terms.id:
+            return cls(place)
+        return cls(place, terms.spdx or terms.id, terms.kind.is_known)
 
-def list_components(context: ModelContext, findings: Findings) -> dict[str, ComponentRelease]:
+    def covers(self, what: str) -> ComponentStatus:
+        """Return the status of a component that is released under this license."""
+        if self.is_known:
+            reason = f"{what}, under {self.id or 'no license'} of {self.place}."
+            return ComponentStatus(True, reason, True, self.id)
+        return ComponentStatus(True, f"{what}; the license of {self.place} is not known.")
+
+
+def list_components(context: ModelContext, findings: Findings) -> dict[str, ComponentStatus]:
     """Return every component that a class of the framework needs, by name."""
     binding = binding_statement(context.license_statements)
-    repository_license = _place_license("the model's repository", binding.license if binding else None)
+    repository_license = _PlaceLicense.of("the model's repository", binding.license if binding else None)
     report, training = findings["technical_report"], findings["training_code"]
     data, data_card = _data(context, findings["training_data"])
     return {
@@ -69,7 +75,7 @@ def list_components(context: ModelContext, findings: Findings) -> dict[str, Comp
         "Training code": _with_evidence(context, training, repository_license),
         "Inference code": _code_in_tree(context, "inference", repository_license, training),
         "Evaluation code": _with_evidence(context, findings["evaluation_code"], repository_license),
-        "Evaluation data": _unseen("What it was evaluated on is not gathered."),
+        "Evaluation data": ComponentStatus(None, "What it was evaluated on is not gathered."),
         "Datasets": data,
         "Model parameters (Intermediate)": _in_repository(findings["checkpoints"], repository_license),
         "Data preprocessing code": _code_in_tree(context, "preparation", repository_license, training),
@@ -77,112 +83,90 @@ def list_components(context: ModelContext, findings: Findings) -> dict[str, Comp
     }
 
 
-def _place_license(place: str, terms: LicenseTerms | None) -> _PlaceLicense:
-    if terms is None or not terms.id:
-        return _PlaceLicense(place)
-    return _PlaceLicense(place, terms.spdx or terms.id, terms.kind.is_known)
+def _not_open(finding: Finding) -> ComponentStatus:
+    """Return the status of a component that is not released, or was not seen."""
+    return ComponentStatus(None if finding.verdict is Verdict.UNKNOWN else False, finding.reason)
 
 
-def _released(license_: _PlaceLicense, what: str) -> ComponentRelease:
-    if license_.is_known:
-        reason = f"{what}, under {license_.id or 'no license'} of {license_.place}."
-        return ComponentRelease(True, license_.id, True, reason)
-    return ComponentRelease(True, None, False, f"{what}; the license of {license_.place} is not known.")
-
-
-def _unseen(reason: str) -> ComponentRelease:
-    return ComponentRelease(None, None, False, reason)
-
-
-def _missing(reason: str) -> ComponentRelease:
-    return ComponentRelease(False, None, False, reason)
-
-
-def _not_open(finding: Finding) -> ComponentRelease:
-    """Return a component that is not released, or was not seen."""
-    return _unseen(finding.reason) if finding.verdict is Verdict.UNKNOWN else _missing(finding.reason)
-
-
-def _in_repository(finding: Finding, license_: _PlaceLicense, *, gated: bool = False) -> ComponentRelease:
+def _in_repository(finding: Finding, license_: _PlaceLicense, *, gated: bool = False) -> ComponentStatus:
     is_released = finding.verdict is Verdict.OPEN or (gated and finding.verdict is Verdict.PARTIAL)
-    return _released(license_, finding.reason.rstrip(".")) if is_released else _not_open(finding)
+    return license_.covers(finding.reason.rstrip(".")) if is_released else _not_open(finding)
 
 
 def _with_evidence(
     context: ModelContext, finding: Finding, repository_license: _PlaceLicense, what: str = ""
-) -> ComponentRelease:
+) -> ComponentStatus:
     """Return a criterion's component, under the license of the place it lies in."""
     if finding.verdict is not Verdict.OPEN:
         return _not_open(finding)
     url = finding.evidence[0].url
     if match := _GITHUB_URL.match(url):
-        return _released(_github_license(context, match[1]), what or finding.reason.rstrip("."))
+        return _github_license(context, match[1]).covers(what or finding.reason.rstrip("."))
     if url.startswith((f"{context.model.url}/blob/", f"{context.model.url}/resolve/")):
-        return _released(repository_license, what or finding.reason.rstrip("."))
-    return ComponentRelease(True, None, False, f"Published at {url}; its license was not seen.")
+        return repository_license.covers(what or finding.reason.rstrip("."))
+    return ComponentStatus(True, f"Published at {url}; its license was not seen.")
 
 
-def _card(context: ModelContext, license_: _PlaceLicense) -> ComponentRelease:
+def _card(context: ModelContext, license_: _PlaceLicense) -> ComponentStatus:
     model = context.model
-    if model.headings or model.statements:
-        return _released(license_, "In the model's repository")
-    if model.files_complete and not any(name.lower() == "readme.md" for name in model.files):
-        return _missing("There is no card.")
-    return _unseen("The card's text was not seen.")
+    if model.headings or model.sentences:
+        return license_.covers("In the model's repository")
+    if model.card_missing:
+        return ComponentStatus(False, "There is no card.")
+    return ComponentStatus(None, "The card's text was not seen.")
 
 
-def _results(context: ModelContext, report: Finding, license_: _PlaceLicense) -> ComponentRelease:
+def _results(context: ModelContext, report: Finding, license_: _PlaceLicense) -> ComponentStatus:
     model = context.model
-    if any(_RESULT_FILE.search(name) for name in model.files) or "model-index" in model.card:
-        return _released(license_, "Results in the model's repository")
+    if model.result_files or "model-index" in model.page.card:
+        return license_.covers("Results in the model's repository")
     if "eval-results" in model.tags or any(_RESULTS.search(heading) for heading in model.headings):
-        return _released(license_, "Results in the model card")
+        return license_.covers("Results in the model card")
     if model.card_seen and report.verdict is Verdict.CLOSED:
-        return _missing("The card has no results, and there is no report that could.")
-    return _unseen("No results were seen; a report may hold them.")
+        return ComponentStatus(False, "The card has no results, and there is no report that could.")
+    return ComponentStatus(None, "No results were seen; a report may hold them.")
 
 
-def _paper(context: ModelContext, finding: Finding) -> ComponentRelease:
+def _paper(context: ModelContext, finding: Finding) -> ComponentStatus:
     if context.model.papers and finding.verdict is Verdict.OPEN:
-        reason = f"The paper arXiv {context.model.papers[0]}; its license was not seen."
-        return ComponentRelease(True, None, False, reason)
+        return ComponentStatus(True, f"The paper arXiv {context.model.papers[0]}; its license was not seen.")
     if finding.verdict is Verdict.CLOSED:
-        return _missing(finding.reason)
-    return _unseen("No research paper of its own was seen.")
+        return ComponentStatus(False, finding.reason)
+    return ComponentStatus(None, "No research paper of its own was seen.")
 
 
 def _code_in_tree(
     context: ModelContext, kind: str, repository_license: _PlaceLicense, training: Finding
-) -> ComponentRelease:
+) -> ComponentStatus:
     """Return code that no criterion asks for, by the kind of files in a repository."""
     model, repositories = context.model, context.repositories
     for repository in repositories:
-        programs = [path for path in getattr(repository.layout, kind, ()) if not _NOT_A_PROGRAM.search(path)]
+        programs = [path for path in getattr(repository.layout, kind) if not _NOT_A_PROGRAM.search(path)]
         if programs:
-            return _released(_github_license(context, repository.name), f"{repository.name} holds {programs[0]}")
+            return _github_license(context, repository.name).covers(f"{repository.name} holds {programs[0]}")
     if kind != "preparation":
         library = str(model.data.get("library_name") or next((tag for tag in model.tags if tag in _LIBRARIES), ""))
         if files := [name for name in model.files if _MODELING_FILE.search(name)]:
-            return _released(repository_license, f"The model's repository holds {files[0]}")
+            return repository_license.covers(f"The model's repository holds {files[0]}")
         if library in _LIBRARIES and "custom_code" not in model.tags:
-            return _released(_PlaceLicense("the library", _LIBRARIES[library], True), f"It runs in {library}")
-    is_complete = model.card_seen and all(repository.page and repository.page.complete for repository in repositories)
+            return _PlaceLicense("the library", _LIBRARIES[library], True).covers(f"It runs in {library}")
+    is_complete = model.card_seen and all(repository.page.complete for repository in repositories)
     if not is_complete or training.verdict is Verdict.UNKNOWN:
-        return _unseen("No such code was found in what was seen.")
-    return _missing("No such code is in the model's repositories.")
+        return ComponentStatus(None, "No such code was found in what was seen.")
+    return ComponentStatus(False, "No such code is in the model's repositories.")
 
 
-def _data(context: ModelContext, finding: Finding) -> tuple[ComponentRelease, ComponentRelease]:
+def _data(context: ModelContext, finding: Finding) -> tuple[ComponentStatus, ComponentStatus]:
     """Return the training data, and the card that every data set on the Hub has."""
     datasets = [
         dataset for dataset in context.datasets_for(Role.PRETRAINING) if dataset.access in (Access.PUBLIC, Access.GATED)
     ]
     license_ = _data_license(datasets)
-    card = _released(license_, f"{datasets[0].id} has a card") if datasets else _not_open(finding)
+    card = license_.covers(f"{datasets[0].id} has a card") if datasets else _not_open(finding)
     if finding.verdict is not Verdict.OPEN:
         # A part of the data is not a release of the data.
         return _not_open(finding), card
-    data = _released(license_, finding.reason.rstrip("."))
+    data = license_.covers(finding.reason.rstrip("."))
     return data, card if datasets else data
 
 
@@ -191,13 +175,13 @@ def _data_license(datasets: list[NamedDataset]) -> _PlaceLicense:
     terms = [find(dataset.page.license if dataset.page else None) for dataset in datasets]
     if not terms or not all(entry.id and entry.kind.is_known for entry in terms):
         return _PlaceLicense(place)
-    return _place_license(place, most_restrictive(terms))
+    return _PlaceLicense.of(place, most_restrictive(terms))
 
 
 def _github_license(context: ModelContext, name: str) -> _PlaceLicense:
     page = context.evidence.repository(name)
     place = f"the repository {split(name)[1]}"
-    if page is None or not page.known("license") or not page.tree:
+    if not page.known("license") or not page.tree:
         return _PlaceLicense(place)
     # A repository that was read and has no license file is released without a license.
-    return _place_license(place, find(page.license)) if page.license else _PlaceLicense(place, None, True)
+    return _PlaceLicense.of(place, find(page.license)) if page.license else _PlaceLicense(place, is_known=True)

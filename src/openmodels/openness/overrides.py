@@ -58,4 +58,4 @@ def _curated(criterion: str, verdict: str, reason: str, source: str, date: str) 
         ) from error
     proofs = (Proof(source, "judged by a person", None, date),)
     missing = (reason,) if value is Verdict.UNKNOWN else ()
-    return Finding(find_criterion(criterion), value, reason, "override", 1.0, proofs, missing, curated=True)
+    return Finding(value, reason, "override", 1.0, proofs, missing, curated=True, criterion=find_criterion(criterion))

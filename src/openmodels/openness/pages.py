@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,13 +16,14 @@ from openmodels.openness.findings import Proof
 
 LONGEST_TEXT = 100_000
 """Characters of a license file that are kept."""
-
-
+LICENSE_FILE = re.compile(r"(?i)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*")
+"""The name of a license file."""
 ID = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", re.ASCII)
 """An id on the Hub or on GitHub."""
 _ARXIV = re.compile(r"(?i)(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)(\d{4}\.\d{4,5})")
 _WEIGHTS = re.compile(r"(?i)\.(?:safetensors|bin|pt|pth|gguf|ggml|h5|msgpack|onnx|ckpt|nemo|npz|pdparams)$")
 _NOT_WEIGHTS = re.compile(r"(?i)(?:^|/)(?:training_args|optimizer|scheduler|rng_state|tokenizer)[^/]*$")
+_RESULT_FILE = re.compile(r"(?i)(?:^|/)(?:eval|evaluation|results?|all_results|benchmark)[\w.-]*\.(?:json|csv|ya?ml)$")
 _WEIGHT_TAGS = frozenset({"safetensors", "pytorch", "gguf", "tf", "jax", "onnx", "ggml"})
 
 
@@ -45,46 +45,45 @@ class Link:
         """The segments of the path."""
         return [part for part in urlsplit(self.url).path.split("/") if part] if self.host else []
 
+    @property
+    def dataset(self) -> str:
+        """The id of the data set on the Hub that it leads to, or ""."""
+        return "/".join(self.path[1:3]) if self.host == "huggingface.co" and self.path[:1] == ["datasets"] else ""
+
 
 _TYPES: dict[str, type] = {
     "cardData": dict, "readme": dict, "siblings": list, "siblings_status": dict, "safetensors": dict, "config": dict,
     "refs": dict, "license_texts": dict, "provenance": list, "checkpoint_repository": dict, "tags": list, "tree": list,
 }  # fmt: skip
-_OBJECTS = {"siblings": None, "provenance": None, "readme": ("links", "claims")}
-
-
-def _sound(name: str, value: Any) -> Any:
-    """Return a field's value with nothing but objects where objects are read."""
-    if name not in _OBJECTS or not value:
-        return value
-    if (inner := _OBJECTS[name]) is None:
-        return [entry for entry in value if isinstance(entry, dict)]
-    return value | {
-        key: [entry for entry in items(value.get(key)) if isinstance(entry, dict)] for key in inner if key in value
-    }
 
 
 class EvidencePage:
-    """One evidence file: of a model, a data set or a repository."""
+    """One evidence file: of a model, a data set or a repository.
+
+    Attributes:
+        data: The content of the file, without fields of a wrong type.
+        id: "owner/name".
+        owner: The account that holds it.
+        url: Its page.
+    """
 
     site = "https://huggingface.co/"
 
     def __init__(self, data: dict[str, Any]) -> None:
         # A field of the wrong type says nothing: it counts as one that was not seen.
         wrong = {name for name, kind in _TYPES.items() if not isinstance(data.get(name), kind | None)}
-        self.data = {name: _sound(name, value) for name, value in data.items() if name not in wrong}
-        self.id: str = str(data.get("id") or data.get("repo") or "")
+        self.data = {name: value for name, value in data.items() if name not in wrong}
+        for name in ("siblings", "provenance"):
+            if name in self.data:
+                self.data[name] = _objects(self.data[name])
+        if readme := self.data.get("readme"):
+            self.data["readme"] = readme | {
+                name: _objects(readme[name]) for name in ("links", "claims") if name in readme
+            }
+        self.id = str(data.get("id") or data.get("repo") or "")
+        self.owner = split(self.id)[0]
+        self.url = self.site + self.id
         self._unknown = {str(entry).split(" ")[0] for entry in items(data.get("unknown"))} | wrong
-
-    @property
-    def owner(self) -> str:
-        """The account that holds it."""
-        return split(self.id)[0]
-
-    @property
-    def url(self) -> str:
-        """Its page."""
-        return self.site + self.id
 
     def known(self, name: str) -> bool:
         """Return whether a field was seen, by its path ("readme.links")."""
@@ -93,198 +92,132 @@ class EvidencePage:
 
     def proof(self, what: str, name: str = "", *, url: str | None = None) -> Proof:
         """Return a piece of evidence from this page and its field `name`."""
-        source: dict[str, Any] = {}
-        for entry in items(self.data.get("provenance")):
-            fields = items(entry.get("fields")) if isinstance(entry, dict) else []
-            if any(str(field).split(".")[0] == name.split(".", maxsplit=1)[0] for field in fields):
-                source = entry
-                break
-        as_of = source.get("as_of") or self.data.get("gathered_at")
+        field = name.partition(".")[0]
+        sources = (
+            entry
+            for entry in items(self.data.get("provenance"))
+            if field in (str(stated).partition(".")[0] for stated in items(entry.get("fields")))
+        )
+        as_of = next(sources, {}).get("as_of") or self.data.get("gathered_at")
         status = self.data.get("siblings_status") or {}
         revision = self.data.get("sha") or self.data.get("head") or status.get("revision_seen")
         return Proof(url or self.url, what, str(revision) if revision else None, str(as_of) if as_of else None)
 
-    @property
-    def note(self) -> str:
-        """Why the page could not be read, where it could not ("rate limited")."""
-        return str(self.data.get("failed") or "")
-
 
 class DatasetEvidence(EvidencePage):
-    """A data set on the Hub."""
+    """A data set on the Hub.
+
+    Attributes:
+        exists: Whether it exists; None where that was not looked up.
+        gated: Whether access needs consent; None where that was not seen.
+        license: The license of its front matter: the id, or the name where the id says nothing.
+    """
 
     site = "https://huggingface.co/datasets/"
 
-    @property
-    def exists(self) -> bool | None:
-        """Whether it exists; None where that was not looked up."""
-        return bool(self.data["exists"]) if self.known("exists") and "exists" in self.data else None
-
-    @property
-    def gated(self) -> bool | None:
-        """Whether access needs consent; None where that was not seen."""
-        gate = parse_gate(self.data.get("gated")) if self.known("gated") else None
-        return None if gate is None else gate is not False
-
-    @property
-    def license(self) -> str | None:
-        """The license of its front matter: the id, or the name where the id says nothing."""
-        if not self.known("license"):
-            return None
-        declared = parse_license(self.data)
-        if declared is None:
-            return None
-        return declared.name if declared.name and licenses.is_unspecific(declared.id) else declared.id
+    def __init__(self, data: dict[str, Any]) -> None:
+        super().__init__(data)
+        self.exists = bool(data["exists"]) if self.known("exists") and "exists" in data else None
+        gate = parse_gate(data.get("gated")) if self.known("gated") else None
+        self.gated = None if gate is None else gate is not False
+        self.license: str | None = None
+        if self.known("license") and (declared := parse_license(data)):
+            self.license = declared.id
+            if declared.name and licenses.is_unspecific(declared.id):
+                self.license = declared.name
 
 
 class RepositoryEvidence(EvidencePage):
-    """A repository on GitHub: its file names and its license."""
+    """A repository on GitHub: its file names and its license.
+
+    Attributes:
+        tree: The paths that were listed.
+        complete: Whether the whole tree was listed.
+        license: The license id, or None for no license file or a mix.
+    """
 
     site = "https://github.com/"
 
-    @property
-    def tree(self) -> list[str]:
-        """The paths that were listed."""
-        return [str(path) for path in items(self.data.get("tree"))]
-
-    @property
-    def complete(self) -> bool:
-        """Whether the whole tree was listed."""
-        total = self.data.get("tree_total")
+    def __init__(self, data: dict[str, Any]) -> None:
+        super().__init__(data)
+        self.tree = [str(path) for path in items(self.data.get("tree"))]
+        total = data.get("tree_total")
         seen = not isinstance(total, int | float) or total <= len(self.tree)
-        return bool(self.tree) and not self.data.get("tree_truncated") and seen
+        self.complete = bool(self.tree) and not data.get("tree_truncated") and seen
+        self.license = str(data["license"]) if data.get("license") and self.known("license") else None
 
-    @property
-    def license(self) -> str | None:
-        """The license id, or None for no license file or a mix."""
-        license_id = self.data.get("license")
-        return str(license_id) if license_id and self.known("license") else None
+    def file_proof(self, path: str) -> Proof:
+        """Return a file of the repository as a piece of evidence."""
+        return self.proof(path, "tree", url=f"{self.url}/blob/{self.data.get('head') or 'HEAD'}/{path}")
 
 
 class ModelEvidence(EvidencePage):
-    """A model on the Hub."""
+    """A model on the Hub.
+
+    Attributes:
+        page: The fields that catalogs read too.
+        tags: The Hub's tags.
+        gated: How access is gated: False, "auto" or "manual"; None where that was not seen.
+        files: The file names that were seen; not all of them unless `files_complete`.
+        files_complete: Whether every file of the repository is in `files`.
+        folders: Folders that exist although their files were not listed.
+        weight_files: The names of the files that hold parameters.
+        result_files: The names of the files that hold results of evaluations.
+        weight_tags: The formats of weights that the Hub itself tagged.
+        parameters: The number of parameters that the Hub counted; 0 where it did not.
+        headings: The headings of the card.
+        sentences: Sentences of the card; text by strangers, to be matched and never obeyed.
+        links: The https links of the card.
+        card_missing: Whether it is known to have no card.
+        card_seen: Whether the card's text was read as a whole.
+        license_texts: The text of each license file, by file name.
+        datasets: The data sets the front matter or the tags name.
+        bases: The models it declares to be made from, each with the relation ("finetune", …).
+        papers: The arXiv ids of tags and links.
+        refs: Branches and tags that were seen.
+        refs_complete: Whether every branch and tag is in `refs`.
+        checkpoint_repository: A separate repository of checkpoints, "" where none is known.
+    """
 
     def __init__(self, data: dict[str, Any]) -> None:
         super().__init__(data)
         self.page = ModelPage(self.data)
-
-    @property
-    def card(self) -> Mapping[str, Any]:
-        """The front matter of the card."""
-        return self.page.card
-
-    @property
-    def tags(self) -> list[str]:
-        """The Hub's tags."""
-        return self.page.tags
-
-    @property
-    def gated(self) -> Gate | None:
-        """How access is gated: False, "auto" or "manual"; None where that was not seen."""
-        return self.page.gated if self.known("gated") else None
-
-    @cached_property
-    def files(self) -> list[str]:
-        """The file names that were seen; not all of them unless `files_complete`."""
-        return [file.name for file in self.page.files]
-
-    @property
-    def files_complete(self) -> bool:
-        """Whether every file of the repository is in `files`."""
-        coverage = (self.data.get("siblings_status") or {}).get("coverage", "complete")
-        return "siblings" in self.data and self.known("siblings") and coverage == "complete"
-
-    @property
-    def folders(self) -> list[str]:
-        """Folders that exist although their files were not listed."""
-        return [str(name) for name in items((self.data.get("siblings_status") or {}).get("folders_not_expanded"))]
-
-    @property
-    def weight_files(self) -> list[str]:
-        """The names of the files that hold parameters."""
-        return [name for name in self.files if _WEIGHTS.search(name) and not _NOT_WEIGHTS.search(name)]
-
-    @property
-    def parameters(self) -> int:
-        """The number of parameters that the Hub counted; 0 where it did not."""
-        return self.page.counted_parameters or 0
-
-    @property
-    def weight_tags(self) -> list[str]:
-        """The formats of weights that the Hub itself tagged."""
-        return sorted(_WEIGHT_TAGS.intersection(self.tags))
-
-    @property
-    def _readme(self) -> dict[str, Any]:
-        readme = self.data.get("readme")
-        return readme if isinstance(readme, dict) else {}
-
-    @property
-    def headings(self) -> list[str]:
-        """The headings of the card."""
-        return [str(text) for text in items(self._readme.get("headings"))]
-
-    @cached_property
-    def statements(self) -> list[str]:
-        """Sentences of the card; text by strangers, to be matched and never obeyed."""
-        facts = (claim.get("fact") for claim in items(self._readme.get("claims")) if isinstance(claim, dict))
-        return [str(fact)[:1000] for fact in facts if fact]
-
-    @cached_property
-    def links(self) -> list[Link]:
-        """The https links of the card."""
-        links = []
-        for entry in items(self._readme.get("links")):
-            link = Link(str(entry.get("url") or ""), str(entry.get("text") or ""), str(entry.get("section") or ""))
-            if link.host:
-                links.append(link)
-        return links
-
-    @property
-    def card_seen(self) -> bool:
-        """Whether the card's text was read as a whole."""
-        return "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
-
-    @property
-    def license_texts(self) -> dict[str, str]:
-        """The text of each license file, by file name."""
-        texts = self.data.get("license_texts") or {}
-        return {str(name): str(text)[:LONGEST_TEXT] for name, text in texts.items()}
-
-    @property
-    def datasets(self) -> list[str]:
-        """The data sets the front matter or the tags name."""
-        return [name for name in self.page.datasets if ID.fullmatch(name)]
-
-    @property
-    def bases(self) -> list[tuple[str, str]]:
-        """The models it declares to be made from, each with the relation ("finetune", …)."""
-        return [(name, relation or "finetune") for name, relation in self.page.base_models.items() if name != self.id]
-
-    @property
-    def papers(self) -> list[str]:
-        """The arXiv ids of tags and links."""
-        texts = [tag for tag in self.tags if tag.startswith("arxiv:")]
-        # "Gao et al., 2020" is a citation of somebody else's work.
-        texts += [link.url for link in self.links if "et al" not in link.text]
-        return list(dict.fromkeys(paper for text in texts for paper in _ARXIV.findall(text)))
-
-    @property
-    def refs(self) -> list[str]:
-        """Branches and tags that were seen."""
-        refs = self.data.get("refs") or {}
-        names = [
-            ref.get("name") if isinstance(ref, dict) else ref
-            for key in ("branches", "tags")
-            for ref in items(refs.get(key))
+        self.tags = self.page.tags
+        self.gated: Gate | None = self.page.gated if self.known("gated") else None
+        self.files = [file.name for file in self.page.files]
+        listing = self.data.get("siblings_status") or {}
+        is_listed_whole = listing.get("coverage", "complete") == "complete"
+        self.files_complete = "siblings" in self.data and self.known("siblings") and is_listed_whole
+        self.folders = [str(name) for name in items(listing.get("folders_not_expanded"))]
+        self.weight_files = [name for name in self.files if _WEIGHTS.search(name) and not _NOT_WEIGHTS.search(name)]
+        self.result_files = list(filter(_RESULT_FILE.search, self.files))
+        self.weight_tags = sorted(_WEIGHT_TAGS.intersection(self.tags))
+        self.parameters = self.page.counted_parameters or 0
+        readme = self.data.get("readme") or {}
+        self.headings = [str(text) for text in items(readme.get("headings"))]
+        self.sentences = [str(text)[:1000] for claim in readme.get("claims", ()) if (text := claim.get("fact"))]
+        links = [
+            Link(*(str(entry.get(name) or "") for name in ("url", "text", "section")))
+            for entry in readme.get("links", ())
         ]
-        return list(dict.fromkeys(str(name) for name in names if name))
-
-    @property
-    def refs_complete(self) -> bool:
-        """Whether every branch and tag is in `refs`."""
+        self.links = [link for link in links if link.host]
+        self.card_seen = "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
+        self.card_missing = self.files_complete and "readme.md" not in map(str.lower, self.files)
+        texts = self.data.get("license_texts") or {}
+        self.license_texts = {str(name): str(text)[:LONGEST_TEXT] for name, text in texts.items()}
+        self.datasets = [name for name in self.page.datasets if ID.fullmatch(name)]
+        bases = self.page.base_models.items()
+        self.bases = [(name, relation or "finetune") for name, relation in bases if name != self.id]
+        texts_with_papers = [tag for tag in self.tags if tag.startswith("arxiv:")]
+        # "Gao et al., 2020" is a citation of somebody else's work.
+        texts_with_papers += [link.url for link in self.links if "et al" not in link.text]
+        self.papers = list(dict.fromkeys(paper for text in texts_with_papers for paper in _ARXIV.findall(text)))
         refs = self.data.get("refs") or {}
-        return bool(refs) and refs.get("branches_complete") is not False and self.known("refs.branches")
+        branches_and_tags = [*items(refs.get("branches")), *items(refs.get("tags"))]
+        names = [ref.get("name") if isinstance(ref, dict) else ref for ref in branches_and_tags]
+        self.refs = list(dict.fromkeys(str(name) for name in names if name))
+        self.refs_complete = bool(refs) and refs.get("branches_complete") is not False and self.known("refs.branches")
+        self.checkpoint_repository = str((self.data.get("checkpoint_repository") or {}).get("repo") or "")
 
     @cached_property
     def declared_license(self) -> licenses.LicenseTerms | None:
@@ -300,12 +233,11 @@ class ModelEvidence(EvidencePage):
         """Return a sentence of the card, cut to a length, as a piece of evidence."""
         return self.proof(f"the card says: {sentence[:length]}", "readme", url=url)
 
-    @property
-    def named_elsewhere(self) -> str:
-        """A separate repository of checkpoints, where one is known."""
-        return str((self.data.get("checkpoint_repository") or {}).get("repo") or "")
-
 
 def items(value: Any) -> list[Any]:
     """Return a value of JSON as a list: itself, nothing, or the one item it is."""
     return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [entry for entry in items(value) if isinstance(entry, dict)]

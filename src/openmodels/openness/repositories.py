@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -45,28 +46,14 @@ class Attribution(IntEnum):
 
 @dataclass(frozen=True)
 class RelatedRepository:
-    """A repository of a model.
+    """A repository of a model."""
 
-    Attributes:
-        name: "owner/repo".
-        attribution: How it belongs to the model.
-        subfolder: The folder inside of it that the card links to, or "".
-        page: What is known of it; None where that was not looked up.
-        layout: Its files by kind; None where they were not listed.
-        via: The link or page that shows that it belongs to the model.
-    """
-
-    name: str
+    name: str  # "owner/repo"
     attribution: Attribution
-    subfolder: str
-    page: RepositoryEvidence | None
-    layout: RepositoryLayout | None
-    via: Proof
-
-    @property
-    def is_listed(self) -> bool:
-        """Whether its files were listed."""
-        return self.page is not None and bool(self.page.tree)
+    subfolder: str  # the folder inside of it that the card links to, or ""
+    page: RepositoryEvidence  # without a tree where its files were not listed
+    layout: RepositoryLayout
+    via: Proof  # the link or page that shows that it belongs to the model
 
 
 def parse_github_link(link: Link) -> tuple[str, str]:
@@ -79,33 +66,30 @@ def parse_github_link(link: Link) -> tuple[str, str]:
 
 
 def find_repositories(
-    evidence: Evidence, model: ModelEvidence, ancestors: tuple[ModelEvidence, ...] = ()
+    evidence: Evidence, model: ModelEvidence, ancestors: Sequence[ModelEvidence] = ()
 ) -> list[RelatedRepository]:
     """Return the repositories of a model, the surest first.
 
-    Args:
-        evidence: Where to look.
-        model: The model.
-        ancestors: Base models by the same owner: their repositories made this model too.
+    Those of `ancestors`, base models by the same owner, made this model too.
     """
     repositories: dict[str, RelatedRepository] = {}
 
-    def add(name: str, attribution: Attribution, subfolder: str, via: Proof) -> None:
+    def add(name: str, attribution: Attribution, subfolder: str, page: RepositoryEvidence, via: Proof) -> None:
         known = repositories.get(name.lower())
         if known is None or (known.attribution, bool(known.subfolder)) < (attribution, bool(subfolder)):
-            page = evidence.repository(name)
-            layout = classify_files(page) if page and page.tree else None
+            layout = classify_files(page)
             repositories[name.lower()] = RelatedRepository(name, attribution, subfolder, page, layout, via)
 
-    for page in (model, *ancestors):
-        for link in page.links:
+    for source in (model, *ancestors):
+        for link in source.links:
             name, subfolder = parse_github_link(link)
-            if name and _is_own_code(page, link, name, evidence.repository(name)):
-                add(name, Attribution.CARD, subfolder, page.proof(f"the card links {name}", "readme", url=link.url))
-        for name in evidence.names["github"]:
-            attribution = _attribute_by_name(evidence, page, name)
-            if attribution and (repository := evidence.repository(name)) is not None:
-                add(repository.id, attribution, "", repository.proof(_WHY[attribution]))
+            if name and _is_own_code(source, link, name, page := evidence.repository(name)):
+                via = source.proof(f"the card links {name}", "readme", url=link.url)
+                add(name, Attribution.CARD, subfolder, page, via)
+        for name in evidence.names("github"):
+            if attribution := _attribute_by_name(evidence, source, name):
+                page = evidence.repository(name)
+                add(page.id, attribution, "", page, page.proof(_WHY[attribution]))
     return sorted(
         repositories.values(),
         key=lambda repository: (-repository.attribution, len(repository.name), repository.name.lower()),
@@ -119,7 +103,7 @@ _WHY = {
 }
 
 
-def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence | None) -> bool:
+def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence) -> bool:
     """Tell a model's own code from the libraries and servers its card recommends."""
     owner, repo = split(name)
     kin = family(model.id)
@@ -127,9 +111,9 @@ def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEv
         return True
     if _USE.search(link.section) or _USE.search(link.text):
         return False
-    if page is not None and page.tree and _names_family(page, kin):
+    if _names_family(page, kin):
         return True
-    if page is None or not page.tree or same_owner(owner, model.owner):
+    if not page.tree or same_owner(owner, model.owner):
         return same_owner(owner, model.owner) or bool(_OWN.search(f"{link.text} {link.section}"))
     # Listed, by another owner, and silent about this model: only plain words make it the model's own.
     return bool(_PLAINLY.search(link.text))
@@ -141,8 +125,7 @@ def _attribute_by_name(evidence: Evidence, model: ModelEvidence, name: str) -> A
     if same_owner(owner, model.owner):
         if _is_namesake(split(model.id)[1], repo, kin):
             return Attribution.NAMESAKE
-        page = evidence.repository(name)
-        return Attribution.OWNER if page is not None and _names_family(page, kin) else None
+        return Attribution.OWNER if _names_family(evidence.repository(name), kin) else None
     # An organisation named after its project, and a repository named so too: the same project.
     return Attribution.NAME if plain(repo) == kin == plain(model.owner) and len(kin) >= 5 else None
 

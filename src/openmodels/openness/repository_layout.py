@@ -51,55 +51,44 @@ _EXAMPLE = re.compile(r"(?i)(?:^|/)(?:examples?|colabs?|notebooks?|demos?|tutori
 
 @dataclass(frozen=True)
 class RepositoryLayout:
-    """The kinds of files in a repository; each a list of paths in the listed order.
+    """The kinds of files in a repository; each a tuple of paths in the listed order."""
 
-    Attributes:
-        training: Programs that train a model and are not for fine-tuning alone.
-        launchers: Shell scripts that start training.
-        tuning: Scripts that fine-tune.
-        examples: Fine-tuning notebooks and examples, which are help for users.
-        training_configs: Configurations and launchers beside training.
-        tuning_configs: Recipes and launchers of fine-tuning.
-        evaluation: Scripts that evaluate.
-        preparation: Scripts that prepare data.
-        inference: Scripts that generate.
-        architecture: Files that define the model.
-    """
-
-    training: tuple[str, ...]
-    launchers: tuple[str, ...]
-    tuning: tuple[str, ...]
-    examples: tuple[str, ...]
-    training_configs: tuple[str, ...]
-    tuning_configs: tuple[str, ...]
-    evaluation: tuple[str, ...]
-    preparation: tuple[str, ...]
-    inference: tuple[str, ...]
-    architecture: tuple[str, ...]
+    training: tuple[str, ...]  # programs that train a model and are not for fine-tuning alone
+    launchers: tuple[str, ...]  # shell scripts that start training
+    tuning: tuple[str, ...]  # scripts that fine-tune
+    examples: tuple[str, ...]  # fine-tuning notebooks and examples, which are help for users
+    training_configs: tuple[str, ...]  # configurations and launchers beside training
+    tuning_configs: tuple[str, ...]  # recipes and launchers of fine-tuning
+    evaluation: tuple[str, ...]  # scripts that evaluate
+    preparation: tuple[str, ...]  # scripts that prepare data
+    inference: tuple[str, ...]  # scripts that generate
+    architecture: tuple[str, ...]  # files that define the model
 
 
 def classify_files(repository: RepositoryEvidence) -> RepositoryLayout:
     """Sort the paths of a repository by what they are for."""
     name = repository.id.partition("/")[2]
-    paths = [path for path in repository.tree if not _FOREIGN.search(path)]
     # A repository that is called "…-train" says in its name what its top-level scripts are for.
-    named = bool(_TRAIN.search(name)) and not _TUNE.search(name)
-    prefix = {path: f"{name}/{path}" if named and "/" not in path else path for path in paths}
+    is_for_training = bool(_TRAIN.search(name)) and not _TUNE.search(name)
+    paths = [path for path in repository.tree if not _FOREIGN.search(path)]
     scripts = [path for path in paths if _SCRIPT.search(path)]
-    configs = [path for path in paths if _is_config(path)]
-
+    trained = [
+        path for path in scripts if _is_training(f"{name}/{path}" if is_for_training and "/" not in path else path)
+    ]
     tuned = [path for path in scripts if _is_tuning(path)]
+    evaluation = [path for path in scripts if _EVALUATE.search(path) and not _PRETRAIN.search(path)]
+    configs = [path for path in paths if _is_config(path) and not _EVALUATE.search(path)]
     return RepositoryLayout(
-        training=tuple(path for path in scripts if not _LAUNCH.search(path) and _is_training(prefix[path])),
-        launchers=tuple(path for path in scripts if _LAUNCH.search(path) and _is_training(prefix[path])),
+        training=tuple(path for path in trained if not _LAUNCH.search(path)),
+        launchers=tuple(filter(_LAUNCH.search, trained)),
         tuning=tuple(sorted((path for path in tuned if not _EXAMPLE.search(path)), key=_plainness_key)),
-        examples=tuple(path for path in tuned if _EXAMPLE.search(path)),
-        training_configs=tuple(path for path in configs if not _TUNE.search(path) and not _EVALUATE.search(path)),
-        tuning_configs=tuple(path for path in configs if _TUNE.search(path) and not _EVALUATE.search(path)),
-        evaluation=tuple(path for path in scripts if _EVALUATE.search(path) and not _PRETRAIN.search(path)),
-        preparation=tuple(path for path in scripts if _PREPARE.search(path)),
-        inference=tuple(path for path in scripts if _INFER.search(path)),
-        architecture=tuple(path for path in scripts if _MODEL.search(path)),
+        examples=tuple(filter(_EXAMPLE.search, tuned)),
+        training_configs=tuple(path for path in configs if not _TUNE.search(path)),
+        tuning_configs=tuple(filter(_TUNE.search, configs)),
+        evaluation=tuple(path for path in evaluation if not path.endswith("__init__.py")),
+        preparation=tuple(filter(_PREPARE.search, scripts)),
+        inference=tuple(filter(_INFER.search, scripts)),
+        architecture=tuple(filter(_MODEL.search, scripts)),
     )
 
 
@@ -108,8 +97,9 @@ def find_evaluation_code(layout: RepositoryLayout) -> tuple[str, ...]:
 
     Those are several programs in a folder for it near the top.
     """
-    programs = [path for path in layout.evaluation if not path.endswith("__init__.py")]
-    placed = [path for path in programs if any(_EVALUATE.search(f"{part}/") for part in path.split("/")[:-1][:3])]
+    placed = [
+        path for path in layout.evaluation if any(_EVALUATE.search(f"{part}/") for part in path.split("/")[:-1][:3])
+    ]
     return tuple(placed[:3]) if len(placed) >= 2 else ()
 
 

@@ -9,22 +9,19 @@ from openmodels.openness.criteria import criterion
 from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.repositories import Attribution, RelatedRepository
-from openmodels.openness.repository_layout import RepositoryLayout, find_evaluation_code, find_training_code
+from openmodels.openness.repository_layout import find_evaluation_code, find_training_code
 
 _NO_CODE = re.compile(
     r"(?i)\bno (?:\w+ )?(?:training|pre-?training|fine-?tuning) (?:code|scripts?)\b"
     r"|\bonly (?:an? )?(?:\w+ )?inference\b|\binference (?:folder|code|scripts?) only\b|\btraining (?:code"
     r"|scripts?)[^.;]{0,40}\bnot (?:be )?(?:released|available|public|open)"
 )
-_RESULT_FILE = re.compile(
-    r"(?i)(?:^|/)(?:eval|evaluation|results?|all_results|benchmark)[\w.-]*\.(?:json|csv|yaml|yml)$"
-)
 _TRAINING_SCRIPT = re.compile(r"(?i)(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$")
 _TRAINING_CONFIG = re.compile(r"data_config|train\w*config|config.*train")
 _CONFIDENCE = {Attribution.CARD: 0.9, Attribution.NAMESAKE: 0.9, Attribution.OWNER: 0.8, Attribution.NAME: 0.7}
 
 Paths = tuple[str, ...]
-Selector = Callable[[RelatedRepository, RepositoryLayout], Paths]
+Selector = Callable[[RelatedRepository], Paths]
 """Selects the files of a repository that prove code of one kind."""
 
 
@@ -35,11 +32,12 @@ Selector = Callable[[RelatedRepository, RepositoryLayout], Paths]
 def training_code(context: ModelContext) -> Judgement:
     """Judge the training code: a program and its configuration in a repository."""
 
-    def complete(repository: RelatedRepository, layout: RepositoryLayout) -> Paths:
-        return find_training_code(layout, repository.subfolder)
+    def complete(repository: RelatedRepository) -> Paths:
+        return find_training_code(repository.layout, repository.subfolder)
 
-    def partial(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
-        return (*layout.training, *layout.launchers, *layout.tuning, *layout.tuning_configs)[:3]
+    def partial(repository: RelatedRepository) -> Paths:
+        layout = repository.layout
+        return (*layout.training, *layout.launchers, *layout.tuning, *layout.tuning_configs)
 
     less = "only fine-tuning code, or a part of the training code"
     judgement = _judge_repositories(context, "training_code", complete, partial, "training code", less)
@@ -60,19 +58,16 @@ def training_code(context: ModelContext) -> Judgement:
 def finetuning_code(context: ModelContext) -> Judgement:
     """Judge the code for fine-tuning: scripts with recipes, not a notebook for users."""
 
-    def complete(repository: RelatedRepository, layout: RepositoryLayout) -> Paths:
-        recipes = [path for path in layout.tuning_configs if path.startswith(repository.subfolder)]
-        if layout.tuning and recipes and len({*layout.tuning, *recipes}) > 1:
-            return tuple(dict.fromkeys((layout.tuning[0], recipes[-1])))
-        return find_training_code(layout) if context.foreign_base is not None else ()
+    def complete(repository: RelatedRepository) -> Paths:
+        tuning, recipes = repository.layout.tuning, repository.layout.tuning_configs
+        recipes = tuple(path for path in recipes if path.startswith(repository.subfolder))
+        if tuning and recipes and len({*tuning, *recipes}) > 1:
+            return tuple(dict.fromkeys((tuning[0], recipes[-1])))
+        return find_training_code(repository.layout) if context.foreign_base is not None else ()
 
-    def partial(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
-        return (
-            *layout.tuning,
-            *layout.tuning_configs,
-            *layout.examples,
-            *find_training_code(layout),
-        )[:3]
+    def partial(repository: RelatedRepository) -> Paths:
+        layout = repository.layout
+        return (*layout.tuning, *layout.tuning_configs, *layout.examples, *find_training_code(layout))
 
     less = "recipes without programs, or examples"
     return _judge_repositories(context, "finetuning_code", complete, partial, "fine-tuning code", less)
@@ -81,16 +76,15 @@ def finetuning_code(context: ModelContext) -> Judgement:
 @criterion("evaluation_code", "several programs in a folder for evaluation; tables of results are partial")
 def evaluation_code(context: ModelContext) -> Judgement:
     """Judge the code that evaluated the model."""
-
-    def complete(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
-        return find_evaluation_code(layout)
-
-    def partial(_: RelatedRepository, layout: RepositoryLayout) -> Paths:
-        return tuple(path for path in layout.evaluation if not path.endswith("__init__.py"))[:3]
-
-    less = "a part of the evaluation code"
-    judgement = _judge_repositories(context, "evaluation_code", complete, partial, "evaluation code", less)
-    results = [name for name in context.model.files if _RESULT_FILE.search(name)]
+    judgement = _judge_repositories(
+        context,
+        "evaluation_code",
+        lambda repository: find_evaluation_code(repository.layout),
+        lambda repository: repository.layout.evaluation,
+        "evaluation code",
+        "a part of the evaluation code",
+    )
+    results = context.model.result_files
     if not results or judgement.verdict in (Verdict.OPEN, Verdict.PARTIAL):
         return judgement
     proofs = (*(context.model.file_proof(name) for name in results[:3]), *judgement.evidence)
@@ -104,13 +98,11 @@ def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
     """Judge by the surest of a model's repositories that holds complete code."""
     partly: Judgement | None = None
     for repository in context.repositories:
-        if repository.layout is None:
-            continue
         confidence = _CONFIDENCE[repository.attribution]
-        if paths := complete(repository, repository.layout):
+        if paths := complete(repository):
             reason = f"{repository.name} holds {kind}: {', '.join(paths[:3])}."
             return Judgement(Verdict.OPEN, reason, f"{rule}.tree", confidence, _path_proofs(repository, paths))
-        if partly is None and (paths := partial(repository, repository.layout)):
+        if partly is None and (paths := partial(repository)[:3]):
             reason = f"{repository.name} holds {less}: {', '.join(paths[:2])}."
             proofs = _path_proofs(repository, paths)
             partly = Judgement(Verdict.PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
@@ -120,28 +112,25 @@ def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
 def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     """Judge where no repository holds such code: denied, not seen, or not there."""
     model = context.model
-    unread = [repository for repository in context.repositories if not repository.is_listed]
-    read = [repository for repository in context.repositories if repository.is_listed and repository.page is not None]
-    cut = [repository for repository in read if repository.page and not repository.page.complete]
+    pages = {repository.name: repository.page for repository in context.repositories}
+    unread = [name for name, page in pages.items() if not page.tree]
+    read = [name for name in pages if name not in unread]
+    cut = [name for name in read if not pages[name].complete]
     links = tuple(repository.via for repository in context.repositories)
-    denial = next((text for text in model.statements if _NO_CODE.search(text)), "")
+    denial = next(filter(_NO_CODE.search, model.sentences), "")
     if denial and rule != "evaluation_code" and not cut:
         reason = f"No {kind} is published: “{denial[:200]}”"
         proofs = (model.sentence_proof(denial, 200), *links)
         return Judgement(Verdict.CLOSED, reason, f"{rule}.denied", 0.85, proofs)
     if unread or cut:
-        missing = [
-            f"the file list of {repository.name}"
-            + (f" ({repository.page.note})" if repository.page and repository.page.note else "")
-            for repository in unread
-        ]
-        missing += [f"the rest of the file list of {repository.name}, which was cut" for repository in cut]
+        failures = {name: failed for name in unread if (failed := pages[name].data.get("failed"))}
+        missing = [f"the file list of {name}" + (f" ({failures[name]})" if name in failures else "") for name in unread]
+        missing += [f"the rest of the file list of {name}, which was cut" for name in cut]
         reason = f"No {kind} was found in what was seen; missing: {missing[0]}."
         return unknown(f"{rule}.tree-unseen", reason, *missing, evidence=links)
     if read:
-        count = sum(len(repository.page.tree) for repository in read if repository.page is not None)
-        names = ", ".join(repository.name for repository in read[:3])
-        reason = f"{names}: all {count} files were looked at, none is {kind}."
+        count = sum(len(page.tree) for page in pages.values())
+        reason = f"{', '.join(read[:3])}: all {count} files were looked at, none is {kind}."
         return Judgement(Verdict.CLOSED, reason, f"{rule}.tree-none", 0.85, links)
     if model.card_seen:
         proof = model.proof("no repository that the card links is the model's own", "readme")
@@ -154,10 +143,4 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
 
 def _path_proofs(repository: RelatedRepository, paths: Paths) -> tuple[Proof, ...]:
     """Return the files as evidence, then what ties the repository to the model."""
-    page = repository.page
-    head = str(page.data.get("head") or "HEAD") if page else "HEAD"
-    proofs = []
-    for path in paths:
-        url = f"https://github.com/{repository.name}/blob/{head}/{path}"
-        proofs.append(page.proof(path, "tree", url=url) if page else Proof(url, path))
-    return (*proofs, repository.via)
+    return (*map(repository.page.file_proof, paths), repository.via)

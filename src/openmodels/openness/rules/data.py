@@ -9,10 +9,11 @@ from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import Access, NamedDataset, Role
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
+from openmodels.openness.findings import Judgement, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
 
 _PRETRAINING_SENTENCE = re.compile(r"(?i)\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence")
+_NOT_PREPARATION = re.compile(r"(?i)tokeniz|eval")
 
 
 @criterion(
@@ -27,11 +28,11 @@ def training_data(context: ModelContext) -> Judgement:
     describes the pre-training of the same owner's base.
     """
     datasets = context.datasets_for(Role.PRETRAINING)
-    sentences = card_claims.training_data_sentences(context.model.statements)
+    sentences = card_claims.training_data_sentences(context.model.sentences)
     describes_pretraining = bool(datasets) or any(_PRETRAINING_SENTENCE.search(text) for text in sentences)
     if context.is_finetune and context.bases and not (describes_pretraining and context.foreign_base is None):
         return _inherited(context)
-    if context.is_finetune and not context.bases and not datasets and not card_claims.find_withheld_data(sentences):
+    if context.is_finetune and not context.bases and not datasets and not card_claims.WITHHELD_DATA.first(sentences):
         reason = "It is a fine-tune, and which model it was made from was not seen."
         proofs = tuple(dataset.proof for dataset in context.datasets)
         return unknown("data.base-unknown", reason, "the base model", evidence=proofs)
@@ -45,7 +46,7 @@ def finetuning_data(context: ModelContext) -> Judgement:
     if not context.is_finetune and not datasets:
         reason = "It is a base model: no fine-tuning is claimed."
         return unknown("tuning.base-model", reason, "any fine-tuning to judge")
-    sentences = card_claims.tuning_data_sentences(context.model.statements)
+    sentences = card_claims.TUNING_DATA.select(context.model.sentences)
     return _judge(context, Role.TUNING, datasets, sentences)
 
 
@@ -84,10 +85,10 @@ def _judge(context: ModelContext, role: Role, datasets: list[NamedDataset], sent
         missing = [f"whether the data set {dataset.id} exists and is free to take" for dataset in unseen]
         reason = f"It names {names}; whether they can be had was not seen."
         return unknown(f"{rule}.unchecked", reason, *missing, evidence=proofs)
-    says_complete = bool(card_claims.find_complete_data(sentences))
-    further = card_claims.find_withheld_data(sentences) or (
-        "" if says_complete else card_claims.find_incomplete_data(sentences)
-    )
+    says_complete = bool(card_claims.COMPLETE_DATA.first(sentences))
+    further = card_claims.WITHHELD_DATA.first(sentences)
+    if not further and not says_complete:
+        further = card_claims.INCOMPLETE_DATA.first(sentences)
     if further:
         reason = f"{names} can be had at least in part, but the card names more: “{further[:200]}”"
         proofs = (model.proof(further[:200], "readme"), *proofs)
@@ -115,11 +116,13 @@ def _without_datasets(context: ModelContext, role: Role, rule: str, sentences: l
     model = context.model
     is_tuning = role is Role.TUNING
     kind = "fine-tuning" if is_tuning else "training"
-    others = [text for text in model.statements if text not in sentences and card_claims.is_tuning(text) is is_tuning]
-    if sentence := card_claims.find_withheld_data([*sentences, *others]):
+    others = [
+        text for text in model.sentences if text not in sentences and card_claims.TUNING.matches(text) is is_tuning
+    ]
+    if sentence := card_claims.WITHHELD_DATA.first([*sentences, *others]):
         reason = f"The card gives no {kind} data: “{sentence[:200]}”"
         return Judgement(Verdict.CLOSED, reason, f"{rule}.withheld", 0.9, (model.sentence_proof(sentence, 200),))
-    if sentence := card_claims.find_complete_data(sentences):
+    if sentence := card_claims.COMPLETE_DATA.first(sentences):
         reason = f"The card claims public {kind} data without naming a set that was found: “{sentence[:160]}”"
         proofs = (model.sentence_proof(sentence, 160),)
         return unknown(f"{rule}.claimed", reason, f"a link to the {kind} data", evidence=proofs)
@@ -128,7 +131,7 @@ def _without_datasets(context: ModelContext, role: Role, rule: str, sentences: l
     if not is_tuning and (sentence := card_claims.find_named_corpora(sentences)):
         reason = f"The card names public corpora, but not what was taken from them: “{sentence[:200]}”"
         return Judgement(Verdict.PARTIAL, reason, "data.named-only", 0.5, (model.sentence_proof(sentence, 200),))
-    if not is_tuning and (sentence := card_claims.find_vague_description(sentences)):
+    if not is_tuning and (sentence := card_claims.VAGUE_DATA.first(sentences)):
         reason = f"The card describes its training data without naming a set anybody could get: “{sentence[:200]}”"
         return Judgement(Verdict.CLOSED, reason, "data.vague", 0.75, (model.sentence_proof(sentence, 200),))
     front_matter_seen = model.known("cardData.datasets")
@@ -144,15 +147,9 @@ def _without_datasets(context: ModelContext, role: Role, rule: str, sentences: l
 def _by_preparation_code(context: ModelContext) -> Judgement | None:
     """Return a judgement if training code lies beside programs that rebuild the data."""
     for repository in context.repositories:
-        if repository.layout is None:
-            continue
-        programs = [
-            path for path in repository.layout.preparation if not re.search(r"tokeniz|eval", path, re.IGNORECASE)
-        ]
+        programs = [path for path in repository.layout.preparation if not _NOT_PREPARATION.search(path)]
         if len(programs) >= 3 and repository.layout.training:
-            proofs = tuple(
-                Proof(f"https://github.com/{repository.name}/blob/HEAD/{path}", path) for path in programs[:2]
-            )
+            proofs = map(repository.page.file_proof, programs[:2])
             reason = f"No data set is named, but {repository.name} holds programs that prepare the training data."
             return Judgement(Verdict.PARTIAL, reason, "data.scripts", 0.5, (*proofs, repository.via))
     return None

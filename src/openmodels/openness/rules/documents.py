@@ -53,7 +53,7 @@ def model_card(context: ModelContext) -> Judgement:
     """Judge whether the card covers use, limits, data, evaluation and make-up."""
     model = context.model
     if not model.headings:
-        if model.files_complete and not any(name.lower() == "readme.md" for name in model.files):
+        if model.card_missing:
             proof = model.proof("no README.md", "siblings")
             return Judgement(Verdict.CLOSED, "There is no card.", "card.none", 0.95, (proof,))
         return unknown("card.unseen", "The card's text was not seen.", "the text of the model card")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 
 from openmodels.licenses import LicenseClass, LicenseTerms, find
 from openmodels.openness.criteria import criterion
@@ -10,8 +10,7 @@ from openmodels.openness.datasets import Role
 from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
 from openmodels.openness.license_statements import binding_statement
 from openmodels.openness.model_context import ModelContext
-
-_LICENSE_FILE = re.compile(r"(?i)(?:^|/)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*$")
+from openmodels.openness.pages import LICENSE_FILE
 
 
 @criterion("license", "OSI-approved by every source: front matter, license file, card text, base models")
@@ -19,7 +18,8 @@ def license_of_weights(context: ModelContext) -> Judgement:
     """Judge the license of the weights: open if OSI-approved by every source."""
     model, statements = context.model, context.license_statements
     proofs = tuple(statement.proof for statement in statements)
-    unread_files = [name for name in model.files if _LICENSE_FILE.search(name) and name not in model.license_texts]
+    license_files = [name for name in model.files if LICENSE_FILE.fullmatch(name.rpartition("/")[2])]
+    unread_files = [name for name in license_files if name not in model.license_texts]
     binding = binding_statement(statements)
     if binding is None or not binding.license.kind.is_known:
         return _unresolved(context, binding.license if binding else None, unread_files, proofs)
@@ -47,24 +47,22 @@ def license_all_parts(context: ModelContext) -> Judgement:
     if weights.verdict is Verdict.UNKNOWN:
         return unknown("license_all_parts.weights", "The license of the weights is not known.", *weights.missing)
     if weights.verdict is Verdict.CLOSED:
-        return Judgement(
-            Verdict.CLOSED, weights.reason, "license_all_parts.weights", weights.confidence, weights.evidence
-        )
-    parts: list[tuple[str, LicenseTerms, Proof]] = []
+        return replace(weights, rule="license_all_parts.weights")
+    parts: list[tuple[str, str | None, Proof]] = []
     for repository in context.repositories:
-        if repository.page is not None and repository.page.tree:
-            text = repository.page.license
-            parts.append((repository.name, find(text), repository.page.proof(f"license: {text or 'none'}", "license")))
+        if repository.page.tree:
+            license_id = repository.page.license
+            proof = repository.page.proof(f"license: {license_id or 'none'}", "license")
+            parts.append((repository.name, license_id, proof))
     parts += [
-        (dataset.id, find(dataset.page.license), dataset.page.proof(f"license: {dataset.page.license}", "license"))
+        (dataset.id, dataset.page.license, dataset.page.proof(f"license: {dataset.page.license}", "license"))
         for dataset in context.datasets
         if dataset.page is not None and dataset.page.license and dataset.role is not Role.EVALUATION
     ]
     proofs = (*weights.evidence, *(proof for _, _, proof in parts))
-    for name, terms, _ in parts:
-        if not terms.open:
-            page = context.evidence.repository(name)
-            is_unread = page is not None and not page.known("license")
+    for name, license_id, _ in parts:
+        if not (terms := find(license_id)).open:
+            is_unread = license_id is None and not context.evidence.repository(name).known("license")
             license_name = terms.id or ("a license that was not seen" if is_unread else "no license")
             reason = f"The weights are open, but {name} is under {license_name}."
             return Judgement(Verdict.PARTIAL, reason, "license_all_parts.mixed", 0.7, proofs)

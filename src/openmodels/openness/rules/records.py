@@ -36,7 +36,7 @@ def training_metrics(context: ModelContext) -> Judgement:
             proof = model.proof("the Hub shows the training's TensorBoard", "training_metrics_tab")
             reason = "The Hub shows TensorBoard logs of the training."
             return Judgement(Verdict.OPEN, reason, "metrics.tensorboard", 0.8, (proof,))
-        if sentence := card_claims.find_training_logs(model.statements):
+        if sentence := card_claims.TRAINING_LOGS.first(model.sentences):
             reason = f"The card points to public training logs: “{sentence[:160]}”"
             return Judgement(Verdict.OPEN, reason, "metrics.said", 0.65, (model.sentence_proof(sentence, 200),))
     model = context.model
@@ -63,12 +63,12 @@ def checkpoints(context: ModelContext) -> Judgement:
             return Judgement(Verdict.OPEN, reason, "checkpoints.refs", 0.9, (proof,))
         on_hub = (link.url for link in model.links if link.host == "huggingface.co")
         url = next((url for url in on_hub if _CHECKPOINT_LINK.search(url)), "")
-        if url or model.named_elsewhere:
-            url = url or f"{model.site}{model.named_elsewhere}"
+        if url or model.checkpoint_repository:
+            url = url or f"{model.site}{model.checkpoint_repository}"
             proof = model.proof("a repository of checkpoints", "checkpoint_repository", url=url)
             reason = "A repository of its own holds the checkpoints."
             return Judgement(Verdict.OPEN, reason, "checkpoints.repository", 0.8, (proof,))
-        if sentence := card_claims.find_checkpoints(model.statements):
+        if sentence := card_claims.CHECKPOINTS.first(model.sentences):
             reason = f"The card speaks of checkpoints: “{sentence[:160]}”"
             return Judgement(Verdict.PARTIAL, reason, "checkpoints.said", 0.6, (model.sentence_proof(sentence, 200),))
     if context.model.refs_complete:
