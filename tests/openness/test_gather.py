@@ -295,16 +295,16 @@ def test_cancelling_the_async_batch_begins_no_further_model(sources, sites, monk
         leave.wait(60)
         raise ModelNotFound("It is gone.")
 
-    run_batch = api._ComparisonRun.run
+    compare = api._compare
 
-    def run_and_signal(batch, models):
+    def compare_and_signal(*arguments, **options):
         try:
-            return run_batch(batch, models)
+            return compare(*arguments, **options)
         finally:
             ended.set()
 
     monkeypatch.setattr(api, "gather", stuck)
-    monkeypatch.setattr(api._ComparisonRun, "run", run_and_signal)
+    monkeypatch.setattr(api, "_compare", compare_and_signal)
 
     async def main():
         await cancelled(om.acompare_openness(names), reached)

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.gather import UNREACHABLE, EvidenceSources, from_folder, gather, store
 from openmodels.openness.profiles import check_profile
-from openmodels.openness.report import VERDICT_SIGNS, Report
+from openmodels.openness.report import VERDICT_SIGNS, Report, html_table, markdown_table
 
 CONCURRENCY = 4
 """Models gathered at the same time in a batch."""
@@ -94,35 +94,34 @@ class OpennessComparison:
 
     def to_markdown(self) -> str:
         """Return a table: a row per model, a column per criterion."""
-        header = ["model", *self._column_labels(), "grade"]
         rows = [
             [escaping.markdown(report.id), *(VERDICT_SIGNS[finding.verdict] for finding in report), report.grade]
             for report in self
         ]
-        lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
-        lines.insert(1, "|" + "---|" * len(header))
-        lines += ["", ", ".join(f"{sign} {verdict}" for verdict, sign in VERDICT_SIGNS.items())]
+        lines = [*markdown_table(self._header(), rows), ""]
+        lines.append(", ".join(f"{sign} {verdict}" for verdict, sign in VERDICT_SIGNS.items()))
         lines += [
             f"- {escaping.markdown(name)}: {escaping.markdown(error.cause)}" for name, error in self.failures.items()
         ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{label}</th>" for label in ("model", *self._column_labels(), "grade"))
-        rows = "".join(
-            f"<tr><td>{escaping.html(report.id)}</td>"
-            + "".join(
-                f'<td title="{escaping.html(finding.reason)}">{VERDICT_SIGNS[finding.verdict]}</td>'
-                for finding in report
-            )
-            + f"<td>{escaping.html(report.grade)}</td></tr>"
+        rows = [
+            [
+                escaping.html(report.id),
+                *(
+                    f'<span title="{escaping.html(each.reason)}">{VERDICT_SIGNS[each.verdict]}</span>'
+                    for each in report
+                ),
+                escaping.html(report.grade),
+            ]
             for report in self
-        )
-        return f"<table><tr>{head}</tr>{rows}</table>"
+        ]
+        return html_table(self._header(), rows)
 
     @staticmethod
-    def _column_labels() -> list[str]:
-        return [criterion.label for criterion in criterion_names()]
+    def _header() -> list[str]:
+        return ["model", *(criterion.label for criterion in criterion_names()), "grade"]
 
 
 @ErrorBoundary()
@@ -153,7 +152,7 @@ def compare_openness(
         InvalidRequest: An unknown profile, or no folder of evidence.
         Offline: No network, and no evidence kept of any model.
     """
-    return _ComparisonRun(profile, evidence, deep, save, progress).run(models)
+    return _compare(models, profile, evidence, deep=deep, save=save, progress=progress, cancelled=threading.Event())
 
 
 async def acompare_openness(
@@ -172,11 +171,12 @@ async def acompare_openness(
     Raises:
         InvalidRequest, Offline: As `compare_openness` does.
     """
-    batch = _ComparisonRun(profile, evidence, deep, save, progress)
+    cancelled = threading.Event()
+    options = {"deep": deep, "save": save, "progress": progress, "cancelled": cancelled}
     try:
-        return await _on_thread(partial(batch.run, models))
+        return await _on_thread(partial(_compare, models, profile, evidence, **options))
     finally:
-        batch.cancelled.set()
+        cancelled.set()
 
 
 async def _on_thread(work: Callable[[], _Result]) -> _Result:
@@ -189,54 +189,49 @@ async def _on_thread(work: Callable[[], _Result]) -> _Result:
         pool.shutdown(wait=False)  # a cancelled call must not hold the loop until the network answers
 
 
-@dataclass
-class _ComparisonRun:
-    """Judges several models; the arguments are those of `compare_openness`."""
+def _compare(
+    models: Iterable[Any],
+    profile: str,
+    evidence: str | Path | None,
+    *,
+    deep: bool,
+    save: str | Path | None,
+    progress: Callable[[int, int], None] | None,
+    cancelled: threading.Event,
+) -> OpennessComparison:
+    """Judge several models as `compare_openness` does, until `cancelled` is set."""
+    check_profile(profile)
+    sources = None if evidence is not None else EvidenceSources.connect(interval=PACE)
 
-    profile: str
-    evidence: str | Path | None
-    deep: bool
-    save: str | Path | None
-    progress: Callable[[int, int], None] | None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-
-    def run(self, models: Iterable[Any]) -> OpennessComparison:
-        check_profile(self.profile)
-        models = list(models)
-        sources = None if self.evidence is not None else EvidenceSources.connect(interval=PACE)
-        pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="openmodels-openness")
-        try:
-            futures = [pool.submit(self._judge_one, model, sources) for model in models]
-            for done, _ in enumerate(as_completed(futures), start=1):
-                if self.progress is not None:
-                    self.progress(done, len(futures))
-            results = [future.result() for future in futures]
-        finally:
-            pool.shutdown(cancel_futures=True)
-            if sources is not None:
-                sources.close()
-        reports = tuple(result for result in results if isinstance(result, Report))
-        failures = {
-            _name(model): result
-            for model, result in zip(models, results, strict=True)
-            if isinstance(result, OpenModelsError)
-        }
-        if failures and not reports and all(isinstance(error, Offline) for error in failures.values()):
-            raise next(iter(failures.values()))
-        return OpennessComparison(reports, failures)
-
-    def _judge_one(self, model: Any, sources: EvidenceSources | None) -> Report | OpenModelsError:
-        if self.cancelled.is_set():
+    def judge(model: Any) -> Report | OpenModelsError:
+        if cancelled.is_set():
             raise CancelledError
         try:
-            if self.save is not None and (saved := _saved(model, Path(self.save), self.profile)) is not None:
+            if save is not None and (saved := _saved(model, Path(save), profile)) is not None:
                 return saved
-            report = _judge(model, self.profile, self.evidence, deep=self.deep, sources=sources)
-            if self.save is not None:
-                report.save(self.save)
+            report = _judge(model, profile, evidence, deep=deep, sources=sources)
+            if save is not None:
+                report.save(save)
         except OpenModelsError as error:
             return error
         return report
+
+    pool = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="openmodels-openness")
+    try:
+        futures = {pool.submit(judge, model): model for model in models}
+        for done, _ in enumerate(as_completed(futures), start=1):
+            if progress is not None:
+                progress(done, len(futures))
+        results = [(model, future.result()) for future, model in futures.items()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if sources is not None:
+            sources.close()
+    reports = tuple(result for _, result in results if isinstance(result, Report))
+    failures = {_name(model): result for model, result in results if isinstance(result, OpenModelsError)}
+    if failures and not reports and all(isinstance(error, Offline) for error in failures.values()):
+        raise next(iter(failures.values()))
+    return OpennessComparison(reports, failures)
 
 
 def _judge(

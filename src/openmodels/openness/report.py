@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
@@ -31,6 +31,7 @@ _COLORS = {
     "open weights": "#1565c0",
     "restricted weights": "#ef6c00",
 }
+_HEADER = ("criterion", "verdict", "why", "evidence")
 DISCLAIMER = "Found by rules from public evidence; no legal advice."
 
 
@@ -127,13 +128,12 @@ class Report:
     @property
     def obligations(self) -> dict[str, tuple[str, ...]]:
         """What the terms forbid or demand: restriction -> the sources that say so."""
-        sources: dict[str, dict[str, None]] = {}
         terms = [(statement.source, statement.license) for statement in self.licenses]
         terms += [(f"base model {base.id}", base.license) for base in self._context.bases if base.license is not None]
-        for source, license_ in terms:
-            for restriction in license_.restrictions:
-                sources.setdefault(restriction.value, {})[source] = None
-        return {name: tuple(sources[name]) for name in sorted(sources)}
+        return {
+            name.value: tuple(dict.fromkeys(source for source, license_ in terms if name in license_.restrictions))
+            for name in sorted({name for _, license_ in terms for name in license_.restrictions})
+        }
 
     @cached_property
     def bases(self) -> tuple[str, ...]:
@@ -206,17 +206,12 @@ class Report:
             "",
             f"Profile `{self.profile}`{date}{', offline' if self.offline else ''}.",
             "",
-            "| criterion | verdict | why | evidence |",
-            "|---|---|---|---|",
+            *markdown_table(_HEADER, self._rows(escaping.markdown, _markdown_links)),
         ]
-        for finding in self:
-            links = ", ".join(_markdown_links(finding.evidence[:_MAX_LINKS]))
-            cells = (finding.criterion.label, _verdict_cell(finding), escaping.markdown(finding.reason), links)
-            lines.append(f"| {' | '.join(cells)} |")
         if self.conflicts:
             lines += ["", "Conflicts:"]
             lines += [
-                f"- {escaping.markdown(conflict.reason)} {' '.join(_markdown_links(conflict.evidence))}"
+                f"- {escaping.markdown(conflict.reason)} {_markdown_links(conflict.evidence, ' ')}"
                 for conflict in self.conflicts
             ]
         states = {True: "met", False: "not met", None: "not shown"}
@@ -224,22 +219,24 @@ class Report:
         return "\n".join([*lines, "", f"Demands: {demands}.", "", f"_{DISCLAIMER}_"])
 
     def _repr_html_(self) -> str:
-        rows = [
-            (
-                escaping.html(finding.criterion.label),
-                _verdict_cell(finding),
-                escaping.html(finding.reason),
-                _html_links(finding.evidence[:_MAX_LINKS]),
-            )
-            for finding in self
-        ]
         notes = "".join(f"<li>{escaping.html(conflict.reason)}</li>" for conflict in self.conflicts)
         return (
             f"<h4>{escaping.html(self.id)}: {escaping.html(self.grade)}</h4>"
-            "<table><tr><th>criterion</th><th>verdict</th><th>why</th><th>evidence</th></tr>"
-            + "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows)
-            + f"</table><ul>{notes}</ul><small>{DISCLAIMER}</small>"
+            f"{html_table(_HEADER, self._rows(escaping.html, _html_links))}"
+            f"<ul>{notes}</ul><small>{DISCLAIMER}</small>"
         )
+
+    def _rows(self, escape: Callable[[str], str], link: Callable[[Sequence[Proof]], str]) -> list[list[str]]:
+        """Return the cells of a table of the findings, in the syntax of `escape` and `link`."""
+        return [
+            [
+                escape(finding.criterion.label),
+                f"{VERDICT_SIGNS[finding.verdict]} {finding.verdict}{' (curated)' if finding.curated else ''}",
+                escape(finding.reason),
+                link(finding.evidence[:_MAX_LINKS]),
+            ]
+            for finding in self
+        ]
 
     def badge(self) -> str:
         """Return a badge as SVG."""
@@ -283,8 +280,17 @@ def _plain(part: Finding | LicenseConflict | Requirement) -> dict[str, Any]:
     return data
 
 
-def _verdict_cell(finding: Finding) -> str:
-    return f"{VERDICT_SIGNS[finding.verdict]} {finding.verdict}" + (" (curated)" if finding.curated else "")
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table in Markdown; the cells are Markdown already."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return [lines[0], "|" + "---|" * len(header), *lines[1:]]
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in HTML; the cells are HTML already."""
+    lines = [f"<tr><th>{'</th><th>'.join(header)}</th></tr>"]
+    lines += [f"<tr><td>{'</td><td>'.join(cells)}</td></tr>" for cells in rows]
+    return f"<table>{''.join(lines)}</table>"
 
 
 def _html_links(proofs: Sequence[Proof]) -> str:
@@ -295,9 +301,9 @@ def _html_links(proofs: Sequence[Proof]) -> str:
     )
 
 
-def _markdown_links(proofs: Sequence[Proof]) -> list[str]:
+def _markdown_links(proofs: Sequence[Proof], separator: str = ", ") -> str:
     """Return a Markdown link for each proof, its number if the address is not https."""
-    return [
+    return separator.join(
         f"[{number}](<{url}>)" if (url := escaping.https(proof.url)) else f"{number} (no https address)"
         for number, proof in enumerate(proofs, 1)
-    ]
+    )
