@@ -8,7 +8,7 @@ from openmodels.openness.report import Report
 
 
 def conflicts(context):
-    return find_conflicts(context.model, context.bases, context.datasets, context.license_statements)
+    return find_conflicts(context.model, context.datasets, context.license_statements)
 
 
 def license_of_weights(context):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 from openmodels.licenses import table
@@ -17,11 +18,11 @@ def find(text: str | None) -> LicenseTerms:
 
     A name that is not known gives terms of class "unknown", which is never open.
     """
-    if text and (exact := table.find_exact(text)):
-        return exact
-    if text and _IS_EXPRESSION.search(text) and (terms := _evaluate(text)):
-        return terms
-    return table.find_named(text or "")
+    text = text or ""
+    terms = table.find_exact(text)
+    if terms is None and _IS_EXPRESSION.search(text):
+        terms = _evaluate(text)
+    return terms or table.find_named(text)
 
 
 def find_stated(license_id: str | None, license_name: str | None = None) -> LicenseTerms:
@@ -53,32 +54,19 @@ def normalise(license_id: str) -> str:
 
 def _evaluate(text: str) -> LicenseTerms | None:
     """Return the terms of an expression of known licenses, None for other text."""
-    tree = _parse(text)
-    try:
-        terms = _weigh(tree) if tree is not None else None
-    except RecursionError:
-        return None
-    if terms is None:
-        return None
-    expression = str(tree)
-    return LicenseTerms(expression, expression, expression, terms.kind, terms.restrictions, terms.eu_gpai)
+    from license_expression import ExpressionError, Licensing, ParseError
 
-
-def _parse(text: str) -> object | None:
     if len(text) > table.MAX_NAME_LENGTH:
         return None
-    from license_expression import Licensing
-
     try:
-        tree: object = Licensing().parse(text)
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError, AssertionError):
+        tree = Licensing().parse(text)
+        terms = _weigh(tree)
+    except (ExpressionError, ParseError, ValueError, TypeError, AttributeError, LookupError, AssertionError):
         return None
-    except Exception as error:
-        # The parser's own errors derive from Exception alone.
-        if type(error).__module__.startswith(("license_expression", "boolean")):
-            return None
-        raise
-    return tree
+    except RecursionError:
+        return None
+    expression = str(tree)
+    return replace(terms, id=expression, name=expression, spdx=expression) if terms is not None else None
 
 
 def _weigh(node: object) -> LicenseTerms | None:

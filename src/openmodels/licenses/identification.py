@@ -72,72 +72,47 @@ _STANDARD: tuple[tuple[str, str, str, int, int], ...] = (
     ("pddl", r"public domain dedication & licen[cs]e", r"meet the intent of this document", 14_500, 16_200),
     ("eupl-1.2", r"european union public licen[cs]e v\. 1\.2", r"governed by belgian law", 12_000, 14_500),
 )
-_PHRASES: tuple[tuple[Restriction, str], ...] = (
-    (
-        Restriction.NON_COMMERCIAL,
-        (
-            r"non-?\s?commercial(?:ly)? (?:use|purpose|research|basis|licen[cs]e|only)"
-            r"|not (?:be )?(?:used )?for commercial|for research (?:purposes )?only|no commercial use"
-            r"|commercial use is (?:not|prohibited)|noncommercial"
-        ),
+_PHRASES = {
+    Restriction.NON_COMMERCIAL: (
+        r"non-?\s?commercial(?:ly)? (?:use|purpose|research|basis|licen[cs]e|only)|not (?:be )?(?:used )?for commercial"
+        r"|for research (?:purposes )?only|no commercial use|commercial use is (?:not|prohibited)|noncommercial"
     ),
-    (
-        Restriction.RESEARCH_ONLY,
-        (
-            r"(?:solely|only|exclusively) for (?:\w+ ){0,3}(?:research|academic|educational)|research[- ]only"
-            r"|academic (?:use|research|purposes?) only"
-        ),
+    Restriction.RESEARCH_ONLY: (
+        r"(?:solely|only|exclusively) for (?:\w+ ){0,3}(?:research|academic|educational)|research[- ]only"
+        r"|academic (?:use|research|purposes?) only"
     ),
-    (
-        Restriction.ACCEPTABLE_USE,
-        (
-            r"acceptable use|prohibited use|use[- ]based restrictions|restricted uses?\b|you (?:agree|shall|must"
-            r"|may|will) not (?:to )?use(?! this file| (?:this|the) (?:original )?work)|use policy|usage polic"
-        ),
+    Restriction.ACCEPTABLE_USE: (
+        r"acceptable use|prohibited use|use[- ]based restrictions|restricted uses?\b|you (?:agree|shall|must|may|will)"
+        r" not (?:to )?use(?! this file| (?:this|the) (?:original )?work)|use policy|usage polic"
     ),
-    (Restriction.USER_THRESHOLD, r"monthly active users|active users"),
-    (Restriction.REVENUE_THRESHOLD, r"annual revenue|monthly revenue|in revenue"),
-    (Restriction.NAMING, r"built with|powered by|prominently display"),
-    (
-        Restriction.OUTPUT_USE,
-        (
-            r"(?:improve|train|develop)\w{0,10} any other (?:large )?(?:language |ai )?model|(?:outputs?"
-            r"|results)[^.]{0,60}to (?:train|improve)"
-        ),
+    Restriction.USER_THRESHOLD: r"monthly active users|active users",
+    Restriction.REVENUE_THRESHOLD: r"annual revenue|monthly revenue|in revenue",
+    Restriction.NAMING: r"built with|powered by|prominently display",
+    Restriction.OUTPUT_USE: (
+        r"(?:improve|train|develop)\w{0,10} any other (?:large )?(?:language |ai )?model"
+        r"|(?:outputs?|results)[^.]{0,60}to (?:train|improve)"
     ),
-    (Restriction.FIELD_OF_USE, r"military|weapons?|nuclear|surveillance"),
-    (Restriction.REGION, r"european union|united kingdom|south korea|export control"),
-    (Restriction.NO_DERIVATIVES, r"no derivatives|noderivatives|not (?:create|make|distribute) (?:any )?derivative"),
-)
-_PHRASE_PATTERNS = [(kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PHRASES]
-# Words that stand in the unaltered text of open licenses, in harmless sentences.
-_INHERENT_PHRASES: tuple[tuple[str, Restriction], ...] = (
-    ("GPL", Restriction.NON_COMMERCIAL),
-    ("AGPL", Restriction.NON_COMMERCIAL),
-    ("CDLA-Sharing", Restriction.NON_COMMERCIAL),
-    ("AFL", Restriction.ACCEPTABLE_USE),
-    ("OSL", Restriction.ACCEPTABLE_USE),
-    ("EUPL", Restriction.REGION),
-    ("ODbL", Restriction.REGION),
-    ("CDDL", Restriction.REGION),
-    ("CECILL", Restriction.REGION),
-)
+    Restriction.FIELD_OF_USE: r"military|weapons?|nuclear|surveillance",
+    Restriction.REGION: r"european union|united kingdom|south korea|export control",
+    Restriction.NO_DERIVATIVES: r"no derivatives|noderivatives|not (?:create|make|distribute) (?:any )?derivative",
+}
+_PHRASE_PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _PHRASES.items()}
+# Names of open licenses in whose unaltered text such words stand, in harmless sentences.
+_INHERENT_PHRASES = {
+    Restriction.NON_COMMERCIAL: ("GPL", "AGPL", "CDLA-Sharing"),
+    Restriction.ACCEPTABLE_USE: ("AFL", "OSL"),
+    Restriction.REGION: ("EUPL", "ODbL", "CDDL", "CECILL"),
+}
 _TITLE_ONLY = re.compile(r"(?i)creative ?commons|attribution|public licen[cs]e|copyright|\(c\)|all rights reserved")
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedLicense:
-    """The license that a text was recognised as.
+    """The license that a text was recognised as."""
 
-    Attributes:
-        license: The license; of class "unknown" where the text was not recognised.
-        how: "title", "text" or "phrases".
-        restrictions: Restricting words outside of the recognised text.
-    """
-
-    license: LicenseTerms
-    how: str
-    restrictions: tuple[Restriction, ...] = ()
+    license: LicenseTerms  # of class "unknown" where the text was not recognised
+    how: str  # "title", "text" or "phrases"
+    restrictions: tuple[Restriction, ...] = ()  # those whose words stand outside of the recognised text
 
 
 def identify(text: str) -> IdentifiedLicense:
@@ -150,7 +125,9 @@ def identify(text: str) -> IdentifiedLicense:
     names, uncovered, tail = _classify(text)
     # The classifier lets any words stand in a copyright notice: the full text is searched for restrictions,
     # except for those whose words belong to a recognised license.
-    expected = {kind for prefix, kind in _INHERENT_PHRASES if any(name.startswith(prefix) for name in names)}
+    expected = {
+        kind for kind, prefixes in _INHERENT_PHRASES.items() if any(name.startswith(prefixes) for name in names)
+    }
     added = tuple(kind for kind in restrictions(text) if kind not in expected or kind in restrictions(uncovered))
     strictest = most_restrictive(find(name) for name in names)
     if strictest is not None and strictest.restrictive:
@@ -161,12 +138,16 @@ def identify(text: str) -> IdentifiedLicense:
         is_unaltered = shortest <= len(flat) <= longest and re.search(ending, flat, re.IGNORECASE)
         if is_unaltered and re.search(title, flat, re.IGNORECASE) and not set(added) - {Restriction.REGION}:
             return IdentifiedLicense(find(name), "title")
-    return IdentifiedLicense(_custom(added), "phrases", added)
+    kind, eu_gpai = LicenseClass.RESTRICTED if added else LicenseClass.UNKNOWN, "unknown"
+    if {Restriction.NON_COMMERCIAL, Restriction.RESEARCH_ONLY} & set(added):
+        kind, eu_gpai = LicenseClass.NON_COMMERCIAL, "no"
+    terms = LicenseTerms("custom", "a license of its own", None, kind, added, eu_gpai)
+    return IdentifiedLicense(terms, "phrases", added)
 
 
 def restrictions(text: str) -> tuple[Restriction, ...]:
     """Return the restrictions whose words occur in a text."""
-    return tuple(kind for kind, pattern in _PHRASE_PATTERNS if pattern.search(text))
+    return tuple(kind for kind, pattern in _PHRASE_PATTERNS.items() if pattern.search(text))
 
 
 def _classify(text: str) -> tuple[list[str], str, str]:
@@ -191,11 +172,3 @@ def _is_frame(uncovered: str, tail: str, length: int) -> bool:
         return False
     is_title = len(uncovered) <= 0.2 * length and _TITLE_ONLY.search(uncovered) is not None
     return len(uncovered.split()) <= 60 or is_title
-
-
-def _custom(added: tuple[Restriction, ...]) -> LicenseTerms:
-    if {Restriction.NON_COMMERCIAL, Restriction.RESEARCH_ONLY} & set(added):
-        kind, eu_gpai = LicenseClass.NON_COMMERCIAL, "no"
-    else:
-        kind, eu_gpai = LicenseClass.RESTRICTED if added else LicenseClass.UNKNOWN, "unknown"
-    return LicenseTerms("custom", "a license of its own", None, kind, added, eu_gpai)

