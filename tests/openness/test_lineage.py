@@ -2,13 +2,13 @@ import pytest
 from made_up import dataset, evidence, page
 
 from openmodels.openness.findings import Verdict
-from openmodels.openness.license_statements import find_conflicts
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.report import Report
+from openmodels.openness.stated_licenses import find_conflicts
 
 
 def conflicts(context):
-    return find_conflicts(context.model, context.datasets, context.license_statements)
+    return find_conflicts(context.model, context.datasets, context.stated_licenses)
 
 
 def license_of_weights(context):
@@ -34,7 +34,7 @@ def test_a_permissive_fine_tune_of_a_restricted_base_is_a_conflict_and_not_open(
     finding = license_of_weights(found)
     assert finding.verdict is Verdict.CLOSED
     assert "base model meta/Beast-2-7b" in finding.reason
-    assert [one.source for one in found.license_statements] == ["front matter", "base model meta/Beast-2-7b"]
+    assert [one.source for one in found.stated_licenses] == ["front matter", "base model meta/Beast-2-7b"]
 
 
 def test_the_same_terms_are_no_conflict():

@@ -26,7 +26,7 @@ _EVALUATION_SECTION = re.compile(r"(?i)evaluat|benchmark|results|performance")
 _TUNING_TEXT = re.compile(r"(?i)\bsft\b|fine-?tun|instruct|preference|dpo|alignment|post-?train")
 
 
-class Role(StrEnum):
+class DatasetUse(StrEnum):
     """What a data set is for."""
 
     PRETRAINING = "pretraining"
@@ -48,7 +48,7 @@ class NamedDataset:
     """A data set that a model names."""
 
     id: str  # its id on the Hub
-    role: Role
+    use: DatasetUse
     access: Access
     is_stated: bool  # whether a sentence of the card says that the model was trained on it
     via: Proof  # where the model names it
@@ -101,20 +101,20 @@ def _describe(
     # A set named after the model's family goes by the rest of its name in the card.
     short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
     is_stated = any(_names(sentence, short) for sentence in card_claims.training_data_sentences(model.sentences))
-    role = _role(model, short, text, is_stated=is_stated, is_finetune=is_finetune)
-    return NamedDataset(name, role, judge_access(page), is_stated, via, page)
+    use = _find_use(model, short, text, is_stated=is_stated, is_finetune=is_finetune)
+    return NamedDataset(name, use, judge_access(page), is_stated, via, page)
 
 
-def _role(model: ModelEvidence, short: str, text: str, *, is_stated: bool, is_finetune: bool) -> Role:
+def _find_use(model: ModelEvidence, short: str, text: str, *, is_stated: bool, is_finetune: bool) -> DatasetUse:
     if any(_EVALUATION_NAME.fullmatch(word) for word in words(short)):
-        return Role.EVALUATION
+        return DatasetUse.EVALUATION
     if any(_TUNING_NAME.fullmatch(word) for word in words(short)) or _TUNING_TEXT.search(text):
-        return Role.TUNING
+        return DatasetUse.TUNING
     if is_stated:
-        return Role.PRETRAINING
+        return DatasetUse.PRETRAINING
     if any(_names(sentence, short) for sentence in card_claims.TUNING_DATA.select(model.sentences)):
-        return Role.TUNING
-    return Role.TUNING if is_finetune else Role.PRETRAINING
+        return DatasetUse.TUNING
+    return DatasetUse.TUNING if is_finetune else DatasetUse.PRETRAINING
 
 
 def _find_sentence(model: ModelEvidence, name: str) -> str:

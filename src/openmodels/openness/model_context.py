@@ -7,13 +7,13 @@ from functools import cached_property
 
 from openmodels.hub.model_names import same_owner
 from openmodels.openness import criteria
-from openmodels.openness.datasets import NamedDataset, Role, find_datasets
+from openmodels.openness.datasets import DatasetUse, NamedDataset, find_datasets
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Finding
-from openmodels.openness.license_statements import LicenseStatement, list_license_statements
 from openmodels.openness.lineage import Ancestor, find_ancestors, is_finetune
 from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.repositories import RelatedRepository, find_repositories
+from openmodels.openness.stated_licenses import StatedLicense, find_stated_licenses
 
 
 @dataclass
@@ -65,14 +65,14 @@ class ModelContext:
         """The data sets it names itself."""
         return find_datasets(self.evidence, self.model, is_finetune=self.is_finetune)
 
-    def datasets_for(self, role: Role) -> list[NamedDataset]:
-        """Return the data sets of one role."""
-        return [dataset for dataset in self.datasets if dataset.role is role]
+    def datasets_for(self, use: DatasetUse) -> list[NamedDataset]:
+        """Return the data sets of one use."""
+        return [dataset for dataset in self.datasets if dataset.use is use]
 
     @cached_property
-    def license_statements(self) -> tuple[LicenseStatement, ...]:
-        """Every statement of the weights' license, those of binding bases included."""
-        return tuple(list_license_statements(self.model, self.bases))
+    def stated_licenses(self) -> tuple[StatedLicense, ...]:
+        """Every license stated for the weights, those of binding bases included."""
+        return tuple(find_stated_licenses(self.model, self.bases))
 
     def finding(self, name: str) -> Finding:
         """Return the finding on one criterion, judged once.

@@ -3,6 +3,10 @@
 Follows the evaluator of the Model Openness Tool (lfai/model_openness_tool, MIT): a component's license is
 its own, else the one for its type, else the distribution's. A license is valid when it is open: approved
 by the OSI, free by the FSF, or open data. A class counts only once every class below it is complete.
+
+What lies in a model's repository is under the repository's license, as the framework lets a license
+of the whole distribution stand for its parts; code and data are under their own repository's. A paper
+elsewhere has a license of its own, which the evidence does not hold: it is unknown, not missing.
 """
 
 from __future__ import annotations
@@ -10,8 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
+from openmodels.hub.model_names import split
+from openmodels.licenses import LicenseTerms, find, most_restrictive
 from openmodels.licenses.table import OPEN_DATA
+from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
+from openmodels.openness.findings import Finding, Findings, Verdict
+from openmodels.openness.model_context import ModelContext
+from openmodels.openness.stated_licenses import find_binding_license
 
 CODE, DATA, DOCUMENT = "code", "data", "document"
 
@@ -63,6 +74,12 @@ _APT = {
     DATA: re.compile(r"CDLA-Permissive-.*|C-UDA-1\.0|CC-PDDC|CC0-1\.0|PDDL-1\.0", re.IGNORECASE),
     DOCUMENT: re.compile(r"CC-BY-4\.0|CC-BY-SA-[34]\.0|FreeBSD-DOC|CC-PDDC|CC0-1\.0|Apache-2\.0", re.IGNORECASE),
 }
+# Libraries that hold the code of the models they load, with their licenses.
+_LIBRARIES = {"transformers": "Apache-2.0", "diffusers": "Apache-2.0", "sentence-transformers": "Apache-2.0"}
+_RESULTS = re.compile(r"(?i)\b(?:evaluat\w*|benchmarks?|results?|performance)\b")
+_MODELING_FILE = re.compile(r"(?:^|/)modell?ing_[\w-]+\.py$")
+_NOT_A_PROGRAM = re.compile(r"(?:^|/)(?:__init__|tokenization_\w+|test_\w+)\.py$")
+_GITHUB_URL = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")
 
 
 @dataclass(frozen=True)
@@ -120,3 +137,162 @@ def classify(licenses: Mapping[str, str | None]) -> Classification:
         is_reachable = is_reachable and names <= valid
         level = target if is_reachable else level
     return Classification(level, progress, tuple(sorted(valid)), invalid, warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentStatus:
+    """A component of the framework, as far as the evidence shows it."""
+
+    released: bool | None  # None where that was not seen
+    reason: str
+    is_license_known: bool = False
+    license: str | None = None  # the id; None for "released without a license"
+
+
+@dataclass(frozen=True, slots=True)
+class _PlaceLicense:
+    """The license of a place that holds components; its `id` is None for none."""
+
+    place: str
+    id: str | None = None
+    is_known: bool = False
+
+    @classmethod
+    def of(cls, place: str, terms: LicenseTerms | None) -> Self:
+        if terms is None or not terms.id:
+            return cls(place)
+        return cls(place, terms.spdx or terms.id, terms.kind.is_known)
+
+    def covers(self, what: str) -> ComponentStatus:
+        """Return the status of a component that is released under this license."""
+        if self.is_known:
+            reason = f"{what}, under {self.id or 'no license'} of {self.place}."
+            return ComponentStatus(True, reason, True, self.id)
+        return ComponentStatus(True, f"{what}; the license of {self.place} is not known.")
+
+
+def list_components(context: ModelContext, findings: Findings) -> dict[str, ComponentStatus]:
+    """Return every component that a class of the framework needs, by name."""
+    binding = find_binding_license(context.stated_licenses)
+    repository_license = _PlaceLicense.of("the model's repository", binding.license if binding else None)
+    report, training = findings["technical_report"], findings["training_code"]
+    data, data_card = _data(context, findings["training_data"])
+    return {
+        "Model architecture": _code_in_tree(context, "architecture", repository_license, training),
+        "Model parameters (Final)": _in_repository(findings["weights"], repository_license, gated=True),
+        "Model card": _card(context, repository_license),
+        "Data card": data_card,
+        REPORT: _with_evidence(context, report, repository_license, "A report is published"),
+        "Evaluation results": _results(context, report, repository_license),
+        "Training code": _with_evidence(context, training, repository_license),
+        "Inference code": _code_in_tree(context, "inference", repository_license, training),
+        "Evaluation code": _with_evidence(context, findings["evaluation_code"], repository_license),
+        "Evaluation data": ComponentStatus(None, "What it was evaluated on is not gathered."),
+        "Datasets": data,
+        "Model parameters (Intermediate)": _in_repository(findings["checkpoints"], repository_license),
+        "Data preprocessing code": _code_in_tree(context, "preparation", repository_license, training),
+        PAPER: _paper(context, report),
+    }
+
+
+def _not_open(finding: Finding) -> ComponentStatus:
+    """Return the status of a component that is not released, or was not seen."""
+    return ComponentStatus(None if finding.verdict is Verdict.UNKNOWN else False, finding.reason)
+
+
+def _in_repository(finding: Finding, license_: _PlaceLicense, *, gated: bool = False) -> ComponentStatus:
+    is_released = finding.verdict is Verdict.OPEN or (gated and finding.verdict is Verdict.PARTIAL)
+    return license_.covers(finding.reason.rstrip(".")) if is_released else _not_open(finding)
+
+
+def _with_evidence(
+    context: ModelContext, finding: Finding, repository_license: _PlaceLicense, what: str = ""
+) -> ComponentStatus:
+    """Return a criterion's component, under the license of the place it lies in."""
+    if finding.verdict is not Verdict.OPEN:
+        return _not_open(finding)
+    url = finding.evidence[0].url
+    if match := _GITHUB_URL.match(url):
+        return _github_license(context, match[1]).covers(what or finding.reason.rstrip("."))
+    if url.startswith((f"{context.model.url}/blob/", f"{context.model.url}/resolve/")):
+        return repository_license.covers(what or finding.reason.rstrip("."))
+    return ComponentStatus(True, f"Published at {url}; its license was not seen.")
+
+
+def _card(context: ModelContext, license_: _PlaceLicense) -> ComponentStatus:
+    model = context.model
+    if model.headings or model.sentences:
+        return license_.covers("In the model's repository")
+    if model.card_missing:
+        return ComponentStatus(False, "There is no card.")
+    return ComponentStatus(None, "The card's text was not seen.")
+
+
+def _results(context: ModelContext, report: Finding, license_: _PlaceLicense) -> ComponentStatus:
+    model = context.model
+    if model.result_files or "model-index" in model.page.card:
+        return license_.covers("Results in the model's repository")
+    if "eval-results" in model.tags or any(_RESULTS.search(heading) for heading in model.headings):
+        return license_.covers("Results in the model card")
+    if model.card_seen and report.verdict is Verdict.CLOSED:
+        return ComponentStatus(False, "The card has no results, and there is no report that could.")
+    return ComponentStatus(None, "No results were seen; a report may hold them.")
+
+
+def _paper(context: ModelContext, finding: Finding) -> ComponentStatus:
+    if context.model.papers and finding.verdict is Verdict.OPEN:
+        return ComponentStatus(True, f"The paper arXiv {context.model.papers[0]}; its license was not seen.")
+    if finding.verdict is Verdict.CLOSED:
+        return ComponentStatus(False, finding.reason)
+    return ComponentStatus(None, "No research paper of its own was seen.")
+
+
+def _code_in_tree(
+    context: ModelContext, kind: str, repository_license: _PlaceLicense, training: Finding
+) -> ComponentStatus:
+    """Return code that no criterion asks for, by the kind of files in a repository."""
+    model, repositories = context.model, context.repositories
+    for repository in repositories:
+        programs = [path for path in getattr(repository.layout, kind) if not _NOT_A_PROGRAM.search(path)]
+        if programs:
+            return _github_license(context, repository.name).covers(f"{repository.name} holds {programs[0]}")
+    if kind != "preparation":
+        library = str(model.data.get("library_name") or next((tag for tag in model.tags if tag in _LIBRARIES), ""))
+        if files := [name for name in model.files if _MODELING_FILE.search(name)]:
+            return repository_license.covers(f"The model's repository holds {files[0]}")
+        if library in _LIBRARIES and "custom_code" not in model.tags:
+            return _PlaceLicense("the library", _LIBRARIES[library], True).covers(f"It runs in {library}")
+    is_complete = model.card_seen and all(repository.page.complete for repository in repositories)
+    if not is_complete or training.verdict is Verdict.UNKNOWN:
+        return ComponentStatus(None, "No such code was found in what was seen.")
+    return ComponentStatus(False, "No such code is in the model's repositories.")
+
+
+def _data(context: ModelContext, finding: Finding) -> tuple[ComponentStatus, ComponentStatus]:
+    """Return the training data, and the card that every data set on the Hub has."""
+    named = context.datasets_for(DatasetUse.PRETRAINING)
+    datasets = [dataset for dataset in named if dataset.access in (Access.PUBLIC, Access.GATED)]
+    license_ = _data_license(datasets)
+    card = license_.covers(f"{datasets[0].id} has a card") if datasets else _not_open(finding)
+    if finding.verdict is not Verdict.OPEN:
+        # A part of the data is not a release of the data.
+        return _not_open(finding), card
+    data = license_.covers(finding.reason.rstrip("."))
+    return data, card if datasets else data
+
+
+def _data_license(datasets: list[NamedDataset]) -> _PlaceLicense:
+    place = "the data"
+    terms = [find(dataset.page.license if dataset.page else None) for dataset in datasets]
+    if not terms or not all(entry.id and entry.kind.is_known for entry in terms):
+        return _PlaceLicense(place)
+    return _PlaceLicense.of(place, most_restrictive(terms))
+
+
+def _github_license(context: ModelContext, name: str) -> _PlaceLicense:
+    page = context.evidence.repository(name)
+    place = f"the repository {split(name)[1]}"
+    if not page.known("license") or not page.tree:
+        return _PlaceLicense(place)
+    # A repository that was read and has no license file is released without a license.
+    return _PlaceLicense.of(place, find(page.license)) if page.license else _PlaceLicense(place, is_known=True)

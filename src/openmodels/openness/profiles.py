@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from openmodels.errors import InvalidRequest
 from openmodels.openness import mof
 from openmodels.openness.findings import Finding, Findings, Verdict
-from openmodels.openness.license_statements import binding_statement
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.mof_components import list_components
+from openmodels.openness.stated_licenses import find_binding_license
 
 _MET = {Verdict.OPEN: True, Verdict.PARTIAL: False, Verdict.CLOSED: False, Verdict.UNKNOWN: None}
 
@@ -118,7 +117,7 @@ def _assess_osaid(_: ModelContext, findings: Findings) -> _Result:
 
 
 def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
-    components = list_components(context, findings)
+    components = mof.list_components(context, findings)
     seen = {name: entry.license for name, entry in components.items() if entry.released and entry.is_license_known}
     # At best every component whose release or license was not seen is there and open.
     unseen = dict.fromkeys(
@@ -140,7 +139,7 @@ def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
 
 
 def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
-    binding = binding_statement(context.license_statements)
+    binding = find_binding_license(context.stated_licenses)
     is_free = {"yes": True, "no": False}.get(binding.license.eu_gpai if binding else "unknown")
     name = binding.license.id if binding and binding.license.id else "no license"
     terms = {True: "is free and open", False: "restricts use, sharing or users", None: "needs a lawyer's reading"}

@@ -15,10 +15,10 @@ from openmodels.openness.bom import build_bom
 from openmodels.openness.criteria import find_criterion
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Finding, LicenseConflict, Proof, Verdict
-from openmodels.openness.license_statements import LicenseStatement, find_conflicts
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.overrides import find_overrides
 from openmodels.openness.profiles import PROFILES, Assessment, Requirement, assess
+from openmodels.openness.stated_licenses import StatedLicense, find_conflicts
 
 SCHEMA_VERSION = "1.0"
 VERDICT_SIGNS = {Verdict.OPEN: "✔", Verdict.PARTIAL: "◐", Verdict.CLOSED: "✘", Verdict.UNKNOWN: "?"}
@@ -54,7 +54,7 @@ class Report:
     id: str
     findings: dict[str, Finding]
     conflicts: tuple[LicenseConflict, ...]
-    licenses: tuple[LicenseStatement, ...]
+    licenses: tuple[StatedLicense, ...]
     assessment: Assessment
     as_of: str
     offline: bool
@@ -69,12 +69,12 @@ class Report:
         """
         context = ModelContext(evidence)
         findings = context.findings() | find_overrides(evidence.model.id)
-        statements = context.license_statements
+        stated_licenses = context.stated_licenses
         return cls(
             evidence.model.id,
             findings,
-            tuple(find_conflicts(context.model, context.datasets, statements)),
-            statements,
+            tuple(find_conflicts(context.model, context.datasets, stated_licenses)),
+            stated_licenses,
             assess(profile, context, findings),
             str(evidence.model.data.get("gathered_at") or ""),
             offline,
@@ -128,7 +128,7 @@ class Report:
     @property
     def obligations(self) -> dict[str, tuple[str, ...]]:
         """What the terms forbid or demand: restriction -> the sources that say so."""
-        terms = [(statement.source, statement.license) for statement in self.licenses]
+        terms = [(stated.source, stated.license) for stated in self.licenses]
         terms += [(f"base model {base.id}", base.license) for base in self._context.bases if base.license is not None]
         return {
             name.value: tuple(dict.fromkeys(source for source, license_ in terms if name in license_.restrictions))
@@ -176,14 +176,14 @@ class Report:
             "conflicts": [_plain(conflict) for conflict in self.conflicts],
             "licenses": [
                 {
-                    "source": statement.source,
-                    "id": statement.license.id,
-                    "spdx": statement.license.spdx,
-                    "class": statement.license.kind.value,
-                    "restrictions": [restriction.value for restriction in statement.license.restrictions],
-                    "url": statement.proof.url,
+                    "source": stated.source,
+                    "id": stated.license.id,
+                    "spdx": stated.license.spdx,
+                    "class": stated.license.kind.value,
+                    "restrictions": [restriction.value for restriction in stated.license.restrictions],
+                    "url": stated.proof.url,
                 }
-                for statement in self.licenses
+                for stated in self.licenses
             ],
             "obligations": {name: list(sources) for name, sources in self.obligations.items()},
             "bases": list(self.bases),

@@ -9,6 +9,5 @@ A rule is a function from a model's context to a judgement. It says `open` only 
 from openmodels.openness.rules import data as data
 from openmodels.openness.rules import weights as weights
 from openmodels.openness.rules import code as code
-from openmodels.openness.rules import records as records
-from openmodels.openness.rules import documents as documents
+from openmodels.openness.rules import artifacts as artifacts
 from openmodels.openness.rules import licenses as licenses

@@ -7,7 +7,7 @@ import re
 from openmodels.hub.model_names import same_owner, split
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
-from openmodels.openness.datasets import Access, NamedDataset, Role
+from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Judgement, Verdict, unknown
 from openmodels.openness.model_context import ModelContext
@@ -27,7 +27,7 @@ def training_data(context: ModelContext) -> Judgement:
     A fine-tune owes its knowledge to its base: the base's data are judged, unless the card itself
     describes the pre-training of the same owner's base.
     """
-    datasets = context.datasets_for(Role.PRETRAINING)
+    datasets = context.datasets_for(DatasetUse.PRETRAINING)
     sentences = card_claims.training_data_sentences(context.model.sentences)
     describes_pretraining = bool(datasets) or any(_PRETRAINING_SENTENCE.search(text) for text in sentences)
     if context.is_finetune and context.bases and not (describes_pretraining and context.foreign_base is None):
@@ -36,18 +36,18 @@ def training_data(context: ModelContext) -> Judgement:
         reason = "It is a fine-tune, and which model it was made from was not seen."
         proofs = tuple(dataset.proof for dataset in context.datasets)
         return unknown("data.base-unknown", reason, "the base model", evidence=proofs)
-    return _judge(context, Role.PRETRAINING, datasets, sentences)
+    return _judge(context, DatasetUse.PRETRAINING, datasets, sentences)
 
 
 @criterion("finetuning_data", "the same for the tuning sets")
 def finetuning_data(context: ModelContext) -> Judgement:
     """Judge the data a model was fine-tuned on."""
-    datasets = context.datasets_for(Role.TUNING)
+    datasets = context.datasets_for(DatasetUse.TUNING)
     if not context.is_finetune and not datasets:
         reason = "It is a base model: no fine-tuning is claimed."
         return unknown("tuning.base-model", reason, "any fine-tuning to judge")
     sentences = card_claims.TUNING_DATA.select(context.model.sentences)
-    return _judge(context, Role.TUNING, datasets, sentences)
+    return _judge(context, DatasetUse.TUNING, datasets, sentences)
 
 
 def _inherited(context: ModelContext) -> Judgement:
@@ -62,18 +62,18 @@ def _inherited(context: ModelContext) -> Judgement:
     finding = ModelContext(evidence, descendants).finding("training_data")
     verdict, reason = finding.verdict, f"Its base {base.id}: {finding.reason}"
     is_foreign = not same_owner(split(base.id)[0], context.model.owner)
-    public = [dataset for dataset in context.datasets_for(Role.PRETRAINING) if dataset.access is Access.PUBLIC]
+    public = [dataset for dataset in context.datasets_for(DatasetUse.PRETRAINING) if dataset.access is Access.PUBLIC]
     if verdict is Verdict.CLOSED and is_foreign and public:
         verdict, reason = Verdict.PARTIAL, f"{reason} Its own further training data {public[0].id} are public."
     confidence = round(finding.confidence * (0.9 if base.stated else 0.7), 2)
     return Judgement(verdict, reason, "data.base", confidence, (base.via, *finding.evidence), finding.missing)
 
 
-def _judge(context: ModelContext, role: Role, datasets: list[NamedDataset], sentences: list[str]) -> Judgement:
-    """Judge the data sets of one role, with the card's sentences about that role."""
-    rule = "data" if role is Role.PRETRAINING else "tuning"
+def _judge(context: ModelContext, use: DatasetUse, datasets: list[NamedDataset], sentences: list[str]) -> Judgement:
+    """Judge the data sets of one use, with the card's sentences about that use."""
+    rule = "data" if use is DatasetUse.PRETRAINING else "tuning"
     if not datasets:
-        return _without_datasets(context, role, rule, sentences)
+        return _without_datasets(context, use, rule, sentences)
     model = context.model
     proofs = tuple(dataset.proof for dataset in datasets)
     proofs += tuple(dataset.via for dataset in datasets if dataset.page is not None)
@@ -97,12 +97,12 @@ def _judge(context: ModelContext, role: Role, datasets: list[NamedDataset], sent
         reason = f"{barred[0].id} is {'gated' if barred[0].access is Access.GATED else 'gone'}."
         return Judgement(Verdict.PARTIAL, reason, f"{rule}.barred", 0.8, proofs)
     # A further part of the same owner's published mix is taken to be public like the rest of it.
-    owners = [split(dataset.id)[0] for dataset in public] if role is Role.PRETRAINING else []
+    owners = [split(dataset.id)[0] for dataset in public] if use is DatasetUse.PRETRAINING else []
     unchecked = [dataset for dataset in unseen if not any(same_owner(split(dataset.id)[0], owner) for owner in owners)]
     if unchecked:
         reason = f"{public[0].id} is public; whether {unchecked[0].id} can be had was not seen."
         return Judgement(Verdict.PARTIAL, reason, f"{rule}.some-unchecked", 0.6, proofs)
-    is_described = says_complete or any(dataset.is_stated for dataset in datasets) or role is Role.TUNING
+    is_described = says_complete or any(dataset.is_stated for dataset in datasets) or use is DatasetUse.TUNING
     if not is_described and not model.card_seen:
         reason = f"{names} can be had, but no sentence of the card was seen that says the model was trained on no more."
         return Judgement(Verdict.PARTIAL, reason, f"{rule}.front-matter-only", 0.6, proofs)
@@ -111,10 +111,10 @@ def _judge(context: ModelContext, role: Role, datasets: list[NamedDataset], sent
     return Judgement(Verdict.OPEN, reason, f"{rule}.public", 0.9 if is_checked else 0.75, proofs)
 
 
-def _without_datasets(context: ModelContext, role: Role, rule: str, sentences: list[str]) -> Judgement:
+def _without_datasets(context: ModelContext, use: DatasetUse, rule: str, sentences: list[str]) -> Judgement:
     """Judge by the card's sentences and the repositories where no data set is named."""
     model = context.model
-    is_tuning = role is Role.TUNING
+    is_tuning = use is DatasetUse.TUNING
     kind = "fine-tuning" if is_tuning else "training"
     others = [
         text for text in model.sentences if text not in sentences and card_claims.TUNING.matches(text) is is_tuning

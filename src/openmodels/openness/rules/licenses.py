@@ -6,21 +6,21 @@ from dataclasses import replace
 
 from openmodels.licenses import LicenseClass, LicenseTerms, find
 from openmodels.openness.criteria import criterion
-from openmodels.openness.datasets import Role
+from openmodels.openness.datasets import DatasetUse
 from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
-from openmodels.openness.license_statements import binding_statement
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import LICENSE_FILE
+from openmodels.openness.stated_licenses import find_binding_license
 
 
 @criterion("license", "OSI-approved by every source: front matter, license file, card text, base models")
 def license_of_weights(context: ModelContext) -> Judgement:
     """Judge the license of the weights: open if OSI-approved by every source."""
-    model, statements = context.model, context.license_statements
-    proofs = tuple(statement.proof for statement in statements)
+    model, stated_licenses = context.model, context.stated_licenses
+    proofs = tuple(stated.proof for stated in stated_licenses)
     license_files = [name for name in model.files if LICENSE_FILE.fullmatch(name.rpartition("/")[2])]
     unread_files = [name for name in license_files if name not in model.license_texts]
-    binding = binding_statement(statements)
+    binding = find_binding_license(stated_licenses)
     if binding is None or not binding.license.kind.is_known:
         return _unresolved(context, binding.license if binding else None, unread_files, proofs)
     terms = binding.license
@@ -57,7 +57,7 @@ def license_all_parts(context: ModelContext) -> Judgement:
     parts += [
         (dataset.id, dataset.page.license, dataset.page.proof(f"license: {dataset.page.license}", "license"))
         for dataset in context.datasets
-        if dataset.page is not None and dataset.page.license and dataset.role is not Role.EVALUATION
+        if dataset.page is not None and dataset.page.license and dataset.use is not DatasetUse.EVALUATION
     ]
     proofs = (*weights.evidence, *(proof for _, _, proof in parts))
     for name, license_id, _ in parts:
