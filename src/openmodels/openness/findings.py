@@ -19,6 +19,9 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+OPEN, PARTIAL, CLOSED, UNKNOWN = Verdict
+
+
 class Criterion(str):
     """The name of a criterion, e.g. "training_data"."""
 
@@ -104,4 +107,4 @@ class LicenseConflict:
 
 def unknown(rule: str, reason: str, *missing: str, evidence: tuple[Proof, ...] = ()) -> Judgement:
     """Return the judgement "unknown", naming what was missing."""
-    return Judgement(Verdict.UNKNOWN, reason, rule, 0.0, evidence, missing or (reason,))
+    return Judgement(UNKNOWN, reason, rule, 0.0, evidence, missing or (reason,))

@@ -6,7 +6,7 @@ import re
 
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
-from openmodels.openness.findings import Judgement, Verdict, unknown
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import Link
 
@@ -38,27 +38,25 @@ def training_metrics(context: ModelContext) -> Judgement:
     for model in (context.model, *context.same_owner_bases):
         if link := next((link for link in model.links if _is_log(link)), None):
             proof = model.proof(f"the card links {link.text or 'logs'}", "readme", url=link.url)
-            reason = f"The card links the training's log on {link.host}."
-            return Judgement(Verdict.OPEN, reason, "metrics.link", 0.85, (proof,))
+            return Judgement(OPEN, f"The card links the training's log on {link.host}.", "metrics.link", 0.85, (proof,))
         if name := next((name for name in model.files if _LOG_FILE.search(name)), ""):
             reason = f"The repository holds the log {name}."
-            return Judgement(Verdict.OPEN, reason, "metrics.file", 0.85, (model.file_proof(name),))
+            return Judgement(OPEN, reason, "metrics.file", 0.85, (model.file_proof(name),))
         has_tab = model.data.get("training_metrics_tab") or "tensorboard" in model.tags
         if has_tab and ("runs" in model.folders or not model.files_complete):
             proof = model.proof("the Hub shows the training's TensorBoard", "training_metrics_tab")
             reason = "The Hub shows TensorBoard logs of the training."
-            return Judgement(Verdict.OPEN, reason, "metrics.tensorboard", 0.8, (proof,))
+            return Judgement(OPEN, reason, "metrics.tensorboard", 0.8, (proof,))
         if sentence := card_claims.TRAINING_LOGS.first(model.sentences):
             reason = f"The card points to public training logs: “{sentence[:160]}”"
-            return Judgement(Verdict.OPEN, reason, "metrics.said", 0.65, (model.sentence_proof(sentence, 200),))
+            return Judgement(OPEN, reason, "metrics.said", 0.65, (model.sentence_proof(sentence, 200),))
     model = context.model
     if name := next((name for name in model.files if _CURVE.search(name)), ""):
         reason = f"Only a summary is published: {name}."
-        return Judgement(Verdict.PARTIAL, reason, "metrics.curve", 0.7, (model.file_proof(name),))
+        return Judgement(PARTIAL, reason, "metrics.curve", 0.7, (model.file_proof(name),))
     if model.card_seen and model.files_complete:
         proof = model.proof("neither card nor files hold a training log", "siblings")
-        reason = "Neither the card nor the files hold a training log."
-        return Judgement(Verdict.CLOSED, reason, "metrics.none", 0.75, (proof,))
+        return Judgement(CLOSED, "Neither the card nor the files hold a training log.", "metrics.none", 0.75, (proof,))
     missing = [] if model.card_seen else ["the links of the model card"]
     missing += [] if model.files_complete else ["the whole list of files"]
     return unknown("metrics.unseen", "No training log was found in what was seen.", *missing)
@@ -72,23 +70,21 @@ def checkpoints(context: ModelContext) -> Judgement:
         if len(steps) >= 2:
             proof = model.proof(f"branches {', '.join(steps[:3])}", "refs", url=f"{model.url}/tree/{steps[0]}")
             reason = f"{len(steps)} branches hold checkpoints, as {steps[0]}."
-            return Judgement(Verdict.OPEN, reason, "checkpoints.refs", 0.9, (proof,))
+            return Judgement(OPEN, reason, "checkpoints.refs", 0.9, (proof,))
         on_hub = (link.url for link in model.links if link.host == "huggingface.co")
         url = next((url for url in on_hub if _CHECKPOINT_LINK.search(url)), "")
         if url or model.checkpoint_repository:
             url = url or f"{model.site}{model.checkpoint_repository}"
             proof = model.proof("a repository of checkpoints", "checkpoint_repository", url=url)
             reason = "A repository of its own holds the checkpoints."
-            return Judgement(Verdict.OPEN, reason, "checkpoints.repository", 0.8, (proof,))
+            return Judgement(OPEN, reason, "checkpoints.repository", 0.8, (proof,))
         if sentence := card_claims.CHECKPOINTS.first(model.sentences):
             reason = f"The card speaks of checkpoints: “{sentence[:160]}”"
-            return Judgement(Verdict.PARTIAL, reason, "checkpoints.said", 0.6, (model.sentence_proof(sentence, 200),))
+            return Judgement(PARTIAL, reason, "checkpoints.said", 0.6, (model.sentence_proof(sentence, 200),))
     if context.model.refs_complete:
         proof = context.model.proof("no branch or tag is a checkpoint", "refs")
-        reason = "No branch or tag is named as a checkpoint."
-        return Judgement(Verdict.CLOSED, reason, "checkpoints.none", 0.8, (proof,))
-    reason = "No checkpoint was seen among the branches seen."
-    return unknown("checkpoints.unseen", reason, "all branches and tags")
+        return Judgement(CLOSED, "No branch or tag is named as a checkpoint.", "checkpoints.none", 0.8, (proof,))
+    return unknown("checkpoints.unseen", "No checkpoint was seen among the branches seen.", "all branches and tags")
 
 
 @criterion("technical_report", "a paper of its own")
@@ -97,21 +93,20 @@ def technical_report(context: ModelContext) -> Judgement:
     model = context.model
     if link := next((link for link in model.links if _is_report(link)), None):
         proof = model.proof(f"the card links “{link.text}”", "readme", url=link.url)
-        return Judgement(Verdict.OPEN, "The card links a report.", "report.link", 0.85, (proof,))
+        return Judgement(OPEN, "The card links a report.", "report.link", 0.85, (proof,))
     papers = model.papers
     proofs = tuple(
         model.proof(f"arXiv {paper}", "tags", url=f"https://arxiv.org/abs/{paper}")
         for paper in papers[:_MAX_OWN_PAPERS]
     )
     if papers and len(papers) <= _MAX_OWN_PAPERS:
-        reason = f"The card names the paper arXiv {papers[0]}."
-        return Judgement(Verdict.OPEN, reason, "report.arxiv", 0.7, proofs)
+        return Judgement(OPEN, f"The card names the paper arXiv {papers[0]}.", "report.arxiv", 0.7, proofs)
     if papers:
         reason = f"The card cites {len(papers)} papers; which is its own was not seen."
         return unknown("report.many", reason, "the model's own report", evidence=proofs)
     if model.card_seen:
         proof = model.proof("no paper or report is linked", "readme")
-        return Judgement(Verdict.CLOSED, "The card links no paper or report.", "report.none", 0.75, (proof,))
+        return Judgement(CLOSED, "The card links no paper or report.", "report.none", 0.75, (proof,))
     reason = "No paper was seen, and the card was not seen as a whole."
     return unknown("report.unseen", reason, "the links of the model card")
 
@@ -122,13 +117,12 @@ def model_card(context: ModelContext) -> Judgement:
     model = context.model
     if not model.headings:
         if model.card_missing:
-            proof = model.proof("no README.md", "siblings")
-            return Judgement(Verdict.CLOSED, "There is no card.", "card.none", 0.95, (proof,))
+            return Judgement(CLOSED, "There is no card.", "card.none", 0.95, (model.proof("no README.md", "siblings"),))
         return unknown("card.unseen", "The card's text was not seen.", "the text of the model card")
     headings = " | ".join(model.headings).lower()
     covered = sum(bool(re.search(pattern, headings)) for pattern in _CARD_TOPICS)
     proof = model.proof(f"headings: {', '.join(model.headings[:8])}", "readme")
-    verdict = Verdict.OPEN if covered >= 4 else Verdict.PARTIAL if covered >= 1 else Verdict.CLOSED
+    verdict = OPEN if covered >= 4 else PARTIAL if covered >= 1 else CLOSED
     reason = f"The card has headings for {covered} of {len(_CARD_TOPICS)} things a card should cover."
     return Judgement(verdict, reason, "card.headings", 0.6, (proof,))
 

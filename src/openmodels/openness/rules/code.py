@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from openmodels.openness.criteria import criterion
-from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.repositories import Attribution, RelatedRepository
 from openmodels.openness.repository_layout import find_evaluation_code, find_training_code
@@ -43,15 +43,14 @@ def training_code(context: ModelContext) -> Judgement:
     judgement = _judge_repositories(context, "training_code", complete, partial, "training code", less)
     model = context.model
     scripts = [name for name in model.files if _TRAINING_SCRIPT.search(name)]
-    if not scripts or judgement.verdict in (Verdict.OPEN, Verdict.PARTIAL):
+    if not scripts or judgement.verdict in (OPEN, PARTIAL):
         return judgement
     configs = [name for name in model.files if _TRAINING_CONFIG.search(name)]
     proofs = tuple(model.file_proof(name) for name in (*scripts[:2], *configs[:1]))
     if configs:
         reason = f"The model's own repository holds {scripts[0]} and {configs[0]}."
-        return Judgement(Verdict.OPEN, reason, "training_code.files", 0.75, proofs)
-    reason = f"The model's own repository holds {scripts[0]}."
-    return Judgement(Verdict.PARTIAL, reason, "training_code.file", 0.6, proofs)
+        return Judgement(OPEN, reason, "training_code.files", 0.75, proofs)
+    return Judgement(PARTIAL, f"The model's own repository holds {scripts[0]}.", "training_code.file", 0.6, proofs)
 
 
 @criterion("finetuning_code", "tuning programs with recipes; notebooks for users are partial")
@@ -85,11 +84,11 @@ def evaluation_code(context: ModelContext) -> Judgement:
         "a part of the evaluation code",
     )
     results = context.model.result_files
-    if not results or judgement.verdict in (Verdict.OPEN, Verdict.PARTIAL):
+    if not results or judgement.verdict in (OPEN, PARTIAL):
         return judgement
     proofs = (*(context.model.file_proof(name) for name in results[:3]), *judgement.evidence)
     reason = "Results are published as files; the code that made them was not found."
-    return Judgement(Verdict.PARTIAL, reason, "evaluation_code.results", 0.5, proofs)
+    return Judgement(PARTIAL, reason, "evaluation_code.results", 0.5, proofs)
 
 
 def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
@@ -101,11 +100,11 @@ def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
         confidence = _CONFIDENCE[repository.attribution]
         if paths := complete(repository):
             reason = f"{repository.name} holds {kind}: {', '.join(paths[:3])}."
-            return Judgement(Verdict.OPEN, reason, f"{rule}.tree", confidence, _path_proofs(repository, paths))
+            return Judgement(OPEN, reason, f"{rule}.tree", confidence, _path_proofs(repository, paths))
         if partly is None and (paths := partial(repository)[:3]):
             reason = f"{repository.name} holds {less}: {', '.join(paths[:2])}."
             proofs = _path_proofs(repository, paths)
-            partly = Judgement(Verdict.PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
+            partly = Judgement(PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
     return partly or _without_code(context, rule, kind)
 
 
@@ -120,8 +119,7 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     denial = next(filter(_NO_CODE.search, model.sentences), "")
     if denial and rule != "evaluation_code" and not cut:
         reason = f"No {kind} is published: “{denial[:200]}”"
-        proofs = (model.sentence_proof(denial, 200), *links)
-        return Judgement(Verdict.CLOSED, reason, f"{rule}.denied", 0.85, proofs)
+        return Judgement(CLOSED, reason, f"{rule}.denied", 0.85, (model.sentence_proof(denial, 200), *links))
     if unread or cut:
         failures = {name: failed for name in unread if (failed := pages[name].data.get("failed"))}
         missing = [f"the file list of {name}" + (f" ({failures[name]})" if name in failures else "") for name in unread]
@@ -131,11 +129,11 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     if read:
         count = sum(len(page.tree) for page in pages.values())
         reason = f"{', '.join(read[:3])}: all {count} files were looked at, none is {kind}."
-        return Judgement(Verdict.CLOSED, reason, f"{rule}.tree-none", 0.85, links)
+        return Judgement(CLOSED, reason, f"{rule}.tree-none", 0.85, links)
     if model.card_seen:
         proof = model.proof("no repository that the card links is the model's own", "readme")
         reason = f"The card links no repository of the model that could hold {kind}."
-        return Judgement(Verdict.CLOSED, reason, f"{rule}.no-link", 0.75, (proof,))
+        return Judgement(CLOSED, reason, f"{rule}.no-link", 0.75, (proof,))
     reason = "No repository of the model was seen, and the card's links were not seen as a whole."
     missing = ["the links of the model card", "a repository of the model on GitHub"]
     return unknown(f"{rule}.card-unseen", reason, *missing)

@@ -9,7 +9,7 @@ from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Judgement, Verdict, unknown
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, unknown
 from openmodels.openness.model_context import ModelContext
 
 _PRETRAINING_SENTENCE = re.compile(r"(?i)\bpre-?train|\btrained (?:on|with|from scratch)|\bdata sequence")
@@ -63,8 +63,8 @@ def _inherited(context: ModelContext) -> Judgement:
     verdict, reason = finding.verdict, f"Its base {base.id}: {finding.reason}"
     is_foreign = not same_owner(split(base.id)[0], context.model.owner)
     public = [dataset for dataset in context.datasets_for(DatasetUse.PRETRAINING) if dataset.access is Access.PUBLIC]
-    if verdict is Verdict.CLOSED and is_foreign and public:
-        verdict, reason = Verdict.PARTIAL, f"{reason} Its own further training data {public[0].id} are public."
+    if verdict is CLOSED and is_foreign and public:
+        verdict, reason = PARTIAL, f"{reason} Its own further training data {public[0].id} are public."
     confidence = round(finding.confidence * (0.9 if base.stated else 0.7), 2)
     return Judgement(verdict, reason, "data.base", confidence, (base.via, *finding.evidence), finding.missing)
 
@@ -91,24 +91,23 @@ def _judge(context: ModelContext, use: DatasetUse, datasets: list[NamedDataset],
         further = card_claims.INCOMPLETE_DATA.first(sentences)
     if further:
         reason = f"{names} can be had at least in part, but the card names more: “{further[:200]}”"
-        proofs = (model.proof(further[:200], "readme"), *proofs)
-        return Judgement(Verdict.PARTIAL, reason, f"{rule}.incomplete", 0.8, proofs)
+        return Judgement(PARTIAL, reason, f"{rule}.incomplete", 0.8, (model.proof(further[:200], "readme"), *proofs))
     if barred:
         reason = f"{barred[0].id} is {'gated' if barred[0].access is Access.GATED else 'gone'}."
-        return Judgement(Verdict.PARTIAL, reason, f"{rule}.barred", 0.8, proofs)
+        return Judgement(PARTIAL, reason, f"{rule}.barred", 0.8, proofs)
     # A further part of the same owner's published mix is taken to be public like the rest of it.
     owners = [split(dataset.id)[0] for dataset in public] if use is DatasetUse.PRETRAINING else []
     unchecked = [dataset for dataset in unseen if not any(same_owner(split(dataset.id)[0], owner) for owner in owners)]
     if unchecked:
         reason = f"{public[0].id} is public; whether {unchecked[0].id} can be had was not seen."
-        return Judgement(Verdict.PARTIAL, reason, f"{rule}.some-unchecked", 0.6, proofs)
+        return Judgement(PARTIAL, reason, f"{rule}.some-unchecked", 0.6, proofs)
     is_described = says_complete or any(dataset.is_stated for dataset in datasets) or use is DatasetUse.TUNING
     if not is_described and not model.card_seen:
         reason = f"{names} can be had, but no sentence of the card was seen that says the model was trained on no more."
-        return Judgement(Verdict.PARTIAL, reason, f"{rule}.front-matter-only", 0.6, proofs)
+        return Judgement(PARTIAL, reason, f"{rule}.front-matter-only", 0.6, proofs)
     is_checked = not unseen and all(dataset.page is not None and dataset.page.gated is False for dataset in public)
     reason = f"{names}: public and named as the data."
-    return Judgement(Verdict.OPEN, reason, f"{rule}.public", 0.9 if is_checked else 0.75, proofs)
+    return Judgement(OPEN, reason, f"{rule}.public", 0.9 if is_checked else 0.75, proofs)
 
 
 def _without_datasets(context: ModelContext, use: DatasetUse, rule: str, sentences: list[str]) -> Judgement:
@@ -121,7 +120,7 @@ def _without_datasets(context: ModelContext, use: DatasetUse, rule: str, sentenc
     ]
     if sentence := card_claims.WITHHELD_DATA.first([*sentences, *others]):
         reason = f"The card gives no {kind} data: “{sentence[:200]}”"
-        return Judgement(Verdict.CLOSED, reason, f"{rule}.withheld", 0.9, (model.sentence_proof(sentence, 200),))
+        return Judgement(CLOSED, reason, f"{rule}.withheld", 0.9, (model.sentence_proof(sentence, 200),))
     if sentence := card_claims.COMPLETE_DATA.first(sentences):
         reason = f"The card claims public {kind} data without naming a set that was found: “{sentence[:160]}”"
         proofs = (model.sentence_proof(sentence, 160),)
@@ -130,15 +129,14 @@ def _without_datasets(context: ModelContext, use: DatasetUse, rule: str, sentenc
         return judgement
     if not is_tuning and (sentence := card_claims.find_named_corpora(sentences)):
         reason = f"The card names public corpora, but not what was taken from them: “{sentence[:200]}”"
-        return Judgement(Verdict.PARTIAL, reason, "data.named-only", 0.5, (model.sentence_proof(sentence, 200),))
+        return Judgement(PARTIAL, reason, "data.named-only", 0.5, (model.sentence_proof(sentence, 200),))
     if not is_tuning and (sentence := card_claims.VAGUE_DATA.first(sentences)):
         reason = f"The card describes its training data without naming a set anybody could get: “{sentence[:200]}”"
-        return Judgement(Verdict.CLOSED, reason, "data.vague", 0.75, (model.sentence_proof(sentence, 200),))
+        return Judgement(CLOSED, reason, "data.vague", 0.75, (model.sentence_proof(sentence, 200),))
     front_matter_seen = model.known("cardData.datasets")
     if model.card_seen and (front_matter_seen or model.headings):
         proof = model.proof("the card and its front matter name and link no data set", "readme")
-        reason = f"The card names and links no {kind} data."
-        return Judgement(Verdict.CLOSED, reason, f"{rule}.none-named", 0.8, (proof,))
+        return Judgement(CLOSED, f"The card names and links no {kind} data.", f"{rule}.none-named", 0.8, (proof,))
     reason = f"No {kind} data are named in what was seen, and the card was not seen as a whole."
     missing = ["the text of the model card", *([] if front_matter_seen else ["the data sets of the front matter"])]
     return unknown(f"{rule}.card-unseen", reason, *missing)
@@ -151,5 +149,5 @@ def _by_preparation_code(context: ModelContext) -> Judgement | None:
         if len(programs) >= 3 and repository.layout.training:
             proofs = map(repository.page.file_proof, programs[:2])
             reason = f"No data set is named, but {repository.name} holds programs that prepare the training data."
-            return Judgement(Verdict.PARTIAL, reason, "data.scripts", 0.5, (*proofs, repository.via))
+            return Judgement(PARTIAL, reason, "data.scripts", 0.5, (*proofs, repository.via))
     return None

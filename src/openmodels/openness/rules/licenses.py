@@ -7,7 +7,7 @@ from dataclasses import replace
 from openmodels.licenses import LicenseClass, LicenseTerms, find
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import DatasetUse
-from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import LICENSE_FILE
 from openmodels.openness.stated_licenses import find_binding_license
@@ -26,27 +26,26 @@ def license_of_weights(context: ModelContext) -> Judgement:
     terms = binding.license
     if terms.restrictive:
         is_guessed = binding.base is not None and not binding.base.stated
-        verdict, confidence = (Verdict.PARTIAL, 0.6) if is_guessed else (Verdict.CLOSED, 0.95)
+        verdict, confidence = (PARTIAL, 0.6) if is_guessed else (CLOSED, 0.95)
         demands = ", ".join(kind.replace("_", " ") for kind in terms.restrictions) or "terms of its own"
         reason = f"The {binding.source} states {terms.id}, which is not open: {demands}."
         return Judgement(verdict, reason, f"license.{terms.kind}", confidence, proofs)
     if not terms.osi_approved:
         reason = f"The {binding.source} states {terms.id}: free to use, but not approved by the OSI."
-        return Judgement(Verdict.PARTIAL, reason, f"license.{terms.kind}", 0.9, proofs)
+        return Judgement(PARTIAL, reason, f"license.{terms.kind}", 0.9, proofs)
     if model.license_texts:
-        reason = f"{terms.id}, OSI-approved, by front matter and text."
-        return Judgement(Verdict.OPEN, reason, "license.osi", 0.98, proofs)
+        return Judgement(OPEN, f"{terms.id}, OSI-approved, by front matter and text.", "license.osi", 0.98, proofs)
     gap = f"the text of {unread_files[0]} was not read" if unread_files else "no license text was read"
-    return Judgement(Verdict.OPEN, f"{terms.id}, OSI-approved; {gap}.", "license.osi-stated", 0.85, proofs)
+    return Judgement(OPEN, f"{terms.id}, OSI-approved; {gap}.", "license.osi-stated", 0.85, proofs)
 
 
 @criterion("license_all_parts", "the weights, the code and the data seen are all under open licenses")
 def license_all_parts(context: ModelContext) -> Judgement:
     """Judge the licenses of weights, code and data together."""
     weights = context.finding("license")
-    if weights.verdict is Verdict.UNKNOWN:
+    if weights.verdict is UNKNOWN:
         return unknown("license_all_parts.weights", "The license of the weights is not known.", *weights.missing)
-    if weights.verdict is Verdict.CLOSED:
+    if weights.verdict is CLOSED:
         return replace(weights, rule="license_all_parts.weights")
     parts: list[tuple[str, str | None, Proof]] = []
     for repository in context.repositories:
@@ -65,11 +64,11 @@ def license_all_parts(context: ModelContext) -> Judgement:
             is_unread = license_id is None and not context.evidence.repository(name).known("license")
             license_name = terms.id or ("a license that was not seen" if is_unread else "no license")
             reason = f"The weights are open, but {name} is under {license_name}."
-            return Judgement(Verdict.PARTIAL, reason, "license_all_parts.mixed", 0.7, proofs)
+            return Judgement(PARTIAL, reason, "license_all_parts.mixed", 0.7, proofs)
     reason = "Of the parts seen, all are open."
     if parts:
         reason = f"The weights and the {len(parts)} other parts seen are under open licenses."
-    return Judgement(Verdict.OPEN, reason, "license_all_parts.open", 0.7, proofs)
+    return Judgement(OPEN, reason, "license_all_parts.open", 0.7, proofs)
 
 
 def _unresolved(
@@ -86,4 +85,4 @@ def _unresolved(
         missing = missing or ["the license in the front matter"]
         return unknown("license.unseen", "No license was seen.", *missing, evidence=proofs)
     proofs = (model.proof("no license", "cardData"),)
-    return Judgement(Verdict.CLOSED, "No license is stated: nothing is permitted.", "license.none", 0.8, proofs)
+    return Judgement(CLOSED, "No license is stated: nothing is permitted.", "license.none", 0.8, proofs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from openmodels.openness.criteria import criterion
-from openmodels.openness.findings import Judgement, Proof, Verdict, unknown
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import ModelEvidence
 
@@ -23,34 +23,32 @@ def weights(context: ModelContext) -> Judgement:
     proofs = _weight_proofs(model, files)
     if model.data.get("private") or model.data.get("disabled"):
         reason = "The repository is private or disabled."
-        return Judgement(Verdict.CLOSED, reason, "weights.private", 0.95, (model.proof("private"),))
+        return Judgement(CLOSED, reason, "weights.private", 0.95, (model.proof("private"),))
     if model.gated in ("auto", "manual"):
         how = "after a click" if model.gated == "auto" else "after a request that somebody reviews"
         proofs = (model.proof(f"gated: {model.gated}", "gated"), *proofs)
-        return Judgement(Verdict.PARTIAL, f"The weights can be had only {how}.", "weights.gated", 0.95, proofs)
+        return Judgement(PARTIAL, f"The weights can be had only {how}.", "weights.gated", 0.95, proofs)
     if not proofs:
         if model.files_complete:
             proofs = (model.proof("no weights", "siblings"),)
-            reason = "The repository holds no file of parameters."
-            return Judgement(Verdict.CLOSED, reason, "weights.no-files", 0.9, proofs)
+            return Judgement(CLOSED, "The repository holds no file of parameters.", "weights.no-files", 0.9, proofs)
         return unknown("weights.files-unseen", "No file of parameters was seen.", "the whole list of files")
     if model.gated is None:
         missing = "whether access is gated"
         return unknown("weights.gate-unseen", "Whether access is gated was not seen.", missing, evidence=proofs)
     if files and all(_ADAPTER.search(name) for name in files) and not model.parameters:
-        return Judgement(Verdict.PARTIAL, "Only an adapter is published.", "weights.adapter", 0.9, proofs)
+        return Judgement(PARTIAL, "Only an adapter is published.", "weights.adapter", 0.9, proofs)
     if model.files_complete and (shard := _missing_shard(files)):
-        return Judgement(Verdict.PARTIAL, f"{shard} is missing.", "weights.shards", 0.8, proofs)
+        return Judgement(PARTIAL, f"{shard} is missing.", "weights.shards", 0.8, proofs)
     if model.files_complete and files and all(_QUANTIZED.search(name) for name in files):
-        return Judgement(Verdict.PARTIAL, "Only quantised weights are published.", "weights.quantised", 0.8, proofs)
-    if not files and not model.parameters and context.finding("checkpoints").verdict is not Verdict.OPEN:
+        return Judgement(PARTIAL, "Only quantised weights are published.", "weights.quantised", 0.8, proofs)
+    if not files and not model.parameters and context.finding("checkpoints").verdict is not OPEN:
         # The Hub derives the tag from files, but these may be gone since: something else must bear it out.
         reason = f"The Hub tags the format {model.weight_tags[0]}, but no file of parameters was seen."
-        missing = "a file of parameters in the list of files"
-        return unknown("weights.tag-only", reason, missing, evidence=proofs)
+        return unknown("weights.tag-only", reason, "a file of parameters in the list of files", evidence=proofs)
     confidence = 0.95 if files else 0.85 if model.parameters else 0.65
     proofs = (*proofs, model.proof("gated: no", "gated"))
-    return Judgement(Verdict.OPEN, "Anybody can download the parameters.", "weights.public", confidence, proofs)
+    return Judgement(OPEN, "Anybody can download the parameters.", "weights.public", confidence, proofs)
 
 
 def _weight_proofs(model: ModelEvidence, files: list[str]) -> tuple[Proof, ...]:
