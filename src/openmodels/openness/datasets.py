@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -65,19 +66,35 @@ class NamedDataset:
 
 def find_datasets(evidence: Evidence, model: ModelEvidence, *, is_finetune: bool) -> list[NamedDataset]:
     """Return the data sets that a model's front matter, links and sentences name."""
-    mentions: dict[str, tuple[Proof, str]] = {}
-    for name in model.datasets:
-        mentions.setdefault(name, (model.proof(f"front matter names the data set {name}", "cardData"), ""))
+    training = card_claims.training_data_sentences(model.sentences)
+    tuning = card_claims.TUNING_DATA.select(model.sentences)
+    mentions = {
+        name: (model.proof(f"front matter names the data set {name}", "cardData"), "") for name in model.datasets
+    }
     for link in model.links:
         if link.dataset and not _EVALUATION_SECTION.search(link.section):
             via = model.proof(f"the card links the data set {link.dataset}", "readme", url=link.url)
             mentions.setdefault(link.dataset, (via, link.text))
     for name in evidence.names("datasets"):
-        if name not in mentions and (sentence := _find_sentence(model, name)):
-            mentions[name] = (model.proof(f"the card says: {sentence[:160]}", "readme"), "")
-    return [
-        _describe(evidence, model, name, via, text, is_finetune=is_finetune) for name, (via, text) in mentions.items()
-    ]
+        owner, short = split(name)
+        # The name of a stranger's set must be long enough to be more than a word.
+        is_word = len(plain(short)) < (5 if same_owner(owner, model.owner) else 8)
+        if name not in mentions and not is_word and (sentence := _find_name(short, training)):
+            mentions[name] = (model.sentence_proof(sentence, 160), "")
+    datasets = []
+    for name, (via, text) in mentions.items():
+        # A set named after the model's family goes by the rest of its name in the card.
+        short = re.sub(rf"(?i)^{re.escape(family(model.id))}[-_]", "", split(name)[1])
+        is_stated = bool(_find_name(short, training))
+        is_tuning = any(map(_TUNING_NAME.fullmatch, words(short))) or _TUNING_TEXT.search(text)
+        if not is_stated:
+            is_tuning = is_tuning or is_finetune or _find_name(short, tuning)
+        use = DatasetUse.TUNING if is_tuning else DatasetUse.PRETRAINING
+        if any(map(_EVALUATION_NAME.fullmatch, words(short))):
+            use = DatasetUse.EVALUATION
+        page = evidence.dataset(name)
+        datasets.append(NamedDataset(name, use, judge_access(page), is_stated, via, page))
+    return datasets
 
 
 def judge_access(page: DatasetEvidence | None) -> Access:
@@ -94,47 +111,11 @@ def judge_access(page: DatasetEvidence | None) -> Access:
     return Access.PUBLIC if page.license and find(page.license).open else Access.UNSEEN
 
 
-def _describe(
-    evidence: Evidence, model: ModelEvidence, name: str, via: Proof, text: str, *, is_finetune: bool
-) -> NamedDataset:
-    page = evidence.dataset(name)
-    # A set named after the model's family goes by the rest of its name in the card.
-    short = re.sub(rf"^{re.escape(family(model.id))}[-_]", "", split(name)[1], flags=re.IGNORECASE)
-    is_stated = any(_names(sentence, short) for sentence in card_claims.training_data_sentences(model.sentences))
-    use = _find_use(model, short, text, is_stated=is_stated, is_finetune=is_finetune)
-    return NamedDataset(name, use, judge_access(page), is_stated, via, page)
-
-
-def _find_use(model: ModelEvidence, short: str, text: str, *, is_stated: bool, is_finetune: bool) -> DatasetUse:
-    if any(_EVALUATION_NAME.fullmatch(word) for word in words(short)):
-        return DatasetUse.EVALUATION
-    if any(_TUNING_NAME.fullmatch(word) for word in words(short)) or _TUNING_TEXT.search(text):
-        return DatasetUse.TUNING
-    if is_stated:
-        return DatasetUse.PRETRAINING
-    if any(_names(sentence, short) for sentence in card_claims.TUNING_DATA.select(model.sentences)):
-        return DatasetUse.TUNING
-    return DatasetUse.TUNING if is_finetune else DatasetUse.PRETRAINING
-
-
-def _find_sentence(model: ModelEvidence, name: str) -> str:
-    """Return the sentence that names a data set, or "".
-
-    The name must be of the model's owner, or long enough to be more than a word.
-    """
-    owner, short = split(name)
-    close = same_owner(owner, model.owner)
-    if len(plain(short)) < (5 if close else 8):
-        return ""
-    return next((text for text in card_claims.training_data_sentences(model.sentences) if _names(text, short)), "")
-
-
-def _names(text: str, short: str) -> bool:
-    """Return whether a sentence names a data set ("FineWeb-Edu" for fineweb-edu)."""
-    name = re.sub(r"[-_](?:v?\d[\d._]*|dedup\w*|baseline.*|train)$", "", short, flags=re.IGNORECASE)
-    letters = [re.escape(letter) for letter in re.sub(r"[^A-Za-z0-9]", "", name)]
+def _find_name(name: str, sentences: Iterable[str]) -> str:
+    """Return the first sentence with a data set's name ("FineWeb-Edu" for fineweb-edu), or ""."""
+    bare = re.sub(r"(?i)[-_](?:v?\d[\d._]*|dedup\w*|baseline.*|train)$", "", name)
+    letters = re.findall(r"[A-Za-z0-9]", bare)
     if len(letters) < 4:
-        return False
-    return (
-        re.search(r"(?<![A-Za-z0-9])" + r"[-_ ]?".join(letters) + r"(?![A-Za-z0-9])", text, re.IGNORECASE) is not None
-    )
+        return ""
+    pattern = re.compile(rf"(?i)(?<![A-Za-z0-9]){'[-_ ]?'.join(letters)}(?![A-Za-z0-9])")
+    return next(filter(pattern.search, sentences), "")
