@@ -62,11 +62,7 @@ def criterion_names() -> tuple[Criterion, ...]:
 
 
 def find_criterion(name: str) -> Criterion:
-    """Return the criterion of a name.
-
-    Raises:
-        InvalidRequest: There is none.
-    """
+    """Return the criterion of a name; raise `InvalidRequest` where there is none."""
     _load_built_in_rules()
     if name not in _RULES:
         raise InvalidRequest(f"There is no criterion {name!r}.", next_step=f"Criteria: {', '.join(criterion_names())}.")

@@ -27,15 +27,10 @@ _KINDS = ("models", "datasets", "github")
 
 @dataclass
 class Evidence:
-    """The gathered pages by kind and id; those not in memory are read from `folder`.
+    """The gathered pages by kind and id; those not in memory are read from `folder`."""
 
-    Attributes:
-        subject: The id of the model under judgement.
-        pages: kind ("models", "datasets", "github") -> id in lower case -> the file's content.
-        folder: A folder to look in for the rest, or None.
-    """
-
-    subject: str
+    subject: str  # the id of the model under judgement
+    # kind ("models", "datasets", "github") -> id in lower case -> the file's content
     pages: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
     folder: Path | None = None
 
@@ -95,11 +90,7 @@ class Evidence:
         return sorted(filter(ID.fullmatch, ids))
 
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Return the content of one page, or None.
-
-        Raises:
-            InvalidRequest: Its file is not evidence.
-        """
+        """Return the content of one page, or None; raise `InvalidRequest` where its file is not evidence."""
         if not ID.fullmatch(name):
             return None
         pages, key = self.pages[kind], name.lower()

@@ -16,13 +16,7 @@ API = "https://api.github.com"
 
 
 class GitHubClient(ApiClient):
-    """Requests to GitHub; after a rate limit is used up, no more are sent.
-
-    Args:
-        address: The address of its API; default the public one.
-        retry: The policy of retries.
-        interval: Seconds between the starts of two requests at least.
-    """
+    """Requests to GitHub; after a rate limit is used up, no more are sent."""
 
     def __init__(self, address: str | None = None, *, retry: RetryHook | None = None, interval: float = 0.0) -> None:
         address = address or API

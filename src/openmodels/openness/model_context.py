@@ -18,15 +18,10 @@ from openmodels.openness.stated_licenses import StatedLicense, find_stated_licen
 
 @dataclass
 class ModelContext:
-    """What the evidence shows of one model, derived once.
-
-    Attributes:
-        evidence: All pages.
-        descendants: The models whose data are judged by this one's, in lower case: circles of bases end here.
-    """
+    """What the evidence shows of one model, derived once."""
 
     evidence: Evidence
-    descendants: tuple[str, ...] = ()
+    descendants: tuple[str, ...] = ()  # models judged by this one's data, in lower case: circles of bases end here
     _findings: dict[str, Finding] = field(default_factory=dict, repr=False)
 
     @property
@@ -75,11 +70,7 @@ class ModelContext:
         return tuple(find_stated_licenses(self.model, self.bases))
 
     def finding(self, name: str) -> Finding:
-        """Return the finding on one criterion, judged once.
-
-        Raises:
-            InvalidRequest: The criterion does not exist.
-        """
+        """Return the finding on one criterion, judged once."""
         if name not in self._findings:
             self._findings[name] = criteria.judge(self, name)
         return self._findings[name]

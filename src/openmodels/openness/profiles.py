@@ -58,21 +58,13 @@ class Assessment:
 
 
 def check_profile(name: str) -> None:
-    """Check that a profile exists.
-
-    Raises:
-        InvalidRequest: It does not.
-    """
+    """Raise `InvalidRequest` unless a profile exists."""
     if name not in PROFILES:
         raise InvalidRequest(f"There is no profile {name!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
 
 
 def assess(profile: str, context: ModelContext, findings: Findings) -> Assessment:
-    """Apply a profile to findings.
-
-    Raises:
-        InvalidRequest: The profile does not exist.
-    """
+    """Apply a profile to findings."""
     check_profile(profile)
     grade, requirements = PROFILES[profile](context, findings)
     return Assessment(profile, grade, requirements)

@@ -105,8 +105,7 @@ _WHY = {
 
 def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence) -> bool:
     """Tell a model's own code from the libraries and servers its card recommends."""
-    owner, repo = split(name)
-    kin = family(model.id)
+    (owner, repo), kin = split(name), family(model.id)
     if mentions(f"{repo} {link.url.partition(repo)[2]}", stem(kin)) or plain(repo) == plain(model.owner):
         return True
     if _USE.search(link.section) or _USE.search(link.text):
@@ -120,8 +119,7 @@ def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEv
 
 
 def _attribute_by_name(evidence: Evidence, model: ModelEvidence, name: str) -> Attribution | None:
-    owner, repo = split(name)
-    kin = family(model.id)
+    (owner, repo), kin = split(name), family(model.id)
     if same_owner(owner, model.owner):
         if _is_namesake(split(model.id)[1], repo, kin):
             return Attribution.NAMESAKE
@@ -145,6 +143,5 @@ def _names_family(page: RepositoryEvidence, kin: str) -> bool:
 
     A library's definition, tests or manual of a model do not: they serve all models.
     """
-    if len(kin) < 4:
-        return False
-    return any(mentions(path, kin) for path in page.tree if _WORK.search(path) and not _LIBRARY.search(path))
+    work = (path for path in page.tree if _WORK.search(path) and not _LIBRARY.search(path))
+    return len(kin) >= 4 and any(mentions(path, kin) for path in work)

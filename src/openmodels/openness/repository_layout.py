@@ -118,9 +118,8 @@ def _is_training(path: str) -> bool:
 
 
 def _is_tuning(path: str) -> bool:
-    if not _TUNE.search(path) or _SIDE.search(path) or _EVALUATE.search(path):
-        return False
-    return not _LAYER.search(path) and not path.endswith("__init__.py")
+    is_other = any(pattern.search(path) for pattern in (_SIDE, _EVALUATE, _LAYER)) or path.endswith("__init__.py")
+    return bool(_TUNE.search(path)) and not is_other
 
 
 def _plainness_key(path: str) -> tuple[bool, int]:
@@ -146,12 +145,13 @@ def find_training_code(layout: RepositoryLayout, subfolder: str = "") -> tuple[s
     framework's, launchers and configurations of a pre-training run. `subfolder` is the folder a card
     links to, whose launchers are this model's own.
     """
-    if layout.training and (settings := layout.launchers + layout.training_configs):
+    settings = layout.launchers + layout.training_configs
+    if layout.training and settings:
         return (*layout.training[:2], settings[0])
-    runs = [path for path in layout.launchers if _is_pretraining(path, subfolder)]
-    settings = tuple(path for path in layout.training_configs if _is_pretraining(path, subfolder))
+
+    def is_pretraining(path: str) -> bool:
+        return bool(_PRETRAIN.search(path) or (subfolder and path.startswith(subfolder)))
+
+    runs = list(filter(is_pretraining, layout.launchers))
+    settings = tuple(filter(is_pretraining, layout.training_configs))
     return (runs[0], settings[-1]) if runs and len({*runs, *settings}) > 1 else ()
-
-
-def _is_pretraining(path: str, subfolder: str) -> bool:
-    return bool(_PRETRAIN.search(path) or (subfolder and path.startswith(subfolder)))
