@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 
 from openmodels.hub.model_names import same_owner
@@ -10,55 +9,39 @@ from openmodels.openness import criteria
 from openmodels.openness.datasets import DatasetUse, NamedDataset, find_datasets
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Finding
-from openmodels.openness.lineage import Ancestor, find_ancestors, is_finetune
-from openmodels.openness.pages import ModelEvidence
-from openmodels.openness.repositories import RelatedRepository, find_repositories
+from openmodels.openness.lineage import find_ancestors, is_finetune
+from openmodels.openness.repositories import find_repositories
 from openmodels.openness.stated_licenses import StatedLicense, find_stated_licenses
 
 
-@dataclass
 class ModelContext:
-    """What the evidence shows of one model, derived once."""
+    """What the evidence shows of one model, derived once.
 
-    evidence: Evidence
-    descendants: tuple[str, ...] = ()  # models judged by this one's data, in lower case: circles of bases end here
-    _findings: dict[str, Finding] = field(default_factory=dict, repr=False)
+    Attributes:
+        evidence: All pages.
+        descendants: Models judged by this one's data, in lower case: circles of bases end here.
+        model: The model under judgement.
+        bases: The models it was made from, the nearest first.
+        is_finetune: Whether it is a fine-tune.
+        same_owner_bases: The pages of base models by the same owner: one project, judged together.
+        foreign_base: The nearest base model by another owner, if any.
+        repositories: Its GitHub repositories.
+        datasets: The data sets it names itself.
+    """
 
-    @property
-    def model(self) -> ModelEvidence:
-        """The model under judgement."""
-        return self.evidence.model
-
-    @cached_property
-    def bases(self) -> list[Ancestor]:
-        """The models it was made from, the nearest first."""
-        return find_ancestors(self.evidence, self.model)
-
-    @cached_property
-    def is_finetune(self) -> bool:
-        """Whether it is a fine-tune."""
-        return is_finetune(self.model, self.bases)
-
-    @cached_property
-    def same_owner_bases(self) -> tuple[ModelEvidence, ...]:
-        """The pages of base models by the same owner: one project, judged together."""
-        pages = (base.page for base in self.bases)
-        return tuple(page for page in pages if page is not None and same_owner(page.owner, self.model.owner))
-
-    @property
-    def foreign_base(self) -> Ancestor | None:
-        """The nearest base model by another owner, if any."""
-        return next((base for base in self.bases if not same_owner(base.owner, self.model.owner)), None)
-
-    @cached_property
-    def repositories(self) -> list[RelatedRepository]:
-        """Its GitHub repositories."""
-        return find_repositories(self.evidence, self.model, self.same_owner_bases)
-
-    @cached_property
-    def datasets(self) -> list[NamedDataset]:
-        """The data sets it names itself."""
-        return find_datasets(self.evidence, self.model, is_finetune=self.is_finetune)
+    def __init__(self, evidence: Evidence, descendants: tuple[str, ...] = ()) -> None:
+        self.evidence = evidence
+        self.descendants = descendants
+        self.model = evidence.model
+        owner = self.model.owner
+        self.bases = find_ancestors(evidence, self.model)
+        self.is_finetune = is_finetune(self.model, self.bases)
+        pages = [base.page for base in self.bases if base.page is not None]
+        self.same_owner_bases = [page for page in pages if same_owner(page.owner, owner)]
+        self.foreign_base = next((base for base in self.bases if not same_owner(base.owner, owner)), None)
+        self.repositories = find_repositories(evidence, self.model, self.same_owner_bases)
+        self.datasets = find_datasets(evidence, self.model, is_finetune=self.is_finetune)
+        self._findings: dict[str, Finding] = {}
 
     def datasets_for(self, use: DatasetUse) -> list[NamedDataset]:
         """Return the data sets of one use."""
