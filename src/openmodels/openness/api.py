@@ -172,9 +172,9 @@ async def acompare_openness(
         InvalidRequest, Offline: As `compare_openness` does.
     """
     cancelled = threading.Event()
-    options = {"deep": deep, "save": save, "progress": progress, "cancelled": cancelled}
+    compare = partial(_compare, models, profile, evidence, deep=deep, save=save, progress=progress, cancelled=cancelled)
     try:
-        return await _on_thread(partial(_compare, models, profile, evidence, **options))
+        return await _on_thread(compare)
     finally:
         cancelled.set()
 

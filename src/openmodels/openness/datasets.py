@@ -86,9 +86,9 @@ def find_datasets(evidence: Evidence, model: ModelEvidence, *, is_finetune: bool
         # A set named after the model's family goes by the rest of its name in the card.
         short = re.sub(rf"(?i)^{re.escape(family(model.id))}[-_]", "", split(name)[1])
         is_stated = bool(_find_name(short, training))
-        is_tuning = any(map(_TUNING_NAME.fullmatch, words(short))) or _TUNING_TEXT.search(text)
+        is_tuning = bool(any(map(_TUNING_NAME.fullmatch, words(short))) or _TUNING_TEXT.search(text))
         if not is_stated:
-            is_tuning = is_tuning or is_finetune or _find_name(short, tuning)
+            is_tuning = is_tuning or is_finetune or bool(_find_name(short, tuning))
         use = DatasetUse.TUNING if is_tuning else DatasetUse.PRETRAINING
         if any(map(_EVALUATION_NAME.fullmatch, words(short))):
             use = DatasetUse.EVALUATION

@@ -98,7 +98,8 @@ class EvidencePage:
             for entry in items(self.data.get("provenance"))
             if field in (str(stated).partition(".")[0] for stated in items(entry.get("fields")))
         )
-        as_of = next(sources, {}).get("as_of") or self.data.get("gathered_at")
+        source: dict[str, Any] = next(sources, {})
+        as_of = source.get("as_of") or self.data.get("gathered_at")
         status = self.data.get("siblings_status") or {}
         revision = self.data.get("sha") or self.data.get("head") or status.get("revision_seen")
         return Proof(url or self.url, what, str(revision) if revision else None, str(as_of) if as_of else None)
