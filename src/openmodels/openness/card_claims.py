@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class Claim:
-    """A kind of claim: its sentences match every pattern of `says`, and not `unless`, in any case."""
+    """A kind of claim: sentences that match all of `says` and not `unless`."""
 
     def __init__(self, *says: str, unless: str = r"(?!)") -> None:
         self._says = [re.compile(pattern, re.IGNORECASE) for pattern in says]

@@ -112,7 +112,7 @@ def judge_access(page: DatasetEvidence | None) -> Access:
 
 
 def _find_name(name: str, sentences: Iterable[str]) -> str:
-    """Return the first sentence with a data set's name ("FineWeb-Edu" for fineweb-edu), or ""."""
+    """Return the first sentence with a name ("FineWeb-Edu" for fineweb-edu), or ""."""
     bare = re.sub(r"(?i)[-_](?:v?\d[\d._]*|dedup\w*|baseline.*|train)$", "", name)
     letters = re.findall(r"[A-Za-z0-9]", bare)
     if len(letters) < 4:

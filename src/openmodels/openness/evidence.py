@@ -72,7 +72,7 @@ class Evidence:
         return DatasetEvidence(data) if data else None
 
     def repository(self, name: str) -> RepositoryEvidence:
-        """Return a GitHub repository "owner/name"; its tree is empty where nothing is known of it."""
+        """Return a GitHub repository; its tree is empty where nothing is known of it."""
         return RepositoryEvidence(self.find("github", name) or {"repo": name, "unknown": ["tree", "license"]})
 
     @cached_property
@@ -90,7 +90,7 @@ class Evidence:
         return sorted(filter(ID.fullmatch, ids))
 
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Return the content of one page, or None; raise `InvalidRequest` where its file is not evidence."""
+        """Return a page's content, or None; raise `InvalidRequest` for a damaged file."""
         if not ID.fullmatch(name):
             return None
         pages, key = self.pages[kind], name.lower()

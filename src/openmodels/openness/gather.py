@@ -61,7 +61,7 @@ class EvidenceSources(NamedTuple):
 
     @classmethod
     def connect(cls, *, interval: float = 0.0) -> Self:
-        """Return clients of the Hub that the environment names, and of GitHub, with seconds between requests."""
+        """Return clients of the Hub and of GitHub, with seconds between two requests."""
         return cls(HubClient(retry=retry, interval=interval), GitHubClient(retry=retry, interval=interval))
 
     def until(self, deadline: float) -> Self:

@@ -110,7 +110,7 @@ def is_open(license_id: str | None) -> bool:
 
 
 def classify(licenses: Mapping[str, str | None]) -> Classification:
-    """Classify a release: component name -> SPDX id of its license, None for "without a license"."""
+    """Classify a release: component -> SPDX id of its license, or None for none."""
     valid = {name for name, license_id in licenses.items() if name in _TYPES and is_open(license_id)}
     invalid = {
         name: f"{license_id} is not open" if license_id else "no license"

@@ -227,7 +227,7 @@ class Report:
         )
 
     def _rows(self, escape: Callable[[str], str], link: Callable[[Sequence[Proof]], str]) -> list[list[str]]:
-        """Return the cells of a table of the findings, in the syntax of `escape` and `link`."""
+        """Return the cells of a table of the findings."""
         return [
             [
                 escape(finding.criterion.label),

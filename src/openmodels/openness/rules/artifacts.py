@@ -1,4 +1,4 @@
-"""Rules about what accompanies the weights: training logs, checkpoints, report, card."""
+"""Rules about what comes with weights: training logs, checkpoints, report, card."""
 
 from __future__ import annotations
 
