@@ -14,7 +14,7 @@ from openmodels import ref, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
 from openmodels.bulk.iterators import AsyncBulk, Bulk
-from openmodels.bulk.run import MapOptions, build_plan
+from openmodels.bulk.run import BulkRun, MapOptions
 from openmodels.core import events, request as requests
 from openmodels.core.retry import CallRunner
 from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
@@ -260,7 +260,7 @@ class Model:
             OpenModelsError: What ends the whole run.
         """
         with self._boundary():
-            return Bulk(build_plan(self, self._build_call, prompts, options))
+            return Bulk(BulkRun(self, self._build_call, prompts, options))
 
     async def achat(self, messages: Prompt, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `chat`; cancelling it stops the work behind it.
@@ -333,7 +333,7 @@ class Model:
             OpenModelsError: As for `map`.
         """
         with self._boundary():
-            return AsyncBulk(build_plan(self, self._build_call, prompts, options))
+            return AsyncBulk(BulkRun(self, self._build_call, prompts, options))
 
     def _chat(self, feature: str, prompt: Any, options: CallOptions) -> Reply:
         call = self._build_call(feature, prompt, options, stream=False)

@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from openmodels.bulk.items import BulkItem, BulkSummary
-from openmodels.bulk.run import BulkPlan, BulkRun
+from openmodels.bulk.run import BulkRun
 from openmodels.errors import ErrorBoundary
+
+_Call = TypeVar("_Call")
 
 
 class _BulkIterator:
-    def __init__(self, plan: BulkPlan) -> None:
-        self._run = BulkRun(plan)
+    def __init__(self, run: BulkRun) -> None:
+        self._run = run
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} with {self._run.plan.reference}: {self.summary}>"
+        return f"<{type(self).__name__} with {self._run.reference}: {self.summary}>"
 
     @property
     def summary(self) -> BulkSummary:
@@ -41,9 +42,9 @@ class Bulk(_BulkIterator):
     are in the file. Iterating raises only errors that end the whole run.
     """
 
-    def __init__(self, plan: BulkPlan) -> None:
-        super().__init__(plan)
-        self._items = _iterate(self._run)
+    def __init__(self, run: BulkRun) -> None:
+        super().__init__(run)
+        self._items = _iterate(run)
 
     def __iter__(self) -> Self:
         return self
@@ -55,9 +56,7 @@ class Bulk(_BulkIterator):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -69,9 +68,9 @@ class Bulk(_BulkIterator):
 class AsyncBulk(_BulkIterator):
     """The asynchronous twin of `Bulk`: `async with` and `async for`."""
 
-    def __init__(self, plan: BulkPlan) -> None:
-        super().__init__(plan)
-        self._items = _aiterate(self._run)
+    def __init__(self, run: BulkRun) -> None:
+        super().__init__(run)
+        self._items = _aiterate(run)
 
     def __aiter__(self) -> Self:
         return self
@@ -83,9 +82,7 @@ class AsyncBulk(_BulkIterator):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -94,26 +91,33 @@ class AsyncBulk(_BulkIterator):
         self._run.close()
 
 
+def _in_order(
+    run: BulkRun,
+    window: deque[BulkItem | _Call],
+    start: Callable[[Coroutine[Any, Any, BulkItem | None]], _Call],
+) -> Iterator[BulkItem | _Call]:
+    """Yield items and started calls in their order; the window holds the one yielded and those after it."""
+    while True:
+        while len(window) < run.window_size and (upcoming := run.next()) is not None:
+            window.append(upcoming if isinstance(upcoming, BulkItem) else start(upcoming))
+        if not window:
+            return
+        yield window[0]
+        window.popleft()
+
+
 def _iterate(run: BulkRun) -> Generator[BulkItem, None, None]:
     window: deque[BulkItem | Future[BulkItem | None]] = deque()
-    thread: _LoopThread | None = None
+    thread = _LoopThread()
     try:
-        while True:
-            while len(window) < run.window_size and (upcoming := run.next()) is not None:
-                thread = thread or _LoopThread()
-                window.append(upcoming if isinstance(upcoming, BulkItem) else thread.submit(upcoming))
-            if not window:
-                break
-            first = window.popleft()
+        for first in _in_order(run, window, thread.submit):
             item = first if isinstance(first, BulkItem) else first.result()
-            if item is None:
-                if run.is_draining:
-                    continue
+            if item is not None:
+                yield item
+            elif not run.is_draining:
                 break
-            yield item
     finally:
-        if thread is not None:
-            thread.close()
+        thread.close()
         run.close()
     run.raise_error()
 
@@ -121,19 +125,12 @@ def _iterate(run: BulkRun) -> Generator[BulkItem, None, None]:
 async def _aiterate(run: BulkRun) -> AsyncGenerator[BulkItem, None]:
     window: deque[BulkItem | asyncio.Task[BulkItem | None]] = deque()
     try:
-        while True:
-            while len(window) < run.window_size and (upcoming := run.next()) is not None:
-                window.append(upcoming if isinstance(upcoming, BulkItem) else asyncio.create_task(upcoming))
-            if not window:
-                break
-            first = window[0]
+        for first in _in_order(run, window, asyncio.create_task):
             item = first if isinstance(first, BulkItem) else await first
-            window.popleft()
-            if item is None:
-                if run.is_draining:
-                    continue
+            if item is not None:
+                yield item
+            elif not run.is_draining:
                 break
-            yield item
     finally:
         tasks = [task for task in window if not isinstance(task, BulkItem)]
         for task in tasks:

@@ -112,13 +112,8 @@ class Journal:
             # What JSON cannot hold of `parsed` becomes null; resuming parses the text again.
             line["reply"] = outcome.model_dump(mode="json", fallback=lambda _: None)
         else:
-            line["error"] = {
-                "type": type(outcome).__name__,
-                "cause": outcome.cause,
-                "next_step": outcome.next_step,
-                "status": outcome.status,
-                "request_id": outcome.request_id,
-            }
+            fields = {name: getattr(outcome, name) for name in ("cause", "next_step", "status", "request_id")}
+            line["error"] = {"type": type(outcome).__name__, **fields}
         self._unwritten.append(_encode_line(line) + b"\n")
         self._write()
 
@@ -183,11 +178,7 @@ class Journal:
             ) from error
 
     def _read(self) -> int:
-        """Index the lines by item and return the offset of the next one.
-
-        Raises:
-            InvalidRequest: The file is not a journal; it stays as it is.
-        """
+        """Index the lines by item and return the offset of the next one; a file that is no journal stays as it is."""
         first_damaged, items, offset, torn = 0, 0, 0, False
         with self.path.open("rb") as file:
             for number, (line, length) in enumerate(_read_lines(file), 1):
@@ -232,10 +223,7 @@ class Journal:
 
 
 def _read_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield each line of a file with its length in bytes.
-
-    Of a line longer than `_MAX_LINE_BYTES` only the start is yielded.
-    """
+    """Yield each line of a file, of one longer than `_MAX_LINE_BYTES` the start, with its length in bytes."""
     while line := file.readline(_MAX_LINE_BYTES):
         length = len(line)
         if length == _MAX_LINE_BYTES and not line.endswith(b"\n"):
@@ -257,21 +245,14 @@ def _recover_item(line: bytes) -> tuple[int, dict[str, Any] | None]:
 
     The next line follows directly on a write that was cut short, and a power loss leaves NUL bytes before it.
     """
-    with suppress(ValueError):
-        return 0, _parse_item(line)
-    start = line.rfind(_LINE_PREFIX)
-    if start > 0:
+    for start in (0, max(line.rfind(_LINE_PREFIX), 0)):
         with suppress(ValueError):
             return start, _parse_item(line[start:])
     return 0, None
 
 
 def _parse_item(line: bytes) -> dict[str, Any]:
-    """Return the item that a line holds.
-
-    Raises:
-        ValueError: The line is not that of an item.
-    """
+    """Return the item that a line holds, or raise ValueError."""
     try:
         item = json.loads(line)
     except RecursionError as error:

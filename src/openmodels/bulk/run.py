@@ -6,8 +6,7 @@ import hashlib
 import operator
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -97,82 +96,56 @@ class AsyncModel(Protocol):
         """Return the continuation of a text."""
 
 
-BuildCall = Callable[..., ChatCall]
-"""Checks a feature, a prompt and options, and returns the call that they make, without sending it."""
-
-
-@dataclass(slots=True)
-class BulkPlan:
-    """The checked arguments of `Model.map`.
-
-    Attributes:
-        reference: The model's reference.
-        prompts: The input, read once and lazily.
-        send: Sends one prompt to the model and returns its reply.
-        build_call: Checks one prompt and returns its call, without sending it.
-        concurrency: Largest number of calls in flight.
-        save: The file for finished items, or None.
-        progress: Whether to show a progress bar on a terminal.
-        retries_rate_limits: Whether an item is retried after a rate limit.
-    """
-
-    reference: str
-    prompts: Iterable[Any]
-    send: Callable[[Any], Awaitable[Reply]]
-    build_call: Callable[[Any], ChatCall]
-    concurrency: int = CONCURRENCY
-    save: str | os.PathLike[str] | None = None
-    progress: bool = True
-    retries_rate_limits: bool = True
-
-    def __post_init__(self) -> None:
-        if isinstance(self.concurrency, bool) or not isinstance(self.concurrency, int) or self.concurrency < 1:
-            raise InvalidRequest("concurrency: expected a whole number, 1 or more.")
-        if isinstance(self.prompts, str | bytes) or not isinstance(self.prompts, Iterable):
-            raise InvalidRequest(f"prompts: expected many prompts, not {type(self.prompts).__name__}.")
-
-
-def build_plan(model: AsyncModel, build_call: BuildCall, prompts: Iterable[Any], options: MapOptions) -> BulkPlan:
-    """Return the plan of a bulk run, with its options checked.
-
-    Raises:
-        InvalidRequest: An option is wrong, or `prompts` is not an iterable of prompts.
-    """
-    call_options: dict[str, Any] = dict(options)
-    run_options = {name: call_options.pop(name) for name in ("concurrency", "save", "progress") if name in options}
-    method = call_options.pop("method", "chat")
-    if method not in ("chat", "complete"):
-        raise InvalidRequest(f"method: expected 'chat' or 'complete', not {method!r}.")
-
-    def build(prompt: Any) -> ChatCall:
-        return build_call(method, prompt, call_options, stream=False)
-
-    build("x")  # so that wrong options are an error now, and not one of each item
-    send = partial(model.achat if method == "chat" else model.acomplete, **call_options)
-    retries_rate_limits = call_options.get("max_retries", model.max_retries) > 0
-    return BulkPlan(model.reference, prompts, send, build, retries_rate_limits=retries_rate_limits, **run_options)
-
-
 class BulkRun:
     """One bulk run: which item is next, how its call ends, and when the run stops.
 
     It starts neither threads nor tasks: its caller awaits the coroutines that `next` returns.
+
+    Args:
+        model: What answers.
+        build_call: Checks a feature, a prompt and options, and returns the call that they make, without sending it.
+        prompts: The input, read once and lazily.
+        options: Those of `Model.map`.
+
+    Raises:
+        InvalidRequest: An option is wrong, or `prompts` is not an iterable of prompts.
+        WriteFailed: The file for finished items cannot be opened, locked or written.
     """
 
-    def __init__(self, plan: BulkPlan) -> None:
-        self.plan = plan
+    def __init__(
+        self, model: AsyncModel, build_call: Callable[..., ChatCall], prompts: Iterable[Any], options: MapOptions
+    ) -> None:
+        call_options: dict[str, Any] = dict(options)
+        save, shows_progress = call_options.pop("save", None), call_options.pop("progress", True)
+        concurrency, method = call_options.pop("concurrency", CONCURRENCY), call_options.pop("method", "chat")
+        if method not in ("chat", "complete"):
+            raise InvalidRequest(f"method: expected 'chat' or 'complete', not {method!r}.")
+
+        def build(prompt: Any) -> ChatCall:
+            return build_call(method, prompt, call_options, stream=False)
+
+        build("x")  # so that wrong options are an error now, and not one of each item
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise InvalidRequest("concurrency: expected a whole number, 1 or more.")
+        if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
+            raise InvalidRequest(f"prompts: expected many prompts, not {type(prompts).__name__}.")
+        self.reference = model.reference
         self.summary = BulkSummary()
-        self.window_size = LOOK_AHEAD * plan.concurrency
-        self._limiter = ConcurrencyLimiter(plan.concurrency, RATE_LIMIT_TRIES if plan.retries_rate_limits else 0)
-        self._numbered: Iterator[tuple[int, Any]] = enumerate(plan.prompts)
-        self._journal = Journal(plan.save) if plan.save is not None else None
+        self.window_size = LOOK_AHEAD * concurrency
+        self._build_call = build
+        self._send = partial(model.achat if method == "chat" else model.acomplete, **call_options)
+        retries_rate_limits = call_options.get("max_retries", model.max_retries) > 0
+        self._limiter = ConcurrencyLimiter(concurrency, RATE_LIMIT_TRIES if retries_rate_limits else 0)
+        self._numbered: Iterator[tuple[int, Any]] = enumerate(prompts)
+        self._journal = Journal(save) if save is not None else None
         if self._journal is not None:
             self.summary.damaged = self._journal.damaged
         self._start_time = time.perf_counter()
+        self._longest_outage = 3 * concurrency
         self._outage_streak = 0
         self._call_error: Exception | None = None  # ends the calls
         self._input_error: Exception | None = None  # ends the input
-        self._progress_bar = _start_progress_bar(plan)
+        self._progress_bar = self._start_progress_bar(prompts) if shows_progress else None
 
     def next(self) -> BulkItem | Coroutine[Any, Any, BulkItem | None] | None:
         """Return the next item if the file has it, else a coroutine that makes it.
@@ -224,11 +197,11 @@ class BulkRun:
     def _find_saved(self, journal: Journal, index: int, prompt: Any) -> tuple[str | None, Reply | None]:
         """Return the key of an item and its saved reply, if that passes the validators."""
         try:
-            call = self.plan.build_call(prompt)
+            call = self._build_call(prompt)
         except InvalidRequest:
             return None, None  # the call itself raises it
         request = call.request.model_dump_json(exclude={"stream", "deadline"}, exclude_defaults=True)
-        key = hashlib.sha256(f"{self.plan.reference}\n{request}".encode()).hexdigest()[:32]
+        key = hashlib.sha256(f"{self.reference}\n{request}".encode()).hexdigest()[:32]
         saved = journal.find(index, key)
         if saved is not None:
             try:
@@ -241,24 +214,22 @@ class BulkRun:
         """Return the item, or None if the run stops before it is done."""
 
         async def send() -> Reply | None:
-            return None if self._call_error is not None else await self.plan.send(prompt)
+            return None if self._call_error is not None else await self._send(prompt)
 
+        outcome: Reply | OpenModelsError | None
         try:
-            reply = await self._limiter.run(send)
-            if reply is None:
+            outcome = await self._limiter.run(send)
+            if outcome is None:
                 return None
-            item = BulkItem(index, prompt, reply)
-        except OpenModelsError as error:
-            if self._is_fatal(error):
+            item = BulkItem(index, prompt, outcome)
+        except Exception as error:  # noqa: BLE001 - what is not an error of the model is raised in its turn
+            if not isinstance(error, OpenModelsError) or self._is_fatal(error):
                 self._call_error = self._call_error or error
                 return None
-            item = BulkItem(index, prompt, error=error)
-        except Exception as error:  # noqa: BLE001 - not an error of the model: raised in its turn
-            self._call_error = self._call_error or error
-            return None
+            outcome, item = error, BulkItem(index, prompt, error=error)
         if self._journal is not None:
             try:
-                self._journal.add(index, key, reply if item.reply else item.error)  # type: ignore[arg-type]
+                self._journal.add(index, key, outcome)
             except OSError as error:
                 self._call_error = self._call_error or error
         self._count(item)
@@ -268,7 +239,7 @@ class BulkRun:
         if isinstance(error, FATAL) and not isinstance(error, OutOfMemory):
             return True
         self._outage_streak = self._outage_streak + 1 if isinstance(error, _OUTAGE) else 0
-        return self._outage_streak > 3 * self.plan.concurrency
+        return self._outage_streak > self._longest_outage
 
     def _count(self, item: BulkItem) -> None:
         if item.reply is not None and not item.resumed:
@@ -280,25 +251,21 @@ class BulkRun:
             status = f"{self.summary.tokens_per_second:,.0f} tokens/s, {self.summary.failed} failed"
             bar.update(task, advance=1, status=status)
 
+    def _start_progress_bar(self, prompts: Iterable[Any]) -> tuple[Progress, TaskID] | None:
+        from rich import progress
+        from rich.console import Console
 
-def _start_progress_bar(plan: BulkPlan) -> tuple[Progress, TaskID] | None:
-    if not plan.progress:
-        return None
-    from rich import progress
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
-        return None
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("{task.fields[status]}"),
-    )
-    bar = progress.Progress(*columns, console=console)
-    bar.start()
-    total = operator.length_hint(plan.prompts) or None
-    return bar, bar.add_task(plan.reference, total=total, status="")
+        console = Console(stderr=True)
+        if not (console.is_terminal or console.is_jupyter):
+            return None
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[status]}"),
+        )
+        bar = progress.Progress(*columns, console=console)
+        bar.start()
+        return bar, bar.add_task(self.reference, total=operator.length_hint(prompts) or None, status="")

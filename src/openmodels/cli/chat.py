@@ -76,17 +76,15 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
     )
 
 
+model_option = click.option(
+    "-m", "--model", "reference", metavar="REF", default=DEFAULT_MODEL, show_default=True, help="The model to ask."
+)
+temperature_option = click.option("--temperature", type=float, help="0 is greedy; higher is more random.")
+
+
 @click.command()
 @click.argument("prompt", nargs=-1)
-@click.option(
-    "-m",
-    "--model",
-    "reference",
-    metavar="REF",
-    default=DEFAULT_MODEL,
-    show_default=True,
-    help="The model to ask.",
-)
+@model_option
 @click.option(
     "--image", "images", multiple=True, metavar="FILE", help="Shown before PROMPT; may be given several times."
 )
@@ -95,7 +93,7 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
     metavar="TEXT",
     help="An instruction for the model; the default model has one of its own, which -o system= leaves out.",
 )
-@click.option("--temperature", type=float, help="0 is greedy; higher is more random.")
+@temperature_option
 @click.option("--top-p", type=float, help="Sample from the likeliest tokens up to this probability.")
 @click.option(
     "--max-tokens",
@@ -108,10 +106,7 @@ def backend_option(*flags: str) -> Callable[[_Command], _Command]:
 @click.option("--timeout", type=float, metavar="SECONDS", help="Total time for the answer, loading included.")
 @backend_option("-o", "--option")
 @output.json_option
-@click.pass_context
 def chat(
-    ctx: click.Context,
-    /,
     *,
     prompt: tuple[str, ...],
     reference: str,
@@ -133,7 +128,7 @@ def chat(
     # Unquoted words are one prompt.
     question = " ".join(prompt) if prompt else None
     is_session = question is None and _on_terminal()
-    if is_session and output.wants_json(ctx):
+    if is_session and output.wants_json():
         raise click.UsageError("--json answers one prompt: give PROMPT, or pipe it in.")
     if is_session and images:
         raise click.UsageError("--image goes with a prompt: give PROMPT, or pipe it in.")
@@ -152,7 +147,7 @@ def chat(
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system is not None else []
         shown = [Image(image) for image in images]
         messages.append({"role": "user", "content": [*shown, question] if shown else question})
-        if output.wants_json(ctx):
+        if output.wants_json():
             reply = model.chat(messages, **options)
             output.write_json(reply.model_dump(mode="json") | {"reference": model.reference})
             return

@@ -19,6 +19,14 @@ _PROMPT = "> "
 _EXITS = frozenset(("exit", "quit", "/quit", "/bye"))
 """Lines that end a session beside /exit, as in other programs that read lines."""
 
+_NOTES: dict[str | None, str] = {
+    "length": "the answer was cut at its length limit; --max-tokens N raises it, 0 lifts it.",
+    "repetition": "the answer repeated itself over and over and was ended; ask in other words or a larger model, "
+    "or let it continue with -o repetition_stop=false.",
+    "content_filter": "a content filter ended the answer.",
+}
+"""What to say of an answer by its finish reason."""
+
 
 def write_answer(stream: Stream) -> None:
     """Write a streamed answer and a newline to stdout, notes on it to stderr.
@@ -36,17 +44,8 @@ def write_answer(stream: Stream) -> None:
         if last != "\n":
             output.write("\n")
     reply = stream.reply
-    if reply.finish_reason == "length":
-        output.note("note: the answer was cut at its length limit; --max-tokens N raises it, 0 lifts it.")
-    elif reply.finish_reason == "repetition":
-        output.note(
-            "note: the answer repeated itself over and over and was ended; ask in other words or a larger model, "
-            "or let it continue with -o repetition_stop=false."
-        )
-    elif reply.finish_reason == "content_filter":
-        output.note("note: a content filter ended the answer.")
-    elif not reply.text:
-        output.note("note: the answer is empty.")
+    if note := _NOTES.get(reply.finish_reason, "" if reply.text else "the answer is empty."):
+        output.note(f"note: {note}")
 
 
 class ChatSession:

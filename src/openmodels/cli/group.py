@@ -1,6 +1,6 @@
 """The group of commands, and how errors and interrupts become exit codes.
 
-Each subcommand is a module of its own, imported only when it is called, so that `--help` and
+The module of a subcommand is imported only when it is called, so that `--help` and
 `version` load neither pydantic nor anything heavier.
 """
 
@@ -31,7 +31,8 @@ _COMMANDS = {
     "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
 }
-_NAMES = {"map": "map_"}  # the name of a builtin
+_PLACES = {"map": "map:map_", **{name: f"catalog:{name}" for name in ("search", "show", "tree")}}
+"""Where a command is that is not the function of its name in the module of its name."""
 _ALTERNATIVES = {
     **dict.fromkeys(("ask", "complete", "generate", "prompt", "run", "talk"), "chat"),
     **dict.fromkeys(("describe", "info"), "show"),
@@ -50,20 +51,18 @@ class LazyGroup(click.Group):
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in the order of the help."""
         return list(_COMMANDS)
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a subcommand, importing its module now."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"openmodels.cli.{cmd_name}"), _NAMES.get(cmd_name, cmd_name))
+        module, _, function = _PLACES.get(cmd_name, f"{cmd_name}:{cmd_name}").partition(":")
+        command: click.Command = getattr(import_module(f"openmodels.cli.{module}"), function)
         return command
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of subcommands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
@@ -77,30 +76,25 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand that the arguments name, or suggest the nearest one."""
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
             # Words with a space between them are a question, with the command left out.
             meant = "chat" if " " in args[0].strip() else _ALTERNATIVES.get(args[0])
-            if meant:
-                message = f"No such command {args[0]!r}. Did you mean {meant!r}?"
-                raise click.exceptions.NoSuchCommand(args[0], message, ctx=ctx)
-            raise click.exceptions.NoSuchCommand(args[0], possibilities=_COMMANDS, ctx=ctx)
+            message = f"No such command {args[0]!r}. Did you mean {meant!r}?" if meant else None
+            raise click.exceptions.NoSuchCommand(args[0], message, None if meant else _COMMANDS, ctx)
         return super().resolve_command(ctx, args)
 
     @override
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand."""
         try:
             return super().invoke(ctx)
         except OpenModelsError as error:
-            output.show_error(error, as_json=output.wants_json(ctx))
+            output.show_error(error)
             ctx.exit(output.exit_code(error))
         except click.UsageError as error:
-            if not output.wants_json(ctx):
+            if not output.wants_json():
                 raise
             where = (error.ctx or ctx).command_path
-            refused = InvalidRequest(error.format_message(), next_step=f"Run `{where} --help`.")
-            output.show_error(refused, as_json=True)
+            output.show_error(InvalidRequest(error.format_message(), next_step=f"Run `{where} --help`."))
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             output.note("")

@@ -11,27 +11,18 @@ from typing import Any
 import click
 
 from openmodels.cli import output
-from openmodels.cli.chat import backend_option, open_model
+from openmodels.cli.chat import backend_option, model_option, open_model, temperature_option
 from openmodels.errors import InvalidRequest
-from openmodels.settings import DEFAULT_MODEL
 
 
 @click.command("map")
 @click.argument("source", metavar="INPUT", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "-m",
-    "--model",
-    "reference",
-    metavar="REF",
-    default=DEFAULT_MODEL,
-    show_default=True,
-    help="The model to ask.",
-)
+@model_option
 @click.option("-o", "--output", "save", metavar="FILE", required=True, help="JSONL; an existing one is continued.")
 @click.option("-c", "--concurrency", type=int, help="How many calls at once; default 16.")
 @click.option("--complete", is_flag=True, help="Continue texts, without a chat template.")
 @click.option("--system", metavar="TEXT", help="An instruction for the model, before each prompt that is a text.")
-@click.option("--temperature", type=float, help="0 is greedy; higher is more random.")
+@temperature_option
 @click.option("--max-tokens", type=int, help="The longest answer, in tokens.")
 @click.option("--seed", type=int, help="The same seed gives the same answers, where the backend can.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Total time for each answer.")
@@ -71,7 +62,7 @@ def map_(
             if item.error is not None:
                 output.note(f"item {item.index}: {type(item.error).__name__}: {item.error.cause}", dim=True)
     summary = run.summary
-    if output.wants_json(ctx):
+    if output.wants_json():
         output.write_json(asdict(summary) | {"reference": model.reference, "output": save})
     else:
         output.note(str(summary))

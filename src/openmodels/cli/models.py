@@ -27,11 +27,10 @@ _ENGINE_PART = re.compile(r"-(?:openvino|tokenizer)-\d+$")
 
 @click.command()
 @output.json_option
-@click.pass_context
-def models(ctx: click.Context) -> None:
+def models() -> None:
     """Show which backends and local models are ready here, and what others lack."""
     backends, local_models = list(_backends()), list(_models())
-    if output.wants_json(ctx):
+    if output.wants_json():
         output.write_json({"backends": backends, "models": local_models})
         return
     _write(

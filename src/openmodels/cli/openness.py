@@ -67,7 +67,11 @@ def openness(
         raise next(iter(comparison.failures.values()))
     for name, error in comparison.failures.items():
         output.note(f"error: {name}: {error.cause}", fg="red")
-    _print(comparison.reports, "json" if output.wants_json(ctx) else form)
+    if output.wants_json():
+        rows = [report.to_dict() for report in comparison]
+        output.write_json(rows[0] if len(rows) == 1 else rows)
+    else:
+        output.write(_written(comparison.reports, form))
     unmet = [f"{report.id}: {text}" for report in comparison for text, met in demands if not met(report)]
     for text in unmet:
         output.note(f"not met: {text}", fg="red")
@@ -79,19 +83,15 @@ def _show_progress(done: int, total: int) -> None:
         output.note(f"{done} of {total} models judged", dim=True)
 
 
-def _print(reports: Sequence[Report], form: str | None) -> None:
-    if form == "json":
-        rows = [report.to_dict() for report in reports]
-        output.write_json(rows[0] if len(rows) == 1 else rows)
-    elif form == "bom":
-        output.write(escaping.json(reports[0].to_bom(), indent=2) + "\n")
-    elif form == "badge":
-        output.write("\n".join(report.badge() for report in reports) + "\n")
-    elif form == "markdown":
-        output.write("\n\n".join(report.to_markdown() for report in reports) + "\n")
-    else:
-        for report in reports:
-            output.write(f"{report}\n")
+def _written(reports: Sequence[Report], form: str | None) -> str:
+    match form:
+        case "bom":
+            return escaping.json(reports[0].to_bom(), indent=2) + "\n"
+        case "badge":
+            return "".join(f"{report.badge()}\n" for report in reports)
+        case "markdown":
+            return "\n\n".join(report.to_markdown() for report in reports) + "\n"
+    return "".join(f"{report}\n" for report in reports)
 
 
 def _demand(text: str) -> tuple[str, Callable[[Report], bool]]:

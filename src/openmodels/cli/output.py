@@ -63,14 +63,15 @@ def expect_json(ctx: click.Context, arguments: Sequence[str]) -> None:
     ctx.meta[_META] = "--json" in options
 
 
-def wants_json(ctx: click.Context) -> bool:
+def wants_json() -> bool:
     """Return whether `--json` was given."""
-    return bool(ctx.meta.get(_META))
+    ctx = click.get_current_context(silent=True)
+    return bool(ctx and ctx.meta.get(_META))
 
 
 def write(text: str) -> None:
     """Write text to stdout at once, without adding a newline."""
-    click.echo(_shown(text, sys.stdout.isatty()), nl=False)
+    click.echo(_shown(text, terminal=sys.stdout.isatty()), nl=False)
 
 
 def write_json(value: object) -> None:
@@ -112,9 +113,9 @@ def note(text: str, **style: Any) -> None:
     click.secho(escaping.terminal(text), err=True, **style)
 
 
-def show_error(error: OpenModelsError, *, as_json: bool = False) -> None:
-    """Write an error to stderr, or to stdout as `{"error": {…}}`."""
-    if as_json:
+def show_error(error: OpenModelsError) -> None:
+    """Write an error to stderr, or with `--json` to stdout as `{"error": {…}}`."""
+    if wants_json():
         write_json({"error": as_dict(error)})
         return
     where = f"{error.reference}: " if error.reference else ""
@@ -126,15 +127,12 @@ def show_error(error: OpenModelsError, *, as_json: bool = False) -> None:
 
 def as_dict(error: OpenModelsError) -> dict[str, Any]:
     """Return an error as JSON; `partial` holds what had arrived of the answer."""
+    names = ("reference", "status", "request_id", "retryable", "retry_after")
     return {
         "type": type(error).__name__,
         "cause": error.cause,
         "next_step": next_step(error),
-        "reference": error.reference,
-        "status": error.status,
-        "request_id": error.request_id,
-        "retryable": error.retryable,
-        "retry_after": error.retry_after,
+        **{name: getattr(error, name) for name in names},
         "partial": error.partial.model_dump(mode="json") if error.partial else None,
         "exit_code": exit_code(error),
     }
@@ -154,6 +152,6 @@ def exit_code(error: OpenModelsError) -> int:
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
 
 
-def _shown(text: str, terminal: bool) -> str:  # noqa: FBT001 - one private call each
+def _shown(text: str, *, terminal: bool) -> str:
     # An answer may hold escape sequences that retitle, recolour or rewrite the terminal.
     return escaping.terminal(text) if terminal else text

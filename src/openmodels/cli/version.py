@@ -14,11 +14,10 @@ from openmodels.settings import DISTRIBUTION
 
 @click.command()
 @output.json_option
-@click.pass_context
-def version(ctx: click.Context) -> None:
+def version() -> None:
     """Show the versions of openmodels, Python and the parts found."""
     version_, python, parts = metadata.version(DISTRIBUTION), platform.python_version(), _parts()
-    if output.wants_json(ctx):
+    if output.wants_json():
         output.write_json({"openmodels": version_, "python": python, "platform": platform.platform(), "parts": parts})
         return
     click.echo(f"openmodels {version_}\npython {python}\n{platform.platform()}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 Range = tuple[int, int]
 """A first and a last code point."""
@@ -95,16 +95,12 @@ def minus(characters: Chars, taken: Chars) -> Chars:
 
 def _without(ranges: list[Range], taken: Iterable[Range]) -> list[Range]:
     for low, high in taken:
-        cut: list[Range] = []
-        for first, last in ranges:
-            if last < low or first > high:
-                cut.append((first, last))
-                continue
-            if first < low:
-                cut.append((first, low - 1))
-            if last > high:
-                cut.append((high + 1, last))
-        ranges = cut
+        ranges = [
+            (first, last)
+            for start, end in ranges
+            for first, last in ((start, min(end, low - 1)), (max(start, high + 1), end))
+            if first <= last
+        ]
     return ranges
 
 
@@ -128,7 +124,7 @@ def sequence(parts: Iterable[Expression]) -> Expression:
 
 
 def union(parts: Iterable[Expression]) -> Expression:
-    """Return one of some parts, nested choices joined, each once."""
+    """Return one of some parts, nested choices joined, each once; `NEVER` drops out."""
     flat: dict[Expression, None] = {}
     for part in parts:
         flat.update(dict.fromkeys(part.parts if isinstance(part, Alt) else [part]))
@@ -137,6 +133,8 @@ def union(parts: Iterable[Expression]) -> Expression:
 
 def repeat(inner: Expression, least: int, most: int | None) -> Expression:
     """Return a part some times."""
+    if most is not None and most < least:
+        return NEVER
     if inner == NEVER:
         return NEVER if least else EMPTY
     if most == 0:
@@ -149,36 +147,54 @@ def optional(inner: Expression) -> Expression:
     return repeat(inner, 0, 1)
 
 
-def lengths(expression: Expression) -> tuple[int, int | None]:
-    """Return the shortest and longest length of an expression; None is unbounded.
+def leaves(expression: Expression) -> Iterator[Chars | And | Rule]:
+    """Yield the parts of an expression that are neither rows, choices nor repetitions."""
+    match expression:
+        case Seq(parts=parts) | Alt(parts=parts):
+            for part in parts:
+                yield from leaves(part)
+        case Repeat(inner=inner):
+            yield from leaves(inner)
+        case _:
+            yield expression
 
-    It holds no rules.
+
+def transform(expression: Expression, replace: Callable[[Chars | Rule], Expression]) -> Expression:
+    """Return an expression with its characters and rules replaced."""
+    match expression:
+        case Seq(parts=parts):
+            return sequence(transform(part, replace) for part in parts)
+        case Alt(parts=parts):
+            return union(transform(part, replace) for part in parts)
+        case And(parts=parts, keywords=keywords):
+            return And(tuple(transform(part, replace) for part in parts), keywords)
+        case Repeat(inner=inner, least=least, most=most):
+            return repeat(transform(inner, replace), least, most)
+    return replace(expression)
+
+
+def lengths(expression: Expression) -> tuple[int, float]:
+    """Return the shortest and longest length of an expression, which holds no rules.
+
+    The longest is `math.inf` without an end.
     """
     match expression:
         case Chars():
             return 1, 1
         case Seq(parts=parts):
-            nothing: tuple[int, int | None] = (0, 0)
-            return reduce(_add, map(lengths, parts), nothing)
+            sizes = [lengths(part) for part in parts]
+            return sum(low for low, _ in sizes), sum(high for _, high in sizes)
         case Alt(parts=parts):
-            sizes = [lengths(part) for part in parts] or [(0, 0)]
-            most = [size[1] for size in sizes]
-            return min(size[0] for size in sizes), None if None in most else max(
-                size for size in most if size is not None
-            )
-        case Repeat(inner=inner, least=least, most=most_times):
-            low, high = lengths(inner)
-            return low * least, 0 if high == 0 else None if high is None or most_times is None else high * most_times
+            sizes = [lengths(part) for part in parts]
+            return min((low for low, _ in sizes), default=0), max((high for _, high in sizes), default=0)
         case And(parts=parts):
             sizes = [lengths(part) for part in parts]
-            longest = [size[1] for size in sizes if size[1] is not None]
-            return max(size[0] for size in sizes), min(longest, default=None)
-    return 0, None
-
-
-def _add(left: tuple[int, int | None], right: tuple[int, int | None]) -> tuple[int, int | None]:
-    most = None if left[1] is None or right[1] is None else left[1] + right[1]
-    return left[0] + right[0], most
+            return max(low for low, _ in sizes), min(high for _, high in sizes)
+        case Repeat(inner=inner, least=least, most=most):
+            low, high = lengths(inner)
+            # Nothing repeated without an end is nothing, not the undefined 0 * infinity.
+            return low * least, high and high * (math.inf if most is None else most)
+    return 0, math.inf
 
 
 def size(expression: Expression) -> int:
@@ -194,7 +210,8 @@ def size(expression: Expression) -> int:
 
 
 _SHORT = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 0x22: '\\"', 0x5C: "\\\\"}
-_ESCAPED = chars([(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C)])
+_ESCAPED_CODES = (*range(0x20), 0x22, 0x5C)
+_ESCAPED = chars((code, code) for code in _ESCAPED_CODES)
 _UNUSUAL = chars([(0, 8), (11, 12), (14, 0x1F)])
 
 
@@ -204,27 +221,17 @@ def in_json(expression: Expression) -> Expression:
     Every character has one spelling, so that lengths are those of the text. Control characters other than tabs and
     line ends are written only where nothing else is allowed.
     """
-    match expression:
-        case Chars():
-            usual = minus(expression, _UNUSUAL)
-            wanted = usual if usual.ranges else expression
-            plain = minus(wanted, _ESCAPED)
-            escaped = minus(wanted, complement(_ESCAPED))
-            spelled = [
-                text(_SHORT.get(code, f"\\u{code:04x}"))
-                for first, last in escaped.ranges
-                for code in range(first, last + 1)
-            ]
-            return union([*([plain] if plain.ranges else []), *spelled])
-        case Seq(parts=parts):
-            return sequence(map(in_json, parts))
-        case Alt(parts=parts):
-            return union(map(in_json, parts))
-        case Repeat(inner=inner, least=least, most=most):
-            return repeat(in_json(inner), least, most)
-        case And(parts=parts, keywords=keywords):
-            return And(tuple(map(in_json, parts)), keywords)
-    return expression
+    return transform(expression, _characters_in_json)
+
+
+def _characters_in_json(leaf: Chars | Rule) -> Expression:
+    if isinstance(leaf, Rule):
+        return leaf
+    usual = minus(leaf, _UNUSUAL)
+    wanted = usual if usual.ranges else leaf
+    plain = minus(wanted, _ESCAPED)
+    escaped = [code for code in _ESCAPED_CODES if any(first <= code <= last for first, last in wanted.ranges)]
+    return union([plain if plain.ranges else NEVER, *(text(_SHORT.get(code, f"\\u{code:04x}")) for code in escaped)])
 
 
 def unlike(words: Sequence[str]) -> Expression:
@@ -234,8 +241,10 @@ def unlike(words: Sequence[str]) -> Expression:
         if word:
             heads.setdefault(word[0], []).append(word[1:])
     others = complement(chars((ord(head), ord(head)) for head in heads))
-    parts: list[Expression] = [sequence([others, repeat(ANY, 0, None)])]
-    if "" not in words:
-        parts.append(EMPTY)
-    parts += [sequence([text(head), unlike(rests)]) for head, rests in heads.items()]
-    return union(parts)
+    return union(
+        [
+            sequence([others, repeat(ANY, 0, None)]),
+            NEVER if "" in words else EMPTY,
+            *(sequence([text(head), unlike(rests)]) for head, rests in heads.items()),
+        ]
+    )

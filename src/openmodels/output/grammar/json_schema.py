@@ -7,18 +7,16 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import jsonschema_rs
 
 from openmodels.errors import InvalidRequest
 from openmodels.output.grammar import formats, json_text, numbers, regex
-from openmodels.output.grammar.distinct import are_distinct, limit
 from openmodels.output.grammar.expression import (
     ANY,
     NEVER,
-    Alt,
     And,
     Chars,
     Expression,
@@ -30,10 +28,11 @@ from openmodels.output.grammar.expression import (
     sequence,
     size,
     text,
+    transform,
     union,
     unlike,
 )
-from openmodels.output.grammar.merge import Flat, Merger, Schema, refused
+from openmodels.output.grammar.merge import Flat, Merger, Schema, limit, refused
 
 _LARGEST = 500_000
 """Characters of a grammar with its repetitions written out, at most."""
@@ -48,16 +47,8 @@ _MOST_ORDERS = 2_000
 _TYPES = ("object", "array", "string", "number", "boolean", "null")
 _KEYWORDS = {
     "object": (
-        "properties",
-        "required",
-        "additionalProperties",
-        "patternProperties",
-        "propertyNames",
-        "minProperties",
-        "maxProperties",
-        "dependentRequired",
-        "dependentSchemas",
-        "unevaluatedProperties",
+        *("properties", "required", "additionalProperties", "patternProperties", "propertyNames"),
+        *("minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "unevaluatedProperties"),
     ),
     "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems"),
     "string": ("$patterns", "format", "minLength", "maxLength", "contentMediaType"),
@@ -98,20 +89,14 @@ def from_schema(schema: Mapping[str, Any]) -> Grammar:
 
 
 class _Translator:
-    """Translates one schema.
-
-    Attributes:
-        rules: The rules so far.
-    """
+    """Translates one schema."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.rules: dict[str, Expression] = {}
-        self._root = root
         self._merger = Merger(root)
         self._names: dict[str, str] = {}
         self._used: set[str] = set()
         self._known: dict[str, Expression] = {}
-        self._validators: dict[str, jsonschema_rs.Validator] = {}
         self._depth = 0
 
     def expression(self, schema: Any) -> Expression:
@@ -169,17 +154,12 @@ class _Translator:
                 branches = [self._merger.flat(part) for part in groups[0]]
                 if word == "$oneOf":
                     self._check_disjoint(branches)
-                return union(
-                    part for branch in branches if (part := self._of_flat(self._merger.merged(rest, branch))) != NEVER
-                )
-        words, kinds = self._excluded(flat)
-        parts = []
-        for kind in self._kinds(flat):
-            if kind not in kinds:
-                if words and kind != "string":
-                    raise refused("not", "of other values than texts it has no grammar")
-                parts.append(self._of_kind(kind, flat, words))
-        return union(part for part in parts if part != NEVER)
+                return union(self._of_flat(self._merger.merged(rest, branch)) for branch in branches)
+        words, excluded = self._excluded(flat)
+        kinds = [kind for kind in self._kinds(flat) if kind not in excluded]
+        if words and kinds not in ([], ["string"]):
+            raise refused("not", "of other values than texts it has no grammar")
+        return union([self._of_kind(kind, flat, words) for kind in kinds])
 
     def _kinds(self, flat: Schema) -> list[str]:
         wanted = flat.get("type")
@@ -209,39 +189,19 @@ class _Translator:
         if len(values) > _MOST_VALUES:
             raise InvalidRequest(f"schema: enum: it lists {len(values):,} values; the limit is {_MOST_VALUES:,}.")
         rest = {key: value for key, value in flat.items() if key != "enum"}
-        return union(json_text.value(value) for value in values if self._is_valid(rest, value))
-
-    def _is_valid(self, flat: Flat, value: Any) -> bool:
-        key = json.dumps(flat, sort_keys=True)
-        if key not in self._validators:
-            plain = self._plain(flat) if isinstance(flat, dict) else flat
-            self._validators[key] = jsonschema_rs.validator_for(plain, offline=True, validate_formats=True)
-        return self._validators[key].is_valid(value)
-
-    def _plain(self, flat: Schema) -> Schema:
-        """Return a flat schema in keywords that validators know, with what it refers to."""
-        plain = {key: value for key, value in flat.items() if not key.startswith("$")}
-        parts = [{"anyOf": group} for group in flat.get("$anyOf", ())]
-        parts += [{"oneOf": group} for group in flat.get("$oneOf", ())]
-        parts += [{"not": part} for part in flat.get("$not", ())]
-        parts += [{"pattern": part} for part in flat.get("$patterns", ())]
-        shared = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
-        return {**plain, "allOf": parts, **shared} if parts else {**plain, **shared}
+        return union(json_text.value(value) for value in values if self._merger.is_valid(rest, value))
 
     def _conditional(self, flat: Schema) -> Expression:
-        """Return the values of `if`, `then` and `else`.
-
-        The condition must be on listed values of a property.
-        """
+        """Return the values of `if`, `then` and `else`; the condition must be on listed values of a property."""
         rest = {key: value for key, value in flat.items() if key not in ("if", "then", "else")}
         condition = flat["if"] if isinstance(flat["if"], dict) else {}
-        tested = condition.get("properties", {})
-        if len(tested) != 1 or not condition.keys() <= {"properties", "required", "type"}:
-            raise refused("if", "only a condition on the listed values of one property has a grammar")
-        ((name, wanted),) = tested.items()
-        wanted = self._merger.flat(wanted)
+        tested = [*condition.get("properties", {}).items()]
+        name, schema = tested[0] if len(tested) == 1 else ("", True)
+        wanted = self._merger.flat(schema)
         listed = self._merger.flat(rest.get("properties", {}).get(name, True))
-        if not isinstance(wanted, dict) or "enum" not in wanted or not isinstance(listed, dict):
+        if not (isinstance(wanted, dict) and "enum" in wanted and isinstance(listed, dict)) or not (
+            condition.keys() <= {"properties", "required", "type"}
+        ):
             raise refused("if", "only a condition on the listed values of one property has a grammar")
         if "enum" not in listed and listed.get("type") != "boolean":
             raise refused("if", f"the property {name!r} lists no values to tell the cases apart")
@@ -253,7 +213,7 @@ class _Translator:
                 fixed = {"properties": {name: {"enum": chosen}}, "required": [name]}
                 merged = self._merger.merged(rest, self._merger.flat({"allOf": [fixed, flat.get(word, True)]}))
                 branches.append(self._of_flat(merged))
-        return union(branch for branch in branches if branch != NEVER)
+        return union(branches)
 
     def _excluded(self, flat: Schema) -> tuple[list[str], set[str]]:
         """Return the texts and the kinds that `not` excludes."""
@@ -275,10 +235,8 @@ class _Translator:
         return words, kinds
 
     def _check_disjoint(self, branches: list[Flat]) -> None:
-        for place, left in enumerate(branches):
-            for right in branches[place + 1 :]:
-                if not are_distinct(left, right, self._merger.flat, self._is_valid):
-                    raise refused("oneOf", "a value may satisfy two of its branches, and that has no grammar")
+        if not all(self._merger.are_disjoint(left, right) for left, right in combinations(branches, 2)):
+            raise refused("oneOf", "a value may satisfy two of its branches, and that has no grammar")
 
     def _content(self, flat: Schema, words: list[str]) -> Expression:
         """Return the texts of a string, without quotes."""
@@ -292,24 +250,20 @@ class _Translator:
         if words:
             parts.append((unlike(words), "not"))
         least, most = _count(flat, "minLength", 0), _count(flat, "maxLength", None)
-        if most is not None and most < least:
-            return NEVER
-        return _of_length(parts, least, most) if parts else repeat(ANY, least, most)
+        length = repeat(ANY, least, most)
+        return _of_length(parts, least, most) if parts and length != NEVER else length
 
     def _inline(self, expression: Expression, above: tuple[str, ...]) -> Expression:
         """Return an expression with what its rules stand for in their places."""
-        match expression:
-            case Rule(name=name):
-                if name in above or name not in self.rules:
-                    raise refused("contentSchema", "of values that hold values of their own kind has no grammar")
-                return self._inline(self.rules[name], (*above, name))
-            case Seq(parts=parts):
-                return sequence(self._inline(part, above) for part in parts)
-            case Alt(parts=parts):
-                return union(self._inline(part, above) for part in parts)
-            case Repeat(inner=inner, least=least, most=most):
-                return repeat(self._inline(inner, above), least, most)
-        return expression
+
+        def replace(leaf: Chars | Rule) -> Expression:
+            if isinstance(leaf, Chars):
+                return leaf
+            if leaf.name in above or leaf.name not in self.rules:
+                raise refused("contentSchema", "of values that hold values of their own kind has no grammar")
+            return self._inline(self.rules[leaf.name], (*above, leaf.name))
+
+        return transform(expression, replace)
 
     def _array(self, flat: Schema) -> Expression:
         first = flat.get("prefixItems", [])
@@ -346,8 +300,7 @@ class _Translator:
             values = flat.get("enum") or ([True, False] if flat.get("type") == "boolean" else None)
         if first or values is None:
             raise refused("uniqueItems", "only lists of a few listed values (enum) can be kept free of repetition")
-        valid = (value for value in values if self._is_valid(flat, value))
-        texts = list(dict.fromkeys(json.dumps(value, ensure_ascii=False, separators=(",", ":")) for value in valid))
+        texts = list(dict.fromkeys(json_text.write(value) for value in values if self._merger.is_valid(flat, value)))
         longest = len(texts) if most is None else min(most, len(texts))
         orders = sum(math.perm(len(texts), count) for count in range(least, longest + 1))
         if orders > _MOST_ORDERS:
@@ -363,38 +316,21 @@ class _Translator:
         patterns: Schema = flat.get("patternProperties", {})
         required = dict.fromkeys(flat.get("required", ()))
         more = flat.get("additionalProperties", flat.get("unevaluatedProperties", is_map))
-        listed = self._listed(flat, required, more)
+        listed = _listed(flat, required, more)
         names = self._merger.flat(flat.get("propertyNames", True))
         if isinstance(names, dict) and "enum" in names:
             # Names that are listed are properties, each at most once.
-            named = {name: self._other(patterns, name, more) for name in names["enum"] if isinstance(name, str)}
+            named = {name: _unlisted(patterns, name, more) for name in names["enum"] if isinstance(name, str)}
             listed, more, patterns = {**named, **listed}, False, {}
         members = []
         for name, schema in listed.items():
-            written = self.expression(schema) if self._is_valid(names, name) else NEVER
+            written = self.expression(schema) if self._merger.is_valid(names, name) else NEVER
             if written != NEVER:
                 members.append(json_text.member(name, written, is_needed=name in required))
             elif name in required:
                 return NEVER
         others = self._additional(patterns, more, names, [*listed])
         return json_text.obj(members, others, _count(flat, "minProperties", 0), _count(flat, "maxProperties", None))
-
-    def _listed(self, flat: Schema, required: Iterable[str], more: Any) -> Schema:
-        """Return the schemas of named properties, also of those that are only required."""
-        patterns: Schema = flat.get("patternProperties", {})
-        listed = {
-            name: {"allOf": [schema, *(part for pattern, part in patterns.items() if _matches(pattern, name))]}
-            if patterns
-            else schema
-            for name, schema in flat.get("properties", {}).items()
-        }
-        free = more if "additionalProperties" in flat else True
-        return listed | {name: self._other(patterns, name, free) for name in required if name not in listed}
-
-    def _other(self, patterns: Schema, name: str, more: Any) -> Any:
-        """Return the schema of a property that is not listed."""
-        schemas = [schema for pattern, schema in patterns.items() if _matches(pattern, name)]
-        return {"allOf": schemas} if schemas else more
 
     def _with_dependencies(self, flat: Schema) -> Schema:
         """Return an object's schema with all demands of its properties unconditional.
@@ -405,19 +341,20 @@ class _Translator:
         listed = flat.get("properties", {})
         begun: set[str] = set()
         needed: dict[str, list[str]] = flat.get("dependentRequired", {})
+        schemas: Schema = flat.get("dependentSchemas", {})
         while todo := [name for name in needed if name not in begun and (name in listed or name in required)]:
             begun.update(todo)
             required |= dict.fromkeys(other for name in todo for other in needed[name])
-        merged: Flat = {key: value for key, value in flat.items() if not key.startswith("dependent")}
-        assert isinstance(merged, dict)  # noqa: S101 - as built
+        known = {**listed, **required}
+        plain: Schema = {key: value for key, value in flat.items() if not key.startswith("dependent")}
         if begun:
-            merged["required"] = list(required)
+            plain["required"] = list(required)
         # A free name has no place for what it would demand.
-        free = [name for name in (*needed, *flat.get("dependentSchemas", ())) if name not in {**listed, **required}]
-        if free:
-            merged["properties"] = {**listed, **dict.fromkeys(free, False)}
-        for name, schema in flat.get("dependentSchemas", {}).items():
-            if name in listed or name in required:
+        if free := [name for name in (*needed, *schemas) if name not in known]:
+            plain["properties"] = {**listed, **dict.fromkeys(free, False)}
+        merged: Flat = plain
+        for name, schema in schemas.items():
+            if name in known:
                 merged = self._merger.merged(merged, self._merger.flat(schema))
         if not isinstance(merged, dict) or any(word in merged for word in ("$anyOf", "$oneOf", "if", "enum")):
             raise refused("dependentSchemas", "with a choice in it it has no grammar")
@@ -451,14 +388,10 @@ def _numbers(flat: Schema, *, is_whole: bool) -> Expression:
         most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
         if least is not None and most is not None and least > most:
             return NEVER
-        return numbers.integer(least, most, 1 if step is None else _whole_step(step))
+        # The smallest whole number that the step divides.
+        return numbers.integer(least, most, 1 if step is None else step.as_integer_ratio()[0])
     except numbers.NumberRefused as error:
         raise refused("multipleOf" if step is not None else "minimum or maximum", str(error)) from error
-
-
-def _whole_step(step: Decimal) -> int:
-    """Return the smallest whole number that a step divides."""
-    return step.as_integer_ratio()[0]
 
 
 def _count(flat: Schema, keyword: str, usual: Any) -> Any:
@@ -472,6 +405,27 @@ def _among(value: Any, values: list[Any]) -> bool:
 
 def _matches(pattern: str, name: str) -> bool:
     return jsonschema_rs.validator_for({"pattern": pattern}, offline=True).is_valid(name)
+
+
+def _listed(flat: Schema, required: Iterable[str], more: Any) -> Schema:
+    """Return the schemas of named properties, also of those that are only required."""
+    patterns: Schema = flat.get("patternProperties", {})
+    listed = {
+        name: {"allOf": [schema, *_named(patterns, name)]} if patterns else schema
+        for name, schema in flat.get("properties", {}).items()
+    }
+    free = more if "additionalProperties" in flat else True
+    return listed | {name: _unlisted(patterns, name, free) for name in required if name not in listed}
+
+
+def _named(patterns: Schema, name: str) -> list[Any]:
+    return [schema for pattern, schema in patterns.items() if _matches(pattern, name)]
+
+
+def _unlisted(patterns: Schema, name: str, more: Any) -> Any:
+    """Return the schema of a property that is not listed."""
+    schemas = _named(patterns, name)
+    return {"allOf": schemas} if schemas else more
 
 
 def _pattern(pattern: str) -> Expression:
@@ -492,31 +446,29 @@ def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None
     """Return the texts of a length that all expressions match."""
     conjunction = _together(parts)
     shortest, longest = lengths(conjunction)
-    if shortest >= least and (most is None or (longest is not None and longest <= most)):
+    allowed = math.inf if most is None else most
+    if shortest >= least and longest <= allowed:
         return conjunction
-    if (most is not None and shortest > most) or (longest is not None and longest < least):
+    if shortest > allowed or longest < least:
         return NEVER
-    return _bounded(conjunction, least, most) or _together(
+    return _bounded(conjunction, least, allowed) or _together(
         [*parts, (repeat(ANY, least, most), "minLength or maxLength")]
     )
 
 
-def _bounded(expression: Expression, least: int, most: int | None) -> Expression | None:
-    """Return an expression with its only character repetition bounded, or None.
-
-    It is None for an expression of another form.
-    """
+def _bounded(expression: Expression, least: int, most: float) -> Expression | None:
+    """Return an expression with its only repetition bounded, or None where it has another form."""
     parts = list(expression.parts) if isinstance(expression, Seq) else [expression]
-    loose = [place for place, part in enumerate(parts) if lengths(part)[0] != lengths(part)[1]]
+    sizes = [lengths(part) for part in parts]
+    loose = [place for place, (low, high) in enumerate(sizes) if low != high]
     if len(loose) != 1:
         return None
-    part = parts[loose[0]]
+    part = parts[place := loose[0]]
     if not isinstance(part, Repeat) or not isinstance(part.inner, Chars):
         return None
-    fixed = sum(lengths(other)[0] for place, other in enumerate(parts) if place != loose[0])
-    low = max(part.least, least - fixed)
-    highs = [bound for bound in (part.most, None if most is None else most - fixed) if bound is not None]
-    high = min(highs) if highs else None
-    if high is not None and high < low:
+    fixed = sum(low for low, _ in sizes) - sizes[place][0]
+    low, high = max(part.least, least - fixed), min(sizes[place][1], most - fixed)
+    if high < low:
         return NEVER
-    return sequence([*parts[: loose[0]], repeat(part.inner, low, high), *parts[loose[0] + 1 :]])
+    parts[place] = repeat(part.inner, low, None if high == math.inf else int(high))
+    return sequence(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from openmodels.output.grammar.expression import (
@@ -37,9 +38,14 @@ class Member(NamedTuple):
     is_needed: bool
 
 
+def write(plain: Any) -> str:
+    """Return a JSON value without white space."""
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+
+
 def value(plain: Any) -> Expression:
     """Return the expression of one JSON value."""
-    return text(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+    return text(write(plain))
 
 
 def member(name: str, written: Expression, *, is_needed: bool) -> Member:
@@ -70,20 +76,21 @@ def array(first: Sequence[Expression], item: Expression, least: int, most: int |
         return NEVER
     heads = first if most is None else first[:most]
     left = None if most is None else most - len(heads)
-    missing = max(0, least - len(heads))
-    following = sequence([text(","), item])
-    if heads:
-        tail = repeat(following, missing, left)
-    elif item == NEVER or left == 0:
-        tail = NEVER if missing else EMPTY
-    else:
-        tail = sequence([item, repeat(following, max(0, missing - 1), None if left is None else left - 1)])
-        tail = tail if missing else optional(tail)
+    tail = _items(item, max(0, least - len(heads)), left, is_begun=bool(heads))
     for place in range(len(heads) - 1, -1, -1):
         tail = sequence([text(",") if place else EMPTY, heads[place], tail])
         if place >= least:
             tail = EMPTY if tail == NEVER else optional(tail)
     return sequence([text("["), tail, text("]")])
+
+
+def _items(item: Expression, least: int, most: int | None, *, is_begun: bool) -> Expression:
+    """Return some items with commas between them, and before the first where the list is begun."""
+    following = sequence([text(","), item])
+    if is_begun or item == NEVER or most == 0:
+        return repeat(following, least, most)
+    some = sequence([item, repeat(following, max(0, least - 1), None if most is None else most - 1)])
+    return some if least else optional(some)
 
 
 def obj(members: Sequence[Member], others: Expression, least: int = 0, most: int | None = None) -> Expression:
@@ -106,54 +113,36 @@ def obj(members: Sequence[Member], others: Expression, least: int = 0, most: int
     else:
         if 2 ** (len(members) - needed) > _MOST_STATES:
             raise refused("minProperties or maxProperties", "with so many optional properties it has no grammar")
-        body = _Counted(members, others, least, most).after(0, 0)
+        body = _counted(members, others, least, most)
     return NEVER if body == NEVER else sequence([text("{"), body, text("}")])
 
 
 def _in_order(members: Sequence[Member], others: Expression) -> Expression:
     """Return members in order, those that are not needed written or left out."""
-    begun = EMPTY if others == NEVER else repeat(sequence([text(","), others]), 0, None)
-    fresh = EMPTY if others == NEVER else optional(sequence([others, begun]))
+    begun, fresh = (_items(others, 0, None, is_begun=is_begun) for is_begun in (True, False))
     # From the end: what follows when something stands before, and when nothing does.
     for written, is_needed in reversed(members):
         with_comma = sequence([text(","), written])
-        fresh = union([sequence([written, begun]), *([] if is_needed else [fresh])])
+        fresh = union([sequence([written, begun]), NEVER if is_needed else fresh])
         begun = sequence([with_comma if is_needed else optional(with_comma), begun])
     return fresh
 
 
-class _Counted:
-    """Writes the members of an object whose number has limits."""
+def _counted(members: Sequence[Member], others: Expression, least: int, most: int | None) -> Expression:
+    """Return members in order, then others, of a number in all."""
 
-    def __init__(self, members: Sequence[Member], others: Expression, least: int, most: int | None) -> None:
-        self._members, self._others, self._least, self._most = members, others, least, most
-        self._known: dict[tuple[int, int], Expression] = {}
-
-    def after(self, place: int, count: int) -> Expression:
+    @cache
+    def after(place: int, count: int) -> Expression:
         """Return what follows the members before a place, `count` of which are written."""
-        if (place, count) not in self._known:
-            self._known[place, count] = self._following(place, count)
-        return self._known[place, count]
-
-    def _following(self, place: int, count: int) -> Expression:
-        if self._most is not None and count > self._most:
+        if most is not None and count > most:
             return NEVER
-        if place == len(self._members):
-            return self._end(count)
-        written, is_needed = self._members[place]
-        with_it = sequence([text(",") if count else EMPTY, written, self.after(place + 1, count + 1)])
-        without = NEVER if is_needed else self.after(place + 1, count)
-        return union(part for part in (with_it, without) if part != NEVER)
+        if place == len(members):
+            missing = max(0, least - count)
+            if missing > 1 and others != NEVER and count != most:
+                raise refused("minProperties", "that names differ from one another has no grammar")
+            return _items(others, missing, None if most is None else most - count, is_begun=count > 0)
+        written, is_needed = members[place]
+        with_it = sequence([text(",") if count else EMPTY, written, after(place + 1, count + 1)])
+        return union([with_it, NEVER if is_needed else after(place + 1, count)])
 
-    def _end(self, count: int) -> Expression:
-        missing = max(0, self._least - count)
-        left = None if self._most is None else self._most - count
-        if self._others == NEVER or left == 0:
-            return NEVER if missing else EMPTY
-        if missing > 1:
-            raise refused("minProperties", "that names differ from one another has no grammar")
-        following = sequence([text(","), self._others])
-        if count:
-            return repeat(following, missing, left)
-        rest = sequence([self._others, repeat(following, 0, None if left is None else left - 1)])
-        return rest if missing else optional(rest)
+    return after(0, 0)

@@ -1,12 +1,15 @@
-"""One JSON Schema in place of several that an answer must all satisfy."""
+"""One flat JSON Schema in place of several that an answer must all satisfy."""
 
 from __future__ import annotations
 
 import json
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any
+
+import jsonschema_rs
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 
@@ -19,6 +22,9 @@ _NOTES = frozenset(
     | {"deprecated", "readOnly", "writeOnly", "$defs", "definitions", "contentEncoding", "discriminator"}
 )
 _DEEPEST = 60
+_DEEPEST_COMPARED = 4
+_LISTED = {"anyOf": "$anyOf", "oneOf": "$oneOf", "not": "$not", "pattern": "$patterns"}
+"""Keywords that can repeat, and those that list them in a flat schema."""
 
 
 class SchemaRefused(UnsupportedFeature):
@@ -62,6 +68,7 @@ class Merger:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._validators: dict[str, jsonschema_rs.Validator] = {}
 
     def flat(self, schema: Any, above: tuple[str, ...] = ()) -> Flat:
         """Return one schema of the keywords of a schema, its references and its `allOf`.
@@ -103,52 +110,95 @@ class Merger:
         merged = {**left, **right}
         for key in left.keys() & right.keys():
             if key not in _OBJECTS and _key(left[key]) != _key(right[key]):
-                merged[key] = self._both(key, left[key], right[key])
+                merged[key] = _both(key, left[key], right[key])
         if "type" in merged and not merged["type"]:
             return False
-        self._objects(left, right, merged)
-        _arrays(left, right, merged)
-        return merged
+        return merged | _objects(left, right) | _arrays(left, right)
 
-    def _both(self, key: str, left: Any, right: Any) -> Any:
-        """Return the value of a keyword that says what two values of it say together."""
-        if key in _CANNOT or (key == "multipleOf" and not (isinstance(left, int) and isinstance(right, int))):
-            raise refused(key, "two that differ have no common form")
-        if key in _SCHEMAS:
-            return {"allOf": [left, right]}
-        if key in ("dependentRequired", "dependentSchemas"):
-            return self._dependent(key, left, right)
-        return _TOGETHER[key](left, right) if key in _TOGETHER else right
+    def is_valid(self, flat: Flat, value: Any) -> bool:
+        """Return whether a value satisfies a flat schema."""
+        key = _key(flat)
+        if key not in self._validators:
+            plain = self._plain(flat) if isinstance(flat, dict) else flat
+            self._validators[key] = jsonschema_rs.validator_for(plain, offline=True, validate_formats=True)
+        return self._validators[key].is_valid(value)
 
-    def _dependent(self, key: str, left: Schema, right: Schema) -> Schema:
-        if key == "dependentRequired":
-            return {name: [*left.get(name, ()), *right.get(name, ())] for name in {**left, **right}}
-        return {name: {"allOf": [left.get(name, True), right.get(name, True)]} for name in {**left, **right}}
+    def _plain(self, flat: Schema) -> Schema:
+        """Return a flat schema in keywords that validators know, with what it refers to."""
+        plain = {key: value for key, value in flat.items() if not key.startswith("$")}
+        parts = [{word: part} for word, listed in _LISTED.items() for part in flat.get(listed, ())]
+        shared = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
+        return {**plain, **({"allOf": parts} if parts else {}), **shared}
 
-    def _objects(self, left: Schema, right: Schema, merged: Schema) -> None:
-        """Set the keywords of objects; unlisted properties are additional ones."""
-        if not (_OBJECTS & left.keys() and _OBJECTS & right.keys()):
-            return
-        if any("patternProperties" in part for part in (left, right)) and any(
-            part.get("additionalProperties", True) is not True for part in (left, right)
-        ):
-            raise refused("patternProperties", "together with additionalProperties of another part it has no grammar")
-        sides = [(part.get("properties", {}), part.get("additionalProperties", True)) for part in (left, right)]
-        names = dict.fromkeys([*sides[0][0], *sides[1][0]])
-        properties: Schema = {}
-        for name in names:
-            properties[name] = _all_of([listed.get(name, more) for listed, more in sides])
-        if properties:
-            merged["properties"] = properties
-        more = [part["additionalProperties"] for part in (left, right) if "additionalProperties" in part]
-        if more:
-            merged["additionalProperties"] = False if False in more else {"allOf": more} if len(more) > 1 else more[0]
-        patterns = [part["patternProperties"] for part in (left, right) if "patternProperties" in part]
-        if patterns:
-            keys = dict.fromkeys(key for part in patterns for key in part)
-            merged["patternProperties"] = {
-                key: {"allOf": [part[key] for part in patterns if key in part]} for key in keys
-            }
+    def are_disjoint(self, left: Flat, right: Flat, depth: int = 0) -> bool:
+        """Return whether visibly no value satisfies two flat schemas; `depth` properties led to them."""
+        if left is False or right is False:
+            return True
+        if not (isinstance(left, dict) and isinstance(right, dict)) or depth > _DEEPEST_COMPARED:
+            return False
+        for part, other in ((left, right), (right, left)):
+            if "enum" in part:
+                return not any(self.is_valid(other, value) for value in part["enum"])
+        if "type" not in left or "type" not in right:
+            return False
+        first, second = (
+            {"number" if kind == "integer" else kind for kind in _as_list(part["type"])} for part in (left, right)
+        )
+        match sorted(first & second):
+            case []:
+                return True
+            case ["number"]:
+                return _lies_below(left, right) or _lies_below(right, left)
+            case ["object"]:
+                return self._differ(left, right, depth)
+        return False
+
+    def _differ(self, left: Schema, right: Schema, depth: int) -> bool:
+        """Return whether a property tells two schemas of objects apart."""
+        listed, others = left.get("properties", {}), right.get("properties", {})
+        needed, demanded = {*left.get("required", ())}, {*right.get("required", ())}
+        for name in needed & demanded & listed.keys() & others.keys():
+            if self.are_disjoint(self.flat(listed[name]), self.flat(others[name]), depth + 1):
+                return True
+        return any(
+            part.get("additionalProperties") is False and not part.get("patternProperties") and names - known.keys()
+            for part, known, names in ((left, listed, demanded), (right, others, needed))
+        )
+
+
+def _both(key: str, left: Any, right: Any) -> Any:
+    """Return the value of a keyword that says what two values of it say together."""
+    if key in _CANNOT or (key == "multipleOf" and not (isinstance(left, int) and isinstance(right, int))):
+        raise refused(key, "two that differ have no common form")
+    if key in _SCHEMAS:
+        return {"allOf": [left, right]}
+    return _TOGETHER[key](left, right) if key in _TOGETHER else right
+
+
+def _objects(left: Schema, right: Schema) -> Schema:
+    """Return the keywords of objects; unlisted properties are additional ones."""
+    sides = [part for part in (left, right) if part.keys() & _OBJECTS]
+    if len(sides) < 2:
+        return {}
+    more = [part["additionalProperties"] for part in sides if "additionalProperties" in part]
+    patterns = [part["patternProperties"] for part in sides if "patternProperties" in part]
+    if patterns and any(schema is not True for schema in more):
+        raise refused("patternProperties", "together with additionalProperties of another part it has no grammar")
+    merged: Schema = {}
+    listed = [part.get("properties", {}) for part in sides]
+    if names := listed[0] | listed[1]:
+        free = [part.get("additionalProperties", True) for part in sides]
+        merged["properties"] = {
+            name: _all_of([known.get(name, other) for known, other in zip(listed, free, strict=True)]) for name in names
+        }
+    if more:
+        merged["additionalProperties"] = False if False in more else _all_of(more)
+    if patterns:
+        merged["patternProperties"] = {
+            key: {"allOf": [part[key] for part in patterns if key in part]}
+            for key in dict.fromkeys(key for part in patterns for key in part)
+        }
+    return merged
 
 
 _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
@@ -168,20 +218,18 @@ def _closed(part: Flat) -> Flat:
     return closed
 
 
-def _arrays(left: Schema, right: Schema, merged: Schema) -> None:
-    """Set the first items of arrays; for others a schema has `items`."""
+def _arrays(left: Schema, right: Schema) -> Schema:
+    """Return the first items of arrays; for others a schema has `items`."""
     sides = [(part.get("prefixItems", []), part.get("items", True)) for part in (left, right)]
-    longest = max(len(listed) for listed, _ in sides)
-    if longest:
-        merged["prefixItems"] = [
-            _all_of([listed[place] if place < len(listed) else more for listed, more in sides])
-            for place in range(longest)
-        ]
+    first = [
+        _all_of([listed[place] if place < len(listed) else more for listed, more in sides])
+        for place in range(max(len(listed) for listed, _ in sides))
+    ]
+    return {"prefixItems": first} if first else {}
 
 
 def _all_of(schemas: list[Any]) -> Any:
-    first, second = schemas
-    return first if _key(first) == _key(second) else {"allOf": schemas}
+    return schemas[0] if len({_key(schema) for schema in schemas}) == 1 else {"allOf": schemas}
 
 
 def _modern(schema: Schema) -> None:
@@ -189,7 +237,7 @@ def _modern(schema: Schema) -> None:
     for keyword in ("$dynamicRef", "$recursiveRef"):
         if keyword in schema:
             raise refused(keyword, "references of this kind have no grammar")
-    for word, listed in (("anyOf", "$anyOf"), ("oneOf", "$oneOf"), ("not", "$not"), ("pattern", "$patterns")):
+    for word, listed in _LISTED.items():
         if word in schema:
             schema[listed] = [schema.pop(word)]
     if "const" in schema:
@@ -214,8 +262,28 @@ def _modern_limits(schema: Schema) -> None:
                 schema[exclusive] = schema.pop(bound)
 
 
+def limit(flat: Schema, closed: str, exclusive: str, tightest: Callable[[Iterable[Decimal]], Decimal]) -> Any:
+    """Return a limit of numbers, or None, and whether it is itself left out."""
+    bounds = {name: Decimal(str(flat[name])) for name in (closed, exclusive) if flat.get(name) is not None}
+    if not bounds:
+        return None, False
+    bound = tightest(bounds.values())
+    return bound, bounds.get(exclusive) == bound
+
+
+def _lies_below(left: Schema, right: Schema) -> bool:
+    """Return whether the numbers of a schema all lie below those of another."""
+    high, is_below = limit(left, "maximum", "exclusiveMaximum", min)
+    low, is_above = limit(right, "minimum", "exclusiveMinimum", max)
+    return high is not None and low is not None and (high < low or (high == low and (is_below or is_above)))
+
+
+def _as_list(kinds: Any) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
 def _types(left: Any, right: Any) -> list[str]:
-    first, second = ([kind] if isinstance(kind, str) else list(kind) for kind in (left, right))
+    first, second = _as_list(left), _as_list(right)
     both = [kind for kind in first if kind in second]
     if "integer" not in both and "number" in (*first, *second) and "integer" in (*first, *second):
         both += ["integer"] if ("number" in first) != ("number" in second) else []
@@ -239,6 +307,12 @@ _TOGETHER: dict[str, Callable[[Any, Any], Any]] = {
     "enum": _listed_in_both,
     "uniqueItems": operator.or_,
     "multipleOf": math.lcm,
+    "dependentRequired": lambda left, right: {
+        name: [*left.get(name, ()), *right.get(name, ())] for name in {**left, **right}
+    },
+    "dependentSchemas": lambda left, right: {
+        name: {"allOf": [left.get(name, True), right.get(name, True)]} for name in {**left, **right}
+    },
 }
 """What two values of a keyword say together."""
 _SCHEMAS = {"items", "propertyNames", "unevaluatedProperties", "unevaluatedItems"}

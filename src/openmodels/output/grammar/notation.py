@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 
 from openmodels.output.grammar.expression import (
+    EMPTY,
     Alt,
     And,
     Chars,
     Expression,
+    Range,
     Repeat,
     Rule,
     Seq,
+    leaves,
     repeat,
     sequence,
-    text,
-    union,
 )
 from openmodels.output.grammar.json_schema import Grammar
 from openmodels.output.grammar.merge import refused
 
-_START = "start"
 _LONGEST = 1_000
 """Times that a repetition in GBNF goes at most; longer ones are nested, since engines write them out."""
 
@@ -44,10 +44,7 @@ def _regex(expression: Expression, short: Callable[[int], str], long: Callable[[
     def write(part: Expression) -> str:
         match part:
             case Chars(ranges=ranges):
-                if _is_single(part):
-                    return code(ranges[0][0])
-                spans = (code(low) if low == high else f"{code(low)}-{code(high)}" for low, high in ranges)
-                return f"[{''.join(spans)}]"
+                return code(ranges[0][0]) if _is_single(part) else _set(ranges, code)
             case Seq(parts=parts):
                 return "".join(f"(?:{write(inner)})" if isinstance(inner, Alt) else write(inner) for inner in parts)
             case Alt(parts=parts):
@@ -57,6 +54,11 @@ def _regex(expression: Expression, short: Callable[[int], str], long: Callable[[
         raise TypeError(type(part).__name__)
 
     return write(expression)
+
+
+def _set(ranges: Iterable[Range], write: Callable[[int], str]) -> str:
+    spans = (write(low) if low == high else f"{write(low)}-{write(high)}" for low, high in ranges)
+    return f"[{''.join(spans)}]"
 
 
 def _times(least: int, most: int | None) -> str:
@@ -71,68 +73,46 @@ def _times(least: int, most: int | None) -> str:
 
 
 def lark(grammar: Grammar) -> str:
-    """Return a grammar in Lark, as llguidance reads it."""
-    return _Lark().lines(grammar)
-
-
-class _Lark:
-    """Writes a grammar in Lark.
+    """Return a grammar in Lark, as llguidance reads it.
 
     An expression without rules is a terminal, which llguidance follows fastest.
     """
+    terminals: dict[str, str] = {}
 
-    def __init__(self) -> None:
-        self._terminals: dict[str, str] = {}
-
-    def lines(self, grammar: Grammar) -> str:
-        lines = [f"{_START}: {self._write(grammar.start)}"]
-        lines += [f"{name}: {self._write(expression)}" for name, expression in grammar.rules.items()]
-        lines += [f"{name}: {source}" for source, name in self._terminals.items()]
-        return "\n".join(lines) + "\n"
-
-    def _write(self, expression: Expression) -> str:
-        if isinstance(expression, And) or _is_plain(expression):
-            return '""' if expression == Seq(()) else self._terminal(expression)
+    def write(expression: Expression) -> str:
+        if isinstance(expression, And) or _is_terminal(expression):
+            return '""' if expression == EMPTY else terminal(expression)
         match expression:
             case Rule(name=name):
                 return name
             case Seq(parts=parts):
-                return " ".join(map(self._write, _terminals_joined(parts)))
+                return " ".join(write_row(parts))
             case Alt(parts=parts):
-                return f"({' | '.join(map(self._write, parts))})"
+                return f"({' | '.join(map(write, parts))})"
             case Repeat(inner=inner, least=least, most=most):
-                return f"({self._write(inner)}){_times(least, most)}"
+                return f"({write(inner)}){_times(least, most)}"
         raise TypeError(type(expression).__name__)
 
-    def _terminal(self, expression: Expression) -> str:
+    def write_row(parts: tuple[Expression, ...]) -> Iterator[str]:
+        for is_terminal, group in groupby(parts, _is_terminal):
+            row = list(group)
+            yield from map(write, [sequence(row)] if is_terminal else row)
+
+    def terminal(expression: Expression) -> str:
         parts = expression.parts if isinstance(expression, And) else (expression,)
-        source = " & ".join(f"/{_regex(part, _rust, _rust)}/" for part in parts)
-        return self._terminals.setdefault(source, f"T{len(self._terminals)}")
+        source = " & ".join(f"/{_regex(part, rust, rust)}/" for part in parts)
+        return terminals.setdefault(source, f"T{len(terminals)}")
+
+    rust = "\\x{{{:x}}}".format
+    rules = {"start": grammar.start, **grammar.rules}
+    lines = [f"{name}: {write(expression)}" for name, expression in rules.items()]
+    lines += [f"{name}: {source}" for source, name in terminals.items()]
+    return "\n".join(lines) + "\n"
 
 
-def _terminals_joined(parts: tuple[Expression, ...]) -> list[Expression]:
-    """Return a row with neighbours that hold no rules joined to one."""
-    joined: list[Expression] = []
-    for part in parts:
-        if joined and _is_plain(joined[-1]) and _is_plain(part):
-            joined[-1] = sequence([joined[-1], part])
-        else:
-            joined.append(part)
-    return joined
-
-
-def _is_plain(expression: Expression) -> bool:
+def _is_terminal(expression: Expression) -> bool:
     """Return whether an expression holds neither rules nor conjunctions."""
-    match expression:
-        case Seq(parts=parts) | Alt(parts=parts):
-            return all(map(_is_plain, parts))
-        case Repeat(inner=inner):
-            return _is_plain(inner)
-    return isinstance(expression, Chars)
-
-
-def _rust(point: int) -> str:
-    return f"\\x{{{point:x}}}"
+    return all(isinstance(leaf, Chars) for leaf in leaves(expression))
 
 
 def gbnf(grammar: Grammar, engine: str) -> str:
@@ -145,37 +125,34 @@ def gbnf(grammar: Grammar, engine: str) -> str:
     Raises:
         UnsupportedFeature: It demands what GBNF cannot say: that a text satisfies two expressions at once.
     """
-    return _Gbnf(engine).lines(grammar)
+    writer = _Gbnf(engine)
+    for name, expression in {"root": grammar.start, **grammar.rules}.items():
+        writer.rules[name] = writer.write(expression)
+    return "".join(f"{name} ::= {body}\n" for name, body in writer.rules.items())
 
 
 class _Gbnf:
     """Writes one grammar in GBNF."""
 
     def __init__(self, engine: str) -> None:
+        self.rules: dict[str, str] = {}
         self._engine = engine
         self._names: dict[Expression, str] = {}
-        self._bodies: list[str] = []
 
-    def lines(self, grammar: Grammar) -> str:
-        lines = [f"root ::= {self._write(grammar.start)}"]
-        lines += [f"{name} ::= {self._write(expression)}" for name, expression in grammar.rules.items()]
-        return "\n".join([*lines, *self._bodies]) + "\n"
-
-    def _write(self, expression: Expression) -> str:
+    def write(self, expression: Expression) -> str:
         match expression:
             case Chars(ranges=ranges):
                 # llama.cpp takes NUL for the end of a literal.
                 spans = [(max(low, 1), high) for low, high in ranges if high]
                 if not spans:
                     raise refused("NUL", f"the engine {self._engine!r} cannot write this character")
-                written = (_gbnf(low) if low == high else f"{_gbnf(low)}-{_gbnf(high)}" for low, high in spans)
-                return f"[{''.join(written)}]"
+                return _set(spans, _gbnf)
             case Rule(name=name):
                 return name
             case Seq(parts=parts):
                 return " ".join(self._row(parts)) if parts else '""'
             case Alt(parts=parts):
-                return f"({' | '.join(map(self._write, parts))})"
+                return f"({' | '.join(map(self.write, parts))})"
             case Repeat(inner=inner, least=least, most=most):
                 return self._repeated(inner, least, most)
             case And(keywords=keywords):
@@ -184,16 +161,16 @@ class _Gbnf:
 
     def _row(self, parts: tuple[Expression, ...]) -> Iterator[str]:
         """Yield the parts of a row, single characters beside each other as one literal."""
-        for is_literal, group in groupby(parts, key=lambda part: isinstance(part, Chars) and _is_single(part)):
+        for is_literal, group in groupby(parts, _is_single):
             if is_literal:
                 letters = (_gbnf(part.ranges[0][0]) for part in group if isinstance(part, Chars))
                 yield f'"{"".join(letters)}"'
             else:
-                yield from map(self._write, group)
+                yield from map(self.write, group)
 
     def _repeated(self, inner: Expression, least: int, most: int | None) -> str:
         if max(least, most or 0) <= _LONGEST:
-            return f"({self._write(inner)}){_times(least, most)}"
+            return f"({self.write(inner)}){_times(least, most)}"
         block = self._named(repeat(inner, _LONGEST, _LONGEST))
         if least > _LONGEST:
             rest = repeat(inner, least - _LONGEST, None if most is None else most - _LONGEST)
@@ -205,13 +182,14 @@ class _Gbnf:
 
     def _named(self, expression: Expression) -> str:
         if expression not in self._names:
-            self._names[expression] = f"x{len(self._names)}"
-            self._bodies.append(f"{self._names[expression]} ::= {self._write(expression)}")
+            self._names[expression] = name = f"x{len(self._names)}"
+            self.rules[name] = self.write(expression)
         return self._names[expression]
 
 
-def _is_single(characters: Chars) -> bool:
-    return len(characters.ranges) == 1 and 0 < characters.ranges[0][0] == characters.ranges[0][1]
+def _is_single(part: Expression) -> bool:
+    """Return whether a part is one character, and not NUL."""
+    return isinstance(part, Chars) and len(part.ranges) == 1 and 0 < part.ranges[0][0] == part.ranges[0][1]
 
 
 _AS_THEY_ARE = frozenset(" _,:;{}()=/<>'.@")
@@ -224,8 +202,3 @@ def _gbnf(point: int) -> str:
         return letter
     # Not \\x: XGrammar reads as many digits after it as there are.
     return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
-
-
-def of_texts(texts: tuple[str, ...]) -> Grammar:
-    """Return the grammar of some texts."""
-    return Grammar(union(text(each) for each in texts), {})

@@ -6,6 +6,7 @@ references to groups) has no grammar and is refused, as is what dialects read in
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from dataclasses import dataclass
@@ -15,15 +16,16 @@ from openmodels.output.grammar.expression import (
     ANY,
     EMPTY,
     LAST,
+    NEVER,
     Alt,
     Chars,
     Expression,
     Range,
-    Repeat,
     Rule,
     Seq,
     chars,
     complement,
+    leaves,
     minus,
     repeat,
     sequence,
@@ -38,26 +40,25 @@ DEEPEST = 100
 LARGEST = 50_000
 """Characters of a pattern with its repetitions written out, at most."""
 
+_FLAGS = re.compile(r"\(\?([A-Za-z]+)\)")
+_REPETITIONS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+_QUANTIFIER = re.compile(r"[*+?]|\{(?!,?\})([0-9]*)(,?)([0-9]*)\}")
+"""A quantifier; `{}` and `{,}` are texts."""
+_GROUP = re.compile(r"\?(?:(?P<look_around><?[=!])|P?<(?P<name>[^>]*)>|(?P<flags>[A-Za-z]*):)")
+_CODE_POINTS = {
+    letter: re.compile(rf"\{{([0-9A-Fa-f]+)\}}|([0-9A-Fa-f]{{{digits}}})")
+    for letter, digits in (("x", 2), ("u", 4), ("U", 8))
+}
+_PROPERTY = re.compile(r"\{(?:gc=|General_Category=)?([^}]*)\}|([^{])", re.DOTALL)
+
 _START, _END = Rule("^"), Rule("$")
-_REPETITION = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _DIGIT = chars([(0x30, 0x39)])
 _WORD = chars([(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)])
 _SPACE = chars([(9, 13), (32, 32)])
-_OTHER_SPACES = (
-    (28, 31),
-    (133, 133),
-    (160, 160),
-    (5760, 5760),
-    (8192, 8202),
-    (8232, 8233),
-    (8239, 8239),
-    (8287, 8287),
-    (12288, 12288),
-    (65279, 65279),
-)
-_ANY_SPACE = chars((*_SPACE.ranges, *_OTHER_SPACES))
+_UNICODE_SPACES = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)
+_ANY_SPACE = chars((*_SPACE.ranges, (0x1C, 0x1F), *((code, code) for code in _UNICODE_SPACES)))
 _LINE_ENDS = chars([(10, 10), (13, 13), (0x2028, 0x2029)])
-_NAMED = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
+_CONTROLS = {"t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r"}
 
 
 class PatternRefused(ValueError):
@@ -106,36 +107,32 @@ def search(pattern: str) -> Expression:
 
 def _anchored(parsed: Expression, around: Expression) -> Expression:
     """Return an expression without anchors, with `around` where an anchor is missing."""
-    if isinstance(parsed, Alt):
-        return union(_anchored(part, around) for part in parsed.parts)
-    parts = list(parsed.parts) if isinstance(parsed, Seq) else [parsed]
-    if len(parts) == 1 and isinstance(parts[0], Alt):
-        return _anchored(parts[0], around)
-    is_anchored_left = is_anchored_right = False
-    while parts and parts[0] == _START:
-        is_anchored_left, parts = True, parts[1:]
-    while parts and parts[-1] == _END:
-        is_anchored_right, parts = True, parts[:-1]
-    # An anchor in a group at the end of its branch is that branch's own.
-    for place, anchor in ((0, _START), (-1, _END)):
-        edge = parts[place] if parts else EMPTY
-        if isinstance(edge, Alt) and _holds(edge, anchor):
-            rest = parts[1:] if place == 0 else parts[:-1]
-            tied = [[part, *rest] if place == 0 else [*rest, part] for part in edge.parts]
-            head, tail = ([_START] if is_anchored_left else []), ([_END] if is_anchored_right else [])
-            return union(_anchored(sequence([*head, *branch, *tail]), around) for branch in tied)
-    if any(_holds(part, anchor) for part in parts for anchor in (_START, _END)):
+    branches = [
+        sequence([before, body, after])
+        for before, ending in zip((EMPTY, around), _split(parsed, _START), strict=True)
+        for after, body in zip((EMPTY, around), _split(ending, _END), strict=True)
+    ]
+    if any(leaf in (_START, _END) for branch in branches for leaf in leaves(branch)):
         raise PatternRefused("an anchor (^ or $) in the middle of a pattern cannot be followed")
-    return sequence([EMPTY if is_anchored_left else around, *parts, EMPTY if is_anchored_right else around])
+    return union(branches)
 
 
-def _holds(expression: Expression, anchor: Rule) -> bool:
+def _split(expression: Expression, anchor: Rule) -> tuple[Expression, Expression]:
+    """Return the texts that an anchor stands at the edge of, without it, and the others."""
     match expression:
-        case Seq(parts=parts) | Alt(parts=parts):
-            return any(_holds(part, anchor) for part in parts)
-        case Repeat(inner=inner):
-            return _holds(inner, anchor)
-    return expression == anchor
+        case Rule() if expression == anchor:
+            return EMPTY, NEVER
+        case Alt(parts=parts):
+            branches = [_split(part, anchor) for part in parts]
+            return union(tied for tied, _ in branches), union(free for _, free in branches)
+        case Seq(parts=parts) if parts:
+            is_start = anchor == _START
+            edge, rest = (parts[0], parts[1:]) if is_start else (parts[-1], parts[:-1])
+            tied, free = (sequence([part, *rest] if is_start else [*rest, part]) for part in _split(edge, anchor))
+            if edge == anchor:  # what stands beside it may repeat it
+                tied = union(_split(tied, anchor))
+            return tied, free
+    return NEVER, expression
 
 
 class _Parser:
@@ -148,11 +145,8 @@ class _Parser:
         self._ignore_case = self._dot_all = False
 
     def parse(self) -> Expression:
-        if self._pattern.startswith("(?") and (end := self._pattern.find(")")) > 0:
-            flags = self._pattern[2:end]
-            if flags and flags.isalpha():
-                self._set(flags)
-                self._place = end + 1
+        if flags := self._match(_FLAGS):
+            self._set(flags[1])
         parsed = self._alternatives()
         if self._place < len(self._pattern):
             raise PatternRefused("a closing parenthesis has no opening one")
@@ -165,6 +159,12 @@ class _Parser:
             raise PatternRefused(f"the flag {unknown[0]!r} cannot be followed")
         self._ignore_case, self._dot_all = self._ignore_case or "i" in flags, self._dot_all or "s" in flags
 
+    def _match(self, syntax: re.Pattern[str]) -> re.Match[str] | None:
+        match = syntax.match(self._pattern, self._place)
+        if match:
+            self._place = match.end()
+        return match
+
     def _next(self) -> str:
         if self._place >= len(self._pattern):
             raise PatternRefused("it ends too early")
@@ -172,10 +172,9 @@ class _Parser:
         return self._pattern[self._place - 1]
 
     def _skip(self, expected: str) -> bool:
-        if self._pattern.startswith(expected, self._place):
-            self._place += len(expected)
-            return True
-        return False
+        is_there = self._pattern.startswith(expected, self._place)
+        self._place += len(expected) * is_there
+        return is_there
 
     def _alternatives(self) -> Expression:
         branches = [self._branch()]
@@ -200,30 +199,21 @@ class _Parser:
             raise PatternRefused("possessive quantifiers cannot be followed")
         if self._bounds() is not None:
             raise PatternRefused("a quantifier follows a quantifier")
-        least, most = bounds
-        if most is not None and most < least:
-            raise PatternRefused(f"{{{least},{most}}} allows nothing")
-        if max(least, most or 0) > LARGEST:
-            raise PatternRefused(f"a repetition of more than {LARGEST:,} is too long")
-        return repeat(inner, least, most)
+        return repeat(inner, *bounds)
 
     def _bounds(self) -> tuple[int, int | None] | None:
-        if self._place >= len(self._pattern):
+        quantifier = self._match(_QUANTIFIER)
+        if quantifier is None:
             return None
-        if (letter := self._pattern[self._place]) in _REPETITION:
-            self._place += 1
-            return _REPETITION[letter]
-        end = self._pattern.find("}", self._place)
-        if letter != "{" or end < 0:
-            return None
-        low, comma, high = self._pattern[self._place + 1 : end].partition(",")
-        if not low and high.isdecimal():
+        if quantifier[0] in _REPETITIONS:
+            return _REPETITIONS[quantifier[0]]
+        low, comma, high = quantifier.groups()
+        if not low:
             raise PatternRefused("{,n} means different things to different engines: write {0,n}")
-        if not (_number(low) and (not high or _number(high))):
-            return None
-        if max(len(low), len(high)) > len(str(LARGEST)):
+        if any(len(digits) > len(str(LARGEST)) or int(digits or 0) > LARGEST for digits in (low, high)):
             raise PatternRefused(f"a repetition of more than {LARGEST:,} is too long")
-        self._place = end + 1
+        if high and int(high) < int(low):
+            raise PatternRefused(f"{quantifier[0]} allows nothing")
         return int(low), (int(high) if high else None) if comma else int(low)
 
     def _atom(self) -> Expression:
@@ -249,34 +239,24 @@ class _Parser:
         if self._depth > DEEPEST:
             raise PatternRefused(f"its groups are more than {DEEPEST} deep")
         flags = self._ignore_case, self._dot_all
-        if self._skip("?"):
+        if self._pattern.startswith("?", self._place):
             self._kind_of_group()
         inner = self._alternatives()
         if not self._skip(")"):
             raise PatternRefused("a group is not closed")
         self._ignore_case, self._dot_all = flags
         self._depth -= 1
-        # Kept apart from what stands beside it, so that a quantifier counts the whole group.
         return inner
 
     def _kind_of_group(self) -> None:
-        if self._skip(":"):
-            return
-        for opening in ("=", "!", "<=", "<!"):
-            if self._skip(opening):
-                raise PatternRefused("look-around cannot be followed")
-        if self._skip("P<") or self._skip("<"):
-            end = self._pattern.find(">", self._place)
-            if end < 0 or not self._pattern[self._place : end].isidentifier():
-                raise PatternRefused("a group's name cannot be read")
-            self._place = end + 1
-            return
-        end = self._pattern.find(":", self._place)
-        flags = self._pattern[self._place : max(end, self._place)]
-        if not flags.isalpha():
+        kind = self._match(_GROUP)
+        if kind is None:
             raise PatternRefused("a group of this kind cannot be followed")
-        self._set(flags)
-        self._place = end + 1
+        if kind["look_around"]:
+            raise PatternRefused("look-around cannot be followed")
+        if kind["name"] is not None and not kind["name"].isidentifier():
+            raise PatternRefused("a group's name cannot be read")
+        self._set(kind["flags"] or "")
 
     def _set_of_characters(self) -> Expression:
         negated = self._skip("^")
@@ -287,16 +267,16 @@ class _Parser:
         while not self._skip("]"):
             if self._pattern.startswith("[:", self._place):
                 raise PatternRefused("classes like [:alpha:] cannot be followed: write the ranges")
-            low = self._member()
+            members = self._member()
             if self._pattern.startswith("-", self._place) and not self._pattern.startswith("-]", self._place):
                 self._place += 1
-                high = self._member()
-                first, last = _code(low), _code(high)
-                if first is None or last is None or last < first:
+                ends = members.sure.ranges, self._member().sure.ranges
+                codes = [ranges[0][0] for ranges in ends if len(ranges) == 1 and ranges[0][0] == ranges[0][1]]
+                if len(codes) < 2 or codes[1] < codes[0]:
                     raise PatternRefused("a range of characters cannot be read")
-                low = _exact(chars([(first, last)]))
-            sure += self._cased(low.sure).ranges
-            possible += self._cased(low.possible).ranges
+                members = _exact(chars([(codes[0], codes[1])]))
+            sure += self._cased(members.sure).ranges
+            possible += self._cased(members.possible).ranges
         members = _Class(chars(sure), chars(possible))
         characters = (members.negated() if negated else members).sure
         if not characters.ranges:
@@ -309,19 +289,30 @@ class _Parser:
 
     def _escape(self, *, inside: bool) -> _Class:
         letter = self._next()
+        if letter in "pP":
+            name = self._match(_PROPERTY)
+            members = _exact(_category((name[1] or name[2] or "") if name else ""))
+            return members.negated() if letter == "P" else members
         if letter.lower() in _CLASSES:
             members = _CLASSES[letter.lower()]
             return members.negated() if letter.isupper() else members
-        if letter in _NAMED:
-            return _exact(chars([(_NAMED[letter], _NAMED[letter])]))
-        if letter in "xuUpP":
-            return self._numbered_or_named(letter)
+        return _exact(_single(self._escaped_character(letter, inside=inside)))
+
+    def _escaped_character(self, letter: str, *, inside: bool) -> str:
+        if letter in _CODE_POINTS:
+            digits = self._match(_CODE_POINTS[letter])
+            code = int(digits[1] or digits[2], 16) if digits else LAST + 1
+            if code > LAST:
+                raise PatternRefused("an escaped character cannot be read")
+            return chr(code)
+        if letter in _CONTROLS:
+            return _CONTROLS[letter]
         if letter == "0" and not self._pattern[self._place : self._place + 1].isdecimal():
-            return _exact(_single("\0"))
+            return "\0"
         if letter == "b" and inside:
-            return _exact(_single("\b"))
+            return "\b"
         if not letter.isalnum():
-            return _exact(_single(letter))
+            return letter
         if letter in "bB":
             raise PatternRefused("word boundaries (\\b) cannot be followed")
         if letter.isdecimal() or letter == "k":
@@ -330,63 +321,21 @@ class _Parser:
             raise PatternRefused(f"\\{letter} is not known to every engine: write ^ or $")
         raise PatternRefused(f"\\{letter} cannot be followed")
 
-    def _numbered_or_named(self, letter: str) -> _Class:
-        if letter not in "pP":
-            return _exact(_character(self._digits({"x": 2, "u": 4, "U": 8}[letter])))
-        members = _exact(_category(self._property()))
-        return members.negated() if letter == "P" else members
-
-    def _digits(self, count: int) -> int:
-        if self._skip("{"):
-            end = self._pattern.find("}", self._place)
-            digits = self._pattern[self._place : max(end, self._place)]
-            self._place = end + 1
-        else:
-            digits = self._pattern[self._place : self._place + count]
-            self._place += count
-            digits = digits if len(digits) == count else ""
-        try:
-            return int(digits, 16)
-        except ValueError:
-            raise PatternRefused("an escaped character cannot be read") from None
-
-    def _property(self) -> str:
-        if not self._skip("{"):
-            return self._next()
-        end = self._pattern.find("}", self._place)
-        name = self._pattern[self._place : max(end, self._place)]
-        self._place = end + 1
-        return name.removeprefix("gc=").removeprefix("General_Category=")
-
     def _cased(self, characters: Chars) -> Chars:
         if not self._ignore_case:
             return characters
-        both: list[Range] = list(characters.ranges)
-        for first, last in characters.ranges:
-            for code in range(first, min(last, first + LARGEST) + 1):
-                letter = chr(code)
-                both += [(ord(other), ord(other)) for other in (letter.lower(), letter.upper()) if len(other) == 1]
-        return chars(both)
-
-
-def _number(digits: str) -> bool:
-    return digits.isascii() and digits.isdecimal()
+        letters = (
+            chr(code) for first, last in characters.ranges for code in range(first, min(last, first + LARGEST) + 1)
+        )
+        cased = (ord(other) for letter in letters for other in (letter.lower(), letter.upper()) if len(other) == 1)
+        return chars([*characters.ranges, *((code, code) for code in cased)])
 
 
 def _single(letter: str) -> Chars:
-    return _character(ord(letter))
-
-
-def _character(code: int) -> Chars:
-    characters = chars([(code, code)])
-    if not characters.ranges or code > LAST:
+    characters = chars([(ord(letter), ord(letter))])
+    if not characters.ranges:
         raise PatternRefused("half a surrogate pair is no character")
     return characters
-
-
-def _code(members: _Class) -> int | None:
-    ranges = members.sure.ranges
-    return ranges[0][0] if len(ranges) == 1 and ranges[0][0] == ranges[0][1] else None
 
 
 @lru_cache(1)
@@ -401,7 +350,7 @@ def _categories() -> dict[str, list[Range]]:
     return ranges
 
 
-_LONG = {
+_LONG_NAMES = {
     "Letter": "L",
     "Mark": "M",
     "Number": "N",
@@ -415,7 +364,7 @@ _LONG = {
 
 
 def _category(name: str) -> Chars:
-    short = _LONG.get(name, name)
+    short = _LONG_NAMES.get(name, name)
     ranges = [span for key, spans in _categories().items() if short and key.startswith(short) for span in spans]
     if not ranges or short.startswith("C"):
         raise PatternRefused(f"the class of characters {name!r} is not known")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.output.grammar import notation, regex
+from openmodels.output.grammar.expression import text, union
 from openmodels.output.grammar.json_schema import Grammar, from_schema
 from openmodels.types.request import OutputFormat
 
@@ -60,4 +61,4 @@ def _grammar(kind: str, value: str) -> Grammar:
         case "pattern", pattern:
             return Grammar(regex.fullmatch(pattern), {})
         case _, choices:
-            return notation.of_texts(tuple(choices))
+            return Grammar(union(map(text, choices)), {})
