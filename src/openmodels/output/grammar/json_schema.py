@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations, permutations
@@ -32,7 +32,7 @@ from openmodels.output.grammar.expression import (
     union,
     unlike,
 )
-from openmodels.output.grammar.merge import Flat, Merger, Schema, limit, refused
+from openmodels.output.grammar.merge import Flat, Merger, Schema, refused
 
 _LARGEST = 500_000
 """Characters of a grammar with its repetitions written out, at most."""
@@ -376,9 +376,18 @@ class _Translator:
         return NEVER if name == NEVER else sequence([name, text(":"), written])
 
 
+def _limit(flat: Schema, closed: str, exclusive: str, tightest: Callable[[Iterable[Decimal]], Decimal]) -> Any:
+    """Return a limit of numbers, or None, and whether it is itself left out."""
+    bounds = {name: Decimal(str(flat[name])) for name in (closed, exclusive) if flat.get(name) is not None}
+    if not bounds:
+        return None, False
+    bound = tightest(bounds.values())
+    return bound, bounds.get(exclusive) == bound
+
+
 def _numbers(flat: Schema, *, is_whole: bool) -> Expression:
-    low, above = limit(flat, "minimum", "exclusiveMinimum", max)
-    high, below = limit(flat, "maximum", "exclusiveMaximum", min)
+    low, above = _limit(flat, "minimum", "exclusiveMinimum", max)
+    high, below = _limit(flat, "maximum", "exclusiveMaximum", min)
     by = flat.get("multipleOf")
     step = None if by is None else Decimal(str(by))
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
-import jsonschema_rs
+from jsonschema_rs import CanonicalSchema, Validator, canonicalize, validator_for
+from jsonschema_rs.canonical import CanonicalizationError, Satisfiability
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 
@@ -62,13 +63,16 @@ def resolve(root: Mapping[str, Any], reference: str) -> Any:
 class Merger:
     """Merges schemas: no references, no `allOf`, lists under keywords of its own.
 
+    `jsonschema_rs.canonicalize` sorts the properties of objects, and models answer in the order of the schema.
+
     Args:
         root: The whole schema.
     """
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
-        self._validators: dict[str, jsonschema_rs.Validator] = {}
+        self._validators: dict[str, Validator] = {}
+        self._canonicals: dict[str, CanonicalSchema] = {}
 
     def flat(self, schema: Any, above: tuple[str, ...] = ()) -> Flat:
         """Return one schema of the keywords of a schema, its references and its `allOf`.
@@ -119,12 +123,13 @@ class Merger:
         """Return whether a value satisfies a flat schema."""
         key = _key(flat)
         if key not in self._validators:
-            plain = self._plain(flat) if isinstance(flat, dict) else flat
-            self._validators[key] = jsonschema_rs.validator_for(plain, offline=True, validate_formats=True)
+            self._validators[key] = validator_for(self._plain(flat), offline=True, validate_formats=True)
         return self._validators[key].is_valid(value)
 
-    def _plain(self, flat: Schema) -> Schema:
+    def _plain(self, flat: Flat) -> Flat:
         """Return a flat schema in keywords that validators know, with what it refers to."""
+        if isinstance(flat, bool):
+            return flat
         plain = {key: value for key, value in flat.items() if not key.startswith("$")}
         parts = [{word: part} for word, listed in _LISTED.items() for part in flat.get(listed, ())]
         shared = {key: self._root[key] for key in ("$defs", "definitions") if key in self._root}
@@ -132,38 +137,32 @@ class Merger:
 
     def are_disjoint(self, left: Flat, right: Flat, depth: int = 0) -> bool:
         """Return whether visibly no value satisfies two flat schemas; `depth` properties led to them."""
-        if left is False or right is False:
+        if self._admits_nothing(left, right):
             return True
         if not (isinstance(left, dict) and isinstance(right, dict)) or depth > _DEEPEST_COMPARED:
             return False
-        for part, other in ((left, right), (right, left)):
-            if "enum" in part:
-                return not any(self.is_valid(other, value) for value in part["enum"])
-        if "type" not in left or "type" not in right:
-            return False
-        first, second = (
-            {"number" if kind == "integer" else kind for kind in _as_list(part["type"])} for part in (left, right)
-        )
-        match sorted(first & second):
-            case []:
-                return True
-            case ["number"]:
-                return _lies_below(left, right) or _lies_below(right, left)
-            case ["object"]:
-                return self._differ(left, right, depth)
-        return False
-
-    def _differ(self, left: Schema, right: Schema, depth: int) -> bool:
-        """Return whether a property tells two schemas of objects apart."""
+        # Canonical schemas do not look behind references, as a property that tells objects apart may hold one.
         listed, others = left.get("properties", {}), right.get("properties", {})
-        needed, demanded = {*left.get("required", ())}, {*right.get("required", ())}
-        for name in needed & demanded & listed.keys() & others.keys():
-            if self.are_disjoint(self.flat(listed[name]), self.flat(others[name]), depth + 1):
-                return True
+        needed = {*left.get("required", ())} & {*right.get("required", ())} & listed.keys() & others.keys()
         return any(
-            part.get("additionalProperties") is False and not part.get("patternProperties") and names - known.keys()
-            for part, known, names in ((left, listed, demanded), (right, others, needed))
+            self._admits_nothing(left, right, {"properties": {name: False}})
+            for name in needed
+            if self.are_disjoint(self.flat(listed[name]), self.flat(others[name]), depth + 1)
         )
+
+    def _admits_nothing(self, *parts: Flat) -> bool:
+        """Return whether no value satisfies all of some flat schemas, as far as that can be shown."""
+        try:
+            common = reduce(CanonicalSchema.intersect, map(self._canonical, parts))
+        except CanonicalizationError:
+            return False
+        return common.satisfiability() == Satisfiability.NO
+
+    def _canonical(self, flat: Flat) -> CanonicalSchema:
+        key = _key(flat)
+        if key not in self._canonicals:
+            self._canonicals[key] = canonicalize(self._plain(flat), offline=True, validate_formats=True)
+        return self._canonicals[key]
 
 
 def _both(key: str, left: Any, right: Any) -> Any:
@@ -262,28 +261,8 @@ def _modern_limits(schema: Schema) -> None:
                 schema[exclusive] = schema.pop(bound)
 
 
-def limit(flat: Schema, closed: str, exclusive: str, tightest: Callable[[Iterable[Decimal]], Decimal]) -> Any:
-    """Return a limit of numbers, or None, and whether it is itself left out."""
-    bounds = {name: Decimal(str(flat[name])) for name in (closed, exclusive) if flat.get(name) is not None}
-    if not bounds:
-        return None, False
-    bound = tightest(bounds.values())
-    return bound, bounds.get(exclusive) == bound
-
-
-def _lies_below(left: Schema, right: Schema) -> bool:
-    """Return whether the numbers of a schema all lie below those of another."""
-    high, is_below = limit(left, "maximum", "exclusiveMaximum", min)
-    low, is_above = limit(right, "minimum", "exclusiveMinimum", max)
-    return high is not None and low is not None and (high < low or (high == low and (is_below or is_above)))
-
-
-def _as_list(kinds: Any) -> list[str]:
-    return [kinds] if isinstance(kinds, str) else list(kinds)
-
-
 def _types(left: Any, right: Any) -> list[str]:
-    first, second = _as_list(left), _as_list(right)
+    first, second = ([kind] if isinstance(kind, str) else list(kind) for kind in (left, right))
     both = [kind for kind in first if kind in second]
     if "integer" not in both and "number" in (*first, *second) and "integer" in (*first, *second):
         both += ["integer"] if ("number" in first) != ("number" in second) else []
