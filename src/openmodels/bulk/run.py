@@ -12,28 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from typing_extensions import Unpack
 
+from openmodels import errors
 from openmodels.bulk.items import BulkItem, BulkSummary
 from openmodels.bulk.journal import Journal
 from openmodels.core.concurrency import ConcurrencyLimiter
 from openmodels.core.request import ChatCall
 from openmodels.core.stream import validate_reply
-from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    ConnectionFailed,
-    EndpointRetired,
-    InvalidRequest,
-    LoadFailed,
-    MissingExtra,
-    ModelNotFound,
-    NotConfigured,
-    Offline,
-    OpenModelsError,
-    OutOfMemory,
-    QuotaExceeded,
-    RateLimited,
-    ServerFailed,
-)
 from openmodels.types.options import CallOptions
 from openmodels.types.reply import Reply
 
@@ -48,21 +32,21 @@ RATE_LIMIT_TRIES = 10
 """How often one item is retried because of rate limits, beyond the retries of each call."""
 
 FATAL = (
-    AccessDenied,
-    AuthenticationFailed,
-    EndpointRetired,
-    LoadFailed,
-    MissingExtra,
-    ModelNotFound,
-    NotConfigured,
-    Offline,
-    QuotaExceeded,
+    errors.AccessDenied,
+    errors.AuthenticationFailed,
+    errors.EndpointRetired,
+    errors.LoadFailed,
+    errors.MissingExtra,
+    errors.ModelNotFound,
+    errors.NotConfigured,
+    errors.Offline,
+    errors.QuotaExceeded,
 )
 """Errors that would fail every item and therefore end the run.
 
 `OutOfMemory`, a kind of `LoadFailed`, is the exception: a single long item may cause it.
 """
-_OUTAGE = (ConnectionFailed, OutOfMemory, RateLimited, ServerFailed)
+_OUTAGE = (errors.ConnectionFailed, errors.OutOfMemory, errors.RateLimited, errors.ServerFailed)
 """Errors that end the run when more than `3 * concurrency` items in a row fail with them."""
 
 
@@ -99,13 +83,8 @@ class AsyncModel(Protocol):
 class BulkRun:
     """One bulk run: which item is next, how its call ends, and when the run stops.
 
-    It starts neither threads nor tasks: its caller awaits the coroutines that `next` returns.
-
-    Args:
-        model: What answers.
-        build_call: Checks a feature, a prompt and options, and returns the call that they make, without sending it.
-        prompts: The input, read once and lazily.
-        options: Those of `Model.map`.
+    It starts neither threads nor tasks: its caller awaits the coroutines that `next` returns. `build_call` checks a
+    feature, a prompt and options, and returns the call that they make, without sending it.
 
     Raises:
         InvalidRequest: An option is wrong, or `prompts` is not an iterable of prompts.
@@ -119,16 +98,16 @@ class BulkRun:
         save, shows_progress = call_options.pop("save", None), call_options.pop("progress", True)
         concurrency, method = call_options.pop("concurrency", CONCURRENCY), call_options.pop("method", "chat")
         if method not in ("chat", "complete"):
-            raise InvalidRequest(f"method: expected 'chat' or 'complete', not {method!r}.")
+            raise errors.InvalidRequest(f"method: expected 'chat' or 'complete', not {method!r}.")
 
         def build(prompt: Any) -> ChatCall:
             return build_call(method, prompt, call_options, stream=False)
 
         build("x")  # so that wrong options are an error now, and not one of each item
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise InvalidRequest("concurrency: expected a whole number, 1 or more.")
+            raise errors.InvalidRequest("concurrency: expected a whole number, 1 or more.")
         if isinstance(prompts, str | bytes) or not isinstance(prompts, Iterable):
-            raise InvalidRequest(f"prompts: expected many prompts, not {type(prompts).__name__}.")
+            raise errors.InvalidRequest(f"prompts: expected many prompts, not {type(prompts).__name__}.")
         self.reference = model.reference
         self.summary = BulkSummary()
         self.window_size = LOOK_AHEAD * concurrency
@@ -198,7 +177,7 @@ class BulkRun:
         """Return the key of an item and its saved reply, if that passes the validators."""
         try:
             call = self._build_call(prompt)
-        except InvalidRequest:
+        except errors.InvalidRequest:
             return None, None  # the call itself raises it
         request = call.request.model_dump_json(exclude={"stream", "deadline"}, exclude_defaults=True)
         key = hashlib.sha256(f"{self.reference}\n{request}".encode()).hexdigest()[:32]
@@ -206,7 +185,7 @@ class BulkRun:
         if saved is not None:
             try:
                 saved = validate_reply(saved, call.validators)
-            except OpenModelsError:
+            except errors.OpenModelsError:
                 saved = None
         return key, saved
 
@@ -216,14 +195,14 @@ class BulkRun:
         async def send() -> Reply | None:
             return None if self._call_error is not None else await self._send(prompt)
 
-        outcome: Reply | OpenModelsError | None
+        outcome: Reply | errors.OpenModelsError | None
         try:
             outcome = await self._limiter.run(send)
             if outcome is None:
                 return None
             item = BulkItem(index, prompt, outcome)
         except Exception as error:  # noqa: BLE001 - what is not an error of the model is raised in its turn
-            if not isinstance(error, OpenModelsError) or self._is_fatal(error):
+            if not isinstance(error, errors.OpenModelsError) or self._is_fatal(error):
                 self._call_error = self._call_error or error
                 return None
             outcome, item = error, BulkItem(index, prompt, error=error)
@@ -235,8 +214,8 @@ class BulkRun:
         self._count(item)
         return item
 
-    def _is_fatal(self, error: OpenModelsError) -> bool:
-        if isinstance(error, FATAL) and not isinstance(error, OutOfMemory):
+    def _is_fatal(self, error: errors.OpenModelsError) -> bool:
+        if isinstance(error, FATAL) and not isinstance(error, errors.OutOfMemory):
             return True
         self._outage_streak = self._outage_streak + 1 if isinstance(error, _OUTAGE) else 0
         return self._outage_streak > self._longest_outage

@@ -173,9 +173,8 @@ def _on_terminal() -> bool:
 def _piped(wait: float | None) -> str:
     """Return what standard input holds, without its last newline.
 
-    Args:
-        wait: Seconds until the first byte must be there, or None. Programs often start others
-            with a standard input that stays open and silent for ever.
+    Its first byte must be there in `wait` seconds: programs often start others with a standard input that stays open
+    and silent for ever.
     """
     if sys.stdin is None:
         return ""

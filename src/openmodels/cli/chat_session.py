@@ -29,11 +29,7 @@ _NOTES: dict[str | None, str] = {
 
 
 def write_answer(stream: Stream) -> None:
-    """Write a streamed answer and a newline to stdout, notes on it to stderr.
-
-    Raises:
-        OpenModelsError: As the stream does; what had arrived is written.
-    """
+    """Write a streamed answer and a newline to stdout, also before an error of the stream; notes on it to stderr."""
     last = "\n"
     try:
         for delta in stream:
@@ -51,12 +47,7 @@ def write_answer(stream: Stream) -> None:
 class ChatSession:
     """Reads lines from the terminal, answers them, and runs commands.
 
-    Args:
-        model: The model that answers first.
-        system: The instruction, or None.
-        options: For every answer.
-        backend_options: For a model of the same backend that `/model` changes to.
-        opener: Opens a model by its reference and its backend's options.
+    `backend_options` are for a model of the same backend that `/model` changes to; `opener` opens it.
     """
 
     def __init__(
@@ -83,11 +74,7 @@ class ChatSession:
         }
 
     def run(self) -> None:
-        """Answer lines until Ctrl-D or /exit.
-
-        Raises:
-            OpenModelsError: The first model cannot be loaded. Later errors are shown, and the session continues.
-        """
+        """Answer lines until Ctrl-D or /exit; after the first model is loaded, errors are shown and not raised."""
         with suppress(ImportError):
             import readline  # noqa: F401 - importing it gives input() line editing and history
         output.note(f"{self._conversation.model.reference}: loading …", dim=True)

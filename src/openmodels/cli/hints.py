@@ -19,16 +19,9 @@ _PYTHON = re.compile(r"`(?:load|run_tools)\(|`stream\.|`model\.|\bom\.|\breport\
 
 
 def translate(text: str, command: click.Command | None) -> str | None:
-    """Return a next step with flags of a command in place of Python's options.
+    """Return an error's next step with flags of a command in place of Python's options.
 
-    Clauses that only a program can follow are left out.
-
-    Args:
-        text: The next step of an error.
-        command: The command that shows it, or None where no command was reached.
-
-    Returns:
-        The text, or None where nothing of it is left.
+    Clauses that only a program can follow are left out; None is returned where no other is left.
     """
     from openmodels.types.options import CallOptions
 

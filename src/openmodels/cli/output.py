@@ -9,32 +9,21 @@ from typing import Any, TypeVar
 
 import click
 
-from openmodels import escaping
+from openmodels import errors, escaping
 from openmodels.cli.hints import translate
-from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    ConnectionFailed,
-    InvalidReference,
-    InvalidRequest,
-    ModelNotFound,
-    NotConfigured,
-    Offline,
-    OpenModelsError,
-)
 
 NOTHING_FOUND = 3
 """The exit code of a search without results, and of a model that is in no catalog."""
 
-EXIT_CODES: dict[type[OpenModelsError], int] = {
-    InvalidReference: 2,
-    InvalidRequest: 2,
-    AccessDenied: 4,
-    AuthenticationFailed: 4,
-    NotConfigured: 4,
-    ConnectionFailed: 5,
-    ModelNotFound: NOTHING_FOUND,
-    Offline: 5,
+EXIT_CODES: dict[type[errors.OpenModelsError], int] = {
+    errors.InvalidReference: 2,
+    errors.InvalidRequest: 2,
+    errors.AccessDenied: 4,
+    errors.AuthenticationFailed: 4,
+    errors.NotConfigured: 4,
+    errors.ConnectionFailed: 5,
+    errors.ModelNotFound: NOTHING_FOUND,
+    errors.Offline: 5,
 }
 """Exit codes by error class, subclasses included; every other error is 1."""
 
@@ -43,10 +32,10 @@ INTERRUPTED = 130
 
 _META = "openmodels.json"
 
-F = TypeVar("F", bound=Callable[..., Any])
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def json_option(command: F) -> F:
+def json_option(command: _Command) -> _Command:
     """Add `--json` to a command; `wants_json` tells whether it was given."""
 
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click calls it so
@@ -80,13 +69,10 @@ def write_json(value: object) -> None:
 
 
 def write_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: Container[int] = ()) -> None:
-    """Write a table to stdout: framed on a terminal, one line a row elsewhere.
+    """Write a table of texts or `rich.text.Text` to stdout: framed on a terminal, one line a row elsewhere.
 
-    Args:
-        heads: The columns.
-        rows: Their cells: texts, or `rich.text.Text`.
-        folded: The columns whose cells may take several lines; others are cut, but for the first column,
-            since an id is copied from there.
+    The cells of `folded` columns may take several lines; others are cut, but for the first column, since an id is
+    copied from there.
     """
     from rich import box
     from rich.console import Console
@@ -113,7 +99,7 @@ def note(text: str, **style: Any) -> None:
     click.secho(escaping.terminal(text), err=True, **style)
 
 
-def show_error(error: OpenModelsError) -> None:
+def show_error(error: errors.OpenModelsError) -> None:
     """Write an error to stderr, or with `--json` to stdout as `{"error": {…}}`."""
     if wants_json():
         write_json({"error": as_dict(error)})
@@ -125,7 +111,7 @@ def show_error(error: OpenModelsError) -> None:
         note(f"hint: {step}")
 
 
-def as_dict(error: OpenModelsError) -> dict[str, Any]:
+def as_dict(error: errors.OpenModelsError) -> dict[str, Any]:
     """Return an error as JSON; `partial` holds what had arrived of the answer."""
     names = ("reference", "status", "request_id", "retryable", "retry_after")
     return {
@@ -138,7 +124,7 @@ def as_dict(error: OpenModelsError) -> dict[str, Any]:
     }
 
 
-def next_step(error: OpenModelsError) -> str | None:
+def next_step(error: errors.OpenModelsError) -> str | None:
     """Return what to do about an error, in the words of the command that shows it."""
     ctx = click.get_current_context(silent=True)
     command = ctx.command if ctx else None
@@ -147,7 +133,7 @@ def next_step(error: OpenModelsError) -> str | None:
     return translate(error.next_step, command) if error.next_step else None
 
 
-def exit_code(error: OpenModelsError) -> int:
+def exit_code(error: errors.OpenModelsError) -> int:
     """Return the exit code of an error."""
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
 

@@ -15,11 +15,7 @@ _SURROGATES = (0xD800, 0xDFFF)
 
 @dataclass(frozen=True, slots=True)
 class Chars:
-    """One character of a set.
-
-    Attributes:
-        ranges: The set, as ranges in order, without surrogates.
-    """
+    """One character of a set, given as ranges in order, without surrogates."""
 
     ranges: tuple[Range, ...]
 
@@ -49,11 +45,9 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Text that every part matches; only some notations can write it.
+    """Text that every part matches, none of which holds a `Rule`; only some notations can write it.
 
-    Attributes:
-        parts: The parts, none of which holds a `Rule`.
-        keywords: The schema's keywords that demand it, for messages.
+    Messages name the schema's keywords that demand it.
     """
 
     parts: tuple[Expression, ...]

@@ -27,12 +27,7 @@ _MOST_STATES = 2_000
 
 
 class Member(NamedTuple):
-    """A property of an object.
-
-    Attributes:
-        written: Its name, the colon and its value.
-        is_needed: Whether it may not be left out.
-    """
+    """A property of an object: its name, the colon and its value, and whether it may not be left out."""
 
     written: Expression
     is_needed: bool
@@ -59,10 +54,7 @@ def any_string() -> Expression:
 
 
 def string(content: Expression) -> Expression:
-    """Return the strings of some contents.
-
-    In a conjunction the quotes are part of each expression.
-    """
+    """Return the strings of some contents; in a conjunction the quotes are part of each expression."""
     if content == NEVER:
         return NEVER
     if isinstance(content, And):
@@ -94,17 +86,7 @@ def _items(item: Expression, least: int, most: int | None, *, is_begun: bool) ->
 
 
 def obj(members: Sequence[Member], others: Expression, least: int = 0, most: int | None = None) -> Expression:
-    """Return the objects of members in order, then others, of a size in all.
-
-    Args:
-        members: The members that have names.
-        others: The name, the colon and the value of any other member; `NEVER` where there are none.
-        least: How many members there are at least.
-        most: How many there are at most; None is without an end.
-
-    Raises:
-        UnsupportedFeature: The counts have no grammar.
-    """
+    """Return the objects of members in order, then others (name, colon and value, or `NEVER`), of a size in all."""
     needed = sum(each.is_needed for each in members)
     if most is not None and needed > most:
         return NEVER

@@ -41,11 +41,7 @@ def refused(keyword: str, why: str) -> SchemaRefused:
 
 
 def resolve(root: Mapping[str, Any], reference: str) -> Any:
-    """Return what a reference within a schema points to.
-
-    Raises:
-        InvalidRequest: It points nowhere, or to another address.
-    """
+    """Return what a reference within a schema points to."""
     if reference != "#" and not reference.startswith("#/"):
         raise refused("$ref", "it points out of the schema, and addresses are not fetched")
     place: Any = root
@@ -61,12 +57,9 @@ def resolve(root: Mapping[str, Any], reference: str) -> Any:
 
 
 class Merger:
-    """Merges schemas: no references, no `allOf`, lists under keywords of its own.
+    """Merges parts of a whole schema: no references, no `allOf`, lists under keywords of its own.
 
-    `jsonschema_rs.canonicalize` sorts the properties of objects, and models answer in the order of the schema.
-
-    Args:
-        root: The whole schema.
+    `jsonschema_rs.canonicalize` would sort the properties of objects, and models answer in the order of the schema.
     """
 
     def __init__(self, root: Mapping[str, Any]) -> None:
@@ -77,7 +70,7 @@ class Merger:
     def flat(self, schema: Any, above: tuple[str, ...] = ()) -> Flat:
         """Return one schema of the keywords of a schema, its references and its `allOf`.
 
-        `anyOf`, `oneOf`, `not` and `pattern` become lists: "$anyOf", "$oneOf", "$not", "$patterns".
+        Keywords that can repeat become lists, as `_LISTED` names them.
 
         Raises:
             UnsupportedFeature: Its parts have no common form.
@@ -204,10 +197,7 @@ _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
 
 
 def _closed(part: Flat) -> Flat:
-    """Return a part with its unevaluated properties as additional ones.
-
-    A part does not see what its neighbours list.
-    """
+    """Return a part with its unevaluated properties as additional ones: it does not see what its neighbours list."""
     if not isinstance(part, dict) or part.keys() & {"$anyOf", "$oneOf", "if"}:
         return part
     closed = dict(part)

@@ -33,11 +33,7 @@ class NumberRefused(ValueError):
 
 
 def integer(low: int | None, high: int | None, step: int = 1) -> Expression:
-    """Return the whole numbers from `low` to `high` that `step` divides.
-
-    Raises:
-        NumberRefused: There are too many multiples for a grammar.
-    """
+    """Return the whole numbers from `low` to `high` that `step` divides, or raise NumberRefused."""
     low, high = _closed(low, high, 10**_WIDTH - 1)
     _check_digits(low, high)
     return _multiples(low, high, step, 0)
@@ -46,17 +42,9 @@ def integer(low: int | None, high: int | None, step: int = 1) -> Expression:
 def decimal(
     low: Decimal | None, high: Decimal | None, *, above: bool, below: bool, step: Decimal | None = None
 ) -> Expression:
-    """Return the numbers between limits, integers included, without an exponent.
+    """Return the numbers between limits that `step` divides, integers included, without an exponent.
 
-    Args:
-        low: The lower limit, or None.
-        high: The upper limit, or None.
-        above: Whether the lower limit itself is left out.
-        below: Whether the upper limit itself is left out.
-        step: What divides every number, or None.
-
-    Raises:
-        NumberRefused: There are too many multiples for a grammar.
+    `above` and `below` leave out the limits themselves. Too many multiples for a grammar raise NumberRefused.
     """
     if low is None and high is None and step is None:
         return _unlimited()
@@ -151,13 +139,7 @@ def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
 
 
 def _rounded(low: int, high: int) -> tuple[int, int]:
-    """Return limits of many digits moved inwards.
-
-    The lower one ends in zeros, the upper one in nines.
-
-    Raises:
-        NumberRefused: Nothing is left between them.
-    """
+    """Return limits of many digits moved inwards: the lower one ends in zeros, the upper one in nines."""
     usual = 10**_WIDTH - 1
     wide = 10**_EXACT
     # Where numbers of the usual length lie between the limits, those are enough.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 
 from openmodels.output.grammar.expression import (
@@ -52,8 +51,10 @@ _CODE_POINTS = {
 _PROPERTY = re.compile(r"\{(?:gc=|General_Category=)?([^}]*)\}|([^{])", re.DOTALL)
 
 _START, _END = Rule("^"), Rule("$")
-_DIGIT = chars([(0x30, 0x39)])
-_WORD = chars([(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)])
+_CLASSES = {
+    "d": chars([(0x30, 0x39)]),
+    "w": chars([(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)]),
+}
 _SPACE = chars([(9, 13), (32, 32)])
 _UNICODE_SPACES = (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF)
 _ANY_SPACE = chars((*_SPACE.ranges, (0x1C, 0x1F), *((code, code) for code in _UNICODE_SPACES)))
@@ -65,43 +66,15 @@ class PatternRefused(ValueError):
     """A pattern that has no grammar; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Class:
-    """A class: the characters that every dialect puts in it, and those that any does."""
-
-    sure: Chars
-    possible: Chars
-
-    def negated(self) -> _Class:
-        return _Class(complement(self.possible), complement(self.sure))
-
-
-def _exact(characters: Chars) -> _Class:
-    return _Class(characters, characters)
-
-
-_CLASSES = {"d": _exact(_DIGIT), "w": _exact(_WORD), "s": _Class(_SPACE, _ANY_SPACE)}
-
-
 @lru_cache(256)
 def fullmatch(pattern: str) -> Expression:
-    """Return the expression of the texts that a pattern matches as `re.fullmatch`.
-
-    Raises:
-        PatternRefused: It has none.
-    """
+    """Return the expression of the texts that a pattern matches as `re.fullmatch`, or raise PatternRefused."""
     return _anchored(_Parser(pattern).parse(), EMPTY)
 
 
 @lru_cache(256)
 def search(pattern: str) -> Expression:
-    """Return the expression of the texts that a pattern matches as `re.search`.
-
-    The keyword `pattern` means that.
-
-    Raises:
-        PatternRefused: It has none.
-    """
+    """Return the expression of the texts that a pattern matches as `re.search`, as the keyword `pattern` means it."""
     return _anchored(_Parser(pattern).parse(), repeat(ANY, 0, None))
 
 
@@ -229,7 +202,7 @@ class _Parser:
             case "$":
                 return _END
             case "\\":
-                return self._cased(self._escape(inside=False).sure)
+                return self._cased(self._escape(in_set=False))
             case "*" | "+" | "?":
                 raise PatternRefused("a quantifier has nothing to repeat")
         return self._cased(_single(letter))
@@ -262,43 +235,43 @@ class _Parser:
         negated = self._skip("^")
         if self._pattern.startswith("]", self._place):
             raise PatternRefused("[] and [^] mean different things to different engines: escape the bracket")
-        sure: list[Range] = []
-        possible: list[Range] = []
+        ranges: list[Range] = []
         while not self._skip("]"):
             if self._pattern.startswith("[:", self._place):
                 raise PatternRefused("classes like [:alpha:] cannot be followed: write the ranges")
-            members = self._member()
+            members = self._member(negated=negated)
             if self._pattern.startswith("-", self._place) and not self._pattern.startswith("-]", self._place):
                 self._place += 1
-                ends = members.sure.ranges, self._member().sure.ranges
-                codes = [ranges[0][0] for ranges in ends if len(ranges) == 1 and ranges[0][0] == ranges[0][1]]
-                if len(codes) < 2 or codes[1] < codes[0]:
-                    raise PatternRefused("a range of characters cannot be read")
-                members = _exact(chars([(codes[0], codes[1])]))
-            sure += self._cased(members.sure).ranges
-            possible += self._cased(members.possible).ranges
-        members = _Class(chars(sure), chars(possible))
-        characters = (members.negated() if negated else members).sure
+                match members.ranges, self._member(negated=negated).ranges:
+                    case [(first, first_end)], [(last, last_end)] if first == first_end <= last == last_end:
+                        members = chars([(first, last)])
+                    case _:
+                        raise PatternRefused("a range of characters cannot be read")
+            ranges += self._cased(members).ranges
+        characters = complement(chars(ranges)) if negated else chars(ranges)
         if not characters.ranges:
             raise PatternRefused("a set of characters is empty")
         return characters
 
-    def _member(self) -> _Class:
+    def _member(self, *, negated: bool) -> Chars:
         letter = self._next()
-        return self._escape(inside=True) if letter == "\\" else _exact(_single(letter))
+        return self._escape(in_set=True, negated=negated) if letter == "\\" else _single(letter)
 
-    def _escape(self, *, inside: bool) -> _Class:
+    def _escape(self, *, in_set: bool, negated: bool = False) -> Chars:
+        """Return the characters of an escape, for a negated set those that any dialect puts into a class."""
         letter = self._next()
         if letter in "pP":
             name = self._match(_PROPERTY)
-            members = _exact(_category((name[1] or name[2] or "") if name else ""))
-            return members.negated() if letter == "P" else members
-        if letter.lower() in _CLASSES:
-            members = _CLASSES[letter.lower()]
-            return members.negated() if letter.isupper() else members
-        return _exact(_single(self._escaped_character(letter, inside=inside)))
+            characters = _category((name[1] or name[2] or "") if name else "")
+        elif letter in "sS":
+            characters = _SPACE if negated == letter.isupper() else _ANY_SPACE
+        elif letter.lower() in _CLASSES:
+            characters = _CLASSES[letter.lower()]
+        else:
+            return _single(self._escaped_character(letter, in_set=in_set))
+        return complement(characters) if letter.isupper() else characters
 
-    def _escaped_character(self, letter: str, *, inside: bool) -> str:
+    def _escaped_character(self, letter: str, *, in_set: bool) -> str:
         if letter in _CODE_POINTS:
             digits = self._match(_CODE_POINTS[letter])
             code = int(digits[1] or digits[2], 16) if digits else LAST + 1
@@ -309,7 +282,7 @@ class _Parser:
             return _CONTROLS[letter]
         if letter == "0" and not self._pattern[self._place : self._place + 1].isdecimal():
             return "\0"
-        if letter == "b" and inside:
+        if letter == "b" and in_set:
             return "\b"
         if not letter.isalnum():
             return letter
@@ -317,7 +290,7 @@ class _Parser:
             raise PatternRefused("word boundaries (\\b) cannot be followed")
         if letter.isdecimal() or letter == "k":
             raise PatternRefused("references to groups cannot be followed")
-        if letter in "AzZ" and not inside:
+        if letter in "AzZ" and not in_set:
             raise PatternRefused(f"\\{letter} is not known to every engine: write ^ or $")
         raise PatternRefused(f"\\{letter} cannot be followed")
 

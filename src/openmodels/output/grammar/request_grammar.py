@@ -19,14 +19,9 @@ _KEPT = 64
 
 
 def write_grammar(output: OutputFormat, notation: Notation, engine: str) -> str:
-    """Return the grammar of an answer in the notation of an engine.
+    """Return the grammar of an answer in the notation of an engine, which messages name.
 
     The option `grammar` is already in that notation.
-
-    Args:
-        output: What the answer must look like.
-        notation: The engine's notation.
-        engine: The engine's name, for messages.
 
     Raises:
         UnsupportedFeature: The engine cannot keep to a keyword of the schema; the message names both.

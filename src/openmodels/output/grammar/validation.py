@@ -21,9 +21,6 @@ _EXPLAINED = 1_000
 class Validator:
     """Checks values against a schema.
 
-    Args:
-        schema: A JSON Schema.
-
     Raises:
         InvalidRequest: It is not a JSON Schema, or larger than a limit that the message names.
     """
@@ -63,9 +60,7 @@ def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a pattern matches all of a text.
-
-    Its time grows with the text alone.
+    """Return a function that tells whether a pattern matches all of a text, in time that grows with the text alone.
 
     Raises:
         InvalidRequest: It cannot be read or followed as a regular expression; the message says why.
