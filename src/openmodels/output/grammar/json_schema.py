@@ -54,7 +54,6 @@ _KEYWORDS = {
     "string": ("$patterns", "format", "minLength", "maxLength", "contentMediaType"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-_VALUE = "value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +105,7 @@ class _Translator:
     def _of_flat(self, flat: Flat) -> Expression:
         if flat is False:
             return NEVER
-        if flat is True or not flat:
-            return self._any_value()
+        flat = {} if flat is True else flat
         key = json.dumps(flat, sort_keys=True)
         if key in self._known:
             return self._known[key]
@@ -126,21 +124,6 @@ class _Translator:
         self._known[key] = expression
         return expression
 
-    def _any_value(self) -> Expression:
-        if _VALUE not in self.rules:
-            self.rules[_VALUE] = NEVER
-            value = Rule(_VALUE)
-            self.rules[_VALUE] = union(
-                [
-                    json_text.obj([], sequence([json_text.any_string(), text(":"), value])),
-                    json_text.array([], value, 0, None),
-                    json_text.any_string(),
-                    numbers.decimal(None, None, above=False, below=False),
-                    *map(text, ("true", "false", "null")),
-                ]
-            )
-        return Rule(_VALUE)
-
     def _translated(self, flat: Schema) -> Expression:
         if "enum" in flat:
             return self._values(flat)
@@ -152,8 +135,9 @@ class _Translator:
                 if groups[1:]:
                     rest[word] = groups[1:]
                 branches = [self._merger.flat(part) for part in groups[0]]
-                if word == "$oneOf":
-                    self._check_disjoint(branches)
+                pairs = combinations(branches, 2)
+                if word == "$oneOf" and not all(self._merger.are_disjoint(*pair) for pair in pairs):
+                    raise refused("oneOf", "a value may satisfy two of its branches, and that has no grammar")
                 return union(self._of_flat(self._merger.merged(rest, branch)) for branch in branches)
         words, excluded = self._excluded(flat)
         kinds = [kind for kind in self._kinds(flat) if kind not in excluded]
@@ -195,20 +179,18 @@ class _Translator:
         """Return the values of `if`, `then` and `else`; the condition must be on listed values of a property."""
         rest = {key: value for key, value in flat.items() if key not in ("if", "then", "else")}
         condition = flat["if"] if isinstance(flat["if"], dict) else {}
-        tested = [*condition.get("properties", {}).items()]
-        name, schema = tested[0] if len(tested) == 1 else ("", True)
+        tested = condition.get("properties", {})
+        if len(tested) != 1 or not condition.keys() <= {"properties", "required", "type"}:
+            raise refused("if", "only a condition on the listed values of one property has a grammar")
+        ((name, schema),) = tested.items()
         wanted = self._merger.flat(schema)
         listed = self._merger.flat(rest.get("properties", {}).get(name, True))
-        if not (isinstance(wanted, dict) and "enum" in wanted and isinstance(listed, dict)) or not (
-            condition.keys() <= {"properties", "required", "type"}
-        ):
-            raise refused("if", "only a condition on the listed values of one property has a grammar")
-        if "enum" not in listed and listed.get("type") != "boolean":
+        if not isinstance(listed, dict) or ("enum" not in listed and listed.get("type") != "boolean"):
             raise refused("if", f"the property {name!r} lists no values to tell the cases apart")
         values = listed.get("enum", [True, False])
         branches = []
         for word, meets in (("then", True), ("else", False)):
-            chosen = [value for value in values if _among(value, wanted["enum"]) == meets]
+            chosen = [value for value in values if self._merger.is_valid(wanted, value) == meets]
             if chosen:
                 fixed = {"properties": {name: {"enum": chosen}}, "required": [name]}
                 merged = self._merger.merged(rest, self._merger.flat({"allOf": [fixed, flat.get(word, True)]}))
@@ -233,10 +215,6 @@ class _Translator:
             else:
                 raise refused("not", "only listed texts and types can be excluded")
         return words, kinds
-
-    def _check_disjoint(self, branches: list[Flat]) -> None:
-        if not all(self._merger.are_disjoint(left, right) for left, right in combinations(branches, 2)):
-            raise refused("oneOf", "a value may satisfy two of its branches, and that has no grammar")
 
     def _content(self, flat: Schema, words: list[str]) -> Expression:
         """Return the texts of a string, without quotes."""
@@ -406,10 +384,6 @@ def _numbers(flat: Schema, *, is_whole: bool) -> Expression:
 def _count(flat: Schema, keyword: str, usual: Any) -> Any:
     value = flat.get(keyword, usual)
     return int(value) if isinstance(value, float) else value
-
-
-def _among(value: Any, values: list[Any]) -> bool:
-    return any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values)
 
 
 def _matches(pattern: str, name: str) -> bool:

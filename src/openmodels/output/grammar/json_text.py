@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from openmodels.output.grammar.expression import (
-    ANY,
     EMPTY,
     NEVER,
     And,
@@ -46,11 +45,6 @@ def value(plain: Any) -> Expression:
 def member(name: str, written: Expression, *, is_needed: bool) -> Member:
     """Return the member of an object with a name and the expression of its values."""
     return Member(sequence([value(name), text(":"), written]), is_needed)
-
-
-def any_string() -> Expression:
-    """Return the expression of all strings."""
-    return string(repeat(ANY, 0, None))
 
 
 def string(content: Expression) -> Expression:
