@@ -8,7 +8,7 @@ import select
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import click
 
@@ -26,8 +26,6 @@ PATIENCE = 3.0
 
 MAX_TOKENS = 2048
 """The longest answer where the caller does not say: a model that cannot end would write until its context is full."""
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def read_backend_options(_: click.Context, __: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -64,7 +62,7 @@ def open_model(reference: str, backend_options: Mapping[str, str]) -> Model:
     return Model(reference, **options)
 
 
-def backend_option(*flags: str) -> Callable[[_Command], _Command]:
+def backend_option(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the decorator that gives a command the options of a backend."""
     return click.option(
         *flags,

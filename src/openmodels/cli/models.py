@@ -33,18 +33,10 @@ def models() -> None:
     if output.wants_json():
         output.write_json({"backends": backends, "models": local_models})
         return
-    _write(
-        ["backend", "ready", "what it does", "what is missing"],
-        [[row["name"], row["ready"], row["summary"], row["reason"] or ""] for row in backends],
-    )
+    _write({"backend": "name", "ready": "ready", "what it does": "summary", "what is missing": "reason"}, backends)
     click.echo()
-    _write(
-        ["model", "ready", "size", "kept in", "what is missing"],
-        [
-            [row["reference"], row["ready"], _size(row["bytes"]), row["kept_in"] or "", row["reason"] or ""]
-            for row in local_models
-        ],
-    )
+    columns = {"model": "reference", "ready": "ready", "size": "bytes", "kept in": "kept_in"}
+    _write({**columns, "what is missing": "reason"}, local_models)
 
 
 def _backends() -> Iterator[dict[str, Any]]:
@@ -138,15 +130,16 @@ def _reason_unloadable(folder: Path) -> str | None:
     return f"{', '.join(missing)}; the next use fetches it" if missing else None
 
 
-def _size(count: int | None) -> str:
+def _write(columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
+    """Write a table, given the keys of its columns by their heads."""
+    lines = [[_cell(row[key]) for key in columns.values()] for row in rows]
+    output.write_table(list(columns), lines, folded=range(len(columns)))
+
+
+def _cell(value: Any) -> Any:
     from rich.filesize import decimal
-
-    return "" if count is None else decimal(count)
-
-
-def _write(heads: list[str], rows: list[list[Any]]) -> None:
     from rich.text import Text
 
-    for row in rows:
-        row[1] = Text("yes", style="green") if row[1] else Text("no", style="yellow")
-    output.write_table(heads, rows, folded=range(len(heads)))
+    if isinstance(value, bool):
+        return Text("yes", style="green") if value else Text("no", style="yellow")
+    return decimal(value) if isinstance(value, int) else value or ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Container, Iterable, Sequence
+from typing import Any
 
 import click
 
@@ -32,18 +32,14 @@ INTERRUPTED = 130
 
 _META = "openmodels.json"
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def json_option(command: _Command) -> _Command:
-    """Add `--json` to a command; `wants_json` tells whether it was given."""
-
-    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click calls it so
-        ctx.meta[_META] = value
-
-    return click.option(
-        "--json", is_flag=True, expose_value=False, callback=remember, help="Print one JSON object, errors included."
-    )(command)
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, _, value: ctx.meta.update({_META: value}),
+    help="Print one JSON object, errors included.",
+)
+"""Adds `--json` to a command; `wants_json` tells whether it was given."""
 
 
 def expect_json(ctx: click.Context, arguments: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable
 from decimal import Decimal, localcontext
 
-from openmodels.output.grammar.expression import NEVER, Expression, chars, optional, repeat, sequence, text, union
+from openmodels.output.grammar import regex
+from openmodels.output.grammar.expression import NEVER, Expression, chars, repeat, sequence, text, union
 
 _DIGITS = 15
 """Significant digits that a double always gives back."""
@@ -47,7 +48,8 @@ def decimal(
     `above` and `below` leave out the limits themselves. Too many multiples for a grammar raise NumberRefused.
     """
     if low is None and high is None and step is None:
-        return _unlimited()
+        fraction, exponent = rf"(?:\.[0-9]{{1,{_DIGITS}}})?", "(?:e[+-]?[0-9]{1,2})?"
+        return regex.fullmatch(rf"-?(?:0|[1-9][0-9]{{0,{_DIGITS - 1}}}){fraction}{exponent}")
     with localcontext(prec=2 * _LONGEST):
         limits = [limit for limit in (low, high) if limit is not None]
         _check_digits(*limits)
@@ -77,12 +79,8 @@ def _with_decimals(
         high = edge if high is None else min(high, edge)
         if low > high:
             return NEVER
-    first = None if low is None else math.ceil(low * scale)
-    last = None if high is None else math.floor(high * scale)
-    if low is not None and first is not None and left_out[0]:
-        first += max(int(_margin(low) * scale), first == low * scale)
-    if high is not None and last is not None and left_out[1]:
-        last -= max(int(_margin(high) * scale), last == high * scale)
+    first = None if low is None else _first(low, scale, is_left_out=left_out[0])
+    last = None if high is None else -_first(-high, scale, is_left_out=left_out[1])
     unit = 1 if step is None else int(step * scale)
     if unit < 1:
         raise NumberRefused("a step of so many digits cannot be followed")
@@ -111,22 +109,19 @@ def _with_point(number: int, decimals: int) -> str:
     return f"-{point}" if number < 0 else point
 
 
-def _unlimited() -> Expression:
-    digits = chars([(0x30, 0x39)])
-    integer_part = union([text("0"), sequence([chars([(0x31, 0x39)]), repeat(digits, 0, _DIGITS - 1)])])
-    fraction = sequence([text("."), repeat(digits, 1, _DIGITS)])
-    exponent = sequence([text("e"), optional(chars([(0x2B, 0x2B), (0x2D, 0x2D)])), repeat(digits, 1, 2)])
-    return sequence([optional(text("-")), integer_part, optional(fraction), optional(exponent)])
-
-
 def _exponent(number: Decimal) -> int:
     exponent = number.normalize().as_tuple().exponent
     return exponent if isinstance(exponent, int) else 0
 
 
-def _margin(limit: Decimal) -> Decimal:
-    """Return how far from a limit that is left out a double is certainly another one."""
-    return abs(limit).scaleb(-_DIGITS)
+def _first(low: Decimal, scale: Decimal, *, is_left_out: bool) -> int:
+    """Return the first number from a limit on, counted in parts of a scale."""
+    first = math.ceil(low * scale)
+    if is_left_out:
+        # So far from the limit a double is certainly another number.
+        margin = abs(low).scaleb(-_DIGITS)
+        first += max(int(margin * scale), first == low * scale)
+    return first
 
 
 def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
@@ -215,21 +210,15 @@ def _digits(least: int, most: int, count: int) -> Expression:
 
 def _round_multiples(low: int, high: int, step: int) -> Expression:
     """Return the multiples of a step that divides `_ROUND`, by their last digits."""
-    width = len(str(_ROUND)) - 1
-    head_first, head_last = low // _ROUND, high // _ROUND
+    first, last = max(low // _ROUND, 1), high // _ROUND
 
-    def tails(first: int, last: int, width: int = width) -> Expression:
-        return union(text(str(tail).rjust(width, "0")) for tail in range(-(-first // step) * step, last + 1, step))
+    def tails(least: int, most: int, width: int = len(str(_ROUND - 1))) -> Expression:
+        return union(text(str(tail).rjust(width, "0")) for tail in range(-(-least // step) * step, most + 1, step))
 
-    parts: list[Expression] = []
-    if head_first == 0:
-        parts.append(tails(low, min(high, _ROUND - 1), width=0))
-        head_first, low = 1, _ROUND
-    if head_first <= head_last:
-        edge = tails(low % _ROUND, _ROUND - 1 if head_last > head_first else high % _ROUND)
-        parts.append(sequence([text(str(head_first)), edge]))
-    if head_last > head_first:
-        parts.append(sequence([text(str(head_last)), tails(0, high % _ROUND)]))
-    if head_last - head_first > 1:
-        parts.append(sequence([_natural(head_first + 1, head_last - 1), tails(0, _ROUND - 1)]))
+    parts = [tails(low, min(high, _ROUND - 1), width=0)]
+    for head in sorted({first, last}) if first <= last else ():
+        start = head * _ROUND
+        parts.append(sequence([text(str(head)), tails(max(low - start, 0), min(high - start, _ROUND - 1))]))
+    if last - first > 1:
+        parts.append(sequence([_natural(first + 1, last - 1), tails(0, _ROUND - 1)]))
     return union(parts)

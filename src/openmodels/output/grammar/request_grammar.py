@@ -42,18 +42,14 @@ def write_grammar(output: OutputFormat, notation: Notation, engine: str) -> str:
 
 @lru_cache(_KEPT)
 def _written(kind: str, value: str, name: Notation, engine: str) -> str:
-    grammar = _grammar(kind, value)
-    return notation.lark(grammar) if name == "lark" else notation.gbnf(grammar, engine)
-
-
-def _grammar(kind: str, value: str) -> Grammar:
     match kind, json.loads(value):
         case "schema", schema:
             try:
-                return from_schema(schema)
+                grammar = from_schema(schema)
             except RecursionError as error:
                 raise InvalidRequest("schema: it is too deep or too large for a grammar.") from error
         case "pattern", pattern:
-            return Grammar(regex.fullmatch(pattern), {})
+            grammar = Grammar(regex.fullmatch(pattern), {})
         case _, choices:
-            return Grammar(union(map(text, choices)), {})
+            grammar = Grammar(union(map(text, choices)), {})
+    return notation.lark(grammar) if name == "lark" else notation.gbnf(grammar, engine)
