@@ -97,13 +97,10 @@ class Merger:
 
     def merged(self, left: Flat, right: Flat) -> Flat:
         """Return the schema of what two flat schemas both allow."""
-        if left is False or right is False:
-            return False
-        if right is True or left == right:
-            return left
-        if left is True:
-            return right
-        assert isinstance(left, dict) and isinstance(right, dict)  # noqa: S101, PT018 - the booleans are gone
+        if isinstance(left, bool):
+            return left and right
+        if isinstance(right, bool) or left == right:
+            return right and left
         merged = {**left, **right}
         for key in left.keys() & right.keys():
             if key not in _OBJECTS and _key(left[key]) != _key(right[key]):
