@@ -228,8 +228,7 @@ def _modern(schema: Schema) -> None:
             schema[listed] = [schema.pop(word)]
     if "const" in schema:
         value = schema.pop("const")
-        allowed = schema.get("enum", [value])
-        schema["enum"] = [value] if any(_key(value) == _key(each) for each in allowed) else []
+        schema["enum"] = _listed_in_both([value], schema.get("enum", [value]))
     _modern_limits(schema)
     if isinstance(schema.get("items"), list):
         schema["prefixItems"] = schema.pop("items")
@@ -250,10 +249,11 @@ def _modern_limits(schema: Schema) -> None:
 
 def _types(left: Any, right: Any) -> list[str]:
     first, second = ([kind] if isinstance(kind, str) else list(kind) for kind in (left, right))
-    both = [kind for kind in first if kind in second]
-    if "integer" not in both and "number" in (*first, *second) and "integer" in (*first, *second):
-        both += ["integer"] if ("number" in first) != ("number" in second) else []
-    return both
+    return [
+        kind
+        for kind in dict.fromkeys([*first, *second])
+        if all(kind in kinds or (kind == "integer" and "number" in kinds) for kinds in (first, second))
+    ]
 
 
 def _listed_in_both(left: list[Any], right: list[Any]) -> list[Any]:
