@@ -441,7 +441,7 @@ def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None
 
 def _bounded(expression: Expression, least: int, most: float) -> Expression | None:
     """Return an expression with its only repetition bounded, or None where it has another form."""
-    parts = list(expression.parts) if isinstance(expression, Seq) else [expression]
+    parts: list[Expression] = [*expression.parts] if isinstance(expression, Seq) else [expression]
     sizes = [lengths(part) for part in parts]
     loose = [place for place, (low, high) in enumerate(sizes) if low != high]
     if len(loose) != 1:
@@ -451,7 +451,5 @@ def _bounded(expression: Expression, least: int, most: float) -> Expression | No
         return None
     fixed = sum(low for low, _ in sizes) - sizes[place][0]
     low, high = max(part.least, least - fixed), min(sizes[place][1], most - fixed)
-    if high < low:
-        return NEVER
     parts[place] = repeat(part.inner, low, None if high == math.inf else int(high))
     return sequence(parts)
