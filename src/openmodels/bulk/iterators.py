@@ -96,7 +96,7 @@ def _in_order(
     window: deque[BulkItem | _Call],
     start: Callable[[Coroutine[Any, Any, BulkItem | None]], _Call],
 ) -> Iterator[BulkItem | _Call]:
-    """Yield items and started calls in their order; the window holds the one yielded and those after it."""
+    """Yield items and started calls in order, each while it leads the window."""
     while True:
         while len(window) < run.window_size and (upcoming := run.next()) is not None:
             window.append(upcoming if isinstance(upcoming, BulkItem) else start(upcoming))

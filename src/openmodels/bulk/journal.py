@@ -178,7 +178,11 @@ class Journal:
             ) from error
 
     def _read(self) -> int:
-        """Index the lines by item and return the offset of the next one; a file that is no journal stays as it is."""
+        """Index the lines by item and return the offset of the next one.
+
+        Raises:
+            InvalidRequest: The file is not a journal; it stays as it is.
+        """
         first_damaged, items, offset, torn = 0, 0, 0, False
         with self.path.open("rb") as file:
             for number, (line, length) in enumerate(_read_lines(file), 1):
@@ -223,7 +227,7 @@ class Journal:
 
 
 def _read_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield each line of a file, of one longer than `_MAX_LINE_BYTES` the start, with its length in bytes."""
+    """Yield the lines of a file, of damaged long ones the start, and their bytes."""
     while line := file.readline(_MAX_LINE_BYTES):
         length = len(line)
         if length == _MAX_LINE_BYTES and not line.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""`openmodels search`, `show`, `tree` and `catalog`: models of every catalog, and the index of them."""
+"""`openmodels search`, `show`, `tree` and `catalog`: models of every catalog."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _NOTES: dict[str | None, str] = {
 
 
 def write_answer(stream: Stream) -> None:
-    """Write a streamed answer and a newline to stdout, also before an error of the stream; notes on it to stderr."""
+    """Write a streamed answer, or what arrived of it, to stdout; notes to stderr."""
     last = "\n"
     try:
         for delta in stream:
@@ -74,7 +74,7 @@ class ChatSession:
         }
 
     def run(self) -> None:
-        """Answer lines until Ctrl-D or /exit; after the first model is loaded, errors are shown and not raised."""
+        """Load the model, or raise; then answer lines and show errors until /exit."""
         with suppress(ImportError):
             import readline  # noqa: F401 - importing it gives input() line editing and history
         output.note(f"{self._conversation.model.reference}: loading …", dim=True)

@@ -19,7 +19,7 @@ _PYTHON = re.compile(r"`(?:load|run_tools)\(|`stream\.|`model\.|\bom\.|\breport\
 
 
 def translate(text: str, command: click.Command | None) -> str | None:
-    """Return an error's next step with flags of a command in place of Python's options.
+    """Return a next step with flags of a command in place of Python's options.
 
     Clauses that only a program can follow are left out; None is returned where no other is left.
     """

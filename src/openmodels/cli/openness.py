@@ -95,7 +95,7 @@ def _written(reports: Sequence[Report], form: str | None) -> str:
 
 
 def _demand(text: str) -> tuple[str, Callable[[Report], bool]]:
-    """Return a demand and its check, or raise InvalidRequest where it names no criterion or verdict."""
+    """Return a demand and its check, or raise InvalidRequest."""
     if text == "all":
         return text, lambda report: report.passed is True
     name, _, least = text.partition("=")

@@ -45,7 +45,7 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Text that every part matches, none of which holds a `Rule`; only some notations can write it.
+    """Text that every part matches; none holds a `Rule`, and only Lark can write it.
 
     Messages name the schema's keywords that demand it.
     """
@@ -142,7 +142,7 @@ def optional(inner: Expression) -> Expression:
 
 
 def leaves(expression: Expression) -> Iterator[Chars | And | Rule]:
-    """Yield the parts of an expression that are neither rows, choices nor repetitions."""
+    """Yield what the rows, choices and repetitions of an expression hold."""
     match expression:
         case Seq(parts=parts) | Alt(parts=parts):
             for part in parts:

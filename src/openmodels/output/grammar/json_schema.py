@@ -176,7 +176,7 @@ class _Translator:
         return union(json_text.value(value) for value in values if self._merger.is_valid(rest, value))
 
     def _conditional(self, flat: Schema) -> Expression:
-        """Return the values of `if`, `then` and `else`; the condition must be on listed values of a property."""
+        """Return the values of `if` on listed values of a property, `then` and `else`."""
         rest = {key: value for key, value in flat.items() if key not in ("if", "then", "else")}
         condition = flat["if"] if isinstance(flat["if"], dict) else {}
         tested = condition.get("properties", {})
@@ -440,7 +440,7 @@ def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None
 
 
 def _bounded(expression: Expression, least: int, most: float) -> Expression | None:
-    """Return an expression with its only repetition bounded, or None where it has another form."""
+    """Return an expression with its only repetition bounded, or None for others."""
     parts: list[Expression] = [*expression.parts] if isinstance(expression, Seq) else [expression]
     sizes = [lengths(part) for part in parts]
     loose = [place for place, (low, high) in enumerate(sizes) if low != high]

@@ -26,7 +26,7 @@ _MOST_STATES = 2_000
 
 
 class Member(NamedTuple):
-    """A property of an object: its name, the colon and its value, and whether it may not be left out."""
+    """A property (name, colon and value), and whether it may not be left out."""
 
     written: Expression
     is_needed: bool
@@ -48,7 +48,7 @@ def member(name: str, written: Expression, *, is_needed: bool) -> Member:
 
 
 def string(content: Expression) -> Expression:
-    """Return the strings of some contents; in a conjunction the quotes are part of each expression."""
+    """Return strings of a content; in a conjunction each part has the quotes."""
     if content == NEVER:
         return NEVER
     if isinstance(content, And):
@@ -71,7 +71,7 @@ def array(first: Sequence[Expression], item: Expression, least: int, most: int |
 
 
 def _items(item: Expression, least: int, most: int | None, *, is_begun: bool) -> Expression:
-    """Return some items with commas between them, and before the first where the list is begun."""
+    """Return items with commas between them, and before them where it is begun."""
     following = sequence([text(","), item])
     if is_begun or item == NEVER or most == 0:
         return repeat(following, least, most)
@@ -80,7 +80,10 @@ def _items(item: Expression, least: int, most: int | None, *, is_begun: bool) ->
 
 
 def obj(members: Sequence[Member], others: Expression, least: int = 0, most: int | None = None) -> Expression:
-    """Return the objects of members in order, then others (name, colon and value, or `NEVER`), of a size in all."""
+    """Return the objects of members in order, then others, of a size in all.
+
+    `others` is the name, the colon and the value of any other member, or `NEVER`.
+    """
     needed = sum(each.is_needed for each in members)
     if most is not None and needed > most:
         return NEVER

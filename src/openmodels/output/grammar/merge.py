@@ -57,7 +57,7 @@ def resolve(root: Mapping[str, Any], reference: str) -> Any:
 
 
 class Merger:
-    """Merges parts of a whole schema: no references, no `allOf`, lists under keywords of its own.
+    """Merges parts of a schema: no references, no `allOf`, lists under own keywords.
 
     `jsonschema_rs.canonicalize` would sort the properties of objects, and models answer in the order of the schema.
     """
@@ -126,7 +126,7 @@ class Merger:
         return {**plain, **({"allOf": parts} if parts else {}), **shared}
 
     def are_disjoint(self, left: Flat, right: Flat, depth: int = 0) -> bool:
-        """Return whether visibly no value satisfies two flat schemas; `depth` properties led to them."""
+        """Return whether visibly no value satisfies two flat schemas."""
         if self._admits_nothing(left, right):
             return True
         if not (isinstance(left, dict) and isinstance(right, dict)) or depth > _DEEPEST_COMPARED:
@@ -141,7 +141,7 @@ class Merger:
         )
 
     def _admits_nothing(self, *parts: Flat) -> bool:
-        """Return whether no value satisfies all of some flat schemas, as far as that can be shown."""
+        """Return whether it can be shown that no value satisfies all flat schemas."""
         try:
             common = reduce(CanonicalSchema.intersect, map(self._canonical, parts))
         except CanonicalizationError:
@@ -194,7 +194,7 @@ _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
 
 
 def _closed(part: Flat) -> Flat:
-    """Return a part with its unevaluated properties as additional ones: it does not see what its neighbours list."""
+    """Return a part with its unevaluated properties as additional ones."""
     if not isinstance(part, dict) or part.keys() & {"$anyOf", "$oneOf", "if"}:
         return part
     closed = dict(part)

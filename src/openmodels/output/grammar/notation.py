@@ -27,7 +27,7 @@ _LONGEST = 1_000
 
 
 def regular_expression(expression: Expression) -> str:
-    """Return an expression without rules as a regular expression that every dialect reads in the same way."""
+    """Return an expression without rules as a regex that all dialects read alike."""
     return _regex(expression, "\\u{:04x}".format, "\\u{{{:x}}}".format)
 
 
@@ -113,7 +113,7 @@ def _is_terminal(expression: Expression) -> bool:
 
 
 def gbnf(grammar: Grammar, engine: str) -> str:
-    """Return a grammar in GBNF, as llama.cpp and XGrammar read it; messages name the engine.
+    """Return a grammar in GBNF, as llama.cpp and XGrammar read it.
 
     Raises:
         UnsupportedFeature: It demands what GBNF cannot say: that a text satisfies two expressions at once.

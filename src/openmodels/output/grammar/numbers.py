@@ -34,7 +34,7 @@ class NumberRefused(ValueError):
 
 
 def integer(low: int | None, high: int | None, step: int = 1) -> Expression:
-    """Return the whole numbers from `low` to `high` that `step` divides, or raise NumberRefused."""
+    """Return the whole numbers between limits that `step` divides."""
     low, high = _closed(low, high, 10**_WIDTH - 1)
     _check_digits(low, high)
     return _multiples(low, high, step, 0)
@@ -43,9 +43,12 @@ def integer(low: int | None, high: int | None, step: int = 1) -> Expression:
 def decimal(
     low: Decimal | None, high: Decimal | None, *, above: bool, below: bool, step: Decimal | None = None
 ) -> Expression:
-    """Return the numbers between limits that `step` divides, integers included, without an exponent.
+    """Return the numbers between limits that `step` divides, without an exponent.
 
-    `above` and `below` leave out the limits themselves. Too many multiples for a grammar raise NumberRefused.
+    `above` and `below` leave out the limits themselves.
+
+    Raises:
+        NumberRefused: There are too many multiples for a grammar, or a limit has too many digits.
     """
     if low is None and high is None and step is None:
         fraction, exponent = rf"(?:\.[0-9]{{1,{_DIGITS}}})?", "(?:e[+-]?[0-9]{1,2})?"
@@ -88,7 +91,7 @@ def _with_decimals(
 
 
 def _multiples(low: int, high: int, step: int, decimals: int) -> Expression:
-    """Return the multiples of a step between limits, all counted in the last of some decimals."""
+    """Return multiples between limits, all counted in the last of some decimals."""
     first, last = -(-low // step), high // step
     if first > last:
         return NEVER
@@ -134,7 +137,7 @@ def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
 
 
 def _rounded(low: int, high: int) -> tuple[int, int]:
-    """Return limits of many digits moved inwards: the lower one ends in zeros, the upper one in nines."""
+    """Return limits of many digits moved inwards: to zeros, the upper to nines."""
     usual = 10**_WIDTH - 1
     wide = 10**_EXACT
     # Where numbers of the usual length lie between the limits, those are enough.
@@ -157,7 +160,7 @@ def _signed(low: int, high: int, natural: Callable[[int, int], Expression]) -> E
 
 
 def _natural(low: int, high: int, decimals: int = 0) -> Expression:
-    """Return the numbers from `low` to `high`, at least 0, counted in the last of some decimals."""
+    """Return numbers of at least 0, counted in the last of some decimals."""
     shortest, longest = (max(len(str(limit)), decimals + 1) for limit in (low, high))
     widths = [*range(shortest, longest + 1)]
     parts: list[Expression] = []
@@ -175,7 +178,7 @@ def _natural(low: int, high: int, decimals: int = 0) -> Expression:
 
 
 def _between(low: str, high: str, point: int) -> Expression:
-    """Return the digits from `low` to `high`, which are as long, with a point before the digit `point`."""
+    """Return the digits between limits as long, with a point before one of them."""
     length = len(low)
 
     def unbound(place: int) -> Expression:
@@ -193,8 +196,8 @@ def _between(low: str, high: str, point: int) -> Expression:
         least = int(low[place]) if is_low else 0
         most = int(high[place]) if is_high else 9
         parts: list[Expression] = []
-        ends = {digit for digit, is_bound in ((least, is_low), (most, is_high)) if is_bound}
-        for digit in sorted(ends):
+        edges = {digit for digit, is_bound in ((least, is_low), (most, is_high)) if is_bound}
+        for digit in sorted(edges):
             rest = after(place + 1, is_low=is_low and digit == least, is_high=is_high and digit == most)
             parts.append(sequence([text(str(digit)), rest]))
         if least + is_low <= most - is_high:

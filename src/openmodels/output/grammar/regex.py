@@ -68,13 +68,13 @@ class PatternRefused(ValueError):
 
 @lru_cache(256)
 def fullmatch(pattern: str) -> Expression:
-    """Return the expression of the texts that a pattern matches as `re.fullmatch`, or raise PatternRefused."""
+    """Return the texts that a pattern matches as `re.fullmatch`."""
     return _anchored(_Parser(pattern).parse(), EMPTY)
 
 
 @lru_cache(256)
 def search(pattern: str) -> Expression:
-    """Return the expression of the texts that a pattern matches as `re.search`, as the keyword `pattern` means it."""
+    """Return the texts that a pattern matches as `re.search`, as schemas mean it."""
     return _anchored(_Parser(pattern).parse(), repeat(ANY, 0, None))
 
 
@@ -91,7 +91,7 @@ def _anchored(parsed: Expression, around: Expression) -> Expression:
 
 
 def _split(expression: Expression, anchor: Rule) -> tuple[Expression, Expression]:
-    """Return the texts that an anchor stands at the edge of, without it, and the others."""
+    """Return the texts that an anchor holds, without it, and the others."""
     match expression:
         case Rule() if expression == anchor:
             return EMPTY, NEVER
@@ -258,7 +258,7 @@ class _Parser:
         return self._escape(in_set=True, negated=negated) if letter == "\\" else _single(letter)
 
     def _escape(self, *, in_set: bool, negated: bool = False) -> Chars:
-        """Return the characters of an escape, for a negated set those that any dialect puts into a class."""
+        """Return an escape's characters; in a negated set, those of any dialect."""
         letter = self._next()
         if letter in "pP":
             name = self._match(_PROPERTY)

@@ -19,9 +19,9 @@ _KEPT = 64
 
 
 def write_grammar(output: OutputFormat, notation: Notation, engine: str) -> str:
-    """Return the grammar of an answer in the notation of an engine, which messages name.
+    """Return the grammar of an answer in the notation of an engine.
 
-    The option `grammar` is already in that notation.
+    Messages name the engine. The option `grammar` is already in its notation.
 
     Raises:
         UnsupportedFeature: The engine cannot keep to a keyword of the schema; the message names both.

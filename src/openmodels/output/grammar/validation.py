@@ -60,7 +60,7 @@ def _compiled(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """Return a function that tells whether a pattern matches all of a text, in time that grows with the text alone.
+    """Return a check that a pattern matches all of a text, in linear time.
 
     Raises:
         InvalidRequest: It cannot be read or followed as a regular expression; the message says why.
