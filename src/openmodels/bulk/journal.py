@@ -227,7 +227,7 @@ class Journal:
 
 
 def _read_lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield the lines of a file, of damaged long ones the start, and their bytes."""
+    """Yield each line, of an overlong one the start, with its length in bytes."""
     while line := file.readline(_MAX_LINE_BYTES):
         length = len(line)
         if length == _MAX_LINE_BYTES and not line.endswith(b"\n"):

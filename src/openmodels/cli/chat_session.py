@@ -74,7 +74,7 @@ class ChatSession:
         }
 
     def run(self) -> None:
-        """Load the model, or raise; then answer lines and show errors until /exit."""
+        """Answer lines until /exit; only an error in loading the model is raised."""
         with suppress(ImportError):
             import readline  # noqa: F401 - importing it gives input() line editing and history
         output.note(f"{self._conversation.model.reference}: loading …", dim=True)

@@ -65,10 +65,10 @@ def write_json(value: object) -> None:
 
 
 def write_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: Container[int] = ()) -> None:
-    """Write a table of texts or `rich.text.Text` to stdout: framed on a terminal, one line a row elsewhere.
+    """Write a table to stdout: framed on a terminal, one line a row elsewhere.
 
-    The cells of `folded` columns may take several lines; others are cut, but for the first column, since an id is
-    copied from there.
+    A cell is a text or a `rich.text.Text`. Cells of `folded` columns may take several lines; others are cut, but for
+    the first column, since an id is copied from there.
     """
     from rich import box
     from rich.console import Console

@@ -137,7 +137,7 @@ def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
 
 
 def _rounded(low: int, high: int) -> tuple[int, int]:
-    """Return limits of many digits moved inwards: to zeros, the upper to nines."""
+    """Return limits of many digits moved inwards, to final zeros and nines."""
     usual = 10**_WIDTH - 1
     wide = 10**_EXACT
     # Where numbers of the usual length lie between the limits, those are enough.

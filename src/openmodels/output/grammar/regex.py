@@ -91,7 +91,7 @@ def _anchored(parsed: Expression, around: Expression) -> Expression:
 
 
 def _split(expression: Expression, anchor: Rule) -> tuple[Expression, Expression]:
-    """Return the texts that an anchor holds, without it, and the others."""
+    """Return the texts with an anchor at their edge, without it, and the others."""
     match expression:
         case Rule() if expression == anchor:
             return EMPTY, NEVER
