@@ -31,7 +31,7 @@ def write_grammar(output: OutputFormat, notation: Notation, engine: str) -> str:
         return output.grammar
     value = output.json_schema if output.json_schema is not None else output.pattern or output.choices
     try:
-        return _written(output.kind, json.dumps(value), notation, engine)
+        return _write_grammar(output.kind, json.dumps(value), notation, engine)
     except UnsupportedFeature as error:
         raise UnsupportedFeature(
             f"The engine {engine!r} of the backend 'local' cannot keep an answer to what is asked for: "
@@ -41,7 +41,7 @@ def write_grammar(output: OutputFormat, notation: Notation, engine: str) -> str:
 
 
 @lru_cache(_KEPT)
-def _written(kind: str, value: str, name: Notation, engine: str) -> str:
+def _write_grammar(kind: str, value: str, name: Notation, engine: str) -> str:
     match kind, json.loads(value):
         case "schema", schema:
             try:
