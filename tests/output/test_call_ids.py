@@ -20,8 +20,8 @@ def conversation(*ids, answers=None):
 
 @pytest.mark.parametrize("model", ["mistral-large-latest", "mistralai/Ministral-8B", "open-mixtral-8x7b"])
 def test_models_of_mistral_take_nine_letters_or_digits(model):
-    read = call_ids.consistent(
-        conversation("call_abcdefghijklmnop", "functions.f:1", "", "A1b2C3d4E"), call_ids.form(model)
+    read = call_ids.rewrite_ids(
+        conversation("call_abcdefghijklmnop", "functions.f:1", "", "A1b2C3d4E"), call_ids.find_format(model)
     )
     ids = [call.id for turn in read for call in turn.tool_calls]
     assert all(len(identity) == 9 and identity.isalnum() for identity in ids)
@@ -32,14 +32,14 @@ def test_models_of_mistral_take_nine_letters_or_digits(model):
 
 def test_an_id_that_fits_stays():
     turns = conversation("call_1", "toolu_01-X")
-    assert call_ids.consistent(turns, "general") == tuple(turns)
+    assert call_ids.rewrite_ids(turns, "general") == tuple(turns)
 
 
 def test_the_same_id_twice_becomes_two_in_the_order_of_the_results():
     twice = tuple(ToolCall(id="c", name=name, arguments={}, raw="{}") for name in "ab")
     turns = [Message(role="assistant", tool_calls=twice)]
     turns += [Message(role="tool", content=name, tool_call_id="c") for name in "ab"]
-    read = call_ids.consistent([*turns, *turns], "general")
+    read = call_ids.rewrite_ids([*turns, *turns], "general")
     calls = [call.id for turn in read for call in turn.tool_calls]
     assert len(set(calls)) == 4
     assert [turn.tool_call_id for turn in read if turn.role == "tool"] == calls
@@ -47,5 +47,5 @@ def test_the_same_id_twice_becomes_two_in_the_order_of_the_results():
 
 def test_a_conversation_is_written_the_same_way_each_time():
     turns = conversation("functions.f:0", "x" * 99)
-    assert call_ids.consistent(turns, "nine") == call_ids.consistent(turns, "nine")
-    assert call_ids.consistent(turns, call_ids.form("moonshotai/Kimi-K2")) == tuple(turns)
+    assert call_ids.rewrite_ids(turns, "nine") == call_ids.rewrite_ids(turns, "nine")
+    assert call_ids.rewrite_ids(turns, call_ids.find_format("moonshotai/Kimi-K2")) == tuple(turns)

@@ -73,7 +73,7 @@ class ToolCallAssembler:
             if not call.name:
                 raise _wrong("a tool call has no name")
             raw = call.raw
-            identity = call.id if call.id and call.id not in used else call_ids.new()
+            identity = call.id if call.id and call.id not in used else call_ids.make_id()
             used.add(identity)
             made.append(ToolCall(id=identity, name=call.name, arguments=read_arguments(raw), raw=raw))
         return tuple(made)

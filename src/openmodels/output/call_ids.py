@@ -10,23 +10,23 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from openmodels.types.messages import Message
 
-Form = Literal["general", "nine", "any"]
+IdFormat = Literal["general", "nine", "any"]
 """What ids a receiver takes: the common form, exactly nine letters or digits, or any."""
 
-_FORMS = {"general": r"[A-Za-z0-9_-]{1,40}", "nine": r"[A-Za-z0-9]{9}", "any": r".+"}
+_PATTERNS = {"general": r"[A-Za-z0-9_-]{1,40}", "nine": r"[A-Za-z0-9]{9}", "any": r".+"}
 _NINE = re.compile(r"mistral|mixtral|(magi|mini|code|dev|pix|vox)stral", re.IGNORECASE)
 
 
-def new() -> str:
+def make_id() -> str:
     """Return an id for a call without one, in a form that every receiver takes."""
     return secrets.token_hex(5)[:9]
 
 
-def form(model: str | None) -> Form:
+def find_format(model: str | None) -> IdFormat:
     """Return the form of ids that a model takes, by its name, or None."""
     # Mistral's API and chat templates refuse every other id; Kimi's models continue the count in theirs.
     if _NINE.search(model or ""):
@@ -34,41 +34,32 @@ def form(model: str | None) -> Form:
     return "any" if "kimi" in (model or "").lower() else "general"
 
 
-def consistent(messages: Sequence[Message], wanted: Form) -> tuple[Message, ...]:
+def rewrite_ids(messages: Sequence[Message], id_format: IdFormat) -> tuple[Message, ...]:
     """Return a conversation whose calls and results have unique ids of a form.
 
     An id that fits is kept; another is derived from it, so that the same conversation is always written
     the same way and a prefix cache still matches.
     """
     used: set[str] = set()
-    current: dict[str, list[str]] = {}
-    read: list[Message] = []
+    unanswered: dict[str, list[str]] = {}  # the new ids of calls, by the old ones
+    rewritten: list[Message] = []
     for message in messages:
+        update: dict[str, Any] = {}
         if message.tool_calls:
-            fresh: dict[str, list[str]] = {}
-            calls = []
-            for call in message.tool_calls:
-                identity = _free(call.id, used, wanted)
-                used.add(identity)
-                fresh.setdefault(call.id, []).append(identity)
-                calls.append(call if identity == call.id else call.model_copy(update={"id": identity}))
-            current |= fresh
-            if any(new_call is not call for new_call, call in zip(calls, message.tool_calls, strict=True)):
-                message = message.model_copy(update={"tool_calls": tuple(calls)})  # noqa: PLW2901 - the rewritten one
-        elif message.tool_call_id is not None and (ids := current.get(message.tool_call_id)):
-            identity = ids.pop(0) if len(ids) > 1 else ids[0]
-            if identity != message.tool_call_id:
-                message = message.model_copy(update={"tool_call_id": identity})  # noqa: PLW2901 - as above
-        read.append(message)
-    return tuple(read)
+            ids = [(call.id, _take_id(call.id, used, id_format)) for call in message.tool_calls]
+            unanswered |= {old: [new for other, new in ids if other == old] for old, _ in ids}
+            calls = zip(message.tool_calls, ids, strict=True)
+            update["tool_calls"] = tuple(call.model_copy(update={"id": new}) for call, (_, new) in calls)
+        elif message.tool_call_id is not None and (left := unanswered.get(message.tool_call_id)):
+            update["tool_call_id"] = left.pop(0) if len(left) > 1 else left[0]
+        rewritten.append(message.model_copy(update=update) if update else message)
+    return tuple(rewritten)
 
 
-def _free(identity: str, used: set[str], wanted: Form) -> str:
-    if identity not in used and re.fullmatch(_FORMS[wanted], identity):
-        return identity
-    for number in range(len(used) + 2):
-        digest = hashlib.sha256(f"{identity}\0{number}".encode()).hexdigest()
-        derived = digest[:9] if wanted == "nine" else f"call_{digest[:24]}"
-        if derived not in used:
-            return derived
-    raise AssertionError("more ids are used than there are calls")
+def _take_id(call_id: str, used: set[str], id_format: IdFormat) -> str:
+    new, number = call_id, 0
+    while new in used or not re.fullmatch(_PATTERNS[id_format], new):
+        digest = hashlib.sha256(f"{call_id}\0{number}".encode()).hexdigest()
+        new, number = digest[:9] if id_format == "nine" else f"call_{digest[:24]}", number + 1
+    used.add(new)
+    return new

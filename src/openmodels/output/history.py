@@ -179,7 +179,7 @@ def _call(item: Any, place: str) -> Any:
     raw = json.dumps(dict(arguments), ensure_ascii=False) if isinstance(arguments, Mapping) else arguments or ""
     identity = call.get("id")
     return ToolCall(
-        id=identity if isinstance(identity, str) and identity else call_ids.new(),
+        id=identity if isinstance(identity, str) and identity else call_ids.make_id(),
         name=name,
         arguments=read_arguments(arguments),
         raw=raw,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from openmodels.backends.local.prompt import chat_template
 from openmodels.backends.local.response_parser import ResponseTemplateParser, TextParser, control_tokens
 from openmodels.errors import UnsupportedFeature
-from openmodels.output import schema
+from openmodels.output import call_ids, schema
 from openmodels.output.tool_formats import detect
 from openmodels.output.tool_formats.parser import ToolFormatParser
 from openmodels.types.messages import ToolCall
@@ -124,7 +123,7 @@ def malformed_call(raw: str) -> ToolCall:
     match = _NAME.search(raw)
     name = next(filter(None, match.groups()), "unknown") if match else "unknown"
     return ToolCall(
-        id=secrets.token_hex(5)[:9], name=name, arguments=None, raw=raw, errors=("the call is malformed or cut off",)
+        id=call_ids.make_id(), name=name, arguments=None, raw=raw, errors=("the call is malformed or cut off",)
     )
 
 

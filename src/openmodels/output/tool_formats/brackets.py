@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from openmodels.output.tool_formats import values
 from openmodels.output.tool_formats.parser import CallMatch, ForcedCall, ToolFormatParser
@@ -18,13 +18,10 @@ _MISTRAL_HEAD = re.compile(r"\s*(?P<name>[^\s\[{]+)(?:\[CALL_ID\](?P<id>[^\[{]+)
 class Mistral(ToolFormatParser):
     """`[TOOL_CALLS]` before a JSON list, or before each `NAME[ARGS]{…}`."""
 
-    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = (("[THINK]", "[/THINK]"), ("<think>", "</think>"))
-    call_markers: ClassVar[tuple[str, ...]] = ("[TOOL_CALLS]",)
-
-    @classmethod
-    def markers(cls) -> tuple[str, ...]:
-        """Return every marker, those inside of calls included."""
-        return (*super().markers(), "[ARGS]", "[CALL_ID]")
+    reasoning_markers = (("[THINK]", "[/THINK]"), ("<think>", "</think>"))
+    call_markers = ("[TOOL_CALLS]",)
+    inner_markers = ("[ARGS]", "[CALL_ID]")
+    call_ends = ("]", "}")
 
     @classmethod
     def find_forced_call(cls, template: str) -> ForcedCall | None:
@@ -51,13 +48,11 @@ class Mistral(ToolFormatParser):
             return CallMatch(end)
         return CallMatch(end, (values.make_call(head["name"], value, raw, head["id"]),))
 
-    def may_be_complete(self, text: str, since: int) -> bool:
-        """Whether a bracket closed."""
-        return any(bracket in text[since:] for bracket in "]}")
-
 
 class _BareCallParser(ToolFormatParser, ABC):
     """Calls that stand at the beginning of an answer without any marker."""
+
+    _start = True
 
     @abstractmethod
     def is_bare_call(self, text: str, *, final: bool) -> bool | None:
@@ -75,8 +70,6 @@ class _BareCallParser(ToolFormatParser, ABC):
                 return True
         return super().step(final=final)
 
-    _start = True
-
 
 class Llama(_BareCallParser):
     """Llama 3: `{"name": …, "parameters": {…}}`, alone or after a marker.
@@ -84,9 +77,10 @@ class Llama(_BareCallParser):
     The marker is `<|python_tag|>`; several calls are split by ";".
     """
 
-    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
-    call_markers: ClassVar[tuple[str, ...]] = ("<|python_tag|>",)
-    forced_call: ClassVar[ForcedCall | None] = ForcedCall("", "", "parameters")
+    reasoning_markers = ()
+    call_markers = ("<|python_tag|>",)
+    call_ends = ("}",)
+    forced_call = ForcedCall("", "", "parameters")
 
     def is_bare_call(self, text: str, *, final: bool) -> bool | None:
         """Whether the answer is the JSON of a call, to a tool that was offered."""
@@ -125,10 +119,6 @@ class Llama(_BareCallParser):
                 return CallMatch(place if calls else end, tuple(calls))
             place = end
 
-    def may_be_complete(self, text: str, since: int) -> bool:
-        """Whether a bracket closed."""
-        return "}" in text[max(0, since - 1) :]
-
 
 class Pythonic(_BareCallParser):
     """`[name(key="value"), …]`: Llama 4 and OLMo 3.
@@ -136,8 +126,9 @@ class Pythonic(_BareCallParser):
     OLMo writes one call a line between `<function_calls>` tags.
     """
 
-    call_markers: ClassVar[tuple[str, ...]] = ("<|python_start|>", "<function_calls>")
-    ignored_markers: ClassVar[tuple[str, ...]] = ("<|python_end|>", "</function_calls>")
+    call_markers = ("<|python_start|>", "<function_calls>")
+    ignored_markers = ("<|python_end|>", "</function_calls>")
+    call_ends = ("]", ">")
     _begins = re.compile(r"\[\s*[A-Za-z_][\w.]*\s*\(")
     _may_begin = re.compile(r"\[\s*(?:[A-Za-z_][\w.]*\s*)?")
 
@@ -162,10 +153,6 @@ class Pythonic(_BareCallParser):
             close = text.find("<|python_end|>") if self.opener and final else -1
             return CallMatch(close, _python_calls(text[:close])) if close >= 0 else None
         return CallMatch(end, _python_calls(text[start:end]))
-
-    def may_be_complete(self, text: str, since: int) -> bool:
-        """Whether a bracket or a tag closed."""
-        return any(mark in text[since:] for mark in "]>")
 
 
 def _python_calls(text: str) -> tuple[ToolCall, ...]:

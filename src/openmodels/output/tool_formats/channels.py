@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 from openmodels.output.text_scan import marker_matcher
 from openmodels.output.tool_formats import values
@@ -17,16 +17,10 @@ _CHANNEL = re.compile(r"<\|channel\|>\s*([A-Za-z]*)")
 class Harmony(ToolFormatParser):
     """gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant to=…`."""
 
-    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
-    end_markers: ClassVar[tuple[str, ...]] = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
-    forced_call: ClassVar[ForcedCall | None] = ForcedCall(
-        "<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>", "<|call|>"
-    )
-
-    @classmethod
-    def markers(cls) -> tuple[str, ...]:
-        """Return every marker."""
-        return (*cls.end_markers, "<|channel|>", "<|message|>", "<|constrain|>")
+    reasoning_markers = ()
+    end_markers = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
+    inner_markers = (*end_markers, "<|channel|>", "<|message|>", "<|constrain|>")
+    forced_call = ForcedCall("<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>", "<|call|>")
 
     def __init__(self, tools: Any = (), prompt: str = "") -> None:
         super().__init__(tools, prompt)
@@ -70,14 +64,13 @@ class Harmony(ToolFormatParser):
         return True
 
     def _read_arguments(self, *, final: bool) -> bool:
-        if not final and not marker_matcher(self.end_markers).search(self.buffer, max(0, self._tried - 10)):
-            self._tried = len(self.buffer)
-            return False
+        has_end = marker_matcher(self.end_markers).search(self.buffer, max(0, self._tried - 10))
         self._tried = len(self.buffer)
+        if not final and not has_end:
+            return False
         start = len(self.buffer) - len(self.buffer.lstrip())
         end = values.balanced(self.buffer, start) if self.buffer[start : start + 1] == "{" else None
-        places = [values.outside_strings(self.buffer, marker, end or start) for marker in self.end_markers]
-        close = min((place for place in places if place is not None), default=None)
+        close = values.outside_strings(self.buffer, self.end_markers, end or start)
         if close is None and not final:
             return False
         body = self.buffer[:close]
@@ -111,12 +104,8 @@ _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 class KimiK3(ToolFormatParser):
     """Kimi K3: elements of `<|open|>NAME attributes<|sep|>…<|close|>NAME<|sep|>`."""
 
-    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
-
-    @classmethod
-    def markers(cls) -> tuple[str, ...]:
-        """Return every marker."""
-        return ("<|open|>", "<|close|>", "<|sep|>")
+    reasoning_markers = ()
+    inner_markers = ("<|open|>", "<|close|>", "<|sep|>")
 
     def __init__(self, tools: Any = (), prompt: str = "") -> None:
         super().__init__(tools, prompt)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from openmodels.output.tool_formats import values
@@ -12,21 +13,19 @@ from openmodels.output.tool_formats.parser import CallMatch, ToolFormatParser
 class Gemma(ToolFormatParser):
     """Gemma 4: `<|tool_call>call:NAME{key:<|"|>text<|"|>}<tool_call|>`."""
 
-    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = (("<|channel>thought", "<channel|>"),)
-    call_markers: ClassVar[tuple[str, ...]] = ("<|tool_call>",)
-    ignored_markers: ClassVar[tuple[str, ...]] = ("<channel|>",)
-    trims_reasoning: ClassVar[bool] = True
+    reasoning_markers = (("<|channel>thought", "<channel|>"),)
+    call_markers = ("<|tool_call>",)
+    ignored_markers = ("<channel|>",)
+    trims_reasoning = True
     quote: ClassVar[str] = '<|"|>'
     close: ClassVar[str] = "<tool_call|>"
-
-    @classmethod
-    def markers(cls) -> tuple[str, ...]:
-        """Return every marker, those inside of calls included."""
-        return (*super().markers(), "<|channel>", cls.quote, cls.close)
+    inner_markers = ("<|channel>", quote, close)
+    call_ends = (close,)
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut
         """Read the name and the object, up to the end mark that no string holds."""
-        close = self._close_mark(text)
+        quote = re.escape(self.quote)
+        close = values.outside_strings(text, (self.close,), 0, string=rf"{quote}.*?(?:{quote}|\Z)")
         if close is None:
             return None
         end, body = close + len(self.close), text[:close].strip()
@@ -39,49 +38,45 @@ class Gemma(ToolFormatParser):
             return CallMatch(end)
         if place != len(brace + rest) or not isinstance(value, dict):
             return CallMatch(end)
-        return CallMatch(end, (values.make_call(name.strip(), value, json.dumps(value, ensure_ascii=False)),))
-
-    def _close_mark(self, text: str) -> int | None:
-        place = 0
-        while True:
-            close, quote = text.find(self.close, place), text.find(self.quote, place)
-            if close < 0:
-                return None
-            if quote < 0 or close < quote:
-                return close
-            end = text.find(self.quote, quote + len(self.quote))
-            if end < 0:
-                return None
-            place = end + len(self.quote)
+        return CallMatch(end, (values.make_call(name.strip(), value),))
 
 
 class FunctionGemma(Gemma):
     """FunctionGemma: the same notation between tags of words."""
 
-    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = ()
-    call_markers: ClassVar[tuple[str, ...]] = ("<start_function_call>",)
-    ignored_markers: ClassVar[tuple[str, ...]] = ()
-    quote: ClassVar[str] = "<escape>"
-    close: ClassVar[str] = "<end_function_call>"
+    reasoning_markers = ()
+    call_markers = ("<start_function_call>",)
+    ignored_markers = ()
+    quote = "<escape>"
+    close = "<end_function_call>"
+    inner_markers = (quote, close)
+    call_ends = (close,)
+
+
+_SPACE = re.compile(r"\s+")
+_WORD = re.compile(r"[^,\]}]+")
 
 
 class _Notation:
-    """Parses objects with bare keys, lists, quoted strings and JSON scalars."""
+    """Parses objects with bare keys, lists, quoted strings and JSON scalars.
+
+    Each method returns what stands at a place, and the place behind it.
+    """
 
     def __init__(self, text: str, quote: str) -> None:
         self.text, self.quote = text, quote
 
     def value(self, place: int) -> tuple[Any, int]:
-        place = self._skip(place)
+        place = _end(_SPACE, self.text, place)
         if self.text.startswith(self.quote, place):
             return self._string(place)
-        if self.text[place : place + 1] == "{":
-            return self._object(place + 1)
-        if self.text[place : place + 1] == "[":
-            return self._list(place + 1)
-        end = place
-        while end < len(self.text) and self.text[end] not in ",]}":
-            end += 1
+        match self.text[place : place + 1]:
+            case "{":
+                members, place = self._items(place + 1, "}", self._member)
+                return dict(members), place
+            case "[":
+                return self._items(place + 1, "]", self.value)
+        end = _end(_WORD, self.text, place)
         word = self.text[place:end].strip()
         try:
             return values.loads(word), end
@@ -92,46 +87,34 @@ class _Notation:
 
     def _string(self, place: int) -> tuple[str, int]:
         begin = place + len(self.quote)
-        end = self.text.find(self.quote, begin)
-        if end < 0:
-            raise ValueError("a string is open")
+        end = self.text.index(self.quote, begin)
         return self.text[begin:end], end + len(self.quote)
 
-    def _object(self, place: int) -> tuple[dict[str, Any], int]:
-        members: dict[str, Any] = {}
-        while self.text[(place := self._skip(place)) : place + 1] != "}":
-            if self.text.startswith(self.quote, place):
-                key, place = self._string(place)
-                place = self._skip(place)
-                if self.text[place : place + 1] != ":":
-                    raise ValueError("no value")
-            else:
-                colon = self.text.find(":", place)
-                if colon < 0:
-                    raise ValueError("no value")
-                key, place = self.text[place:colon].strip().strip('"'), colon
-            members[key], place = self.value(place + 1)
-            place = self._next(place, "}")
-        return members, place + 1
-
-    def _list(self, place: int) -> tuple[list[Any], int]:
+    def _items(self, place: int, close: str, read: Callable[[int], tuple[Any, int]]) -> tuple[list[Any], int]:
         items: list[Any] = []
-        while self.text[(place := self._skip(place)) : place + 1] != "]":
-            item, place = self.value(place)
+        while not self.text.startswith(close, place := _end(_SPACE, self.text, place)):
+            item, place = read(place)
             items.append(item)
-            place = self._next(place, "]")
+            place = _end(_SPACE, self.text, place)
+            if self.text.startswith(",", place):
+                place += 1
+            elif not self.text.startswith(close, place):
+                raise ValueError("neither the next item nor the end")
         return items, place + 1
 
-    def _next(self, place: int, close: str) -> int:
-        place = self._skip(place)
-        mark = self.text[place : place + 1]
-        if mark == ",":
-            return place + 1
-        if mark != close:
-            raise ValueError("neither the next item nor the end")
-        return place
+    def _member(self, place: int) -> tuple[tuple[str, Any], int]:
+        if self.text.startswith(self.quote, place):
+            key, place = self._string(place)
+            place = _end(_SPACE, self.text, place)
+            if not self.text.startswith(":", place):
+                raise ValueError("no value")
+        else:
+            colon = self.text.index(":", place)
+            key, place = self.text[place:colon].strip().strip('"'), colon
+        value, place = self.value(place + 1)
+        return (key, value), place
 
-    def _skip(self, place: int) -> int:
-        while place < len(self.text) and self.text[place].isspace():
-            place += 1
-        return place
+
+def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
+    match = pattern.match(text, place)
+    return place if match is None else match.end()

@@ -69,6 +69,8 @@ class ToolFormatParser:
         call_markers: What begins a call.
         ignored_markers: Markers without a meaning of their own, which are dropped.
         section_markers: Markers around a section of calls; text in it that is not a call is dropped.
+        inner_markers: Markers that only the family's own code reads.
+        call_ends: A call can be complete only when one of them came; it saves parsing it again at every token.
         reasoning_interrupts: What ends reasoning although its end marker is missing.
         trims_space: Whether the white space between text, reasoning and calls is markup.
         trims_reasoning: Whether the white space around the reasoning is.
@@ -79,6 +81,8 @@ class ToolFormatParser:
     call_markers: ClassVar[tuple[str, ...]] = ()
     ignored_markers: ClassVar[tuple[str, ...]] = ()
     section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
+    inner_markers: ClassVar[tuple[str, ...]] = ()
+    call_ends: ClassVar[tuple[str, ...]] = ("",)
     reasoning_interrupts: ClassVar[tuple[str, ...]] = ()
     trims_space: ClassVar[bool] = False
     trims_reasoning: ClassVar[bool] = False
@@ -109,6 +113,7 @@ class ToolFormatParser:
             *cls.ignored_markers,
             *cls.section_markers[0],
             *cls.section_markers[1],
+            *cls.inner_markers,
         )
 
     @classmethod
@@ -134,13 +139,6 @@ class ToolFormatParser:
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - families with `call_markers` override it
         """Parse the call at the start of `text`; return None while it is open."""
         return None
-
-    def may_be_complete(self, text: str, since: int) -> bool:  # noqa: ARG002 - a family may look
-        """Return whether what follows `since` can have completed the call.
-
-        It saves parsing the call again at every token.
-        """
-        return True
 
     def _run(self, *, final: bool) -> ParsedChunk:
         self.parsed = ParsedChunk()
@@ -213,10 +211,8 @@ class ToolFormatParser:
         return True
 
     def _read_call(self, *, final: bool) -> bool:
-        if not final and not self.may_be_complete(self.buffer, self._tried):
-            self._tried = len(self.buffer)
-            return False
-        match = self.parse_call(self.buffer, final=final)
+        has_end = any(end in self.buffer[max(0, self._tried - len(end)) :] for end in self.call_ends)
+        match = self.parse_call(self.buffer, final=final) if final or has_end else None
         if match is None and not final:
             self._tried = len(self.buffer)
             return False
@@ -261,9 +257,6 @@ class ToolFormatParser:
         solid = text.rstrip()
         if solid:
             self._at_start = False
+            self._space += solid
             self._flush_space()
-            if self.mode == "think":
-                self.parsed.reasoning += solid
-            else:
-                self.parsed.text += solid
         self._space += text[len(solid) :]

@@ -1,138 +1,151 @@
-"""Calls in `<tool_call>` tags: Hermes' JSON, Qwen's XML, GLM's keys."""
+"""Calls in tags: Hermes' JSON, Qwen's XML, GLM's keys; and what DeepSeek and Kimi share with them."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, ClassVar
 
 from openmodels.output.tool_formats import values
 from openmodels.output.tool_formats.parser import CallMatch, ForcedCall, ToolFormatParser
-from openmodels.types.messages import ToolCall
 
 _END = "</tool_call>"
-_FUNCTION = re.compile(r"\s*(?:<tool_call>\s*)?<function=([^>\n]+)>")
-_PARAMETER = re.compile(
-    r"\s*<parameter=(?P<key>[^>\n]+)>(?P<value>.*?)"
-    r"(?:</parameter>(?=\s*(?:<parameter=|</function>))|(?<=\n)(?=<parameter=[^>\n]+>)|(?<=\n)(?=</function>\s*</tool_call>))",
-    re.DOTALL,
-)
-_FUNCTION_END = re.compile(r"\s*</function>")
-_NAME = re.compile(r"\s*([^\s<]+)\s*(?=<arg_key>|</tool_call>)")
-_ARGUMENT, _LAST_ARGUMENT = (
-    re.compile(
-        r"\s*<arg_key>(?P<key>.*?)</arg_key>\s*<arg_value>(?P<value>.*?)"
-        r"(?:</arg_value>(?=\s*(?:<arg_key>|</tool_call>))|(?=</tool_call>\s*(?:<tool_call>" + end + ")))",
-        re.DOTALL,
-    )
-    for end in ("", r"|\Z")
-)
-"""An argument; a value without its end tag is over where the next call begins, or the answer ends."""
 
 
-class Hermes(ToolFormatParser):
+class JsonCallParser(ToolFormatParser):
+    """Calls of a header, which may name the tool, and JSON up to a closing mark.
+
+    Attributes:
+        head: What precedes the JSON; its group "name" is the tool, and the JSON its arguments.
+        close: The closing mark.
+    """
+
+    head: ClassVar[re.Pattern[str]]
+    close: ClassVar[str]
+
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
+        """Read the header and the JSON, up to the closing mark that no string holds."""
+        head = self.head.match(text)
+        if head is None:
+            stop = text.find(self.close)
+            return CallMatch(stop + len(self.close)) if stop >= 0 else None
+        start, is_named = head.end(), "name" in self.head.groupindex
+        end = values.balanced(text, start) if text[start : start + 1] in ({"{"} if is_named else {"{", "["}) else None
+        close = values.outside_strings(text, (self.close,), end or start)
+        if close is None and final and self.close in text:
+            close = text.find(self.close)  # broken strings hide it: without them, it ends what is malformed
+        if close is None and (not final or end is None or is_named):
+            return None
+        raw = text[start : close if end is None else end]
+        stop = len(text) if close is None else close + len(self.close)
+        try:
+            value = values.loads(raw)
+            if not is_named:
+                return CallMatch(stop, tuple(values.read_calls(value)))
+        except ValueError:
+            return CallMatch(stop)
+        return CallMatch(stop, (values.make_call(head["name"], value, raw),) if isinstance(value, dict) else ())
+
+
+class ArgumentTagsParser(ToolFormatParser):
+    """Calls of a name and arguments, each argument in tags of its own.
+
+    Attributes:
+        head: What precedes the arguments; its group "name" is the tool.
+        argument: An argument; its groups are "key" and "value".
+        end: What follows the arguments.
+        malformed_end: What ends a call without a header.
+    """
+
+    head: ClassVar[re.Pattern[str]]
+    argument: ClassVar[re.Pattern[str]]
+    end: ClassVar[re.Pattern[str]]
+    malformed_end: ClassVar[re.Pattern[str]] = re.compile(_END)
+
+    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut
+        """Read the name, then the arguments, up to the end."""
+        head = self.head.match(text)
+        if head is None:
+            malformed = self.malformed_end.search(text)
+            return malformed and CallMatch(malformed.end())
+        name, place = head["name"].strip(), head.end()
+        arguments: dict[str, Any] = {}
+        types = values.schemas(self.tools, name)
+        while (item := self.argument.match(text, place)) is not None:
+            key = item["key"].strip()
+            arguments[key] = self.read_value(item, types.get(key))
+            place = item.end()
+        end = self.end.match(text, place)
+        return None if end is None else CallMatch(end.end(), (values.make_call(name, arguments),))
+
+    def read_value(self, item: re.Match[str], schema: Any) -> Any:
+        """Return the value of an argument; the schema is None where the tool lists none for it."""
+        return values.cast(item["value"], {"type": "string"} if schema is None else schema)
+
+
+class Hermes(JsonCallParser):
     """Hermes, Qwen 2.5 and 3, SmolLM 3: JSON in `<tool_call>` tags.
 
     `<tool_call>{"name": …, "arguments": {…}}</tool_call>`
     """
 
-    call_markers: ClassVar[tuple[str, ...]] = ("<tool_call>",)
-    ignored_markers: ClassVar[tuple[str, ...]] = (_END,)
-    trims_space: ClassVar[bool] = True
-    forced_call: ClassVar[ForcedCall | None] = ForcedCall("<tool_call>\n", "\n</tool_call>", "arguments")
-
-    def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
-        """Read a JSON object or list up to the closing tag."""
-        return _json(text, final=final)
-
-    def may_be_complete(self, text: str, since: int) -> bool:
-        """Whether a closing tag came."""
-        return _END in text[max(0, since - len(_END)) :]
+    call_markers = ("<tool_call>",)
+    ignored_markers = (_END,)
+    call_ends = (_END,)
+    trims_space = True
+    forced_call = ForcedCall("<tool_call>\n", "\n</tool_call>", "arguments")
+    head = re.compile(r"\s*")
+    close = _END
 
 
-class QwenXml(Hermes):
+class QwenXml(ArgumentTagsParser):
     """Qwen3-Coder, Qwen 3.5 and later: XML with the name in the tag.
 
     `<function=NAME><parameter=KEY>value</parameter></function>`
     """
 
-    call_markers: ClassVar[tuple[str, ...]] = ("<tool_call>", "<function=")
-    reasoning_interrupts: ClassVar[tuple[str, ...]] = ("<tool_call>\n<function=", "<tool_call><function=")
-    forced_call: ClassVar[ForcedCall | None] = None
+    call_markers = ("<tool_call>", "<function=")
+    ignored_markers = (_END,)
+    call_ends = (">",)
+    reasoning_interrupts = ("<tool_call>\n<function=", "<tool_call><function=")
+    trims_space = True
+    head = re.compile(r"\s*(?:<tool_call>\s*)?<function=(?P<name>[^>\n]+)>")
+    # One line break on either side of a value is markup.
+    argument = re.compile(
+        r"\s*<parameter=(?P<key>[^>\n]+)>\n?(?P<value>.*?)\n?"
+        r"(?:</parameter>(?=\s*(?:<parameter=|</function>))|(?<=\n)(?=<parameter=[^>\n]+>)|(?<=\n)(?=</function>\s*</tool_call>))",
+        re.DOTALL,
+    )
+    end = re.compile(r"\s*</function>")
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Parse a function's parameters up to the closing tag, or Hermes' JSON."""
-        begin = "<function=" if self.opener == "<function=" else ""
-        if not begin and text.lstrip()[:1] in {"{", "["}:
-            return _json(text, final=final)
-        full = begin + text
-        head = _FUNCTION.match(full)
-        if head is None:
-            end = full.find(_END)
-            return CallMatch(end + len(_END) - len(begin)) if end >= 0 else None
-        name, place = head[1].strip(), head.end()
-        arguments: dict[str, Any] = {}
-        types = values.schemas(self.tools, name)
-        while (item := _PARAMETER.match(full, place)) is not None:
-            key = item["key"].strip()
-            # One line break on either side of a value is markup.
-            text_value = item["value"].removeprefix("\n").removesuffix("\n")
-            arguments[key] = values.cast(text_value, types.get(key, {"type": "string"}))
-            place = item.end()
-        end_tag = _FUNCTION_END.match(full, place)
-        if end_tag is None:
-            return None
-        raw = json.dumps(arguments, ensure_ascii=False)
-        return CallMatch(end_tag.end() - len(begin), (values.make_call(name, arguments, raw),))
-
-    def may_be_complete(self, text: str, since: int) -> bool:
-        """Whether a closing tag may have come."""
-        return ">" in text[since:]
+        if self.opener == "<function=":
+            match = super().parse_call(self.opener + text, final=final)
+            return match and match._replace(end=match.end - len(self.opener))
+        if text.lstrip()[:1] in {"{", "["}:
+            return Hermes().parse_call(text, final=final)
+        return super().parse_call(text, final=final)
 
 
-class Glm(Hermes):
+class Glm(ArgumentTagsParser):
     """GLM 4.5 and later: keys and values in tags.
 
     `<tool_call>NAME<arg_key>KEY</arg_key><arg_value>value</arg_value></tool_call>`
     """
 
-    forced_call: ClassVar[ForcedCall | None] = None
+    call_markers = ("<tool_call>",)
+    ignored_markers = (_END,)
+    call_ends = (_END,)
+    trims_space = True
+    head = re.compile(r"\s*(?P<name>[^\s<]+)\s*(?=<arg_key>|</tool_call>)")
+    argument = re.compile(
+        r"\s*<arg_key>(?P<key>.*?)</arg_key>\s*<arg_value>(?P<value>.*?)"
+        r"(?:</arg_value>(?=\s*(?:<arg_key>|</tool_call>))|(?=</tool_call>\s*<tool_call>))",
+        re.DOTALL,
+    )
+    end = re.compile(r"\s*</tool_call>")
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read the name, then keys and values, up to the closing tag."""
-        head = _NAME.match(text)
-        if head is None:
-            end = text.find(_END)
-            return CallMatch(end + len(_END)) if end >= 0 else None
-        name, place = head[1], head.end()
-        arguments: dict[str, Any] = {}
-        types = values.schemas(self.tools, name)
-        argument = _LAST_ARGUMENT if final else _ARGUMENT
-        while (item := argument.match(text, place)) is not None:
-            key = item["key"].strip()
-            arguments[key] = values.cast(item["value"], types.get(key, {"type": "string"}))
-            place = item.end()
-        rest = re.compile(r"\s*" + _END).match(text, place)
-        if rest is None:
-            return None
-        return CallMatch(rest.end(), (values.make_call(name, arguments, json.dumps(arguments, ensure_ascii=False)),))
-
-
-def _json(text: str, *, final: bool) -> CallMatch | None:
-    start = len(text) - len(text.lstrip())
-    end = values.balanced(text, start) if text[start : start + 1] in {"{", "["} else None
-    close = values.outside_strings(text, _END, end or start)
-    if close is None and final:
-        # Broken strings hide the closing tag: without them, it ends what is malformed.
-        close = text.find(_END) if _END in text else None
-        if close is None and end is None:
-            return None
-    if close is None and not final:
-        return None
-    stop = len(text) if close is None else close + len(_END)
-    body = text[start : end if close is None else close].strip()
-    try:
-        calls: tuple[ToolCall, ...] = tuple(values.read_calls(values.loads(body)))
-    except ValueError:
-        calls = ()
-    return CallMatch(stop, calls)
+        # A value without its end tag is over where the next call begins, or the answer ends.
+        return super().parse_call(text + "<tool_call>" if final else text, final=final)

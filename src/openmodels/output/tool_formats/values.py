@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import json
 import re
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from openmodels.output import call_ids
 from openmodels.types.messages import ToolCall, read_arguments
 from openmodels.types.request import ToolSpec
 
 _JSON = re.compile(r'"(?:[^"\\]|\\.)*(?P<open>"|\\?\Z)|[{}\[\]]', re.DOTALL)
+_JSON_STRING = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
 _PYTHON = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote))[^\\]|\\.)*(?P<open>(?P=quote)|\\?\Z)|[{}()\[\]]""", re.DOTALL)
 
 
@@ -28,9 +30,9 @@ def balanced(text: str, start: int, *, python: bool = False) -> int | None:
     return None
 
 
-def outside_strings(text: str, marker: str, start: int) -> int | None:
-    """Return where `marker` stands outside of JSON strings, or None."""
-    pattern = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|(?P<marker>' + re.escape(marker) + ")", re.DOTALL)
+def outside_strings(text: str, markers: Sequence[str], start: int, *, string: str = _JSON_STRING) -> int | None:
+    """Return where the first of `markers` stands outside of strings, or None."""
+    pattern = re.compile(rf"{string}|(?P<marker>{'|'.join(map(re.escape, markers))})", re.DOTALL)
     return next((item.start() for item in pattern.finditer(text, start) if item["marker"]), None)
 
 
@@ -50,10 +52,10 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
 
 
-def make_call(name: str, arguments: dict[str, Any], raw: str, call_id: str | None = None) -> ToolCall:
-    """Return a call, with an id that every template accepts if it has none."""
-    # Mistral's templates insist on nine letters or digits.
-    return ToolCall(id=call_id or secrets.token_hex(5)[:9], name=name, arguments=arguments, raw=raw)
+def make_call(name: str, arguments: dict[str, Any], raw: str | None = None, call_id: str | None = None) -> ToolCall:
+    """Return a call; an id and the arguments' text are made where the model wrote none."""
+    raw = json.dumps(arguments, ensure_ascii=False) if raw is None else raw
+    return ToolCall(id=call_id or call_ids.make_id(), name=name, arguments=arguments, raw=raw)
 
 
 def read_calls(value: Any) -> Iterator[ToolCall]:
@@ -96,19 +98,14 @@ def cast(text: str, schema: Any) -> Any:
         return None
     for kind in ("boolean", "integer", "number", "object", "array"):
         if kind in kinds or not kinds:
-            try:
-                value = _read(stripped, kind)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                continue  # not of this kind; what is of none stays text, and the schema's check names it
-            return value
-    return text
+            with suppress(ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
+                return _read(stripped, kind)
+    return text  # the schema's check names what is of none of its types
 
 
 def _read(text: str, kind: str) -> Any:
     if kind == "boolean":
-        if text.lower() not in {"true", "false"}:
-            raise ValueError("no boolean")
-        return text.lower() == "true"
+        return {"true": True, "false": False}[text.lower()]
     value: Any
     try:
         value = loads(text)
@@ -118,27 +115,23 @@ def _read(text: str, kind: str) -> Any:
         value = ast.literal_eval(text)
         json.dumps(value, allow_nan=False)
     allowed: tuple[type, ...] = {"object": (dict,), "array": (list,)}.get(kind, (int, float))
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise ValueError(f"no {kind}")  # noqa: TRY004 - one kind of failure for the caller
-    if kind == "integer" and isinstance(value, float):
-        if not value.is_integer():
-            raise ValueError("no integer")
-        return int(value)
-    return value
+    is_fraction = kind == "integer" and isinstance(value, float) and not value.is_integer()
+    if isinstance(value, bool) or not isinstance(value, allowed) or is_fraction:
+        raise ValueError(f"no {kind}")
+    return int(value) if kind == "integer" else value
 
 
 def _kinds(schema: Any) -> set[str]:
+    """Return the types that a schema allows; empty where it does not tell."""
     if not isinstance(schema, dict):
         return set()
-    kinds: set[str] = set()
-    kind = schema.get("type")
-    kinds.update([kind] if isinstance(kind, str) else [k for k in kind if isinstance(k, str)] if kind else [])
-    for word in ("anyOf", "oneOf", "allOf"):
-        for part in schema.get(word) or ():
-            kinds |= _kinds(part)
-    names = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
-    examples = [*(schema.get("enum") or ()), *([schema["const"]] if "const" in schema else [])]
-    kinds |= {names[type(value)] for value in examples if not kinds and type(value) in names}
-    if "$ref" in schema and not kinds:
-        return {"string", "object", "array", "integer", "number", "boolean", "null"}
-    return kinds
+    listed = schema.get("type") or ()
+    kinds = {kind for kind in ([listed] if isinstance(listed, str) else listed) if isinstance(kind, str)}
+    kinds = kinds.union(*(_kinds(part) for word in ("anyOf", "oneOf", "allOf") for part in schema.get(word) or ()))
+    if not kinds:
+        examples = [*(schema.get("enum") or ()), *([schema["const"]] if "const" in schema else [])]
+        kinds = {_NAMES[type(value)] for value in examples if type(value) in _NAMES}
+    return {"object", "array", *_NAMES.values()} if "$ref" in schema and not kinds else kinds
+
+
+_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}

@@ -273,7 +273,7 @@ def _adapt_messages(messages: Sequence[Message], template: str) -> Sequence[Mess
         )
     # The templates of Mistral's models refuse ids that are not nine letters or digits.
     nine = re.search(r"length\s*(!=|==|<|>)\s*9\b", template)
-    return call_ids.consistent(messages, "nine" if nine else "any")
+    return call_ids.rewrite_ids(messages, "nine" if nine else "any")
 
 
 def _turns(messages: Sequence[Message], content_format: ContentFormat) -> list[dict[str, Any]]:
