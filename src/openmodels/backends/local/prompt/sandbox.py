@@ -12,11 +12,9 @@ from __future__ import annotations
 import functools
 import json
 import re
-import string
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from types import BuiltinMethodType, FrameType
@@ -34,21 +32,18 @@ CHARACTERS = 16 * 1024 * 1024
 MEGABYTES = 1024
 """How much the process may grow while rendering."""
 
-_MAX_ITEMS = 1_000_000
-"""Items of a list or mapping at most, those of the lists in it included."""
+_ITEM_CHARACTERS = 16
+"""Characters that an item of a list or mapping counts as, beside its text; so a list has a million items at most."""
 _MAX_BITS = 10_000
 """Bits of an integer at most; Python prints about as many."""
 _LARGE_TEXT = 1 << 16
 """Characters from which the memory is checked before a text is made."""
-_MAX_WIDTH = 100_000
-"""The widest field of a format."""
 _MEMORY_CHECK_LINES = 64
 """Lines of the template between two checks of the memory; a check takes about 10 us."""
 
-_MAX_DECIMALS = 100
-
 _NAME = "<template>"
 _DIGITS = re.compile(r"\d+")
+_NESTED_FIELD = re.compile(r"\{[^{}]*:[^{}]*\{")
 
 
 class LimitExceeded(BaseException):
@@ -59,19 +54,15 @@ class LimitExceeded(BaseException):
 
 
 class _RenderLimits:
-    """The limits of one rendering.
-
-    Args:
-        characters: The longest text that it may make.
-    """
+    """The limits of one rendering, whose longest text has so many characters."""
 
     def __init__(self, characters: int) -> None:
         self.characters = characters
-        self.produced = 0
         # The time of this thread: what others compute meanwhile, holding the interpreter's lock, is not the template's.
         self._until = time.thread_time() + SECONDS
         self._process = psutil.Process()
         self._max_rss = self._process.memory_info().rss + MEGABYTES * 10**6
+        self._lines = 0
 
     def check_time(self) -> None:
         if time.thread_time() > self._until:
@@ -82,12 +73,23 @@ class _RenderLimits:
             raise LimitExceeded(f"rendering takes more than {MEGABYTES} MB")
 
     def allow(self, size: int) -> None:
-        """Check that a text of `size` characters may be made."""
+        """Check that a result of `size` characters may be made."""
         if size > self.characters:
             raise LimitExceeded("it makes far more text than the messages hold")
         if size > _LARGE_TEXT:
             self.check_time()
             self.check_memory()
+
+    def trace_call(self, frame: FrameType, _: str, __: Any) -> Any:
+        """Trace the lines of a frame that belongs to the template."""
+        return self._trace_line if frame.f_code.co_filename == _NAME else None
+
+    def _trace_line(self, _: FrameType, __: str, ___: Any) -> Any:
+        self._lines += 1
+        self.check_time()
+        if self._lines % _MEMORY_CHECK_LINES == 0:
+            self.check_memory()
+        return self._trace_line
 
 
 _limits: ContextVar[_RenderLimits] = ContextVar("limits")
@@ -106,16 +108,12 @@ def render(template: str, length: int, variables: Mapping[str, Any]) -> str:
         jinja2.TemplateError: It is broken, tries to leave its sandbox or refuses the messages.
     """
     limits = _RenderLimits(CHARACTERS + length)
-    token = _limits.set(limits)
+    token, trace = _limits.set(limits), sys.gettrace()
+    sys.settrace(limits.trace_call)
     try:
-        with _traced(limits):
-            pieces: list[str] = []
-            for piece in _compiled(template).generate(**variables):
-                limits.produced += len(piece)
-                limits.allow(limits.produced)
-                pieces.append(piece)
-            return "".join(pieces)
+        return _compiled(template).render(variables)
     finally:
+        sys.settrace(trace)
         _limits.reset(token)
 
 
@@ -125,30 +123,6 @@ def _compiled(template: str) -> jinja2.Template:
     tree = _Rewriter().visit(environment.parse(template))
     code = environment.compile(tree, filename=_NAME)
     return environment.template_class.from_code(environment, code, environment.make_globals(None))
-
-
-@contextmanager
-def _traced(limits: _RenderLimits) -> Iterator[None]:
-    """Stop the template that runs in this block after too much time or memory."""
-    lines = 0
-
-    def on_line(_: FrameType, __: str, ___: Any) -> Any:
-        nonlocal lines
-        lines += 1
-        limits.check_time()
-        if lines % _MEMORY_CHECK_LINES == 0:
-            limits.check_memory()
-        return on_line
-
-    def on_call(frame: FrameType, _: str, __: Any) -> Any:
-        return on_line if frame.f_code.co_filename == _NAME else None
-
-    before = sys.gettrace()
-    sys.settrace(on_call)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
 
 
 class _GenerationTag(jinja2.ext.Extension):
@@ -164,31 +138,25 @@ class _GenerationTag(jinja2.ext.Extension):
 class _Rewriter(visitor.NodeTransformer):
     """Sends the operations that the environment cannot intercept through its checks."""
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - jinja2 names it
-        self.generic_visit(node)
-        return _through("concatenated", node.nodes)
+    def visit_Concat(self, node: Any) -> nodes.Node:  # noqa: N802 - jinja2 names it
+        return _through("concatenated", self.generic_visit(node).nodes)
 
-    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802 - as above
-        self.generic_visit(node)
-        return _through("sized", [node])
+    def visit_List(self, node: Any) -> nodes.Node:  # noqa: N802 - as above
+        return _through("sized", [self.generic_visit(node)])
 
-    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802 - as above
-        self.generic_visit(node)
-        return _through("sized", [node])
+    visit_Dict = visit_List  # noqa: N815 - as above
 
-    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802 - as above
-        self.generic_visit(node)
-        return _through("sized", [node]) if node.ctx == "load" else node
+    def visit_Tuple(self, node: Any) -> nodes.Node:  # noqa: N802 - as above
+        return self.visit_List(node) if node.ctx == "load" else self.generic_visit(node)
 
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - as above
+    def visit_Compare(self, node: Any) -> nodes.Node:  # noqa: N802 - as above
         self.generic_visit(node)
-        node.expr = _through("sized", [node.expr])
-        for operand in node.ops:
+        for operand in (node, *node.ops):
             operand.expr = _through("sized", [operand.expr])
         return node
 
 
-def _through(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
+def _through(name: str, arguments: list[Any]) -> nodes.Call:
     call = nodes.Call(nodes.EnvironmentAttribute(name), arguments, [], None, None)
     call.set_lineno(arguments[0].lineno if arguments else 1)
     return call
@@ -230,7 +198,7 @@ class _Dict:
 class _Environment(sandbox.ImmutableSandboxedEnvironment):
     """The sandbox with a check of the size of every result before it is computed."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 
     def __init__(self) -> None:
         # Not optimized: folding constants would compute with them outside of the limits.
@@ -241,93 +209,100 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
             finalize=_sized,
             extensions=[_GenerationTag, jinja2.ext.loopcontrols],
         )
-        self.filters |= _FILTERS
-        self.tests |= _TESTS
-        self.globals |= {
-            "dict": _Dict(),
-            "namespace": _Namespace,
-            "raise_exception": _raise,
-            "strftime_now": _strftime_now,
-        }
+        self.filters |= {name: _checked(filters.FILTERS[name], size) for name, size in _FILTER_SIZES.items()}
+        self.filters |= {"join": _join, "sum": _sum, "tojson": _tojson}
+        self.tests |= {name: _checked(tests.TESTS[name], _size_of_all) for name in _COMPARISONS}
+        self.globals |= {"dict": _Dict(), "namespace": _Namespace}
+        self.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}
         del self.globals["lipsum"]
         self.sized, self.concatenated = _sized, _concatenated
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
-        """Join the pieces of a macro, a block or a `set` block."""
+        """Join the pieces of a template, a macro, a block or a `set` block."""
         pieces = list(pieces)
         _limits.get().allow(sum(map(len, pieces)))
         return "".join(pieces)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute `left operator right` if the result is within the limits."""
-        if operator == "+":
-            if isinstance(left, str) and isinstance(right, str):
-                _limits.get().allow(len(left) + len(right))
-            else:
-                _sized((left, right))
-        elif operator == "*":
-            _check_product(left, right)
-        elif operator == "**":
-            if isinstance(left, int) and isinstance(right, int) and left.bit_length() * abs(right) > _MAX_BITS:
+        if isinstance(left, int) and isinstance(right, int):
+            bits = left.bit_length() * (abs(right) if operator == "**" else 1) + right.bit_length()
+            if bits > _MAX_BITS:
                 raise LimitExceeded("it makes a huge number")
-        elif isinstance(left, str | bytes):
-            _check_percent(left, right)
+        elif operator == "+":
+            _limits.get().allow(_size(left) + _size(right))
+        elif operator == "*":
+            sequence, count = (right, left) if isinstance(left, int) else (left, right)
+            if isinstance(sequence, str | bytes | list | tuple) and isinstance(count, int):
+                _limits.get().allow(_size(sequence) * count)
+        elif operator == "%" and isinstance(left, str | bytes):
+            _limits.get().allow(_percent_size(left, right))
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063 - as jinja2 has it
-        """Call a function for a template; methods of texts and numbers are checked first."""
+        """Call a function for a template; methods of texts, lists and numbers are checked first."""
         if isinstance(__obj, BuiltinMethodType):
-            args = _checked_method(__obj, args, kwargs)
+            name, owner, limits = __obj.__name__, __obj.__self__, _limits.get()
+            if isinstance(owner, str | bytes):
+                if name == "join" and args:
+                    args = (list(args[0]), *args[1:])
+                    limits.allow(_joined_size(args[0], owner))
+                elif name in _METHOD_SIZES:
+                    limits.allow(_METHOD_SIZES[name](owner, *args, **kwargs))
+            elif name == "to_bytes":
+                limits.allow(_largest((args, kwargs)))
+            elif name in {"index", "count"}:
+                _sized((owner, args))
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """Return the sandboxed `str.format`, with a check of its size before it formats."""
         formatted = super().wrap_str_format(value)
-        if formatted is None:
-            return None
-
-        @functools.wraps(formatted)
-        def wrapper(*args: Any, **kwargs: Any) -> str:
-            _check_format(value.__self__, (args, kwargs))
-            return formatted(*args, **kwargs)
-
-        return wrapper
+        return formatted and _checked(formatted, functools.partial(_format_size, value.__self__))
 
 
-def _size(value: Any) -> int:
-    """Return about how many characters a value prints as, or some above the limit."""
-    if type(value) is str:
-        return len(value)
-    limits = _limits.get()
-    total, items = 0, 0
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield a value and all that it holds; of what it holds twice, both."""
+    left = _limits.get().characters // _ITEM_CHARACTERS
     waiting: list[Any] = [value]
-    while waiting and total <= limits.characters:
+    while waiting:
         item = waiting.pop()
-        items += 1
-        if isinstance(item, str | bytes):
-            total += len(item) + 4
-        elif isinstance(item, Mapping):
-            waiting += item.keys()
-            waiting += item.values()
-        elif isinstance(item, _CONTAINERS):
+        yield item
+        if isinstance(item, Mapping):
+            item = (*item, *item.values())
+        if isinstance(item, _CONTAINERS):
+            left -= len(item)
+            if left < 0:
+                raise LimitExceeded("it makes far longer lists than the messages hold")
             waiting += item
-        else:
-            _check_number(item)
-            total += 16
-        if items + len(waiting) > _MAX_ITEMS:
-            raise LimitExceeded("it makes a list of more than a million items")
-        if items % _LARGE_TEXT == 0:
-            limits.check_time()
-    return total + items
 
 
 _CONTAINERS: tuple[Any, ...] = (list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
 
 
-def _check_number(value: Any) -> None:
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        raise LimitExceeded("it makes a huge number")
+def _size(value: Any) -> int:
+    """Return about how many characters a value prints as."""
+    if type(value) is str:
+        return len(value)
+    total = 0
+    for item in _leaves(value):
+        total += _ITEM_CHARACTERS
+        if isinstance(item, str | bytes):
+            total += len(item)
+        elif isinstance(item, int):
+            total += item.bit_length() // 3
+    return total
+
+
+def _size_of_all(*args: Any, **kwargs: Any) -> int:
+    """Return the size of the input of a filter whose result is at most a few times as large."""
+    return _size((args, kwargs))
+
+
+def _largest(value: Any) -> int:
+    """Return the largest integer that a value holds, by its absolute value."""
+    return max((abs(item) for item in _leaves(value) if isinstance(item, int)), default=0)
 
 
 def _sized(value: Any) -> Any:
@@ -342,113 +317,63 @@ def _concatenated(*values: Any) -> str:
     return "".join(map(str, values))
 
 
-def _check_product(left: Any, right: Any) -> None:
-    if isinstance(left, int) and isinstance(right, int):
-        if left.bit_length() + right.bit_length() > _MAX_BITS:
-            raise LimitExceeded("it makes a huge number")
-        return
-    sequence, count = (right, left) if isinstance(left, int) else (left, right)
-    if not isinstance(count, int) or count < 1:
-        return
-    if isinstance(sequence, str | bytes):
-        _limits.get().allow(len(sequence) * count)
-    elif isinstance(sequence, list | tuple):
-        if len(sequence) * count > _MAX_ITEMS:
-            raise LimitExceeded("it makes a list of more than a million items")
-        _limits.get().allow(_size(sequence) * count)
+def _joined_size(items: list[Any], separator: Any) -> int:
+    return sum(map(_size, items)) + _size(separator) * len(items)
 
 
-def _check_percent(template: str | bytes, values: Any) -> None:
-    """Check the size of `template % values`; any field may print the largest value."""
+def _percent_size(template: str | bytes, values: Any) -> int:
     text = template if isinstance(template, str) else template.decode("latin-1")
-    _check_fields(text, text.count("%"), values, is_width_a_value="*" in text)
+    return _fields_size(text, text.count("%"), values, is_width_a_value="*" in text)
 
 
-def _check_format(template: str, values: Any) -> None:
-    try:
-        fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
-    except ValueError:
-        return  # formatting raises it again
-    _check_fields(template, len(fields), values, is_width_a_value=any("{" in (field[2] or "") for field in fields))
+def _format_size(template: str, /, *args: Any, **kwargs: Any) -> int:
+    text = template.replace("{{", "")
+    return _fields_size(text, text.count("{"), (args, kwargs), is_width_a_value=bool(_NESTED_FIELD.search(text)))
 
 
-def _check_fields(template: str, fields: int, values: Any, *, is_width_a_value: bool) -> None:
-    widths = [int(digits[:12]) for digits in _DIGITS.findall(template)]
+def _fields_size(template: str, fields: int, values: Any, *, is_width_a_value: bool) -> int:
+    """Return the size of a formatted text; any field may print the largest value in the largest width."""
+    width = max((int(digits[:12]) for digits in _DIGITS.findall(template)), default=0)
     if is_width_a_value:
-        widths += _numbers(values)
-    if max(widths, default=0) > _MAX_WIDTH:
-        raise LimitExceeded("it holds a format with a huge width")
+        width = max(width, _largest(values))
     # `%r` and `%a` write up to ten characters for one.
-    _limits.get().allow(len(template) + sum(widths[:fields]) + fields * (10 * _size(values)))
+    return len(template) + fields * (width + 10 * _size(values))
 
 
-def _numbers(values: Any) -> list[int]:
-    if isinstance(values, Mapping):
-        values = list(values.values())
-    if isinstance(values, list | tuple):
-        return [number for value in values for number in _numbers(value)]
-    return [abs(values)] if isinstance(values, int) else []
+def _padded_size(text: Any, *args: Any, **kwargs: Any) -> int:
+    return max(_size(text), _largest((args, kwargs)))
 
 
-def _largest(values: Iterable[Any]) -> int:
-    return max((value for value in values if isinstance(value, int)), default=0)
-
-
-def _check_width(text: Any, *args: Any, **kwargs: Any) -> None:
-    """Check methods that pad a text to a width: `center`, `ljust`, `zfill`, ..."""
-    _limits.get().allow(max(_size(text), _largest((*args, *kwargs.values()))))
-
-
-def _check_tabs(text: Any, *args: Any, **kwargs: Any) -> None:
+def _tabs_size(text: Any, *args: Any, **kwargs: Any) -> int:
     tab = b"\t" if isinstance(text, bytes) else "\t"
-    _limits.get().allow(len(text) + text.count(tab) * max(8, _largest((*args, *kwargs.values()))))
+    return len(text) + text.count(tab) * max(8, _largest((args, kwargs)))
 
 
-def _check_replace(text: Any, old: Any, new: Any, count: Any = None) -> None:
+def _replaced_size(text: Any, old: Any, new: Any, count: Any = None) -> int:
     if not isinstance(text, bytes):
         text, old, new = str(_sized(text)), str(_sized(old)), str(_sized(new))
     places = text.count(old)
     if isinstance(count, int) and count >= 0:
         places = min(places, count)
-    _limits.get().allow(len(text) + places * max(0, len(new) - len(old)))
+    return len(text) + places * max(0, len(new) - len(old))
 
 
-def _check_table(text: Any, table: Any, *_: Any) -> None:
-    if isinstance(table, Mapping):
-        _limits.get().allow(len(text) * max(map(_size, table.values()), default=1))
+def _translated_size(text: Any, table: Any, *_: Any) -> int:
+    return len(text) * max(map(_size, table.values() if isinstance(table, Mapping) else table), default=1)
 
 
-def _check_split(text: Any, sep: Any = None, *_: Any, **__: Any) -> None:
+def _split_size(text: Any, sep: Any = None, *_: Any, **__: Any) -> int:
     # Words are about so long; without a separator they are not counted.
-    parts = text.count(sep) if sep and isinstance(sep, str | bytes) else len(text) // 8
-    if parts > _MAX_ITEMS:
-        raise LimitExceeded("it makes a list of more than a million items")
+    return _ITEM_CHARACTERS * (text.count(sep) if sep and isinstance(sep, str | bytes) else len(text) // 8)
 
 
-_TEXT_METHODS: dict[str, Callable[..., None]] = {
-    **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _check_width),
-    **dict.fromkeys(("split", "rsplit", "splitlines"), _check_split),
-    "expandtabs": _check_tabs,
-    "replace": _check_replace,
-    "translate": _check_table,
+_METHOD_SIZES: Mapping[str, Callable[..., int]] = {
+    **dict.fromkeys(("center", "ljust", "rjust", "zfill"), _padded_size),
+    **dict.fromkeys(("split", "rsplit", "splitlines"), _split_size),
+    "expandtabs": _tabs_size,
+    "replace": _replaced_size,
+    "translate": _translated_size,
 }
-
-
-def _checked_method(method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Check the size of a builtin method's result; return its arguments."""
-    name, owner = method.__name__, method.__self__
-    if isinstance(owner, str | bytes):
-        if name == "join" and args:
-            pieces = list(args[0])
-            _limits.get().allow(sum(map(_size, pieces)) + len(owner) * len(pieces))
-            return (pieces, *args[1:])
-        if name in _TEXT_METHODS:
-            _TEXT_METHODS[name](owner, *args, **kwargs)
-    elif name == "to_bytes":
-        _limits.get().allow(_largest((*args, *kwargs.values())))
-    elif name in {"index", "count"}:
-        _sized((owner, args))
-    return args
 
 
 def _raise(message: str) -> None:
@@ -470,34 +395,21 @@ def _tojson(value: Any, ensure_ascii: Any = None, indent: Any = None, separators
     return json.dumps(value, ensure_ascii=bool(ensure_ascii), indent=indent, separators=separators, sort_keys=sort_keys)
 
 
-def _check_all(*args: Any, **kwargs: Any) -> None:
-    """Check the input of a filter whose result is at most a few times as large."""
-    _sized((args, list(kwargs.values())))
-
-
-def _check_indent(text: Any, width: Any = 4, *_: Any, **__: Any) -> None:
+def _indented_size(text: Any, width: Any = 4, *_: Any, **__: Any) -> int:
     indent = width if isinstance(width, int) else len(width)
-    _limits.get().allow(_size(text) + (str(text).count("\n") + 2) * max(0, indent))
+    text = str(_sized(text))
+    return len(text) + (text.count("\n") + 2) * max(0, indent)
 
 
-def _check_wrap(text: Any, width: int = 79, *args: Any, **kwargs: Any) -> None:
+def _wrapped_size(text: Any, width: int = 79, *args: Any, **kwargs: Any) -> int:
     wrapstring = kwargs.get("wrapstring", args[1] if len(args) > 1 else None)
-    lines = _size(text) // max(1, width) + str(text).count(" ") + str(text).count("\n") + 1
-    _limits.get().allow(_size(text) + lines * len(wrapstring or "\n"))
+    text = str(_sized(text))
+    lines = len(text) // max(1, width) + text.count(" ") + text.count("\n") + 1
+    return len(text) + lines * len(wrapstring or "\n")
 
 
-def _check_percent_filter(text: Any, *args: Any, **kwargs: Any) -> None:
-    _check_percent(str(_sized(text)), kwargs or args)
-
-
-def _check_parts(_: Any, count: int, *__: Any, **___: Any) -> None:
-    if count > _MAX_WIDTH:
-        raise LimitExceeded("it makes a list of more than a hundred thousand parts")
-
-
-def _check_precision(_: Any, precision: int = 0, *__: Any, **___: Any) -> None:
-    if abs(precision) > _MAX_DECIMALS:
-        raise LimitExceeded("it rounds to a huge number of digits")
+def _parts_size(_: Any, *args: Any, **kwargs: Any) -> int:
+    return _ITEM_CHARACTERS * _largest((args, kwargs))
 
 
 @jinja2.pass_environment
@@ -505,7 +417,7 @@ def _join(environment: Any, value: Any, d: Any = "", attribute: Any = None) -> s
     if attribute is not None:
         value = map(filters.make_attrgetter(environment, attribute), value)
     items = list(value)
-    _limits.get().allow(sum(map(_size, items)) + _size(d) * len(items))
+    _limits.get().allow(_joined_size(items, d))
     return str(d).join(map(str, items))
 
 
@@ -514,49 +426,41 @@ def _sum(environment: Any, iterable: Any, attribute: Any = None, start: Any = 0)
     if attribute is not None:
         iterable = map(filters.make_attrgetter(environment, attribute), iterable)
     for item in iterable:
-        # A sum of lists copies every partial sum.
-        if not isinstance(item, int | float):
-            _sized((start, item))
-        start = start + item
+        start = environment.call_binop(None, "+", start, item)  # a sum of lists copies every partial sum
     return start
 
 
-def _checked(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
-    """Return a filter or test of Jinja's that is checked before it is called."""
+def _checked(function: Callable[..., Any], size: Callable[..., int]) -> Callable[..., Any]:
+    """Return a filter, test or method whose result's size is checked before it is called."""
     is_context_passed = hasattr(function, "jinja_pass_arg")
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        check(*(args[1:] if is_context_passed else args), **kwargs)
+        _limits.get().allow(size(*(args[1:] if is_context_passed else args), **kwargs))
         return function(*args, **kwargs)
 
     return wrapper
 
 
-_CHECKS: dict[str, Callable[..., None]] = {
+_FILTER_SIZES: Mapping[str, Callable[..., int]] = {
     **dict.fromkeys(
         (
             *("capitalize", "dictsort", "e", "escape", "forceescape", "groupby", "lower", "max", "min", "pprint"),
             *("sort", "string", "striptags", "title", "trim", "truncate", "unique", "upper", "urlencode", "urlize"),
             *("wordcount", "xmlattr"),
         ),
-        _check_all,
+        _size_of_all,
     ),
-    **dict.fromkeys(("batch", "slice"), _check_parts),
-    "center": _check_width,
-    "format": _check_percent_filter,
-    "indent": _check_indent,
-    "replace": _check_replace,
-    "round": _check_precision,
-    "wordwrap": _check_wrap,
+    **dict.fromkeys(
+        ("batch", "slice", "round"), lambda _, *args, **kwargs: _ITEM_CHARACTERS * _largest((args, kwargs))
+    ),
+    "center": _padded_size,
+    "format": lambda text, /, *args, **kwargs: _percent_size(str(_sized(text)), kwargs or args),
+    "indent": _indented_size,
+    "replace": _replaced_size,
+    "wordwrap": _wrapped_size,
 }
-# jinja2 leaves the types of what it registers open.
-_JINJA_FILTERS: Mapping[str, Any] = filters.FILTERS
-_JINJA_TESTS: Mapping[str, Any] = tests.TESTS
-_FILTERS = {name: _checked(_JINJA_FILTERS[name], check) for name, check in _CHECKS.items()}
-_FILTERS |= {"join": _join, "sum": _sum, "tojson": _tojson}
 _COMPARISONS = (
     *("in", "eq", "equalto", "==", "ne", "!=", "lt", "<", "lessthan", "le", "<=", "gt", ">", "greaterthan"),
     *("ge", ">="),
 )
-_TESTS = {name: _checked(_JINJA_TESTS[name], _check_all) for name in _COMPARISONS}
