@@ -90,7 +90,7 @@ def picture(width=60, height=80):
 def encoded(processor, talk, variables=()):
     words = processor.tokenizer
     tokenizer_files.install_template(words, None, processor=processor)
-    return vision.encode(processor, words, talk, dict(variables), tools=(), dtype=torch.float32)
+    return vision.encode(words, talk, dict(variables), (), processor=processor, dtype=torch.float32)
 
 
 def their_prompt(processor, turns):
@@ -153,7 +153,7 @@ def test_a_template_without_a_place_for_images_is_told():
 
 def test_a_model_that_reads_no_images_says_so():
     with pytest.raises(UnsupportedFeature, match="reads only text"):
-        vision.encode(None, tokenizer(), [om.user(picture()[0])], {}, tools=(), dtype=torch.float32)
+        vision.encode(tokenizer(), [om.user(picture()[0])], {}, (), processor=None, dtype=torch.float32)
 
 
 @pytest.fixture
@@ -198,5 +198,5 @@ def test_a_processor_that_cannot_be_made_is_an_error_only_for_images(qwen, monke
     missing = vision.load_processor(qwen, "qwen2_5_vl", OFFLINE)
     assert isinstance(missing, MissingExtra)
     with pytest.raises(MissingExtra, match="torchvision") as caught:
-        vision.encode(missing, tokenizer(), [om.user(picture()[0])], {}, tools=(), dtype=torch.float32)
+        vision.encode(tokenizer(), [om.user(picture()[0])], {}, (), processor=missing, dtype=torch.float32)
     assert "pip install torchvision" in caught.value.next_step

@@ -28,21 +28,10 @@ from openmodels.types.messages import Message
 ContentFormat = Literal["unchanged", "parts", "text"]
 """How a template gets the content of messages: as it is, all as lists of parts, or all as text."""
 
+_IMAGE = {"type": "image", "image": "image"}
 _NEXT_STEP = "Use another model, or give this one a chat template that you trust."
 _MIN_EVIDENCE = 16
 """Characters from which a text in the prompt comes from a message; a shorter one may stand there by chance."""
-
-
-class PromptLimit(NamedTuple):
-    """The limits of a prompt.
-
-    Attributes:
-        context: Tokens that prompt and answer may have together.
-        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
-    """
-
-    context: int
-    deadline: float | None
 
 
 class RenderedPrompt(NamedTuple):
@@ -51,12 +40,10 @@ class RenderedPrompt(NamedTuple):
     Attributes:
         text: The prompt.
         is_marked: Whether control tokens that a user typed are marked in it; see `token_ids`.
-        turns: The messages as the template got them.
     """
 
     text: str
     is_marked: bool
-    turns: list[dict[str, Any]]
 
 
 def encode(
@@ -66,7 +53,8 @@ def encode(
     tools: Sequence[Mapping[str, Any]] = (),
     *,
     special: bool = False,
-    limit: PromptLimit | None = None,
+    context: int | None = None,
+    deadline: float | None = None,
 ) -> list[int]:
     """Return the tokens of a conversation, ready for the assistant's turn.
 
@@ -77,10 +65,11 @@ def encode(
         tools: Definitions of the tools that the model may call.
         special: Whether the tokenizer adds the special tokens that the template does not write, as
             transformers' processors have it do.
-        limit: The limits of the prompt.
+        context: Tokens that the prompt may have; None is any number.
+        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
 
     Raises:
-        ContextTooLong: It certainly has more tokens than the limit.
+        ContextTooLong: It certainly has more tokens than the context.
         DeadlineExceeded: The deadline passed.
         UnsupportedFeature: The model has no chat template, several without a default, or one that leaves out
             the content of a message.
@@ -88,8 +77,8 @@ def encode(
         LoadFailed: The template is broken or hostile.
     """
     rendered = render(tokenizer, messages, variables, tools)
-    if limit is not None:
-        length_check.check_length(tokenizer, rendered.text, limit.context, limit.deadline)
+    if context is not None:
+        length_check.check_length(tokenizer, rendered.text, context, deadline)
     tokens = token_ids(tokenizer, rendered.text, marked=rendered.is_marked, special=special)
     if not tokens:
         raise LoadFailed("The model's chat template renders these messages to nothing.", next_step=_NEXT_STEP)
@@ -109,17 +98,14 @@ def render(
     settings = _to_json_types(variables)
     special_tokens = dict(tokenizer.special_tokens_map)
     try:
-        shapes = tuple(map(_message_shape, messages))
+        masked = _make_turns([_mask(message, index) for index, message in enumerate(messages)])
         content_format, omissions = _probe_template(
-            template, shapes, _json(definitions), _json(special_tokens | settings)
+            template, _json(masked), _json(definitions), _json(special_tokens | settings)
         )
-        turns = _turns(messages, content_format)
-        marked_turns, marked_tools, marked_settings = _mark_control_tokens(
-            tokenizer, template, turns, definitions, settings
-        )
-        is_marked = (marked_turns, marked_tools, marked_settings) != (turns, definitions, settings)
+        inputs = _convert(_make_turns(messages), content_format), definitions, settings
+        turns, marked_tools, marked_settings = marked = _mark_control_tokens(tokenizer, template, *inputs)
         length = sum(len(message.text) for message in messages) + len(_json(definitions))
-        text = _render(template, marked_turns, marked_tools, special_tokens | marked_settings, length)
+        text = _render(template, turns, marked_tools, special_tokens | marked_settings, length)
     except (sandbox.LimitExceeded, MemoryError, RecursionError, OverflowError) as error:
         raise LoadFailed(f"The model's chat template is out of bounds: {error}.", next_step=_NEXT_STEP) from error
     except jinja2.exceptions.SecurityError as error:
@@ -135,7 +121,7 @@ def render(
             next_step="Some templates know no system message or want user and assistant to alternate.",
         ) from error
     _check_omissions(omissions, messages, text)
-    return RenderedPrompt(text, is_marked, turns)
+    return RenderedPrompt(text, marked != inputs)
 
 
 def get_template(tokenizer: Any, *, tools: bool = False) -> str:
@@ -167,19 +153,14 @@ def get_template(tokenizer: Any, *, tools: bool = False) -> str:
 
 
 def knows_tools(tokenizer: Any, tools: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the chat template renders the definitions of tools.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        tools: Definitions of the tools.
-    """
+    """Return whether the chat template renders the definitions of tools."""
     template = get_template(tokenizer, tools=True)
     if "tools" not in template:
         return False
+    masked = _make_turns([_mask(Message(role="user", content="Hi"), 0)])
+    special_tokens = dict(tokenizer.special_tokens_map)
     try:
-        _, omissions = _probe_template(
-            template, (("user", "text", (), False),), _json(list(tools)), _json(dict(tokenizer.special_tokens_map))
-        )
+        _, omissions = _probe_template(template, _json(masked), _json(list(tools)), _json(special_tokens))
     except sandbox.LimitExceeded:
         return True  # rendering the messages says what is wrong with it
     return omissions is None or not omissions.tools
@@ -187,23 +168,17 @@ def knows_tools(tokenizer: Any, tools: Sequence[Mapping[str, Any]]) -> bool:
 
 def turn_end(tokenizer: Any) -> int | None:
     """Return the control token that closes an assistant's turn, or None."""
-    if not tokenizer.chat_template:
-        return None
     try:
         template = get_template(tokenizer)
-        return _turn_end(tokenizer, template)
     except UnsupportedFeature:
         return None
-
-
-_turn_ends: weakref.WeakKeyDictionary[Any, tuple[str, int | None]] = weakref.WeakKeyDictionary()
-
-
-def _turn_end(tokenizer: Any, template: str) -> int | None:
     known = _turn_ends.get(tokenizer)
     if known is None or known[0] != template:
         known = _turn_ends[tokenizer] = (template, _find_turn_end(tokenizer, template))
     return known[1]
+
+
+_turn_ends: weakref.WeakKeyDictionary[Any, tuple[str, int | None]] = weakref.WeakKeyDictionary()
 
 
 def _find_turn_end(tokenizer: Any, template: str) -> int | None:
@@ -276,20 +251,17 @@ def _adapt_messages(messages: Sequence[Message], template: str) -> Sequence[Mess
     return call_ids.rewrite_ids(messages, "nine" if nine else "any")
 
 
-def _turns(messages: Sequence[Message], content_format: ContentFormat) -> list[dict[str, Any]]:
+def _make_turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return messages as chat templates expect them."""
     names = {call.id: call.name for message in messages for call in message.tool_calls}
-    return _convert([_turn(message, names) for message in messages], content_format)
+    return [_make_turn(message, names) for message in messages]
 
 
-def _turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
+def _make_turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
     content: Any = message.content
     if not isinstance(content, str):
         # A template asks whether there is an image; the processor gets the image itself.
-        content = [
-            {"type": "text", "text": part} if isinstance(part, str) else {"type": "image", "image": "image"}
-            for part in content
-        ]
+        content = [{"type": "text", "text": part} if isinstance(part, str) else _IMAGE for part in content]
     turn: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
         # Templates want the arguments as an object, where the wire has text.
@@ -324,10 +296,6 @@ def _as_text(content: Any) -> Any:
     return content if isinstance(content, str) else "\n".join(part["text"] for part in content if "text" in part)
 
 
-MessageShape = tuple[str, str, tuple[str, ...], bool]
-"""A message's role, the kinds of its parts (or "text"), its tool calls' ids, and whether it has reasoning."""
-
-
 class _Omissions(NamedTuple):
     """The parts of conversations of one shape that a template leaves out.
 
@@ -340,94 +308,71 @@ class _Omissions(NamedTuple):
     tools: bool
 
 
-def _message_shape(message: Message) -> MessageShape:
-    if isinstance(message.content, str):
-        # An empty content has no text to look for.
-        kinds = "text" if message.content.strip() else "empty"
-    else:
-        kinds = "".join("t" if isinstance(part, str) and part.strip() else "i" for part in message.content)
-        kinds = "parts:" + kinds
-    return message.role, kinds, tuple(call.id for call in message.tool_calls), bool(message.reasoning)
-
-
 @functools.lru_cache(maxsize=256)
-def _probe_template(
-    template: str, shapes: tuple[MessageShape, ...], tools: str, variables: str
-) -> tuple[ContentFormat, _Omissions | None]:
+def _probe_template(template: str, turns: str, tools: str, variables: str) -> tuple[ContentFormat, _Omissions | None]:
     """Find the content format for a template, and what it leaves out all the same.
 
     Args:
         template: The template.
-        shapes: The shapes of the messages.
+        turns: The masked messages, as JSON.
         tools: The definitions of the tools, or null, as JSON.
         variables: Further variables, as JSON.
 
     Returns:
         The format, and the omissions; None where the template does not render words in the place of the messages.
     """
-    turns, expected = _probe_conversation(shapes)
-    definitions = json.loads(tools)
+    conversation, definitions = json.loads(turns), json.loads(tools)
     for index, definition in enumerate(definitions or ()):
         definition["function"]["name"] = _word("tool", index)
+    expected = [
+        _WANTED.findall(json.dumps((turn["content"], turn.get("tool_calls"))).casefold()) for turn in conversation
+    ]
     best: tuple[ContentFormat, _Omissions | None] = ("unchanged", None)
-    has_image = any("i" in shape[1].partition(":")[2] for shape in shapes)
+    has_image = any(isinstance(turn["content"], list) and _IMAGE in turn["content"] for turn in conversation)
     formats: tuple[ContentFormat, ...] = ("unchanged", "parts") if has_image else ("unchanged", "parts", "text")
     for content_format in formats:
+        masked = _convert(conversation, content_format)
         try:
-            text = _render(template, _convert(turns, content_format), definitions, json.loads(variables), 0).casefold()
+            text = _render(template, masked, definitions, json.loads(variables), 0).casefold()
         except (jinja2.TemplateError, TypeError, ValueError, RecursionError, OverflowError):
             continue
-        missing = tuple(index for index, words in expected.items() if any(word not in text for word in words))
+        missing = tuple(index for index, words in enumerate(expected) if any(word not in text for word in words))
         ignored = any(_word("tool", index) not in text for index in range(len(definitions or ())))
-        omissions = _Omissions(missing, ignored)
         if best[1] is None or len(missing) < len(best[1].messages):
-            best = content_format, omissions
+            best = content_format, _Omissions(missing, ignored)
         if not missing:
             break
     return best
 
 
-def _probe_conversation(shapes: Sequence[MessageShape]) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
-    """Return a conversation of unique words, and the words to look for by message."""
-    turns: list[dict[str, Any]] = []
-    expected: dict[int, list[str]] = {}
-    names: dict[str, str] = {}
-    for index, (role, kinds, calls, has_reasoning) in enumerate(shapes):
-        words = expected.setdefault(index, [])
-        turn: dict[str, Any] = {"role": role, "content": "" if kinds == "empty" else _word("m", index)}
-        parts = kinds.partition(":")[2]
-        if parts:
-            turn["content"] = [
-                {"type": "text", "text": _word("p", index, place)} if kind == "t" else {"type": "image", "image": "i"}
-                for place, kind in enumerate(parts)
-            ]
-            words += [_word("p", index, place) for place, kind in enumerate(parts) if kind == "t"]
-        elif kinds == "text" and not calls:
-            # Many templates render what stands beside a call as reasoning or not at all, as the model was trained.
-            words.append(_word("m", index))
-        if calls:
-            turn["tool_calls"] = [
-                {
-                    "id": call,
-                    "type": "function",
-                    "function": {"name": _word("f", index, place), "arguments": {"key": _word("a", index, place)}},
-                }
-                for place, call in enumerate(calls)
-            ]
-            words += [_word(kind, index, place) for place in range(len(calls)) for kind in ("f", "a")]
-            names |= {call: _word("f", index, place) for place, call in enumerate(calls)}
-        if role == "tool":
-            last = next(iter(reversed(names)), "")
-            turn |= {"tool_call_id": last, "name": names.get(last, "")}
-        if has_reasoning:
-            turn |= {"reasoning_content": _word("r", index), "thinking": _word("r", index)}
-        turns.append(turn)
-    return turns, expected
+def _mask(message: Message, index: int) -> Message:
+    """Return a message with unique words for its texts; a template must render the wanted ones."""
+    content: Any = message.content
+    if isinstance(content, str):
+        # Many templates render what stands beside a call as reasoning or not at all, as the model was trained.
+        # An empty content has no text to look for.
+        content = content.strip() and _word("m", index, is_wanted=not message.tool_calls)
+    else:
+        content = tuple(
+            _word("p", index, place) if isinstance(part, str) and part.strip() else part
+            for place, part in enumerate(content)
+        )
+    calls = tuple(
+        call.model_copy(
+            update={"name": _word("f", index, place), "arguments": {"key": _word("a", index, place)}},
+        )
+        for place, call in enumerate(message.tool_calls)
+    )
+    reasoning = _word("r", index, is_wanted=False) if message.reasoning else message.reasoning
+    return message.model_copy(update={"content": content, "tool_calls": calls, "reasoning": reasoning})
 
 
-def _word(kind: str, *places: int) -> str:
+def _word(kind: str, *places: int, is_wanted: bool = True) -> str:
     # Letters and digits alone: no template trims, splits or escapes them; comparison ignores case.
-    return f"zq{kind}{'x'.join(map(str, places))}qz"
+    return f"{'zq' if is_wanted else 'xq'}{kind}{'x'.join(map(str, places))}qz"
+
+
+_WANTED = re.compile("zq[a-z]+[0-9x]+qz")
 
 
 def _check_omissions(omissions: _Omissions | None, messages: Sequence[Message], text: str) -> None:

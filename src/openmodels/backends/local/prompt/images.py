@@ -14,7 +14,7 @@ from openmodels.backends.local.prompt import chat_template
 from openmodels.backends.local.weights import checkpoint
 from openmodels.errors import InvalidRequest, MissingExtra, OpenModelsError, UnsupportedFeature
 from openmodels.images import open_image
-from openmodels.types.messages import ImagePart, Message
+from openmodels.types.messages import Message
 
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
@@ -72,24 +72,18 @@ def _for_images(folder: Path, model_type: str, options: Mapping[str, Any]) -> An
 
 
 def encode(
-    processor: Any,
     tokenizer: Any,
     messages: Sequence[Message],
     variables: Mapping[str, Any],
-    *,
     tools: Sequence[Mapping[str, Any]],
+    *,
+    processor: Any,
     dtype: torch.dtype,
 ) -> tuple[list[int], dict[str, torch.Tensor]]:
-    """Return the tokens of a conversation with images, and the images' tensors.
+    """Return the tokens of a conversation with images, and the images' tensors of a dtype.
 
-    Args:
-        processor: A transformers processor, None for a model that reads only text, or the error for one whose
-            processor could not be loaded.
-        tokenizer: Its tokenizer, which holds the chat template.
-        messages: The conversation.
-        variables: Further variables for the chat template.
-        tools: Definitions of the tools that the model may call.
-        dtype: The dtype of the images' tensors.
+    The processor is transformers', None for a model that reads only text, or the error for one whose processor could
+    not be loaded. The rest is as for `chat_template.encode`.
 
     Raises:
         UnsupportedFeature: The model reads only text.
@@ -104,20 +98,22 @@ def encode(
         )
     if isinstance(processor, OpenModelsError):
         raise copy.copy(processor) from processor.__cause__
-    images = [_open_image(image) for message in messages for image in message.images]
+    parts = [image for message in messages for image in message.images]
+    if any(part.detail for part in parts):
+        raise UnsupportedFeature(
+            "The backend 'local' cannot honour the 'detail' of an image.", next_step="Leave it out, or scale the image."
+        )
+    images = list(map(open_image, parts))
     rendered = chat_template.render(tokenizer, messages, variables, tools)
-    options: dict[str, Any] = {"return_tensors": "pt"}
-    bos = tokenizer.bos_token
-    if bos is not None and rendered.text.startswith(bos):
-        options["add_special_tokens"] = False
-    text = rendered.text
+    text, bos = rendered.text, tokenizer.bos_token
+    options = {} if bos is None or not text.startswith(bos) else {"add_special_tokens": False}
     if rendered.is_marked:
         # Some processors count every place for an image, and ask the tokenizer for what it cannot give for marked text.
         text = chat_template.split_marked(text)
         processor = copy.copy(processor)
         processor.tokenizer = _MarkedTextTokenizer(tokenizer)
     try:
-        outputs = processor(text=[text], images=[images], **options)
+        outputs = processor(text=[text], images=[images], return_tensors="pt", **options)
     except (TypeError, ValueError, IndexError) as error:
         raise InvalidRequest(
             f"messages: the model's processor refuses the images: {error}.",
@@ -133,11 +129,7 @@ def encode(
 
 
 class _MarkedTextTokenizer:
-    """A tokenizer for texts with marked control tokens; see `token_ids`.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-    """
+    """A tokenizer for texts with marked control tokens; see `token_ids`."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -159,17 +151,7 @@ class _MarkedTextTokenizer:
 
 def pad_inputs(inputs: Mapping[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:
     """Return the tensors, the per-token ones padded to `tokens` tokens."""
-    padded = {}
-    for name, value in inputs.items():
-        missing = tokens - value.shape[-1] if name.endswith("token_type_ids") else 0
-        padded[name] = torch.nn.functional.pad(value, (0, missing))
-    return padded
-
-
-def _open_image(part: ImagePart) -> Any:
-    """Return an image of PIL."""
-    if part.detail:
-        raise UnsupportedFeature(
-            "The backend 'local' cannot honour the 'detail' of an image.", next_step="Leave it out, or scale the image."
-        )
-    return open_image(part)
+    return {
+        name: torch.nn.functional.pad(value, (0, tokens - value.shape[-1] if name.endswith("token_type_ids") else 0))
+        for name, value in inputs.items()
+    }

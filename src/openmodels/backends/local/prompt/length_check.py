@@ -18,12 +18,7 @@ _SEAM = 64
 
 
 class Overflow(NamedTuple):
-    """The beginning of a text that already has too many tokens.
-
-    Attributes:
-        end: Its length in characters.
-        tokens: Tokens that it has at least.
-    """
+    """The beginning of a text, of `end` characters, that already has at least `tokens` tokens."""
 
     end: int
     tokens: int
@@ -59,18 +54,10 @@ def find_overflow(tokenizer: Any, text: str, tokens: int, deadline: float | None
 
 
 def check_length(tokenizer: Any, text: str, context: int, deadline: float | None) -> None:
-    """Refuse a prompt that is certainly too long.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        text: The prompt.
-        context: The tokens that the model's context holds.
-        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
+    """Refuse a prompt that certainly has more tokens than the context; see `find_overflow`.
 
     Raises:
         ContextTooLong: It has more tokens than the context holds.
-        DeadlineExceeded: The deadline passed.
-        StreamInterrupted: The model is closed.
     """
     if (overflow := find_overflow(tokenizer, text, context, deadline)) is not None:
         raise ContextTooLong(

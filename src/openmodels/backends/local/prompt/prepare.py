@@ -46,10 +46,7 @@ class PromptConfig:
 
     @property
     def eos_token_ids(self) -> list[int]:
-        """The tokens that end an answer.
-
-        They are those that the model's files name, and the one that closes the assistant's turn.
-        """
+        """The tokens that end an answer: those of the model's files, and the one that closes a turn."""
         configured = getattr(self.generation_config, "eos_token_id", None)
         listed = configured if isinstance(configured, list) else [configured]
         tokens = (*listed, self.tokenizer.eos_token_id, chat_template.turn_end(self.tokenizer))
@@ -103,26 +100,19 @@ class SamplingParams:
 
     @classmethod
     def from_request(cls, request: ChatRequest, defaults: Any) -> SamplingParams:
-        """Fill what a request leaves open from a `GenerationConfig`.
-
-        The order is that of transformers.
-        """
+        """Fill what a request leaves open from a `GenerationConfig`, in transformers' order."""
         do_sample = getattr(defaults, "do_sample", False)
 
         def default(name: str) -> Any:
             return getattr(defaults, name, None) if do_sample else None
 
         samples = do_sample or request.top_p is not None or request.top_k is not None
-        temperature = default("temperature")
-        if temperature is None:
-            temperature = 1.0 if samples else 0.0
-        top_k = default("top_k")
-        if top_k is None:
-            top_k = generation_config.TOP_K if do_sample else 0
+        temperatures = (request.temperature, default("temperature"), 1.0 if samples else 0.0)
+        top_ks = (request.top_k, default("top_k"), generation_config.TOP_K if do_sample else 0)
         return cls(
-            temperature=temperature if request.temperature is None else request.temperature,
+            temperature=next(value for value in temperatures if value is not None),
             top_p=request.top_p or default("top_p") or 1.0,
-            top_k=top_k if request.top_k is None else request.top_k,
+            top_k=next(value for value in top_ks if value is not None),
             min_p=default("min_p") or 0.0,
             repetition_penalty=request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0,
             seed=secrets.randbits(63) if request.seed is None else request.seed,
@@ -175,15 +165,14 @@ def prepare_prompt(
     if not isinstance(variables, Mapping):
         raise UnsupportedFeature(f"extra: {CHAT_TEMPLATE_KWARGS!r} must hold a dict of variables.")
     check_tools(request, tokenizer)
-    tools = definitions(offered_tools(request))
+    chat = (tokenizer, request.messages, variables, definitions(offered_tools(request)))
     inputs = None
     if any(message.images for message in request.messages):
-        tokens, inputs = images.encode(processor, tokenizer, request.messages, variables, tools=tools, dtype=dtype)
+        tokens, inputs = images.encode(*chat, processor=processor, dtype=dtype)
     else:
         # A processor lets the tokenizer add what the template does not write, with images or without.
         special = processor is not None
-        limit = chat_template.PromptLimit(context, request.deadline)
-        tokens = chat_template.encode(tokenizer, request.messages, variables, tools, special=special, limit=limit)
+        tokens = chat_template.encode(*chat, special=special, context=context, deadline=request.deadline)
     tool_format = tool_call_format(request, tokenizer, tokens)
     if tool_format is not None and tool_format.start:
         tokens += tokenizer.encode(tool_format.start, add_special_tokens=False)
@@ -228,36 +217,19 @@ def prepare_request(
         UnsupportedFeature: `extra` holds what the engine does not know.
         OpenModelsError: What `prepare_prompt` raises.
     """
-    if not allow_extra:
-        check_extra(request)
-    prompt = prepare_prompt(request, config.tokenizer, config.context, processor, dtype)
-    check_tokens(prompt.tokens, config.vocab_size)
-    max_new_tokens = resolve_max_new_tokens(len(prompt.tokens), request, config)
-    return PreparedRequest(prompt, SamplingParams.from_request(request, config.generation_config), max_new_tokens)
-
-
-def check_extra(request: ChatRequest) -> None:
-    """Check that `extra` holds nothing but variables for the chat template.
-
-    Raises:
-        UnsupportedFeature: It holds another entry.
-    """
-    if unknown := sorted(set(request.extra) - {CHAT_TEMPLATE_KWARGS}):
+    if not allow_extra and (unknown := sorted(set(request.extra) - {CHAT_TEMPLATE_KWARGS})):
         raise UnsupportedFeature(
             f"extra: the backend 'local' does not know {unknown[0]!r}.",
             next_step=f"It takes {CHAT_TEMPLATE_KWARGS!r}: variables for the chat template.",
         )
+    prompt = prepare_prompt(request, config.tokenizer, config.context, processor, dtype)
+    check_tokens(prompt.tokens, config.vocab_size)
+    max_new_tokens = _resolve_max_new_tokens(len(prompt.tokens), request, config)
+    return PreparedRequest(prompt, SamplingParams.from_request(request, config.generation_config), max_new_tokens)
 
 
 def check_tokens(tokens: Sequence[int], vocab_size: int | None, what: str = "The prompt") -> None:
-    """Check that the model has an embedding for each token.
-
-    Some tokenizers have more tokens than their model.
-
-    Args:
-        tokens: Ids of the tokenizer.
-        vocab_size: The number of rows of the embedding table, or None where that is unknown.
-        what: The subject of the message.
+    """Check that the model has an embedding for each token; some tokenizers have more tokens.
 
     Raises:
         InvalidRequest: The model has no embedding for one of them.
@@ -270,12 +242,8 @@ def check_tokens(tokens: Sequence[int], vocab_size: int | None, what: str = "The
         )
 
 
-def resolve_max_new_tokens(tokens: int, request: ChatRequest, config: PromptConfig) -> int:
-    """Return how many tokens the answer to a prompt of `tokens` tokens may have.
-
-    Raises:
-        ContextTooLong: The prompt fills the context.
-    """
+def _resolve_max_new_tokens(tokens: int, request: ChatRequest, config: PromptConfig) -> int:
+    """Return how many tokens the answer to a prompt of `tokens` tokens may have."""
     left = config.context - tokens
     if left < 1:
         raise ContextTooLong(

@@ -24,11 +24,7 @@ _SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.model"
 
 
 def load_tokenizer(folder: Path, **options: Any) -> Any:
-    """Load a tokenizer, without a network and without code of the model's.
-
-    Args:
-        folder: The model's folder.
-        **options: Further arguments of `AutoTokenizer.from_pretrained`.
+    """Load a folder's tokenizer, without a network and without code of the model's.
 
     Raises:
         LoadFailed: A file holds something else than it should.
@@ -105,37 +101,27 @@ def install_template(tokenizer: Any, folder: Path, *, choice: str | None = None,
             templates = read_templates(folder)
         except (OSError, ValueError) as error:
             raise LoadFailed("A file of the model's chat templates cannot be read.") from error
+    if choice is not None and choice not in templates and "{" not in choice:
+        raise InvalidRequest(
+            f"chat_template: the model has no template of the name {choice[:80]!r}.",
+            next_step=f"It has: {', '.join(sorted(templates))}." if templates else "Pass the text of a Jinja template.",
+        )
     if choice is not None:
-        templates = {DEFAULT: _chosen(templates, choice)}
+        templates = {DEFAULT: templates.get(choice, choice)}
     tokenizer.chat_template = templates[DEFAULT] if [*templates] == [DEFAULT] else (templates or None)
 
 
-def _chosen(templates: Mapping[str, str], choice: str) -> str:
-    if choice in templates:
-        return templates[choice]
-    if "{" in choice:
-        return choice
-    raise InvalidRequest(
-        f"chat_template: the model has no template of the name {choice[:80]!r}.",
-        next_step=f"It has: {', '.join(sorted(templates))}." if templates else "Pass the text of a Jinja template.",
-    )
-
-
 def _check_packages(folder: Path) -> None:
-    """Check that the packages that read the tokenizer are installed.
-
-    The message of transformers names another package.
-    """
+    """Check for the packages that read the tokenizer: transformers names another one."""
     if (folder / "tokenizer.json").is_file():
         return
     for name in _SENTENCEPIECE_FILES:
-        if not (file := folder / name).is_file():
-            continue
-        if _is_tiktoken(file):
-            _require(name, "a tiktoken vocabulary", ("tiktoken",), "pip install tiktoken")
-        else:
-            packages = ("sentencepiece", "google.protobuf")
-            _require(name, "a SentencePiece model", packages, settings.install_hint("local"))
+        if (folder / name).is_file():
+            if _is_tiktoken(folder / name):
+                _require(name, "a tiktoken vocabulary", ("tiktoken",), "pip install tiktoken")
+            else:
+                packages = ("sentencepiece", "google.protobuf")
+                _require(name, "a SentencePiece model", packages, settings.install_hint("local"))
     if (folder / "tiktoken.model").is_file():
         _require("tiktoken.model", "a tiktoken vocabulary", ("tiktoken",), "pip install tiktoken")
     if (folder / "tekken.json").is_file() and not any(folder.glob("vocab.*")):
