@@ -6,8 +6,8 @@ Everything here narrows: an answer that a schema made here accepts is one that t
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,6 +30,7 @@ _MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _ONES = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
 _MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
 _TOGETHER = {"allOf", "if", "then", "else", "dependentSchemas", "$dynamicRef", "unevaluatedProperties", "not"}
+_MAY_ADD = {"anyOf", "oneOf", "$ref"}
 _STRICT = {
     *("type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf"),
     *("$ref", "$defs", "title", "description"),
@@ -64,9 +65,6 @@ def forbid_additional_properties(schema: Mapping[str, Any]) -> Schema:
     return copied
 
 
-_MAY_ADD = {"anyOf", "oneOf", "$ref"}
-
-
 def is_object(schema: Mapping[str, Any]) -> bool:
     """Return whether every answer is an object."""
     return schema.get("type") == "object"
@@ -78,13 +76,11 @@ def wrap_in_object(schema: Schema) -> Schema:
         return schema
     inner = dict(schema)
     shared: Schema = {name: inner.pop(name) for name in ("$defs", "definitions") if name in inner}
-    return {
-        "type": "object",
-        "properties": {KEY: inner},
-        "required": [KEY],
-        "additionalProperties": False,
-        **shared,
-    }
+    return _closed_object({KEY: inner}) | shared
+
+
+def _closed_object(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def tool_calls_schema(parameters: Mapping[str, Mapping[str, Any]], key: str | None) -> Schema:
@@ -101,10 +97,7 @@ def tool_calls_schema(parameters: Mapping[str, Mapping[str, Any]], key: str | No
         definitions = {inner: part for word in _DEFINED for inner, part in schema.pop(word, {}).items()}
         _move_references([schema, definitions], name)
         shared |= {f"{name}.{inner}": part for inner, part in definitions.items()}
-        if key is not None:
-            wrapped = {"name": {"const": name}, key: schema}
-            schema = {"type": "object", "properties": wrapped, "required": list(wrapped), "additionalProperties": False}
-        parts.append(schema)
+        parts.append(schema if key is None else _closed_object({"name": {"const": name}, key: schema}))
     schema = parts[0] if len(parts) == 1 else {"anyOf": parts}
     return {**schema, "$defs": shared} if shared else schema
 
@@ -113,7 +106,7 @@ _DEFINED = ("$defs", "definitions")
 
 
 def _move_references(value: Any, name: str) -> None:
-    """Point references at the place where `calls` puts a tool's definitions."""
+    """Point references at the place where `tool_calls_schema` puts a tool's definitions."""
     if isinstance(value, dict):
         _, word, *rest = [*str(value.get("$ref", "")).split("/", 2), ""]
         if word in _DEFINED:
@@ -146,8 +139,8 @@ def check_limits(schema: Any) -> int:
     """
     count, level = 0, [schema]
     for _ in range(DEEPEST):
-        nested = [part.values() if isinstance(part, Mapping) else part for part in level if _holds(part)]
-        level = [part for part in chain.from_iterable(nested) if part is not None]
+        nested = (list(part.values()) if isinstance(part, Mapping) else part for part in level)
+        level = [part for parts in nested if isinstance(parts, list | tuple) for part in parts if part is not None]
         count += len(level)
         if count > LARGEST:
             raise InvalidRequest(f"schema: it holds more than {LARGEST:,} values, which is the limit.")
@@ -155,7 +148,7 @@ def check_limits(schema: Any) -> int:
             break
     if level:
         raise InvalidRequest(f"schema: it is more than {DEEPEST} values deep, which is the limit.")
-    cost = _Cost(schema).of(schema)
+    cost = _Cost(schema, cycle=1).of(schema)
     if cost > COSTLIEST:
         raise InvalidRequest(
             f"schema: its references make one value be checked against {cost:,} schemas; the limit is {COSTLIEST:,}.",
@@ -164,31 +157,37 @@ def check_limits(schema: Any) -> int:
     return cost
 
 
-def _holds(part: Any) -> bool:
-    return isinstance(part, Mapping | list | tuple)
+class _Measure(ABC):
+    """A number for each schema in a root; a reference to itself counts as `cycle`."""
 
-
-class _Cost:
-    """Counts the schemas that one value is checked against; a cycle counts once."""
-
-    def __init__(self, root: Any) -> None:
-        self._root = root
+    def __init__(self, root: Any, cycle: int) -> None:
+        self._root, self._cycle = root, cycle
         self._known: dict[str, int] = {}
 
+    @abstractmethod
     def of(self, schema: Any) -> int:
-        """Return the count for a schema."""
+        """Return the number for a schema."""
+
+    def of_reference(self, schema: Mapping[str, Any]) -> int:
+        """Return the number for what a schema refers to; 0 for none."""
+        if not isinstance(reference := schema.get("$ref"), str):
+            return 0
+        if reference not in self._known:
+            self._known[reference] = self._cycle
+            self._known[reference] = self.of(_resolve(self._root, reference))
+        return self._known[reference]
+
+
+class _Cost(_Measure):
+    """Counts the schemas that one value is checked against."""
+
+    def of(self, schema: Any) -> int:
         if not isinstance(schema, Mapping):
             return 1
         # Its own keywords all look at the same value; of the values in it, the costliest counts.
         same = [part for name in _SAME for part in _parts(schema.get(name))]
         inner = [part for name in _INNER for part in _parts(schema.get(name))]
-        total = 1 + sum(map(self.of, same)) + max(map(self.of, inner), default=0)
-        if isinstance(reference := schema.get("$ref"), str):
-            if reference not in self._known:
-                self._known[reference] = 1
-                self._known[reference] = self.of(_resolve(self._root, reference))
-            total += self._known[reference]
-        return total
+        return 1 + sum(map(self.of, same)) + max(map(self.of, inner), default=0) + self.of_reference(schema)
 
 
 _SAME = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas")
@@ -204,26 +203,16 @@ _WORDS = {"type", "anyOf", "allOf", "oneOf", "$ref", "not", "properties", "items
 
 def min_text_length(schema: Any) -> int:
     """Return the least number of characters of an answer without spaces."""
-    return _Shortest(schema).of(schema)
+    return _MinLength(schema, cycle=0).of(schema)
 
 
-class _Shortest:
-    """Computes the lengths of smallest answers; a cycle counts as nothing."""
-
-    def __init__(self, root: Any) -> None:
-        self._root = root
-        self._known: dict[str, int] = {}
+class _MinLength(_Measure):
+    """Computes the lengths of smallest answers."""
 
     def of(self, schema: Any) -> int:
-        """Return the length for a schema."""
         if not isinstance(schema, Mapping):
             return 0
-        least = 1
-        if isinstance(reference := schema.get("$ref"), str):
-            if reference not in self._known:
-                self._known[reference] = 0
-                self._known[reference] = self.of(_resolve(self._root, reference))
-            least = max(least, self._known[reference])
+        least = max(1, self.of_reference(schema))
         for name, fold in (("anyOf", min), ("oneOf", min), ("allOf", max)):
             if parts := schema.get(name):
                 least = max(least, fold(map(self.of, parts)))
@@ -253,8 +242,7 @@ def _nodes(schema: Any) -> Iterator[Schema]:
     if isinstance(schema, dict):
         yield schema
         parts = [part for name in _MAPS for part in _values(schema.get(name))]
-        parts += [part for name in _MANY for part in _listed(schema.get(name))]
-        parts += [part for name in _ONES for part in _listed(schema.get(name))]
+        parts += [part for name in (*_MANY, *_ONES) for part in _listed(schema.get(name))]
         for part in parts:
             yield from _nodes(part)
 

@@ -26,12 +26,21 @@ _LONGEST_TOKEN = 16
 """Characters that a token of an answer has on average at most; real ones have three to five."""
 
 
-class _FormMismatch(Exception):
-    """Text of another form than the one asked for.
+_CUT_OFF = {
+    "length": (
+        "was cut off at its length limit",
+        "Raise `max_tokens`, or bound texts and lists in the schema (maxLength, maxItems).",
+    ),
+    "repetition": (
+        "was ended as a repetition",
+        "Bound texts and lists in the schema (maxLength, maxItems), or use another model.",
+    ),
+}
+"""What happened to an answer that is cut off, and what to do, by its finish reason."""
 
-    Attributes:
-        errors: What is wrong, each with its place.
-    """
+
+class _FormMismatch(Exception):
+    """Text of another form than the one asked for; `errors` says what is wrong, each with its place."""
 
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__()
@@ -70,27 +79,14 @@ class OutputValidator:
         return reply.model_copy(update={"parsed": parsed, "text": text})
 
     def _invalid(self, reply: Reply, errors: tuple[str, ...]) -> OutputInvalid:
-        if reply.finish_reason == "length":
-            return OutputInvalid(
-                f"The answer was cut off at its length limit before it satisfied `{self.output.kind}`.",
-                next_step="Raise `max_tokens`, or bound texts and lists in the schema (maxLength, maxItems).",
-                reply=reply,
-                errors=errors,
-            )
-        if reply.finish_reason == "repetition":
-            return OutputInvalid(
-                f"The answer was ended as a repetition before it satisfied `{self.output.kind}`.",
-                next_step="Bound texts and lists in the schema (maxLength, maxItems), or use another model.",
-                reply=reply,
-                errors=errors,
-            )
-        shown = "; ".join(errors[:5]) + (f"; and {len(errors) - 5} more" if len(errors) > 5 else "")
-        return OutputInvalid(
-            f"The answer does not satisfy `{self.output.kind}`: {shown}.",
-            next_step="The answer is in the error's `reply`; `retries=` asks again with the faults shown.",
-            reply=reply,
-            errors=errors,
-        )
+        if reply.finish_reason in _CUT_OFF:
+            cause, next_step = _CUT_OFF[reply.finish_reason]
+            message = f"The answer {cause} before it satisfied `{self.output.kind}`."
+        else:
+            shown = "; ".join(errors[:5]) + (f"; and {len(errors) - 5} more" if len(errors) > 5 else "")
+            message = f"The answer does not satisfy `{self.output.kind}`: {shown}."
+            next_step = "The answer is in the error's `reply`; `retries=` asks again with the faults shown."
+        return OutputInvalid(message, next_step=next_step, reply=reply, errors=errors)
 
     def partial(self, text: str) -> Any:
         """Return what the start of an answer holds as plain data, or None."""
@@ -149,24 +145,24 @@ def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> Out
 
 def _schema(value: Any) -> OutputValidator:
     if isinstance(value, Mapping):
-        with _readable():
+        with _invalid_schema_errors():
             schemas.check_limits(value)
             schema = json.loads(json.dumps(dict(value), allow_nan=False))
-            reader = _validator(schema)
+            reader = _make_schema_reader(schema)
             return _format(schemas.forbid_additional_properties(schema), _title(schema.get("title")), reader)
     if isinstance(value, bool | str | int | float | bytes | list | tuple):
         raise InvalidRequest(f"schema: expected a type or a JSON Schema as a dict, not {type(value).__name__}.")
-    with _readable():
+    with _invalid_schema_errors():
         adapter = value if isinstance(value, TypeAdapter) else TypeAdapter(value)
-        schema = type_schemas.generated(adapter)
+        schema = type_schemas.answer_schema(adapter)
         schemas.check_limits(schema)
         schema = schemas.forbid_additional_properties(schema)
     name = getattr(value, "__name__", None) if isinstance(value, type) else None
-    return _format(schema, _title(name or schema.get("title")), _typed(adapter))
+    return _format(schema, _title(name or schema.get("title")), _make_type_reader(adapter))
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _invalid_schema_errors() -> Iterator[None]:
     try:
         yield
     except InvalidRequest:
@@ -181,10 +177,20 @@ def _readable() -> Iterator[None]:
 
 
 def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> OutputValidator:
+    def read_wrapped(text: str) -> Any:
+        value = _load_json(text)
+        if not _is_wrapped(value):
+            return reader(text)
+        try:
+            return reader(json.dumps(value[schemas.KEY]))
+        except _FormMismatch as error:
+            try:
+                return reader(text)
+            except _FormMismatch:
+                raise error from error.__cause__
+
     output = OutputFormat(kind="schema", json_schema=schema, name=name)
-    if schemas.is_object(schema):
-        return OutputValidator(output, reader)
-    return OutputValidator(output, lambda text: _unwrapping(text, reader))
+    return OutputValidator(output, reader if schemas.is_object(schema) else read_wrapped)
 
 
 def _title(title: Any) -> str:
@@ -192,23 +198,19 @@ def _title(title: Any) -> str:
     return name[:64] or "answer"
 
 
-def _unwrapping(text: str, reader: Callable[[str], Any]) -> Any:
+def _load_json(text: str) -> Any:
+    """Return a JSON value; None for what is none."""
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or value.keys() != {schemas.KEY}:
-        return reader(text)
-    try:
-        return reader(json.dumps(value[schemas.KEY]))
-    except _FormMismatch as error:
-        try:
-            return reader(text)
-        except _FormMismatch:
-            raise error from error.__cause__
+        return None
 
 
-def _typed(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
+def _is_wrapped(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {schemas.KEY}
+
+
+def _make_type_reader(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
     def reader(text: str) -> Any:
         try:
             return adapter.validate_json(text)
@@ -218,7 +220,7 @@ def _typed(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
     return reader
 
 
-def _validator(schema: dict[str, Any]) -> Callable[[str], Any]:
+def _make_schema_reader(schema: dict[str, Any]) -> Callable[[str], Any]:
     validator = Validator(schema)
 
     def reader(text: str) -> Any:
@@ -250,12 +252,8 @@ def _choices(value: Any) -> OutputValidator:
     def reader(text: str) -> str:
         choice: Any = text.strip()
         if choice not in value:
-            try:
-                choice = json.loads(text)
-            except (ValueError, RecursionError):
-                choice = None
-            if isinstance(choice, dict) and choice.keys() == {schemas.KEY}:
-                choice = choice[schemas.KEY]
+            choice = _load_json(text)
+            choice = choice[schemas.KEY] if _is_wrapped(choice) else choice
         if not isinstance(choice, str) or choice not in value:
             raise _FormMismatch(["it is none of the choices"])
         return choice

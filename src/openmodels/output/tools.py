@@ -169,7 +169,7 @@ def tool(
     label = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(_resolved(source))
-        parameters = schemas.strip_titles(type_schemas.arguments(adapter))
+        parameters = schemas.strip_titles(type_schemas.arguments_schema(adapter))
     except (PydanticUserError, TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise InvalidRequest(

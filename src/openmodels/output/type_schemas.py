@@ -29,17 +29,20 @@ _QUAD = "[A-Za-f][{}][{}][A-Za-z0-9]".format(
     "".join(letter for place, letter in enumerate(_LETTERS) if not place & 2),
 )
 """Four characters of Base64 that stand for three characters of ASCII, in the alphabet of either kind."""
+_BASE64 = f"^(?:{_QUAD}){{1,60}}$"
+_LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+_CHANGES = ("strip_whitespace", "to_lower", "to_upper", "ascii_only")
 
 
-class Generated(GenerateJsonSchema):
+class ArgumentSchemaGenerator(GenerateJsonSchema):
     """Narrows what pydantic describes too widely; a default is left as it is."""
 
     def decimal_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a number: texts of decimals are written in too many alternatives."""
-        narrowed: JsonSchemaValue = {"type": "number"}
-        for name, keyword in _LIMITS.items():
-            if (limit := schema.get(name)) is not None:
-                narrowed[keyword] = _plain(limit)
+        keywords = _LIMITS | {"multiple_of": "multipleOf"}
+        narrowed: JsonSchemaValue = {
+            keyword: _plain(schema[name]) for name, keyword in keywords.items() if schema.get(name) is not None
+        }
         digits, places = schema.get("max_digits"), schema.get("decimal_places")
         if digits is not None and places is None:
             places = min(_DECIMALS, digits - 1)
@@ -50,7 +53,7 @@ class Generated(GenerateJsonSchema):
             edge = _plain(Decimal(1).scaleb(digits - places))
             narrowed["exclusiveMaximum"] = min(edge, narrowed.get("exclusiveMaximum", edge))
             narrowed["exclusiveMinimum"] = max(-edge, narrowed.get("exclusiveMinimum", -edge))
-        return narrowed
+        return {"type": "number"} | narrowed
 
     def float_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a number; an infinite limit does not count."""
@@ -81,7 +84,7 @@ class Generated(GenerateJsonSchema):
         """Return a text; where bytes are counted, one whose characters are bytes."""
         narrowed = super().bytes_schema(schema)
         if getattr(self._config, "val_json_bytes", "utf8") == "base64":
-            return {"type": "string", "pattern": f"^(?:{_QUAD}){{1,60}}$"}
+            return {"type": "string", "pattern": _BASE64}
         if "maxLength" in narrowed or "minLength" in narrowed:
             return narrowed | {"pattern": "^[ -~]*$"}
         return narrowed
@@ -96,11 +99,9 @@ class Generated(GenerateJsonSchema):
     def datetime_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a date with its time, between limits, with or without a zone."""
         years, zone = _years(schema), schema.get("tz_constraint")
-        bounds = [limit for name in _BOUNDS if (limit := schema.get(name)) is not None]
+        bounds = [limit for name in _LIMITS if (limit := schema.get(name)) is not None]
         is_naive = zone == "naive" or any(limit.tzinfo is None for limit in bounds)
-        if years is None and not is_naive:
-            return super().datetime_schema(schema)
-        if isinstance(zone, int):
+        if isinstance(zone, int) or (years is None and not is_naive):
             return super().datetime_schema(schema)
         end = "" if is_naive else "Z"
         return {"type": "string", "pattern": f"^{years or '[1-9][0-9]{3}'}-{_MONTH}T{_CLOCK}{end}$"}
@@ -134,12 +135,10 @@ class Generated(GenerateJsonSchema):
         if "keys_schema" not in schema or "propertyNames" in narrowed or "patternProperties" in narrowed:
             return narrowed
         keys = self.resolve_ref_schema(self.generate_inner(schema["keys_schema"]))
-        if keys.get("type") in ("integer", "number", "boolean") or "enum" in keys:
-            listed = keys.get("enum")
-            if listed is not None:
-                narrowed["propertyNames"] = {"enum": [key if isinstance(key, str) else str(key) for key in listed]}
-            else:
-                narrowed["propertyNames"] = {"contentMediaType": "application/json", "contentSchema": keys}
+        if "enum" in keys:
+            narrowed["propertyNames"] = {"enum": list(map(str, keys["enum"]))}
+        elif keys.get("type") in ("integer", "number", "boolean"):
+            narrowed["propertyNames"] = {"contentMediaType": "application/json", "contentSchema": keys}
         return narrowed
 
     def tagged_union_schema(self, schema: Any) -> JsonSchemaValue:
@@ -156,17 +155,12 @@ class Generated(GenerateJsonSchema):
         paths = {name: path for name, field in schema["fields"].items() if (path := _path(field))}
         if not paths or "properties" not in narrowed:
             return narrowed
-        parts = []
-        for name, path in paths.items():
-            inner = narrowed["properties"].pop(name, {})
-            parts.append(_nested(path, inner))
-        needed = [name for name in narrowed.get("required", ()) if name not in paths]
-        narrowed.pop("required", None)
-        narrowed |= {"required": needed} if needed else {}
-        return {"type": "object", "allOf": [narrowed, *parts]}
+        parts = [_nested(path, narrowed["properties"].pop(name, {})) for name, path in paths.items()]
+        needed = [name for name in narrowed.pop("required", ()) if name not in paths]
+        return {"type": "object", "allOf": [narrowed | ({"required": needed} if needed else {}), *parts]}
 
 
-class Required(Generated):
+class AnswerSchemaGenerator(ArgumentSchemaGenerator):
     """Requires every field: a default is for data, not for an answer."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: FBT001 - as the base
@@ -178,37 +172,29 @@ class Required(Generated):
         return self.generate_inner(schema["schema"])
 
 
-def generated(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+def answer_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
     """Return the JSON Schema of a type for answers, every field of it required."""
-    return _finished(adapter.json_schema(schema_generator=Required))
+    return _narrow_formats(adapter.json_schema(schema_generator=AnswerSchemaGenerator))
 
 
-def arguments(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+def arguments_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
     """Return the JSON Schema of a type for a tool's arguments."""
-    return _finished(adapter.json_schema(schema_generator=Generated))
+    return _narrow_formats(adapter.json_schema(schema_generator=ArgumentSchemaGenerator))
 
 
-def _finished(schema: dict[str, Any]) -> dict[str, Any]:
+def _narrow_formats(schema: dict[str, Any]) -> dict[str, Any]:
     """Narrow what types describe by themselves, beside pydantic's generator."""
     stack: list[Any] = [schema]
     while stack:
         node = stack.pop()
         if isinstance(node, dict):
-            if node.get("type") == "string" and (pattern := _OF_FORMATS.get(str(node.get("format")))):
+            if node.get("type") == "string" and node.get("format") in ("base64", "base64url"):
                 del node["format"]
-                node["pattern"] = pattern
+                node["pattern"] = _BASE64
             stack.extend(node.values())
         elif isinstance(node, list):
             stack.extend(node)
     return schema
-
-
-_LIMITS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"} | {
-    "multiple_of": "multipleOf"
-}
-_BOUNDS = ("ge", "gt", "le", "lt")
-_CHANGES = ("strip_whitespace", "to_lower", "to_upper", "ascii_only")
-_OF_FORMATS = {"base64": f"^(?:{_QUAD}){{1,60}}$", "base64url": f"^(?:{_QUAD}){{1,60}}$"}
 
 
 def _plain(limit: Any) -> int | float:
@@ -234,17 +220,13 @@ def _stripped(letter: str, least: int, most: int | None, *, trimmed: bool) -> st
 
 def _years(schema: Any) -> str | None:
     """Return a pattern of the years between the limits; None without limits."""
-    low, high = 1000, 9999
-    if (now := schema.get("now_op")) is not None:
-        low, high = (1000, 2020) if now == "past" else (2100, 9999)
-    elif not any(schema.get(name) is not None for name in _BOUNDS):
+    limits = {name: schema[name].year for name in _LIMITS if schema.get(name) is not None}
+    now = schema.get("now_op")
+    if now is None and not limits:
         return None
-    for name in ("ge", "gt"):
-        if (limit := schema.get(name)) is not None:
-            low = max(low, limit.year + 1)
-    for name in ("le", "lt"):
-        if (limit := schema.get(name)) is not None:
-            high = min(high, limit.year - 1)
+    low, high = {"past": (1000, 2020), "future": (2100, 9999)}.get(now, (1000, 9999))
+    low = max([low, *(limits[name] + 1 for name in ("ge", "gt") if name in limits)])
+    high = min([high, *(limits[name] - 1 for name in ("le", "lt") if name in limits)])
     if low > high:
         return None
     if high - low < _MOST_DAYS:
