@@ -16,7 +16,7 @@ from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 
 import openmodels as om
-from openmodels.output.tools import ToolCallValidator, toolbox
+from openmodels.output.tools import ToolCallValidator, make_tools
 from openmodels.types.messages import ToolCall
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
@@ -161,7 +161,7 @@ class TestMaking:
 
     def test_same_names_are_refused(self):
         with pytest.raises(om.InvalidRequest, match="two tools"):
-            toolbox([weather, om.tool(slowly, name="weather")])
+            make_tools([weather, om.tool(slowly, name="weather")])
 
 
 class TestRunning:

@@ -136,7 +136,7 @@ def build_chat(
     if output is not None:
         fields["output"] = output.output
     if fields.get("tools") is not None:
-        fields["tools"] = tuple(tool.spec for tool in tools.toolbox(fields["tools"]))
+        fields["tools"] = tuple(tool.spec for tool in tools.make_tools(fields["tools"]))
         if fields["tools"] and feature == "complete":
             raise UnsupportedFeature("tools: `complete` has no turns to call them in.", next_step="Use `chat`.")
     if isinstance(fields.get("tool_choice"), Mapping):

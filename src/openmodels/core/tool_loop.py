@@ -18,7 +18,7 @@ from openmodels.core.request import read_messages
 from openmodels.deadline import check_timeout, deadline_after, deadline_exceeded, seconds_left
 from openmodels.errors import InvalidRequest, OpenModelsError, ToolRoundsExceeded
 from openmodels.output.tool_results import ToolResult, without_images
-from openmodels.output.tools import failed, toolbox
+from openmodels.output.tools import make_error_result, make_tools
 from openmodels.types.messages import Message, Prompt, ToolCall
 from openmodels.types.reply import Reply, Usage
 
@@ -139,7 +139,7 @@ class ToolLoop:
             raise InvalidRequest("max_rounds: expected a whole number, 1 or more.")
         if options.get("n") not in (None, 1):
             raise InvalidRequest("n: `run_tools` continues with one answer.", next_step="Leave it out.")
-        self._tools = {tool.name: tool for tool in toolbox(tools)}
+        self._tools = {tool.name: tool for tool in make_tools(tools)}
         self._options = dict(options)
         self._deadline = deadline_after(check_timeout(self._options.pop("timeout", timeout)))
         self._max_rounds, self._parallel, self._images = max_rounds, parallel, images
@@ -231,4 +231,4 @@ def _image_message(result: ToolResult) -> Message:
 
 
 def _unknown_tool(call: ToolCall) -> ToolResult:
-    return failed(call, InvalidRequest("; ".join(call.errors)), time.perf_counter())
+    return make_error_result(call, InvalidRequest("; ".join(call.errors)), time.perf_counter())

@@ -40,11 +40,7 @@ _CUT_OFF = {
 
 
 class _FormMismatch(Exception):
-    """Text of another form than the one asked for; `errors` says what is wrong, each with its place."""
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__()
-        self.errors = tuple(errors)
+    """Text of another form than the one asked for; the arguments say what is wrong, each with its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +67,9 @@ class OutputValidator:
             parsed = self.parse(reply.text)
             # What closes itself is whole even at the limit; a number, a text or a word may be cut.
             if reply.finish_reason in CUT_SHORT and not reply.text.rstrip().endswith(("}", "]")):
-                raise _FormMismatch(["the answer is cut off"])
+                raise _FormMismatch("the answer is cut off")
         except _FormMismatch as error:
-            raise self._invalid(reply, error.errors) from error.__cause__
+            raise self._invalid(reply, error.args) from error.__cause__
         # Where the backend wraps it in JSON, the chosen text counts all the same.
         text = parsed if self.output.kind == "choices" else reply.text
         return reply.model_copy(update={"parsed": parsed, "text": text})
@@ -215,7 +211,7 @@ def _make_type_reader(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
         try:
             return adapter.validate_json(text)
         except ValidationError as error:
-            raise _FormMismatch(schemas.describe_errors(error)) from error
+            raise _FormMismatch(*schemas.describe_errors(error)) from error
 
     return reader
 
@@ -228,9 +224,9 @@ def _make_schema_reader(schema: dict[str, Any]) -> Callable[[str], Any]:
             value = json.loads(text, parse_constant=_no_number)
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-            raise _FormMismatch([f"invalid JSON{place}"]) from error
+            raise _FormMismatch(f"invalid JSON{place}") from error
         if errors := validator.find_errors(value):
-            raise _FormMismatch(errors)
+            raise _FormMismatch(*errors)
         return value
 
     return reader
@@ -255,7 +251,7 @@ def _choices(value: Any) -> OutputValidator:
             choice = _load_json(text)
             choice = choice[schemas.KEY] if _is_wrapped(choice) else choice
         if not isinstance(choice, str) or choice not in value:
-            raise _FormMismatch(["it is none of the choices"])
+            raise _FormMismatch("it is none of the choices")
         return choice
 
     return OutputValidator(output, reader)
@@ -267,7 +263,7 @@ def _pattern(value: Any) -> OutputValidator:
 
     def reader(text: str) -> str:
         if not matches(text):
-            raise _FormMismatch(["it does not match the pattern"])
+            raise _FormMismatch("it does not match the pattern")
         return text
 
     return OutputValidator(output, reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -40,14 +41,8 @@ class ToolResult:
     images: tuple[ImagePart, ...] = ()
 
 
-def of(call: ToolCall, value: Any, began: float) -> ToolResult:
-    """Return the result of a call that worked.
-
-    Args:
-        call: The call.
-        value: What the function returned.
-        began: When it began, in seconds of `time.perf_counter()`.
-    """
+def make_result(call: ToolCall, value: Any, began: float) -> ToolResult:
+    """Return the result of a call that worked and began at a time of `time.perf_counter()`."""
     error: Exception | None = None
     images: tuple[ImagePart, ...] = ()
     try:
@@ -55,25 +50,24 @@ def of(call: ToolCall, value: Any, began: float) -> ToolResult:
         text = _text(shown)
     except Exception as failure:  # noqa: BLE001 - a value's own methods may raise anything
         error = failure
-        text = f"Error: the result, of the type {type(value).__name__}, cannot be sent: {text_of(failure)}"
-    return ToolResult(call, call.answer(capped(text)), value, error, time.perf_counter() - began, images)
+        text = f"Error: the result, of the type {type(value).__name__}, cannot be sent: {describe_exception(failure)}"
+    return ToolResult(call, call.answer(truncate(text)), value, error, time.perf_counter() - began, images)
 
 
 def without_images(result: ToolResult) -> ToolResult:
     """Return a result with text in the places of its images."""
     _, shown = _separated(result.value, "[an image, which this model cannot see: it reads only text]")
-    return replace(result, message=result.call.answer(capped(_text(shown))), images=())
+    return replace(result, message=result.call.answer(truncate(_text(shown))), images=())
 
 
-def capped(text: str) -> str:
+def truncate(text: str) -> str:
     """Return a text that can be encoded, cut and marked where it is too long."""
-    text = text[: LONGEST + 1] if len(text) > LONGEST else text
-    cut = len(text) > LONGEST
-    text = text.encode("utf-8", "backslashreplace").decode() if not text.isascii() else text
-    return f"{text[:LONGEST]}\n[The rest is cut off: only the first {LONGEST:,} characters are shown.]" if cut else text
+    shown = text[:LONGEST].encode("utf-8", "backslashreplace").decode()[:LONGEST]
+    note = f"\n[The rest is cut off: only the first {LONGEST:,} characters are shown.]"
+    return shown + note if len(text) > LONGEST else shown
 
 
-def text_of(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Return what an error says, even where its own method fails."""
     try:
         return str(error)
@@ -81,12 +75,12 @@ def text_of(error: BaseException) -> str:
         return ""
 
 
-def collected(items: Iterable[Any]) -> list[Any]:
+def collect_items(items: Iterable[Any]) -> list[Any]:
     """Return what a generator yields, at most `MOST_ITEMS`."""
     return list(islice(items, MOST_ITEMS))
 
 
-async def acollected(items: AsyncIterable[Any]) -> list[Any]:
+async def acollect_items(items: AsyncIterable[Any]) -> list[Any]:
     """Return what an asynchronous generator yields, at most `MOST_ITEMS`."""
     kept: list[Any] = []
     async for item in items:
@@ -118,18 +112,11 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, bytes | bytearray | memoryview):
         return _described(bytes(value))
-    try:
-        return _json(value, "utf8")
-    except (PydanticSerializationError, UnicodeError, ValueError):
-        pass
-    try:
-        return _json(value, "base64")  # bytes inside that cannot be decoded
-    except (PydanticSerializationError, UnicodeError, ValueError):
-        return repr(value)  # circular, or half a surrogate pair
-
-
-def _json(value: Any, bytes_mode: Any) -> str:
-    return to_json(value, fallback=_plain, inf_nan_mode="constants", bytes_mode=bytes_mode).decode()
+    modes: tuple[Any, ...] = ("utf8", "base64")  # the second for bytes inside that cannot be decoded
+    for mode in modes:
+        with suppress(PydanticSerializationError, UnicodeError, ValueError):
+            return to_json(value, fallback=_plain, inf_nan_mode="constants", bytes_mode=mode).decode()
+    return repr(value)  # circular, or half a surrogate pair
 
 
 def _plain(value: Any) -> Any:

@@ -41,7 +41,6 @@ class Tool:
         self.spec = spec
         self.function = function
         self._adapter = adapter
-        self._validator: SchemaValidator | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as it is.
@@ -75,8 +74,8 @@ class Tool:
                 with ThreadPoolExecutor(1) as pool:
                     value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
         except Exception as error:  # noqa: BLE001 - whatever it is, the model gets its text
-            return failed(call, error, began)
-        return tool_results.of(call, value, began)
+            return make_error_result(call, error, began)
+        return tool_results.make_result(call, value, began)
 
     async def arun(self, call: ToolCall) -> ToolResult:
         """The asynchronous twin of `run`; a plain function runs on a thread."""
@@ -89,8 +88,8 @@ class Tool:
                 value = await asyncio.to_thread(self._call, args, words)
                 value = await _finish(value) if inspect.isawaitable(value) or inspect.isasyncgen(value) else value
         except Exception as error:  # noqa: BLE001 - as above
-            return failed(call, error, began)
-        return tool_results.of(call, value, began)
+            return make_error_result(call, error, began)
+        return tool_results.make_result(call, value, began)
 
     def _arguments(self, call: ToolCall) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the function takes them.
@@ -99,25 +98,33 @@ class Tool:
             InvalidRequest: They do not fit.
         """
         if call.errors:
-            raise _Misfit("; ".join(call.errors))
+            raise InvalidRequest("; ".join(call.errors))
         arguments = call.arguments or {}
         if self._adapter is None:
             return (), arguments
-        if self._validator is None:
-            self._validator = _validator(self._adapter, function=self.function is not None)
         try:
             if self.function is None:
                 return (self._validator.validate_python(arguments),), {}
             args, words = self._validator.validate_python(ArgsKwargs((), arguments))
         except ValidationError as error:
-            raise _Misfit(f"the arguments do not fit: {_describe(error)}") from error
+            raise InvalidRequest(f"the arguments do not fit: {_describe(error)}") from error
         return args, words
+
+    @functools.cached_property
+    def _validator(self) -> SchemaValidator:
+        """The validator of arguments, which does not call the function."""
+        core: Any = self._adapter and self._adapter.core_schema
+        if self.function is None:
+            return SchemaValidator(core)
+        inner = core["schema"] if core["type"] == "definitions" else core
+        arguments = inner["arguments_schema"]
+        return SchemaValidator({**core, "schema": arguments} if inner is not core else arguments)
 
     def _call(self, args: tuple[Any, ...], words: dict[str, Any]) -> Any:
         if self.function is None and self._adapter is not None:
             return args[0]  # a type: the arguments as one of its objects
         value = self(*args, **words)
-        return tool_results.collected(value) if inspect.isgenerator(value) else value
+        return tool_results.collect_items(value) if inspect.isgenerator(value) else value
 
     def read(self, call: ToolCall) -> Any:
         """Return a call's arguments as the type that the tool was made from.
@@ -184,7 +191,7 @@ def tool(
     return Tool(spec, None if isinstance(source, type) else source, adapter)
 
 
-def toolbox(sources: Any) -> tuple[Tool, ...]:
+def make_tools(sources: Any) -> tuple[Tool, ...]:
     """Return the tools of a caller's list.
 
     Raises:
@@ -192,31 +199,25 @@ def toolbox(sources: Any) -> tuple[Tool, ...]:
     """
     if isinstance(sources, str | bytes | Mapping) or not isinstance(sources, Iterable):
         raise InvalidRequest(f"tools: expected a list of tools, not {type(sources).__name__}.", next_step=_NEXT)
-    made = tuple(tool(source) if source is not None else _refused(source) for source in sources)
+    sources = tuple(sources)
+    if any(source is None for source in sources):
+        raise InvalidRequest("tools: expected a tool, not NoneType.", next_step=_NEXT)
+    made = tuple(tool(source) for source in sources)
     names = [item.name for item in made]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidRequest(f"tools: two tools have the name {twice!r}.", next_step="Rename one: om.tool(…, name=…).")
     return made
 
 
-class _Misfit(InvalidRequest):
-    """The arguments of a call do not fit its tool."""
-
-
-def failed(call: ToolCall, error: Exception, began: float) -> ToolResult:
+def make_error_result(call: ToolCall, error: Exception, began: float) -> ToolResult:
     """Return the result of a call that failed, with the message to the model."""
-    if isinstance(error, _Misfit):
-        words = error.cause
-    elif isinstance(error, ValidationError):
-        words = f"{type(error).__name__}: {_describe(error)}"
-    elif isinstance(error, InvalidRequest):
+    if isinstance(error, InvalidRequest):
         words = error.cause
     else:
-        text = tool_results.text_of(error)
+        text = _describe(error) if isinstance(error, ValidationError) else tool_results.describe_exception(error)
         words = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return ToolResult(
-        call, call.answer(tool_results.capped(f"Error: {words}")), None, error, time.perf_counter() - began
-    )
+    message = call.answer(tool_results.truncate(f"Error: {words}"))
+    return ToolResult(call, message, None, error, time.perf_counter() - began)
 
 
 class ToolCallValidator:
@@ -241,29 +242,27 @@ class ToolCallValidator:
         Raises:
             OutputInvalid: It calls no tool or another one than `tool_choice` demands.
         """
-        called = [call.name for call in reply.tool_calls]
-        cut = reply.finish_reason in CUT_SHORT
         if self._choice in (None, "auto"):
             return reply
-        if self._choice == "none":
-            error = f"it calls {called[0]!r}" if called else None
-        elif not called:
+        # With "none", every call is another one.
+        others = [call.name for call in reply.tool_calls if self._choice not in ("required", call.name)]
+        is_cut = reply.finish_reason in CUT_SHORT and all(call.arguments is None for call in reply.tool_calls)
+        if self._choice != "none" and not reply.tool_calls:
             error = "it calls no tool"
-        elif cut and all(call.arguments is None for call in reply.tool_calls):
+        elif self._choice != "none" and is_cut:
             error = "its call is cut off"
+        elif others:
+            error = f"it calls {others[0]!r}"
         else:
-            others = [name for name in called if self._choice not in ("required", name)]
-            error = f"it calls {others[0]!r}" if others else None
-        if error is not None:
-            raise OutputInvalid(
-                f"The answer is not what `tool_choice={self._choice!r}` demands: {error}.",
-                next_step="Raise `max_tokens`."
-                if reply.finish_reason == "length"
-                else "The answer is in the error's `reply`.",
-                reply=reply,
-                errors=(error,),
-            )
-        return reply
+            return reply
+        raise OutputInvalid(
+            f"The answer is not what `tool_choice={self._choice!r}` demands: {error}.",
+            next_step="Raise `max_tokens`."
+            if reply.finish_reason == "length"
+            else "The answer is in the error's `reply`.",
+            reply=reply,
+            errors=(error,),
+        )
 
     def _checked(self, call: ToolCall) -> ToolCall:
         errors = call.errors
@@ -273,31 +272,14 @@ class ToolCallValidator:
         elif call.arguments is None:
             errors += ("the arguments are no JSON object",)
         else:
-            errors += self._validator(call.name).find_errors(call.arguments)
+            if call.name not in self._validators:
+                self._validators[call.name] = Validator(self._specs[call.name].parameters)
+            errors += self._validators[call.name].find_errors(call.arguments)
         return call.model_copy(update={"errors": errors}) if errors else call
-
-    def _validator(self, name: str) -> Validator:
-        if name not in self._validators:
-            self._validators[name] = Validator(self._specs[name].parameters)
-        return self._validators[name]
 
 
 async def _finish(value: Any) -> Any:
-    return await tool_results.acollected(value) if inspect.isasyncgen(value) else await value
-
-
-def _validator(adapter: TypeAdapter[Any], *, function: bool) -> SchemaValidator:
-    """Return a validator of arguments that does not call the function."""
-    core: Any = adapter.core_schema
-    if not function:
-        return SchemaValidator(core)
-    inner = core["schema"] if core["type"] == "definitions" else core
-    arguments = inner["arguments_schema"]
-    return SchemaValidator({**core, "schema": arguments} if inner is not core else arguments)
-
-
-def _refused(value: Any) -> Tool:
-    raise InvalidRequest(f"tools: expected a tool, not {type(value).__name__}.", next_step=_NEXT)
+    return await tool_results.acollect_items(value) if inspect.isasyncgen(value) else await value
 
 
 def _renamed(source: Tool, name: str | None, description: str | None) -> Tool:
