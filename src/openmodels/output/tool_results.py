@@ -62,9 +62,9 @@ def without_images(result: ToolResult) -> ToolResult:
 
 def truncate(text: str) -> str:
     """Return a text that can be encoded, cut and marked where it is too long."""
-    shown = text[:LONGEST].encode("utf-8", "backslashreplace").decode()[:LONGEST]
+    shown = text[:LONGEST].encode("utf-8", "backslashreplace").decode()
     note = f"\n[The rest is cut off: only the first {LONGEST:,} characters are shown.]"
-    return shown + note if len(text) > LONGEST else shown
+    return shown[:LONGEST] + note if len(text) > LONGEST else shown
 
 
 def describe_exception(error: BaseException) -> str:
