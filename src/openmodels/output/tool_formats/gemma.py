@@ -13,13 +13,13 @@ from openmodels.output.tool_formats.parser import CallMatch, ToolFormatParser
 class Gemma(ToolFormatParser):
     """Gemma 4: `<|tool_call>call:NAME{key:<|"|>text<|"|>}<tool_call|>`."""
 
-    reasoning_markers = (("<|channel>thought", "<channel|>"),)
+    reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = (("<|channel>thought", "<channel|>"),)
     call_markers = ("<|tool_call>",)
-    ignored_markers = ("<channel|>",)
+    ignored_markers: ClassVar[tuple[str, ...]] = ("<channel|>",)
     trims_reasoning = True
     quote: ClassVar[str] = '<|"|>'
     close: ClassVar[str] = "<tool_call|>"
-    inner_markers = ("<|channel>", quote, close)
+    inner_markers: ClassVar[tuple[str, ...]] = ("<|channel>", quote, close)
     call_ends = (close,)
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut

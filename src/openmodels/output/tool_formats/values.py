@@ -116,7 +116,8 @@ def _read(text: str, kind: str) -> Any:
         json.dumps(value, allow_nan=False)
     allowed: tuple[type, ...] = {"object": (dict,), "array": (list,)}.get(kind, (int, float))
     is_fraction = kind == "integer" and isinstance(value, float) and not value.is_integer()
-    if isinstance(value, bool) or not isinstance(value, allowed) or is_fraction:
+    is_allowed = isinstance(value, allowed) and not isinstance(value, bool)
+    if is_fraction or not is_allowed:
         raise ValueError(f"no {kind}")
     return int(value) if kind == "integer" else value
 

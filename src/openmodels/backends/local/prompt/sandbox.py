@@ -138,18 +138,19 @@ class _GenerationTag(jinja2.ext.Extension):
 class _Rewriter(visitor.NodeTransformer):
     """Sends the operations that the environment cannot intercept through its checks."""
 
-    def visit_Concat(self, node: Any) -> nodes.Node:  # noqa: N802 - jinja2 names it
-        return _through("concatenated", self.generic_visit(node).nodes)
+    def visit_Concat(self, node: Any) -> Any:  # noqa: N802 - jinja2 names it
+        self.generic_visit(node)
+        return _through("concatenated", node.nodes)
 
-    def visit_List(self, node: Any) -> nodes.Node:  # noqa: N802 - as above
+    def visit_List(self, node: Any) -> Any:  # noqa: N802 - as above
         return _through("sized", [self.generic_visit(node)])
 
     visit_Dict = visit_List  # noqa: N815 - as above
 
-    def visit_Tuple(self, node: Any) -> nodes.Node:  # noqa: N802 - as above
+    def visit_Tuple(self, node: Any) -> Any:  # noqa: N802 - as above
         return self.visit_List(node) if node.ctx == "load" else self.generic_visit(node)
 
-    def visit_Compare(self, node: Any) -> nodes.Node:  # noqa: N802 - as above
+    def visit_Compare(self, node: Any) -> Any:  # noqa: N802 - as above
         self.generic_visit(node)
         for operand in (node, *node.ops):
             operand.expr = _through("sized", [operand.expr])
@@ -345,14 +346,14 @@ def _padded_size(text: Any, *args: Any, **kwargs: Any) -> int:
 
 
 def _tabs_size(text: Any, *args: Any, **kwargs: Any) -> int:
-    tab = b"\t" if isinstance(text, bytes) else "\t"
-    return len(text) + text.count(tab) * max(8, _largest((args, kwargs)))
+    tabs: int = text.count(b"\t" if isinstance(text, bytes) else "\t")
+    return len(text) + tabs * max(8, _largest((args, kwargs)))
 
 
 def _replaced_size(text: Any, old: Any, new: Any, count: Any = None) -> int:
     if not isinstance(text, bytes):
         text, old, new = str(_sized(text)), str(_sized(old)), str(_sized(new))
-    places = text.count(old)
+    places: int = text.count(old)
     if isinstance(count, int) and count >= 0:
         places = min(places, count)
     return len(text) + places * max(0, len(new) - len(old))
@@ -396,16 +397,14 @@ def _tojson(value: Any, ensure_ascii: Any = None, indent: Any = None, separators
 
 
 def _indented_size(text: Any, width: Any = 4, *_: Any, **__: Any) -> int:
-    indent = width if isinstance(width, int) else len(width)
-    text = str(_sized(text))
-    return len(text) + (text.count("\n") + 2) * max(0, indent)
+    indent: int = width if isinstance(width, int) else len(width)
+    return _size(text) + (str(text).count("\n") + 2) * max(0, indent)
 
 
 def _wrapped_size(text: Any, width: int = 79, *args: Any, **kwargs: Any) -> int:
     wrapstring = kwargs.get("wrapstring", args[1] if len(args) > 1 else None)
-    text = str(_sized(text))
-    lines = len(text) // max(1, width) + text.count(" ") + text.count("\n") + 1
-    return len(text) + lines * len(wrapstring or "\n")
+    lines = _size(text) // max(1, width) + str(text).count(" ") + str(text).count("\n") + 1
+    return _size(text) + lines * len(wrapstring or "\n")
 
 
 def _parts_size(_: Any, *args: Any, **kwargs: Any) -> int:
@@ -430,7 +429,7 @@ def _sum(environment: Any, iterable: Any, attribute: Any = None, start: Any = 0)
     return start
 
 
-def _checked(function: Callable[..., Any], size: Callable[..., int]) -> Callable[..., Any]:
+def _checked(function: Any, size: Callable[..., int]) -> Callable[..., Any]:
     """Return a filter, test or method whose result's size is checked before it is called."""
     is_context_passed = hasattr(function, "jinja_pass_arg")
 
