@@ -114,7 +114,7 @@ def test_a_field_with_a_meaning_is_refused_by_its_name(turn, name):
 
 def test_messages_of_ours_are_left_alone():
     message = om.user("x")
-    assert history.turns([message]) == (message,)
+    assert history.read_turns([message]) == (message,)
     assert request.read_messages([Message.model_validate(message.model_dump())]) == (message,)
 
 

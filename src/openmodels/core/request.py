@@ -256,7 +256,7 @@ def _messages(prompt: Any) -> tuple[Any, ...]:
     items = [prompt] if isinstance(prompt, str | Message | Mapping) else prompt
     if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
         raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(prompt).__name__}.")
-    return history.turns(items)
+    return history.read_turns(items)
 
 
 def read_messages(prompt: Any) -> tuple[Message, ...]:

@@ -24,7 +24,7 @@ _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal"
 """Parts that are text, and the field that holds it."""
 
 
-def turns(items: Sequence[Any]) -> tuple[Any, ...]:
+def read_turns(items: Sequence[Any]) -> tuple[Any, ...]:
     """Return turns as messages, or as dicts with the fields of `Message`.
 
     Ids are invented for calls without any, and results without an id answer the calls in their order.
@@ -53,41 +53,34 @@ def _turn(item: Any, place: str, open_calls: Sequence[tuple[str, str]]) -> Any:
     if not isinstance(fields, dict):
         return item
     role = fields.get("role")
-    turn = {name: value for name, value in fields.items() if not _is_empty(value) and name not in _DESCRIPTIVE}
+    turn = {name: value for name, value in _set_fields(fields).items() if name not in _DESCRIPTIVE}
     turn["content"] = "" if fields.get("content") is None and role != "user" else fields.get("content", "")
     if isinstance(role, str):
         turn["role"] = _ROLES.get(role, role)
     if isinstance(turn["content"], Sequence) and not isinstance(turn["content"], str | bytes):
-        _take_parts(turn, list(turn["content"]), place)
-    _take_reasoning(turn, place)
-    _take_refusal(turn, place)
-    _take_calls(turn, place)
+        _read_parts(turn, list(turn["content"]), place)
+    thoughts = [turn.pop(name) for name in REASONING_FIELDS if turn.get(name)]
+    if thoughts:
+        turn["reasoning"] = thoughts[0]
+        turn.pop("reasoning_details", None)
+    if not turn["content"]:
+        turn["content"] = turn.pop("refusal", turn["content"])
+    _read_calls(turn, place)
     if turn.get("role") == "tool":
-        _take_result(turn, place, open_calls)
+        _read_result(turn, place, open_calls)
     for name, value in turn.items():
         if name not in _FIELDS and value not in ("", False):
             raise _refused(place, name)
     return {name: value for name, value in turn.items() if name in _FIELDS}
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, list | dict | tuple) and not value)
-
-
-def _take_reasoning(turn: dict[str, Any], place: str) -> None:
-    thoughts = [turn.pop(name) for name in REASONING_FIELDS if turn.get(name)]
-    if thoughts:
-        turn["reasoning"] = thoughts[0]
-    if turn.pop("reasoning_details", None) and not thoughts:
-        raise _refused(place, "reasoning_details")
-
-
-def _take_refusal(turn: dict[str, Any], place: str) -> None:
-    refusal = turn.pop("refusal", None)
-    if refusal and turn["content"]:
-        raise _refused(place, "refusal")
-    if refusal:
-        turn["content"] = refusal
+def _set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are neither null nor an empty list or object."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and (value or not isinstance(value, list | dict | tuple))
+    }
 
 
 def _plain(item: Any) -> Any:
@@ -99,7 +92,7 @@ def _plain(item: Any) -> Any:
     return item
 
 
-def _take_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
+def _read_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
     """Sort the parts of a content: texts, images, and an assistant's reasoning."""
     content: list[Any] = []
     thoughts: list[str] = []
@@ -108,7 +101,8 @@ def _take_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
             content.append(part)
             continue
         kind = part["type"]
-        fields = {name: value for name, value in part.items() if not _is_empty(value) and name != "type"}
+        fields = _set_fields(part)
+        del fields["type"]
         where = f"{place}.content[{at}]"
         if kind in _TEXTS and isinstance(fields.get(_TEXTS[kind]), str):
             content.append(fields.pop(_TEXTS[kind]))
@@ -117,8 +111,7 @@ def _take_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
             thoughts.append(_joined(fields.pop("thinking", None) or fields.pop("text", None) or ""))
             fields = {name: value for name, value in fields.items() if name not in ("signature", "closed")}
         elif kind in ("image_url", "input_image"):
-            image = fields.pop("image_url", None)
-            detail = fields.pop("detail", None)
+            image, detail = fields.pop("image_url", None), fields.pop("detail", None)
             image = dict(image) if isinstance(image, Mapping) else {"url": image}
             content.append(_image(image | ({"detail": detail} if detail else {})))
         else:
@@ -155,7 +148,7 @@ def _joined(thinking: Any) -> str:
     return "".join(str(piece.get("text") or "") if isinstance(piece, Mapping) else str(piece) for piece in pieces)
 
 
-def _take_calls(turn: dict[str, Any], place: str) -> None:
+def _read_calls(turn: dict[str, Any], place: str) -> None:
     calls = turn.get("tool_calls") or ()
     if legacy := turn.pop("function_call", None):
         calls = [*calls, {"function": _plain(legacy)}]
@@ -170,26 +163,20 @@ def _call(item: Any, place: str) -> Any:
     function = _plain(call.get("function"))
     if call.get("type") not in (None, "function") or not isinstance(function, dict):
         raise InvalidRequest(f"{place}: a call of the type {str(call.get('type'))[:40]!r} has no place in a message.")
-    known = {"id", "type", "function", "index"}
-    if others := [name for name, value in call.items() if name not in known and not _is_empty(value)]:
+    if others := _set_fields(call).keys() - {"id", "type", "function", "index"}:
         raise _refused(place, min(others))
     arguments, name = function.get("arguments"), function.get("name")
     if not isinstance(name, str) or not isinstance(arguments, str | Mapping | None):
         raise InvalidRequest(f"{place}.function: it needs a name, and arguments as JSON.")
     raw = json.dumps(dict(arguments), ensure_ascii=False) if isinstance(arguments, Mapping) else arguments or ""
-    identity = call.get("id")
-    return ToolCall(
-        id=identity if isinstance(identity, str) and identity else call_ids.make_id(),
-        name=name,
-        arguments=read_arguments(arguments),
-        raw=raw,
-    )
+    call_id = call["id"] if isinstance(call.get("id"), str) and call["id"] else call_ids.make_id()
+    return ToolCall(id=call_id, name=name, arguments=read_arguments(arguments), raw=raw)
 
 
-def _take_result(turn: dict[str, Any], place: str, open_calls: Sequence[tuple[str, str]]) -> None:
+def _read_result(turn: dict[str, Any], place: str, open_calls: Sequence[tuple[str, str]]) -> None:
     # The name of a result is that of its call, which the id says already.
-    name = turn.pop("name", None) or turn.pop("tool_name", None)
-    turn.pop("tool_name", None)
+    names = turn.pop("name", None), turn.pop("tool_name", None)
+    name = names[0] or names[1]
     if turn.get("tool_call_id"):
         return
     matches = [identity for identity, called in open_calls if name in (None, called)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,9 +26,12 @@ COSTLIEST = 100_000
 KEY = "answer"
 """Where a value that is no object lies when a vendor wants an object."""
 
-_MAPS = ("properties", "$defs", "definitions", "patternProperties")
-_ONES = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
-_MANY = ("anyOf", "oneOf", "allOf", "prefixItems")
+_DEFINED = ("$defs", "definitions")
+_MAPS = (*_DEFINED, "properties", "patternProperties", "dependentSchemas")
+_SAME = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas")
+"""The keywords whose schemas look at the same value."""
+_INNER = ("properties", "patternProperties", "additionalProperties", "items", "prefixItems", "contains")
+"""The keywords whose schemas look at a value in it."""
 _TOGETHER = {"allOf", "if", "then", "else", "dependentSchemas", "$dynamicRef", "unevaluatedProperties", "not"}
 _MAY_ADD = {"anyOf", "oneOf", "$ref"}
 _STRICT = {
@@ -100,9 +103,6 @@ def tool_calls_schema(parameters: Mapping[str, Mapping[str, Any]], key: str | No
         parts.append(schema if key is None else _closed_object({"name": {"const": name}, key: schema}))
     schema = parts[0] if len(parts) == 1 else {"anyOf": parts}
     return {**schema, "$defs": shared} if shared else schema
-
-
-_DEFINED = ("$defs", "definitions")
 
 
 def _move_references(value: Any, name: str) -> None:
@@ -185,20 +185,9 @@ class _Cost(_Measure):
         if not isinstance(schema, Mapping):
             return 1
         # Its own keywords all look at the same value; of the values in it, the costliest counts.
-        same = [part for name in _SAME for part in _parts(schema.get(name))]
-        inner = [part for name in _INNER for part in _parts(schema.get(name))]
-        return 1 + sum(map(self.of, same)) + max(map(self.of, inner), default=0) + self.of_reference(schema)
-
-
-_SAME = ("anyOf", "oneOf", "allOf", "not", "if", "then", "else", "dependentSchemas")
-_INNER = ("properties", "patternProperties", "additionalProperties", "items", "prefixItems", "contains")
-
-
-def _parts(value: Any) -> list[Any]:
-    return _values(value) if isinstance(value, Mapping) and not value.keys() & _WORDS else _listed(value)
-
-
-_WORDS = {"type", "anyOf", "allOf", "oneOf", "$ref", "not", "properties", "items", "enum", "const"}
+        same = sum(map(self.of, _subschemas(schema, _SAME)))
+        inner = max(map(self.of, _subschemas(schema, _INNER)), default=0)
+        return 1 + same + inner + self.of_reference(schema)
 
 
 def min_text_length(schema: Any) -> int:
@@ -241,18 +230,18 @@ def _nodes(schema: Any) -> Iterator[Schema]:
     """Yield a schema and every schema in it."""
     if isinstance(schema, dict):
         yield schema
-        parts = [part for name in _MAPS for part in _values(schema.get(name))]
-        parts += [part for name in (*_MANY, *_ONES) for part in _listed(schema.get(name))]
-        for part in parts:
+        for part in _subschemas(schema, {*_MAPS, *_SAME, *_INNER, "propertyNames"}):
             yield from _nodes(part)
 
 
-def _values(parts: Any) -> list[Any]:
-    return list(parts.values()) if isinstance(parts, dict) else []
-
-
-def _listed(parts: Any) -> list[Any]:
-    return parts if isinstance(parts, list) else [parts]
+def _subschemas(schema: Mapping[str, Any], keywords: Iterable[str]) -> Iterator[Any]:
+    """Yield the schemas that some keywords of a schema hold."""
+    for name in keywords:
+        value = schema.get(name)
+        if name in _MAPS:
+            yield from value.values() if isinstance(value, Mapping) else ()
+        elif value is not None:
+            yield from value if isinstance(value, list) else [value]
 
 
 def _resolve(root: Mapping[str, Any], reference: str) -> Any:

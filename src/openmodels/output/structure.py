@@ -111,11 +111,7 @@ class OutputValidator:
 
 
 def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> OutputValidator | None:
-    """Return the validator of the form that a caller asks for, or None.
-
-    Args:
-        options: The caller's options of `FORM_OPTIONS`.
-        max_tokens: The answer's limit in tokens, where the caller set one.
+    """Return the validator of the form that options of `FORM_OPTIONS` ask for, or None.
 
     Raises:
         InvalidRequest: An option is wrong, or no answer within `max_tokens` can have the form.

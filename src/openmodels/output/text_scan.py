@@ -15,8 +15,7 @@ from typing import NamedTuple
 class MarkerMatcher:
     """Find the first of several markers, and text that may yet become one.
 
-    Args:
-        markers: The texts to look for. Of markers that begin at the same place the longest matches.
+    Of markers that begin at the same place the longest matches.
     """
 
     def __init__(self, markers: Sequence[str]) -> None:
@@ -72,9 +71,7 @@ class StopStringFilter:
     def feed(self, text: str, *, hidden: bool = False) -> str:
         """Take new text and return what is safe to pass on.
 
-        Args:
-            text: The text.
-            hidden: Whether the text only counts for the stop strings, as that of a control token.
+        Hidden text only counts for the stop strings, as that of a control token.
         """
         if self._matcher is None or self.matched is not None:
             return "" if hidden or self.matched is not None else text

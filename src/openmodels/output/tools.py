@@ -221,11 +221,7 @@ def make_error_result(call: ToolCall, error: Exception, began: float) -> ToolRes
 
 
 class ToolCallValidator:
-    """Checks tool calls against their schemas, and replies against `tool_choice`.
-
-    Args:
-        request: The request, which offers tools.
-    """
+    """Checks tool calls against their schemas, and replies against `tool_choice`."""
 
     def __init__(self, request: ChatRequest) -> None:
         self._choice = request.tool_choice

@@ -6,7 +6,6 @@ import ast
 import json
 import re
 from abc import ABC, abstractmethod
-from typing import Any
 
 from openmodels.output.tool_formats import values
 from openmodels.output.tool_formats.parser import CallMatch, ForcedCall, ToolFormatParser
@@ -141,18 +140,14 @@ class Pythonic(_BareCallParser):
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read the list, or the lines up to the closing tag."""
         start = len(text) - len(text.lstrip())
+        end: int | None = None
         if self.opener == "<function_calls>":
-            close = text.find("</function_calls>")
-            if close < 0:
-                return None
-            return CallMatch(close, _python_calls(text[:close]))
-        if not text[start:]:
-            return None
-        end = values.balanced(text, start, python=True) if text[start] == "[" else None
+            end = text.find("</function_calls>")
+        elif text[start : start + 1] == "[":
+            end = values.balanced(text, start, python=True)
         if end is None:
-            close = text.find("<|python_end|>") if self.opener and final else -1
-            return CallMatch(close, _python_calls(text[:close])) if close >= 0 else None
-        return CallMatch(end, _python_calls(text[start:end]))
+            end = text.find("<|python_end|>") if self.opener and final else -1
+        return CallMatch(end, _python_calls(text[:end])) if end >= 0 else None
 
 
 def _python_calls(text: str) -> tuple[ToolCall, ...]:
@@ -169,13 +164,8 @@ def _python_calls(text: str) -> tuple[ToolCall, ...]:
 
 
 def _python_call(node: ast.AST) -> ToolCall:
-    if not isinstance(node, ast.Call) or node.args:
+    if not isinstance(node, ast.Call) or node.args or not all(word.arg for word in node.keywords):
         raise ValueError("no call with named arguments")
-    arguments: dict[str, Any] = {}
-    for word in node.keywords:
-        if word.arg is None:
-            raise ValueError("no name for an argument")
-        arguments[word.arg] = ast.literal_eval(word.value)
-    return values.make_call(
-        ast.unparse(node.func), arguments, json.dumps(arguments, ensure_ascii=False, allow_nan=False)
-    )
+    arguments = {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
+    raw = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    return values.make_call(ast.unparse(node.func), arguments, raw)

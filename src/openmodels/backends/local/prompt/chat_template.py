@@ -58,15 +58,8 @@ def encode(
 ) -> list[int]:
     """Return the tokens of a conversation, ready for the assistant's turn.
 
-    Args:
-        tokenizer: A transformers tokenizer.
-        messages: The conversation.
-        variables: Further variables for the template, e.g. `enable_thinking`.
-        tools: Definitions of the tools that the model may call.
-        special: Whether the tokenizer adds the special tokens that the template does not write, as
-            transformers' processors have it do.
-        context: Tokens that the prompt may have; None is any number.
-        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
+    With `special` the tokenizer adds the special tokens that the template does not write, as transformers' processors
+    have it do.
 
     Raises:
         ContextTooLong: It certainly has more tokens than the context.
@@ -125,11 +118,7 @@ def render(
 
 
 def get_template(tokenizer: Any, *, tools: bool = False) -> str:
-    """Return the source of the chat template of a tokenizer that has one or several.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        tools: Whether the conversation has tools, for which there may be a template of its own.
+    """Return the source of a tokenizer's chat template; for tools there may be one of its own.
 
     Raises:
         UnsupportedFeature: The tokenizer has none, or several without a default.
@@ -204,11 +193,8 @@ def _find_turn_end(tokenizer: Any, template: str) -> int | None:
 def token_ids(tokenizer: Any, text: str, *, marked: bool = False, special: bool = False) -> list[int]:
     """Return the tokens of a rendered prompt.
 
-    Args:
-        tokenizer: A transformers tokenizer.
-        text: The prompt.
-        marked: Whether control tokens that a user typed are marked, and to be encoded as text.
-        special: Whether the tokenizer adds its special tokens where the prompt does not begin with them.
+    With `marked`, the control tokens that a user typed are marked and encoded as text. With `special`, the tokenizer
+    adds its special tokens where the prompt does not begin with them.
     """
     bos = tokenizer.bos_token
     special = special and not (bos is not None and text.startswith(bos))
@@ -282,18 +268,15 @@ def _make_turn(message: Message, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _convert(turns: Sequence[Mapping[str, Any]], content_format: ContentFormat) -> list[dict[str, Any]]:
-    if content_format == "unchanged":
-        return [dict(turn) for turn in turns]
-    convert = _as_parts if content_format == "parts" else _as_text
-    return [{**turn, "content": convert(turn["content"])} for turn in turns]
+    return [{**turn, "content": _convert_content(turn["content"], content_format)} for turn in turns]
 
 
-def _as_parts(content: Any) -> Any:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _as_text(content: Any) -> Any:
-    return content if isinstance(content, str) else "\n".join(part["text"] for part in content if "text" in part)
+def _convert_content(content: Any, content_format: ContentFormat) -> Any:
+    if content_format == "parts" and isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if content_format == "text" and not isinstance(content, str):
+        return "\n".join(part["text"] for part in content if "text" in part)
+    return content
 
 
 class _Omissions(NamedTuple):
@@ -310,16 +293,10 @@ class _Omissions(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def _probe_template(template: str, turns: str, tools: str, variables: str) -> tuple[ContentFormat, _Omissions | None]:
-    """Find the content format for a template, and what it leaves out all the same.
+    """Find the content format for a template and masked messages, and what it leaves out all the same.
 
-    Args:
-        template: The template.
-        turns: The masked messages, as JSON.
-        tools: The definitions of the tools, or null, as JSON.
-        variables: Further variables, as JSON.
-
-    Returns:
-        The format, and the omissions; None where the template does not render words in the place of the messages.
+    The omissions are None where the template does not render words in the place of the messages. The arguments are
+    JSON, so that they can be hashed.
     """
     conversation, definitions = json.loads(turns), json.loads(tools)
     for index, definition in enumerate(definitions or ()):
@@ -438,13 +415,7 @@ def _json(value: Any) -> str:
 
 
 def _to_json_types(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables of a template as JSON types.
-
-    Other objects have methods that the sandbox does not know.
-
-    Raises:
-        InvalidRequest: A variable is of another kind.
-    """
+    """Return a template's variables as JSON types: the sandbox does not know others' methods."""
     try:
         converted: dict[str, Any] = json.loads(json.dumps(dict(variables)))
     except (TypeError, ValueError) as error:

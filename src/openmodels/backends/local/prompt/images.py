@@ -23,11 +23,6 @@ def load_processor(folder: Path, model_type: str, options: Mapping[str, Any]) ->
     """Return the processor of a model, or the error for requests that have images.
 
     Text alone needs no processor, so the model loads without a missing package, too.
-
-    Args:
-        folder: The model's folder.
-        model_type: The model type of config.json.
-        options: The arguments of `from_pretrained`.
     """
     from transformers import AutoProcessor
 

@@ -27,13 +27,8 @@ class Overflow(NamedTuple):
 def find_overflow(tokenizer: Any, text: str, tokens: int, deadline: float | None = None) -> Overflow | None:
     """Return a beginning of a text with certainly more than `tokens` tokens.
 
-    None is returned where only tokenizing all of the text would show whether there is one.
-
-    Args:
-        tokenizer: A transformers tokenizer.
-        text: The text.
-        tokens: The number of tokens.
-        deadline: When to stop, on the clock of `time.monotonic()`; None is never.
+    None is returned where only tokenizing all of the text would show whether there is one. The deadline is on the
+    clock of `time.monotonic()`.
 
     Raises:
         DeadlineExceeded: The deadline passed.

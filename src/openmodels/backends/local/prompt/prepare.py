@@ -140,12 +140,7 @@ def prepare_prompt(
 ) -> PreparedPrompt:
     """Render and tokenize the prompt of a request.
 
-    Args:
-        request: The request.
-        tokenizer: A transformers tokenizer.
-        context: The most tokens that prompt and answer may have together.
-        processor: The processor of images; None for a model, or an engine, that reads only text.
-        dtype: The dtype of the images' tensors.
+    Without a processor, of images, the model or its engine reads only text. The images' tensors are of `dtype`.
 
     Raises:
         InvalidRequest: The tokenizer makes no token of the prompt, or an image cannot be read.
@@ -205,12 +200,7 @@ def prepare_request(
 ) -> PreparedRequest:
     """Prepare a request for an engine; a long prompt takes seconds.
 
-    Args:
-        request: The request.
-        config: How the model is prompted.
-        processor: As for `prepare_prompt`.
-        dtype: As for `prepare_prompt`.
-        allow_extra: Whether `extra` may hold more than variables for the chat template.
+    With `allow_extra`, `extra` may hold more than variables for the chat template.
 
     Raises:
         ContextTooLong: The prompt fills the context.

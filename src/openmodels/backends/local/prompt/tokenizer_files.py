@@ -82,13 +82,10 @@ def _by_name(value: Any) -> dict[str, str]:
 
 
 def install_template(tokenizer: Any, folder: Path, *, choice: str | None = None, processor: Any = None) -> None:
-    """Set the chat template of a tokenizer.
+    """Set the chat template of a tokenizer to the model's own, or to the chosen one.
 
-    Args:
-        tokenizer: A transformers tokenizer, with the templates that transformers has read.
-        folder: The model's folder.
-        choice: The name of a template, the template itself, or None for the model's own default.
-        processor: The model's transformers processor, whose templates come before the tokenizer's, or None.
+    A processor's templates come before those that transformers has read for the tokenizer. The choice is the name of
+    a template or the template itself.
 
     Raises:
         LoadFailed: A file of templates cannot be read.
