@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.errors import PydanticUserError
 
 from openmodels.errors import InvalidRequest
 
@@ -272,3 +274,15 @@ def describe_errors(error: ValidationError) -> tuple[str, ...]:
     """Return pydantic's errors, each once with its place, without the input."""
     items = error.errors(include_url=False, include_input=False, include_context=False)
     return tuple(dict.fromkeys(describe_error(item["loc"], item["msg"]) for item in items))
+
+
+@contextmanager
+def schema_errors(subject: str, next_step: str) -> Iterator[None]:
+    """Raise what reading a type or schema raises as `InvalidRequest`, with its subject."""
+    try:
+        yield
+    except InvalidRequest:
+        raise
+    except (PydanticUserError, TypeError, ValueError, RecursionError, KeyError, NameError, AttributeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InvalidRequest(f"{subject}: {reason}.", next_step=next_step) from error

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
 from pydantic_core import from_json
 
 from openmodels.errors import InvalidRequest, OutputInvalid
@@ -22,6 +20,9 @@ from openmodels.types.request import OutputFormat
 FORM_OPTIONS = ("schema", "choices", "pattern", "grammar")
 """The options that ask for a form of the answer."""
 
+_NEXT_STEP = (
+    "Give a pydantic model, a dataclass, a TypedDict, another type that pydantic knows, or a JSON Schema as a dict."
+)
 _LONGEST_TOKEN = 16
 """Characters that a token of an answer has on average at most; real ones have three to five."""
 
@@ -137,35 +138,20 @@ def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> Out
 
 def _schema(value: Any) -> OutputValidator:
     if isinstance(value, Mapping):
-        with _invalid_schema_errors():
+        with schemas.schema_errors("schema", _NEXT_STEP):
             schemas.check_limits(value)
             schema = json.loads(json.dumps(dict(value), allow_nan=False))
             reader = _make_schema_reader(schema)
             return _format(schemas.forbid_additional_properties(schema), _title(schema.get("title")), reader)
     if isinstance(value, bool | str | int | float | bytes | list | tuple):
         raise InvalidRequest(f"schema: expected a type or a JSON Schema as a dict, not {type(value).__name__}.")
-    with _invalid_schema_errors():
+    with schemas.schema_errors("schema", _NEXT_STEP):
         adapter = value if isinstance(value, TypeAdapter) else TypeAdapter(value)
         schema = type_schemas.answer_schema(adapter)
         schemas.check_limits(schema)
         schema = schemas.forbid_additional_properties(schema)
     name = getattr(value, "__name__", None) if isinstance(value, type) else None
     return _format(schema, _title(name or schema.get("title")), _make_type_reader(adapter))
-
-
-@contextmanager
-def _invalid_schema_errors() -> Iterator[None]:
-    try:
-        yield
-    except InvalidRequest:
-        raise
-    except (PydanticUserError, TypeError, ValueError, RecursionError, KeyError, NameError, AttributeError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise InvalidRequest(
-            f"schema: {reason}.",
-            next_step="Give a pydantic model, a dataclass, a TypedDict, another type that pydantic knows, "
-            "or a JSON Schema as a dict.",
-        ) from error
 
 
 def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> OutputValidator:

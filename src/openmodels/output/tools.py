@@ -13,7 +13,6 @@ from contextvars import copy_context
 from typing import Any, get_type_hints, overload
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
 from pydantic_core import ArgsKwargs, SchemaValidator
 
 from openmodels.errors import InvalidRequest, OutputInvalid
@@ -174,14 +173,9 @@ def tool(
     if not callable(source):
         raise InvalidRequest(f"tools: expected a tool, not {type(source).__name__}.", next_step=_NEXT)
     label = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
-    try:
+    with schemas.schema_errors(f"tools: no JSON Schema can be made of {label or source!r}", _NEXT):
         adapter: TypeAdapter[Any] = TypeAdapter(_resolved(source))
         parameters = schemas.strip_titles(type_schemas.arguments_schema(adapter))
-    except (PydanticUserError, TypeError, ValueError, NameError, AttributeError, RecursionError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise InvalidRequest(
-            f"tools: no JSON Schema can be made of {label or source!r}: {reason}.", next_step=_NEXT
-        ) from (error)
     about, words = _documented(source, label)
     for word, schema in parameters.get("properties", {}).items():
         if word in words:
