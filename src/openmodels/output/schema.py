@@ -108,7 +108,7 @@ def tool_calls_schema(parameters: Mapping[str, Mapping[str, Any]], key: str | No
 
 
 def _move_references(value: Any, name: str) -> None:
-    """Point references at the place where `tool_calls_schema` puts a tool's definitions."""
+    """Point references at where `tool_calls_schema` puts a tool's definitions."""
     if isinstance(value, dict):
         _, word, *rest = [*str(value.get("$ref", "")).split("/", 2), ""]
         if word in _DEFINED:
@@ -278,7 +278,7 @@ def describe_errors(error: ValidationError) -> tuple[str, ...]:
 
 @contextmanager
 def schema_errors(subject: str, next_step: str) -> Iterator[None]:
-    """Raise what reading a type or schema raises as `InvalidRequest`, with its subject."""
+    """Raise what reading a schema raises as `InvalidRequest` about a subject."""
     try:
         yield
     except InvalidRequest:

@@ -41,7 +41,7 @@ _CUT_OFF = {
 
 
 class _FormMismatch(Exception):
-    """Text of another form than the one asked for; the arguments say what is wrong, each with its place."""
+    """Text of another form; the arguments say what is wrong, each with its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class OutputValidator:
 
 
 def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> OutputValidator | None:
-    """Return the validator of the form that options of `FORM_OPTIONS` ask for, or None.
+    """Return the validator of the form that options ask for, or None.
 
     Raises:
         InvalidRequest: An option is wrong, or no answer within `max_tokens` can have the form.

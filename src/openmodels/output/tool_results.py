@@ -42,7 +42,7 @@ class ToolResult:
 
 
 def make_result(call: ToolCall, value: Any, began: float) -> ToolResult:
-    """Return the result of a call that worked and began at a time of `time.perf_counter()`."""
+    """Return the result of a call that began at a time of `time.perf_counter()`."""
     error: Exception | None = None
     images: tuple[ImagePart, ...] = ()
     try:

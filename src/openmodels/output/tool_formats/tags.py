@@ -1,4 +1,4 @@
-"""Calls in tags: Hermes' JSON, Qwen's XML, GLM's keys; and what DeepSeek and Kimi share with them."""
+"""Calls in tags: Hermes' JSON, Qwen's XML, GLM's keys, and the kinds of calls."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class ArgumentTagsParser(ToolFormatParser):
         return None if end is None else CallMatch(end.end(), (values.make_call(name, arguments),))
 
     def read_value(self, item: re.Match[str], schema: Any) -> Any:
-        """Return the value of an argument; the schema is None where the tool lists none for it."""
+        """Return the value of an argument, whose schema may be missing."""
         return values.cast(item["value"], {"type": "string"} if schema is None else schema)
 
 

@@ -53,7 +53,7 @@ def _refuse(name: str) -> Any:
 
 
 def make_call(name: str, arguments: dict[str, Any], raw: str | None = None, call_id: str | None = None) -> ToolCall:
-    """Return a call; an id and the arguments' text are made where the model wrote none."""
+    """Return a call; an id and the arguments' text are made where there are none."""
     raw = json.dumps(arguments, ensure_ascii=False) if raw is None else raw
     return ToolCall(id=call_id or call_ids.make_id(), name=name, arguments=arguments, raw=raw)
 

@@ -118,7 +118,7 @@ def render(
 
 
 def get_template(tokenizer: Any, *, tools: bool = False) -> str:
-    """Return the source of a tokenizer's chat template; for tools there may be one of its own.
+    """Return the source of a tokenizer's chat template; tools may have their own.
 
     Raises:
         UnsupportedFeature: The tokenizer has none, or several without a default.
@@ -293,7 +293,7 @@ class _Omissions(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def _probe_template(template: str, turns: str, tools: str, variables: str) -> tuple[ContentFormat, _Omissions | None]:
-    """Find the content format for a template and masked messages, and what it leaves out all the same.
+    """Find the content format for masked messages, and what is left out all the same.
 
     The omissions are None where the template does not render words in the place of the messages. The arguments are
     JSON, so that they can be hashed.
@@ -323,7 +323,7 @@ def _probe_template(template: str, turns: str, tools: str, variables: str) -> tu
 
 
 def _mask(message: Message, index: int) -> Message:
-    """Return a message with unique words for its texts; a template must render the wanted ones."""
+    """Return a message with unique words for its texts; some must be rendered."""
     content: Any = message.content
     if isinstance(content, str):
         # Many templates render what stands beside a call as reasoning or not at all, as the model was trained.
@@ -415,7 +415,7 @@ def _json(value: Any) -> str:
 
 
 def _to_json_types(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a template's variables as JSON types: the sandbox does not know others' methods."""
+    """Return variables as JSON types: the sandbox knows no methods of others."""
     try:
         converted: dict[str, Any] = json.loads(json.dumps(dict(variables)))
     except (TypeError, ValueError) as error:

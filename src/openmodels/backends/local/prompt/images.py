@@ -75,7 +75,7 @@ def encode(
     processor: Any,
     dtype: torch.dtype,
 ) -> tuple[list[int], dict[str, torch.Tensor]]:
-    """Return the tokens of a conversation with images, and the images' tensors of a dtype.
+    """Return the tokens of a conversation with images, and the images' tensors.
 
     The processor is transformers', None for a model that reads only text, or the error for one whose processor could
     not be loaded. The rest is as for `chat_template.encode`.

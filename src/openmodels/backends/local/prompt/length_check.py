@@ -18,7 +18,7 @@ _SEAM = 64
 
 
 class Overflow(NamedTuple):
-    """The beginning of a text, of `end` characters, that already has at least `tokens` tokens."""
+    """The first `end` characters of a text, which have at least `tokens` tokens."""
 
     end: int
     tokens: int
@@ -49,7 +49,7 @@ def find_overflow(tokenizer: Any, text: str, tokens: int, deadline: float | None
 
 
 def check_length(tokenizer: Any, text: str, context: int, deadline: float | None) -> None:
-    """Refuse a prompt that certainly has more tokens than the context; see `find_overflow`.
+    """Refuse a prompt that is certainly too long; see `find_overflow`.
 
     Raises:
         ContextTooLong: It has more tokens than the context holds.

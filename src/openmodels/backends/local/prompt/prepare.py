@@ -46,7 +46,7 @@ class PromptConfig:
 
     @property
     def eos_token_ids(self) -> list[int]:
-        """The tokens that end an answer: those of the model's files, and the one that closes a turn."""
+        """The tokens that end an answer: those of the files, and what closes a turn."""
         configured = getattr(self.generation_config, "eos_token_id", None)
         listed = configured if isinstance(configured, list) else [configured]
         tokens = (*listed, self.tokenizer.eos_token_id, chat_template.turn_end(self.tokenizer))
@@ -100,7 +100,7 @@ class SamplingParams:
 
     @classmethod
     def from_request(cls, request: ChatRequest, defaults: Any) -> SamplingParams:
-        """Fill what a request leaves open from a `GenerationConfig`, in transformers' order."""
+        """Fill what a request leaves open from a `GenerationConfig`, as transformers does."""
         do_sample = getattr(defaults, "do_sample", False)
 
         def default(name: str) -> Any:
@@ -219,7 +219,7 @@ def prepare_request(
 
 
 def check_tokens(tokens: Sequence[int], vocab_size: int | None, what: str = "The prompt") -> None:
-    """Check that the model has an embedding for each token; some tokenizers have more tokens.
+    """Check that the model has an embedding for each token of its tokenizer.
 
     Raises:
         InvalidRequest: The model has no embedding for one of them.

@@ -242,7 +242,7 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063 - as jinja2 has it
-        """Call a function for a template; methods of texts, lists and numbers are checked first."""
+        """Call a function for a template, methods of builtins within the limits."""
         if isinstance(__obj, BuiltinMethodType):
             name, owner, limits = __obj.__name__, __obj.__self__, _limits.get()
             if isinstance(owner, str | bytes):
@@ -297,7 +297,7 @@ def _size(value: Any) -> int:
 
 
 def _size_of_all(*args: Any, **kwargs: Any) -> int:
-    """Return the size of the input of a filter whose result is at most a few times as large."""
+    """Return the size of an input whose result is at most a few times as large."""
     return _size((args, kwargs))
 
 
@@ -333,7 +333,8 @@ def _format_size(template: str, /, *args: Any, **kwargs: Any) -> int:
 
 
 def _fields_size(template: str, fields: int, values: Any, *, is_width_a_value: bool) -> int:
-    """Return the size of a formatted text; any field may print the largest value in the largest width."""
+    """Return the size of a formatted text."""
+    # Any field may print the largest value in the largest width.
     width = max((int(digits[:12]) for digits in _DIGITS.findall(template)), default=0)
     if is_width_a_value:
         width = max(width, _largest(values))
@@ -430,7 +431,7 @@ def _sum(environment: Any, iterable: Any, attribute: Any = None, start: Any = 0)
 
 
 def _checked(function: Any, size: Callable[..., int]) -> Callable[..., Any]:
-    """Return a filter, test or method whose result's size is checked before it is called."""
+    """Return a function that checks the size of its result before it computes it."""
     is_context_passed = hasattr(function, "jinja_pass_arg")
 
     @functools.wraps(function)
