@@ -100,7 +100,7 @@ class SamplingParams:
 
     @classmethod
     def from_request(cls, request: ChatRequest, defaults: Any) -> SamplingParams:
-        """Fill what a request leaves open from a `GenerationConfig`, as transformers does."""
+        """Fill what a request leaves open from a `GenerationConfig`, like transformers."""
         do_sample = getattr(defaults, "do_sample", False)
 
         def default(name: str) -> Any:
