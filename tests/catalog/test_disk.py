@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from math import prod
 
 import pytest
 from huggingface_hub import snapshot_download
 
 import openmodels as om
 from openmodels.catalog.query import Query
-from openmodels.catalog.sources.disk import CacheCatalog
+from openmodels.catalog.sources.disk import DiskCatalog
 from openmodels.errors import ModelNotFound
 
 
 def safetensors(path, shapes):
-    header = {f"w{n}": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for n, shape in enumerate(shapes)}
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for n, shape in enumerate(shapes):
+        begin, end = end, end + 4 * prod(shape)
+        header[f"w{n}"] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_a_model(folder):
-    (record,) = CacheCatalog().search(Query())
+    (record,) = DiskCatalog().search(Query())
     assert record.local == record.id == str(folder)
     assert record.ids.hub is record.author is None
     assert record.parameters.total == 205
@@ -72,7 +76,7 @@ def test_what_cannot_be_read_is_reported_and_skipped(folder, tmp_path):
         (other / "config.json").write_bytes(content)
         (other / "model.safetensors").write_bytes(b"\xff" * 20)
         (other / "README.md").write_bytes(b"\xff---")
-    source = CacheCatalog()
+    source = DiskCatalog()
     assert len(list(source.search(Query()))) == 4
     assert len(source.skipped) == 6
     assert all(name in "".join(source.skipped) for name in ("a/config.json", "b: config.json", "c/config.json"))
@@ -115,7 +119,7 @@ def test_one_damaged_model_hides_no_other(tmp_path, monkeypatch, file, content):
 
 
 def test_nothing_is_there(tmp_path):
-    source = CacheCatalog(tmp_path / "none", [tmp_path / "neither"])
+    source = DiskCatalog(tmp_path / "none", [tmp_path / "neither"])
     assert list(source.search(Query())) == []
     with pytest.raises(ModelNotFound):
         source.get("org/model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
@@ -20,15 +20,13 @@ from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search import execute as searching
 from openmodels.catalog.search.filters import term_expression
-from openmodels.catalog.search.results import Results
+from openmodels.catalog.search.results import FACETS, Results
 from openmodels.catalog.sources import base as sources
 from openmodels.catalog.sources.base import Catalog
 from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 
 _SEARCH_SECONDS = 25.0
 """Seconds a catalog has in all for its part of a search, however many requests that takes."""
-_TERMS = {"license": "license", "license_class": "class", "task": "task", "language": "lang", "family": "family",
-          "library": "lib", "format": "format", "gated": "gated", "open": "open", "catalog": "in"}  # fmt: skip
 
 
 @ErrorBoundary()
@@ -110,8 +108,9 @@ def search(
     elif remote and (live is False or settings.read_environment().offline):
         notes.append("offline, and there is no index; run `openmodels catalog update` when connected")
     elif remote:
-        parts += _query_live(remote, query, notes)
-    local = list(_query_local([catalog for catalog in wanted if catalog.is_local], query, notes))
+        records, is_reached = _collect(remote, query, notes)
+        parts += [in_memory(records)] if records or is_reached else []
+    local, _ = _collect([catalog for catalog in wanted if catalog.is_local], query, notes)
     if local:
         parts.append(in_memory(local))
     if not parts:
@@ -203,8 +202,8 @@ def _look_up(model_id: str, known: ModelRecord | None, failures: list[OpenModels
     return [records[catalog.name] for catalog in remote if catalog.name in records]
 
 
-def _query_live(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str]) -> list[Index]:
-    """Return an index in memory over what the catalogs answer to a query."""
+def _collect(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str]) -> tuple[list[ModelRecord], bool]:
+    """Return what catalogs answer to a query, and whether one of them answered to its end."""
     records: list[ModelRecord] = []
     is_reached = False
     for catalog in catalogs:
@@ -220,58 +219,39 @@ def _query_live(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str
             used = " What it had given before is used." if len(records) > before else ""
             notes.append(f"{catalog.name}: {error.cause}{used}")
         if source.skipped:
-            notes.append(
-                f"{catalog.name}: {len(source.skipped)} rows could not be read, the first: {source.skipped[0]}"
-            )
-    return [in_memory(records)] if records or is_reached else []
-
-
-def _query_local(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str]) -> Iterator[ModelRecord]:
-    for catalog in catalogs:
-        source = catalog()
-        yield from source.search(query)
-        if source.skipped:
-            notes.append(
-                f"{catalog.name}: {len(source.skipped)} damaged models or files, the first: {source.skipped[0]}"
-            )
+            kind = "damaged models or files" if catalog.is_local else "rows could not be read"
+            notes.append(f"{catalog.name}: {len(source.skipped)} {kind}, the first: {source.skipped[0]}")
+    return records, is_reached
 
 
 def _merge_parts(query: Query, parts: list[Index], local: dict[str, ModelRecord], notes: list[str]) -> Results:
     matches = [searching.search(part, query) for part in parts]
-    hits = sorted((hit for part in matches for hit in part.hits), key=lambda hit: -hit[0])
-    if len(matches) == 1 or query.sort not in (None, "relevance"):
-        hits = [hit for part in matches for hit in part.hits]
+    hits = [hit for part in matches for hit in part.hits]
+    if len(matches) > 1 and query.sort in (None, "relevance"):
+        hits.sort(key=lambda hit: -hit[0])
     shown: dict[str, ModelRecord] = {}
     for _, record in hits:
         at = record.id.lower()
-        here = local.get(at)
         if at not in shown:
-            shown[at] = (
-                record_merging.merge(record, here)
-                if here and here is not record and here.local != record.local
-                else record
-            )
-    for part in matches:
-        notes += part.parsed.notes
+            here = local.get(at)
+            is_elsewhere = here and here is not record and here.local != record.local
+            shown[at] = record_merging.merge(record, here) if here and is_elsewhere else record
     return Results(
         list(shown.values())[: query.limit],
-        notes=notes,
-        total=lambda: sum(
-            index.count(part.expression, where=part.scope.where, values=part.scope.values)
-            for index, part in zip(parts, matches, strict=True)
-        ),
-        facets=lambda field: _facets(parts, matches, field),
+        notes=[*notes, *(note for part in matches for note in part.parsed.notes)],
+        total=lambda: sum(part.count() for part in matches),
+        facets=lambda field: _facets(matches, field),
     )
 
 
-def _facets(parts: list[Index], matches: list[searching.Matches], field: str) -> dict[str, int]:
+def _facets(matches: list[searching.Matches], field: str) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for index, part in zip(parts, matches, strict=True):
-        authors, terms = index.counts(part.expression, where=part.scope.where, values=part.scope.values)
+    for part in matches:
+        authors, terms = part.counts()
         if field == "author":
             counts += authors
         else:
-            kind = _TERMS[field] + ":"
+            kind = f"{FACETS[field]}:"
             counts.update({term[len(kind) :]: count for term, count in terms.items() if term.startswith(kind)})
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 

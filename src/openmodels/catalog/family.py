@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 
 from openmodels import escaping, settings
@@ -16,7 +17,7 @@ from openmodels.catalog.lineage import Edge
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.search.filters import RELATIONS, any_of, term_expression
-from openmodels.catalog.sources.disk import CacheCatalog
+from openmodels.catalog.sources.disk import DiskCatalog
 from openmodels.catalog.sources.hub import HubCatalog
 from openmodels.errors import (
     ConnectionFailed,
@@ -88,8 +89,8 @@ class Family:
         stack: list[tuple[int, str, Edge | None]] = [(0, root, None) for root in reversed(self.roots)]
         seen: set[str] = set()
         while stack:
-            depth, model_id, edge = stack.pop()
-            lines.append((depth, model_id, edge))
+            depth, model_id, _ = line = stack.pop()
+            lines.append(line)
             if model_id.lower() not in seen:
                 seen.add(model_id.lower())
                 stack += [(depth + 1, below.child, below) for below in reversed(self.children(model_id))]
@@ -100,9 +101,8 @@ class Family:
         return isinstance(model_id, str) and model_id.lower() in {name.lower() for name in known}
 
     def __str__(self) -> str:
-        return "\n".join(
-            "  " * depth + escaping.line(self._line(model_id, edge)) for depth, model_id, edge in self.lines()
-        )
+        lines = self.lines()
+        return "\n".join("  " * depth + escaping.line(self._line(model_id, edge)) for depth, model_id, edge in lines)
 
     def __repr__(self) -> str:
         return f"Family({self.id!r}, {len(self.ancestors)} ancestors, {len(self.descendants)} descendants)"
@@ -112,25 +112,24 @@ class Family:
 
     def _line(self, model_id: str, edge: Edge | None) -> str:
         license_ = self.license_of(model_id) or "-"
-        mark = " *" if model_id.lower() == self.id.lower() else ""
+        line = f"{model_id}{' *' if model_id.lower() == self.id.lower() else ''} [{license_}]"
         if edge is None:
-            return f"{model_id}{mark} [{license_}]"
+            return line
         sure = "" if edge.confidence == 1 else f" {edge.confidence:.0%}: {edge.evidence[0]}"
-        return f"{model_id}{mark} [{license_}] ({edge.relation or '-'}{sure})"
+        return f"{line} ({edge.relation or '-'}{sure})"
 
     def _weight(self, model_id: str) -> int:
         record = self.models.get(model_id)
         return (record.downloads or record.likes or 0) if record else 0
 
     def _walk(self, step: Callable[[str], list[str]]) -> list[str]:
-        seen, waiting, reached = {self.id.lower()}, deque([self.id]), []
-        while waiting:
-            for model_id in step(waiting.popleft()):
-                if model_id.lower() not in seen:
-                    seen.add(model_id.lower())
-                    reached.append(model_id)
-                    waiting.append(model_id)
-        return reached
+        reached, seen = [self.id], {self.id.lower()}
+        for model_id in reached:  # which grows
+            for other in step(model_id):
+                if other.lower() not in seen:
+                    seen.add(other.lower())
+                    reached.append(other)
+        return reached[1:]
 
 
 @ErrorBoundary()
@@ -153,29 +152,27 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
     online = live if live is not None else not settings.read_environment().offline
     index = open_index()
     record = (index.get(model_id) if index else None) or info(model_id, live=live)
+    tree = Family(record.id)
     hub = HubCatalog() if online else None
     if hub:
         hub.limit_time(_SECONDS)
-    notes: list[str] = []
     if index is None:
-        index = in_memory(_list_relatives(hub, record, notes)) if hub else in_memory([record])
-    builder = _FamilyBuilder(index, hub, limit)
-    builder.family.notes += notes
-    builder.family.id = record.id
+        index = in_memory(_list_relatives(hub, record, tree.notes) if hub else [record])
+    builder = _FamilyBuilder(tree, index, hub, limit)
     builder.add_ancestors(record)
-    builder.add_descendants([record.id, *builder.family.ancestors])
-    return builder.family
+    builder.add_descendants([record.id, *tree.ancestors])
+    return tree
 
 
 class _FamilyBuilder:
     """Follows edges through an index, reading cards where a model declares nothing."""
 
-    def __init__(self, index: Index, hub: HubCatalog | None, limit: int) -> None:
+    def __init__(self, tree: Family, index: Index, hub: HubCatalog | None, limit: int) -> None:
+        self.family = tree
         self.index = index
         self.hub = hub
         self.limit = limit
-        self.family = Family("")
-        self._local = {record.id.lower(): record for record in CacheCatalog().search(Query())}
+        self._local = {record.id.lower(): record for record in DiskCatalog().search(Query())}
         self._cards_left = _CARDS
         self._edges: dict[str, list[Edge]] = {}
 
@@ -186,12 +183,8 @@ class _FamilyBuilder:
             if model.id in self.family.models and self.family.parents(model.id):
                 continue
             self._add_model(model.id, model)
-            for edge in self._edges_up(model):
-                if self._add_edge(edge):
-                    waiting.append(
-                        self.index.get(edge.parent)
-                        or ModelRecord(ids=Ids(hub=edge.parent), author=edge.parent.partition("/")[0])
-                    )
+            added = [edge.parent for edge in self._edges_up(model) if self._add_edge(edge)]
+            waiting += [self.index.get(parent) or _unlisted(parent) for parent in added]
 
     def add_descendants(self, starts: Iterable[str]) -> None:
         waiting = deque(starts)
@@ -206,15 +199,13 @@ class _FamilyBuilder:
                     self.family.notes.append(f"cut off at {self.limit} models")
                     return
                 edges = self._edges_up(child)
-                if any(edge.parent.lower() == parent.lower() for edge in edges):
-                    self._add_model(child.id, child)
-                    if sum(self._add_edge(edge) for edge in edges):
-                        waiting.append(child.id)
-                elif middle := self._edges_through_unlisted(edges, parent):
-                    # Made from a model that is not listed, but whose name says what that was made from.
-                    self._add_model(child.id, child)
-                    for edge in (*middle, *edges):
-                        self._add_edge(edge)
+                is_child = any(edge.parent.lower() == parent.lower() for edge in edges)
+                # It may be made from a model that is not listed, but whose name says what that was made from.
+                middle = [] if is_child else self._edges_through_unlisted(edges, parent)
+                if not is_child and not middle:
+                    continue
+                self._add_model(child.id, child)
+                if sum([self._add_edge(edge) for edge in (*middle, *edges)]):
                     waiting.append(child.id)
 
     def _edges_up(self, record: ModelRecord) -> list[Edge]:
@@ -224,37 +215,33 @@ class _FamilyBuilder:
         return self._edges[at]
 
     def _edges_through_unlisted(self, edges: list[Edge], parent: str) -> list[Edge]:
-        for edge in edges:
-            if self.index.get(edge.parent) is None:
-                unlisted = ModelRecord(ids=Ids(hub=edge.parent), author=edge.parent.partition("/")[0])
-                above = self._edges_up(unlisted)
-                if any(up.parent.lower() == parent.lower() for up in above):
-                    return above
-        return []
+        unlisted = (_unlisted(edge.parent) for edge in edges if self.index.get(edge.parent) is None)
+        above = map(self._edges_up, unlisted)
+        return next((up for up in above if any(edge.parent.lower() == parent.lower() for edge in up)), [])
 
     def _models_below(self, parent: str) -> list[ModelRecord]:
         """Return models that declare a parent, then those whose names make it likely."""
-        numbers = self.index.term_numbers([*(f"base:{relation}:{parent}" for relation in RELATIONS), f"from:{parent}"])
-        if numbers:
-            declaring = self.index.match(any_of(map(codec.term_token, numbers.values())), limit=self.limit)
-        else:
-            declaring = []
+        terms = self.index.term_numbers([*(f"base:{relation}:{parent}" for relation in RELATIONS), f"from:{parent}"])
+        numbers = self.index.match(any_of(map(codec.term_token, terms.values())), limit=self.limit) if terms else []
         record = self.index.get(parent)
-        likely = self._similarly_named(parent, record) if record is None or not codec.is_variant(record) else []
-        return list(self.index.records(dict.fromkeys([*declaring, *likely])).values())
+        if record is None or not codec.is_variant(record):
+            numbers += self._similarly_named(parent, record)
+        return list(self.index.records(dict.fromkeys(numbers)).values())
 
     def _similarly_named(self, parent: str, record: ModelRecord | None) -> list[int]:
-        words = _distinguishing_words(parent)
+        if not (words := _distinguishing_words(parent)):
+            return []
         based = term_expression(self.index, "is:based")
-        without = f" NOT {based}" if based else ""
-        numbers: list[int] = []
-        if words:
-            numbers += self.index.match(f'"{words[0]}"{without}', limit=_SIMILARLY_NAMED)
+        expressions = [f'"{words[0]}"']
         license_id = record.license.id if record and record.license else ""
-        license_ = term_expression(self.index, f"license:{license_id}")
-        if words and license_ and license_id in lineage.GRANTED:
-            numbers += self.index.match(license_ + without, limit=_SIMILARLY_NAMED)
-        return numbers
+        if license_id in lineage.GRANTED and (licensed := term_expression(self.index, f"license:{license_id}")):
+            expressions.append(licensed)
+        without = f" NOT {based}" if based else ""
+        return [
+            number
+            for expression in expressions
+            for number in self.index.match(expression + without, limit=_SIMILARLY_NAMED)
+        ]
 
     def _card(self, record: ModelRecord) -> str | None:
         local = self._local.get(record.id.lower())
@@ -283,34 +270,38 @@ class _FamilyBuilder:
 
     def _add_edge(self, edge: Edge) -> bool:
         self._add_model(edge.parent, self.index.get(edge.parent))
-        pairs = {(known.child.lower(), known.parent.lower()) for known in self.family.edges}
-        if (edge.child.lower(), edge.parent.lower()) in pairs:
+        if any(known.parent.lower() == edge.parent.lower() for known in self.family.parents(edge.child)):
             return False
         self.family.edges.append(edge)
         return True
 
 
+def _unlisted(model_id: str) -> ModelRecord:
+    """Return the record of a model that is only named by others."""
+    return ModelRecord(ids=Ids(hub=model_id), author=model_id.partition("/")[0])
+
+
 def _list_relatives(hub: HubCatalog, record: ModelRecord, notes: list[str]) -> list[ModelRecord]:
     """Return what the Hub lists around a model: relatives, and models named alike."""
     records, left = _list_ancestors(hub, record)
-    license_ = record.license.id if record.license else ""
-    filters: list[dict[str, str]] = [{"filter": f"base_model:{ancestor.id}"} for ancestor in list(records.values())]
-    filters += [
-        {"search": word} for word in dict.fromkeys([record.family or "", *_distinguishing_words(record.id)][:5]) if word
-    ]
-    if license_ in lineage.GRANTED:
+    license_id = record.license.id if record.license else ""
+    words = dict.fromkeys([record.family or "", *_distinguishing_words(record.id)][:5])
+    queue = deque({"filter": f"base_model:{ancestor.id}"} for ancestor in records.values())
+    queue += [{"search": word} for word in words if word]
+    if license_id in lineage.GRANTED:
         # A model under that license was built on that family, by any name.
-        filters += [{"filter": f"license:{license_}"}, {"author": lineage.GRANTED[license_][0]}]
-    queue = deque(filters)
+        queue += [{"filter": f"license:{license_id}"}, {"author": lineage.GRANTED[license_id][0]}]
     while queue and left > 0:
         try:
-            for page, _ in zip(hub.pages(**queue.popleft()), range(_PAGES), strict=False):
+            for page in islice(hub.pages(**queue.popleft()), _PAGES):
                 left -= 1
-                for listed in page.records:
-                    if listed.id.lower() not in records:
-                        records[listed.id.lower()] = listed
-                        if listed.base_models and not model_names.is_conversion(listed.id):
-                            queue.append({"filter": f"base_model:{listed.id}"})
+                new = [listed for listed in page.records if listed.id.lower() not in records]
+                records |= {listed.id.lower(): listed for listed in new}
+                queue += [
+                    {"filter": f"base_model:{listed.id}"}
+                    for listed in new
+                    if listed.base_models and not model_names.is_conversion(listed.id)
+                ]
         except DeadlineExceeded as error:
             notes.append(f"{error.cause} What came before is used.")
             break

@@ -92,54 +92,41 @@ def number(text: str, *, binary: bool = False, name: str = "number") -> int:
         InvalidRequest: It cannot be read.
     """
     match = _NUMBER.fullmatch(text)
-    units = _BINARY if binary else _DECIMAL
-    if not match or match[2].lower() not in units:
-        raise _wrong(name, text, 'a number such as "8B" or "32k"')
-    unit = match[2].lower()
     # Context lengths are powers of two; only "128k" and the like are meant in thousands of 1024.
-    return _bounded(float(match[1]) * units[unit])
+    unit = (_BINARY if binary else _DECIMAL).get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise _wrong(name, text, 'a number such as "8B" or "32k"')
+    return _bounded(float(match[1]) * unit)
 
 
 def read_range(name: str, value: Any) -> Range:
     """Return the range of "1B..8B", "..8B", ">=32k", "<=8B", "7B" or a pair.
 
-    A single number of parameters stands for 12 % less to 12 % more.
+    A single number of parameters stands for 12 % less to 12 % more, one of a context for so many at least.
 
     Raises:
         InvalidRequest: It cannot be read, or is empty.
     """
     binary = name == "context"
+    limit = re.match(r"\s*(>=|<=|>|<|≥|≤)", value) if isinstance(value, str) else None
     if isinstance(value, tuple | list) and len(value) == 2:
         bounds = Range(*(None if end is None else _integer(name, end, binary=binary) for end in value))
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, str) and ".." in value:
+        ends = value.split("..", 1)
+        bounds = Range(*(number(end, binary=binary, name=name) if end.strip() else None for end in ends))
+    elif limit:
+        count = number(value[limit.end() :], binary=binary, name=name)
+        strict = limit[1] in "<>"
+        bounds = Range(count + strict, None) if limit[1] in (">", ">=", "≥") else Range(None, count - strict)
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
         count = _integer(name, value, binary=binary)
-        bounds = Range(count, None) if binary else _about(count)
-    elif isinstance(value, str):
-        bounds = _range_of(name, value.strip(), binary=binary)
+        # "7B" is what people call models of 6.7 to 7.6 billion.
+        bounds = Range(count, None) if binary else Range(round(count * 0.88), round(count * 1.12))
     else:
         raise _wrong(name, value, 'a range such as "1B..8B"')
     if bounds.low is not None and bounds.high is not None and bounds.low > bounds.high:
         raise InvalidRequest(f"{name}: {value!r} is empty: its lower end is above its upper end.")
     return bounds
-
-
-def _range_of(name: str, text: str, *, binary: bool) -> Range:
-    if ".." in text:
-        low, _, high = text.partition("..")
-        return Range(*(number(end, binary=binary, name=name) if end.strip() else None for end in (low, high)))
-    if match := re.match(r"(>=|<=|>|<|≥|≤)", text):
-        limit = number(text[match.end() :], binary=binary, name=name)
-        return {
-            ">=": Range(limit, None), "≥": Range(limit, None), ">": Range(limit + 1, None),
-            "<=": Range(None, limit), "≤": Range(None, limit), "<": Range(None, limit - 1),
-        }[match[1]]  # fmt: skip
-    exact = number(text, binary=binary, name=name)
-    return Range(exact, None) if binary else _about(exact)
-
-
-def _about(count: int) -> Range:
-    # "7B" is what people call models of 6.7 to 7.6 billion.
-    return Range(round(count * 0.88), round(count * 1.12))
 
 
 def _integer(name: str, value: Any, *, binary: bool) -> int:
@@ -187,7 +174,7 @@ def _classes(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _languages(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(code for entry in _several(name, value) if (code := vocabulary.language(entry)))
+    return tuple(filter(None, map(vocabulary.language, _several(name, value))))
 
 
 def _catalogs(name: str, value: Any) -> tuple[str, ...]:
@@ -201,21 +188,21 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _bytes(name: str, value: Any) -> int:
-    if isinstance(value, str) and value.strip().lower() == "here":
+    if not isinstance(value, str):
+        count = _integer(name, value, binary=False)
+        if count < 10**6:
+            # A machine has more bytes than that: gigabytes are meant.
+            reason = f"{name}: a number is bytes, and {value} are too few."
+            raise InvalidRequest(reason, next_step=f'Write "{value}GB".')
+        return count
+    if value.strip().lower() == "here":
         return _free_memory(name)
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
-        if not match:
-            raise _wrong(name, value, 'an amount of memory such as "24GB"')
-        if not match[2]:
-            raise InvalidRequest(f"{name}: {value!r} has no unit.", next_step=f'Write "{match[1]}GB".')
-        base = 1024 if match[3] else 1000
-        return _bounded(float(match[1]) * float(base ** " kmgt".index(match[2].lower() or " ")))
-    count = _integer(name, value, binary=False)
-    if count < 10**6:
-        # A machine has more bytes than that: gigabytes are meant.
-        raise InvalidRequest(f"{name}: a number is bytes, and {value} are too few.", next_step=f'Write "{value}GB".')
-    return count
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
+    if not match:
+        raise _wrong(name, value, 'an amount of memory such as "24GB"')
+    if not match[2]:
+        raise InvalidRequest(f"{name}: {value!r} has no unit.", next_step=f'Write "{match[1]}GB".')
+    return _bounded(float(match[1]) * float((1024 if match[3] else 1000) ** " kmgt".index(match[2].lower())))
 
 
 def _free_memory(name: str) -> int:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Mapping
 from datetime import date
-from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, computed_field, model_validator
+from pydantic import ConfigDict, Field, RootModel, computed_field, model_validator
 
 from openmodels import escaping, licenses
 from openmodels.catalog.sources import base as sources
 from openmodels.hub.card import Relation
+from openmodels.hub.model_page import Gate, RepositoryFile
+from openmodels.hub.offers import HostedModel
+from openmodels.types.messages import Frozen
 
 Day = date
 LicenseClass = Literal["open", "restricted", "non-commercial", "unknown"]
@@ -29,12 +31,6 @@ _CLASSES: dict[licenses.LicenseClass, LicenseClass] = {
     licenses.LicenseClass.NON_COMMERCIAL: "non-commercial",
 }
 _UNREAD = (licenses.LicenseClass.UNKNOWN, licenses.LicenseClass.AMBIGUOUS)
-
-
-class Fact(BaseModel):
-    """The base of the record and its parts: immutable, without unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Ids(RootModel[dict[str, str]]):
@@ -82,14 +78,14 @@ class Ids(RootModel[dict[str, str]]):
         return self.root.items()
 
 
-class Parameters(Fact):
+class Parameters(Frozen):
     """The number of parameters, and of those active for one token."""
 
     total: int | None = None
     active: int | None = None
 
 
-class License(Fact):
+class License(Frozen):
     """The license as the catalog states it.
 
     Attributes:
@@ -106,9 +102,9 @@ class License(Fact):
     @classmethod
     def _without_computed(cls, data: Any) -> Any:
         # A record reads back from its own JSON, which holds the class too.
-        return (
-            {name: value for name, value in data.items() if name != "license_class"} if isinstance(data, dict) else data
-        )
+        if not isinstance(data, dict):
+            return data
+        return {name: value for name, value in data.items() if name != "license_class"}
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -117,7 +113,7 @@ class License(Fact):
         return _CLASSES.get(licenses.license_class(self.id, self.name), "unknown")
 
 
-class Base(Fact):
+class Base(Frozen):
     """A model this one was made from.
 
     Attributes:
@@ -129,49 +125,24 @@ class Base(Fact):
     relation: Relation | None = None
 
 
-class Modalities(Fact):
+class Modalities(Frozen):
     """What goes in and comes out: "text", "image", "audio", "video", "embeddings"."""
 
     input: tuple[str, ...] | None = None
     output: tuple[str, ...] | None = None
 
 
-class File(Fact):
-    """A file of the repository; `size` in bytes."""
-
-    name: str
-    size: int | None = None
-
-
-class Offer(Fact):
-    """Where the model is hosted.
+class Offer(HostedModel):
+    """Where the model is hosted, with the terms of `HostedModel`.
 
     Attributes:
-        provider: Who hosts it.
-        status: "live", or what the vendor says instead.
-        price_in: Price in US dollars of a million input tokens.
-        price_out: Price in US dollars of a million output tokens.
         as_of: When the price was read.
-        context_length: Tokens this host allows.
-        tools: Whether it takes tools.
-        structured_output: Whether it takes a JSON schema.
-        latency: Seconds to the first token, as the vendor measured it.
-        throughput: Tokens per second, as the vendor measured it.
     """
 
-    provider: str
-    status: str | None = None
-    price_in: Decimal | None = None
-    price_out: Decimal | None = None
     as_of: date | None = None
-    context_length: int | None = None
-    tools: bool | None = None
-    structured_output: bool | None = None
-    latency: float | None = None
-    throughput: float | None = None
 
 
-class Lifecycle(Fact):
+class Lifecycle(Frozen):
     """Where the model stands with its vendor.
 
     Attributes:
@@ -185,7 +156,7 @@ class Lifecycle(Fact):
     replacement: str | None = None
 
 
-class Score(Fact):
+class Score(Frozen):
     """A reported benchmark result.
 
     Attributes:
@@ -203,14 +174,14 @@ class Score(Fact):
     verified: bool | None = None
 
 
-class Provenance(Fact):
+class Provenance(Frozen):
     """Where a field comes from, and from which day the statement is."""
 
     source: str
     as_of: date | None = None
 
 
-class FieldConflict(Fact):
+class FieldConflict(Frozen):
     """Two catalogs disagree: the record keeps one statement, and this the other."""
 
     field: str
@@ -220,7 +191,7 @@ class FieldConflict(Fact):
     other_source: str
 
 
-class ModelRecord(Fact):
+class ModelRecord(Frozen):
     """A model as the catalogs list it.
 
     Attributes:
@@ -272,7 +243,7 @@ class ModelRecord(Fact):
     capabilities: tuple[str, ...] | None = None
     fine_tuning_tasks: tuple[str, ...] | None = None
     license: License | None = None
-    gated: Literal[False, "auto", "manual"] | None = None
+    gated: Gate | None = None
     base_models: tuple[Base, ...] | None = None
     trained_from: str | None = None
     datasets: tuple[str, ...] | None = None
@@ -283,7 +254,7 @@ class ModelRecord(Fact):
     created: date | None = None
     updated: date | None = None
     formats: tuple[str, ...] | None = None
-    files: tuple[File, ...] | None = None
+    files: tuple[RepositoryFile, ...] | None = None
     offers: tuple[Offer, ...] | None = None
     deployments: tuple[str, ...] | None = None
     lifecycle: Lifecycle | None = None
@@ -306,7 +277,7 @@ class ModelRecord(Fact):
     def __str__(self) -> str:
         size = f"{self.parameters.total:,} parameters" if self.parameters and self.parameters.total else None
         license_ = self.license.name or self.license.id if self.license else None
-        return escaping.line(", ".join(fact for fact in (self.id, self.task, size, license_) if fact))
+        return escaping.line(", ".join(part for part in (self.id, self.task, size, license_) if part))
 
     @property
     def open(self) -> bool | None:
@@ -337,7 +308,7 @@ class ModelRecord(Fact):
     @property
     def catalogs(self) -> tuple[str, ...]:
         """Return the names of the catalogs that list it."""
-        stated = {fact.source for fact in self.provenance.values()}
+        stated = {provenance.source for provenance in self.provenance.values()}
         ids = self.ids.root
         # An id without a prefix may come from another catalog, which names its models by it too.
         return tuple(
@@ -369,11 +340,17 @@ class ModelRecord(Fact):
         """
         known = {name: value for name, value in fields.items() if value is not None}
         exceptions = other_sources or {}
-        provenance = {name: _fact(exceptions.get(name, source), as_of) for name in known if name != "ids"}
+        provenance = {name: _provenance(exceptions.get(name, source), as_of) for name in known if name != "ids"}
         return cls(**known, provenance=provenance)
 
 
 @lru_cache(maxsize=256)
-def _fact(source: str, as_of: date | None) -> Provenance:
+def _provenance(source: str, as_of: date | None) -> Provenance:
     """Return the provenance that all fields of a row share."""
     return Provenance(source=source, as_of=as_of)
+
+
+def source_of(record: ModelRecord, field: str) -> str | None:
+    """Return where a field of a record comes from."""
+    provenance = record.provenance.get(field)
+    return provenance.source if provenance else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -11,57 +11,44 @@ from openmodels.catalog.record import Modalities
 CONVERSATIONAL = "conversational"
 """The Hub's tag for a text-generation model with a chat template."""
 
-# Azure's inference tasks in the Hub's words; a task not listed is the same in both.
-_AZURE_TASKS = {
-    "chat-completion": "text-generation",
-    "chat-completions": "text-generation",
-    "messages": "text-generation",
-    "responses": "text-generation",
-    "chat": "text-generation",
-    "completions": "text-generation",
-    "embeddings": "feature-extraction",
-    "embedding": "feature-extraction",
-    "text-embedding": "feature-extraction",
-    "speech-to-text": "automatic-speech-recognition",
-    "audio-transcription": "automatic-speech-recognition",
-    "image-text-to-text-generation": "image-text-to-text",
-    "visual-question-answering": "visual-question-answering",
-    "text-rerank": "text-ranking",
-    "rerank": "text-ranking",
-}
 _CHAT_TASKS = frozenset({"chat-completion", "chat-completions", "messages", "responses", "chat"})
 
-_MODALITIES = {
-    "text-generation": ("text", "text"),
-    "text2text-generation": ("text", "text"),
-    "fill-mask": ("text", "text"),
-    "summarization": ("text", "text"),
-    "translation": ("text", "text"),
-    "question-answering": ("text", "text"),
-    "text-classification": ("text", "text"),
-    "token-classification": ("text", "text"),
-    "zero-shot-classification": ("text", "text"),
-    "feature-extraction": ("text", "embeddings"),
-    "sentence-similarity": ("text", "embeddings"),
-    "text-ranking": ("text", "text"),
-    "image-text-to-text": ("text image", "text"),
-    "visual-question-answering": ("text image", "text"),
-    "image-to-text": ("image", "text"),
-    "image-classification": ("image", "text"),
-    "object-detection": ("image", "text"),
-    "image-segmentation": ("image", "image"),
-    "text-to-image": ("text", "image"),
-    "image-to-image": ("image", "image"),
-    "text-to-video": ("text", "video"),
-    "image-to-video": ("image", "video"),
-    "video-text-to-text": ("text video", "text"),
-    "automatic-speech-recognition": ("audio", "text"),
-    "text-to-speech": ("text", "audio"),
-    "text-to-audio": ("text", "audio"),
-    "audio-classification": ("audio", "text"),
-    "audio-text-to-text": ("text audio", "text"),
-    "any-to-any": ("text image audio video", "text image audio video"),
-}
+
+def read_table(lines: str) -> Iterator[tuple[str, str]]:
+    """Yield what stands before and behind the first colon of each line."""
+    for line in lines.strip().splitlines():
+        name, _, rest = line.partition(":")
+        yield name, rest.strip()
+
+
+# The Hub's word for a task, and those of Azure; a task that is not listed is the same in both.
+_TASKS = """
+text-generation: chat-completion chat-completions messages responses chat completions
+feature-extraction: embeddings embedding text-embedding
+automatic-speech-recognition: speech-to-text audio-transcription
+image-text-to-text: image-text-to-text-generation
+text-ranking: text-rerank rerank
+"""
+_AZURE_TASKS = {stated: name for name, words in read_table(_TASKS) for stated in words.split()}
+
+# What goes in and what comes out, and the tasks that it is so for.
+_INPUTS_OUTPUTS = """
+text > text: text-generation text2text-generation fill-mask summarization translation question-answering
+text > text: text-classification token-classification zero-shot-classification text-ranking
+text > embeddings: feature-extraction sentence-similarity
+text image > text: image-text-to-text visual-question-answering
+image > text: image-to-text image-classification object-detection
+image > image: image-segmentation image-to-image
+text > image: text-to-image
+text > video: text-to-video
+image > video: image-to-video
+text video > text: video-text-to-text
+audio > text: automatic-speech-recognition audio-classification
+text > audio: text-to-speech text-to-audio
+text audio > text: audio-text-to-text
+text image audio video > text image audio video: any-to-any
+"""
+_MODALITIES = {name: pair.split(">") for pair, words in read_table(_INPUTS_OUTPUTS) for name in words.split()}
 
 LANGUAGES = {
     "afrikaans": "af", "albanian": "sq", "arabic": "ar", "armenian": "hy", "basque": "eu", "bengali": "bn",

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from openmodels import files
+from openmodels.hub.model_names import plain
 
 Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
 """How a model was made from its base."""
@@ -141,19 +144,35 @@ def find_base_mentions(text: str, model_id: str) -> list[BaseMention]:
         text: The card.
         model_id: The model's own id, which is not its base.
     """
+    return read_base_mentions(_SENTENCE.split(_MATTER.sub("", text[:LONGEST])), model_id, find_model_links(text))
+
+
+def read_base_mentions(sentences: Iterable[str], model_id: str, links: Iterable[str]) -> list[BaseMention]:
+    """Return the base models that sentences of a card name, the likeliest first.
+
+    Args:
+        sentences: In the order of the card.
+        model_id: The model's own id, which is not its base.
+        links: The hub ids of the models that the card links to; a sentence may give their names alone.
+    """
     mentions: dict[str, BaseMention] = {}
-    own_names = {model_id.lower(), model_id.rpartition("/")[2].lower()}
-    for long_sentence in _SENTENCE.split(_MATTER.sub("", text[:LONGEST])):
+    own_name = model_id.rpartition("/")[2]
+    own_names = {model_id.lower(), own_name.lower()}
+    linked = {
+        plain(link.rpartition("/")[2]): link for link in islice(links, MAX_LINKS) if link.lower() not in own_names
+    }
+    for long_sentence in sentences:
         sentence = long_sentence[:_LONGEST_SENTENCE]
         if not (phrase := _MADE_FROM.search(sentence)):
             continue
-        linked = find_model_links(sentence)
-        named = [
-            name for name in _NAMED.findall(re.sub(r"https?://\S+", " ", sentence)) if _is_model_name(name, sentence)
-        ]
-        candidates = [(name, 0.8) for name in (*linked, *named)]
+        named = _NAMED.findall(re.sub(r"https?://\S+", " ", sentence))
+        ids = [*find_model_links(sentence), *(name for name in named if _is_model_name(name, sentence))]
+        candidates = [(name, 0.8) for name in ids]
         if not candidates:
-            candidates = [(name, 0.6) for name in _BARE.findall(sentence[phrase.start() :])]
+            words = plain(sentence).replace(plain(own_name), "")
+            bare = {plain(name): name for name in _BARE.findall(sentence[phrase.start() :])}
+            bare |= {name: link for name, link in linked.items() if name and name in words}
+            candidates = [(name, 0.6) for name in bare.values()]
         for name, confidence in candidates:
             if name.lower() in own_names:
                 continue

@@ -7,6 +7,7 @@ whether two names belong together.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 _PIECES = re.compile(r"[^\W_]+(?:\.\d+[^\W_]*)*")
@@ -95,6 +96,11 @@ def parameter_counts(name: str) -> tuple[int | None, int | None]:
 def is_conversion(name: str) -> bool:
     """Return whether a name says that the weights are another model's, converted."""
     return not CONVERSION.isdisjoint(search_terms(name)) or not CONVERSION.isdisjoint(name.lower().split("-"))
+
+
+def has_conversion_tag(tags: Iterable[str]) -> bool:
+    """Return whether a tag in lower case marks a conversion."""
+    return not CONVERSION.isdisjoint(tag.replace("-", "") for tag in tags)
 
 
 def distinguishing_terms(name: str) -> frozenset[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -16,6 +15,7 @@ from openmodels import licenses
 from openmodels.hub import fields
 from openmodels.hub.card import Relation
 from openmodels.hub.offers import Provider
+from openmodels.types.messages import Frozen
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9_][\w.-]{0,95})?", re.ASCII)
 """An id on the Hub; ids from before organisations have no slash."""
@@ -58,8 +58,7 @@ class DeclaredLicense(NamedTuple):
     link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RepositoryFile:
+class RepositoryFile(Frozen):
     """A file of a repository; `size` in bytes."""
 
     name: str
@@ -230,7 +229,7 @@ class ModelPage:
     def files(self) -> tuple[RepositoryFile, ...]:
         """Return the files that the row lists."""
         return tuple(
-            RepositoryFile(name, fields.size(entry.get("size")))
+            RepositoryFile(name=name, size=fields.size(entry.get("size")))
             for entry in fields.items(self.row.get("siblings"))
             if isinstance(entry, Mapping)
             and isinstance(path := entry.get("rfilename"), str)

@@ -15,35 +15,43 @@ from openmodels.types.reply import Usage
 _MILLION = 1_000_000
 
 
-class Provider(Frozen):
-    """One provider of one model; None is where the router has no value.
+class HostedModel(Frozen):
+    """The terms of a provider for a model; None is where the router has no value.
 
     Attributes:
-        model: The model's id on the Hub.
         provider: The provider's name.
         status: "live" or "error", by the router's last probe.
         price_in: US dollars for a million input tokens.
         price_out: US dollars for a million output tokens.
-        is_free: Whether it costs nothing.
         context_length: Tokens of input and output together at most.
         tools: Whether it can call tools.
         structured_output: Whether it keeps to a JSON schema.
         latency: Seconds to the first token in the router's last probe.
         throughput: Output tokens per second in the router's last probe.
-        is_model_author: Whether the provider published the model.
     """
 
-    model: str
     provider: str
     status: str | None = None
     price_in: Decimal | None = None
     price_out: Decimal | None = None
-    is_free: bool | None = None
     context_length: int | None = None
     tools: bool | None = None
     structured_output: bool | None = None
     latency: float | None = None
     throughput: float | None = None
+
+
+class Provider(HostedModel):
+    """One provider of one model, with the terms of `HostedModel`.
+
+    Attributes:
+        model: The model's id on the Hub.
+        is_free: Whether it costs nothing.
+        is_model_author: Whether the provider published the model.
+    """
+
+    model: str
+    is_free: bool | None = None
     is_model_author: bool | None = None
 
     @property

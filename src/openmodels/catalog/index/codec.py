@@ -18,7 +18,7 @@ from math import log2
 from typing import Any, NamedTuple
 
 from openmodels.catalog import vocabulary
-from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance
+from openmodels.catalog.record import Base, Ids, License, ModelRecord, Parameters, Provenance, source_of
 from openmodels.catalog.sources import base as sources
 from openmodels.catalog.sources.base import Catalog
 from openmodels.hub import model_names
@@ -104,23 +104,23 @@ def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, A
         intern: Returns the number of a term.
         parts: The statements of each catalog, where several are to be joined again later.
     """
-    size = record.parameters or Parameters()
-    rest = {name: value for name in _REST if (value := getattr(record, name)) is not None}
-    if record.modalities and _source_of(record, "modalities") == "task":
-        rest.pop("modalities")
-    stored: dict[str, Any] = record.model_dump(mode="json", include=set(rest), exclude_defaults=True)
-    if record.license and (record.license.name or record.license.link):
-        stored["license"] = [record.license.name, record.license.link]
+    rest = {name for name in _REST if getattr(record, name) is not None}
+    if source_of(record, "modalities") == "task":
+        rest.discard("modalities")
     model_id = record.id
     owner = sources.owner_of(model_id)
-    if other_ids := _other_ids(record, owner):
-        stored["ids"] = other_ids
-    if not parts and (exceptions := _other_sources(record, owner)):
-        stored["sources"] = exceptions
-    if record.conflicts:
-        stored["conflicts"] = [conflict.model_dump(mode="json") for conflict in record.conflicts]
-    if parts:
-        stored["parts"] = parts
+    further = {
+        "license": [record.license.name, record.license.link]
+        if record.license and (record.license.name or record.license.link)
+        else None,
+        "ids": _other_ids(record, owner),
+        "sources": None if parts else _other_sources(record, owner),
+        "conflicts": [conflict.model_dump(mode="json") for conflict in record.conflicts],
+        "parts": parts,
+    }
+    stored: dict[str, Any] = record.model_dump(mode="json", include=rest, exclude_defaults=True) if rest else {}
+    stored |= {name: value for name, value in further.items() if value}
+    size = record.parameters or Parameters()
     return IndexRow(
         id=model_id,
         key=key(model_id),
@@ -131,7 +131,7 @@ def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, A
         context=record.context_length,
         created=days(record.created),
         updated=days(record.updated),
-        as_of=max((days(fact.as_of) or 0 for fact in record.provenance.values()), default=0) or None,
+        as_of=max((days(stated.as_of) or 0 for stated in record.provenance.values()), default=0) or None,
         terms=pack([intern(term) for term in terms(record)]),
         rest=json.dumps(stored, ensure_ascii=False, separators=(",", ":")) if stored else None,
     )
@@ -157,7 +157,7 @@ def terms(record: ModelRecord) -> list[str]:
         listed += [*(f"license:{name}" for name in names), f"class:{record.license.license_class}"]
     if record.gated is not None:
         listed.append(f"gated:{record.gated or 'no'}")
-    if record.parameters and _source_of(record, "parameters") == "name":
+    if record.parameters and source_of(record, "parameters") == "name":
         listed.append("src:parameters:name")
     listed += [f"provider:{offer.provider}" for offer in record.offers or ()]
     listed += [f"in:{name}" for name in catalogs]
@@ -184,17 +184,16 @@ def is_variant(record: ModelRecord) -> bool:
     the relation is not believed here.
     """
     name = record.id.rpartition("/")[2] if record.ids.root else ""
-    converted = model_names.is_conversion(name)
-    if converted or record.formats == ("gguf",):
+    if record.formats == ("gguf",) or model_names.is_conversion(name):
         return True
+    terms_of_name, owner = model_names.distinguishing_terms(name), (record.author or "").lower()
     for base in record.base_models or ():
         author, _, base_name = base.id.rpartition("/")
-        copied = (
-            model_names.distinguishing_terms(base_name) == model_names.distinguishing_terms(name)
-            and author.lower() != (record.author or "").lower()
-        )
-        marked = not model_names.CONVERSION.isdisjoint(tag.replace("-", "") for tag in record.tags or ())
-        if base.relation in ("adapter", "merge") or copied or (base.relation == "quantized" and marked):
+        if base.relation in ("adapter", "merge"):
+            return True
+        if model_names.distinguishing_terms(base_name) == terms_of_name and author.lower() != owner:
+            return True
+        if base.relation == "quantized" and model_names.has_conversion_tag(record.tags or ()):
             return True
     return False
 
@@ -246,47 +245,40 @@ def likes_bucket(likes: int | None) -> int | None:
 
 def month_of(day: int | None) -> int | None:
     """Return the month of a day of the table, counted from the year 0."""
-    if day is None:
-        return None
-    then = _EPOCH + timedelta(days=day)
-    return then.year * 12 + then.month - 1
+    then = _day(day)
+    return None if then is None else then.year * 12 + then.month - 1
 
 
 def decode(row: IndexRow, text: Callable[[int], str]) -> ModelRecord:
     """Return the record of a row; `text` returns the term of a number."""
     listed = [text(number) for number in unpack(row.terms)]
-    fields, bases = _from_terms(listed)
     stored: dict[str, Any] = json.loads(row.rest) if row.rest else {}
-    from_name = fields.pop("from_name", False)
     name, link = stored.pop("license", (None, None))
+    other_ids, parts = stored.pop("ids", {}), stored.pop("parts", {})
+    exceptions: dict[str, str] = stored.pop("sources", {})
+    owner = sources.owner_of(row.id)
+    derived: dict[str, str] = {"parameters": "name"} if "src:parameters:name" in listed else {}
+    fields = _from_terms(listed)
     if (name or link) and "license" in fields:
         fields["license"] = License(id=fields["license"].id, name=name, link=link)
-    other_ids, parts = stored.pop("ids", {}), stored.pop("parts", {})
-    as_of = _EPOCH + timedelta(days=row.as_of) if row.as_of else None
-    owner = sources.owner_of(row.id)
-    exceptions: dict[str, str] = stored.pop("sources", {})
     # A model that only another catalog lists has the author that catalog states, or none.
     if "author" not in fields and f"in:{owner.name}" in listed and not owner.prefix:
         fields["author"] = row.id.rpartition("/")[0] or None
     if row.parameters is not None or row.active is not None:
         fields["parameters"] = Parameters(total=row.parameters, active=row.active)
-    inout = vocabulary.modalities(fields.get("task"))
-    derived: dict[str, str] = {"parameters": "name"} if from_name else {}
-    if inout and "modalities" not in stored:
-        fields["modalities"] = inout
+    if "modalities" not in stored and (modalities := vocabulary.modalities(fields.get("task"))):
+        fields["modalities"] = modalities
         derived["modalities"] = "task"
     fields |= {
+        "ids": Ids({**owner.ids_of(row.id), **other_ids}),
         "downloads": row.downloads,
         "likes": row.likes,
         "context_length": row.context,
         "created": _day(row.created),
         "updated": _day(row.updated),
-        "base_models": tuple(bases) or None,
+        **stored,
     }
-    fields["ids"] = Ids({**owner.ids_of(row.id), **other_ids})
-    derived |= exceptions
-    fields |= stored
-    record = ModelRecord.sourced(owner.name, as_of, fields, derived)
+    record = ModelRecord.sourced(owner.name, _day(row.as_of or None), fields, derived | exceptions)
     return record if not parts else record.model_copy(update={"provenance": _provenance_of_parts(record, parts)})
 
 
@@ -324,11 +316,7 @@ def pack(numbers: Iterable[int]) -> bytes:
 
 
 def unpack(packed: bytes) -> list[int]:
-    """Return the numbers that `pack` packed.
-
-    Raises:
-        ValueError: Something else packed them.
-    """
+    """Return the numbers that `pack` packed; ValueError where something else packed them."""
     numbers, number, shift = [], 0, 0
     for byte in packed:
         number |= (byte & 127) << shift
@@ -344,24 +332,17 @@ def unpack(packed: bytes) -> list[int]:
 
 @lru_cache(maxsize=65_536)
 def term_token(number: int) -> str:
-    """Return the token of a term in the full-text index."""
-    return f"~{base36(number)}"
-
-
-def base36(number: int) -> str:
-    """Return a number in digits and letters."""
+    """Return the token of a term in the full-text index: its number, from 1 on, in digits and letters."""
     digits = ""
-    while True:
+    while number:
         number, rest = divmod(number, 36)
         digits = "0123456789abcdefghijklmnopqrstuvwxyz"[rest] + digits
-        if not number:
-            return digits
+    return f"~{digits}"
 
 
-def _from_terms(listed: Sequence[str]) -> tuple[dict[str, Any], list[Base]]:
+def _from_terms(listed: Sequence[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    many: dict[str, list[str]] = {}
-    bases = []
+    many: dict[str, list[Any]] = {}
     for term in listed:
         kind, _, value = term.partition(":")
         if name := _SINGLES.get(kind):
@@ -370,25 +351,23 @@ def _from_terms(listed: Sequence[str]) -> tuple[dict[str, Any], list[Base]]:
             many.setdefault(name, []).append(value)
         elif kind == "base":
             relation, _, base = value.partition(":")
-            bases.append(Base.model_validate({"id": base, "relation": relation or None}))
+            many.setdefault("base_models", []).append(Base.model_validate({"id": base, "relation": relation or None}))
         elif kind == "license":
             fields["license"] = License(id=value)
         elif kind == "gated":
             fields["gated"] = False if value == "no" else value
-        elif term == "src:parameters:name":
-            fields["from_name"] = True
-    return fields | {name: tuple(values) for name, values in many.items()}, bases
+    return fields | {name: tuple(values) for name, values in many.items()}
 
 
 def _provenance_of_parts(record: ModelRecord, parts: dict[str, Any]) -> dict[str, Provenance]:
     stated = {
-        name: {field: Provenance.model_validate(fact) for field, fact in part["provenance"].items()}
+        name: {field: Provenance.model_validate(source) for field, source in part["provenance"].items()}
         for name, part in parts.items()
     }
     order = [name for name in sources.names() if name in stated]
     return {
-        field: next((stated[name][field] for name in order if field in stated[name]), fact)
-        for field, fact in record.provenance.items()
+        field: next((stated[name][field] for name in order if field in stated[name]), source)
+        for field, source in record.provenance.items()
     }
 
 
@@ -409,12 +388,7 @@ def _other_sources(record: ModelRecord, owner: type[Catalog]) -> dict[str, str]:
     """Return by field the sources other than the catalog that the id belongs to."""
     derived = {"parameters": "name", "modalities": "task"}
     return {
-        name: fact.source
-        for name, fact in record.provenance.items()
-        if fact.source != owner.name and derived.get(name) != fact.source
+        name: stated.source
+        for name, stated in record.provenance.items()
+        if stated.source not in (owner.name, derived.get(name))
     }
-
-
-def _source_of(record: ModelRecord, field: str) -> str | None:
-    fact = record.provenance.get(field)
-    return fact.source if fact else None

@@ -65,41 +65,12 @@ class Writer:
     def _open(self, *, fresh: bool) -> sqlite3.Connection:
         if self.path and self._building:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not fresh and self._building.exists() and (db := self._open_existing()):
+            if self._building.exists() and (db := self._reopen(self._building, fresh=fresh)):
                 return db
             if not fresh and self.path.exists():
                 self._copy(self.path, self._building)
-                if db := self._open_existing():
+                if db := self._reopen(self._building):
                     return db
-        return self._create()
-
-    def _open_existing(self) -> sqlite3.Connection | None:
-        """Return the file to continue, or None where it was unusable and is removed."""
-        try:
-            db = self._connect()
-        except sqlite3.OperationalError:
-            raise  # another update holds it
-        except sqlite3.DatabaseError as error:
-            self.discarded = str(error)
-        else:
-            self.discarded = self._find_flaw(db)
-            if self.discarded is None:
-                return db
-            db.close()
-        if self._building:
-            self._building.unlink()
-        return None
-
-    def _create(self) -> sqlite3.Connection:
-        """Return an empty index."""
-        if self._building and self._building.exists():
-            try:
-                self._connect().close()
-            except sqlite3.OperationalError:
-                raise  # another update holds it
-            except sqlite3.DatabaseError:
-                pass
-            self._building.unlink()
         db = self._connect()
         db.execute("BEGIN EXCLUSIVE")
         for statement in TABLES.split(";\n"):
@@ -107,6 +78,22 @@ class Writer:
         db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
         db.execute("COMMIT")
         return db
+
+    def _reopen(self, building: Path, *, fresh: bool = False) -> sqlite3.Connection | None:
+        """Return the file to continue, or None where it is unusable or not wanted, and removed."""
+        try:
+            db = self._connect()
+        except sqlite3.OperationalError:
+            raise  # another update holds it
+        except sqlite3.DatabaseError as error:
+            flaw: str | None = str(error)
+        else:
+            if not fresh and (flaw := self._find_flaw(db)) is None:
+                return db
+            db.close()
+        self.discarded = None if fresh else flaw
+        building.unlink()
+        return None
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._building or ":memory:", timeout=0.2, isolation_level=None, check_same_thread=False)
@@ -122,7 +109,8 @@ class Writer:
             raise
         return db
 
-    def _find_flaw(self, db: sqlite3.Connection) -> str | None:
+    @staticmethod
+    def _find_flaw(db: sqlite3.Connection) -> str | None:
         """Return why a file cannot be continued, or None.
 
         A damaged page may be met hours later, in the middle of an update, so all are read first.
@@ -131,11 +119,9 @@ class Writer:
             if flaw := flaw_of(db):
                 return flaw
             verdict = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
-        except sqlite3.OperationalError as error:
-            if "locked" in str(error):
-                raise
-            return str(error)
         except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+                raise
             return str(error)
         return None if verdict == "ok" else "it is damaged"
 
@@ -195,9 +181,8 @@ class Writer:
     def put_all(self, records: Iterable[ModelRecord]) -> int:
         """Add records; return how many."""
         count = 0
-        for record in records:
+        for count, record in enumerate(records, 1):  # noqa: B007 - the last is returned
             self.put(record)
-            count += 1
         return count
 
     def flush(self, notes: Mapping[str, str | None] | None = None) -> None:
@@ -221,7 +206,7 @@ class Writer:
         old = [row for row, model_id in listed if sources.owner_of(model_id).name == catalog]
         self._db.execute("BEGIN")
         for row in old:
-            self._remove(row)
+            self._remove(row, self._stored(row))
         self._db.execute("COMMIT")
         return len(old)
 
@@ -231,9 +216,9 @@ class Writer:
         It closes the writer.
         """
         self.flush()
-        self._db.execute("BEGIN")
-        self._write_spelling()
         total = self._db.execute("SELECT count(*) FROM models").fetchone()[0]
+        self._db.execute("BEGIN")
+        self._write_spelling(total)
         self.set("models", str(total))
         self._db.execute("COMMIT")
         if self.path is None or self._building is None:
@@ -258,24 +243,22 @@ class Writer:
         parts = None
         number = self._row_number(record.id)
         if number is not None:
-            record, parts = self._join(number, record)
-            self._remove(number)
+            stored = self._stored(number)
+            record, parts = self._join(stored, record)
+            self._remove(number, stored)
         row = codec.encode(record, self._intern, parts)
         self._written += 1
-        bucket = codec.popularity(row.downloads, row.likes)
-        number = self._free_row(bucket)
+        number = self._free_row(codec.popularity(row.downloads, row.likes))
         self._db.execute(f"INSERT INTO models VALUES (?{', ?' * len(row)})", (number, *row))
         self._db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, codec.tokens(row)))
 
-    def _join(self, number: int, record: ModelRecord) -> tuple[ModelRecord, dict[str, Any] | None]:
-        stored = self._stored(number)
+    def _join(self, stored: codec.IndexRow, record: ModelRecord) -> tuple[ModelRecord, dict[str, Any] | None]:
         rest: dict[str, Any] = record_merging.parts_of(stored.rest)
         parts = {name: ModelRecord.model_validate(part) for name, part in rest.items()}
         if not parts:
             before = codec.decode(stored, self._term)
             parts = {next(iter(before.catalogs), sources.owner_of(before.id).name): before}
-        for name in record.catalogs:
-            parts[name] = record
+        parts |= dict.fromkeys(record.catalogs, record)
         if len(parts) < 2:
             return record, None
         merged = record_merging.merge_all(parts)
@@ -285,8 +268,7 @@ class Writer:
         cursor = self._db.execute(f"SELECT {', '.join(codec.IndexRow._fields)} FROM models WHERE row = ?", (number,))
         return codec.IndexRow(*cursor.fetchone())
 
-    def _remove(self, number: int) -> None:
-        row = self._stored(number)
+    def _remove(self, number: int, row: codec.IndexRow) -> None:
         self._db.execute("INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)", (number, codec.tokens(row)))
         self._db.execute("DELETE FROM models WHERE row = ?", (number,))
 
@@ -316,40 +298,37 @@ class Writer:
     def _term(self, number: int) -> str:
         return str(self._db.execute("SELECT text FROM terms WHERE number = ?", (number,)).fetchone()[0])
 
-    def _write_spelling(self) -> None:
+    def _write_spelling(self, total: int) -> None:
         """Write the words that may correct a misspelled one.
 
         They are the frequent ones, and those of popular models.
         """
-        total = self._db.execute("SELECT count(*) FROM models").fetchone()[0]
-        rare = 1 + total // 400_000
-        counted = Counter[str]()
-        for name in self._db.execute("SELECT id FROM models ORDER BY row LIMIT ?", (_POPULAR,)):
-            author, _, model = name[0].rpartition("/")
-            counted.update({*model_names.search_terms(model), author.lower()})
         counts: dict[str, int] = {}
         self._db.execute("DELETE FROM counted")
-        for term, count in self._db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (rare,)):
+        for term, count in self._db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (1 + total // 400_000,)):
             if (word := term.removeprefix("@")).isalpha():
                 counts[word] = count
             elif term[0] == "~" and count >= _MANY:
                 self._db.execute("INSERT INTO counted VALUES (?, ?)", (int(term[1:], 36), count))
-        for word, count in counted.items():
+        popular = Counter[str]()
+        for (name,) in self._db.execute("SELECT id FROM models ORDER BY row LIMIT ?", (_POPULAR,)):
+            author, _, model = name.rpartition("/")
+            popular.update({*model_names.search_terms(model), author.lower()})
+        for word, count in popular.items():
             if word.isalpha():
                 counts[word] = max(count, counts.get(word, 0))
         for (term,) in self._db.execute("SELECT text FROM terms WHERE text >= 'tag:' AND text < 'tag;'"):
             if (word := term[4:].lower()).isalpha() and len(word) > 3:
                 counts.setdefault(word, 1)
-        kept = {word: count for word, count in counts.items() if len(word) > 2}
+        # The commonest first: among equally similar words the lower number is the likelier one.
+        words = sorted((word for word in counts if len(word) > 2), key=lambda word: (-counts[word], word))
         self._db.execute("DELETE FROM spelling")
         self._db.execute("DELETE FROM pieces")
-        # The commonest first: among equally similar words the lower number is the likelier one.
-        listed = sorted(kept.items(), key=lambda pair: (-pair[1], pair[0]))
         self._db.executemany(
-            "INSERT INTO spelling VALUES (?, ?, ?)", ((i, word, count) for i, (word, count) in enumerate(listed))
+            "INSERT INTO spelling VALUES (?, ?, ?)", ((i, word, counts[word]) for i, word in enumerate(words))
         )
-        cut = ((piece, i) for i, (word, _) in enumerate(listed) for piece in trigrams(word))
-        self._db.executemany("INSERT INTO pieces VALUES (?, ?)", cut)
+        pieces = ((piece, i) for i, word in enumerate(words) for piece in trigrams(word))
+        self._db.executemany("INSERT INTO pieces VALUES (?, ?)", pieces)
 
 
 def trigrams(word: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -28,16 +29,26 @@ class Matches:
     """What an index has for a query.
 
     Attributes:
+        index: The index.
         hits: Scores and models, best first; variants are folded into the model they are of.
         parsed: How the text was understood.
         expression: The full-text expression of all matches, for counting.
         scope: The filters that they satisfy.
     """
 
+    index: Index
     hits: list[tuple[float, ModelRecord]]
     parsed: query_text.ParsedText
     expression: str
     scope: Scope
+
+    def count(self) -> int:
+        """Return how many models match."""
+        return self.index.count(self.expression, where=self.scope.where, values=self.scope.values)
+
+    def counts(self) -> tuple[Counter[str], Counter[str]]:
+        """Return, over all matches, how often each author occurs and each term."""
+        return self.index.counts(self.expression, where=self.scope.where, values=self.scope.values)
 
 
 def search(index: Index, query: Query) -> Matches:
@@ -47,7 +58,7 @@ def search(index: Index, query: Query) -> Matches:
     stated = {name: value for name, value in parsed.filters.items() if getattr(query, name) is None}
     query = query.model_copy(update=stated)
     scope = filters.build_scope(index, query)
-    matches = Matches([], parsed, "", scope)
+    matches = Matches(index, [], parsed, "", scope)
     if scope.is_impossible:
         return matches
     groups = [expression for group in parsed.groups if (expression := _expression(index, group))]
@@ -64,12 +75,11 @@ def search(index: Index, query: Query) -> Matches:
     else:
         numbers = _top_by_step(index, sort, matches, query.limit)
     ranker = Ranker(index, query, parsed)
-    hits = ranker.ranked(numbers, sort)
-    hits = ranker.folded(hits, query.limit) if folds else hits[: query.limit]
-    records = index.records(hit.number for hit in hits)
+    ranked = ranker.ranked(numbers, sort)
+    shown = ranker.folded(ranked, query.limit) if folds else ranked[: query.limit]
+    records = index.records(hit.number for hit in shown)
     counts = variants(index, [record.id for record in records.values()])
-    for hit in hits:
-        record = records[hit.number]
+    for hit, record in zip(shown, records.values(), strict=True):
         matches.hits.append((hit.score, record.model_copy(update={"variants": counts.get(record.id)})))
     return matches
 
@@ -79,11 +89,10 @@ def variants(index: Index, model_ids: Iterable[str]) -> dict[str, int]:
     terms = {f"base:{relation}:{model_id}": model_id for model_id in model_ids for relation in _VARIANT_RELATIONS}
     numbers = index.term_numbers(terms)
     frequent = index.common_term_counts(numbers.values())
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for term, number in numbers.items():
-        count = frequent.get(number) or index.count(any_of([codec.term_token(number)]))
-        counts[terms[term]] = counts.get(terms[term], 0) + count
-    return {model_id: count for model_id, count in counts.items() if count}
+        counts[terms[term]] += frequent.get(number) or index.count(any_of([codec.term_token(number)]))
+    return dict(+counts)
 
 
 def _candidates(index: Index, groups: list[str], scope: Scope, *, folds: bool) -> tuple[list[int], str]:
@@ -140,7 +149,7 @@ def _top_by_step(index: Index, sort: str, matches: Matches, limit: int) -> list[
         return matches.scope.match(index, all_of([matches.expression, mark]), _MOST) if mark else []
     if matches.expression and len(few := matches.scope.match(index, matches.expression, _MOST)) < _MOST:
         return few
-    letter, steps = filters.steps_of_order(sort)
+    letter, steps = filters.descending_steps(sort)
     numbers: list[int] = []
     at, width = 0, 1
     while at < len(steps) and len(numbers) < 3 * limit:

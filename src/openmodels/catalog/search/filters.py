@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -27,7 +27,7 @@ _FLAGS = {
 _NARROW = 32
 """A range of more steps is left to the condition, unless few models lie in it: merging long lists costs more."""
 # Column, letter, step of a number, last step, and the steps below and above which few models are.
-_BUCKETS: tuple[tuple[str, str, Callable[[int | None], int | None], int, int, int], ...] = (
+_BUCKETS = (
     ("parameters", "p", codec.parameters_bucket, 360, 200, 285),
     ("context", "x", codec.context_bucket, 60, 0, 0),
 )
@@ -81,7 +81,8 @@ def build_scope(index: Index, query: Query) -> Scope:
                 scope.values.append(limit)
     if query.updated_after:
         first = codec.month_of(codec.days(query.updated_after)) or 0
-        scope.required.append(any_of(f"=u{month}" for month in range(first, max(first, this_month()) + 2)))
+        last = codec.month_of(codec.days(codec.today())) or 0
+        scope.required.append(any_of(f"=u{month}" for month in range(first, max(first, last) + 2)))
         conditions.append("models.updated >= ?")
         scope.values.append(codec.days(query.updated_after))
     scope.where = " AND ".join(conditions)
@@ -100,8 +101,8 @@ def parameter_range(query: Query) -> Range | None:
     return Range(stated.low if stated else None, min(most, stated.high) if stated and stated.high else most)
 
 
-def steps_of_order(sort: str) -> tuple[str, range]:
-    """Return the letter of an order's tokens, and their numbers from the highest."""
+def descending_steps(sort: str) -> tuple[str, range]:
+    """Return the letter of the tokens that hold a sorted number, and their steps from the highest."""
     days = range((codec.days(codec.today()) or 0) + 1, _FIRST_DAY, -1)
     return {
         "likes": ("k", range(50, -1, -1)),
@@ -110,11 +111,6 @@ def steps_of_order(sort: str) -> tuple[str, range]:
         "parameters": ("p", range(360, -1, -1)),
         "context": ("x", range(60, -1, -1)),
     }[sort]
-
-
-def this_month() -> int:
-    """Return the current month, counted from the year 0."""
-    return codec.month_of(codec.days(codec.today())) or 0
 
 
 def term_expression(index: Index, term: str) -> str | None:
@@ -138,8 +134,7 @@ def all_of(parts: Iterable[str]) -> str:
 def _add_terms(scope: Scope, index: Index, query: Query) -> None:
     wanted: list[list[str]] = []
     for name, kind in _KINDS.items():
-        value = getattr(query, name)
-        if value:
+        if value := getattr(query, name):
             wanted.append([f"{kind}:{entry}" for entry in ((value,) if isinstance(value, str) else value)])
     if query.catalog and len(query.catalog) < len(sources.names()):
         wanted.append([f"in:{name}" for name in query.catalog])

@@ -122,34 +122,31 @@ class Ranker:
         return best or 0.5 * max((weight for word, weight in group.words.items() if word in author), default=0.0)
 
     def _affordable(self, row: codec.IndexRow) -> bool:
-        prices = (
-            Decimal(offer["price_out"])
-            for offer in json.loads(row.rest or "{}").get("offers", ())
-            if offer.get("price_out") is not None and self.query.provider in {None, offer.get("provider")}
+        most, provider = self.query.max_price or 0, self.query.provider
+        return any(
+            Decimal(offer["price_out"]) <= most
+            for offer in _rest(row).get("offers", ())
+            if offer.get("price_out") is not None and provider in {None, offer.get("provider")}
         )
-        return any(price <= (self.query.max_price or 0) for price in prices)
+
+
+def _rest(row: codec.IndexRow) -> dict[str, Any]:
+    return dict(json.loads(row.rest or "{}"))
 
 
 def _order(sort: str) -> Callable[[Hit], Any]:
-    def falling(value: float | None) -> tuple[bool, float]:
-        return value is None, -(value or 0)
-
-    def rest(hit: Hit) -> dict[str, Any]:
-        return dict(json.loads(hit.row.rest or "{}"))
-
     def cheapest(hit: Hit) -> tuple[float, int]:
-        prices = [float(offer["price_out"]) for offer in rest(hit).get("offers", ()) if offer.get("price_out")]
+        prices = [float(offer["price_out"]) for offer in _rest(hit.row).get("offers", ()) if offer.get("price_out")]
         return min(prices, default=float("inf")), hit.number
 
-    match sort:
-        case "relevance":
-            return lambda hit: (-hit.score, hit.number)
-        case "trending":
-            return lambda hit: (falling(rest(hit).get("trending")), hit.number)
-        case "price":
-            return cheapest
-        case _:
-            return lambda hit: (falling(getattr(hit.row, sort)), hit.number)
+    def falling(hit: Hit) -> tuple[bool, float, int]:
+        value = _rest(hit.row).get(sort) if sort == "trending" else getattr(hit.row, sort)
+        return value is None, -(value or 0), hit.number
+
+    def most_relevant(hit: Hit) -> tuple[float, int]:
+        return -hit.score, hit.number
+
+    return {"relevance": most_relevant, "price": cheapest}.get(sort, falling)
 
 
 def _unconverted(model_id: str) -> str:

@@ -9,19 +9,11 @@ from openmodels import escaping
 from openmodels.catalog.record import ModelRecord
 from openmodels.errors import InvalidRequest, MissingExtra
 
-FACETS = (
-    "license",
-    "license_class",
-    "task",
-    "language",
-    "family",
-    "library",
-    "format",
-    "gated",
-    "open",
-    "author",
-    "catalog",
-)
+FACETS = {
+    "license": "license", "license_class": "class", "task": "task", "language": "lang", "family": "family",
+    "library": "lib", "format": "format", "gated": "gated", "open": "open", "author": "", "catalog": "in",
+}  # fmt: skip
+"""Fields by which matches are counted, and the kind of their terms in the index; an author is part of the id."""
 
 
 class Results(list[ModelRecord]):

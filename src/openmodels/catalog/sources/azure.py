@@ -33,8 +33,6 @@ _TASKS = {
     "feature-extraction": ["embeddings", "feature-extraction"],
     "automatic-speech-recognition": ["automatic-speech-recognition", "speech-to-text"],
 }
-
-
 _NAME = re.compile(r"[\w][\w.-]{0,127}", re.ASCII)
 _ASSET = re.compile(r"azureml://registries/([^/]+)/models/([^/]+)")
 _LINK = re.compile(r"https://[^\s<>()\"'\x00-\x1f]+")
@@ -62,23 +60,15 @@ ALIASES = {
     "azureml-deepseek/deepseek-v3": "deepseek-ai/DeepSeek-V3",
 }
 
-# Hub ids from before organisations, which Azure still states.
-LEGACY = {
-    "gpt2": "openai-community/gpt2",
-    "gpt2-medium": "openai-community/gpt2-medium",
-    "gpt2-large": "openai-community/gpt2-large",
-    "gpt2-xl": "openai-community/gpt2-xl",
-    "distilgpt2": "distilbert/distilgpt2",
-    "bert-base-uncased": "google-bert/bert-base-uncased",
-    "bert-base-cased": "google-bert/bert-base-cased",
-    "bert-large-uncased": "google-bert/bert-large-uncased",
-    "distilbert-base-uncased": "distilbert/distilbert-base-uncased",
-    "roberta-base": "FacebookAI/roberta-base",
-    "roberta-large": "FacebookAI/roberta-large",
-    "t5-small": "google-t5/t5-small",
-    "t5-base": "google-t5/t5-base",
-    "t5-large": "google-t5/t5-large",
-}
+# Hub ids from before organisations, which Azure still states, and the account that holds them now.
+_LEGACY = """
+openai-community: gpt2 gpt2-medium gpt2-large gpt2-xl
+distilbert: distilgpt2 distilbert-base-uncased
+google-bert: bert-base-uncased bert-base-cased bert-large-uncased
+FacebookAI: roberta-base roberta-large
+google-t5: t5-small t5-base t5-large
+"""
+LEGACY = {name: f"{account}/{name}" for account, names in vocabulary.read_table(_LEGACY) for name in names.split()}
 
 
 @register
@@ -130,20 +120,18 @@ class AzureCatalog(Catalog):
         if not name:
             raise InvalidRequest(f"{model_id!r} is no Azure model.", next_step='Write "azure:registry/name".')
         listed = next(self._raw_pages([_is("name", name)], 20), ([], None))[0]
-        versions = [
-            row
+        matches = (
+            (row, record)
             for row in listed
             if (record := self._record(row)) and (record.ids.azure or "").lower() == f"{registry}/{name}".lower()
-        ]
-        if not versions:
-            raise ModelNotFound(f"The Azure catalog has no {registry}/{name}.", next_step="Check the spelling.")
-        version = _version(versions[0])
-        record = self._record(versions[0])
-        if version:
-            details = self.client.get_json(f"{_PATH}/{registry}/models/{name}/version/{version}")
-            record = self._record({**versions[0], **details} if isinstance(details, Mapping) else None) or record
+        )
+        row, record = next(matches, ({}, None))
         if record is None:
-            raise InvalidResponse(f"The Azure catalog's row of {registry}/{name} cannot be read.")
+            raise ModelNotFound(f"The Azure catalog has no {registry}/{name}.", next_step="Check the spelling.")
+        version = row.get("version")
+        if isinstance(version, str | int) and str(version).replace("-", "").isalnum():
+            details = self.client.get_json(f"{_PATH}/{registry}/models/{name}/version/{version}")
+            record = self._record({**row, **fields.mapping(details)}) or record
         return record
 
     def find(self, model_id: str) -> ModelRecord | None:
@@ -195,25 +183,21 @@ class AzureCatalog(Catalog):
         return ALIASES.get(model_id.removeprefix(cls.prefix).lower())
 
     def _raw_pages(self, filters: list[dict[str, Any]], size: int) -> Iterator[tuple[list[Any], str | None]]:
-        token: str | None = None
+        body: dict[str, Any] = {"filters": filters, "order": [{"field": "Name", "direction": "asc"}], "pageSize": size}
         seen: set[str] = set()
         while True:
-            body: dict[str, Any] = {
-                "filters": filters,
-                "order": [{"field": "Name", "direction": "asc"}],
-                "pageSize": size,
-            }
-            if token:
-                body["continuationToken"] = token
-            answer = self.client.post_json(f"{_PATH}/models", body)
-            listed = _rows_of(answer)
-            token = answer.get("continuationToken") if isinstance(answer, Mapping) else None
+            answer = fields.mapping(self.client.post_json(f"{_PATH}/models", body))
+            listed = answer.get("summaries", answer.get("value"))
+            if not isinstance(listed, list):
+                raise InvalidResponse("The Azure catalog answered in a shape that is not known.")
+            token = answer.get("continuationToken")
             # A repeated token would lead round in a circle.
             token = token if isinstance(token, str) and token.strip() and token not in seen else None
             yield listed, token
             if not token:
                 return
             seen.add(token)
+            body["continuationToken"] = token
 
     def _record(self, row: Any) -> ModelRecord | None:
         try:
@@ -228,35 +212,21 @@ class AzureCatalog(Catalog):
 
 def build_filters(query: Query) -> list[dict[str, Any]]:
     """Return what the catalog itself can filter of a query."""
-    filters = []
-    if query.task:
-        tasks = ["chat-completion"] if query.conversational else _TASKS.get(query.task, [query.task])
-        filters.append(_is("InferenceTasks", *tasks))
-    if query.fine_tuning_task:
-        filters.append(_is("FineTuningTasks", query.fine_tuning_task))
-    if query.deployment:
-        filters.append(_is("AzureOffers", query.deployment))
-    if query.capability:
-        filters.append(_is("ModelCapabilities", query.capability))
+    tasks = ["chat-completion"] if query.conversational else _TASKS.get(query.task or "", [query.task])
+    filters = [_is("InferenceTasks", *tasks)] if query.task else []
+    values = {
+        "FineTuningTasks": query.fine_tuning_task,
+        "AzureOffers": query.deployment,
+        "ModelCapabilities": query.capability,
+    }
+    filters += [_is(field, value) for field, value in values.items() if value]
     if query.author:
         filters.append({"field": "Publisher", "operator": "contains", "values": [query.author]})
     return filters
 
 
-def _is(field: str, *values: str) -> dict[str, Any]:
+def _is(field: str, *values: str | None) -> dict[str, Any]:
     return {"field": field, "operator": "eq", "values": list(values)}
-
-
-def _rows_of(answer: Any) -> list[Any]:
-    rows = answer.get("summaries", answer.get("value")) if isinstance(answer, Mapping) else None
-    if not isinstance(rows, list):
-        raise InvalidResponse("The Azure catalog answered in a shape that is not known.")
-    return rows
-
-
-def _version(row: Mapping[str, Any]) -> str | None:
-    version = row.get("version")
-    return str(version) if isinstance(version, str | int) and str(version).replace("-", "").isalnum() else None
 
 
 def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
@@ -266,14 +236,14 @@ def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
         azure_id: "registry/name".
         stated: What Azure gives as `huggingFaceModelId`.
     """
-    if stated:
-        if "/" not in stated and stated in LEGACY:
-            return LEGACY[stated], None
-        if "/" in stated and HUB_ID.fullmatch(stated) and "--" not in stated and ".." not in stated:
-            return stated, None
-        wrong = f"{azure_id} states the hub id {stated[:120]!r}, which is none"
-        return ALIASES.get(azure_id.lower()), wrong
-    return ALIASES.get(azure_id.lower()), None
+    known = ALIASES.get(azure_id.lower())
+    if not stated:
+        return known, None
+    if stated in LEGACY:
+        return LEGACY[stated], None
+    if "/" in stated and HUB_ID.fullmatch(stated) and "--" not in stated and ".." not in stated:
+        return stated, None
+    return known, f"{azure_id} states the hub id {stated[:120]!r}, which is none"
 
 
 def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
@@ -298,36 +268,35 @@ def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
         raise ValueError(f"no usable name: {str(name)[:80]!r}")
     if not isinstance(registry, str) or not _NAME.fullmatch(registry):
         raise ValueError(f"no usable registry of {name}: {str(registry)[:80]!r}")
-    where = f"{registry}/{name}"
-    hub, remark = hub_id(where, _text(flat.get("huggingFaceModelId")))
+    azure_id = f"{registry}/{name}"
+    hub, remark = hub_id(azure_id, fields.text(flat.get("huggingFaceModelId")))
     stated = _words(flat.get("inferenceTasks"))
-    limits = fields.mapping(flat.get("modelLimits"))
-    tokens = fields.mapping(limits.get("textLimits"))
-    into = _words(limits.get("supportedInputModalities")) or _words(flat.get("inputModalities"))
-    out = _words(limits.get("supportedOutputModalities")) or _words(flat.get("outputModalities"))
-    tasks = list(dict.fromkeys(vocabulary.task(task) for task in stated))
-    tags = [*(task for task in tasks[1:]), *(word.lower() for word in _words(flat.get("keywords")))]
-    if any(vocabulary.is_chat(task) for task in stated):
+    tasks = list(dict.fromkeys(map(vocabulary.task, stated)))
+    tags = [*tasks[1:], *map(str.lower, _words(flat.get("keywords")))]
+    if any(map(vocabulary.is_chat, stated)):
         tags.append(vocabulary.CONVERSATIONAL)
+    limits = fields.mapping(flat.get("modelLimits"))
+    tokens = fields.mapping(limits.get("textLimits")).get("inputContextWindow")
+    inputs = _words(limits.get("supportedInputModalities"), flat.get("inputModalities"))
+    outputs = _words(limits.get("supportedOutputModalities"), flat.get("outputModalities"))
+    languages = map(vocabulary.language, _words(limits.get("supportedLanguages"), flat.get("languages")))
     total, active = model_names.parameter_counts(name)
-    languages = [
-        vocabulary.language(stated_language)
-        for stated_language in _words(limits.get("supportedLanguages")) or _words(flat.get("languages"))
-    ]
     values = {
-        "ids": Ids(hub=hub, azure=where),
-        "author": _text(flat.get("publisher")) or _text(flat.get("author")),
+        "ids": Ids(hub=hub, azure=azure_id),
+        "author": fields.text(flat.get("publisher")) or fields.text(flat.get("author")),
         "task": tasks[0] if tasks else None,
         "parameters": Parameters(total=total, active=active) if total else None,
-        "context_length": _positive(tokens.get("inputContextWindow")) or _positive(flat.get("textContextWindow")),
-        "languages": _tuple([code for code in languages if code]),
-        "modalities": Modalities(input=_tuple(into), output=_tuple(out)) if into or out else None,
-        "capabilities": _tuple(_words(flat.get("modelCapabilities"))),
-        "fine_tuning_tasks": _tuple(_words(flat.get("fineTuningTasks"))),
+        "context_length": _positive(tokens) or _positive(flat.get("textContextWindow")),
+        "languages": fields.distinct(filter(None, languages)),
+        "modalities": Modalities(input=fields.distinct(inputs), output=fields.distinct(outputs))
+        if inputs or outputs
+        else None,
+        "capabilities": fields.distinct(_words(flat.get("modelCapabilities"))),
+        "fine_tuning_tasks": fields.distinct(_words(flat.get("fineTuningTasks"))),
         "license": _license(flat),
-        "tags": _tuple(tags),
-        "datasets": _tuple(_words(flat.get("datasets"))),
-        "deployments": _tuple(_words(flat.get("azureOffers")) or _words(flat.get("deploymentOptions"))),
+        "tags": fields.distinct(tags),
+        "datasets": fields.distinct(_words(flat.get("datasets"))),
+        "deployments": fields.distinct(_words(flat.get("azureOffers"), flat.get("deploymentOptions"))),
         "created": fields.day(flat.get("createdTime")),
         "lifecycle": _lifecycle(flat),
     }
@@ -351,41 +320,31 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _license(flat: Mapping[str, Any]) -> License | None:
-    stated = _text(flat.get("license"))
-    link = _LINK.search(_text(flat.get("licenseDescription")) or "")
+    stated = fields.text(flat.get("license"))
+    link = _LINK.search(fields.clean(str(flat.get("licenseDescription") or "")))
     if stated is None and link is None:
         return None
-    name = licenses.normalise(stated or "other")
-    return License(id=name, link=link[0].rstrip(".,;") if link else None)
+    return License(id=licenses.normalise(stated or "other"), link=link[0].rstrip(".,;") if link else None)
 
 
 def _lifecycle(flat: Mapping[str, Any]) -> Lifecycle | None:
-    gone = fields.mapping(flat.get("deprecation"))
-    status = _text(flat.get("lifecycle")) or _text(flat.get("lifecycleStatus"))
-    retires = fields.day(_text(gone.get("inferenceRetirementDate")))
-    successor = _text(fields.mapping(flat.get("replacementConfig")).get("targetModelName")) or _text(
-        gone.get("replacement")
+    gone, successor = fields.mapping(flat.get("deprecation")), fields.mapping(flat.get("replacementConfig"))
+    lifecycle = Lifecycle(
+        status=fields.text(flat.get("lifecycle")) or fields.text(flat.get("lifecycleStatus")),
+        retires_on=fields.day(fields.text(gone.get("inferenceRetirementDate"))),
+        replacement=fields.text(successor.get("targetModelName")) or fields.text(gone.get("replacement")),
     )
-    if status or retires or successor:
-        return Lifecycle(status=status, retires_on=retires, replacement=successor)
-    return None
+    return lifecycle if lifecycle.model_dump(exclude_none=True) else None
 
 
-def _text(value: Any) -> str | None:
-    return fields.clean(value) or None if isinstance(value, str) else None
-
-
-def _words(value: Any) -> list[str]:
-    """Return the words of a list, or of a text with commas as in the nested shape."""
-    listed = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
-    return [text for item in listed if (text := _text(item))]
+def _words(*values: Any) -> list[str]:
+    """Return the words of the first value with any: a list, or a text with commas as in the nested shape."""
+    for value in values:
+        listed = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+        if words := list(filter(None, map(fields.text, listed))):
+            return words
+    return []
 
 
 def _positive(value: Any) -> int | None:
-    if isinstance(value, str) and value.strip().isdigit():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _tuple(values: list[str]) -> tuple[str, ...] | None:
-    return tuple(dict.fromkeys(values)) or None
+    return fields.positive_count(int(value) if isinstance(value, str) and value.strip().isdigit() else value)

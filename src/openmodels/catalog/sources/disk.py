@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,18 +15,17 @@ from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord, Provenance
 from openmodels.catalog.sources import hub_rows
 from openmodels.catalog.sources.base import Catalog, register
-from openmodels.errors import InvalidRequest, ModelNotFound
+from openmodels.errors import InvalidRequest, ModelNotFound, OpenModelsError
+from openmodels.hub.card import parse_front_matter
 
 _Value = TypeVar("_Value")
-_LARGEST_HEADER = 64 * 2**20
 _LARGEST_CARD = 2**20
 _LARGEST_CONFIG = 16 * 2**20
-_MOST_DIMENSIONS = 64
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError)
 
 
 @register
-class CacheCatalog(Catalog):
+class DiskCatalog(Catalog):
     """Lists the models on this disk; works without a network.
 
     Args:
@@ -47,9 +45,7 @@ class CacheCatalog(Catalog):
 
         self.cache = cache or Path(os.environ.get("HF_HUB_CACHE") or constants.HF_HUB_CACHE)
         named = os.environ.get("OPENMODELS_MODEL_FOLDERS", "")
-        self.folders = (
-            folders if folders is not None else [Path(folder) for folder in named.split(os.pathsep) if folder]
-        )
+        self.folders = [Path(name) for name in named.split(os.pathsep) if name] if folders is None else folders
 
     def search(self, query: Query) -> Iterator[ModelRecord]:
         """Yield all models."""
@@ -101,10 +97,8 @@ class CacheCatalog(Catalog):
                 yield snapshot, repo.name.removeprefix("models--").replace("--", "/", 1)
         for folder in self.folders:
             try:
-                inside = (
-                    [folder, *sorted(path for path in folder.iterdir() if path.is_dir())] if folder.is_dir() else []
-                )
-                models = [path for path in inside if _is_model(path)]
+                inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+                models = [path for path in (folder, *inside) if _is_model(path)]
             except (OSError, ValueError) as error:
                 self.skipped.append(f"{folder}: {error}")
                 continue
@@ -136,7 +130,7 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
     def read_or(read: Callable[[Path], _Value], file: Path, default: _Value) -> _Value:
         try:
             return read(file)
-        except InvalidRequest as error:
+        except OpenModelsError as error:
             problems.append(error.cause)
             return default
 
@@ -153,56 +147,30 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
         "safetensors": {"total": sum(read_or(_count_parameters, path, 0) for path in weights)},
     }
     as_of = _day(max((file.stat().st_mtime for file in listing), default=folder.stat().st_mtime))
-    record = hub_rows.record(row, as_of, source=CacheCatalog.name)
+    record = hub_rows.record(row, as_of, source=DiskCatalog.name)
     update = {
         "ids": Ids(hub=hub_id),
         "local": str(folder),
         "author": record.author if hub_id else None,
-        "provenance": {**record.provenance, "local": Provenance(source=CacheCatalog.name, as_of=as_of)},
+        "provenance": {**record.provenance, "local": Provenance(source=DiskCatalog.name, as_of=as_of)},
     }
     return record.model_copy(update=update), tuple(problems)
 
 
 def _count_parameters(file: Path) -> int:
-    """Return the parameters of a safetensors file, from its header.
+    from openmodels.backends.local.weights.checkpoint import read_tensors
 
-    Raises:
-        InvalidRequest: The header is damaged.
-    """
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if not 0 < length <= _LARGEST_HEADER:
-            raise InvalidRequest(f"{file.name} has no header of the safetensors format.")
-        header = files.parse_json(opened.read(length), f"The header of {file.name}")
-    if not isinstance(header, dict):
-        raise InvalidRequest(f"The header of {file.name} is damaged.")
-    count = 0
-    for name, tensor in header.items():
-        shape = tensor.get("shape") if isinstance(tensor, dict) else None
-        if name == "__metadata__":
-            continue
-        if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_size, shape)):
-            raise InvalidRequest(f"The header of {file.name} is damaged.")
-        count += prod(shape)
-    return count
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**62
+    return sum(tensor.elements for tensor in read_tensors(file))
 
 
 def _config(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    config = files.read_json(file, largest=_LARGEST_CONFIG)
+    config = files.read_json(file, largest=_LARGEST_CONFIG) if file.is_file() else {}
     if not isinstance(config, dict):
         raise InvalidRequest(f"{file.name} holds no JSON object.")
     return config
 
 
 def _front_matter(file: Path) -> dict[str, Any]:
-    from openmodels.hub.card import parse_front_matter
-
     try:
         with file.open(encoding="utf-8", errors="replace") as opened:
             return parse_front_matter(opened.read(_LARGEST_CARD))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
@@ -86,29 +87,22 @@ class HubCatalog(Catalog):
             OpenModelsError: The Hub cannot be reached or refuses.
         """
         row = self.client.get_model(model_id)
-        row |= {
-            name: value for name, value in self.client.get_model(model_id, expand=_EXPAND).items() if value is not None
-        }
+        expanded = self.client.get_model(model_id, expand=_EXPAND)
+        row |= {name: value for name, value in expanded.items() if value is not None}
         if any(file.name == "config.json" for file in ModelPage(row).files):
-            try:
+            with suppress(OpenModelsError):  # gated: what the listing states has to do
                 config = self.client.get_json(f"/{model_id}/resolve/main/config.json")
                 row["config"] = {**config, **(row.get("config") or {})}
-            except OpenModelsError:
-                pass  # gated: the listing's own facts have to do
         try:
             return hub_rows.record(row, today())
         except ValueError as error:
             raise InvalidResponse(f"The Hub's row of {model_id} cannot be read: {error}.") from error
 
     def card(self, model_id: str) -> str:
-        """Return the text of a model's card.
-
-        Raises:
-            OpenModelsError: There is none, or it cannot be read.
-        """
+        """Return the text of a model's card; OpenModelsError where there is none that can be read."""
         return self.client.get_file(model_id, "README.md", card.LONGEST)
 
-    def pages(self, start: str | None = None, *, sort: str = "downloads", **filters: Any) -> Iterator[Page]:
+    def pages(self, start: str | None = None, *, sort: Any = "downloads", **filters: Any) -> Iterator[Page]:
         """Yield pages of the listing, following the links from one to the next.
 
         Args:
@@ -119,14 +113,12 @@ class HubCatalog(Catalog):
         Raises:
             OpenModelsError: A page cannot be read; earlier pages have been given.
         """
-        yield from self._pages({"sort": sort, **filters}, start)
+        params = {"sort": sort, "limit": str(_PAGE_SIZE), **filters, "expand": _EXPAND}
+        for rows, next_page in self.client.list_models(params, start=start):
+            yield Page(list(self._records(rows)), next_page)
 
     def offers(self) -> dict[str, tuple[Offer, ...]]:
-        """Return who hosts which model at what price, by id in lower case.
-
-        Raises:
-            OpenModelsError: The router cannot be reached.
-        """
+        """Return who hosts which model at what price, by id in lower case."""
         listed = self.router.list_providers()
         return {name.lower(): hub_rows.offers_of(providers, today()) for name, providers in listed.items()}
 
@@ -191,20 +183,15 @@ class HubCatalog(Catalog):
         return as_of, (self._records(batch.to_pylist(), as_of) for batch in dump.iter_batches(batch_size=5_000))
 
     def limit_time(self, seconds: float) -> None:
-        """Let all requests from now on take at most so many seconds together."""
+        """Limit the seconds that all requests from now on take together."""
         self.client.retries, self.client.deadline = 1, time.monotonic() + seconds
 
-    def _limited(self, params: dict[str, list[str]], limit: int) -> Iterator[ModelRecord]:
-        for page in self._pages(params):
+    def _limited(self, params: dict[str, Any], limit: int) -> Iterator[ModelRecord]:
+        for page in self.pages(**params):
             yield from page.records[:limit]
             limit -= len(page.records)
             if limit <= 0:
                 return
-
-    def _pages(self, params: Mapping[str, Any], start: str | None = None) -> Iterator[Page]:
-        params = {"sort": "downloads", "limit": str(_PAGE_SIZE), **params, "expand": _EXPAND}
-        for rows, next_page in self.client.list_models(params, start=start):
-            yield Page(list(self._records(rows)), next_page)
 
     def _records(self, rows: Any, as_of: date | None = None) -> Iterator[ModelRecord]:
         if not isinstance(rows, list):
@@ -219,12 +206,9 @@ class HubCatalog(Catalog):
 
 def _last_listing(listing: Listing) -> date | None:
     """Return the day of the last listing, or None where all must be listed again."""
-    if listing.note("next"):
-        return None
     complete, latest = fields.day(listing.note("whole")), fields.day(listing.note("as_of"))
-    if complete is None or latest is None or today() - complete > _STALE:
-        return None
-    return latest
+    is_due = listing.note("next") or complete is None or today() - complete > _STALE
+    return None if is_due else latest
 
 
 def _with_offers(records: Iterable[ModelRecord], offers: dict[str, tuple[Offer, ...]]) -> Iterator[ModelRecord]:
@@ -233,14 +217,13 @@ def _with_offers(records: Iterable[ModelRecord], offers: dict[str, tuple[Offer, 
         if not hosts:
             yield record
             continue
-        fact = Provenance(source="router", as_of=today())
-        changes: dict[str, Any] = {"offers": hosts, "provenance": {**record.provenance, "offers": fact}}
-        longest = max((offer.context_length for offer in hosts if offer.context_length), default=None)
-        if record.context_length is None and longest is not None:
+        changes: dict[str, Any] = {"offers": hosts}
+        longest = max((offer.context_length or 0 for offer in hosts), default=0)
+        if record.context_length is None and longest:
             # What the most generous host allows; the model's own limit is not stated there.
             changes["context_length"] = longest
-            changes["provenance"]["context_length"] = fact
-        yield record.model_copy(update=changes)
+        provenance = dict.fromkeys(changes, Provenance(source="router", as_of=today()))
+        yield record.model_copy(update={**changes, "provenance": record.provenance | provenance})
 
 
 def _filter_params(query: Query, limit: int = 200) -> dict[str, list[str]]:
@@ -254,14 +237,12 @@ def _filter_params(query: Query, limit: int = 200) -> dict[str, list[str]]:
         "author": query.author if query.author and query.author.lower() not in synonyms.AUTHORS else None,
         "gated": None if gated is None else str(gated).lower(),
     }
+    filters = [vocabulary.CONVERSATIONAL] if query.conversational else []
     # The Hub joins filters by "and" only: several values are left to the index.
-    filters = []
     if query.license and len(query.license) == 1:
         filters.append(f"license:{licenses.find(query.license[0]).id.lower()}")
     if query.language and len(query.language) == 1:
         filters.append(f"language:{query.language[0].lower()}")
-    if query.conversational:
-        filters.append(vocabulary.CONVERSATIONAL)
     if query.base_model:
         filters.append(f"base_model:{query.base_model}")
     return {name: [value] for name, value in params.items() if value} | ({"filter": filters} if filters else {})

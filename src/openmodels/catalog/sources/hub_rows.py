@@ -8,16 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from openmodels.catalog import vocabulary
-from openmodels.catalog.record import (
-    Base,
-    File,
-    Ids,
-    License,
-    ModelRecord,
-    Offer,
-    Parameters,
-    Score,
-)
+from openmodels.catalog.record import Base, Ids, License, ModelRecord, Offer, Parameters, Score
 from openmodels.hub import fields, model_names
 from openmodels.hub.model_page import ModelPage
 from openmodels.hub.offers import Provider
@@ -75,7 +66,7 @@ def record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
         "created": fields.day(row.get("createdAt")),
         "updated": fields.day(row.get("lastModified")),
         "formats": _formats(page),
-        "files": tuple(File(name=file.name, size=file.size) for file in page.files) or None,
+        "files": page.files or None,
         "offers": offers_of(page.providers, as_of) or None,
         "scores": _scores(row.get("evalResults")),
     }
@@ -107,18 +98,15 @@ def _parameters(page: ModelPage) -> tuple[Parameters | None, bool]:
     counted = page.counted_parameters
     stated, active = model_names.parameter_counts(page.id.rpartition("/")[2])
     # Packed weights count several parameters as one; the name then says how many there are.
-    packed = counted is not None and stated is not None and counted < stated * 0.6 and _is_packed(page)
-    if counted is not None and not packed:
+    is_too_low = counted is not None and stated is not None and counted < stated * 0.6
+    is_packed = is_too_low and (
+        model_names.is_conversion(page.id) or model_names.has_conversion_tag(map(str.lower, page.tags))
+    )
+    if counted is not None and not is_packed:
         return Parameters(total=counted, active=active), False
     if "lora" in page.tags or any("base_model:adapter:" in tag for tag in page.tags):
         return None, False
     return (Parameters(total=stated, active=active), True) if stated else (None, False)
-
-
-def _is_packed(page: ModelPage) -> bool:
-    return model_names.is_conversion(page.id) or not model_names.CONVERSION.isdisjoint(
-        tag.lower().replace("-", "") for tag in page.tags
-    )
 
 
 def _languages(page: ModelPage) -> tuple[str, ...] | None:
@@ -144,25 +132,23 @@ def _formats(page: ModelPage) -> tuple[str, ...] | None:
 
 def _scores(results: Any) -> tuple[Score, ...] | None:
     scores = []
-    for result in fields.items(results):
-        data = fields.mapping(fields.mapping(result).get("data")) or fields.mapping(result)
+    for result in map(fields.mapping, fields.items(results)):
+        data = fields.mapping(result.get("data")) or result
         stated = data.get("dataset")
         dataset = stated if isinstance(stated, Mapping) else {"id": stated or data.get("dataset_id")}
-        benchmark = fields.text(dataset.get("id"))
-        task = fields.text(dataset.get("task_id")) or fields.text(data.get("task_id"))
         origin = fields.mapping(data.get("source"))
-        value = fields.number(data.get("value"))
+        sources = map(fields.text, (origin.get("name"), origin.get("url"), data.get("source_url")))
+        benchmark, value = fields.text(dataset.get("id")), fields.number(data.get("value"))
         if benchmark is None or value is None:
             continue
+        task = fields.text(dataset.get("task_id")) or fields.text(data.get("task_id"))
         scores.append(
             Score(
                 value=value,
                 benchmark=f"{benchmark}:{task}" if task else benchmark,
-                source=fields.text(origin.get("name"))
-                or fields.text(origin.get("url"))
-                or fields.text(data.get("source_url")),
+                source=next(filter(None, sources), None),
                 date=fields.day(data.get("date")),
-                verified=fields.flag(fields.mapping(result).get("verified")),
+                verified=fields.flag(result.get("verified")),
             )
         )
     return tuple(scores) or None
