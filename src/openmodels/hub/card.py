@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from openmodels import files
-from openmodels.hub.model_names import plain
+from openmodels.hub.model_names import normalize_name
 
 Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
 """How a model was made from its base."""
@@ -115,10 +115,10 @@ def parse_front_matter(text: str) -> dict[str, Any]:
         # A few hundred bytes of aliases stand for billions of values.
         if not isinstance(content, dict) or not _is_small(content):
             return {}
-        plain: dict[str, Any] = json.loads(json.dumps(content, default=str, skipkeys=True))
+        matter: dict[str, Any] = json.loads(json.dumps(content, default=str, skipkeys=True))
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError):
         return {}
-    return plain
+    return matter
 
 
 def _is_small(content: Any) -> bool:
@@ -158,9 +158,8 @@ def read_base_mentions(sentences: Iterable[str], model_id: str, links: Iterable[
     mentions: dict[str, BaseMention] = {}
     own_name = model_id.rpartition("/")[2]
     own_names = {model_id.lower(), own_name.lower()}
-    linked = {
-        plain(link.rpartition("/")[2]): link for link in islice(links, MAX_LINKS) if link.lower() not in own_names
-    }
+    linked = {normalize_name(link.rpartition("/")[2]): link for link in islice(links, MAX_LINKS)}
+    linked.pop("", None)
     for long_sentence in sentences:
         sentence = long_sentence[:_LONGEST_SENTENCE]
         if not (phrase := _MADE_FROM.search(sentence)):
@@ -169,9 +168,12 @@ def read_base_mentions(sentences: Iterable[str], model_id: str, links: Iterable[
         ids = [*find_model_links(sentence), *(name for name in named if _is_model_name(name, sentence))]
         candidates = [(name, 0.8) for name in ids]
         if not candidates:
-            words = plain(sentence).replace(plain(own_name), "")
-            bare = {plain(name): name for name in _BARE.findall(sentence[phrase.start() :])}
-            bare |= {name: link for name, link in linked.items() if name and name in words}
+            words = normalize_name(sentence).replace(normalize_name(own_name), "")
+            bare = {normalize_name(name): name for name in _BARE.findall(sentence[phrase.start() :])}
+            longer = " ".join(bare)
+            bare |= {
+                name: link for name, link in linked.items() if name in bare or (name in words and name not in longer)
+            }
             candidates = [(name, 0.6) for name in bare.values()]
         for name, confidence in candidates:
             if name.lower() in own_names:

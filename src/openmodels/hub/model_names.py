@@ -108,7 +108,7 @@ def distinguishing_terms(name: str) -> frozenset[str]:
     return frozenset(search_terms(name.rpartition("/")[2])) - NOISE
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Return the letters and digits of a name in lower case.
 
     "The_Pile-2" gives "thepile2".
@@ -116,7 +116,7 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def words(name: str) -> list[str]:
+def split_words(name: str) -> list[str]:
     """Split a repository's name into its words, a glued "Chat" or "Instruct" apart."""
     parts: list[str] = []
     for part in re.split(r"[-_\s/]+", name):
@@ -124,7 +124,7 @@ def words(name: str) -> list[str]:
     return parts
 
 
-def split(repo: str) -> tuple[str, str]:
+def split_repo_id(repo: str) -> tuple[str, str]:
     """Return owner and name of "owner/name"; the owner is "" for a name alone."""
     owner, slash, name = repo.partition("/")
     return (owner, name) if slash else ("", owner)
@@ -132,7 +132,7 @@ def split(repo: str) -> tuple[str, str]:
 
 def is_tuned_name(repo: str) -> bool:
     """Return whether a model's name says that it was fine-tuned."""
-    return any(_TUNED_WORD.fullmatch(word) for word in words(split(repo)[1])[1:])
+    return any(_TUNED_WORD.fullmatch(word) for word in split_words(split_repo_id(repo)[1])[1:])
 
 
 def family(repo: str) -> str:
@@ -141,18 +141,13 @@ def family(repo: str) -> str:
     "org/SmolLM2-135M-Instruct" gives "smollm2".
     """
     kept: list[str] = []
-    for word in words(split(repo)[1]):
+    for word in split_words(split_repo_id(repo)[1]):
         if kept and (_SIZE_OR_VERSION.fullmatch(word) or _SKIPPED.fullmatch(word)):
             break
         kept.append(word)
-        if len(plain("".join(kept))) >= 4:
+        if len(normalize_name("".join(kept))) >= 4:
             break
-    return plain("".join(kept))
-
-
-def stem(text: str) -> str:
-    """Return a plain name without the digits at its end: "smollm2" -> "smollm"."""
-    return re.sub(r"\d+$", "", text)
+    return normalize_name("".join(kept))
 
 
 def same_owner(first: str, second: str) -> bool:
@@ -160,7 +155,7 @@ def same_owner(first: str, second: str) -> bool:
 
     "name" and "name-project" do.
     """
-    shorter, longer = sorted((plain(first), plain(second)), key=len)
+    shorter, longer = sorted((normalize_name(first), normalize_name(second)), key=len)
     return bool(shorter) and (shorter == longer or (len(shorter) >= 4 and longer.startswith(shorter)))
 
 

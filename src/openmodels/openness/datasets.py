@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from openmodels.hub.model_names import family, plain, same_owner, split, words
+from openmodels.hub.model_names import family, normalize_name, same_owner, split_repo_id, split_words
 from openmodels.licenses import find
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
@@ -76,21 +76,21 @@ def find_datasets(evidence: Evidence, model: ModelEvidence, *, is_finetune: bool
             via = model.proof(f"the card links the data set {link.dataset}", "readme", url=link.url)
             mentions.setdefault(link.dataset, (via, link.text))
     for name in evidence.names("datasets"):
-        owner, short = split(name)
+        owner, short = split_repo_id(name)
         # The name of a stranger's set must be long enough to be more than a word.
-        is_word = len(plain(short)) < (5 if same_owner(owner, model.owner) else 8)
+        is_word = len(normalize_name(short)) < (5 if same_owner(owner, model.owner) else 8)
         if name not in mentions and not is_word and (sentence := _find_name(short, training)):
             mentions[name] = (model.sentence_proof(sentence, 160), "")
     datasets = []
     for name, (via, text) in mentions.items():
         # A set named after the model's family goes by the rest of its name in the card.
-        short = re.sub(rf"(?i)^{re.escape(family(model.id))}[-_]", "", split(name)[1])
+        short = re.sub(rf"(?i)^{re.escape(family(model.id))}[-_]", "", split_repo_id(name)[1])
         is_stated = bool(_find_name(short, training))
-        is_tuning = bool(any(map(_TUNING_NAME.fullmatch, words(short))) or _TUNING_TEXT.search(text))
+        is_tuning = bool(any(map(_TUNING_NAME.fullmatch, split_words(short))) or _TUNING_TEXT.search(text))
         if not is_stated:
             is_tuning = is_tuning or is_finetune or bool(_find_name(short, tuning))
         use = DatasetUse.TUNING if is_tuning else DatasetUse.PRETRAINING
-        if any(map(_EVALUATION_NAME.fullmatch, words(short))):
+        if any(map(_EVALUATION_NAME.fullmatch, split_words(short))):
             use = DatasetUse.EVALUATION
         page = evidence.dataset(name)
         datasets.append(NamedDataset(name, use, judge_access(page), is_stated, via, page))

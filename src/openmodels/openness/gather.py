@@ -16,7 +16,7 @@ from openmodels import errors, files, settings
 from openmodels.core import retry
 from openmodels.hub import card as hub_card, fields
 from openmodels.hub.client import HubClient
-from openmodels.hub.model_names import family, split, words
+from openmodels.hub.model_names import family, split_repo_id, split_words
 from openmodels.hub.model_page import ModelPage, parse_license
 from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
 from openmodels.openness.github import GitHubClient
@@ -223,7 +223,7 @@ def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
         if page.owner == model.owner:
             names += [name for link in page.links if (name := parse_github_link(link)[0])]
     # A card that links no repository may still have one of its own name.
-    guesses = [f"{model.owner}/{words(split(model.id)[1])[0]}"] if not names and family(model.id) else []
+    guesses = [f"{model.owner}/{split_words(split_repo_id(model.id)[1])[0]}"] if not names and family(model.id) else []
     for name in list(dict.fromkeys([*names, *guesses]))[:MOST_REPOSITORIES]:
         repository = _kept("github", name) or _repository_page(github, name)
         if not (repository.get("missing") and name in guesses):

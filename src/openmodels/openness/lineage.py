@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from openmodels.hub.card import states_derivation
-from openmodels.hub.model_names import family, is_tuned_name, plain, same_owner, split
+from openmodels.hub.model_names import family, is_tuned_name, normalize_name, same_owner, split_repo_id
 from openmodels.licenses import LicenseTerms
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
@@ -41,7 +41,7 @@ class Ancestor:
     @property
     def owner(self) -> str:
         """The account that holds it."""
-        return split(self.id)[0] or self.id
+        return split_repo_id(self.id)[0] or self.id
 
     @property
     def license(self) -> LicenseTerms | None:
@@ -76,8 +76,12 @@ def _has_license_of_another_family(model: ModelEvidence) -> bool:
     if declared is None or not declared.restrictive:
         return False
     license_family = re.sub(r"[\d.]+$", "", declared.id)
-    model_type = plain(str((model.data.get("config") or {}).get("model_type") or ""))
-    return len(license_family) >= 4 and model_type.startswith(license_family) and license_family not in plain(model.id)
+    model_type = normalize_name(str((model.data.get("config") or {}).get("model_type") or ""))
+    return (
+        len(license_family) >= 4
+        and model_type.startswith(license_family)
+        and license_family not in normalize_name(model.id)
+    )
 
 
 def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
@@ -98,7 +102,7 @@ def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
         if link.host != "huggingface.co" or len(path) < 2 or path[0] in _HUB_PAGES:
             continue
         name = "/".join(path[:2])
-        sentence = next((text for text in sentences if plain(path[1]) in plain(text)), "")
+        sentence = next((text for text in sentences if normalize_name(path[1]) in normalize_name(text)), "")
         if sentence and name.lower() != model.id.lower() and _HUB_ID.fullmatch(name):
             via = model.sentence_proof(sentence, 160, url=link.url)
             return [Ancestor(name, "finetune", evidence.other_model(name), via, stated=True)]
@@ -112,11 +116,11 @@ def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
 
 def _suggested_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     """Guess the base: of the same project and paper, or with its name in this name."""
-    name = plain(split(model.id)[1])
+    name = normalize_name(split_repo_id(model.id)[1])
     longest, base_id = 0, ""
     for candidate in evidence.names("models"):
-        owner, candidate_name = split(candidate)
-        base_name = plain(candidate_name).removesuffix("hf")
+        owner, candidate_name = split_repo_id(candidate)
+        base_name = normalize_name(candidate_name).removesuffix("hf")
         if candidate.lower() == model.id.lower() or len(base_name) < 5 or is_tuned_name(candidate):
             continue
         if same_owner(owner, model.owner):

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from openmodels.hub.model_names import split
+from openmodels.hub.model_names import split_repo_id
 from openmodels.licenses import LicenseTerms, find, most_restrictive
 from openmodels.licenses.table import OPEN_DATA
 from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
@@ -291,7 +291,7 @@ def _data_license(datasets: list[NamedDataset]) -> _PlaceLicense:
 
 def _github_license(context: ModelContext, name: str) -> _PlaceLicense:
     page = context.evidence.repository(name)
-    place = f"the repository {split(name)[1]}"
+    place = f"the repository {split_repo_id(name)[1]}"
     if not page.known("license") or not page.tree:
         return _PlaceLicense(place)
     # A repository that was read and has no license file is released without a license.

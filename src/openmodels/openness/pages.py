@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from openmodels import licenses
 from openmodels.hub import card
-from openmodels.hub.model_names import split
+from openmodels.hub.model_names import split_repo_id
 from openmodels.hub.model_page import Gate, ModelPage, parse_gate, parse_license
 from openmodels.openness.findings import Proof
 
@@ -81,7 +81,7 @@ class EvidencePage:
                 name: _objects(readme[name]) for name in ("links", "claims") if name in readme
             }
         self.id = str(data.get("id") or data.get("repo") or "")
-        self.owner = split(self.id)[0]
+        self.owner = split_repo_id(self.id)[0]
         self.url = self.site + self.id
         self._unknown = {str(entry).split(" ")[0] for entry in items(data.get("unknown"))} | wrong
 

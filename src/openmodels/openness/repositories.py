@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from openmodels.hub.model_names import family, mentions, plain, same_owner, split, stem, words
+from openmodels.hub.model_names import family, mentions, normalize_name, same_owner, split_repo_id, split_words
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import Link, ModelEvidence, RepositoryEvidence
@@ -105,8 +105,10 @@ _WHY = {
 
 def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence) -> bool:
     """Tell a model's own code from the libraries and servers its card recommends."""
-    (owner, repo), kin = split(name), family(model.id)
-    if mentions(f"{repo} {link.url.partition(repo)[2]}", stem(kin)) or plain(repo) == plain(model.owner):
+    (owner, repo), kin = split_repo_id(name), family(model.id)
+    if mentions(f"{repo} {link.url.partition(repo)[2]}", kin.rstrip("0123456789")) or normalize_name(
+        repo
+    ) == normalize_name(model.owner):
         return True
     if _USE.search(link.section) or _USE.search(link.text):
         return False
@@ -119,22 +121,22 @@ def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEv
 
 
 def _attribute_by_name(evidence: Evidence, model: ModelEvidence, name: str) -> Attribution | None:
-    (owner, repo), kin = split(name), family(model.id)
+    (owner, repo), kin = split_repo_id(name), family(model.id)
     if same_owner(owner, model.owner):
-        if _is_namesake(split(model.id)[1], repo, kin):
+        if _is_namesake(split_repo_id(model.id)[1], repo, kin):
             return Attribution.NAMESAKE
         return Attribution.OWNER if _names_family(evidence.repository(name), kin) else None
     # An organisation named after its project, and a repository named so too: the same project.
-    return Attribution.NAME if plain(repo) == kin == plain(model.owner) and len(kin) >= 5 else None
+    return Attribution.NAME if normalize_name(repo) == kin == normalize_name(model.owner) and len(kin) >= 5 else None
 
 
 def _is_namesake(name: str, repo: str, kin: str) -> bool:
     """Return whether a repository has the family's name and no other new word."""
-    parts = words(repo)
+    parts = split_words(repo)
     for count in range(1, len(parts) + 1):
-        if plain("".join(parts[:count])) == kin:
-            model_words = {plain(word) for word in words(name)}
-            return all(plain(word) in model_words or _ROLE.fullmatch(word) for word in parts[count:])
+        if normalize_name("".join(parts[:count])) == kin:
+            model_words = {normalize_name(word) for word in split_words(name)}
+            return all(normalize_name(word) in model_words or _ROLE.fullmatch(word) for word in parts[count:])
     return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from openmodels.hub.model_names import same_owner, split
+from openmodels.hub.model_names import same_owner, split_repo_id
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
@@ -61,7 +61,7 @@ def _inherited(context: ModelContext) -> Judgement:
     evidence = Evidence(base.page.id, context.evidence.pages, context.evidence.folder)
     finding = ModelContext(evidence, descendants).finding("training_data")
     verdict, reason = finding.verdict, f"Its base {base.id}: {finding.reason}"
-    is_foreign = not same_owner(split(base.id)[0], context.model.owner)
+    is_foreign = not same_owner(split_repo_id(base.id)[0], context.model.owner)
     public = [dataset for dataset in context.datasets_for(DatasetUse.PRETRAINING) if dataset.access is Access.PUBLIC]
     if verdict is CLOSED and is_foreign and public:
         verdict, reason = PARTIAL, f"{reason} Its own further training data {public[0].id} are public."
@@ -96,8 +96,10 @@ def _judge(context: ModelContext, use: DatasetUse, datasets: list[NamedDataset],
         reason = f"{barred[0].id} is {'gated' if barred[0].access is Access.GATED else 'gone'}."
         return Judgement(PARTIAL, reason, f"{rule}.barred", 0.8, proofs)
     # A further part of the same owner's published mix is taken to be public like the rest of it.
-    owners = [split(dataset.id)[0] for dataset in public] if use is DatasetUse.PRETRAINING else []
-    unchecked = [dataset for dataset in unseen if not any(same_owner(split(dataset.id)[0], owner) for owner in owners)]
+    owners = [split_repo_id(dataset.id)[0] for dataset in public] if use is DatasetUse.PRETRAINING else []
+    unchecked = [
+        dataset for dataset in unseen if not any(same_owner(split_repo_id(dataset.id)[0], owner) for owner in owners)
+    ]
     if unchecked:
         reason = f"{public[0].id} is public; whether {unchecked[0].id} can be had was not seen."
         return Judgement(PARTIAL, reason, f"{rule}.some-unchecked", 0.6, proofs)
