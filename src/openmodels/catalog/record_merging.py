@@ -37,18 +37,23 @@ def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
     provenance: dict[str, Provenance] = dict(first.provenance)
     conflicts = {(conflict.field, conflict.other_source): conflict for conflict in first.conflicts}
     for name, value in second.known().items():
-        fact, kept = second.provenance.get(name, _UNKNOWN), provenance.get(name, _UNKNOWN)
-        ours = fields.get(name)
-        says_nothing = name == "license" and ours is not None and licenses.is_unspecific(ours.id) and not ours.name
-        if ours is None or says_nothing or (kept.source == fact.source and _day(fact) >= _day(kept)):
-            fields[name], provenance[name] = value, fact
-        elif kept.source == fact.source:
+        source, kept_source = second.provenance.get(name, _UNKNOWN), provenance.get(name, _UNKNOWN)
+        kept = fields.get(name)
+        is_empty = kept is None or (name == "license" and licenses.is_unspecific(kept.id) and not kept.name)
+        is_same_source = kept_source.source == source.source
+        if is_empty or (is_same_source and (source.as_of or date.min) >= (kept_source.as_of or date.min)):
+            fields[name], provenance[name] = value, source
+        elif is_same_source:
             continue
         elif name in _LISTS:
-            fields[name] = tuple(dict.fromkeys([*ours, *value]))
-        elif name in _COMPARED and not _same(name, ours, value):
-            conflicts[name, fact.source] = FieldConflict(
-                field=name, kept=_text(ours), kept_source=kept.source, other=_text(value), other_source=fact.source
+            fields[name] = tuple(dict.fromkeys([*kept, *value]))
+        elif name in _COMPARED and not _agree(name, kept, value):
+            conflicts[name, source.source] = FieldConflict(
+                field=name,
+                kept=_text(kept),
+                kept_source=kept_source.source,
+                other=_text(value),
+                other_source=source.source,
             )
     ids = Ids({**second.ids.root, **first.ids.root})
     return ModelRecord(ids=ids, **fields, provenance=provenance, conflicts=tuple(conflicts.values()))
@@ -61,20 +66,14 @@ def parts_of(rest: str | None) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     """Return a field's value as a short text."""
-    if hasattr(value, "total"):
-        return str(value.total)
-    return str(getattr(value, "id", value))
+    return str(value.total if hasattr(value, "total") else getattr(value, "id", value))
 
 
-def _day(fact: Provenance) -> date:
-    return fact.as_of or date.min
-
-
-def _same(name: str, ours: Any, theirs: Any) -> bool:
+def _agree(name: str, kept: Any, other: Any) -> bool:
     if name == "license":
         # "custom" is no statement that could contradict.
-        return bool(ours.id == theirs.id or licenses.is_unspecific(theirs.id))
+        return bool(kept.id == other.id or licenses.is_unspecific(other.id))
     if name == "parameters":
-        a, b = ours.total, theirs.total
+        a, b = kept.total, other.total
         return a is None or b is None or abs(a - b) <= 0.1 * max(a, b)
-    return bool(ours == theirs)
+    return bool(kept == other)

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ MAX_SENTENCES = 400
 _LONGEST_SENTENCE = 2_000
 _LONGEST_MATTER = 100_000
 _MAX_VALUES = 20_000
+_NESTED = (dict, list, tuple, set)
 
 KNOWN_HOSTS = re.compile(
     r"(?:^|\.)(?:huggingface\.co|hf\.co|github\.com|arxiv\.org|wandb\.ai|comet\.com|neptune\.ai|tensorboard\.dev|gitlab\.com|"
@@ -125,12 +126,8 @@ def _is_small(content: Any) -> bool:
     """Return whether a value holds at most `_MAX_VALUES`, each alias counted."""
     level, count = [content], 0
     for _ in range(files.DEEPEST):
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list | tuple | set)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
+        nested = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, _NESTED))
+        level = list(islice(chain.from_iterable(nested), _MAX_VALUES + 1))
         count += len(level)
         if not level or count > _MAX_VALUES:
             break
@@ -168,11 +165,11 @@ def read_base_mentions(sentences: Iterable[str], model_id: str, links: Iterable[
         ids = [*find_model_links(sentence), *(name for name in named if _is_model_name(name, sentence))]
         candidates = [(name, 0.8) for name in ids]
         if not candidates:
-            words = normalize_name(sentence).replace(normalize_name(own_name), "")
+            letters = normalize_name(sentence).replace(normalize_name(own_name), "")
             bare = {normalize_name(name): name for name in _BARE.findall(sentence[phrase.start() :])}
             longer = " ".join(bare)
             bare |= {
-                name: link for name, link in linked.items() if name in bare or (name in words and name not in longer)
+                name: link for name, link in linked.items() if name in bare or (name in letters and name not in longer)
             }
             candidates = [(name, 0.6) for name in bare.values()]
         for name, confidence in candidates:
@@ -259,22 +256,17 @@ def _without_fences(text: str) -> str:
         if fence and not fence[2].strip():
             longest = longest | {fence[1][0]: max(longest[fence[1][0]], len(fence[1]))}
     kept: list[str] = []
-    place = 0
-    while place < len(lines):
-        fence = _FENCE.match(lines[place])
-        if fence and after[place][fence[1][0]] >= len(fence[1]):
+    opened: str | None = None
+    for line, longest in zip(lines, after, strict=True):
+        fence = _FENCE.match(line)
+        if opened is None and fence and longest[fence[1][0]] >= len(fence[1]):
+            opened = fence[1]
             kept.append("")
-            place = _closing(lines, place + 1, fence[1])
-        else:
-            kept.append(lines[place])
-        place += 1
+        elif opened is None:
+            kept.append(line)
+        elif fence and fence[1].startswith(opened) and not fence[2].strip():
+            opened = None
     return "\n".join(kept)
-
-
-def _closing(lines: list[str], place: int, opened: str) -> int:
-    while not ((fence := _FENCE.match(lines[place])) and fence[1].startswith(opened) and not fence[2].strip()):
-        place += 1
-    return place
 
 
 def _heading(line: str) -> str | None:

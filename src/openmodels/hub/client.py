@@ -19,7 +19,7 @@ from openmodels.errors import (
 from openmodels.http.api import ApiClient, Refusal, RetryHook, classify_refusal
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret, check_key
-from openmodels.hub import token as hub_token
+from openmodels.hub import fields, token as hub_token
 from openmodels.hub.offers import Provider, parse_router_list
 
 ROUTER = "https://router.huggingface.co/v1"
@@ -65,28 +65,24 @@ class HubClient(ApiClient):
             expand: The fields to return; by default those of the Hub, with the size of each file.
         """
         params = {"expand": expand} if expand else {"blobs": "true"}
-        path = f"/api/models/{quote(model_id, safe='/')}"
-        row = self.get_json(f"{path}/revision/{quote(revision, safe='')}" if revision else path, params)
-        if not isinstance(row, Mapping):
-            raise InvalidResponse(f"The Hub's row of {model_id} is not an object.")
-        return dict(row)
+        path = f"models/{quote(model_id, safe='/')}"
+        return self._get_row(f"{path}/revision/{quote(revision, safe='')}" if revision else path, params)
 
     def get_dataset(self, dataset_id: str) -> dict[str, Any]:
         """Return the row of a data set."""
-        row = self.get_json(f"/api/datasets/{quote(dataset_id, safe='/')}")
+        return self._get_row(f"datasets/{quote(dataset_id, safe='/')}")
+
+    def _get_row(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        row = self.get_json(f"/api/{path}", params)
         if not isinstance(row, Mapping):
-            raise InvalidResponse(f"The Hub's row of {dataset_id} is not an object.")
+            raise InvalidResponse(f"The Hub's row of {path} is not an object.")
         return dict(row)
 
     def get_refs(self, model_id: str) -> dict[str, list[str]]:
         """Return the names of a model's branches and tags."""
-        refs = self.get_json(f"/api/models/{quote(model_id, safe='/')}/refs")
+        refs = fields.mapping(self.get_json(f"/api/models/{quote(model_id, safe='/')}/refs"))
         return {
-            kind: [
-                str(ref.get("name"))
-                for ref in (refs.get(kind) or () if isinstance(refs, Mapping) else ())
-                if isinstance(ref, Mapping)
-            ]
+            kind: [str(ref.get("name")) for ref in fields.items(refs.get(kind)) if isinstance(ref, Mapping)]
             for kind in ("branches", "tags")
         }
 
@@ -98,13 +94,13 @@ class HubClient(ApiClient):
         )
 
     def list_models(self, params: Mapping[str, Any], *, start: str | None = None) -> Iterator[tuple[Any, str | None]]:
-        """Yield the rows of each page of the listing, and the address of the next page.
+        """Return the rows of each page of the listing with the address of the next page.
 
         Args:
             params: Filters, order, page size and fields, by the Hub's names.
             start: The address of a page to start from, in place of `params`.
         """
-        yield from self.get_pages(start or "/api/models", None if start else params)
+        return self.get_pages(start or "/api/models", None if start else params)
 
     def _classify(self, response: BaseResponse) -> Refusal:
         code = response.headers.get("x-error-code", "")

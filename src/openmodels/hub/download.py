@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,13 +27,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import tqdm
 
 from openmodels import settings
-from openmodels.errors import (
-    ConnectionFailed,
-    DeadlineExceeded,
-    DoesNotFit,
-    Offline,
-    OpenModelsError,
-)
+from openmodels.errors import ConnectionFailed, DeadlineExceeded, DoesNotFit, Offline, OpenModelsError
 from openmodels.hub import token
 from openmodels.hub.client import HubClient, classify_hub_refusal
 from openmodels.hub.model_page import ModelPage
@@ -165,23 +160,16 @@ def _call_within(seconds: float, call: Callable[[], _Result]) -> _Result:
 
     Looking up a name has no time limit of its own.
     """
-    results: list[_Result] = []
-    failures: list[BaseException] = []
+    future = Future[_Result]()
 
     def run() -> None:
         try:
-            results.append(call())
+            future.set_result(call())
         except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
-            failures.append(error)
+            future.set_exception(error)
 
-    thread = threading.Thread(target=run, name="openmodels-hub", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failures:
-        raise failures[0]
-    if results:
-        return results[0]
-    raise TimeoutError(f"no answer within {seconds:.0f} s")
+    threading.Thread(target=run, name="openmodels-hub", daemon=True).start()
+    return future.result(seconds)
 
 
 @contextmanager

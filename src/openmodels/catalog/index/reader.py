@@ -95,7 +95,8 @@ class Index:
             raise unreadable(path, f"it cannot be read ({error})") from error
         self.meta = dict(self.query("SELECT name, value FROM meta LIMIT 1000", kinds=(str, str)))
         try:
-            self.as_of, self._count = _latest_listing(self.meta), int(self.meta.get("models", 0))
+            days = [date.fromisoformat(day) for name, day in self.meta.items() if name.endswith(".as_of")]
+            self.as_of, self._count = max(days, default=None), int(self.meta.get("models", 0))
         except ValueError as error:
             raise unreadable(path, "its notes are damaged") from error
 
@@ -259,15 +260,12 @@ class Index:
             try:
                 rows = self._db.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                is_slow = time.monotonic() > end
-                raise unreadable(
-                    self.path, "a query does not end" if is_slow else f"it is damaged ({error})"
-                ) from error
+                reason = "a query does not end" if time.monotonic() > end else f"it is damaged ({error})"
+                raise unreadable(self.path, reason) from error
             finally:
                 self._db.set_progress_handler(None, 0)
-        for row in rows if kinds else ():
-            if not all(map(isinstance, row, kinds)):
-                raise unreadable(self.path, "a value of it has the wrong type")
+        if kinds and not all(all(map(isinstance, row, kinds)) for row in rows):
+            raise unreadable(self.path, "a value of it has the wrong type")
         return rows
 
 
@@ -307,16 +305,8 @@ def flaw_of(db: sqlite3.Connection) -> str | None:
 @cache
 def _expected() -> dict[tuple[str, str], str]:
     statements = [" ".join(statement.split()) for statement in TABLES.split(";\n") if statement.strip()]
-    known = {}
-    for statement in statements:
-        kind, name = statement.removeprefix("CREATE ").removeprefix("VIRTUAL ").split()[:2]
-        known[kind.lower(), name] = statement
-    return known
-
-
-def _latest_listing(meta: dict[str, str]) -> date | None:
-    """Return the day of the latest listing."""
-    return max((date.fromisoformat(day) for name, day in meta.items() if name.endswith(".as_of")), default=None)
+    heads = [statement.removeprefix("CREATE ").removeprefix("VIRTUAL ").split(maxsplit=2) for statement in statements]
+    return {(kind.lower(), name): statement for (kind, name, _), statement in zip(heads, statements, strict=True)}
 
 
 def unreadable(path: Path, why: str) -> InvalidRequest:

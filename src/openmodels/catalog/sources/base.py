@@ -121,8 +121,7 @@ def register(catalog: _CatalogType) -> _CatalogType:
         InvalidRequest: Another catalog has this name.
     """
     global _ordered  # noqa: PLW0603 - the registry is one for the process
-    known = _registered.get(catalog.name)
-    if known is not None and known.__qualname__ != catalog.__qualname__:
+    if _registered.get(catalog.name, catalog).__qualname__ != catalog.__qualname__:
         raise InvalidRequest(f"name: there is another catalog called {catalog.name!r}.")
     if "prefix" not in vars(catalog):
         catalog.prefix = f"{catalog.name}:"
@@ -157,11 +156,8 @@ def find(name: str) -> type[Catalog]:
 
 def owner_of(model_id: str) -> type[Catalog]:
     """Return the catalog that an id belongs to; by default the first one."""
-    known = catalogs()
-    for catalog in known[1:]:
-        if catalog.owns(model_id):
-            return catalog
-    return known[0]
+    first, *others = catalogs()
+    return next((catalog for catalog in others if catalog.owns(model_id)), first)
 
 
 def _discover() -> None:
