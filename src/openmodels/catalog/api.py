@@ -154,11 +154,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
 
 
 def open_index() -> Index | None:
-    """Return the index, or None where none was made yet.
-
-    Raises:
-        InvalidRequest: There is one that cannot be read.
-    """
+    """Return the index, or None where none was made; a damaged one raises."""
     path = default_path()
     try:
         stat = path.stat()

@@ -63,15 +63,10 @@ def declared(record: ModelRecord) -> list[Edge]:
 
 
 def inferred(record: ModelRecord, index: Index, card: str | None = None) -> list[Edge]:
-    """Return the edges to what a model was probably made from.
+    """Return the edges to what a model that declares no base was probably made from.
 
-    Only the strongest kind of evidence counts, in this order: the path its config was loaded from, the
-    prose of its card, its name, its license.
-
-    Args:
-        record: A model that declares no base.
-        index: Where candidates are looked for.
-        card: Its card's text, where it is at hand.
+    Only the strongest kind of evidence counts, in this order: the path its config was loaded from, the prose of
+    its card, its name, its license.
     """
     if record.trained_from:
         edges = [_edge(record, record.trained_from, 0.9, f"config: _name_or_path is {record.trained_from}")]

@@ -66,11 +66,7 @@ class Query(BaseModel):
 
 
 def build(text: str = "", **arguments: Any) -> Query:
-    """Return a checked query from the arguments of `om.search`.
-
-    Raises:
-        InvalidRequest: An argument is wrong; the message names it.
-    """
+    """Return a checked query from the arguments of `om.search`, or name a wrong one."""
     if not isinstance(text, str):
         raise _wrong("text", text, "a text")
     stated = {name: value for name, value in arguments.items() if value is not None}
@@ -86,11 +82,7 @@ def build(text: str = "", **arguments: Any) -> Query:
 
 
 def number(text: str, *, binary: bool = False, name: str = "number") -> int:
-    """Return a number with a unit: "8B" is 8 billion; with `binary`, "32k" is 32,768.
-
-    Raises:
-        InvalidRequest: It cannot be read.
-    """
+    """Return a number with a unit: "8B" is 8 billion; with `binary`, "32k" is 32,768."""
     match = _NUMBER.fullmatch(text)
     # Context lengths are powers of two; only "128k" and the like are meant in thousands of 1024.
     unit = (_BINARY if binary else _DECIMAL).get(match[2].lower()) if match else None
@@ -103,9 +95,6 @@ def read_range(name: str, value: Any) -> Range:
     """Return the range of "1B..8B", "..8B", ">=32k", "<=8B", "7B" or a pair.
 
     A single number of parameters stands for 12 % less to 12 % more, one of a context for so many at least.
-
-    Raises:
-        InvalidRequest: It cannot be read, or is empty.
     """
     binary = name == "context"
     limit = re.match(r"\s*(>=|<=|>|<|≥|≤)", value) if isinstance(value, str) else None

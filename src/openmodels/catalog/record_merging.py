@@ -30,8 +30,8 @@ def merge_all(parts: Mapping[str, ModelRecord]) -> ModelRecord:
 def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
     """Return a record with what both say.
 
-    Of two statements of the same catalog the newer counts; where different catalogs disagree the
-    first is kept and the other noted.
+    Of two statements of the same catalog the newer counts; where different catalogs disagree the first is kept
+    and the other noted.
     """
     fields: dict[str, Any] = dict(first.known())
     provenance: dict[str, Provenance] = dict(first.provenance)

@@ -78,13 +78,9 @@ _PLACES = ("datasets/", "spaces/", "docs/", "papers/", "blog/", "collections/", 
 
 @dataclass(frozen=True, slots=True)
 class BaseMention:
-    """A base model that a sentence of a card names.
+    """A base model that a sentence of a card names, by its hub id or its name alone.
 
-    Attributes:
-        name: A hub id, or a model's name alone.
-        relation: How the model was made from it, as far as the sentence says.
-        sentence: The sentence, shortened.
-        confidence: From 0 to 1.
+    `relation` is how the model was made from it, as far as the sentence says; `confidence` is from 0 to 1.
     """
 
     name: str
@@ -135,22 +131,14 @@ def _is_small(content: Any) -> bool:
 
 
 def find_base_mentions(text: str, model_id: str) -> list[BaseMention]:
-    """Return the base models that the prose of a card names, the likeliest first.
-
-    Args:
-        text: The card.
-        model_id: The model's own id, which is not its base.
-    """
+    """Return the base models that the prose of a card names, the likeliest first."""
     return read_base_mentions(_SENTENCE.split(_MATTER.sub("", text[:LONGEST])), model_id, find_model_links(text))
 
 
 def read_base_mentions(sentences: Iterable[str], model_id: str, links: Iterable[str]) -> list[BaseMention]:
     """Return the base models that sentences of a card name, the likeliest first.
 
-    Args:
-        sentences: In the order of the card.
-        model_id: The model's own id, which is not its base.
-        links: The hub ids of the models that the card links to; a sentence may give their names alone.
+    `links` are the hub ids of the models that the card links to: a sentence may give their names alone.
     """
     mentions: dict[str, BaseMention] = {}
     own_name = model_id.rpartition("/")[2]

@@ -57,12 +57,9 @@ class HubClient(ApiClient):
         super().__init__(address, "the Hub", token=_secret(token, address), retry=retry, interval=interval)
 
     def get_model(self, model_id: str, *, revision: str | None = None, expand: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Return the row of a model.
+        """Return the row of a model at a branch, tag or commit; None is the default.
 
-        Args:
-            model_id: "org/model".
-            revision: Branch, tag or commit; None is the default branch.
-            expand: The fields to return; by default those of the Hub, with the size of each file.
+        `expand` names the fields to return; by default they are those of the Hub, with the size of each file.
         """
         params = {"expand": expand} if expand else {"blobs": "true"}
         path = f"models/{quote(model_id, safe='/')}"
@@ -96,9 +93,8 @@ class HubClient(ApiClient):
     def list_models(self, params: Mapping[str, Any], *, start: str | None = None) -> Iterator[tuple[Any, str | None]]:
         """Return the rows of each page of the listing with the address of the next page.
 
-        Args:
-            params: Filters, order, page size and fields, by the Hub's names.
-            start: The address of a page to start from, in place of `params`.
+        `params` are filters, order, page size and fields by the Hub's names; `start` is the address of a page to
+        start from in their place.
         """
         return self.get_pages(start or "/api/models", None if start else params)
 
@@ -127,11 +123,7 @@ _ADDRESS = re.compile(
 def classify_hub_refusal(status: int, code: str, model_id: str = "", revision: str | None = None) -> Refusal:
     """Return what a refusal of the Hub means.
 
-    Args:
-        status: The HTTP status.
-        code: The header X-Error-Code, or "".
-        model_id: The model that was asked for, or "".
-        revision: Its revision.
+    `code` is the header X-Error-Code, or ""; `model_id` the model that was asked for, or "".
     """
     page = f"{hub_token.endpoint()}/{model_id}"
     match code if model_id else "", status:
@@ -162,9 +154,7 @@ def classify_hub_refusal(status: int, code: str, model_id: str = "", revision: s
 class RouterClient(ApiClient):
     """Requests to the router's list, which is public: no token is sent.
 
-    Args:
-        address: Its address; default OPENMODELS_HF_ROUTER, else Hugging Face's.
-        retry: The policy of retries.
+    The address is by default OPENMODELS_HF_ROUTER, else Hugging Face's.
     """
 
     def __init__(self, address: str | None = None, *, retry: RetryHook | None = None) -> None:

@@ -103,11 +103,7 @@ def download_small_file(repo: str, file: str, revision: str | None, deadline: fl
 
 
 def download_file(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
-    """Return a file, downloaded if need be; a bar shows the progress on a terminal.
-
-    Raises:
-        OpenModelsError: As for `list_files`.
-    """
+    """Return a file, downloaded if need be; a bar shows the progress on a terminal."""
     check_deadline(deadline)
     with translated_errors(repo, revision):
         bar = _progress_bar(shown=True)
@@ -147,19 +143,13 @@ def check_deadline(deadline: float | None) -> None:
 
 
 def _access() -> dict[str, Any]:
-    """Return the Hub's address, and the user's token where it may go there.
-
-    False keeps huggingface_hub from sending any other token.
-    """
+    """Return the Hub's address and the token; False keeps any other from being sent."""
     secret = token.token_for(token.endpoint())
     return {"endpoint": token.endpoint(), "token": False if secret is None else secret.reveal()}
 
 
 def _call_within(seconds: float, call: Callable[[], _Result]) -> _Result:
-    """Return what a call returns, or give up on it.
-
-    Looking up a name has no time limit of its own.
-    """
+    """Return what a call returns in time: to look up a name has no limit."""
     future = Future[_Result]()
 
     def run() -> None:

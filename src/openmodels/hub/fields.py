@@ -42,9 +42,9 @@ def _decoded(value: Any, bracket: str) -> Any:
 
 
 def clean(value: str) -> str:
-    """Return a text without control characters and without outer blanks.
+    """Return a text without outer blanks and control characters.
 
-    Control characters could rewrite a terminal.
+    The latter could rewrite a terminal.
     """
     if value.isprintable():
         return value.strip()

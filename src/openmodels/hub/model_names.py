@@ -82,10 +82,7 @@ def _add_run(run: str, terms: dict[str, None]) -> None:
 
 
 def parameter_counts(name: str) -> tuple[int | None, int | None]:
-    """Return the total and active parameters that a name states.
-
-    "8x7B" states neither.
-    """
+    """Return the total and active parameters by a name; none for "8x7B"."""
     low = name.lower().replace("_", "-")
     active = _ACTIVE.search(low)
     totals = [match for match in _PARAMETERS.finditer(low) if not match[1]]
@@ -109,10 +106,7 @@ def distinguishing_terms(name: str) -> frozenset[str]:
 
 
 def normalize_name(name: str) -> str:
-    """Return the letters and digits of a name in lower case.
-
-    "The_Pile-2" gives "thepile2".
-    """
+    """Return the letters and digits of a name in lower case ("thepile2")."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -136,10 +130,7 @@ def is_tuned_name(repo: str) -> bool:
 
 
 def family(repo: str) -> str:
-    """Return the plain name of a model's family.
-
-    "org/SmolLM2-135M-Instruct" gives "smollm2".
-    """
+    """Return "smollm2", the normalized family, for "org/SmolLM2-135M-Instruct"."""
     kept: list[str] = []
     for word in split_words(split_repo_id(repo)[1]):
         if kept and (_SIZE_OR_VERSION.fullmatch(word) or _SKIPPED.fullmatch(word)):
@@ -151,16 +142,13 @@ def family(repo: str) -> str:
 
 
 def same_owner(first: str, second: str) -> bool:
-    """Return whether two account names look like those of one owner.
-
-    "name" and "name-project" do.
-    """
+    """Return whether two accounts look like one owner's ("ai" and "ai-project")."""
     shorter, longer = sorted((normalize_name(first), normalize_name(second)), key=len)
     return bool(shorter) and (shorter == longer or (len(shorter) >= 4 and longer.startswith(shorter)))
 
 
 def mentions(text: str, name: str) -> bool:
-    """Return whether a word of a text or path begins with a plain family name."""
+    """Return whether a word of a text or path begins with a family's name."""
     if len(name) < 3:
         return False
     loose = r"[-_.\s]?".join(map(re.escape, name))

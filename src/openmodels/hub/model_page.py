@@ -47,10 +47,8 @@ _LONGEST_PATH = 1_024
 class DeclaredLicense(NamedTuple):
     """The license that a card declares.
 
-    Attributes:
-        id: The SPDX id where there is one, else the Hub's id ("llama2", "other"); several joined by " AND ".
-        name: `license_name`, which says more where the id is "other".
-        link: `license_link`.
+    `id` is the SPDX id where there is one, else the Hub's id ("llama2", "other"), several joined by " AND ";
+    `name` says more where the id is "other".
     """
 
     id: str

@@ -63,10 +63,7 @@ class Provider(HostedModel):
 def compute_cost(providers: list[Provider], provider: str | None, usage: Usage) -> float | None:
     """Return what a call costs in US dollars, or None where the list does not say.
 
-    Args:
-        providers: Those of the model.
-        provider: Who answered.
-        usage: The tokens consumed; the list has no price of its own for cached ones.
+    `provider` is who answered; the list has no price of its own for cached tokens.
     """
     offer = next((offer for offer in providers if offer.provider == provider), None)
     if offer is None or usage.input_tokens is None or usage.output_tokens is None:
@@ -81,12 +78,8 @@ def compute_cost(providers: list[Provider], provider: str | None, usage: Usage) 
 def parse_router_list(value: Any) -> dict[str, list[Provider]]:
     """Return the providers of each model in the router's list, by the model's id.
 
-    Args:
-        value: The JSON of `/v1/models`, as
-            https://huggingface.co/docs/inference-providers/hub-api describes it.
-
-    Raises:
-        InvalidResponse: It is not such a list.
+    The list is the JSON of `/v1/models`, as https://huggingface.co/docs/inference-providers/hub-api describes it;
+    InvalidResponse where it is not.
     """
     rows = value.get("data") if isinstance(value, Mapping) else None
     if not isinstance(rows, list):
@@ -104,10 +97,6 @@ def parse_router_list(value: Any) -> dict[str, list[Provider]]:
 
 def find_providers(model_id: str, listed: Mapping[str, list[Provider]]) -> list[Provider]:
     """Return the providers of one model, in the router's order.
-
-    Args:
-        model_id: "org/model".
-        listed: The router's list.
 
     Raises:
         ModelNotFound: No provider serves it; the message names models with a similar name.

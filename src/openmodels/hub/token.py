@@ -24,10 +24,7 @@ def endpoint() -> str:
 
 
 def is_hugging_face(to: Address) -> bool:
-    """Return whether an address belongs to Hugging Face.
-
-    The user's token may go there.
-    """
+    """Return whether an address is Hugging Face's: the user's token may go there."""
     plain = to.scheme == "https" and to.port == _HTTPS and re.fullmatch(r"[a-z0-9.-]+", to.host)
     return bool(plain) and any(to.host == host or to.host.endswith(f".{host}") for host in _HOSTS)
 
@@ -46,13 +43,8 @@ def token_for(address: str) -> Secret | None:
     """Return the token for an address, or None where it must not go there.
 
     It goes to the hosts of Hugging Face and to the origin of the Hub that the environment names, never
-    unencrypted to another machine, and nowhere where HF_HUB_DISABLE_IMPLICIT_TOKEN is set.
-
-    Args:
-        address: Where the request goes.
-
-    Raises:
-        NotConfigured: The saved login cannot be read.
+    unencrypted to another machine, and nowhere where HF_HUB_DISABLE_IMPLICIT_TOKEN is set. NotConfigured: the
+    saved login cannot be read.
     """
     try:
         parts, hub = urlsplit(address), urlsplit(endpoint())
@@ -69,11 +61,7 @@ def is_disabled() -> bool:
 
 
 def stored_token() -> Secret | None:
-    """Return HF_TOKEN or the token of the saved login.
-
-    Raises:
-        NotConfigured: The saved login cannot be read.
-    """
+    """Return HF_TOKEN or the saved login, which raises where it cannot be read."""
     from huggingface_hub import get_token
 
     try:

@@ -99,10 +99,8 @@ def popularity(downloads: int | None, likes: int | None) -> int:
 def encode(record: ModelRecord, intern: Callable[[str], int], parts: dict[str, Any] | None = None) -> IndexRow:
     """Return a record's row.
 
-    Args:
-        record: The record.
-        intern: Returns the number of a term.
-        parts: The statements of each catalog, where several are to be joined again later.
+    `intern` returns the number of a term; `parts` holds the statements of each catalog, where several are to be
+    joined again later.
     """
     rest = {name for name in _REST if getattr(record, name) is not None}
     if source_of(record, "modalities") == "task":

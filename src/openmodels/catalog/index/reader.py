@@ -63,15 +63,8 @@ def default_path() -> Path:
 class Index:
     """A finished index, open for reading; safe to use from several threads.
 
-    Args:
-        path: Its file.
-        connection: An open connection instead, for an index in memory.
-
-    Attributes:
-        as_of: The day of the latest listing in it, or None.
-
-    Raises:
-        InvalidRequest: The file is not an index, or one of another version of openmodels.
+    `connection` is an open one instead of the file, for an index in memory. `as_of` is the day of the latest
+    listing in it, or None. InvalidRequest: the file is not an index, or one of another version of openmodels.
     """
 
     def __init__(self, path: Path, *, connection: sqlite3.Connection | None = None) -> None:
@@ -170,11 +163,8 @@ class Index:
     def match(self, expression: str, *, where: str = "", values: Iterable[Any] = (), limit: int) -> list[int]:
         """Return the row numbers that an expression matches, the most popular first.
 
-        Args:
-            expression: In the syntax of FTS5; "" is every model.
-            where: A further condition on the columns of `models`, in SQL.
-            values: What its question marks stand for.
-            limit: How many to return at most.
+        The expression is in the syntax of FTS5, "" for every model; `where` is a further condition on the columns of
+        `models` in SQL, and `values` what its question marks stand for.
         """
         order = "words.rowid" if expression else "models.row"
         rows = self._select(order, expression, where, [*values, limit], f"ORDER BY {order} LIMIT ?")
@@ -245,14 +235,8 @@ class Index:
     ) -> list[Any]:
         """Return the rows of a query.
 
-        Args:
-            statement: In SQL.
-            values: What its question marks stand for.
-            kinds: The types of the columns; SQLite itself keeps any type in any column.
-            seconds: How many seconds it may take.
-
-        Raises:
-            InvalidRequest: The file is damaged.
+        `kinds` are the types of the columns: SQLite itself keeps any type in any column. InvalidRequest: the file is
+        damaged, or the query takes more than `seconds`.
         """
         with self._lock:
             end = time.monotonic() + seconds

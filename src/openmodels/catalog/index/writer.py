@@ -35,16 +35,9 @@ _MANY = 50
 class Writer:
     """Fills an index; use it in a `with` block and call `finish` at its end.
 
-    Args:
-        path: Where the finished index will be; None for one in memory.
-        fresh: Start empty instead of from the existing index.
-
-    Raises:
-        InvalidRequest: Another process is writing this index.
-        WriteFailed: The folder or disk takes no more.
-
-    Attributes:
-        discarded: Why the existing index is not continued but made anew, or None.
+    `path` is where the finished index will be, None for one in memory; `fresh` starts empty instead of from the
+    one that is there. `discarded` says why the existing index is not continued but made anew, or is None.
+    InvalidRequest: another process is writing this index. WriteFailed: the folder or disk takes no more.
     """
 
     def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
@@ -211,10 +204,7 @@ class Writer:
         return len(old)
 
     def finish(self) -> None:
-        """Count words, tidy up and put the new index in the place of the old one.
-
-        It closes the writer.
-        """
+        """Count words, tidy up, put the new index in the place of the old one, and close."""
         self.flush()
         total = self._db.execute("SELECT count(*) FROM models").fetchone()[0]
         self._db.execute("BEGIN")

@@ -40,8 +40,7 @@ class Scope:
 
     Attributes:
         required: Full-text expressions.
-        where: A condition on columns, in SQL; "" for none.
-        values: What its question marks stand for.
+        where: A condition on columns in SQL, with `values` for its question marks; "" for none.
         is_impossible: A filter names something that the index lacks, so nothing can match.
     """
 

@@ -23,14 +23,7 @@ _MISSING = -4.0
 
 @dataclass(slots=True)
 class Hit:
-    """A match.
-
-    Attributes:
-        number: Its row number.
-        row: The row.
-        terms: The numbers of its terms.
-        score: How well it fits the text; 0 where the order is another.
-    """
+    """A match with its row number, row, terms and score for the text."""
 
     number: int
     row: codec.IndexRow

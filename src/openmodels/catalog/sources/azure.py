@@ -105,16 +105,9 @@ class AzureCatalog(Catalog):
             yield from page.records
 
     def get(self, model_id: str) -> ModelRecord:
-        """Return one record.
+        """Return one record, by "registry/name" with or without "azure:" before it.
 
         It states the license and its text more reliably than a listing.
-
-        Args:
-            model_id: "registry/name", with or without "azure:" before it.
-
-        Raises:
-            ModelNotFound: The catalog does not have it.
-            OpenModelsError: The catalog cannot be reached or refuses.
         """
         registry, _, name = model_id.removeprefix("azure:").partition("/")
         if not name:
@@ -135,13 +128,7 @@ class AzureCatalog(Catalog):
         return record
 
     def find(self, model_id: str) -> ModelRecord | None:
-        """Return the model with a hub id, or None.
-
-        Either Azure states the id, or the table of pairs holds it.
-
-        Raises:
-            OpenModelsError: The catalog cannot be reached or refuses.
-        """
+        """Return the model with a hub id that Azure or the table of pairs states."""
         alias = next((azure_id for azure_id, hub in ALIASES.items() if hub.lower() == model_id.lower()), model_id)
         named = {"field": "Name", "operator": "contains", "values": [alias.rpartition("/")[2]]}
         for listed, _ in self._raw_pages([_is("labels", "latest"), named], _PAGE):
@@ -152,11 +139,7 @@ class AzureCatalog(Catalog):
         return None
 
     def pages(self, filters: list[dict[str, Any]] | None = None) -> Iterator[Page]:
-        """Yield pages of the listing, by name: popularity changes between pages.
-
-        Raises:
-            OpenModelsError: A page cannot be read; earlier pages have been given.
-        """
+        """Yield pages of the listing, by name: popularity changes between pages."""
         for listed, token in self._raw_pages([_is("labels", "latest"), *(filters or [])], _PAGE):
             records = [record for row in listed if (record := self._record(row))]
             kept = [
@@ -230,12 +213,7 @@ def _is(field: str, *values: str | None) -> dict[str, Any]:
 
 
 def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
-    """Return the hub id of an Azure model and, where a stated one is impossible, why.
-
-    Args:
-        azure_id: "registry/name".
-        stated: What Azure gives as `huggingFaceModelId`.
-    """
+    """Return the hub id of an Azure model and, for an impossible one, why."""
     known = ALIASES.get(azure_id.lower())
     if not stated:
         return known, None
@@ -249,12 +227,8 @@ def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
 def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
     """Return the record of a row, and a remark on what was wrong and left out.
 
-    Args:
-        row: An item of `summaries` or of `value`, or the answer for one model.
-        as_of: The day it was read.
-
-    Raises:
-        ValueError: No object, or no usable name.
+    A row is an item of `summaries` or of `value`, or the answer for one model. ValueError: it is no object, or
+    has no usable name.
     """
     if not isinstance(row, Mapping):
         raise ValueError(  # noqa: TRY004 - one kind of error for every bad row

@@ -103,23 +103,14 @@ class Catalog(ABC):
 
 @dataclass(slots=True)
 class Page:
-    """A page of a listing.
-
-    Attributes:
-        records: The rows that could be read.
-        next: Where the next page is, or None on the last.
-    """
+    """A page of a listing: its records, and where the next page is, if any."""
 
     records: list[ModelRecord]
     next: str | None
 
 
 def register(catalog: _CatalogType) -> _CatalogType:
-    """Add a catalog to those that are searched: the decorator of its class.
-
-    Raises:
-        InvalidRequest: Another catalog has this name.
-    """
+    """Add a catalog to those that are searched: the decorator of its class."""
     global _ordered  # noqa: PLW0603 - the registry is one for the process
     if _registered.get(catalog.name, catalog).__qualname__ != catalog.__qualname__:
         raise InvalidRequest(f"name: there is another catalog called {catalog.name!r}.")
@@ -131,11 +122,7 @@ def register(catalog: _CatalogType) -> _CatalogType:
 
 
 def catalogs() -> tuple[type[Catalog], ...]:
-    """Return the classes of all catalogs, the one whose statements count most first.
-
-    Raises:
-        MissingExtra: An installed catalog of another package does not import.
-    """
+    """Return the classes of all catalogs, the one whose statements count most first."""
     global _ordered  # noqa: PLW0603 - as above
     if _ordered is None:
         _discover()

@@ -61,11 +61,7 @@ class DiskCatalog(Catalog):
             yield record
 
     def get(self, model_id: str) -> ModelRecord:
-        """Return a model by its hub id or folder.
-
-        Raises:
-            ModelNotFound: It is not on this disk.
-        """
+        """Return a model by its hub id or folder."""
         for record in self.search(Query()):
             if model_id.lower() in ((record.ids.hub or "").lower(), (record.local or "").lower()):
                 return record

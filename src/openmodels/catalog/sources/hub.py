@@ -80,12 +80,7 @@ class HubCatalog(Catalog):
             yield from self._limited(_filter_params(query, limit=_PAGE_SIZE), _PAGE_SIZE)
 
     def get(self, model_id: str) -> ModelRecord:
-        """Return one record, with file sizes and the context length.
-
-        Raises:
-            ModelNotFound: The Hub does not have it.
-            OpenModelsError: The Hub cannot be reached or refuses.
-        """
+        """Return one record, with file sizes and the context length."""
         row = self.client.get_model(model_id)
         expanded = self.client.get_model(model_id, expand=_EXPAND)
         row |= {name: value for name, value in expanded.items() if value is not None}
@@ -103,16 +98,7 @@ class HubCatalog(Catalog):
         return self.client.get_file(model_id, "README.md", card.LONGEST)
 
     def pages(self, start: str | None = None, *, sort: Any = "downloads", **filters: Any) -> Iterator[Page]:
-        """Yield pages of the listing, following the links from one to the next.
-
-        Args:
-            start: The address of a page to start from.
-            sort: The Hub's name of an order.
-            filters: Further parameters of the Hub.
-
-        Raises:
-            OpenModelsError: A page cannot be read; earlier pages have been given.
-        """
+        """Yield pages of the listing; one that cannot be read raises in its turn."""
         params = {"sort": sort, "limit": str(_PAGE_SIZE), **filters, "expand": _EXPAND}
         for rows, next_page in self.client.list_models(params, start=start):
             yield Page(list(self._records(rows)), next_page)
@@ -163,9 +149,7 @@ class HubCatalog(Catalog):
     def read_parquet(self, file: Path) -> tuple[date, Iterator[Iterable[ModelRecord]]]:
         """Return the day of a dump of the Hub's metadata, and its records in batches.
 
-        Raises:
-            MissingExtra: pyarrow is not installed.
-            InvalidRequest: No such file, or no column "id".
+        MissingExtra: pyarrow is not installed. InvalidRequest: no such file, or no column "id".
         """
         try:
             from pyarrow import ArrowException, parquet
