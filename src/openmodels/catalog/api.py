@@ -176,8 +176,7 @@ def _look_up(model_id: str, known: ModelRecord | None, failures: list[OpenModels
     """
     owner = sources.owner_of(model_id)
     ids = {owner.name: model_id}
-    records: dict[str, ModelRecord] = {}
-    errors: dict[str, OpenModelsError] = {}
+    answers: dict[str, ModelRecord | OpenModelsError | None] = {}
     remote = [catalog for catalog in sources.catalogs() if not catalog.is_local]
     for catalog in sorted(remote, key=lambda catalog: catalog is not owner):
         source = catalog()
@@ -188,14 +187,14 @@ def _look_up(model_id: str, known: ModelRecord | None, failures: list[OpenModels
             else:
                 record = None if known else source.find(model_id)
         except OpenModelsError as error:
-            errors[catalog.name] = error
+            answers[catalog.name] = error
             continue
-        if record is not None:
-            records[catalog.name] = record
-            ids = {**record.ids.root, **ids}
+        answers[catalog.name] = record
+        ids = {**record.ids.root, **ids} if record else ids
     # What the Hub says counts more than what another catalog could not say.
-    failures += [errors[catalog.name] for catalog in remote if catalog.name in errors]
-    return [records[catalog.name] for catalog in remote if catalog.name in records]
+    ordered = [answers[catalog.name] for catalog in remote]
+    failures += [answer for answer in ordered if isinstance(answer, OpenModelsError)]
+    return [answer for answer in ordered if isinstance(answer, ModelRecord)]
 
 
 def _collect(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str]) -> tuple[list[ModelRecord], bool]:

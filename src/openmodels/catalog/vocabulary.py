@@ -102,7 +102,7 @@ def modalities(of_task: str | None) -> Modalities | None:
     return Modalities(input=tuple(pair[0].split()), output=tuple(pair[1].split())) if pair else None
 
 
-def spoken(word: str) -> str | None:
+def language_code(word: str) -> str | None:
     """Return the code of the language that a word of a search means, or None."""
     return LANGUAGES.get(word) or (word if word in _CODES else None)
 
@@ -121,8 +121,5 @@ def family(model_type: str | None, tags: Iterable[str] = ()) -> str | None:
 
     The Hub turns `model_type` into a tag, so the tag says the same where the config is not shown.
     """
-    for word in (model_type, *tags):
-        if isinstance(word, str) and (word is model_type or word.lower() in _FAMILIES):
-            low = word.lower()
-            return _RENAMED.get(low, low)
-    return None
+    stated = model_type or next((tag for tag in tags if tag.lower() in _FAMILIES), None)
+    return _RENAMED.get(stated.lower(), stated.lower()) if stated else None

@@ -78,10 +78,7 @@ class HubClient(ApiClient):
     def get_refs(self, model_id: str) -> dict[str, list[str]]:
         """Return the names of a model's branches and tags."""
         refs = fields.mapping(self.get_json(f"/api/models/{quote(model_id, safe='/')}/refs"))
-        return {
-            kind: [str(ref.get("name")) for ref in fields.items(refs.get(kind)) if isinstance(ref, Mapping)]
-            for kind in ("branches", "tags")
-        }
+        return {kind: [str(ref.get("name")) for ref in fields.objects(refs.get(kind))] for kind in ("branches", "tags")}
 
     def get_file(self, model_id: str, file: str, max_bytes: int, *, revision: str | None = None) -> str:
         """Return the first bytes of a file of a model, as text."""

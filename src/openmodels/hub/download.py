@@ -94,7 +94,9 @@ def download_small_file(repo: str, file: str, revision: str | None, deadline: fl
         try:
             return _call_within(
                 max(0.0, left),
-                lambda: Path(hf_hub_download(repo, file, tqdm_class=_SilentBar, revision=revision, **_access())),
+                lambda: Path(
+                    hf_hub_download(repo, file, tqdm_class=_progress_bar(shown=False), revision=revision, **_access())
+                ),
             )
         except TimeoutError as error:  # the Hub's client limits only each read
             raise DeadlineExceeded(
@@ -240,20 +242,12 @@ def _causes(error: BaseException) -> Generator[BaseException, None, None]:
         link = link.__cause__ or link.__context__
 
 
-class _SilentBar(tqdm):
-    """A progress bar that shows nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
-
-
-class _Bar(tqdm):
-    """The Hub's progress bar, which leaves nothing on the screen when it is full."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "leave": False})  # type: ignore[no-untyped-call]
-
-
 def _progress_bar(*, shown: bool) -> type[tqdm]:
-    """Return the progress bar for a terminal, else a silent one."""
-    return _Bar if shown and sys.stderr.isatty() else _SilentBar
+    """Return a bar that clears the terminal when it is full, else a silent one."""
+    changes = {"leave": False} if shown and sys.stderr.isatty() else {"disable": True}
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, **changes})  # type: ignore[no-untyped-call]
+
+    return Bar

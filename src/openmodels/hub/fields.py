@@ -32,6 +32,11 @@ def items(value: Any) -> list[Any]:
     return list(decoded) if isinstance(decoded, list | tuple) else []
 
 
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list."""
+    return [entry for entry in items(value) if isinstance(entry, Mapping)]
+
+
 def _decoded(value: Any, bracket: str) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith(bracket):
         return value

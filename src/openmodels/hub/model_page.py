@@ -120,46 +120,30 @@ class ModelPage:
     Attributes:
         row: The row.
         id: "owner/name", or "" where the row has no usable id.
+        author: The account that holds it.
         card: The front matter of the card.
         config: The parts of config.json that the row holds.
         gguf: What the Hub read from a GGUF file.
         tags: The Hub's tags, else those of the front matter.
+        gated: How access is gated.
+        task: The task, in the Hub's words.
+        library: What loads it.
+        model_type: The kind of model, in transformers' or llama.cpp's words.
     """
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.row = row
         stated = row.get("id") or row.get("modelId")
         self.id = stated if isinstance(stated, str) and HUB_ID.fullmatch(stated) else ""
-        # Computed at once: an index reads millions of rows, and a cached property takes a lock each time.
+        self.author = self.id.partition("/")[0] if "/" in self.id else fields.text(row.get("author"))
         self.card = fields.mapping(row.get("cardData") or row.get("card_data"))
         self.config = fields.mapping(row.get("config"))
         self.gguf = fields.mapping(row.get("gguf"))
         self.tags = fields.texts(fields.items(row.get("tags"))) or fields.texts(self.card.get("tags"))
-
-    @property
-    def author(self) -> str | None:
-        """Return the account that holds it."""
-        return self.id.partition("/")[0] if "/" in self.id else fields.text(self.row.get("author"))
-
-    @property
-    def gated(self) -> Gate | None:
-        """Return how access is gated."""
-        return parse_gate(self.row.get("gated"))
-
-    @property
-    def task(self) -> str | None:
-        """Return the task, in the Hub's words."""
-        return fields.text(self.row.get("pipeline_tag")) or fields.text(self.card.get("pipeline_tag"))
-
-    @property
-    def library(self) -> str | None:
-        """Return what loads it."""
-        return fields.text(self.row.get("library_name")) or fields.text(self.card.get("library_name"))
-
-    @property
-    def model_type(self) -> str | None:
-        """Return the kind of model, in transformers' or llama.cpp's words."""
-        return fields.text(self.config.get("model_type")) or fields.text(self.gguf.get("architecture"))
+        self.gated = parse_gate(row.get("gated"))
+        self.task = fields.text(row.get("pipeline_tag")) or fields.text(self.card.get("pipeline_tag"))
+        self.library = fields.text(row.get("library_name")) or fields.text(self.card.get("library_name"))
+        self.model_type = fields.text(self.config.get("model_type")) or fields.text(self.gguf.get("architecture"))
 
     @property
     def architecture(self) -> str | None:
@@ -194,9 +178,8 @@ class ModelPage:
                 bases[base_id] = bases.get(base_id) or _relation(relation)
 
         listed = fields.mapping(self.row.get("baseModels"))
-        for entry in fields.items(listed.get("models")):
-            if isinstance(entry, Mapping):
-                add(entry.get("id"), listed.get("relation"))
+        for entry in fields.objects(listed.get("models")):
+            add(entry.get("id"), listed.get("relation"))
         for tag in self.tags:
             if tag.startswith("base_model:"):
                 relation, _, base_id = tag.removeprefix("base_model:").rpartition(":")
@@ -228,10 +211,8 @@ class ModelPage:
         """Return the files that the row lists."""
         return tuple(
             RepositoryFile(name=name, size=fields.size(entry.get("size")))
-            for entry in fields.items(self.row.get("siblings"))
-            if isinstance(entry, Mapping)
-            and isinstance(path := entry.get("rfilename"), str)
-            and (name := fields.clean(path[:_LONGEST_PATH]))
+            for entry in fields.objects(self.row.get("siblings"))
+            if isinstance(path := entry.get("rfilename"), str) and (name := fields.clean(path[:_LONGEST_PATH]))
         )
 
     @property
@@ -245,8 +226,8 @@ class ModelPage:
             listed = [{"provider": name, **fields.mapping(entry)} for name, entry in listed.items()]
         return tuple(
             Provider(model=self.id, provider=name, status=fields.text(entry.get("status")))
-            for entry in fields.items(listed)
-            if isinstance(entry, Mapping) and (name := fields.text(entry.get("provider")))
+            for entry in fields.objects(listed)
+            if (name := fields.text(entry.get("provider")))
         )
 
 

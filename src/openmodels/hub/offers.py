@@ -87,11 +87,11 @@ def parse_router_list(value: Any) -> dict[str, list[Provider]]:
     return {
         row["id"]: [
             _provider(row["id"], offer)
-            for offer in fields.items(row.get("providers"))
-            if isinstance(offer, Mapping) and fields.text(offer.get("provider"))
+            for offer in fields.objects(row.get("providers"))
+            if fields.text(offer.get("provider"))
         ]
-        for row in rows
-        if isinstance(row, Mapping) and isinstance(row.get("id"), str)
+        for row in fields.objects(rows)
+        if isinstance(row.get("id"), str)
     }
 
 

@@ -27,7 +27,6 @@ class Outcome:
     """What came of one catalog.
 
     Attributes:
-        catalog: Its name.
         models: How many records it gave.
         removed: How many it lists no longer.
         skipped: Rows that could not be read, and why.

@@ -151,7 +151,7 @@ class _KnownTerms:
     def __init__(self, index: Index, words: list[str]) -> None:
         self.index = index
         wanted = {term for word in words for term in (*_literal_terms(word), *synonyms.TERMS.get(word, ()))}
-        wanted |= {f"lang:{code}" for word in words if (code := vocabulary.spoken(word))}
+        wanted |= {f"lang:{code}" for word in words if (code := vocabulary.language_code(word))}
         self.terms = index.term_numbers(wanted)
 
     def term(self, *terms: str) -> list[str]:
@@ -191,7 +191,7 @@ def _groups(word: str, known: _KnownTerms, parsed: ParsedText) -> list[WordGroup
 
 def _weight(word: str, index: Index) -> float:
     """Return how much a word tells: rare ones more than common ones."""
-    if vocabulary.spoken(word):
+    if vocabulary.language_code(word):
         return _LANGUAGE
     if word in synonyms.WORDS:
         return _GENERIC
@@ -204,12 +204,12 @@ def _add_synonyms(word: str, group: WordGroup, known: _KnownTerms) -> None:
     group.terms.update((term, 0.7) for term in known.term(*synonyms.TERMS.get(word, ())) if term not in group.terms)
     for place, account in enumerate(synonyms.AUTHORS.get(word, ())):
         group.authors[account] = max(group.authors.get(account, 0), 1.0 - 0.1 * place)
-    if code := vocabulary.spoken(word):
+    if code := vocabulary.language_code(word):
         group.terms.update(dict.fromkeys(known.term(f"lang:{code}"), 0.8))
         group.words.update(
             (name, 0.9) for name, other in vocabulary.LANGUAGES.items() if other == code and name != word
         )
-        group.words.setdefault(code, 0.85 if vocabulary.spoken(code) else 0.6)
+        group.words.setdefault(code, 0.85 if vocabulary.language_code(code) else 0.6)
 
 
 def _size_group(word: str) -> WordGroup:
