@@ -31,7 +31,7 @@ from openmodels.catalog import query
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import Writer
 from openmodels.catalog.search import execute
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.hub.model_names import search_terms
 
 # The readers of the tables of models lie beside the tests.
@@ -73,8 +73,8 @@ def build(path: Path, count: int) -> dict[str, Any]:
     start = time.perf_counter()
     with Writer(path, fresh=True) as writer:
         # The real ones last: a made-up row may have a real name.
-        for row in chain(rows(count), catalog_tables.hub_rows(_TABLES / "models.tsv")):
-            writer.put(hub_rows.record(row, _AS_OF))
+        for row in chain(rows(count), catalog_tables.hub_records(_TABLES / "models.tsv")):
+            writer.put(hub_records.record(row, _AS_OF))
         writer.flush({"hub.as_of": _AS_OF.isoformat()})
         writer.finish()
     seconds = time.perf_counter() - start

@@ -29,7 +29,7 @@ class JudgedQuery:
         return float(hits > 0) if self.any else hits / len(self.wanted)
 
 
-def hub_rows(table: Path) -> list[dict[str, Any]]:
+def hub_records(table: Path) -> list[dict[str, Any]]:
     """Return the rows of a table of models, in the shape of the Hub's listing.
 
     The columns are id, task, license, parameters, downloads, likes, languages, tags and base model

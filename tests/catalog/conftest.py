@@ -16,7 +16,7 @@ from loopback_hub import LoopbackHub, snapshot
 from openmodels.catalog.index import writer
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.record import ModelRecord
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.core import retry
 
 HERE = Path(__file__).parent
@@ -42,13 +42,13 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def rows() -> list[dict[str, Any]]:
     """The rows of the table of facts."""
-    return catalog_tables.hub_rows(HERE / "models.tsv")
+    return catalog_tables.hub_records(HERE / "models.tsv")
 
 
 @pytest.fixture(scope="session")
 def records(rows: list[dict[str, Any]]) -> list[ModelRecord]:
     """Their records."""
-    return [hub_rows.record(row, AS_OF) for row in rows]
+    return [hub_records.record(row, AS_OF) for row in rows]
 
 
 @pytest.fixture(scope="session")

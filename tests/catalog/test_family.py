@@ -11,7 +11,7 @@ from loopback_hub import LoopbackHub
 from openmodels.catalog import lineage
 from openmodels.catalog.index import update
 from openmodels.catalog.index.writer import in_memory
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.errors import ModelNotFound, Offline
 
 DAY = date(2026, 11, 1)
@@ -26,7 +26,7 @@ RELATED = [
 
 
 def made(name, **fields):
-    return hub_rows.record({"id": name, **fields}, DAY)
+    return hub_records.record({"id": name, **fields}, DAY)
 
 
 def parent(record, *others, card=None):

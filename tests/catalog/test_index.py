@@ -18,7 +18,7 @@ from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import Writer, in_memory
 from openmodels.catalog.record import Ids, ModelRecord
 from openmodels.catalog.search import execute
-from openmodels.catalog.sources import azure, hub_rows
+from openmodels.catalog.sources import azure, hub_records
 from openmodels.errors import InvalidRequest
 from openmodels.hub.model_page import HUB_ID
 
@@ -26,7 +26,7 @@ DAY = date(2026, 11, 1)
 
 
 def made(name="org/model", day=DAY, **fields):
-    return hub_rows.record({"id": name, **fields}, day)
+    return hub_records.record({"id": name, **fields}, day)
 
 
 def written(path, *records, fresh=False):
@@ -133,13 +133,13 @@ KILLED = """
 import sys
 from datetime import date
 from pathlib import Path
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.catalog.index.writer import Writer
 
 with Writer(Path(sys.argv[1])) as writer:
     for number in range(int(sys.argv[2]), int(sys.argv[2]) + 4000):
         row = {"id": f"org/llama-{number}", "tags": ["llama"], "downloads": number}
-        writer.put(hub_rows.record(row, date(2026, 11, 1)))
+        writer.put(hub_records.record(row, date(2026, 11, 1)))
         if number % 40 == 0:
             writer.flush({"note": str(number)})
             print(number, flush=True)

@@ -11,7 +11,7 @@ import openmodels as om
 from loopback_hub import LoopbackHub
 from openmodels.catalog.index import update
 from openmodels.catalog.record import FieldConflict
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.cli import cli
 from openmodels.errors import InvalidRequest
 
@@ -54,11 +54,11 @@ def expected(verdict):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_record_says_yes_no_or_nothing(name):
-    assert hub_rows.record(row(name), None).open is MODELS[name][3]
+    assert hub_records.record(row(name), None).open is MODELS[name][3]
 
 
 def test_where_catalogs_state_different_licenses_nothing_is_said():
-    record = hub_rows.record(row("org/free"), None)
+    record = hub_records.record(row("org/free"), None)
     other = FieldConflict(field="license", kept="Apache-2.0", kept_source="hub", other="llama2", other_source="azure")
     assert record.model_copy(update={"conflicts": (other,)}).open is None
 

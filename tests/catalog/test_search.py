@@ -16,7 +16,7 @@ from openmodels.catalog import query
 from openmodels.catalog.index import update
 from openmodels.catalog.index.writer import in_memory as build_index
 from openmodels.catalog.search import execute as searching, query_text
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline
 from openmodels.hub.offers import parse_router_list
 
@@ -26,7 +26,7 @@ JUDGED = catalog_tables.judged_queries(HERE / "judged.tsv")
 
 def offers_of(offer):
     listed = parse_router_list({"data": [{"id": "org/model", "providers": [offer]}]})
-    return hub_rows.offers_of(listed["org/model"], date(2026, 11, 1))
+    return hub_records.offers_of(listed["org/model"], date(2026, 11, 1))
 
 
 def found(index, asked="", **filters):
@@ -149,8 +149,10 @@ class TestFilters:
         assert all(record.parameters.total > 6e10 for _, record in shown.hits)
 
     def test_each_of_several_licenses_is_found_and_the_strictest_is_the_class(self):
-        both = hub_rows.record({"id": "org/both", "cardData": {"license": ["mit", "cc-by-nc-4.0"]}}, date(2026, 11, 1))
-        index = build_index([both, hub_rows.record({"id": "org/free", "tags": ["license:mit"]}, None)])
+        both = hub_records.record(
+            {"id": "org/both", "cardData": {"license": ["mit", "cc-by-nc-4.0"]}}, date(2026, 11, 1)
+        )
+        index = build_index([both, hub_records.record({"id": "org/free", "tags": ["license:mit"]}, None)])
         assert sorted(found(index, license="mit")) == ["org/both", "org/free"]
         assert found(index, license="cc-by-nc-4.0") == ["org/both"]
         assert found(index, license_class="open") == ["org/free"]
@@ -158,12 +160,12 @@ class TestFilters:
 
     def test_prices_providers_and_lifetimes(self):
         offer = {"provider": "groq", "pricing": {"input": 0.05, "output": 0.08}}
-        cheap = hub_rows.record({"id": "org/cheap"}, date(2026, 11, 1))
+        cheap = hub_records.record({"id": "org/cheap"}, date(2026, 11, 1))
         cheap = cheap.model_copy(update={"offers": offers_of(offer)})
         offer |= {"provider": "nscale", "pricing": {"input": 1, "output": 2.5}}
-        dear = hub_rows.record({"id": "org/dear", "lastModified": "2026-10-01"}, date(2026, 11, 1))
+        dear = hub_records.record({"id": "org/dear", "lastModified": "2026-10-01"}, date(2026, 11, 1))
         dear = dear.model_copy(update={"offers": offers_of(offer)})
-        index = build_index([cheap, dear, hub_rows.record({"id": "org/free"}, None)])
+        index = build_index([cheap, dear, hub_records.record({"id": "org/free"}, None)])
         assert found(index, max_price="0.5") == ["org/cheap"]
         assert found(index, max_price=3, provider="nscale") == ["org/dear"]
         assert found(index, sort="price") == ["org/cheap", "org/dear"]
@@ -205,7 +207,7 @@ class TestOrder:
     @pytest.mark.parametrize("sort", ["downloads", "likes", "parameters", "context", "created", "updated", "trending"])
     def test_is_that_of_the_numbers(self, sort):
         made = [
-            hub_rows.record(
+            hub_records.record(
                 {
                     "id": f"org/m{n}", "downloads": n**3 % 1009, "likes": n**2 % 503, "trendingScore": n % 7 or None,
                     "safetensors": {"total": n * 7919 % 10_007 or None}, "gguf": {"context_length": n * 37 % 4001},

@@ -12,7 +12,7 @@ from made_up import page, whole
 
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.index.writer import Writer
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.openness.report import Report
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
@@ -44,7 +44,7 @@ def on_terminal(folder, *arguments):
 @pytest.fixture
 def folder(tmp_path):
     with Writer(tmp_path / "catalog.sqlite") as writer:
-        writer.put_all(hub_rows.record(row, today()) for row in (page(), CHILD))
+        writer.put_all(hub_records.record(row, today()) for row in (page(), CHILD))
         writer.flush({"hub.as_of": today().isoformat()})
         writer.finish()
     Report.of(whole()).save(tmp_path / "evidence")

@@ -65,11 +65,7 @@ class Writer:
                 if db := self._reopen(self._building):
                     return db
         db = self._connect()
-        db.execute("BEGIN EXCLUSIVE")
-        for statement in TABLES.split(";\n"):
-            db.execute(statement)
-        db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
-        db.execute("COMMIT")
+        db.executescript(f"BEGIN EXCLUSIVE; {TABLES} INSERT INTO meta VALUES ('schema', '{SCHEMA}'); COMMIT;")
         return db
 
     def _reopen(self, building: Path, *, fresh: bool = False) -> sqlite3.Connection | None:

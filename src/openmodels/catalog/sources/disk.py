@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from openmodels import files
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord, Provenance
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.catalog.sources.base import Catalog, register
 from openmodels.errors import InvalidRequest, ModelNotFound, OpenModelsError
 from openmodels.hub.card import parse_front_matter
@@ -143,7 +143,7 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
         "safetensors": {"total": sum(read_or(_count_parameters, path, 0) for path in weights)},
     }
     as_of = _day(max((file.stat().st_mtime for file in listing), default=folder.stat().st_mtime))
-    record = hub_rows.record(row, as_of, source=DiskCatalog.name)
+    record = hub_records.record(row, as_of, source=DiskCatalog.name)
     update = {
         "ids": Ids(hub=hub_id),
         "local": str(folder),

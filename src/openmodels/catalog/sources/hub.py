@@ -16,7 +16,7 @@ from openmodels.catalog.index.codec import today
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord, Offer, Provenance
 from openmodels.catalog.search import synonyms
-from openmodels.catalog.sources import hub_rows
+from openmodels.catalog.sources import hub_records
 from openmodels.catalog.sources.base import Catalog, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, MissingExtra, OpenModelsError
 from openmodels.hub import card, fields, model_names
@@ -89,7 +89,7 @@ class HubCatalog(Catalog):
                 config = self.client.get_json(f"/{model_id}/resolve/main/config.json")
                 row["config"] = {**config, **(row.get("config") or {})}
         try:
-            return hub_rows.record(row, today())
+            return hub_records.record(row, today())
         except ValueError as error:
             raise InvalidResponse(f"The Hub's row of {model_id} cannot be read: {error}.") from error
 
@@ -106,7 +106,7 @@ class HubCatalog(Catalog):
     def offers(self) -> dict[str, tuple[Offer, ...]]:
         """Return who hosts which model at what price, by id in lower case."""
         listed = self.router.list_providers()
-        return {name.lower(): hub_rows.offers_of(providers, today()) for name, providers in listed.items()}
+        return {name.lower(): hub_records.offers_of(providers, today()) for name, providers in listed.items()}
 
     def fill(self, listing: Listing) -> None:
         """Put models and their prices into the index; after a short time, what changed.
@@ -183,7 +183,7 @@ class HubCatalog(Catalog):
             return
         for row in rows:
             try:
-                yield hub_rows.record(row, as_of or today())
+                yield hub_records.record(row, as_of or today())
             except ValueError as error:
                 self.skipped.append(str(error).splitlines()[0][:200])
 
