@@ -38,10 +38,10 @@ def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
     conflicts = {(conflict.field, conflict.other_source): conflict for conflict in first.conflicts}
     for name, value in second.known().items():
         source, kept_source = second.provenance.get(name, _UNKNOWN), provenance.get(name, _UNKNOWN)
-        kept = fields.get(name)
-        is_empty = kept is None or (name == "license" and licenses.is_unspecific(kept.id) and not kept.name)
+        kept: Any = fields.get(name)
+        is_unknown = kept is None or (name == "license" and licenses.is_unspecific(kept.id) and not kept.name)
         is_same_source = kept_source.source == source.source
-        if is_empty or (is_same_source and (source.as_of or date.min) >= (kept_source.as_of or date.min)):
+        if is_unknown or (is_same_source and (source.as_of or date.min) >= (kept_source.as_of or date.min)):
             fields[name], provenance[name] = value, source
         elif is_same_source:
             continue

@@ -118,9 +118,10 @@ class AzureCatalog(Catalog):
             for row in listed
             if (record := self._record(row)) and (record.ids.azure or "").lower() == f"{registry}/{name}".lower()
         )
-        row, record = next(matches, ({}, None))
-        if record is None:
+        match = next(matches, None)
+        if match is None:
             raise ModelNotFound(f"The Azure catalog has no {registry}/{name}.", next_step="Check the spelling.")
+        row, record = match
         version = row.get("version")
         if isinstance(version, str | int) and str(version).replace("-", "").isalnum():
             details = self.client.get_json(f"{_PATH}/{registry}/models/{name}/version/{version}")
