@@ -198,7 +198,7 @@ def _look_up(model_id: str, known: ModelRecord | None, failures: list[OpenModels
 
 
 def _collect(catalogs: Iterable[type[Catalog]], query: Query, notes: list[str]) -> tuple[list[ModelRecord], bool]:
-    """Return what catalogs answer to a query, and whether one of them answered to its end."""
+    """Return what catalogs answer to a query, and whether one came to its end."""
     records: list[ModelRecord] = []
     is_reached = False
     for catalog in catalogs:

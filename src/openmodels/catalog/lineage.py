@@ -114,7 +114,7 @@ def _find_by_bare_name(name: str, index: Index) -> str | None:
 
 
 def _originals(index: Index, tokens: Iterable[str]) -> list[ModelRecord]:
-    """Return the most popular models with all tokens that are made from no other model."""
+    """Return the most popular originals whose names have all tokens."""
     numbers = index.match(" AND ".join(f'"{token}"' for token in tokens), limit=100)
     return [record for record in index.records(numbers).values() if not codec.is_variant(record)]
 
@@ -141,7 +141,7 @@ def _infer_from_name(record: ModelRecord, index: Index, linked: set[str]) -> Edg
 def _name_confidence(
     record: ModelRecord, other: ModelRecord, terms: frozenset[str], sizes: set[str], linked: set[str]
 ) -> float | None:
-    """Return the confidence that `other` is the base, by its name, or None where it cannot be."""
+    """Return the confidence that `other` is the base; None where it cannot be."""
     other_terms = distinguishing_terms(other.id)
     missing, shared = other_terms - terms, other_terms & terms
     missing_sizes = _sizes(missing)
@@ -197,7 +197,7 @@ def _infer_from_license(record: ModelRecord, index: Index) -> list[Edge]:
 
 
 def _has_similar_size(record: ModelRecord, other: ModelRecord) -> bool:
-    """Return whether the numbers of parameters agree; one that a name states is not compared."""
+    """Return whether the numbers of parameters agree, but for one from a name."""
     counts = [
         model.parameters.total
         for model in (record, other)

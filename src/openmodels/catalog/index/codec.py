@@ -314,7 +314,7 @@ def pack(numbers: Iterable[int]) -> bytes:
 
 
 def unpack(packed: bytes) -> list[int]:
-    """Return the numbers that `pack` packed; ValueError where something else packed them."""
+    """Return the numbers that `pack` packed, or raise ValueError."""
     numbers, number, shift = [], 0, 0
     for byte in packed:
         number |= (byte & 127) << shift
@@ -330,7 +330,7 @@ def unpack(packed: bytes) -> list[int]:
 
 @lru_cache(maxsize=65_536)
 def term_token(number: int) -> str:
-    """Return the token of a term in the full-text index: its number, from 1 on, in digits and letters."""
+    """Return the token of a term: its number, from 1 on, in digits and letters."""
     digits = ""
     while number:
         number, rest = divmod(number, 36)

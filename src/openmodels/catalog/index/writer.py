@@ -69,7 +69,7 @@ class Writer:
         return db
 
     def _reopen(self, building: Path, *, fresh: bool = False) -> sqlite3.Connection | None:
-        """Return the file to continue, or None where it is unusable or not wanted, and removed."""
+        """Return the file to continue, or None where it was unusable or not wanted."""
         try:
             db = self._connect()
         except sqlite3.OperationalError:

@@ -101,7 +101,7 @@ def parameter_range(query: Query) -> Range | None:
 
 
 def descending_steps(sort: str) -> tuple[str, range]:
-    """Return the letter of the tokens that hold a sorted number, and their steps from the highest."""
+    """Return the letter of an order's tokens, and its steps from the highest."""
     days = range((codec.days(codec.today()) or 0) + 1, _FIRST_DAY, -1)
     return {
         "likes": ("k", range(50, -1, -1)),

@@ -313,7 +313,7 @@ def _lifecycle(flat: Mapping[str, Any]) -> Lifecycle | None:
 
 
 def _words(*values: Any) -> list[str]:
-    """Return the words of the first value with any: a list, or a text with commas as in the nested shape."""
+    """Return the words of the first value with any, a list or text with commas."""
     for value in values:
         listed = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
         if words := list(filter(None, map(fields.text, listed))):

@@ -94,7 +94,7 @@ class HubCatalog(Catalog):
             raise InvalidResponse(f"The Hub's row of {model_id} cannot be read: {error}.") from error
 
     def card(self, model_id: str) -> str:
-        """Return the text of a model's card; OpenModelsError where there is none that can be read."""
+        """Return the text of a model's card; a missing one raises."""
         return self.client.get_file(model_id, "README.md", card.LONGEST)
 
     def pages(self, start: str | None = None, *, sort: Any = "downloads", **filters: Any) -> Iterator[Page]:

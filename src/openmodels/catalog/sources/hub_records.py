@@ -1,4 +1,4 @@
-"""Records of the Hub's models, from the fields that `openmodels.hub.model_page` reads."""
+"""Records of the Hub's models, from the fields that `hub.model_page` reads."""
 
 from __future__ import annotations
 
