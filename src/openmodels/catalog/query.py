@@ -101,8 +101,8 @@ def read_range(name: str, value: Any) -> Range:
     if isinstance(value, tuple | list) and len(value) == 2:
         bounds = Range(*(None if end is None else _integer(name, end, binary=binary) for end in value))
     elif isinstance(value, str) and ".." in value:
-        ends = value.split("..", 1)
-        bounds = Range(*(number(end, binary=binary, name=name) if end.strip() else None for end in ends))
+        limits = value.split("..", 1)
+        bounds = Range(*(number(end, binary=binary, name=name) if end.strip() else None for end in limits))
     elif limit:
         count = number(value[limit.end() :], binary=binary, name=name)
         strict = limit[1] in "<>"
