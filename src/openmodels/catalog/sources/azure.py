@@ -228,8 +228,8 @@ def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
 def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
     """Return the record of a row, and a remark on what was wrong and left out.
 
-    A row is an item of `summaries` or of `value`, or the answer for one model. ValueError: it is no object, or
-    has no usable name.
+    A row is an item of `summaries` or of `value`, or the answer for one model.
+    ValueError: it lacks a usable name, or is another value.
     """
     if not isinstance(row, Mapping):
         raise ValueError(  # noqa: TRY004 - one kind of error for every bad row

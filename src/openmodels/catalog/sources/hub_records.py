@@ -24,8 +24,8 @@ _PLUMBING = frozenset({"text-generation-inference", "endpoints_compatible", "aut
 def record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
     """Return the record of a row of the catalog `source`, read on a day.
 
-    A row is an object of `/api/models`, or a row of a dump, where nested values may be JSON text. ValueError: it
-    is no object, or has no usable id.
+    A row is an object of `/api/models`, or a row of a dump, where nested values may be JSON text.
+    ValueError: it lacks a usable id, or is another value.
     """
     if not isinstance(row, Mapping):
         raise ValueError(  # noqa: TRY004 - one kind of error for every bad row
