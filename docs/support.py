@@ -8,7 +8,6 @@ A backend's own declarations say what it claims, docs/support.json what the conf
     python docs/support.py
 """
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def table() -> str:
     rows += [
         [f"`{option}`", *(_mark(option, claimed[name], shown[name]) for name in backends)] for option in OPTION_NAMES
     ]
-    own = [_own_options(backend) for backend in backends.values()]
+    own = [registry.parameters(backend) for backend in backends.values()]
     rows.append(["options of its own", *(", ".join(f"`{name}`" for name in names) or "none" for names in own)])
     rows.append(["needs", *(f"extra `{entry.extra}`" if entry.extra else "" for entry in registry.BUILT_IN.values())])
     head, *body = (f"| {' | '.join(row)} |\n" for row in rows)
@@ -106,10 +105,6 @@ def _mark(feature: str, claimed: set[str], shown: set[str]) -> str:
     if feature not in claimed:
         return "no"
     return "yes" if feature in shown else "not proved"
-
-
-def _own_options(backend: type) -> list[str]:
-    return [p.name for p in inspect.signature(backend).parameters.values() if p.kind is p.KEYWORD_ONLY]
 
 
 if __name__ == "__main__":

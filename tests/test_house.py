@@ -200,7 +200,7 @@ class TestPublicNames:
         shown = {}
         for node in block:
             if isinstance(node, ast.ImportFrom):
-                shown |= {alias.asname: f"{node.module}:{alias.name}" for alias in node.names}
+                shown |= {alias.name: f"{node.module}:{alias.name}" for alias in node.names}
         assert set(om.__all__) == {*shown, "__version__"}
         for name, home in shown.items():
             module, _, attribute = home.partition(":")

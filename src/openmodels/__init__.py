@@ -11,60 +11,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-# Where each public name lives; every other name of `__all__` is an error, in `errors`.
-_HOMES = {
-    "AsyncBulk": "bulk.iterators",
-    "AsyncStream": "core.stream",
-    "Bulk": "bulk.iterators",
-    "BulkItem": "bulk.items",
-    "BulkSummary": "bulk.items",
-    "CallOptions": "types.options",
-    "Capabilities": "types.capabilities",
-    "Conversation": "conversation",
-    "DEFAULT_MODEL": "settings",
-    "Delta": "types.reply",
-    "EmbedOptions": "types.options",
-    "Embeddings": "types.embeddings",
-    "Family": "catalog.family",
-    "Finding": "openness.findings",
-    "Image": "images",
-    "MapOptions": "bulk.run",
-    "Message": "types.messages",
-    "Model": "model",
-    "ModelRecord": "catalog.record",
-    "OpennessComparison": "openness.api",
-    "Provider": "hub.offers",
-    "RankedDocument": "types.rankings",
-    "Ranking": "types.rankings",
-    "Reply": "types.reply",
-    "Report": "openness.report",
-    "RerankOptions": "types.options",
-    "Results": "catalog.search.results",
-    "Stream": "core.stream",
-    "TokenLogprob": "types.reply",
-    "Tool": "output.tools",
-    "ToolCall": "types.messages",
-    "ToolResult": "output.tool_results",
-    "ToolRound": "core.tool_loop",
-    "ToolRun": "core.tool_loop",
-    "ToolRunOptions": "types.options",
-    "Usage": "types.reply",
-    "Verdict": "openness.findings",
-    "acompare_openness": "openness.api",
-    "aopenness": "openness.api",
-    "aproviders": "catalog.providers",
-    "assistant": "types.messages",
-    "compare_openness": "openness.api",
-    "family": "catalog.family",
-    "info": "catalog.api",
-    "openness": "openness",
-    "providers": "catalog.providers",
-    "register_backend": "backends.registry",
-    "search": "catalog.api",
-    "system": "types.messages",
-    "tool": "output.tools",
-    "user": "types.messages",
+_NAMES = {
+    "backends.registry": ("register_backend",),
+    "bulk.items": ("BulkItem", "BulkSummary"),
+    "bulk.iterators": ("AsyncBulk", "Bulk"),
+    "bulk.run": ("MapOptions",),
+    "catalog.api": ("info", "search"),
+    "catalog.family": ("Family", "family"),
+    "catalog.providers": ("aproviders", "providers"),
+    "catalog.record": ("ModelRecord",),
+    "catalog.search.results": ("Results",),
+    "conversation": ("Conversation",),
+    "core.stream": ("AsyncStream", "Stream"),
+    "core.tool_loop": ("ToolRound", "ToolRun"),
+    "hub.offers": ("Provider",),
+    "images": ("Image",),
+    "model": ("Model",),
+    "openness": ("openness",),
+    "openness.api": ("OpennessComparison", "acompare_openness", "aopenness", "compare_openness"),
+    "openness.findings": ("Finding", "Verdict"),
+    "openness.report": ("Report",),
+    "output.tool_results": ("ToolResult",),
+    "output.tools": ("Tool", "tool"),
+    "settings": ("DEFAULT_MODEL",),
+    "types.capabilities": ("Capabilities",),
+    "types.embeddings": ("Embeddings",),
+    "types.messages": ("Message", "ToolCall", "assistant", "system", "user"),
+    "types.options": ("CallOptions", "EmbedOptions", "RerankOptions", "ToolRunOptions"),
+    "types.rankings": ("RankedDocument", "Ranking"),
+    "types.reply": ("Delta", "Reply", "TokenLogprob", "Usage"),
 }
+"""The public names by module; every other name of `__all__` is an error, in `errors`."""
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -150,108 +127,64 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from openmodels.backends.registry import (
-        register_backend as register_backend,
-    )
-    from openmodels.bulk.items import (
-        BulkItem as BulkItem,
-        BulkSummary as BulkSummary,
-    )
-    from openmodels.bulk.iterators import (
-        AsyncBulk as AsyncBulk,
-        Bulk as Bulk,
-    )
-    from openmodels.bulk.run import (
-        MapOptions as MapOptions,
-    )
-    from openmodels.catalog.api import info as info, search as search
-    from openmodels.catalog.family import (
-        Family as Family,
-        family as family,
-    )
-    from openmodels.catalog.providers import aproviders as aproviders, providers as providers
-    from openmodels.catalog.record import (
-        ModelRecord as ModelRecord,
-    )
-    from openmodels.catalog.search.results import Results as Results
-    from openmodels.conversation import (
-        Conversation as Conversation,
-    )
-    from openmodels.core.stream import AsyncStream as AsyncStream, Stream as Stream
-    from openmodels.core.tool_loop import ToolRound as ToolRound, ToolRun as ToolRun
+    from openmodels.backends.registry import register_backend
+    from openmodels.bulk.items import BulkItem, BulkSummary
+    from openmodels.bulk.iterators import AsyncBulk, Bulk
+    from openmodels.bulk.run import MapOptions
+    from openmodels.catalog.api import info, search
+    from openmodels.catalog.family import Family, family
+    from openmodels.catalog.providers import aproviders, providers
+    from openmodels.catalog.record import ModelRecord
+    from openmodels.catalog.search.results import Results
+    from openmodels.conversation import Conversation
+    from openmodels.core.stream import AsyncStream, Stream
+    from openmodels.core.tool_loop import ToolRound, ToolRun
     from openmodels.errors import (
-        AccessDenied as AccessDenied,
-        AuthenticationFailed as AuthenticationFailed,
-        ConnectionFailed as ConnectionFailed,
-        ContentFiltered as ContentFiltered,
-        ContextTooLong as ContextTooLong,
-        DeadlineExceeded as DeadlineExceeded,
-        DoesNotFit as DoesNotFit,
-        EndpointRetired as EndpointRetired,
-        GatedModel as GatedModel,
-        InvalidReference as InvalidReference,
-        InvalidRequest as InvalidRequest,
-        InvalidResponse as InvalidResponse,
-        LoadFailed as LoadFailed,
-        MissingExtra as MissingExtra,
-        ModelNotFound as ModelNotFound,
-        NotConfigured as NotConfigured,
-        Offline as Offline,
-        OpenModelsError as OpenModelsError,
-        OutOfMemory as OutOfMemory,
-        OutputInvalid as OutputInvalid,
-        QuotaExceeded as QuotaExceeded,
-        RateLimited as RateLimited,
-        ServerFailed as ServerFailed,
-        StreamInterrupted as StreamInterrupted,
-        ToolRoundsExceeded as ToolRoundsExceeded,
-        UnsafeWeights as UnsafeWeights,
-        UnsupportedFeature as UnsupportedFeature,
-        WriteFailed as WriteFailed,
+        AccessDenied,
+        AuthenticationFailed,
+        ConnectionFailed,
+        ContentFiltered,
+        ContextTooLong,
+        DeadlineExceeded,
+        DoesNotFit,
+        EndpointRetired,
+        GatedModel,
+        InvalidReference,
+        InvalidRequest,
+        InvalidResponse,
+        LoadFailed,
+        MissingExtra,
+        ModelNotFound,
+        NotConfigured,
+        Offline,
+        OpenModelsError,
+        OutOfMemory,
+        OutputInvalid,
+        QuotaExceeded,
+        RateLimited,
+        ServerFailed,
+        StreamInterrupted,
+        ToolRoundsExceeded,
+        UnsafeWeights,
+        UnsupportedFeature,
+        WriteFailed,
     )
-    from openmodels.hub.offers import Provider as Provider
-    from openmodels.images import Image as Image
-    from openmodels.model import (
-        Model as Model,
-    )
-    from openmodels.openness import (
-        openness as openness,
-    )
-    from openmodels.openness.api import (
-        OpennessComparison as OpennessComparison,
-        acompare_openness as acompare_openness,
-        aopenness as aopenness,
-        compare_openness as compare_openness,
-    )
-    from openmodels.openness.findings import (
-        Finding as Finding,
-        Verdict as Verdict,
-    )
-    from openmodels.openness.report import (
-        Report as Report,
-    )
-    from openmodels.output.tool_results import ToolResult as ToolResult
-    from openmodels.output.tools import Tool as Tool, tool as tool
-    from openmodels.settings import (
-        DEFAULT_MODEL as DEFAULT_MODEL,
-    )
-    from openmodels.types.capabilities import Capabilities as Capabilities
-    from openmodels.types.embeddings import Embeddings as Embeddings
-    from openmodels.types.messages import (
-        Message as Message,
-        ToolCall as ToolCall,
-        assistant as assistant,
-        system as system,
-        user as user,
-    )
-    from openmodels.types.options import (
-        CallOptions as CallOptions,
-        EmbedOptions as EmbedOptions,
-        RerankOptions as RerankOptions,
-        ToolRunOptions as ToolRunOptions,
-    )
-    from openmodels.types.rankings import RankedDocument as RankedDocument, Ranking as Ranking
-    from openmodels.types.reply import Delta as Delta, Reply as Reply, TokenLogprob as TokenLogprob, Usage as Usage
+    from openmodels.hub.offers import Provider
+    from openmodels.images import Image
+    from openmodels.model import Model
+    from openmodels.openness import openness
+    from openmodels.openness.api import OpennessComparison, acompare_openness, aopenness, compare_openness
+    from openmodels.openness.findings import Finding, Verdict
+    from openmodels.openness.report import Report
+    from openmodels.output.tool_results import ToolResult
+    from openmodels.output.tools import Tool, tool
+    from openmodels.settings import DEFAULT_MODEL
+    from openmodels.types.capabilities import Capabilities
+    from openmodels.types.embeddings import Embeddings
+    from openmodels.types.messages import Message, ToolCall, assistant, system, user
+    from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ToolRunOptions
+    from openmodels.types.rankings import RankedDocument, Ranking
+    from openmodels.types.reply import Delta, Reply, TokenLogprob, Usage
 
     __version__: str
 else:
@@ -266,7 +199,8 @@ else:
         elif name in __all__:
             from openmodels.imports import import_uninterrupted
 
-            value = getattr(import_uninterrupted(f"openmodels.{_HOMES.get(name, 'errors')}"), name)
+            home = next((module for module, names in _NAMES.items() if name in names), "errors")
+            value = getattr(import_uninterrupted(f"openmodels.{home}"), name)
         else:
             raise AttributeError(f"module 'openmodels' has no attribute {name!r}.{_advice(name)}")
         globals()[name] = value

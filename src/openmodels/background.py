@@ -55,11 +55,9 @@ def start(work: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
 
     def run() -> None:
         try:
-            result = work(*arguments)
+            future.set_result(work(*arguments))
         except BaseException as error:  # noqa: BLE001 - any failure, for the caller waits for it
             future.set_exception(error)
-        else:
-            future.set_result(result)
 
     threading.Thread(target=run, name="openmodels-background", daemon=True).start()
     return future
@@ -91,12 +89,9 @@ class LazyValue(Generic[_Result]):
         return future.result() if future is not None and future.done() and future.exception() is None else None
 
     def get(self, make: Callable[[float | None], _Result], deadline: float | None) -> _Result:
-        """Return the value.
+        """Return the value, made by `make` until the deadline where it is not made yet.
 
-        Args:
-            make: Makes it, until a deadline; called where it is not made yet. What it raises is raised here,
-                and the next caller tries again.
-            deadline: When to stop waiting, on the clock of `time.monotonic()`; None is never.
+        What `make` raises is raised here, and the next caller tries again.
 
         Raises:
             DeadlineExceeded: The deadline passed; the thread still makes it.
@@ -133,11 +128,7 @@ class LazyValue(Generic[_Result]):
             return self._future
 
     def _failed(self, future: Future[_Result], error: BaseException, deadline: float | None) -> bool:
-        """Forget a failed attempt; return whether to begin another, or raise.
-
-        Raises:
-            DeadlineExceeded: The deadline passed.
-        """
+        """Forget a failed attempt; return whether to begin another, or raise."""
         if not future.done():
             if isinstance(error, TimeoutError):
                 raise deadline_exceeded(

@@ -35,6 +35,7 @@ from __future__ import annotations
 import os
 import traceback
 from contextlib import ContextDecorator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -207,11 +208,7 @@ class OutputInvalid(OpenModelsError):
         self.errors = errors
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_output_invalid, (self.cause, self.reply), self.__dict__
-
-
-def _rebuild_output_invalid(cause: str, reply: Reply) -> OutputInvalid:
-    return OutputInvalid(cause, reply=reply)
+        return partial(OutputInvalid, reply=self.reply), (self.cause,), self.__dict__
 
 
 class ToolRoundsExceeded(OpenModelsError):

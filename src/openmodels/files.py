@@ -27,16 +27,7 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def write(path: str | os.PathLike[str], data: str | bytes, *, private: bool = False) -> None:
-    """Write a file: a crash or a full disk leaves the old content or the new.
-
-    Args:
-        path: The file; a link is followed.
-        data: Its new content; text is written as UTF-8.
-        private: Whether only the user may read it (mode 0600).
-
-    Raises:
-        WriteFailed: It cannot be written; what was there before is unchanged.
-    """
+    """Write a file, text as UTF-8; see `replacing`."""
     with replacing(path, private=private) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
@@ -44,6 +35,8 @@ def write(path: str | os.PathLike[str], data: str | bytes, *, private: bool = Fa
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Generator[BinaryIO, None, None]:
     """Give a file to write to, which replaces `path` when the block ends well.
+
+    A crash or a full disk leaves the old content or the new. A `private` file is for the user alone (mode 0600).
 
     Raises:
         WriteFailed: It cannot be written; what was there before is unchanged.
@@ -108,11 +101,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make every file of a folder survive a power loss.
-
-    Raises:
-        OSError: A file cannot be written to its disk.
-    """
+    """Make every file of a folder survive a power loss, or raise OSError."""
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink():
             with file.open("rb+") as opened:
@@ -121,11 +110,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> bytes:
-    """Return the content of a file of at most `largest` bytes.
-
-    Raises:
-        OpenModelsError: It is larger, not a plain file, or cannot be read; of the class `kind`.
-    """
+    """Return the content of a plain file of at most `largest` bytes, or raise `kind`."""
     try:
         with open(path, "rb", opener=_opened) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -147,11 +132,7 @@ def _opened(path: str, flags: int) -> int:
 
 
 def read_json(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> Any:
-    """Return the value of a JSON file; see `read` and `parse_json`.
-
-    Raises:
-        OpenModelsError: It cannot be read; of the class `kind`.
-    """
+    """Return the value of a JSON file; see `read` and `parse_json`."""
     return parse_json(read(path, largest=largest, kind=kind), os.fspath(path), kind=kind)
 
 
@@ -161,13 +142,8 @@ def parse_json(data: bytes | str, name: str, *, kind: type[OpenModelsError] = In
     Numbers that no field can hold (NaN, Infinity, 1e999, hundreds of digits) become None; half
     surrogate pairs, which no file or database takes, become U+FFFD. Of two equal keys the last counts.
 
-    Args:
-        data: The text, UTF-8 where it is bytes; its size is the caller's to bound.
-        name: What the text is, for the error.
-        kind: The class of the error.
-
-    Raises:
-        OpenModelsError: It is not JSON, or nested deeper than `DEEPEST`; of the class `kind`.
+    The size is the caller's to bound. `name` stands in the error, of the class `kind`, for what is not JSON or
+    nested deeper than `DEEPEST`.
     """
     try:
         text = data.decode("utf-8-sig") if isinstance(data, bytes) else data

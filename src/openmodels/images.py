@@ -17,10 +17,7 @@ from io import BytesIO
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
-from openmodels.errors import (
-    ErrorBoundary,
-    InvalidRequest,
-)
+from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.types.messages import ImagePart
 
 MAX_BYTES = 20 * 10**6
@@ -90,13 +87,9 @@ class Image(ImagePart):
 
 
 def open_image(part: ImagePart) -> Any:
-    """Return an image as a PIL image in the form that a model sees.
+    """Return an image as an upright PIL image in opaque 8-bit RGB.
 
-    It is upright, in 8-bit RGB, and nothing of it is transparent.
     Of an animation it is the first frame. What is transparent becomes white, or black where only near-white is visible.
-
-    Raises:
-        InvalidRequest: It is not here, cannot be read or is too large.
     """
     from PIL import Image as Pil
 

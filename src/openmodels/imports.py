@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType, ModuleType
 
@@ -18,11 +19,7 @@ _running: dict[str, threading.Thread] = {}
 
 
 def import_uninterrupted(name: str) -> ModuleType:
-    """Import a module to its end, even where Ctrl-C is raised meanwhile.
-
-    Raises:
-        ImportError: As `importlib.import_module` does.
-    """
+    """Import a module to its end, even where Ctrl-C is raised meanwhile."""
     if threading.current_thread() is threading.main_thread() and not (_imported(name) or _importing()):
         thread = _running.get(name)
         if thread is None or not thread.is_alive():
@@ -35,10 +32,8 @@ def import_uninterrupted(name: str) -> ModuleType:
 
 
 def _run(name: str) -> None:
-    try:
+    with suppress(BaseException):  # the caller's own import raises it again
         import_module(name)
-    except BaseException:  # noqa: BLE001 - the caller's own import raises it again
-        return
 
 
 def _imported(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -90,6 +89,7 @@ class Model:
             parsed = ref.parse(_text_of(reference), registry.names())
             self.reference = str(parsed)
             self.backend = _open(parsed, backend_options)
+        self._boundary = ErrorBoundary(self.reference)
         self._runner = CallRunner(self.backend, self._hooks)
 
     def __repr__(self) -> str:
@@ -128,7 +128,7 @@ class Model:
             LoadFailed: The files are missing, broken, unsafe or too large.
             Offline: They are not on this disk and the network is off or out of reach.
         """
-        with self._boundary():
+        with self._boundary:
             self.backend.load()
         return self
 
@@ -151,7 +151,7 @@ class Model:
             StreamInterrupted: The answer was cut off; `partial` holds what had arrived.
             OpenModelsError: Anything else of the tree, as the backend classifies it.
         """
-        with self._boundary():
+        with self._boundary:
             return self._chat("chat", messages, options)
 
     def stream(self, messages: Prompt, **options: Unpack[CallOptions]) -> Stream:
@@ -162,7 +162,7 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        with self._boundary():
+        with self._boundary:
             return self._stream(self._build_call("chat", messages, options, stream=True))
 
     def run_tools(
@@ -191,7 +191,7 @@ class Model:
             ToolRoundsExceeded: The model still calls tools in its last answer.
             OpenModelsError: As for `chat`; `run` holds what was done before.
         """
-        with self._boundary():
+        with self._boundary:
             return self._tool_loop(messages, tools, max_rounds, options, parallel=parallel).run(self.chat)
 
     def complete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
@@ -205,7 +205,7 @@ class Model:
             UnsupportedFeature: The backend only chats.
             OpenModelsError: As for `chat`.
         """
-        with self._boundary():
+        with self._boundary:
             return self._chat("complete", prompt, options)
 
     def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
@@ -221,7 +221,7 @@ class Model:
             ContextTooLong: A text does not fit.
             OpenModelsError: Anything else of the tree, as the backend classifies it.
         """
-        with self._boundary():
+        with self._boundary:
             request, retries = requests.build_embed(self.backend, texts, options, self._defaults)
             return self._runner.run(request, retries, self.backend.embed)
 
@@ -239,7 +239,7 @@ class Model:
             ContextTooLong: A document with the query does not fit.
             OpenModelsError: Anything else of the tree, as the backend classifies it.
         """
-        with self._boundary():
+        with self._boundary:
             request, retries = requests.build_rerank(self.backend, query, documents, options, self._defaults)
             return self._runner.run(request, retries, self.backend.rerank)
 
@@ -259,7 +259,7 @@ class Model:
             OSError: The file cannot be read or written.
             OpenModelsError: What ends the whole run.
         """
-        with self._boundary():
+        with self._boundary:
             return Bulk(BulkRun(self, self._build_call, prompts, options))
 
     async def achat(self, messages: Prompt, **options: Unpack[CallOptions]) -> Reply:
@@ -268,7 +268,7 @@ class Model:
         Raises:
             OpenModelsError: As for `chat`.
         """
-        with self._boundary():
+        with self._boundary:
             return await self._achat("chat", messages, options)
 
     def astream(self, messages: Prompt, **options: Unpack[CallOptions]) -> AsyncStream:
@@ -277,7 +277,7 @@ class Model:
         Raises:
             InvalidRequest: An argument is wrong; nothing was sent.
         """
-        with self._boundary():
+        with self._boundary:
             return self._astream(self._build_call("chat", messages, options, stream=True))
 
     async def arun_tools(
@@ -294,7 +294,7 @@ class Model:
         Raises:
             OpenModelsError: As for `run_tools`.
         """
-        with self._boundary():
+        with self._boundary:
             return await self._tool_loop(messages, tools, max_rounds, options, parallel=parallel).arun(self.achat)
 
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
@@ -303,7 +303,7 @@ class Model:
         Raises:
             OpenModelsError: As for `complete`.
         """
-        with self._boundary():
+        with self._boundary:
             return await self._achat("complete", prompt, options)
 
     async def aembed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
@@ -312,7 +312,7 @@ class Model:
         Raises:
             OpenModelsError: As for `embed`.
         """
-        with self._boundary():
+        with self._boundary:
             request, retries = requests.build_embed(self.backend, texts, options, self._defaults)
             return await self._runner.arun(request, retries, self.backend.aembed)
 
@@ -322,7 +322,7 @@ class Model:
         Raises:
             OpenModelsError: As for `rerank`.
         """
-        with self._boundary():
+        with self._boundary:
             request, retries = requests.build_rerank(self.backend, query, documents, options, self._defaults)
             return await self._runner.arun(request, retries, self.backend.arerank)
 
@@ -332,7 +332,7 @@ class Model:
         Raises:
             OpenModelsError: As for `map`.
         """
-        with self._boundary():
+        with self._boundary:
             return AsyncBulk(BulkRun(self, self._build_call, prompts, options))
 
     def _chat(self, feature: str, prompt: Any, options: CallOptions) -> Reply:
@@ -362,24 +362,24 @@ class Model:
                 call = corrected
 
     def _stream(self, call: requests.ChatCall) -> Stream:
-        call_events = self._hooks.observe(self.backend, call.request)
-        assembler = self._assembler(call, call_events)
+        assembler, call_events = self._assemble(call)
         deltas = self._runner.stream(call.request, call.retries)
         if call_events is not None:
             deltas = events.observe_deltas(deltas, call_events, assembler.snapshot)
         return Stream(deltas, assembler)
 
     def _astream(self, call: requests.ChatCall) -> AsyncStream:
-        call_events = self._hooks.observe(self.backend, call.request)
-        assembler = self._assembler(call, call_events)
+        assembler, call_events = self._assemble(call)
         deltas = self._runner.astream(call.request, call.retries)
         if call_events is not None:
             deltas = events.aobserve_deltas(deltas, call_events, assembler.snapshot)
         return AsyncStream(deltas, assembler)
 
-    def _assembler(self, call: requests.ChatCall, call_events: events.CallEvents | None) -> ReplyAssembler:
+    def _assemble(self, call: requests.ChatCall) -> tuple[ReplyAssembler, events.CallEvents | None]:
+        call_events = self._hooks.observe(self.backend, call.request)
         tool_calls = ToolCallValidator(call.request) if call.request.tools else None
-        return ReplyAssembler(self.reference, call.request.deadline, call.validators, tool_calls, call_events)
+        deadline = call.request.deadline
+        return ReplyAssembler(self.reference, deadline, call.validators, tool_calls, call_events), call_events
 
     def _tool_loop(
         self, messages: Any, tools: Any, max_rounds: int, options: Mapping[str, Any], *, parallel: bool
@@ -394,9 +394,6 @@ class Model:
     def _build_call(self, feature: str, prompt: Any, options: CallOptions, *, stream: bool) -> requests.ChatCall:
         return requests.build_chat(self.backend, feature, prompt, options, self._defaults, stream=stream)
 
-    def _boundary(self) -> ErrorBoundary:
-        return ErrorBoundary(self.reference)
-
 
 def _text_of(reference: Any) -> Any:
     """Return the reference of a path or of a record on this disk."""
@@ -408,21 +405,12 @@ def _text_of(reference: Any) -> Any:
 
 def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
     backend = registry.find(parsed.backend)
-    parameters = list(inspect.signature(backend).parameters.values())
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    known = list(registry.parameters(backend))
     if unknown := [name for name in options if name not in known]:
         error = requests.unknown_option(unknown[0], known, f"backend {parsed.backend!r}")
         error.reference = str(parsed)
         raise error
+    if not getattr(backend, "takes_secrets", False):  # one of another package may take keys as plain text only
+        options = {name: reveal_option(value) if name in _SECRET_OPTIONS else value for name, value in options.items()}
     with ErrorBoundary(str(parsed)):
-        return backend(parsed.rest, **_accepted(backend, options))
-
-
-def _accepted(backend: type[Backend], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options as a backend takes them.
-
-    A backend of another package may take keys as plain text only.
-    """
-    if getattr(backend, "takes_secrets", False):
-        return dict(options)
-    return {name: reveal_option(value) if name in _SECRET_OPTIONS else value for name, value in options.items()}
+        return backend(parsed.rest, **options)

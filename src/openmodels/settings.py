@@ -44,10 +44,7 @@ class Settings:
 
 def read_environment() -> Settings:
     """Return the settings as the environment has them now."""
-    return Settings(
-        offline=offline(),
-        cache=_cache(),
-    )
+    return Settings(offline=offline(), cache=_cache())
 
 
 def offline() -> bool:

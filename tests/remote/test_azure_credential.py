@@ -331,8 +331,8 @@ def test_who_is_asked_by_default(monkeypatch: pytest.MonkeyPatch, server: FaultS
     assert "authorization" not in server.seen(url)[0].headers
     backend = om.Model("azure:tiny", base_url="https://r.openai.azure.com").backend
     assert not made  # making a model asks for nothing
-    assert backend._authentication.get(("scope",), {}).token == f"{TOKEN}-1"
-    assert backend._authentication.get(("scope",), {}).token == f"{TOKEN}-2"
+    assert backend._authentication.get_token_info("scope").token == f"{TOKEN}-1"
+    assert backend._authentication.get_token_info("scope").token == f"{TOKEN}-2"
     assert len(made) == 1
 
 
@@ -340,7 +340,7 @@ def test_azure_identity_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "azure.identity", None)
     backend = om.Model("azure:tiny", base_url="https://r.openai.azure.com").backend
     with pytest.raises(om.MissingExtra, match=rf"azure\.identity.*{re.escape(settings.install_hint('azure'))}"):
-        backend._authentication.get(("scope",), {})
+        backend._authentication.get_token_info("scope")
 
 
 def test_a_credential_that_is_none(server: FaultServer) -> None:

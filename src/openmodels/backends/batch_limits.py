@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
+from typing import Generic, TypeVar
 
 from openmodels.errors import InvalidResponse, OpenModelsError
-from openmodels.types.embeddings import Embeddings
+from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.reply import Usage
+
+_Request = TypeVar("_Request", EmbedRequest, RerankRequest)
+_Outcome = TypeVar("_Outcome", Embeddings, Ranking)
 
 _STATUSES = frozenset({400, 413, 422, 500, None})
 _ITEMS = r"(inputs?|texts?|documents?|items?|elements?|embeddings|sentences|passages|strings|entries|records)"
@@ -36,30 +43,41 @@ def limit(refusal: str, count: int) -> int | None:
     return max((number for number in numbers if 0 < number < count), default=None)
 
 
-class Batches:
+class Batches(Generic[_Request, _Outcome]):
     """The batches of one request, in order; they shrink where the server refuses.
 
     Args:
-        count: How many texts there are.
-        most: How many the server takes at once, or None where it has not said so.
+        request: The whole request.
+        most: How many texts the server takes at once, or None where it has not said so.
 
     Attributes:
         learned: The number that the server has named, once it has.
+        parts: The answers, each with the place of its first text.
     """
 
-    def __init__(self, count: int, most: int | None) -> None:
+    def __init__(self, request: _Request, most: int | None) -> None:
         self.learned: int | None = None
-        self._count = count
-        self._size = min(count, most or count)
+        self.parts: list[tuple[int, _Outcome]] = []
+        self._request = request
+        self._count = len(request.texts if isinstance(request, EmbedRequest) else request.documents)
+        self._size = min(self._count, most or self._count)
         self._start = 0
 
-    def next(self) -> slice | None:
-        """Return the texts to send now, or None at the end."""
-        return slice(self._start, min(self._start + self._size, self._count)) if self._start < self._count else None
+    def __iter__(self) -> Iterator[_Request]:
+        """Yield the next batch as a request, the same texts again until an answer is added."""
+        while self._start < self._count:
+            part, request = slice(self._start, self._start + self._size), self._request
+            if isinstance(request, EmbedRequest):
+                yield request.model_copy(update={"texts": request.texts[part]})
+            else:
+                documents = request.documents[part]
+                top_n = None if request.top_n is None else min(request.top_n, len(documents))
+                yield request.model_copy(update={"documents": documents, "top_n": top_n})
 
-    def done(self) -> None:
-        """Take the batch as answered."""
-        self._start = min(self._start + self._size, self._count)
+    def add(self, outcome: _Outcome) -> None:
+        """Take the answer to the batch."""
+        self.parts.append((self._start, outcome))
+        self._start += self._size
 
     def is_too_large(self, error: OpenModelsError) -> bool:
         """Return whether an error is about the size of a batch of several texts."""
@@ -80,36 +98,31 @@ class Batches:
         return True
 
 
-def embeddings(parts: Sequence[Embeddings]) -> Embeddings:
+def join_embeddings(parts: Sequence[tuple[int, Embeddings]]) -> Embeddings:
     """Return the vectors of several batches as those of one request.
 
     Raises:
         InvalidResponse: They differ in length.
     """
-    if len(parts) == 1:
-        return parts[0]
+    outcomes = [part for _, part in parts]
+    if len(outcomes) == 1:
+        return outcomes[0]
     import numpy as np
 
-    lengths = sorted({part.vectors.shape[1] for part in parts})
+    lengths = sorted({part.vectors.shape[1] for part in outcomes})
     if len(lengths) > 1:
         raise InvalidResponse(f"The batches' vectors have different lengths: {lengths[0]} to {lengths[-1]}.")
-    usage = parts[0].usage
-    for part in parts[1:]:
-        usage += part.usage
-    return Embeddings(np.concatenate([part.vectors for part in parts]), usage, parts[0].model)
+    return Embeddings(np.concatenate([part.vectors for part in outcomes]), _usage(outcomes), outcomes[0].model)
 
 
-def ranking(parts: Sequence[tuple[int, Ranking]], request: RerankRequest) -> Ranking:
-    """Return the rankings of several batches as that of one request.
-
-    Args:
-        parts: Each with the place of its first document.
-        request: The whole request.
-    """
-    if len(parts) == 1:
-        return parts[0][1]
+def join_rankings(parts: Sequence[tuple[int, Ranking]], request: RerankRequest) -> Ranking:
+    """Return the rankings of several batches as that of the whole request."""
+    outcomes = [part for _, part in parts]
+    if len(outcomes) == 1:
+        return outcomes[0]
     scores = {start + document.index: document.score for start, part in parts for document in part}
-    usage = parts[0][1].usage
-    for _, part in parts[1:]:
-        usage += part.usage
-    return Ranking.of(scores, request, usage, parts[0][1].model)
+    return Ranking.of(scores, request, _usage(outcomes), outcomes[0].model)
+
+
+def _usage(outcomes: Sequence[Embeddings | Ranking]) -> Usage:
+    return reduce(add, (outcome.usage for outcome in outcomes))

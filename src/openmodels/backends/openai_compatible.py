@@ -7,17 +7,18 @@ rest (encoding, the exchange, decoding, sync and async) is here.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+from typing_extensions import TypedDict
 
 from openmodels import settings
-from openmodels.backends import batch_limits as batches_
 from openmodels.backends.base import Backend
-from openmodels.backends.batch_limits import Batches
-from openmodels.errors import ConnectionFailed, DeadlineExceeded, OpenModelsError
+from openmodels.backends.batch_limits import Batches, join_embeddings, join_rankings
+from openmodels.errors import OpenModelsError
 from openmodels.http import decompression, status_errors, tls
 from openmodels.http.address import parse_address
 from openmodels.http.client import Exchange, HttpClient
@@ -31,6 +32,20 @@ from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
+
+_Texts = TypeVar("_Texts", EmbedRequest, RerankRequest)
+_Outcome = TypeVar("_Outcome", Embeddings, Ranking)
+
+
+class ServerOptions(TypedDict, total=False):
+    """The options of `OpenAICompatible`, for constructors that pass them on."""
+
+    api_key: str | Secret | None
+    headers: Mapping[str, str | Secret] | None
+    allow_http: bool
+    proxy: str | Secret | None
+    verify: tls.VerifyOption
+    cert: tls.CertificateOption
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,8 @@ class EncodedRequest:
     texts: tuple[str, ...] = field(default=(), repr=False)
 
 
+_Prepare = Callable[[_Texts, str | None], EncodedRequest]
+_Read = Callable[[bytes, _Texts, decode.Explain], _Outcome]
 _PLAIN_HEADERS = frozenset({"Content-Type", "Accept", "Accept-Encoding", "User-Agent"})
 """Headers that hold no secret."""
 
@@ -65,7 +82,7 @@ class OpenAICompatible(Backend):
     Args:
         rest: The model's name for the server.
         base_url: The address that "/chat/completions" is appended to.
-        api_key: EncodedRequest as a bearer token, to this address only.
+        api_key: Sent as a bearer token, to this address only.
         headers: More headers, sent to this address only.
         allow_http: Accept unencrypted http to other machines than this one.
         proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
@@ -166,17 +183,12 @@ class OpenAICompatible(Backend):
         """Return the model's name for the server, or None to send none."""
         return self.rest or None
 
-    async def amodel(self, deadline: float | None) -> str | None:  # noqa: ARG002
+    async def amodel(self, deadline: float | None) -> str | None:
         """The asynchronous twin of `model`."""
-        return self.rest or None
+        return self.model(deadline)
 
     def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002 - a subclass may know
-        """Return what a call costs in US dollars, or None where no price is known.
-
-        Args:
-            last: An answer's last delta, with the usage.
-            headers: The answer's headers, by lower-case name.
-        """
+        """Return what a call costs in US dollars, or None where no price is known."""
         return None
 
     def recovers(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
@@ -186,65 +198,60 @@ class OpenAICompatible(Backend):
         return self.fallbacks.learn(error.status, error.refusal, prepared.body, prepared.request)
 
     def succeeded(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
-        """Take an answer as a sign of what the server takes.
-
-        Args:
-            prepared: What was prepared.
-            reasoning: The field in which the reasoning came, if any has.
-        """
+        """Note that a request was answered, and the field in which reasoning came."""
         self.fallbacks.observe(reasoning)
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
         model = self.model(request.deadline)
-        has_begun = is_done = False
-        while not is_done:
+        has_begun = False
+        while True:
             prepared = self._prepare_chat(request, model)
             try:
-                with self.exchange.send(prepared.http_request, request.deadline) as response:
-                    decoder = self._decoder(response, prepared, request)
-                    try:
-                        for data in response:
-                            for delta in decoder.feed(data):
-                                has_begun = True
-                                yield delta
-                            if _has_enough(decoder, response):
-                                break
-                    except (ConnectionFailed, DeadlineExceeded) as error:
-                        decoder.disconnected(error)
+                with (
+                    self.exchange.send(prepared.http_request, request.deadline) as response,
+                    self._decoder(response, prepared, request) as decoder,
+                ):
+                    for data in response:
+                        for delta in decoder.feed(data):
+                            has_begun = True
+                            yield delta
+                        if _has_enough(decoder, response):
+                            break
                 for delta in decoder.finish():
                     has_begun = True
                     yield self._last_delta(delta, decoder, response, prepared)
-                is_done = True
             except OpenModelsError as error:
                 if has_begun or not self.recovers(error, prepared):
                     raise
+            else:
+                return
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`; cancelling it closes the connection."""
         model = await self.amodel(request.deadline)
-        has_begun = is_done = False
-        while not is_done:
-            prepared = await self._aprepare_chat(request, model)
+        has_begun = False
+        while True:
+            prepared = self._prepare_chat(request, model)
             try:
-                with await self.exchange.asend(prepared.http_request, request.deadline) as response:
-                    decoder = self._decoder(response, prepared, request)
-                    try:
-                        async for data in response:
-                            for delta in decoder.feed(data):
-                                has_begun = True
-                                yield delta
-                            if _has_enough(decoder, response):
-                                break
-                    except (ConnectionFailed, DeadlineExceeded) as error:
-                        decoder.disconnected(error)
+                with (
+                    await self.exchange.asend(prepared.http_request, request.deadline) as response,
+                    self._decoder(response, prepared, request) as decoder,
+                ):
+                    async for data in response:
+                        for delta in decoder.feed(data):
+                            has_begun = True
+                            yield delta
+                        if _has_enough(decoder, response):
+                            break
                 for delta in decoder.finish():
                     has_begun = True
                     yield self._last_delta(delta, decoder, response, prepared)
-                is_done = True
             except OpenModelsError as error:
                 if has_begun or not self.recovers(error, prepared):
                     raise
+            else:
+                return
 
     def _last_delta(
         self, delta: Delta, decoder: decode.ChatDecoder, response: BaseResponse, prepared: EncodedRequest
@@ -255,90 +262,66 @@ class OpenAICompatible(Backend):
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts, in batches where the server asks for them."""
-        model = self.model(request.deadline)
-        batches = Batches(len(request.texts), self._batch)
-        parts: list[Embeddings] = []
-        while (part := batches.next()) is not None:
-            piece = request.model_copy(update={"texts": request.texts[part]})
-            prepared = self._prepare_embedding(piece, model)
-            with self._batch_of(prepared, batches):
-                body, explain = self._fetch(prepared, request.deadline)
-                parts.append(self.embeddings(body, piece, explain))
-        return batches_.embeddings(parts)
+        return join_embeddings(self._run_batches(request, self._prepare_embedding, self.embeddings))
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """The asynchronous twin of `embed`; cancelling it closes the connection."""
-        model = await self.amodel(request.deadline)
-        batches = Batches(len(request.texts), self._batch)
-        parts: list[Embeddings] = []
-        while (part := batches.next()) is not None:
-            piece = request.model_copy(update={"texts": request.texts[part]})
-            prepared = self._prepare_embedding(piece, model)
-            with self._batch_of(prepared, batches):
-                body, explain = await self._afetch(prepared, request.deadline)
-                parts.append(self.embeddings(body, piece, explain))
-        return batches_.embeddings(parts)
+        return join_embeddings(await self._arun_batches(request, self._prepare_embedding, self.embeddings))
 
     def rerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking of the documents, in batches where the server asks for them."""
-        model = self.model(request.deadline)
-        batches = Batches(len(request.documents), self._batch)
-        parts: list[tuple[int, Ranking]] = []
-        while (part := batches.next()) is not None:
-            piece = _documents(request, part)
-            prepared = self._prepare_ranking(piece, model)
-            with self._batch_of(prepared, batches):
-                body, explain = self._fetch(prepared, request.deadline)
-                parts.append((part.start, rankings.ranking(body, piece, explain)))
-        return batches_.ranking(parts, request)
+        return join_rankings(self._run_batches(request, self._prepare_ranking, rankings.ranking), request)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
         """The asynchronous twin of `rerank`."""
-        model = await self.amodel(request.deadline)
-        batches = Batches(len(request.documents), self._batch)
-        parts: list[tuple[int, Ranking]] = []
-        while (part := batches.next()) is not None:
-            piece = _documents(request, part)
-            prepared = self._prepare_ranking(piece, model)
+        return join_rankings(await self._arun_batches(request, self._prepare_ranking, rankings.ranking), request)
+
+    def _run_batches(
+        self, request: _Texts, prepare: _Prepare[_Texts], read: _Read[_Texts, _Outcome]
+    ) -> list[tuple[int, _Outcome]]:
+        model = self.model(request.deadline)
+        batches: Batches[_Texts, _Outcome] = Batches(request, self._batch)
+        for piece in batches:
+            prepared = prepare(piece, model)
             with self._batch_of(prepared, batches):
-                body, explain = await self._afetch(prepared, request.deadline)
-                parts.append((part.start, rankings.ranking(body, piece, explain)))
-        return batches_.ranking(parts, request)
+                body = self._fetch(prepared, request.deadline)
+                batches.add(read(body.finish(), piece, body.explain))
+        return batches.parts
+
+    async def _arun_batches(
+        self, request: _Texts, prepare: _Prepare[_Texts], read: _Read[_Texts, _Outcome]
+    ) -> list[tuple[int, _Outcome]]:
+        model = await self.amodel(request.deadline)
+        batches: Batches[_Texts, _Outcome] = Batches(request, self._batch)
+        for piece in batches:
+            prepared = prepare(piece, model)
+            with self._batch_of(prepared, batches):
+                body = await self._afetch(prepared, request.deadline)
+                batches.add(read(body.finish(), piece, body.explain))
+        return batches.parts
 
     @contextmanager
-    def _batch_of(self, prepared: EncodedRequest, batches: Batches) -> Generator[None, None, None]:
-        """Count a batch as answered, unless the block raises a refusal to be sent again."""
+    def _batch_of(self, prepared: EncodedRequest, batches: Batches[Any, Any]) -> Generator[None, None, None]:
+        """Swallow the refusal of a batch that is sent again, in another form or size."""
         try:
             yield
-        except OpenModelsError as error:
-            if not self._is_resent(error, prepared, batches):
-                raise
-        else:
             self.succeeded(prepared)
-            batches.done()
-
-    def _is_resent(self, error: OpenModelsError, prepared: EncodedRequest, batches: Batches) -> bool:
-        """Return whether a refused batch is sent again, in another form or size."""
-        if self.recovers(error, prepared):
-            return True
-        if not batches.shrink(error):
-            if error.next_step is None and batches.is_too_large(error):
-                error.next_step = "Send fewer or shorter texts."
-            return False
-        self._batch = batches.learned or self._batch
-        return True
+        except OpenModelsError as error:
+            if self.recovers(error, prepared):
+                return
+            if not batches.shrink(error):
+                if error.next_step is None and batches.is_too_large(error):
+                    error.next_step = "Send fewer or shorter texts."
+                raise
+            self._batch = batches.learned or self._batch
 
     def get(self, path: str, deadline: float | None) -> bytes:
-        """Return the body of a GET, at most `decode.LONGEST_BODY` bytes.
-
-        Raises:
-            OpenModelsError: As for a call.
-        """
-        return self._fetch(self._prepare_get(path), deadline)[0]
+        """Return the body of a GET, at most `decode.LONGEST_BODY` bytes."""
+        return self._fetch(self._prepare_get(path), deadline).finish()
 
     async def aget(self, path: str, deadline: float | None) -> bytes:
         """The asynchronous twin of `get`."""
-        return (await self._afetch(self._prepare_get(path), deadline))[0]
+        return (await self._afetch(self._prepare_get(path), deadline)).finish()
 
     @property
     def exchange(self) -> Exchange:
@@ -360,12 +343,8 @@ class OpenAICompatible(Backend):
     def _prepare_chat(self, request: ChatRequest, model: str | None) -> EncodedRequest:
         body = self.fallbacks.adapt(self.body(request, model), request)
         texts = [message.text for message in request.messages] if request.prompt is None else [request.prompt]
-        http_request = self._http_request("POST", self.address.target(self.path(request)), body, stream=request.stream)
+        http_request = self._http_request(self.address.target(self.path(request)), body, stream=request.stream)
         return EncodedRequest(http_request, request, body, tuple(texts))
-
-    async def _aprepare_chat(self, request: ChatRequest, model: str | None) -> EncodedRequest:
-        # A subclass whose bodies take long to make does it beside the event loop.
-        return self._prepare_chat(request, model)
 
     def _prepare_embedding(self, request: EmbedRequest, model: str | None) -> EncodedRequest:
         body = self.embed_body(request, model)
@@ -380,44 +359,39 @@ class OpenAICompatible(Backend):
     ) -> EncodedRequest:
         # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
         secrets = ("\n".join(texts), *(text for text in texts if 8 <= len(text) <= status_errors.ECHO))
-        return EncodedRequest(self._http_request("POST", target, body), request, body, secrets)
-
-    def _http_request(
-        self, method: str, target: str, body: dict[str, Any] | None = None, *, stream: bool = False
-    ) -> HttpRequest:
-        data = b"" if body is None else encode.dumps(body)
-        return HttpRequest(method, self.address.origin + target, self._headers(stream=stream), data)
-
-    def _fetch(self, prepared: EncodedRequest, deadline: float | None) -> tuple[bytes, decode.Explain]:
-        with self.exchange.send(prepared.http_request, deadline) as response:
-            explain = self._explainer(response, prepared)
-            body = decode.ResponseBody(response.status, response.headers, explain)
-            try:
-                for data in response:
-                    body.feed(data)
-                    if body.is_full:
-                        break
-            except (ConnectionFailed, DeadlineExceeded):
-                if not (body.is_error and body):  # else the status says enough
-                    raise
-        return body.finish(), explain
-
-    async def _afetch(self, prepared: EncodedRequest, deadline: float | None) -> tuple[bytes, decode.Explain]:
-        with await self.exchange.asend(prepared.http_request, deadline) as response:
-            explain = self._explainer(response, prepared)
-            body = decode.ResponseBody(response.status, response.headers, explain)
-            try:
-                async for data in response:
-                    body.feed(data)
-                    if body.is_full:
-                        break
-            except (ConnectionFailed, DeadlineExceeded):
-                if not (body.is_error and body):
-                    raise
-        return body.finish(), explain
+        return EncodedRequest(self._http_request(target, body), request, body, secrets)
 
     def _prepare_get(self, path: str) -> EncodedRequest:
-        return EncodedRequest(self._http_request("GET", self.address.target(path)))
+        return EncodedRequest(self._http_request(self.address.target(path)))
+
+    def _http_request(self, target: str, body: dict[str, Any] | None = None, *, stream: bool = False) -> HttpRequest:
+        method, data = ("GET", b"") if body is None else ("POST", encode.dumps(body))
+        return HttpRequest(method, self.address.origin + target, self._headers(stream=stream), data)
+
+    def _fetch(self, prepared: EncodedRequest, deadline: float | None) -> decode.ResponseBody:
+        with (
+            self.exchange.send(prepared.http_request, deadline) as response,
+            self._response_body(response, prepared) as body,
+        ):
+            for data in response:
+                body.feed(data)
+                if body.is_full:
+                    break
+        return body
+
+    async def _afetch(self, prepared: EncodedRequest, deadline: float | None) -> decode.ResponseBody:
+        with (
+            await self.exchange.asend(prepared.http_request, deadline) as response,
+            self._response_body(response, prepared) as body,
+        ):
+            async for data in response:
+                body.feed(data)
+                if body.is_full:
+                    break
+        return body
+
+    def _response_body(self, response: BaseResponse, prepared: EncodedRequest) -> decode.ResponseBody:
+        return decode.ResponseBody(response.status, response.headers, partial(self._explain, response, prepared))
 
     def _headers(self, *, stream: bool) -> tuple[tuple[str, str], ...]:
         headers = {
@@ -443,30 +417,24 @@ class OpenAICompatible(Backend):
         return decode.ChatDecoder(
             response.status,
             response.headers,
-            self._explainer(response, prepared),
+            partial(self._explain, response, prepared),
             answers=request.n or 1,
             top_logprobs=request.logprobs,
             # Without a chat template, tags are text like any other.
             tags=REASONING_TAGS if request.prompt is None else (),
         )
 
-    def _explainer(self, response: BaseResponse, prepared: EncodedRequest) -> decode.Explain:
-        return partial(self._explain, response.status, response.headers, prepared)
-
-    def _explain(
-        self, status: int, headers: Mapping[str, str], prepared: EncodedRequest, body: bytes | object
-    ) -> OpenModelsError:
-        secrets = self._secrets(prepared).reveal()
-        failure = status_errors.read(status, headers, body, host=self.address.authority, secrets=secrets)
+    def _explain(self, response: BaseResponse, prepared: EncodedRequest, body: bytes | object) -> OpenModelsError:
+        failure = status_errors.read(
+            response.status,
+            response.headers,
+            body,
+            host=self.address.authority,
+            secrets=self._secrets(prepared).reveal(),
+        )
         error = self.explain(failure)
         error.refusal = failure.words
         return error
-
-
-def _documents(request: RerankRequest, part: slice) -> RerankRequest:
-    documents = request.documents[part]
-    top_n = None if request.top_n is None else min(request.top_n, len(documents))
-    return request.model_copy(update={"documents": documents, "top_n": top_n})
 
 
 def _has_enough(decoder: decode.ChatDecoder, response: BaseResponse) -> bool:

@@ -22,7 +22,7 @@ class Entry:
 
     Attributes:
         target: "module:Class".
-        extra: The extra that brings what it needs, or None.
+        extra: The extra that brings the modules in `needs`, or None.
         summary: What it does, in a few words.
         needs: The modules that it imports and a base install lacks.
     """
@@ -66,10 +66,7 @@ def _installed(module: str) -> bool:
 
 
 def names() -> list[str]:
-    """Return the names of the built-in and registered backends, sorted.
-
-    Plugins are not scanned.
-    """
+    """Return the names of the built-in and registered backends, plugins left out."""
     return sorted({*BUILT_IN, *_registered})
 
 
@@ -108,6 +105,18 @@ def find(name: str) -> type[Backend]:
             raise missing_extra(name, entry.extra, error) from error
         return backend
     return _plugin(name)
+
+
+def parameters(backend: type[Backend]) -> dict[str, inspect.Parameter]:
+    """Return the options of a backend, those that its constructor passes on to its base included."""
+    options: dict[str, inspect.Parameter] = {}
+    for base in inspect.getmro(backend):
+        if "__init__" in vars(base):
+            signature = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+            options |= {name: option for name, option in signature.items() if option.kind is option.KEYWORD_ONLY}
+            if all(option.kind is not option.VAR_KEYWORD for option in signature.values()):
+                break
+    return options
 
 
 def missing_extra(backend: str, extra: str, error: ModuleNotFoundError) -> MissingExtra:

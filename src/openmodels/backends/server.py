@@ -9,14 +9,13 @@ ignores them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from openmodels.backends.openai_compatible import OpenAICompatible
+from typing_extensions import Unpack
+
+from openmodels.backends.openai_compatible import OpenAICompatible, ServerOptions
 from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
-from openmodels.http import tls
-from openmodels.http.secrets import Secret
 from openmodels.openai_wire import decode, encode
 from openmodels.types.request import ChatRequest
 
@@ -30,14 +29,7 @@ class ServerBackend(OpenAICompatible):
     Args:
         rest: The model's name for the server; "" takes the only model that the server lists.
         base_url: The server's address, e.g. "http://127.0.0.1:8000"; "/v1" is added when it has no path.
-        api_key: Sent as a bearer token, if the server asks for one.
-        headers: More headers for every request.
-        allow_http: Accept unencrypted http to other machines than this one.
-        proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
-            takes the environment's, "" none.
-        verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
-            folder, those of an `ssl.SSLContext`, or with False any.
-        cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
+        **options: As for `OpenAICompatible`.
 
     Raises:
         NotConfigured: `base_url` is missing.
@@ -48,42 +40,18 @@ class ServerBackend(OpenAICompatible):
     wire_options: ClassVar[frozenset[str]] = encode.OPEN_SERVER_OPTIONS
     features: ClassVar[frozenset[str]] = OpenAICompatible.features | {"rerank"}
 
-    def __init__(
-        self,
-        rest: str = "",
-        *,
-        base_url: str | None = None,
-        api_key: str | Secret | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
-        allow_http: bool = False,
-        proxy: str | Secret | None = None,
-        verify: tls.VerifyOption = True,
-        cert: tls.CertificateOption = None,
-    ) -> None:
+    def __init__(self, rest: str = "", *, base_url: str | None = None, **options: Unpack[ServerOptions]) -> None:
         if base_url is None:
             raise NotConfigured(
                 "The backend 'server' needs the server's address.",
                 next_step='Write Model("server:NAME", base_url="http://127.0.0.1:8000/v1").',
             )
-        super().__init__(
-            rest,
-            base_url=_with_v1(base_url),
-            api_key=api_key,
-            headers=headers,
-            allow_http=allow_http,
-            proxy=proxy,
-            verify=verify,
-            cert=cert,
-        )
+        super().__init__(rest, base_url=_with_v1(base_url), **options)
         self._only: str | None = None
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
-        """Return the JSON body of a request.
-
-        A tool that is demanded by name is the only one offered.
-
-        llama.cpp's server takes the object that names a tool for "auto"; every server knows "required".
-        """
+        """Return the JSON body of a request, where a tool demanded by name is the only one."""
+        # llama.cpp's server takes the object that names a tool for "auto"; every server knows "required".
         if request.tool_choice not in (None, "auto", "none", "required"):
             chosen = tuple(tool for tool in request.tools if tool.name == request.tool_choice)
             request = request.model_copy(update={"tools": chosen, "tool_choice": "required"})

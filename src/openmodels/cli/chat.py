@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import select
 import sys
@@ -51,7 +50,7 @@ def open_model(reference: str, backend_options: Mapping[str, str]) -> Model:
         backend = registry.find(reference.strip().partition(":")[0])
     except OpenModelsError:
         return Model(reference)  # which says what is wrong
-    parameters = inspect.signature(backend).parameters
+    parameters = registry.parameters(backend)
     options: dict[str, Any] = dict(backend_options)
     for name, value in backend_options.items():
         kinds = str(parameters[name].annotation).replace(" ", "").split("|") if name in parameters else []

@@ -43,14 +43,7 @@ class ChoiceDecoder:
     def feed(self, choice: dict[str, Any], key: str, model: str | None = None, raw: Any = None) -> Delta | None:
         """Return the delta of a choice in a chunk or body; None where it is empty.
 
-        Args:
-            choice: The vendor's object.
-            key: The field with its content: "delta" or "message".
-            model: The model's name, for the delta.
-            raw: The chunk or body, for the delta.
-
-        Raises:
-            InvalidResponse: It has the wrong shape.
+        `key` is the field with its content: "delta" or "message". `model` and `raw` become part of the delta.
         """
         message = _read_message(choice, key)
         self._add_calls(message, is_message=key == "message")
@@ -84,11 +77,7 @@ class ChoiceDecoder:
             self._tools.add([{"index": 0, "function": call}], is_message=is_message)
 
     def finish(self, usage: Usage | None = None, model: str | None = None, raw: Any = None) -> Delta:
-        """Return the last delta, with what was held back and the finish reason.
-
-        Raises:
-            InvalidResponse: A tool call is broken.
-        """
+        """Return the last delta, with what was held back and the finish reason."""
         text, reasoning = "\ufffd" if self._high_surrogate else "", ""
         if self._splitter is not None:
             reasoning, text = self._splitter.feed(text)
@@ -106,11 +95,7 @@ class ChoiceDecoder:
 
 
 def read_choices(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the choices of a chunk or body.
-
-    Raises:
-        InvalidResponse: They have the wrong shape.
-    """
+    """Return the choices of a chunk or body, or raise InvalidResponse."""
     choices = value.get("choices")
     if choices is None:
         return []

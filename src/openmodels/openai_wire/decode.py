@@ -9,11 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import from_json
 
-from openmodels.errors import InvalidResponse, OpenModelsError, StreamInterrupted, UnsupportedFeature
+from openmodels.errors import (
+    ConnectionFailed,
+    DeadlineExceeded,
+    InvalidResponse,
+    OpenModelsError,
+    StreamInterrupted,
+    UnsupportedFeature,
+)
 from openmodels.http.decompression import Inflater
 from openmodels.http.sse import BOM, Event, SSEDecoder
 from openmodels.openai_wire.choices import ChoiceDecoder, read_choices
@@ -35,26 +42,30 @@ Explain = Callable[[bytes | object], OpenModelsError]
 class ResponseBody:
     """Collects a response body, decompressed and capped.
 
-    Args:
-        status: The HTTP status.
-        headers: By lower-case name.
-        explain: Makes the error of a failed response.
-
     Attributes:
+        explain: Makes the error of a failed response.
         is_error: Whether the status is an error.
         is_full: Whether enough of an error's body has been read.
+
+    As a context it ends quietly where the connection is lost in an error's body: the status says enough.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
         self.is_error = not 200 <= status < 300
         self.is_full = False
-        self._explain = explain
+        self.explain = explain
         self._inflater = Inflater(headers.get("content-encoding", ""))
         self._parts: list[bytes] = []
         self._size = 0
 
     def __bool__(self) -> bool:
         return bool(self._size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        return isinstance(error, ConnectionFailed | DeadlineExceeded) and self.is_error and bool(self)
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decompresses to, without collecting it."""
@@ -69,11 +80,7 @@ class ResponseBody:
             self.is_full, self._parts = True, []
 
     def feed(self, data: bytes) -> None:
-        """Collect bytes as they came.
-
-        Raises:
-            InvalidResponse: The body is too large or damaged.
-        """
+        """Collect bytes as they came. Raises InvalidResponse for a damaged body."""
         for chunk in self.decompress(data):
             self.collect(chunk)
 
@@ -89,14 +96,9 @@ class ResponseBody:
         self._parts.append(chunk)
 
     def finish(self) -> bytes:
-        """Return the body.
-
-        Raises:
-            StreamInterrupted: Its compressed data is not complete.
-            OpenModelsError: The response is an error.
-        """
+        """Return the body, or raise the error that the response is."""
         if self.is_error:
-            raise self._explain(b"".join(self._parts))
+            raise self.explain(b"".join(self._parts))
         self._inflater.end()
         return b"".join(self._parts)
 
@@ -110,7 +112,7 @@ class ChatDecoder:
         explain: Makes the error of a failed response.
         answers: How many answers were asked for.
         top_logprobs: How many likeliest tokens were asked for at each place; None is without logprobs.
-        tags: What stands around reasoning that the server leaves in the text, if it does.
+        tags: What stands around reasoning that the server leaves in the text.
 
     Attributes:
         is_complete: Whether a finish reason of every answer, or the end mark, has come.
@@ -151,12 +153,7 @@ class ChatDecoder:
         return next((name for name in names if name), None)
 
     def feed(self, data: bytes) -> Iterator[Delta]:
-        """Yield the deltas that these bytes complete.
-
-        Raises:
-            InvalidResponse: The response is broken, or too large.
-            OpenModelsError: The stream holds an error object.
-        """
+        """Yield the deltas that these bytes complete, or raise the error that they hold."""
         for chunk in self._body.decompress(data):
             if not self._is_kind_known:
                 chunk = self._sniff(chunk)  # noqa: PLW2901 - with what was held back
@@ -190,12 +187,17 @@ class ChatDecoder:
             yield choice.finish(self._usage, self._model, self._raw)
         self._check_honoured()
 
-    def disconnected(self, error: OpenModelsError) -> None:
-        """Raise what a lost connection means for an answer that is not complete."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """End quietly where the connection is lost behind a complete answer or an error's body."""
+        if not isinstance(error, ConnectionFailed | DeadlineExceeded):
+            return False
         if self.is_complete or (self._body.is_error and self._body):
-            return
+            return True
         if not self._has_deltas or isinstance(error, TimeoutError):
-            raise error
+            return False
         raise StreamInterrupted(
             f"The answer was cut off. {error.cause}", next_step="What arrived is in the error's `partial`."
         ) from error
@@ -215,9 +217,7 @@ class ChatDecoder:
         return start
 
     def _read_body(self, body: bytes) -> list[Delta]:
-        value = json_value(body)
-        if not isinstance(value, dict):
-            raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
+        value = json_object(body)
         self._raise_error(value)
         if not read_choices(value):
             raise InvalidResponse("The answer has no choices.")
@@ -300,11 +300,7 @@ class ChatDecoder:
 
 
 def read_models(body: bytes) -> list[str]:
-    """Return the ids that a `/models` endpoint lists.
-
-    Raises:
-        InvalidResponse: The body is not such a list.
-    """
+    """Return the ids that a `/models` endpoint lists."""
     value = json_value(body)
     rows = value.get("data", value.get("models")) if isinstance(value, dict) else value
     if not isinstance(rows, list):
@@ -313,12 +309,30 @@ def read_models(body: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str) and name]
 
 
-def json_value(data: bytes) -> Any:
-    """Return the JSON value of a body or an event.
+def read_rows(value: Any, names: Sequence[str], explain: Explain) -> list[Any]:
+    """Return the list that an answer is, or holds under the first of some names."""
+    rows = value
+    if isinstance(value, dict):
+        rows = next((value[name] for name in names if name in value), None)
+        if value.get("error") or rows is None:
+            if {"error", "detail", "message"} & value.keys():
+                raise explain(value)
+            raise InvalidResponse(f"The answer has no {names[0]}.")
+    if not isinstance(rows, list):
+        raise InvalidResponse(f"The answer's {names[0]} are no list.")
+    return rows
 
-    Raises:
-        InvalidResponse: It is not JSON.
-    """
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body. Raises InvalidResponse for any other."""
+    value = json_value(body)
+    if not isinstance(value, dict):
+        raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
+    return value
+
+
+def json_value(data: bytes) -> Any:
+    """Return the JSON value of a body or an event, or raise InvalidResponse."""
     try:
         return from_json(data)
     except ValueError:
@@ -344,6 +358,13 @@ def json_value(data: bytes) -> Any:
 def _integer(digits: str) -> float:
     # Python refuses to read integers of more digits than this, for their cost.
     return int(digits) if len(digits) <= 4300 else math.inf
+
+
+def read_model_and_usage(value: Any) -> tuple[str | None, Usage]:
+    """Return the model's name and the tokens that an answer gives."""
+    fields = value if isinstance(value, dict) else {}
+    model = fields.get("model")
+    return model if isinstance(model, str) and model else None, read_usage(fields.get("usage")) or Usage()
 
 
 def read_usage(value: Any) -> Usage | None:

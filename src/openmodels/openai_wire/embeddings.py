@@ -7,10 +7,9 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 from openmodels.errors import InvalidResponse
-from openmodels.openai_wire.decode import Explain, json_value, read_usage
+from openmodels.openai_wire.decode import Explain, json_object, read_model_and_usage, read_rows
 from openmodels.openai_wire.encode import extended
 from openmodels.types.embeddings import Embeddings, EmbedRequest
-from openmodels.types.reply import Usage
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
 
 
 def payload(request: EmbedRequest, model: str | None) -> dict[str, Any]:
-    """Return the body of a request for embeddings.
-
-    Raises:
-        InvalidRequest: `extra` touches what openmodels sets itself.
-    """
+    """Return the body of a request for embeddings."""
     body: dict[str, Any] = {} if model is None else {"model": model}
     body = extended(body | {"input": list(request.texts)}, request.extra, "model")
     return body if request.dimensions is None else {"dimensions": request.dimensions} | body
@@ -37,36 +32,24 @@ def embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddin
         InvalidResponse: Not exactly one vector of finite numbers for each text, all of one length.
         OpenModelsError: The answer is an error.
     """
-    value = json_value(body)
-    if not isinstance(value, dict):
-        raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
-    if value.get("error") or "data" not in value:
-        if {"error", "detail", "message"} & value.keys():
-            raise explain(value)
-        raise InvalidResponse("The answer has no data.")
-    rows = value["data"]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    value = json_object(body)
+    rows = read_rows(value, ("data",), explain)
+    if not all(isinstance(row, dict) for row in rows):
         raise InvalidResponse("The answer's data are no list of objects.")
     places = [row.get("index") for row in rows]
     if any(place is not None for place in places):
         if any(type(place) is not int for place in places) or sorted(places) != list(range(len(rows))):
             raise InvalidResponse("The answer's vectors are not numbered from 0 on, each once.")
         rows = sorted(rows, key=lambda row: int(row["index"]))
-    model = value.get("model")
-    return Embeddings(
-        vectors=array([row.get("embedding") for row in rows], len(request.texts), request.dimensions),
-        usage=read_usage(value.get("usage")) or Usage(),
-        model=model if isinstance(model, str) and model else None,
-    )
+    vectors = array([row.get("embedding") for row in rows], len(request.texts), request.dimensions)
+    model, usage = read_model_and_usage(value)
+    return Embeddings(vectors, usage, model)
 
 
 def array(rows: list[Any], texts: int, dimensions: int | None = None) -> NDArray[float32]:
     """Return vectors as one float32 array of shape (texts, dimensions).
 
-    Args:
-        rows: A vector each: a list of numbers, or base64 of little-endian float32.
-        texts: How many there must be.
-        dimensions: How long each must be, if the caller asked for a length.
+    A row is a list of numbers, or base64 of little-endian float32. `dimensions` is the length asked for, if any.
 
     Raises:
         InvalidResponse: One is missing, of another length, or holds something else than finite numbers.

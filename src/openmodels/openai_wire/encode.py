@@ -47,10 +47,7 @@ _FORM_KEYS = {"response_format", "tools", "tool_choice"}
 def payload(request: ChatRequest, model: str | None, options: Collection[str]) -> dict[str, Any]:
     """Return the body of a chat, or of a completion where there is a `prompt`.
 
-    Args:
-        request: The checked request.
-        model: The model's name for the server, or None to leave it out.
-        options: The options that the server takes under their wire keys; others are not sent.
+    Only those options are sent that the server takes under their wire keys: `options`.
 
     Raises:
         InvalidRequest: `extra` touches what openmodels sets itself, or asks for several answers.
@@ -83,13 +80,7 @@ def payload(request: ChatRequest, model: str | None, options: Collection[str]) -
 
 
 def extended(body: dict[str, Any], extra: Mapping[str, Any], *more: str) -> dict[str, Any]:
-    """Return a body with the caller's `extra`.
-
-    It may touch neither the keys of the body nor those in `more`.
-
-    Raises:
-        InvalidRequest: It does.
-    """
+    """Return a body with the caller's `extra`, which may not touch its keys or `more`."""
     if taken := {*body, *more} & extra.keys():
         raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
     return body | dict(extra)
@@ -102,8 +93,7 @@ def dumps(body: Mapping[str, Any]) -> bytes:
         InvalidRequest: It holds what JSON cannot (NaN, bytes, half a surrogate pair, …).
     """
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         raise InvalidRequest("extra: half a surrogate pair cannot be sent.") from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -147,19 +137,16 @@ def _arguments(call: ToolCall) -> str:
     return call.raw if call.raw.lstrip().startswith("{") else json.dumps(call.arguments, ensure_ascii=False)
 
 
-def _detail(part: ImagePart) -> dict[str, str]:
-    return {"detail": part.detail} if part.detail else {}
+def _part(part: str | ImagePart) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    detail = {"detail": part.detail} if part.detail else {}
+    return {"type": "image_url", "image_url": {"url": part.address, **detail}}
 
 
 def _message(message: Message) -> dict[str, Any]:
-    body: dict[str, Any] = {"role": message.role, "content": message.content}
-    if not isinstance(message.content, str):
-        body["content"] = [
-            {"type": "text", "text": part}
-            if isinstance(part, str)
-            else {"type": "image_url", "image_url": {"url": part.address, **_detail(part)}}
-            for part in message.content
-        ]
+    content = message.content if isinstance(message.content, str) else [*map(_part, message.content)]
+    body: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
         body["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}

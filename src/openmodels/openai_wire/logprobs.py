@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, TypeGuard
 
 from openmodels.errors import InvalidResponse
@@ -21,40 +22,36 @@ def read_logprobs(value: Any) -> tuple[TokenLogprob, ...]:
     if not isinstance(value, dict):
         return ()
     if isinstance(content := value.get("content"), list):
-        return tuple(_chat(content))
-    if isinstance(listed := value.get("tokens"), list):
-        return tuple(_legacy(listed, value.get("token_logprobs"), value.get("top_logprobs")))
-    return ()
+        return tuple(_read_chat(content))
+    return tuple(_read_completion(value))
 
 
-def _chat(content: list[Any]) -> Iterator[TokenLogprob]:
+def _read_chat(content: list[Any]) -> Iterator[TokenLogprob]:
     for entry in content:
-        if (pair := _pair(entry)) is None:
-            continue
-        _check(pair[1])
-        others = entry.get("top_logprobs")
-        yield TokenLogprob(*pair, _ordered(map(_pair, others if isinstance(others, list) else ())))
+        if (pair := _pair(entry)) is not None:
+            _check(pair[1])
+            others = entry.get("top_logprobs")
+            yield TokenLogprob(*pair, _ordered(map(_pair, others if isinstance(others, list) else ())))
 
 
-def _legacy(listed: list[Any], chances: Any, tops: Any) -> Iterator[TokenLogprob]:
-    chances = chances if isinstance(chances, list) else []
-    tops = tops if isinstance(tops, list) else []
-    for at, token in enumerate(listed):
-        chance = chances[at] if at < len(chances) else None
-        top = tops[at] if at < len(tops) else None
+def _read_completion(value: dict[str, Any]) -> Iterator[TokenLogprob]:
+    columns = (value.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    for token, logprob, top in zip_longest(*(column if isinstance(column, list) else () for column in columns)):
         # The first token of an echoed prompt has no probability.
-        if not isinstance(token, str) or not _number(chance):
-            continue
-        _check(chance)
-        others = top.items() if isinstance(top, dict) else ()
-        yield TokenLogprob(token, float(chance), _ordered((name, float(n)) for name, n in others if _number(n)))
+        if isinstance(token, str) and _is_number(logprob):
+            _check(logprob)
+            others = top.items() if isinstance(top, dict) else ()
+            pairs = ((name, float(other)) for name, other in others if _is_number(other))
+            yield TokenLogprob(token, float(logprob), _ordered(pairs))
 
 
 def _pair(entry: Any) -> Pair | None:
     if not isinstance(entry, dict):
         return None
-    token, chance = entry.get("token"), entry.get("logprob")
-    return (_encodable(token), float(chance)) if isinstance(token, str) and _number(chance) else None
+    token, logprob = entry.get("token"), entry.get("logprob")
+    if not isinstance(token, str) or not _is_number(logprob):
+        return None
+    return token.encode("utf-8", "replace").decode(), float(logprob)
 
 
 def _ordered(pairs: Any) -> tuple[Pair, ...]:
@@ -70,9 +67,5 @@ def _check(logprob: float) -> None:
         )
 
 
-def _number(value: Any) -> TypeGuard[float]:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _encodable(token: str) -> str:
-    return token.encode("utf-8", "replace").decode("utf-8") if not token.isascii() else token

@@ -6,18 +6,13 @@ import math
 from typing import Any
 
 from openmodels.errors import InvalidResponse
-from openmodels.openai_wire.decode import Explain, json_value, read_usage
+from openmodels.openai_wire.decode import Explain, json_value, read_model_and_usage, read_rows
 from openmodels.openai_wire.encode import extended
 from openmodels.types.rankings import Ranking, RerankRequest
-from openmodels.types.reply import Usage
 
 
 def payload(request: RerankRequest, model: str | None) -> dict[str, Any]:
-    """Return the body of a request for a ranking.
-
-    Raises:
-        InvalidRequest: `extra` touches what openmodels sets itself.
-    """
+    """Return the body of a request for a ranking."""
     body: dict[str, Any] = {} if model is None else {"model": model}
     body |= {"query": request.query, "documents": list(request.documents)}
     if request.top_n is not None:
@@ -33,13 +28,7 @@ def ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:
         OpenModelsError: The answer is an error.
     """
     value = json_value(body)
-    rows = value.get("results", value.get("data")) if isinstance(value, dict) else value
-    if isinstance(value, dict) and (value.get("error") or rows is None):
-        if {"error", "detail", "message"} & value.keys():
-            raise explain(value)
-        raise InvalidResponse("The answer has no results.")
-    if not isinstance(rows, list):
-        raise InvalidResponse("The answer's results are no list.")
+    rows = read_rows(value, ("results", "data"), explain)
     scores: dict[int, float] = {}
     for row in rows:
         index, score = _row(row)
@@ -49,9 +38,8 @@ def ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:
     due = min(request.top_n or len(request.documents), len(request.documents))
     if len(scores) < due:
         raise InvalidResponse(f"The answer ranks {len(scores)} of {due} documents.")
-    model = value.get("model") if isinstance(value, dict) else None
-    usage = read_usage(value.get("usage")) if isinstance(value, dict) else None
-    return Ranking.of(scores, request, usage or Usage(), model if isinstance(model, str) and model else None)
+    model, usage = read_model_and_usage(value)
+    return Ranking.of(scores, request, usage, model)
 
 
 def _row(row: Any) -> tuple[int, float]:

@@ -71,14 +71,7 @@ class Capabilities:
         return rows
 
 
-_FEATURES = ("chat", "complete", "embed", "rerank", "images")
-_OPTIONS = ("tools", "schema", "choices", "pattern", "grammar", "logprobs", "n", "seed")
-
-
 def declared_capabilities(features: Collection[str], options: Collection[str]) -> Capabilities:
     """Return the capabilities that a backend's declarations amount to."""
-    return Capabilities(
-        **{name: name in features for name in _FEATURES},
-        **{name: name in options for name in _OPTIONS},
-        options=frozenset(options),
-    )
+    *names, _context, _options = (field.name for field in fields(Capabilities))
+    return Capabilities(**{name: name in {*features, *options} for name in names}, options=frozenset(options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, StringConstraints, create_model
+from pydantic import Field, StringConstraints
 
 from openmodels.types.messages import Frozen, Text
 from openmodels.types.options import EmbedOptions, request_fields
@@ -16,16 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
-
-    class _EmbedFields(Frozen):
-        dimensions: int | None = None
-
-else:
-    _EmbedFields = create_model("_EmbedFields", __base__=Frozen, **request_fields(EmbedOptions))
-
-
-class EmbedRequest(_EmbedFields):
+class EmbedRequest(Frozen):
     """A checked request for embeddings: what `Backend.embed` gets.
 
     Attributes:
@@ -35,6 +26,7 @@ class EmbedRequest(_EmbedFields):
     The other fields are the rows of `EmbedOptions`; None means that the caller did not set it.
     """
 
+    dimensions: int | None = request_fields(EmbedOptions)["dimensions"][1]
     texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
     extra: dict[str, Any] = Field(default_factory=dict)
     deadline: float | None = None

@@ -105,14 +105,7 @@ class ImagePart(Frozen):
     detail: str = ""
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ImagePart):
-            return NotImplemented
-        return (self.data, self.media_type, self.url, self.detail) == (
-            other.data,
-            other.media_type,
-            other.url,
-            other.detail,
-        )
+        return isinstance(other, ImagePart) and vars(self) == vars(other)
 
     def __hash__(self) -> int:
         return hash((self.data, self.url))
@@ -211,17 +204,13 @@ class Message(Frozen):
     @property
     def text(self) -> str:
         """The text of the content, without its images."""
-        return self.content if isinstance(self.content, str) else "\n".join(self._texts)
-
-    @property
-    def _texts(self) -> list[str]:
-        return [part for part in self.content if isinstance(part, str)]
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part for part in self.content if isinstance(part, str))
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
         """The images of the content."""
-        if isinstance(self.content, str):  # whose parts are its letters
-            return ()
         return tuple(part for part in self.content if isinstance(part, ImagePart))
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, NamedTuple, get_args, get_type_hints
 
 from pydantic import Field
@@ -53,6 +54,7 @@ class Option:
 
 _OWN = "the model's or provider's own"
 _EXTRA = Option("Vendor options, passed through as they are.", is_field=False)
+_sampling = partial(Option, is_sampling=True)
 _TIMEOUT = Option("Total seconds for the call, retries included; None lifts the limit.", "the model's", is_core=True)
 _MAX_RETRIES = Option("How often a failed call is tried again before the first token.", "the model's", is_core=True)
 
@@ -60,54 +62,35 @@ _MAX_RETRIES = Option("How often a failed call is tried again before the first t
 class ToolRunOptions(TypedDict, total=False):
     """The options of every call but `tools`, which `run_tools` takes by itself."""
 
-    temperature: Annotated[
-        float, Option("0 is greedy; higher is more random.", _OWN, "temperature", ge=0, le=100, is_sampling=True)
-    ]
-    top_p: Annotated[
-        float,
-        Option("The smallest set of tokens with this probability.", _OWN, "top_p", gt=0, le=1, is_sampling=True),
-    ]
-    top_k: Annotated[int, Option("The k likeliest tokens.", _OWN, "top_k", ge=1, lt=2**31, is_sampling=True)]
+    temperature: Annotated[float, _sampling("0 is greedy; higher is more random.", _OWN, "temperature", ge=0, le=100)]
+    top_p: Annotated[float, _sampling("The smallest set of tokens with this probability.", _OWN, "top_p", gt=0, le=1)]
+    top_k: Annotated[int, _sampling("The k likeliest tokens.", _OWN, "top_k", ge=1, lt=2**31)]
     max_tokens: Annotated[
         int,
-        Option(
-            "The answer's length limit in tokens.",
-            "what is left of the context",
-            "max_tokens",
-            ge=1,
-            lt=2**31,
-            is_sampling=True,
-        ),
+        _sampling("The answer's length limit in tokens.", "what is left of the context", "max_tokens", ge=1, lt=2**31),
     ]
     stop: Annotated[
         str | Sequence[str],
-        Option(
-            "A string or strings that end the answer; they are not part of it.",
-            wire_key="stop",
-            is_sampling=True,
-            is_field=False,
-        ),
+        _sampling("A string or strings that end the answer; they are not part of it.", wire_key="stop", is_field=False),
     ]
     seed: Annotated[
         int,
-        Option(
+        _sampling(
             "The same seed, request and model give the same text where the backend can.",
             wire_key="seed",
             ge=0,
             lt=2**63,
-            is_sampling=True,
         ),
     ]
     frequency_penalty: Annotated[
-        float,
-        Option("Lowers tokens by how often they came.", "0", "frequency_penalty", ge=-2, le=2, is_sampling=True),
+        float, _sampling("Lowers tokens by how often they came.", "0", "frequency_penalty", ge=-2, le=2)
     ]
     presence_penalty: Annotated[
-        float, Option("Lowers tokens that came at all.", "0", "presence_penalty", ge=-2, le=2, is_sampling=True)
+        float, _sampling("Lowers tokens that came at all.", "0", "presence_penalty", ge=-2, le=2)
     ]
     repetition_penalty: Annotated[
         float,
-        Option(
+        _sampling(
             "Divides the score of tokens that came, those of the prompt included; 1 changes nothing.",
             _OWN,
             # vLLM, SGLang and TGI read the first key, llama.cpp and LM Studio the second.
@@ -115,7 +98,6 @@ class ToolRunOptions(TypedDict, total=False):
             "repeat_penalty",
             gt=0,
             le=100,
-            is_sampling=True,
         ),
     ]
     n: Annotated[int, Option("How many answers to give; the others are `Reply.alternatives`.", "1", "n", ge=1, le=128)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, create_model
+from pydantic import Field, StringConstraints
 
 from openmodels import escaping
 from openmodels.types.messages import Frozen, Text
@@ -16,16 +16,7 @@ from openmodels.types.reply import Usage
 _NonEmptyText = Annotated[Text, StringConstraints(min_length=1)]
 
 
-if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
-
-    class _RerankFields(Frozen):
-        top_n: int | None = None
-
-else:
-    _RerankFields = create_model("_RerankFields", __base__=Frozen, **request_fields(RerankOptions))
-
-
-class RerankRequest(_RerankFields):
+class RerankRequest(Frozen):
     """A checked request for a ranking: what `Backend.rerank` gets.
 
     Attributes:
@@ -36,6 +27,7 @@ class RerankRequest(_RerankFields):
     The other fields are the rows of `RerankOptions`; None means that the caller did not set it.
     """
 
+    top_n: int | None = request_fields(RerankOptions)["top_n"][1]
     query: _NonEmptyText
     documents: tuple[_NonEmptyText, ...] = Field(min_length=1)
     extra: dict[str, Any] = Field(default_factory=dict)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from azure.core.credentials import AzureKeyCredential
+from typing_extensions import Unpack
 
 from openmodels.backends.azure import endpoint as azure_endpoint, errors
 from openmodels.backends.azure.credential import TokenSource
 from openmodels.backends.azure.exchange import AzureExchange
-from openmodels.backends.openai_compatible import EncodedRequest, OpenAICompatible
+from openmodels.backends.openai_compatible import EncodedRequest, OpenAICompatible, ServerOptions
 from openmodels.errors import (
     InvalidReference,
     InvalidRequest,
@@ -24,7 +24,7 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.http import status_errors, tls
+from openmodels.http import status_errors
 from openmodels.http.address import is_loopback
 from openmodels.http.client import Exchange, HttpClient
 from openmodels.http.secrets import Secret, Secrets, check_key
@@ -46,13 +46,7 @@ class AzureBackend(OpenAICompatible):
         credential: Instead of a key, any credential of azure-identity; by default its
             `DefaultAzureCredential`, where the environment's key might go and there is none.
         scope: What tokens must be for, where it is not Azure's own, e.g. behind a gateway.
-        headers: More headers for every request.
-        allow_http: Accept unencrypted http to other machines than this one.
-        proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
-            takes the environment's, "" none.
-        verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
-            folder, those of an `ssl.SSLContext`, or with False any.
-        cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
+        **options: As for `OpenAICompatible`.
 
     Raises:
         NotConfigured: No endpoint is named, or it serves no models.
@@ -69,14 +63,9 @@ class AzureBackend(OpenAICompatible):
         rest: str = "",
         *,
         base_url: str | None = None,
-        api_key: str | Secret | None = None,
         credential: Any = None,
         scope: str | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
-        allow_http: bool = False,
-        proxy: str | Secret | None = None,
-        verify: tls.VerifyOption = True,
-        cert: tls.CertificateOption = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
         _, default_url = _read_environment(azure_endpoint.ENDPOINTS)
         base_url = default_url if base_url is None else base_url
@@ -86,22 +75,12 @@ class AzureBackend(OpenAICompatible):
                 next_step="Write base_url='https://RESOURCE.services.ai.azure.com', "
                 f"or set {azure_endpoint.ENDPOINTS[0]}.",
             )
-        endpoint = azure_endpoint.parse_endpoint(base_url, rest, allow_http=allow_http)
-        super().__init__(
-            rest,
-            base_url=base_url,
-            api_key=api_key,
-            headers=headers,
-            allow_http=allow_http,
-            proxy=proxy,
-            verify=verify,
-            cert=cert,
-        )
-        self.endpoint = endpoint
-        self.address = endpoint.address
-        is_trusted = endpoint.is_azure or base_url == default_url
+        self.endpoint = azure_endpoint.parse_endpoint(base_url, rest, allow_http=options.get("allow_http", False))
+        super().__init__(rest, base_url=base_url, **options)
+        self.address = self.endpoint.address
+        is_trusted = self.endpoint.is_azure or base_url == default_url
         self._authentication = self._choose_authentication(credential, is_trusted=is_trusted)
-        self._scope = scope or endpoint.scope
+        self._scope = scope or self.endpoint.scope
         self._answered: set[str] = set()  # the addresses at which something has been answered
 
     def _choose_authentication(self, credential: Any, *, is_trusted: bool) -> Secret | TokenSource | None:
@@ -136,11 +115,7 @@ class AzureBackend(OpenAICompatible):
         return body
 
     def model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - as the base
-        """Return the deployment's name.
-
-        Raises:
-            InvalidReference: There is none, and this kind of endpoint needs one.
-        """
+        """Return the deployment's name. Raises InvalidReference where one is needed."""
         if not self.rest and self.endpoint.kind == "v1":
             raise InvalidReference(
                 "The reference names no deployment.",
@@ -148,18 +123,12 @@ class AzureBackend(OpenAICompatible):
             )
         return self.rest or self.endpoint.deployment
 
-    async def amodel(self, deadline: float | None) -> str | None:
-        """The asynchronous twin of `model`."""
-        return self.model(deadline)
-
     def recovers(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
-        """Return whether to send a refused request again, if need be to the resource.
-
-        A project's address offers some models through another API than chat completions only, while the
-        address of the resource, on the same host, has them all.
-        """
+        """Return whether to send a refused request again, if need be to the resource."""
         if super().recovers(error, prepared):
             return True
+        # A project's address offers some models through another API than chat completions only, while the
+        # address of the resource, on the same host, has them all.
         tried = self.endpoint.resource
         if tried is None or error.status not in (400, 404) or prepared.http_request.url in self._answered:
             return False
@@ -191,11 +160,7 @@ class AzureBackend(OpenAICompatible):
         return decode.read_models(self.get(self._models_path(), _deadline(timeout)))
 
     async def alist_deployments(self, *, timeout: float | None = 60.0) -> list[str]:  # noqa: ASYNC109 - the twin's
-        """The asynchronous twin of `list_deployments`.
-
-        Raises:
-            OpenModelsError: As for `list_deployments`.
-        """
+        """The asynchronous twin of `list_deployments`."""
         return decode.read_models(await self.aget(self._models_path(), _deadline(timeout)))
 
     def _models_path(self) -> str:

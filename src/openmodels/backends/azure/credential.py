@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from azure.core.credentials import AccessToken, AccessTokenInfo
+from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
+from openmodels import background
 from openmodels.backends import registry
 from openmodels.errors import AuthenticationFailed, ConnectionFailed, OpenModelsError, UnsupportedFeature
 from openmodels.http import status_errors
@@ -45,7 +46,7 @@ class TokenSource:
         self._lock = threading.Lock()
         self.seen: tuple[Secret, ...] = ()
 
-    def get(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> AccessTokenInfo:
+    def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
         """Return a token, waiting for it until the call's deadline.
 
         Raises:
@@ -67,28 +68,18 @@ class TokenSource:
             )
         return self._check(token)
 
-    async def aget(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> AccessTokenInfo:
-        """The asynchronous twin of `get`; no credential blocks the event loop."""
+    async def aget_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
+        """The asynchronous twin of `get_token_info`; no credential blocks the event loop."""
         with _explained():
             token = await asyncio.wrap_future(self._start(scopes, options))
             if inspect.isawaitable(token):
                 token = await token
         return self._check(token)
 
-    def _start(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Future[Any]:
+    def _start(self, scopes: tuple[str, ...], options: Mapping[str, Any] | None) -> Future[Any]:
         # Credentials start processes and try addresses that never answer: only a thread can be left behind.
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-
-        def run() -> None:
-            try:
-                future.set_result(self._request_token(scopes, options))
-            except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
-                future.set_exception(error)
-
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run,), name="openmodels-token", daemon=True).start()
-        return future
+        return background.start(context.run, self._request_token, scopes, options or {})
 
     def _request_token(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
         with self._lock:
@@ -127,38 +118,6 @@ def _identity_options(connection: ConnectionSettings) -> dict[str, Any]:
     if tls.certificate is not None and tls.password is None:
         options["connection_cert"] = tls.certificate if tls.key is None else (tls.certificate, tls.key)
     return options
-
-
-class SyncCredential:
-    """A credential for the synchronous client."""
-
-    def __init__(self, tokens: TokenSource) -> None:
-        self._tokens = tokens
-
-    def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
-        """Return a token; see `TokenSource.get`."""
-        return self._tokens.get(scopes, options or {})
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return a token in the older form."""
-        token = self._tokens.get(scopes, options)
-        return AccessToken(token.token, token.expires_on)
-
-
-class AsyncCredential:
-    """A credential for the asynchronous client."""
-
-    def __init__(self, tokens: TokenSource) -> None:
-        self._tokens = tokens
-
-    async def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
-        """Return a token; see `TokenSource.get`."""
-        return await self._tokens.aget(scopes, options or {})
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """Return a token in the older form."""
-        token = await self._tokens.aget(scopes, options)
-        return AccessToken(token.token, token.expires_on)
 
 
 @contextmanager

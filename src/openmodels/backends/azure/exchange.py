@@ -13,17 +13,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any
 
 from azure.ai.inference import ChatCompletionsClient
 from azure.ai.inference.aio import ChatCompletionsClient as AsyncChatCompletionsClient
-from azure.core.pipeline import PipelineRequest, transport
-from azure.core.pipeline.policies import SansIOHTTPPolicy
+from azure.core.pipeline import PipelineRequest, policies, transport
 from azure.core.rest import HttpRequest as AzureRequest
 from azure.core.utils import CaseInsensitiveDict
 
 from openmodels.backends.azure import credential
-from openmodels.backends.azure.credential import AsyncCredential, SyncCredential, TokenSource
+from openmodels.backends.azure.credential import TokenSource
 from openmodels.errors import AuthenticationFailed, OpenModelsError
 from openmodels.http.address import Address
 from openmodels.http.async_transport import AsyncHttpResponse
@@ -35,7 +35,7 @@ from openmodels.http.sync_transport import HttpResponse
 from openmodels.openai_wire import decode
 
 # In the places of retries and redirects: even switched off, Azure's own read what a server says of waiting.
-_OFF: dict[str, Any] = {"retry_policy": SansIOHTTPPolicy(), "redirect_policy": SansIOHTTPPolicy()}
+_OFF: dict[str, Any] = {"retry_policy": policies.SansIOHTTPPolicy(), "redirect_policy": policies.SansIOHTTPPolicy()}
 
 
 class AzureExchange:
@@ -43,7 +43,7 @@ class AzureExchange:
 
     Args:
         address: The endpoint.
-        authentication: A key, a source of tokens, or None to send neither.
+        authentication: A key, a source of tokens for `scope`, or None to send neither.
         scope: What a token must be for.
         client: What sends the requests in the end.
     """
@@ -55,8 +55,14 @@ class AzureExchange:
         self._authentication = authentication
         self._scope = scope
         self._http_client = client
+        # Whether plain http is acceptable, `allow_http` has decided already.
+        self._options: dict[str, Any] = {"stream": True, "enforce_https": address.scheme == "https"}
         self._client = ChatCompletionsClient(
-            str(address), transport=_PipelineTransport(client), **_OFF, **self._identity(SyncCredential)
+            str(address),
+            credential=object(),
+            authentication_policy=self._authentication_policy(),
+            transport=_PipelineTransport(client),
+            **_OFF,
         )
         # Its policies hold locks that belong to an event loop, so each loop has a client of its own.
         self._async_clients: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncChatCompletionsClient]
@@ -65,7 +71,7 @@ class AzureExchange:
     def send(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
         """Return the response, its headers read; see `HttpClient.send`."""
         with _running_call(deadline):
-            response: Any = self._client.send_request(self._azure_request(request), stream=True, **self._options)
+            response: Any = self._client.send_request(self._azure_request(request), **self._options)
         http_response: HttpResponse = response.internal_response
         return http_response
 
@@ -76,7 +82,7 @@ class AzureExchange:
         seconds = seconds_left(deadline) if isinstance(self._authentication, TokenSource) else None
         with _running_call(deadline):
             async with asyncio.timeout(seconds):
-                response: Any = await client.send_request(azure_request, stream=True, **self._options)
+                response: Any = await client.send_request(azure_request, **self._options)
         http_response: AsyncHttpResponse = response.internal_response
         return http_response
 
@@ -90,33 +96,33 @@ class AzureExchange:
         if client is None:
             client = self._async_clients[loop] = AsyncChatCompletionsClient(
                 str(self._address),
+                credential=object(),
+                authentication_policy=self._authentication_policy(is_async=True),
                 transport=_AsyncPipelineTransport(self._http_client),
                 **_OFF,
-                **self._identity(AsyncCredential),
             )
         return client
 
-    def _identity(self, kind: type[SyncCredential | AsyncCredential]) -> dict[str, Any]:
+    def _authentication_policy(self, *, is_async: bool = False) -> Any:
         match self._authentication:
             case Secret() as key:
-                return {"credential": kind(TokenSource()), "authentication_policy": _KeyPolicy(key)}
+                return _KeyPolicy(key)
+            case TokenSource() as tokens if is_async:
+                credential: Any = SimpleNamespace(get_token_info=tokens.aget_token_info)
+                return policies.AsyncBearerTokenCredentialPolicy(credential, self._scope)
             case TokenSource() as tokens:
-                return {"credential": kind(tokens), "credential_scopes": [self._scope]}
-            case _:
-                return {"credential": kind(TokenSource()), "authentication_policy": SansIOHTTPPolicy()}
+                credential = tokens
+                return policies.BearerTokenCredentialPolicy(credential, self._scope)
+            case None:
+                return policies.SansIOHTTPPolicy()
 
     def _azure_request(self, request: HttpRequest) -> AzureRequest:
         # The client fills {names} into addresses.
         url = request.url.replace("{", "%7B").replace("}", "%7D")
         return AzureRequest(request.method, url, headers=dict(request.headers), content=request.body or None)
 
-    @property
-    def _options(self) -> dict[str, Any]:
-        # Whether plain http is acceptable, `allow_http` has decided already.
-        return {"enforce_https": self._address.scheme == "https"}
 
-
-class _KeyPolicy(SansIOHTTPPolicy[Any, Any]):
+class _KeyPolicy(policies.SansIOHTTPPolicy[Any, Any]):
     """Sends a key that no attribute shows, as the client's own policy would."""
 
     def __init__(self, key: Secret) -> None:
@@ -210,7 +216,7 @@ def _copy_head(pipeline_response: Any, response: BaseResponse) -> None:
     pipeline_response.content_type = response.headers.get("content-type")
 
 
-class _PipelineTransport(transport.HttpTransport[AzureRequest, _PipelineResponse]):
+class _PipelineTransport:
     """The end of a pipeline, which sends through the HTTP client."""
 
     def __init__(self, client: HttpClient) -> None:
@@ -223,40 +229,16 @@ class _PipelineTransport(transport.HttpTransport[AzureRequest, _PipelineResponse
         call.responses.append(response)
         return _PipelineResponse(request, response)
 
-    def open(self) -> None:
-        """Do nothing: connections are made when needed."""
 
-    def close(self) -> None:
-        """Do nothing: `AzureExchange.close` closes the connections."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
-class _AsyncPipelineTransport(transport.AsyncHttpTransport[AzureRequest, _AsyncPipelineResponse]):
+class _AsyncPipelineTransport(_PipelineTransport):
     """The asynchronous twin of `_PipelineTransport`."""
 
-    def __init__(self, client: HttpClient) -> None:
-        self._client = client
-
-    async def send(self, request: AzureRequest, **_: Any) -> _AsyncPipelineResponse:
+    async def send(self, request: AzureRequest, **_: Any) -> _AsyncPipelineResponse:  # type: ignore[override]
         """Return the response to a request, its headers read."""
         call = _call.get()
         response = await self._client.asend(_http_request(request), call.deadline)
         call.responses.append(response)
         return _AsyncPipelineResponse(request, response)
-
-    async def open(self) -> None:
-        """Do nothing: connections are made when needed."""
-
-    async def close(self) -> None:
-        """Do nothing: `AzureExchange.close` closes the connections."""
-
-    async def __aexit__(self, *error: object) -> None:
-        pass
 
 
 def _http_request(request: AzureRequest) -> HttpRequest:

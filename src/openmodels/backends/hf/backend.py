@@ -12,8 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from typing_extensions import Unpack
+
 from openmodels import ref, settings
 from openmodels.backends.hf import errors
+from openmodels.backends.openai_compatible import ServerOptions
 from openmodels.backends.server import ServerBackend
 from openmodels.errors import (
     AuthenticationFailed,
@@ -25,7 +28,7 @@ from openmodels.errors import (
     OpenModelsError,
     UnsupportedFeature,
 )
-from openmodels.http import status_errors, tls
+from openmodels.http import status_errors
 from openmodels.http.address import is_loopback, parse_address
 from openmodels.http.secrets import Secret, check_headers
 from openmodels.hub import offers as hub_offers, token
@@ -53,16 +56,10 @@ class HfBackend(ServerBackend):
             model's name for that server, or "" for the only one it has.
         base_url: The address of an Inference Endpoint or another server; the router if left out.
         api_key: A token; by default HF_TOKEN or the saved login, for hosts of Hugging Face only.
-        headers: More headers for every request.
         bill_to: The organisation that pays for the request.
-        allow_http: Accept unencrypted http to other machines than this one.
-        proxy: The proxy of all requests, e.g. "http://name:password@host:3128" or "socks5h://host:1080"; None
-            takes the environment's, "" none.
-        verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
-            folder, those of an `ssl.SSLContext`, or with False any.
-        cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
         prices: Read the router's list of providers and prices once, before the first call: replies then
             have a `cost`, and `capabilities` what the list says.
+        **options: As for `OpenAICompatible`.
 
     Raises:
         InvalidReference: The reference is not a model id.
@@ -77,25 +74,11 @@ class HfBackend(ServerBackend):
         rest: str = "",
         *,
         base_url: str | None = None,
-        api_key: str | Secret | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
         bill_to: str | None = None,
-        allow_http: bool = False,
-        proxy: str | Secret | None = None,
-        verify: tls.VerifyOption = True,
-        cert: tls.CertificateOption = None,
         prices: bool = False,
+        **options: Unpack[ServerOptions],
     ) -> None:
-        super().__init__(
-            rest,
-            base_url=router_address() if base_url is None else base_url,
-            api_key=api_key,
-            headers=headers,
-            allow_http=allow_http,
-            proxy=proxy,
-            verify=verify,
-            cert=cert,
-        )
+        super().__init__(rest, base_url=router_address() if base_url is None else base_url, **options)
         is_routed = base_url is None or self.address == parse_address(ROUTER)
         self._id = _parse_routable(rest) if is_routed else None
         if self._id is not None:

@@ -25,7 +25,6 @@ from openmodels.backends.local.prompt.prepare import (
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import (
     ConnectionFailed,
-    DeadlineExceeded,
     InvalidRequest,
     InvalidResponse,
     OpenModelsError,
@@ -83,13 +82,10 @@ class CompletionClient:
         texts = [request.prompt or "", *(message.text for message in request.messages)]
         with await self._http.asend(http_request, request.deadline) as response:
             explain = partial(self._explain, response.status, response.headers, (self._key, *filter(None, texts)))
-            decoder = decode.ChatDecoder(response.status, response.headers, explain, tags=tags)
-            try:
+            with decode.ChatDecoder(response.status, response.headers, explain, tags=tags) as decoder:
                 async for data in response:
                     for delta in decoder.feed(data):
                         yield delta
-            except (ConnectionFailed, DeadlineExceeded) as error:
-                decoder.disconnected(error)
         for delta in decoder.finish():
             yield delta
 
