@@ -83,11 +83,7 @@ class Conversation:
             self._append(turn, stream.reply)
 
     async def asend(self, content: str | Message, **options: Unpack[CallOptions]) -> Reply:
-        """The asynchronous twin of `send`.
-
-        Raises:
-            OpenModelsError: As for `send`.
-        """
+        """The asynchronous twin of `send`. Raises: what `send` does."""
         turn = _turn(content)
         with ErrorBoundary():
             reply = await self.model.achat(self._prompt(turn), **options)
@@ -96,11 +92,7 @@ class Conversation:
 
     @asynccontextmanager
     async def astream(self, content: str | Message, **options: Unpack[CallOptions]) -> AsyncIterator[AsyncStream]:
-        """The asynchronous twin of `stream`.
-
-        Raises:
-            OpenModelsError: As for `stream`.
-        """
+        """The asynchronous twin of `stream`. Raises: what `stream` does."""
         turn = _turn(content)
         with ErrorBoundary():
             async with self.model.astream(self._prompt(turn), **options) as stream:

@@ -265,8 +265,7 @@ class Model:
     async def achat(self, messages: Prompt, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `chat`; cancelling it stops the work behind it.
 
-        Raises:
-            OpenModelsError: As for `chat`.
+        Raises: what `chat` does.
         """
         with self._boundary:
             return await self._achat("chat", messages, options)
@@ -291,37 +290,24 @@ class Model:
     ) -> ToolRun:
         """The asynchronous twin of `run_tools`; plain functions run on threads.
 
-        Raises:
-            OpenModelsError: As for `run_tools`.
+        Raises: what `run_tools` does.
         """
         with self._boundary:
             return await self._tool_loop(messages, tools, max_rounds, options, parallel=parallel).arun(self.achat)
 
     async def acomplete(self, prompt: str, **options: Unpack[CallOptions]) -> Reply:
-        """The asynchronous twin of `complete`.
-
-        Raises:
-            OpenModelsError: As for `complete`.
-        """
+        """The asynchronous twin of `complete`. Raises: what `complete` does."""
         with self._boundary:
             return await self._achat("complete", prompt, options)
 
     async def aembed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> Embeddings:
-        """The asynchronous twin of `embed`.
-
-        Raises:
-            OpenModelsError: As for `embed`.
-        """
+        """The asynchronous twin of `embed`. Raises: what `embed` does."""
         with self._boundary:
             request, retries = requests.build_embed(self.backend, texts, options, self._defaults)
             return await self._runner.arun(request, retries, self.backend.aembed)
 
     async def arerank(self, query: str, documents: Sequence[str], **options: Unpack[RerankOptions]) -> Ranking:
-        """The asynchronous twin of `rerank`.
-
-        Raises:
-            OpenModelsError: As for `rerank`.
-        """
+        """The asynchronous twin of `rerank`. Raises: what `rerank` does."""
         with self._boundary:
             request, retries = requests.build_rerank(self.backend, query, documents, options, self._defaults)
             return await self._runner.arun(request, retries, self.backend.arerank)
@@ -329,8 +315,7 @@ class Model:
     def amap(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> AsyncBulk:
         """The asynchronous twin of `map`: `async for item in model.amap(…)`.
 
-        Raises:
-            OpenModelsError: As for `map`.
+        Raises: what `map` does.
         """
         with self._boundary:
             return AsyncBulk(BulkRun(self, self._build_call, prompts, options))

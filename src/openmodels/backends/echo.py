@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 from openmodels.backends.base import Backend
 from openmodels.deadline import deadline_exceeded
 from openmodels.errors import InvalidRequest
+from openmodels.openai_wire import encode
 from openmodels.output.text_scan import StopStringFilter
 from openmodels.types.messages import ToolCall
 from openmodels.types.reply import Delta, TokenLogprob, Usage
@@ -45,27 +46,7 @@ class EchoBackend(Backend):
 
     name: ClassVar[str] = "echo"
     features: ClassVar[frozenset[str]] = frozenset({"chat", "complete"})
-    options = frozenset(
-        {
-            "temperature",
-            "top_p",
-            "top_k",
-            "max_tokens",
-            "stop",
-            "seed",
-            "frequency_penalty",
-            "presence_penalty",
-            "repetition_penalty",
-            "n",
-            "logprobs",
-            "schema",
-            "choices",
-            "pattern",
-            "tool_choice",
-            "extra",
-            "tools",
-        }
-    )
+    options = encode.OPEN_SERVER_OPTIONS | encode.FORM_OPTIONS | {"pattern", "extra"}
 
     def __init__(self, rest: str = "", *, script: Sequence[str | Sequence[Step]] | None = None) -> None:
         if script is not None and (isinstance(script, str) or not script):

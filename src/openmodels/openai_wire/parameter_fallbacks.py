@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from openmodels.types.request import ChatRequest
@@ -68,11 +69,7 @@ class ParameterFallbacks:
     def learn(self, status: int | None, refusal: str, body: Body, request: ChatRequest) -> bool:
         """Take a refusal; return whether the request can be sent again in another form.
 
-        Args:
-            status: The HTTP status, or None for an error inside an answer.
-            refusal: What the server said.
-            body: What was sent.
-            request: What the caller asked for.
+        The status is None for an error inside an answer.
         """
         if status is not None and (status in _NO_FIELD or (status >= 500 and status not in _SERVER_FAULTS)):
             return False
@@ -89,55 +86,39 @@ class ParameterFallbacks:
             self._learned |= names
 
 
-def _without(name: str) -> Callable[[Body], Body]:
-    def change(body: Body) -> Body:
-        return {key: value for key, value in body.items() if key != name}
-
-    return change
+def _without(name: str, body: Body) -> Body:
+    return {key: value for key, value in body.items() if key != name}
 
 
-def _without_alias(alias: str, other: str) -> Callable[[Body], Body]:
+def _without_alias(alias: str, other: str, body: Body) -> Body:
     """Leave out one of two spellings of an option, never both."""
-    drop = _without(alias)
-
-    def change(body: Body) -> Body:
-        return drop(body) if other in body else body
-
-    return change
+    return _without(alias, body) if other in body else body
 
 
-def _renamed_in_chats(name: str, to: str) -> Callable[[Body], Body]:
+def _renamed_in_chats(name: str, to: str, body: Body) -> Body:
     """Rename a field of chats; the older completions know the old name alone."""
-
-    def change(body: Body) -> Body:
-        if "messages" not in body or to in body:
-            return body
-        return {to if key == name else key: value for key, value in body.items()}
-
-    return change
+    if "messages" not in body or to in body:
+        return body
+    return {to if key == name else key: value for key, value in body.items()}
 
 
-def _in_messages(name: str, to: str | None) -> Callable[[Body], Body]:
+def _in_messages(name: str, to: str | None, body: Body) -> Body:
     """Rename a field of the messages, or leave it out."""
-
-    def change(body: Body) -> Body:
-        messages = body.get("messages")
-        if not isinstance(messages, list):
-            return body
-        fresh = []
-        for message in messages:
-            kept = {key: value for key, value in message.items() if key != name}
-            fresh.append(kept | {to: message[name]} if to is not None and name in message else kept)
-        return body | {"messages": fresh}
-
-    return change
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return body
+    fresh = []
+    for message in messages:
+        kept = _without(name, message)
+        fresh.append(kept | {to: message[name]} if to is not None and name in message else kept)
+    return body | {"messages": fresh}
 
 
 def _not_strict(body: Body) -> Body:
     form = body.get("response_format")
     if not isinstance(form, dict) or not isinstance(schema := form.get("json_schema"), dict):
         return body
-    return body | {"response_format": form | {"json_schema": _without("strict")(schema)}}
+    return body | {"response_format": form | {"json_schema": _without("strict", schema)}}
 
 
 def _tool_alone(body: Body) -> Body:
@@ -159,14 +140,16 @@ def _rule(name: str, refusal: str, change: Callable[[Body], Body], *keys: str) -
 
 
 _RULES = (
-    _rule("stream_options", r"stream_options|include_usage", _without("stream_options")),
+    _rule("stream_options", r"stream_options|include_usage", partial(_without, "stream_options")),
     _rule("strict", r"\bstrict\b", _not_strict, "response_format"),
     # First the other spelling is tried; a server that refuses both gets neither.
-    _rule("reasoning_content", "reasoning_content", _in_messages("reasoning_content", "reasoning"), "messages"),
-    _rule("reasoning", r"\breasoning\b", _in_messages("reasoning", None), "messages"),
-    _rule("max_tokens", "max_completion_tokens", _renamed_in_chats("max_tokens", "max_completion_tokens")),
-    _rule("repeat_penalty", "repeat_penalty", _without_alias("repeat_penalty", "repetition_penalty")),
-    _rule("repetition_penalty", "repetition_penalty", _without_alias("repetition_penalty", "repeat_penalty")),
+    _rule(
+        "reasoning_content", "reasoning_content", partial(_in_messages, "reasoning_content", "reasoning"), "messages"
+    ),
+    _rule("reasoning", r"\breasoning\b", partial(_in_messages, "reasoning", None), "messages"),
+    _rule("max_tokens", "max_completion_tokens", partial(_renamed_in_chats, "max_tokens", "max_completion_tokens")),
+    _rule("repeat_penalty", "repeat_penalty", partial(_without_alias, "repeat_penalty", "repetition_penalty")),
+    _rule("repetition_penalty", "repetition_penalty", partial(_without_alias, "repetition_penalty", "repeat_penalty")),
     _rule("tool_choice", r"tool_choice|tool choice", _tool_alone),
     _rule("required", r"(tool_choice|tool choice).*\bany\b", _any_tool, "tool_choice"),
 )

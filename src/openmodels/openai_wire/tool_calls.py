@@ -38,19 +38,8 @@ class ToolCallAssembler:
     def __init__(self) -> None:
         self._calls: list[_PartialCall] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._calls)
-
     def add(self, pieces: Any, *, is_message: bool = False) -> None:
-        """Add the `tool_calls` of one delta or message.
-
-        Args:
-            pieces: The list that the server sent.
-            is_message: Whether they are those of a complete message, so that each is a separate call.
-
-        Raises:
-            InvalidResponse: They have the wrong shape.
-        """
+        """Add the `tool_calls` of one delta, or of a message, where each is a separate call."""
         if pieces is None:
             return
         if not isinstance(pieces, list):
@@ -62,20 +51,15 @@ class ToolCallAssembler:
             self._add(piece, is_message=is_message, before=before)
 
     def calls(self) -> tuple[ToolCall, ...]:
-        """Return the calls, each with an id; arguments other than a JSON object are None.
-
-        Raises:
-            InvalidResponse: A call has no name.
-        """
+        """Return the calls, each with an id; arguments other than a JSON object are None."""
         made: list[ToolCall] = []
         used: set[str] = set()
         for call in self._calls:
             if not call.name:
                 raise _wrong("a tool call has no name")
-            raw = call.raw
             identity = call.id if call.id and call.id not in used else call_ids.make_id()
             used.add(identity)
-            made.append(ToolCall(id=identity, name=call.name, arguments=read_arguments(raw), raw=raw))
+            made.append(ToolCall(id=identity, name=call.name, arguments=read_arguments(call.raw), raw=call.raw))
         return tuple(made)
 
     def _add(self, piece: dict[str, Any], *, is_message: bool, before: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from typing import Any, ClassVar
 
 from azure.core.credentials import AzureKeyCredential
@@ -17,6 +16,7 @@ from openmodels.backends.azure import endpoint as azure_endpoint, errors
 from openmodels.backends.azure.credential import TokenSource
 from openmodels.backends.azure.exchange import AzureExchange
 from openmodels.backends.openai_compatible import EncodedRequest, OpenAICompatible, ServerOptions
+from openmodels.deadline import deadline_after
 from openmodels.errors import (
     InvalidReference,
     InvalidRequest,
@@ -157,11 +157,11 @@ class AzureBackend(OpenAICompatible):
             UnsupportedFeature: Endpoints of this kind list nothing.
             OpenModelsError: As for a call.
         """
-        return decode.read_models(self.get(self._models_path(), _deadline(timeout)))
+        return decode.read_models(self.get(self._models_path(), deadline_after(timeout)))
 
     async def alist_deployments(self, *, timeout: float | None = 60.0) -> list[str]:  # noqa: ASYNC109 - the twin's
         """The asynchronous twin of `list_deployments`."""
-        return decode.read_models(await self.aget(self._models_path(), _deadline(timeout)))
+        return decode.read_models(await self.aget(self._models_path(), deadline_after(timeout)))
 
     def _models_path(self) -> str:
         if self.endpoint.kind in ("deployment", "serverless"):
@@ -191,7 +191,3 @@ def _read_environment(names: tuple[str, ...]) -> tuple[str, str | None]:
     """Return the first variable that is set with its value, else the first and None."""
     variables = ((name, os.environ[name]) for name in names if os.environ.get(name))
     return next(variables, (names[0], None))
-
-
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout

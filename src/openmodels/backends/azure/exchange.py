@@ -7,14 +7,13 @@ of azure-core have no total deadline, and leave their connections to the event l
 from __future__ import annotations
 
 import asyncio
-import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from azure.ai.inference import ChatCompletionsClient
 from azure.ai.inference.aio import ChatCompletionsClient as AsyncChatCompletionsClient
@@ -32,7 +31,8 @@ from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.http.network_errors import deadline_exceeded, seconds_left
 from openmodels.http.secrets import Secret
 from openmodels.http.sync_transport import HttpResponse
-from openmodels.openai_wire import decode
+
+_Client = TypeVar("_Client", ChatCompletionsClient, AsyncChatCompletionsClient)
 
 # In the places of retries and redirects: even switched off, Azure's own read what a server says of waiting.
 _OFF: dict[str, Any] = {"retry_policy": policies.SansIOHTTPPolicy(), "redirect_policy": policies.SansIOHTTPPolicy()}
@@ -57,16 +57,9 @@ class AzureExchange:
         self._http_client = client
         # Whether plain http is acceptable, `allow_http` has decided already.
         self._options: dict[str, Any] = {"stream": True, "enforce_https": address.scheme == "https"}
-        self._client = ChatCompletionsClient(
-            str(address),
-            credential=object(),
-            authentication_policy=self._authentication_policy(),
-            transport=_PipelineTransport(client),
-            **_OFF,
-        )
+        self._client = self._make_client(ChatCompletionsClient, _PipelineTransport(client))
         # Its policies hold locks that belong to an event loop, so each loop has a client of its own.
-        self._async_clients: weakref.WeakKeyDictionary[AbstractEventLoop, AsyncChatCompletionsClient]
-        self._async_clients = weakref.WeakKeyDictionary()
+        self._async_clients: WeakKeyDictionary[AbstractEventLoop, AsyncChatCompletionsClient] = WeakKeyDictionary()
 
     def send(self, request: HttpRequest, deadline: float | None) -> HttpResponse:
         """Return the response, its headers read; see `HttpClient.send`."""
@@ -92,29 +85,28 @@ class AzureExchange:
 
     def _async_client(self) -> AsyncChatCompletionsClient:
         loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
-        if client is None:
-            client = self._async_clients[loop] = AsyncChatCompletionsClient(
-                str(self._address),
-                credential=object(),
-                authentication_policy=self._authentication_policy(is_async=True),
-                transport=_AsyncPipelineTransport(self._http_client),
-                **_OFF,
-            )
-        return client
+        if loop not in self._async_clients:
+            sender = _AsyncPipelineTransport(self._http_client)
+            self._async_clients[loop] = self._make_client(AsyncChatCompletionsClient, sender)
+        return self._async_clients[loop]
 
-    def _authentication_policy(self, *, is_async: bool = False) -> Any:
+    def _make_client(self, kind: type[_Client], sender: _PipelineTransport | _AsyncPipelineTransport) -> _Client:
+        policy: Any
         match self._authentication:
             case Secret() as key:
-                return _KeyPolicy(key)
-            case TokenSource() as tokens if is_async:
-                credential: Any = SimpleNamespace(get_token_info=tokens.aget_token_info)
-                return policies.AsyncBearerTokenCredentialPolicy(credential, self._scope)
+                policy = _KeyPolicy(key)
+            case TokenSource() as tokens if kind is AsyncChatCompletionsClient:
+                token_getter: Any = SimpleNamespace(get_token_info=tokens.aget_token_info)
+                policy = policies.AsyncBearerTokenCredentialPolicy(token_getter, self._scope)
             case TokenSource() as tokens:
-                credential = tokens
-                return policies.BearerTokenCredentialPolicy(credential, self._scope)
+                token_getter = tokens
+                policy = policies.BearerTokenCredentialPolicy(token_getter, self._scope)
             case None:
-                return policies.SansIOHTTPPolicy()
+                policy = policies.SansIOHTTPPolicy()
+        # With a policy the client does not look at its credential.
+        make: Any = kind
+        client: _Client = make(str(self._address), object(), authentication_policy=policy, transport=sender, **_OFF)
+        return client
 
     def _azure_request(self, request: HttpRequest) -> AzureRequest:
         # The client fills {names} into addresses.
@@ -135,31 +127,19 @@ class _KeyPolicy(policies.SansIOHTTPPolicy[Any, Any]):
         request.http_request.headers["api-key"] = self._key.reveal()
 
 
-@dataclass(slots=True)
-class _RunningCall:
-    """A call on its way through the pipeline.
-
-    Attributes:
-        deadline: When it must be over, on the clock of `time.monotonic()`, or None.
-        responses: What has come so far; a policy that answers a challenge sends the request again.
-    """
-
-    deadline: float | None
-    responses: list[BaseResponse] = field(default_factory=list)
-
-
-_call: ContextVar[_RunningCall] = ContextVar("openmodels_azure_call")
+_responses: ContextVar[list[BaseResponse]] = ContextVar("openmodels_azure_responses")
+"""The responses to the running call; a policy that answers a challenge sends the request again."""
 
 
 @contextmanager
 def _running_call(deadline: float | None) -> Iterator[None]:
     """Close the responses that are not returned, and raise our errors."""
-    call = _RunningCall(deadline)
-    call_before, deadline_before = _call.set(call), credential.deadline.set(deadline)
+    responses: list[BaseResponse] = []
+    responses_before, deadline_before = _responses.set(responses), credential.deadline.set(deadline)
     try:
         yield
     except BaseException as error:
-        _close(call.responses)
+        _close(responses)
         if isinstance(error, OpenModelsError) or not isinstance(error, Exception):
             raise
         if isinstance(error, TimeoutError):
@@ -170,9 +150,9 @@ def _running_call(deadline: float | None) -> Iterator[None]:
             next_step="Check `api_key=` or `credential=`.",
         ) from error
     else:
-        _close(call.responses[:-1])
+        _close(responses[:-1])
     finally:
-        _call.reset(call_before)
+        _responses.reset(responses_before)
         credential.deadline.reset(deadline_before)
 
 
@@ -181,64 +161,38 @@ def _close(responses: list[BaseResponse]) -> None:
         response.close()
 
 
-class _PipelineResponse(transport.HttpResponse):
-    """A response as policies read it, around that of the HTTP client."""
-
-    def __init__(self, request: AzureRequest, response: HttpResponse) -> None:
-        super().__init__(request, response)  # type: ignore[arg-type]  # azure-core has two kinds of requests
-        _copy_head(self, response)
-
-    def body(self) -> bytes:
-        """Return the whole body, decompressed."""
-        body: bytes = self.internal_response.read(decode.LONGEST_BODY)
-        return body
-
-    def stream_download(self, pipeline: Any, **_: Any) -> Iterator[bytes]:  # noqa: ARG002 - azure-core's signature
-        """Return an iterator over the body's raw bytes."""
-        return iter(self.internal_response)
-
-
-class _AsyncPipelineResponse(transport.AsyncHttpResponse):
-    """The asynchronous twin of `_PipelineResponse`."""
-
-    def __init__(self, request: AzureRequest, response: AsyncHttpResponse) -> None:
-        super().__init__(request, response)  # type: ignore[arg-type]
-        _copy_head(self, response)
-
-    def stream_download(self, pipeline: Any, **_: Any) -> AsyncIterator[bytes]:  # noqa: ARG002
-        """Return an iterator over the body's raw bytes."""
-        return aiter(self.internal_response)
-
-
-def _copy_head(pipeline_response: Any, response: BaseResponse) -> None:
-    pipeline_response.status_code = response.status
-    pipeline_response.headers = CaseInsensitiveDict(response.headers)
-    pipeline_response.content_type = response.headers.get("content-type")
-
-
 class _PipelineTransport:
     """The end of a pipeline, which sends through the HTTP client."""
 
     def __init__(self, client: HttpClient) -> None:
         self._client = client
 
-    def send(self, request: AzureRequest, **_: Any) -> _PipelineResponse:
+    def send(self, request: AzureRequest, **_: Any) -> Any:
         """Return the response to a request, its headers read."""
-        call = _call.get()
-        response = self._client.send(_http_request(request), call.deadline)
-        call.responses.append(response)
-        return _PipelineResponse(request, response)
+        response = self._client.send(_http_request(request), credential.deadline.get())
+        return _pipeline_response(transport.HttpResponse, request, response)
 
 
-class _AsyncPipelineTransport(_PipelineTransport):
+class _AsyncPipelineTransport:
     """The asynchronous twin of `_PipelineTransport`."""
 
-    async def send(self, request: AzureRequest, **_: Any) -> _AsyncPipelineResponse:  # type: ignore[override]
+    def __init__(self, client: HttpClient) -> None:
+        self._client = client
+
+    async def send(self, request: AzureRequest, **_: Any) -> Any:
         """Return the response to a request, its headers read."""
-        call = _call.get()
-        response = await self._client.asend(_http_request(request), call.deadline)
-        call.responses.append(response)
-        return _AsyncPipelineResponse(request, response)
+        response = await self._client.asend(_http_request(request), credential.deadline.get())
+        return _pipeline_response(transport.AsyncHttpResponse, request, response)
+
+
+def _pipeline_response(kind: Any, request: AzureRequest, response: BaseResponse) -> Any:
+    """Return a response as policies read it, around that of the HTTP client."""
+    _responses.get().append(response)
+    pipeline_response = kind(request, response)
+    pipeline_response.status_code = response.status
+    pipeline_response.headers = CaseInsensitiveDict(response.headers)
+    pipeline_response.content_type = response.headers.get("content-type")
+    return pipeline_response
 
 
 def _http_request(request: AzureRequest) -> HttpRequest:

@@ -146,13 +146,12 @@ class HfBackend(ServerBackend):
         )
 
     def authorization(self) -> dict[str, str]:
-        """Return the header with the token.
-
-        Raises:
-            Offline: The network is switched off by the environment.
-            NotConfigured: The router asks for a token, and there is none.
-        """
-        self.check_online()
+        """Return the header with the token, if the network is not switched off."""
+        if settings.offline() and not is_loopback(self.address.host):
+            raise Offline(
+                f"{self.address.authority} is needed, but the network is switched off.",
+                next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
+            )
         if any(name.lower() == "authorization" for name in self.headers):
             return {}
         key = self.api_key or self._stored_token()
@@ -163,14 +162,6 @@ class HfBackend(ServerBackend):
             )
         return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
 
-    def check_online(self) -> None:
-        """Raise Offline if the network is switched off and the server is elsewhere."""
-        if settings.offline() and not is_loopback(self.address.host):
-            raise Offline(
-                f"{self.address.authority} is needed, but the network is switched off.",
-                next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
-            )
-
     def _stored_token(self) -> Secret | None:
         """Return the user's own token, if this address may have it."""
         if self._token is None and is_hugging_face(self.address) and not token.is_disabled():
@@ -179,11 +170,8 @@ class HfBackend(ServerBackend):
 
     def path(self, request: ChatRequest) -> str:
         """Return the path below the address for a request."""
-        if self._id is not None and request.prompt is not None:
-            raise UnsupportedFeature(
-                "The router of Hugging Face only chats: it has no 'complete'.",
-                next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
-            )
+        if request.prompt is not None:
+            self._refuse_for_router("complete")
         return super().path(request)
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
@@ -194,12 +182,15 @@ class HfBackend(ServerBackend):
 
     def rerank_target(self) -> str:
         """Return the request target of rankings, which the router has not."""
+        self._refuse_for_router("rerank")
+        return super().rerank_target()
+
+    def _refuse_for_router(self, feature: str) -> None:
         if self._id is not None:
             raise UnsupportedFeature(
-                "The router of Hugging Face has no 'rerank'.",
+                f"The router of Hugging Face only chats and embeds: it has no {feature!r}.",
                 next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
             )
-        return super().rerank_target()
 
     def embed_target(self, model: str | None) -> str:
         """Return the request target of embeddings; on the router, that of the task API."""
@@ -228,17 +219,13 @@ class HfBackend(ServerBackend):
         """Return what the answer to a request for embeddings holds."""
         if self._id is None:
             return super().embeddings(body, request, explain)
-        value = decode.json_value(body)
-        if isinstance(value, dict) and "error" in value:
-            raise explain(value)
-        if not isinstance(value, list):
-            raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where a list was expected.")
-        if any(isinstance(row, list) and row and isinstance(row[0], list) for row in value):
+        rows = decode.read_rows(decode.json_value(body), ("embeddings",), explain)
+        if any(isinstance(row, list) and row and isinstance(row[0], list) for row in rows):
             raise InvalidResponse(
                 f"{self._id.repo} gives a vector for each token, not for each text.",
                 next_step="Choose a model for sentence embeddings.",
             )
-        return Embeddings(vectors.array(value, len(request.texts)), model=self._id.repo)
+        return Embeddings(vectors.array(rows, len(request.texts)), model=self._id.repo)
 
     def explain(self, failure: status_errors.Failure) -> OpenModelsError:
         """Return the error for a failed response, in Hugging Face's dialect."""
