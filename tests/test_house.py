@@ -316,12 +316,12 @@ def test_install_hints_name_our_distribution():
 def test_settings_are_read_when_asked_and_not_before(monkeypatch, tmp_path):
     for name in ("HF_HUB_OFFLINE", "OPENMODELS_OFFLINE", "OPENMODELS_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    assert not settings.read_environment().offline
+    assert not settings.offline()
     for value, offline in (("1", True), ("true", True), (" ON ", True), ("0", False), ("", False), ("no", False)):
         monkeypatch.setenv("OPENMODELS_OFFLINE", value)
-        assert settings.read_environment().offline == offline
+        assert settings.offline() == offline
     monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path))
-    assert settings.read_environment().cache == tmp_path
+    assert settings.cache_folder() == tmp_path
     monkeypatch.delenv("OPENMODELS_CACHE")
-    assert settings.read_environment().cache.name == "openmodels"
-    assert settings.read_environment().cache.is_absolute()
+    assert settings.cache_folder().name == "openmodels"
+    assert settings.cache_folder().is_absolute()

@@ -9,7 +9,6 @@ import importlib.util
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +27,8 @@ DEFAULT_TIMEOUT = 600.0
 """Total seconds a call may take when the caller does not say."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The environment's part of the configuration.
-
-    Attributes:
-        offline: No network: HF_HUB_OFFLINE or OPENMODELS_OFFLINE is set to a true value.
-        cache: Folder for what openmodels itself makes (converted weights):
-            OPENMODELS_CACHE or the user's cache folder.
-    """
-
-    offline: bool
-    cache: Path
-
-
-def read_environment() -> Settings:
-    """Return the settings as the environment has them now."""
-    return Settings(offline=offline(), cache=_cache())
-
-
 def offline() -> bool:
-    """Return whether the environment switches the network off."""
+    """Return whether the environment switches the network off, by either variable."""
     return any(is_true(os.environ.get(name)) for name in ("HF_HUB_OFFLINE", "OPENMODELS_OFFLINE"))
 
 
@@ -97,7 +77,8 @@ def is_true(value: str | None) -> bool:
     return (value or "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return the folder for what openmodels itself makes, e.g. converted weights."""
     if chosen := os.environ.get("OPENMODELS_CACHE"):
         return Path(chosen).expanduser()
     from platformdirs import user_cache_path

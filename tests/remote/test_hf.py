@@ -433,8 +433,9 @@ def test_the_request_is_the_vendor_clients_own(monkeypatch: pytest.MonkeyPatch) 
     )
     backend = HfBackend("org/model", api_key=TOKEN)
     request = EmbedRequest(texts=("a", "b"), extra={"normalize": True})
-    assert f"{backend.address.origin}{backend.embed_target('org/model')}" == theirs.url
-    assert backend.embed_body(request, "org/model") == theirs.json
+    target, body = backend.encode_embedding(request, "org/model")
+    assert f"{backend.address.origin}{target}" == theirs.url
+    assert body == theirs.json
     assert backend.authorization()["Authorization"] == theirs.headers["authorization"]
 
 

@@ -9,10 +9,10 @@ from typing import Any, get_type_hints
 import pytest
 
 import openmodels as om
-from openmodels.types import embeddings, rankings, request
+from openmodels.types import request
+from openmodels.types.embeddings import EmbedRequest
 from openmodels.types.options import CALL_OPTIONS, OPTION_NAMES, Option, read_rows
-
-TABLES = {request: om.CallOptions, embeddings: om.EmbedOptions, rankings: om.RerankOptions}
+from openmodels.types.rankings import RerankRequest
 
 
 def static_fields(module):
@@ -25,13 +25,24 @@ def static_fields(module):
     return {node.target.id: ast.unparse(node.annotation) for node in block.body[0].body}
 
 
-@pytest.mark.parametrize("module", TABLES, ids=lambda module: module.__name__)
-def test_static_fields_are_those_of_the_table(module):
-    rows = read_rows(TABLES[module]).items()
-    fields = {
-        name: f"{row.type.__name__} | None" for name, row in rows if row.option.is_field and not row.option.is_core
-    }
-    assert static_fields(module) == fields
+def table_fields(table):
+    """Return the fields that a table gives to a request, as {name: type}."""
+    rows = read_rows(table).items()
+    return {name: row.type.__name__ + " | None" for name, row in rows if row.option.is_field and not row.option.is_core}
+
+
+def test_static_fields_are_those_of_the_table():
+    assert static_fields(request) == table_fields(om.CallOptions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "inputs"),
+    [(EmbedRequest, om.EmbedOptions, {"texts"}), (RerankRequest, om.RerankOptions, {"query", "documents"})],
+)
+def test_request_fields_are_those_of_the_table(kind, table, inputs):
+    fields = {name: str(field.annotation) for name, field in kind.model_fields.items()}
+    assert {name: fields.pop(name) for name in table_fields(table)} == table_fields(table)
+    assert set(fields) == inputs | {"extra", "deadline"}
 
 
 @pytest.mark.parametrize("table", [om.CallOptions, om.ToolRunOptions, om.EmbedOptions, om.RerankOptions])

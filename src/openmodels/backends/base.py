@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
+from openmodels import background
 from openmodels.errors import UnsupportedFeature
 from openmodels.types import capabilities
 from openmodels.types.capabilities import Capabilities
@@ -24,9 +25,6 @@ Request = ChatRequest | EmbedRequest | RerankRequest
 """A checked request, as a backend gets it."""
 Outcome = Reply | Embeddings | Ranking
 """The complete answer to a request."""
-
-_Request = TypeVar("_Request")
-_Outcome = TypeVar("_Outcome")
 
 
 class Backend(ABC):
@@ -99,16 +97,9 @@ class Backend(ABC):
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors without blocking the event loop.
 
-        This default calls `embed` on a thread of its own, which a cancelled call leaves to its end.
+        This default calls `embed` on a daemon thread of its own, which a cancelled call leaves to its end.
         """
-        return await self._on_a_thread(self.embed, request)
-
-    async def _on_a_thread(self, work: Callable[[_Request], _Outcome], request: _Request) -> _Outcome:
-        pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work, request)
-        finally:
-            pool.shutdown(wait=False)
+        return await background.arun(self.embed, request)
 
     def rerank(self, request: RerankRequest) -> Ranking:  # noqa: ARG002 - a subclass reads it
         """Return the documents ranked by the query, with the feature "rerank".
@@ -121,7 +112,7 @@ class Backend(ABC):
 
     async def arerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking without blocking the event loop, as `aembed` does."""
-        return await self._on_a_thread(self.rerank, request)
+        return await background.arun(self.rerank, request)
 
     def load(self) -> None:
         """Do what the first call would do: download, read weights, connect.

@@ -64,7 +64,7 @@ class Batches(Generic[_Request, _Outcome]):
         self._start = 0
 
     def __iter__(self) -> Iterator[_Request]:
-        """Yield the next batch as a request, the same texts again until an answer is added."""
+        """Yield the next batch as a request, again until its answer is added."""
         while self._start < self._count:
             part, request = slice(self._start, self._start + self._size), self._request
             if isinstance(request, EmbedRequest):

@@ -95,17 +95,6 @@ class OpenAICompatible(Backend):
         connection: How connections are made: `proxy`, `verify` and `cert`, checked.
         fallbacks: What the server has shown that it takes.
 
-    A subclass overrides what differs:
-        `wire_options`: the options that the server takes under their wire keys.
-        `body(request, model)`: the JSON body; `path(request)`: the path below `base_url`.
-        `embed_target(model)`, `embed_body(request, model)`, `embeddings(body, request, explain)`: the
-            same for embeddings, and what their answer holds.
-        `authorization()`: the headers that carry the key.
-        `make_exchange()`: what carries requests, if not our own HTTP.
-        `explain(failure)`: the error that a failed answer is; call `super` for what is not special.
-        `recovers(error, prepared)`: whether to send a refused request again, in another form or elsewhere.
-        `model(deadline)` and `amodel(deadline)`: the model's name, if it must be asked for first.
-
     Raises:
         InvalidRequest: The address, the key or a header is not acceptable; no key is shown.
     """
@@ -159,13 +148,9 @@ class OpenAICompatible(Backend):
         """Return the JSON body of a request."""
         return encode.payload(request, model, self.wire_options)
 
-    def embed_target(self, model: str | None) -> str:  # noqa: ARG002 - a subclass puts it into the path
-        """Return the request target of embeddings: path and query."""
-        return self.address.target("/embeddings")
-
-    def embed_body(self, request: EmbedRequest, model: str | None) -> dict[str, Any]:
-        """Return the JSON body of a request for embeddings."""
-        return vectors.payload(request, model)
+    def encode_embedding(self, request: EmbedRequest, model: str | None) -> tuple[str, dict[str, Any]]:
+        """Return the target (path and query) and JSON body of a request for embeddings."""
+        return self.address.target("/embeddings"), vectors.payload(request, model)
 
     def rerank_target(self) -> str:
         """Return the request target of rankings: path and query."""
@@ -347,8 +332,7 @@ class OpenAICompatible(Backend):
         return EncodedRequest(http_request, request, body, tuple(texts))
 
     def _prepare_embedding(self, request: EmbedRequest, model: str | None) -> EncodedRequest:
-        body = self.embed_body(request, model)
-        return self._prepare_texts(request, request.texts, self.embed_target(model), body)
+        return self._prepare_texts(request, request.texts, *self.encode_embedding(request, model))
 
     def _prepare_ranking(self, request: RerankRequest, model: str | None) -> EncodedRequest:
         texts = (request.query, *request.documents)

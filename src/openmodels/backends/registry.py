@@ -108,7 +108,7 @@ def find(name: str) -> type[Backend]:
 
 
 def parameters(backend: type[Backend]) -> dict[str, inspect.Parameter]:
-    """Return the options of a backend, those that its constructor passes on to its base included."""
+    """Return a backend's options, with those that it passes on to its base."""
     options: dict[str, inspect.Parameter] = {}
     for base in inspect.getmro(backend):
         if "__init__" in vars(base):

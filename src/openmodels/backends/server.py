@@ -50,7 +50,7 @@ class ServerBackend(OpenAICompatible):
         self._only: str | None = None
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
-        """Return the JSON body of a request, where a tool demanded by name is the only one."""
+        """Return the JSON body of a request; a tool demanded by name is the only one."""
         # llama.cpp's server takes the object that names a tool for "auto"; every server knows "required".
         if request.tool_choice not in (None, "auto", "none", "required"):
             chosen = tuple(tool for tool in request.tools if tool.name == request.tool_choice)

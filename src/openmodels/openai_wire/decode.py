@@ -134,7 +134,6 @@ class ChatDecoder:
         self._answers = answers
         self._top_logprobs = top_logprobs
         self._tags = tags
-        self._explain = explain
         self._body = ResponseBody(status, headers, explain)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.is_error else None
@@ -191,7 +190,7 @@ class ChatDecoder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """End quietly where the connection is lost behind a complete answer or an error's body."""
+        """End quietly where a connection is lost behind all that counts."""
         if not isinstance(error, ConnectionFailed | DeadlineExceeded):
             return False
         if self.is_complete or (self._body.is_error and self._body):
@@ -236,12 +235,12 @@ class ChatDecoder:
             value = json_value(event.data)
         except InvalidResponse:
             if event.name == "error":
-                raise self._explain(event.data) from None
+                raise self._body.explain(event.data) from None
             if last:
                 return ()  # the body ends inside an event: `finish` reports the cut
             raise
         if event.name == "error":
-            raise self._explain(value)
+            raise self._body.explain(value)
         if not isinstance(value, dict):
             return ()
         self._raise_error(value)
@@ -250,7 +249,7 @@ class ChatDecoder:
     def _raise_error(self, value: dict[str, Any]) -> None:
         is_error = value.get("error") or value.get("object") == "error"
         if is_error or ("choices" not in value and {"detail", "message", "errors", "Message"} & value.keys()):
-            raise self._explain(value)
+            raise self._body.explain(value)
 
     def _read_chunk(self, value: dict[str, Any], key: str) -> list[Delta]:
         self._raw = value

@@ -80,7 +80,7 @@ def payload(request: ChatRequest, model: str | None, options: Collection[str]) -
 
 
 def extended(body: dict[str, Any], extra: Mapping[str, Any], *more: str) -> dict[str, Any]:
-    """Return a body with the caller's `extra`, which may not touch its keys or `more`."""
+    """Return a body with the caller's `extra`, which touches neither it nor `more`."""
     if taken := {*body, *more} & extra.keys():
         raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
     return body | dict(extra)

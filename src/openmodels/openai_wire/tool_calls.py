@@ -39,7 +39,7 @@ class ToolCallAssembler:
         self._calls: list[_PartialCall] = []
 
     def add(self, pieces: Any, *, is_message: bool = False) -> None:
-        """Add the `tool_calls` of one delta, or of a message, where each is a separate call."""
+        """Add the `tool_calls` of a delta, or of a message, where each is another call."""
         if pieces is None:
             return
         if not isinstance(pieces, list):

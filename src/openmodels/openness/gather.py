@@ -110,7 +110,7 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
 
 def store() -> Path:
     """Return the folder of kept evidence."""
-    return settings.read_environment().cache / "openness"
+    return settings.cache_folder() / "openness"
 
 
 def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:

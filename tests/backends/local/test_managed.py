@@ -41,8 +41,7 @@ print("good bye", flush=True)
 @pytest.fixture(autouse=True)
 def logs(tmp_path, monkeypatch):
     """Logs of these tests alone; the weights stay in the user's cache."""
-    own = SimpleNamespace(read_environment=lambda: om.settings.Settings(offline=False, cache=tmp_path))
-    monkeypatch.setattr(managed_server, "settings", own)
+    monkeypatch.setattr(managed_server, "settings", SimpleNamespace(cache_folder=lambda: tmp_path))
     return tmp_path / "logs"
 
 

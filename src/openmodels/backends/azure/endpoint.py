@@ -64,11 +64,6 @@ class Endpoint:
 def parse_endpoint(base_url: str, deployment: str = "", *, allow_http: bool = False) -> Endpoint:
     """Read an address, leading a retired one to its successor.
 
-    Args:
-        base_url: For example "https://my-resource.services.ai.azure.com".
-        deployment: The deployment's name, or "".
-        allow_http: Accept http to other machines than this one.
-
     Raises:
         EndpointRetired: It has been switched off and has no successor.
         NotConfigured: It is on an Azure resource, but not where models are.

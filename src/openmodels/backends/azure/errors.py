@@ -20,13 +20,7 @@ from openmodels.http.address import Address
 
 
 def explain(failure: status_errors.Failure, to: Address, identity: str) -> OpenModelsError:
-    """Return the error for a failed response.
-
-    Args:
-        failure: The response.
-        to: The endpoint.
-        identity: What to do where the key or token was refused.
-    """
+    """Return the error for a failed response, with `identity` for a refused key."""
     if categories := _categories(failure.body):
         failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
     error = status_errors.error_from_status(failure)

@@ -154,19 +154,15 @@ class HfBackend(ServerBackend):
             )
         if any(name.lower() == "authorization" for name in self.headers):
             return {}
-        key = self.api_key or self._stored_token()
+        key = self.api_key or self._token
+        if key is None and is_hugging_face(self.address) and not token.is_disabled():
+            key = self._token = token.stored_token()
         if key is None and self._id is not None:
             raise NotConfigured(
                 "There is no token of Hugging Face, and the router answers nobody without one.",
                 next_step=f"Create one ({errors.TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
             )
         return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
-
-    def _stored_token(self) -> Secret | None:
-        """Return the user's own token, if this address may have it."""
-        if self._token is None and is_hugging_face(self.address) and not token.is_disabled():
-            self._token = token.stored_token()
-        return self._token
 
     def path(self, request: ChatRequest) -> str:
         """Return the path below the address for a request."""
@@ -192,28 +188,23 @@ class HfBackend(ServerBackend):
                 next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
             )
 
-    def embed_target(self, model: str | None) -> str:
-        """Return the request target of embeddings; on the router, that of the task API."""
+    def encode_embedding(self, request: EmbedRequest, model: str | None) -> tuple[str, dict[str, Any]]:
+        """Return the target and the JSON body; on the router, those of the task API."""
         if self._id is None:
-            return super().embed_target(model)
+            return super().encode_embedding(request, model)
         if self._id.suffix not in (None, _EMBEDDING_PROVIDER):
             raise UnsupportedFeature(
                 f"Embeddings come from {_EMBEDDING_PROVIDER!r}; the router cannot be asked for {self._id.suffix!r}.",
                 next_step=f"Write 'hf:{self._id.repo}'.",
             )
-        root = self.address.path.removesuffix("/v1")
-        return f"{root}/{_EMBEDDING_PROVIDER}/models/{self._id.repo}/pipeline/feature-extraction"
-
-    def embed_body(self, request: EmbedRequest, model: str | None) -> dict[str, Any]:
-        """Return the JSON body of a request for embeddings."""
-        if self._id is None:
-            return super().embed_body(request, model)
         if request.dimensions is not None:
             raise UnsupportedFeature(
                 "The router of Hugging Face cannot honour the option 'dimensions'.",
                 next_step="Leave it out, or use an Inference Endpoint with base_url=.",
             )
-        return encode.extended({"inputs": list(request.texts)}, request.extra)
+        root = self.address.path.removesuffix("/v1")
+        target = f"{root}/{_EMBEDDING_PROVIDER}/models/{self._id.repo}/pipeline/feature-extraction"
+        return target, encode.extended({"inputs": list(request.texts)}, request.extra)
 
     def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""

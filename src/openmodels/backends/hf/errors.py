@@ -60,12 +60,7 @@ _RULES: tuple[_Rule, ...] = (
 
 
 def explain(failure: status_errors.Failure, *, is_routed: bool) -> OpenModelsError:
-    """Return the error for a failed response.
-
-    Args:
-        failure: The response.
-        is_routed: Whether it came from the router, whose address is right: a 404 is about the model.
-    """
+    """Return the error for a failed response; the router's 404 is about the model."""
     general = status_errors.error_from_status(failure)
     kind, next_step = type(general), general.next_step
     if not isinstance(general, GatedModel | ContextTooLong | ContentFiltered):

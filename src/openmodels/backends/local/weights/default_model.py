@@ -50,7 +50,7 @@ def locate(deadline: float | None, dtype: str = "auto") -> Path:
     folder = cache.converted_folder(SHA256, dtype)
     if cache.is_intact(folder):
         return folder
-    if settings.read_environment().offline:
+    if settings.offline():
         if here := _on_disk():
             return cache.get_converted(here, digest=SHA256, deadline=deadline, dtype=dtype)
         raise _offline()
@@ -74,7 +74,7 @@ def gguf(deadline: float | None) -> Path:
         DeadlineExceeded: The deadline passed.
     """
     if not _on_disk():
-        if settings.read_environment().offline:
+        if settings.offline():
             raise _offline()
         _announce()
     return _gguf(deadline)
