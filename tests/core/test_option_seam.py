@@ -59,8 +59,8 @@ from openmodels.types.request import ChatRequest
 
 request = ChatRequest(messages=(om.user("x"),), min_p=0.5)
 assert request.options == {"min_p"}
-assert "min_p" not in encode.payload(request, "m", encode.OPENAI_OPTIONS)
-assert encode.payload(request, "m", encode.OPENAI_OPTIONS | {"min_p"})["min_p"] == 0.5
+assert "min_p" not in encode.encode_chat(request, "m", encode.OPENAI_OPTIONS)
+assert encode.encode_chat(request, "m", encode.OPENAI_OPTIONS | {"min_p"})["min_p"] == 0.5
 """
 USE_BACKEND = """
 import openmodels as om

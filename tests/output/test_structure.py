@@ -219,7 +219,7 @@ def test_calls_of_tools_are_no_answer():
 
 def form(**options):
     asked = ChatRequest(messages=({"role": "user", "content": "x"},), output=structure.make_validator(options).output)
-    return encode.payload(asked, "m", encode.OPENAI_OPTIONS)["response_format"]["json_schema"]
+    return encode.encode_chat(asked, "m", encode.OPENAI_OPTIONS)["response_format"]["json_schema"]
 
 
 def test_wire_form_is_strict_where_that_loses_nothing():

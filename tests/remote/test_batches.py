@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import openmodels as om
-from openmodels.backends.batch_limits import limit
+from openmodels.backends.batch_limits import allowed_count
 from openmodels.core import retry
 from openmodels.errors import OpenModelsError
 from openmodels.testing.faults import FaultServer
@@ -95,4 +95,4 @@ def test_a_single_text_that_is_too_large_says_what_to_do(server: FaultServer) ->
     ],
 )
 def test_limits_are_read_from_refusals(words: str, count: int, most: int | None) -> None:
-    assert limit(words, count) == most
+    assert allowed_count(words, count) == most

@@ -199,10 +199,10 @@ def test_a_field_of_its_own(name: str) -> None:
 @pytest.mark.parametrize(("count", "sent"), [(0, {"logprobs": True}), (3, {"logprobs": True, "top_logprobs": 3})])
 def test_how_logprobs_are_asked_for(count: int, sent: dict[str, Any]) -> None:
     chat = ChatRequest(messages=[{"role": "user", "content": "x"}], logprobs=count, n=2, stream=False)
-    body = encode.payload(chat, None, encode.OPENAI_OPTIONS)
+    body = encode.encode_chat(chat, None, encode.OPENAI_OPTIONS)
     assert {name: body[name] for name in body if "logprobs" in name} == sent
     assert body["n"] == 2
-    legacy = encode.payload(ChatRequest(prompt="x", logprobs=count), None, encode.OPENAI_OPTIONS)
+    legacy = encode.encode_chat(ChatRequest(prompt="x", logprobs=count), None, encode.OPENAI_OPTIONS)
     assert legacy["logprobs"] == count
     assert "top_logprobs" not in legacy
 

@@ -25,7 +25,7 @@ def explain(_):
 
 
 def read(value, **more):
-    return rerank.ranking(json.dumps(value).encode(), request(**more), explain)
+    return rerank.read_ranking(json.dumps(value).encode(), request(**more), explain)
 
 
 def rows(*pairs, key="relevance_score"):
@@ -50,7 +50,7 @@ def test_every_dialect_is_read(value):
 
 
 def test_the_body_is_what_they_share():
-    assert rerank.payload(request(top_n=2, extra={"max_tokens_per_doc": 9}), "m") == {
+    assert rerank.encode_request(request(top_n=2, extra={"max_tokens_per_doc": 9}), "m") == {
         "model": "m",
         "query": "q",
         "documents": ["a", "b", "c"],
@@ -58,7 +58,7 @@ def test_the_body_is_what_they_share():
         "max_tokens_per_doc": 9,
     }
     with pytest.raises(om.InvalidRequest, match="'query'"):
-        rerank.payload(request(extra={"query": "x"}), None)
+        rerank.encode_request(request(extra={"query": "x"}), None)
 
 
 def test_more_than_asked_for_is_cut_and_ties_keep_their_order():

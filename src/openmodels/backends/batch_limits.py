@@ -35,7 +35,7 @@ _LIMIT = re.compile(
 )
 
 
-def limit(refusal: str, count: int) -> int | None:
+def allowed_count(refusal: str, count: int) -> int | None:
     """Return the number of texts that a refusal allows, or None if not below `count`."""
     if re.search("token", refusal, re.IGNORECASE):
         return None  # the numbers in it count something else
@@ -93,7 +93,7 @@ class Batches(Generic[_Request, _Outcome]):
         size = min(self._size, self._count - self._start)
         if size <= 1 or not self.is_too_large(error):
             return False
-        self.learned = limit(error.refusal, size)
+        self.learned = allowed_count(error.refusal, size)
         self._size = self.learned or size // 2
         return True
 

@@ -146,11 +146,11 @@ class OpenAICompatible(Backend):
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
-        return encode.payload(request, model, self.wire_options)
+        return encode.encode_chat(request, model, self.wire_options)
 
     def encode_embedding(self, request: EmbedRequest, model: str | None) -> tuple[str, dict[str, Any]]:
         """Return the target (path and query) and JSON body of a request for embeddings."""
-        return self.address.target("/embeddings"), vectors.payload(request, model)
+        return self.address.target("/embeddings"), vectors.encode_request(request, model)
 
     def rerank_target(self) -> str:
         """Return the request target of rankings: path and query."""
@@ -158,7 +158,7 @@ class OpenAICompatible(Backend):
 
     def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""
-        return vectors.embeddings(body, request, explain)
+        return vectors.read_embeddings(body, request, explain)
 
     def explain(self, failure: status_errors.Failure) -> OpenModelsError:
         """Return the error that a failed answer is."""
@@ -255,11 +255,11 @@ class OpenAICompatible(Backend):
 
     def rerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking of the documents, in batches where the server asks for them."""
-        return join_rankings(self._run_batches(request, self._prepare_ranking, rankings.ranking), request)
+        return join_rankings(self._run_batches(request, self._prepare_ranking, rankings.read_ranking), request)
 
     async def arerank(self, request: RerankRequest) -> Ranking:
         """The asynchronous twin of `rerank`."""
-        return join_rankings(await self._arun_batches(request, self._prepare_ranking, rankings.ranking), request)
+        return join_rankings(await self._arun_batches(request, self._prepare_ranking, rankings.read_ranking), request)
 
     def _run_batches(
         self, request: _Texts, prepare: _Prepare[_Texts], read: _Read[_Texts, _Outcome]
@@ -336,7 +336,7 @@ class OpenAICompatible(Backend):
 
     def _prepare_ranking(self, request: RerankRequest, model: str | None) -> EncodedRequest:
         texts = (request.query, *request.documents)
-        return self._prepare_texts(request, texts, self.rerank_target(), rankings.payload(request, model))
+        return self._prepare_texts(request, texts, self.rerank_target(), rankings.encode_request(request, model))
 
     def _prepare_texts(
         self, request: EmbedRequest | RerankRequest, texts: tuple[str, ...], target: str, body: dict[str, Any]
@@ -349,7 +349,7 @@ class OpenAICompatible(Backend):
         return EncodedRequest(self._http_request(self.address.target(path)))
 
     def _http_request(self, target: str, body: dict[str, Any] | None = None, *, stream: bool = False) -> HttpRequest:
-        method, data = ("GET", b"") if body is None else ("POST", encode.dumps(body))
+        method, data = ("GET", b"") if body is None else ("POST", encode.to_json(body))
         return HttpRequest(method, self.address.origin + target, self._headers(stream=stream), data)
 
     def _fetch(self, prepared: EncodedRequest, deadline: float | None) -> decode.ResponseBody:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from openmodels.errors import InvalidResponse
 from openmodels.openai_wire.decode import Explain, json_object, read_model_and_usage, read_rows
-from openmodels.openai_wire.encode import extended
+from openmodels.openai_wire.encode import add_extra
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def payload(request: EmbedRequest, model: str | None) -> dict[str, Any]:
+def encode_request(request: EmbedRequest, model: str | None) -> dict[str, Any]:
     """Return the body of a request for embeddings."""
     body: dict[str, Any] = {} if model is None else {"model": model}
-    body = extended(body | {"input": list(request.texts)}, request.extra, "model")
+    body = add_extra(body | {"input": list(request.texts)}, request.extra, "model")
     return body if request.dimensions is None else {"dimensions": request.dimensions} | body
 
 
-def embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddings:
+def read_embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddings:
     """Return the vectors of an `/embeddings` response.
 
     They come as lists of numbers, or as base64 of little-endian float32.
@@ -41,12 +41,12 @@ def embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddin
         if any(type(place) is not int for place in places) or sorted(places) != list(range(len(rows))):
             raise InvalidResponse("The answer's vectors are not numbered from 0 on, each once.")
         rows = sorted(rows, key=lambda row: int(row["index"]))
-    vectors = array([row.get("embedding") for row in rows], len(request.texts), request.dimensions)
+    vectors = stack_vectors([row.get("embedding") for row in rows], len(request.texts), request.dimensions)
     model, usage = read_model_and_usage(value)
     return Embeddings(vectors, usage, model)
 
 
-def array(rows: list[Any], texts: int, dimensions: int | None = None) -> NDArray[float32]:
+def stack_vectors(rows: list[Any], texts: int, dimensions: int | None = None) -> NDArray[float32]:
     """Return vectors as one float32 array of shape (texts, dimensions).
 
     A row is a list of numbers, or base64 of little-endian float32. `dimensions` is the length asked for, if any.

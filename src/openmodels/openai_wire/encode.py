@@ -44,7 +44,7 @@ _FORM_KEYS = {"response_format", "tools", "tool_choice"}
 """Keys that openmodels sets itself where the caller sets the option."""
 
 
-def payload(request: ChatRequest, model: str | None, options: Collection[str]) -> dict[str, Any]:
+def encode_chat(request: ChatRequest, model: str | None, options: Collection[str]) -> dict[str, Any]:
     """Return the body of a chat, or of a completion where there is a `prompt`.
 
     Only those options are sent that the server takes under their wire keys: `options`.
@@ -79,14 +79,14 @@ def payload(request: ChatRequest, model: str | None, options: Collection[str]) -
     return body | request.extra
 
 
-def extended(body: dict[str, Any], extra: Mapping[str, Any], *more: str) -> dict[str, Any]:
+def add_extra(body: dict[str, Any], extra: Mapping[str, Any], *more: str) -> dict[str, Any]:
     """Return a body with the caller's `extra`, which touches neither it nor `more`."""
     if taken := {*body, *more} & extra.keys():
         raise InvalidRequest(f"extra: {min(taken)!r} is set by openmodels itself.")
     return body | dict(extra)
 
 
-def dumps(body: Mapping[str, Any]) -> bytes:
+def to_json(body: Mapping[str, Any]) -> bytes:
     """Return a body as JSON in UTF-8.
 
     Raises:

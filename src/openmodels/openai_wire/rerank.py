@@ -7,20 +7,20 @@ from typing import Any
 
 from openmodels.errors import InvalidResponse
 from openmodels.openai_wire.decode import Explain, json_value, read_model_and_usage, read_rows
-from openmodels.openai_wire.encode import extended
+from openmodels.openai_wire.encode import add_extra
 from openmodels.types.rankings import Ranking, RerankRequest
 
 
-def payload(request: RerankRequest, model: str | None) -> dict[str, Any]:
+def encode_request(request: RerankRequest, model: str | None) -> dict[str, Any]:
     """Return the body of a request for a ranking."""
     body: dict[str, Any] = {} if model is None else {"model": model}
     body |= {"query": request.query, "documents": list(request.documents)}
     if request.top_n is not None:
         body["top_n"] = request.top_n
-    return extended(body, request.extra, "model", "top_n")
+    return add_extra(body, request.extra, "model", "top_n")
 
 
-def ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:
+def read_ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:
     """Read the answer of a `/rerank` endpoint.
 
     Raises:

@@ -173,7 +173,9 @@ class HfBackend(ServerBackend):
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
         return (
-            super().body(request, model) if self._id is None else encode.payload(request, model, encode.OPENAI_OPTIONS)
+            super().body(request, model)
+            if self._id is None
+            else encode.encode_chat(request, model, encode.OPENAI_OPTIONS)
         )
 
     def rerank_target(self) -> str:
@@ -204,7 +206,7 @@ class HfBackend(ServerBackend):
             )
         root = self.address.path.removesuffix("/v1")
         target = f"{root}/{_EMBEDDING_PROVIDER}/models/{self._id.repo}/pipeline/feature-extraction"
-        return target, encode.extended({"inputs": list(request.texts)}, request.extra)
+        return target, encode.add_extra({"inputs": list(request.texts)}, request.extra)
 
     def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""
@@ -216,7 +218,7 @@ class HfBackend(ServerBackend):
                 f"{self._id.repo} gives a vector for each token, not for each text.",
                 next_step="Choose a model for sentence embeddings.",
             )
-        return Embeddings(vectors.array(rows, len(request.texts)), model=self._id.repo)
+        return Embeddings(vectors.stack_vectors(rows, len(request.texts)), model=self._id.repo)
 
     def explain(self, failure: status_errors.Failure) -> OpenModelsError:
         """Return the error for a failed response, in Hugging Face's dialect."""

@@ -78,7 +78,7 @@ class CompletionClient:
             "Authorization": f"Bearer {self._key}",
         }
         url = self._address.origin + self._address.target(path)
-        http_request = HttpRequest("POST", url, tuple(headers.items()), encode.dumps(body))
+        http_request = HttpRequest("POST", url, tuple(headers.items()), encode.to_json(body))
         texts = [request.prompt or "", *(message.text for message in request.messages)]
         with await self._http.asend(http_request, request.deadline) as response:
             explain = partial(self._explain, response.status, response.headers, (self._key, *filter(None, texts)))
@@ -235,7 +235,7 @@ class ServerEngine(ABC):
         form = {} if output is None else self.grammar_fields(write_grammar(output, "gbnf", self.name))
         if self.prompt_config is None or prepared is None:
             free = request.model_copy(update={"stream": True, "output": None})
-            return encode.payload(free, MODEL, encode.OPEN_SERVER_OPTIONS) | form
+            return encode.encode_chat(free, MODEL, encode.OPEN_SERVER_OPTIONS) | form
         prompt, sampling = prepared.prompt, prepared.sampling
         body: dict[str, Any] = {
             "model": MODEL,
