@@ -10,41 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from told import Told
 
-from openmodels.backends import openai_compatible
-from openmodels.testing.faults import FaultServer
+from server_fixtures import hasty, own, server, told  # noqa: F401 - fixtures
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
-    """Checks of every test here that no log, representation or error holds the key or the prompt."""
-    told = Told(monkeypatch)
-    yield told
-    assert not told.leaks
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[FaultServer]:
-    """The misbehaving server."""
-    with FaultServer() as server:
-        yield server
-
-
-@pytest.fixture
-def own() -> Iterator[FaultServer]:
-    """A server of the test's own, to count connections."""
-    with FaultServer() as server:
-        yield server
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits only a moment for what may follow a whole answer."""
-    monkeypatch.setattr(openai_compatible, "AFTER_END", 0.05)
-    monkeypatch.setattr(openai_compatible, "AFTER_FINISH", 0.05)
 
 
 @contextmanager

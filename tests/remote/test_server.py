@@ -8,7 +8,6 @@ import logging
 import re
 
 import pytest
-from told import Told
 
 import openmodels as om
 from openmodels.errors import InvalidReference, InvalidRequest, InvalidResponse, ModelNotFound, NotConfigured
@@ -17,6 +16,7 @@ from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.answers import right
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault
+from server_fixtures import Told
 
 
 def _lists(name: str, *models: str) -> None:

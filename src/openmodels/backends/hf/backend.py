@@ -172,11 +172,9 @@ class HfBackend(ServerBackend):
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request."""
-        return (
-            super().body(request, model)
-            if self._id is None
-            else encode.encode_chat(request, model, encode.OPENAI_OPTIONS)
-        )
+        if self._id is None:
+            return super().body(request, model)
+        return encode.encode_chat(request, model, encode.OPENAI_OPTIONS)
 
     def rerank_target(self) -> str:
         """Return the request target of rankings, which the router has not."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from told import Told
 
 import openmodels as om
 from openmodels.backends.hf import backend as hf
@@ -20,6 +19,7 @@ from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import VECTORS, Fault
 from openmodels.testing.faults.server import Request, Wire, fault
 from openmodels.types.embeddings import EmbedRequest
+from server_fixtures import Told
 
 TOKEN = "hf_canary0123456789abcdefghijklmnop"
 

@@ -28,7 +28,7 @@ from openmodels.testing.faults.server import Gone, Request, Wire, fault
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
-DESCRIPTION = Path(__file__).parents[2].parent / "shared" / "data" / "azure" / "spec" / "openai-v1.json"
+DESCRIPTION = Path(__file__).parents[3].parent / "shared" / "data" / "azure" / "spec" / "openai-v1.json"
 """Microsoft's OpenAPI description of the v1 API."""
 
 PAUSE = 0.02

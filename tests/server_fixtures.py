@@ -1,13 +1,15 @@
-"""Everything that a test's code could show to somebody: logs, representations, errors."""
+"""Fixtures for tests of servers; each checks that nothing shows the key or the prompt."""
 
 from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from openmodels.backends import openai_compatible
 from openmodels.backends.openai_compatible import OpenAICompatible
 from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
 from openmodels.errors import OpenModelsError
@@ -16,7 +18,7 @@ from openmodels.http.messages import HttpRequest
 from openmodels.http.status_errors import Failure
 from openmodels.model import Model
 from openmodels.openai_wire.decode import ChatDecoder, ResponseBody
-from openmodels.testing.faults import KEY, PROMPT
+from openmodels.testing.faults import KEY, PROMPT, FaultServer
 
 SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, ResponseBody, ChatDecoder, HttpRequest, HttpClient)
 
@@ -71,3 +73,32 @@ class Told:
     def forget(self) -> None:
         """Start again."""
         self.parts.clear()
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    """Checks of every test here that no log, representation or error holds the key or the prompt."""
+    told = Told(monkeypatch)
+    yield told
+    assert not told.leaks
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[FaultServer]:
+    """The misbehaving server."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def own() -> Iterator[FaultServer]:
+    """A server of the test's own, to count connections."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits only a moment for what may follow a whole answer."""
+    monkeypatch.setattr(openai_compatible, "AFTER_END", 0.05)
+    monkeypatch.setattr(openai_compatible, "AFTER_FINISH", 0.05)
