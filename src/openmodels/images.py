@@ -12,7 +12,7 @@ import stat
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
@@ -173,9 +173,10 @@ def _to_8_bits(image: Any) -> Any:
 
 def _read_source(source: Any) -> dict[str, Any]:
     if isinstance(source, str) and source.partition(":")[0].lower() in ("http", "https"):
-        if not _hostname(source):
-            raise InvalidRequest(f"image: {source[:80]!r} is no address.")
-        return {"url": source}
+        with suppress(ValueError):
+            if urlsplit(source).hostname:
+                return {"url": source}
+        raise InvalidRequest(f"image: {source[:80]!r} is no address.")
     if isinstance(source, str) and source[:5].lower() == "data:":
         return _check_encoded(_decode_data_url(source))
     if isinstance(source, str | os.PathLike):
@@ -188,13 +189,6 @@ def _read_source(source: Any) -> dict[str, Any]:
         f"image: expected a path, bytes, an address or a PIL image, not {type(source).__name__}.",
         next_step='Write om.Image("picture.png").',
     )
-
-
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
 
 
 def _encode_png(image: Any) -> bytes:

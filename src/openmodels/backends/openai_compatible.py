@@ -189,8 +189,8 @@ class OpenAICompatible(Backend):
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
         model = self.model(request.deadline)
-        has_begun = False
         while True:
+            decoder = None
             prepared = self._prepare_chat(request, model)
             try:
                 with (
@@ -198,16 +198,13 @@ class OpenAICompatible(Backend):
                     self._decoder(response, prepared, request) as decoder,
                 ):
                     for data in response:
-                        for delta in decoder.feed(data):
-                            has_begun = True
-                            yield delta
+                        yield from decoder.feed(data)
                         if _has_enough(decoder, response):
                             break
                 for delta in decoder.finish():
-                    has_begun = True
                     yield self._last_delta(delta, decoder, response, prepared)
             except OpenModelsError as error:
-                if has_begun or not self.recovers(error, prepared):
+                if (decoder and decoder.has_begun) or not self.recovers(error, prepared):
                     raise
             else:
                 return
@@ -215,8 +212,8 @@ class OpenAICompatible(Backend):
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`; cancelling it closes the connection."""
         model = await self.amodel(request.deadline)
-        has_begun = False
         while True:
+            decoder = None
             prepared = self._prepare_chat(request, model)
             try:
                 with (
@@ -225,15 +222,13 @@ class OpenAICompatible(Backend):
                 ):
                     async for data in response:
                         for delta in decoder.feed(data):
-                            has_begun = True
                             yield delta
                         if _has_enough(decoder, response):
                             break
                 for delta in decoder.finish():
-                    has_begun = True
                     yield self._last_delta(delta, decoder, response, prepared)
             except OpenModelsError as error:
-                if has_begun or not self.recovers(error, prepared):
+                if (decoder and decoder.has_begun) or not self.recovers(error, prepared):
                     raise
             else:
                 return

@@ -115,6 +115,7 @@ class ChatDecoder:
         tags: What stands around reasoning that the server leaves in the text.
 
     Attributes:
+        has_begun: Whether a delta has been given.
         is_complete: Whether a finish reason of every answer, or the end mark, has come.
         is_ended: Whether nothing more can come: after the end mark, or enough of an error's body.
     """
@@ -129,8 +130,7 @@ class ChatDecoder:
         top_logprobs: int | None = None,
         tags: tuple[ReasoningTags, ...] = (),
     ) -> None:
-        self.is_complete = False
-        self.is_ended = False
+        self.has_begun = self.is_complete = self.is_ended = False
         self._answers = answers
         self._top_logprobs = top_logprobs
         self._tags = tags
@@ -138,7 +138,6 @@ class ChatDecoder:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.is_error else None
         self._is_kind_known = self._body.is_error or kind in ("text/event-stream", "application/json")
-        self._has_deltas = False
         self._choices: dict[int, ChoiceDecoder] = {}
         self._usage: Usage | None = None
         self._model: str | None = None
@@ -182,6 +181,7 @@ class ChatDecoder:
             raise self._interrupted()
         if not self._choices:
             raise InvalidResponse("The stream ended without any answer in it.")
+        self.has_begun = True
         for _, choice in sorted(self._choices.items()):
             yield choice.finish(self._usage, self._model, self._raw)
         self._check_honoured()
@@ -195,7 +195,7 @@ class ChatDecoder:
             return False
         if self.is_complete or (self._body.is_error and self._body):
             return True
-        if not self._has_deltas or isinstance(error, TimeoutError):
+        if not self.has_begun or isinstance(error, TimeoutError):
             return False
         raise StreamInterrupted(
             f"The answer was cut off. {error.cause}", next_step="What arrived is in the error's `partial`."
@@ -272,7 +272,7 @@ class ChatDecoder:
                     choice.reason for choice in self._choices.values()
                 )
             if delta is not None:
-                self._has_deltas = True
+                self.has_begun = True
                 deltas.append(delta)
         return deltas
 
@@ -290,7 +290,7 @@ class ChatDecoder:
             )
 
     def _interrupted(self) -> OpenModelsError:
-        if self._choices or self._has_deltas:
+        if self._choices or self.has_begun:
             return StreamInterrupted(
                 "The stream ended without a finish reason or end mark: the answer is cut off.",
                 next_step="What arrived is in the error's `partial`; ask again for the whole.",
