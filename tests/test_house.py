@@ -37,7 +37,7 @@ LAYERS = (
     {"output"},
     {"images"},
     {"http"},
-    {"background", "files", "ref", "licenses"},
+    {"background", "files", "model_reference", "licenses"},
     {"deadline"},
     {"errors", "settings"},
     {"types"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from typing_extensions import Unpack
 
-from openmodels import ref, settings
+from openmodels import model_reference, settings
 from openmodels.backends import registry
 from openmodels.backends.base import Backend
 from openmodels.bulk.iterators import AsyncBulk, Bulk
@@ -86,7 +86,7 @@ class Model:
             self.backend = reference
             self.reference = f"{reference.name}:{reference.rest}"
         else:
-            parsed = ref.parse(_text_of(reference), registry.names())
+            parsed = model_reference.parse(_text_of(reference), registry.names())
             self.reference = str(parsed)
             self.backend = _open(parsed, backend_options)
         self._boundary = ErrorBoundary(self.reference)
@@ -388,7 +388,7 @@ def _text_of(reference: Any) -> Any:
     return f"local:{folder}" if isinstance(folder, str) and folder else reference
 
 
-def _open(parsed: ref.Reference, options: Mapping[str, Any]) -> Backend:
+def _open(parsed: model_reference.Reference, options: Mapping[str, Any]) -> Backend:
     backend = registry.find(parsed.backend)
     known = list(registry.parameters(backend))
     if unknown := [name for name in options if name not in known]:

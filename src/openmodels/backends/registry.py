@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 from dataclasses import dataclass
 
-from openmodels import imports, ref
+from openmodels import imports, model_reference
 from openmodels.backends.base import Backend
 from openmodels.errors import InvalidReference, InvalidRequest, MissingExtra
 from openmodels.settings import install_hint
@@ -77,7 +77,7 @@ def register_backend(name: str, backend: type[Backend]) -> None:
         InvalidRequest: The name is taken by a built-in backend or cannot stand in a reference,
             or the class is not a `Backend`.
     """
-    if not ref.is_backend_name(name):
+    if not model_reference.is_backend_name(name):
         raise InvalidRequest(f"name: {name!r} cannot stand before the colon of a reference.")
     if name in BUILT_IN:
         raise InvalidRequest(f"name: {name!r} is a built-in backend.", next_step="Choose another name.")
@@ -132,7 +132,7 @@ def _plugin(name: str) -> type[Backend]:
 
     points = list(entry_points(group="openmodels.backends", name=name))
     if not points:
-        raise ref.unknown_backend(name, names())
+        raise model_reference.unknown_backend(name, names())
     if len(points) > 1:
         owners = ", ".join(sorted(point.dist.name if point.dist else point.value for point in points))
         raise InvalidReference(f"Several packages provide the backend {name!r}: {owners}.", next_step="Remove one.")

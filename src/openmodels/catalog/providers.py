@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from openmodels import ref, settings
+from openmodels import model_reference, settings
 from openmodels.core import retry
 from openmodels.deadline import check_timeout
 from openmodels.errors import ErrorBoundary, Offline
@@ -56,7 +56,7 @@ async def aproviders(model: str, *, timeout: float | None = DEFAULT_TIMEOUT) -> 
 def _parse(model: str, timeout: float | None) -> tuple[str, float | None]:
     """Return the id of a model, and the seconds that the request may take."""
     limit = check_timeout(timeout)
-    return ref.hub_id(model.removeprefix("hf:") if isinstance(model, str) else "").repo, limit
+    return model_reference.parse_hub_id(model.removeprefix("hf:") if isinstance(model, str) else "").repo, limit
 
 
 def _router(timeout: float | None) -> RouterClient:

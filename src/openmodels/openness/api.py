@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openmodels import escaping, ref
+from openmodels import escaping, model_reference
 from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
 from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
@@ -283,6 +283,6 @@ def _is_folder(name: str) -> bool:
 def _hub_id(name: str) -> str:
     for backend in ("hf:", "local:", "hub:"):
         name = name.removeprefix(backend)
-    if "/" not in name and ref.is_backend_name(name):
+    if "/" not in name and model_reference.is_backend_name(name):
         return name
-    return ref.hub_id(name).repo
+    return model_reference.parse_hub_id(name).repo

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from typing_extensions import Unpack
 
-from openmodels import ref, settings
+from openmodels import model_reference, settings
 from openmodels.backends.hf import errors
 from openmodels.backends.openai_compatible import ServerOptions
 from openmodels.backends.server import ServerBackend
@@ -241,8 +241,8 @@ def _is_offered(values: Iterable[bool | None]) -> bool:
     return any(known) if known else True
 
 
-def _parse_routable(rest: str) -> ref.HubId:
-    hub_id = ref.hub_id(rest)
+def _parse_routable(rest: str) -> model_reference.HubId:
+    hub_id = model_reference.parse_hub_id(rest)
     if hub_id.revision is not None:
         raise UnsupportedFeature(
             f"The router of Hugging Face cannot choose the revision {hub_id.revision!r}: a request names only the "

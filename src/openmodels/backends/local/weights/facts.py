@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from openmodels import ref
+from openmodels import model_reference
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.weights import (
     cache,
@@ -62,7 +62,7 @@ def read(rest: str, revision: str | None) -> ModelFacts | None:
 def _find(rest: str, revision: str | None) -> Path | None:
     if locate.is_path(rest):
         return Path(rest).expanduser()
-    model = ref.hub_id(rest)
+    model = model_reference.parse_hub_id(rest)
     revision = model.revision or revision
     if model.file is not None:
         return download.cached_file(model.repo, model.file, revision)

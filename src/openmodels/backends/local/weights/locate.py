@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from openmodels import ref, settings
+from openmodels import model_reference, settings
 from openmodels.backends.local.weights import checkpoint, default_model, hub_download
 from openmodels.errors import InvalidReference, InvalidRequest, LoadFailed, ModelNotFound
 
@@ -69,7 +69,7 @@ def source(rest: str, *, revision: str | None = None, deadline: float | None = N
         if revision is not None:
             raise InvalidRequest(f"revision: {text!r} is on this disk and has no revisions.")
         return _on_disk(Path(os.path.expanduser(text)), text)  # noqa: PTH111 - never raises
-    model = ref.hub_id(text)
+    model = model_reference.parse_hub_id(text)
     if model.suffix is not None:
         raise InvalidReference(
             f"{':' + model.suffix!r} names a provider, but a local model runs here.",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from openmodels.errors import InvalidReference
-from openmodels.ref import HubId, Reference, hub_id, is_backend_name, parse, unknown_backend
+from openmodels.model_reference import HubId, Reference, is_backend_name, parse, parse_hub_id, unknown_backend
 
 KNOWN = ("echo", "hf", "local", "server")
 REF_LIKE = st.text(alphabet=st.sampled_from("abzAZ019:/@.\\-_~ \t\x00é\ud800"), max_size=30)
@@ -31,7 +31,7 @@ def test_parse_gives_a_reference_or_invalid_reference(text):
 @example("a/b/../c")
 def test_hub_id_reads_or_refuses_and_never_leaves_the_cache(text):
     try:
-        read = hub_id(text)
+        read = parse_hub_id(text)
     except InvalidReference:
         return
     for part in (read.repo, read.revision or "main", read.file or "file"):
@@ -54,7 +54,7 @@ NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True).filter
 def test_hub_id_reads_what_its_parts_say(org, name, file, revision, suffix):
     text = f"{org}/{name}" + (f"/{file}" if file else "")
     text += (f"@{revision}" if revision else "") + (f":{suffix}" if suffix else "")
-    assert hub_id(text) == HubId(f"{org}/{name}", revision, suffix, file)
+    assert parse_hub_id(text) == HubId(f"{org}/{name}", revision, suffix, file)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_characters_that_cannot_be_meant(text):
 @pytest.mark.parametrize("text", ["", "model", "org/", "/model", "org/model@", "org/model:", "org/model/", "a/b:x@y"])
 def test_no_hub_id(text):
     with pytest.raises(InvalidReference, match="no model id"):
-        hub_id(text)
+        parse_hub_id(text)
 
 
 def test_unknown_backend_suggests_the_nearest():

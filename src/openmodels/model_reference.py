@@ -121,7 +121,7 @@ def unknown_backend(name: str, known: Collection[str]) -> InvalidReference:
     )
 
 
-def hub_id(text: str) -> HubId:
+def parse_hub_id(text: str) -> HubId:
     """Read "org/model[/file][@revision][:suffix]".
 
     Raises:
