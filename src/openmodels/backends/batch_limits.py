@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from operator import add
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from openmodels.errors import InvalidResponse, OpenModelsError
 from openmodels.types.embeddings import Embeddings, EmbedRequest
@@ -58,7 +58,7 @@ class Batches(Generic[_Request, _Outcome]):
     def __init__(self, request: _Request, most: int | None) -> None:
         self.learned: int | None = None
         self.parts: list[tuple[int, _Outcome]] = []
-        self._request = request
+        self._request: Any = request
         self._count = len(request.texts if isinstance(request, EmbedRequest) else request.documents)
         self._size = min(self._count, most or self._count)
         self._start = 0
@@ -66,13 +66,7 @@ class Batches(Generic[_Request, _Outcome]):
     def __iter__(self) -> Iterator[_Request]:
         """Yield the next batch as a request, again until its answer is added."""
         while self._start < self._count:
-            part, request = slice(self._start, self._start + self._size), self._request
-            if isinstance(request, EmbedRequest):
-                yield request.model_copy(update={"texts": request.texts[part]})
-            else:
-                documents = request.documents[part]
-                top_n = None if request.top_n is None else min(request.top_n, len(documents))
-                yield request.model_copy(update={"documents": documents, "top_n": top_n})
+            yield _part_of(self._request, slice(self._start, self._start + self._size))
 
     def add(self, outcome: _Outcome) -> None:
         """Take the answer to the batch."""
@@ -96,6 +90,14 @@ class Batches(Generic[_Request, _Outcome]):
         self.learned = allowed_count(error.refusal, size)
         self._size = self.learned or size // 2
         return True
+
+
+def _part_of(request: Any, part: slice) -> Any:
+    if isinstance(request, EmbedRequest):
+        return request.model_copy(update={"texts": request.texts[part]})
+    documents = request.documents[part]
+    top_n = None if request.top_n is None else min(request.top_n, len(documents))
+    return request.model_copy(update={"documents": documents, "top_n": top_n})
 
 
 def join_embeddings(parts: Sequence[tuple[int, Embeddings]]) -> Embeddings:

@@ -386,5 +386,5 @@ def test_the_default_credential_gets_the_proxy_and_the_certificates(
 
     monkeypatch.setattr(azure_identity, "DefaultAzureCredential", make)
     tokens = TokenSource(connection=ConnectionSettings.from_options(**options))
-    assert tokens.get(("scope",), {}).token == f"{TOKEN}-1"
+    assert tokens.get_token_info("scope").token == f"{TOKEN}-1"
     assert made == [passed_on]
