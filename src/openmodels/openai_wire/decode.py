@@ -312,13 +312,14 @@ def read_rows(value: Any, names: Sequence[str], explain: Explain) -> list[Any]:
     """Return the list that an answer is, or holds under the first of some names."""
     rows = value
     if isinstance(value, dict):
-        rows = next((value[name] for name in names if name in value), None)
-        if value.get("error") or rows is None:
+        name = next((name for name in names if name in value), None)
+        if value.get("error") or name is None:
             if {"error", "detail", "message"} & value.keys():
                 raise explain(value)
             raise InvalidResponse(f"The answer has no {names[0]}.")
+        rows = value[name]
     if not isinstance(rows, list):
-        raise InvalidResponse(f"The answer's {names[0]} are no list.")
+        raise InvalidResponse(f"The answer's {names[0]} are no list of objects.")
     return rows
 
 

@@ -210,7 +210,11 @@ class HfBackend(ServerBackend):
         """Return what the answer to a request for embeddings holds."""
         if self._id is None:
             return super().embeddings(body, request, explain)
-        rows = decode.read_rows(decode.json_value(body), ("embeddings",), explain)
+        rows = decode.json_value(body)
+        if isinstance(rows, dict) and "error" in rows:
+            raise explain(rows)
+        if not isinstance(rows, list):
+            raise InvalidResponse(f"The answer is JSON, but {type(rows).__name__} where a list was expected.")
         if any(isinstance(row, list) and row and isinstance(row[0], list) for row in rows):
             raise InvalidResponse(
                 f"{self._id.repo} gives a vector for each token, not for each text.",
