@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -73,21 +71,6 @@ def describe_exception(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - its own
         return ""
-
-
-def collect_items(items: Iterable[Any]) -> list[Any]:
-    """Return what a generator yields, at most `MOST_ITEMS`."""
-    return list(islice(items, MOST_ITEMS))
-
-
-async def acollect_items(items: AsyncIterable[Any]) -> list[Any]:
-    """Return what an asynchronous generator yields, at most `MOST_ITEMS`."""
-    kept: list[Any] = []
-    async for item in items:
-        kept.append(item)
-        if len(kept) >= MOST_ITEMS:
-            break
-    return kept
 
 
 def _separated(value: Any, words: str) -> tuple[tuple[ImagePart, ...], Any]:

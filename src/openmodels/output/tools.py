@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from itertools import islice
 from typing import Any, get_type_hints, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -123,7 +124,7 @@ class Tool:
         if self.function is None and self._adapter is not None:
             return args[0]  # a type: the arguments as one of its objects
         value = self(*args, **words)
-        return tool_results.collect_items(value) if inspect.isgenerator(value) else value
+        return list(islice(value, tool_results.MOST_ITEMS)) if inspect.isgenerator(value) else value
 
     def read(self, call: ToolCall) -> Any:
         """Return a call's arguments as the type that the tool was made from.
@@ -269,7 +270,15 @@ class ToolCallValidator:
 
 
 async def _finish(value: Any) -> Any:
-    return await tool_results.acollect_items(value) if inspect.isasyncgen(value) else await value
+    """Return what a coroutine returns, or what an asynchronous generator yields."""
+    if not inspect.isasyncgen(value):
+        return await value
+    items: list[Any] = []
+    async for item in value:
+        items.append(item)
+        if len(items) >= tool_results.MOST_ITEMS:
+            break
+    return items
 
 
 def _renamed(source: Tool, name: str | None, description: str | None) -> Tool:

@@ -125,20 +125,17 @@ class KimiK3(ToolFormatParser):
             return False
         tag = _TAG.match(self.buffer, len(marker))
         if tag is None:
-            return self._drop_unfinished_tag(final=final)
+            if final:
+                is_call = "call" in self.buffer[:14] and self._call is None
+                self.parsed.broken += (self.buffer,) if is_call else ()
+                self.buffer = ""
+            return False
         self._flush_space()
         self._raw += self.buffer[: tag.end()] if self._call is not None else ""
         self.buffer = self.buffer[tag.end() :]
         attributes = {key: html.unescape(value) for key, value in _ATTRIBUTE.findall(tag["attributes"])}
         self._read_tag(tag["name"], attributes, opening=marker == "<|open|>")
         return True
-
-    def _drop_unfinished_tag(self, *, final: bool) -> bool:
-        if final:
-            if "call" in self.buffer[:14] and self._call is None:
-                self.parsed.broken += (self.buffer,)
-            self.buffer = ""
-        return False
 
     def _read_tag(self, name: str, attributes: dict[str, str], *, opening: bool) -> None:
         if name == "call":

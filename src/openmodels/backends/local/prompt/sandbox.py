@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import datetime
+from operator import eq, ge, gt, le, lt, ne
 from types import BuiltinMethodType, FrameType
 from typing import Any
 
@@ -212,7 +213,7 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
         )
         self.filters |= {name: _checked(filters.FILTERS[name], size) for name, size in _FILTER_SIZES.items()}
         self.filters |= {"join": _join, "sum": _sum, "tojson": _tojson}
-        self.tests |= {name: _checked(tests.TESTS[name], _size_of_all) for name in _COMPARISONS}
+        self.tests |= {name: _checked(test, _size_of_all) for name, test in self.tests.items() if test in _COMPARISONS}
         self.globals |= {"dict": _Dict(), "namespace": _Namespace}
         self.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}
         del self.globals["lipsum"]
@@ -460,7 +461,4 @@ _FILTER_SIZES: Mapping[str, Callable[..., int]] = {
     "replace": _replaced_size,
     "wordwrap": _wrapped_size,
 }
-_COMPARISONS = (
-    *("in", "eq", "equalto", "==", "ne", "!=", "lt", "<", "lessthan", "le", "<=", "gt", ">", "greaterthan"),
-    *("ge", ">="),
-)
+_COMPARISONS = {tests.test_in, eq, ne, lt, le, gt, ge}

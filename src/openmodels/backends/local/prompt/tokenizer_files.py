@@ -112,26 +112,22 @@ def _check_packages(folder: Path) -> None:
     """Check for the packages that read the tokenizer: transformers names another one."""
     if (folder / "tokenizer.json").is_file():
         return
-    for name in _SENTENCEPIECE_FILES:
-        if (folder / name).is_file():
-            if _is_tiktoken(folder / name):
-                _require(name, "a tiktoken vocabulary", ("tiktoken",), "pip install tiktoken")
-            else:
-                packages = ("sentencepiece", "google.protobuf")
-                _require(name, "a SentencePiece model", packages, settings.install_hint("local"))
+    tiktoken = ("a tiktoken vocabulary", ("tiktoken",), "pip install tiktoken")
+    sentencepiece = ("a SentencePiece model", ("sentencepiece", "google.protobuf"), settings.install_hint("local"))
+    mistral = ("a tokenizer of Mistral's own", ("mistral_common",), "pip install mistral-common")
+    files = [name for name in _SENTENCEPIECE_FILES if (folder / name).is_file()]
+    readers = {name: tiktoken if _is_tiktoken(folder / name) else sentencepiece for name in files}
     if (folder / "tiktoken.model").is_file():
-        _require("tiktoken.model", "a tiktoken vocabulary", ("tiktoken",), "pip install tiktoken")
+        readers["tiktoken.model"] = tiktoken
     if (folder / "tekken.json").is_file() and not any(folder.glob("vocab.*")):
-        _require("tekken.json", "a tokenizer of Mistral's own", ("mistral_common",), "pip install mistral-common")
-
-
-def _require(name: str, what: str, modules: tuple[str, ...], command: str) -> None:
-    if missing := [module for module in modules if not _is_installed(module)]:
-        packages = " and ".join(repr(module.removeprefix("google.").replace("_", "-")) for module in missing)
-        raise MissingExtra(
-            f"The model's only tokenizer is {what} ({name}). Reading it takes what is not installed: {packages}.",
-            next_step=f"Run: {command}",
-        )
+        readers["tekken.json"] = mistral
+    for name, (what, modules, command) in readers.items():
+        if missing := [module for module in modules if not _is_installed(module)]:
+            packages = " and ".join(repr(module.removeprefix("google.").replace("_", "-")) for module in missing)
+            raise MissingExtra(
+                f"The model's only tokenizer is {what} ({name}). Reading it takes what is not installed: {packages}.",
+                next_step=f"Run: {command}",
+            )
 
 
 def _is_installed(module: str) -> bool:
