@@ -45,7 +45,7 @@ _STRICT = {
 
 def strip_titles(schema: Schema) -> Schema:
     """Take the titles out, which only repeat names: each costs tokens."""
-    for node in _nodes(schema):
+    for node in walk_schemas(schema):
         if isinstance(node.get("title"), str):
             del node["title"]
     return schema
@@ -61,7 +61,7 @@ def forbid_additional_properties(schema: Mapping[str, Any]) -> Schema:
     if set(copied) <= {"$ref", "$defs"} and reference.startswith("#/$defs/"):
         # Vendors want the type at the root, also of a schema that refers to itself.
         copied = {**copied["$defs"][_unescaped(reference.removeprefix("#/$defs/"))], "$defs": copied["$defs"]}
-    nodes = list(_nodes(copied))
+    nodes = list(walk_schemas(copied))
     if any(_TOGETHER & node.keys() or ("properties" in node and _MAY_ADD & node.keys()) for node in nodes):
         return copied
     for node in nodes:
@@ -120,7 +120,7 @@ def _move_references(value: Any, name: str) -> None:
 
 def is_strict(schema: Schema) -> bool:
     """Return whether vendors' strict modes take the schema as it is."""
-    for node in _nodes(schema):
+    for node in walk_schemas(schema):
         if not node.keys() <= _STRICT or isinstance(node.get("type"), list):
             return False
         objects = node.get("type") == "object" or "properties" in node
@@ -228,12 +228,12 @@ class _MinLength(_Measure):
                 return 1
 
 
-def _nodes(schema: Any) -> Iterator[Schema]:
+def walk_schemas(schema: Any) -> Iterator[Schema]:
     """Yield a schema and every schema in it."""
     if isinstance(schema, dict):
         yield schema
         for part in _subschemas(schema, {*_MAPS, *_SAME, *_INNER, "propertyNames"}):
-            yield from _nodes(part)
+            yield from walk_schemas(part)
 
 
 def _subschemas(schema: Mapping[str, Any], keywords: Iterable[str]) -> Iterator[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import compress
 from typing import NamedTuple
 
 
@@ -65,7 +66,7 @@ class StopStringFilter:
     def __init__(self, stops: Sequence[str]) -> None:
         self._matcher = marker_matcher(tuple(stops)) if stops else None
         self._held = ""
-        self._hidden: list[tuple[int, int]] = []  # spans of the held text that are not passed on
+        self._visible = b""  # for each character of the held text, whether it is passed on
         self.matched: str | None = None
 
     def feed(self, text: str, *, hidden: bool = False) -> str:
@@ -75,15 +76,14 @@ class StopStringFilter:
         """
         if self._matcher is None or self.matched is not None:
             return "" if hidden or self.matched is not None else text
-        if hidden and text:
-            self._hidden.append((len(self._held), len(self._held) + len(text)))
         self._held += text
+        self._visible += bytes([not hidden]) * len(text)
         match = self._matcher.search_complete(self._held)
         if match is None:
             return self._release(len(self._held) - self._matcher.held_back(self._held))
         self.matched = match[0]
         text = self._release(match.start())
-        self._held, self._hidden = "", []
+        self._held, self._visible = "", b""
         return text
 
     def flush(self) -> str:
@@ -93,14 +93,8 @@ class StopStringFilter:
     def _release(self, size: int) -> str:
         """Return the first characters of the held text, but for the hidden ones."""
         text, self._held = self._held[:size], self._held[size:]
-        if not self._hidden:
-            return text
-        visible, position = "", 0
-        for start, stop in self._hidden:
-            visible += text[position:start]
-            position = max(position, min(stop, size))
-        self._hidden = [(max(0, start - size), stop - size) for start, stop in self._hidden if stop > size]
-        return visible + text[position:]
+        visible, self._visible = self._visible[:size], self._visible[size:]
+        return "".join(compress(text, visible)) if 0 in visible else text
 
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text", "thinking")

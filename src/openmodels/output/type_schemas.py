@@ -15,6 +15,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from openmodels.output import schema as schemas
+
 _HOST = "[a-z][a-z0-9]{0,14}(?:[.][a-z][a-z0-9]{0,9}){0,2}[.][a-z]{2,6}"
 _PATH = "(?:/[A-Za-z0-9_-]{1,30}){0,6}"
 _MONTH = "(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
@@ -184,16 +186,10 @@ def arguments_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
 
 def _narrow_formats(schema: dict[str, Any]) -> dict[str, Any]:
     """Narrow what types describe by themselves, beside pydantic's generator."""
-    stack: list[Any] = [schema]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, dict):
-            if node.get("type") == "string" and node.get("format") in ("base64", "base64url"):
-                del node["format"]
-                node["pattern"] = _BASE64
-            stack.extend(node.values())
-        elif isinstance(node, list):
-            stack.extend(node)
+    for node in schemas.walk_schemas(schema):
+        if node.get("type") == "string" and node.get("format") in ("base64", "base64url"):
+            del node["format"]
+            node["pattern"] = _BASE64
     return schema
 
 
@@ -209,8 +205,7 @@ def _stripped(letter: str, least: int, most: int | None, *, trimmed: bool) -> st
 
     if not trimmed:
         return f"^{letter}{times(least, most)}$"
-    edge = r"\S" if letter == r"[\s\S]" else letter.replace("[ -~]", "[!-~]")
-    edge = {r"\P{Lu}": r"[^\p{Lu}\s]", r"\P{Ll}": r"[^\p{Ll}\s]"}.get(edge, edge)
+    edge = {r"[\s\S]": r"\S", "[ -~]": "[!-~]", r"\P{Lu}": r"[^\p{Lu}\s]", r"\P{Ll}": r"[^\p{Ll}\s]"}[letter]
     longer = f"{edge}{letter}{times(max(0, least - 2), None if most is None else most - 2)}{edge}"
     alternatives = [longer] if most is None or most > 1 else []
     alternatives += [edge] if least <= 1 and (most is None or most > 0) else []
