@@ -77,7 +77,7 @@ class StopStringFilter:
         if self._matcher is None or self.matched is not None:
             return "" if hidden or self.matched is not None else text
         self._held += text
-        self._visible += bytes([not hidden]) * len(text)
+        self._visible += (b"\0" if hidden else b"\1") * len(text)
         match = self._matcher.search_complete(self._held)
         if match is None:
             return self._release(len(self._held) - self._matcher.held_back(self._held))
