@@ -25,7 +25,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markdown_begins_nothing(text):
-    shown = escaping.markdown(text)
+    shown = escaping.escape_markdown(text)
     assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]`*|<>]", shown)
     assert "](" not in shown
     assert "://" not in shown
@@ -38,10 +38,10 @@ def test_html_holds_no_element_and_ends_no_attribute(text):
     seen = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attributes: seen.append((tag, attributes))
-    parser.feed(f'<p title="{escaping.html(text)}">{escaping.html(text)}</p>')
+    parser.feed(f'<p title="{escaping.escape_html(text)}">{escaping.escape_html(text)}</p>')
     assert [tag for tag, _ in seen] == ["p"]
     assert [name for name, _ in seen[0][1]] == ["title"]
-    assert html_syntax.unescape(escaping.html(text)) == escaping.terminal(text)
+    assert html_syntax.unescape(escaping.escape_html(text)) == escaping.terminal(text)
 
 
 @given(st.text() | st.sampled_from(HOSTILE))
@@ -74,6 +74,6 @@ def test_links_are_https_alone(url, link):
 @pytest.mark.parametrize("indent", [None, 2])
 @given(text=st.text() | st.sampled_from(HOSTILE))
 def test_json_is_lossless_and_moves_no_cursor(indent, text):
-    written = escaping.json({text: [text]}, indent=indent)
+    written = escaping.dump_json({text: [text]}, indent=indent)
     assert escaping.terminal(written) == written
     assert json.loads(written) == {text: [text]}

@@ -6,8 +6,8 @@ is shown of them goes through the function of the place it is shown in.
 
 from __future__ import annotations
 
-import html as html_syntax
-import json as json_syntax
+import html
+import json
 import re
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -20,7 +20,7 @@ _CONTROLS = dict.fromkeys(
         *range(0x2066, 0x2070), 0xFEFF, *range(0xFFF9, 0xFFFC), *range(0xD800, 0xE000), *range(0xE0000, 0xE0080),
     )
 )  # fmt: skip
-_IN_JSON = {code: f"\\u{code:04x}" if code <= 0xFFFF else json_syntax.dumps(chr(code))[1:-1] for code in _CONTROLS}
+_IN_JSON = {code: f"\\u{code:04x}" if code <= 0xFFFF else json.dumps(chr(code))[1:-1] for code in _CONTROLS}
 _BLANKS = {ord(char): " " for char in "\t\n\v\f\r\u2028\u2029"}
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|&]|(?<=\])\(|(?<=\w):(?=//)|(?<=\bwww)\.|(?<=\bWWW)\.")
 _REFERENCES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", ":": "&#58;", ".": "&#46;"}
@@ -34,12 +34,12 @@ def terminal(text: str) -> str:
     return text.translate({code: None for code in _CONTROLS if chr(code) not in "\n\t"})
 
 
-def json(value: Any, *, indent: int | None = None) -> str:
+def dump_json(value: Any, *, indent: int | None = None) -> str:
     """Return a value as JSON that is safe on a terminal.
 
     What `terminal` drops is written as escapes, so nothing is lost.
     """
-    text = json_syntax.dumps(value, ensure_ascii=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
     return "\n".join(part.translate(_IN_JSON) for part in text.split("\n"))
 
 
@@ -48,14 +48,14 @@ def line(text: str) -> str:
     return text.translate(_BLANKS).translate(_CONTROLS)
 
 
-def markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
     return _MARKDOWN.sub(_escaped, line(text))
 
 
-def html(text: str) -> str:
+def escape_html(text: str) -> str:
     """Return text for the content or a quoted attribute of HTML and SVG."""
-    return html_syntax.escape(terminal(text), quote=True)
+    return html.escape(terminal(text), quote=True)
 
 
 def https(url: str) -> str | None:

@@ -108,7 +108,7 @@ class Family:
         return f"Family({self.id!r}, {len(self.ancestors)} ancestors, {len(self.descendants)} descendants)"
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escaping.html(str(self))}</pre>"
+        return f"<pre>{escaping.escape_html(str(self))}</pre>"
 
     def _line(self, model_id: str, edge: Edge | None) -> str:
         license_ = self.license_of(model_id) or "-"

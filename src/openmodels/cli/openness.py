@@ -86,7 +86,7 @@ def _show_progress(done: int, total: int) -> None:
 def _written(reports: Sequence[Report], form: str | None) -> str:
     match form:
         case "bom":
-            return escaping.json(reports[0].to_bom(), indent=2) + "\n"
+            return escaping.dump_json(reports[0].to_bom(), indent=2) + "\n"
         case "badge":
             return "".join(f"{report.badge()}\n" for report in reports)
         case "markdown":

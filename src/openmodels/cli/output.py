@@ -61,7 +61,7 @@ def write(text: str) -> None:
 
 def write_json(value: object) -> None:
     """Write one JSON value to stdout, on one line."""
-    click.echo(escaping.json(value))
+    click.echo(escaping.dump_json(value))
 
 
 def write_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: Container[int] = ()) -> None:

@@ -99,13 +99,14 @@ class ToolRun:
 
     def _repr_html_(self) -> str:
         rows = [
-            f"<tr><td>{number}</td><td>{escaping.html(result.call.name)}</td>"
-            f"<td>{escaping.html(result.call.raw[:200])}</td><td>{escaping.html(result.message.text[:200])}</td></tr>"
+            f"<tr><td>{number}</td><td>{escaping.escape_html(result.call.name)}</td>"
+            f"<td>{escaping.escape_html(result.call.raw[:200])}</td><td>{escaping.escape_html(result.message.text[:200])}</td></tr>"
             for number, turn in enumerate(self.rounds, start=1)
             for result in turn.results
         ]
         head = "<tr><th>round</th><th>tool</th><th>arguments</th><th>result</th></tr>"
-        return f"<div style='white-space:pre-wrap'>{escaping.html(self.text)}</div><table>{head}{''.join(rows)}</table>"
+        text = escaping.escape_html(self.text)
+        return f"<div style='white-space:pre-wrap'>{text}</div><table>{head}{''.join(rows)}</table>"
 
 
 class ToolLoop:

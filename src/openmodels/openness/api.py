@@ -95,25 +95,26 @@ class OpennessComparison:
     def to_markdown(self) -> str:
         """Return a table: a row per model, a column per criterion."""
         rows = [
-            [escaping.markdown(report.id), *(VERDICT_SIGNS[finding.verdict] for finding in report), report.grade]
+            [escaping.escape_markdown(report.id), *(VERDICT_SIGNS[finding.verdict] for finding in report), report.grade]
             for report in self
         ]
         lines = [*markdown_table(self._header(), rows), ""]
         lines.append(", ".join(f"{sign} {verdict}" for verdict, sign in VERDICT_SIGNS.items()))
         lines += [
-            f"- {escaping.markdown(name)}: {escaping.markdown(error.cause)}" for name, error in self.failures.items()
+            f"- {escaping.escape_markdown(name)}: {escaping.escape_markdown(error.cause)}"
+            for name, error in self.failures.items()
         ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         rows = [
             [
-                escaping.html(report.id),
+                escaping.escape_html(report.id),
                 *(
-                    f'<span title="{escaping.html(each.reason)}">{VERDICT_SIGNS[each.verdict]}</span>'
+                    f'<span title="{escaping.escape_html(each.reason)}">{VERDICT_SIGNS[each.verdict]}</span>'
                     for each in report
                 ),
-                escaping.html(report.grade),
+                escaping.escape_html(report.grade),
             ]
             for report in self
         ]

@@ -200,18 +200,18 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return the report as Markdown: findings with links, conflicts, demands."""
-        date = f", evidence of {escaping.markdown(self.as_of[:10])}" if self.as_of else ""
+        date = f", evidence of {escaping.escape_markdown(self.as_of[:10])}" if self.as_of else ""
         lines = [
-            f"## {escaping.markdown(self.id)}: {self.grade}",
+            f"## {escaping.escape_markdown(self.id)}: {self.grade}",
             "",
             f"Profile `{self.profile}`{date}{', offline' if self.offline else ''}.",
             "",
-            *markdown_table(_HEADER, self._rows(escaping.markdown, _markdown_links)),
+            *markdown_table(_HEADER, self._rows(escaping.escape_markdown, _markdown_links)),
         ]
         if self.conflicts:
             lines += ["", "Conflicts:"]
             lines += [
-                f"- {escaping.markdown(conflict.reason)} {_markdown_links(conflict.evidence, ' ')}"
+                f"- {escaping.escape_markdown(conflict.reason)} {_markdown_links(conflict.evidence, ' ')}"
                 for conflict in self.conflicts
             ]
         states = {True: "met", False: "not met", None: "not shown"}
@@ -219,10 +219,10 @@ class Report:
         return "\n".join([*lines, "", f"Demands: {demands}.", "", f"_{DISCLAIMER}_"])
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<li>{escaping.html(conflict.reason)}</li>" for conflict in self.conflicts)
+        notes = "".join(f"<li>{escaping.escape_html(conflict.reason)}</li>" for conflict in self.conflicts)
         return (
-            f"<h4>{escaping.html(self.id)}: {escaping.html(self.grade)}</h4>"
-            f"{html_table(_HEADER, self._rows(escaping.html, _html_links))}"
+            f"<h4>{escaping.escape_html(self.id)}: {escaping.escape_html(self.grade)}</h4>"
+            f"{html_table(_HEADER, self._rows(escaping.escape_html, _html_links))}"
             f"<ul>{notes}</ul><small>{DISCLAIMER}</small>"
         )
 
@@ -243,9 +243,9 @@ class Report:
         left, right = "openness", self.grade
         color = _COLORS.get(right) or _COLORS[self.passed]
         first, second = 8 + 7 * len(left), 12 + 7 * len(right)
-        title = escaping.html(f"{self.id}: {right} ({self.profile})")
+        title = escaping.escape_html(f"{self.id}: {right} ({self.profile})")
         texts = "".join(
-            f'<text x="{place}" y="14">{escaping.html(text)}</text>'
+            f'<text x="{place}" y="14">{escaping.escape_html(text)}</text>'
             for place, text in ((first / 2, left), (first + second / 2, right))
         )
         return (
@@ -295,7 +295,7 @@ def html_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _html_links(proofs: Sequence[Proof]) -> str:
     return ", ".join(
-        f'<a href="{escaping.html(url)}" rel="nofollow noopener">{escaping.html(proof.what[:40])}</a>'
+        f'<a href="{escaping.escape_html(url)}" rel="nofollow noopener">{escaping.escape_html(proof.what[:40])}</a>'
         for proof in proofs
         if (url := escaping.https(proof.url))
     )

@@ -54,7 +54,7 @@ class Capabilities:
         return "\n".join(f"{name:<9} {value}" for name, value in self._rows())
 
     def _repr_html_(self) -> str:
-        rows = (f"<tr><th>{name}</th><td>{escaping.html(value)}</td></tr>" for name, value in self._rows())
+        rows = (f"<tr><th>{name}</th><td>{escaping.escape_html(value)}</td></tr>" for name, value in self._rows())
         return f"<table>{''.join(rows)}</table>"
 
     def _rows(self) -> list[tuple[str, str]]:

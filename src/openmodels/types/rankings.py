@@ -91,6 +91,7 @@ class Ranking:
 
     def _repr_html_(self) -> str:
         rows = (
-            f"<tr><td>{ranked.score:.3f}</td><td>{escaping.html(ranked.document[:200])}</td></tr>" for ranked in self
+            f"<tr><td>{ranked.score:.3f}</td><td>{escaping.escape_html(ranked.document[:200])}</td></tr>"
+            for ranked in self
         )
         return f"<table><tr><th>score</th><th>document</th></tr>{''.join(rows)}</table>"

@@ -153,5 +153,5 @@ class Reply(Frozen):
         facts = [self.model, self.finish_reason, f"{self.seconds:.2f} s"]
         if usage.input_tokens is not None and usage.output_tokens is not None:
             facts.append(f"{usage.input_tokens} → {usage.output_tokens} tokens")
-        small = " · ".join(escaping.html(str(fact)) for fact in facts if fact)
-        return f"<div style='white-space:pre-wrap'>{escaping.html(self.text)}</div><small>{small}</small>"
+        small = " · ".join(escaping.escape_html(str(fact)) for fact in facts if fact)
+        return f"<div style='white-space:pre-wrap'>{escaping.escape_html(self.text)}</div><small>{small}</small>"

@@ -87,10 +87,10 @@ class Results(list[ModelRecord]):
     def _repr_html_(self) -> str:
         heads = ("model", "task", "parameters", "context", "license", "downloads", "updated")
         body = "".join(
-            "<tr>" + "".join(f"<td>{escaping.html(shown(row(record)[name]))}</td>" for name in heads) + "</tr>"
+            "<tr>" + "".join(f"<td>{escaping.escape_html(shown(row(record)[name]))}</td>" for name in heads) + "</tr>"
             for record in self
         )
-        notes = "".join(f"<p><small>{escaping.html(note)}</small></p>" for note in self.notes)
+        notes = "".join(f"<p><small>{escaping.escape_html(note)}</small></p>" for note in self.notes)
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr>{body}</table>{notes}"
 
 
