@@ -28,22 +28,17 @@ class GitHubClient(ApiClient):
 
     def get_repository(self, name: str) -> dict[str, Any]:
         """Return what GitHub says of a repository "owner/name"."""
-        about = self._get(f"/repos/{name}")
-        return about if isinstance(about, dict) else {}
+        return self._get_object(f"/repos/{name}")
 
     def get_tree(self, name: str, branch: str) -> dict[str, Any]:
         """Return all paths of a branch."""
-        tree = self._get(f"/repos/{name}/git/trees/{quote(branch, safe='')}", {"recursive": "1"})
-        return tree if isinstance(tree, dict) else {}
+        return self._get_object(f"/repos/{name}/git/trees/{quote(branch, safe='')}", {"recursive": "1"})
 
-    def _get(self, path: str, params: Any = None) -> Any:
+    def _get_object(self, path: str, params: Any = None) -> dict[str, Any]:
         if self._used_up:
             raise RateLimited(self._used_up[0], retryable=False)
-        try:
-            return self.get_json(path, params)
-        except RateLimited as error:
-            self._used_up.append(error.cause)
-            raise
+        value = self.get_json(path, params)
+        return value if isinstance(value, dict) else {}
 
     def _classify(self, response: BaseResponse) -> Refusal:
         refusal = super()._classify(response)
@@ -57,4 +52,5 @@ class GitHubClient(ApiClient):
         error = super()._error(response, content)
         if isinstance(error, RateLimited):
             error.retryable = False  # the limit is that of an hour
+            self._used_up.append(error.cause)
         return error
