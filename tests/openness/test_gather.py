@@ -98,6 +98,16 @@ def test_a_repository_that_is_gone_is_said_to_be(sources, sites):
     assert "no such repository" in om.openness(GLOW)["training_code"].missing[0]
 
 
+def test_a_repository_named_as_the_model_counts_in_the_first_report(sources, sites):
+    card = f"/acme/Glow-7B/resolve/{'a' * 40}/README.md"
+    sites.pages[card] = sites.pages[card].replace("https://github.com/acme/glow", "https://example.org/glow")
+    for path in [path for path in sites.pages if path.startswith("/repos/acme/glow")]:
+        sites.pages[path.replace("glow", "Glow")] = sites.pages[path]
+    first = om.openness(GLOW)
+    assert first["training_code"].verdict is Verdict.OPEN
+    assert om.openness(GLOW, evidence=gathering.store())["training_code"] == first["training_code"]
+
+
 def test_a_card_or_data_set_that_cannot_be_read_is_unknown(sources, sites):
     sites.pages[f"/acme/Glow-7B/resolve/{'a' * 40}/README.md"] = 403
     sites.pages["/api/datasets/acme/glow-corpus"] = 500
