@@ -73,7 +73,7 @@ _RELATIONS: tuple[tuple[re.Pattern[str], Relation], ...] = (
     (re.compile(r"\bdistill", re.IGNORECASE), "distilled"),
     (re.compile(r"\b(?:q?lora|adapter)\b", re.IGNORECASE), "adapter"),
 )
-_PLACES = ("datasets/", "spaces/", "docs/", "papers/", "blog/", "collections/", "organizations/", "learn/")
+_PLACES = re.compile(r"(?:datasets|spaces|docs|papers|blog|collections|organizations|learn|models|tasks|tensorboard)/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +169,9 @@ def read_base_mentions(sentences: Iterable[str], model_id: str, links: Iterable[
     return sorted(mentions.values(), key=lambda mention: -mention.confidence)
 
 
-def states_derivation(sentence: str) -> bool:
-    """Return whether a sentence states what a model was made from."""
-    return _MADE_FROM.search(sentence) is not None
-
-
 def find_model_links(text: str) -> list[str]:
     """Return the hub ids of models that a text links to, in order."""
-    return list(dict.fromkeys(name for name in _LINKED.findall(text[:LONGEST]) if not name.startswith(_PLACES)))
+    return list(dict.fromkeys(name for name in _LINKED.findall(text[:LONGEST]) if not _PLACES.match(name)))
 
 
 def _is_model_name(name: str, sentence: str) -> bool:

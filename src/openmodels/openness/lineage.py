@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from openmodels.hub.card import states_derivation
+from openmodels.hub.card import find_model_links, read_base_mentions
 from openmodels.hub.model_names import family, is_tuned_name, normalize_name, same_owner, split_repo_id
 from openmodels.licenses import LicenseTerms
 from openmodels.openness.evidence import Evidence
@@ -13,30 +13,17 @@ from openmodels.openness.findings import Proof
 from openmodels.openness.pages import ModelEvidence
 
 _MAX_DEPTH = 6
-_HUB_ID = re.compile(r"\b[\w.-]+/[\w.-]+", re.ASCII)
-_HUB_PAGES = frozenset(
-    {"datasets", "spaces", "blog", "docs", "papers", "collections", "models", "tasks", "tensorboard"}
-)
 _TUNING_TAGS = frozenset({"trl", "sft", "dpo", "alignment-handbook", "peft", "axolotl"})
 
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A model another one was made from.
+    """A model another one was made from."""
 
-    Attributes:
-        id: Its id on the Hub.
-        relation: "finetune", "adapter", "quantized", "merge", or "continued".
-        page: What is known of it; None where it was not gathered.
-        via: Where the relation is stated.
-        stated: Whether the card or the Hub states it; otherwise the names suggest it.
-    """
-
-    id: str
-    relation: str
-    page: ModelEvidence | None
-    via: Proof
-    stated: bool
+    id: str  # on the Hub
+    page: ModelEvidence | None  # None where it was not gathered
+    via: Proof  # where the relation is stated
+    stated: bool  # whether the card or the Hub states it; otherwise the names suggest it
 
     @property
     def owner(self) -> str:
@@ -86,57 +73,42 @@ def _has_license_of_another_family(model: ModelEvidence) -> bool:
 
 def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     if model.bases:
+        what = "front matter or tag names the base model"
         return [
             Ancestor(
-                name,
-                relation,
-                evidence.other_model(name),
-                model.proof(f"front matter or tag names the base model {name} ({relation})", "cardData"),
-                stated=True,
+                name, evidence.other_model(name), model.proof(f"{what} {name} ({relation})", "cardData"), stated=True
             )
             for name, relation in model.bases
         ]
-    sentences = [text for text in model.sentences if states_derivation(text)]
-    for link in model.links:
-        path = link.path
-        if link.host != "huggingface.co" or len(path) < 2 or path[0] in _HUB_PAGES:
-            continue
-        name = "/".join(path[:2])
-        sentence = next((text for text in sentences if normalize_name(path[1]) in normalize_name(text)), "")
-        if sentence and name.lower() != model.id.lower() and _HUB_ID.fullmatch(name):
-            via = model.sentence_proof(sentence, 160, url=link.url)
-            return [Ancestor(name, "finetune", evidence.other_model(name), via, stated=True)]
-    for sentence in sentences:
-        for name in _HUB_ID.findall(sentence):
-            page = evidence.other_model(name.rstrip("."))
-            if page is not None and page.id.lower() != model.id.lower():
-                return [Ancestor(page.id, "finetune", page, model.sentence_proof(sentence, 160), stated=True)]
+    links = find_model_links("\n".join(link.url for link in model.links))
+    for mention in read_base_mentions(model.sentences, model.id, links):
+        page = evidence.other_model(mention.name)
+        base_id = page.id if page is not None else mention.name
+        if base_id.lower() != model.id.lower() and (page is not None or mention.name in links):
+            url = f"{model.site}{mention.name}" if mention.name in links else None
+            via = model.sentence_proof(mention.sentence, 160, url=url)
+            return [Ancestor(base_id, page, via, stated=True)]
     return []
 
 
 def _suggested_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     """Guess the base: of the same project and paper, or with its name in this name."""
     name = normalize_name(split_repo_id(model.id)[1])
-    longest, base_id = 0, ""
+    suggested: dict[str, int] = {}
     for candidate in evidence.names("models"):
         owner, candidate_name = split_repo_id(candidate)
         base_name = normalize_name(candidate_name).removesuffix("hf")
         if candidate.lower() == model.id.lower() or len(base_name) < 5 or is_tuned_name(candidate):
             continue
-        if same_owner(owner, model.owner):
-            page = evidence.other_model(candidate)
-            fits = (
-                is_tuned_name(model.id)
-                and family(candidate) == family(model.id)
-                and name.startswith(base_name)
-                and page is not None
-                and not set(page.papers).isdisjoint(model.papers)
-            )
-        else:
+        if not same_owner(owner, model.owner):
             fits = base_name in name and len(base_name) >= 7 and any(letter.isdigit() for letter in base_name)
-        if fits and len(base_name) > longest:
-            longest, base_id = len(base_name), candidate
-    if not base_id:
+        elif fits := is_tuned_name(model.id) and family(candidate) == family(model.id) and name.startswith(base_name):
+            page = evidence.other_model(candidate)
+            fits = page is not None and not set(page.papers).isdisjoint(model.papers)
+        if fits:
+            suggested[candidate] = len(base_name)
+    if not suggested:
         return []
+    base_id = max(suggested, key=suggested.__getitem__)
     via = model.proof(f"its name contains the name of {base_id}", "id")
-    return [Ancestor(base_id, "finetune", evidence.other_model(base_id), via, stated=False)]
+    return [Ancestor(base_id, evidence.other_model(base_id), via, stated=False)]

@@ -106,9 +106,9 @@ _WHY = {
 def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence) -> bool:
     """Tell a model's own code from the libraries and servers its card recommends."""
     (owner, repo), kin = split_repo_id(name), family(model.id)
-    if mentions(f"{repo} {link.url.partition(repo)[2]}", kin.rstrip("0123456789")) or normalize_name(
-        repo
-    ) == normalize_name(model.owner):
+    if normalize_name(repo) == normalize_name(model.owner):
+        return True
+    if mentions(f"{repo} {link.url.partition(repo)[2]}", kin.rstrip("0123456789")):
         return True
     if _USE.search(link.section) or _USE.search(link.text):
         return False
