@@ -131,7 +131,7 @@ def test_what_was_said_before_a_guess_failed_is_given_out():
         emit=lambda: given.append(list(sequence.tokens)),
         output=SimpleNamespace(is_finished=False),
     )
-    item = batches.ScheduledTokens(sequence, slot, [4, 5, 6], drafted=2, wanted=3)
+    item = batches.ScheduledTokens(sequence, slot, [4, 5, 6], drafted=2)
     with pytest.raises(ValueError, match="broken"):
         batches.accept_scores(item, torch.zeros(3, 8), [5, 6, 7], [0.0, 0.0, 0.0], None)
     assert given == [[1, 2, 3, 4, 5]]

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, Ll
 import openmodels as om
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.torch.sampling import Sampler
+from openmodels.backends.local.prompt.prepare import SamplingParams
 from openmodels.errors import LoadFailed
 from openmodels.types.request import ChatRequest
 
@@ -102,9 +103,8 @@ def test_samples_are_drawn_from_the_distribution_of_generate(folder, name):
     )
     raw = torch.randn(259, generator=torch.Generator().manual_seed(3)) * 2
     wanted = processors(torch.tensor([prompt]), raw[None].clone())[0].softmax(-1)
-    sampler = Sampler(
-        ChatRequest(prompt="x", seed=1), config, prompt, 259, torch.device("cpu"), max_new_tokens=9, eos_token_ids=[258]
-    )
+    params = SamplingParams.from_request(ChatRequest(prompt="x", seed=1), config)
+    sampler = Sampler(params, config, prompt, 259, torch.device("cpu"), max_new_tokens=9, eos_token_ids=[258])
     counts = torch.zeros(259)
     for seed in range(3000):
         sampler._generator.manual_seed(seed)
@@ -115,10 +115,10 @@ def test_samples_are_drawn_from_the_distribution_of_generate(folder, name):
 
 def test_the_caller_comes_before_the_config():
     own = GenerationConfig(do_sample=True, temperature=0.4, top_k=7, min_p=0.2)
-    sampling = Sampler(ChatRequest(prompt="x", temperature=0.9, top_k=3), own, [1], 9, torch.device("cpu")).params
+    sampling = SamplingParams.from_request(ChatRequest(prompt="x", temperature=0.9, top_k=3), own)
     assert (sampling.temperature, sampling.top_k, sampling.min_p) == (0.9, 3, 0.2)
     greedy = GenerationConfig(top_k=7, min_p=0.2)
-    sampling = Sampler(ChatRequest(prompt="x", temperature=0.9), greedy, [1], 9, torch.device("cpu")).params
+    sampling = SamplingParams.from_request(ChatRequest(prompt="x", temperature=0.9), greedy)
     assert (sampling.temperature, sampling.top_k, sampling.min_p) == (0.9, 0, 0.0)
 
 
@@ -162,7 +162,7 @@ def test_the_form_of_an_answer_comes_before_what_the_config_suppresses(folder):
 
 def test_a_folder_without_the_file_says_its_ends_in_its_config(folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": [3, 4]}))
-    assert generation_config.read(tmp_path).eos_token_id == [3, 4]
+    assert generation_config.read_config(tmp_path).eos_token_id == [3, 4]
     (tmp_path / generation_config.FILE).write_text("{")
     with pytest.raises(LoadFailed, match="cannot be read"):
-        generation_config.read(tmp_path)
+        generation_config.read_config(tmp_path)

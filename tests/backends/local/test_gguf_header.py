@@ -32,7 +32,7 @@ def header(pairs=(), tensors=(), *, version=3):
 
 def read(folder, content):
     (folder / "m.gguf").write_bytes(content)
-    return gguf_header.read(folder / "m.gguf")
+    return gguf_header.read_header(folder / "m.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +144,10 @@ def written(file, *, rename=lambda name: name, more=(), entries=lambda writer: N
 class TestContradictions:
     def test_more_layers_than_tensors(self, tmp_path):
         file = written(tmp_path / "m.gguf", rename=lambda name: None if name.startswith("blk.0") else name)
-        assert gguf_header.read(file).blocks == 0  # nothing to compare
+        assert gguf_header.read_header(file).blocks == 0  # nothing to compare
         file = written(tmp_path / "m.gguf", rename=lambda name: name.replace("blk.0", "blk.3"))
         with pytest.raises(errors.LoadFailed, match=r"1 layers .*make up 4"):
-            gguf_header.read(file)
+            gguf_header.read_header(file)
 
     def test_more_tokens_than_rows(self, tmp_path):
         rows = np.zeros((100, 32), np.float32)
@@ -157,11 +157,11 @@ class TestContradictions:
             more=[("token_embd.weight", rows)],
         )
         with pytest.raises(errors.LoadFailed, match=r"260 tokens.*100 rows"):
-            gguf_header.read(file)
+            gguf_header.read_header(file)
 
     def test_rotary_factors_are_not_left_out(self, tmp_path):
         file = written(tmp_path / "m.gguf", more=[("rope_freqs.weight", np.ones(8, np.float32))])
-        parsed = gguf_header.read(file)
+        parsed = gguf_header.read_header(file)
         assert parsed.has_rope_factors
         with pytest.raises(errors.LoadFailed, match="rotary"):
             model.check_architecture("m.gguf", parsed)

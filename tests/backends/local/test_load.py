@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 import openmodels as om
-from openmodels.backends.local.engines.torch import loop
-from openmodels.backends.local.engines.torch.loop import EngineLoop
-from openmodels.backends.local.engines.torch.worker import Worker
+from openmodels.backends.local.engines import engine_loop
+from openmodels.backends.local.engines.engine_loop import EngineLoop
 from openmodels.backends.local.prompt import length_check
+from openmodels.backends.local.step_worker import StepWorker
 from openmodels.testing.driver import wait_until
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest, OutputFormat
@@ -83,7 +83,7 @@ class TestPreparing:
         assert "toy" not in toy.threads, "nothing is prepared on the engine's own thread"
 
     def test_many_that_take_long_leave_places_for_others(self, toy):
-        slow = [ask(toy, "wait" + "x" * (loop._SHORT_PROMPT + 1)) for _ in range(30)]
+        slow = [ask(toy, "wait" + "x" * (engine_loop._SHORT_PROMPT + 1)) for _ in range(30)]
         _, quick = ask(toy, "quick")
         wait_until(lambda: quick, 30)
         toy.go.set()
@@ -102,9 +102,9 @@ class TestPreparing:
         assert isinstance(wrong[0], om.InvalidRequest)
 
     def test_one_that_is_cancelled_leaves_the_queue(self, toy):
-        for _ in range(loop._LONG_AHEAD):
+        for _ in range(engine_loop._LONG_AHEAD):
             ask(toy, "wait", output=SCHEMA)
-        wait_until(lambda: len(toy._preparing) == loop._LONG_AHEAD, 30)
+        wait_until(lambda: len(toy._preparing) == engine_loop._LONG_AHEAD, 30)
         job, out = ask(toy, "wait later", output=SCHEMA)
         wait_until(lambda: job in toy._waiting, 30)
         job.cancel()
@@ -131,7 +131,7 @@ class TestWorker:
     """Pieces of work take turns."""
 
     def test_a_small_piece_does_not_wait_for_the_end_of_a_large_one(self):
-        worker, steps = Worker(), []
+        worker, steps = StepWorker(), []
         started = threading.Event()
 
         def large():
@@ -146,14 +146,14 @@ class TestWorker:
             return "small"
             yield
 
-        first = worker.submit(large)
+        first = worker.submit(large())
         assert started.wait(30)
-        assert worker.call(small, time.monotonic() + 30) == "small"
+        assert worker.call(small(), time.monotonic() + 30) == "small"
         assert first.result(30) == "large"
         worker.stop(30)
 
     def test_a_failing_piece_harms_no_other(self):
-        worker = Worker()
+        worker = StepWorker()
 
         def fails():
             yield
@@ -164,20 +164,20 @@ class TestWorker:
             yield
             return 7
 
-        failed, worked = worker.submit(fails), worker.submit(works)
+        failed, worked = worker.submit(fails()), worker.submit(works())
         assert worked.result(30) == 7
         assert isinstance(failed.exception(30), om.InvalidRequest)
         worker.stop(30)
 
     def test_what_is_not_done_when_it_stops_is_interrupted(self):
-        worker, go = Worker(), threading.Event()
+        worker, go = StepWorker(), threading.Event()
 
         def forever():
             while True:
                 go.wait(0.01)
                 yield
 
-        running = [worker.submit(forever) for _ in range(20)]
+        running = [worker.submit(forever()) for _ in range(20)]
         running[3].cancel()
         worker.stop(30)
         for number, future in enumerate(running):

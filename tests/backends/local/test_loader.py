@@ -234,7 +234,7 @@ class TestGguf:
         content = file.read_bytes()
         file.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(errors.LoadFailed, match=r"m\.gguf"):
-            gguf_header.read(file)
+            gguf_header.read_header(file)
 
     def test_damaged_anywhere(self, tmp_path):
         """Whatever four bytes of the header turn into, reading it ends well or with an error of the tree."""
@@ -244,7 +244,7 @@ class TestGguf:
         for place in range(4, 400, 3):
             file.write_bytes(content[:place] + b"\xff\xff\xff\xff" + content[place + 4 :])
             try:
-                gguf_header.read(file)
+                gguf_header.read_header(file)
             except errors.LoadFailed:
                 refused += 1
         assert refused > 50
@@ -256,7 +256,7 @@ class TestGguf:
         writer.write_kv_data_to_file()
         writer.close()
         with pytest.raises(errors.LoadFailed, match="part of 3"):
-            gguf_header.read(tmp_path / "m.gguf")
+            gguf_header.read_header(tmp_path / "m.gguf")
 
 
 def test_the_default_model_is_complete(smol):

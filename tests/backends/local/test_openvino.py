@@ -11,9 +11,9 @@ import pytest
 
 import openmodels as om
 from openmodels.backends.local.engine import EngineConfig
+from openmodels.backends.local.engines.engine_loop import QueuedRequest
 from openmodels.backends.local.engines.openvino import engine as openvino
 from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine, is_read_at_end
-from openmodels.backends.local.engines.torch.loop import QueuedRequest
 from openmodels.testing import wait_until
 from openmodels.types.request import ChatRequest
 

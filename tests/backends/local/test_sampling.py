@@ -4,6 +4,7 @@ from hypothesis import given, strategies as st
 from transformers import GenerationConfig
 
 from openmodels.backends.local.engines.torch.sampling import Sampler
+from openmodels.backends.local.prompt.prepare import SamplingParams
 from openmodels.types.request import ChatRequest
 
 CPU = torch.device("cpu")
@@ -11,7 +12,8 @@ GREEDY = GenerationConfig()
 
 
 def sampler(defaults=GREEDY, prompt=(), size=8, **options):
-    return Sampler(ChatRequest(prompt="x", **options), defaults, prompt, size, CPU)
+    params = SamplingParams.from_request(ChatRequest(prompt="x", **options), defaults)
+    return Sampler(params, defaults, prompt, size, CPU)
 
 
 def draws(chooser, scores, n=4000):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import CHATML, tiny_tokenizer
 
+from openmodels.backends.local.engines.engine_loop import QueuedRequest
 from openmodels.backends.local.engines.torch.loader import LoadedModel
-from openmodels.backends.local.engines.torch.loop import QueuedRequest
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.core.stream import ReplyAssembler
 from openmodels.types.request import ChatRequest

@@ -224,9 +224,9 @@ class LocalBackend(Backend):
         """
         declared = super().capabilities()
         # Reading a GGUF file's header takes a package that is imported with it.
-        from openmodels.backends.local.weights import facts
+        from openmodels.backends.local.weights.model_info import read_model_info
 
-        if (model := facts.read(self.rest, self._config.revision)) is None:
+        if (model := read_model_info(self.rest, self._config.revision)) is None:
             return replace(declared, chat=None, tools=None if declared.tools else False)
         tasks = ("generate", "embed", "rerank")
         generates, embeds, reranks = (None if model.task is None else model.task == task for task in tasks)
@@ -237,7 +237,7 @@ class LocalBackend(Backend):
             embed=embeds,
             rerank=reranks,
             tools=bool(declared.tools) and "tools" in model.template and detect.find_format(model.template) is not None,
-            images=model.images,
+            images=model.has_vision,
             context=model.context,
         )
 

@@ -61,7 +61,7 @@ TOP_K = 50
 """What transformers cuts to where a model samples and names no `top_k`; 0 would be none."""
 
 
-def read(folder: Path, config: Any = None) -> GenerationConfig:
+def read_config(folder: Path, config: Any = None) -> GenerationConfig:
     """Return a folder's generation config, or what its config says instead."""
     from transformers import GenerationConfig
 

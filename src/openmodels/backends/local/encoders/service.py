@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,7 +10,7 @@ from openmodels.backends.local.encoders.embedder import Embedder
 from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.encoders.reranker import Reranker
 from openmodels.backends.local.engines.torch.loader import typed_error
-from openmodels.backends.local.engines.torch.worker import Steps, Worker
+from openmodels.backends.local.step_worker import Steps, StepWorker
 from openmodels.errors import OpenModelsError
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
@@ -19,7 +18,7 @@ from openmodels.types.rankings import Ranking, RerankRequest
 _ENCODERS: dict[type, type[Encoder[Any, Any]]] = {EmbedRequest: Embedder, RerankRequest: Reranker}
 
 
-class EncoderService(Worker):
+class EncoderService(StepWorker):
     """Runs the requests of a model that is not made to generate."""
 
     def __init__(self, locate: Callable[[float | None], Path], *, device: str, dtype: str) -> None:
@@ -35,7 +34,7 @@ class EncoderService(Worker):
     def encode(self, request: RerankRequest) -> Ranking: ...
     def encode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
         """Return the vectors of texts or the ranking of documents; see `Encoder`."""
-        return self.call(partial(self._steps, request), request.deadline)
+        return self.call(self._steps(request), request.deadline)
 
     @overload
     async def aencode(self, request: EmbedRequest) -> Embeddings: ...
@@ -43,7 +42,7 @@ class EncoderService(Worker):
     async def aencode(self, request: RerankRequest) -> Ranking: ...
     async def aencode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
         """The asynchronous twin of `encode`; cancelling it ends the work within a step."""
-        return await self.acall(partial(self._steps, request), request.deadline)
+        return await self.acall(self._steps(request), request.deadline)
 
     def _steps(self, request: EmbedRequest | RerankRequest) -> Steps[Embeddings | Ranking]:
         kind = type(request)

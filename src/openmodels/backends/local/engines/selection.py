@@ -182,7 +182,7 @@ def _choose_for_gguf(file: Path) -> EngineChoice:
     # Imported late: a folder of safetensors needs no reader of GGUF.
     from openmodels.backends.local.weights import gguf_header, memory, model_kind
 
-    header = gguf_header.read(file)
+    header = gguf_header.read_header(file)
     model_kind.check_gguf(file.name, header)
     name = repr(header.architecture)
     is_readable = header.architecture in OPENVINO_ARCHITECTURES and not header.has_rope_factors

@@ -89,6 +89,8 @@ class SamplingParams:
         repetition_penalty: Divides the scores of tokens that came before; 1 is off.
         seed: The caller's, or a random one.
         min_p: The probability, relative to the largest, below which a token is not drawn; 0 is off.
+        frequency_penalty: Taken from a token's score for each time that it came; 0 is off.
+        presence_penalty: Taken once from the score of each token that came; 0 is off.
     """
 
     temperature: float
@@ -97,6 +99,8 @@ class SamplingParams:
     repetition_penalty: float
     seed: int
     min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
 
     @classmethod
     def from_request(cls, request: ChatRequest, defaults: Any) -> SamplingParams:
@@ -116,6 +120,8 @@ class SamplingParams:
             min_p=default("min_p") or 0.0,
             repetition_penalty=request.repetition_penalty or getattr(defaults, "repetition_penalty", None) or 1.0,
             seed=secrets.randbits(63) if request.seed is None else request.seed,
+            frequency_penalty=request.frequency_penalty or 0.0,
+            presence_penalty=request.presence_penalty or 0.0,
         )
 
 

@@ -43,15 +43,7 @@ def root() -> Path:
 
 
 def converted_folder(digest: str, dtype: str = "auto") -> Path:
-    """Return the folder of a converted model; it may not exist yet.
-
-    Args:
-        digest: The SHA-256 of the GGUF file.
-        dtype: As for `LocalBackend`.
-
-    Raises:
-        InvalidRequest: The dtype is unknown.
-    """
+    """Return the folder of a converted model, by its GGUF file's SHA-256; it may not exist yet."""
     if dtype not in _FORMATS:
         raise InvalidRequest(f"dtype: expected {', '.join(map(repr, _FORMATS))}, not {dtype!r}.")
     return root() / f"{digest}-{_FORMATS[dtype]}"
@@ -65,16 +57,8 @@ def converted_folders(digest: str) -> list[Path]:
 def get_converted(file: Path, *, digest: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
     """Return the folder of a GGUF file's safetensors; the first call converts them.
 
-    Args:
-        file: The .gguf file.
-        digest: Its SHA-256 where it is already known.
-        deadline: `time.monotonic()` value after which no new step is begun, or None.
-        dtype: "auto", "bfloat16", "float32" or "float16"; "auto" is bfloat16, which holds what most files hold.
-
-    Raises:
-        InvalidRequest: The dtype is unknown.
-        LoadFailed: The file is damaged, unsupported or too large.
-        DeadlineExceeded: Another process was still converting it when the time was up.
+    Until the `time.monotonic()` deadline new steps are begun. The dtype "auto" is bfloat16, which holds what most files
+    hold.
     """
     digest = digest or file_digest(file)
     folder = converted_folder(digest, dtype)
@@ -93,11 +77,8 @@ def get_converted(file: Path, *, digest: str | None = None, deadline: float | No
 def is_intact(folder: Path) -> bool:
     """Return whether a folder of `build_folder` exists, with its files as written.
 
-    A damaged one is removed, so that the next use builds it again. Sizes are compared each time; large files are read
-    once, as long as they do not change.
-
-    Raises:
-        LoadFailed: It is damaged.
+    A damaged one is removed, so that the next use builds it again, and LoadFailed is raised. Sizes are compared each
+    time; large files are read once, as long as they do not change.
     """
     if not folder.is_dir():
         return False
@@ -120,11 +101,11 @@ def _find_damage(folder: Path) -> str | None:
         return _adopt(folder)
     try:
         listed = files.read_json(manifest, largest=_MAX_MANIFEST)
-        for name, facts in listed.items():
+        for name, entry in listed.items():
             file = folder / name
             if not file.is_file():
                 return f"{name} is missing"
-            if file.stat().st_size != facts["size"] or file_digest(file) != facts["sha256"]:
+            if file.stat().st_size != entry["size"] or file_digest(file) != entry["sha256"]:
                 return f"{name} is not as it was written"
     except (InvalidRequest, AttributeError, KeyError, TypeError, OSError):
         return f"{MANIFEST} cannot be read"
@@ -149,7 +130,6 @@ def _adopt(folder: Path) -> str | None:
 
 
 def _write_manifest(folder: Path) -> None:
-    """Write the manifest of a folder."""
     listed = {
         file.relative_to(folder).as_posix(): {"size": file.stat().st_size, "sha256": file_digest(file)}
         for file in sorted(folder.rglob("*"))
@@ -160,12 +140,7 @@ def _write_manifest(folder: Path) -> None:
 
 @contextmanager
 def lock(name: str, deadline: float | None) -> Generator[None, None, None]:
-    """Hold the lock of one item of the cache, between processes and threads.
-
-    Raises:
-        DeadlineExceeded: Another process or thread still held it at the deadline.
-        LoadFailed: The cache cannot be written.
-    """
+    """Hold the lock of one item of the cache, between processes and threads."""
     file_lock = filelock.FileLock(root() / f"{name}.lock")
     try:
         root().mkdir(parents=True, exist_ok=True)
@@ -216,24 +191,17 @@ def build_folder(target: Path) -> Generator[Path, None, None]:
 
 def file_digest(file: Path) -> str:
     """Return the SHA-256 of a file; an unchanged large file is read only once."""
-    facts = file.stat()
-    if facts.st_size < _REMEMBERED_SIZE:
-        return _sha256(file)
-    identity = json.dumps([str(file.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino])
+    stat = file.stat()
+    is_large = stat.st_size >= _REMEMBERED_SIZE
+    identity = json.dumps([str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
     note = root() / "known" / hashlib.sha256(identity.encode()).hexdigest()
-    try:
-        known = note.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        known = ""
-    if re.fullmatch(r"[0-9a-f]{64}", known):
-        return known
-    digest = _sha256(file)
-    with suppress(OSError):  # only a shortcut for the next time
-        note.parent.mkdir(parents=True, exist_ok=True)
-        files.write(note, digest)
-    return digest
-
-
-def _sha256(file: Path) -> str:
+    with suppress(OSError):  # only a shortcut, here and below
+        if is_large and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text(encoding="utf-8", errors="replace")):
+            return known
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    with suppress(OSError):
+        if is_large:
+            note.parent.mkdir(parents=True, exist_ok=True)
+            files.write(note, digest)
+    return digest

@@ -27,14 +27,8 @@ _OTHER_FILES = re.compile(
     r"|modules\.json|config_sentence_transformers\.json|sentence_[a-z0-9-]+_config\.json"
     r"|\d+_[A-Za-z]+/config\.json|\d+_Dense/model\.safetensors|(preprocessor|processor)_config\.json"
 )
-_BITS = {"F64": 64, "I64": 64, "U64": 64, "C64": 64, "F32": 32, "I32": 32, "U32": 32, "BF16": 16, "F16": 16}
-_BITS |= {"I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
-_BITS |= {"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6}
-_MAX_DIMENSIONS = 64
 _UNPACKING_FACTORS = {"fp8": 2, "mxfp8": 2, "mxfp4": 3}
 """Methods whose weights transformers unpacks on a CPU, with the factor by which they grow at least (4 bits: 3)."""
-_MAX_HEADER = 100_000_000
-"""Bytes; the safetensors format's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +38,12 @@ class TensorInfo:
     dtype: str
     elements: int
 
-    def size(self, width: int | None) -> int:
+    def size(self, width: int) -> int:
         """Return its bytes in memory where floating-point numbers take `width` bytes."""
-        floating = self.dtype in ("F64", "F32", "F16", "BF16")
-        bits = 8 * width if width is not None and floating else _BITS.get(self.dtype, 32)
+        bits = 8 * width
+        if self.dtype not in ("F64", "F32", "F16", "BF16"):
+            named = re.search(r"\d+", self.dtype)  # "F8_E4M3" has 8 bits, "BOOL" too
+            bits = int(named[0]) if named else 8
         return self.elements * bits // 8
 
 
@@ -55,15 +51,11 @@ def files_to_fetch(names: Collection[str], where: str) -> list[str]:
     """Return the files to fetch: weights, configuration, tokenizer and nothing else.
 
     With sharded weights only their index is named; `shards` reads the rest out of it.
-
-    Raises:
-        UnsafeWeights: The only weights are pickles.
-        LoadFailed: The weights or config.json are missing, or an adapter lies beside the model.
     """
     weights = next((name for name in (WEIGHTS, INDEX) if name in names), None)
     if weights is None:
         refuse_pickles(names, where)
-        raise missing_weights_error(names, where)
+        raise _missing_weights(names, where)
     if "adapter_config.json" in names:
         raise LoadFailed(
             f"{where} holds a model and an adapter beside it (adapter_config.json), and only the model would run.",
@@ -75,12 +67,7 @@ def files_to_fetch(names: Collection[str], where: str) -> list[str]:
 
 
 def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> None:
-    """Check that this backend has a use for a model, and that it has a tokenizer.
-
-    Raises:
-        UnsupportedFeature: It is made for something that the backend does not do.
-        LoadFailed: It has no tokenizer.
-    """
+    """Check that this backend has a use for a model, and that it has a tokenizer."""
     kind = model_kind.of_config(config, sentence_transformers="modules.json" in names)
     if kind.task == "other":
         model_kind.check_generates(kind)
@@ -101,10 +88,9 @@ def refuse_pickles(names: Collection[str], where: str) -> None:
         )
 
 
-def missing_weights_error(names: Collection[str], where: str) -> LoadFailed:
+def _missing_weights(names: Collection[str], where: str) -> LoadFailed:
     """Return the error for a place without safetensors, with what is there instead."""
-    ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
-    if ggufs:
+    if ggufs := sorted(name for name in names if name.lower().endswith(".gguf")):
         shown = ", ".join(ggufs[:4]) + (", …" if len(ggufs) > 4 else "")
         return LoadFailed(f"{where} has only GGUF files.", next_step=f"Name one of them behind a '/': {shown}.")
     if any(PurePosixPath(name).name == "adapter_config.json" for name in names):
@@ -112,14 +98,8 @@ def missing_weights_error(names: Collection[str], where: str) -> LoadFailed:
     return LoadFailed(f"{where} has no weights.", next_step=f"It needs {WEIGHTS}, or {INDEX} and its parts.")
 
 
-def check_folder(folder: Path) -> None:
-    """Check that a folder has the files of a model that this backend can use.
-
-    Raises:
-        UnsafeWeights: The only weights are pickles.
-        LoadFailed: It is empty, or the weights, config.json or the tokenizer are missing.
-        UnsupportedFeature: The model is made for something that the backend does not do.
-    """
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Check that a folder has the files of a usable model; return its config.json."""
     where = f"The folder {folder.name or str(folder)!r}"
     try:
         names = [path.name for path in folder.iterdir()]
@@ -128,7 +108,9 @@ def check_folder(folder: Path) -> None:
     if not names:
         raise LoadFailed(f"{where} is empty.", next_step="Name a folder with config.json and .safetensors files.")
     files_to_fetch(names, where)
-    check_use(names, read_json(folder / "config.json"), where)
+    config = read_json(folder / "config.json")
+    check_use(names, config, where)
+    return config
 
 
 def is_complete(folder: Path) -> bool:
@@ -141,11 +123,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return a JSON file's object.
-
-    Raises:
-        LoadFailed: It cannot be read, is not JSON, or not an object.
-    """
+    """Return a JSON file's object, or raise LoadFailed."""
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -158,22 +136,14 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that make up the model.
-
-    Raises:
-        LoadFailed: The index is unreadable or names files outside of the folder.
-    """
+    """Return the safetensors files that make up the model, existing or not."""
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
     return [folder / name for name in shards(folder / INDEX)]
 
 
 def shards(index: Path) -> list[str]:
-    """Return the names of the files that an index lists.
-
-    Raises:
-        LoadFailed: The index is unreadable or names files outside of the folder.
-    """
+    """Return the names of the files that an index lists, all in its own folder."""
     mapping = read_json(index).get("weight_map")
     names = sorted(set(map(str, mapping.values()))) if isinstance(mapping, Mapping) else []
     if not names or any("/" in name or "\\" in name or not name.endswith(".safetensors") for name in names):
@@ -182,11 +152,7 @@ def shards(index: Path) -> list[str]:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a config.json that would have code fetched or run.
-
-    Raises:
-        UnsafeWeights: The model needs code of its own repository, or a kernel from the Hub.
-    """
+    """Refuse a config.json that would have code of its repository, or a kernel of the Hub, fetched and run."""
     if kernel := next(_hub_kernels(config), None):
         raise UnsafeWeights(
             f"config.json asks for code from the Hub ({kernel!r}) to compute attention.",
@@ -227,72 +193,25 @@ def _hub_kernels(config: Any, *, named: bool = False) -> Iterator[str]:
 
 
 def read_tensors(file: Path) -> list[TensorInfo]:
-    """Return the tensors of a safetensors file's header, checked against its size.
+    """Return the tensors of a safetensors file's header, checked against its size."""
+    # Imported late: finding files that are already there must be cheap.
+    from safetensors import SafetensorError, __version__, safe_open
 
-    Raises:
-        LoadFailed: The file is missing, incomplete or not a safetensors file.
-    """
     name = file.name
     try:
-        size = file.stat().st_size
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            header = opened.read(length) if length <= min(size - 8, _MAX_HEADER) else None
+        with safe_open(file, framework="np") as opened:
+            tensors = [opened.get_slice(key) for key in opened.keys()]  # noqa: SIM118 - it is no dict
+            return [TensorInfo(tensor.get_dtype(), math.prod(tensor.get_shape())) for tensor in tensors]
     except OSError as error:
         raise LoadFailed(f"{name} is missing or cannot be read.", next_step="Fetch the model again.") from error
-    if header is None:
+    except SafetensorError as error:
+        reason = str(error).removeprefix("Error while deserializing header: ")[:200]  # it may quote the file
+        if "unknown variant" in reason:
+            raise LoadFailed(
+                f"{name} stores a tensor in a type that safetensors {__version__} does not know: {reason}.",
+                next_step="Try a newer safetensors, or another version of the model.",
+            ) from error
         raise LoadFailed(
-            f"{name} is no complete safetensors file: its header should have {length:,} bytes, the file has {size:,}.",
+            f"{name} is incomplete or damaged: {reason}; the file has {file.stat().st_size:,} bytes.",
             next_step="Fetch the file again.",
-        )
-    try:
-        tensors, end = _parse_header(header)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise LoadFailed(f"The header of {name} is damaged.", next_step="Fetch the file again.") from error
-    if unknown := sorted({tensor.dtype for tensor in tensors} - _BITS.keys()):
-        raise LoadFailed(
-            f"{name} stores a tensor in the type {unknown[0][:40]!r}, which the safetensors format does not have here.",
-            next_step="Try a newer safetensors, or another version of the model.",
-        )
-    promised = 8 + length + end
-    if promised != size:
-        raise LoadFailed(
-            f"{name} is incomplete or damaged: its header promises {promised:,} bytes, the file has {size:,}.",
-            next_step="Fetch the file again.",
-        )
-    return tensors
-
-
-def _parse_header(header: bytes) -> tuple[list[TensorInfo], int]:
-    """Return the tensors of a safetensors header, and their bytes in the file."""
-    entries = json.loads(header, object_pairs_hook=_unique_keys)
-    metadata = entries.pop("__metadata__", {})
-    if not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("its metadata are not texts")
-    tensors = [TensorInfo(str(entry["dtype"]), _elements(entry["shape"])) for entry in entries.values()]
-    spans = [tuple(map(_natural, entry["data_offsets"])) for entry in entries.values()]
-    end = 0
-    for (begin, stop), tensor in sorted(zip(spans, tensors, strict=True), key=lambda pair: pair[0]):
-        if begin != end or (tensor.dtype in _BITS and stop - begin != tensor.size(None)):
-            raise ValueError("the tensors' places do not add up")
-        end = stop
-    return tensors, end
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        raise ValueError("a name stands in it twice")
-    return entries
-
-
-def _elements(shape: Any) -> int:
-    if not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
-        raise ValueError("not a shape")
-    return math.prod(map(_natural, shape))
-
-
-def _natural(number: Any) -> int:
-    if type(number) is not int or not 0 <= number < 2**63:
-        raise ValueError("not a natural number")
-    return number
+        ) from error

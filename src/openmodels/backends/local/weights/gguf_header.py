@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf import GGML_QUANT_SIZES
 
 from openmodels.errors import LoadFailed
 
@@ -45,11 +45,10 @@ class GgufHeader:
 
     Attributes:
         metadata: Its entries but for the arrays.
-        elements: The number of elements of all its tensors.
+        elements: The number of elements of all its tensors; `largest` is that of the largest.
         blocks: The number of layers that its tensors make up.
         tokens: The number of tokens of its vocabulary; 0 where it holds none.
         embeddings: The number of rows of its embedding table; 0 where it holds none.
-        largest: The number of elements of its largest tensor.
         has_rope_factors: Whether it holds factors of the rotary embedding, as long contexts need.
     """
 
@@ -78,13 +77,8 @@ class GgufHeader:
         return value if type(value) is int and 0 <= value < (self.tokens or MAX_NUMBER) else None
 
 
-def read(file: Path) -> GgufHeader:
-    """Return the header of a GGUF file, checked against its size and its tensors.
-
-    Raises:
-        LoadFailed: It is not a GGUF file, damaged, incomplete, one part of several, or its header and its tensors
-            contradict each other.
-    """
+def read_header(file: Path) -> GgufHeader:
+    """Return the header of a GGUF file, checked against its size and its tensors."""
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
@@ -93,12 +87,12 @@ def read(file: Path) -> GgufHeader:
                     f"{file.name} is no GGUF file.", next_step="Check what the file is, or fetch it again."
                 )
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                header, promised = _HeaderReader(data).header()
+                header, promised = _HeaderReader(data).read()
     except struct.error as error:
         raise LoadFailed(f"{file.name} ends within its own header.", next_step=_FETCH_AGAIN) from error
     except ValueError as error:
         raise LoadFailed(f"The header of {file.name} is damaged: {error}.", next_step=_FETCH_AGAIN) from error
-    except _UnknownType as error:
+    except KeyError as error:
         raise LoadFailed(
             f"{file.name} stores a tensor in a type that gguf {importlib.metadata.version('gguf')} does not know "
             f"({error}).",
@@ -129,10 +123,8 @@ def _check_parts(name: str, header: GgufHeader) -> None:
 
 
 def _check_tensors(name: str, header: GgufHeader) -> None:
-    """Check that the layers and the vocabulary of a header are those of its tensors.
-
-    Engines that trust the header leave layers out silently, or read beyond the embedding table.
-    """
+    """Check that the layers and the vocabulary of a header are those of its tensors."""
+    # Engines that trust the header leave layers out silently, or read beyond the embedding table.
     blocks, beside = header.number("block_count"), header.number("nextn_predict_layers") or 0
     if header.metadata.get("general.type", "model") != "model":
         return
@@ -151,10 +143,6 @@ def _check_tensors(name: str, header: GgufHeader) -> None:
         )
 
 
-class _UnknownType(Exception):
-    """A tensor's type that the package `gguf` does not know."""
-
-
 class _HeaderReader:
     """Reads a header value by value; running over the end raises struct.error."""
 
@@ -164,7 +152,8 @@ class _HeaderReader:
         self.entries = 0
         self.lengths: dict[str, int] = {}
 
-    def header(self) -> tuple[GgufHeader, int]:
+    def read(self) -> tuple[GgufHeader, int]:
+        """Return the header, and how many bytes it promises the file to have."""
         version = self.scalar("I")
         if version not in (2, 3):
             raise ValueError(f"version {version} is not supported")
@@ -176,26 +165,29 @@ class _HeaderReader:
             if key in metadata:
                 raise ValueError("an entry stands in it twice")
             metadata[key] = value
-        elements, end, blocks, embeddings, largest = 0, 0, 0, 0, 0
-        names: set[str] = set()
+        shapes: dict[str, list[int]] = {}
+        end = 0
         for _ in range(tensors):
             name, shape, stop = self.tensor()
-            names.add(name)
-            size = math.prod(shape)
-            elements, largest, end = elements + size, max(largest, size), max(end, stop)
-            if match := _BLOCK.match(name):
-                blocks = max(blocks, int(match[1]) + 1)
-            if name == "token_embd.weight" and len(shape) == 2:
-                embeddings = shape[1]
-        if len(names) < tensors:
+            shapes[name], end = shape, max(end, stop)
+        if len(shapes) < tensors:
             raise ValueError("two tensors have one name")
         alignment = metadata.get("general.alignment", 32)
         if type(alignment) is not int or not 1 <= alignment <= 2**20 or alignment & (alignment - 1):
             raise ValueError("its alignment is no power of two")
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        blocks = [int(match[1]) for match in map(_BLOCK.match, shapes) if match]
+        table = shapes.get("token_embd.weight", [])
+        header = GgufHeader(
+            metadata,
+            elements=sum(sizes),
+            blocks=max(blocks, default=-1) + 1,
+            tokens=self.lengths.get("tokenizer.ggml.tokens", 0),
+            embeddings=table[1] if len(table) == 2 else 0,
+            largest=max(sizes, default=0),
+            has_rope_factors=any(name.startswith(("rope_freqs", "rope_factors")) for name in shapes),
+        )
         start = -(-self.place // alignment) * alignment
-        tokens = self.lengths.get("tokenizer.ggml.tokens", 0)
-        has_factors = any(name.startswith(("rope_freqs", "rope_factors")) for name in names)
-        header = GgufHeader(metadata, elements, blocks, tokens, embeddings, largest, has_factors)
         return header, start + end if tensors else self.place
 
     def tensor(self) -> tuple[str, list[int], int]:
@@ -203,10 +195,7 @@ class _HeaderReader:
         name = self.string(_MAX_NAME)
         shape = [int(self.scalar("Q")) for _ in range(self.count(_MAX_DIMENSIONS, "I"))]
         kind, offset = self.scalar("I"), self.scalar("Q")
-        try:
-            block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
-        except (ValueError, KeyError) as error:
-            raise _UnknownType(kind) from error
+        block, block_bytes = GGML_QUANT_SIZES[kind]  # KeyError: `read_header` says that gguf does not know it
         if (count := math.prod(shape)) >= _MAX_ELEMENTS or count % block or (shape and shape[0] % block):
             raise ValueError("a tensor's shape is not plausible")
         return name, shape, offset + count // block * block_bytes

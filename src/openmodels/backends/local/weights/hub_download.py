@@ -17,12 +17,24 @@ _UNREACHABLE = (Offline, ConnectionFailed, ServerFailed, RateLimited)
 
 
 def cached(repo: str, revision: str | None) -> Path | None:
-    """Return the snapshot in the Hub's cache if it is complete.
-
-    The network is not used.
-    """
+    """Return the snapshot in the Hub's cache if it is complete, without the network."""
     config = download.cached_file(repo, "config.json", revision)
     return config.parent if config is not None and checkpoint.is_complete(config.parent) else None
+
+
+def _list_files(
+    repo: str, revision: str | None, deadline: float | None, copy: Path | None, patience: float | None = None
+) -> dict[str, int] | Path:
+    """Return the sizes of a repository's files by name, or its cached copy where that will do."""
+    if copy and revision and _COMMIT.fullmatch(revision):
+        return copy
+    timeout = patience or (_LISTING_SECONDS / 4 if copy else _LISTING_SECONDS)
+    try:
+        return download.list_files(repo, revision, deadline, timeout)
+    except _UNREACHABLE:
+        if copy:
+            return copy
+        raise
 
 
 def folder(
@@ -30,33 +42,12 @@ def folder(
 ) -> Path:
     """Return a snapshot with all that a model needs, fetching what is missing.
 
-    Args:
-        repo: "org/model".
-        revision: Branch, tag or commit; None is the default branch.
-        deadline: `time.monotonic()` value after which no new step is begun, or None.
-        patience: Seconds the Hub may take to answer at all.
-        progress: Whether a bar shows the download on a terminal.
-
-    Raises:
-        UnsafeWeights: Only pickles, or remote code; found out before the download.
-        UnsupportedFeature: It is made for something that the backend does not do; found out before the download.
-        DoesNotFit: Too large for the disk or the memory; found out before the download.
-        ModelNotFound: No such repository or revision.
-        GatedModel: The terms must be accepted first.
-        AuthenticationFailed: The token was refused.
-        Offline: It is not in the cache, and the network is off or out of reach.
-        OpenModelsError: Another failure of the network or the Hub, as its class says.
+    What is unsafe, of no use here or too large is refused before the download. The Hub may take `patience` seconds to
+    answer at all. With `progress` a bar shows the download on a terminal.
     """
-    snapshot = cached(repo, revision)
-    if snapshot and revision and _COMMIT.fullmatch(revision):
-        return snapshot
-    timeout = patience or (_LISTING_SECONDS / 4 if snapshot else _LISTING_SECONDS)
-    try:
-        sizes = download.list_files(repo, revision, deadline, timeout)
-    except _UNREACHABLE:
-        if snapshot:
-            return snapshot
-        raise
+    sizes = _list_files(repo, revision, deadline, cached(repo, revision), patience)
+    if isinstance(sizes, Path):
+        return sizes
     names = checkpoint.files_to_fetch(sizes, repo)
     config = checkpoint.read_json(download.download_small_file(repo, "config.json", revision, deadline))
     checkpoint.check_config(config)
@@ -72,21 +63,10 @@ def folder(
 
 
 def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
-    """Return one GGUF file of a repository, fetching only that.
-
-    Raises:
-        ModelNotFound: No such repository, revision or file.
-        OpenModelsError: As for `folder`.
-    """
-    path = download.cached_file(repo, file, revision)
-    if path and revision and _COMMIT.fullmatch(revision):
-        return path
-    try:
-        sizes = download.list_files(repo, revision, deadline, _LISTING_SECONDS / 4 if path else _LISTING_SECONDS)
-    except _UNREACHABLE:
-        if path:
-            return path
-        raise
+    """Return one GGUF file of a repository, fetching only that; it raises what `folder` raises."""
+    sizes = _list_files(repo, revision, deadline, download.cached_file(repo, file, revision))
+    if isinstance(sizes, Path):
+        return sizes
     if file not in sizes:
         others = ", ".join(sorted(name for name in sizes if name.lower().endswith(".gguf"))[:6])
         raise ModelNotFound(f"{repo} has no file {file!r}.", next_step=f"Its GGUF files: {others or 'none'}.")

@@ -14,18 +14,7 @@ from openmodels.errors import InvalidReference, InvalidRequest, LoadFailed, Mode
 
 
 def locate(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
-    """Return a folder that transformers loads, fetched or converted if need be.
-
-    Args:
-        rest: As for `source`.
-        revision: As for `source`.
-        deadline: `time.monotonic()` value, as for `source`.
-        dtype: What a GGUF file's weights are converted to; see `cache.get_converted`.
-
-    Raises:
-        OpenModelsError: What `source` raises.
-        LoadFailed: A GGUF file is damaged or cannot be converted.
-    """
+    """Return a folder that transformers loads, fetched or converted if need be; see `source`."""
     path = source(rest, revision=revision, deadline=deadline, dtype=dtype)
     if path.is_dir():
         return path
@@ -56,11 +45,8 @@ def source(rest: str, *, revision: str | None = None, deadline: float | None = N
         InvalidRequest: `revision` does not apply or contradicts the reference.
         ModelNotFound: No such file, folder, repository or revision.
         LoadFailed: The files are missing, broken, unsafe (`UnsafeWeights`) or too large (`DoesNotFit`).
-        GatedModel: The model's terms must be accepted first.
-        AuthenticationFailed: The token was refused.
         Offline: They are not on this disk and the network is off or out of reach.
-        OpenModelsError: Another failure of the network or the Hub, as its class says.
-        DeadlineExceeded: The deadline passed.
+        OpenModelsError: Another failure of the network, the Hub or its terms, as its class says.
     """
     text = rest.strip()
     if not text:

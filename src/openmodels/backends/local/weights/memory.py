@@ -18,15 +18,7 @@ _HEADROOM = 256 * 10**6
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Check that a folder's disk has room.
-
-    Args:
-        folder: Where the bytes would go; it need not exist yet.
-        needed: Bytes.
-
-    Raises:
-        DoesNotFit: It has not; the message holds both numbers.
-    """
+    """Raise DoesNotFit where the disk of a folder, which need not exist yet, has fewer bytes free."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
@@ -37,16 +29,7 @@ def check_disk(folder: Path, needed: int) -> None:
 
 
 def check_memory(weights: int, *, free: int | None = None, where: str = "memory") -> None:
-    """Check that weights fit into memory.
-
-    Args:
-        weights: Bytes of the weights in the dtype they will have.
-        free: Bytes available there; this machine's memory when None.
-        where: What `free` is, for the message.
-
-    Raises:
-        DoesNotFit: They do not; the message holds both numbers.
-    """
+    """Raise DoesNotFit where weights of so many bytes do not fit into memory."""
     free = available() if free is None else free
     if weights + _HEADROOM > free:
         raise DoesNotFit(
@@ -55,20 +38,13 @@ def check_memory(weights: int, *, free: int | None = None, where: str = "memory"
         )
 
 
-def check_any_memory(weights: int, *, unpacked: int | None = None) -> None:
-    """Check that weights fit into the memory of this machine or of one of its GPUs.
+def check_any_memory(weights: int, *, unpacked: int) -> None:
+    """Raise DoesNotFit, before a download, where weights fit neither here nor on a GPU.
 
-    It is for use before a download.
-
-    Args:
-        weights: Bytes of the weights.
-        unpacked: Bytes that they become where no GPU computes with them; the same when None.
-
-    Raises:
-        DoesNotFit: They fit into neither; the message holds both numbers.
+    They have `weights` bytes, and become `unpacked` bytes where no GPU computes with them.
     """
     try:
-        check_memory(weights if unpacked is None else unpacked)
+        check_memory(unpacked)
     except DoesNotFit:
         # Imported late: torch takes a second to come, and most models fit.
         import torch
@@ -81,19 +57,15 @@ def check_any_memory(weights: int, *, unpacked: int | None = None) -> None:
 
 def available() -> int:
     """Return the bytes that system and cgroup leave to this process."""
-    limits = [int(psutil.virtual_memory().available)]
-    limits += _cgroup_left(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
-    return max(0, min(limits))
+    cgroups = _cgroup_left(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return max(0, min([int(psutil.virtual_memory().available), *cgroups]))
 
 
 def release_pages(addresses: Collection[int]) -> None:
-    """Drop the pages of the mapped files that hold some addresses.
+    """Drop the pages of the mapped files that hold some addresses, on Linux.
 
-    Reading them again gives the same bytes from the file. Only Linux is supported. A mapping that was written to is
-    left alone, since its changes are not in a file.
-
-    Args:
-        addresses: Where some of the pages' bytes are; an address in no file's mapping changes nothing.
+    Reading them again gives the same bytes from the file. A mapping that was written to is left alone, since its
+    changes are not in a file.
     """
     if sys.platform != "linux":
         return

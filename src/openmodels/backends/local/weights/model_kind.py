@@ -85,12 +85,10 @@ _CHOOSE_OTHER = "Choose a model that generates text (…ForCausalLM)"
 
 @dataclass(frozen=True, slots=True)
 class ModelKind:
-    """What a model is made for.
+    """What a model is made for; a task of None is unknown.
 
-    Attributes:
-        task: What it does; None where its files do not say.
-        description: What it is, for a message, e.g. "an encoder-decoder (T5ForConditionalGeneration)".
-        advice: What to do who wants text of it, a sentence.
+    The description says what it is, e.g. "an encoder-decoder (T5ForConditionalGeneration)", and the advice, a sentence,
+    what to do for text of it.
     """
 
     task: Task | None
@@ -109,14 +107,15 @@ def architectures(config: Mapping[str, Any]) -> list[str]:
 def of_config(config: Mapping[str, Any], *, sentence_transformers: bool = False) -> ModelKind:
     """Return what a folder's model is made for.
 
-    Args:
-        config: Its config.json.
-        sentence_transformers: Whether it holds modules.json, which says how to make vectors.
+    A folder of sentence-transformers holds modules.json, which says how to make vectors.
     """
     names, model_type = architectures(config), str(config.get("model_type"))
     name = names[0] if names else model_type
     if name.endswith(_CLASSIFIES):
-        return _classifier(name, label_count(config))
+        if (labels := label_count(config)) != 1:
+            return _other(f"a classifier of texts into {labels} classes", name)
+        description = f"a cross-encoder ({name}), which scores pairs of texts"
+        return ModelKind("rerank", description, f"Use `rerank`. {_CHOOSE_OTHER} to chat or complete.")
     if sentence_transformers:
         return ModelKind("embed", f"an embedding model ({name})", f"Use `embed`. {_CHOOSE_OTHER} to chat or complete.")
     if model_type in _SPEECH or name.endswith(_AUDIO_CLASSES) or "Audio" in name:
@@ -152,13 +151,6 @@ def label_count(config: Mapping[str, Any]) -> int:
     return len(labels) if isinstance(labels, Mapping) else 2
 
 
-def _classifier(name: str, labels: int) -> ModelKind:
-    if labels == 1:
-        what = f"a cross-encoder ({name}), which scores pairs of texts"
-        return ModelKind("rerank", what, f"Use `rerank`. {_CHOOSE_OTHER} to chat or complete.")
-    return _other(f"a classifier of texts into {labels} classes", name)
-
-
 def _other(what: str, name: str) -> ModelKind:
     return ModelKind("other", f"{what} ({name})", f"{_CHOOSE_OTHER}, or run this one with a program made for it.")
 
@@ -182,11 +174,6 @@ def of_gguf(header: GgufHeader) -> ModelKind:
         return ModelKind("other", f"a file of {architecture or kind!s} data beside a model", "Name the model's file.")
     if not header.elements:
         return ModelKind("other", "a vocabulary without weights", "Name a .gguf file that holds the model's weights.")
-    return _whole_gguf(header)
-
-
-def _whole_gguf(header: GgufHeader) -> ModelKind:
-    architecture = header.architecture
     name = f"GGUF architecture {architecture!r}"
     use = "This backend embeds and ranks with safetensors: name the folder or repository that holds them"
     pooling = header.metadata.get(f"{architecture}.pooling_type")
@@ -203,11 +190,7 @@ def _whole_gguf(header: GgufHeader) -> ModelKind:
 
 
 def check_generates(kind: ModelKind) -> None:
-    """Check that a model generates text, as far as its files say.
-
-    Raises:
-        UnsupportedFeature: It is made for something else; the message says for what, and what to do.
-    """
+    """Raise UnsupportedFeature where a model's files say that it does not generate text."""
     if kind.task not in ("generate", None):
         calls = "'chat', 'complete', 'embed' and 'rerank'" if kind.task == "other" else "'chat' and 'complete'"
         raise UnsupportedFeature(
@@ -217,12 +200,7 @@ def check_generates(kind: ModelKind) -> None:
 
 
 def check_gguf(name: str, header: GgufHeader) -> None:
-    """Check that a GGUF file holds a model that generates text.
-
-    Raises:
-        LoadFailed: It does not say its architecture.
-        UnsupportedFeature: It holds something else; the message says what, and what to do.
-    """
+    """Check that a GGUF file names its architecture and holds a model that generates text."""
     kind = of_gguf(header)
     check_generates(kind)
     if kind.task is None:

@@ -35,7 +35,7 @@ class LlamaCppEngine(ServerEngine):
     def prepare_command(self, deadline: float | None) -> ServerCommand:
         """Find the file, read its tokenizer, and return how to serve it."""
         file, digest = find_gguf(self.config, deadline)
-        header = gguf_header.read(file)
+        header = gguf_header.read_header(file)
         model_kind.check_gguf(file.name, header)
         memory.check_memory(file.stat().st_size)
         context = _context(header)
@@ -117,7 +117,7 @@ def _prompt_config(
                     return None
     with exclusive_loading():
         tokenizer = tokenizer_files.load_tokenizer(folder)
-    return PromptConfig(tokenizer, generation_config.read(folder), _context(header), header.embeddings or None)
+    return PromptConfig(tokenizer, generation_config.read_config(folder), _context(header), header.embeddings or None)
 
 
 def _context(header: gguf_header.GgufHeader) -> int:

@@ -94,7 +94,7 @@ def open_model(
         with exclusive_loading():
             tokenizer = tokenizer_files.load_tokenizer(folder)
         tokenizer_files.install_template(tokenizer, folder, choice=chat_template)
-        generation = generation_config.read(folder)
+        generation = generation_config.read_config(folder)
         generation_config.warn(generation, generation_config.OPENVINO)
         context = parse_context_length(config) or tokenizer_files.max_length(tokenizer)
         rows = config.get("vocab_size")
@@ -111,7 +111,7 @@ def open_model(
 
 def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
     """Return the folder that OpenVINO loads a GGUF file from, made the first time."""
-    header = gguf_header.read(file)
+    header = gguf_header.read_header(file)
     model_kind.check_gguf(file.name, header)
     check_architecture(file.name, header)
     name = f"{digest or cache.file_digest(file)}-{_FORMAT}"

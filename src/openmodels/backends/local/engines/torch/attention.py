@@ -8,8 +8,9 @@ to itself.
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from transformers import AttentionInterface
 
 from openmodels.backends.local.engines.torch.kv_cache import Bucket, KVCache, Slot
 
-NAME = "openmodels_slots"
+_NAME = "openmodels_slots"
 _MAX_PADDING = 1 << 14
 """Pairs of a padding token and a place it sees that cost about as much as one more call of attention."""
 
@@ -36,17 +37,9 @@ class _Block:
     A slot with draft tokens between slots without would split a bucket into three calls, and a call costs about as
     much as thousands of padding pairs. So slots are padded, with their own last token, up to the longest.
 
-    Attributes:
-        bucket: The bucket of the slots.
-        first: The index of the first slot.
-        query_length: New tokens of each slot, padding included.
-        query_lengths: New tokens of each slot, without padding.
-        start: Where the first slot's tokens begin in the forward pass.
-        stop: Where the last slot's tokens end.
-        key_length: Places of a slot up to the last one that is seen.
-        mask: What each token may not see; None where all see all.
-        pad_index: For each token of the padded block, the block's token in its place; None without padding.
-        unpad_index: Where the block's tokens are in the padded block.
+    The slots, in their bucket from `first` on, have `query_lengths` new tokens each, with padding `query_length`; their
+    own are from `start` to `stop` in the forward pass. `pad_index` leads from there to the padded block, `unpad_index`
+    back. Of a slot, `key_length` places are seen, and those in `mask` are not.
     """
 
     bucket: Bucket
@@ -79,11 +72,10 @@ class _Block:
             return
         pad_index: list[int] = []
         unpad_index: list[int] = []
-        begin = 0
-        for number, length in enumerate(self.query_lengths):
+        for length in self.query_lengths:
+            begin, padded = len(unpad_index), len(pad_index)
             pad_index.extend(begin + min(at, length - 1) for at in range(self.query_length))
-            unpad_index.extend(range(number * self.query_length, number * self.query_length + length))
-            begin += length
+            unpad_index.extend(range(padded, padded + length))
         self.pad_index = torch.tensor(pad_index, device=device)
         self.unpad_index = torch.tensor(unpad_index, device=device)
 
@@ -91,9 +83,7 @@ class _Block:
 class ForwardContext:
     """The slots of a forward pass, and where their new keys and values go.
 
-    Args:
-        kv_cache: The cache that holds the slots.
-        work: Slots with the number of their new tokens; each fits into its slot.
+    Each slot of `work` comes with the number of its new tokens, which fit into it.
 
     Attributes:
         order: For each place in the forward pass's order of slots, the index in `work`.
@@ -109,34 +99,24 @@ class ForwardContext:
         self._writes: list[tuple[Bucket, int, int, torch.Tensor]] = []
         # Computed once for all layers: of small models a step is mostly the dispatch of operations.
         heads = torch.arange(kv_cache.shapes[0].kv_heads, device=kv_cache.device)
-        indices: list[int] = []
-        begin, bucket = 0, None
-        for number in self.order:
-            slot, new_tokens = work[number]
-            if slot.bucket is not bucket:
-                self._add_write(bucket, begin, indices, heads)
-                begin, bucket, indices = len(self.positions), slot.bucket, []
-            start, end = len(self.positions), slot.length + new_tokens
-            self.positions.extend(range(slot.length, end))
-            indices.extend([slot.index] * new_tokens)
-            if not (self._blocks and self._blocks[-1].extend(slot, new_tokens)):
-                block = _Block(slot.bucket, slot.index, new_tokens, [new_tokens], start, start + new_tokens, end)
-                self._blocks.append(block)
-        self._add_write(bucket, begin, indices, heads)
+        capacities = [place[0] for place in places]
+        for _, numbers in itertools.groupby(self.order, capacities.__getitem__):
+            begin, indices = len(self.positions), []
+            for number in numbers:
+                slot, new_tokens = work[number]
+                start, end = len(self.positions), slot.length + new_tokens
+                self.positions.extend(range(slot.length, end))
+                indices.extend([slot.index] * new_tokens)
+                if not (self._blocks and self._blocks[-1].extend(slot, new_tokens)):
+                    block = _Block(slot.bucket, slot.index, new_tokens, [new_tokens], start, start + new_tokens, end)
+                    self._blocks.append(block)
+            # The rows of the bucket's tensors, seen as (slots x heads x capacity, size), that the tokens are stored in.
+            at = torch.tensor([indices, self.positions[begin:]], device=kv_cache.device)
+            rows = (at[0, :, None] * len(heads) + heads) * slot.bucket.capacity + at[1, :, None]
+            self._writes.append((slot.bucket, begin, len(self.positions), rows.flatten()))
         for block in self._blocks:
             block.pad(kv_cache.device)
             block.mask = self._mask(block)
-
-    def _add_write(self, bucket: Bucket | None, begin: int, indices: list[int], heads: torch.Tensor) -> None:
-        """Note where the tokens of a bucket are stored.
-
-        The places are rows of the bucket's tensors, seen as (slots x heads x capacity, size).
-        """
-        if bucket is None:
-            return
-        at = torch.tensor([indices, self.positions[begin:]], device=heads.device)
-        rows = (at[0, :, None] * len(heads) + heads) * bucket.capacity + at[1, :, None]
-        self._writes.append((bucket, begin, len(self.positions), rows.flatten()))
 
     def _mask(self, block: _Block) -> torch.Tensor | None:
         at = torch.tensor(self.positions[block.start : block.stop], device=self._kv_cache.device)
@@ -153,17 +133,8 @@ class ForwardContext:
     ) -> torch.Tensor:
         """Store the new keys and values, and return what the new tokens see.
 
-        Tokens beyond the context's own pad the forward pass: they are not stored and get zeros.
-
-        Args:
-            layer: The number of the layer.
-            query: Shape (tokens, heads, size).
-            key: Shape (tokens, key heads, size).
-            value: Shape (tokens, key heads, value size).
-            scale: Factor of the scores; None is one over the root of the size.
-
-        Returns:
-            Shape (tokens, heads, value size).
+        Tokens beyond the context's own pad the forward pass: they are not stored and get zeros. All shapes are (tokens,
+        heads, size). A `scale` of None is one over the root of the size.
         """
         _, heads, size = value.shape
         for bucket, start, stop, rows in self._writes:
@@ -199,13 +170,18 @@ _current = threading.local()
 
 
 @contextmanager
-def set_forward_context(context: ForwardContext) -> Generator[None, None, None]:
-    """Let the attention of this thread's forward pass be that of a context."""
+def set_forward_context(context: ForwardContext, configs: Collection[Any]) -> Generator[None, None, None]:
+    """Let the attention of this thread's forward pass be that of a context, in the parts with these configs."""
+    names = [config._attn_implementation for config in configs]  # noqa: SLF001 - transformers has no other name for it
     _current.context = context
+    for config in configs:
+        config._attn_implementation = _NAME  # noqa: SLF001 - as above
     try:
         yield
     finally:
         del _current.context
+        for config, name in zip(configs, names, strict=True):
+            config._attn_implementation = name  # noqa: SLF001 - as above
 
 
 def _attention(  # noqa: PLR0917 - the signature is that of transformers
@@ -230,4 +206,4 @@ def _attention(  # noqa: PLR0917 - the signature is that of transformers
     return output[None], None
 
 
-AttentionInterface.register(NAME, _attention)
+AttentionInterface.register(_NAME, _attention)

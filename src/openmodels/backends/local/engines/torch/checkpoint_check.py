@@ -27,21 +27,15 @@ _SENSES = re.compile(r"vision|visual|image|audio|multi_modal|mm_projector", re.I
 def check(model: Any, report: Mapping[str, Any], *, encoder: bool) -> None:
     """Check that a checkpoint holds the tensors of a model and no others.
 
-    Args:
-        model: The loaded model.
-        report: What `from_pretrained(..., output_loading_info=True)` returns beside it.
-        encoder: Whether the model is the encoder of a larger one, whose heads may be left over.
-
-    Raises:
-        LoadFailed: A tensor is missing, left over or of another shape; the message names some of the tensors, and how
-            many they are.
+    The report is what `from_pretrained(..., output_loading_info=True)` returns. An encoder may be that of a larger
+    model, whose heads are left over.
     """
     mismatched = sorted(report.get("mismatched_keys", ()))
     if mismatched:
         name, stored, needed = mismatched[0]
         raise LoadFailed(
             f"{len(mismatched)} tensors of the weights have another shape than config.json describes, "
-            f"e.g. {name!r} with {_shape(stored)}, not {_shape(needed)}.",
+            f"e.g. {name!r} with {'x'.join(map(str, stored))}, not {'x'.join(map(str, needed))}.",
             next_step="Use the config.json that the weights were saved with.",
         )
     missing = {name for name in report["missing_keys"] if not name.startswith("pooler.")}
@@ -55,18 +49,17 @@ def check(model: Any, report: Mapping[str, Any], *, encoder: bool) -> None:
         cause += f"; and they hold {len(unused)} that it has no place for: {_listed(unused)}." if unused else "."
     else:
         cause = f"The weights hold {len(unused)} tensors that {kind} has no place for: {_listed(unused)}."
-    raise LoadFailed(cause, next_step=_advice(unused))
-
-
-def _advice(unused: Collection[str]) -> str:
+    advice = "Use the config.json that the weights were saved with, or a model made for this use."
     if any(map(_QUANTISED.search, unused)):
-        return (
+        advice = (
             "These are quantised weights, and config.json has no quantization_config that fits them: use the one "
             "that they were saved with, or another version of the model."
         )
-    if any(map(_ADAPTER.search, unused)):
-        return "These are rests of an adapter: merge it into its base model (PEFT's merge_and_unload()), and save that."
-    return "Use the config.json that the weights were saved with, or a model made for this use."
+    elif any(map(_ADAPTER.search, unused)):
+        advice = (
+            "These are rests of an adapter: merge it into its base model (PEFT's merge_and_unload()), and save that."
+        )
+    raise LoadFailed(cause, next_step=advice)
 
 
 def _is_harmless(name: str, model: Any, *, encoder: bool) -> bool:
@@ -89,7 +82,3 @@ def _is_harmless(name: str, model: Any, *, encoder: bool) -> bool:
 def _listed(names: Collection[str]) -> str:
     shown = sorted(names)[:_SHOWN]
     return ", ".join(map(repr, shown)) + (f" and {len(names) - len(shown)} more" if len(names) > _SHOWN else "")
-
-
-def _shape(size: Any) -> str:
-    return "x".join(map(str, size))

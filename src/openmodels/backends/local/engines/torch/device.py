@@ -9,19 +9,14 @@ from typing import Any
 
 import torch
 
-from openmodels.backends.local.weights import checkpoint
+from openmodels.backends.local.weights import checkpoint, memory
 from openmodels.errors import InvalidRequest, NotConfigured
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for "auto", "cpu", "cuda", "cuda:1" or "mps".
-
-    Raises:
-        InvalidRequest: The kind of device is unknown.
-        NotConfigured: This machine, or this build of torch, does not have it.
-    """
+    """Return the device for "auto", "cpu", "cuda", "cuda:1" or "mps"."""
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return accelerator if accelerator is not None and accelerator.type in ("cuda", "mps") else torch.device("cpu")
@@ -34,10 +29,14 @@ def choose_device(name: str) -> torch.device:
             f"device: expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', not {name!r}.",
             next_step=f"Here there is: {', '.join(_present())}.",
         )
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise NotConfigured(_missing(name), next_step=f"Use device='auto'; here there is: {', '.join(_present())}.")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise NotConfigured(_missing(name), next_step=f"Use device='auto'; here there is: {', '.join(_present())}.")
+    if (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    ):
+        is_cpu_build = device.type == "cuda" and torch.version.cuda is None and torch.version.hip is None
+        reason = "is not there: the installed torch is built for CPUs only" if is_cpu_build else "is not there"
+        raise NotConfigured(
+            f"device: {name!r} {reason}.", next_step=f"Use device='auto'; here there is: {', '.join(_present())}."
+        )
     return device
 
 
@@ -46,16 +45,8 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any], *, 
 
     "auto" is, on a CPU, bfloat16 where it computes with that and float32 elsewhere: float16 is a
     hundred times slower there, though many checkpoints are stored in it. On a GPU it is the
-    checkpoint's own, float16 for a checkpoint in float32.
-
-    Args:
-        name: "auto", "float32", "bfloat16" or "float16".
-        device: Where the model will run.
-        config: The model's config.json.
-        exact: Whether "auto" is float32 on a CPU, and elsewhere wherever the checkpoint is.
-
-    Raises:
-        InvalidRequest: An unknown dtype, or float16 on a CPU.
+    checkpoint's own, float16 for a checkpoint in float32. With `exact` it is float32 on a CPU, and elsewhere wherever
+    the checkpoint is.
     """
     if name != "auto":
         if name not in _DTYPES:
@@ -81,6 +72,11 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any], *, 
     return torch.float16 if stored is torch.float32 and not exact else stored
 
 
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that a device has left for this process."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.available()
+
+
 def cpu_has_bfloat16() -> bool:
     """Return whether this CPU multiplies bfloat16 matrices natively."""
     if platform.machine().lower() in ("aarch64", "arm64"):
@@ -94,9 +90,3 @@ def cpu_has_bfloat16() -> bool:
 def _present() -> list[str]:
     cuda = [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
     return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]
-
-
-def _missing(name: str) -> str:
-    if name.startswith("cuda") and torch.version.cuda is None and torch.version.hip is None:
-        return f"device: {name!r} is not there: the installed torch is built for CPUs only."
-    return f"device: {name!r} is not there."

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from openmodels.backends.local.engines.torch.prefix_cache import common_prefix_length
 from openmodels.errors import InvalidRequest
 
 _NGRAM_SIZES = (5, 3)
@@ -32,9 +33,7 @@ _RATE_WINDOW = 8
 class Drafter:
     """Proposes draft tokens for a sequence, from its own text or a smaller model.
 
-    Args:
-        tokens: The tokens of the sequence; the list is read again at every call and only grows.
-        model: The smaller model, or None.
+    The list of the sequence's tokens is read again at every call and only grows.
 
     Attributes:
         acceptance_rate: How often a draft token was right where those before it were, of late. Drafts that were not
@@ -57,9 +56,7 @@ class Drafter:
     def propose(self, limit: int, *, use_model: bool = True) -> list[int]:
         """Return at most `limit` tokens that may follow, often none.
 
-        Args:
-            limit: The longest draft.
-            use_model: Whether to run the smaller model where the text itself gives no draft.
+        The smaller model is run where the text itself gives no draft, and with `use_model` alone.
         """
         self._update_acceptance_rate()
         self._draft = self._from_text(limit)
@@ -126,31 +123,19 @@ class _DraftLength:
 
 
 class DraftModel:
-    """A smaller model of the same vocabulary that writes ahead of the larger one.
-
-    Args:
-        runner: The `ModelRunner` of the smaller model.
-        vocab_size: The number of tokens that both models have an embedding for: some tables have spare rows.
-    """
+    """A smaller model that writes ahead; both know at least `vocab_size` tokens."""
 
     def __init__(self, runner: Any, vocab_size: int) -> None:
         self._runner, self._vocab_size = runner, vocab_size
 
     def propose(self, tokens: Sequence[int], count: int, cache: Any = None) -> tuple[Any, list[int]]:
-        """Return the cache for the next call, and the likeliest tokens to follow.
+        """Return the cache for the next call, and the `count` likeliest tokens to follow.
 
-        Args:
-            tokens: The tokens of the text so far.
-            count: How many to draft.
-            cache: What the last call for this text returned; what it holds of wrong drafts is dropped.
+        Of the cache that the last call for this text returned, what it holds of wrong drafts is dropped.
         """
         sequence = cache
         if sequence is not None:
-            known = next(
-                (at for at, (a, b) in enumerate(zip(sequence.tokens, tokens, strict=False)) if a != b),
-                len(sequence.tokens),
-            )
-            known = min(known, len(tokens) - 1)
+            known = min(common_prefix_length(sequence.tokens, tokens), len(tokens) - 1)
             if (wrong := len(sequence.tokens) - known) and self._runner.can_crop:
                 sequence.crop(wrong)
             elif wrong:
@@ -170,15 +155,7 @@ class DraftModel:
 
 
 def check_vocabulary(draft: Any, tokenizer: Any) -> None:
-    """Check that a model can draft for another one.
-
-    Args:
-        draft: The tokenizer of the smaller model.
-        tokenizer: The tokenizer of the model that answers.
-
-    Raises:
-        InvalidRequest: They cut texts into other tokens.
-    """
+    """Check by their tokenizers that a smaller model can draft for the one that answers."""
     if draft.get_vocab() != tokenizer.get_vocab():
         raise InvalidRequest(
             "draft: its vocabulary is not that of the model, so its guesses would mean something else.",

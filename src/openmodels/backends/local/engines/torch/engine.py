@@ -5,16 +5,16 @@ from __future__ import annotations
 import gc
 import traceback
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
+from openmodels.backends.local.engines.engine_loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.engines.torch import draft_tokens
+from openmodels.backends.local.engines.torch.device import free_memory
 from openmodels.backends.local.engines.torch.loader import LoadedModel, load, typed_error
-from openmodels.backends.local.engines.torch.loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.engines.torch.model_runner import ModelRunner
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.backends.local.engines.torch.scheduler import BatchScheduler, Scheduler, SequentialScheduler
@@ -30,19 +30,8 @@ _RETAINED_BYTES = 512 * 10**6
 _NEXT_STEP = "Shorten the prompt or lower `max_tokens`; other calls are not affected."
 
 
-class TorchModel(NamedTuple):
-    """A loaded model and what schedules its sequences."""
-
-    loaded: LoadedModel
-    scheduler: Scheduler
-
-
-class TorchEngine(EngineLoop[TorchModel, RunningSequence]):
-    """Owns a model and the thread that runs it; see `Engine`.
-
-    Args:
-        config: How the model is to be run.
-    """
+class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
+    """Owns a model and the thread that runs it; see `Engine`."""
 
     thread_name = "openmodels-local"
 
@@ -53,17 +42,17 @@ class TorchEngine(EngineLoop[TorchModel, RunningSequence]):
     @property
     def loaded(self) -> LoadedModel | None:
         """The model, once it is loaded."""
-        return self._model.loaded if self._model else None
+        return self._model.runner.loaded if self._model else None
 
     @property
     def scheduler(self) -> Scheduler | None:
         """What schedules the model's sequences, once it is loaded."""
-        return self._model.scheduler if self._model else None
+        return self._model
 
     @property
     def max_running(self) -> int:
         """How many sequences run at the same time at most."""
-        if self._model is not None and self._model.scheduler.sequential_reason is not None:
+        if self._model is not None and self._model.runner.sequential_reason is not None:
             return 1
         return self._config.max_batch or _MAX_BATCH
 
@@ -73,68 +62,64 @@ class TorchEngine(EngineLoop[TorchModel, RunningSequence]):
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; empty until it is loaded."""
-        if (model := self._model) is None:
+        if self._model is None:
             return {}
-        loaded, scheduler = model
+        runner = self._model.runner
+        loaded = runner.loaded
         return {
             "path": loaded.model.name_or_path,
             "device": str(loaded.device),
             "dtype": str(loaded.dtype).removeprefix("torch."),
             "context": loaded.context,
             "max_batch": self.max_running,
-            "alone": scheduler.sequential_reason,
+            "alone": runner.sequential_reason,
             "not_honoured": list(
                 generation_config.not_honoured(loaded.generation_config, generation_config.TRANSFORMERS)
             ),
-            **scheduler.describe_prefill(),
+            "whole_prompt": runner.sequential.whole_prompt,
+            "recompute": runner.sequential.recompute,
         }
 
-    def _open_model(self, deadline: float | None) -> TorchModel:
+    def _open_model(self, deadline: float | None) -> Scheduler:
         loaded = self._load(deadline)
         runner = ModelRunner(loaded, deterministic=self._config.deterministic)
         scheduler: Scheduler = SequentialScheduler(runner)
         if runner.kv_cache is not None:
-            free = memory.available()
-            if loaded.device.type == "cuda":
-                free = torch.cuda.mem_get_info(loaded.device)[0]
-            budget = self._config.max_kv_bytes or free // 2
+            budget = self._config.max_kv_bytes or free_memory(loaded.device) // 2
             scheduler = BatchScheduler(
                 runner, runner.kv_cache, budget=budget, retained=min(_RETAINED_BYTES, budget // 4)
             )
         memory.return_freed()
-        return TorchModel(loaded, scheduler)
+        return scheduler
 
     def _load(self, deadline: float | None) -> LoadedModel:
         config = self._config
-        folder = self._locate(config.model, config.revision, deadline)
+        folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
         loaded = load(folder, device=config.device, dtype=config.dtype, chat_template=config.chat_template)
         if config.draft is None:
             return loaded
-        folder = self._locate(config.draft.removeprefix("local:"), None, deadline)
+        folder = locate(config.draft.removeprefix("local:"), deadline=deadline, dtype=config.dtype)
         smaller = load(folder, device=config.device, dtype=config.dtype)
         draft_tokens.check_vocabulary(smaller.tokenizer, loaded.tokenizer)
         shared = min(smaller.vocab_size or 0, loaded.vocab_size or 0)
         return replace(loaded, draft=draft_tokens.DraftModel(ModelRunner(smaller, deterministic=True), shared))
 
-    def _locate(self, model: str, revision: str | None, deadline: float | None) -> Path:
-        return locate(model, revision=revision, deadline=deadline, dtype=self._config.dtype)
+    def _prepare(self, model: Scheduler, queued: QueuedRequest) -> RunningSequence:
+        return RunningSequence(queued, model.runner.loaded, repetition_stop=self._config.repetition_stop)
 
-    def _prepare(self, model: TorchModel, queued: QueuedRequest) -> RunningSequence:
-        return RunningSequence(queued, model.loaded, repetition_stop=self._config.repetition_stop)
-
-    def _step(self, model: TorchModel) -> None:
-        self._drop_ended(model.scheduler)
+    def _step(self, model: Scheduler) -> None:
+        self._drop_ended(model)
         if not self._running:
             return
         try:
-            failures = model.scheduler.step(self._running)
+            failures = model.step(self._running)
         except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
             # It failed before the pass, where slots are assigned: the last one to come goes.
             failures = [(self._running[-1], error)]
         for sequence, reason in failures:
-            model.scheduler.discard(sequence)
+            model.discard(sequence)
             self._fail(sequence.queued, reason)
-        self._drop_ended(model.scheduler)
+        self._drop_ended(model)
 
     def _drop_ended(self, scheduler: Scheduler) -> None:
         """Take out the sequences that are complete or cancelled."""
@@ -143,7 +128,7 @@ class TorchEngine(EngineLoop[TorchModel, RunningSequence]):
                 scheduler.release(sequence)
                 self._running.remove(sequence)
         if not self._running:
-            scheduler.settle()
+            scheduler.retain_released()
 
     def _explain(self, error: BaseException, action: str) -> OpenModelsError:
         if isinstance(error, OpenModelsError):

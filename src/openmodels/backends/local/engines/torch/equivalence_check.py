@@ -26,16 +26,15 @@ _MAX_STEP_DISTANCE = 0.015
 """How far the scores of single tokens may be off in float32."""
 _MAX_STEP_DISTANCE_HALF = 0.2
 """The same in half precision; computing the whole sequence for every token instead is slow."""
+_MAX_DISTANCE_HALF = 0.1
+"""How far the scores of sequences that share a forward pass may be off in half precision."""
 _WINDOW_FIELDS = ("sliding_window", "attention_window_size", "window_size", "attention_chunk_size", "chunk_size")
 
 
 def check_sequential(runner: SequentialModel, dtype: torch.dtype) -> None:
-    """Find out how a model computes a sequence, and set it on the runner.
+    """Find out how a model computes a sequence: `whole_prompt` and `recompute`.
 
-    It sets `whole_prompt` and `recompute`.
-
-    Raises:
-        Exception: The model's own error for a sequence in one pass: it cannot run at all.
+    The model's own error for a sequence in one pass is raised: it cannot run at all.
     """
     config = runner.model.config.get_text_config(decoder=True)
     text = probe_tokens(PROBE_LENGTH, config.vocab_size)
@@ -77,16 +76,9 @@ def probe_tokens(length: int, vocab_size: int, number: int = 1) -> list[int]:
     return [(7 * place + 3 * number) % vocab_size for place in range(length)]
 
 
-def is_close(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype, limit: float = 0.1) -> bool:
-    """Return whether scores of shape (tokens, vocabulary) are equal up to rounding.
-
-    Args:
-        scores: The scores to compare.
-        due: The scores that they should be.
-        dtype: The dtype of the model.
-        limit: The largest distance in half precision.
-    """
-    return distance(scores, due, dtype) <= _limit(dtype, limit)
+def is_close(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Return whether scores of shape (tokens, vocabulary) are those due, up to rounding."""
+    return distance(scores, due, dtype) <= _limit(dtype, _MAX_DISTANCE_HALF)
 
 
 def distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> float:
@@ -108,20 +100,6 @@ def distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> flo
     return float(relative.max() if dtype is torch.float32 else relative.median())
 
 
-def _in_chunks(
-    runner: SequentialModel, text: Sequence[int], prompt: int, sizes: Sequence[int], reference: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the scores of all chunks but the first, and what they should be."""
-    sequence, done, scores, due = runner.start(text[:prompt]), 0, [], []
-    for size in sizes:
-        part = sequence.extend(text[done : done + size], logits_to_keep=size)
-        done += size
-        if done > size:
-            scores.append(part)
-            due.append(reference[done - len(part) : done])
-    return torch.cat(scores), torch.cat(due)
-
-
 def _measure(
     runner: SequentialModel,
     text: Sequence[int],
@@ -131,12 +109,19 @@ def _measure(
     reference: torch.Tensor,
     dtype: torch.dtype,
 ) -> tuple[float, str]:
-    """Return how far chunks are from one pass, and the name of the error.
+    """Return how far all chunks but the first are from one pass, and the name of the error.
 
     The distance is infinite where they fail.
     """
+    scores, due, done = [], [], sizes[0]
     try:
-        return distance(*_in_chunks(runner, text, prompt, sizes, reference), dtype), ""
+        sequence = runner.start(text[:prompt])
+        sequence.extend(text[:done], logits_to_keep=done)
+        for size in sizes[1:]:
+            scores.append(sequence.extend(text[done : done + size], logits_to_keep=size))
+            done += size
+            due.append(reference[done - len(scores[-1]) : done])
+        return distance(torch.cat(scores), torch.cat(due), dtype), ""
     except Exception as error:
         if is_out_of_memory(error):
             raise

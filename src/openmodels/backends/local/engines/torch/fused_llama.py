@@ -34,13 +34,7 @@ _Product = Callable[[torch.Tensor], torch.Tensor]
 class _Layer:
     """The parts of a layer, each for rows of shape (tokens, width).
 
-    Attributes:
-        input_norm: The norm before attention.
-        qkv_proj: Returns queries, keys and values beside each other.
-        o_proj: The output projection of attention.
-        post_attention_norm: The norm before the MLP.
-        gate_up_proj: The MLP's gate and up projections, with the activation.
-        down_proj: The MLP's down projection.
+    `qkv_proj` returns queries, keys and values beside each other; `gate_up_proj` includes the activation.
     """
 
     input_norm: _Product
@@ -52,14 +46,7 @@ class _Layer:
 
 
 class FusedLlama:
-    """Runs a model of which the layers are known.
-
-    Args:
-        model: A model that `is_supported`.
-
-    Attributes:
-        is_packed: Whether the matrices are laid out for oneDNN.
-    """
+    """Runs a model that `is_supported`; where it `is_packed`, with matrices laid out for oneDNN."""
 
     def __init__(self, model: Any) -> None:
         inner, config = model.model, model.config
@@ -88,14 +75,7 @@ class FusedLlama:
     def __call__(
         self, token_ids: torch.Tensor, position_ids: torch.Tensor, context: ForwardContext, wanted: torch.Tensor
     ) -> torch.Tensor:
-        """Return the scores after the wanted tokens, shape (wanted, vocabulary).
-
-        Args:
-            token_ids: The new tokens of all slots, shape (tokens,).
-            position_ids: Their positions, shape (tokens,).
-            context: Stores their keys and values and lets them see their slots.
-            wanted: The tokens after which scores are wanted, shape (wanted,).
-        """
+        """Return the scores after the wanted ones of all slots' new tokens, shape (wanted, vocabulary)."""
         count, half = len(token_ids), self._head_size // 2
         queries, rotated_heads = self._num_heads, self._num_heads + self._num_kv_heads
         hidden = embedding(token_ids, self._embeddings)
@@ -193,10 +173,8 @@ def _packed(*parts: Any) -> _Product:
 
 
 def _plain(*parts: Any) -> _Product:
-    """Return the product with matrices beside each other, from the model's weights.
-
-    Nothing is copied, so processes go on sharing the mapped file.
-    """
+    """Return the product with matrices beside each other, from the model's weights."""
+    # Nothing is copied, so processes go on sharing the mapped file.
     if len(parts) == 1:
         return lambda rows: linear(rows, parts[0].weight, parts[0].bias)
     return lambda rows: torch.cat([linear(rows, part.weight, part.bias) for part in parts], dim=-1)

@@ -32,13 +32,7 @@ class LayerShape(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """The place of one sequence.
-
-    Attributes:
-        bucket: The bucket that it is in.
-        index: Its position there.
-        length: Tokens whose keys and values are stored.
-    """
+    """The place of one sequence, with the keys and values of `length` tokens."""
 
     bucket: Bucket
     index: int
@@ -52,8 +46,7 @@ class Bucket:
         capacity: Tokens that a slot holds.
         slots: The slots in use; `slots[i].index == i`.
         slot_count: Slots that memory is allocated for.
-        keys: For each layer, shape (slot_count, heads, capacity, key size).
-        values: For each layer, shape (slot_count, heads, capacity, value size).
+        keys: For each layer, shape (slot_count, heads, capacity, size); `values` likewise.
     """
 
     def __init__(self, kv_cache: KVCache, capacity: int) -> None:
@@ -63,6 +56,11 @@ class Bucket:
         self.slot_count = 0
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The keys, then the values of all layers."""
+        return self.keys + self.values
 
     def add(self) -> Slot:
         """Return a new, empty slot."""
@@ -77,7 +75,7 @@ class Bucket:
         """Remove a slot; the last one moves into its place."""
         last = self.slots.pop()
         if last is not slot:
-            for tensor in (*self.keys, *self.values):
+            for tensor in self.tensors:
                 tensor[slot.index, :, : last.length] = tensor[last.index, :, : last.length]
             last.index = slot.index
             self.slots[slot.index] = last
@@ -94,24 +92,12 @@ class Bucket:
                 resized = kv_cache.new_zeros((slot_count, shape.kv_heads, self.capacity, shape[size]))
                 if used:
                     resized[:used, :, :longest] = tensors[layer][:used, :, :longest]
-                if layer < len(tensors):
-                    tensors[layer] = resized
-                else:
-                    tensors.append(resized)
+                tensors[layer : layer + 1] = [resized]
         self.slot_count = slot_count
 
 
 class KVCache:
-    """All buckets of a model.
-
-    Args:
-        shapes: The shape of each layer.
-        dtype: The dtype of keys and values.
-        device: The device that they are on.
-
-    Attributes:
-        bytes_per_token: Bytes that a token takes in all layers.
-    """
+    """All buckets of a model, by their capacity."""
 
     def __init__(self, shapes: list[LayerShape], dtype: torch.dtype, device: torch.device) -> None:
         self.shapes, self.dtype, self.device = shapes, dtype, device
@@ -137,9 +123,9 @@ class KVCache:
         """Return the bytes that a new slot for `tokens` tokens adds to `used_bytes`."""
         capacity = self.capacity_for(tokens)
         bucket = self.buckets.get(capacity)
-        if bucket is None:
-            return capacity * self.bytes_per_token
-        return bucket.slot_count * capacity * self.bytes_per_token if len(bucket.slots) == bucket.slot_count else 0
+        if bucket is not None and len(bucket.slots) < bucket.slot_count:
+            return 0
+        return (bucket.slot_count if bucket else 1) * capacity * self.bytes_per_token
 
     def allocate(self, tokens: int) -> Slot:
         """Return a new slot that holds `tokens` tokens."""
@@ -154,9 +140,8 @@ class KVCache:
         """Move a slot to a bucket in which `tokens` tokens fit."""
         old, index, length = slot.bucket, slot.index, slot.length
         new = self.allocate(tokens)
-        for sources, targets in ((old.keys, new.bucket.keys), (old.values, new.bucket.values)):
-            for source, target in zip(sources, targets, strict=True):
-                target[new.index, :, :length] = source[index, :, :length]
+        for source, target in zip(old.tensors, new.bucket.tensors, strict=True):
+            target[new.index, :, :length] = source[index, :, :length]
         self.release(slot)
         slot.bucket, slot.index = new.bucket, new.index
         slot.bucket.slots[slot.index] = slot
@@ -168,11 +153,8 @@ class KVCache:
             self.buckets.pop(slot.bucket.capacity)
 
     def zero(self, slot: Slot, start: int, stop: int) -> None:
-        """Overwrite places of a slot.
-
-        A NaN there would reach a later sequence through its masked attention.
-        """
-        for layer in (*slot.bucket.keys, *slot.bucket.values):
+        """Overwrite places of a slot: a NaN would reach a later sequence through its masked attention."""
+        for layer in slot.bucket.tensors:
             layer[slot.index, :, start:stop] = 0
 
     def detach(self, slot: Slot) -> list[torch.Tensor] | None:
@@ -184,18 +166,18 @@ class KVCache:
 
     def view(self, slot: Slot) -> list[torch.Tensor]:
         """Return the keys, then the values of all layers, as (heads, tokens, size)."""
-        return [layer[slot.index, :, : slot.length] for layer in (*slot.bucket.keys, *slot.bucket.values)]
+        return [layer[slot.index, :, : slot.length] for layer in slot.bucket.tensors]
 
     def copy(self, slot: Slot) -> list[torch.Tensor]:
         """Return a copy of a slot's `view`, in one piece of memory."""
         layers = self.view(slot)
-        storage = self.new_zeros((sum(layer.numel() for layer in layers),))
-        parts = torch.split(storage, [layer.numel() for layer in layers])
+        sizes = [layer.numel() for layer in layers]
+        parts = torch.split(self.new_zeros((sum(sizes),)), sizes)
         return [part.view(layer.shape).copy_(layer) for part, layer in zip(parts, layers, strict=True)]
 
     def fill(self, slot: Slot, source: list[torch.Tensor], length: int) -> None:
         """Copy the first `length` tokens of another slot's `view` into an empty slot."""
-        for layer, copied in zip((*slot.bucket.keys, *slot.bucket.values), source, strict=True):
+        for layer, copied in zip(slot.bucket.tensors, source, strict=True):
             layer[slot.index, :, :length] = copied[:, :length]
         slot.length = length
 

@@ -30,14 +30,8 @@ from openmodels.backends.local.engines.torch import checkpoint_check, device as 
 from openmodels.backends.local.engines.torch.torch_setup import collector_paused
 from openmodels.backends.local.prompt import images, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
-from openmodels.backends.local.weights import checkpoint, facts, memory, model_kind
-from openmodels.errors import (
-    LoadFailed,
-    OpenModelsError,
-    OutOfMemory,
-    UnsafeWeights,
-    UnsupportedFeature,
-)
+from openmodels.backends.local.weights import checkpoint, memory, model_info, model_kind
+from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights, UnsupportedFeature
 from openmodels.hub.model_page import CONTEXT_KEYS, UNBOUNDED
 
 _BIDIRECTIONAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & frozenset(MODEL_FOR_MASKED_LM_MAPPING_NAMES)
@@ -49,10 +43,7 @@ class LoadedModel:
     """A model ready to run.
 
     Attributes:
-        model: The transformers model, in evaluation mode; its vocabulary and layers are in `model.config`.
-        tokenizer: Its tokenizer.
-        device: Where the weights are.
-        dtype: The dtype of the weights and activations.
+        model: The transformers model, in evaluation mode.
         context: The most tokens that prompt and answer may have together.
         processor: The processor of images; None for a model that reads only text, or the error that names
             what it lacks.
@@ -98,13 +89,8 @@ def load(
 ) -> LoadedModel:
     """Load a model and its tokenizer, without network and without code of the model.
 
-    Args:
-        folder: What `weights.locate` returned.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        dtype: "auto", "float32", "bfloat16" or "float16".
-        kind: The class of transformers that reads the model.
-        exact: Whether "auto" keeps the precision of the weights where less would be faster.
-        chat_template: The name of one of the model's chat templates, or a template; None is its default.
+    The class `kind` of transformers reads the model. With `exact`, "auto" keeps the precision of the weights where less
+    would be faster. `chat_template` names one of the model's templates, or is a template.
 
     Raises:
         InvalidRequest: An unknown device or dtype, or float16 on a CPU.
@@ -114,13 +100,12 @@ def load(
         DoesNotFit: The weights are larger than the free memory.
         OutOfMemory: Memory ran out all the same.
     """
-    checkpoint.check_folder(folder)
-    config = checkpoint.read_json(folder / "config.json")
+    config = checkpoint.check_folder(folder)
     checkpoint.check_config(config)
     generates = kind is AutoModelForCausalLM
     if generates:
-        made_with = (folder / "modules.json").exists()
-        model_kind.check_generates(model_kind.of_config(config, sentence_transformers=made_with))
+        is_embedder = (folder / "modules.json").exists()
+        model_kind.check_generates(model_kind.of_config(config, sentence_transformers=is_embedder))
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise LoadFailed(
@@ -139,12 +124,13 @@ def load(
         if str(config.get("_attn_implementation") or config.get("attn_implementation")).startswith("flash"):
             # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
             parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
-        sees = generates and facts.reads_images(folder) and type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-        if generates and not sees:
+        is_known = type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        has_vision = generates and is_known and model_info.has_vision(folder, config)
+        if generates and not has_vision:
             _check_generates(parsed)
         tokenizer = tokenizer_files.load_tokenizer(folder, config=parsed)
         processor = None
-        if sees:
+        if has_vision:
             kind, processor = AutoModelForImageTextToText, images.load_processor(folder, parsed.model_type, options)
         tokenizer_files.install_template(tokenizer, folder, choice=chat_template, processor=processor)
         if dequantized:
@@ -169,17 +155,16 @@ def load(
 
 
 def limit_context(loaded: LoadedModel, length: Any) -> LoadedModel:
-    """Return an encoder for texts of at most `length` tokens.
-
-    The limit is never above what the model and its tokenizer take.
-    """
+    """Return an encoder for texts of at most `length` tokens, and of what it takes."""
     limits = [loaded.context, tokenizer_files.max_length(loaded.tokenizer)]
+    if type(length) is int and length > 0:
+        limits.append(length)
     for name, module in loaded.model.named_modules():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None:
             # RoBERTa and its kin count positions from behind that of padding.
             limits.append(module.num_embeddings - padding - 1)
-    return replace(loaded, context=min([*limits, *([length] if type(length) is int and length > 0 else ())]))
+    return replace(loaded, context=min(limits))
 
 
 _loading = threading.RLock()
@@ -187,10 +172,8 @@ _loading = threading.RLock()
 
 @contextmanager
 def exclusive_loading() -> Generator[None, None, None]:
-    """Load one model at a time, with warnings and bars of transformers off.
-
-    One at a time, since two would be promised the same memory, and those switches are global.
-    """
+    """Load one model at a time, with warnings and bars of transformers off."""
+    # One at a time, since two would be promised the same memory, and those switches are global.
     logging = transformers.utils.logging
     with _loading:
         verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -220,25 +203,22 @@ def translated_errors(folder: Path) -> Generator[None, None, None]:
                 "The model needs Python code out of its own repository, which is never run.",
                 next_step="Choose a model that transformers supports by itself.",
             ) from error
-        raise _failed(folder, error) from error
+        lines = [line.strip() for line in str(error).replace(str(folder), folder.name).splitlines() if line.strip()]
+        raise LoadFailed(
+            f"transformers cannot load this model: {type(error).__name__}: {' '.join(lines[:2]).rstrip('.')}.",
+            next_step="Its weights are whole: check what the message names in its other files, or try a newer "
+            f"transformers; {transformers.__version__} is installed.",
+        ) from error
 
 
-def typed_error(error: BaseException, doing: str, fewer: str) -> OpenModelsError:
-    """Return an error of torch or transformers as an `OpenModelsError`.
-
-    Args:
-        error: The error; an `OpenModelsError` is returned as it is.
-        doing: What the model was to do, as a verb.
-        fewer: What the caller can do where memory ran out.
-    """
-    if isinstance(error, OpenModelsError):
-        return error
+def typed_error(error: BaseException, action: str, out_of_memory_step: str) -> OpenModelsError:
+    """Return the error for one of torch or transformers, which becomes its cause."""
     failure: OpenModelsError
     if is_out_of_memory(error):
-        failure = OutOfMemory(f"Memory ran out while the model was to {doing}.", next_step=fewer)
+        failure = OutOfMemory(f"Memory ran out while the model was to {action}.", next_step=out_of_memory_step)
     else:
         failure = LoadFailed(
-            f"The model failed to {doing}: {type(error).__name__}: {str(error).rstrip('.')}.",
+            f"The model failed to {action}: {type(error).__name__}: {str(error).rstrip('.')}.",
             next_step=f"Try a newer transformers ({transformers.__version__} is installed), or another model.",
         )
     failure.__cause__ = error
@@ -247,12 +227,12 @@ def typed_error(error: BaseException, doing: str, fewer: str) -> OpenModelsError
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of torch or the system means that memory ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, OSError) and error.errno == errno.ENOMEM
-    ):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower())
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    )
 
 
 def out_of_memory() -> OutOfMemory:
@@ -263,28 +243,14 @@ def out_of_memory() -> OutOfMemory:
     )
 
 
-def _failed(folder: Path, error: Exception) -> LoadFailed:
-    lines = [line.strip() for line in str(error).replace(str(folder), folder.name).splitlines() if line.strip()]
-    words = " ".join(lines[:2]).rstrip(".")
-    return LoadFailed(
-        f"transformers cannot load this model: {type(error).__name__}: {words}.",
-        next_step="Its weights are whole: check what the message names in its other files, or try a newer "
-        f"transformers; {transformers.__version__} is installed.",
-    )
-
-
 def _check_generates(config: Any) -> None:
-    """Check that transformers has a model for a config that generates text.
-
-    Raises:
-        UnsupportedFeature: It has none; or only one that sees the whole text, unlike the config's model.
-    """
-    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise LoadFailed(
-            f"The model ({config.model_type}) reads images, and its folder has nothing that makes tensors of them.",
-            next_step="Add preprocessor_config.json (or processor_config.json) of the model that it was made from.",
-        )
+    """Check that transformers has a model for a config that generates text."""
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            raise LoadFailed(
+                f"The model ({config.model_type}) reads images, and its folder has nothing that makes tensors of them.",
+                next_step="Add preprocessor_config.json (or processor_config.json) of the model that it was made from.",
+            )
         model_kind.check_generates(
             model_kind.ModelKind("other", f"of a type that transformers generates no text with ({config.model_type})")
         )
@@ -320,10 +286,8 @@ def _check_memory(folder: Path, config: Mapping[str, Any], device: torch.device,
 
 
 def _check_free(needed: int, device: torch.device) -> None:
-    if device.type == "cuda":
-        memory.check_memory(needed, free=torch.cuda.mem_get_info(device)[0], where=f"memory on {device}")
-    else:
-        memory.check_memory(needed)
+    where = f"memory on {device}" if device.type == "cuda" else "memory"
+    memory.check_memory(needed, free=devices.free_memory(device), where=where)
 
 
 def context_length(config: Any, tokenizer: Any) -> int:

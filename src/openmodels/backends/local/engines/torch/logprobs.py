@@ -19,9 +19,7 @@ from openmodels.types.reply import TokenLogprob
 class LogprobCollector:
     """Collects the log probabilities of one answer's tokens.
 
-    Args:
-        tokenizer: A transformers tokenizer.
-        top_logprobs: How many of the likeliest tokens to list at each place.
+    At each place `top_logprobs` of the likeliest are listed.
     """
 
     def __init__(self, tokenizer: Any, top_logprobs: int) -> None:
@@ -35,13 +33,10 @@ class LogprobCollector:
         self._context_text = self._decode(self._context)
 
     def add(self, token: int, scores: torch.Tensor | None, size: int) -> None:
-        """Add the next token.
+        """Add the chosen token, with which `size` characters of the answer became complete.
 
-        Args:
-            token: The chosen token.
-            scores: The model's raw scores at its place, shape (vocabulary,), any float type; None where a
-                grammar left no choice, so that the token is certain and was not computed.
-            size: How many characters of the answer became complete with it.
+        The model's raw scores have the shape (vocabulary,) and any float type; they are None where a grammar left no
+        choice, so that the token is certain and was not computed.
         """
         logprob = 0.0
         top: tuple[tuple[str, float], ...] = ((self._text(token), 0.0),) if self._top_logprobs else ()

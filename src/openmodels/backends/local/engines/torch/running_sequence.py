@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import constraint
+from openmodels.backends.local.engines.engine_loop import QueuedRequest
 from openmodels.backends.local.engines.torch.draft_tokens import Drafter
 from openmodels.backends.local.engines.torch.logprobs import LogprobCollector
-from openmodels.backends.local.engines.torch.loop import QueuedRequest
 from openmodels.backends.local.engines.torch.sampling import Sampler, check_finite
 from openmodels.backends.local.output_processor import OutputProcessor
 from openmodels.backends.local.prompt.prepare import prepare_request
@@ -22,22 +22,14 @@ if TYPE_CHECKING:
 class RunningSequence:
     """The tokens of a request, their KV cache, and the processor of its output.
 
-    Args:
-        queued: The request, which takes the answer's deltas on the engine's thread.
-        loaded: The model that answers.
-        repetition_stop: Whether a cycle ends the answer; where its form is demanded, none does.
+    A cycle ends the answer with `repetition_stop`; where its form is demanded, none does.
 
     Attributes:
         tokens: The tokens of the prompt and of the answer so far.
         prompt_length: Tokens of the prompt, without those that the answer must begin with.
-        output: Turns tokens into deltas, and says when the answer is complete.
         slot: The place of the keys and values, while the sequence shares forward passes.
         cache: The same where it runs alone: its `SequenceState`, in which `computed` tokens are computed.
         inputs: The tensors of the prompt's images, until they are computed.
-        constraint: The tokens that may come next; None where any may.
-
-    Raises:
-        OpenModelsError: What `prepare_request` raises.
     """
 
     def __init__(self, queued: QueuedRequest, loaded: LoadedModel, *, repetition_stop: bool = True) -> None:
@@ -56,7 +48,7 @@ class RunningSequence:
         self.output.cached_tokens = 0
         vocab_size = loaded.model.config.get_text_config().vocab_size
         self.sampler = Sampler(
-            request,
+            prepared.sampling,
             config.generation_config,
             prompt.tokens,
             vocab_size,
@@ -83,33 +75,17 @@ class RunningSequence:
         return self.tokens[self.computed if self.slot is None else self.slot.length :]
 
     def choose(self, scores: torch.Tensor, likeliest: int, largest: float) -> None:
-        """Choose the next token and accept it; see `accept`.
-
-        Args:
-            scores: The model's scores after `tokens`, shape (vocabulary,).
-            likeliest: The token with the largest score.
-            largest: That score.
-
-        Raises:
-            LoadFailed: The scores are not finite numbers.
-        """
+        """Choose the next token by its scores, shape (vocabulary,), and accept it."""
         check_finite(largest)
-        token = likeliest if self.sampler.is_greedy and self.constraint is None else self.sample(scores)
+        token = likeliest
+        if self.constraint is not None:
+            token = self.sampler.sample(scores, self.constraint.mask)
+        elif not self.sampler.is_greedy:
+            token = self.sampler.sample(scores)
         self.accept(token, scores)
 
-    def sample(self, scores: torch.Tensor) -> int:
-        """Return the next token by the model's scores, shape (vocabulary,)."""
-        return self.sampler.sample(scores, None if self.constraint is None else self.constraint.mask)
-
     def accept(self, token: int, scores: torch.Tensor | None = None) -> None:
-        """Append the next token, and those that must follow it.
-
-        What becomes complete is kept until `emit`.
-
-        Args:
-            token: The token.
-            scores: The scores that it was chosen by, shape (vocabulary,).
-        """
+        """Append the next token, and those that must follow it, for `emit` to give out."""
         forced_before, self._forced_first = self._forced_first, []
         forced_after: list[int] = []
         if self.constraint is not None and token not in self._eos_token_ids:

@@ -16,7 +16,6 @@ import torch
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.prompt.prepare import SamplingParams
 from openmodels.errors import LoadFailed
-from openmodels.types.request import ChatRequest
 
 _TOP_P_CANDIDATES = 256
 """The likeliest tokens among which `top_p` is searched first: sorting a vocabulary takes milliseconds."""
@@ -25,23 +24,13 @@ _TOP_P_CANDIDATES = 256
 class Sampler:
     """Samples the tokens of one request.
 
-    Args:
-        request: Temperature, top_p, top_k, penalties and seed; what it leaves open is taken from
-            the model's own `generation_config`, as transformers does.
-        defaults: The model's `generation_config`.
-        prompt: The prompt's tokens; only the repetition penalty counts them.
-        vocab_size: The number of scores of a step (the vocabulary with its padding).
-        device: The device of the scores.
-        max_new_tokens: Tokens that the answer may have.
-        eos_token_ids: The tokens that end it.
-
-    Attributes:
-        params: The sampling parameters of the request, with the model's defaults.
+    Of the penalties, only that for repetition counts the prompt's tokens. `vocab_size` is the number of scores of a
+    step (the vocabulary with its padding), `defaults` the model's `GenerationConfig`.
     """
 
     def __init__(
         self,
-        request: ChatRequest,
+        params: SamplingParams,
         defaults: Any,
         prompt: Sequence[int],
         vocab_size: int,
@@ -50,35 +39,25 @@ class Sampler:
         max_new_tokens: int = 0,
         eos_token_ids: Sequence[int] = (),
     ) -> None:
-        self.params = SamplingParams.from_request(request, defaults)
-        self._frequency = request.frequency_penalty or 0.0
-        self._presence = request.presence_penalty or 0.0
+        self.params = params
         self._counts: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
-        if self._frequency or self._presence:
+        if params.frequency_penalty or params.presence_penalty:
             self._counts = torch.zeros(vocab_size, device=device)
         self._processors = generation_config.processors(
-            defaults, self.params, prompt, max_new_tokens=max_new_tokens, eos_token_ids=eos_token_ids, device=device
+            defaults, params, prompt, max_new_tokens=max_new_tokens, eos_token_ids=eos_token_ids, device=device
         )
-        self._warpers = generation_config.warpers(defaults, self.params, size=vocab_size, device=device)
+        self._warpers = generation_config.warpers(defaults, params, size=vocab_size, device=device)
         self._tokens = list(prompt) if self._processors or self._warpers else None
-        if self.params.repetition_penalty != 1.0 and self._processors is None:
+        if params.repetition_penalty != 1.0 and self._processors is None:
             self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
             self._seen[torch.tensor(prompt, dtype=torch.long, device=device)] = True
-        self._generator: torch.Generator | None = None
-        if self.params.temperature > 0:
-            self._generator = torch.Generator(device)
-            self._generator.manual_seed(self.params.seed)
+        self._generator = torch.Generator(device).manual_seed(params.seed) if params.temperature > 0 else None
 
     def sample(self, scores: torch.Tensor, mask: Callable[[torch.Tensor], torch.Tensor] | None = None) -> int:
-        """Return the next token.
+        """Return the next token by the model's scores, shape (vocabulary,), any float type.
 
-        Args:
-            scores: The model's scores for the next token, shape (vocabulary,), any float type.
-            mask: Returns scores with minus infinity where a token may not come; None where any may.
-
-        Raises:
-            LoadFailed: The scores are not finite, or no token is left.
+        `mask` returns scores with minus infinity where a token may not come; None where any may.
         """
         scores = self._masked(scores, mask)
         if self._seen is not None or self._counts is not None:
@@ -117,12 +96,11 @@ class Sampler:
 
     def _penalise(self, scores: torch.Tensor) -> torch.Tensor:
         if self._seen is not None:
-            worse = torch.where(
-                scores > 0, scores / self.params.repetition_penalty, scores * self.params.repetition_penalty
-            )
-            scores = torch.where(self._seen, worse, scores)
+            penalty = self.params.repetition_penalty
+            scores = torch.where(self._seen, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
         if self._counts is not None:
-            scores = scores - self._counts * self._frequency - (self._counts > 0) * self._presence
+            frequency, presence = self.params.frequency_penalty, self.params.presence_penalty
+            scores = scores - self._counts * frequency - (self._counts > 0) * presence
         return scores
 
     @property
@@ -161,11 +139,8 @@ class Sampler:
 
 
 def check_finite(score: float) -> None:
-    """Check the largest of a token's scores.
-
-    Raises:
-        LoadFailed: It is not finite: a score is NaN or all are minus infinity, so that the answer would be noise.
-    """
+    """Raise LoadFailed where the largest of a token's scores is not finite."""
+    # A score is NaN or all are minus infinity: the answer would be noise.
     if not math.isfinite(score):
         raise not_finite("scores")
 

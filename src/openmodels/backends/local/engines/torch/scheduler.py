@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
+from typing_extensions import override
 
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, Slot
 from openmodels.backends.local.engines.torch.model_runner import ModelRunner, rounded_down
@@ -48,57 +49,40 @@ Failures = list[tuple[RunningSequence, BaseException]]
 """The sequences that failed in a step, each with the reason."""
 
 
-class Scheduler(Protocol):
+class Scheduler(ABC):
     """Runs steps over sequences."""
 
-    @property
-    def sequential_reason(self) -> str | None:
-        """Why sequences run one at a time; None where they share forward passes."""
+    def __init__(self, runner: ModelRunner) -> None:
+        self.runner = runner
 
+    @abstractmethod
     def step(self, running: Sequence[RunningSequence]) -> Failures:
         """Advance the sequences by a step, and return those that failed."""
 
+    @abstractmethod
     def release(self, sequence: RunningSequence) -> None:
         """Take the KV cache of a sequence back; its content is retained for later ones."""
 
     def discard(self, sequence: RunningSequence) -> None:
-        """Take the KV cache of a failed sequence back.
+        """Take the KV cache of a failed sequence back, which may hold what is not a number."""
+        self.release(sequence)
 
-        Nothing is retained, for it may hold what is not a number.
-        """
-
-    def settle(self) -> None:
-        """Do now what was put off so as not to make others wait."""
-
-    def describe_prefill(self) -> dict[str, str | None]:
-        """Return why a pass computes whole prompts or sequences; None where it does not."""
+    def retain_released(self) -> None:
+        """Retain what was released, which is put off so as not to make others wait."""
 
 
-class SequentialScheduler:
-    """Runs one sequence at a time; see `Scheduler`.
+class SequentialScheduler(Scheduler):
+    """Runs one sequence at a time."""
 
-    Args:
-        runner: Runs the model.
-    """
-
-    def __init__(self, runner: ModelRunner) -> None:
-        self.runner = runner
-        self._model = runner.sequential
-
-    @property
-    def sequential_reason(self) -> str | None:
-        """Why sequences run one at a time."""
-        return self.runner.sequential_reason
-
+    @override
     def step(self, running: Sequence[RunningSequence]) -> Failures:
-        """Advance the first of the sequences by a step."""
-        sequence = running[0]
+        sequence, model = running[0], self.runner.sequential
         try:
             if sequence.cache is None:
-                sequence.cache = self._model.start(sequence.tokens[: sequence.prompt_length], sequence.inputs)
+                sequence.cache = model.start(sequence.tokens[: sequence.prompt_length], sequence.inputs)
             # What stands for an image is computed in one piece with it.
             images, sequence.inputs = sequence.inputs, None
-            count = self._model.next_chunk_size(
+            count = model.next_chunk_size(
                 sequence.prompt_length, sequence.computed, len(sequence.pending), PREFILL, has_images=images is not None
             )
             scores = sequence.cache.extend(sequence.pending[:count])
@@ -111,18 +95,9 @@ class SequentialScheduler:
             return [(sequence, error)]
         return []
 
+    @override
     def release(self, sequence: RunningSequence) -> None:
-        """Drop the sequence's cache."""
         sequence.cache = None
-
-    discard = release
-
-    def settle(self) -> None:
-        """Do nothing: nothing is put off."""
-
-    def describe_prefill(self) -> dict[str, str | None]:
-        """Return why a pass computes whole prompts or sequences; None where it does not."""
-        return {"whole_prompt": self._model.whole_prompt, "recompute": self._model.recompute}
 
 
 @dataclass(slots=True)
@@ -130,11 +105,8 @@ class ScheduledTokens:
     """What a step computes of one sequence.
 
     Attributes:
-        sequence: The sequence.
-        slot: Its place in the KV cache.
-        tokens: The tokens that follow what its place in the KV cache holds; draft tokens last.
+        tokens: The tokens that follow what the slot holds; draft tokens last.
         drafted: How many of them are draft tokens.
-        wanted: After how many of them, counted from the last, scores are wanted.
         is_prompt: Whether they are of a long prompt.
         is_partial: Whether more of the prompt follows in a later step.
     """
@@ -143,37 +115,28 @@ class ScheduledTokens:
     slot: Slot
     tokens: list[int]
     drafted: int = 0
-    wanted: int = 1
     is_prompt: bool = False
     is_partial: bool = False
 
 
-class BatchScheduler:
-    """Runs steps in which all sequences share a forward pass; see `Scheduler`.
+class BatchScheduler(Scheduler):
+    """Runs steps in which all sequences share a forward pass.
 
-    Args:
-        runner: Runs the model.
-        kv_cache: The KV cache.
-        budget: Bytes that keys and values may take, the retained ones included. One sequence always runs.
-        retained: Bytes of finished sequences that may be retained.
-        draft: Whether to compute draft tokens.
+    Keys and values may take `budget` bytes; up to `retained` of them are of finished sequences. One sequence always
+    runs.
     """
 
-    sequential_reason: str | None = None
-
-    def __init__(
-        self, runner: ModelRunner, kv_cache: KVCache, *, budget: int, retained: int, draft: bool = True
-    ) -> None:
-        self.runner, self.kv_cache, self._budget = runner, kv_cache, budget
+    def __init__(self, runner: ModelRunner, kv_cache: KVCache, *, budget: int, retained: int) -> None:
+        super().__init__(runner)
+        self.kv_cache, self._budget = kv_cache, budget
         self.prefixes = PrefixCache(kv_cache, retained)
-        self._has_drafts = draft
         self._released: list[tuple[Slot, list[int]]] = []
         self._times = StepTimes()
         self._threads = ThreadTuner(torch.get_num_threads()) if kv_cache.device.type == "cpu" else None
 
+    @override
     def step(self, running: Sequence[RunningSequence]) -> Failures:
-        """Advance the sequences by a step, and return those that failed."""
-        self._retain(1)
+        self.retain_released(1)
         scheduled = self._schedule(running)
         failures: Failures = []
         try:
@@ -190,31 +153,21 @@ class BatchScheduler:
                     failures.append((item.sequence, cause))
         return failures
 
+    @override
     def release(self, sequence: RunningSequence) -> None:
-        """Take the KV cache of a sequence back; its content is retained at a later step."""
         if sequence.slot is not None:
             self._released.append((sequence.slot, sequence.tokens))
             sequence.slot = None
 
+    @override
     def discard(self, sequence: RunningSequence) -> None:
-        """Take the KV cache of a failed sequence back.
-
-        Nothing is retained, for it may hold what is not a number.
-        """
         if (slot := sequence.slot) is not None:
             self.kv_cache.zero(slot, 0, min(slot.bucket.capacity, len(sequence.tokens) + _DRAFTED))
             self.kv_cache.release(slot)
             sequence.slot = None
 
-    def settle(self) -> None:
-        """Retain what was released: it is put off so as not to make others wait."""
-        self._retain(len(self._released))
-
-    def describe_prefill(self) -> dict[str, str | None]:
-        """Return that nothing keeps prompts from being computed in parts."""
-        return {"whole_prompt": None, "recompute": None}
-
-    def _retain(self, most: int) -> None:
+    @override
+    def retain_released(self, most: int | None = None) -> None:
         for slot, tokens in self._released[:most]:
             self.prefixes.retain(slot, tokens)
         del self._released[:most]
@@ -224,7 +177,7 @@ class BatchScheduler:
         answering = [(sequence, slot) for sequence, slot in placed if len(sequence.pending) <= _SHORT_REST]
         scheduled = [ScheduledTokens(sequence, slot, sequence.pending) for sequence, slot in answering]
         prompts = [(sequence, slot) for sequence, slot in placed if len(sequence.pending) > _SHORT_REST]
-        if not prompts and self._has_drafts:
+        if not prompts:
             self._add_drafts(scheduled)
         # Moving a sequence takes its time too, so prompts wait for the next step.
         has_moved = self._grow_early(answering)
@@ -249,7 +202,7 @@ class BatchScheduler:
         placed: list[tuple[RunningSequence, Slot]] = []
         for sequence in running:
             if (slot := sequence.slot) is None:
-                self.settle()
+                self.retain_released()
                 needed = len(sequence.tokens) + 1
                 if not self._free(needed) and placed:
                     break
@@ -264,7 +217,7 @@ class BatchScheduler:
         """Drop retained content until so many tokens fit; return whether they do."""
         needed = self.kv_cache.allocation_size(tokens)
         if self._released and self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._budget:
-            self.settle()
+            self.retain_released()
             needed = self.kv_cache.allocation_size(tokens)
         while self.kv_cache.used_bytes + self.prefixes.used_bytes + needed > self._budget:
             if not self.prefixes.evict_oldest():
@@ -288,10 +241,8 @@ class BatchScheduler:
         self.kv_cache.grow(slot, needed)
 
     def _grow_early(self, answering: Sequence[tuple[RunningSequence, Slot]]) -> bool:
-        """Move one sequence, if any, whose slot will soon be full.
-
-        Many of one length would else all move in one step.
-        """
+        """Move one sequence, if any, whose slot will soon be full."""
+        # Many of one length would else all move in one step.
         for sequence, slot in answering:
             left = slot.bucket.capacity - slot.length
             needed = slot.bucket.capacity + 1
@@ -310,7 +261,7 @@ class BatchScheduler:
             return _FIRST_PREFILL
         stretch = _STRETCH * max(1.0, _PATIENCE * waiting / answering)
         budget = min(PREFILL, int(stretch * usual / per_token))
-        if self.runner.pads_steps:
+        if self.runner.is_padded:
             budget = rounded_down(answering + budget) - answering
         return max(_LEAST_PREFILL, budget)
 
@@ -324,15 +275,12 @@ class BatchScheduler:
             most = min(sequence.output.remaining_tokens, slot.bucket.capacity - slot.length) - 1
             drafts = sequence.drafter.propose(most, use_model=are_few) if most > 0 else []
             item.tokens = [*item.tokens, *drafts]
-            item.drafted, item.wanted = len(drafts), 1 + len(drafts)
+            item.drafted = len(drafts)
         if not are_few and any(item.drafted for item in scheduled):
             self._cut_drafts(scheduled)
 
     def _cut_drafts(self, scheduled: Sequence[ScheduledTokens]) -> None:
-        """Leave the draft tokens that are worth their time.
-
-        All sequences wait for what they add to the step.
-        """
+        """Leave the draft tokens that are worth their time: all sequences wait for them."""
         usual, per_token = self._times.estimate(len(scheduled))
         # Of a draft token, in tokens that the step would give in this time.
         price = _DRAFT_COST * per_token * len(scheduled) / usual if per_token else 1.0
@@ -348,11 +296,11 @@ class BatchScheduler:
         for item, size in zip(scheduled, sizes, strict=True):
             if cut := item.drafted - (size if is_worth else 0):
                 del item.tokens[-cut:]
-                item.drafted, item.wanted = item.drafted - cut, item.wanted - cut
+                item.drafted -= cut
 
     def _run(self, scheduled: list[ScheduledTokens], failures: Failures) -> None:
         started = time.perf_counter()
-        slots = [(item.slot, item.tokens, item.wanted) for item in scheduled]
+        slots = [(item.slot, item.tokens, 1 + item.drafted) for item in scheduled]
         prompt_tokens = sum(len(item.tokens) for item in scheduled if item.is_prompt)
         threads = None if prompt_tokens else self._threads
         with limit_threads(threads.next) if threads else nullcontext():
@@ -369,7 +317,7 @@ class BatchScheduler:
         if threads:
             threads.record(sum(len(item.tokens) for item in scheduled), seconds)
         for item, begin in zip(scheduled, begins, strict=True):
-            stop = begin + item.wanted
+            stop = begin + 1 + item.drafted
             try:
                 accept_scores(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.kv_cache)
             except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it

@@ -25,11 +25,7 @@ _ORIGINAL = "original_max_position_embeddings"
 
 
 class SequentialModel:
-    """A model that computes one sequence at a time.
-
-    Args:
-        model: A transformers model that generates.
-        device: The device of its inputs.
+    """A transformers model that generates one sequence at a time.
 
     Attributes:
         whole_prompt: Why a prompt, and what is forced later, is not computed in chunks; None where it may be.
@@ -53,9 +49,8 @@ class SequentialModel:
 
     def new_cache(self) -> Any:
         """Return a cache as `generate` creates it; None where the model creates its own."""
-        if not self.model._supports_default_dynamic_cache():  # noqa: SLF001 - transformers has no other name for it
-            return None
-        return DynamicCache(config=self.model.config.get_text_config(decoder=True))
+        has_default = self.model._supports_default_dynamic_cache()  # noqa: SLF001 - transformers has no other name for it
+        return DynamicCache(config=self.model.config.get_text_config(decoder=True)) if has_default else None
 
     @property
     def is_stepwise(self) -> bool:
@@ -69,9 +64,7 @@ class SequentialModel:
     def start(self, prompt: Sequence[int], inputs: Mapping[str, Any] | None = None) -> SequenceState:
         """Return the state of a new sequence, of which nothing is computed yet.
 
-        Args:
-            prompt: Its first tokens; they set its other inputs, e.g. the positions.
-            inputs: The model's further inputs, e.g. the tensors of images.
+        Its prompt sets its other inputs, e.g. the positions; `inputs` are further ones, e.g. the tensors of images.
         """
         self.restore()
         return SequenceState(self, prompt, inputs or {})
@@ -86,14 +79,9 @@ class SequentialModel:
                     attributes[name] = value
 
     def next_chunk_size(self, prompt: int, computed: int, pending: int, limit: int, *, has_images: bool = False) -> int:
-        """Return how many of a sequence's next tokens to compute in one pass.
+        """Return how many of the `pending` tokens to compute in one pass, usually at most `limit`.
 
-        Args:
-            prompt: The length of the prompt.
-            computed: Tokens that are computed.
-            pending: Tokens that are not, of the prompt and after.
-            limit: The largest chunk.
-            has_images: Whether the prompt has images that are not computed: they are in one pass with it.
+        Images that are not computed are in one pass with their prompt.
         """
         if computed < prompt:
             in_one_pass = has_images or self.whole_prompt is not None or self.recompute is not None
@@ -107,16 +95,7 @@ class SequentialModel:
 
 
 class SequenceState:
-    """The cache and the inputs of one sequence.
-
-    Args:
-        runner: The model.
-        prompt: The first tokens.
-        inputs: The model's further inputs.
-
-    Attributes:
-        tokens: The tokens that are computed.
-    """
+    """The cache and the inputs of one sequence, of which `tokens` are computed."""
 
     def __init__(self, runner: SequentialModel, prompt: Sequence[int], inputs: Mapping[str, Any]) -> None:
         self._runner = runner
@@ -145,23 +124,18 @@ class SequenceState:
 
     @torch.inference_mode()
     def extend(self, tokens: Sequence[int], *, logits_to_keep: int = 1) -> torch.Tensor:
-        """Compute the next tokens.
+        """Return the scores after the last of some next tokens, shape (logits_to_keep, vocabulary).
 
-        They are of the prompt, or behind it, but not both unless all are recomputed.
-
-        Args:
-            tokens: The tokens that follow `self.tokens`.
-            logits_to_keep: After how many of them, counted from the last, scores are wanted.
-
-        Returns:
-            The scores, shape (logits_to_keep, vocabulary).
+        The tokens are of the prompt, or behind it, but not both unless all are recomputed.
         """
         if self._runner.recompute is not None and self.tokens:
             return self._recomputed([*self.tokens, *tokens], logits_to_keep)
         model, is_first = self._runner.model, not self.tokens
         end = len(self.tokens) + len(tokens)
         if (missing := end - self._prepared) > 0:
-            self._kwargs = self._updated(missing)
+            self._kwargs = model._update_model_kwargs_for_generation(  # noqa: SLF001 - as above
+                self._outputs, self._kwargs, is_encoder_decoder=False, num_new_tokens=missing
+            )
             self._prepared = end
         kwargs = dict(self._kwargs)
         if end <= self._prompt:
@@ -201,23 +175,11 @@ class SequenceState:
         self.tokens = tokens
         return scores
 
-    def _updated(self, count: int) -> dict[str, Any]:
-        """Return the arguments for `count` more tokens."""
-        updated: dict[str, Any] = self._runner.model._update_model_kwargs_for_generation(  # noqa: SLF001 - as above
-            self._outputs,
-            self._kwargs,
-            is_encoder_decoder=False,
-            num_new_tokens=count,
-        )
-        return updated
-
 
 def _state(module: torch.nn.Module) -> dict[str, Any]:
     """Return the current values of what forward passes may replace on a module."""
-    buffers = dict(module.named_buffers(recurse=False))
-    state = {name: value for name, value in buffers.items() if name.endswith("inv_freq")}
-    state |= {name: module.__dict__[name] for name in _STATE_ATTRIBUTES if name in module.__dict__}
-    return state
+    state = {name: value for name, value in module.named_buffers(recurse=False) if name.endswith("inv_freq")}
+    return state | {name: module.__dict__[name] for name in _STATE_ATTRIBUTES if name in module.__dict__}
 
 
 def _rope_switch_length(config: Any) -> int | None:

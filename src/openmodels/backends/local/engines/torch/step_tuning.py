@@ -37,20 +37,11 @@ class StepTimes:
         self._prefill: deque[tuple[int, int, float]] = deque(maxlen=_PREFILL_STEPS)
 
     def record(self, answers: int, prompt_tokens: int, seconds: float) -> None:
-        """Record a step.
-
-        Args:
-            answers: How many answers got a token.
-            prompt_tokens: Tokens of prompts in the step.
-            seconds: Seconds that it took.
-        """
+        """Record a step, in which so many answers got a token."""
         (self._prefill if prompt_tokens else self._decode).append((answers, prompt_tokens, seconds))
 
     def estimate(self, answers: int) -> tuple[float, float]:
-        """Return the seconds of a step with `answers` answers, and of a prompt's token.
-
-        Both are 0 while they are unknown.
-        """
+        """Return the seconds of a step with so many answers, and of a prompt's token; 0 while unknown."""
         if not (self._prefill and any(count for count, *_ in (*self._decode, *self._prefill))):
             return 0.0, 0.0
         # Not through NumPy, whose OpenBLAS ends the process where memory is short.
@@ -64,14 +55,7 @@ class StepTimes:
 
 
 class ThreadTuner:
-    """Chooses the number of threads for steps that are alike.
-
-    Args:
-        maximum: Threads that operations may take at most.
-
-    Attributes:
-        best: The number of threads that is best so far.
-    """
+    """Chooses the number of threads, at most `maximum`, for steps that are alike; `best` so far."""
 
     def __init__(self, maximum: int) -> None:
         self._maximum = self.best = maximum
@@ -91,12 +75,7 @@ class ThreadTuner:
         return self.best // 2 if tries_fewer else min(self._maximum, 2 * self.best)
 
     def record(self, tokens: int, seconds: float) -> None:
-        """Record the time of the step with `next` threads.
-
-        Args:
-            tokens: Tokens that the step computed; steps with as many are compared.
-            seconds: Seconds that it took.
-        """
+        """Record the time of the step with `next` threads; steps with as many tokens are compared."""
         if self._steps < _TRIAL_INTERVAL:
             self._steps += 1
             self._before = (tokens, seconds)
@@ -116,11 +95,10 @@ class ThreadTuner:
 def limit_threads(number: int) -> Generator[None, None, None]:
     """Divide the operations of the calling thread among `number` threads."""
     before = torch.get_num_threads()
-    if number == before:
-        yield
-        return
-    torch.set_num_threads(number)
     try:
+        if number != before:
+            torch.set_num_threads(number)
         yield
     finally:
-        torch.set_num_threads(before)
+        if number != before:
+            torch.set_num_threads(before)

@@ -83,7 +83,7 @@ def _prompt_config(folder: Path, chat_template: str | None) -> PromptConfig:
         tokenizer = tokenizer_files.load_tokenizer(folder)
         tokenizer_files.install_template(tokenizer, folder, choice=chat_template)
         config = AutoConfig.from_pretrained(folder, **offline)
-        generation = generation_config.read(folder, config)
+        generation = generation_config.read_config(folder, config)
         generation_config.warn(generation, generation_config.VLLM)
         rows = getattr(config.get_text_config(decoder=True), "vocab_size", None)
         return PromptConfig(tokenizer, generation, context_length(config, tokenizer), rows)

@@ -6,12 +6,10 @@ end, are cancelled, and the process may fork.
 
 from __future__ import annotations
 
-import copy
 import sys
 import threading
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,8 +17,8 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from openmodels import background
 from openmodels.backends.local.engine import Put
-from openmodels.backends.local.engines.torch.worker import Steps, Worker
 from openmodels.backends.local.runtime import ForkSafeThread
+from openmodels.backends.local.step_worker import Steps, StepWorker
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types.request import ChatRequest
 
@@ -39,24 +37,21 @@ class QueuedRequest:
     """A request in an engine's queue, and its caller's handle.
 
     Attributes:
-        request: The request.
-        put: Takes its deltas, or an error.
         takes_long: Whether preparing it may take longer than a few milliseconds.
         is_cancelled: Set by the caller or by an error; the engine drops the request before its next step.
     """
 
     request: ChatRequest = field(repr=False)
     put: Put = field(repr=False)
-    waiting: deque[QueuedRequest] | None = field(default=None, repr=False)
+    waiting: deque[QueuedRequest] = field(default_factory=deque, repr=False)
     takes_long: bool = False
     is_cancelled: bool = False
 
     def cancel(self) -> None:
         """Drop the request; one that still waits leaves the queue now."""
         self.is_cancelled = True
-        if self.waiting is not None:
-            with suppress(ValueError):  # the engine has taken it
-                self.waiting.remove(self)
+        with suppress(ValueError):  # the engine has taken it
+            self.waiting.remove(self)
 
     def fail(self, error: OpenModelsError) -> None:
         """End the request with an error."""
@@ -66,17 +61,14 @@ class QueuedRequest:
 
 
 class LoopSequence(Protocol):
-    """What a request is prepared to.
-
-    Attributes:
-        queued: The request.
-    """
+    """What a request is prepared to."""
 
     queued: QueuedRequest
 
 
 ModelT = TypeVar("ModelT")
 SequenceT = TypeVar("SequenceT", bound=LoopSequence)
+_Item = TypeVar("_Item")
 
 
 class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
@@ -84,16 +76,13 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
 
     Requests are prepared (rendered, tokenized, their grammars compiled) on threads beside the engine's, so that
     no prompt keeps running answers from their next step: short ones on one, those that may take long on another.
-
-    Attributes:
-        is_loading: Whether the thread reads the model.
     """
 
     thread_name: ClassVar[str]
 
     def __init__(self) -> None:
         self._model: ModelT | None = None
-        self._preparers = Worker(), Worker()
+        self._preparers = StepWorker(), StepWorker()
         super().__init__()
 
     def _reset(self) -> None:
@@ -145,18 +134,13 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
     def load(self) -> None:
         """Load the model, or wait until it is loaded; see `Engine.load`."""
         loaded: Future[None] = Future()
-        self._enqueue(lambda: self._loads.append(loaded))
+        self._enqueue(self._loads, loaded)
         loaded.result()
 
     def submit(self, request: ChatRequest, put: Put) -> QueuedRequest:
         """Queue a request and return at once; see `Engine.submit`."""
-        queued = QueuedRequest(request, put, takes_long=_takes_long(request))
-
-        def append() -> None:
-            queued.waiting = self._waiting
-            self._waiting.append(queued)
-
-        self._enqueue(append)
+        queued = QueuedRequest(request, put, self._waiting, _takes_long(request))
+        self._enqueue(self._waiting, queued)
         return queued
 
     def close(self, timeout: float = 30.0) -> None:
@@ -176,11 +160,10 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
         if thread is not None and timeout:
             thread.join(timeout)
 
-    def _enqueue(self, append: Callable[[], None]) -> None:
+    def _enqueue(self, waiting: list[_Item] | deque[_Item], item: _Item) -> None:
         with self._wake:
-            while self._is_stopping and self._thread is not None:
-                self._wake.wait()
-            append()
+            self._wake.wait_for(lambda: self._thread is None or not self._is_stopping)
+            waiting.append(item)
             if self._thread is None:
                 # A daemon, so that a download or a long step never keeps the process from ending.
                 self._thread = threading.Thread(target=self._serve, name=self.thread_name, daemon=True)
@@ -193,8 +176,7 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
     def _serve(self) -> None:
         while True:
             with self._wake:
-                while not (self._is_stopping or self._has_work):
-                    self._wake.wait()
+                self._wake.wait_for(lambda: self._is_stopping or self._has_work)
                 if self._is_stopping:
                     self._fail_all(StreamInterrupted("The model was closed while it answered."))
                     self._model = None
@@ -217,9 +199,7 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
             finally:
                 self.is_loading = False
             self._model = model
-        with self._wake:
-            loads, self._loads = self._loads, []
-        for loaded in loads:
+        for loaded in self._take_loads():
             loaded.set_result(None)
         self._admit(model)
         self._step(model)
@@ -263,25 +243,22 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
             except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
                 self._fail(sequence.queued, error)
 
-    def _preparation(self, queued: QueuedRequest) -> Callable[[], Steps[None]]:
-        def prepare() -> Steps[None]:
-            sequence: SequenceT | None = None
-            try:
-                if (model := self._model) is None:
-                    raise StreamInterrupted("The model was closed before it answered.")
-                if not queued.is_cancelled:
-                    sequence = self._prepare(model, queued)
-            except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
-                self._fail(queued, error)
-            with self._wake:
-                self._preparing.discard(queued)
-                if sequence is not None and not queued.is_cancelled:
-                    self._ready.append(sequence)
-                self._wake.notify_all()
-            return
-            yield
-
-        return prepare
+    def _preparation(self, queued: QueuedRequest) -> Steps[None]:
+        sequence: SequenceT | None = None
+        try:
+            if (model := self._model) is None:
+                raise StreamInterrupted("The model was closed before it answered.")
+            if not queued.is_cancelled:
+                sequence = self._prepare(model, queued)
+        except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
+            self._fail(queued, error)
+        with self._wake:
+            self._preparing.discard(queued)
+            if sequence is not None and not queued.is_cancelled:
+                self._ready.append(sequence)
+            self._wake.notify_all()
+        return
+        yield
 
     @property
     def _loading_deadline(self) -> float | None:
@@ -300,20 +277,19 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
         with self._wake:
             sequences = [*self._running, *self._ready]
             requests = [*(sequence.queued for sequence in sequences), *self._preparing, *self._waiting]
-            loads, self._loads = self._loads, []
             for collection in (self._running, self._ready, self._preparing, self._waiting):
                 collection.clear()
+            loads = self._take_loads()
         for queued in requests:
-            queued.fail(_copy(error))
+            queued.fail(background.copy_error(error))
         for loaded in loads:
-            loaded.set_exception(_copy(error))
+            loaded.set_exception(background.copy_error(error))
 
-
-def _copy(error: OpenModelsError) -> OpenModelsError:
-    """Return a copy of an error for each caller: raising one adds to its traceback."""
-    copied = copy.copy(error)
-    copied.__cause__ = error.__cause__
-    return copied
+    def _take_loads(self) -> list[Future[None]]:
+        with self._wake:
+            loads = self._loads.copy()
+            self._loads.clear()
+        return loads
 
 
 def _takes_long(request: ChatRequest) -> bool:
