@@ -43,7 +43,7 @@ def root() -> Path:
 
 
 def converted_folder(digest: str, dtype: str = "auto") -> Path:
-    """Return the folder of a converted model, by its GGUF file's SHA-256; it may not exist yet."""
+    """Return the folder of a GGUF file's conversion; it may not exist yet."""
     if dtype not in _FORMATS:
         raise InvalidRequest(f"dtype: expected {', '.join(map(repr, _FORMATS))}, not {dtype!r}.")
     return root() / f"{digest}-{_FORMATS[dtype]}"

@@ -152,7 +152,7 @@ def shards(index: Path) -> list[str]:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse a config.json that would have code of its repository, or a kernel of the Hub, fetched and run."""
+    """Refuse a config.json that has code of a repository fetched and run."""
     if kernel := next(_hub_kernels(config), None):
         raise UnsafeWeights(
             f"config.json asks for code from the Hub ({kernel!r}) to compute attention.",

@@ -64,7 +64,8 @@ def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
 
 
 def _check_all_used(name: str, header: gguf_header.GgufHeader, model: Any) -> None:
-    """Check that a model holds every number: transformers drops tensors that it has no name for."""
+    """Check that a model holds every number of a GGUF file."""
+    # transformers drops tensors that it has no name for.
     used = sum(weights.numel() for weights in model.parameters())
     if header.number("nextn_predict_layers") or used == header.elements:
         return
@@ -77,7 +78,7 @@ def _check_all_used(name: str, header: gguf_header.GgufHeader, model: Any) -> No
 
 
 def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.GgufHeader) -> None:
-    """Write the tokenizer, template and configuration, for engines that read the weights themselves."""
+    """Write the tokenizer and configuration for engines that read the weights."""
     with _reading(file, header):
         _save_tokenizer(file, folder)
     generation = GenerationConfig()
@@ -101,7 +102,7 @@ def _set_eos_token_ids(generation: Any, header: gguf_header.GgufHeader) -> None:
 
 @contextmanager
 def _reading(file: Path, header: gguf_header.GgufHeader) -> Generator[None, None, None]:
-    """Let transformers parse a file and map its names once; raise its errors as our own."""
+    """Let transformers parse a file once; raise its errors as our own."""
 
     class PlainReader(gguf.GGUFReader):  # type: ignore[misc]
         """A reader over a plain array: slicing a memmap is half of the parsing time."""

@@ -25,7 +25,7 @@ def cached(repo: str, revision: str | None) -> Path | None:
 def _list_files(
     repo: str, revision: str | None, deadline: float | None, copy: Path | None, patience: float | None = None
 ) -> dict[str, int] | Path:
-    """Return the sizes of a repository's files by name, or its cached copy where that will do."""
+    """Return the sizes of a repository's files, or the copy where it will do."""
     if copy and revision and _COMMIT.fullmatch(revision):
         return copy
     timeout = patience or (_LISTING_SECONDS / 4 if copy else _LISTING_SECONDS)
@@ -63,7 +63,7 @@ def folder(
 
 
 def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
-    """Return one GGUF file of a repository, fetching only that; it raises what `folder` raises."""
+    """Return one GGUF file of a repository, fetching only that; see `folder`."""
     sizes = _list_files(repo, revision, deadline, download.cached_file(repo, file, revision))
     if isinstance(sizes, Path):
         return sizes

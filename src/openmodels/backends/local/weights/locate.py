@@ -14,7 +14,7 @@ from openmodels.errors import InvalidReference, InvalidRequest, LoadFailed, Mode
 
 
 def locate(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
-    """Return a folder that transformers loads, fetched or converted if need be; see `source`."""
+    """Return a folder that transformers loads, fetched or converted; see `source`."""
     path = source(rest, revision=revision, deadline=deadline, dtype=dtype)
     if path.is_dir():
         return path

@@ -18,7 +18,8 @@ _HEADROOM = 256 * 10**6
 
 
 def check_disk(folder: Path, needed: int) -> None:
-    """Raise DoesNotFit where the disk of a folder, which need not exist yet, has fewer bytes free."""
+    """Raise DoesNotFit where the disk of a folder has fewer bytes free."""
+    # The folder itself need not exist yet.
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
@@ -39,7 +40,7 @@ def check_memory(weights: int, *, free: int | None = None, where: str = "memory"
 
 
 def check_any_memory(weights: int, *, unpacked: int) -> None:
-    """Raise DoesNotFit, before a download, where weights fit neither here nor on a GPU.
+    """Raise DoesNotFit where weights fit neither here nor on a GPU.
 
     They have `weights` bytes, and become `unpacked` bytes where no GPU computes with them.
     """

@@ -72,7 +72,7 @@ def _read_folder(folder: Path) -> ModelInfo:
 
 
 def has_vision(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Return whether a folder has an image processor and, by its config.json, a model that reads images."""
+    """Return whether a folder has an image processor and a model that reads images."""
     processors = ("preprocessor_config.json", "processor_config.json")
     return isinstance(config.get("vision_config"), Mapping) and any((folder / name).is_file() for name in processors)
 

@@ -190,7 +190,7 @@ def of_gguf(header: GgufHeader) -> ModelKind:
 
 
 def check_generates(kind: ModelKind) -> None:
-    """Raise UnsupportedFeature where a model's files say that it does not generate text."""
+    """Raise UnsupportedFeature where a model's files say it generates no text."""
     if kind.task not in ("generate", None):
         calls = "'chat', 'complete', 'embed' and 'rerank'" if kind.task == "other" else "'chat' and 'complete'"
         raise UnsupportedFeature(
@@ -200,7 +200,7 @@ def check_generates(kind: ModelKind) -> None:
 
 
 def check_gguf(name: str, header: GgufHeader) -> None:
-    """Check that a GGUF file names its architecture and holds a model that generates text."""
+    """Check that a GGUF file names its architecture and generates text."""
     kind = of_gguf(header)
     check_generates(kind)
     if kind.task is None:

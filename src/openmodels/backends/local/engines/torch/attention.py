@@ -171,7 +171,7 @@ _current = threading.local()
 
 @contextmanager
 def set_forward_context(context: ForwardContext, configs: Collection[Any]) -> Generator[None, None, None]:
-    """Let the attention of this thread's forward pass be that of a context, in the parts with these configs."""
+    """Let a context be this thread's attention, in the parts with these configs."""
     names = [config._attn_implementation for config in configs]  # noqa: SLF001 - transformers has no other name for it
     _current.context = context
     for config in configs:

@@ -155,7 +155,7 @@ class DraftModel:
 
 
 def check_vocabulary(draft: Any, tokenizer: Any) -> None:
-    """Check by their tokenizers that a smaller model can draft for the one that answers."""
+    """Check by their tokenizers that a smaller model can draft for a model."""
     if draft.get_vocab() != tokenizer.get_vocab():
         raise InvalidRequest(
             "draft: its vocabulary is not that of the model, so its guesses would mean something else.",

@@ -77,7 +77,7 @@ def probe_tokens(length: int, vocab_size: int, number: int = 1) -> list[int]:
 
 
 def is_close(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Return whether scores of shape (tokens, vocabulary) are those due, up to rounding."""
+    """Return whether scores, shape (tokens, vocabulary), differ by rounding alone."""
     return distance(scores, due, dtype) <= _limit(dtype, _MAX_DISTANCE_HALF)
 
 
@@ -109,7 +109,7 @@ def _measure(
     reference: torch.Tensor,
     dtype: torch.dtype,
 ) -> tuple[float, str]:
-    """Return how far all chunks but the first are from one pass, and the name of the error.
+    """Return how far the chunks after the first are from one pass, and the error.
 
     The distance is infinite where they fail.
     """

@@ -46,7 +46,7 @@ class _Layer:
 
 
 class FusedLlama:
-    """Runs a model that `is_supported`; where it `is_packed`, with matrices laid out for oneDNN."""
+    """Runs an `is_supported` model; if `is_packed`, with matrices for oneDNN."""
 
     def __init__(self, model: Any) -> None:
         inner, config = model.model, model.config
@@ -75,7 +75,7 @@ class FusedLlama:
     def __call__(
         self, token_ids: torch.Tensor, position_ids: torch.Tensor, context: ForwardContext, wanted: torch.Tensor
     ) -> torch.Tensor:
-        """Return the scores after the wanted ones of all slots' new tokens, shape (wanted, vocabulary)."""
+        """Return the scores after the wanted tokens, shape (wanted, vocabulary)."""
         count, half = len(token_ids), self._head_size // 2
         queries, rotated_heads = self._num_heads, self._num_heads + self._num_kv_heads
         hidden = embedding(token_ids, self._embeddings)

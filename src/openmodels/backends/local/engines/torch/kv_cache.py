@@ -153,7 +153,7 @@ class KVCache:
             self.buckets.pop(slot.bucket.capacity)
 
     def zero(self, slot: Slot, start: int, stop: int) -> None:
-        """Overwrite places of a slot: a NaN would reach a later sequence through its masked attention."""
+        """Overwrite places of a slot: masked attention would pass on a NaN in them."""
         for layer in slot.bucket.tensors:
             layer[slot.index, :, start:stop] = 0
 

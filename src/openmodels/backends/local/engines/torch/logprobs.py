@@ -33,7 +33,7 @@ class LogprobCollector:
         self._context_text = self._decode(self._context)
 
     def add(self, token: int, scores: torch.Tensor | None, size: int) -> None:
-        """Add the chosen token, with which `size` characters of the answer became complete.
+        """Add the chosen token, which completes `size` characters of the answer.
 
         The model's raw scores have the shape (vocabulary,) and any float type; they are None where a grammar left no
         choice, so that the token is certain and was not computed.

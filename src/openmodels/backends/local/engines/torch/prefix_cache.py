@@ -39,7 +39,7 @@ class PrefixCache:
         return length
 
     def retain(self, slot: Slot, tokens: Sequence[int]) -> None:
-        """Release a slot; retain its part of `tokens`, in place of shorter prefixes of it."""
+        """Release a slot; retain its part of `tokens` instead of shorter prefixes."""
         known = tuple(tokens[: slot.length])
         alone = slot.bucket.slot_count == 1
         size = (slot.bucket.capacity if alone else len(known)) * self._kv_cache.bytes_per_token

@@ -29,7 +29,7 @@ _OTHER = "a version of the model in its own precision, or a GGUF file of it"
 
 
 def check(config: Mapping[str, Any], device: torch.device) -> bool:
-    """Check that a device runs a config.json's quantisation; return if it dequantises."""
+    """Check that a device runs a quantisation; return whether it dequantises."""
     nested = config.get("text_config")
     parts = (config, nested if isinstance(nested, Mapping) else {})
     entry = next((part[name] for part in parts for name in _ENTRIES if part.get(name) is not None), None)

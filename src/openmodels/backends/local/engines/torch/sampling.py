@@ -55,7 +55,7 @@ class Sampler:
         self._generator = torch.Generator(device).manual_seed(params.seed) if params.temperature > 0 else None
 
     def sample(self, scores: torch.Tensor, mask: Callable[[torch.Tensor], torch.Tensor] | None = None) -> int:
-        """Return the next token by the model's scores, shape (vocabulary,), any float type.
+        """Return the next token by scores of shape (vocabulary,), any float type.
 
         `mask` returns scores with minus infinity where a token may not come; None where any may.
         """

@@ -64,7 +64,7 @@ class Scheduler(ABC):
         """Take the KV cache of a sequence back; its content is retained for later ones."""
 
     def discard(self, sequence: RunningSequence) -> None:
-        """Take the KV cache of a failed sequence back, which may hold what is not a number."""
+        """Take the KV cache of a failed sequence back: it may hold a NaN."""
         self.release(sequence)
 
     def retain_released(self) -> None:

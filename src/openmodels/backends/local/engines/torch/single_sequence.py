@@ -79,7 +79,7 @@ class SequentialModel:
                     attributes[name] = value
 
     def next_chunk_size(self, prompt: int, computed: int, pending: int, limit: int, *, has_images: bool = False) -> int:
-        """Return how many of the `pending` tokens to compute in one pass, usually at most `limit`.
+        """Return how many `pending` tokens to compute in a pass, usually up to `limit`.
 
         Images that are not computed are in one pass with their prompt.
         """
@@ -124,7 +124,7 @@ class SequenceState:
 
     @torch.inference_mode()
     def extend(self, tokens: Sequence[int], *, logits_to_keep: int = 1) -> torch.Tensor:
-        """Return the scores after the last of some next tokens, shape (logits_to_keep, vocabulary).
+        """Return the scores after the last tokens, shape (logits_to_keep, vocabulary).
 
         The tokens are of the prompt, or behind it, but not both unless all are recomputed.
         """

@@ -41,7 +41,8 @@ class StepTimes:
         (self._prefill if prompt_tokens else self._decode).append((answers, prompt_tokens, seconds))
 
     def estimate(self, answers: int) -> tuple[float, float]:
-        """Return the seconds of a step with so many answers, and of a prompt's token; 0 while unknown."""
+        """Return the seconds of a step with so many answers, and of a prompt's token."""
+        # Both are 0 while they are unknown.
         if not (self._prefill and any(count for count, *_ in (*self._decode, *self._prefill))):
             return 0.0, 0.0
         # Not through NumPy, whose OpenBLAS ends the process where memory is short.
@@ -55,7 +56,7 @@ class StepTimes:
 
 
 class ThreadTuner:
-    """Chooses the number of threads, at most `maximum`, for steps that are alike; `best` so far."""
+    """Chooses the number of threads, at most `maximum`, for steps that are alike."""
 
     def __init__(self, maximum: int) -> None:
         self._maximum = self.best = maximum
@@ -75,12 +76,12 @@ class ThreadTuner:
         return self.best // 2 if tries_fewer else min(self._maximum, 2 * self.best)
 
     def record(self, tokens: int, seconds: float) -> None:
-        """Record the time of the step with `next` threads; steps with as many tokens are compared."""
+        """Record the time of the step with `next` threads."""
         if self._steps < _TRIAL_INTERVAL:
             self._steps += 1
             self._before = (tokens, seconds)
             return
-        before = self._before[1] if tokens == self._before[0] else 0.0
+        before = self._before[1] if tokens == self._before[0] else 0.0  # other numbers are not compared
         won = seconds < _WIN_RATIO * before
         if won and self._won:
             self.best, won = self._candidate, False
