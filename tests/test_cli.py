@@ -227,7 +227,7 @@ def test_wrong_use_exits_with_2(arguments: list[str], stdin: str | bytes, told: 
 
 def test_silent_standard_input_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
-    monkeypatch.setattr(chat_module, "PATIENCE", 0.01)
+    monkeypatch.setattr(chat_module, "STDIN_TIMEOUT", 0.01)
     with os.fdopen(reader) as stdin, os.fdopen(writer, "w"):
         monkeypatch.setattr("sys.stdin", stdin)
         assert chat_module._question("PROMPT") == "PROMPT"

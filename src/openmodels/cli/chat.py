@@ -20,7 +20,7 @@ from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
 from openmodels.types.options import CallOptions
 
-PATIENCE = 3.0
+STDIN_TIMEOUT = 3.0
 """Seconds to wait for the first byte on standard input when a prompt was given as well."""
 
 MAX_TOKENS = 2048
@@ -154,7 +154,7 @@ def chat(
 
 def _question(prompt: str | None) -> str:
     """Return the prompt and what is piped in, whichever there is."""
-    piped = "" if _on_terminal() else _piped(wait=None if prompt is None else PATIENCE)
+    piped = "" if _on_terminal() else _piped(wait=None if prompt is None else STDIN_TIMEOUT)
     if prompt is None:
         if not piped.strip():
             raise click.UsageError("There is no prompt: give PROMPT, or pipe it in.")

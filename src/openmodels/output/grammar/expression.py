@@ -228,7 +228,7 @@ def _characters_in_json(leaf: Chars | Rule) -> Expression:
     return union([plain if plain.ranges else NEVER, *(text(_SHORT.get(code, f"\\u{code:04x}")) for code in escaped)])
 
 
-def unlike(words: Sequence[str]) -> Expression:
+def any_text_except(words: Sequence[str]) -> Expression:
     """Return an expression of every text but these."""
     heads: dict[str, list[str]] = {}
     for word in words:
@@ -239,6 +239,6 @@ def unlike(words: Sequence[str]) -> Expression:
         [
             sequence([others, repeat(ANY, 0, None)]),
             NEVER if "" in words else EMPTY,
-            *(sequence([text(head), unlike(rests)]) for head, rests in heads.items()),
+            *(sequence([text(head), any_text_except(rests)]) for head, rests in heads.items()),
         ]
     )

@@ -23,6 +23,7 @@ from openmodels.output.grammar.expression import (
     Repeat,
     Rule,
     Seq,
+    any_text_except,
     lengths,
     repeat,
     sequence,
@@ -30,9 +31,8 @@ from openmodels.output.grammar.expression import (
     text,
     transform,
     union,
-    unlike,
 )
-from openmodels.output.grammar.merge import Flat, Merger, Schema, refused
+from openmodels.output.grammar.merge import Flat, Merger, Schema, unsupported
 
 _LARGEST = 500_000
 """Characters of a grammar with its repetitions written out, at most."""
@@ -75,7 +75,7 @@ def from_schema(schema: Mapping[str, Any]) -> Grammar:
         InvalidRequest: No answer satisfies the schema, or it is larger than a limit that the message names.
     """
     translator = _Translator(schema)
-    start = translator.expression(schema)
+    start = translator.translate(schema)
     if start == NEVER:
         raise InvalidRequest("schema: no answer satisfies it.")
     total = size(start) + sum(map(size, translator.rules.values()))
@@ -98,11 +98,11 @@ class _Translator:
         self._known: dict[str, Expression] = {}
         self._depth = 0
 
-    def expression(self, schema: Any) -> Expression:
+    def translate(self, schema: Any) -> Expression:
         """Return the expression of a schema's values."""
-        return self._of_flat(self._merger.flat(schema))
+        return self._translate_flat(self._merger.flatten(schema))
 
-    def _of_flat(self, flat: Flat) -> Expression:
+    def _translate_flat(self, flat: Flat) -> Expression:
         if flat is False:
             return NEVER
         flat = {} if flat is True else flat
@@ -116,7 +116,7 @@ class _Translator:
         if self._depth > _DEEPEST:
             raise InvalidRequest(f"schema: it is more than {_DEEPEST} schemas deep, which is the limit.")
         self._names[key] = name = f"r{len(self._names)}"
-        expression = self._translated(flat)
+        expression = self._translate_keywords(flat)
         self._depth -= 1
         if key in self._used or (size(expression) > _INLINE and expression != NEVER):
             self.rules[name] = expression
@@ -124,9 +124,9 @@ class _Translator:
         self._known[key] = expression
         return expression
 
-    def _translated(self, flat: Schema) -> Expression:
+    def _translate_keywords(self, flat: Schema) -> Expression:
         if "enum" in flat:
-            return self._values(flat)
+            return self._enum_values(flat)
         if "if" in flat:
             return self._conditional(flat)
         for word in ("$anyOf", "$oneOf"):
@@ -134,16 +134,16 @@ class _Translator:
                 rest = {key: value for key, value in flat.items() if key != word}
                 if groups[1:]:
                     rest[word] = groups[1:]
-                branches = [self._merger.flat(part) for part in groups[0]]
+                branches = [self._merger.flatten(part) for part in groups[0]]
                 pairs = combinations(branches, 2)
                 if word == "$oneOf" and not all(self._merger.are_disjoint(*pair) for pair in pairs):
-                    raise refused("oneOf", "a value may satisfy two of its branches, and that has no grammar")
-                return union(self._of_flat(self._merger.merged(rest, branch)) for branch in branches)
+                    raise unsupported("oneOf", "a value may satisfy two of its branches, and that has no grammar")
+                return union(self._translate_flat(self._merger.merge(rest, branch)) for branch in branches)
         words, excluded = self._excluded(flat)
         kinds = [kind for kind in self._kinds(flat) if kind not in excluded]
         if words and kinds not in ([], ["string"]):
-            raise refused("not", "of other values than texts it has no grammar")
-        return union([self._of_kind(kind, flat, words) for kind in kinds])
+            raise unsupported("not", "of other values than texts it has no grammar")
+        return union([self._translate_kind(kind, flat, words) for kind in kinds])
 
     def _kinds(self, flat: Schema) -> list[str]:
         wanted = flat.get("type")
@@ -153,21 +153,21 @@ class _Translator:
         wanted = [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
         return [kind for kind in wanted if kind != "integer" or "number" not in wanted]
 
-    def _of_kind(self, kind: str, flat: Schema, words: list[str]) -> Expression:
+    def _translate_kind(self, kind: str, flat: Schema, words: list[str]) -> Expression:
         match kind:
             case "object":
                 return self._object(flat)
             case "array":
                 return self._array(flat)
             case "string":
-                return json_text.string(self._content(flat, words))
+                return json_text.string(self._string_content(flat, words))
             case "integer" | "number":
                 return _numbers(flat, is_whole=kind == "integer")
             case "boolean":
                 return union([text("true"), text("false")])
         return text("null")
 
-    def _values(self, flat: Schema) -> Expression:
+    def _enum_values(self, flat: Schema) -> Expression:
         """Return the listed values that satisfy everything else, too."""
         values = flat["enum"]
         if len(values) > _MOST_VALUES:
@@ -181,20 +181,20 @@ class _Translator:
         condition = flat["if"] if isinstance(flat["if"], dict) else {}
         tested = condition.get("properties", {})
         if len(tested) != 1 or not condition.keys() <= {"properties", "required", "type"}:
-            raise refused("if", "only a condition on the listed values of one property has a grammar")
+            raise unsupported("if", "only a condition on the listed values of one property has a grammar")
         ((name, schema),) = tested.items()
-        wanted = self._merger.flat(schema)
-        listed = self._merger.flat(rest.get("properties", {}).get(name, True))
+        wanted = self._merger.flatten(schema)
+        listed = self._merger.flatten(rest.get("properties", {}).get(name, True))
         if not isinstance(listed, dict) or ("enum" not in listed and listed.get("type") != "boolean"):
-            raise refused("if", f"the property {name!r} lists no values to tell the cases apart")
+            raise unsupported("if", f"the property {name!r} lists no values to tell the cases apart")
         values = listed.get("enum", [True, False])
         branches = []
         for word, meets in (("then", True), ("else", False)):
             chosen = [value for value in values if self._merger.is_valid(wanted, value) == meets]
             if chosen:
                 fixed = {"properties": {name: {"enum": chosen}}, "required": [name]}
-                merged = self._merger.merged(rest, self._merger.flat({"allOf": [fixed, flat.get(word, True)]}))
-                branches.append(self._of_flat(merged))
+                merged = self._merger.merge(rest, self._merger.flatten({"allOf": [fixed, flat.get(word, True)]}))
+                branches.append(self._translate_flat(merged))
         return union(branches)
 
     def _excluded(self, flat: Schema) -> tuple[list[str], set[str]]:
@@ -202,21 +202,21 @@ class _Translator:
         words: list[str] = []
         kinds: set[str] = set()
         for part in flat.get("$not", ()):
-            inner = self._merger.flat(part)
+            inner = self._merger.flatten(part)
             if inner is False:
                 continue
             if isinstance(inner, dict) and inner.keys() == {"enum"}:
                 if any(not isinstance(value, str) for value in inner["enum"]):
-                    raise refused("not", "of other values than texts it has no grammar")
+                    raise unsupported("not", "of other values than texts it has no grammar")
                 words += inner["enum"]
             elif isinstance(inner, dict) and inner.keys() == {"type"} and "integer" not in inner["type"]:
                 kinds |= {inner["type"]} if isinstance(inner["type"], str) else {*inner["type"]}
                 kinds |= {"integer"} if "number" in kinds else set()
             else:
-                raise refused("not", "only listed texts and types can be excluded")
+                raise unsupported("not", "only listed texts and types can be excluded")
         return words, kinds
 
-    def _content(self, flat: Schema, words: list[str]) -> Expression:
+    def _string_content(self, flat: Schema, words: list[str]) -> Expression:
         """Return the texts of a string, without quotes."""
         parts = [(_pattern(pattern), "pattern") for pattern in flat.get("$patterns", ())]
         kind = flat.get("format")
@@ -224,12 +224,12 @@ class _Translator:
             parts.append((regex.fullmatch(formats.PATTERNS[kind]), f"format {kind!r}"))
         if flat.get("contentMediaType") == "application/json":
             schema = flat.get("contentSchema") or {"type": ["number", "boolean", "null"]}
-            parts.append((self._inline(self.expression(schema), ()), "contentSchema"))
+            parts.append((self._inline(self.translate(schema), ()), "contentSchema"))
         if words:
-            parts.append((unlike(words), "not"))
+            parts.append((any_text_except(words), "not"))
         least, most = _count(flat, "minLength", 0), _count(flat, "maxLength", None)
         length = repeat(ANY, least, most)
-        return _of_length(parts, least, most) if parts and length != NEVER else length
+        return _with_length(parts, least, most) if parts and length != NEVER else length
 
     def _inline(self, expression: Expression, above: tuple[str, ...]) -> Expression:
         """Return an expression with what its rules stand for in their places."""
@@ -238,7 +238,7 @@ class _Translator:
             if isinstance(leaf, Chars):
                 return leaf
             if leaf.name in above or leaf.name not in self.rules:
-                raise refused("contentSchema", "of values that hold values of their own kind has no grammar")
+                raise unsupported("contentSchema", "of values that hold values of their own kind has no grammar")
             return self._inline(self.rules[leaf.name], (*above, leaf.name))
 
         return transform(expression, replace)
@@ -252,11 +252,11 @@ class _Translator:
         if most is not None and most < least:
             return NEVER
         if flat.get("uniqueItems") and (most is None or most > 1):
-            return self._different(first, items, least, most)
+            return self._unique_items(first, items, least, most)
         if "contains" in flat:
             return self._containing(flat, first, items, least, most)
-        heads = [self.expression(part) for part in (first if most is None else first[:most])]
-        item = NEVER if most is not None and most <= len(heads) else self.expression(items)
+        heads = [self.translate(part) for part in (first if most is None else first[:most])]
+        item = NEVER if most is not None and most <= len(heads) else self.translate(items)
         return json_text.array(heads, item, least, most)
 
     def _containing(self, flat: Schema, first: list[Any], items: Any, least: int, most: int | None) -> Expression:
@@ -265,24 +265,24 @@ class _Translator:
             rest = {key: value for key, value in flat.items() if key not in ("contains", "minContains")}
             return self._array(rest)
         if first or wanted != 1 or "maxContains" in flat or most is not None or least > 1:
-            raise refused("contains", "together with prefixItems, minItems, maxItems or a count it has no grammar")
-        item, match = self.expression(items), self.expression({"allOf": [items, flat["contains"]]})
+            raise unsupported("contains", "together with prefixItems, minItems, maxItems or a count it has no grammar")
+        item, match = self.translate(items), self.translate({"allOf": [items, flat["contains"]]})
         many = repeat(sequence([item, text(",")]), 0, None)
         return sequence([text("["), many, match, repeat(sequence([text(","), item]), 0, None), text("]")])
 
-    def _different(self, first: list[Any], items: Any, least: int, most: int | None) -> Expression:
+    def _unique_items(self, first: list[Any], items: Any, least: int, most: int | None) -> Expression:
         """Return lists of different items, of which there must be few."""
-        flat = self._merger.flat(items)
+        flat = self._merger.flatten(items)
         values: list[Any] | None = None
         if isinstance(flat, dict):
             values = flat.get("enum") or ([True, False] if flat.get("type") == "boolean" else None)
         if first or values is None:
-            raise refused("uniqueItems", "only lists of a few listed values (enum) can be kept free of repetition")
+            raise unsupported("uniqueItems", "only lists of a few listed values (enum) can be kept free of repetition")
         texts = list(dict.fromkeys(json_text.write(value) for value in values if self._merger.is_valid(flat, value)))
         longest = len(texts) if most is None else min(most, len(texts))
         orders = sum(math.perm(len(texts), count) for count in range(least, longest + 1))
         if orders > _MOST_ORDERS:
-            raise refused(
+            raise unsupported(
                 "uniqueItems", f"there are {orders:,} such lists, and at most {_MOST_ORDERS:,} are written out"
             )
         lists = [chosen for count in range(least, longest + 1) for chosen in permutations(texts, count)]
@@ -294,21 +294,21 @@ class _Translator:
         patterns: Schema = flat.get("patternProperties", {})
         required = dict.fromkeys(flat.get("required", ()))
         more = flat.get("additionalProperties", flat.get("unevaluatedProperties", is_map))
-        listed = _listed(flat, required, more)
-        names = self._merger.flat(flat.get("propertyNames", True))
+        listed = _named_properties(flat, required, more)
+        names = self._merger.flatten(flat.get("propertyNames", True))
         if isinstance(names, dict) and "enum" in names:
             # Names that are listed are properties, each at most once.
-            named = {name: _unlisted(patterns, name, more) for name in names["enum"] if isinstance(name, str)}
+            named = {name: _unlisted_schema(patterns, name, more) for name in names["enum"] if isinstance(name, str)}
             listed, more, patterns = {**named, **listed}, False, {}
         members = []
         for name, schema in listed.items():
-            written = self.expression(schema) if self._merger.is_valid(names, name) else NEVER
+            written = self.translate(schema) if self._merger.is_valid(names, name) else NEVER
             if written != NEVER:
                 members.append(json_text.member(name, written, is_needed=name in required))
             elif name in required:
                 return NEVER
         others = self._additional(patterns, more, names, [*listed])
-        return json_text.obj(members, others, _count(flat, "minProperties", 0), _count(flat, "maxProperties", None))
+        return json_text.object_(members, others, _count(flat, "minProperties", 0), _count(flat, "maxProperties", None))
 
     def _with_dependencies(self, flat: Schema) -> Schema:
         """Return an object's schema with all demands of its properties unconditional.
@@ -333,16 +333,16 @@ class _Translator:
         merged: Flat = plain
         for name, schema in schemas.items():
             if name in known:
-                merged = self._merger.merged(merged, self._merger.flat(schema))
+                merged = self._merger.merge(merged, self._merger.flatten(schema))
         if not isinstance(merged, dict) or any(word in merged for word in ("$anyOf", "$oneOf", "if", "enum")):
-            raise refused("dependentSchemas", "with a choice in it it has no grammar")
+            raise unsupported("dependentSchemas", "with a choice in it it has no grammar")
         return merged
 
     def _additional(self, patterns: Schema, more: Any, names: Flat, listed: list[str]) -> Expression:
         """Return the name, the colon and the value of a property that is not listed."""
         if len(patterns) > 1:
-            raise refused("patternProperties", "several patterns of names have no grammar")
-        written = self.expression(next(iter(patterns.values())) if patterns else more)
+            raise unsupported("patternProperties", "several patterns of names have no grammar")
+        written = self.translate(next(iter(patterns.values())) if patterns else more)
         if written == NEVER or names is False:
             return NEVER
         rules: Schema = dict(names) if isinstance(names, dict) else {}
@@ -350,7 +350,7 @@ class _Translator:
         if patterns:
             rules["$patterns"] = [*rules.get("$patterns", ()), *patterns]
         clashes = [name for name in listed if not patterns or _matches(next(iter(patterns)), name)]
-        name = json_text.string(self._content(rules, [*clashes, *words]))
+        name = json_text.string(self._string_content(rules, [*clashes, *words]))
         return NEVER if name == NEVER else sequence([name, text(":"), written])
 
 
@@ -378,7 +378,7 @@ def _numbers(flat: Schema, *, is_whole: bool) -> Expression:
         # The smallest whole number that the step divides.
         return numbers.integer(least, most, 1 if step is None else step.as_integer_ratio()[0])
     except numbers.NumberRefused as error:
-        raise refused("multipleOf" if step is not None else "minimum or maximum", str(error)) from error
+        raise unsupported("multipleOf" if step is not None else "minimum or maximum", str(error)) from error
 
 
 def _count(flat: Schema, keyword: str, usual: Any) -> Any:
@@ -390,24 +390,24 @@ def _matches(pattern: str, name: str) -> bool:
     return jsonschema_rs.validator_for({"pattern": pattern}, offline=True).is_valid(name)
 
 
-def _listed(flat: Schema, required: Iterable[str], more: Any) -> Schema:
+def _named_properties(flat: Schema, required: Iterable[str], more: Any) -> Schema:
     """Return the schemas of named properties, also of those that are only required."""
     patterns: Schema = flat.get("patternProperties", {})
     listed = {
-        name: {"allOf": [schema, *_named(patterns, name)]} if patterns else schema
+        name: {"allOf": [schema, *_matching_schemas(patterns, name)]} if patterns else schema
         for name, schema in flat.get("properties", {}).items()
     }
     free = more if "additionalProperties" in flat else True
-    return listed | {name: _unlisted(patterns, name, free) for name in required if name not in listed}
+    return listed | {name: _unlisted_schema(patterns, name, free) for name in required if name not in listed}
 
 
-def _named(patterns: Schema, name: str) -> list[Any]:
+def _matching_schemas(patterns: Schema, name: str) -> list[Any]:
     return [schema for pattern, schema in patterns.items() if _matches(pattern, name)]
 
 
-def _unlisted(patterns: Schema, name: str, more: Any) -> Any:
+def _unlisted_schema(patterns: Schema, name: str, more: Any) -> Any:
     """Return the schema of a property that is not listed."""
-    schemas = _named(patterns, name)
+    schemas = _matching_schemas(patterns, name)
     return {"allOf": schemas} if schemas else more
 
 
@@ -415,26 +415,26 @@ def _pattern(pattern: str) -> Expression:
     try:
         return regex.search(pattern)
     except regex.PatternRefused as error:
-        raise refused(f"pattern {pattern!r}"[:200], str(error)) from error
+        raise unsupported(f"pattern {pattern!r}"[:200], str(error)) from error
 
 
-def _together(parts: list[tuple[Expression, str]]) -> Expression:
+def _conjunction(parts: list[tuple[Expression, str]]) -> Expression:
     """Return the texts that all expressions match, each given with its keyword."""
     flat = [inner for part, _ in parts for inner in (part.parts if isinstance(part, And) else (part,))]
     unique = tuple(dict.fromkeys(flat))
     return unique[0] if len(unique) == 1 else And(unique, " with ".join(dict.fromkeys(word for _, word in parts)))
 
 
-def _of_length(parts: list[tuple[Expression, str]], least: int, most: int | None) -> Expression:
+def _with_length(parts: list[tuple[Expression, str]], least: int, most: int | None) -> Expression:
     """Return the texts of a length that all expressions match."""
-    conjunction = _together(parts)
+    conjunction = _conjunction(parts)
     shortest, longest = lengths(conjunction)
     allowed = math.inf if most is None else most
     if shortest >= least and longest <= allowed:
         return conjunction
     if shortest > allowed or longest < least:
         return NEVER
-    return _bounded(conjunction, least, allowed) or _together(
+    return _bounded(conjunction, least, allowed) or _conjunction(
         [*parts, (repeat(ANY, least, most), "minLength or maxLength")]
     )
 

@@ -19,7 +19,7 @@ from openmodels.output.grammar.expression import (
     text,
     union,
 )
-from openmodels.output.grammar.merge import refused
+from openmodels.output.grammar.merge import unsupported
 
 _MOST_STATES = 2_000
 """Combinations of left-out properties that are told apart at most."""
@@ -79,7 +79,7 @@ def _items(item: Expression, least: int, most: int | None, *, is_begun: bool) ->
     return some if least else optional(some)
 
 
-def obj(members: Sequence[Member], others: Expression, least: int = 0, most: int | None = None) -> Expression:
+def object_(members: Sequence[Member], others: Expression, least: int = 0, most: int | None = None) -> Expression:
     """Return the objects of members in order, then others, of a size in all.
 
     `others` is the name, the colon and the value of any other member, or `NEVER`.
@@ -91,7 +91,7 @@ def obj(members: Sequence[Member], others: Expression, least: int = 0, most: int
         body = _in_order(members, others)
     else:
         if 2 ** (len(members) - needed) > _MOST_STATES:
-            raise refused("minProperties or maxProperties", "with so many optional properties it has no grammar")
+            raise unsupported("minProperties or maxProperties", "with so many optional properties it has no grammar")
         body = _counted(members, others, least, most)
     return NEVER if body == NEVER else sequence([text("{"), body, text("}")])
 
@@ -118,7 +118,7 @@ def _counted(members: Sequence[Member], others: Expression, least: int, most: in
         if place == len(members):
             missing = max(0, least - count)
             if missing > 1 and others != NEVER and count != most:
-                raise refused("minProperties", "that names differ from one another has no grammar")
+                raise unsupported("minProperties", "that names differ from one another has no grammar")
             return _items(others, missing, None if most is None else most - count, is_begun=count > 0)
         written, is_needed = members[place]
         with_it = sequence([text(",") if count else EMPTY, written, after(place + 1, count + 1)])

@@ -16,7 +16,7 @@ from openmodels.errors import InvalidRequest, UnsupportedFeature
 
 Schema = dict[str, Any]
 Flat = Schema | bool
-"""A schema in the form that `Merger.flat` gives it."""
+"""A schema in the form that `Merger.flatten` gives it."""
 
 _NOTES = frozenset(
     {"title", "description", "default", "examples", "example", "$schema", "$id", "id", "$comment", "$anchor"}
@@ -32,7 +32,7 @@ class SchemaRefused(UnsupportedFeature):
     """A keyword that has no grammar."""
 
 
-def refused(keyword: str, why: str) -> SchemaRefused:
+def unsupported(keyword: str, why: str) -> SchemaRefused:
     """Return the error for a keyword of a schema."""
     return SchemaRefused(
         f"schema: {keyword}: {why}.",
@@ -43,7 +43,7 @@ def refused(keyword: str, why: str) -> SchemaRefused:
 def resolve(root: Mapping[str, Any], reference: str) -> Any:
     """Return what a reference within a schema points to."""
     if reference != "#" and not reference.startswith("#/"):
-        raise refused("$ref", "it points out of the schema, and addresses are not fetched")
+        raise unsupported("$ref", "it points out of the schema, and addresses are not fetched")
     place: Any = root
     for part in reference.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
@@ -67,7 +67,7 @@ class Merger:
         self._validators: dict[str, Validator] = {}
         self._canonicals: dict[str, CanonicalSchema] = {}
 
-    def flat(self, schema: Any, above: tuple[str, ...] = ()) -> Flat:
+    def flatten(self, schema: Any, above: tuple[str, ...] = ()) -> Flat:
         """Return one schema of the keywords of a schema, its references and its `allOf`.
 
         Keywords that can repeat become lists, as `_LISTED` names them.
@@ -87,15 +87,15 @@ class Merger:
         if (reference := flat.pop("$ref", None)) is not None:
             if reference in above:
                 raise InvalidRequest(f"schema: the reference {reference!r} leads back to itself.")
-            others.append(self.flat(resolve(self._root, reference), (*above, reference)))
-        _modern(flat)
-        others += [self.flat(part, (*above, "allOf")) for part in flat.pop("allOf", ())]
+            others.append(self.flatten(resolve(self._root, reference), (*above, reference)))
+        _upgrade_keywords(flat)
+        others += [self.flatten(part, (*above, "allOf")) for part in flat.pop("allOf", ())]
         merged: Flat = flat
         for other in others:
-            merged = self.merged(merged, _closed(other))
+            merged = self.merge(merged, _close_unevaluated(other))
         return merged
 
-    def merged(self, left: Flat, right: Flat) -> Flat:
+    def merge(self, left: Flat, right: Flat) -> Flat:
         """Return the schema of what two flat schemas both allow."""
         if isinstance(left, bool):
             return left and right
@@ -104,19 +104,19 @@ class Merger:
         merged = {**left, **right}
         for key in left.keys() & right.keys():
             if key not in _OBJECTS and _key(left[key]) != _key(right[key]):
-                merged[key] = _both(key, left[key], right[key])
+                merged[key] = _merge_keyword(key, left[key], right[key])
         if "type" in merged and not merged["type"]:
             return False
-        return merged | _objects(left, right) | _arrays(left, right)
+        return merged | _merge_objects(left, right) | _merge_arrays(left, right)
 
     def is_valid(self, flat: Flat, value: Any) -> bool:
         """Return whether a value satisfies a flat schema."""
         key = _key(flat)
         if key not in self._validators:
-            self._validators[key] = validator_for(self._plain(flat), offline=True, validate_formats=True)
+            self._validators[key] = validator_for(self._to_json_schema(flat), offline=True, validate_formats=True)
         return self._validators[key].is_valid(value)
 
-    def _plain(self, flat: Flat) -> Flat:
+    def _to_json_schema(self, flat: Flat) -> Flat:
         """Return a flat schema in keywords that validators know, with what it refers to."""
         if isinstance(flat, bool):
             return flat
@@ -137,7 +137,7 @@ class Merger:
         return any(
             self._admits_nothing(left, right, {"properties": {name: False}})
             for name in needed
-            if self.are_disjoint(self.flat(listed[name]), self.flat(others[name]), depth + 1)
+            if self.are_disjoint(self.flatten(listed[name]), self.flatten(others[name]), depth + 1)
         )
 
     def _admits_nothing(self, *parts: Flat) -> bool:
@@ -151,20 +151,20 @@ class Merger:
     def _canonical(self, flat: Flat) -> CanonicalSchema:
         key = _key(flat)
         if key not in self._canonicals:
-            self._canonicals[key] = canonicalize(self._plain(flat), offline=True, validate_formats=True)
+            self._canonicals[key] = canonicalize(self._to_json_schema(flat), offline=True, validate_formats=True)
         return self._canonicals[key]
 
 
-def _both(key: str, left: Any, right: Any) -> Any:
+def _merge_keyword(key: str, left: Any, right: Any) -> Any:
     """Return the value of a keyword that says what two values of it say together."""
     if key in _CANNOT or (key == "multipleOf" and not (isinstance(left, int) and isinstance(right, int))):
-        raise refused(key, "two that differ have no common form")
+        raise unsupported(key, "two that differ have no common form")
     if key in _SCHEMAS:
         return {"allOf": [left, right]}
     return _TOGETHER[key](left, right) if key in _TOGETHER else right
 
 
-def _objects(left: Schema, right: Schema) -> Schema:
+def _merge_objects(left: Schema, right: Schema) -> Schema:
     """Return the keywords of objects; unlisted properties are additional ones."""
     sides = [part for part in (left, right) if part.keys() & _OBJECTS]
     if len(sides) < 2:
@@ -172,7 +172,7 @@ def _objects(left: Schema, right: Schema) -> Schema:
     more = [part["additionalProperties"] for part in sides if "additionalProperties" in part]
     patterns = [part["patternProperties"] for part in sides if "patternProperties" in part]
     if patterns and any(schema is not True for schema in more):
-        raise refused("patternProperties", "together with additionalProperties of another part it has no grammar")
+        raise unsupported("patternProperties", "together with additionalProperties of another part it has no grammar")
     merged: Schema = {}
     listed = [part.get("properties", {}) for part in sides]
     if names := listed[0] | listed[1]:
@@ -193,7 +193,7 @@ def _objects(left: Schema, right: Schema) -> Schema:
 _OBJECTS = {"properties", "additionalProperties", "patternProperties"}
 
 
-def _closed(part: Flat) -> Flat:
+def _close_unevaluated(part: Flat) -> Flat:
     """Return a part with its unevaluated properties as additional ones."""
     if not isinstance(part, dict) or part.keys() & {"$anyOf", "$oneOf", "if"}:
         return part
@@ -204,7 +204,7 @@ def _closed(part: Flat) -> Flat:
     return closed
 
 
-def _arrays(left: Schema, right: Schema) -> Schema:
+def _merge_arrays(left: Schema, right: Schema) -> Schema:
     """Return the first items of arrays; for others a schema has `items`."""
     sides = [(part.get("prefixItems", []), part.get("items", True)) for part in (left, right)]
     first = [
@@ -218,18 +218,18 @@ def _all_of(schemas: list[Any]) -> Any:
     return schemas[0] if len({_key(schema) for schema in schemas}) == 1 else {"allOf": schemas}
 
 
-def _modern(schema: Schema) -> None:
+def _upgrade_keywords(schema: Schema) -> None:
     """Write keywords as the newest draft does, and those that can repeat as lists."""
     for keyword in ("$dynamicRef", "$recursiveRef"):
         if keyword in schema:
-            raise refused(keyword, "references of this kind have no grammar")
+            raise unsupported(keyword, "references of this kind have no grammar")
     for word, listed in _LISTED.items():
         if word in schema:
             schema[listed] = [schema.pop(word)]
     if "const" in schema:
         value = schema.pop("const")
-        schema["enum"] = _listed_in_both([value], schema.get("enum", [value]))
-    _modern_limits(schema)
+        schema["enum"] = _common_values([value], schema.get("enum", [value]))
+    _upgrade_limits(schema)
     if isinstance(schema.get("items"), list):
         schema["prefixItems"] = schema.pop("items")
         schema["items"] = schema.pop("additionalItems", True)
@@ -239,7 +239,7 @@ def _modern(schema: Schema) -> None:
         schema[word] = {**schema.get(word, {}), name: needed}
 
 
-def _modern_limits(schema: Schema) -> None:
+def _upgrade_limits(schema: Schema) -> None:
     for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         if isinstance(flag := schema.get(exclusive), bool):
             del schema[exclusive]
@@ -247,7 +247,7 @@ def _modern_limits(schema: Schema) -> None:
                 schema[exclusive] = schema.pop(bound)
 
 
-def _types(left: Any, right: Any) -> list[str]:
+def _common_types(left: Any, right: Any) -> list[str]:
     first, second = ([kind] if isinstance(kind, str) else list(kind) for kind in (left, right))
     return [
         kind
@@ -256,21 +256,21 @@ def _types(left: Any, right: Any) -> list[str]:
     ]
 
 
-def _listed_in_both(left: list[Any], right: list[Any]) -> list[Any]:
+def _common_values(left: list[Any], right: list[Any]) -> list[Any]:
     allowed = {_key(value) for value in right}
     return [value for value in left if _key(value) in allowed]
 
 
-def _joined(left: list[Any], right: list[Any]) -> list[Any]:
+def _union(left: list[Any], right: list[Any]) -> list[Any]:
     return [*left, *(part for part in right if part not in left)]
 
 
 _TOGETHER: dict[str, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys(("$anyOf", "$oneOf", "$not", "$patterns", "required"), _joined),
+    **dict.fromkeys(("$anyOf", "$oneOf", "$not", "$patterns", "required"), _union),
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
-    "type": _types,
-    "enum": _listed_in_both,
+    "type": _common_types,
+    "enum": _common_values,
     "uniqueItems": operator.or_,
     "multipleOf": math.lcm,
     "dependentRequired": lambda left, right: {

@@ -20,7 +20,7 @@ from openmodels.output.grammar.expression import (
     sequence,
 )
 from openmodels.output.grammar.json_schema import Grammar
-from openmodels.output.grammar.merge import refused
+from openmodels.output.grammar.merge import unsupported
 
 _LONGEST = 1_000
 """Times that a repetition in GBNF goes at most; longer ones are nested, since engines write them out."""
@@ -138,7 +138,7 @@ class _Gbnf:
                 # llama.cpp takes NUL for the end of a literal.
                 spans = [(max(low, 1), high) for low, high in ranges if high]
                 if not spans:
-                    raise refused("NUL", f"the engine {self._engine!r} cannot write this character")
+                    raise unsupported("NUL", f"the engine {self._engine!r} cannot write this character")
                 return _set(spans, _gbnf)
             case Rule(name=name):
                 return name
@@ -149,7 +149,7 @@ class _Gbnf:
             case Repeat(inner=inner, least=least, most=most):
                 return self._repeated(inner, least, most)
             case And(keywords=keywords):
-                raise refused(keywords, f"the engine {self._engine!r} cannot keep to both at once")
+                raise unsupported(keywords, f"the engine {self._engine!r} cannot keep to both at once")
         raise TypeError(type(expression).__name__)
 
     def _row(self, parts: tuple[Expression, ...]) -> Iterator[str]:

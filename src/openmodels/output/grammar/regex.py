@@ -69,41 +69,43 @@ class PatternRefused(ValueError):
 @lru_cache(256)
 def fullmatch(pattern: str) -> Expression:
     """Return the texts that a pattern matches as `re.fullmatch`."""
-    return _anchored(_Parser(pattern).parse(), EMPTY)
+    return _resolve_anchors(_Parser(pattern).parse(), EMPTY)
 
 
 @lru_cache(256)
 def search(pattern: str) -> Expression:
     """Return the texts that a pattern matches as `re.search`, as schemas mean it."""
-    return _anchored(_Parser(pattern).parse(), repeat(ANY, 0, None))
+    return _resolve_anchors(_Parser(pattern).parse(), repeat(ANY, 0, None))
 
 
-def _anchored(parsed: Expression, around: Expression) -> Expression:
+def _resolve_anchors(parsed: Expression, around: Expression) -> Expression:
     """Return an expression without anchors, with `around` where an anchor is missing."""
     branches = [
         sequence([before, body, after])
-        for before, ending in zip((EMPTY, around), _split(parsed, _START), strict=True)
-        for after, body in zip((EMPTY, around), _split(ending, _END), strict=True)
+        for before, ending in zip((EMPTY, around), _split_by_anchor(parsed, _START), strict=True)
+        for after, body in zip((EMPTY, around), _split_by_anchor(ending, _END), strict=True)
     ]
     if any(leaf in (_START, _END) for branch in branches for leaf in leaves(branch)):
         raise PatternRefused("an anchor (^ or $) in the middle of a pattern cannot be followed")
     return union(branches)
 
 
-def _split(expression: Expression, anchor: Rule) -> tuple[Expression, Expression]:
+def _split_by_anchor(expression: Expression, anchor: Rule) -> tuple[Expression, Expression]:
     """Return the texts with an anchor at their edge, without it, and the others."""
     match expression:
         case Rule() if expression == anchor:
             return EMPTY, NEVER
         case Alt(parts=parts):
-            branches = [_split(part, anchor) for part in parts]
+            branches = [_split_by_anchor(part, anchor) for part in parts]
             return union(tied for tied, _ in branches), union(free for _, free in branches)
         case Seq(parts=parts) if parts:
             is_start = anchor == _START
             edge, rest = (parts[0], parts[1:]) if is_start else (parts[-1], parts[:-1])
-            tied, free = (sequence([part, *rest] if is_start else [*rest, part]) for part in _split(edge, anchor))
+            tied, free = (
+                sequence([part, *rest] if is_start else [*rest, part]) for part in _split_by_anchor(edge, anchor)
+            )
             if edge == anchor:  # what stands beside it may repeat it
-                tied = union(_split(tied, anchor))
+                tied = union(_split_by_anchor(tied, anchor))
             return tied, free
     return NEVER, expression
 
