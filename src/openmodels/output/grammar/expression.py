@@ -108,7 +108,7 @@ def text(value: str) -> Expression:
 
 
 def sequence(parts: Iterable[Expression]) -> Expression:
-    """Return parts in a row, nested rows joined."""
+    """Return parts in a row, nested rows joined; with `NEVER` in it, `NEVER`."""
     flat: list[Expression] = []
     for part in parts:
         flat.extend(part.parts if isinstance(part, Seq) else [part])

@@ -342,16 +342,17 @@ class _Translator:
         """Return the name, the colon and the value of a property that is not listed."""
         if len(patterns) > 1:
             raise unsupported("patternProperties", "several patterns of names have no grammar")
-        written = self.translate(next(iter(patterns.values())) if patterns else more)
+        pattern, schema = next(iter(patterns.items()), (None, more))
+        written = self.translate(schema)
         if written == NEVER or names is False:
             return NEVER
         rules: Schema = dict(names) if isinstance(names, dict) else {}
         words, _ = self._excluded(rules)
-        if patterns:
-            rules["$patterns"] = [*rules.get("$patterns", ()), *patterns]
-        clashes = [name for name in listed if not patterns or _matches(next(iter(patterns)), name)]
+        if pattern is not None:
+            rules["$patterns"] = [*rules.get("$patterns", ()), pattern]
+        clashes = [name for name in listed if pattern is None or _matches(pattern, name)]
         name = json_text.string(self._string_content(rules, [*clashes, *words]))
-        return NEVER if name == NEVER else sequence([name, text(":"), written])
+        return sequence([name, text(":"), written])
 
 
 def _limit(flat: Schema, closed: str, exclusive: str, tightest: Callable[[Iterable[Decimal]], Decimal]) -> Any:

@@ -49,8 +49,6 @@ def member(name: str, written: Expression, *, is_needed: bool) -> Member:
 
 def string(content: Expression) -> Expression:
     """Return strings of a content; in a conjunction each part has the quotes."""
-    if content == NEVER:
-        return NEVER
     if isinstance(content, And):
         return And(tuple(map(string, content.parts)), content.keywords)
     return sequence([text('"'), in_json(content), text('"')])
@@ -66,7 +64,7 @@ def array(first: Sequence[Expression], item: Expression, least: int, most: int |
     for place in range(len(heads) - 1, -1, -1):
         tail = sequence([text(",") if place else EMPTY, heads[place], tail])
         if place >= least:
-            tail = EMPTY if tail == NEVER else optional(tail)
+            tail = optional(tail)
     return sequence([text("["), tail, text("]")])
 
 
@@ -93,7 +91,7 @@ def object_(members: Sequence[Member], others: Expression, least: int = 0, most:
         if 2 ** (len(members) - needed) > _MOST_STATES:
             raise unsupported("minProperties or maxProperties", "with so many optional properties it has no grammar")
         body = _counted(members, others, least, most)
-    return NEVER if body == NEVER else sequence([text("{"), body, text("}")])
+    return sequence([text("{"), body, text("}")])
 
 
 def _in_order(members: Sequence[Member], others: Expression) -> Expression:
