@@ -17,7 +17,7 @@ from openmodels.output.grammar.json_schema import from_schema
 from openmodels.output.grammar.notation import gbnf, lark, regular_expression
 from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.output.grammar.validation import Validator, matcher
-from openmodels.types.request import OutputFormat
+from openmodels.types.request import ResponseFormat
 
 
 def matches(expression, value):
@@ -84,7 +84,7 @@ def test_a_pattern_without_a_grammar_is_refused_with_the_reason(pattern, reason)
     with pytest.raises(om.InvalidRequest, match=f"pattern: .*({reason})"):
         om.Model("echo:").chat("x", pattern=pattern)
     if len(pattern) < 100:
-        output = OutputFormat(kind="schema", json_schema={"type": "string", "pattern": pattern})
+        output = ResponseFormat(kind="schema", json_schema={"type": "string", "pattern": pattern})
         with pytest.raises(om.UnsupportedFeature, match=r"'some engine'.*pattern"):
             write_grammar(output, "lark", "some engine")
 
@@ -172,7 +172,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("keyword", REFUSED)
 def test_a_keyword_without_a_grammar_is_named_with_the_engine(keyword):
-    output = OutputFormat(kind="schema", json_schema=REFUSED[keyword])
+    output = ResponseFormat(kind="schema", json_schema=REFUSED[keyword])
     with pytest.raises(om.UnsupportedFeature, match=f"'some engine'.*{keyword}: "):
         write_grammar(output, "gbnf", "some engine")
 

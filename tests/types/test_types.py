@@ -12,7 +12,7 @@ from pydantic import ValidationError
 import openmodels as om
 from openmodels.types.messages import ToolCall
 from openmodels.types.options import OPTION_NAMES
-from openmodels.types.request import ChatRequest, OutputFormat
+from openmodels.types.request import ChatRequest, ResponseFormat
 
 HELLO = (om.user("hello"),)
 INTEGERS = ("top_k", "max_tokens", "seed")
@@ -118,7 +118,7 @@ def test_options_are_those_the_caller_set():
     assert set(OPTION_NAMES) - shapes <= set(ChatRequest.model_fields)
     assert set(om.CallOptions.__annotations__) == {*OPTION_NAMES, "timeout", "max_retries", "retries"}
     for kind in shapes:
-        assert ChatRequest(messages=HELLO, output=OutputFormat(kind=kind)).options == {kind}
+        assert ChatRequest(messages=HELLO, output=ResponseFormat(kind=kind)).options == {kind}
 
 
 def test_request_needs_something_to_answer():

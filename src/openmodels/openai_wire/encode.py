@@ -10,7 +10,7 @@ from openmodels.errors import InvalidRequest
 from openmodels.output import call_ids, schema as schemas
 from openmodels.types.messages import ImagePart, Message, ToolCall
 from openmodels.types.options import CALL_OPTIONS
-from openmodels.types.request import ChatRequest, OutputFormat, ToolSpec
+from openmodels.types.request import ChatRequest, ResponseFormat, ToolSpec
 
 OPENAI_OPTIONS = frozenset(
     {
@@ -120,7 +120,7 @@ def _function(tool: ToolSpec) -> dict[str, Any]:
     return {"name": tool.name, **about, "parameters": tool.parameters, **strict}
 
 
-def _response_format(output: OutputFormat) -> dict[str, Any]:
+def _response_format(output: ResponseFormat) -> dict[str, Any]:
     """Return `schema` or `choices` as servers spell them, always as an object."""
     plain = {"type": "string", "enum": list(output.choices)} if output.choices else output.json_schema or {}
     schema = schemas.wrap_in_object(plain)

@@ -15,7 +15,7 @@ from openmodels.errors import InvalidRequest, OutputInvalid
 from openmodels.output import schema as schemas, type_schemas
 from openmodels.output.grammar.validation import Validator, matcher
 from openmodels.types.reply import CUT_SHORT, Reply
-from openmodels.types.request import OutputFormat
+from openmodels.types.request import ResponseFormat
 
 FORM_OPTIONS = ("schema", "choices", "pattern", "grammar")
 """The options that ask for a form of the answer."""
@@ -53,7 +53,7 @@ class OutputValidator:
         parse: Returns the value of a text, or raises `_FormMismatch`.
     """
 
-    output: OutputFormat
+    output: ResponseFormat
     parse: Callable[[str], Any]
 
     def check_reply(self, reply: Reply) -> Reply:
@@ -167,7 +167,7 @@ def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> 
             except _FormMismatch:
                 raise error from error.__cause__
 
-    output = OutputFormat(kind="schema", json_schema=schema, name=name)
+    output = ResponseFormat(kind="schema", json_schema=schema, name=name)
     return OutputValidator(output, reader if schemas.is_object(schema) else read_wrapped)
 
 
@@ -256,11 +256,11 @@ def _grammar(value: Any) -> OutputValidator:
     return OutputValidator(_output(kind="grammar", grammar=value), lambda text: text)
 
 
-def _output(**fields: Any) -> OutputFormat:
+def _output(**fields: Any) -> ResponseFormat:
     # An empty pattern or grammar would be taken for none at all, further on.
     if "" in fields.values():
         raise InvalidRequest(f"{fields['kind']}: it is empty.", next_step="Leave it out, or write what to keep to.")
     try:
-        return OutputFormat(**fields)
+        return ResponseFormat(**fields)
     except ValidationError as error:
         raise InvalidRequest("; ".join(schemas.describe_errors(error)) + ".") from error

@@ -10,7 +10,7 @@ from openmodels.types.messages import Frozen, Message, Text
 from openmodels.types.options import OPTION_NAMES, CallOptions, request_fields
 
 
-class OutputFormat(Frozen):
+class ResponseFormat(Frozen):
     """What the answer must look like; one of the four ways is set.
 
     Attributes:
@@ -87,7 +87,7 @@ class ChatRequest(_ChatFields):
     messages: tuple[Message, ...] = ()
     prompt: Text | None = None
     stop: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()
-    output: OutputFormat | None = None
+    output: ResponseFormat | None = None
     tools: tuple[ToolSpec, ...] = ()
     extra: dict[str, Any] = Field(default_factory=dict)
     stream: bool = True

@@ -8,7 +8,7 @@ import torch
 
 import openmodels as om
 from openmodels.backends.local import constraint
-from openmodels.types.request import OutputFormat
+from openmodels.types.request import ResponseFormat
 from output_types import LONGEST, PROMPTS, TYPES
 
 FORCED = {
@@ -45,7 +45,7 @@ def test_a_grammar_is_compiled_once(smol, monkeypatch):
     size = loaded.model.config.vocab_size
     grammars = constraint.Grammars(loaded.tokenizer, size, [loaded.tokenizer.eos_token_id])
     for _ in range(3):
-        grammars.constraint(OutputFormat(kind="pattern", pattern="a+"))
+        grammars.constraint(ResponseFormat(kind="pattern", pattern="a+"))
     assert len(compiled) == 1
 
 
@@ -53,7 +53,7 @@ def test_mask_follows_the_grammar(smol):
     loaded = smol.load().backend._engine.loaded
     size, tokenizer = loaded.model.config.vocab_size, loaded.tokenizer
     follows = constraint.constraint(
-        OutputFormat(kind="choices", choices=("yes", "no")), tokenizer, size, [tokenizer.eos_token_id]
+        ResponseFormat(kind="choices", choices=("yes", "no")), tokenizer, size, [tokenizer.eos_token_id]
     )
     masked = follows.mask(torch.zeros(size + 7))
     allowed = {tokenizer.decode([int(token)]) for token in masked.isfinite().nonzero()}

@@ -26,7 +26,7 @@ import openmodels as om
 from openmodels.output import structure
 from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.types.reply import Reply
-from openmodels.types.request import OutputFormat
+from openmodels.types.request import ResponseFormat
 
 DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
 NULL, FLAG = {"type": "null"}, {"type": "boolean"}
@@ -219,7 +219,7 @@ def walk(output, seed):
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_way_through_a_grammar_satisfies_its_schema(name):
     schema = SCHEMAS[name]
-    output = OutputFormat(kind="schema", json_schema=schema)
+    output = ResponseFormat(kind="schema", json_schema=schema)
     validator = jsonschema_rs.validator_for(schema, validate_formats=True)
     for seed in range(8):
         text = walk(output, seed)
@@ -241,7 +241,7 @@ def test_a_tool_of_such_types_takes_every_call():
         return f"{day} {price} {len(seats)}"
 
     tool = om.tool(book)
-    output = OutputFormat(kind="schema", json_schema=tool.spec.parameters)
+    output = ResponseFormat(kind="schema", json_schema=tool.spec.parameters)
     for seed in range(8):
         text = walk(output, seed)
         call = om.ToolCall(id="1", name="book", arguments=json.loads(text), raw=text)

@@ -16,9 +16,9 @@ from openmodels.backends.local.prompt import length_check
 from openmodels.backends.local.step_worker import StepWorker
 from openmodels.testing.driver import wait_until
 from openmodels.types.reply import Delta
-from openmodels.types.request import ChatRequest, OutputFormat
+from openmodels.types.request import ChatRequest, ResponseFormat
 
-SCHEMA = OutputFormat(kind="schema", json_schema={"type": "object"})
+SCHEMA = ResponseFormat(kind="schema", json_schema={"type": "object"})
 
 
 class Toy(EngineLoop):

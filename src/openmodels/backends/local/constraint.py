@@ -17,7 +17,7 @@ from llguidance.hf import from_tokenizer
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import write_grammar
-from openmodels.types.request import OutputFormat
+from openmodels.types.request import ResponseFormat
 
 _KEPT = 64
 """Compiled grammars kept for a model."""
@@ -70,7 +70,7 @@ class Grammars:
             ) from error
         self._compiled = lru_cache(_KEPT)(self._compile)
 
-    def constraint(self, output: OutputFormat) -> Constraint:
+    def constraint(self, output: ResponseFormat) -> Constraint:
         """Return the constraint of a new answer; see the function `constraint`."""
         return Constraint(self._compiled(output.kind, write_grammar(output, "lark", "transformers")).deep_copy())
 
@@ -84,7 +84,7 @@ class Grammars:
 _of_models: weakref.WeakKeyDictionary[Any, Grammars] = weakref.WeakKeyDictionary()
 
 
-def constraint(output: OutputFormat, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> Constraint:
+def constraint(output: ResponseFormat, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> Constraint:
     """Return the constraint of a new answer.
 
     What it needs of the tokenizer is made once.

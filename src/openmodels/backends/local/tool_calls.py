@@ -13,7 +13,7 @@ from openmodels.output import call_ids, schema
 from openmodels.output.tool_formats import detect
 from openmodels.output.tool_formats.parser import ToolFormatParser
 from openmodels.types.messages import ToolCall
-from openmodels.types.request import ChatRequest, OutputFormat, ToolSpec
+from openmodels.types.request import ChatRequest, ResponseFormat, ToolSpec
 
 _PROMPT_END = 64
 """Tokens of the prompt's end in which an opened reasoning tag would stand."""
@@ -34,7 +34,7 @@ class ToolCallFormat(NamedTuple):
     parser: TextParser
     control_tokens: dict[int, str]
     start: str = ""
-    output: OutputFormat | None = None
+    output: ResponseFormat | None = None
     close: str = ""
 
 
@@ -100,7 +100,7 @@ def _forced(
     if forcing is None or ("{name}" in forcing.start and len(tools) > 1):
         raise _cannot_force(request)
     parameters = {tool.name: tool.parameters for tool in tools}
-    output = OutputFormat(
+    output = ResponseFormat(
         kind="schema",
         json_schema=schema.forbid_additional_properties(schema.tool_calls_schema(parameters, forcing.key)),
     )

@@ -10,7 +10,7 @@ from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.output.grammar import notation, regex
 from openmodels.output.grammar.expression import text, union
 from openmodels.output.grammar.json_schema import Grammar, from_schema
-from openmodels.types.request import OutputFormat
+from openmodels.types.request import ResponseFormat
 
 Notation = Literal["gbnf", "lark"]
 
@@ -18,7 +18,7 @@ _KEPT = 64
 """Grammars kept; one is needed again for every call with the same schema."""
 
 
-def write_grammar(output: OutputFormat, notation: Notation, engine: str) -> str:
+def write_grammar(output: ResponseFormat, notation: Notation, engine: str) -> str:
     """Return the grammar of an answer in the notation of an engine.
 
     Messages name the engine. The option `grammar` is already in its notation.

@@ -20,7 +20,7 @@ from openmodels.backends.local.tool_calls import (
     tool_call_format,
 )
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
-from openmodels.types.request import ChatRequest, OutputFormat
+from openmodels.types.request import ChatRequest, ResponseFormat
 
 _LEGACY_MAX_LENGTH = 20
 """The `max_length` that older releases of transformers write into every generation config; no model asks for it."""
@@ -136,7 +136,7 @@ class PreparedPrompt(NamedTuple):
     """
 
     tokens: list[int]
-    output: OutputFormat | None
+    output: ResponseFormat | None
     tool_format: ToolCallFormat | None
     inputs: dict[str, Any] | None = None
 
