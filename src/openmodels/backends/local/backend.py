@@ -8,8 +8,6 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
@@ -23,7 +21,7 @@ from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.background import LazyValue
 from openmodels.deadline import deadline_exceeded, wait_timeout
-from openmodels.errors import InvalidReference, InvalidRequest, UnsupportedFeature
+from openmodels.errors import InvalidReference, InvalidRequest
 from openmodels.output.tool_formats import detect
 from openmodels.types.capabilities import Capabilities
 from openmodels.types.embeddings import Embeddings, EmbedRequest
@@ -321,9 +319,7 @@ class LocalBackend(Backend):
             torch_setup.import_torch()
             from openmodels.backends.local.encoders.service import EncoderService
 
-        encoders = EncoderService(
-            partial(_locate_encoder, self._config), device=self._config.device, dtype=self._config.dtype
-        )
+        encoders = EncoderService(self._config)
         weakref.finalize(self, encoders.stop)
         return encoders
 
@@ -337,17 +333,6 @@ def _system_message(rest: str, option: Any) -> str | None:
     # In any revision: it is the model that was measured with it.
     is_default = f"local:{rest.strip().partition('@')[0]}" == settings.DEFAULT_MODEL
     return settings.DEFAULT_SYSTEM if is_default else None
-
-
-def _locate_encoder(config: EngineConfig, deadline: float | None) -> Path:
-    from openmodels.backends.local.weights.locate import locate, names_gguf
-
-    if names_gguf(config.model):
-        raise UnsupportedFeature(
-            "The backend 'local' has no 'embed' and 'rerank' for GGUF files: it computes them with safetensors.",
-            next_step="Name the folder or repository that holds the model's safetensors.",
-        )
-    return locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
 
 
 def _numbered(put: Callable[[_Mail], object], index: int, request: ChatRequest) -> Put:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, overload
 
 from openmodels.backends.local.encoders.embedder import Embedder
 from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.encoders.reranker import Reranker
+from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.torch.loader import typed_error
 from openmodels.backends.local.step_worker import Steps, StepWorker
-from openmodels.errors import OpenModelsError
+from openmodels.backends.local.weights.locate import locate, names_gguf
+from openmodels.errors import OpenModelsError, UnsupportedFeature
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
 
@@ -21,12 +21,11 @@ _ENCODERS: dict[type, type[Encoder[Any, Any]]] = {EmbedRequest: Embedder, Rerank
 class EncoderService(StepWorker):
     """Runs the requests of a model that is not made to generate."""
 
-    def __init__(self, locate: Callable[[float | None], Path], *, device: str, dtype: str) -> None:
+    def __init__(self, config: EngineConfig) -> None:
         super().__init__()
-        self._locate = locate
-        self._device, self._dtype = device, dtype
+        self._config = config
         self._loaded: dict[type, Encoder[Any, Any]] = {}
-        self.is_loading = False
+        self.is_loading = False  # whether the thread reads the model
 
     @overload
     def encode(self, request: EmbedRequest) -> Embeddings: ...
@@ -58,8 +57,15 @@ class EncoderService(StepWorker):
         return result
 
     def _load(self, encoder: type[Encoder[Any, Any]], deadline: float | None) -> Encoder[Any, Any]:
+        config = self._config
+        if names_gguf(config.model):
+            raise UnsupportedFeature(
+                "The backend 'local' has no 'embed' and 'rerank' for GGUF files: it computes them with safetensors.",
+                next_step="Name the folder or repository that holds the model's safetensors.",
+            )
         self.is_loading = True
         try:
-            return encoder.load(self._locate(deadline), device=self._device, dtype=self._dtype)
+            folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
+            return encoder.load(folder, device=config.device, dtype=config.dtype)
         finally:
             self.is_loading = False

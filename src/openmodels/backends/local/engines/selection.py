@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from openmodels import settings
 from openmodels.backends.local import subprocesses
-from openmodels.backends.local.engine import Engine, EngineConfig
+from openmodels.backends.local.engine import Engine, EngineConfig, EngineSpec
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra, NotConfigured, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import write_grammar
@@ -58,26 +58,22 @@ class EngineSelection:
             raise InvalidRequest(f"engine: expected {', '.join(map(repr, names))}, not {engine!r}.")
         if config.command is not None and (engine == "auto" or not RUNTIME.engines[engine].takes_command):
             raise InvalidRequest("engine_command: only the engine 'vllm' is run by a command.")
-        if self._transformers_option is not None and engine not in ("auto", "transformers"):
-            raise UnsupportedFeature(
-                f"The engine {engine!r} cannot honour the option {self._transformers_option!r}.",
-                next_step="Leave it out, or use engine='transformers'.",
-            )
         if engine != "auto":
-            self._check_engine(engine)
+            self._check_engine(RUNTIME.engines[engine])
 
-    def _check_engine(self, engine: str) -> None:
-        spec, config = RUNTIME.engines[engine], self._config
-        if not spec.takes_dtype and config.dtype != "auto":
+    def _check_engine(self, spec: EngineSpec) -> None:
+        engine, config, refused = self._engine, self._config, None
+        if self._transformers_option is not None and engine != "transformers":
+            refused = f"the option {self._transformers_option!r}"
+        elif not spec.takes_dtype and config.dtype != "auto":
+            refused = "the option 'dtype': it computes with the file's own"
+        elif spec.devices == ("auto",) and config.device != "auto":
+            refused = "the option 'device': it chooses by itself"
+        elif spec.devices is not None and config.device not in spec.devices:
+            refused = f"device={config.device!r}: it runs on the CPU here"
+        if refused is not None:
             raise UnsupportedFeature(
-                f"The engine {engine!r} cannot honour the option 'dtype': it computes with the file's own.",
-                next_step="Leave it out, or use engine='transformers'.",
-            )
-        if spec.devices == ("auto",) and config.device != "auto":
-            raise UnsupportedFeature(f"The engine {engine!r} cannot honour the option 'device': it chooses by itself.")
-        if spec.devices is not None and config.device not in spec.devices:
-            raise UnsupportedFeature(
-                f"The engine {engine!r} cannot honour device={config.device!r}: it runs on the CPU here.",
+                f"The engine {engine!r} cannot honour {refused}.",
                 next_step="Leave it out, or use engine='transformers'.",
             )
         if not spec.is_installed:
