@@ -131,7 +131,7 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
         tokens = self.loaded.model(**batch).last_hidden_state
         vectors = self.head(tokens, batch["attention_mask"], skipped).float()[:, :dimensions]
         is_cut = dimensions is not None and self.head.is_normalized
-        return torch.nn.functional.normalize(vectors, p=2, dim=1) if is_cut else vectors
+        return torch.nn.functional.normalize(vectors) if is_cut else vectors
 
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:

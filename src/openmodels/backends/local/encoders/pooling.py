@@ -82,7 +82,7 @@ def read_head(folder: Path, device: torch.device, dtype: torch.dtype) -> Pooling
         elif name == "Dense":
             head = replace(head, stages=(*head.stages, _dense(place, device, dtype)), is_normalized=False)
         elif name == "Normalize":
-            head = replace(head, stages=(*head.stages, _normalize), is_normalized=True)
+            head = replace(head, stages=(*head.stages, nn.functional.normalize), is_normalized=True)
         else:
             raise UnsupportedFeature(
                 f"modules.json lists a {name!r}, which the backend 'local' does not have for 'embed'.",
@@ -138,10 +138,6 @@ def _dense(place: Path, device: torch.device, dtype: torch.dtype) -> Stage:
     except (KeyError, RuntimeError, IndexError) as error:
         raise LoadFailed(f"{place.name} holds no dense layer.", next_step="Fetch the model again.") from error
     return nn.Sequential(layer, _ACTIVATIONS[activation]()).to(device, dtype).eval()
-
-
-def _normalize(vectors: Tensor) -> Tensor:
-    return nn.functional.normalize(vectors, p=2, dim=1)
 
 
 def _without(mask: Tensor, prompt: int) -> Tensor:

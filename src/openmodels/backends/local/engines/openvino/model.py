@@ -34,8 +34,7 @@ from openmodels.errors import LoadFailed, OpenModelsError
 from openmodels.hub.model_page import parse_context_length
 
 _FORMAT = "openvino-2"
-_GIGABYTE = 2**30
-_MOST_KV = 8
+_MAX_KV_GB = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,8 @@ def open_model(
         context = parse_context_length(config) or tokenizer_files.max_length(tokenizer)
         rows = config.get("vocab_size")
         prompt_config = PromptConfig(tokenizer, generation, context, rows if type(rows) is int else None)
-        kv_gb = _kv_gb()
+        # Pages are taken as they are used; a quarter of what is free leaves room for everything else.
+        kv_gb = max(1, min(_MAX_KV_GB, memory.available() // 4 // 2**30))
         genai = _genai()
         pipeline = _pipeline(genai, folder, kv_gb)
     except OpenModelsError:
@@ -214,11 +214,6 @@ def _stored(folder: Path) -> str:
     types = set(re.findall(r'element_type="(\w+)"', (folder / OPENVINO_MODEL).read_text(encoding="utf-8")))
     names = {"int4": {"u4", "i4", "nf4"}, "int8": {"u8", "i8"}, "float16": {"f16"}, "bfloat16": {"bf16"}}
     return next((name for name, spellings in names.items() if types & spellings), "float32")
-
-
-def _kv_gb() -> int:
-    # Pages are taken as they are used; a quarter of what is free leaves room for everything else.
-    return max(1, min(_MOST_KV, memory.available() // 4 // _GIGABYTE))
 
 
 def _failed(name: str, error: Exception) -> LoadFailed:
