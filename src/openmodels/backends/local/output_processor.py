@@ -57,11 +57,8 @@ class AnswerParser:
     def feed(self, text: str, token: int | None, *, last: bool, complete: bool) -> ParsedChunk:
         """Return what became complete with a token; malformed calls are among the calls.
 
-        Args:
-            text: The text that became complete with the token.
-            token: Its id; None where it is unknown, or only ends the answer.
-            last: Whether it is the last one.
-            complete: Whether the answer ended by itself, so that a demanded call can be closed.
+        The token is None where it is unknown, or only ends the answer. A `complete` answer ended by itself, so that a
+        demanded call can be closed.
         """
         parser = self._parser
         if parser is None:
@@ -134,10 +131,8 @@ class OutputProcessor:
     def add(self, token: int, scores: torch.Tensor | None = None, *, complete: bool = False) -> None:
         """Process the next token; `take_delta` returns what became complete with it.
 
-        Args:
-            token: Its id.
-            scores: The model's scores at its place, shape (vocabulary,), for logprobs; None where it was forced.
-            complete: Whether the demanded form of the answer is complete with it.
+        The scores at its place, shape (vocabulary,), are for logprobs; a forced token has none. `complete` is whether
+        the demanded form of the answer is complete with it.
         """
         self.output_tokens += 1
         is_end = token in self._eos_token_ids

@@ -45,12 +45,7 @@ class ResponseTemplateParser:
 
     The parser is transformers' `ResponseParser`. Where the chat template is of a family that
     `openmodels.output.tool_formats` knows, that is used instead: the `ResponseParser` raises on most malformed and
-    truncated calls.
-
-    Args:
-        template: The tokenizer's `response_template`.
-        tools: The prompt's tools as chat templates take them; untyped arguments are cast by their schemas.
-        prompt: The rendered prompt, control tokens included.
+    truncated calls. Untyped arguments are cast by the schemas of the tools; the prompt holds its control tokens.
     """
 
     def __init__(self, template: Any, tools: list[dict[str, Any]], prompt: str) -> None:

@@ -47,11 +47,7 @@ def run(
 ) -> tuple[int, str]:
     """Run a command to its end; return its exit status and what it wrote to stderr.
 
-    Args:
-        command: The program, by its absolute path, and its arguments.
-        deadline: When to end it, on the clock of `time.monotonic()`; None is never.
-        cwd: The folder that it runs in; None is the current one.
-        stdout: Where its output goes.
+    The program is named by its absolute path. The deadline is on the clock of `time.monotonic()`.
 
     Raises:
         TimeoutError: The deadline passed.

@@ -138,11 +138,7 @@ class ServerProcess:
                 process.stdin.flush()
 
     def wait_ready(self, start: ServerCommand) -> str:
-        """Return the address once the server is ready.
-
-        Raises:
-            LoadFailed: It ended, or was stopped, before; the message holds its last log lines.
-        """
+        """Return the address once the server is ready, or raise `LoadFailed`."""
         interval = 0.05
         while not self._settled.wait(None if start.port is None else interval):
             interval = min(1.0, interval * 1.5)
