@@ -78,7 +78,7 @@ def test_the_greedy_text_is_that_of_generate(folder, field):
     assert reply.text == loaded.tokenizer.decode(written, skip_special_tokens=True).rstrip("\ufffd")
     assert reply.usage.output_tokens == len(theirs)
     assert (reply.finish_reason == "stop") == (theirs[-1] in ends)
-    assert generation_config.not_honoured(loaded.model.generation_config, generation_config.TRANSFORMERS) == ()
+    assert generation_config.not_honoured(loaded.model.generation_config, generation_config.TRANSFORMERS) == []
 
 
 CUTS = {

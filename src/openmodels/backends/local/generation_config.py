@@ -76,12 +76,12 @@ def read_config(folder: Path, config: Any = None) -> GenerationConfig:
         raise LoadFailed(f"{FILE} cannot be read: {error}.", next_step="Fetch the model again.") from error
 
 
-def not_honoured(config: Any, honoured: frozenset[str]) -> tuple[str, ...]:
+def not_honoured(config: Any, honoured: frozenset[str]) -> list[str]:
     """Return the fields that a model's config sets and an engine does not follow."""
     ignored = honoured | _WITHOUT_EFFECT
     fields = {} if config is None else config.to_dict()
     is_set = {name for name, value in fields.items() if value and value != _NEUTRAL.get(name)}
-    return tuple(sorted(name for name in is_set - ignored if not name.startswith("_")))
+    return sorted(name for name in is_set - ignored if not name.startswith("_"))
 
 
 def warn(config: Any, honoured: frozenset[str]) -> None:

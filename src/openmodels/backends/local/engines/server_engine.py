@@ -178,11 +178,7 @@ class ServerEngine(ABC):
             "path": str(self.path) if self.path else None,
             "device": self.device,
             "context": self.context,
-            "not_honoured": (
-                None
-                if config is None
-                else list(generation_config.not_honoured(config.generation_config, self.honoured))
-            ),
+            "not_honoured": config and generation_config.not_honoured(config.generation_config, self.honoured),
             "pid": self.server.pid,
             "log": str(self.server.log) if self.server.log else None,
         }

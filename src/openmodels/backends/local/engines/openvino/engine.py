@@ -136,7 +136,7 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
             "dtype": opened.dtype,
             "context": config.context,
             "kv_gb": opened.kv_gb,
-            "not_honoured": list(generation_config.not_honoured(config.generation_config, generation_config.OPENVINO)),
+            "not_honoured": generation_config.not_honoured(config.generation_config, generation_config.OPENVINO),
         }
 
     @property
