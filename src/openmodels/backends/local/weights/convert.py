@@ -28,10 +28,8 @@ _LOCAL = {"trust_remote_code": False, "local_files_only": True}
 
 
 def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
-    """Write a GGUF file's weights, configuration and tokenizer to an empty folder.
-
-    The chat template is stored as text and not rendered.
-    """
+    """Write a GGUF file's weights, configuration and tokenizer to an empty folder."""
+    # The chat template is stored as text and not rendered.
     header = gguf_header.read_header(file)
     model_kind.check_gguf(file.name, header)
     torch_dtype = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)

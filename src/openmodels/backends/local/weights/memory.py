@@ -63,11 +63,9 @@ def available() -> int:
 
 
 def release_pages(addresses: Collection[int]) -> None:
-    """Drop the pages of the mapped files that hold some addresses, on Linux.
-
-    Reading them again gives the same bytes from the file. A mapping that was written to is left alone, since its
-    changes are not in a file.
-    """
+    """Drop the pages of the mapped files that hold some addresses, on Linux."""
+    # Reading them again gives the same bytes from the file. A mapping that was written to is left alone, since its
+    # changes are not in a file.
     if sys.platform != "linux":
         return
     free = ctypes.CDLL(None).madvise
@@ -82,10 +80,8 @@ def release_pages(addresses: Collection[int]) -> None:
 
 
 def return_freed() -> None:
-    """Return freed memory between used parts of the heap to the system.
-
-    That is 250 of 1,080 MB after loading SmolLM2. Other allocators than glibc's do it by themselves.
-    """
+    """Return freed memory between used parts of the heap to the system."""
+    # That is 250 of 1,080 MB after loading SmolLM2. Other allocators than glibc's do it by themselves.
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
 

@@ -82,11 +82,9 @@ def is_close(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> boo
 
 
 def distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> float:
-    """Return the relative distance of scores from what they should be.
-
-    It is infinite where they are NaN. The furthest token decides. In half precision it is the median token, since
-    rounding may route one to another expert.
-    """
+    """Return the relative distance of scores from what they should be."""
+    # It is infinite where they are NaN. The furthest token decides. In half precision it is the median token, since
+    # rounding may route one to another expert.
     scores, due = scores.float(), due.float()
     # A token whose weights are damaged proves nothing; requests with it fail.
     finite = due.isfinite().all(dim=-1)

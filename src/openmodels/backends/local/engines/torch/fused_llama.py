@@ -98,11 +98,9 @@ class FusedLlama:
         return self._lm_head(self._final_norm(hidden))
 
     def release_weights(self) -> None:
-        """Free the model's own copy of the packed matrices.
-
-        The model may be unable to run by itself afterwards. A process then does not hold them twice: 1,506 -> 1,244 MB
-        with 16 chats in bfloat16.
-        """
+        """Free the model's own copy of the packed matrices."""
+        # The model may be unable to run by itself afterwards. A process then does not hold them twice: 1,506 -> 1,244
+        # MB with 16 chats in bfloat16.
         addresses = [part.weight.data_ptr() for part in self._copied]
         for part in self._copied:
             # A mapped file's pages can always be read again. The head's matrix may be the token table: that stays.
@@ -125,14 +123,11 @@ def is_supported(model: Any) -> bool:
 
 
 def _can_pack(weights: list[torch.Tensor]) -> bool:
-    """Return whether to copy matrices into oneDNN's layout.
-
-    In bfloat16 `torch.nn.functional.linear` lays them out again in every call. In float32 it takes MKL, which on an
-    AMD CPU with AVX2 alone is slower with few rows: 22.6 -> 17.0 s for 32 answers at once, 6.4 -> 4.8 s for one.
-
-    Without AMX, bfloat16 matrices would be faster in float32 (30 layers: 324 -> 187 ms for 256 tokens, 48 -> 38 ms for
-    32, but 10 -> 17 ms for 4); beside those in bfloat16 they would take 0.5 GB more, above a padded batch's peak.
-    """
+    """Return whether to copy matrices into oneDNN's layout."""
+    # In bfloat16 `torch.nn.functional.linear` lays them out again in every call. In float32 it takes MKL, which on an
+    # AMD CPU with AVX2 alone is slower with few rows: 22.6 -> 17.0 s for 32 answers at once, 6.4 -> 4.8 s for one.
+    # Without AMX, bfloat16 matrices would be faster in float32 (30 layers: 324 -> 187 ms for 256 tokens, 48 -> 38 ms
+    # for 32, but 10 -> 17 ms for 4); beside those in bfloat16 they would take 0.5 GB more, above a padded batch's peak.
     if any(weight.device.type != "cpu" or weight.dtype not in _PACKED_DTYPES for weight in weights):
         return False
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -145,11 +140,9 @@ def _can_pack(weights: list[torch.Tensor]) -> bool:
 
 
 def _norm(weight: torch.Tensor, eps: float) -> _Product:
-    """Return an RMS norm that rounds where that of transformers does.
-
-    Rounded at its end alone it is not nearer to float32, and the two likeliest first tokens of the default model's
-    answer to "What is the capital of France?" became equal, of which the wrong one won.
-    """
+    """Return an RMS norm that rounds where that of transformers does."""
+    # Rounded at its end alone it is not nearer to float32, and the two likeliest first tokens of the default model's
+    # answer to "What is the capital of France?" became equal, of which the wrong one won.
     if weight.device.type != "cpu":
         return lambda rows: rms_norm(rows, weight.shape, weight, eps)
     # On a CPU torch composes it of a dozen operations; these are half of them.

@@ -168,12 +168,10 @@ class ModelRunner:
 
 
 def rounded_up(tokens: int) -> int:
-    """Return the next number of tokens that a step may have where oneDNN computes it.
-
-    oneDNN compiles a kernel for every number of tokens that it meets, which takes a millisecond and about half a
-    megabyte for each product of a layer, and never frees it: 1.9 GB after all numbers up to 512 in float32. With four
-    numbers between a power of two and the next it is 120 MB, for at most a quarter more tokens.
-    """
+    """Return the next number of tokens that a step may have where oneDNN computes it."""
+    # oneDNN compiles a kernel for every number of tokens that it meets, which takes a millisecond and about half a
+    # megabyte for each product of a layer, and never frees it: 1.9 GB after all numbers up to 512 in float32. With four
+    # numbers between a power of two and the next it is 120 MB, for at most a quarter more tokens.
     return tokens + -tokens % _rounding_unit(tokens)
 
 

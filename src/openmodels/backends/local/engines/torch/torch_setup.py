@@ -34,10 +34,8 @@ def wait_settings() -> dict[str, str]:
 
 
 def import_torch() -> None:
-    """Import torch with short waits and few cached kernels.
-
-    Its libraries read the variables once, when they are loaded.
-    """
+    """Import torch with short waits and few cached kernels."""
+    # Its libraries read the variables once, when they are loaded.
     if "torch" in sys.modules:
         return
     settings = wait_settings() | {
@@ -55,11 +53,9 @@ def import_torch() -> None:
 
 @contextmanager
 def collector_paused() -> Generator[None, None, None]:
-    """Collect no garbage inside the block.
-
-    Importing torch and transformers makes a million objects that stay; looking through them again
-    and again for garbage takes a quarter of the time from a process's start to its first token.
-    """
+    """Collect no garbage inside the block."""
+    # Importing torch and transformers makes a million objects that stay; looking through them again and again for
+    # garbage takes a quarter of the time from a process's start to its first token.
     enabled = gc.isenabled()
     gc.disable()
     try:
