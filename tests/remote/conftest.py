@@ -44,7 +44,7 @@ def llamacpp(folders: pytest.TempPathFactory, *arguments: str) -> Iterator[str]:
     """Run a llama.cpp server with the default model's GGUF, kept in the user's cache; give its address."""
     from openmodels.backends.local.weights import default_model
 
-    command = [sys.executable, str(HERE / "llamacpp.py"), str(default_model.gguf(None)), *arguments]
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(default_model.locate_gguf(None)), *arguments]
     with peer(command, folders.mktemp("llamacpp") / "log") as address:
         yield address
 

@@ -164,7 +164,7 @@ def find_gguf(config: EngineConfig, deadline: float | None) -> GgufSource:
     if locate.names_gguf(config.model):
         return locate.source(config.model, revision=config.revision, deadline=deadline), None
     if f"local:{config.model}" == settings.DEFAULT_MODEL and config.revision is None:
-        return default_model.gguf(deadline), default_model.SHA256
+        return default_model.locate_gguf(deadline), default_model.SHA256
     raise LoadFailed(
         f"{config.model!r} names no GGUF file, and that is what this engine reads.",
         next_step="Name one, e.g. 'local:org/model-GGUF/model-q4_k_m.gguf', or use engine='transformers'.",

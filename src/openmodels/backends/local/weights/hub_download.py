@@ -16,7 +16,7 @@ _UNREACHABLE = (Offline, ConnectionFailed, ServerFailed, RateLimited)
 """Errors after which a cached copy will do."""
 
 
-def cached(repo: str, revision: str | None) -> Path | None:
+def find_cached(repo: str, revision: str | None) -> Path | None:
     """Return the snapshot in the Hub's cache if it is complete, without the network."""
     config = download.cached_file(repo, "config.json", revision)
     return config.parent if config is not None and checkpoint.is_complete(config.parent) else None
@@ -37,7 +37,7 @@ def _list_files(
         raise
 
 
-def folder(
+def download_folder(
     repo: str, revision: str | None, deadline: float | None, *, patience: float | None = None, progress: bool = True
 ) -> Path:
     """Return a snapshot with all that a model needs, fetching what is missing.
@@ -45,7 +45,7 @@ def folder(
     What is unsafe, of no use here or too large is refused before the download. The Hub may take `patience` seconds to
     answer at all. With `progress` a bar shows the download on a terminal.
     """
-    sizes = _list_files(repo, revision, deadline, cached(repo, revision), patience)
+    sizes = _list_files(repo, revision, deadline, find_cached(repo, revision), patience)
     if isinstance(sizes, Path):
         return sizes
     names = checkpoint.files_to_fetch(sizes, repo)
@@ -62,8 +62,8 @@ def folder(
     return download.download_files(repo, names, revision, deadline, progress=progress)
 
 
-def gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
-    """Return one GGUF file of a repository, fetching only that; see `folder`."""
+def download_gguf(repo: str, file: str, revision: str | None, deadline: float | None) -> Path:
+    """Return one GGUF file, fetching only that; see `download_folder`."""
     sizes = _list_files(repo, revision, deadline, download.cached_file(repo, file, revision))
     if isinstance(sizes, Path):
         return sizes

@@ -69,10 +69,10 @@ def source(rest: str, *, revision: str | None = None, deadline: float | None = N
             raise InvalidReference(
                 f"{model.file!r} is not a model file.", next_step="Name a .gguf file, or only 'org/model'."
             )
-        return hub_download.gguf(model.repo, model.file, revision, deadline)
+        return hub_download.download_gguf(model.repo, model.file, revision, deadline)
     if model.repo == default_model.REPO and revision is None:
         return default_model.locate(deadline, dtype)
-    return hub_download.folder(model.repo, revision, deadline)
+    return hub_download.download_folder(model.repo, revision, deadline)
 
 
 def is_path(rest: str) -> bool:
