@@ -20,7 +20,7 @@ from openmodels.hub.model_names import split_repo_id
 from openmodels.licenses import LicenseTerms, find, most_restrictive
 from openmodels.licenses.table import OPEN_DATA
 from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
-from openmodels.openness.findings import Finding, Findings, Verdict
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Verdict
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.stated_licenses import find_binding_license
 
@@ -171,114 +171,117 @@ class _PlaceLicense:
         return ComponentStatus(True, f"{what}; the license of {self.place} is not known.")
 
 
-def list_components(context: ModelContext, findings: Findings) -> dict[str, ComponentStatus]:
-    """Return every component that a class of the framework needs, by name."""
-    binding = find_binding_license(context.stated_licenses)
-    repository_license = _PlaceLicense.of("the model's repository", binding.license if binding else None)
-    report, training = findings["technical_report"], findings["training_code"]
-    data, data_card = _data(context, findings["training_data"])
-    return {
-        "Model architecture": _code_in_tree(context, "architecture", repository_license, training),
-        "Model parameters (Final)": _in_repository(findings["weights"], repository_license, gated=True),
-        "Model card": _card(context, repository_license),
-        "Data card": data_card,
-        REPORT: _with_evidence(context, report, repository_license, "A report is published"),
-        "Evaluation results": _results(context, report, repository_license),
-        "Training code": _with_evidence(context, training, repository_license),
-        "Inference code": _code_in_tree(context, "inference", repository_license, training),
-        "Evaluation code": _with_evidence(context, findings["evaluation_code"], repository_license),
-        "Evaluation data": ComponentStatus(None, "What it was evaluated on is not gathered."),
-        "Datasets": data,
-        "Model parameters (Intermediate)": _in_repository(findings["checkpoints"], repository_license),
-        "Data preprocessing code": _code_in_tree(context, "preparation", repository_license, training),
-        PAPER: _paper(context, report),
-    }
+class ComponentReader:
+    """Reads which components the evidence shows, and under which license."""
+
+    def __init__(self, context: ModelContext, findings: Findings) -> None:
+        self.context, self.model, self.findings = context, context.model, findings
+        binding = find_binding_license(context.stated_licenses)
+        self.license = _PlaceLicense.of("the model's repository", binding.license if binding else None)
+
+    def read(self) -> dict[str, ComponentStatus]:
+        """Return every component that a class of the framework needs, by name."""
+        data, data_card = self._data(self.findings["training_data"])
+        return {
+            "Model architecture": self._code_in_tree("architecture"),
+            "Model parameters (Final)": self._in_repository("weights", (OPEN, PARTIAL)),
+            "Model card": self._card(),
+            "Data card": data_card,
+            REPORT: self._with_evidence("technical_report", "A report is published"),
+            "Evaluation results": self._results(),
+            "Training code": self._with_evidence("training_code"),
+            "Inference code": self._code_in_tree("inference"),
+            "Evaluation code": self._with_evidence("evaluation_code"),
+            "Evaluation data": ComponentStatus(None, "What it was evaluated on is not gathered."),
+            "Datasets": data,
+            "Model parameters (Intermediate)": self._in_repository("checkpoints", (OPEN,)),
+            "Data preprocessing code": self._code_in_tree("preparation"),
+            PAPER: self._paper(),
+        }
+
+    def _in_repository(self, criterion: str, released: tuple[Verdict, ...]) -> ComponentStatus:
+        finding = self.findings[criterion]
+        return self.license.covers(finding.reason.rstrip(".")) if finding.verdict in released else _not_open(finding)
+
+    def _with_evidence(self, criterion: str, what: str = "") -> ComponentStatus:
+        """Return a criterion's component, under the license of the place it lies in."""
+        finding = self.findings[criterion]
+        if finding.verdict is not OPEN:
+            return _not_open(finding)
+        url, what = finding.evidence[0].url, what or finding.reason.rstrip(".")
+        if match := _GITHUB_URL.match(url):
+            return self._github_license(match[1]).covers(what)
+        if url.startswith((f"{self.model.url}/blob/", f"{self.model.url}/resolve/")):
+            return self.license.covers(what)
+        return ComponentStatus(True, f"Published at {url}; its license was not seen.")
+
+    def _card(self) -> ComponentStatus:
+        if self.model.headings or self.model.sentences:
+            return self.license.covers("In the model's repository")
+        if self.model.card_missing:
+            return ComponentStatus(False, "There is no card.")
+        return ComponentStatus(None, "The card's text was not seen.")
+
+    def _results(self) -> ComponentStatus:
+        model = self.model
+        if model.result_files or "model-index" in model.page.card:
+            return self.license.covers("Results in the model's repository")
+        if "eval-results" in model.tags or any(_RESULTS.search(heading) for heading in model.headings):
+            return self.license.covers("Results in the model card")
+        if model.card_seen and self.findings["technical_report"].verdict is CLOSED:
+            return ComponentStatus(False, "The card has no results, and there is no report that could.")
+        return ComponentStatus(None, "No results were seen; a report may hold them.")
+
+    def _paper(self) -> ComponentStatus:
+        finding, papers = self.findings["technical_report"], self.model.papers
+        if papers and finding.verdict is OPEN:
+            return ComponentStatus(True, f"The paper arXiv {papers[0]}; its license was not seen.")
+        if finding.verdict is CLOSED:
+            return ComponentStatus(False, finding.reason)
+        return ComponentStatus(None, "No research paper of its own was seen.")
+
+    def _code_in_tree(self, kind: str) -> ComponentStatus:
+        """Return code that no criterion asks for, by the kind of files in a repository."""
+        model, repositories = self.model, self.context.repositories
+        for repository in repositories:
+            programs = [path for path in getattr(repository.layout, kind) if not _NOT_A_PROGRAM.search(path)]
+            if programs:
+                return self._github_license(repository.name).covers(f"{repository.name} holds {programs[0]}")
+        if kind != "preparation":
+            library = str(model.data.get("library_name") or next((tag for tag in model.tags if tag in _LIBRARIES), ""))
+            if files := list(filter(_MODELING_FILE.search, model.files)):
+                return self.license.covers(f"The model's repository holds {files[0]}")
+            if library in _LIBRARIES and "custom_code" not in model.tags:
+                return _PlaceLicense("the library", _LIBRARIES[library], True).covers(f"It runs in {library}")
+        is_complete = model.card_seen and all(repository.page.complete for repository in repositories)
+        if not is_complete or self.findings["training_code"].verdict is UNKNOWN:
+            return ComponentStatus(None, "No such code was found in what was seen.")
+        return ComponentStatus(False, "No such code is in the model's repositories.")
+
+    def _data(self, finding: Finding) -> tuple[ComponentStatus, ComponentStatus]:
+        """Return the training data, and the card that every data set on the Hub has."""
+        named = self.context.datasets_for(DatasetUse.PRETRAINING)
+        datasets = [dataset for dataset in named if dataset.access in (Access.PUBLIC, Access.GATED)]
+        license_ = _data_license(datasets)
+        card = license_.covers(f"{datasets[0].id} has a card") if datasets else _not_open(finding)
+        if finding.verdict is not OPEN:
+            # A part of the data is not a release of the data.
+            return _not_open(finding), card
+        data = license_.covers(finding.reason.rstrip("."))
+        return data, card if datasets else data
+
+    def _github_license(self, name: str) -> _PlaceLicense:
+        page = self.context.evidence.repository(name)
+        place = f"the repository {split_repo_id(name)[1]}"
+        if not page.known("license") or not page.tree:
+            return _PlaceLicense(place)
+        # A repository that was read and has no license file is released without a license.
+        return _PlaceLicense.of(place, find(page.license)) if page.license else _PlaceLicense(place, is_known=True)
 
 
 def _not_open(finding: Finding) -> ComponentStatus:
     """Return the status of a component that is not released, or was not seen."""
-    return ComponentStatus(None if finding.verdict is Verdict.UNKNOWN else False, finding.reason)
-
-
-def _in_repository(finding: Finding, license_: _PlaceLicense, *, gated: bool = False) -> ComponentStatus:
-    is_released = finding.verdict is Verdict.OPEN or (gated and finding.verdict is Verdict.PARTIAL)
-    return license_.covers(finding.reason.rstrip(".")) if is_released else _not_open(finding)
-
-
-def _with_evidence(
-    context: ModelContext, finding: Finding, repository_license: _PlaceLicense, what: str = ""
-) -> ComponentStatus:
-    """Return a criterion's component, under the license of the place it lies in."""
-    if finding.verdict is not Verdict.OPEN:
-        return _not_open(finding)
-    url = finding.evidence[0].url
-    if match := _GITHUB_URL.match(url):
-        return _github_license(context, match[1]).covers(what or finding.reason.rstrip("."))
-    if url.startswith((f"{context.model.url}/blob/", f"{context.model.url}/resolve/")):
-        return repository_license.covers(what or finding.reason.rstrip("."))
-    return ComponentStatus(True, f"Published at {url}; its license was not seen.")
-
-
-def _card(context: ModelContext, license_: _PlaceLicense) -> ComponentStatus:
-    model = context.model
-    if model.headings or model.sentences:
-        return license_.covers("In the model's repository")
-    if model.card_missing:
-        return ComponentStatus(False, "There is no card.")
-    return ComponentStatus(None, "The card's text was not seen.")
-
-
-def _results(context: ModelContext, report: Finding, license_: _PlaceLicense) -> ComponentStatus:
-    model = context.model
-    if model.result_files or "model-index" in model.page.card:
-        return license_.covers("Results in the model's repository")
-    if "eval-results" in model.tags or any(_RESULTS.search(heading) for heading in model.headings):
-        return license_.covers("Results in the model card")
-    if model.card_seen and report.verdict is Verdict.CLOSED:
-        return ComponentStatus(False, "The card has no results, and there is no report that could.")
-    return ComponentStatus(None, "No results were seen; a report may hold them.")
-
-
-def _paper(context: ModelContext, finding: Finding) -> ComponentStatus:
-    if context.model.papers and finding.verdict is Verdict.OPEN:
-        return ComponentStatus(True, f"The paper arXiv {context.model.papers[0]}; its license was not seen.")
-    if finding.verdict is Verdict.CLOSED:
-        return ComponentStatus(False, finding.reason)
-    return ComponentStatus(None, "No research paper of its own was seen.")
-
-
-def _code_in_tree(
-    context: ModelContext, kind: str, repository_license: _PlaceLicense, training: Finding
-) -> ComponentStatus:
-    """Return code that no criterion asks for, by the kind of files in a repository."""
-    model, repositories = context.model, context.repositories
-    for repository in repositories:
-        programs = [path for path in getattr(repository.layout, kind) if not _NOT_A_PROGRAM.search(path)]
-        if programs:
-            return _github_license(context, repository.name).covers(f"{repository.name} holds {programs[0]}")
-    if kind != "preparation":
-        library = str(model.data.get("library_name") or next((tag for tag in model.tags if tag in _LIBRARIES), ""))
-        if files := [name for name in model.files if _MODELING_FILE.search(name)]:
-            return repository_license.covers(f"The model's repository holds {files[0]}")
-        if library in _LIBRARIES and "custom_code" not in model.tags:
-            return _PlaceLicense("the library", _LIBRARIES[library], True).covers(f"It runs in {library}")
-    is_complete = model.card_seen and all(repository.page.complete for repository in repositories)
-    if not is_complete or training.verdict is Verdict.UNKNOWN:
-        return ComponentStatus(None, "No such code was found in what was seen.")
-    return ComponentStatus(False, "No such code is in the model's repositories.")
-
-
-def _data(context: ModelContext, finding: Finding) -> tuple[ComponentStatus, ComponentStatus]:
-    """Return the training data, and the card that every data set on the Hub has."""
-    named = context.datasets_for(DatasetUse.PRETRAINING)
-    datasets = [dataset for dataset in named if dataset.access in (Access.PUBLIC, Access.GATED)]
-    license_ = _data_license(datasets)
-    card = license_.covers(f"{datasets[0].id} has a card") if datasets else _not_open(finding)
-    if finding.verdict is not Verdict.OPEN:
-        # A part of the data is not a release of the data.
-        return _not_open(finding), card
-    data = license_.covers(finding.reason.rstrip("."))
-    return data, card if datasets else data
+    return ComponentStatus(None if finding.verdict is UNKNOWN else False, finding.reason)
 
 
 def _data_license(datasets: list[NamedDataset]) -> _PlaceLicense:
@@ -287,12 +290,3 @@ def _data_license(datasets: list[NamedDataset]) -> _PlaceLicense:
     if not terms or not all(entry.id and entry.kind.is_known for entry in terms):
         return _PlaceLicense(place)
     return _PlaceLicense.of(place, most_restrictive(terms))
-
-
-def _github_license(context: ModelContext, name: str) -> _PlaceLicense:
-    page = context.evidence.repository(name)
-    place = f"the repository {split_repo_id(name)[1]}"
-    if not page.known("license") or not page.tree:
-        return _PlaceLicense(place)
-    # A repository that was read and has no license file is released without a license.
-    return _PlaceLicense.of(place, find(page.license)) if page.license else _PlaceLicense(place, is_known=True)

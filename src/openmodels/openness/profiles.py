@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from openmodels.errors import InvalidRequest
 from openmodels.openness import mof
-from openmodels.openness.findings import Finding, Findings, Verdict
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.stated_licenses import find_binding_license
 
-_MET = {Verdict.OPEN: True, Verdict.PARTIAL: False, Verdict.CLOSED: False, Verdict.UNKNOWN: None}
+_MET = {OPEN: True, PARTIAL: False, CLOSED: False, UNKNOWN: None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ def _assess_lesson(_: ModelContext, findings: Findings) -> _Result:
     license_, weights = findings["license"].verdict, findings["weights"].verdict
     if _all_met(requirements):
         grade = "open"
-    elif weights is Verdict.OPEN and license_ is Verdict.OPEN:
+    elif weights is OPEN and license_ is OPEN:
         grade = "open weights"
-    elif weights is Verdict.CLOSED:
+    elif weights is CLOSED:
         grade = "closed"
-    elif Verdict.UNKNOWN in (weights, license_):
+    elif UNKNOWN in (weights, license_):
         grade = "undetermined"
     else:
         grade = "restricted weights"
@@ -94,7 +94,7 @@ def _assess_lesson(_: ModelContext, findings: Findings) -> _Result:
 def _assess_osaid(_: ModelContext, findings: Findings) -> _Result:
     data = findings["training_data"]
     # The definition asks for data information, not for the data: partial may be enough, and a person must say so.
-    has_data_information = None if data.verdict is Verdict.PARTIAL else _MET[data.verdict]
+    has_data_information = None if data.verdict is PARTIAL else _MET[data.verdict]
     parts = (
         Requirement("data information", has_data_information, data.reason),
         _require(findings["training_code"], "code"),
@@ -109,7 +109,7 @@ def _assess_osaid(_: ModelContext, findings: Findings) -> _Result:
 
 
 def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
-    components = mof.list_components(context, findings)
+    components = mof.ComponentReader(context, findings).read()
     seen = {name: entry.license for name, entry in components.items() if entry.released and entry.is_license_known}
     # At best every component whose release or license was not seen is there and open.
     unseen = dict.fromkeys(
@@ -136,20 +136,14 @@ def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
     name = binding.license.id if binding and binding.license.id else "no license"
     terms = {True: "is free and open", False: "restricts use, sharing or users", None: "needs a lawyer's reading"}
     has_free_access = True if context.model.gated is False else None
+    access = "Anybody can download it." if has_free_access else "Access is gated or was not seen: points 79 and 85-89."
     weights, card = findings["weights"], findings["model_card"]
+    is_described = True if card.verdict is PARTIAL else _MET[card.verdict]
     requirements = (
         Requirement("license free and open", is_free, f"{name} {terms[is_free]} in the sense of points 76-84."),
-        Requirement(
-            "access without condition",
-            has_free_access,
-            "Anybody can download it." if has_free_access else "Access is gated or was not seen: points 79 and 85-89.",
-        ),
+        Requirement("access without condition", has_free_access, access),
         Requirement("parameters public", _MET[weights.verdict] if has_free_access else None, weights.reason),
-        Requirement(
-            "architecture and usage described",
-            True if card.verdict is Verdict.PARTIAL else _MET[card.verdict],
-            card.reason,
-        ),
+        Requirement("architecture and usage described", is_described, card.reason),
     )
     return {True: "yes", None: "uncertain", False: "no"}[_all_met(requirements)], requirements
 
