@@ -98,7 +98,7 @@ def test_any_text_can_be_parsed(text, address):
     Report.of(whole(readme=found)).to_markdown()
 
 
-def test_a_folder_on_this_disk(tmp_path):
+def test_a_folder_on_this_disk(tmp_path, monkeypatch):
     folder = tmp_path / "mein glühender Ordner"
     folder.mkdir()
     (folder / "README.md").write_text(CARD)
@@ -107,6 +107,9 @@ def test_a_folder_on_this_disk(tmp_path):
     report = om.openness(folder)
     assert report["license"].verdict is om.Verdict.CLOSED
     assert report["weights"].missing == ("whether access is gated",)
+    monkeypatch.chdir(tmp_path)
+    for name in (f"./{folder.name}", f"local:./{folder.name}"):
+        assert om.openness(name).id == report.id
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidRequest, match="neither a model card nor a model"):
         om.openness(tmp_path / "empty")

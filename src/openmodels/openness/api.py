@@ -242,8 +242,9 @@ def _judge(
     name = _name(model)
     if evidence is not None:
         return Report.of(Evidence.load(evidence, _hub_id(name)), profile=profile, offline=True)
-    if isinstance(model, Path) or _is_folder(name):
-        return Report.of(from_folder(Path(name).expanduser().resolve()), profile=profile, offline=True)
+    path = name.removeprefix("local:")
+    if isinstance(model, Path) or (path.startswith((".", "/", "~")) and Path(path).expanduser().is_dir()):
+        return Report.of(from_folder(Path(path).expanduser().resolve()), profile=profile, offline=True)
     hub_id = _hub_id(name)
     try:
         return Report.of(gather(hub_id, deep=deep, sources=sources), profile=profile)
@@ -274,11 +275,6 @@ def _name(model: Any) -> str:
     if isinstance(name, str):
         return name
     raise InvalidRequest(f"A model is text, a record with an `id`, or a path, not {type(model).__name__}.")
-
-
-def _is_folder(name: str) -> bool:
-    path = name.removeprefix("local:")
-    return path.startswith((".", "/", "~")) and Path(path).expanduser().is_dir()
 
 
 def _hub_id(name: str) -> str:

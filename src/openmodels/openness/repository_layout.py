@@ -35,8 +35,7 @@ _TUNE = re.compile(
     r"|peft|instruct|instruction[-_]tun\w*|align(?:ment)?|post[-_]?train\w*)(?:[/_.-]|$)"
 )
 _EVALUATE = re.compile(
-    r"(?i)(?:^|[/_.-])(?:eval|evals|evaluate|evaluation|evaluations|evaluator|lm[-_]?eval\w*|harness|evalharness"
-    r"|run_eval\w*)(?:[/_.-]|$)"
+    r"(?i)(?:^|[/_.-])(?:evals?|evaluat(?:e|ions?|or)|lm[-_]?eval\w*|(?:eval)?harness|run_eval\w*)(?:[/_.-]|$)"
 )
 _PREPARE = re.compile(
     r"(?i)(?:^|[/_.-])(?:prepare|preprocess\w*|prep|dedup\w*|clean\w*|tokeniz\w*|data_?prep\w*|taggers?|mixer"
