@@ -6,7 +6,6 @@ join shows one model's license on another.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import date
 from functools import reduce
@@ -57,11 +56,6 @@ def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
             )
     ids = Ids({**second.ids.root, **first.ids.root})
     return ModelRecord(ids=ids, **fields, provenance=provenance, conflicts=tuple(conflicts.values()))
-
-
-def parts_of(rest: str | None) -> dict[str, Any]:
-    """Return the statements of each catalog that a row keeps."""
-    return dict(json.loads(rest).get("parts", {})) if rest else {}
 
 
 def _text(value: Any) -> str:

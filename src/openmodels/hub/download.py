@@ -151,7 +151,8 @@ def _access() -> dict[str, Any]:
 
 
 def _call_within(seconds: float, call: Callable[[], _Result]) -> _Result:
-    """Return what a call returns in time: to look up a name has no limit."""
+    """Return what a call returns, or raise TimeoutError."""
+    # Looking up a name has no time limit of its own.
     future = Future[_Result]()
 
     def run() -> None:

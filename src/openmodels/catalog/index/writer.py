@@ -6,6 +6,7 @@ listing are one transaction, so an interrupted listing continues where it stoppe
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -239,8 +240,8 @@ class Writer:
         self._db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, codec.tokens(row)))
 
     def _join(self, stored: codec.IndexRow, record: ModelRecord) -> tuple[ModelRecord, dict[str, Any] | None]:
-        rest: dict[str, Any] = record_merging.parts_of(stored.rest)
-        parts = {name: ModelRecord.model_validate(part) for name, part in rest.items()}
+        rest = json.loads(stored.rest or "{}")
+        parts = {name: ModelRecord.model_validate(part) for name, part in rest.get("parts", {}).items()}
         if not parts:
             before = codec.decode(stored, self._term)
             parts = {next(iter(before.catalogs), sources.owner_of(before.id).name): before}

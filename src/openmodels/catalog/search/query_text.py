@@ -38,6 +38,7 @@ _PHRASE = re.compile(
     "|".join(rf"\b{re.escape(phrase)}\b" for phrase in sorted(synonyms.PHRASES, key=len, reverse=True))
 )
 _WORD = re.compile(r"[^\s,;:!?()\[\]{}\"'`|]+")
+_VERSION = re.compile(r"(?<![\d.])\d+\.\d")
 _SIZE_WORD = re.compile(r"\d+(?:\.\d+)?[bm]", re.ASCII)
 
 
@@ -137,12 +138,9 @@ def _words_of(piece: str) -> list[str]:
         return [piece]
     author, _, name = piece.rpartition("/")
     # In a name "3.1" also counts as 3; whoever asks for 3.1 does not want 3.
-    cut = [word for word in model_names.search_terms(name) if not _is_major_of(word, name)]
-    return ([f"@{author}"] if author else []) + cut
-
-
-def _is_major_of(word: str, name: str) -> bool:
-    return word.isdigit() and re.search(rf"(?<![\d.]){word}\.\d", name) is not None
+    majors = {version.partition(".")[0] for version in _VERSION.findall(name)}
+    words = [word for word in model_names.search_terms(name) if word not in majors]
+    return ([f"@{author}"] if author else []) + words
 
 
 class _KnownTerms:
@@ -175,7 +173,8 @@ def _groups(word: str, known: _KnownTerms, parsed: ParsedText) -> list[WordGroup
     if word.startswith("@"):
         return [WordGroup(word[1:], authors={word[1:]: 1.0}, weight=1.5)]
     if _SIZE_WORD.fullmatch(word):
-        return [_size_group(word)]
+        low, high = (codec.parameters_bucket(round(number(word) * share)) or 0 for share in (0.9, 1.1))
+        return [WordGroup(word, {word: 1.0}, tokens={f"=p{step}" for step in range(low, high + 1)}, weight=1.1)]
     group = WordGroup(word, {word: 1.0}, dict.fromkeys(known.term(*_literal_terms(word)), 1.1), {word: 0.9})
     group.weight = _weight(word, known.index)
     _add_synonyms(word, group, known)
@@ -210,12 +209,6 @@ def _add_synonyms(word: str, group: WordGroup, known: _KnownTerms) -> None:
             (name, 0.9) for name, other in vocabulary.LANGUAGES.items() if other == code and name != word
         )
         group.words.setdefault(code, 0.85 if vocabulary.language_code(code) else 0.6)
-
-
-def _size_group(word: str) -> WordGroup:
-    count = number(word)
-    low, high = codec.parameters_bucket(round(count * 0.9)) or 0, codec.parameters_bucket(round(count * 1.1)) or 0
-    return WordGroup(word, {word: 1.0}, tokens={f"=p{step}" for step in range(low, high + 1)}, weight=1.1)
 
 
 def _correct_spelling(word: str, group: WordGroup, known: _KnownTerms, parsed: ParsedText) -> list[WordGroup]:
