@@ -173,7 +173,7 @@ def _groups(word: str, known: _KnownTerms, parsed: ParsedText) -> list[WordGroup
     if word.startswith("@"):
         return [WordGroup(word[1:], authors={word[1:]: 1.0}, weight=1.5)]
     if _SIZE_WORD.fullmatch(word):
-        low, high = (codec.parameters_bucket(round(number(word) * share)) or 0 for share in (0.9, 1.1))
+        low, high = (codec.parameters_bucket(round(number(word) * factor)) or 0 for factor in (0.9, 1.1))
         return [WordGroup(word, {word: 1.0}, tokens={f"=p{step}" for step in range(low, high + 1)}, weight=1.1)]
     group = WordGroup(word, {word: 1.0}, dict.fromkeys(known.term(*_literal_terms(word)), 1.1), {word: 0.9})
     group.weight = _weight(word, known.index)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +16,14 @@ from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, ModelRecord, Provenance
 from openmodels.catalog.sources import hub_records
 from openmodels.catalog.sources.base import Catalog, register
-from openmodels.errors import InvalidRequest, ModelNotFound, OpenModelsError
+from openmodels.errors import InvalidRequest, ModelNotFound
 from openmodels.hub.card import parse_front_matter
 
 _Value = TypeVar("_Value")
+_LARGEST_HEADER = 64 * 2**20
 _LARGEST_CARD = 2**20
 _LARGEST_CONFIG = 16 * 2**20
+_MOST_DIMENSIONS = 64
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError)
 
 
@@ -126,7 +129,7 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
     def read_or(read: Callable[[Path], _Value], file: Path, default: _Value) -> _Value:
         try:
             return read(file)
-        except OpenModelsError as error:
+        except InvalidRequest as error:
             problems.append(error.cause)
             return default
 
@@ -154,9 +157,28 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
 
 
 def _count_parameters(file: Path) -> int:
-    from openmodels.backends.local.weights.checkpoint import read_tensors
+    """Return the parameters of a safetensors file, from its header."""
+    # Not by huggingface_hub, which multiplies shapes of any length, nor by safetensors, which is an extra.
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if not 0 < length <= _LARGEST_HEADER:
+            raise InvalidRequest(f"{file.name} has no header of the safetensors format.")
+        header = files.parse_json(opened.read(length), f"The header of {file.name}")
+    if not isinstance(header, dict):
+        raise InvalidRequest(f"The header of {file.name} is damaged.")
+    count = 0
+    for name, tensor in header.items():
+        shape = tensor.get("shape") if isinstance(tensor, dict) else None
+        if name == "__metadata__":
+            continue
+        if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not all(map(_is_size, shape)):
+            raise InvalidRequest(f"The header of {file.name} is damaged.")
+        count += prod(shape)
+    return count
 
-    return sum(tensor.elements for tensor in read_tensors(file))
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
 
 
 def _config(file: Path) -> dict[str, Any]:
