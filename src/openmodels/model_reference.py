@@ -67,10 +67,7 @@ class HubId:
 def parse(reference: str, known: Collection[str]) -> Reference:
     """Split a model reference.
 
-    Args:
-        reference: The text, e.g. "local:HuggingFaceTB/SmolLM2-135M-Instruct".
-        known: The names of the built-in backends, for suggestions only: a name outside of
-            them is accepted if it looks like one, since a plugin may answer to it.
+    The `known` backends are for suggestions only: another name is accepted, since a plugin may answer to it.
 
     Raises:
         InvalidReference: No backend, or something that is a path, an address or a hub id.

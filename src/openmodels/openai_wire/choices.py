@@ -13,12 +13,7 @@ from openmodels.types.reply import Delta, TokenLogprob, Usage
 
 
 class ChoiceDecoder:
-    """Decodes the choices of one index, one chunk after the other.
-
-    Args:
-        index: Which of the answers it is.
-        tags: What stands around reasoning that the server leaves in the text, if it does.
-        top_logprobs: How many likeliest tokens were asked for at each place; None is without logprobs.
+    """Decodes the choices of one index, one chunk after the other; see `ChatDecoder`.
 
     Attributes:
         reason: Why the answer ended, once it has.

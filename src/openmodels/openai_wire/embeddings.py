@@ -30,7 +30,6 @@ def read_embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Emb
 
     Raises:
         InvalidResponse: Not exactly one vector of finite numbers for each text, all of one length.
-        OpenModelsError: The answer is an error.
     """
     value = json_object(body)
     rows = read_rows(value, ("data",), explain)

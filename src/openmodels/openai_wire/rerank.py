@@ -25,7 +25,6 @@ def read_ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranki
 
     Raises:
         InvalidResponse: Not as many documents as asked for, each once and with a finite score.
-        OpenModelsError: The answer is an error.
     """
     value = json_value(body)
     rows = read_rows(value, ("results", "data"), explain)

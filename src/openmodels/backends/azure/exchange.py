@@ -45,7 +45,7 @@ class AzureExchange:
         address: The endpoint.
         authentication: A key, a source of tokens for `scope`, or None to send neither.
         scope: What a token must be for.
-        client: What sends the requests in the end.
+        client: The end of the pipeline.
     """
 
     def __init__(
