@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,6 +46,7 @@ _FORMS = frozenset({"grammar", "json_schema", "response_format", "structured_out
 _CLOSED = "The model was closed while it answered."
 _END_WAIT = 1.0
 """Seconds in which a server that broke a connection off is seen to have died."""
+_parse_address = lru_cache(8)(parse_address)  # 15 µs, and a server keeps its address over many requests
 
 
 class CompletionClient:
@@ -53,7 +54,7 @@ class CompletionClient:
 
     def __init__(self, base_url: str, key: str, http: HttpClient) -> None:
         self._key = key
-        self._address = parse_address(f"{base_url}/v1")
+        self._address = _parse_address(f"{base_url}/v1")
         self._http = http
 
     async def stream(
