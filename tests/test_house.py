@@ -38,7 +38,7 @@ LAYERS = (
     {"images"},
     {"http"},
     {"background", "files", "model_reference", "licenses"},
-    {"deadline"},
+    {"deadline", "retry"},
     {"errors", "settings"},
     {"types"},
     {"escaping", "imports"},
@@ -46,7 +46,7 @@ LAYERS = (
 """Top to bottom: a file imports only from its own unit and from lower layers."""
 
 HOMES = {
-    "tenacity": ["core/retry.py"],
+    "tenacity": ["retry.py"],
     "torch": ["backends/local/"],
     "transformers": ["backends/local/"],
     "gguf": ["backends/local/"],

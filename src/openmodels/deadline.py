@@ -28,17 +28,18 @@ def deadline_after(timeout: float | None) -> float | None:
     return None if timeout is None else time.monotonic() + timeout
 
 
-def deadline_exceeded(phase: str = "", next_step: str = "Raise `timeout` or lower `max_tokens`.") -> DeadlineExceeded:
+def deadline_exceeded(phase: str = "", next_step: str | None = None) -> DeadlineExceeded:
     """Return the error of a call whose time is up.
 
     Args:
         phase: What was being done, for the message: "while tools ran".
-        next_step: What the caller can do.
+        next_step: What the caller can do; by default, to raise `timeout`.
     """
-    return DeadlineExceeded(f"The call's total time is up{' ' if phase else ''}{phase}.", next_step=next_step)
+    advice = "Raise `timeout`." if phase else "Raise `timeout` or lower `max_tokens`."
+    return DeadlineExceeded(f"The call's total time is up {phase}".rstrip() + ".", next_step=next_step or advice)
 
 
-def seconds_left(deadline: float | None, phase: str = "", next_step: str = "Raise `timeout`.") -> float | None:
+def seconds_left(deadline: float | None, phase: str = "", next_step: str | None = None) -> float | None:
     """Return the seconds until a deadline; None where it is None.
 
     Raises:

@@ -15,7 +15,7 @@ from openmodels.backends.base import Backend
 from openmodels.bulk.iterators import AsyncBulk, Bulk
 from openmodels.bulk.run import BulkRun, MapOptions
 from openmodels.core import events, request as requests
-from openmodels.core.retry import CallRunner
+from openmodels.core.call_runner import CallRunner
 from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
 from openmodels.core.tool_loop import MAX_ROUNDS, ToolLoop, ToolRun
 from openmodels.deadline import check_timeout

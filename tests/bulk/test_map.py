@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 import openmodels as om
+from openmodels import retry
 from openmodels.backends.base import Backend
 from openmodels.bulk.journal import Journal
 from openmodels.bulk.run import LOOK_AHEAD
-from openmodels.core import retry
 from openmodels.testing import wait_until
 
 SYNC, ASYNC = "map", "amap"

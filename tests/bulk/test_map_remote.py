@@ -10,8 +10,8 @@ from test_map import ASYNC, SYNC, both, mapped, texts
 
 import openmodels as om
 from loopback_server import LoopbackServer, Response
+from openmodels import retry
 from openmodels.bulk.run import RATE_LIMIT_TRIES
-from openmodels.core import retry
 
 TOO_MANY = Response({"error": {"message": "Slow down."}}, 429, {"Retry-After": "0"})
 

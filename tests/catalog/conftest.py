@@ -13,11 +13,11 @@ import pytest
 import catalog_tables
 from loopback_gallery import LoopbackGallery
 from loopback_hub import LoopbackHub, snapshot
+from openmodels import retry
 from openmodels.catalog.index import writer
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.sources import hub_records
-from openmodels.core import retry
 
 HERE = Path(__file__).parent
 AS_OF = date(2026, 11, 1)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import openmodels as om
+from openmodels import retry
 from openmodels.backends.base import Backend
-from openmodels.core import retry
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 
 

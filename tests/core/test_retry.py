@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import openmodels as om
-from openmodels.core import retry
+from openmodels import retry
 from openmodels.testing import SURFACES, Driver
 
 
@@ -252,28 +252,33 @@ class TestBudget:
         work, budget = Work(*failures(10_000, retryable=True)), retry.RetryBudget()
         for _ in range(1000):
             with pytest.raises(om.ServerFailed):
-                retry.call(work, retries=2, deadline=None, budget=budget)
+                retry.call(work, retries=2, deadline=None, origin=retry.OriginState(budget))
         assert work.tries == 1000 + 100
 
     @pytest.mark.usefixtures("clock")
     def test_a_call_saved_by_its_retry_gives_the_cost_back(self):
         budget = retry.RetryBudget(capacity=10, cost=5)
         for _ in range(20):
-            assert retry.call(Work(*failures(1, retryable=True)), retries=2, deadline=None, budget=budget) == "done"
+            assert (
+                retry.call(
+                    Work(*failures(1, retryable=True)), retries=2, deadline=None, origin=retry.OriginState(budget)
+                )
+                == "done"
+            )
         assert budget.left == 10
 
     def test_each_model_has_its_own(self):
         first, second = om.Model("echo:"), om.Model("echo:")
-        first._runner.budget.left = 0
-        assert second._runner.budget.left == 500
+        first._runner.origin.budget.left = 0
+        assert second._runner.origin.budget.left == 500
 
     @pytest.mark.parametrize("surface", SURFACES)
     def test_an_empty_bucket_lets_the_first_error_out(self, surface):
         with retry.override_retries(attempts=3), om.Model("echo:", script=[[om.ServerFailed("Down.")], "yes"]) as model:
-            model._runner.budget.left = 4
+            model._runner.origin.budget.left = 4
             with pytest.raises(om.ServerFailed):
                 Driver(model, surface)("hi")
-            assert model._runner.budget.left == 4
+            assert model._runner.origin.budget.left == 4
 
 
 class TestOrigin:

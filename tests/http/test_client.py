@@ -14,7 +14,7 @@ import pytest
 
 from openmodels.errors import DeadlineExceeded, InvalidRequest, InvalidResponse
 from openmodels.http.client import HttpClient, HttpRequest
-from openmodels.http.limits import ConnectionLimits
+from openmodels.http.connection import ConnectionLimits
 from openmodels.http.sync_transport import FairSlots
 from openmodels.testing.faults import FaultServer
 from openmodels.testing.faults.expect import Fault

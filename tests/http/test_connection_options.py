@@ -22,7 +22,7 @@ from openmodels.cli.chat import open_model
 from openmodels.errors import ConnectionFailed, InvalidRequest, MissingExtra, NotConfigured
 from openmodels.http import proxies, secrets
 from openmodels.http.client import HttpClient, HttpRequest
-from openmodels.http.limits import ConnectionLimits
+from openmodels.http.connection import ConnectionLimits
 from openmodels.http.public_fetch import is_public
 from openmodels.http.tls import BUNDLE_VARIABLES
 from openmodels.testing import SURFACES, Driver

@@ -25,7 +25,7 @@ _JSON = {"content-type": "application/json"}
 
 
 def _explain(body: bytes | object) -> om.OpenModelsError:
-    return status_errors.error_from_status(status_errors.read(200, {}, body, host="h"))
+    return status_errors.error_from_status(status_errors.read_failure(200, {}, body, host="h"))
 
 
 def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool = True, **asked: Any) -> om.Reply:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import openmodels as om
-from openmodels.core import retry
+from openmodels import retry
 from openmodels.errors import InvalidRequest, OpenModelsError
 from openmodels.http import status_errors
 from openmodels.testing.faults import TEXT, FaultServer
@@ -231,7 +231,7 @@ def test_a_project_that_refuses_is_answered_by_its_resource(server: FaultServer)
 )
 def test_reasons_are_read_in_every_shape(body: Any, words: str) -> None:
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    failure = status_errors.read(422, {}, raw, host="h")
+    failure = status_errors.read_failure(422, {}, raw, host="h")
     assert words in failure.message
     assert words in status_errors.error_from_status(failure).cause
 

@@ -89,7 +89,7 @@ def _decode(pieces: list[bytes]) -> tuple[list[Any], str]:
 
 
 def _read(body: bytes | object) -> status_errors.Failure:
-    return status_errors.read(200, {}, body, host="h")
+    return status_errors.read_failure(200, {}, body, host="h")
 
 
 _json = st.recursive(
@@ -120,7 +120,7 @@ _bodies = st.one_of(_json.map(lambda value: json.dumps(value).encode()), _stream
 
 def _read_answer(status: int, headers: dict[str, str], pieces: list[bytes]) -> str:
     """Return what an answer is: its text, or its error."""
-    explain = lambda body: status_errors.error_from_status(status_errors.read(status, headers, body, host="h"))  # noqa: E731
+    explain = lambda body: status_errors.error_from_status(status_errors.read_failure(status, headers, body, host="h"))  # noqa: E731
     decoder, text = decode.ChatDecoder(status, headers, explain), ""
     try:
         for piece in pieces:

@@ -7,7 +7,7 @@ import pytest
 from fake_sites import FakeSites
 
 import openmodels as om
-from openmodels.core import retry
+from openmodels import retry
 from openmodels.errors import InvalidResponse, ModelNotFound, Offline, RateLimited, ServerFailed
 from openmodels.hub.client import HubClient
 from openmodels.openness import api, gather as gathering, github

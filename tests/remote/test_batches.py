@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import openmodels as om
+from openmodels import retry
 from openmodels.backends.batch_limits import allowed_count
-from openmodels.core import retry
 from openmodels.errors import OpenModelsError
 from openmodels.testing.faults import FaultServer
 from openmodels.testing.faults.expect import Fault

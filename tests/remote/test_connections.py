@@ -13,10 +13,10 @@ import threading
 import pytest
 
 import openmodels as om
-from openmodels.core import retry
+from openmodels import retry
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, StreamInterrupted
 from openmodels.http import client
-from openmodels.http.limits import ConnectionLimits
+from openmodels.http.connection import ConnectionLimits
 from openmodels.testing import Driver
 from openmodels.testing.faults import KEY, PROMPT, TEXT, TOKENS, FaultServer
 from openmodels.testing.faults.answers import chunk, event, right

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 import openmodels as om
-from openmodels.core import retry
+from openmodels import retry
 from openmodels.testing.faults import FaultServer
 from openmodels.testing.faults.expect import Fault
 from openmodels.testing.faults.server import Request, Wire, fault

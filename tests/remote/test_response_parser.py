@@ -12,12 +12,11 @@ from openmodels.errors import InvalidRequest
 from openmodels.http import sync_transport
 from openmodels.http.address import parse_address
 from openmodels.http.client import split_url
-from openmodels.http.connection import ConnectionSettings
-from openmodels.http.dial import parse_numeric
-from openmodels.http.limits import ConnectionLimits
+from openmodels.http.connection import ConnectionLimits, ConnectionSettings
 from openmodels.http.messages import HttpRequest
 from openmodels.http.response_parser import ResponseParser
 from openmodels.http.secrets import check_headers, check_key
+from openmodels.http.tcp import parse_numeric
 
 _BODY = b'{"choices": []}' * 9
 _CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n" + b"5;x=y\r\nhello\r\n87\r\n" + _BODY + b"\r\n0\r\nTrailer: x\r\n\r\n"

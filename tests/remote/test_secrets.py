@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import openmodels as om
+from openmodels import retry
 from openmodels.catalog.sources.hub import HubCatalog
-from openmodels.core import retry
 from openmodels.errors import InvalidRequest, InvalidResponse, OpenModelsError
 from openmodels.http import secrets
 from openmodels.http.address import parse_address

@@ -24,7 +24,7 @@ from openmodels.http.address import parse_address
 from openmodels.http.client import Exchange, HttpClient
 from openmodels.http.connection import ConnectionSettings
 from openmodels.http.messages import BaseResponse, HttpRequest
-from openmodels.http.secrets import Secret, Secrets, check_headers, check_key
+from openmodels.http.secrets import Secret, check_headers, check_key
 from openmodels.openai_wire import decode, embeddings as vectors, encode, rerank as rankings
 from openmodels.openai_wire.parameter_fallbacks import ParameterFallbacks
 from openmodels.output.text_scan import REASONING_TAGS
@@ -384,13 +384,13 @@ class OpenAICompatible(Backend):
         headers |= {name: value.reveal() for name, value in self.headers.items()}
         return tuple(headers.items())
 
-    def _secrets(self, prepared: EncodedRequest) -> Secrets:
+    def _secrets(self, prepared: EncodedRequest) -> tuple[str, ...]:
         """Return what no error may quote, in full or in part."""
         # A server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
         headers = [pair for pair in prepared.http_request.headers if pair[0] not in _PLAIN_HEADERS]
         keys = [value.removeprefix("Bearer ") for name, value in headers if name == "Authorization"]
         words = [word for _, value in headers for word in (value, *value.split()) if len(word) >= 8]
-        return Secrets(*keys, *words, *prepared.texts)
+        return (*keys, *words, *prepared.texts)
 
     def _decoder(self, response: BaseResponse, prepared: EncodedRequest, request: ChatRequest) -> decode.ChatDecoder:
         return decode.ChatDecoder(
@@ -404,12 +404,12 @@ class OpenAICompatible(Backend):
         )
 
     def _explain(self, response: BaseResponse, prepared: EncodedRequest, body: bytes | object) -> OpenModelsError:
-        failure = status_errors.read(
+        failure = status_errors.read_failure(
             response.status,
             response.headers,
             body,
             host=self.address.authority,
-            secrets=self._secrets(prepared).reveal(),
+            secrets=self._secrets(prepared),
         )
         error = self.explain(failure)
         error.refusal = failure.words

@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import closing
 
 from openmodels import model_reference, settings
-from openmodels.core import retry
 from openmodels.deadline import check_timeout
 from openmodels.errors import ErrorBoundary, Offline
 from openmodels.http.address import is_loopback, parse_address
@@ -60,7 +59,7 @@ def _parse(model: str, timeout: float | None) -> tuple[str, float | None]:
 
 
 def _router(timeout: float | None) -> RouterClient:
-    router = RouterClient(retry=retry)
+    router = RouterClient()
     router.retries, router.request_seconds = _RETRIES, timeout
     address = parse_address(router.origin)
     if settings.offline() and not is_loopback(address.host):

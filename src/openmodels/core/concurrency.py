@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from openmodels.core import retry
+from openmodels import retry
 from openmodels.errors import RateLimited
 
 T = TypeVar("T")
@@ -63,14 +63,12 @@ class ConcurrencyLimiter:
                     self._changed.set()
 
     async def _wait_for_slot(self) -> None:
-        while True:
-            if (wait := self._resume - time.monotonic()) > 0:
+        while (wait := self._resume - time.monotonic()) > 0 or self._active >= int(self._limit):
+            if wait > 0:
                 await asyncio.sleep(wait)
-            elif self._active >= int(self._limit):
+            else:
                 self._changed.clear()
                 await self._changed.wait()
-            else:
-                return
 
     def _slow_down(self, start_time: float, retry_after: float | None) -> bool:
         """Lower the limit for a call that was refused; return whether to try it again."""

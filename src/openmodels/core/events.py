@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.base import Backend, Outcome, Request
 from openmodels.errors import InvalidRequest, OpenModelsError
@@ -68,27 +67,13 @@ class Hooks:
 
 
 class CallEvents:
-    """The events of one call; as a context manager, of a call without deltas.
-
-    Args:
-        request: What the backend gets.
-        hooks: The caller's hooks.
-        start_span: Starts the span, or None.
-    """
+    """The events of one call; `start_span` starts its span."""
 
     def __init__(self, request: Request, hooks: Hooks, start_span: Callable[[], CallSpan] | None = None) -> None:
         self._request = request
         self._hooks = hooks
         self._start_span = start_span
         self._span: CallSpan | None = None
-
-    def __enter__(self) -> Self:
-        self.started()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None:
-            self.failed(error, None)
 
     def started(self) -> None:
         """The backend gets the request now; what the hook raises prevents it."""
@@ -121,20 +106,11 @@ class CallEvents:
             span.end(reply, error)
 
 
-def observe_deltas(
-    deltas: Generator[Delta, None, None], events: CallEvents, snapshot: Callable[[], Reply]
-) -> Generator[Delta, None, None]:
-    """Yield an answer's deltas, reporting their start and an unseen end.
-
-    Args:
-        deltas: The deltas.
-        events: The events of the call.
-        snapshot: Returns the reply as far as it has arrived.
-    """
+@contextmanager
+def _observing(events: CallEvents, snapshot: Callable[[], Reply]) -> Iterator[None]:
     events.started()
     try:
-        with closing(deltas):
-            yield from deltas
+        yield
     except OpenModelsError:
         raise  # the stream reports it, with what had arrived
     except BaseException as error:
@@ -142,17 +118,22 @@ def observe_deltas(
         raise
 
 
+def observe_deltas(
+    deltas: Generator[Delta, None, None], events: CallEvents, snapshot: Callable[[], Reply]
+) -> Generator[Delta, None, None]:
+    """Yield an answer's deltas, reporting their start and an unseen end.
+
+    `snapshot` returns the reply as far as it has arrived.
+    """
+    with _observing(events, snapshot), closing(deltas):
+        yield from deltas
+
+
 async def aobserve_deltas(
     deltas: AsyncGenerator[Delta, None], events: CallEvents, snapshot: Callable[[], Reply]
 ) -> AsyncGenerator[Delta, None]:
     """The asynchronous twin of `observe_deltas`."""
-    events.started()
-    try:
+    with _observing(events, snapshot):
         async with aclosing(deltas):
             async for delta in deltas:
                 yield delta
-    except OpenModelsError:
-        raise
-    except BaseException as error:
-        events.failed(error, snapshot())
-        raise

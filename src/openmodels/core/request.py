@@ -116,22 +116,19 @@ class _PreviousRounds:
 def build_chat(
     backend: Backend, feature: str, prompt: Any, options: CallOptions, defaults: CallDefaults, *, stream: bool
 ) -> ChatCall:
-    """Return the call that `chat` or `complete` asks for.
-
-    Args:
-        backend: Where the model runs.
-        feature: "chat" or "complete".
-        prompt: The messages, or the text to continue.
-        options: The options that the caller set.
-        defaults: What counts for options that the caller did not set.
-        stream: Whether the caller wants deltas as they come.
+    """Return the call that `chat` or `complete`, the feature, asks for.
 
     Raises:
         InvalidRequest: An argument is wrong.
         UnsupportedFeature: The backend cannot honour an option.
     """
-    fields, deadline, retries = _split_options(backend, feature, options, CallOptions, defaults)
-    fields |= {"prompt": _check_text(prompt)} if feature == "complete" else {"messages": _messages(prompt)}
+    fields, retries = _split_options(backend, feature, options, CallOptions, defaults)
+    if feature == "chat":
+        fields["messages"] = _messages(prompt)
+    elif isinstance(prompt, str):
+        fields["prompt"] = prompt
+    else:
+        raise InvalidRequest(f"prompt: expected text, not {type(prompt).__name__}.")
     output, corrections = _pop_output(fields, can_correct=feature == "chat" and not stream)
     if output is not None:
         fields["output"] = output.output
@@ -141,7 +138,7 @@ def build_chat(
             raise UnsupportedFeature("tools: `complete` has no turns to call them in.", next_step="Use `chat`.")
     if isinstance(fields.get("tool_choice"), Mapping):
         fields["tool_choice"] = _tool_choice(fields["tool_choice"])
-    request = _validate(ChatRequest, stream=stream, deadline=deadline, **fields)
+    request = _validate(ChatRequest, stream=stream, **fields)
     if "images" not in backend.features and any(message.images for message in request.messages):
         raise UnsupportedFeature(
             f"The backend {backend.name!r} takes no 'images' in messages.", next_step="Use another backend."
@@ -163,9 +160,9 @@ def build_embed(
         InvalidRequest: An argument is wrong.
         UnsupportedFeature: The backend has no embeddings.
     """
-    fields, deadline, retries = _split_options(backend, "embed", options, EmbedOptions, defaults)
+    fields, retries = _split_options(backend, "embed", options, EmbedOptions, defaults)
     texts = _check_list((texts,) if isinstance(texts, str) else texts, "texts")
-    return _validate(EmbedRequest, texts=texts, deadline=deadline, **fields), retries
+    return _validate(EmbedRequest, texts=texts, **fields), retries
 
 
 def build_rerank(
@@ -177,9 +174,8 @@ def build_rerank(
         InvalidRequest: An argument is wrong.
         UnsupportedFeature: The backend has no rankings.
     """
-    fields, deadline, retries = _split_options(backend, "rerank", options, RerankOptions, defaults)
-    documents = _check_list(documents, "documents")
-    return _validate(RerankRequest, query=query, documents=documents, deadline=deadline, **fields), retries
+    fields, retries = _split_options(backend, "rerank", options, RerankOptions, defaults)
+    return _validate(RerankRequest, query=query, documents=_check_list(documents, "documents"), **fields), retries
 
 
 def _validate(request: type[_Request], **fields: Any) -> _Request:
@@ -206,20 +202,18 @@ def _check_list(texts: Any, name: str) -> tuple[Any, ...]:
 
 def _split_options(
     backend: Backend, feature: str, options: Mapping[str, Any], table: type, defaults: CallDefaults
-) -> tuple[dict[str, Any], float | None, int]:
-    """Return the options that are fields, the deadline and the retries."""
+) -> tuple[dict[str, Any], int]:
+    """Return the fields of the options and the deadline, and the retries."""
     if feature not in backend.features:
         raise UnsupportedFeature(f"The backend {backend.name!r} has no {feature!r}.")
     known = table.__annotations__
     for name in options:
         if name not in known:
             raise unknown_option(name, known, "call")
-    fields = {name: value for name, value in options.items() if value is not None}
-    fields.pop("timeout", None)
-    timeout = check_timeout(options.get("timeout", defaults.timeout))
-    fields.pop("max_retries", None)
-    retries = check_retries(options.get("max_retries", defaults.max_retries))
-    return fields, deadline_after(timeout), retries
+    limits = {**defaults._asdict(), **options}
+    fields = {name: value for name, value in options.items() if value is not None and name not in defaults._fields}
+    fields["deadline"] = deadline_after(check_timeout(limits["timeout"]))
+    return fields, check_retries(limits["max_retries"])
 
 
 def _pop_output(fields: dict[str, Any], *, can_correct: bool) -> tuple[structure.OutputValidator | None, int]:
@@ -241,15 +235,8 @@ def unknown_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: s
     near = difflib.get_close_matches(name, list(known), n=1)
     suggestion = f"Did you mean {near[0]!r}? " if near else ""
     return UnsupportedFeature(
-        f"The {owner} has no option {name!r}.",
-        next_step=f"{suggestion}It knows: {', '.join(sorted(known)) or 'none'}.",
+        f"The {owner} has no option {name!r}.", next_step=f"{suggestion}It knows: {', '.join(sorted(known)) or 'none'}."
     )
-
-
-def _check_text(prompt: Any) -> str:
-    if not isinstance(prompt, str):
-        raise InvalidRequest(f"prompt: expected text, not {type(prompt).__name__}.")
-    return prompt
 
 
 def _messages(prompt: Any) -> tuple[Any, ...]:

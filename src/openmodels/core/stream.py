@@ -6,7 +6,7 @@ import inspect
 import threading
 import time
 from collections.abc import AsyncGenerator, Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from openmodels.core.events import CallEvents
@@ -43,32 +43,26 @@ def validate_reply(reply: Reply, validators: Sequence[ReplyValidator]) -> Reply:
     return reply
 
 
+@dataclass(slots=True)
 class _PartialAnswer:
     """The parts of one of the `n` answers, as far as they have arrived."""
 
-    __slots__ = ("finish_reason", "is_complete", "logprobs", "reasoning", "text", "tool_calls")
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.tool_calls: list[ToolCall] = []
-        self.logprobs: list[TokenLogprob] = []
-        self.finish_reason: str | None = None
-        self.is_complete = False
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: str | None = None
+    is_complete: bool = False
 
     def add_rest(self, delta: Delta) -> None:
         """Add all of a delta but its text."""
         if delta.reasoning:
             self.reasoning.append(delta.reasoning)
-        if delta.tool_calls:
-            self.tool_calls.extend(delta.tool_calls)
-        if delta.logprobs:
-            self.logprobs.extend(delta.logprobs)
+        self.tool_calls += delta.tool_calls
+        self.logprobs += delta.logprobs
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason
-            self.is_complete = True
-        elif delta.end:
-            self.is_complete = True
+        self.is_complete = self.is_complete or delta.end or delta.finish_reason is not None
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -90,21 +84,6 @@ class ReplyAssembler:
         tool_calls: What checks each tool call, where tools are offered.
         events: The events of the call, where something observes it.
     """
-
-    __slots__ = (
-        "_answers",
-        "_cost",
-        "_deadline",
-        "_events",
-        "_first",
-        "_model",
-        "_raw",
-        "_start",
-        "_tool_calls",
-        "_usage",
-        "reference",
-        "validators",
-    )
 
     def __init__(
         self,
@@ -234,6 +213,13 @@ class _StreamBase:
                 advice = " Iterate it, then take `stream.reply.text`; `stream.snapshot.text` is what has come."
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{advice}")
 
+    def _add(self, delta: Delta | None) -> Delta | None:
+        """Add a delta to the reply, which is complete with the None at the end."""
+        if delta is not None:
+            return self._assembler.add(delta)
+        self._reply = self._reply or self._assembler.finish()
+        return None
+
     @property
     def reply(self) -> Reply:
         """The complete reply, once the stream has been read to its end.
@@ -294,25 +280,15 @@ class Stream(_StreamBase):
     def __next__(self) -> Delta:
         try:
             with self._lock:
-                return self._read()
+                delta = self._add(next(self._deltas, None))
         except OpenModelsError as error:
+            self.close()
+            self._assembler.fail(error)
             shorten(error)
             raise
         finally:
             if self._closing:  # while this step ran
                 self.close()
-
-    def _read(self) -> Delta:
-        try:
-            delta = next(self._deltas, None)
-            if delta is not None:
-                delta = self._assembler.add(delta)
-            elif self._reply is None:
-                self._reply = self._assembler.finish()
-        except OpenModelsError as error:
-            self.close()
-            self._assembler.fail(error)
-            raise
         if delta is None:
             raise StopIteration
         return delta
@@ -351,11 +327,7 @@ class AsyncStream(_StreamBase):
 
     async def __anext__(self) -> Delta:
         try:
-            delta = await anext(self._deltas, None)
-            if delta is not None:
-                delta = self._assembler.add(delta)
-            elif self._reply is None:
-                self._reply = self._assembler.finish()
+            delta = self._add(await anext(self._deltas, None))
         except OpenModelsError as error:
             await self.aclose()
             self._assembler.fail(error)

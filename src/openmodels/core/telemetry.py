@@ -28,15 +28,7 @@ CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The environment variable that lets spans hold prompts and answers: "true", "SPAN_ONLY" or "SPAN_AND_EVENT"."""
 
 _PROVIDERS = {"azure": "azure.ai.inference", "hf": "huggingface"}
-_REQUEST = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "max_tokens",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-)
+_REQUEST = ("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -45,7 +37,7 @@ _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0,
 class _Instruments(NamedTuple):
     duration: Histogram
     tokens: Histogram
-    first: Histogram
+    first_chunk: Histogram
 
 
 def is_active() -> bool:
@@ -60,23 +52,19 @@ def is_active() -> bool:
 class CallSpan:
     """The span of a call, and the metrics recorded when it ends.
 
-    Args:
-        backend: Where the model runs.
-        request: What the backend gets.
-        capture: Whether to record prompts and answers; None leaves it to the environment (`CAPTURE`).
+    `capture` is whether to record prompts and answers; None leaves it to the environment (`CAPTURE`).
     """
 
     def __init__(self, backend: Backend, request: Request, *, capture: bool | None = None) -> None:
         self._request = request
         self._capture = _captures() if capture is None else capture
-        self._common = _common(backend, request)
+        self._common = _common_attributes(backend, request)
         operation, model = self._common["gen_ai.operation.name"], self._common.get("gen_ai.request.model")
-        self._remote = "server.address" in self._common
         self._start = time.perf_counter()
         self._first_chunk: float | None = None
         self._span = _tracer(trace.get_tracer_provider()).start_span(
             f"{operation} {model}" if model else operation,
-            kind=SpanKind.CLIENT if self._remote else SpanKind.INTERNAL,
+            kind=SpanKind.CLIENT if "server.address" in self._common else SpanKind.INTERNAL,
             attributes=self._common,
         )
         if self._span.is_recording():
@@ -90,31 +78,27 @@ class CallSpan:
             self._first_chunk = time.perf_counter() - self._start
 
     def end(self, reply: Outcome | None, error: BaseException | None) -> None:
-        """End the span and record the metrics.
-
-        Args:
-            reply: The answer, or what had arrived of it.
-            error: What ended the call.
-        """
+        """End the span of an answer, or of a part of it, and record the metrics."""
         seconds = time.perf_counter() - self._start
-        streamed = isinstance(self._request, ChatRequest) and self._request.stream and self._first_chunk is not None
+        is_stream = isinstance(self._request, ChatRequest) and self._request.stream
+        first_chunk = self._first_chunk if is_stream else None
         span, about = self._span, dict(self._common)
         if reply is not None and reply.model:
             about["gen_ai.response.model"] = reply.model
         if span.is_recording():
             span.set_attributes(about if reply is None else about | _reply_attributes(reply))
-            if streamed and self._first_chunk is not None:
-                span.set_attribute("gen_ai.response.time_to_first_chunk", self._first_chunk)
+            if first_chunk is not None:
+                span.set_attribute("gen_ai.response.time_to_first_chunk", first_chunk)
             if self._capture and isinstance(reply, Reply):
-                span.set_attribute("gen_ai.output.messages", _dumps([_output(answer) for answer in _answers(reply)]))
+                span.set_attribute("gen_ai.output.messages", _dumps(list(map(_output_message, _answers(reply)))))
         instruments = _instruments(metrics.get_meter_provider())
         if reply is not None:
             counts = {"input": reply.usage.input_tokens, "output": reply.usage.output_tokens}
             for kind, count in counts.items():
                 if count is not None:
                     instruments.tokens.record(count, about | {"gen_ai.token.type": kind})
-        if streamed and self._first_chunk is not None:
-            instruments.first.record(self._first_chunk, about)
+        if first_chunk is not None:
+            instruments.first_chunk.record(first_chunk, about)
         if error is not None:
             about["error.type"] = type(error).__name__
             span.set_attribute("error.type", type(error).__name__)
@@ -125,7 +109,7 @@ class CallSpan:
         span.end()
 
 
-def _common(backend: Backend, request: Request) -> dict[str, Any]:
+def _common_attributes(backend: Backend, request: Request) -> dict[str, Any]:
     if isinstance(request, ChatRequest):
         operation = "chat" if request.prompt is None else "text_completion"
     else:
@@ -144,19 +128,15 @@ def _common(backend: Backend, request: Request) -> dict[str, Any]:
 def _request_attributes(request: Request) -> dict[str, Any]:
     if not isinstance(request, ChatRequest):
         return {}
-    values = {name: getattr(request, name) for name in _REQUEST}
-    attributes: dict[str, Any] = {
-        f"gen_ai.request.{name}": value for name, value in values.items() if value is not None
+    attributes: dict[str, Any] = {f"gen_ai.request.{name}": getattr(request, name) for name in _REQUEST}
+    attributes |= {
+        "gen_ai.request.stop_sequences": request.stop or None,
+        "gen_ai.request.choice.count": None if request.n == 1 else request.n,
+        "gen_ai.request.stream": request.stream or None,
     }
-    if request.stop:
-        attributes["gen_ai.request.stop_sequences"] = request.stop
-    if request.n is not None and request.n != 1:
-        attributes["gen_ai.request.choice.count"] = request.n
-    if request.stream:
-        attributes["gen_ai.request.stream"] = True
     if request.output is not None:
         attributes["gen_ai.output.type"] = "json" if request.output.kind == "schema" else "text"
-    return attributes
+    return _without_none(attributes)
 
 
 def _reply_attributes(reply: Outcome) -> dict[str, Any]:
@@ -175,6 +155,10 @@ def _reply_attributes(reply: Outcome) -> dict[str, Any]:
         ] or None
         if isinstance(reply.raw, Mapping) and isinstance(key := reply.raw.get("id"), str):
             attributes["gen_ai.response.id"] = key
+    return _without_none(attributes)
+
+
+def _without_none(attributes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
@@ -186,7 +170,7 @@ def _content_attributes(request: ChatRequest) -> dict[str, str]:
     if request.prompt is not None:
         messages = [{"role": "user", "parts": [{"type": "text", "content": request.prompt}]}]
     else:
-        messages = [_input(message) for message in request.messages]
+        messages = list(map(_input_message, request.messages))
     attributes = {"gen_ai.input.messages": _dumps(messages)}
     if request.tools:
         tools = [{"type": "function", **tool.model_dump(exclude={"strict"})} for tool in request.tools]
@@ -194,14 +178,14 @@ def _content_attributes(request: ChatRequest) -> dict[str, str]:
     return attributes
 
 
-def _input(message: Message) -> dict[str, Any]:
+def _input_message(message: Message) -> dict[str, Any]:
     if message.role == "tool":
         answer = {"type": "tool_call_response", "id": message.tool_call_id, "response": message.text}
         return {"role": message.role, "parts": [answer]}
     return {"role": message.role, "parts": _parts("", message.text, message.tool_calls)}
 
 
-def _output(reply: Reply) -> dict[str, Any]:
+def _output_message(reply: Reply) -> dict[str, Any]:
     parts = _parts(reply.reasoning, reply.text, reply.tool_calls)
     return {"role": "assistant", "parts": parts, "finish_reason": reply.finish_reason or "unknown"}
 

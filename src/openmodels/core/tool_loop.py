@@ -26,7 +26,6 @@ MAX_ROUNDS = 10
 """Answers that a run may have by default."""
 
 _PHASE = "while tools ran"
-_NEXT_STEP = "Raise `timeout`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,11 @@ class ToolRun:
             if turn.reply.text or turn.reply.tool_calls:
                 messages.append(turn.reply.message)
             messages += [result.message for result in turn.results]
-            messages += [_image_message(result) for result in turn.results if result.images]
+            messages += [
+                Message(role="user", content=(f"What the tool {result.call.name!r} returned:", *result.images))
+                for result in turn.results
+                if result.images
+            ]
         return tuple(messages)
 
     @property
@@ -169,7 +172,7 @@ class ToolLoop:
                         else:
                             self._add_results([await self._arun_call(call) for call in calls])
                 except TimeoutError as error:
-                    raise deadline_exceeded(_PHASE, _NEXT_STEP) from error
+                    raise deadline_exceeded(_PHASE) from error
         return self._run
 
     def _call_options(self) -> dict[str, Any]:
@@ -204,7 +207,7 @@ class ToolLoop:
         try:
             futures = [pool.submit(copy_context().run, self._run_call, call) for call in calls]
             if wait(futures, self._seconds_left()).not_done:
-                raise deadline_exceeded(_PHASE, _NEXT_STEP)
+                raise deadline_exceeded(_PHASE)
             return [future.result() for future in futures]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -225,10 +228,6 @@ class ToolLoop:
         except OpenModelsError as error:
             error.run = self._run
             raise
-
-
-def _image_message(result: ToolResult) -> Message:
-    return Message(role="user", content=(f"What the tool {result.call.name!r} returned:", *result.images))
 
 
 def _unknown_tool(call: ToolCall) -> ToolResult:

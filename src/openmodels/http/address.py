@@ -32,8 +32,7 @@ class Address:
     @property
     def authority(self) -> str:
         """Host and port as in a Host header; the scheme's own port is left out."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+        return join_host(self.host, None if self.port == PORTS[self.scheme] else self.port)
 
     @property
     def origin(self) -> str:
@@ -80,14 +79,11 @@ def parse_address(base_url: str, *, allow_http: bool = False) -> Address:
         lacks_scheme = re.fullmatch(r"(localhost|\d+(\.\d+){3}|\[[0-9a-fA-F:]+\])(:\d+)?(/[\w./-]*)?", text)
         step = f"Write it with http:// before it: http://{text}" if lacks_scheme else _EXAMPLE
         raise InvalidRequest("base_url: it is no http or https address.", next_step=step)
-    if "@" in parts.netloc:
+    has_login = "@" in parts.netloc
+    if has_login or any(name.lower() in _KEY_PARAMETERS for name, _ in parse_qsl(parts.query)):
+        what = "name or password" if has_login else "key"
         raise InvalidRequest(
-            "base_url: a name or password inside an address ends up in logs, so it is refused.",
-            next_step="Pass it as `api_key=` or in `headers=`.",
-        )
-    if any(name.lower() in _KEY_PARAMETERS for name, _ in parse_qsl(parts.query)):
-        raise InvalidRequest(
-            "base_url: a key inside an address ends up in logs, so it is refused.",
+            f"base_url: a {what} inside an address ends up in logs, so it is refused.",
             next_step="Pass it as `api_key=` or in `headers=`.",
         )
     if parts.scheme == "http" and not allow_http and not is_loopback(host):
@@ -103,6 +99,12 @@ def parse_address(base_url: str, *, allow_http: bool = False) -> Address:
 
 
 _EXAMPLE = "Write it like http://127.0.0.1:8000/v1 or https://host/v1."
+
+
+def join_host(host: str, port: int | None) -> str:
+    """Return host and port as in an address; None leaves the port out."""
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None else f"{host}:{port}"
 
 
 def is_host_name(host: str) -> bool:

@@ -22,20 +22,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from openmodels.deadline import deadline_exceeded, seconds_left
 from openmodels.errors import InvalidResponse, OpenModelsError
-from openmodels.http import dial
+from openmodels.http import tcp
 from openmodels.http.address import Address
-from openmodels.http.connection import ConnectionSettings
-from openmodels.http.limits import ConnectionLimits
-from openmodels.http.messages import BaseResponse, HttpRequest
-from openmodels.http.network_errors import (
-    connect_timeout,
-    deadline_exceeded,
-    network_error,
-    proxy_refused,
-    read_timeout,
-    seconds_left,
-)
+from openmodels.http.connection import ConnectionLimits, ConnectionSettings
+from openmodels.http.messages import BaseResponse, HttpRequest, add_header
+from openmodels.http.network_errors import connect_timeout, network_error, proxy_error, read_timeout
 from openmodels.http.proxies import ProxyServer
 from openmodels.http.response_parser import LONGEST_HEADERS
 
@@ -51,13 +44,11 @@ class AsyncHttpResponse(BaseResponse):
         self, response: aiohttp.ClientResponse, url: str, peer: str, deadline: float | None, idle: float
     ) -> None:
         headers: dict[str, str] = {}
-        for raw_name, raw_value in response.raw_headers:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        super().__init__(response.status, headers, url)
+        for name, value in response.raw_headers:
+            add_header(headers, name, value)
+        super().__init__(response.status, headers, url, deadline)
         self._response: aiohttp.ClientResponse | None = response
         self._peer = peer
-        self._deadline = deadline
         self._idle = idle
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None  # when the read that now waits began
@@ -88,7 +79,7 @@ class AsyncHttpResponse(BaseResponse):
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             # What has arrived before the connection was lost is still there; `readany` does not give it.
             data = b"".join(content._buffer)  # noqa: SLF001
-            self._failure = self._failure or _explain(error, self._peer)
+            self._failure = self._failure or _aiohttp_error(error, self._peer)
         finally:
             self._waiting_since = None
         if not data:
@@ -97,12 +88,7 @@ class AsyncHttpResponse(BaseResponse):
         return data
 
     async def read(self, max_bytes: int, *, truncate: bool = False) -> bytes:
-        """Return the decompressed body.
-
-        Args:
-            max_bytes: Its bytes at most.
-            truncate: Whether a larger body is cut; else it is an InvalidResponse.
-        """
+        """The asynchronous twin of `HttpResponse.read`."""
         body = self._collector(max_bytes, truncate=truncate)
         async for data in self:
             body.feed(data)
@@ -112,8 +98,7 @@ class AsyncHttpResponse(BaseResponse):
 
     def shorten_deadline(self, seconds: float) -> None:
         """Wait at most this many seconds for the rest."""
-        end = time.monotonic() + seconds
-        self._deadline = end if self._deadline is None else min(end, self._deadline)
+        super().shorten_deadline(seconds)
         self._arm()
 
     def close(self) -> None:
@@ -141,25 +126,21 @@ class AsyncHttpResponse(BaseResponse):
         if self._timer is not None:
             self._timer.cancel()
         now = time.monotonic()
-        waits = [self._idle]
-        if self._waiting_since is not None and self._has_begun:
-            waits = [self._waiting_since + self._idle - now]
-        if self._deadline is not None:
-            waits.append(self._deadline - now)
-        self._timer = self._loop.call_later(max(0.0, min(waits)), self._check_time)
+        end = self._idle_end(now)
+        end = end if self._deadline is None else min(end, self._deadline)
+        self._timer = self._loop.call_later(max(0.0, end - now), self._check_time)
+
+    def _idle_end(self, now: float) -> float:
+        # A reader that takes its time is no silent server: only a waiting read counts.
+        return (self._waiting_since if self._has_begun and self._waiting_since is not None else now) + self._idle
 
     def _check_time(self) -> None:
         now = time.monotonic()
-        if self._deadline is not None and now >= self._deadline:
-            self._expire(deadline_exceeded())
-        elif self._has_begun and self._waiting_since is not None and now >= self._waiting_since + self._idle:
-            # A reader that takes its time is no silent server: only a waiting read counts.
-            self._expire(read_timeout(self._idle))
-        else:
+        is_late = self._deadline is not None and now >= self._deadline
+        if not is_late and now < self._idle_end(now):
             self._arm()
-
-    def _expire(self, error: OpenModelsError) -> None:
-        self._failure = error
+            return
+        self._failure = deadline_exceeded() if is_late else read_timeout(self._idle)
         if self._response is not None:
             self._response.content.set_exception(ConnectionResetError())
             _abort(self._response)
@@ -200,18 +181,11 @@ class _Resolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Return the addresses of a name."""
         async with asyncio.timeout(self._limits.connect_timeout):
-            entries = dial.parse_numeric(host, port) or await asyncio.wrap_future(dial.lookup(host, port))
-        dial.check_allowed(entries, host, self._limits.is_allowed)
+            entries = await tcp.aresolve(host, port)
+        tcp.check_allowed(entries, host, self._limits.is_allowed)
         return [
-            ResolveResult(
-                hostname=host,
-                host=address[0],
-                port=address[1],
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for kind, _, protocol, _, address in entries
+            ResolveResult(hostname=host, host=ip, port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST)
+            for kind, _, protocol, _, (ip, port, *_) in entries
             if family in (socket.AF_UNSPEC, kind)
         ]
 
@@ -232,9 +206,7 @@ class AsyncTransport:
         """Return the response, its headers read."""
         proxy = self._settings.proxy_for(address)
         socks = proxy if proxy is not None and proxy.is_socks else None
-        sessions = self._sessions.get(asyncio.get_running_loop())
-        entry = None if sessions is None else sessions.get(socks)
-        session = await self._session(socks) if entry is None else entry[0]
+        session = await self._session(socks)
         is_small = len(request.body) <= _LARGE_BODY
         options: dict[str, Any] = {"data": request.body if is_small else io.BytesIO(request.body)}
         peer = address.authority
@@ -244,21 +216,17 @@ class AsyncTransport:
                 # aiohttp makes it Proxy-Authorization, and sends it to the proxy alone.
                 options["proxy_headers"] = {"Authorization": proxy.authorization.reveal()}
         if address.scheme == "https" or (proxy is not None and proxy.scheme == "https"):
-            options["ssl"] = self._settings.ssl_context()
+            options["ssl"] = self._settings.tls.context()
         url = _encoded_url(request.url)
         if self._limits.is_allowed is not None:
             # aiohttp asks no resolver about a host that is a number.
-            numeric = dial.parse_numeric(address.host, address.port)
-            dial.check_allowed(numeric, address.host, self._limits.is_allowed)
+            numeric = tcp.parse_numeric(address.host, address.port)
+            tcp.check_allowed(numeric, address.host, self._limits.is_allowed)
         while True:
             try:
                 async with asyncio.timeout(seconds_left(deadline)) as timer:
                     response = await session.request(
-                        request.method,
-                        url,
-                        headers=request.headers,
-                        allow_redirects=False,
-                        **options,
+                        request.method, url, headers=request.headers, allow_redirects=False, **options
                     )
                     break
             except OpenModelsError:
@@ -266,7 +234,7 @@ class AsyncTransport:
             except _Unanswered:
                 continue  # the server had closed the kept connection
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                failure = deadline_exceeded() if timer.expired() else self._explain_failure(error, peer, proxy)
+                failure = deadline_exceeded() if timer.expired() else self._connect_error(error, peer, proxy)
             raise failure  # here and not above: the frames and the request in aiohttp's error hold the key
         if response.status == 101:
             _abort(response)
@@ -302,7 +270,7 @@ class AsyncTransport:
             "limit": 0,
             "limit_per_host": limits.max_connections,
             "keepalive_timeout": limits.keep_alive,
-            "happy_eyeballs_delay": dial.STAGGER,
+            "happy_eyeballs_delay": tcp.STAGGER,
         }
         connector: aiohttp.BaseConnector
         if socks is None:
@@ -323,17 +291,17 @@ class AsyncTransport:
             response_class=_Response,
         )
 
-    def _explain_failure(self, error: Exception, peer: str, proxy: ProxyServer | None) -> OpenModelsError:
+    def _connect_error(self, error: Exception, peer: str, proxy: ProxyServer | None) -> OpenModelsError:
         """Return what a request that brought no response means."""
         between = peer if proxy is None else f"the proxy {proxy.authority}"
         if isinstance(error, TimeoutError):
             return connect_timeout(self._limits.connect_timeout, between)
         if isinstance(error, aiohttp.ClientHttpProxyError):
-            return proxy_refused(error.status, between)
+            return proxy_error(error.status, between)
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
             is_of_proxy = proxy is not None and (error.host, error.port) == (proxy.host, proxy.port)
-            return _explain(error, between if is_of_proxy else peer)
-        return _explain(error, peer)
+            return _aiohttp_error(error, between if is_of_proxy else peer)
+        return _aiohttp_error(error, peer)
 
 
 _Session = tuple[aiohttp.ClientSession, Any]
@@ -371,7 +339,7 @@ def _is_unanswered(error: Exception) -> bool:
     return isinstance(error, aiohttp.ClientOSError) and not isinstance(error, aiohttp.ClientConnectorError)
 
 
-def _explain(error: Exception, peer: str) -> OpenModelsError:
+def _aiohttp_error(error: Exception, peer: str) -> OpenModelsError:
     """Return what an error of aiohttp means, chained to the socket's error in it."""
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return network_error(EOFError(), peer)

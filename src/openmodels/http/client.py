@@ -22,8 +22,7 @@ from urllib.parse import urljoin, urlsplit
 
 from openmodels.errors import InvalidRequest, InvalidResponse
 from openmodels.http.address import PORTS, Address
-from openmodels.http.connection import ConnectionSettings
-from openmodels.http.limits import ConnectionLimits
+from openmodels.http.connection import ConnectionLimits, ConnectionSettings
 from openmodels.http.messages import BaseResponse, HttpRequest
 
 if TYPE_CHECKING:
@@ -76,7 +75,9 @@ class HttpClient:
         self._sync: SyncTransport | None = None
         self._async: AsyncTransport | None = None
 
-    def send(self, request: HttpRequest, deadline: float | None, *, redirects: int = 0) -> HttpResponse:
+    def send(
+        self, request: HttpRequest, deadline: float | None, *, redirects: int = 0, same_origin: bool = False
+    ) -> HttpResponse:
         """Return the response, its headers read and its body not.
 
         Args:
@@ -84,34 +85,35 @@ class HttpClient:
             deadline: When to give up, on the clock of `time.monotonic()`; None waits without a limit.
             redirects: How many redirects of a GET or HEAD are followed; a response that redirects further is an
                 error. 0 returns a redirect like any other response.
+            same_origin: Whether a redirect to another origin is an error.
         """
         transport = self._sync or self._sync_transport()
         start = time.monotonic()
-        for left in range(redirects, -1, -1):
+        for _ in range(redirects + 1):
             address, target = split_url(request.url)
             response = transport.send(request, address, target, deadline)
             _log(request, address, target, response.status, start)
-            next_request = _redirected(request, response) if redirects else None
+            next_request = _redirected(request, response, same_origin=same_origin) if redirects else None
             if next_request is None:
                 return response
-            response.close()
-            request = _follow(next_request, left)
-        raise AssertionError
+            request = next_request
+        raise _endless_redirects(request)
 
-    async def asend(self, request: HttpRequest, deadline: float | None, *, redirects: int = 0) -> AsyncHttpResponse:
+    async def asend(
+        self, request: HttpRequest, deadline: float | None, *, redirects: int = 0, same_origin: bool = False
+    ) -> AsyncHttpResponse:
         """The asynchronous twin of `send`."""
         transport = self._async or self._async_transport()
         start = time.monotonic()
-        for left in range(redirects, -1, -1):
+        for _ in range(redirects + 1):
             address, target = split_url(request.url)
             response = await transport.send(request, address, deadline)
             _log(request, address, target, response.status, start)
-            next_request = _redirected(request, response) if redirects else None
+            next_request = _redirected(request, response, same_origin=same_origin) if redirects else None
             if next_request is None:
                 return response
-            response.close()
-            request = _follow(next_request, left)
-        raise AssertionError
+            request = next_request
+        raise _endless_redirects(request)
 
     def close(self) -> None:
         """Close idle connections; a later request opens new ones."""
@@ -141,45 +143,47 @@ def split_url(url: str) -> tuple[Address, str]:
     Raises:
         InvalidRequest: It is not a plain http or https address.
     """
+    shown = url.partition("?")[0].rpartition("@")[2][:80]  # without a password or key
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise InvalidRequest(f"{url[:80]!r} is not an address.") from None
-    if (
-        parts.scheme not in PORTS
-        or not host
-        or "@" in parts.netloc
-        or " " in url
-        or not (url.isascii() and url.isprintable())
-    ):
-        raise InvalidRequest(f"{url[:80]!r} is not a plain http or https address.")
+        raise InvalidRequest(f"{shown!r} is not an address.") from None
+    is_plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
+    if parts.scheme not in PORTS or not host or not is_plain:
+        raise InvalidRequest(f"{shown!r} is not a plain http or https address.")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Address(parts.scheme, host, PORTS[parts.scheme] if port is None else port), target
 
 
-def _redirected(request: HttpRequest, response: BaseResponse) -> HttpRequest | None:
-    """Return the request that a redirect asks for, or None where it is not followed."""
+def _redirected(request: HttpRequest, response: BaseResponse, *, same_origin: bool) -> HttpRequest | None:
+    """Close a redirect and return the request that it asks for; None otherwise."""
     location = response.headers.get("location")
     if response.status not in _REDIRECTS or not location or request.method not in ("GET", "HEAD"):
         return None
+    response.close()
+    old = split_url(request.url)[0]
     try:
         url = urljoin(request.url, location)
-        old, new = split_url(request.url)[0], split_url(url)[0]
+        new = split_url(url)[0]
     except (ValueError, InvalidRequest):
-        raise InvalidResponse(f"{request.url[:80]} redirects to {location[:80]!r}, which is not an address.") from None
-    if old.scheme == "https" and new.scheme != "https":
-        raise InvalidResponse(f"{old.authority} redirects to unencrypted http.", status=response.status)
+        raise _not_followed(old, "something that is no plain address") from None
     headers = request.headers
+    if old.scheme == "https" and new.scheme != "https":
+        raise _not_followed(old, "unencrypted http")
     if new != old:
+        if same_origin:
+            raise _not_followed(old, f"another host, {new.host[:100]!r}")
         headers = tuple((name, value) for name, value in headers if name.lower() not in _CREDENTIALS)
     return replace(request, url=url.partition("#")[0], headers=headers)
 
 
-def _follow(request: HttpRequest, left: int) -> HttpRequest:
-    if not left:
-        raise InvalidResponse(f"{split_url(request.url)[0].authority} redirects again and again.")
-    return request
+def _not_followed(address: Address, target: str) -> InvalidResponse:
+    return InvalidResponse(f"{address.authority} redirects to {target}; this is not followed.")
+
+
+def _endless_redirects(request: HttpRequest) -> InvalidResponse:
+    return InvalidResponse(f"{split_url(request.url)[0].authority} redirects again and again.")
 
 
 def _log(request: HttpRequest, address: Address, target: str, status: int, start: float) -> None:

@@ -1,8 +1,8 @@
-"""How connections are made: through which proxy, and with which certificates."""
+"""How connections are made: proxies, certificates, times and numbers."""
 
 from __future__ import annotations
 
-import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -10,6 +10,25 @@ from openmodels.http.address import Address
 from openmodels.http.proxies import ProxyServer, environment_proxy, parse_proxy
 from openmodels.http.secrets import Secret
 from openmodels.http.tls import CertificateOption, TLSSettings, VerifyOption, parse_tls
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How long connections are waited for and kept, and how many there are.
+
+    Attributes:
+        connect_timeout: Seconds for name, connection and TLS together.
+        read_timeout: Seconds between two pieces of a body that has begun.
+        max_connections: Connections to one origin that are open at a time; further requests wait in order.
+        keep_alive: Seconds that an idle connection is kept.
+        is_allowed: Whether an IP address may be connected to; None allows all.
+    """
+
+    connect_timeout: float = 10.0
+    read_timeout: float = 120.0
+    max_connections: int = 100  # as in httpx and aiohttp; a process may open 1,024 files by default
+    keep_alive: float = 30.0
+    is_allowed: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +47,9 @@ class ConnectionSettings:
 
     @classmethod
     def from_options(
-        cls,
-        *,
-        proxy: str | Secret | None = None,
-        verify: VerifyOption = True,
-        cert: CertificateOption = None,
+        cls, *, proxy: str | Secret | None = None, verify: VerifyOption = True, cert: CertificateOption = None
     ) -> Self:
-        """Check the options of a backend.
-
-        Args:
-            proxy: The address of a proxy; None takes the environment's, "" takes none.
-            verify: Whose certificates are trusted.
-            cert: The certificate to show to a server that asks for one.
+        """Check a backend's options; the proxy None is the environment's, "" is none.
 
         Raises:
             InvalidRequest: An option is not acceptable; no password is shown.
@@ -48,7 +58,7 @@ class ConnectionSettings:
         tls = parse_tls(verify, cert)
         if proxy is None:
             return cls(tls=tls)
-        is_direct = proxy == "" or (isinstance(proxy, Secret) and not proxy.reveal())
+        is_direct = proxy in ("", Secret(""))
         return cls(None if is_direct else parse_proxy(proxy), uses_environment_proxy=False, tls=tls)
 
     def proxy_for(self, target: Address) -> ProxyServer | None:
@@ -61,12 +71,3 @@ class ConnectionSettings:
         if self.proxy is not None or not self.uses_environment_proxy:
             return self.proxy
         return environment_proxy(target)
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """Return the context for encrypted connections.
-
-        Raises:
-            InvalidRequest: A file of `verify=` or `cert=` is missing or holds no certificate.
-            NotConfigured: The same of a file that the environment names.
-        """
-        return self.tls.context()

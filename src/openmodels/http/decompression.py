@@ -10,42 +10,36 @@ from openmodels.errors import InvalidResponse, StreamInterrupted
 
 PIECE = 2**20
 """Bytes of one decompressed piece at most."""
-
 ACCEPTED = "gzip, deflate"
 """The value for Accept-Encoding."""
-
-
 _GZIP = b"\x1f\x8b"
 
 
 class Inflater:
-    """Undoes a Content-Encoding, in pieces of at most `PIECE` bytes.
-
-    Raises:
-        InvalidResponse: The encoding is unknown, or the data is damaged; raised by `feed`.
-    """
+    """Undoes a Content-Encoding, in pieces of at most `PIECE` bytes."""
 
     def __init__(self, encoding: str) -> None:
-        names = [
-            name for name in (part.strip().lower() for part in encoding.split(",")) if name not in ("", "identity")
-        ]
-        self._unknown = len(names) > 1 or (bool(names) and names[0] not in ("gzip", "x-gzip", "deflate"))
-        self._encoding = names[0] if names else ""
+        names = (part.strip().lower() for part in encoding.split(","))
+        self._encoding = ", ".join(name for name in names if name not in ("", "identity"))
         self._engine: Any = None  # for the member that is being read
         self._start = b""  # too little of a member to know its kind
-        self._begun = False
-        self._over = False
+        self._has_begun = False
+        self._is_over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what `data` decompresses to."""
-        if self._unknown:
-            raise InvalidResponse(f"The answer is encoded as {self._encoding[:40]!r}, which was not asked for.")
+        """Yield what `data` decompresses to.
+
+        Raises:
+            InvalidResponse: The encoding is unknown, or the data is damaged.
+        """
         if not self._encoding:
             if data:
                 yield data
             return
+        if self._encoding not in ("gzip", "x-gzip", "deflate"):
+            raise InvalidResponse(f"The answer is encoded as {self._encoding[:40]!r}, which was not asked for.")
         pending = False
-        while (data or pending) and not self._over:
+        while (data or pending) and not self._is_over:
             if self._engine is None and not self._open(data):
                 return
             data, self._start = self._start + data, b""
@@ -67,16 +61,16 @@ class Inflater:
         if len(start) < 2:
             self._start = start
             return False
-        if self._begun and not start.startswith(_GZIP):
-            self._over = True  # padding behind the last member
+        if self._has_begun and not start.startswith(_GZIP):
+            self._is_over = True  # padding behind the last member
             return False
         # "deflate" means a zlib stream, but some servers send it bare.
-        headed = start.startswith(_GZIP) or (start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0)
-        self._engine = zlib.decompressobj(-zlib.MAX_WBITS if self._encoding == "deflate" and not headed else 47)
-        self._begun = True
+        has_header = start.startswith(_GZIP) or (start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0)
+        self._engine = zlib.decompressobj(-zlib.MAX_WBITS if self._encoding == "deflate" and not has_header else 47)
+        self._has_begun = True
         return True
 
     def end(self) -> None:
         """Raise StreamInterrupted where the compressed data is not complete."""
-        if self._engine is not None or (self._start and not self._begun):
+        if self._engine is not None or (self._start and not self._has_begun):
             raise StreamInterrupted("The answer's compressed data ends before its end.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Self
 
 from openmodels.errors import InvalidResponse
@@ -28,6 +28,12 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
 
 
+def add_header(headers: dict[str, str], raw_name: bytes, raw_value: bytes) -> None:
+    """Add a header in lower case; values of a repeated one are joined by ", "."""
+    name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+    headers[name] = f"{headers[name]}, {value}" if name in headers else value
+
+
 class BodyCollector:
     """Collects a body, decompressed and capped.
 
@@ -35,13 +41,11 @@ class BodyCollector:
         encoding: The response's Content-Encoding.
         max_bytes: Bytes of the decompressed body at most.
         truncate: Whether a larger body is cut; else it is an error.
-
-    Attributes:
-        is_full: Whether the body was cut.
     """
 
-    def __init__(self, encoding: str, max_bytes: int, *, truncate: bool = False) -> None:
+    def __init__(self, encoding: str, max_bytes: int, *, truncate: bool) -> None:
         self.is_full = False
+        """Whether the body was cut."""
         self._inflater = Inflater(encoding)
         self._max_bytes = max_bytes
         self._truncate = truncate
@@ -75,17 +79,16 @@ class BaseResponse:
         url: Where the response came from, after redirects.
     """
 
-    def __init__(self, status: int, headers: Mapping[str, str], url: str) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], url: str, deadline: float | None) -> None:
         self.status = status
         self.headers = headers
         self.url = url
+        self._deadline = deadline
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -94,7 +97,8 @@ class BaseResponse:
 
     def shorten_deadline(self, seconds: float) -> None:
         """Wait at most this many seconds for the rest."""
-        raise NotImplementedError
+        end = time.monotonic() + seconds
+        self._deadline = end if self._deadline is None else min(end, self._deadline)
 
     def _collector(self, max_bytes: int, *, truncate: bool) -> BodyCollector:
         return BodyCollector(self.headers.get("content-encoding", ""), max_bytes, truncate=truncate)

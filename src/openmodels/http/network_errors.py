@@ -1,17 +1,13 @@
-"""Errors of sockets, resolvers and clocks, as errors of `openmodels.errors`."""
+"""Errors of sockets, resolvers and proxies, as errors of `openmodels.errors`."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-import time
 
-from openmodels.errors import ConnectionFailed, DeadlineExceeded, NotConfigured, OpenModelsError
+from openmodels.errors import ConnectionFailed, NotConfigured, OpenModelsError
 
-
-def deadline_exceeded() -> DeadlineExceeded:
-    """Return the error for a passed deadline."""
-    return DeadlineExceeded("The call's total time is up.", next_step="Raise `timeout` or lower `max_tokens`.")
+_CHECK = "Check the address and the network."
 
 
 def read_timeout(seconds: float) -> ConnectionFailed:
@@ -21,18 +17,16 @@ def read_timeout(seconds: float) -> ConnectionFailed:
 
 def connect_timeout(seconds: float, peer: str) -> ConnectionFailed:
     """Return the error for a connection that was not made in time."""
-    return ConnectionFailed(f"No connection to {peer} within {seconds:g} s.", next_step="Check address and network.")
+    return ConnectionFailed(f"No connection to {peer} within {seconds:g} s.", next_step=_CHECK)
 
 
-def proxy_refused(status: int, peer: str) -> OpenModelsError:
+def proxy_error(status: int, peer: str) -> OpenModelsError:
     """Return the error for a proxy that answers a CONNECT request with this status."""
+    name = f"{peer[:1].upper()}{peer[1:]}"
     if status == 407:
-        return NotConfigured(
-            f"{peer[:1].upper()}{peer[1:]} asks for a name and password.",
-            next_step="Put them into HTTPS_PROXY or `proxy=`: http://name:password@host:port.",
-            status=407,
-        )
-    return ConnectionFailed(f"{peer[:1].upper()}{peer[1:]} answered {status} instead of connecting.", status=status)
+        next_step = "Put them into HTTPS_PROXY or `proxy=`: http://name:password@host:port."
+        return NotConfigured(f"{name} asks for a name and password.", next_step=next_step, status=status)
+    return ConnectionFailed(f"{name} answered {status} instead of connecting.", status=status)
 
 
 def network_error(error: OSError | EOFError, peer: str) -> OpenModelsError:
@@ -42,44 +36,23 @@ def network_error(error: OSError | EOFError, peer: str) -> OpenModelsError:
         error: The error; EOFError for a connection that was closed too early.
         peer: The other side, as an error names it: "host:port".
     """
-    check = "Check `base_url` and the network."
+    next_step: str | None = _CHECK
+    retryable = True
     if isinstance(error, socket.gaierror):
-        passing = error.errno == socket.EAI_AGAIN
-        return ConnectionFailed(f"The name of {peer} could not be resolved (DNS).", next_step=check, retryable=passing)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectionFailed(
-            f"The certificate of {peer} is not trusted (TLS): {error.verify_message}.",
-            next_step="Check `base_url`; a private authority's certificate goes into `verify=` or SSL_CERT_FILE.",
-            retryable=False,
-        )
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        cause, retryable = f"The name of {peer} could not be resolved (DNS)", error.errno == socket.EAI_AGAIN
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        cause, retryable = f"The certificate of {peer} is not trusted (TLS): {error.verify_message}", False
+        next_step = "Check the address; a private authority's certificate goes into `verify=` or SSL_CERT_FILE."
+    elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         reason = (error.reason or "handshake failed").replace("_", " ").lower()
-        return ConnectionFailed(
-            f"No encrypted connection to {peer} (TLS: {reason}).",
-            next_step="Check whether the server speaks https at this address.",
-            retryable=False,
-        )
-    if isinstance(error, ConnectionRefusedError):
-        return ConnectionFailed(f"{peer} refused the connection.", next_step="Check that the server runs there.")
-    if isinstance(error, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
-        return ConnectionFailed(f"{peer} reset the connection.")
-    if isinstance(error, EOFError | ssl.SSLError):
-        return ConnectionFailed(f"{peer} closed the connection before the end of its answer.")
-    return ConnectionFailed(f"No connection to {peer}: {error.strerror or type(error).__name__}.", next_step=check)
-
-
-def seconds_left(deadline: float | None) -> float | None:
-    """Return the seconds until a deadline, or None for no limit.
-
-    Args:
-        deadline: On the clock of `time.monotonic()`, or None.
-
-    Raises:
-        DeadlineExceeded: There are none.
-    """
-    if deadline is None:
-        return None
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise deadline_exceeded()
-    return seconds
+        cause, retryable = f"No encrypted connection to {peer} (TLS: {reason})", False
+        next_step = "Check whether the server speaks https at this address."
+    elif isinstance(error, ConnectionRefusedError):
+        cause, next_step = f"{peer} refused the connection", "Check that the server runs there."
+    elif isinstance(error, ConnectionResetError | BrokenPipeError | ConnectionAbortedError):
+        cause, next_step = f"{peer} reset the connection", None
+    elif isinstance(error, EOFError | ssl.SSLError):
+        cause, next_step = f"{peer} closed the connection before the end of its answer", None
+    else:
+        cause = f"No connection to {peer}: {error.strerror or type(error).__name__}"
+    return ConnectionFailed(f"{cause}.", next_step=next_step, retryable=retryable)

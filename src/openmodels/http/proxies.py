@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from openmodels import settings
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured
-from openmodels.http.address import Address, is_host_name, is_loopback
+from openmodels.http.address import Address, is_host_name, is_loopback, join_host
 from openmodels.http.secrets import Secret, WithheldSecret, hide
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -29,8 +29,8 @@ class ProxyServer:
             version 5, where with "socks5h" the proxy resolves names.
         host: Its host, without brackets.
         port: Its port.
-        username: The name to log in with, or None.
-        password: The password, or None.
+        username: The name to log in with.
+        password: The password that goes with it.
     """
 
     scheme: str
@@ -47,7 +47,7 @@ class ProxyServer:
     @property
     def authority(self) -> str:
         """Host and port, for messages."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host(self.host, self.port)
 
     @property
     def origin(self) -> str:
@@ -68,7 +68,7 @@ class ProxyServer:
         if self.username is None:
             return None
         pair = f"{self.username.reveal()}:{self.password.reveal() if self.password is not None else ''}"
-        return Secret("Basic " + b64encode(pair.encode()).decode())
+        return Secret(f"Basic {b64encode(pair.encode()).decode()}")
 
 
 def parse_proxy(url: str | Secret) -> ProxyServer:

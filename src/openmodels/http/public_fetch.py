@@ -12,8 +12,7 @@ from urllib.parse import quote, urlsplit
 from openmodels import settings
 from openmodels.errors import DeadlineExceeded, InvalidRequest, InvalidResponse, Offline
 from openmodels.http.client import HttpClient
-from openmodels.http.connection import ConnectionSettings
-from openmodels.http.limits import ConnectionLimits
+from openmodels.http.connection import ConnectionLimits, ConnectionSettings
 from openmodels.http.messages import HttpRequest
 
 _MAX_REDIRECTS = 3
@@ -38,11 +37,6 @@ _NOT_PUBLIC = tuple(
 
 def fetch(url: str, deadline: float, max_bytes: int) -> bytes:
     """Return the bytes of an image at an https address of the public internet.
-
-    Args:
-        url: The address.
-        deadline: On the clock of `time.monotonic()`.
-        max_bytes: Bytes at most.
 
     Raises:
         InvalidRequest: The address is not public or not https.
@@ -96,5 +90,5 @@ def is_public(address: str) -> bool:
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
         if ip.scope_id is not None or ip not in _UNICAST:
             return False
-    refused = any(ip in network for network in _NOT_PUBLIC if network.version == ip.version)
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not refused
+    is_excepted = any(ip in network for network in _NOT_PUBLIC)
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not is_excepted

@@ -13,6 +13,7 @@ from typing import Any
 import httptools
 
 from openmodels.errors import InvalidResponse
+from openmodels.http.messages import add_header
 
 LONGEST_HEADERS = 64 * 2**10
 """Bytes without any of a body in them that are read at most: headers, interim responses, trailers."""
@@ -67,10 +68,9 @@ class ResponseParser:
 
     def feed_eof(self) -> bool:
         """Take the end of the connection; return whether the response is complete."""
-        needs_eof = "content-length" not in self.headers and not self.headers.get("transfer-encoding", "").endswith(
-            "chunked"
-        )
-        self.is_complete = self.is_complete or (self.has_head and needs_eof)
+        is_chunked = self.headers.get("transfer-encoding", "").endswith("chunked")
+        has_length = is_chunked or "content-length" in self.headers
+        self.is_complete = self.is_complete or (self.has_head and not has_length)
         return self.is_complete
 
     def close(self) -> None:
@@ -85,8 +85,7 @@ class ResponseParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are dropped."""
         if not self.has_head:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+            add_header(self.headers, name, value)
 
     def on_headers_complete(self) -> None:
         """Take the head as complete, unless it is that of an interim response."""

@@ -35,11 +35,10 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._value)
 
-    def __copy__(self) -> Secret:
+    def __deepcopy__(self, memo: object = None) -> Secret:
         return self
 
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
+    __copy__ = __deepcopy__
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickle is a file or a message that others may read, so it holds a name for the key. This process
@@ -64,26 +63,6 @@ def _unpickle(name: str) -> Secret | WithheldSecret:
     return _pickled.get(name) or WithheldSecret()
 
 
-class Secrets:
-    """Texts that no error may quote, such as keys and prompts."""
-
-    __slots__ = ("_values",)
-
-    def __init__(self, *values: str) -> None:
-        self._values = values
-
-    def __repr__(self) -> str:
-        return f"Secrets({len(self._values)})"
-
-    def union(self, other: Secrets) -> Secrets:
-        """Return these texts and those of another."""
-        return Secrets(*self._values, *other.reveal())
-
-    def reveal(self) -> tuple[str, ...]:
-        """Return the texts themselves."""
-        return self._values
-
-
 class HiddenBytes(bytes):
     """Bytes of a request, of which `repr` shows only their number: they hold the key."""
 
@@ -102,23 +81,20 @@ def check_key(value: str | Secret | None, name: str = "api_key") -> Secret | Non
     value = hide(value)  # the error must not find the key in this frame
     if not isinstance(value, Secret):
         raise InvalidRequest(f"{name}: expected text, not {type(value).__name__}.")
-    position, length, broken = _find_flaw(value)
-    # The position without the key is enough to find a pasted line break.
-    if position is not None:
-        what = "a line break" if broken else "a character that a key cannot have"
-        raise InvalidRequest(
-            f"{name}: {what} at position {position} of {length}.", next_step="Copy the key again, alone."
-        )
-    if not length:
+    if flaw := _find_flaw(value):
+        raise InvalidRequest(f"{name}: {flaw}.", next_step="Copy the key again, alone.")
+    if value == Secret(""):
         raise InvalidRequest(f"{name}: it is empty.", next_step="Leave it out for a server that asks for none.")
     return value
 
 
-def _find_flaw(secret: Secret) -> tuple[int | None, int, bool]:
-    """Return the place of a key's bad character, its length, and if that ends a line."""
+def _find_flaw(secret: Secret) -> str | None:
+    """Return what is wrong with a key, and where: that finds a pasted line break."""
     value = secret.reveal()
-    match = re.search(r"[^\x21-\x7e]", value)
-    return (match.start() if match else None), len(value), bool(match and match[0] in "\r\n")
+    if (match := re.search(r"[^\x21-\x7e]", value)) is None:
+        return None
+    what = "a line break" if match[0] in "\r\n" else "a character that a key cannot have"
+    return f"{what} at position {match.start()} of {len(value)}"
 
 
 def hide(value: Any) -> Any:
@@ -143,13 +119,11 @@ def hide_option(name: str, value: Any) -> Any:
     Of `proxy`, an address with a password is one; of `cert`, the third part. Other addresses and paths travel in
     a pickle.
     """
-    if name == "proxy":
-        return Secret(value) if isinstance(value, str) and "@" in value else value
-    if name == "cert":
-        if not isinstance(value, tuple | list) or len(value) != 3:
-            return value
+    if name == "proxy" and isinstance(value, str):
+        return Secret(value) if "@" in value else value
+    if name == "cert" and isinstance(value, tuple | list) and len(value) == 3:
         return (*value[:2], Secret(value[2]) if isinstance(value[2], str) else value[2])
-    return hide(value)
+    return value if name in ("proxy", "cert") else hide(value)
 
 
 def reveal_option(value: Any) -> Any:
@@ -170,7 +144,7 @@ def check_headers(headers: Mapping[str, str | Secret] | None) -> dict[str, Secre
     checked: dict[str, Secret] = {}
     if headers is not None and not isinstance(headers, Mapping):
         raise InvalidRequest(f"headers: expected a mapping, not {type(headers).__name__}.")
-    for name, value in (hide(headers) or {}).items():
+    for name, value in hide(headers or {}).items():
         if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise InvalidRequest("headers: one of the names is no header name.")
         if name.lower() in _RESERVED_HEADERS:

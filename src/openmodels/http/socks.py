@@ -17,15 +17,16 @@ from python_socks.async_.asyncio import Proxy as AsyncProxy
 from python_socks.sync import Proxy as SyncProxy
 
 from openmodels.errors import ConnectionFailed, OpenModelsError
-from openmodels.http import dial
-from openmodels.http.network_errors import network_error, proxy_refused
+from openmodels.http import tcp
+from openmodels.http.address import join_host
+from openmodels.http.network_errors import network_error, proxy_error
 from openmodels.http.proxies import ProxyServer
 
 _CONNECTION_REFUSED = 5
 """The reply of a proxy whose own connection to the server was refused."""
 
 
-class _ProxyDialer:
+class _ProxyConnector:
     """Connects to the proxy itself, where python-socks takes a proxy before it."""
 
     def __init__(self, end: float, on_connect: Callable[[socket.socket], None]) -> None:
@@ -33,19 +34,18 @@ class _ProxyDialer:
         self._on_connect = on_connect
 
     def connect(self, dest_host: str, dest_port: int, timeout: float) -> socket.socket:  # noqa: ARG002 - python-socks's
-        sock = dial.connect(dest_host, dest_port, self._end)
+        sock = tcp.connect(dest_host, dest_port, self._end)
         sock.settimeout(max(0.001, self._end - time.monotonic()))
         self._on_connect(sock)
         return sock
 
 
-class _AsyncProxyDialer:
-    """The asynchronous twin of `_ProxyDialer`."""
+class _AsyncProxyConnector:
+    """The asynchronous twin of `_ProxyConnector`."""
 
     async def connect(self, dest_host: str, dest_port: int, timeout: float | None) -> socket.socket:  # noqa: ARG002, ASYNC109
-        entries = dial.parse_numeric(dest_host, dest_port)
-        entries = entries or await asyncio.wrap_future(dial.lookup(dest_host, dest_port))
-        return await aiohappyeyeballs.start_connection(entries, happy_eyeballs_delay=dial.STAGGER, interleave=1)
+        entries = await tcp.aresolve(dest_host, dest_port)
+        return await aiohappyeyeballs.start_connection(entries, happy_eyeballs_delay=tcp.STAGGER, interleave=1)
 
 
 def connect(
@@ -54,8 +54,8 @@ def connect(
     """Return a socket connected to a server through a proxy.
 
     Args:
-        proxy: The proxy.
-        host: The server's host, resolved by the proxy where that speaks "socks5h".
+        proxy: The proxy; it resolves the host where it speaks "socks5h".
+        host: The server's host.
         port: The server's port.
         end: When to give up, on the clock of `time.monotonic()`.
         on_connect: Called with the socket once it is connected to the proxy.
@@ -65,14 +65,14 @@ def connect(
         NotConfigured: The proxy asks for a name and password.
         OSError: The proxy itself, or with "socks5" the server's name, cannot be reached.
     """
-    peer = _join(host, port)
+    peer = join_host(host, port)
     if proxy.scheme == "socks5":
         try:
-            entries = dial.parse_numeric(host, port) or dial.lookup(host, port).result(end - time.monotonic())
+            entries = tcp.resolve(host, port, end - time.monotonic())
         except socket.gaierror as error:
             raise network_error(error, peer) from error
         host = str(entries[0][4][0])
-    client = SyncProxy(*_options(proxy), forward=_ProxyDialer(end, on_connect))
+    client = SyncProxy(*_options(proxy), forward=_ProxyConnector(end, on_connect))
     try:
         sock: socket.socket = client.connect(host, port, timeout=end - time.monotonic())
     except python_socks.ProxyError as error:
@@ -83,12 +83,7 @@ def connect(
 
 
 class SocksConnector(aiohttp_socks.ProxyConnector):  # type: ignore[misc]
-    """Connections of aiohttp through a proxy.
-
-    Args:
-        proxy: The proxy.
-        **options: Those of `aiohttp.TCPConnector`.
-    """
+    """Connections through a proxy; the options are `aiohttp.TCPConnector`'s."""
 
     def __init__(self, proxy: ProxyServer, **options: Any) -> None:
         super().__init__(proxy.host, proxy.port, **options)
@@ -106,19 +101,19 @@ class SocksConnector(aiohttp_socks.ProxyConnector):  # type: ignore[misc]
         try:
             async with asyncio.timeout(timeout):
                 if proxy.scheme == "socks5":
-                    peer = _join(host, port)  # until its name is known
-                    entries = dial.parse_numeric(host, port) or await asyncio.wrap_future(dial.lookup(host, port))
+                    peer = join_host(host, port)  # until its name is known
+                    entries = await tcp.aresolve(host, port)
                     target, peer = str(entries[0][4][0]), f"the proxy {proxy.authority}"
-                client = AsyncProxy(*_options(proxy), forward=_AsyncProxyDialer())
+                client = AsyncProxy(*_options(proxy), forward=_AsyncProxyConnector())
                 sock = await client.connect(target, port, timeout)
-                peer = _join(host, port)
+                peer = join_host(host, port)
                 return await loop.create_connection(
                     lambda: ResponseHandler(loop), sock=sock, ssl=ssl, server_hostname=host if ssl else None
                 )
         except python_socks.ProxyTimeoutError:
             raise TimeoutError from None
         except python_socks.ProxyError as error:
-            failure = _explain(error, proxy, _join(host, port))
+            failure = _explain(error, proxy, join_host(host, port))
         except TimeoutError:
             raise
         except OSError as error:
@@ -135,15 +130,11 @@ def _options(proxy: ProxyServer) -> tuple[python_socks.ProxyType, str, int, str 
     return python_socks.ProxyType.SOCKS5, proxy.host, proxy.port, username, password, proxy.scheme == "socks5h"
 
 
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _explain(error: python_socks.ProxyError, proxy: ProxyServer, peer: str) -> OpenModelsError:
     """Return what a proxy's refusal means."""
     message = str(error).rstrip(".")
     if error.error_code is None and "auth" in message.lower():
-        return proxy_refused(407, f"the proxy {proxy.authority}")
+        return proxy_error(407, f"the proxy {proxy.authority}")
     if error.error_code == _CONNECTION_REFUSED:
         return ConnectionFailed(f"{peer} refused the connection of the proxy {proxy.authority}.")
     return ConnectionFailed(f"The proxy {proxy.authority} does not connect to {peer}: {message}.")

@@ -35,7 +35,7 @@ class SSEDecoder:
         self._name = ""
         self._data: list[bytes] = []
         self._after_cr = False
-        self._start: bytes | None = b""
+        self._is_first_line = True
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete.
@@ -43,12 +43,9 @@ class SSEDecoder:
         Raises:
             InvalidResponse: One event is larger than `LONGEST_EVENT`.
         """
-        if self._start is not None:
-            data = self._without_bom(data)
         if self._after_cr and data:
             self._after_cr = False
-            if data[:1] == b"\n":
-                data = data[1:]
+            data = data.removeprefix(b"\n")
         if not data:
             return []
         if b"\n" not in data and b"\r" not in data:
@@ -66,22 +63,23 @@ class SSEDecoder:
             self._hold(self._pending, lines.pop())
         events: list[Event] = []
         for line in lines:
-            self._line(line, events)
+            self._read_line(line, events)
         return events
 
     def end(self) -> list[Event]:
         """Return the event that the end of the body completes, if there is one."""
         events: list[Event] = []
-        if self._start:
-            self._pending, self._start = [self._start], None
         if self._pending:
             line = b"".join(self._pending)
             self._pending = []
-            self._line(line, events)
-        self._line(b"", events)
+            self._read_line(line, events)
+        self._read_line(b"", events)
         return events
 
-    def _line(self, line: bytes, events: list[Event]) -> None:
+    def _read_line(self, line: bytes, events: list[Event]) -> None:
+        if self._is_first_line:
+            self._is_first_line = False
+            line = line.removeprefix(BOM)
         if line.startswith(b"data:"):
             self._hold(self._data, line[6:] if line[5:6] == b" " else line[5:])
         elif not line:
@@ -107,11 +105,3 @@ class SSEDecoder:
         if self._held > LONGEST_EVENT:
             raise InvalidResponse(f"One event of the stream is larger than {LONGEST_EVENT // 2**20} MiB.")
         where.append(data)
-
-    def _without_bom(self, data: bytes) -> bytes:
-        data = (self._start or b"") + data
-        if len(data) < len(BOM) and BOM.startswith(data):
-            self._start = data
-            return b""
-        self._start = None
-        return data.removeprefix(BOM)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import html
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from openmodels.errors import (
@@ -83,7 +83,18 @@ class Failure:
         return f"The server {self.host} answered {self.status}{phrase}{quote}"
 
 
-def read(
+class StatusMeaning(NamedTuple):
+    """What a failed response means: its error's class, next step and cause.
+
+    With "" as the cause, that is what the server says.
+    """
+
+    kind: type[OpenModelsError]
+    next_step: str | None = None
+    cause: str = ""
+
+
+def read_failure(
     status: int, headers: Mapping[str, str], body: bytes | object, *, host: str, secrets: Iterable[str] = ()
 ) -> Failure:
     """Read a failed answer.
@@ -96,45 +107,45 @@ def read(
         secrets: Keys and prompts that the result must not contain.
     """
     secrets = tuple(secrets)
+    text = ""
     if isinstance(body, bytes):
         text = body.decode(errors="replace")
-        parsed = json_or_none(text)
-        code, message = _parts(parsed) if isinstance(parsed, dict | list | str) else ("", _plain(text))
-    else:
-        parsed = body
-        code, message = _parts(parsed)
-    stated = _status_in(parsed)
+        body = json_or_none(text)
+    code, message = _code_and_message(body if isinstance(body, dict | list | str) else text)
     ids = (headers.get(name) for name in _REQUEST_ID)
-    request_id = next((redact(value, secrets)[:128] for value in ids if value), None)
-    advice = headers.get("x-should-retry", "").lower()
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    parameter = _join_words(inner.get("param")) if isinstance(inner, dict) else ""
     return Failure(
         host=host,
-        status=stated if 200 <= status < 300 else status,
+        status=_status_in(body) if 200 <= status < 300 else status,
         code=redact(code.lower(), secrets)[:LONGEST_MESSAGE],
         message=redact(message, secrets),
-        words=_clean(" ".join(part for part in (code, _parameter(parsed), message) if part), secrets),
-        request_id=request_id,
+        words=_clean(" ".join(part for part in (code, parameter, message) if part), secrets),
+        request_id=next((redact(value, secrets)[:128] for value in ids if value), None),
         retry_after=retry_after(headers, time.time(), limited=status == HTTPStatus.TOO_MANY_REQUESTS),
-        should_retry={"true": True, "false": False}.get(advice),
+        should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
         location=_location(headers.get("location"), secrets) if 300 <= status < 400 else None,
-        body=parsed,
+        body=body,
     )
 
 
-def error_from_status(failure: Failure) -> OpenModelsError:
-    """Return the one error of the tree that a failure is."""
-    kind, next_step = _classify(failure)
-    retryable = failure.status in _RETRYABLE or (failure.status or 500) >= 500
-    if failure.status == 501 or not kind.default_retryable:
-        retryable = False
-    if failure.should_retry is not None and kind.default_retryable:
-        retryable = failure.should_retry
+def error_from_status(failure: Failure, meaning: StatusMeaning | None = None) -> OpenModelsError:
+    """Return the one error of the tree that a failure is.
+
+    Args:
+        failure: The failed answer.
+        meaning: What it means, where that is not what it means in OpenAI's dialect.
+    """
+    kind, next_step, cause = meaning or _classify(failure)
+    retryable = failure.should_retry
+    if retryable is None:
+        retryable = failure.status in _RETRYABLE or ((failure.status or 500) >= 500 and failure.status != 501)
     return kind(
-        failure.cause,
+        cause or failure.cause,
         next_step=next_step,
         status=failure.status,
         request_id=failure.request_id,
-        retryable=retryable,
+        retryable=retryable and kind.default_retryable,
         retry_after=failure.retry_after,
     )
 
@@ -151,12 +162,10 @@ def retry_after(headers: Mapping[str, str], now: float, *, limited: bool = False
         now: The time, in seconds since the epoch.
         limited: Whether a rate limit was met; other answers tell of limits too.
     """
-    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        if (wait := _seconds(headers.get(name))) is not None:
-            return wait / 1000
+    for name, units in (("retry-after-ms", 1000), ("x-ms-retry-after-ms", 1000), ("retry-after", 1)):
+        if (wait := _parse_seconds(headers.get(name))) is not None:
+            return wait / units
     value = headers.get("retry-after")
-    if (wait := _seconds(value)) is not None:
-        return wait
     if value is not None and not re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
         try:
             return max(0.0, parsedate_to_datetime(value).timestamp() - now)
@@ -165,22 +174,22 @@ def retry_after(headers: Mapping[str, str], now: float, *, limited: bool = False
     reset = re.search(r";\s*t=(\d{1,9})\b", headers.get("ratelimit", ""))
     if reset:
         return float(reset[1])
-    return _reset(headers, now) if limited else None
+    return _reset_seconds(headers, now) if limited else None
 
 
-def _reset(headers: Mapping[str, str], now: float) -> float | None:
+def _reset_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """Return when the limits that are used up are open again, in seconds from now."""
     waits = []
     for name, value in headers.items():
         if not re.fullmatch(r"(x-|anthropic-)?ratelimit-(\w+-)?reset(-\w+)?", name):
             continue
         left = headers.get(name.replace("reset", "remaining"))
-        if (left is None or re.fullmatch(r"0+(\.0*)?", left.strip())) and (wait := _moment(value, now)) is not None:
-            waits.append(wait)
-    return max(waits, default=None)
+        if left is None or re.fullmatch(r"0+(\.0*)?", left.strip()):
+            waits.append(_seconds_until(value, now))
+    return max((wait for wait in waits if wait is not None), default=None)
 
 
-def _moment(value: str, now: float) -> float | None:
+def _seconds_until(value: str, now: float) -> float | None:
     """Return the seconds until a moment: seconds, "6m0.5s", a time or a date."""
     if re.fullmatch(r"\s*\d{1,13}(\.\d{0,9})?\s*", value, re.ASCII):
         number = float(value)
@@ -213,7 +222,7 @@ def _clean(text: str, secrets: Iterable[str]) -> str:
     text = text[: 16 * LONGEST_MESSAGE]
     for secret in secrets:
         if secret.strip():
-            text = _without(text, secret)
+            text = _without_secret(text, secret)
     text = _KEYS.sub("[…]", text)
     text = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(text.split())
@@ -223,7 +232,7 @@ _KEYS = re.compile(r"\b(sk|pk|rk|hf|gsk|xai|nvapi|key)[-_][A-Za-z0-9_-]{16,}|(?<
 """What looks like a key, of whoever it is."""
 
 
-def _without(text: str, secret: str) -> str:
+def _without_secret(text: str, secret: str) -> str:
     if len(secret) < _SHORT:
         return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "[…]", text)
     for form in (secret, html.escape(secret), repr(secret)[1:-1]):
@@ -232,8 +241,8 @@ def _without(text: str, secret: str) -> str:
         return text
     kept, at = [], 0
     while at < len(text):
-        if text[at : at + ECHO] in secret and at + ECHO <= len(text):
-            end = at + ECHO
+        end = at + ECHO
+        if end <= len(text) and text[at:end] in secret:
             while end < len(text) and text[at : end + 1] in secret:
                 end += 1
             kept.append("[…]")
@@ -248,135 +257,124 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus} | {529: "Overl
 _REQUEST_ID = ("x-request-id", "request-id", "apim-request-id", "x-ms-request-id", "x-amzn-requestid", "cf-ray")
 _RETRYABLE = frozenset({408, 409, 425, 429, 529})
 
-_Rule = tuple[type[OpenModelsError], str, frozenset[int], str | None]
-_RULES: tuple[_Rule, ...] = (
+_WRONG_KEY = StatusMeaning(AuthenticationFailed, "Check the key: `api_key=` or the backend's environment variable.")
+_NO_CREDIT = StatusMeaning(QuotaExceeded, "Waiting does not help: add credit or raise the quota.")
+_RULES: tuple[tuple[StatusMeaning, frozenset[int], str], ...] = (
     (
-        ContextTooLong,
+        StatusMeaning(
+            ContextTooLong, "Shorten the conversation, lower `max_tokens`, or use a model with a longer context."
+        ),
+        frozenset({400, 413, 422, 424, 500}),
         (
             r"context_length|exceed_context|context (length|size|window)|(prompt|input)s? (is|are) too long|"
             r"maximum (input|model) length|inputs. tokens \+|input \(\d+ tokens\) is too large"
         ),
-        frozenset({400, 413, 422, 424, 500}),
-        "Shorten the conversation, lower `max_tokens`, or use a model with a longer context.",
     ),
     (
-        ContentFiltered,
-        r"content_filter|content.management.policy|responsibleaipolicy|content_policy|moderation",
+        StatusMeaning(ContentFiltered, "Rephrase the request, or change the filter where the model is deployed."),
         frozenset({400, 403, 422, 424, 451}),
-        "Rephrase the request, or change the filter where the model is deployed.",
+        r"content_filter|content.management.policy|responsibleaipolicy|content_policy|moderation",
     ),
     (
-        QuotaExceeded,
+        _NO_CREDIT,
+        frozenset({402, 403, 429}),
         (
             r"insufficient_quota|insufficient_balance|exceeded your (current|monthly) (quota|included)|billing|"
             r"quota_exceeded|out of credits|not enough credits|payment required"
         ),
-        frozenset({402, 403, 429}),
-        "Waiting does not help: add credit or raise the quota.",
     ),
     (
-        GatedModel,
-        r"gated|must (accept|agree)|accept the (terms|license|conditions)|awaiting (a )?review",
+        StatusMeaning(GatedModel, "Accept the model's terms on its page, with the account whose key is used."),
         frozenset({401, 403}),
-        "Accept the model's terms on its page, with the account whose key is used.",
+        r"gated|must (accept|agree)|accept the (terms|license|conditions)|awaiting (a )?review",
     ),
     (
-        AuthenticationFailed,
-        r"invalid.{0,3}api.?key|incorrect api key|invalid.{0,3}(access )?token|authentication_error|unauthorized",
+        _WRONG_KEY,
         frozenset({400, 401, 403}),
-        "Check the key: `api_key=` or the backend's environment variable.",
+        r"invalid.{0,3}api.?key|incorrect api key|invalid.{0,3}(access )?token|authentication_error|unauthorized",
     ),
     (
-        ModelNotFound,
+        StatusMeaning(ModelNotFound, "Check the model's name; `server:` without a name lists what the server has."),
+        frozenset({400, 404, 410, 422}),
         (
             r"model_?not_?found|deployment_?not_?found|unknown_?model|no such model|"
             r"model\b.{0,200}\b(does not exist|not found|not exist|is not supported|not loaded)"
         ),
-        frozenset({400, 404, 410, 422}),
-        "Check the model's name; `server:` without a name lists what the server has.",
     ),
 )
-_BY_STATUS: dict[int, tuple[type[OpenModelsError], str | None]] = {
-    401: (AuthenticationFailed, "Check the key: `api_key=` or the backend's environment variable."),
-    402: (QuotaExceeded, "Waiting does not help: add credit or raise the quota."),
-    403: (AccessDenied, "The key is known but may not do this; ask for access or use another model."),
-    404: (NotConfigured, "Check `base_url`: the server has nothing at this address."),
-    405: (NotConfigured, "Check `base_url`: this address takes no such requests."),
-    407: (NotConfigured, "The proxy asks for a name and password; put them into the proxy's address."),
-    408: (ServerFailed, None),
-    409: (ServerFailed, None),
-    410: (EndpointRetired, "The server says this address is gone for good; look for its successor."),
-    413: (InvalidRequest, "Send less: the request is too large for the server."),
-    424: (ServerFailed, "The model behind the server failed; its own words are above."),
-    425: (ServerFailed, None),
-    429: (RateLimited, "Wait, send fewer requests at a time, or raise the limit."),
-    451: (AccessDenied, None),
+"""Meaning, statuses, and a pattern of code and message; the first that fits counts."""
+_BY_STATUS = {
+    401: _WRONG_KEY,
+    402: _NO_CREDIT,
+    403: StatusMeaning(AccessDenied, "The key is known but may not do this; ask for access or use another model."),
+    404: StatusMeaning(NotConfigured, "Check `base_url`: the server has nothing at this address."),
+    405: StatusMeaning(NotConfigured, "Check `base_url`: this address takes no such requests."),
+    407: StatusMeaning(NotConfigured, "The proxy asks for a name and password; put them into the proxy's address."),
+    408: StatusMeaning(ServerFailed),
+    409: StatusMeaning(ServerFailed),
+    410: StatusMeaning(EndpointRetired, "The server says this address is gone for good; look for its successor."),
+    413: StatusMeaning(InvalidRequest, "Send less: the request is too large for the server."),
+    424: StatusMeaning(ServerFailed, "The model behind the server failed; its own words are above."),
+    425: StatusMeaning(ServerFailed),
+    429: StatusMeaning(RateLimited, "Wait, send fewer requests at a time, or raise the limit."),
+    451: StatusMeaning(AccessDenied),
 }
 
 
-def _classify(failure: Failure) -> tuple[type[OpenModelsError], str | None]:
-    text = f"{failure.code} {failure.message}"
-    for kind, pattern, statuses, next_step in _RULES:
-        if (failure.status is None or failure.status in statuses) and re.search(pattern, text, re.IGNORECASE):
-            return kind, next_step
-    status = failure.status
+def _classify(failure: Failure) -> StatusMeaning:
+    text, status = f"{failure.code} {failure.message}", failure.status
+    for meaning, statuses, pattern in _RULES:
+        if (status is None or status in statuses) and re.search(pattern, text, re.IGNORECASE):
+            return meaning
     if status is None:
         limited = re.search(r"rate.?limit|too many requests|overloaded_error", text, re.IGNORECASE)
-        return (RateLimited if limited else ServerFailed), None
-    if judgement := _BY_STATUS.get(status):
-        return judgement
+        return StatusMeaning(RateLimited if limited else ServerFailed)
     if 300 <= status < 400:
         where = failure.location or "another address"
-        return InvalidResponse, (
+        next_step = (
             f"It redirects to {where}; redirects are not followed, since they would carry the key and the "
             "prompt there. If you trust it, set `base_url` to it."
         )
-    if 400 <= status < 500:
-        return InvalidRequest, None
-    return (ServerFailed, None) if status >= 500 else (InvalidResponse, None)
+        return StatusMeaning(InvalidResponse, next_step)
+    kind = InvalidRequest if 400 <= status < 500 else ServerFailed if status >= 500 else InvalidResponse
+    return _BY_STATUS.get(status, StatusMeaning(kind))
 
 
-def _parts(body: Any, depth: int = 0) -> tuple[str, str]:
+def _code_and_message(body: Any, depth: int = 0) -> tuple[str, str]:
     """Return code and message of an error object, in any shape that servers use."""
     if depth > _DEEPEST:
         return "", ""
     if isinstance(body, str):
         # Gateways put the JSON of the server behind them into a string.
         inner = json_or_none(body) if body.lstrip()[:1] in ("{", "[") else None
-        code, message = _parts(inner, depth + 1) if isinstance(inner, dict | list) else ("", "")
-        return (code, message) if message else (code, _plain(body))
+        code, message = _code_and_message(inner, depth + 1) if isinstance(inner, dict | list) else ("", "")
+        return (code, message) if message else (code, _plain_text(body))
     if isinstance(body, list):
-        pairs = [_parts(item, depth + 1) for item in body[:5]]
+        pairs = [_code_and_message(item, depth + 1) for item in body[:5]]
         return pairs[0][0] if len(pairs) == 1 else "", "; ".join(message for _, message in pairs if message)
     if not isinstance(body, dict):
         return "", ""
     if "loc" in body:  # a fault as FastAPI tells it; its `input` repeats the request
         place = body["loc"]
         where = ".".join(str(part) for part in place) if isinstance(place, list | tuple) else ""
-        return "", ": ".join(part for part in (where, _words(body.get("msg"))) if part)
-    codes = [_words(body.get("error_type"), body.get("code"), body.get("type"))]
+        return "", ": ".join(part for part in (where, _join_words(body.get("msg"))) if part)
+    codes = [_join_words(body.get("error_type"), body.get("code"), body.get("type"))]
     reasons: list[str] = []
-    for key, value in _reasons(body):
-        if reasons and key not in _MORE:
+    metadata = body.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None  # what the provider behind a router says
+    for key, value in [*((key, body.get(key)) for key in _REASONS), ("raw", raw)]:
+        if not isinstance(value, str | dict | list) or (reasons and key not in _MORE):
             continue
-        code, message = _parts(value, depth + 1)
+        code, message = _code_and_message(value, depth + 1)
         codes.append(code)
         if message and not any(message in reason for reason in reasons):
             reasons.append(message)
     if not reasons:  # fields by name, each with its faults
-        fields = [(name, _parts(value)[1]) for name, value in list(body.items())[:5] if isinstance(value, list)]
+        fields = [
+            (name, _code_and_message(value)[1]) for name, value in list(body.items())[:5] if isinstance(value, list)
+        ]
         reasons = [f"{name}: {fault}" for name, fault in fields if fault]
     return " ".join(code for code in codes if code), ": ".join(reasons)
-
-
-def _reasons(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what may say what is wrong, with its place."""
-    for key in _REASONS:
-        if isinstance(value := body.get(key), str | dict | list):
-            yield key, value
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict) and isinstance(raw := metadata.get("raw"), str | dict | list):
-        yield "raw", raw  # what the provider behind a router says
 
 
 _DEEPEST = 6
@@ -404,22 +402,16 @@ _MORE = frozenset({"errors", "detail", "details", "innererror", "inner_error", "
 """What says more than the message before it."""
 
 
-def _words(*values: Any) -> str:
+def _join_words(*values: Any) -> str:
     return " ".join(str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool))
 
 
-def _plain(text: str) -> str:
+def _plain_text(text: str) -> str:
     if text.lstrip()[:1] == "<":
         title = re.search(r"<(title|h1|message)[^>]*>(.{0,200}?)</\1>", text[:65536], re.IGNORECASE | re.DOTALL)
         words = html.unescape(re.sub(r"<[^>]*>", " ", title[2])).strip() if title else ""
         return f"an HTML page titled '{words}'" if words else "an HTML page"
     return text
-
-
-def _parameter(body: Any) -> str:
-    """Return the name of the field that an error is about; "" if it names none."""
-    inner = body.get("error", body) if isinstance(body, dict) else None
-    return _words(inner.get("param")) if isinstance(inner, dict) else ""
 
 
 def _status_in(body: Any) -> int | None:
@@ -432,18 +424,15 @@ def _status_in(body: Any) -> int | None:
 
 
 def _location(value: str | None, secrets: tuple[str, ...]) -> str | None:
-    if not value:
-        return None
     try:
-        parts = urlsplit(value)
-        port = f":{parts.port}" if parts.port else ""
+        parts = urlsplit(value or "")
     except ValueError:
         return None
-    host = f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
-    return redact(f"{host}{parts.path}", secrets)
+    address = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return redact(address, secrets) or None
 
 
-def _seconds(value: str | None) -> float | None:
+def _parse_seconds(value: str | None) -> float | None:
     # Digits only: float() would also take "inf", "nan", "1e9" and digits of other scripts.
     if value is None or not re.fullmatch(r"\s*\+?\d{1,12}(\.\d{0,9})?\s*", value, re.ASCII):
         return None

@@ -16,26 +16,20 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.util import Url
 
+from openmodels.deadline import deadline_exceeded, seconds_left
 from openmodels.errors import ConnectionFailed, OpenModelsError
-from openmodels.http import dial
+from openmodels.http import tcp
 from openmodels.http.address import Address
-from openmodels.http.connection import ConnectionSettings
-from openmodels.http.limits import ConnectionLimits
+from openmodels.http.connection import ConnectionLimits, ConnectionSettings
 from openmodels.http.messages import BaseResponse, HttpRequest
-from openmodels.http.network_errors import (
-    connect_timeout,
-    deadline_exceeded,
-    network_error,
-    proxy_refused,
-    read_timeout,
-    seconds_left,
-)
+from openmodels.http.network_errors import connect_timeout, network_error, proxy_error, read_timeout
 from openmodels.http.proxies import ProxyServer
 from openmodels.http.response_parser import ResponseParser
 from openmodels.http.secrets import HiddenBytes
@@ -52,7 +46,7 @@ class FairSlots:
     def __init__(self, count: int) -> None:
         self._free = count
         self._lock = threading.Lock()
-        self._waiters: deque[threading.Lock] = deque()
+        self._waiters: deque[Future[None]] = deque()
 
     def acquire(self, deadline: float | None) -> None:
         """Take a slot. Raises DeadlineExceeded when none is free in time."""
@@ -60,59 +54,41 @@ class FairSlots:
             if self._free:
                 self._free -= 1
                 return
-            turn = threading.Lock()
-            turn.acquire()
+            turn: Future[None] = Future()
             self._waiters.append(turn)
         try:
-            left = seconds_left(deadline)
-            if not turn.acquire(timeout=-1 if left is None else left):
-                raise deadline_exceeded()
-        except BaseException:  # also an interrupt of the user
-            with self._lock:
-                is_waiting = turn in self._waiters
-                if is_waiting:
-                    self._waiters.remove(turn)
-            if not is_waiting:
+            turn.result(seconds_left(deadline))
+        except BaseException as error:  # also an interrupt of the user
+            if not turn.cancel():
                 self.release()  # the slot came at the last moment
+            if isinstance(error, TimeoutError):
+                raise deadline_exceeded() from None
             raise
 
     def release(self) -> None:
         """Give a slot back, to the one that has waited longest."""
         with self._lock:
-            if self._waiters:
-                self._waiters.popleft().release()
-            else:
-                self._free += 1
+            while self._waiters:
+                turn = self._waiters.popleft()
+                if turn.set_running_or_notify_cancel():
+                    turn.set_result(None)
+                    return
+            self._free += 1
 
 
 class _Connection(HTTPConnection):
-    """A connection whose every step ends at a deadline.
+    """A connection whose every step ends at a deadline."""
 
-    Attributes:
-        deadline: On the clock of `time.monotonic()`, or None.
-        peer: The server, as errors name it.
-        is_fresh: Whether it has carried no request yet.
-        has_received: Whether anything has been read since the request began.
-        write_error: Why a request could not be written, or None.
-        connect_end: When the connection must have been made, as `deadline`.
-        is_allowed: Whether an IP address may be connected to; None allows all.
-        via: The proxy, or None.
-        is_past_socks: Whether a SOCKS proxy has connected to the server.
-        pid: The process that has made it.
-        idle_since: When its last response ended, as `deadline`.
-    """
-
-    deadline: float | None = None
-    peer: str = ""
-    is_fresh: bool = True
-    has_received: bool = False
+    peer = ""  # the server, as errors name it
+    is_fresh = True  # has carried no request yet
+    has_received = False  # anything since the request began
     write_error: OSError | None = None
-    connect_end: float = 0.0
-    is_allowed: Callable[[str], bool] | None = None
+    connect_end = 0.0  # when the connection must have been made
+    is_allowed: Callable[[str], bool] | None = None  # whether an IP address may be connected to
     via: ProxyServer | None = None
-    is_past_socks: bool = False
-    pid: int = 0
-    idle_since: float = 0.0
+    is_past_socks = False  # a SOCKS proxy has connected to the server
+    pid = 0  # the process that has made it
+    idle_since = 0.0
 
     def _new_conn(self) -> socket.socket:
         if self.via is not None and self.via.is_socks:
@@ -123,11 +99,11 @@ class _Connection(HTTPConnection):
             sock = socks.connect(self.via, self._dns_host, self.port, self.connect_end, on_connect)
             self.is_past_socks = True
         else:
-            sock = dial.connect(self._dns_host, self.port, self.connect_end, self.is_allowed)
+            sock = tcp.connect(self._dns_host, self.port, self.connect_end, self.is_allowed)
         sock.settimeout(max(0.001, self.connect_end - time.monotonic()))
         return sock
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, deadline: float | None) -> None:
         """Send bytes; an error is kept in `write_error`.
 
         A server that refuses early may say why, and is read before the error is raised.
@@ -136,31 +112,37 @@ class _Connection(HTTPConnection):
             # `sendall` of a plain socket counts its time in all, that of a TLS socket for each record.
             size = len(data) if type(self.sock) is socket.socket else _TLS_RECORD
             for start in range(0, len(data), size):
-                self.sock.settimeout(seconds_left(self.deadline))
+                self.sock.settimeout(seconds_left(deadline))
                 self.sock.sendall(data if size >= len(data) else HiddenBytes(data[start : start + size]))
         except TimeoutError as error:
             raise deadline_exceeded() from error
         except OSError as error:
             self.write_error = error
 
-    def receive(self, idle: float | None) -> bytes:
-        """Return what has arrived, b"" at the end; waits for at least one byte.
+    def receive(self, parser: ResponseParser, deadline: float | None, idle: float | None) -> bytes:
+        """Read once, at least one byte or the end; return the part of the body that came.
 
         Args:
+            parser: The parser of the response.
+            deadline: When to give up, on the clock of `time.monotonic()`.
             idle: Seconds to wait at most, where that is less than what the deadline leaves.
         """
-        left = seconds_left(self.deadline)
+        left = seconds_left(deadline)
+        if idle is not None and left is not None and left <= idle:
+            idle = None
         try:
-            self.sock.settimeout(idle if left is None or (idle is not None and idle < left) else left)
+            self.sock.settimeout(left if idle is None else idle)
             data = self.sock.recv(READ_SIZE)
         except TimeoutError as error:
-            if idle is not None and (left is None or idle < left):
-                raise read_timeout(idle) from error
-            raise deadline_exceeded() from error
+            raise (deadline_exceeded() if idle is None else read_timeout(idle)) from error
         except OSError as error:
             raise network_error(error, self.peer) from error
-        self.has_received = self.has_received or bool(data)
-        return data
+        if data:
+            self.has_received = True
+            return parser.feed(data)
+        if not parser.feed_eof():
+            raise network_error(EOFError(), self.peer)
+        return b""
 
     @property
     def is_usable(self) -> bool:
@@ -185,14 +167,12 @@ class _Pool:
 
     def take(self, deadline: float | None) -> _Connection:
         """Return an idle connection, or a new one; a slot must have been acquired."""
-        while self.idle:
-            try:
+        with contextlib.suppress(IndexError):  # none is left
+            while True:
                 connection = self.idle.pop()
-            except IndexError:  # another thread was quicker
-                break
-            if connection.is_usable and time.monotonic() - connection.idle_since < self.limits.keep_alive:
-                return connection
-            connection.close()
+                if connection.is_usable and time.monotonic() - connection.idle_since < self.limits.keep_alive:
+                    return connection
+                connection.close()
         return self._connect(deadline)
 
     def _connect(self, deadline: float | None) -> _Connection:
@@ -200,14 +180,14 @@ class _Pool:
         connection = self._prepare(self.settings.proxy_for(self.address))
         connect_end = time.monotonic() + self.limits.connect_timeout
         connection.connect_end = connect_end if deadline is None else min(connect_end, deadline)
-        connection.deadline, connection.pid = deadline, os.getpid()
+        connection.pid = os.getpid()
         try:
             with _watchdog(connection):
                 connection.connect()
         except BaseException as error:  # noqa: BLE001 - raised again, an interrupt too
-            explained = self._explain(error, connection, deadline)
+            explained = self._connect_error(error, connection, deadline)
             connection.close()
-            raise explained  # noqa: B904 - chained by `_explain`
+            raise explained  # noqa: B904 - chained by `_connect_error`
         connection.peer = self.address.authority
         return connection
 
@@ -221,10 +201,10 @@ class _Pool:
             host, port = proxy.host, proxy.port
             options["proxy"] = Url(proxy.scheme, None, host, port)
             if proxy.scheme == "https":
-                options["proxy_config"] = ProxyConfig(settings.ssl_context(), False, None, None)
+                options["proxy_config"] = ProxyConfig(settings.tls.context(), False, None, None)
         is_encrypted = address.scheme == "https" or (proxy is not None and proxy.scheme == "https")
         connection = (
-            _TlsConnection(host, port, ssl_context=settings.ssl_context(), **options)
+            _TlsConnection(host, port, ssl_context=settings.tls.context(), **options)
             if is_encrypted
             else _Connection(host, port, **options)
         )
@@ -235,20 +215,19 @@ class _Pool:
             connection.set_tunnel(address.host, address.port, login, scheme=proxy.scheme)
         return connection
 
-    def _explain(self, error: BaseException, connection: _Connection, deadline: float | None) -> BaseException:
+    def _connect_error(self, error: BaseException, connection: _Connection, deadline: float | None) -> BaseException:
         """Return what a failed attempt to connect means."""
         if isinstance(error, OpenModelsError) or not isinstance(error, Exception):
             return error
         error.__context__ = None
         error.with_traceback(None)  # its frames hold the proxy's login
-        peer = connection.peer
-        is_late = time.monotonic() >= connection.connect_end
-        if isinstance(error, TimeoutError) or is_late:
-            explained: OpenModelsError
-            timed_out = deadline is not None and time.monotonic() >= deadline
+        peer, now = connection.peer, time.monotonic()
+        explained: OpenModelsError
+        if isinstance(error, TimeoutError) or now >= connection.connect_end:
+            timed_out = deadline is not None and now >= deadline
             explained = deadline_exceeded() if timed_out else connect_timeout(self.limits.connect_timeout, peer)
-        elif refusal := re.match(r"Tunnel connection failed: (\d+)", str(error)):
-            explained = proxy_refused(int(refusal[1]), peer)
+        elif status := re.match(r"Tunnel connection failed: (\d+)", str(error)):
+            explained = proxy_error(int(status[1]), peer)
         elif isinstance(error, OSError):
             is_past_proxy = connection.is_past_socks or (
                 connection.via is not None and connection.has_connected_to_proxy
@@ -258,12 +237,6 @@ class _Pool:
             explained = ConnectionFailed(f"What {peer} sent is no valid HTTP: {type(error).__name__}.")
         explained.__cause__ = error
         return explained
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        while self.idle:
-            with contextlib.suppress(IndexError):
-                self.idle.pop().close()
 
 
 @contextlib.contextmanager
@@ -296,8 +269,16 @@ class HttpResponse(BaseResponse):
     Iterate it for the body's raw bytes, and use it in a `with` block.
     """
 
-    def __init__(self, url: str, connection: _Connection, parser: ResponseParser, pool: _Pool, body: bytes) -> None:
-        super().__init__(parser.status, parser.headers, url)
+    def __init__(  # noqa: PLR0917 - made in one place
+        self,
+        url: str,
+        deadline: float | None,
+        connection: _Connection,
+        parser: ResponseParser,
+        pool: _Pool,
+        body: bytes,
+    ) -> None:
+        super().__init__(parser.status, parser.headers, url, deadline)
         self._connection: _Connection | None = connection
         self._parser = parser
         self._pool = pool
@@ -315,7 +296,7 @@ class HttpResponse(BaseResponse):
             elif self._parser.is_complete:
                 return
             else:
-                self._body = _advance(connection, self._parser, idle)
+                self._body = connection.receive(self._parser, self._deadline, idle)
 
     def read(self, max_bytes: int, *, truncate: bool = False) -> bytes:
         """Return the decompressed body.
@@ -330,13 +311,6 @@ class HttpResponse(BaseResponse):
             if body.is_full:
                 break
         return body.end()
-
-    def shorten_deadline(self, seconds: float) -> None:
-        """Wait at most this many seconds for the rest."""
-        if self._connection is not None:
-            end = time.monotonic() + seconds
-            deadline = self._connection.deadline
-            self._connection.deadline = end if deadline is None else min(end, deadline)
 
     def close(self) -> None:
         """Keep the connection when the response was read to its end, else close it."""
@@ -361,7 +335,7 @@ class SyncTransport:
         self._limits = limits
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, int], _Pool] = {}
+        self._pools: dict[Address, _Pool] = {}
         self._finalizer = weakref.finalize(self, _close_pools, self._pools)
 
     def send(self, request: HttpRequest, address: Address, target: str, deadline: float | None) -> HttpResponse:
@@ -393,30 +367,29 @@ class SyncTransport:
             self._pid, self._lock, self._pools = os.getpid(), threading.Lock(), {}
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _close_pools, self._pools)
-        key = (address.scheme, address.host, address.port)
-        pool = self._pools.get(key)
+        pool = self._pools.get(address)
         if pool is None:
             with self._lock:
-                pool = self._pools.setdefault(key, _Pool(address, self._settings, self._limits))
+                pool = self._pools.setdefault(address, _Pool(address, self._settings, self._limits))
         return pool
 
     def _exchange(
         self, connection: _Connection, request: HttpRequest, target: str, deadline: float | None, pool: _Pool
     ) -> HttpResponse:
-        connection.deadline, connection.has_received = deadline, False
-        connection.write(_request_bytes(connection, request, target, pool))
+        connection.has_received = False
+        connection.write(_request_bytes(connection, request, target, pool), deadline)
         parser = ResponseParser(request.method, connection.peer)
         body = b""
         try:
             while not parser.has_head and parser.error is None:
-                body = _advance(connection, parser, None)
+                body = connection.receive(parser, deadline, None)
         except ConnectionFailed:
             if connection.write_error is not None:
                 raise network_error(connection.write_error, connection.peer) from connection.write_error
             raise
         if not parser.has_head and parser.error is not None:
             raise parser.error
-        return HttpResponse(request.url, connection, parser, pool, body)
+        return HttpResponse(request.url, deadline, connection, parser, pool, body)
 
 
 def _request_bytes(connection: _Connection, request: HttpRequest, target: str, pool: _Pool) -> bytes:
@@ -433,16 +406,8 @@ def _request_bytes(connection: _Connection, request: HttpRequest, target: str, p
     )
 
 
-def _advance(connection: _Connection, parser: ResponseParser, idle: float | None) -> bytes:
-    """Read once; return the part of the body that came."""
-    data = connection.receive(idle)
-    if data:
-        return parser.feed(data)
-    if not parser.feed_eof():
-        raise network_error(EOFError(), connection.peer)
-    return b""
-
-
-def _close_pools(pools: dict[tuple[str, str, int], _Pool]) -> None:
+def _close_pools(pools: dict[Address, _Pool]) -> None:
     for pool in list(pools.values()):
-        pool.close()
+        with contextlib.suppress(IndexError):
+            while True:
+                pool.idle.pop().close()

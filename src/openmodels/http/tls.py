@@ -38,9 +38,9 @@ class TLSSettings:
     Attributes:
         verify: True for the system's trust store (or what the environment names in its place), False
             for no check at all, the path of a PEM file or of a folder of them, or a context.
-        certificate: The path of the client's certificate, or None.
-        key: The path of its private key where that is a file of its own, or None.
-        password: The private key's password, or None.
+        certificate: The client's certificate.
+        key: Its private key, where that is a file of its own.
+        password: The private key's password.
     """
 
     verify: bool | str | ssl.SSLContext = True
@@ -62,10 +62,6 @@ class TLSSettings:
 
 def parse_tls(verify: VerifyOption = True, cert: CertificateOption = None) -> TLSSettings:  # noqa: FBT002 - as everywhere
     """Check the options `verify=` and `cert=`; no file is read yet.
-
-    Args:
-        verify: Whose certificates are trusted.
-        cert: The certificate to show to a server that asks for one.
 
     Raises:
         InvalidRequest: One is of another type, or both a context and a certificate are given.

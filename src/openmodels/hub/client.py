@@ -16,9 +16,10 @@ from openmodels.errors import (
     ModelNotFound,
     RateLimited,
 )
-from openmodels.http.api import ApiClient, Refusal, RetryHook, classify_refusal
+from openmodels.http.api import ApiClient, classify_status
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret, check_key
+from openmodels.http.status_errors import StatusMeaning
 from openmodels.hub import fields, token as hub_token
 from openmodels.hub.offers import Provider, parse_router_list
 
@@ -37,7 +38,6 @@ class HubClient(ApiClient):
     Args:
         endpoint: Its address; default HF_ENDPOINT, else huggingface.co.
         token: An access token; default HF_TOKEN or the saved login, where it may go to this address; "" for none.
-        retry: The policy of retries.
         interval: Seconds between the starts of two requests at least.
 
     Raises:
@@ -50,11 +50,10 @@ class HubClient(ApiClient):
         endpoint: str | None = None,
         token: str | None = None,
         *,
-        retry: RetryHook | None = None,
         interval: float = 0.0,
     ) -> None:
         address = endpoint or hub_token.endpoint()
-        super().__init__(address, "the Hub", token=_secret(token, address), retry=retry, interval=interval)
+        super().__init__(address, "the Hub", token=_secret(token, address), interval=interval)
 
     def get_model(self, model_id: str, *, revision: str | None = None, expand: tuple[str, ...] = ()) -> dict[str, Any]:
         """Return the row of a model at a branch, tag or commit; None is the default.
@@ -95,20 +94,20 @@ class HubClient(ApiClient):
         """
         return self.get_pages(start or "/api/models", None if start else params)
 
-    def _classify(self, response: BaseResponse) -> Refusal:
+    def _classify(self, response: BaseResponse) -> StatusMeaning:
         code = response.headers.get("x-error-code", "")
         match = _ADDRESS.match(response.url.removeprefix(self.origin))
         # For a repository that is private or does not exist, the Hub answers 401, unless the token itself is wrong.
         is_wrong_token = response.headers.get("x-error-message", "").startswith("Invalid credentials")
         if match is None or is_wrong_token:
-            return classify_hub_refusal(response.status, code)
+            return classify_hub_status(response.status, code)
         if match["dataset"]:
-            return classify_hub_refusal(404 if response.status == 401 else response.status, code)
+            return classify_hub_status(404 if response.status == 401 else response.status, code)
         if response.status in (401, 404) and not code:
             code = "RepoNotFound"
         model_id = unquote(match["model"] or match["repo"])
         revision = unquote(match["revision"] or match["at"] or "")
-        return classify_hub_refusal(response.status, code, model_id, revision)
+        return classify_hub_status(response.status, code, model_id, revision)
 
 
 _ADDRESS = re.compile(
@@ -117,35 +116,36 @@ _ADDRESS = re.compile(
 )
 
 
-def classify_hub_refusal(status: int, code: str, model_id: str = "", revision: str | None = None) -> Refusal:
-    """Return what a refusal of the Hub means.
+def classify_hub_status(status: int, code: str, model_id: str = "", revision: str | None = None) -> StatusMeaning:
+    """Return what the Hub means by a status other than 200.
 
     `code` is the header X-Error-Code, or ""; `model_id` the model that was asked for, or "".
     """
     page = f"{hub_token.endpoint()}/{model_id}"
     match code if model_id else "", status:
         case "GatedRepo", _:
-            return Refusal(
+            return StatusMeaning(
                 GatedModel,
-                f"{model_id} is gated: its terms must be accepted first",
                 f"Accept them at {page}, then set HF_TOKEN or run: hf auth login",
+                f"{model_id} is gated: its terms must be accepted first",
             )
         case "RevisionNotFound", _:
-            return Refusal(ModelNotFound, f"{model_id} has no revision {revision!r}", f"See {page}/commits")
+            return StatusMeaning(ModelNotFound, f"See {page}/commits", f"{model_id} has no revision {revision!r}")
         case "RepoNotFound", _:
-            return Refusal(
+            return StatusMeaning(
                 ModelNotFound,
-                f"There is no model {model_id} on the Hub, or it is private",
                 "Check the spelling; for a private model set HF_TOKEN or run: hf auth login",
+                f"There is no model {model_id} on the Hub, or it is private",
             )
         case "EntryNotFound", _:
-            return Refusal(ModelNotFound, f"{model_id} lacks a file it should have", f"See {page}/tree/main")
+            return StatusMeaning(ModelNotFound, f"See {page}/tree/main", f"{model_id} lacks a file it should have")
         case _, 401:
-            return Refusal(AuthenticationFailed, "The Hub refused the token", "Renew HF_TOKEN, or run: hf auth login")
+            next_step = "Renew HF_TOKEN, or run: hf auth login"
+            return StatusMeaning(AuthenticationFailed, next_step, "The Hub refused the token")
         case _, 429:
-            hint = "Set HF_TOKEN, or try again later."
-            return Refusal(RateLimited, "The Hub gets too many requests from here", hint)
-    return classify_refusal(status, "The Hub")
+            next_step = "Set HF_TOKEN, or try again later."
+            return StatusMeaning(RateLimited, next_step, "The Hub gets too many requests from here")
+    return classify_status(status, "The Hub")
 
 
 class RouterClient(ApiClient):
@@ -154,10 +154,10 @@ class RouterClient(ApiClient):
     The address is by default OPENMODELS_HF_ROUTER, else Hugging Face's.
     """
 
-    def __init__(self, address: str | None = None, *, retry: RetryHook | None = None) -> None:
+    def __init__(self, address: str | None = None) -> None:
         address = (address or router_address()).rstrip("/")
         address += "" if urlsplit(address).path else "/v1"
-        super().__init__(address, "the router of the Hub", retry=retry)
+        super().__init__(address, "the router of the Hub")
 
     def list_providers(self) -> dict[str, list[Provider]]:
         """Return the providers of each model, by the model's id."""

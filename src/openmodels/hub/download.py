@@ -29,7 +29,7 @@ from huggingface_hub.utils.tqdm import tqdm
 from openmodels import settings
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, DoesNotFit, Offline, OpenModelsError
 from openmodels.hub import token
-from openmodels.hub.client import HubClient, classify_hub_refusal
+from openmodels.hub.client import HubClient, classify_hub_status
 from openmodels.hub.model_page import ModelPage
 
 _Result = TypeVar("_Result")
@@ -71,7 +71,7 @@ def list_files(repo: str, revision: str | None, deadline: float | None, timeout:
     if deadline is not None:
         timeout = min(timeout, deadline - time.monotonic())
     hub = HubClient()
-    hub.request_seconds = max(0.0, timeout)
+    hub.retries, hub.request_seconds = 0, max(0.0, timeout)
     try:
         row = hub.get_model(repo, revision=revision)
     except (ConnectionFailed, DeadlineExceeded) as error:
@@ -209,8 +209,8 @@ def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsE
             return offline_error(repo, "the network is switched off or out of reach")
         case HfHubHTTPError():
             code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
-            refusal = classify_hub_refusal(error.response.status_code, code, repo, revision)
-            return refusal.kind(f"{refusal.cause}.", next_step=refusal.next_step)
+            meaning = classify_hub_status(error.response.status_code, code, repo, revision)
+            return meaning.kind(f"{meaning.cause}.", next_step=meaning.next_step)
         case OSError() if error.errno == errno.ENOSPC:
             return DoesNotFit("The disk is full.", next_step="Free some space, or point HF_HOME to a larger disk.")
         case _:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from openmodels import errors, files, settings
-from openmodels.core import retry
 from openmodels.hub import card as hub_card, fields
 from openmodels.hub.client import HubClient
 from openmodels.hub.model_names import family, split_repo_id, split_words
@@ -62,7 +61,7 @@ class EvidenceSources(NamedTuple):
     @classmethod
     def connect(cls, *, interval: float = 0.0) -> Self:
         """Return clients of the Hub and of GitHub, with seconds between two requests."""
-        return cls(HubClient(retry=retry, interval=interval), GitHubClient(retry=retry, interval=interval))
+        return cls(HubClient(interval=interval), GitHubClient(interval=interval))
 
     def until(self, deadline: float) -> Self:
         """Return the sources with a `time.monotonic()` deadline for all requests."""

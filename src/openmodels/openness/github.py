@@ -7,9 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from openmodels.errors import AccessDenied, OpenModelsError, RateLimited
-from openmodels.http.api import ApiClient, Refusal, RetryHook
+from openmodels.http.api import ApiClient
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import check_key
+from openmodels.http.status_errors import StatusMeaning
 from openmodels.hub import token as hub_token
 
 API = "https://api.github.com"
@@ -18,11 +19,11 @@ API = "https://api.github.com"
 class GitHubClient(ApiClient):
     """Requests to GitHub; after a rate limit is used up, no more are sent."""
 
-    def __init__(self, address: str | None = None, *, retry: RetryHook | None = None, interval: float = 0.0) -> None:
+    def __init__(self, address: str | None = None, *, interval: float = 0.0) -> None:
         address = address or API
         secret = os.environ.get("GITHUB_TOKEN") if hub_token.is_confidential(address) else None
         token = check_key(secret or None, "GITHUB_TOKEN")
-        super().__init__(address, "GitHub", token=token, retry=retry, interval=interval)
+        super().__init__(address, "GitHub", token=token, interval=interval)
         # Shared with the copies of `until`.
         self._used_up: list[str] = []
 
@@ -40,13 +41,13 @@ class GitHubClient(ApiClient):
         value = self.get_json(path, params)
         return value if isinstance(value, dict) else {}
 
-    def _classify(self, response: BaseResponse) -> Refusal:
-        refusal = super()._classify(response)
+    def _classify(self, response: BaseResponse) -> StatusMeaning:
+        meaning = super()._classify(response)
         remaining = response.headers.get("x-ratelimit-remaining")
-        if refusal.kind is RateLimited or (refusal.kind is AccessDenied and remaining == "0"):
+        if meaning.kind is RateLimited or (meaning.kind is AccessDenied and remaining == "0"):
             next_step = "Set GITHUB_TOKEN for a higher limit, or try again in an hour."
-            return Refusal(RateLimited, "GitHub answers no more, since its rate limit is used up", next_step)
-        return refusal._replace(cause=refusal.cause.replace("model", "repository"))
+            return StatusMeaning(RateLimited, next_step, "GitHub answers no more, since its rate limit is used up")
+        return meaning._replace(cause=meaning.cause.replace("model", "repository"))
 
     def _error(self, response: BaseResponse, content: bytes) -> OpenModelsError:
         error = super()._error(response, content)

@@ -17,9 +17,8 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 import openmodels as om
-from openmodels import settings
+from openmodels import retry, settings
 from openmodels.backends.azure.credential import TokenSource
-from openmodels.core import retry
 from openmodels.errors import (
     AuthenticationFailed,
     ConnectionFailed,

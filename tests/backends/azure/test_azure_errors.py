@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 import openmodels as om
-from openmodels import errors
-from openmodels.core import retry
+from openmodels import errors, retry
 from openmodels.errors import InvalidRequest, RateLimited
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.answers import right

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import openmodels as om
+from openmodels import retry
 from openmodels.backends.hf import backend as hf
 from openmodels.backends.hf.backend import HfBackend
-from openmodels.core import retry
 from openmodels.http.address import parse_address
 from openmodels.testing.faults import KEY, PROMPT, TEXT, FaultServer
 from openmodels.testing.faults.expect import VECTORS, Fault

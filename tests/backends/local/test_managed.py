@@ -19,11 +19,10 @@ import psutil
 import pytest
 
 import openmodels as om
-from openmodels import errors
+from openmodels import errors, retry
 from openmodels.backends.local.engines import managed_server
 from openmodels.backends.local.engines.managed_server import READY, ManagedServer, ServerCommand
 from openmodels.backends.local.engines.vllm import engine as vllm_engine
-from openmodels.core import retry
 from openmodels.testing.driver import SURFACES, Driver, wait_until
 
 KEY = "a-key-that-nobody-may-see"

@@ -27,7 +27,7 @@ from openmodels.errors import (
 from openmodels.http import status_errors
 from openmodels.http.address import is_loopback
 from openmodels.http.client import Exchange, HttpClient
-from openmodels.http.secrets import Secret, Secrets, check_key
+from openmodels.http.secrets import Secret, check_key
 from openmodels.openai_wire import decode
 from openmodels.types.request import ChatRequest
 
@@ -182,9 +182,9 @@ class AzureBackend(OpenAICompatible):
             return "No key was sent: pass `api_key=`; one from the environment goes only to Azure's own hosts."
         return f"Check the key: `api_key=` or {azure_endpoint.KEYS[0]}; it must be the key of {self.address.host}."
 
-    def _secrets(self, prepared: EncodedRequest) -> Secrets:
+    def _secrets(self, prepared: EncodedRequest) -> tuple[str, ...]:
         seen = self._authentication.seen if isinstance(self._authentication, TokenSource) else (self.api_key,)
-        return super()._secrets(prepared).union(Secrets(*(secret.reveal() for secret in seen if secret is not None)))
+        return (*super()._secrets(prepared), *(secret.reveal() for secret in seen if secret is not None))
 
 
 def _read_environment(names: tuple[str, ...]) -> tuple[str, str | None]:

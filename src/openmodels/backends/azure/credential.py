@@ -18,10 +18,10 @@ from azure.core.exceptions import AzureError, ServiceRequestError, ServiceRespon
 
 from openmodels import background
 from openmodels.backends import registry
+from openmodels.deadline import deadline_exceeded, seconds_left
 from openmodels.errors import AuthenticationFailed, ConnectionFailed, OpenModelsError, UnsupportedFeature
 from openmodels.http import status_errors
 from openmodels.http.connection import ConnectionSettings
-from openmodels.http.network_errors import deadline_exceeded, seconds_left
 from openmodels.http.secrets import Secret, check_key
 
 deadline: ContextVar[float | None] = ContextVar("deadline", default=None)

@@ -23,12 +23,12 @@ from azure.core.utils import CaseInsensitiveDict
 
 from openmodels.backends.azure import credential
 from openmodels.backends.azure.credential import TokenSource
+from openmodels.deadline import deadline_exceeded, seconds_left
 from openmodels.errors import AuthenticationFailed, OpenModelsError
 from openmodels.http.address import Address
 from openmodels.http.async_transport import AsyncHttpResponse
 from openmodels.http.client import HttpClient
 from openmodels.http.messages import BaseResponse, HttpRequest
-from openmodels.http.network_errors import deadline_exceeded, seconds_left
 from openmodels.http.secrets import Secret
 from openmodels.http.sync_transport import HttpResponse
 

@@ -90,10 +90,9 @@ class AzureCatalog(Catalog):
         super().__init__()
         address = endpoint or os.environ.get("OPENMODELS_AZURE_CATALOG") or "https://api.catalog.azureml.ms"
         # Imported late: a search of the index needs no HTTP client.
-        from openmodels.core import retry
         from openmodels.http.api import ApiClient
 
-        self.client = ApiClient(address, "the Azure catalog", retry=retry)
+        self.client = ApiClient(address, "the Azure catalog")
         self.collection = collection
 
     def search(self, query: Query) -> Iterator[ModelRecord]:

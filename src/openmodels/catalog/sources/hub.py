@@ -58,11 +58,10 @@ class HubCatalog(Catalog):
     def __init__(self, endpoint: str | None = None, token: str | None = None, router: str | None = None) -> None:
         super().__init__()
         # Imported late: a search of the index needs no HTTP client.
-        from openmodels.core import retry
         from openmodels.hub.client import HubClient, RouterClient
 
-        self.client = HubClient(endpoint, token, retry=retry)
-        self.router = RouterClient(router, retry=retry)
+        self.client = HubClient(endpoint, token)
+        self.router = RouterClient(router)
 
     def search(self, query: Query) -> Iterator[ModelRecord]:
         """Yield records that may match.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openmodels.core import retry
+from openmodels import retry
 from openmodels.errors import OpenModelsError
 from openmodels.model import Model
 from openmodels.testing.driver import SURFACES, Driver

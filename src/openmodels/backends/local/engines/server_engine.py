@@ -93,7 +93,7 @@ class CompletionClient:
     def _explain(
         self, status: int, headers: Mapping[str, str], secrets: tuple[str, ...], body: bytes | object
     ) -> OpenModelsError:
-        failure = status_errors.read(status, headers, body, host=self._address.authority, secrets=secrets)
+        failure = status_errors.read_failure(status, headers, body, host=self._address.authority, secrets=secrets)
         return status_errors.error_from_status(failure)
 
 

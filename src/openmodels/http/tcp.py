@@ -1,7 +1,8 @@
-"""Names to addresses, and addresses to a connected socket, within a time."""
+"""TCP connections within a time: from a name to a connected socket."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import selectors
@@ -33,20 +34,29 @@ def parse_numeric(host: str, port: int) -> list[AddressInfo]:
         return []
 
 
-def lookup(host: str, port: int) -> Future[list[AddressInfo]]:
-    """Return a future of the addresses of a name, which may be abandoned."""
+def resolve(host: str, port: int, timeout: float) -> list[AddressInfo]:
+    """Return the addresses of a name or a number, found within some seconds."""
+    return parse_numeric(host, port) or _look_up(host, port).result(timeout)
+
+
+async def aresolve(host: str, port: int) -> list[AddressInfo]:
+    """The asynchronous twin of `resolve`; cancelling it is its timeout."""
+    return parse_numeric(host, port) or await asyncio.wrap_future(_look_up(host, port))
+
+
+def _look_up(host: str, port: int) -> Future[list[AddressInfo]]:
     # getaddrinfo takes no timeout and may hang for minutes. A thread of a pool would be waited for,
     # by asyncio.run and by the interpreter, at their end; this one is left behind.
     answer: Future[list[AddressInfo]] = Future()
     answer.set_running_or_notify_cancel()
 
-    def resolve() -> None:
+    def work() -> None:
         try:
             answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except Exception as error:  # noqa: BLE001 - a name may hold anything; raised again by whoever waits
             answer.set_exception(error)
 
-    threading.Thread(target=resolve, name="openmodels-dns", daemon=True).start()
+    threading.Thread(target=work, name="openmodels-dns", daemon=True).start()
     return answer
 
 
@@ -65,18 +75,12 @@ def connect(host: str, port: int, end: float, is_allowed: Callable[[str], bool] 
 
     An address that does not answer delays the next one by `STAGGER` seconds only.
 
-    Args:
-        host: A name or a number.
-        port: The port.
-        end: When to give up, on the clock of `time.monotonic()`.
-        is_allowed: Whether to connect to an IP address; None allows all.
-
     Raises:
-        TimeoutError: None has answered in time.
+        TimeoutError: None has answered before `end`, on the clock of `time.monotonic()`.
         InvalidRequest: An address is not allowed.
         OSError: The name is unknown, or every address refuses.
     """
-    addresses = parse_numeric(host, port) or lookup(host, port).result(end - time.monotonic())
+    addresses = resolve(host, port, end - time.monotonic())
     check_allowed(addresses, host, is_allowed)
     error: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
     waiting = deque(_interleave(addresses))
