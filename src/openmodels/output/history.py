@@ -35,7 +35,7 @@ def read_turns(items: Sequence[Any]) -> tuple[Any, ...]:
     read: list[Any] = []
     open_calls: list[tuple[str, str]] = []  # id and name of the calls that have no result yet
     for at, item in enumerate(items):
-        turn = _turn(item, f"messages[{at}]", open_calls)
+        turn = _read_turn(item, f"messages[{at}]", open_calls)
         fields = vars(turn) if isinstance(turn, Message) else turn if isinstance(turn, dict) else {}
         open_calls = [call for call in open_calls if call[0] != fields.get("tool_call_id")]
         calls = fields.get("tool_calls")
@@ -45,11 +45,11 @@ def read_turns(items: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(read)
 
 
-def _turn(item: Any, place: str, open_calls: Sequence[tuple[str, str]]) -> Any:
+def _read_turn(item: Any, place: str, open_calls: Sequence[tuple[str, str]]) -> Any:
     # A bare string is the user speaking; the check of the request names what cannot be a turn.
     if isinstance(item, str):
         return {"role": "user", "content": item}
-    fields = _plain(item)
+    fields = _to_dict(item)
     if not isinstance(fields, dict):
         return item
     role = fields.get("role")
@@ -70,7 +70,7 @@ def _turn(item: Any, place: str, open_calls: Sequence[tuple[str, str]]) -> Any:
         _read_result(turn, place, open_calls)
     for name, value in turn.items():
         if name not in _FIELDS and value not in ("", False):
-            raise _refused(place, name)
+            raise _refuse_field(place, name)
     return {name: value for name, value in turn.items() if name in _FIELDS}
 
 
@@ -83,7 +83,7 @@ def _set_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plain(item: Any) -> Any:
+def _to_dict(item: Any) -> Any:
     """Return a mapping or another client's object as a dict; else the value."""
     if isinstance(item, Mapping):
         return dict(item)
@@ -96,7 +96,7 @@ def _read_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
     """Sort the parts of a content: texts, images, and an assistant's reasoning."""
     content: list[Any] = []
     thoughts: list[str] = []
-    for at, part in enumerate(map(_plain, parts)):
+    for at, part in enumerate(map(_to_dict, parts)):
         if not isinstance(part, dict) or not isinstance(part.get("type"), str):
             content.append(part)
             continue
@@ -108,23 +108,23 @@ def _read_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
             content.append(fields.pop(_TEXTS[kind]))
             fields.pop("logprobs", None)
         elif kind in ("thinking", "reasoning"):
-            thoughts.append(_joined(fields.pop("thinking", None) or fields.pop("text", None) or ""))
+            thoughts.append(_join_thoughts(fields.pop("thinking", None) or fields.pop("text", None) or ""))
             fields = {name: value for name, value in fields.items() if name not in ("signature", "closed")}
         elif kind in ("image_url", "input_image"):
             image, detail = fields.pop("image_url", None), fields.pop("detail", None)
             image = dict(image) if isinstance(image, Mapping) else {"url": image}
-            content.append(_image(image | ({"detail": detail} if detail else {})))
+            content.append(_read_image(image | ({"detail": detail} if detail else {})))
         else:
             raise InvalidRequest(
                 f"{where}: a part of the type {kind[:40]!r} is neither text nor an image.",
                 next_step="A content holds texts and images: om.user(text, om.Image(…)).",
             )
         if fields:
-            raise _refused(where, min(fields))
+            raise _refuse_field(where, min(fields))
     if thoughts and not turn.get("reasoning"):
         turn["reasoning"] = "\n".join(thoughts)
     texts = [part for part in content if isinstance(part, str)]
-    typed = all(isinstance(_plain(part), dict) for part in parts)
+    typed = all(isinstance(_to_dict(part), dict) for part in parts)
     if not typed or len(texts) < len(content) or (turn.get("role") == "user" and len(texts) > 1):
         turn["content"] = content
     else:
@@ -132,7 +132,7 @@ def _read_parts(turn: dict[str, Any], parts: list[Any], place: str) -> None:
         turn["content"] = ("" if turn.get("role") == "assistant" else "\n").join(texts)
 
 
-def _image(fields: dict[str, Any]) -> Any:
+def _read_image(fields: dict[str, Any]) -> Any:
     url = fields.get("url")
     if not isinstance(url, str) or url[:5].lower() != "data:" or not fields.keys() <= {"url", "detail"}:
         return {"type": "image_url", "image_url": fields}
@@ -141,7 +141,7 @@ def _image(fields: dict[str, Any]) -> Any:
     return ImagePart(data=part.data, media_type=part.media_type, detail="" if detail in (None, "auto") else detail)
 
 
-def _joined(thinking: Any) -> str:
+def _join_thoughts(thinking: Any) -> str:
     if isinstance(thinking, str):
         return thinking
     pieces = thinking if isinstance(thinking, list) else [thinking]
@@ -151,20 +151,20 @@ def _joined(thinking: Any) -> str:
 def _read_calls(turn: dict[str, Any], place: str) -> None:
     calls = turn.get("tool_calls") or ()
     if legacy := turn.pop("function_call", None):
-        calls = [*calls, {"function": _plain(legacy)}]
+        calls = [*calls, {"function": _to_dict(legacy)}]
     if isinstance(calls, Sequence) and not isinstance(calls, str) and calls:
-        turn["tool_calls"] = tuple(_call(call, f"{place}.tool_calls[{at}]") for at, call in enumerate(calls))
+        turn["tool_calls"] = tuple(_read_call(call, f"{place}.tool_calls[{at}]") for at, call in enumerate(calls))
 
 
-def _call(item: Any, place: str) -> Any:
-    call = _plain(item)
+def _read_call(item: Any, place: str) -> Any:
+    call = _to_dict(item)
     if not isinstance(call, dict) or ("function" not in call and call.get("type", "function") == "function"):
         return call  # one of ours, or for the check of the request to name
-    function = _plain(call.get("function"))
+    function = _to_dict(call.get("function"))
     if call.get("type") not in (None, "function") or not isinstance(function, dict):
         raise InvalidRequest(f"{place}: a call of the type {str(call.get('type'))[:40]!r} has no place in a message.")
     if others := _set_fields(call).keys() - {"id", "type", "function", "index"}:
-        raise _refused(place, min(others))
+        raise _refuse_field(place, min(others))
     arguments, name = function.get("arguments"), function.get("name")
     if not isinstance(name, str) or not isinstance(arguments, str | Mapping | None):
         raise InvalidRequest(f"{place}.function: it needs a name, and arguments as JSON.")
@@ -187,7 +187,7 @@ def _read_result(turn: dict[str, Any], place: str, open_calls: Sequence[tuple[st
     turn["tool_call_id"] = matches[0]
 
 
-def _refused(place: str, name: str) -> InvalidRequest:
+def _refuse_field(place: str, name: str) -> InvalidRequest:
     return InvalidRequest(
         f"{place}: the field {name[:60]!r} has no place in a message.",
         next_step=f"Leave it out; a message has: {', '.join(sorted(_FIELDS))}.",

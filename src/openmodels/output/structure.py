@@ -122,7 +122,8 @@ def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> Out
     if len(options) > 1:
         raise InvalidRequest(f"{' and '.join(options)}: only one of them can shape the answer.")
     ((kind, value),) = options.items()
-    validator = {"schema": _schema, "choices": _choices, "pattern": _pattern, "grammar": _grammar}[kind](value)
+    readers = {"schema": _read_schema, "choices": _read_choices, "pattern": _read_pattern, "grammar": _read_grammar}
+    validator = readers[kind](value)
     least = 1
     if validator.output.json_schema is not None:
         least = schemas.min_text_length(validator.output.json_schema)
@@ -136,13 +137,13 @@ def make_validator(options: Mapping[str, Any], max_tokens: object = None) -> Out
     return validator
 
 
-def _schema(value: Any) -> OutputValidator:
+def _read_schema(value: Any) -> OutputValidator:
     if isinstance(value, Mapping):
         with schemas.schema_errors("schema", _NEXT_STEP):
             schemas.check_limits(value)
             schema = json.loads(json.dumps(dict(value), allow_nan=False))
             reader = _make_schema_reader(schema)
-            return _format(schemas.forbid_additional_properties(schema), _title(schema.get("title")), reader)
+            return _json_validator(schemas.forbid_additional_properties(schema), schema.get("title"), reader)
     if isinstance(value, bool | str | int | float | bytes | list | tuple):
         raise InvalidRequest(f"schema: expected a type or a JSON Schema as a dict, not {type(value).__name__}.")
     with schemas.schema_errors("schema", _NEXT_STEP):
@@ -151,10 +152,10 @@ def _schema(value: Any) -> OutputValidator:
         schemas.check_limits(schema)
         schema = schemas.forbid_additional_properties(schema)
     name = getattr(value, "__name__", None) if isinstance(value, type) else None
-    return _format(schema, _title(name or schema.get("title")), _make_type_reader(adapter))
+    return _json_validator(schema, name or schema.get("title"), _make_type_reader(adapter))
 
 
-def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> OutputValidator:
+def _json_validator(schema: dict[str, Any], title: Any, reader: Callable[[str], Any]) -> OutputValidator:
     def read_wrapped(text: str) -> Any:
         value = _load_json(text)
         if not _is_wrapped(value):
@@ -167,13 +168,9 @@ def _format(schema: dict[str, Any], name: str, reader: Callable[[str], Any]) -> 
             except _FormMismatch:
                 raise error from error.__cause__
 
-    output = ResponseFormat(kind="schema", json_schema=schema, name=name)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(title or "")).strip("_")[:64]
+    output = ResponseFormat(kind="schema", json_schema=schema, name=name or "answer")
     return OutputValidator(output, reader if schemas.is_object(schema) else read_wrapped)
-
-
-def _title(title: Any) -> str:
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", str(title or "")).strip("_")
-    return name[:64] or "answer"
 
 
 def _load_json(text: str) -> Any:
@@ -203,7 +200,7 @@ def _make_schema_reader(schema: dict[str, Any]) -> Callable[[str], Any]:
 
     def reader(text: str) -> Any:
         try:
-            value = json.loads(text, parse_constant=_no_number)
+            value = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
             raise _FormMismatch(f"invalid JSON{place}") from error
@@ -214,18 +211,18 @@ def _make_schema_reader(schema: dict[str, Any]) -> Callable[[str], Any]:
     return reader
 
 
-def _no_number(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def _choices(value: Any) -> OutputValidator:
+def _read_choices(value: Any) -> OutputValidator:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
         raise InvalidRequest(f"choices: expected a list of texts, not {type(value).__name__}.")
     if any(not isinstance(text, str) or text.strip() != text for text in value):
         raise InvalidRequest("choices: expected texts without white space at their ends.")
     if not value or len(set(value)) != len(value):
         raise InvalidRequest("choices: expected one or more texts, each once.")
-    output = _output(kind="choices", choices=tuple(value))
+    output = _make_format(kind="choices", choices=tuple(value))
 
     def reader(text: str) -> str:
         choice: Any = text.strip()
@@ -239,8 +236,8 @@ def _choices(value: Any) -> OutputValidator:
     return OutputValidator(output, reader)
 
 
-def _pattern(value: Any) -> OutputValidator:
-    output = _output(kind="pattern", pattern=value)
+def _read_pattern(value: Any) -> OutputValidator:
+    output = _make_format(kind="pattern", pattern=value)
     matches = matcher(value)
 
     def reader(text: str) -> str:
@@ -251,12 +248,12 @@ def _pattern(value: Any) -> OutputValidator:
     return OutputValidator(output, reader)
 
 
-def _grammar(value: Any) -> OutputValidator:
+def _read_grammar(value: Any) -> OutputValidator:
     # Grammars have as many notations as engines: what keeps to one is only known to its engine.
-    return OutputValidator(_output(kind="grammar", grammar=value), lambda text: text)
+    return OutputValidator(_make_format(kind="grammar", grammar=value), lambda text: text)
 
 
-def _output(**fields: Any) -> ResponseFormat:
+def _make_format(**fields: Any) -> ResponseFormat:
     # An empty pattern or grammar would be taken for none at all, further on.
     if "" in fields.values():
         raise InvalidRequest(f"{fields['kind']}: it is empty.", next_step="Leave it out, or write what to keep to.")

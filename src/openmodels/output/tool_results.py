@@ -44,7 +44,7 @@ def make_result(call: ToolCall, value: Any, began: float) -> ToolResult:
     error: Exception | None = None
     images: tuple[ImagePart, ...] = ()
     try:
-        images, shown = _separated(value, "[image, in the next message]")
+        images, shown = _separate_images(value, "[image, in the next message]")
         text = _text(shown)
     except Exception as failure:  # noqa: BLE001 - a value's own methods may raise anything
         error = failure
@@ -54,7 +54,7 @@ def make_result(call: ToolCall, value: Any, began: float) -> ToolResult:
 
 def without_images(result: ToolResult) -> ToolResult:
     """Return a result with text in the places of its images."""
-    _, shown = _separated(result.value, "[an image, which this model cannot see: it reads only text]")
+    _, shown = _separate_images(result.value, "[an image, which this model cannot see: it reads only text]")
     return replace(result, message=result.call.answer(truncate(_text(shown))), images=())
 
 
@@ -73,7 +73,7 @@ def describe_exception(error: BaseException) -> str:
         return ""
 
 
-def _separated(value: Any, words: str) -> tuple[tuple[ImagePart, ...], Any]:
+def _separate_images(value: Any, words: str) -> tuple[tuple[ImagePart, ...], Any]:
     """Return the images in a value, and the value with `words` for them."""
     if (image := _image(value)) is not None:
         return (image,), words
@@ -94,7 +94,7 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bytes | bytearray | memoryview):
-        return _described(bytes(value))
+        return _describe_bytes(bytes(value))
     modes: tuple[Any, ...] = ("utf8", "base64")  # the second for bytes inside that cannot be decoded
     for mode in modes:
         with suppress(PydanticSerializationError, UnicodeError, ValueError):
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _described(data: bytes) -> str:
+def _describe_bytes(data: bytes) -> str:
     """Return bytes as text where they are text, else what they are."""
     try:
         text = data.decode()

@@ -72,7 +72,7 @@ class Tool:
             value = self._call(*self._arguments(call))
             if inspect.isawaitable(value) or inspect.isasyncgen(value):
                 with ThreadPoolExecutor(1) as pool:
-                    value = pool.submit(copy_context().run, asyncio.run, _finish(value)).result()
+                    value = pool.submit(copy_context().run, asyncio.run, _await_value(value)).result()
         except Exception as error:  # noqa: BLE001 - whatever it is, the model gets its text
             return make_error_result(call, error, began)
         return tool_results.make_result(call, value, began)
@@ -86,7 +86,7 @@ class Tool:
                 value = await self._call(args, words)
             else:
                 value = await asyncio.to_thread(self._call, args, words)
-                value = await _finish(value) if inspect.isawaitable(value) or inspect.isasyncgen(value) else value
+                value = await _await_value(value) if inspect.isawaitable(value) or inspect.isasyncgen(value) else value
         except Exception as error:  # noqa: BLE001 - as above
             return make_error_result(call, error, began)
         return tool_results.make_result(call, value, began)
@@ -166,23 +166,23 @@ def tool(
     if source is None:
         return functools.partial(tool, name=name, description=description)
     if isinstance(source, Tool):
-        return source if name is None and description is None else _renamed(source, name, description)
+        return source if name is None and description is None else _rename(source, name, description)
     if isinstance(source, ToolSpec):
-        return Tool(_spec(source.name, source.description, source.parameters, strict=source.strict), None, None)
+        return Tool(_make_spec(source.name, source.description, source.parameters, strict=source.strict), None, None)
     if isinstance(source, Mapping):
-        return _renamed(_defined(source), name, description)
+        return _rename(_read_definition(source), name, description)
     if not callable(source):
         raise InvalidRequest(f"tools: expected a tool, not {type(source).__name__}.", next_step=_NEXT)
     label = name or str(getattr(source, "__name__", "") or getattr(getattr(source, "func", source), "__name__", ""))
     with schemas.schema_errors(f"tools: no JSON Schema can be made of {label or source!r}", _NEXT):
-        adapter: TypeAdapter[Any] = TypeAdapter(_resolved(source))
+        adapter: TypeAdapter[Any] = TypeAdapter(_resolve_hints(source))
         parameters = schemas.strip_titles(type_schemas.arguments_schema(adapter))
-    about, words = _documented(source, label)
+    about, words = _read_docstring(source, label)
     for word, schema in parameters.get("properties", {}).items():
         if word in words:
             schema.setdefault("description", words[word])
     parameters = {key: value for key, value in parameters.items() if key != "description"}
-    spec = _spec(label, description if description is not None else about, parameters)
+    spec = _make_spec(label, description if description is not None else about, parameters)
     return Tool(spec, None if isinstance(source, type) else source, adapter)
 
 
@@ -225,7 +225,7 @@ class ToolCallValidator:
 
     def check_calls(self, calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
         """Return the calls, each with its errors."""
-        return tuple(self._checked(call) for call in calls)
+        return tuple(self._check_call(call) for call in calls)
 
     def check_reply(self, reply: Reply) -> Reply:
         """Return a complete reply.
@@ -255,7 +255,7 @@ class ToolCallValidator:
             errors=(error,),
         )
 
-    def _checked(self, call: ToolCall) -> ToolCall:
+    def _check_call(self, call: ToolCall) -> ToolCall:
         errors = call.errors
         if call.name not in self._specs:
             known = ", ".join(self._specs)
@@ -269,7 +269,7 @@ class ToolCallValidator:
         return call.model_copy(update={"errors": errors}) if errors else call
 
 
-async def _finish(value: Any) -> Any:
+async def _await_value(value: Any) -> Any:
     """Return what a coroutine returns, or what an asynchronous generator yields."""
     if not inspect.isasyncgen(value):
         return await value
@@ -281,13 +281,14 @@ async def _finish(value: Any) -> Any:
     return items
 
 
-def _renamed(source: Tool, name: str | None, description: str | None) -> Tool:
+def _rename(source: Tool, name: str | None, description: str | None) -> Tool:
     spec = source.spec
     about = spec.description if description is None else description
-    return Tool(_spec(name or spec.name, about, spec.parameters, strict=spec.strict), source.function, source._adapter)  # noqa: SLF001 - its own
+    spec = _make_spec(name or spec.name, about, spec.parameters, strict=spec.strict)
+    return Tool(spec, source.function, source._adapter)  # noqa: SLF001 - its own
 
 
-def _defined(definition: Mapping[str, Any]) -> Tool:
+def _read_definition(definition: Mapping[str, Any]) -> Tool:
     """Return the tool of a JSON definition: OpenAI's, Anthropic's or MCP's."""
     inner = definition.get("function", definition) if definition.get("type", "function") == "function" else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
@@ -295,10 +296,10 @@ def _defined(definition: Mapping[str, Any]) -> Tool:
     keys = ("parameters", "input_schema", "inputSchema")
     parameters = next((inner[key] for key in keys if inner.get(key) is not None), {"type": "object", "properties": {}})
     strict = inner.get("strict", definition.get("strict"))
-    return Tool(_spec(inner["name"], inner.get("description") or "", parameters, strict=strict), None, None)
+    return Tool(_make_spec(inner["name"], inner.get("description") or "", parameters, strict=strict), None, None)
 
 
-def _spec(name: str, description: str, parameters: Any, *, strict: bool | None = None) -> ToolSpec:
+def _make_spec(name: str, description: str, parameters: Any, *, strict: bool | None = None) -> ToolSpec:
     try:
         schemas.check_limits(parameters)
         plain = json.loads(json.dumps(parameters, allow_nan=False))
@@ -318,7 +319,7 @@ def _spec(name: str, description: str, parameters: Any, *, strict: bool | None =
         ) from error
 
 
-def _resolved(source: Any) -> Any:
+def _resolve_hints(source: Any) -> Any:
     """Return a partial function as one whose hints can be resolved."""
     if not isinstance(source, functools.partial):
         return source
@@ -331,7 +332,7 @@ def _resolved(source: Any) -> Any:
     return bound
 
 
-def _documented(source: Any, name: str) -> tuple[str, dict[str, str]]:
+def _read_docstring(source: Any, name: str) -> tuple[str, dict[str, str]]:
     """Return what a docstring says of the whole, and of each parameter."""
     # A class inherits the docstring of its base, which speaks of something else.
     text = vars(source).get("__doc__") if isinstance(source, type) else getattr(source, "__doc__", None)

@@ -43,16 +43,16 @@ class ArgumentSchemaGenerator(GenerateJsonSchema):
         """Return a number: texts of decimals are written in too many alternatives."""
         keywords = _LIMITS | {"multiple_of": "multipleOf"}
         narrowed: JsonSchemaValue = {
-            keyword: _plain(schema[name]) for name, keyword in keywords.items() if schema.get(name) is not None
+            keyword: _to_number(schema[name]) for name, keyword in keywords.items() if schema.get(name) is not None
         }
         digits, places = schema.get("max_digits"), schema.get("decimal_places")
         if digits is not None and places is None:
             places = min(_DECIMALS, digits - 1)
         if places is not None and "multipleOf" not in narrowed:
-            narrowed["multipleOf"] = _plain(Decimal(1).scaleb(-places))
+            narrowed["multipleOf"] = _to_number(Decimal(1).scaleb(-places))
         if digits is not None:
             # Every number below this has few enough digits.
-            edge = _plain(Decimal(1).scaleb(digits - places))
+            edge = _to_number(Decimal(1).scaleb(digits - places))
             narrowed["exclusiveMaximum"] = min(edge, narrowed.get("exclusiveMaximum", edge))
             narrowed["exclusiveMinimum"] = max(-edge, narrowed.get("exclusiveMinimum", -edge))
         return {"type": "number"} | narrowed
@@ -80,7 +80,7 @@ class ArgumentSchemaGenerator(GenerateJsonSchema):
         letter = r"\P{Lu}" if schema.get("to_lower") else r"\P{Ll}" if schema.get("to_upper") else r"[\s\S]"
         letter = "[ -~]" if schema.get("ascii_only") else letter
         least, most = narrowed.pop("minLength", 0), narrowed.pop("maxLength", None)
-        return narrowed | {"pattern": _stripped(letter, least, most, trimmed=bool(schema.get("strip_whitespace")))}
+        return narrowed | {"pattern": _text_pattern(letter, least, most, trimmed=bool(schema.get("strip_whitespace")))}
 
     def bytes_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a text; where bytes are counted, one whose characters are bytes."""
@@ -93,14 +93,14 @@ class ArgumentSchemaGenerator(GenerateJsonSchema):
 
     def date_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a date between limits."""
-        if listed := _days(schema):
+        if listed := _list_days(schema):
             return {"type": "string", "enum": listed}
-        years = _years(schema)
+        years = _year_pattern(schema)
         return super().date_schema(schema) if years is None else {"type": "string", "pattern": f"^{years}-{_MONTH}$"}
 
     def datetime_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a date with its time, between limits, with or without a zone."""
-        years, zone = _years(schema), schema.get("tz_constraint")
+        years, zone = _year_pattern(schema), schema.get("tz_constraint")
         bounds = [limit for name in _LIMITS if (limit := schema.get(name)) is not None]
         is_naive = zone == "naive" or any(limit.tzinfo is None for limit in bounds)
         if isinstance(zone, int) or (years is None and not is_naive):
@@ -116,20 +116,20 @@ class ArgumentSchemaGenerator(GenerateJsonSchema):
             return narrowed
         if schemes == ["file"]:
             return {"type": "string", "pattern": "^file://(?:/[A-Za-z0-9_-]{1,30}){1,6}$"}
-        return {"type": "string", "pattern": f"^(?:{'|'.join(map(_escaped, schemes))})://{_HOST}{_PATH}$"}
+        return {"type": "string", "pattern": f"^(?:{'|'.join(map(_escape, schemes))})://{_HOST}{_PATH}$"}
 
     def multi_host_url_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a URL of a scheme that is allowed, with a user and one host."""
-        schemes = "|".join(map(_escaped, schema.get("allowed_schemes") or ["https"]))
+        schemes = "|".join(map(_escape, schema.get("allowed_schemes") or ["https"]))
         return {"type": "string", "pattern": f"^(?:{schemes})://[a-z]{{1,12}}:[a-z0-9]{{1,12}}@{_HOST}/[a-z]{{1,20}}$"}
 
     def set_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a list; what it repeats counts once in the set."""
-        return _repeatable(super().set_schema(schema))
+        return _allow_repeats(super().set_schema(schema))
 
     def frozenset_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a list; what it repeats counts once in the set."""
-        return _repeatable(super().frozenset_schema(schema))
+        return _allow_repeats(super().frozenset_schema(schema))
 
     def dict_schema(self, schema: Any) -> JsonSchemaValue:
         """Return an object whose names have the keys' type; numbers are text."""
@@ -154,10 +154,10 @@ class ArgumentSchemaGenerator(GenerateJsonSchema):
     def model_fields_schema(self, schema: Any) -> JsonSchemaValue:
         """Return a model's fields, each at the place that its alias names."""
         narrowed = super().model_fields_schema(schema)
-        paths = {name: path for name, field in schema["fields"].items() if (path := _path(field))}
+        paths = {name: path for name, field in schema["fields"].items() if (path := _alias_path(field))}
         if not paths or "properties" not in narrowed:
             return narrowed
-        parts = [_nested(path, narrowed["properties"].pop(name, {})) for name, path in paths.items()]
+        parts = [_nest(path, narrowed["properties"].pop(name, {})) for name, path in paths.items()]
         needed = [name for name in narrowed.pop("required", ()) if name not in paths]
         return {"type": "object", "allOf": [narrowed | ({"required": needed} if needed else {}), *parts]}
 
@@ -193,11 +193,11 @@ def _narrow_formats(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _plain(limit: Any) -> int | float:
+def _to_number(limit: Any) -> int | float:
     return int(limit) if limit == int(limit) else float(limit)
 
 
-def _stripped(letter: str, least: int, most: int | None, *, trimmed: bool) -> str:
+def _text_pattern(letter: str, least: int, most: int | None, *, trimmed: bool) -> str:
     """Return a pattern of so many letters; `trimmed`: without outer white space."""
 
     def times(low: int, high: int | None) -> str:
@@ -213,7 +213,7 @@ def _stripped(letter: str, least: int, most: int | None, *, trimmed: bool) -> st
     return f"^(?:{'|'.join(alternatives)})$"
 
 
-def _years(schema: Any) -> str | None:
+def _year_pattern(schema: Any) -> str | None:
     """Return a pattern of the years between the limits; None without limits."""
     limits = {name: schema[name].year for name in _LIMITS if schema.get(name) is not None}
     now = schema.get("now_op")
@@ -229,7 +229,7 @@ def _years(schema: Any) -> str | None:
     return "(?:" + "|".join(f"{century:02}[0-9]{{2}}" for century in range(-(-low // 100), (high + 1) // 100)) + ")"
 
 
-def _days(schema: Any) -> list[str]:
+def _list_days(schema: Any) -> list[str]:
     """Return the days between two limits that lie close together."""
     day = dt.timedelta(days=1)
     low = schema["ge"] if schema.get("ge") is not None else schema["gt"] + day if schema.get("gt") else None
@@ -239,17 +239,17 @@ def _days(schema: Any) -> list[str]:
     return [(low + day * count).isoformat() for count in range((high - low).days + 1)]
 
 
-def _escaped(scheme: str) -> str:
+def _escape(scheme: str) -> str:
     return scheme.replace("+", "[+]").replace(".", "[.]")
 
 
-def _repeatable(narrowed: JsonSchemaValue) -> JsonSchemaValue:
+def _allow_repeats(narrowed: JsonSchemaValue) -> JsonSchemaValue:
     if narrowed.get("minItems", 0) <= 1:
         del narrowed["uniqueItems"]
     return narrowed
 
 
-def _path(field: Any) -> list[str | int] | None:
+def _alias_path(field: Any) -> list[str | int] | None:
     """Return the path of a field whose alias is one, with more than a name in it."""
     alias = field.get("validation_alias")
     if not isinstance(alias, list) or not alias:
@@ -258,7 +258,7 @@ def _path(field: Any) -> list[str | int] | None:
     return None if any(len(path) == 1 for path in paths) else paths[0]
 
 
-def _nested(path: list[str | int], schema: JsonSchemaValue) -> JsonSchemaValue:
+def _nest(path: list[str | int], schema: JsonSchemaValue) -> JsonSchemaValue:
     for step in reversed(path):
         if isinstance(step, str):
             schema = {"type": "object", "properties": {step: schema}, "required": [step]}
