@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from openmodels.output.tool_formats import values
 from openmodels.output.tool_formats.parser import CallMatch, ToolFormatParser
@@ -33,10 +33,8 @@ class Gemma(ToolFormatParser):
         if not brace or not rest.endswith("}") or not name.strip() or " " in name.strip():
             return CallMatch(end)
         try:
-            value, place = _Notation(brace + rest, self.quote).value(0)
-        except (ValueError, RecursionError):
-            return CallMatch(end)
-        if place != len(brace + rest) or not isinstance(value, dict):
+            value = values.loads(_to_json(brace + rest, quote))
+        except ValueError:
             return CallMatch(end)
         return CallMatch(end, (values.make_call(name.strip(), value),))
 
@@ -53,68 +51,26 @@ class FunctionGemma(Gemma):
     call_ends = (close,)
 
 
-_SPACE = re.compile(r"\s+")
-_WORD = re.compile(r"[^,\]}]+")
+def _to_json(text: str, quote: str) -> str:
+    """Return an object of bare keys and words, and of strings between quotes, as JSON."""
+    token = re.compile(
+        rf"{quote}(?P<string>.*?){quote}|(?P<comma>,\s*(?=[]}}]))"
+        rf"|(?P<key>(?<![:[])[^][{{}},:]+)(?=:)|(?P<word>(?!\s*{quote})[^][{{}},:][^][{{}},]*)",
+        re.DOTALL,
+    )
 
-
-class _Notation:
-    """Parses objects with bare keys, lists, quoted strings and JSON scalars.
-
-    Each method returns what stands at a place, and the place behind it.
-    """
-
-    def __init__(self, text: str, quote: str) -> None:
-        self.text, self.quote = text, quote
-
-    def value(self, place: int) -> tuple[Any, int]:
-        place = _end(_SPACE, self.text, place)
-        if self.text.startswith(self.quote, place):
-            return self._string(place)
-        match self.text[place : place + 1]:
-            case "{":
-                members, place = self._items(place + 1, "}", self._member)
-                return dict(members), place
-            case "[":
-                return self._items(place + 1, "]", self.value)
-        end = _end(_WORD, self.text, place)
-        word = self.text[place:end].strip()
+    def convert(match: re.Match[str]) -> str:
+        text = match[0].strip()
+        if match["string"] is not None:
+            return json.dumps(match["string"])
+        if match["key"]:
+            return json.dumps(text.strip('"'))
+        if match["comma"] or not text:
+            return ""
         try:
-            return values.loads(word), end
+            values.loads(text)
         except ValueError:
-            if not word:
-                raise
-            return {"None": None, "True": True, "False": False}.get(word, word), end
+            return {"None": "null", "True": "true", "False": "false"}.get(text) or json.dumps(text)
+        return text
 
-    def _string(self, place: int) -> tuple[str, int]:
-        begin = place + len(self.quote)
-        end = self.text.index(self.quote, begin)
-        return self.text[begin:end], end + len(self.quote)
-
-    def _items(self, place: int, close: str, read: Callable[[int], tuple[Any, int]]) -> tuple[list[Any], int]:
-        items: list[Any] = []
-        while not self.text.startswith(close, place := _end(_SPACE, self.text, place)):
-            item, place = read(place)
-            items.append(item)
-            place = _end(_SPACE, self.text, place)
-            if self.text.startswith(",", place):
-                place += 1
-            elif not self.text.startswith(close, place):
-                raise ValueError("neither the next item nor the end")
-        return items, place + 1
-
-    def _member(self, place: int) -> tuple[tuple[str, Any], int]:
-        if self.text.startswith(self.quote, place):
-            key, place = self._string(place)
-            place = _end(_SPACE, self.text, place)
-            if not self.text.startswith(":", place):
-                raise ValueError("no value")
-        else:
-            colon = self.text.index(":", place)
-            key, place = self.text[place:colon].strip().strip('"'), colon
-        value, place = self.value(place + 1)
-        return (key, value), place
-
-
-def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
-    match = pattern.match(text, place)
-    return place if match is None else match.end()
+    return token.sub(convert, text)
