@@ -52,7 +52,7 @@ class FunctionGemma(Gemma):
 
 
 def _to_json(text: str, quote: str) -> str:
-    """Return an object of bare keys and words, and of strings between quotes, as JSON."""
+    """Return an object of bare keys, words and quoted strings as JSON."""
     token = re.compile(
         rf"{quote}(?P<string>.*?){quote}|(?P<comma>,\s*(?=[]}}]))"
         rf"|(?P<key>(?<![:[])[^][{{}},:]+)(?=:)|(?P<word>(?!\s*{quote})[^][{{}},:][^][{{}},]*)",
