@@ -176,7 +176,8 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
     def _serve(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._is_stopping or self._has_work)
+                while not (self._is_stopping or self._has_work):
+                    self._wake.wait()
                 if self._is_stopping:
                     self._fail_all(StreamInterrupted("The model was closed while it answered."))
                     self._model = None
