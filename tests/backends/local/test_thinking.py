@@ -45,7 +45,7 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
     for token in tokens:
         scores = torch.zeros(len(tokenizer))
         scores[token] = 3.0
-        assert sequence.sample(scores) == token
+        assert sequence.sampler.sample(scores) == token
         sequence.accept(token, scores)
         sequence.emit()
         if sequence.output.is_finished:
