@@ -1,11 +1,13 @@
 """Build an index of millions of models, search it, and compare with a plain scan.
 
-    python benchmarks/catalog.py [--models 3000000] [--keep FILE]
+    python benchmarks/catalog.py [--models 3000000] [--keep FILE] [--json]
 
 Prints build rate, file size, the times of 200 mixed queries and the memory of building and of
 searching, beside the same words as a SQL LIKE scan and as a loop over rows in Python; then recall@5
-of the judged queries among all those models. The Hub's models in it are those of
-tests/catalog/models.tsv; the others are made up (benchmarks/synthetic.py).
+of the judged queries among all those models, and of the queries as people phrase them. With --json it
+prints one line with the keys records, query_ms (median, p95), file_mb, recall_at_5 and
+recall_at_5_people. The Hub's models in it are those of tests/catalog/models.tsv and
+models_people.tsv; the others are made up (benchmarks/synthetic.py).
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=3_000_000)
     parser.add_argument("--keep", type=Path, help="where to keep the index; an existing one is searched as it is")
     parser.add_argument("--part", choices=("build", "search", "like", "loop", "judge"))
+    parser.add_argument("--json", action="store_true", help="print one line of JSON and nothing else")
     arguments = parser.parse_args()
     if arguments.part:
         print(json.dumps(_PARTS[arguments.part](arguments.keep, arguments.models)))
@@ -55,25 +58,41 @@ def main() -> None:
         path = arguments.keep or Path(folder) / "catalog.sqlite"
         # Each part in a process of its own: memory is counted from zero.
         run = _runner(path, arguments.models)
-        if not path.exists():
-            built = run("build")
-            print(f"build     {built['rate']:,.0f} models/s, {built['seconds']:.0f} s, peak {built['memory']:.0f} MB")
+        built = None if path.exists() else run("build")
         with Index(path) as index:
-            print(f"file      {path.stat().st_size / 1e6:.0f} MB for {len(index):,} different models")
+            records, file_mb = len(index), path.stat().st_size / 1e6
+        if arguments.json:
+            _print_json(records, file_mb, run("search"), run("judge"))
+            return
+        if built:
+            print(f"build     {built['rate']:,.0f} models/s, {built['seconds']:.0f} s, peak {built['memory']:.0f} MB")
+        print(f"file      {file_mb:.0f} MB for {records:,} different models")
         _show("search", run("search"))
         _show("LIKE", run("like"))
         _show("loop", run("loop"))
-        judged = run("judge")
-        print(f"recall@5  {judged['recall']:.3f} over {judged['queries']} judged queries")
-        for missed in judged["missed"]:
-            print(f"          missed: {missed}")
+        for name, judged in run("judge").items():
+            print(f"recall@5  {judged['recall']:.3f} over {judged['queries']} queries of {name}.tsv")
+            for query_text, first in judged["missed"].items():
+                print(f"          missed: {query_text!r}: {', '.join(first)}")
+
+
+def _print_json(records: int, file_mb: float, search: dict[str, Any], judged: dict[str, Any]) -> None:
+    figures = {
+        "records": records,
+        "query_ms": {"median": round(search["median"], 2), "p95": round(search["p95"], 2)},
+        "file_mb": round(file_mb, 1),
+        "recall_at_5": round(judged["judged"]["recall"], 4),
+        "recall_at_5_people": round(judged["judged_people"]["recall"], 4),
+    }
+    print(json.dumps(figures))
 
 
 def build(path: Path, count: int) -> dict[str, Any]:
     start = time.perf_counter()
     with Writer(path, fresh=True) as writer:
         # The real ones last: a made-up row may have a real name.
-        for row in chain(rows(count), catalog_tables.hub_records(_TABLES / "models.tsv")):
+        real = (catalog_tables.hub_records(_TABLES / name) for name in ("models.tsv", "models_people.tsv"))
+        for row in chain(rows(count), *real):
             writer.put(hub_records.record(row, _AS_OF))
         writer.flush({"hub.as_of": _AS_OF.isoformat()})
         writer.finish()
@@ -116,15 +135,16 @@ def timed_loop(path: Path, count: int) -> dict[str, Any]:
 
 def judge(path: Path, count: int) -> dict[str, Any]:
     del count
-    index, total, missed = Index(path), 0.0, []
-    queries = catalog_tables.judged_queries(_TABLES / "judged.tsv")
-    for judged in queries:
-        first = [record.id for _, record in execute.search(index, query.build(judged.text, limit=5)).hits]
-        share = judged.recall(first)
-        total += share
-        if share < 1:
-            missed.append(f"{judged.text!r}: {', '.join(first)}")
-    return {"recall": total / len(queries), "queries": len(queries), "missed": missed}
+    index, judged = Index(path), {}
+
+    def search(text: str) -> list[str]:
+        return [record.id for _, record in execute.search(index, query.build(text, limit=5)).hits]
+
+    for name in ("judged", "judged_people"):
+        queries = catalog_tables.judged_queries(_TABLES / f"{name}.tsv")
+        recall, missed = catalog_tables.recall_at_5(queries, search)
+        judged[name] = {"recall": recall, "queries": len(queries), "missed": missed}
+    return judged
 
 
 def mixed() -> list[dict[str, Any]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 
@@ -32,8 +34,9 @@ class JudgedQuery:
 def hub_records(table: Path) -> list[dict[str, Any]]:
     """Return the rows of a table of models, in the shape of the Hub's listing.
 
-    The columns are id, task, license, parameters, downloads, likes, languages, tags and base model
-    ("relation:id"), with tabs between them and "-" for what is not known.
+    The columns are id, task, license, parameters, downloads, likes, languages, tags, base model
+    ("relation:id") and, where it is known, the context length in tokens, with tabs between them
+    and "-" for what is not known.
     """
     return [_row(cells) for cells in _cells(table)]
 
@@ -46,6 +49,22 @@ def judged_queries(table: Path) -> list[JudgedQuery]:
     ]
 
 
+def recall_at_5(
+    queries: Iterable[JudgedQuery], search: Callable[[str], Iterable[str]]
+) -> tuple[float, dict[str, list[str]]]:
+    """Return the mean recall of queries, from 0 to 1, and the ids found for each that is below 1.
+
+    `search` returns the ids that it finds for a query, best first.
+    """
+    shares, missed = [], {}
+    for judged in queries:
+        first = list(islice(search(judged.text), 5))
+        shares.append(judged.recall(first))
+        if shares[-1] < 1:
+            missed[judged.text] = first
+    return fmean(shares), missed
+
+
 def _cells(table: Path) -> Iterator[list[str]]:
     for line in table.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
@@ -53,9 +72,10 @@ def _cells(table: Path) -> Iterator[list[str]]:
 
 
 def _row(cells: list[str]) -> dict[str, Any]:
-    name, task, license_, parameters, downloads, likes, languages, tags, base = (
+    name, task, license_, parameters, downloads, likes, languages, tags, base, *others = (
         None if cell == "-" else cell for cell in cells
     )
+    context = int(others[0]) if others and others[0] else None
     listed = (tags or "").split(",") if tags else []
     spoken = (languages or "").split(",") if languages else []
     library = "diffusers" if "diffusers" in listed else "transformers"
@@ -77,4 +97,5 @@ def _row(cells: list[str]) -> dict[str, Any]:
         "createdAt": "2024-06-01T00:00:00.000Z",
         "lastModified": "2025-06-01T00:00:00.000Z",
         "cardData": {"language": spoken, **({"license": license_} if license_ else {})},
+        **({"config": {"max_position_embeddings": context}} if context else {}),
     }

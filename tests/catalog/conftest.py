@@ -57,6 +57,18 @@ def index(records: list[ModelRecord]) -> Index:
     return writer.in_memory(records)
 
 
+@pytest.fixture(scope="session")
+def people_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of both tables of facts, which the queries as people phrase them are judged over."""
+    return rows + catalog_tables.hub_records(HERE / "models_people.tsv")
+
+
+@pytest.fixture(scope="session")
+def people_index(people_rows: list[dict[str, Any]]) -> Index:
+    """An index over them, in memory."""
+    return writer.in_memory([hub_records.record(row, AS_OF) for row in people_rows])
+
+
 @pytest.fixture
 def hub(rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
     """A Hub that serves them, and which the environment points to."""
