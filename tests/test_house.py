@@ -60,7 +60,7 @@ HOMES = {
     "aiohttp_socks": ["http/socks.py"],
     "python_socks": ["http/socks.py"],
     "truststore": ["http/tls.py"],
-    "httptools": ["http/response_parser.py"],
+    "httptools": ["http/http1_parser.py"],
     "urllib3": ["http/sync_transport.py"],
     "jsonschema_rs": ["output/grammar/"],
     "llguidance": ["backends/local/"],

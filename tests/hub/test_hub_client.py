@@ -13,7 +13,7 @@ import pytest
 
 from openmodels import retry
 from openmodels.errors import DeadlineExceeded, GatedModel, InvalidResponse, ModelNotFound, RateLimited, ServerFailed
-from openmodels.http.api import ApiClient, RequestPacer
+from openmodels.http.json_client import JSONClient, RequestPacer
 from openmodels.hub.client import HubClient, RouterClient
 from openmodels.openness.github import GitHubClient
 
@@ -189,7 +189,7 @@ def test_github_is_not_asked_again_by_copies_either():
 def test_redirects_without_an_end():
     again = response(302, b"", Location="/again")
     with serve(lambda connection, _: connection.sendall(again)) as (address, requests):
-        client = ApiClient(address, "the service")
+        client = JSONClient(address, "the service")
         with pytest.raises(InvalidResponse, match="again and again"):
             client.get_json("/")
         with pytest.raises(InvalidResponse, match="again and again"):

@@ -27,10 +27,10 @@ from openmodels.errors import InvalidResponse, OpenModelsError
 from openmodels.http import tcp
 from openmodels.http.address import Address
 from openmodels.http.connection import ConnectionLimits, ConnectionSettings
+from openmodels.http.http1_parser import LONGEST_HEADERS
 from openmodels.http.messages import BaseResponse, HttpRequest, add_header
 from openmodels.http.network_errors import connect_timeout, network_error, proxy_error, read_timeout
 from openmodels.http.proxies import ProxyServer
-from openmodels.http.response_parser import LONGEST_HEADERS
 
 _LARGE_BODY = 2**20
 """aiohttp warns of bytes that are larger, and sends a file in pieces instead."""

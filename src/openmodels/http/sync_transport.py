@@ -2,7 +2,7 @@
 
 urllib3 connects, verifies certificates and tunnels through proxies. Its PoolManager is not used: a waiter of its
 queue can be overtaken, and its timeouts are for each read and start anew with every byte. Nor are its
-responses, whose parser is too lenient (see `response_parser`).
+responses, whose parser is too lenient (see `http1_parser`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from openmodels.errors import ConnectionFailed, OpenModelsError
 from openmodels.http import tcp
 from openmodels.http.address import Address
 from openmodels.http.connection import ConnectionLimits, ConnectionSettings
+from openmodels.http.http1_parser import Http1ResponseParser
 from openmodels.http.messages import BaseResponse, HttpRequest
 from openmodels.http.network_errors import connect_timeout, network_error, proxy_error, read_timeout
 from openmodels.http.proxies import ProxyServer
-from openmodels.http.response_parser import ResponseParser
 from openmodels.http.secrets import HiddenBytes
 
 READ_SIZE = 64 * 2**10
@@ -119,7 +119,7 @@ class _Connection(HTTPConnection):
         except OSError as error:
             self.write_error = error
 
-    def receive(self, parser: ResponseParser, deadline: float | None, idle: float | None) -> bytes:
+    def receive(self, parser: Http1ResponseParser, deadline: float | None, idle: float | None) -> bytes:
         """Read once, at least one byte or the end; return the part of the body that came.
 
         Args:
@@ -274,7 +274,7 @@ class HttpResponse(BaseResponse):
         url: str,
         deadline: float | None,
         connection: _Connection,
-        parser: ResponseParser,
+        parser: Http1ResponseParser,
         pool: _Pool,
         body: bytes,
     ) -> None:
@@ -378,7 +378,7 @@ class SyncTransport:
     ) -> HttpResponse:
         connection.has_received = False
         connection.write(_request_bytes(connection, request, target, pool), deadline)
-        parser = ResponseParser(request.method, connection.peer)
+        parser = Http1ResponseParser(request.method, connection.peer)
         body = b""
         try:
             while not parser.has_head and parser.error is None:

@@ -16,7 +16,7 @@ from openmodels.errors import (
     ModelNotFound,
     RateLimited,
 )
-from openmodels.http.api import ApiClient, classify_status
+from openmodels.http.json_client import JSONClient, classify_status
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret, check_key
 from openmodels.http.status_errors import StatusMeaning
@@ -32,7 +32,7 @@ def router_address() -> str:
     return os.environ.get("OPENMODELS_HF_ROUTER") or ROUTER
 
 
-class HubClient(ApiClient):
+class HubClient(JSONClient):
     """Requests to the Hub.
 
     Args:
@@ -148,7 +148,7 @@ def classify_hub_status(status: int, code: str, model_id: str = "", revision: st
     return classify_status(status, "The Hub")
 
 
-class RouterClient(ApiClient):
+class RouterClient(JSONClient):
     """Requests to the router's list, which is public: no token is sent.
 
     The address is by default OPENMODELS_HF_ROUTER, else Hugging Face's.

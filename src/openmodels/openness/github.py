@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from openmodels.errors import AccessDenied, OpenModelsError, RateLimited
-from openmodels.http.api import ApiClient
+from openmodels.http.json_client import JSONClient
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import check_key
 from openmodels.http.status_errors import StatusMeaning
@@ -16,7 +16,7 @@ from openmodels.hub import token as hub_token
 API = "https://api.github.com"
 
 
-class GitHubClient(ApiClient):
+class GitHubClient(JSONClient):
     """Requests to GitHub; after a rate limit is used up, no more are sent."""
 
     def __init__(self, address: str | None = None, *, interval: float = 0.0) -> None:

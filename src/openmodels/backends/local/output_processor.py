@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openmodels.backends.local import response_parser
+from openmodels.backends.local import reasoning_parser
 from openmodels.backends.local.detokenizer import Detokenizer
 from openmodels.backends.local.prompt.prepare import PreparedPrompt, PromptConfig
 from openmodels.backends.local.repetition import RepetitionDetector
@@ -27,7 +27,7 @@ class AnswerParser:
         self.has_called = False  # whether a tool call was complete
         self.reasoning_tokens: int | None = None  # tags included; None for a model without tags
         self._undecided = 0  # tokens that may belong to an opening tag
-        self._parser: response_parser.TextParser | None = None
+        self._parser: reasoning_parser.TextParser | None = None
         self._close = ""
         self._started: ParsedChunk | None = None  # what the text that the answer is made to begin with has given
         if prompt is None or request.prompt is not None:
@@ -37,10 +37,10 @@ class AnswerParser:
             self._close = tool_format.close
             if tool_format.start:
                 self._started = self._parser.feed(tool_format.start)
-            if response_parser.reasoning_tags(tokenizer, tools=True) is not None:
+            if reasoning_parser.reasoning_tags(tokenizer, tools=True) is not None:
                 self.reasoning_tokens = 0
         # What must have a certain form leaves no place for reasoning before it.
-        elif prompt.output is None and (reasoning := response_parser.reasoning_parser(tokenizer, prompt.tokens)):
+        elif prompt.output is None and (reasoning := reasoning_parser.reasoning_parser(tokenizer, prompt.tokens)):
             self._parser, self._control_tokens = reasoning
             self.reasoning_tokens = 0
 
@@ -112,7 +112,7 @@ class OutputProcessor:
         stops = (*request.stop, *config.stop_strings)
         self._stops = StopStringFilter(stops)
         # Decoding leaves control tokens out, and a stop string may be, or hold, the text of one.
-        self._control_tokens = response_parser.control_tokens(config.tokenizer) if stops else {}
+        self._control_tokens = reasoning_parser.control_tokens(config.tokenizer) if stops else {}
         self._repetition = RepetitionDetector() if repetition_stop and prompt.output is None else None
         self._logprobs = logprobs
         self._chunk: ParsedChunk | None = None  # what became complete since the last delta

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from openmodels.backends.local.prompt import chat_template
-from openmodels.backends.local.response_parser import ResponseTemplateParser, TextParser, control_tokens
+from openmodels.backends.local.reasoning_parser import ResponseTemplateParser, TextParser, control_tokens
 from openmodels.errors import UnsupportedFeature
 from openmodels.output import call_ids, schema
 from openmodels.output.tool_formats import detect

@@ -90,9 +90,9 @@ class AzureCatalog(Catalog):
         super().__init__()
         address = endpoint or os.environ.get("OPENMODELS_AZURE_CATALOG") or "https://api.catalog.azureml.ms"
         # Imported late: a search of the index needs no HTTP client.
-        from openmodels.http.api import ApiClient
+        from openmodels.http.json_client import JSONClient
 
-        self.client = ApiClient(address, "the Azure catalog")
+        self.client = JSONClient(address, "the Azure catalog")
         self.collection = collection
 
     def search(self, query: Query) -> Iterator[ModelRecord]:

@@ -19,7 +19,7 @@ LONGEST_HEADERS = 64 * 2**10
 """Bytes without any of a body in them that are read at most: headers, interim responses, trailers."""
 
 
-class ResponseParser:
+class Http1ResponseParser:
     """Parses the response to one request.
 
     Args:

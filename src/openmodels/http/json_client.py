@@ -1,6 +1,6 @@
-"""The client of an HTTP API at one origin: its token, its pace and its errors.
+"""The client of a JSON API at one origin: its token, its pace and its errors.
 
-    hub = ApiClient("https://huggingface.co", "the Hub")
+    hub = JSONClient("https://huggingface.co", "the Hub")
     page = hub.get_json("/api/models/org/model")
 
 Requests are spaced where that is asked for, and tried again by the policy of `openmodels.retry`.
@@ -52,7 +52,7 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _REMAINING = re.compile(r"r=(\d{1,9})(?:.*?;)?\s*t=(\d{1,9})")
 
 
-class ApiResponse(NamedTuple):
+class OkResponse(NamedTuple):
     """A response of status 200: the decompressed body, headers in lower case."""
 
     body: bytes
@@ -86,7 +86,7 @@ class RequestPacer:
             self._next_start = max(self._next_start, time.monotonic() + min(seconds, retry.LONGEST_ASKED))
 
 
-class ApiClient:
+class JSONClient:
     """Requests to the API of one origin; safe to share among threads.
 
     Args:
@@ -175,14 +175,14 @@ class ApiClient:
         body: bytes = b"",
         max_bytes: int = MAX_BYTES,
         truncate: bool = False,
-    ) -> ApiResponse:
+    ) -> OkResponse:
         """Return a response of status 200; see `get_json` and `HttpResponse.read`."""
         request = HttpRequest(method, self._url(path, params), self._headers(), body)
         if wait := self.pacer.reserve(self.deadline):
             self.pacer.sleep(wait)
         deadline = self._request_deadline()
 
-        def attempt() -> ApiResponse:
+        def attempt() -> OkResponse:
             with (
                 self._translated_errors(),
                 self._http.send(request, deadline, redirects=_MAX_REDIRECTS, same_origin=True) as response,
@@ -193,14 +193,14 @@ class ApiClient:
 
         return retry.call(attempt, retries=self.retries, deadline=deadline)
 
-    async def asend(self, method: str, path: str, *, params: Any = None, max_bytes: int = MAX_BYTES) -> ApiResponse:
+    async def asend(self, method: str, path: str, *, params: Any = None, max_bytes: int = MAX_BYTES) -> OkResponse:
         """The asynchronous twin of `send`."""
         request = HttpRequest(method, self._url(path, params), self._headers())
         if wait := self.pacer.reserve(self.deadline):
             await asyncio.sleep(wait)
         deadline = self._request_deadline()
 
-        async def attempt() -> ApiResponse:
+        async def attempt() -> OkResponse:
             with (
                 self._translated_errors(),
                 await self._http.asend(request, deadline, redirects=_MAX_REDIRECTS, same_origin=True) as response,
@@ -228,11 +228,11 @@ class ApiClient:
         deadlines = (self.deadline, deadline_after(self.request_seconds))
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
-    def _accept(self, response: BaseResponse, content: bytes) -> ApiResponse:
+    def _accept(self, response: BaseResponse, content: bytes) -> OkResponse:
         remaining = _REMAINING.search(response.headers.get("ratelimit", "")[:200])
         if remaining and int(remaining[1]) == 0:
             self.pacer.pause(float(remaining[2]))
-        return ApiResponse(content, response.headers)
+        return OkResponse(content, response.headers)
 
     def _headers(self) -> tuple[tuple[str, str], ...]:
         headers = [

@@ -13,8 +13,8 @@ from openmodels.http import sync_transport
 from openmodels.http.address import parse_address
 from openmodels.http.client import split_url
 from openmodels.http.connection import ConnectionLimits, ConnectionSettings
+from openmodels.http.http1_parser import Http1ResponseParser
 from openmodels.http.messages import HttpRequest
-from openmodels.http.response_parser import ResponseParser
 from openmodels.http.secrets import check_headers, check_key
 from openmodels.http.tcp import parse_numeric
 
@@ -33,7 +33,7 @@ _places = st.lists(st.integers(0, 400), max_size=20)
 
 def _read(pieces: list[bytes]) -> tuple[Any, ...]:
     """Return status, headers, body and whether the connection can be used again; or what is wrong."""
-    parser, body = ResponseParser("POST", "host:1"), b""
+    parser, body = Http1ResponseParser("POST", "host:1"), b""
     for piece in pieces:
         if piece and parser.error is None and not (parser.is_complete and not parser.is_reusable):
             body += parser.feed(piece)
