@@ -6,7 +6,7 @@ Unknown is None, never 0, False or a guess; an empty tuple means "known to be no
 from __future__ import annotations
 
 from collections.abc import ItemsView, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -155,6 +155,14 @@ class Lifecycle(Frozen):
     retires_on: date | None = None
     replacement: str | None = None
 
+    @property
+    def stage(self) -> Literal["retired", "deprecated"] | None:
+        """Return "retired" from its last day on, "deprecated" before, None for neither."""
+        status = (self.status or "").lower()
+        if "retired" in status or (self.retires_on and self.retires_on <= datetime.now(UTC).date()):
+            return "retired"
+        return "deprecated" if "deprecat" in status or "legacy" in status or "retiring" in status else None
+
 
 class Score(Frozen):
     """A reported benchmark result.
@@ -223,6 +231,9 @@ class ModelRecord(Frozen):
         offers: Who hosts it.
         deployments: How Azure offers to run it ("standard-paygo", "VM").
         lifecycle: Where it stands with its vendor.
+        version: The version in Azure that the other fields are of.
+        disabled: True where the Hub has disabled it: nothing can be downloaded.
+        renamed_from: Ids that it had before on the Hub; asking for one leads here.
         scores: Benchmark results.
         local: The folder on this disk that holds it.
         variants: How many quantisations, adapters and merges of it the catalog lists.
@@ -258,6 +269,9 @@ class ModelRecord(Frozen):
     offers: tuple[Offer, ...] | None = None
     deployments: tuple[str, ...] | None = None
     lifecycle: Lifecycle | None = None
+    version: str | None = None
+    disabled: bool | None = None
+    renamed_from: tuple[str, ...] | None = None
     scores: tuple[Score, ...] | None = None
     local: str | None = None
     variants: int | None = None
@@ -284,14 +298,24 @@ class ModelRecord(Frozen):
         """Return whether the weights are free to take under an OSI-approved license.
 
         Read from the catalogs' facts alone: the license is the stated one, its text, the data and the code
-        are not looked at. True: no gate and OSI-approved. False: gated, or under a license known not to be
-        OSI-approved. None: one of these is not known, or the catalogs state different licenses.
+        are not looked at. True: no gate and OSI-approved. False: gated, disabled, or under a license known not to
+        be OSI-approved. None: one of these is not known, or the catalogs state different licenses.
         """
         kind = licenses.license_class(self.license.id, self.license.name) if self.license else _UNREAD[0]
-        if self.gated or kind not in (licenses.LicenseClass.OSI_APPROVED, *_UNREAD):
+        if self.gated or self.disabled or kind not in (licenses.LicenseClass.OSI_APPROVED, *_UNREAD):
             return False
         disputed = any(conflict.field == "license" for conflict in self.conflicts)
         return None if self.gated is None or kind in _UNREAD or disputed else True
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Return what to say beside its id ("disabled", "retired 2025-06-30")."""
+        stage, day = (self.lifecycle.stage, self.lifecycle.retires_on) if self.lifecycle else (None, None)
+        marks = [f"{'retires' if stage == 'deprecated' else 'retired'} {day}" if day else stage] if stage else []
+        if stage == "deprecated" and day:
+            marks.insert(0, "deprecated")
+        marks += ["disabled"] if self.disabled else []
+        return (*filter(None, marks), *(f"renamed from {old}" for old in self.renamed_from or ()))
 
     @property
     def id(self) -> str:

@@ -16,7 +16,10 @@ from openmodels.catalog.record import FieldConflict, Ids, ModelRecord, Provenanc
 from openmodels.catalog.sources import base as sources
 
 _UNKNOWN = Provenance(source="unknown")
-_LISTS = ("languages", "capabilities", "fine_tuning_tasks", "formats", "deployments", "offers", "scores", "tags")
+_LISTS = (
+    "languages", "capabilities", "fine_tuning_tasks", "formats", "deployments", "offers", "scores", "tags",
+    "renamed_from",
+)  # fmt: skip
 _COMPARED = ("task", "license", "parameters", "context_length")
 
 
@@ -54,8 +57,11 @@ def merge(first: ModelRecord, second: ModelRecord) -> ModelRecord:
                 other=_text(value),
                 other_source=source.source,
             )
-    ids = Ids({**second.ids.root, **first.ids.root})
-    return ModelRecord(ids=ids, **fields, provenance=provenance, conflicts=tuple(conflicts.values()))
+    # An index made before a renaming keeps the old id.
+    former = {name.lower() for name in second.renamed_from or ()}
+    current = {name: value for name, value in first.ids.items() if value.lower() not in former}
+    ids = {**first.ids.root, **second.ids.root, **current}
+    return ModelRecord(ids=Ids(ids), **fields, provenance=provenance, conflicts=tuple(conflicts.values()))
 
 
 def _text(value: Any) -> str:

@@ -142,9 +142,34 @@ def family(repo: str) -> str:
 
 
 def same_owner(first: str, second: str) -> bool:
-    """Return whether two accounts look like one owner's ("ai" and "ai-project")."""
-    shorter, longer = sorted((normalize_name(first), normalize_name(second)), key=len)
-    return bool(shorter) and (shorter == longer or (len(shorter) >= 4 and longer.startswith(shorter)))
+    """Return whether two accounts are one owner's: the same, or declared as such.
+
+    Names that merely look alike ("Qwen" and "QwenFans") are strangers: anybody can take such a name.
+    """
+    first, second = first.lower(), second.lower()
+    return bool(first) and (first == second or _ORGANISATION.get(first, first) == _ORGANISATION.get(second, second))
+
+
+# Each line: the accounts of one organisation on the Hub and on GitHub, in lower case. Source: the profile of the
+# organisation on one site links its account on the other, or the Hub redirects the one to the other.
+_ACCOUNTS = """
+facebook meta-llama facebookresearch
+google google-deepmind google-research
+qwen qwenlm
+nvidia nvidia-nemo nvlabs
+bigcode bigcode-project
+bigscience bigscience-workshop
+huggingface huggingfacetb huggingfaceh4 huggingfacefw huggingfacem4
+openassistant laion-ai
+stabilityai stability-ai
+databricks mosaicml
+cohereforai coherelabs cohere-ai
+zai-org thudm
+tencent tencentarc
+ibm ibm-granite
+mistralai mistral-ai
+"""
+_ORGANISATION = {account: line for line in _ACCOUNTS.splitlines() for account in line.split()}
 
 
 def mentions(text: str, name: str) -> bool:

@@ -45,7 +45,9 @@ _MANY = {
     "deployments": "offer",
 }
 _SINGLES, _MANYS = ({short: name for name, short in table.items()} for table in (_SINGLE, _MANY))
-_REST = ("files", "offers", "lifecycle", "scores", "trending", "modalities", "local")
+_REST = (
+    "files", "offers", "lifecycle", "version", "disabled", "renamed_from", "scores", "trending", "modalities", "local",
+)  # fmt: skip
 
 POPULARITY_BITS = 24
 """Room for models of equal popularity below the popularity in a row number."""
@@ -163,6 +165,7 @@ def terms(record: ModelRecord) -> list[str]:
         listed += [
             id_term(other.prefix + other_ids[other.name]) for other in sources.catalogs() if other.name in other_ids
         ]
+    listed += [id_term(former) for former in record.renamed_from or ()]
     marks = {
         "is:priced": any(offer.price_out is not None for offer in record.offers or ()),
         "is:trending": record.trending,

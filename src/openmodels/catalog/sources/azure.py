@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import date
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from openmodels import licenses
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _PATH = "/asset-gallery/v1.0"
 _PAGE = 100
+_VERSION_PAGES = 5
 _TASKS = {
     "text-generation": ["text-generation", "chat-completion"],
     "feature-extraction": ["embeddings", "feature-extraction"],
@@ -111,17 +113,17 @@ class AzureCatalog(Catalog):
         registry, _, name = model_id.removeprefix("azure:").partition("/")
         if not name:
             raise InvalidRequest(f"{model_id!r} is no Azure model.", next_step='Write "azure:registry/name".')
-        listed = next(self._raw_pages([_is("name", name)], 20), ([], None))[0]
-        matches = (
+        versions = [
             (row, record)
+            for listed, _ in islice(self._raw_pages([_is("name", name)], _PAGE), _VERSION_PAGES)
             for row in listed
             if (record := self._record(row)) and (record.ids.azure or "").lower() == f"{registry}/{name}".lower()
-        )
-        match = next(matches, None)
-        if match is None:
+        ]
+        if not versions:
             raise ModelNotFound(f"The Azure catalog has no {registry}/{name}.", next_step="Check the spelling.")
-        row, record = match
-        version = row.get("version")
+        # The catalog lists every version of a model, in no order that it documents.
+        row, record = max(versions, key=lambda version: _version_order(version[0]))
+        version = _flat(row).get("version")
         if isinstance(version, str | int) and str(version).replace("-", "").isalnum():
             details = self.client.get_json(f"{_PATH}/{registry}/models/{name}/version/{version}")
             record = self._record({**row, **fields.mapping(details)}) or record
@@ -132,7 +134,7 @@ class AzureCatalog(Catalog):
         alias = next((azure_id for azure_id, hub in ALIASES.items() if hub.lower() == model_id.lower()), model_id)
         named = {"field": "Name", "operator": "contains", "values": [alias.rpartition("/")[2]]}
         for listed, _ in self._raw_pages([_is("labels", "latest"), named], _PAGE):
-            for row in listed:
+            for row in sorted(listed, key=_version_order, reverse=True):
                 record = self._record(row)
                 if record and (record.ids.hub or "").lower() == model_id.lower():
                     return record
@@ -141,7 +143,9 @@ class AzureCatalog(Catalog):
     def pages(self, filters: list[dict[str, Any]] | None = None) -> Iterator[Page]:
         """Yield pages of the listing, by name: popularity changes between pages."""
         for listed, token in self._raw_pages([_is("labels", "latest"), *(filters or [])], _PAGE):
-            records = [record for row in listed if (record := self._record(row))]
+            # Of several versions the latest is put last: of two statements of one catalog the later one counts.
+            ordered = sorted(listed, key=_version_order)
+            records = [record for row in ordered if (record := self._record(row))]
             kept = [
                 record for record in records if self.collection in (None, (record.ids.azure or "").partition("/")[0])
             ]
@@ -191,6 +195,17 @@ class AzureCatalog(Catalog):
         if remark:
             self.skipped.append(remark)
         return record
+
+
+def _version_order(row: Any) -> tuple[bool, tuple[tuple[int, str], ...]]:
+    """Return what sorts the versions of a model, the latest last.
+
+    The label "latest" decides, else the numbers in the version: 24 comes after 3, "2024-11-20" after "2024-08-06".
+    """
+    flat = _flat(row) if isinstance(row, Mapping) else {}
+    parts = re.findall(r"\d+|[a-z]+", str(flat.get("version") or "").lower())
+    order = tuple((int(part[:18]), "") if part.isdecimal() else (-1, part) for part in parts)
+    return "latest" in map(str.lower, _words(flat.get("labels"))), order
 
 
 def build_filters(query: Query) -> list[dict[str, Any]]:
@@ -273,6 +288,7 @@ def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
         "deployments": fields.distinct(_words(flat.get("azureOffers"), flat.get("deploymentOptions"))),
         "created": fields.day(flat.get("createdTime")),
         "lifecycle": _lifecycle(flat),
+        "version": str(flat["version"])[:40] if isinstance(flat.get("version"), str | int) else None,
     }
     return ModelRecord.sourced(AzureCatalog.name, as_of, values, {"parameters": "name"}), remark
 
@@ -286,6 +302,8 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {**fields.mapping(row.get("properties")), **texts}
     flat |= {name: value for name, value in typed.items() if value is not None}
     flat["name"] = notes.get("name") or flat.get("name")
+    flat["version"] = row.get("version") or notes.get("version") or flat.get("version")
+    flat["labels"] = row.get("labels") or notes.get("labels") or flat.get("labels")
     flat["assetId"] = row.get("assetId") or row.get("entityId")
     flat["registryName"] = row.get("entityResourceName") or flat.get("registryName")
     if "task" in flat and not flat.get("inferenceTasks"):

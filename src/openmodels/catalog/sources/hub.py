@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from openmodels.catalog.index.update import Listing
 
 _FIELDS = """
-author baseModels cardData config createdAt downloads evalResults gated gguf inferenceProviderMapping
+author baseModels cardData config createdAt disabled downloads evalResults gated gguf inferenceProviderMapping
 lastModified library_name likes pipeline_tag safetensors tags trendingScore
 """
 _EXPAND = tuple(_FIELDS.split())
@@ -88,9 +88,13 @@ class HubCatalog(Catalog):
                 config = self.client.get_json(f"/{model_id}/resolve/main/config.json")
                 row["config"] = {**config, **(row.get("config") or {})}
         try:
-            return hub_records.record(row, today())
+            record = hub_records.record(row, today())
         except ValueError as error:
             raise InvalidResponse(f"The Hub's row of {model_id} cannot be read: {error}.") from error
+        if record.id.lower() == model_id.lower():
+            return record
+        provenance = record.provenance | {"renamed_from": Provenance(source=self.name, as_of=today())}
+        return record.model_copy(update={"renamed_from": (model_id,), "provenance": provenance})
 
     def card(self, model_id: str) -> str:
         """Return the text of a model's card; a missing one raises."""

@@ -63,6 +63,7 @@ def record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
         "formats": _formats(page),
         "files": page.files or None,
         "offers": offers_of(page.providers, as_of) or None,
+        "disabled": True if row.get("disabled") is True else None,
         "scores": _scores(row.get("evalResults")),
     }
     derived = {"modalities": "task", **({"parameters": "name"} if is_from_name else {})}
