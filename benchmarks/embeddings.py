@@ -19,7 +19,7 @@ from pathlib import Path
 from openmodels.backends.local.engines.torch import torch_setup
 
 # As the backend imports torch; sentence-transformers would import it first.
-os.environ.update(torch_setup.wait_settings())
+os.environ.update(torch_setup.thread_wait_variables())
 
 import numpy as np
 from sentence_transformers import SentenceTransformer

@@ -41,15 +41,15 @@ def test_html_holds_no_element_and_ends_no_attribute(text):
     parser.feed(f'<p title="{escaping.escape_html(text)}">{escaping.escape_html(text)}</p>')
     assert [tag for tag, _ in seen] == ["p"]
     assert [name for name, _ in seen[0][1]] == ["title"]
-    assert html_syntax.unescape(escaping.escape_html(text)) == escaping.terminal(text)
+    assert html_syntax.unescape(escaping.escape_html(text)) == escaping.escape_terminal(text)
 
 
 @given(st.text() | st.sampled_from(HOSTILE))
 def test_a_terminal_gets_no_controls_and_a_line_is_one(text):
-    shown = escaping.terminal(text)
+    shown = escaping.escape_terminal(text)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
-    assert len(escaping.line(text).splitlines()) <= 1
-    assert escaping.terminal("日本 👩‍🚀 é\tx\ny") == "日本 👩‍🚀 é\tx\ny"
+    assert len(escaping.escape_line(text).splitlines()) <= 1
+    assert escaping.escape_terminal("日本 👩‍🚀 é\tx\ny") == "日本 👩‍🚀 é\tx\ny"
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_a_terminal_gets_no_controls_and_a_line_is_one(text):
     ],
 )  # fmt: skip
 def test_links_are_https_alone(url, link):
-    assert escaping.https(url) == link
+    assert escaping.quote_https_url(url) == link
 
 
 @pytest.mark.parametrize("indent", [None, 2])
 @given(text=st.text() | st.sampled_from(HOSTILE))
 def test_json_is_lossless_and_moves_no_cursor(indent, text):
     written = escaping.dump_json({text: [text]}, indent=indent)
-    assert escaping.terminal(written) == written
+    assert escaping.escape_terminal(written) == written
     assert json.loads(written) == {text: [text]}

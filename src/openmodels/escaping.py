@@ -26,7 +26,7 @@ _MARKDOWN = re.compile(r"[\\`*\[\]<>|&]|(?<=\])\(|(?<=\w):(?=//)|(?<=\bwww)\.|(?
 _REFERENCES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", ":": "&#58;", ".": "&#46;"}
 
 
-def terminal(text: str) -> str:
+def escape_terminal(text: str) -> str:
     """Return text without control characters and direction marks.
 
     Of an escape sequence only its letters are left; newlines and tabs stay.
@@ -37,31 +37,31 @@ def terminal(text: str) -> str:
 def dump_json(value: Any, *, indent: int | None = None) -> str:
     """Return a value as JSON that is safe on a terminal.
 
-    What `terminal` drops is written as escapes, so nothing is lost.
+    What `escape_terminal` drops is written as escapes, so nothing is lost.
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return "\n".join(part.translate(_IN_JSON) for part in text.split("\n"))
 
 
-def line(text: str) -> str:
-    """Return text for one line: as `terminal`, with newlines and tabs as blanks."""
+def escape_line(text: str) -> str:
+    """Return text for one line: as `escape_terminal`, with newlines and tabs as blanks."""
     return text.translate(_BLANKS).translate(_CONTROLS)
 
 
 def escape_markdown(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return _MARKDOWN.sub(_escaped, line(text))
+    return _MARKDOWN.sub(_escaped, escape_line(text))
 
 
 def escape_html(text: str) -> str:
     """Return text for the content or a quoted attribute of HTML and SVG."""
-    return html.escape(terminal(text), quote=True)
+    return html.escape(escape_terminal(text), quote=True)
 
 
-def https(url: str) -> str | None:
+def quote_https_url(url: str) -> str | None:
     """Return an https address for a link, percent-encoded, or None for any other."""
     try:
-        parts = urlsplit(line(url).strip())
+        parts = urlsplit(escape_line(url).strip())
         if parts.scheme != "https" or not parts.hostname:
             return None
     except ValueError:

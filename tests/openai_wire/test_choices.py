@@ -24,12 +24,12 @@ _SSE = {"content-type": "text/event-stream"}
 _JSON = {"content-type": "application/json"}
 
 
-def _explain(body: bytes | object) -> om.OpenModelsError:
+def _translate_error(body: bytes | object) -> om.OpenModelsError:
     return status_errors.error_from_status(status_errors.read_failure(200, {}, body, host="h"))
 
 
 def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool = True, **asked: Any) -> om.Reply:
-    assembler, decoder = ReplyAssembler("server:x"), decode.ChatDecoder(200, headers, _explain, **asked)
+    assembler, decoder = ReplyAssembler("server:x"), decode.ChatDecoder(200, headers, _translate_error, **asked)
     if headers is _JSON:
         (body,) = (json.dumps(value).encode() for value in values)
     else:
@@ -80,7 +80,7 @@ def test_answers_in_one_body(numbered: bool) -> None:
 
 
 def test_one_of_the_answers_is_cut_off() -> None:
-    decoder = decode.ChatDecoder(200, _SSE, _explain, answers=2)
+    decoder = decode.ChatDecoder(200, _SSE, _translate_error, answers=2)
     list(decoder.feed(b"".join(b"data: " + json.dumps(value).encode() + b"\n\n" for value in _TWO[:3])))
     with pytest.raises(om.StreamInterrupted):
         list(decoder.finish())

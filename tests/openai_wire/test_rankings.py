@@ -20,12 +20,12 @@ def request(**more):
     return RerankRequest(query="q", documents=DOCUMENTS, **more)
 
 
-def explain(_):
+def translate_error(_):
     return om.ServerFailed("It says that it failed.")
 
 
 def read(value, **more):
-    return rerank.read_ranking(json.dumps(value).encode(), request(**more), explain)
+    return rerank.read_ranking(json.dumps(value).encode(), request(**more), translate_error)
 
 
 def rows(*pairs, key="relevance_score"):

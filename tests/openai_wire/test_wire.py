@@ -120,8 +120,11 @@ _bodies = st.one_of(_json.map(lambda value: json.dumps(value).encode()), _stream
 
 def _read_answer(status: int, headers: dict[str, str], pieces: list[bytes]) -> str:
     """Return what an answer is: its text, or its error."""
-    explain = lambda body: status_errors.error_from_status(status_errors.read_failure(status, headers, body, host="h"))  # noqa: E731
-    decoder, text = decode.ChatDecoder(status, headers, explain), ""
+
+    def translate_error(body):
+        return status_errors.error_from_status(status_errors.read_failure(status, headers, body, host="h"))
+
+    decoder, text = decode.ChatDecoder(status, headers, translate_error), ""
     try:
         for piece in pieces:
             text += "".join(delta.text for delta in decoder.feed(piece))

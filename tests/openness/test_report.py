@@ -56,7 +56,7 @@ def test_cards_cannot_write_into_pages(report):
 def test_a_printed_report_moves_no_cursor():
     name = "acme/glow\x1b[2J\x9b31m\u202etxt"
     report = Report.of(whole(id=name, cardData={"license": "mit", "datasets": [name]}))
-    assert str(report) == escaping.terminal(str(report))
+    assert str(report) == escaping.escape_terminal(str(report))
     assert "acme/glow" in str(report)
 
 

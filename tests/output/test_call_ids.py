@@ -21,7 +21,7 @@ def conversation(*ids, answers=None):
 @pytest.mark.parametrize("model", ["mistral-large-latest", "mistralai/Ministral-8B", "open-mixtral-8x7b"])
 def test_models_of_mistral_take_nine_letters_or_digits(model):
     read = call_ids.rewrite_ids(
-        conversation("call_abcdefghijklmnop", "functions.f:1", "", "A1b2C3d4E"), call_ids.find_format(model)
+        conversation("call_abcdefghijklmnop", "functions.f:1", "", "A1b2C3d4E"), call_ids.find_id_format(model)
     )
     ids = [call.id for turn in read for call in turn.tool_calls]
     assert all(len(identity) == 9 and identity.isalnum() for identity in ids)
@@ -48,4 +48,4 @@ def test_the_same_id_twice_becomes_two_in_the_order_of_the_results():
 def test_a_conversation_is_written_the_same_way_each_time():
     turns = conversation("functions.f:0", "x" * 99)
     assert call_ids.rewrite_ids(turns, "nine") == call_ids.rewrite_ids(turns, "nine")
-    assert call_ids.rewrite_ids(turns, call_ids.find_format("moonshotai/Kimi-K2")) == tuple(turns)
+    assert call_ids.rewrite_ids(turns, call_ids.find_id_format("moonshotai/Kimi-K2")) == tuple(turns)

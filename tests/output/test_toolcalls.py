@@ -228,4 +228,4 @@ def test_text_is_cast_to_what_the_schema_allows(text, schema, value):
     ],
 )
 def test_format_is_told_from_the_template(template, parser):
-    assert detect.find_format(template) is parser
+    assert detect.find_parser(template) is parser

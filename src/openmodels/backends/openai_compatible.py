@@ -66,7 +66,7 @@ class EncodedRequest:
 
 
 _Prepare = Callable[[_Texts, str | None], EncodedRequest]
-_Read = Callable[[bytes, _Texts, decode.Explain], _Outcome]
+_Read = Callable[[bytes, _Texts, decode.TranslateError], _Outcome]
 _PLAIN_HEADERS = frozenset({"Content-Type", "Accept", "Accept-Encoding", "User-Agent"})
 """Headers that hold no secret."""
 
@@ -156,11 +156,11 @@ class OpenAICompatible(Backend):
         """Return the request target of rankings: path and query."""
         return self.address.target("/rerank")
 
-    def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
+    def embeddings(self, body: bytes, request: EmbedRequest, translate_error: decode.TranslateError) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""
-        return vectors.read_embeddings(body, request, explain)
+        return vectors.read_embeddings(body, request, translate_error)
 
-    def explain(self, failure: status_errors.Failure) -> OpenModelsError:
+    def translate_error(self, failure: status_errors.Failure) -> OpenModelsError:
         """Return the error that a failed answer is."""
         return status_errors.error_from_status(failure)
 
@@ -265,7 +265,7 @@ class OpenAICompatible(Backend):
             prepared = prepare(piece, model)
             with self._batch_of(prepared, batches):
                 body = self._fetch(prepared, request.deadline)
-                batches.add(read(body.finish(), piece, body.explain))
+                batches.add(read(body.finish(), piece, body.translate_error))
         return batches.parts
 
     async def _arun_batches(
@@ -277,7 +277,7 @@ class OpenAICompatible(Backend):
             prepared = prepare(piece, model)
             with self._batch_of(prepared, batches):
                 body = await self._afetch(prepared, request.deadline)
-                batches.add(read(body.finish(), piece, body.explain))
+                batches.add(read(body.finish(), piece, body.translate_error))
         return batches.parts
 
     @contextmanager
@@ -370,7 +370,9 @@ class OpenAICompatible(Backend):
         return body
 
     def _response_body(self, response: BaseResponse, prepared: EncodedRequest) -> decode.ResponseBody:
-        return decode.ResponseBody(response.status, response.headers, partial(self._explain, response, prepared))
+        return decode.ResponseBody(
+            response.status, response.headers, partial(self._translate_error_response, response, prepared)
+        )
 
     def _headers(self, *, stream: bool) -> tuple[tuple[str, str], ...]:
         headers = {
@@ -396,14 +398,16 @@ class OpenAICompatible(Backend):
         return decode.ChatDecoder(
             response.status,
             response.headers,
-            partial(self._explain, response, prepared),
+            partial(self._translate_error_response, response, prepared),
             answers=request.n or 1,
             top_logprobs=request.logprobs,
             # Without a chat template, tags are text like any other.
             tags=REASONING_TAGS if request.prompt is None else (),
         )
 
-    def _explain(self, response: BaseResponse, prepared: EncodedRequest, body: bytes | object) -> OpenModelsError:
+    def _translate_error_response(
+        self, response: BaseResponse, prepared: EncodedRequest, body: bytes | object
+    ) -> OpenModelsError:
         failure = status_errors.read_failure(
             response.status,
             response.headers,
@@ -411,7 +415,7 @@ class OpenAICompatible(Backend):
             host=self.address.authority,
             secrets=self._secrets(prepared),
         )
-        error = self.explain(failure)
+        error = self.translate_error(failure)
         error.refusal = failure.words
         return error
 

@@ -102,7 +102,9 @@ class Family:
 
     def __str__(self) -> str:
         lines = self.lines()
-        return "\n".join("  " * depth + escaping.line(self._line(model_id, edge)) for depth, model_id, edge in lines)
+        return "\n".join(
+            "  " * depth + escaping.escape_line(self._line(model_id, edge)) for depth, model_id, edge in lines
+        )
 
     def __repr__(self) -> str:
         return f"Family({self.id!r}, {len(self.ancestors)} ancestors, {len(self.descendants)} descendants)"

@@ -291,7 +291,7 @@ class ModelRecord(Frozen):
     def __str__(self) -> str:
         size = f"{self.parameters.total:,} parameters" if self.parameters and self.parameters.total else None
         license_ = self.license.name or self.license.id if self.license else None
-        return escaping.line(", ".join(part for part in (self.id, self.task, size, license_) if part))
+        return escaping.escape_line(", ".join(part for part in (self.id, self.task, size, license_) if part))
 
     @property
     def open(self) -> bool | None:

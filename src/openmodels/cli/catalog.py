@@ -128,7 +128,7 @@ def tree(*, model: str, live: bool | None, limit: int) -> None:
         )
     else:
         for line in _tree_lines(family):
-            click.echo(escaping.line(line))
+            click.echo(escaping.escape_line(line))
 
 
 @click.group()

@@ -117,7 +117,7 @@ def chat(
     Without PROMPT the question is read from standard input; on a terminal a chat session begins;
     /help in it shows its commands. With both, the text of standard input follows PROMPT after an empty line:
 
-        git diff | openmodels chat "Explain this change."
+        git diff | openmodels chat "TranslateError this change."
 
     Only the answer goes to stdout; notes and errors go to stderr.
     """

@@ -75,7 +75,7 @@ def write_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: 
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[Text(escaping.line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    cells = [[Text(escaping.escape_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
     is_terminal = sys.stdout.isatty()
     # Markup off: it would swallow the extra's name in an install command.
     width = None if is_terminal else 10_000
@@ -92,7 +92,7 @@ def write_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: 
 
 def note(text: str, **style: Any) -> None:
     """Write a line to stderr, on a terminal in a style of `click.style`."""
-    click.secho(escaping.terminal(text), err=True, **style)
+    click.secho(escaping.escape_terminal(text), err=True, **style)
 
 
 def show_error(error: errors.OpenModelsError) -> None:
@@ -136,4 +136,4 @@ def exit_code(error: errors.OpenModelsError) -> int:
 
 def _shown(text: str, *, terminal: bool) -> str:
     # An answer may hold escape sequences that retitle, recolour or rewrite the terminal.
-    return escaping.terminal(text) if terminal else text
+    return escaping.escape_terminal(text) if terminal else text

@@ -353,10 +353,10 @@ def _aiohttp_error(error: Exception, peer: str) -> OpenModelsError:
     if not isinstance(cause, OSError):
         message = str(getattr(error, "message", "") or type(error).__name__).splitlines()[0]
         return InvalidResponse(f"What {peer} sent is no valid HTTP: {message[:100]}.")
-    explained = network_error(cause, peer)
+    failure = network_error(cause, peer)
     cause.__cause__ = cause.__context__ = None
-    explained.__cause__ = cause.with_traceback(None)
-    return explained
+    failure.__cause__ = cause.with_traceback(None)
+    return failure
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

@@ -76,7 +76,7 @@ def connect(
     try:
         sock: socket.socket = client.connect(host, port, timeout=end - time.monotonic())
     except python_socks.ProxyError as error:
-        failure = TimeoutError() if time.monotonic() >= end else _explain(error, proxy, peer)
+        failure = TimeoutError() if time.monotonic() >= end else _translate_error(error, proxy, peer)
     else:
         return sock
     raise failure  # here and not above: frames of python-socks hold the password
@@ -113,7 +113,7 @@ class SocksConnector(aiohttp_socks.ProxyConnector):  # type: ignore[misc]
         except python_socks.ProxyTimeoutError:
             raise TimeoutError from None
         except python_socks.ProxyError as error:
-            failure = _explain(error, proxy, join_host(host, port))
+            failure = _translate_error(error, proxy, join_host(host, port))
         except TimeoutError:
             raise
         except OSError as error:
@@ -130,7 +130,7 @@ def _options(proxy: ProxyServer) -> tuple[python_socks.ProxyType, str, int, str 
     return python_socks.ProxyType.SOCKS5, proxy.host, proxy.port, username, password, proxy.scheme == "socks5h"
 
 
-def _explain(error: python_socks.ProxyError, proxy: ProxyServer, peer: str) -> OpenModelsError:
+def _translate_error(error: python_socks.ProxyError, proxy: ProxyServer, peer: str) -> OpenModelsError:
     """Return what a proxy's refusal means."""
     message = str(error).rstrip(".")
     if error.error_code is None and "auth" in message.lower():

@@ -185,9 +185,9 @@ class _Pool:
             with _watchdog(connection):
                 connection.connect()
         except BaseException as error:  # noqa: BLE001 - raised again, an interrupt too
-            explained = self._connect_error(error, connection, deadline)
+            failure = self._connect_error(error, connection, deadline)
             connection.close()
-            raise explained  # noqa: B904 - chained by `_connect_error`
+            raise failure  # noqa: B904 - chained by `_connect_error`
         connection.peer = self.address.authority
         return connection
 
@@ -222,21 +222,21 @@ class _Pool:
         error.__context__ = None
         error.with_traceback(None)  # its frames hold the proxy's login
         peer, now = connection.peer, time.monotonic()
-        explained: OpenModelsError
+        failure: OpenModelsError
         if isinstance(error, TimeoutError) or now >= connection.connect_end:
             timed_out = deadline is not None and now >= deadline
-            explained = deadline_exceeded() if timed_out else connect_timeout(self.limits.connect_timeout, peer)
+            failure = deadline_exceeded() if timed_out else connect_timeout(self.limits.connect_timeout, peer)
         elif status := re.match(r"Tunnel connection failed: (\d+)", str(error)):
-            explained = proxy_error(int(status[1]), peer)
+            failure = proxy_error(int(status[1]), peer)
         elif isinstance(error, OSError):
             is_past_proxy = connection.is_past_socks or (
                 connection.via is not None and connection.has_connected_to_proxy
             )
-            explained = network_error(error, self.address.authority if is_past_proxy else peer)
+            failure = network_error(error, self.address.authority if is_past_proxy else peer)
         else:
-            explained = ConnectionFailed(f"What {peer} sent is no valid HTTP: {type(error).__name__}.")
-        explained.__cause__ = error
-        return explained
+            failure = ConnectionFailed(f"What {peer} sent is no valid HTTP: {type(error).__name__}.")
+        failure.__cause__ = error
+        return failure
 
 
 @contextlib.contextmanager

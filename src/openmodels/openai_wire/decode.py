@@ -35,7 +35,7 @@ LONGEST_ERROR = 64 * 2**10
 _FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
 """What an event stream begins with."""
 
-Explain = Callable[[bytes | object], OpenModelsError]
+TranslateError = Callable[[bytes | object], OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""
 
 
@@ -43,17 +43,17 @@ class ResponseBody:
     """Collects a response body, decompressed and capped.
 
     Attributes:
-        explain: Makes the error of a failed response.
+        translate_error: Makes the error of a failed response.
         is_error: Whether the status is an error.
         is_full: Whether enough of an error's body has been read.
 
     As a context it ends quietly where the connection is lost in an error's body: the status says enough.
     """
 
-    def __init__(self, status: int, headers: Mapping[str, str], explain: Explain) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], translate_error: TranslateError) -> None:
         self.is_error = not 200 <= status < 300
         self.is_full = False
-        self.explain = explain
+        self.translate_error = translate_error
         self._inflater = Inflater(headers.get("content-encoding", ""))
         self._parts: list[bytes] = []
         self._size = 0
@@ -98,7 +98,7 @@ class ResponseBody:
     def finish(self) -> bytes:
         """Return the body, or raise the error that the response is."""
         if self.is_error:
-            raise self.explain(b"".join(self._parts))
+            raise self.translate_error(b"".join(self._parts))
         self._inflater.end()
         return b"".join(self._parts)
 
@@ -109,7 +109,7 @@ class ChatDecoder:
     Args:
         status: The HTTP status.
         headers: By lower-case name.
-        explain: Makes the error of a failed response.
+        translate_error: Makes the error of a failed response.
         answers: How many answers were asked for.
         top_logprobs: How many likeliest tokens were asked for at each place; None is without logprobs.
         tags: What stands around reasoning that the server leaves in the text.
@@ -124,7 +124,7 @@ class ChatDecoder:
         self,
         status: int,
         headers: Mapping[str, str],
-        explain: Explain,
+        translate_error: TranslateError,
         *,
         answers: int = 1,
         top_logprobs: int | None = None,
@@ -134,7 +134,7 @@ class ChatDecoder:
         self._answers = answers
         self._top_logprobs = top_logprobs
         self._tags = tags
-        self._body = ResponseBody(status, headers, explain)
+        self._body = ResponseBody(status, headers, translate_error)
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         self._events = SSEDecoder() if kind == "text/event-stream" and not self._body.is_error else None
         self._is_kind_known = self._body.is_error or kind in ("text/event-stream", "application/json")
@@ -235,12 +235,12 @@ class ChatDecoder:
             value = json_value(event.data)
         except InvalidResponse:
             if event.name == "error":
-                raise self._body.explain(event.data) from None
+                raise self._body.translate_error(event.data) from None
             if last:
                 return ()  # the body ends inside an event: `finish` reports the cut
             raise
         if event.name == "error":
-            raise self._body.explain(value)
+            raise self._body.translate_error(value)
         if not isinstance(value, dict):
             return ()
         self._raise_error(value)
@@ -249,7 +249,7 @@ class ChatDecoder:
     def _raise_error(self, value: dict[str, Any]) -> None:
         is_error = value.get("error") or value.get("object") == "error"
         if is_error or ("choices" not in value and {"detail", "message", "errors", "Message"} & value.keys()):
-            raise self._body.explain(value)
+            raise self._body.translate_error(value)
 
     def _read_chunk(self, value: dict[str, Any], key: str) -> list[Delta]:
         self._raw = value
@@ -308,14 +308,14 @@ def read_models(body: bytes) -> list[str]:
     return [name for name in names if isinstance(name, str) and name]
 
 
-def read_rows(value: Any, names: Sequence[str], explain: Explain) -> list[Any]:
+def read_rows(value: Any, names: Sequence[str], translate_error: TranslateError) -> list[Any]:
     """Return the list that an answer is, or holds under the first of some names."""
     rows = value
     if isinstance(value, dict):
         name = next((name for name in names if name in value), None)
         if value.get("error") or name is None:
             if {"error", "detail", "message"} & value.keys():
-                raise explain(value)
+                raise translate_error(value)
             raise InvalidResponse(f"The answer has no {names[0]}.")
         rows = value[name]
     if not isinstance(rows, list):

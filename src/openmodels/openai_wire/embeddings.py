@@ -7,7 +7,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 from openmodels.errors import InvalidResponse
-from openmodels.openai_wire.decode import Explain, json_object, read_model_and_usage, read_rows
+from openmodels.openai_wire.decode import TranslateError, json_object, read_model_and_usage, read_rows
 from openmodels.openai_wire.encode import add_extra
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 
@@ -23,7 +23,7 @@ def encode_request(request: EmbedRequest, model: str | None) -> dict[str, Any]:
     return body if request.dimensions is None else {"dimensions": request.dimensions} | body
 
 
-def read_embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Embeddings:
+def read_embeddings(body: bytes, request: EmbedRequest, translate_error: TranslateError) -> Embeddings:
     """Return the vectors of an `/embeddings` response.
 
     They come as lists of numbers, or as base64 of little-endian float32.
@@ -32,7 +32,7 @@ def read_embeddings(body: bytes, request: EmbedRequest, explain: Explain) -> Emb
         InvalidResponse: Not exactly one vector of finite numbers for each text, all of one length.
     """
     value = json_object(body)
-    rows = read_rows(value, ("data",), explain)
+    rows = read_rows(value, ("data",), translate_error)
     if not all(isinstance(row, dict) for row in rows):
         raise InvalidResponse("The answer's data are no list of objects.")
     places = [row.get("index") for row in rows]

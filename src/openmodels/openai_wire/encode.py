@@ -56,7 +56,7 @@ def encode_chat(request: ChatRequest, model: str | None, options: Collection[str
     if request.prompt is not None:
         body["prompt"] = request.prompt
     else:
-        messages = call_ids.rewrite_ids(request.messages, call_ids.find_format(model))
+        messages = call_ids.rewrite_ids(request.messages, call_ids.find_id_format(model))
         body["messages"] = [_message(message) for message in messages]
     fields = vars(request)
     for option, keys in _WIRE_KEYS.items():

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from openmodels.errors import InvalidResponse
-from openmodels.openai_wire.decode import Explain, json_value, read_model_and_usage, read_rows
+from openmodels.openai_wire.decode import TranslateError, json_value, read_model_and_usage, read_rows
 from openmodels.openai_wire.encode import add_extra
 from openmodels.types.rankings import Ranking, RerankRequest
 
@@ -20,14 +20,14 @@ def encode_request(request: RerankRequest, model: str | None) -> dict[str, Any]:
     return add_extra(body, request.extra, "model", "top_n")
 
 
-def read_ranking(body: bytes, request: RerankRequest, explain: Explain) -> Ranking:
+def read_ranking(body: bytes, request: RerankRequest, translate_error: TranslateError) -> Ranking:
     """Read the answer of a `/rerank` endpoint.
 
     Raises:
         InvalidResponse: Not as many documents as asked for, each once and with a finite score.
     """
     value = json_value(body)
-    rows = read_rows(value, ("results", "data"), explain)
+    rows = read_rows(value, ("results", "data"), translate_error)
     scores: dict[int, float] = {}
     for row in rows:
         index, score = _row(row)

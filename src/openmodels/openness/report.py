@@ -96,7 +96,7 @@ class Report:
         for finding in self:
             where = f"\n{'':30s}{finding.evidence[0].url}" if finding.evidence else ""
             lines.append(f"  {finding.criterion:18s} {finding.verdict:8s} {finding.reason}{where}")
-        return escaping.terminal(
+        return escaping.escape_terminal(
             "\n".join([*lines, *(f"  conflict: {conflict.reason}" for conflict in self.conflicts)])
         )
 
@@ -297,13 +297,13 @@ def _html_links(proofs: Sequence[Proof]) -> str:
     return ", ".join(
         f'<a href="{escaping.escape_html(url)}" rel="nofollow noopener">{escaping.escape_html(proof.what[:40])}</a>'
         for proof in proofs
-        if (url := escaping.https(proof.url))
+        if (url := escaping.quote_https_url(proof.url))
     )
 
 
 def _markdown_links(proofs: Sequence[Proof], separator: str = ", ") -> str:
     """Return a Markdown link for each proof, its number if the address is not https."""
     return separator.join(
-        f"[{number}](<{url}>)" if (url := escaping.https(proof.url)) else f"{number} (no https address)"
+        f"[{number}](<{url}>)" if (url := escaping.quote_https_url(proof.url)) else f"{number} (no https address)"
         for number, proof in enumerate(proofs, 1)
     )

@@ -26,7 +26,7 @@ def make_id() -> str:
     return secrets.token_hex(5)[:9]
 
 
-def find_format(model: str | None) -> IdFormat:
+def find_id_format(model: str | None) -> IdFormat:
     """Return the form of ids that a model takes, by its name, or None."""
     # Mistral's API and chat templates refuse every other id; Kimi's models continue the count in theirs.
     if _NINE.search(model or ""):

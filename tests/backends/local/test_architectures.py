@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
 import openmodels as om
 from openmodels.backends.local.engines.torch import engine, running_sequence
-from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
+from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
 
 SIZES = {
     "vocab_size": 259,
@@ -155,7 +155,7 @@ def test_requests_one_after_the_other_get_the_tokens_of_generate(model_type, cha
 
         asyncio.run(together())
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    runner = SequentialModel(reference, torch.device("cpu"))
+    runner = UnbatchedModel(reference, torch.device("cpu"))
     counts = [*3 * [30], None, 30, *3 * [12]]
     assert len(running) == len(counts)
     for done, count in zip(running, counts, strict=True):

@@ -177,7 +177,7 @@ class TestForcing:
     )
     def test_what_is_forced_is_read_back(self, parser, template):
         made = tokenizer("{{ tools }}{{ messages[0].content }}" + template.replace("{", "{{ '{' }}"))
-        plan = tool_calls.tool_call_format(request(tool_choice="weather"), made, made.encode("hi"))
+        plan = tool_calls.resolve_tool_call_format(request(tool_choice="weather"), made, made.encode("hi"))
         assert type(plan.parser) is parser
         given = {"city": "Oslo"}
         properties = plan.output.json_schema["properties"]
@@ -190,7 +190,7 @@ class TestForcing:
 
     def test_open_reasoning_is_left_first(self):
         made = tokenizer(HERMES + "<think>\n")
-        plan = tool_calls.tool_call_format(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
+        plan = tool_calls.resolve_tool_call_format(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
         assert plan.start.startswith("</think>")
 
     def test_one_of_several_with_shared_definitions(self, calling_smol):

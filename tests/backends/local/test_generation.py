@@ -7,8 +7,8 @@ import torch
 from tiny import save_random
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from openmodels.backends.local.engines.torch.equivalence_check import check_sequential, is_close
-from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
+from openmodels.backends.local.engines.torch.equivalence_check import check_unbatched, is_close
+from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
 
 CPU = torch.device("cpu")
 IMAGE, START, END = 90, 91, 92
@@ -86,7 +86,7 @@ def continued(runner, tokens, inputs, count, parts=(10**6,)):
 
 
 def test_positions_belong_to_the_sequence_whatever_ran_before(seeing):
-    runner = SequentialModel(opened(seeing), CPU)
+    runner = UnbatchedModel(opened(seeing), CPU)
     requests = [
         ([3, 4, 9, 11], {}),
         image_prompt(1, 8, 12),
@@ -105,7 +105,7 @@ def test_positions_belong_to_the_sequence_whatever_ran_before(seeing):
 
 
 def test_two_sequences_can_take_turns(seeing):
-    runner = SequentialModel(opened(seeing), CPU)
+    runner = UnbatchedModel(opened(seeing), CPU)
     requests = [image_prompt(5, 8, 8), ([31, 32, 33], {}), image_prompt(6, 4, 12)]
     sequences = [runner.start(*request) for request in requests]
     texts = [
@@ -118,8 +118,8 @@ def test_two_sequences_can_take_turns(seeing):
 
 
 def test_the_text_of_a_model_with_images_may_be_computed_in_parts(seeing):
-    runner = SequentialModel(opened(seeing), CPU)
-    check_sequential(runner, torch.float32)
+    runner = UnbatchedModel(opened(seeing), CPU)
+    check_unbatched(runner, torch.float32)
     assert (runner.whole_prompt, runner.recompute) == (None, None)
     tokens = [1 + at % 80 for at in range(40)]
     assert continued(runner, tokens, {}, 6, parts=(13, 20, 7)) == expected(seeing, tokens, {}, 6)
@@ -147,12 +147,12 @@ def faulty(loses):
         for weights in model.parameters():
             weights.normal_(0, 0.3)
     model.loses = loses
-    return SequentialModel(model.eval(), CPU)
+    return UnbatchedModel(model.eval(), CPU)
 
 
 def test_what_chunks_lose_is_computed_in_one_pass():
     runner = faulty(lambda tokens: tokens > 1)
-    check_sequential(runner, torch.float32)
+    check_unbatched(runner, torch.float32)
     assert "chunks" in runner.whole_prompt
     assert runner.recompute is None
     assert runner.next_chunk_size(900, 0, 905, 512) == 900
@@ -161,7 +161,7 @@ def test_what_chunks_lose_is_computed_in_one_pass():
 
 def test_what_steps_lose_is_computed_again():
     runner = faulty(lambda tokens: True)
-    check_sequential(runner, torch.float32)
+    check_unbatched(runner, torch.float32)
     assert "newest token" in runner.recompute
     assert runner.next_chunk_size(900, 0, 905, 512) == 900
     assert runner.next_chunk_size(900, 900, 5, 512) == 5
@@ -176,7 +176,7 @@ def test_what_steps_lose_is_computed_again():
 
 def test_a_model_that_loses_nothing_is_fed_in_chunks_and_steps():
     runner = faulty(lambda tokens: False)
-    check_sequential(runner, torch.float32)
+    check_unbatched(runner, torch.float32)
     assert (runner.whole_prompt, runner.recompute) == (None, None)
     assert runner.next_chunk_size(900, 0, 905, 512) == 512
     assert runner.next_chunk_size(900, 512, 393, 512) == 388

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 import openmodels as om
+from openmodels.backends.local.cancellable_thread import CancellableThread
 from openmodels.backends.local.engines import engine_loop
 from openmodels.backends.local.engines.engine_loop import EngineLoop
 from openmodels.backends.local.prompt import length_check
-from openmodels.backends.local.step_worker import StepWorker
 from openmodels.testing.driver import wait_until
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest, ResponseFormat
@@ -54,7 +54,7 @@ class Toy(EngineLoop):
             sequence.queued.put(Delta(sequence.prompt, finish_reason="stop"))
         self._running.clear()
 
-    def _explain(self, error, action):
+    def _translate_error(self, error, action):
         return error
 
 
@@ -131,7 +131,7 @@ class TestWorker:
     """Pieces of work take turns."""
 
     def test_a_small_piece_does_not_wait_for_the_end_of_a_large_one(self):
-        worker, steps = StepWorker(), []
+        worker, steps = CancellableThread(), []
         started = threading.Event()
 
         def large():
@@ -153,7 +153,7 @@ class TestWorker:
         worker.stop(30)
 
     def test_a_failing_piece_harms_no_other(self):
-        worker = StepWorker()
+        worker = CancellableThread()
 
         def fails():
             yield
@@ -170,7 +170,7 @@ class TestWorker:
         worker.stop(30)
 
     def test_what_is_not_done_when_it_stops_is_interrupted(self):
-        worker, go = StepWorker(), threading.Event()
+        worker, go = CancellableThread(), threading.Event()
 
         def forever():
             while True:

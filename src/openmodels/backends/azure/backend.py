@@ -171,9 +171,9 @@ class AzureBackend(OpenAICompatible):
             )
         return "/models"
 
-    def explain(self, failure: status_errors.Failure) -> OpenModelsError:
+    def translate_error(self, failure: status_errors.Failure) -> OpenModelsError:
         """Return the error for a failed response, with what Azure says beside it."""
-        return errors.explain(failure, self.address, self._authentication_advice())
+        return errors.translate_error(failure, self.address, self._authentication_advice())
 
     def _authentication_advice(self) -> str:
         if isinstance(self._authentication, TokenSource):

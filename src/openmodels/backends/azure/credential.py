@@ -58,7 +58,7 @@ class TokenSource:
         future = self._start(scopes, options)
         if not wait([future], seconds_left(deadline.get())).done:
             raise deadline_exceeded()
-        with _explained():
+        with _translated_errors():
             token = future.result()
         if inspect.iscoroutine(token):
             token.close()
@@ -70,7 +70,7 @@ class TokenSource:
 
     async def aget_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
         """The asynchronous twin of `get_token_info`; no credential blocks the event loop."""
-        with _explained():
+        with _translated_errors():
             token = await asyncio.wrap_future(self._start(scopes, options))
             if inspect.isawaitable(token):
                 token = await token
@@ -121,7 +121,7 @@ def _identity_options(connection: ConnectionSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     try:
         yield
     except OpenModelsError:

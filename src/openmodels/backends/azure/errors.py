@@ -19,7 +19,7 @@ from openmodels.http import status_errors
 from openmodels.http.address import Address
 
 
-def explain(failure: status_errors.Failure, to: Address, identity: str) -> OpenModelsError:
+def translate_error(failure: status_errors.Failure, to: Address, identity: str) -> OpenModelsError:
     """Return the error for a failed response, with `identity` for a refused key."""
     if categories := _categories(failure.body):
         failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")

@@ -206,13 +206,13 @@ class HfBackend(ServerBackend):
         target = f"{root}/{_EMBEDDING_PROVIDER}/models/{self._id.repo}/pipeline/feature-extraction"
         return target, encode.add_extra({"inputs": list(request.texts)}, request.extra)
 
-    def embeddings(self, body: bytes, request: EmbedRequest, explain: decode.Explain) -> Embeddings:
+    def embeddings(self, body: bytes, request: EmbedRequest, translate_error: decode.TranslateError) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""
         if self._id is None:
-            return super().embeddings(body, request, explain)
+            return super().embeddings(body, request, translate_error)
         rows = decode.json_value(body)
         if isinstance(rows, dict) and "error" in rows:
-            raise explain(rows)
+            raise translate_error(rows)
         if not isinstance(rows, list):
             raise InvalidResponse(f"The answer is JSON, but {type(rows).__name__} where a list was expected.")
         if any(isinstance(row, list) and row and isinstance(row[0], list) for row in rows):
@@ -222,9 +222,9 @@ class HfBackend(ServerBackend):
             )
         return Embeddings(vectors.stack_vectors(rows, len(request.texts)), model=self._id.repo)
 
-    def explain(self, failure: status_errors.Failure) -> OpenModelsError:
+    def translate_error(self, failure: status_errors.Failure) -> OpenModelsError:
         """Return the error for a failed response, in Hugging Face's dialect."""
-        error = errors.explain(failure, is_routed=self._id is not None)
+        error = errors.translate_error(failure, is_routed=self._id is not None)
         if isinstance(error, AuthenticationFailed):
             self._token = None  # a new login is found by the next call
             if not is_hugging_face(self.address):

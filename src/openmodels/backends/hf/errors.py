@@ -59,7 +59,7 @@ _RULES: tuple[_Rule, ...] = (
 """Class, statuses, pattern of code and message, next step; the first that fits counts."""
 
 
-def explain(failure: status_errors.Failure, *, is_routed: bool) -> OpenModelsError:
+def translate_error(failure: status_errors.Failure, *, is_routed: bool) -> OpenModelsError:
     """Return the error for a failed response; the router's 404 is about the model."""
     general = status_errors.error_from_status(failure)
     kind, next_step = type(general), general.next_step

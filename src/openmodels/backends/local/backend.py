@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
 from openmodels.backends.base import Backend
-from openmodels.backends.local.choices import ChoiceMerger, DeltaJoiner, split_choices
+from openmodels.backends.local.choices import ChoiceMerger, split_choices
+from openmodels.backends.local.delta_joiner import DeltaJoiner
 from openmodels.backends.local.engine import Engine, EngineConfig, Put, Submitted
 from openmodels.backends.local.engines.selection import EngineSelection
 from openmodels.backends.local.engines.torch import torch_setup
-from openmodels.backends.local.engines.torch.torch_setup import collector_paused
+from openmodels.backends.local.engines.torch.torch_setup import garbage_collection_paused
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.background import LazyValue
@@ -234,7 +235,7 @@ class LocalBackend(Backend):
             complete=generates,
             embed=embeds,
             rerank=reranks,
-            tools=bool(declared.tools) and "tools" in model.template and detect.find_format(model.template) is not None,
+            tools=bool(declared.tools) and "tools" in model.template and detect.find_parser(model.template) is not None,
             images=model.has_vision,
             context=model.context,
         )
@@ -304,18 +305,18 @@ class LocalBackend(Backend):
 
         It runs on a thread, since an interrupted import leaves a broken module.
         """
-        with collector_paused():
+        with garbage_collection_paused():
             torch_setup.import_torch()
         self._selection.choose(deadline)
         self.options = self._selection.options()
-        with collector_paused():
+        with garbage_collection_paused():
             engine = self._selection.make(deadline)
         # The engine's thread keeps the engine alive, so the engine must not keep the backend alive.
         weakref.finalize(self, engine.close, 0.0)
         return engine
 
     def _open_encoders(self, _: float | None) -> EncoderService:
-        with collector_paused():
+        with garbage_collection_paused():
             torch_setup.import_torch()
             from openmodels.backends.local.encoders.service import EncoderService
 

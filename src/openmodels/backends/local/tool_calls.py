@@ -52,7 +52,7 @@ def check_tools(request: ChatRequest, tokenizer: Any) -> None:
     if not request.tools or not tokenizer.chat_template:
         return
     template = chat_template.get_template(tokenizer, tools=True)
-    has_parser = detect.find_format(template) is not None or getattr(tokenizer, "response_template", None) is not None
+    has_parser = detect.find_parser(template) is not None or getattr(tokenizer, "response_template", None) is not None
     if not has_parser or not chat_template.knows_tools(tokenizer, definitions(request.tools)):
         raise UnsupportedFeature(
             "The backend 'local' cannot honour the option 'tools' for this model: its chat template knows no tools, "
@@ -67,7 +67,7 @@ def check_tools(request: ChatRequest, tokenizer: Any) -> None:
         )
 
 
-def tool_call_format(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> ToolCallFormat | None:
+def resolve_tool_call_format(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]) -> ToolCallFormat | None:
     """Return how the answer to a request calls tools; None where it offers none.
 
     `check_tools` has passed the request; `prompt` holds the token ids of the rendered prompt.
@@ -79,7 +79,7 @@ def tool_call_format(request: ChatRequest, tokenizer: Any, prompt: Sequence[int]
     if not tools or request.prompt is not None:
         return None
     template = chat_template.get_template(tokenizer, tools=True)
-    family = detect.find_format(template)
+    family = detect.find_parser(template)
     is_free = request.tool_choice in (None, "auto")
     if family is None:
         if not is_free:

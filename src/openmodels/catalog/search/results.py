@@ -124,4 +124,4 @@ def shown(value: Any) -> str:
         for unit, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**4, "k")):
             if value >= unit:
                 return f"{value / (unit if name != 'k' else 1000):.3g}{name}"
-    return escaping.line(str(value))
+    return escaping.escape_line(str(value))

@@ -29,6 +29,6 @@ _SIGNS: tuple[tuple[str, type[ToolFormatParser]], ...] = (
 )
 
 
-def find_format(template: str) -> type[ToolFormatParser] | None:
+def find_parser(template: str) -> type[ToolFormatParser] | None:
     """Return the parser of a chat template's format, or None without tools."""
     return next((parser for sign, parser in _SIGNS if re.search(sign, template, re.DOTALL)), None)

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoModelForTextEncoding
 
+from openmodels.backends.local.cancellable_thread import Steps
 from openmodels.backends.local.encoders import pooling
 from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.engines.torch import loader
-from openmodels.backends.local.step_worker import Steps
 from openmodels.backends.local.weights import checkpoint, model_kind
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.types.embeddings import Embeddings, EmbedRequest

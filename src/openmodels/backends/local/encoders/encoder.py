@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from openmodels.backends.local.cancellable_thread import Steps
 from openmodels.backends.local.engines.torch.loader import LoadedModel
 from openmodels.backends.local.engines.torch.sampling import not_finite
 from openmodels.backends.local.prompt.length_check import find_overflow
 from openmodels.backends.local.prompt.prepare import check_tokens
-from openmodels.backends.local.step_worker import Steps
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types.embeddings import EmbedRequest
 from openmodels.types.rankings import RerankRequest

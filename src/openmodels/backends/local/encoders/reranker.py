@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Self
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from openmodels.backends.local.cancellable_thread import Steps
 from openmodels.backends.local.encoders.encoder import BATCH, Encoder
 from openmodels.backends.local.engines.torch import loader
-from openmodels.backends.local.step_worker import Steps
 from openmodels.backends.local.weights import checkpoint, model_kind
 from openmodels.errors import UnsupportedFeature
 from openmodels.types.rankings import Ranking, RerankRequest

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, overload
 
+from openmodels.backends.local.cancellable_thread import CancellableThread, Steps
 from openmodels.backends.local.encoders.embedder import Embedder
 from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.encoders.reranker import Reranker
 from openmodels.backends.local.engine import EngineConfig
-from openmodels.backends.local.engines.torch.loader import typed_error
-from openmodels.backends.local.step_worker import Steps, StepWorker
+from openmodels.backends.local.engines.torch.loader import translate_error
 from openmodels.backends.local.weights.locate import locate, names_gguf
 from openmodels.errors import OpenModelsError, UnsupportedFeature
 from openmodels.types.embeddings import Embeddings, EmbedRequest
@@ -18,7 +18,7 @@ from openmodels.types.rankings import Ranking, RerankRequest
 _ENCODERS: dict[type, type[Encoder[Any, Any]]] = {EmbedRequest: Embedder, RerankRequest: Reranker}
 
 
-class EncoderService(StepWorker):
+class EncoderService(CancellableThread):
     """Runs the requests of a model that is not made to generate."""
 
     def __init__(self, config: EngineConfig) -> None:
@@ -53,7 +53,7 @@ class EncoderService(StepWorker):
         except OpenModelsError:
             raise
         except Exception as error:
-            raise typed_error(error, "run", "Give shorter texts.") from error
+            raise translate_error(error, "run", "Give shorter texts.") from error
         return result
 
     def _load(self, encoder: type[Encoder[Any, Any]], deadline: float | None) -> Encoder[Any, Any]:

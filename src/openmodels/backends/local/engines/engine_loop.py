@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from openmodels import background
+from openmodels.backends.local.cancellable_thread import CancellableThread, Steps
 from openmodels.backends.local.engine import Put
 from openmodels.backends.local.runtime import ForkSafeThread
-from openmodels.backends.local.step_worker import Steps, StepWorker
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types.request import ChatRequest
 
@@ -82,7 +82,7 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
 
     def __init__(self) -> None:
         self._model: ModelT | None = None
-        self._preparers = StepWorker(), StepWorker()
+        self._preparers = CancellableThread(), CancellableThread()
         super().__init__()
 
     def _reset(self) -> None:
@@ -113,7 +113,7 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
         """Advance the running sequences by a step, and take out those that have ended."""
 
     @abstractmethod
-    def _explain(self, error: BaseException, action: str) -> OpenModelsError:
+    def _translate_error(self, error: BaseException, action: str) -> OpenModelsError:
         """Return the error for callers; `action` is what failed: "load" or "run"."""
 
     @property
@@ -195,7 +195,7 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
             try:
                 model = self._open_model(self._loading_deadline)
             except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
-                self._fail_all(self._explain(error, "load"))
+                self._fail_all(self._translate_error(error, "load"))
                 return
             finally:
                 self.is_loading = False
@@ -271,7 +271,7 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
 
     def _fail(self, queued: QueuedRequest, error: BaseException) -> None:
         """End one request with an error."""
-        queued.fail(self._explain(error, "run"))
+        queued.fail(self._translate_error(error, "run"))
 
     def _fail_all(self, error: OpenModelsError) -> None:
         """End all requests with an error."""

@@ -115,7 +115,7 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**subprocesses.environment(), **torch_setup.wait_settings(), **start.environment},
+                env={**subprocesses.environment(), **torch_setup.thread_wait_variables(), **start.environment},
                 # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )

@@ -26,7 +26,7 @@ GgufSource = tuple[Path, str | None]
 """A .gguf file or a folder, and the file's SHA-256 where it is already known."""
 
 
-class EngineChoice(NamedTuple):
+class SelectedEngine(NamedTuple):
     """The engine that runs a model, and why, in a few words."""
 
     engine: str
@@ -45,7 +45,7 @@ class EngineSelection:
 
     def __init__(self, engine: str, config: EngineConfig) -> None:
         self._engine, self._config = engine, config
-        self._choice: EngineChoice | None = None
+        self._choice: SelectedEngine | None = None
         transformers_options = {
             "draft": config.draft is not None,
             "max_batch": config.max_batch is not None,
@@ -93,7 +93,7 @@ class EngineSelection:
         """Choose the engine and make it; see `choose`."""
         return RUNTIME.engines[self.choose(deadline).engine].make(self._config)
 
-    def peek(self) -> EngineChoice | None:
+    def peek(self) -> SelectedEngine | None:
         """Return the choice; None where a file that may not be here yet decides."""
         from openmodels.backends.local.weights import locate
 
@@ -118,23 +118,23 @@ class EngineSelection:
             # On the caller's thread, before any work: the engine's own then has it at hand.
             write_grammar(request.output, capabilities.grammar, engine)
 
-    def choose(self, deadline: float | None) -> EngineChoice:
+    def choose(self, deadline: float | None) -> SelectedEngine:
         """Return the engine; a GGUF file on the Hub is fetched, for its header decides."""
         if self._choice is None:
             self._choice = self._choose(deadline)
         return self._choice
 
-    def _choose(self, deadline: float | None) -> EngineChoice:
+    def _choose(self, deadline: float | None) -> SelectedEngine:
         model, device, dtype = self._config.model, self._config.device, self._config.dtype
         if self._engine != "auto":
-            return EngineChoice(self._engine, f"engine={self._engine!r} was asked for")
+            return SelectedEngine(self._engine, f"engine={self._engine!r} was asked for")
         if self._transformers_option is not None:
             return _transformers(f"of the engines only transformers honours {self._transformers_option}=")
         # Imported late: a base install has not what it needs.
         from openmodels.backends.local.weights import locate
 
         if locate.is_path(model) and (Path(model).expanduser() / OPENVINO_MODEL).is_file():
-            return EngineChoice("openvino", "the folder holds a model in OpenVINO's own format")
+            return SelectedEngine("openvino", "the folder holds a model in OpenVINO's own format")
         if not locate.names_gguf(model):
             return _transformers("transformers runs safetensors in every supported architecture on every device")
         if dtype != "auto":
@@ -171,10 +171,10 @@ def find_gguf(config: EngineConfig, deadline: float | None) -> GgufSource:
     )
 
 
-_transformers = partial(EngineChoice, "transformers")
+_transformers = partial(SelectedEngine, "transformers")
 
 
-def _choose_for_gguf(file: Path) -> EngineChoice:
+def _choose_for_gguf(file: Path) -> SelectedEngine:
     # Imported late: a folder of safetensors needs no reader of GGUF.
     from openmodels.backends.local.weights import gguf_header, memory, model_kind
 
@@ -183,11 +183,11 @@ def _choose_for_gguf(file: Path) -> EngineChoice:
     name = repr(header.architecture)
     is_readable = header.architecture in OPENVINO_ARCHITECTURES and not header.has_rope_factors
     if is_readable and RUNTIME.engines["openvino"].is_installed:
-        return EngineChoice("openvino", f"the fastest engine installed that reads GGUF files of {name} on a CPU")
+        return SelectedEngine("openvino", f"the fastest engine installed that reads GGUF files of {name} on a CPU")
     if RUNTIME.engines["llamacpp"].is_installed:
         lacks = "its rotary factors" if header.has_rope_factors else f"the architecture {name}"
         why = "OpenVINO is not installed" if is_readable else f"OpenVINO does not read {lacks}"
-        return EngineChoice("llamacpp", f"it runs any GGUF file from its own quantised weights; {why}")
+        return SelectedEngine("llamacpp", f"it runs any GGUF file from its own quantised weights; {why}")
     needed, free = 2 * header.elements, memory.available()
     size = f"its weights become {memory.gigabytes(needed)} of bfloat16, {memory.gigabytes(free)} are free"
     return _transformers(f"neither openvino-genai nor xllamacpp is installed; {size}")

@@ -82,15 +82,17 @@ class CompletionClient:
         http_request = HttpRequest("POST", url, tuple(headers.items()), encode.to_json(body))
         texts = [request.prompt or "", *(message.text for message in request.messages)]
         with await self._http.asend(http_request, request.deadline) as response:
-            explain = partial(self._explain, response.status, response.headers, (self._key, *filter(None, texts)))
-            with decode.ChatDecoder(response.status, response.headers, explain, tags=tags) as decoder:
+            translate_error = partial(
+                self._translate_error, response.status, response.headers, (self._key, *filter(None, texts))
+            )
+            with decode.ChatDecoder(response.status, response.headers, translate_error, tags=tags) as decoder:
                 async for data in response:
                     for delta in decoder.feed(data):
                         yield delta
         for delta in decoder.finish():
             yield delta
 
-    def _explain(
+    def _translate_error(
         self, status: int, headers: Mapping[str, str], secrets: tuple[str, ...], body: bytes | object
     ) -> OpenModelsError:
         failure = status_errors.read_failure(status, headers, body, host=self._address.authority, secrets=secrets)
@@ -199,7 +201,7 @@ class ServerEngine(ABC):
             try:
                 await self._stream(client, request, put)
             except OpenModelsError as error:
-                raise await background.arun(self._explain, error, start) from error
+                raise await background.arun(self._with_last_words, error, start) from error
         except Exception as error:  # noqa: BLE001 - of any kind: the caller waits for it
             put(error)
 
@@ -260,7 +262,7 @@ class ServerEngine(ABC):
             raise InvalidRequest(f"extra: {reserved[0]!r} is set by openmodels itself.")
         return body | extra
 
-    def _explain(self, error: OpenModelsError, start: ServerProcess) -> OpenModelsError:
+    def _with_last_words(self, error: OpenModelsError, start: ServerProcess) -> OpenModelsError:
         """Return the error with the last words of a server that died of it."""
         if not isinstance(error, ConnectionFailed | StreamInterrupted | InvalidResponse | ServerFailed):
             return error

@@ -17,7 +17,7 @@ from openmodels.backends.local.tool_calls import (
     check_tools,
     definitions,
     offered_tools,
-    tool_call_format,
+    resolve_tool_call_format,
 )
 from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types.request import ChatRequest, ResponseFormat
@@ -174,7 +174,7 @@ def prepare_prompt(
         # A processor lets the tokenizer add what the template does not write, with images or without.
         special = processor is not None
         tokens = chat_template.encode(*chat, special=special, context=context, deadline=request.deadline)
-    tool_format = tool_call_format(request, tokenizer, tokens)
+    tool_format = resolve_tool_call_format(request, tokenizer, tokens)
     if tool_format is not None and tool_format.start:
         tokens += tokenizer.encode(tool_format.start, add_special_tokens=False)
     if inputs is not None:

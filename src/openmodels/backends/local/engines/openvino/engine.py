@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.choices import is_near_deadline
+from openmodels.backends.local.delta_joiner import is_near_deadline
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
 from openmodels.backends.local.engines.engine_loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.output_processor import OutputProcessor
@@ -183,7 +183,7 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
                 model.pipeline.step()
         except BaseException as error:  # noqa: BLE001 - of any kind: the callers wait for it
             # What the pipeline still holds after a failed step is not known: a new one begins empty.
-            self._fail_all(self._explain(error, "run"))
+            self._fail_all(self._translate_error(error, "run"))
             self._model = None
             return
         for sequence in self._running:
@@ -198,7 +198,7 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
             sequence for sequence in self._running if not (sequence.queued.is_cancelled or sequence.output.is_finished)
         ]
 
-    def _explain(self, error: BaseException, action: str) -> OpenModelsError:
+    def _translate_error(self, error: BaseException, action: str) -> OpenModelsError:
         if isinstance(error, OpenModelsError):
             return error
         message = last_line(error)

@@ -141,7 +141,7 @@ class DraftModel:
             elif wrong:
                 sequence = None
         if sequence is None:
-            sequence = self._runner.sequential.start(tokens)
+            sequence = self._runner.unbatched.start(tokens)
         text = list(tokens)
         if max(text[len(sequence.tokens) :]) >= self._vocab_size:
             return None, []

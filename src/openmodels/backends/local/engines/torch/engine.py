@@ -14,10 +14,10 @@ from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
 from openmodels.backends.local.engines.engine_loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.engines.torch import draft_tokens
 from openmodels.backends.local.engines.torch.device import free_memory
-from openmodels.backends.local.engines.torch.loader import LoadedModel, load, typed_error
+from openmodels.backends.local.engines.torch.loader import LoadedModel, load, translate_error
 from openmodels.backends.local.engines.torch.model_runner import ModelRunner
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
-from openmodels.backends.local.engines.torch.scheduler import BatchScheduler, Scheduler, SequentialScheduler
+from openmodels.backends.local.engines.torch.scheduler import BatchScheduler, Scheduler, UnbatchedScheduler
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.local.weights import memory
 from openmodels.backends.local.weights.locate import locate
@@ -52,7 +52,7 @@ class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
     @property
     def max_running(self) -> int:
         """How many sequences run at the same time at most."""
-        if self._model is not None and self._model.runner.sequential_reason is not None:
+        if self._model is not None and self._model.runner.unbatched_reason is not None:
             return 1
         return self._config.max_batch or _MAX_BATCH
 
@@ -72,18 +72,18 @@ class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
             "dtype": str(loaded.dtype).removeprefix("torch."),
             "context": loaded.context,
             "max_batch": self.max_running,
-            "alone": runner.sequential_reason,
+            "alone": runner.unbatched_reason,
             "not_honoured": list(
                 generation_config.not_honoured(loaded.generation_config, generation_config.TRANSFORMERS)
             ),
-            "whole_prompt": runner.sequential.whole_prompt,
-            "recompute": runner.sequential.recompute,
+            "whole_prompt": runner.unbatched.whole_prompt,
+            "recompute": runner.unbatched.recompute,
         }
 
     def _open_model(self, deadline: float | None) -> Scheduler:
         loaded = self._load(deadline)
         runner = ModelRunner(loaded, deterministic=self._config.deterministic)
-        scheduler: Scheduler = SequentialScheduler(runner)
+        scheduler: Scheduler = UnbatchedScheduler(runner)
         if runner.kv_cache is not None:
             budget = self._config.max_kv_bytes or free_memory(loaded.device) // 2
             scheduler = BatchScheduler(
@@ -130,10 +130,10 @@ class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
         if not self._running:
             scheduler.retain_released()
 
-    def _explain(self, error: BaseException, action: str) -> OpenModelsError:
+    def _translate_error(self, error: BaseException, action: str) -> OpenModelsError:
         if isinstance(error, OpenModelsError):
             return error  # memory is not short, and collecting garbage takes a second
-        failure = typed_error(error, action, _NEXT_STEP)
+        failure = translate_error(error, action, _NEXT_STEP)
         # The traceback's frames keep the step's tensors alive, and they are what memory is short of.
         traceback.clear_frames(error.__traceback__)
         gc.collect()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from openmodels.backends.local.engines.torch.loader import is_out_of_memory
-from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
+from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
 
 PROBE_LENGTH = 8
 """Tokens of the sequence that is tried."""
@@ -31,7 +31,7 @@ _MAX_DISTANCE_HALF = 0.1
 _WINDOW_FIELDS = ("sliding_window", "attention_window_size", "window_size", "attention_chunk_size", "chunk_size")
 
 
-def check_sequential(runner: SequentialModel, dtype: torch.dtype) -> None:
+def check_unbatched(runner: UnbatchedModel, dtype: torch.dtype) -> None:
     """Find out how a model computes a sequence: `whole_prompt` and `recompute`.
 
     The model's own error for a sequence in one pass is raised: it cannot run at all.
@@ -99,7 +99,7 @@ def distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> flo
 
 
 def _measure(
-    runner: SequentialModel,
+    runner: UnbatchedModel,
     text: Sequence[int],
     prompt: int,
     sizes: Sequence[int],

@@ -27,7 +27,7 @@ from transformers.models.auto.modeling_auto import (
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engines.torch import checkpoint_check, device as devices, quantization
-from openmodels.backends.local.engines.torch.torch_setup import collector_paused
+from openmodels.backends.local.engines.torch.torch_setup import garbage_collection_paused
 from openmodels.backends.local.prompt import images, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
 from openmodels.backends.local.weights import checkpoint, memory, model_info, model_kind
@@ -180,7 +180,7 @@ def exclusive_loading() -> Generator[None, None, None]:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         try:
-            with collector_paused():
+            with garbage_collection_paused():
                 yield
         finally:
             logging.set_verbosity(verbosity)
@@ -211,7 +211,7 @@ def translated_errors(folder: Path) -> Generator[None, None, None]:
         ) from error
 
 
-def typed_error(error: BaseException, action: str, out_of_memory_step: str) -> OpenModelsError:
+def translate_error(error: BaseException, action: str, out_of_memory_step: str) -> OpenModelsError:
     """Return the error for one of torch or transformers, which becomes its cause."""
     failure: OpenModelsError
     if is_out_of_memory(error):

@@ -13,13 +13,13 @@ from openmodels.backends.local.engines.torch import attention, fused_llama
 from openmodels.backends.local.engines.torch.attention import BatchingUnsupported, ForwardContext
 from openmodels.backends.local.engines.torch.equivalence_check import (
     PROBE_LENGTH,
-    check_sequential,
+    check_unbatched,
     is_close,
     probe_tokens,
 )
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, LayerShape, Slot
 from openmodels.backends.local.engines.torch.loader import LoadedModel, is_out_of_memory
-from openmodels.backends.local.engines.torch.single_sequence import SequentialModel
+from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
 
 _log = logging.getLogger(__name__)
 
@@ -29,19 +29,19 @@ class ModelRunner:
 
     Whether sequences can share a forward pass is not looked up in a table but tried: short sequences run side by
     side, as prompts, single tokens, draft tokens and on a restored prefix, and must get the scores that the model
-    itself gives. Where they do not, or with `deterministic`, `sequential` computes one sequence at a time, through
-    transformers' own cache: `sequential_reason` says why, and `kv_cache` is None. `equivalence_check` finds out how.
+    itself gives. Where they do not, or with `deterministic`, `unbatched` computes one sequence at a time, through
+    transformers' own cache: `unbatched_reason` says why, and `kv_cache` is None. `equivalence_check` finds out how.
     """
 
     def __init__(self, loaded: LoadedModel, *, deterministic: bool = False) -> None:
         self.loaded = loaded
-        self.sequential = SequentialModel(loaded.model, loaded.device)
-        self._takes_logits_to_keep = self.sequential.takes_logits_to_keep
+        self.unbatched = UnbatchedModel(loaded.model, loaded.device)
+        self._takes_logits_to_keep = self.unbatched.takes_logits_to_keep
         parts = [part.config for part in loaded.model.modules() if isinstance(part, PreTrainedModel)]
         self._configs = {id(config): config for config in parts}.values()
         self._fused: fused_llama.FusedLlama | None = None
         self.kv_cache: KVCache | None = None
-        self.sequential_reason: str | None = None
+        self.unbatched_reason: str | None = None
         try:
             if deterministic:
                 raise BatchingUnsupported("deterministic=True asks for it")
@@ -49,13 +49,13 @@ class ModelRunner:
                 raise BatchingUnsupported("it reads images, which are computed with the prompt they stand in")
             self._enable_batching()
         except BatchingUnsupported as error:
-            self.kv_cache, self.sequential_reason = None, str(error)
-            check_sequential(self.sequential, loaded.dtype)
+            self.kv_cache, self.unbatched_reason = None, str(error)
+            check_unbatched(self.unbatched, loaded.dtype)
 
     @property
     def can_crop(self) -> bool:
         """Whether the newest tokens can be taken out of a cache again."""
-        cache = self.sequential.new_cache()
+        cache = self.unbatched.new_cache()
         return cache is not None and all(type(layer) is DynamicLayer for layer in cache.layers)
 
     @property
@@ -107,7 +107,7 @@ class ModelRunner:
     @torch.inference_mode()
     def _enable_batching(self) -> None:
         model = self.loaded.model
-        if self.sequential.rope_switch_length is not None:
+        if self.unbatched.rope_switch_length is not None:
             raise BatchingUnsupported("its positions are scaled by the longest sequence")
         if not getattr(model, "_supports_attention_backend", False):
             raise BatchingUnsupported("transformers gives no access to its attention")
@@ -139,7 +139,7 @@ class ModelRunner:
         texts = [probe_tokens(PROBE_LENGTH, vocab_size, number) for number in (1, 2)]
         expected, shapes = [], []
         for text in texts:
-            sequence = self.sequential.start(text)
+            sequence = self.unbatched.start(text)
             expected.append(sequence.extend(text, logits_to_keep=PROBE_LENGTH))
             layers = [(layer.keys.shape, layer.values.shape) for layer in sequence.cache.layers]
             shapes = [LayerShape(keys[1], keys[3], values[3]) for keys, values in layers]

@@ -71,12 +71,12 @@ class Scheduler(ABC):
         """Retain what was released, which is put off so as not to make others wait."""
 
 
-class SequentialScheduler(Scheduler):
+class UnbatchedScheduler(Scheduler):
     """Runs one sequence at a time."""
 
     @override
     def step(self, running: Sequence[RunningSequence]) -> Failures:
-        sequence, model = running[0], self.runner.sequential
+        sequence, model = running[0], self.runner.unbatched
         try:
             if sequence.cache is None:
                 sequence.cache = model.start(sequence.tokens[: sequence.prompt_length], sequence.inputs)

@@ -28,7 +28,7 @@ _KERNEL_CACHE_VARIABLES = {
 _USER_VARIABLES = {*_WAIT_VARIABLES, "KMP_BLOCKTIME"}
 
 
-def wait_settings() -> dict[str, str]:
+def thread_wait_variables() -> dict[str, str]:
     """Return the variables for waiting; none where the user has set one."""
     return {} if _USER_VARIABLES & os.environ.keys() else dict(_WAIT_VARIABLES)
 
@@ -38,7 +38,7 @@ def import_torch() -> None:
     # Its libraries read the variables once, when they are loaded.
     if "torch" in sys.modules:
         return
-    settings = wait_settings() | {
+    settings = thread_wait_variables() | {
         name: value for name, value in _KERNEL_CACHE_VARIABLES.items() if name not in os.environ
     }
     os.environ.update(settings)
@@ -52,7 +52,7 @@ def import_torch() -> None:
 
 
 @contextmanager
-def collector_paused() -> Generator[None, None, None]:
+def garbage_collection_paused() -> Generator[None, None, None]:
     """Collect no garbage inside the block."""
     # Importing torch and transformers makes a million objects that stay; looking through them again and again for
     # garbage takes a quarter of the time from a process's start to its first token.

@@ -24,7 +24,7 @@ _STATE_ATTRIBUTES = ("rope_deltas", "recurrent_states", "conv1d_state", "num_buc
 _ORIGINAL = "original_max_position_embeddings"
 
 
-class SequentialModel:
+class UnbatchedModel:
     """A transformers model that generates one sequence at a time.
 
     Attributes:
@@ -97,7 +97,7 @@ class SequentialModel:
 class SequenceState:
     """The cache and the inputs of one sequence, of which `tokens` are computed."""
 
-    def __init__(self, runner: SequentialModel, prompt: Sequence[int], inputs: Mapping[str, Any]) -> None:
+    def __init__(self, runner: UnbatchedModel, prompt: Sequence[int], inputs: Mapping[str, Any]) -> None:
         self._runner = runner
         self._prompt = len(prompt)
         self._inputs = dict(inputs)

@@ -28,7 +28,7 @@ Steps = Generator[None, None, _Result]
 _Job = tuple[Future[Any], Steps[Any]]
 
 
-class StepWorker(ForkSafeThread):
+class CancellableThread(ForkSafeThread):
     """Owns a thread; each call gives it work and waits for the result.
 
     A call that is cancelled, or out of time, is dropped before its next step.
