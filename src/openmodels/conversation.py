@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from typing_extensions import Unpack
 
 from openmodels import files
-from openmodels.core.request import describe_errors
 from openmodels.core.stream import AsyncStream, Stream
 from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.model import Model
+from openmodels.output import schema
 from openmodels.types.messages import Frozen, Message, Text
 from openmodels.types.options import CallOptions
 from openmodels.types.reply import Reply
@@ -111,7 +111,7 @@ class Conversation:
         try:
             saved = _SavedConversation(system=self.system, messages=self.messages)
         except ValidationError as error:
-            raise InvalidRequest(f"The conversation cannot be saved: {describe_errors(error)}") from error
+            raise InvalidRequest(f"The conversation cannot be saved: {schema.describe_errors(error)}") from error
         files.write(path, saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", private=True)
 
     @classmethod
@@ -130,7 +130,7 @@ class Conversation:
         try:
             saved = _SavedConversation.model_validate_json(file.read_bytes())
         except ValidationError as error:
-            raise InvalidRequest(f"{path} is no saved conversation: {describe_errors(error)}") from error
+            raise InvalidRequest(f"{path} is no saved conversation: {schema.describe_errors(error)}") from error
         conversation = cls(model, system=saved.system)
         conversation.messages = saved.messages
         return conversation
@@ -152,4 +152,4 @@ def _turn(content: str | Message) -> Message:
     try:
         return Message(role="user", content=content)
     except ValidationError as error:
-        raise InvalidRequest(describe_errors(error)) from error
+        raise InvalidRequest(schema.describe_errors(error)) from error

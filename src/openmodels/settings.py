@@ -77,7 +77,7 @@ def is_true(value: str | None) -> bool:
     return (value or "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-def cache_folder() -> Path:
+def openmodels_cache_folder() -> Path:
     """Return the folder for what openmodels itself makes, e.g. converted weights."""
     if chosen := os.environ.get("OPENMODELS_CACHE"):
         return Path(chosen).expanduser()

@@ -44,7 +44,7 @@ def llamacpp(folders: pytest.TempPathFactory, *arguments: str) -> Iterator[str]:
     """Run a llama.cpp server with the default model's GGUF, kept in the user's cache; give its address."""
     from openmodels.backends.local.weights import default_model
 
-    command = [sys.executable, str(HERE / "llamacpp.py"), str(default_model.locate_gguf(None)), *arguments]
+    command = [sys.executable, str(HERE / "llamacpp.py"), str(default_model.get_gguf(None)), *arguments]
     with peer(command, folders.mktemp("llamacpp") / "log") as address:
         yield address
 
@@ -82,6 +82,6 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     """The address of `transformers serve` with the default model, converted in the user's cache."""
     from openmodels.backends.local.weights import default_model
 
-    command = [sys.executable, str(HERE / "transformers_serve.py"), str(default_model.locate(None))]
+    command = [sys.executable, str(HERE / "transformers_serve.py"), str(default_model.get_folder(None))]
     with peer(command, tmp_path_factory.mktemp("transformers") / "log") as address:
         yield address

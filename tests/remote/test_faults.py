@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import openmodels as om
-from openmodels.testing.faults import KEY, Fault, FaultServer, cases, list_faults, meet
-from openmodels.testing.faults.meet import expected
+from openmodels.testing.faults import KEY, Fault, FaultServer, check_fault, list_cases, list_faults
+from openmodels.testing.faults.check import expected_result
 
 TABLE = Path(__file__).parents[2] / "docs" / "faults.md"
 INTRODUCTION = """\
@@ -42,10 +42,11 @@ def _model(url: str, timeout: float) -> om.Model:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
-    ("fault", "surface"), [pytest.param(fault, surface, id=f"{fault.name}-{surface}") for fault, surface in cases()]
+    ("fault", "surface"),
+    [pytest.param(fault, surface, id=f"{fault.name}-{surface}") for fault, surface in list_cases()],
 )
 def test_fault(server: FaultServer, fault: Fault, surface: str, caplog: pytest.LogCaptureFixture) -> None:
-    meet(server, fault, surface, _model, caplog)
+    check_fault(server, fault, surface, _model, caplog)
 
 
 def test_the_table_in_the_docs() -> None:
@@ -61,7 +62,7 @@ def test_the_table_in_the_docs() -> None:
 
 
 def _expectations(fault: Fault) -> list[object]:
-    return [expected(fault, surface) for surface in ("chat", "stream", "embed")]
+    return [expected_result(fault, surface) for surface in ("chat", "stream", "embed")]
 
 
 def _row(fault: Fault) -> str:

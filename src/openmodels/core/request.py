@@ -182,7 +182,7 @@ def _validate(request: type[_Request], **fields: Any) -> _Request:
     try:
         return request(**fields)
     except ValidationError as error:
-        raise InvalidRequest(describe_errors(error)) from error
+        raise InvalidRequest(schema.describe_errors(error)) from error
 
 
 def _tool_choice(choice: Mapping[str, Any]) -> Any:
@@ -249,11 +249,6 @@ def _messages(prompt: Any) -> tuple[Any, ...]:
 def read_messages(prompt: Any) -> tuple[Message, ...]:
     """Return a prompt of `chat` as messages. Raises InvalidRequest where it is wrong."""
     return _validate(ChatRequest, messages=_messages(prompt)).messages
-
-
-def describe_errors(error: ValidationError) -> str:
-    """Return the errors that pydantic reports in one line, without the input."""
-    return "; ".join(schema.describe_errors(error)) + "."
 
 
 def check_retries(value: Any, name: str = "max_retries") -> int:

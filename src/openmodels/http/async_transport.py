@@ -206,7 +206,9 @@ class AsyncTransport:
         """Return the response, its headers read."""
         proxy = self._settings.proxy_for(address)
         socks = proxy if proxy is not None and proxy.is_socks else None
-        session = await self._session(socks)
+        loop = asyncio.get_running_loop()
+        entry = self._sessions.get(loop, {}).get(socks)
+        session = entry[0] if entry is not None else await self._new_session(loop, socks)
         is_small = len(request.body) <= _LARGE_BODY
         options: dict[str, Any] = {"data": request.body if is_small else io.BytesIO(request.body)}
         peer = address.authority
@@ -249,20 +251,15 @@ class AsyncTransport:
                 for session, _ in sessions.values():
                     loop.call_soon_threadsafe(_close_soon, session)
 
-    async def _session(self, socks: ProxyServer | None) -> aiohttp.ClientSession:
-        """Return the event loop's session, or its session through a SOCKS proxy."""
-        loop = asyncio.get_running_loop()
-        sessions = self._sessions.get(loop)
-        if sessions is None:
-            for other in [other for other in self._sessions if other.is_closed()]:
-                self._sessions.pop(other, None)
-            sessions = self._sessions[loop] = {}
-        entry = sessions.get(socks)
-        if entry is None:
-            # `asyncio.run` closes the generators its loop has seen, so this one closes the connections in time.
-            guard = _close_with_loop(self._sessions, self._open_session(socks))
-            entry = sessions[socks] = (await anext(guard), guard)
-        return entry[0]
+    async def _new_session(self, loop: AbstractEventLoop, socks: ProxyServer | None) -> aiohttp.ClientSession:
+        """Return a session of the running event loop, through a SOCKS proxy or none."""
+        for other in [other for other in self._sessions if other.is_closed()]:
+            self._sessions.pop(other, None)
+        # `asyncio.run` closes the generators its loop has seen, so this one closes the connections in time.
+        guard = _close_with_loop(self._sessions, self._open_session(socks))
+        session = await anext(guard)
+        self._sessions.setdefault(loop, {})[socks] = session, guard
+        return session
 
     def _open_session(self, socks: ProxyServer | None) -> aiohttp.ClientSession:
         limits = self._limits

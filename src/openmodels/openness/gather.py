@@ -109,7 +109,7 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
 
 def store() -> Path:
     """Return the folder of kept evidence."""
-    return settings.cache_folder() / "openness"
+    return settings.openmodels_cache_folder() / "openness"
 
 
 def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:

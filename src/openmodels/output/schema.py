@@ -270,7 +270,12 @@ def describe_error(path: Sequence[int | str], message: str) -> str:
     return f"{place}: {text}" if place else text
 
 
-def describe_errors(error: ValidationError) -> tuple[str, ...]:
+def describe_errors(error: ValidationError) -> str:
+    """Return pydantic's errors as a sentence, without the input."""
+    return "; ".join(list_errors(error)) + "."
+
+
+def list_errors(error: ValidationError) -> tuple[str, ...]:
     """Return pydantic's errors, each once with its place, without the input."""
     items = error.errors(include_url=False, include_input=False, include_context=False)
     return tuple(dict.fromkeys(describe_error(item["loc"], item["msg"]) for item in items))

@@ -190,7 +190,7 @@ def _make_type_reader(adapter: TypeAdapter[Any]) -> Callable[[str], Any]:
         try:
             return adapter.validate_json(text)
         except ValidationError as error:
-            raise _FormMismatch(*schemas.describe_errors(error)) from error
+            raise _FormMismatch(*schemas.list_errors(error)) from error
 
     return reader
 
@@ -260,4 +260,4 @@ def _make_format(**fields: Any) -> ResponseFormat:
     try:
         return ResponseFormat(**fields)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(schemas.describe_errors(error)) + ".") from error
+        raise InvalidRequest(schemas.describe_errors(error)) from error

@@ -349,4 +349,4 @@ def _read_docstring(source: Any, name: str) -> tuple[str, dict[str, str]]:
 
 
 def _describe(error: ValidationError) -> str:
-    return "; ".join(schemas.describe_errors(error))
+    return "; ".join(schemas.list_errors(error))

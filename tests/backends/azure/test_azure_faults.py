@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import openmodels as om
-from openmodels.testing.faults import KEY, Fault, FaultServer, cases, meet
+from openmodels.testing.faults import KEY, Fault, FaultServer, check_fault, list_cases
 
 
 def _model(url: str, timeout: float) -> om.Model:
@@ -14,7 +14,8 @@ def _model(url: str, timeout: float) -> om.Model:
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize(
-    ("fault", "surface"), [pytest.param(fault, surface, id=f"{fault.name}-{surface}") for fault, surface in cases()]
+    ("fault", "surface"),
+    [pytest.param(fault, surface, id=f"{fault.name}-{surface}") for fault, surface in list_cases()],
 )
 def test_fault(server: FaultServer, fault: Fault, surface: str, caplog: pytest.LogCaptureFixture) -> None:
-    meet(server, fault, surface, _model, caplog)
+    check_fault(server, fault, surface, _model, caplog)

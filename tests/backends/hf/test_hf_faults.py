@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 import openmodels as om
-from openmodels.testing.faults import KEY, Fault, FaultServer, cases, meet
+from openmodels.testing.faults import KEY, Fault, FaultServer, check_fault, list_cases
 
 # On the router, whose address is right, a 404 is about the model; the other shapes are `/embeddings`'.
 _ROUTED = [
     (fault, surface)
-    for fault, surface in cases()
+    for fault, surface in list_cases()
     if "embed" in surface and fault.group in {"status", "connection"} and fault.name != "404-address"
 ]
 
@@ -20,12 +20,12 @@ def _named(pairs: list[tuple[Fault, str]]) -> list[object]:
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.parametrize(("fault", "surface"), _named(list(cases())))
+@pytest.mark.parametrize(("fault", "surface"), _named(list(list_cases())))
 def test_fault(server: FaultServer, fault: Fault, surface: str, caplog: pytest.LogCaptureFixture) -> None:
     def model(url: str, timeout: float) -> om.Model:
         return om.Model("hf:org/model", base_url=url, api_key=KEY, timeout=timeout)
 
-    meet(server, fault, surface, model, caplog)
+    check_fault(server, fault, surface, model, caplog)
 
 
 @pytest.mark.parametrize(("fault", "surface"), _named(_ROUTED))
@@ -40,4 +40,4 @@ def test_fault_of_the_router(
         monkeypatch.setenv("OPENMODELS_HF_ROUTER", url)
         return om.Model("hf:org/model", api_key=KEY, timeout=timeout)
 
-    meet(server, fault, surface, model, caplog)
+    check_fault(server, fault, surface, model, caplog)

@@ -132,7 +132,7 @@ class TestQuantised:
         )
         stored = (folder / "model.safetensors").stat().st_size
         monkeypatch.setattr(memory, "_HEADROOM", 0)
-        monkeypatch.setattr(memory, "available", lambda: 2 * stored)
+        monkeypatch.setattr(memory, "available", lambda *_: 2 * stored)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         with pytest.raises(om.DoesNotFit):
             loader.load(folder, device="cpu", dtype="float32")
@@ -142,8 +142,8 @@ class TestGguf:
     def test_in_the_dtype_asked_for(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf")
         reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="m.gguf", dtype=torch.float32)
-        exact = loader.load(locate.locate(str(file), dtype="float32"), dtype="float32").model.state_dict()
-        near = loader.load(locate.locate(str(file)), dtype="float32").model.state_dict()
+        exact = loader.load(locate.locate_folder(str(file), dtype="float32"), dtype="float32").model.state_dict()
+        near = loader.load(locate.locate_folder(str(file)), dtype="float32").model.state_dict()
         for name, value in reference.state_dict().items():
             assert torch.equal(exact[name], value)
         assert any(not torch.equal(near[name], value) for name, value in reference.state_dict().items())
@@ -159,15 +159,15 @@ class TestGguf:
 
     def test_an_unknown_dtype(self, tmp_path):
         with pytest.raises(om.InvalidRequest, match="dtype"):
-            locate.locate(str(tiny_gguf(tmp_path / "m.gguf")), dtype="int8")
+            locate.locate_folder(str(tiny_gguf(tmp_path / "m.gguf")), dtype="int8")
 
     def test_memory_of_the_dtype(self, tmp_path, monkeypatch):
         file = tiny_gguf(tmp_path / "m.gguf")
-        elements = sum(value.numel() for value in loader.load(locate.locate(str(file))).model.parameters())
+        elements = sum(value.numel() for value in loader.load(locate.locate_folder(str(file))).model.parameters())
         monkeypatch.setattr(memory, "_HEADROOM", 0)
-        monkeypatch.setattr(memory, "available", lambda: 4 * elements)
+        monkeypatch.setattr(memory, "available", lambda *_: 4 * elements)
         with pytest.raises(om.DoesNotFit):
-            locate.locate(str(file), dtype="float32")
+            locate.locate_folder(str(file), dtype="float32")
 
     def test_tensors_that_transformers_drops(self, tmp_path):
         bias = [("blk.0.attn_q.bias", torch.ones(32).numpy())]

@@ -237,7 +237,7 @@ def _(folder, patch):
     with (tiny_llama(folder) / "model.safetensors").open("wb") as opened:
         opened.write(len(header).to_bytes(8, "little") + header)
         opened.truncate(8 + len(header) + size)  # a hole: no disk is used
-    patch.setattr("openmodels.backends.local.weights.memory.available", lambda: 16 * 10**9)
+    patch.setattr("openmodels.backends.local.weights.memory.available", lambda *_: 16 * 10**9)
     load(folder, dtype="bfloat16")
 
 

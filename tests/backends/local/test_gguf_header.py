@@ -175,7 +175,7 @@ def test_an_entry_that_names_no_token_is_none():
 
 
 def test_the_size_of_the_cache(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 4 * 10**9)
+    monkeypatch.setattr(memory, "available", lambda *_: 4 * 10**9)
     found = {"general.architecture": "llama", "llama.context_length": 100, "llama.block_count": 10}
     found |= {"llama.attention.head_count": 4, "llama.embedding_length": 64, "llama.attention.head_count_kv": 2}
     assert engine._kv_tokens(gguf_header.GgufHeader(found, 1), 100) == 400

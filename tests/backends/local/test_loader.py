@@ -173,24 +173,24 @@ class TestDevice:
 
 
 def convert_at_once(file, results):
-    results.put(str(locate.locate(str(file))))
+    results.put(str(locate.locate_folder(str(file))))
 
 
 class TestGguf:
     def test_converted_once(self, tmp_path, monkeypatch):
         file = tiny_gguf(tmp_path / "m.gguf")
-        folder = locate.locate(str(file))
+        folder = locate.locate_folder(str(file))
         found = loader.load(folder)
         assert found.context == 512
         assert found.model.generation_config.eos_token_id == 258
         assert found.tokenizer("the<|im_end|>").input_ids == [259, 68, 258]
         monkeypatch.setattr(convert, "gguf_to_safetensors", lambda *paths: pytest.fail("converted twice"))
-        assert locate.locate(str(file)) == folder
+        assert locate.locate_folder(str(file)) == folder
 
     def test_the_weights_are_the_files(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf")
         stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file).tensors}
-        ours = loader.load(locate.locate(str(file)), dtype="bfloat16").model.get_input_embeddings().weight
+        ours = loader.load(locate.locate_folder(str(file)), dtype="bfloat16").model.get_input_embeddings().weight
         assert torch.equal(ours, torch.tensor(stored["token_embd.weight"]).bfloat16())
 
     def test_the_end_of_a_turn_is_an_end(self):
@@ -201,11 +201,11 @@ class TestGguf:
 
     def test_what_was_replaced_is_put_back(self, tmp_path):
         before = gguf.GGUFReader, gguf.get_tensor_name_map, convert.modeling.tqdm
-        locate.locate(str(tiny_gguf(tmp_path / "m.gguf")))
+        locate.locate_folder(str(tiny_gguf(tmp_path / "m.gguf")))
         assert before == (gguf.GGUFReader, gguf.get_tensor_name_map, convert.modeling.tqdm)
 
     def test_nothing_is_printed(self, tmp_path, capfd):
-        locate.locate(str(tiny_gguf(tmp_path / "m.gguf")))
+        locate.locate_folder(str(tiny_gguf(tmp_path / "m.gguf")))
         assert capfd.readouterr() == ("", "")
 
     def test_two_processes_at_once(self, tmp_path):
@@ -225,7 +225,7 @@ class TestGguf:
     def test_a_failed_conversion_leaves_nothing(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf", architecture="nosucharch")
         with pytest.raises(errors.LoadFailed, match="'nosucharch'"):
-            locate.locate(str(file))
+            locate.locate_folder(str(file))
         assert [path.suffix for path in cache.root().iterdir()] == [".lock"]
 
     @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.6, 0.999])

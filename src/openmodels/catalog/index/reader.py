@@ -57,7 +57,7 @@ _TERMS_HELD = 200_000
 
 def default_path() -> Path:
     """Return where the index is kept: in the cache folder."""
-    return settings.cache_folder() / "catalog.sqlite"
+    return settings.openmodels_cache_folder() / "catalog.sqlite"
 
 
 class Index:

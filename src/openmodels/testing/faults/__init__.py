@@ -2,9 +2,9 @@
 
 It is for tests of remote backends:
 
-@pytest.mark.parametrize(("fault", "surface"), list(cases()), ids=…)
+@pytest.mark.parametrize(("fault", "surface"), list(list_cases()), ids=…)
 def test_fault(server, fault, surface, caplog):
-    meet(server, fault, surface, lambda url, timeout: Model("server:x", base_url=url, api_key=KEY, …), caplog)
+    check_fault(server, fault, surface, lambda url, timeout: Model("server:x", base_url=url, api_key=KEY, …), caplog)
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from __future__ import annotations
 import pytest
 
 # Before the modules are imported: only then does a failed assertion show its values.
-pytest.register_assert_rewrite("openmodels.testing.faults.expect", "openmodels.testing.faults.meet")
+pytest.register_assert_rewrite("openmodels.testing.faults.expect", "openmodels.testing.faults.check")
 
 from openmodels.testing.faults import bodies, statuses, streams, tool_calls, transport, vectors  # noqa: E402 - see above
+from openmodels.testing.faults.check import check_fault, list_cases  # noqa: E402
 from openmodels.testing.faults.expect import KEY, PROMPT, TEXT, TOKENS, Fails, Fault, Right, Vectors  # noqa: E402
-from openmodels.testing.faults.meet import cases, meet  # noqa: E402
 from openmodels.testing.faults.server import FaultServer, list_faults  # noqa: E402
+
+cases, meet = list_cases, check_fault  # earlier names
 
 _registered = (bodies, statuses, streams, tool_calls, transport, vectors)
 
@@ -32,6 +34,8 @@ __all__ = [
     "Right",
     "Vectors",
     "cases",
+    "check_fault",
+    "list_cases",
     "list_faults",
     "meet",
 ]

@@ -10,7 +10,7 @@ from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.encoders.reranker import Reranker
 from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.torch.loader import translate_error
-from openmodels.backends.local.weights.locate import locate, names_gguf
+from openmodels.backends.local.weights.locate import locate_folder, names_gguf
 from openmodels.errors import OpenModelsError, UnsupportedFeature
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
@@ -65,7 +65,7 @@ class EncoderService(CancellableThread):
             )
         self.is_loading = True
         try:
-            folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
+            folder = locate_folder(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
             return encoder.load(folder, device=config.device, dtype=config.dtype)
         finally:
             self.is_loading = False

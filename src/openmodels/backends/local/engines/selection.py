@@ -141,7 +141,7 @@ class EngineSelection:
             return _transformers(f"of the engines for GGUF only transformers honours dtype={dtype!r}")
         if not _is_cpu(device):
             return _transformers("the model runs on an accelerator, and the other engines on the CPU only")
-        file = locate.source(model, revision=self._config.revision, deadline=deadline)
+        file = locate.locate_model(model, revision=self._config.revision, deadline=deadline)
         return _transformers("the name is a folder's") if file.is_dir() else _choose_for_gguf(file)
 
 
@@ -162,9 +162,9 @@ def find_gguf(config: EngineConfig, deadline: float | None) -> GgufSource:
     from openmodels.backends.local.weights import default_model, locate
 
     if locate.names_gguf(config.model):
-        return locate.source(config.model, revision=config.revision, deadline=deadline), None
+        return locate.locate_model(config.model, revision=config.revision, deadline=deadline), None
     if f"local:{config.model}" == settings.DEFAULT_MODEL and config.revision is None:
-        return default_model.locate_gguf(deadline), default_model.SHA256
+        return default_model.get_gguf(deadline), default_model.SHA256
     raise LoadFailed(
         f"{config.model!r} names no GGUF file, and that is what this engine reads.",
         next_step="Name one, e.g. 'local:org/model-GGUF/model-q4_k_m.gguf', or use engine='transformers'.",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from openmodels import background
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig, Put
-from openmodels.backends.local.engines.managed_server import MODEL, ManagedServer, ServerCommand, ServerProcess
+from openmodels.backends.local.engines.server_process import MODEL, ManagedServer, ServerCommand, ServerProcess
 from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.prompt.prepare import (
     CHAT_TEMPLATE_KWARGS,

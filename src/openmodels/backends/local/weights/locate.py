@@ -9,13 +9,15 @@ import os
 from pathlib import Path
 
 from openmodels import model_reference, settings
-from openmodels.backends.local.weights import checkpoint, default_model, hub_download
+from openmodels.backends.local.weights import checkpoint, checkpoint_download, default_model
 from openmodels.errors import InvalidReference, InvalidRequest, LoadFailed, ModelNotFound
 
 
-def locate(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
-    """Return a folder that transformers loads, fetched or converted; see `source`."""
-    path = source(rest, revision=revision, deadline=deadline, dtype=dtype)
+def locate_folder(
+    rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto"
+) -> Path:
+    """Return what `locate_model` does, converted to a folder for transformers."""
+    path = locate_model(rest, revision=revision, deadline=deadline, dtype=dtype)
     if path.is_dir():
         return path
     # Imported late: the converter brings torch and transformers with it.
@@ -30,7 +32,7 @@ def names_gguf(rest: str) -> bool:
     return text.endswith(".gguf") or (not is_path(rest.strip()) and text.partition("@")[0].endswith(".gguf"))
 
 
-def source(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
+def locate_model(rest: str, *, revision: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
     """Return a folder with the model, or its GGUF file, fetching it if need be.
 
     Args:
@@ -54,7 +56,7 @@ def source(rest: str, *, revision: str | None = None, deadline: float | None = N
     if is_path(text):
         if revision is not None:
             raise InvalidRequest(f"revision: {text!r} is on this disk and has no revisions.")
-        return _on_disk(Path(os.path.expanduser(text)), text)  # noqa: PTH111 - never raises
+        return _check_path(Path(os.path.expanduser(text)), text)  # noqa: PTH111 - never raises
     model = model_reference.parse_hub_id(text)
     if model.suffix is not None:
         raise InvalidReference(
@@ -69,10 +71,10 @@ def source(rest: str, *, revision: str | None = None, deadline: float | None = N
             raise InvalidReference(
                 f"{model.file!r} is not a model file.", next_step="Name a .gguf file, or only 'org/model'."
             )
-        return hub_download.download_gguf(model.repo, model.file, revision, deadline)
+        return checkpoint_download.download_gguf(model.repo, model.file, revision, deadline)
     if model.repo == default_model.REPO and revision is None:
-        return default_model.locate(deadline, dtype)
-    return hub_download.download_folder(model.repo, revision, deadline)
+        return default_model.get_folder(deadline, dtype)
+    return checkpoint_download.download_folder(model.repo, revision, deadline)
 
 
 def is_path(rest: str) -> bool:
@@ -82,7 +84,7 @@ def is_path(rest: str) -> bool:
     return rest.lower().endswith(".gguf") and rest.count("/") < 2
 
 
-def _on_disk(path: Path, text: str) -> Path:
+def _check_path(path: Path, text: str) -> Path:
     if not os.path.exists(path):  # noqa: PTH110 - never raises
         bare = text.removeprefix("./")
         hint = f" For the Hub's model write 'local:{bare}'." if text != bare and bare.count("/") == 1 else ""

@@ -8,10 +8,14 @@ import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from openmodels.errors import DoesNotFit
+
+if TYPE_CHECKING:
+    import torch
 
 _HEADROOM = 256 * 10**6
 """Bytes for activations and the first tokens' cache, on top of the weights."""
@@ -29,9 +33,10 @@ def check_disk(folder: Path, needed: int) -> None:
         )
 
 
-def check_memory(weights: int, *, free: int | None = None, where: str = "memory") -> None:
-    """Raise DoesNotFit where weights of so many bytes do not fit into memory."""
-    free = available() if free is None else free
+def check_memory(weights: int, device: torch.device | None = None) -> None:
+    """Raise DoesNotFit where weights of so many bytes do not fit; a GPU has its own."""
+    free = available(device)
+    where = f"memory on {device}" if device is not None and device.type == "cuda" else "memory"
     if weights + _HEADROOM > free:
         raise DoesNotFit(
             f"The model needs {gigabytes(weights + _HEADROOM)} of {where}, {gigabytes(free)} are available.",
@@ -50,14 +55,18 @@ def check_any_memory(weights: int, *, unpacked: int) -> None:
         # Imported late: torch takes a second to come, and most models fit.
         import torch
 
-        gpus = [torch.cuda.mem_get_info(index)[0] for index in range(torch.cuda.device_count())]
+        gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
         if not gpus:
             raise
-        check_memory(weights, free=max(gpus), where="GPU memory")
+        check_memory(weights, max(gpus, key=available))
 
 
-def available() -> int:
-    """Return the bytes that system and cgroup leave to this process."""
+def available(device: torch.device | None = None) -> int:
+    """Return the bytes that a GPU, or else system and cgroup, leave to this process."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0]
     cgroups = _cgroup_left(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
     return max(0, min([int(psutil.virtual_memory().available), *cgroups]))
 

@@ -15,9 +15,9 @@ from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.weights import (
     cache,
     checkpoint,
+    checkpoint_download,
     default_model,
     gguf_header,
-    hub_download,
     locate,
     model_kind,
 )
@@ -58,7 +58,7 @@ def _find(rest: str, revision: str | None) -> Path | None:
     revision = model.revision or revision
     if model.file is not None:
         return download.cached_file(model.repo, model.file, revision)
-    folders = [hub_download.find_cached(model.repo, revision)]
+    folders = [checkpoint_download.find_cached(model.repo, revision)]
     if model.repo == default_model.REPO and revision is None:
         folders += cache.converted_folders(default_model.SHA256)
     return next((folder for folder in folders if folder is not None and folder.exists()), None)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engines.managed_server import MODEL, READY, ServerCommand
 from openmodels.backends.local.engines.selection import find_gguf
 from openmodels.backends.local.engines.server_engine import ServerEngine
+from openmodels.backends.local.engines.server_process import MODEL, READY, ServerCommand
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
 from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
@@ -62,7 +62,7 @@ class LlamaCppEngine(ServerEngine):
             "ready": ready,
         }
         # -P: the folder of the program must not come before the installed packages.
-        program = [sys.executable, "-P", str(Path(__file__).with_name("server.py"))]
+        program = [sys.executable, "-P", str(Path(__file__).with_name("xllamacpp_server.py"))]
         return ServerCommand(program, key, ready=ready, stdin=json.dumps(settings))
 
     def sampling_fields(self, prepared: PreparedRequest, generation: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from openmodels.backends.local.weights import checkpoint, memory
+from openmodels.backends.local.weights import checkpoint
 from openmodels.errors import InvalidRequest, NotConfigured
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -70,11 +70,6 @@ def choose_dtype(name: str, device: torch.device, config: Mapping[str, Any], *, 
     ):
         return torch.float16
     return torch.float16 if stored is torch.float32 and not exact else stored
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that a device has left for this process."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory.available()
 
 
 def cpu_has_bfloat16() -> bool:

@@ -13,14 +13,13 @@ from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
 from openmodels.backends.local.engines.engine_loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.engines.torch import draft_tokens
-from openmodels.backends.local.engines.torch.device import free_memory
 from openmodels.backends.local.engines.torch.loader import LoadedModel, load, translate_error
 from openmodels.backends.local.engines.torch.model_runner import ModelRunner
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.backends.local.engines.torch.scheduler import BatchScheduler, Scheduler, UnbatchedScheduler
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.local.weights import memory
-from openmodels.backends.local.weights.locate import locate
+from openmodels.backends.local.weights.locate import locate_folder
 from openmodels.errors import OpenModelsError
 
 _MAX_BATCH = 64
@@ -85,7 +84,7 @@ class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
         runner = ModelRunner(loaded, deterministic=self._config.deterministic)
         scheduler: Scheduler = UnbatchedScheduler(runner)
         if runner.kv_cache is not None:
-            budget = self._config.max_kv_bytes or free_memory(loaded.device) // 2
+            budget = self._config.max_kv_bytes or memory.available(loaded.device) // 2
             scheduler = BatchScheduler(
                 runner, runner.kv_cache, budget=budget, retained=min(_RETAINED_BYTES, budget // 4)
             )
@@ -94,11 +93,11 @@ class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
 
     def _load(self, deadline: float | None) -> LoadedModel:
         config = self._config
-        folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
+        folder = locate_folder(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
         loaded = load(folder, device=config.device, dtype=config.dtype, chat_template=config.chat_template)
         if config.draft is None:
             return loaded
-        folder = locate(config.draft.removeprefix("local:"), deadline=deadline, dtype=config.dtype)
+        folder = locate_folder(config.draft.removeprefix("local:"), deadline=deadline, dtype=config.dtype)
         smaller = load(folder, device=config.device, dtype=config.dtype)
         draft_tokens.check_vocabulary(smaller.tokenizer, loaded.tokenizer)
         shared = min(smaller.vocab_size or 0, loaded.vocab_size or 0)

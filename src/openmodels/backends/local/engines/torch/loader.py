@@ -114,7 +114,7 @@ def load(
         )
     chosen = devices.choose_device(device)
     torch_dtype = devices.choose_dtype(dtype, chosen, config, exact=exact)
-    _check_memory(folder, config, chosen, torch_dtype)
+    _check_size(folder, config, chosen, torch_dtype)
     with exclusive_loading(), translated_errors(folder):
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         dequantized = quantization.check(config, chosen)
@@ -136,7 +136,7 @@ def load(
         if dequantized:
             with torch.device("meta"):
                 elements = sum(weights.numel() for weights in kind.from_config(parsed).parameters())
-            _check_free(elements * torch_dtype.itemsize, chosen)
+            memory.check_memory(elements * torch_dtype.itemsize, chosen)
         model, report = kind.from_pretrained(
             folder,
             config=parsed,
@@ -268,7 +268,7 @@ _WIDTHS = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_head
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
 
 
-def _check_memory(folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> None:
+def _check_size(folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> None:
     tensors = [tensor for file in checkpoint.weight_files(folder) for tensor in checkpoint.read_tensors(file)]
     # transformers would build all of a model of nonsense before it looks at the weights.
     most = dict.fromkeys(_WIDTHS, max(10**6, sum(tensor.elements for tensor in tensors)))
@@ -282,12 +282,7 @@ def _check_memory(folder: Path, config: Mapping[str, Any], device: torch.device,
                     f"{sum(tensor.elements for tensor in tensors):,} numbers.",
                     next_step="Use the config.json that the weights were saved with.",
                 )
-    _check_free(sum(tensor.size(dtype.itemsize) for tensor in tensors), device)
-
-
-def _check_free(needed: int, device: torch.device) -> None:
-    where = f"memory on {device}" if device.type == "cuda" else "memory"
-    memory.check_memory(needed, free=devices.free_memory(device), where=where)
+    memory.check_memory(sum(tensor.size(dtype.itemsize) for tensor in tensors), device)
 
 
 def context_length(config: Any, tokenizer: Any) -> int:

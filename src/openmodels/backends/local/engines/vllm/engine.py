@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from openmodels.backends.local import generation_config, subprocesses
-from openmodels.backends.local.engines.managed_server import MODEL, ServerCommand
 from openmodels.backends.local.engines.selection import find_command
 from openmodels.backends.local.engines.server_engine import ServerEngine
+from openmodels.backends.local.engines.server_process import MODEL, ServerCommand
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
 from openmodels.backends.local.weights import checkpoint, memory, model_kind
-from openmodels.backends.local.weights.locate import locate
+from openmodels.backends.local.weights.locate import locate_folder
 
 _FEW_CORES = 4
 """Cores up to which one is too many to be kept from computing."""
@@ -33,7 +33,7 @@ class VllmEngine(ServerEngine):
     def prepare_command(self, deadline: float | None) -> ServerCommand:
         """Find the folder, read its tokenizer, and return how to serve it."""
         config = self.config
-        folder = locate(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
+        folder = locate_folder(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
         model_config = checkpoint.read_json(folder / "config.json")
         has_modules = (folder / "modules.json").exists()
         model_kind.check_generates(model_kind.of_config(model_config, sentence_transformers=has_modules))

@@ -383,7 +383,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _log_file(engine: str, pid: int) -> Path:
-    folder = settings.cache_folder() / "logs"
+    folder = settings.openmodels_cache_folder() / "logs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         old = sorted(folder.glob("*.log*"), key=lambda path: path.stat().st_mtime)[: -2 * _LOGS]

@@ -20,8 +20,8 @@ import pytest
 
 import openmodels as om
 from openmodels import errors, retry
-from openmodels.backends.local.engines import managed_server
-from openmodels.backends.local.engines.managed_server import READY, ManagedServer, ServerCommand
+from openmodels.backends.local.engines import server_process
+from openmodels.backends.local.engines.server_process import READY, ManagedServer, ServerCommand
 from openmodels.backends.local.engines.vllm import engine as vllm_engine
 from openmodels.testing.driver import SURFACES, Driver, wait_until
 
@@ -40,7 +40,7 @@ print("good bye", flush=True)
 @pytest.fixture(autouse=True)
 def logs(tmp_path, monkeypatch):
     """Logs of these tests alone; the weights stay in the user's cache."""
-    monkeypatch.setattr(managed_server, "settings", SimpleNamespace(cache_folder=lambda: tmp_path))
+    monkeypatch.setattr(server_process, "settings", SimpleNamespace(openmodels_cache_folder=lambda: tmp_path))
     return tmp_path / "logs"
 
 
@@ -104,7 +104,7 @@ class TestLife:
         assert not toy._launch.has_ended(0)
 
     def test_one_that_does_not_end_is_killed_with_what_it_started(self, server, monkeypatch):
-        monkeypatch.setattr(managed_server, "_GRACE", 0.2)
+        monkeypatch.setattr(server_process, "_GRACE", 0.2)
         toy = server(
             f"""
             import subprocess, sys, time
@@ -121,7 +121,7 @@ class TestLife:
         wait_until(lambda: not any(map(alive, both)), 30)
 
     def test_the_log_is_kept_without_the_key_and_bounded(self, server, logs, monkeypatch):
-        monkeypatch.setattr(managed_server, "_LOG_BYTES", 10_000)
+        monkeypatch.setattr(server_process, "_LOG_BYTES", 10_000)
         toy = server(f"print('x' * 99 + '\\n', end='', flush=True)\nfor i in range(900): print('y' * 99)\n{HELLO}")
         toy.ensure(None)
         toy.stop()
@@ -130,7 +130,7 @@ class TestLife:
         assert sum(path.stat().st_size for path in logs.iterdir()) < 21_000
 
     def test_old_logs_go(self, server, logs, monkeypatch):
-        monkeypatch.setattr(managed_server, "_LOGS", 2)
+        monkeypatch.setattr(server_process, "_LOGS", 2)
         for _ in range(8):
             toy = server(HELLO)
             toy.ensure(None)
@@ -215,7 +215,7 @@ class TestHangingStart:
     def test_a_process_ends_while_its_server_starts(self, tmp_path):
         code = f"""
             import sys, threading, time
-            from openmodels.backends.local.engines.managed_server import ManagedServer, ServerCommand
+            from openmodels.backends.local.engines.server_process import ManagedServer, ServerCommand
             command = ServerCommand([sys.executable, "-c", {HANGING!r}], key="k" * 9)
             toy = ManagedServer("toy", lambda deadline: command)
             threading.Thread(target=toy.ensure, args=(None,), daemon=True).start()
@@ -279,16 +279,16 @@ class TestRestarts:
         toy = ManagedServer("toy", prepare)
         with ThreadPoolExecutor(16) as pool:
             raised = list(pool.map(call, range(48)))
-        assert len(starts) <= managed_server._STARTS
+        assert len(starts) <= server_process._STARTS
         assert len(set(map(id, raised))) == len(raised), "each caller has an error of its own"
 
     def test_one_that_keeps_dying_is_left_alone_until_it_is_stopped(self, server):
         toy = server(self.DEAD)
-        for _ in range(managed_server._STARTS):
+        for _ in range(server_process._STARTS):
             with pytest.raises(errors.LoadFailed, match="did not start"):
                 toy.ensure(None)
         with pytest.raises(
-            errors.LoadFailed, match=rf"{managed_server._STARTS} times .*no room on the device"
+            errors.LoadFailed, match=rf"{server_process._STARTS} times .*no room on the device"
         ) as caught:
             toy.ensure(None)
         assert "seconds" in caught.value.next_step
@@ -565,7 +565,7 @@ class TestVllmOnACpu:
     def machine(self, monkeypatch):
         for name in self.NAMES:
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(vllm_engine.memory, "available", lambda: 9 * 2**30)
+        monkeypatch.setattr(vllm_engine.memory, "available", lambda *_: 9 * 2**30)
         monkeypatch.setattr(sys, "platform", "linux")
         self.cores(monkeypatch, 2)
 

@@ -1,4 +1,4 @@
-"""Run a model against a fault and check the result."""
+"""A fault checked: the model is run against it, and the result compared with the expected one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMBEDS = ("embed", "aembed")
 """The two methods that give embeddings."""
 
 
-def expected(fault: Fault, surface: str) -> Right | Vectors | Fails | None:
+def expected_result(fault: Fault, surface: str) -> Right | Vectors | Fails | None:
     """Return the expected result of a fault on a surface, or None if it has none."""
     if surface in EMBEDS:
         # A status or a connection is the same for every kind of request.
@@ -29,15 +29,15 @@ def expected(fault: Fault, surface: str) -> Right | Vectors | Fails | None:
     return fault.streamed if "stream" in surface else fault.plain
 
 
-def cases() -> Iterator[tuple[Fault, str]]:
+def list_cases() -> Iterator[tuple[Fault, str]]:
     """Yield every fault with every surface on which it has an expected result."""
     for fault in list_faults().values():
         for surface in (*SURFACES, *EMBEDS):
-            if expected(fault, surface) is not None:
+            if expected_result(fault, surface) is not None:
                 yield fault, surface
 
 
-def meet(
+def check_fault(
     server: FaultServer,
     fault: Fault,
     surface: str,
@@ -61,7 +61,7 @@ def meet(
     """
     caplog.set_level(logging.DEBUG)
     url = server.url(fault.name)
-    expect = expected(fault, surface)
+    expect = expected_result(fault, surface)
     disclosed = ""
     with retry.override_retries(attempts=3, wait=0), make(url, fault.timeout or 20.0) as model:
         try:

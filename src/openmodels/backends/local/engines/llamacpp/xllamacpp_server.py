@@ -17,7 +17,7 @@ _LOG_DELAY = 1.0
 """Seconds that llama.cpp's log gets to be written before a failed start ends the process."""
 
 
-def _end_with_input() -> None:
+def _exit_at_end_of_input() -> None:
     # Not through `sys.stdin`, whose lock would turn another end of this process into a crash.
     while os.read(0, 4096):
         pass
@@ -28,7 +28,7 @@ def _end_with_input() -> None:
 def main() -> None:
     """Serve the model."""
     settings = json.loads(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     params = xllamacpp.CommonParams()
     params.model.path = settings["path"]
     params.model_alias = {settings["model"]}
