@@ -44,7 +44,7 @@ def dump_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def escape_line(text: str) -> str:
-    """Return text for one line: as `escape_terminal`, with newlines and tabs as blanks."""
+    """Return what `escape_terminal` does on one line: newlines and tabs are blanks."""
     return text.translate(_BLANKS).translate(_CONTROLS)
 
 
