@@ -1,4 +1,4 @@
-"""A fault checked: the model is run against it, and the result compared with the expected one."""
+"""A model is run against a fault, and its result compared with the expected one."""
 
 from __future__ import annotations
 
