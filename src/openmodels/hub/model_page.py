@@ -168,14 +168,30 @@ class ModelPage:
         """Return the license that the card or, where it has none, the tags declare."""
         return parse_license(self.card, self.tags)
 
+    @cached_property
+    def renamed_bases(self) -> dict[str, str]:
+        """Return the present ids of base models that the card calls by former ones.
+
+        The Hub's tags name the bases of the card by their present ids. Where as many of the card's are not among
+        the tags as the other way round, these are the same models.
+        """
+        tags = (tag.rpartition(":")[2] for tag in self.tags if tag.startswith("base_model:"))
+        tagged = {base_id.lower(): base_id for base_id in tags if HUB_ID.fullmatch(base_id)}
+        stated = {base_id.lower(): base_id for base_id in fields.texts(self.card.get("base_model"))}
+        former = [base_id for key, base_id in stated.items() if key not in tagged]
+        present = [base_id for key, base_id in tagged.items() if key not in stated]
+        return dict(zip(former, present, strict=True)) if len(former) == len(present) else {}
+
     @property
     def base_models(self) -> dict[str, Relation | None]:
         """Return the base models that it declares, each with the stated relation."""
         bases: dict[str, Relation | None] = {}
+        spelled: dict[str, str] = {}
 
         def add(base_id: Any, relation: Any) -> None:
             if isinstance(base_id, str) and HUB_ID.fullmatch(base_id):
-                bases[base_id] = bases.get(base_id) or _relation(relation)
+                name = spelled.setdefault(base_id.lower(), base_id)
+                bases[name] = bases.get(name) or _relation(relation)
 
         listed = fields.mapping(self.row.get("baseModels"))
         for entry in fields.objects(listed.get("models")):
@@ -186,7 +202,7 @@ class ModelPage:
                 add(base_id, relation)
         stated = self.card.get("base_model_relation")
         for base_id in fields.texts(self.card.get("base_model")):
-            add(base_id, stated)
+            add(self.renamed_bases.get(base_id, base_id), stated)
         # The author's own word counts for every base; several bases of a merge are merged.
         is_merge = len(bases) > 1 and "merge" in self.tags
         return {

@@ -208,7 +208,7 @@ def _compare(
         if cancelled.is_set():
             raise CancelledError
         try:
-            if save is not None and (saved := _saved(model, Path(save), profile)) is not None:
+            if save is not None and (saved := _saved(model, Path(save), profile, deep=deep)) is not None:
                 return saved
             report = _judge(model, profile, evidence, deep=deep, sources=sources)
             if save is not None:
@@ -241,7 +241,8 @@ def _judge(
     check_profile(profile)
     name = _name(model)
     if evidence is not None:
-        return Report.of(Evidence.load(evidence, _hub_id(name)), profile=profile, offline=True)
+        saved = Evidence.load(evidence, _hub_id(name))
+        return Report.of(saved if deep else saved.shallow(), profile=profile, offline=True)
     path = name.removeprefix("local:")
     if isinstance(model, Path) or (path.startswith((".", "/", "~")) and Path(path).expanduser().is_dir()):
         return Report.of(from_folder(Path(path).expanduser().resolve()), profile=profile, offline=True)
@@ -249,20 +250,29 @@ def _judge(
     try:
         return Report.of(gather(hub_id, deep=deep, sources=sources), profile=profile)
     except UNREACHABLE as error:
-        if (report := _saved(hub_id, store(), profile)) is not None:
+        if (report := _saved(hub_id, store(), profile, deep=deep)) is not None:
             return report
         if isinstance(error, DeadlineExceeded):
             raise
+        is_shallow = deep and _saved(hub_id, store(), profile, deep=False) is not None
+        kept = "only a look with deep=False" if is_shallow else "none"
         raise Offline(
-            f"There is no network to gather evidence, and none is kept about {hub_id}.",
+            f"There is no network to gather evidence, and {kept} is kept about {hub_id}.",
             reference=hub_id,
             next_step="Connect once; or give evidence='a folder saved by report.save()'.",
         ) from error
 
 
-def _saved(model: Any, folder: Path, profile: str) -> Report | None:
+def _saved(model: Any, folder: Path, profile: str, *, deep: bool) -> Report | None:
+    """Return the report by a folder's evidence.
+
+    None where the folder holds less than the look that is asked for.
+    """
     try:
-        return Report.of(Evidence.load(folder, _hub_id(_name(model))), profile=profile, offline=True)
+        evidence = Evidence.load(folder, _hub_id(_name(model)))
+        if deep and not evidence.is_deep:
+            return None
+        return Report.of(evidence if deep else evidence.shallow(), profile=profile, offline=True)
     except (InvalidRequest, ModelNotFound):
         return None
 

@@ -5,12 +5,18 @@ A folder of evidence holds `models/<org>__<name>.json`, `datasets/<org>__<name>.
 `cardData`, `siblings`, `safetensors`, `refs`) and beside it `readme` (`headings`, `links`, `claims`:
 sentences of the card), `license_texts`, `provenance` (per field: source and date) and `unknown` (the
 fields that could not be seen). A field named in `unknown` is never read as absent, false or empty.
+
+Beside them stand `renamed/<kind>/<old id>.json`, which names the present id, and
+`gathered/<org>__<name>.json`: which pages one look at that model rests on, whether it was a deep one, and
+what could not be read, with the reason. A model is judged from those pages alone, even where the
+folder holds more; in a folder without such a file, one made by hand, from all of them.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,25 +24,54 @@ from typing import Any
 
 from openmodels import files
 from openmodels.errors import InvalidRequest, ModelNotFound
-from openmodels.openness.pages import ID, DatasetEvidence, ModelEvidence, RepositoryEvidence
+from openmodels.openness.pages import ID, DatasetEvidence, ModelEvidence, RepositoryEvidence, items
 
-LARGEST_FILE = 8_000_000
+LARGEST_FILE = 64_000_000
 """Bytes: a larger evidence file is refused."""
+_LARGEST_INDENTED = 1_000_000
 _KINDS = ("models", "datasets", "github")
+_DEEP_FIELDS = ("readme", "refs", "license_texts", "checkpoint_repository")
+"""The fields of a model's page that only a deep look reads."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a model gathered.
+
+    Attributes:
+        deep: Whether the card, the bases, data sets and repositories were looked at too.
+        pages: kind -> the ids of its pages, in lower case.
+        unread: kind -> id in lower case -> why its page is not among them.
+    """
+
+    deep: bool
+    pages: dict[str, list[str]]
+    unread: dict[str, dict[str, str]]
 
 
 @dataclass
 class Evidence:
-    """The gathered pages by kind and id; those not in memory are read from `folder`."""
+    """The gathered pages by kind and id; those not in memory are read from `folder`.
 
-    subject: str  # the id of the model under judgement
-    # kind ("models", "datasets", "github") -> id in lower case -> the file's content
+    Attributes:
+        subject: The id of the model under judgement.
+        pages: kind ("models", "datasets", "github") -> id in lower case -> the file's content.
+        folder: Where pages that are not in memory are read from.
+        renamed: kind -> former id in lower case -> present id.
+        unread: kind -> id in lower case -> why nothing was gathered about it.
+        look: Which pages count; None for all.
+    """
+
+    subject: str
     pages: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
     folder: Path | None = None
+    renamed: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
+    unread: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
+    look: Look | None = None
 
     @classmethod
     def load(cls, folder: str | Path, subject: str) -> Evidence:
-        """Read what a folder knows about a model.
+        """Read what a folder knows about a model, by its present or a former id.
 
         Raises:
             InvalidRequest: There is not such a folder, or a file in it is not evidence.
@@ -48,18 +83,47 @@ class Evidence:
                 f"{str(folder)!r} is no folder of evidence.", next_step="Save one with report.save('folder')."
             )
         evidence = cls(subject, folder=path)
-        if evidence.find("models", subject) is None:
+        page = evidence.find("models", subject)
+        if page is None:
             raise ModelNotFound(
                 f"The folder of evidence {str(folder)!r} has no file about {subject!r}.",
                 reference=subject,
                 next_step="Gather it once with a network; om.openness(id).save('folder') keeps it.",
             )
+        evidence.subject = str(page.get("id") or subject)
+        evidence.look = evidence._read_look()
+        if evidence.look is not None:
+            evidence.unread = evidence.look.unread
         return evidence
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is known to be that of a deep look at the subject."""
+        return self.look is not None and self.look.deep
 
     @cached_property
     def model(self) -> ModelEvidence:
         """The model under judgement."""
         return self.other_model(self.subject) or ModelEvidence({"id": self.subject})
+
+    def about(self, subject: str) -> Evidence:
+        """Return the same evidence with another model under judgement."""
+        return replace(self, subject=subject)
+
+    def shallow(self) -> Evidence:
+        """Return what a look with `deep=False` sees: the Hub's own facts."""
+        page = without_deep_fields(self.find("models", self.subject) or {"id": self.subject})
+        return Evidence(self.subject, {"models": {self.subject.lower(): page}, "datasets": {}, "github": {}})
+
+    def add(self, kind: str, name: str, page: dict[str, Any]) -> None:
+        """Add a page that an id led to.
+
+        Where the page states another id than `name`, `name` is a former one.
+        """
+        current = str(page.get("id") or page.get("repo") or name)
+        self.pages[kind][current.lower()] = page
+        if current.lower() != name.lower():
+            self.renamed[kind][name.lower()] = current
 
     def other_model(self, name: str) -> ModelEvidence | None:
         """Return another model, where something is known of it."""
@@ -87,11 +151,35 @@ class Evidence:
         """Return the ids known of a kind, sorted."""
         ids = {str(page.get("id") or page.get("repo") or key) for key, page in self.pages[kind].items()}
         ids |= {path.stem.replace("__", "/", 1) for path in self._files.get(kind, {}).values()}
-        return sorted(filter(ID.fullmatch, ids))
+        return sorted(name for name in ids if ID.fullmatch(name) and self._counts(kind, name))
+
+    def current_id(self, kind: str, name: str) -> str:
+        """Return the present id of a former one.
+
+        An id that is not known to be a former one is returned as it is.
+        """
+        key = name.lower()
+        if key in self.renamed[kind] or self.folder is None or not ID.fullmatch(name):
+            return self.renamed[kind].get(key, name)
+        path = _renamed_file(self.folder, kind, name)
+        if path.is_file():
+            stated = files.read_json(path, largest=_LARGEST_INDENTED)
+            current = stated.get("id") if isinstance(stated, dict) else None
+            if isinstance(current, str) and ID.fullmatch(current):
+                self.renamed[kind][key] = current
+                return current
+        return name
 
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
-        """Return a page's content, or None; raise `InvalidRequest` for a damaged file."""
+        """Return a page's content by a present or former id, or None.
+
+        Raises:
+            InvalidRequest: A damaged file.
+        """
         if not ID.fullmatch(name):
+            return None
+        name = self.current_id(kind, name)
+        if not self._counts(kind, name):
             return None
         pages, key = self.pages[kind], name.lower()
         if key not in pages and (path := self._files.get(kind, {}).get(key.replace("/", "__"))):
@@ -103,22 +191,97 @@ class Evidence:
         return pages.get(key)
 
     def save(self, folder: str | Path) -> Path:
-        """Write every page in memory to a folder that `load` reads; return the folder."""
+        """Write every page in memory to a folder that `load` reads; return the folder.
+
+        A page of a look that was not deep does not replace one of a deep look.
+        """
         root = Path(folder)
         for kind in _KINDS:
-            try:
-                (root / kind).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise files.write_failed(root / kind, error) from error
+            for name in self.look.pages.get(kind, ()) if self.look else ():
+                self.find(kind, name)
             for page in self.pages[kind].values():
                 name = str(page.get("id") or page.get("repo"))
-                if not ID.fullmatch(name):
-                    continue
-                path = root / kind / f"{name.replace('/', '__')}.json"
-                text = json.dumps(page, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
-                if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-                    files.write(path, text)
+                if ID.fullmatch(name) and not (page.get("deep") is False and _is_deep(_file(root, kind, name))):
+                    # In the order they came in: a report lists the files of licenses in it.
+                    _write(_file(root, kind, name), page)
+                    with suppress(OSError):  # the former id of another one until somebody took it anew
+                        _renamed_file(root, kind, name).unlink()
+            for former, current in self.renamed[kind].items():
+                if ID.fullmatch(former):
+                    _write(_renamed_file(root, kind, former), {"id": current})
+        path = _look_file(root, self.subject)
+        # Last of all: where saving was interrupted, the look counts as not gathered.
+        if self.look is not None and (self.look.deep or not _is_deep(path)):
+            _write(path, {"id": self.subject, **vars(self.look)})
         return root
+
+    def finish(self, *, deep: bool) -> None:
+        """Note that gathering is done.
+
+        The pages now in memory are what the look rests on.
+        """
+        pages = {kind: sorted(self.pages[kind]) for kind in _KINDS}
+        self.look = Look(deep, pages, self.unread)
+
+    def _counts(self, kind: str, name: str) -> bool:
+        return self.look is None or name.lower() in self.look.pages.get(kind, ())
+
+    def _read_look(self) -> Look | None:
+        path = _look_file(self.folder or Path(), self.subject)
+        if not path.is_file():
+            return None
+        stated = files.read_json(path, largest=LARGEST_FILE)
+        stated = stated if isinstance(stated, dict) else {}
+        pages, unread = _mapping(stated.get("pages")), _mapping(stated.get("unread"))
+        return Look(
+            stated.get("deep") is True,
+            {kind: [str(name).lower() for name in items(pages.get(kind))] for kind in _KINDS},
+            {kind: {str(name): str(why) for name, why in _mapping(unread.get(kind)).items()} for kind in _KINDS},
+        )
+
+
+def without_deep_fields(page: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's page without what only a deep look reads."""
+    kept = {name: value for name, value in page.items() if name not in _DEEP_FIELDS}
+    unseen = [name for name in page.get("unknown") or () if str(name).partition(".")[0] not in _DEEP_FIELDS]
+    return kept | {"deep": False, "unknown": [*unseen, "readme", "refs"]}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _file(root: Path, kind: str, name: str) -> Path:
+    return root / kind / f"{name.replace('/', '__')}.json"
+
+
+def _renamed_file(root: Path, kind: str, name: str) -> Path:
+    return root / "renamed" / kind / f"{name.lower().replace('/', '__')}.json"
+
+
+def _look_file(root: Path, subject: str) -> Path:
+    return root / "gathered" / f"{subject.lower().replace('/', '__')}.json"
+
+
+def _is_deep(path: Path) -> bool:
+    """Return whether a page or look that is kept already is of a deep look."""
+    if not path.is_file():
+        return False
+    with suppress(InvalidRequest):
+        return bool(_mapping(files.read_json(path, largest=LARGEST_FILE)).get("deep"))
+    return False
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.write_failed(path.parent, error) from error
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    if len(text) > _LARGEST_INDENTED:
+        text = json.dumps(content, ensure_ascii=False) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        files.write(path, text)
 
 
 def now() -> str:

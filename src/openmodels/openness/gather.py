@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from openmodels import errors, files, settings
+from openmodels import errors, settings
 from openmodels.hub import card as hub_card, fields
 from openmodels.hub.client import HubClient
 from openmodels.hub.model_names import family, split_repo_id, split_words
 from openmodels.hub.model_page import ModelPage, parse_license
-from openmodels.openness.evidence import LARGEST_FILE, Evidence, now
+from openmodels.openness.evidence import Evidence, now, without_deep_fields
 from openmodels.openness.github import GitHubClient
-from openmodels.openness.lineage import find_ancestors
-from openmodels.openness.pages import LICENSE_FILE, ModelEvidence
+from openmodels.openness.lineage import find_bases
+from openmodels.openness.pages import ID, LICENSE_FILE, ModelEvidence
 from openmodels.openness.repositories import find_repositories, parse_github_link
 
 MOST_DATASETS = 30
 MOST_REPOSITORIES = 12
-MOST_BASES = 4
+MOST_BASES = 16
+MOST_RENAMED = 4
+MOST_GENERATIONS = 8
+"""How far back base models are gathered; what lies further is named in the evidence, with this reason."""
 MOST_PATHS = 20_000
 MOST_FILES = 10_000
 TOTAL_SECONDS = 240.0
 """Seconds all pages of one model may take; those that come no more are unknown."""
 KEEP_DAYS = 7
 """Days for which pages of data sets and repositories are taken from the cache."""
+_FORMAT = 2
+"""Raised when pages of data sets or repositories hold more than before: kept ones are then read anew."""
 
 _KEPT_FIELDS = """
 id author sha createdAt lastModified downloads likes gated private disabled pipeline_tag library_name tags cardData
@@ -94,12 +100,14 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
     connected = sources or EvidenceSources.connect()
     try:
         bounded = connected.until(time.monotonic() + TOTAL_SECONDS)
-        evidence = Evidence(model)
-        evidence.pages["models"][model.lower()] = model_page(bounded.hub, model, deep=deep)
+        page = model_page(bounded.hub, model, deep=deep)
+        evidence = Evidence(page["id"])
+        evidence.add("models", model, page)
         if deep:
-            _gather_bases(bounded.hub, evidence, evidence.model, 0)
+            _gather_bases(bounded.hub, evidence)
             _gather_datasets(bounded.hub, evidence)
             _gather_repositories(bounded.github, evidence)
+        evidence.finish(deep=deep)
         evidence.save(store())
         return evidence
     finally:
@@ -115,13 +123,20 @@ def store() -> Path:
 def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:
     """Return the page of one model; see `gather` for what it raises."""
     row = hub.get_model(model)
-    page: dict[str, Any] = {"id": model, "gathered_at": now()} | {
+    page: dict[str, Any] = {"id": model, "gathered_at": now(), "deep": True} | {
         name: row[name] for name in _KEPT_FIELDS if name in row
     }
+    if not isinstance(page["id"], str) or not ID.fullmatch(page["id"]):
+        raise errors.InvalidResponse(f"The Hub's page of {model} has no usable id.")
+    if isinstance(page.get("siblings"), list):
+        # Hashes and the like: with a hundred thousand files they take more room than all the rest.
+        page["siblings"] = [
+            {name: entry[name] for name in ("rfilename", "size") if name in entry}
+            for entry in fields.objects(page["siblings"])
+        ]
     page["unknown"] = [name for name in ("gated", "siblings", "tags") if name not in page]
     if not deep:
-        page["unknown"] += ["readme", "refs"]
-        return page
+        return without_deep_fields(page)
     names = [file.name for file in ModelPage(page).files]
     read_file = partial(hub.get_file, page["id"], revision=page.get("sha"))
     with _unknown_if_unread(page, "readme"):
@@ -181,32 +196,55 @@ def _add_card(page: dict[str, Any], text: str) -> None:
     page.setdefault("cardData", hub_card.parse_front_matter(text))
 
 
-def _gather_bases(hub: HubClient, evidence: Evidence, model: ModelEvidence, depth: int) -> None:
-    for name in [base.id for base in find_ancestors(evidence, model) if base.stated][:MOST_BASES]:
-        if depth >= 3 or evidence.find("models", name) is not None:
-            continue
-        try:
-            evidence.pages["models"][name.lower()] = model_page(hub, name)
-        except _UNREAD:
-            continue  # what is not among the evidence is unknown, and the verdict says so
-        _gather_bases(hub, evidence, ModelEvidence(evidence.pages["models"][name.lower()]), depth + 1)
+def _gather_bases(hub: HubClient, evidence: Evidence) -> None:
+    """Gather the base models of each model, the nearest first, until the roots."""
+    waiting, gathered = deque([(evidence.model, 1)]), 0
+    unread = evidence.unread["models"]
+    while waiting:
+        model, generation = waiting.popleft()
+        for former, current in list(model.page.renamed_bases.items())[:MOST_RENAMED]:
+            # Anybody can write a tag: only a redirect of the Hub itself makes an id another one's.
+            with suppress(*_UNREAD):
+                if str(hub.get_model(former, expand=("gated",)).get("id")).lower() == current.lower():
+                    evidence.renamed["models"][former.lower()] = current
+        for name in [base.id for base in find_bases(evidence, model) if base.stated]:
+            if evidence.find("models", name) is not None or name.lower() in unread:
+                continue
+            if generation > MOST_GENERATIONS or gathered >= MOST_BASES:
+                unread[name.lower()] = (
+                    f"bases are gathered up to {MOST_GENERATIONS} generations back, and {MOST_BASES} in all"
+                )
+                continue
+            gathered += 1
+            try:
+                page = model_page(hub, name)
+            except _UNREAD as error:
+                unread[name.lower()] = error.cause.rstrip(".")
+                continue
+            evidence.add("models", name, page)
+            waiting.append((ModelEvidence(page), generation + 1))
 
 
 def _gather_datasets(hub: HubClient, evidence: Evidence) -> None:
     models = list(map(ModelEvidence, evidence.pages["models"].values()))
     names = [name for model in models for name in (*model.datasets, *(link.dataset for link in model.links)) if name]
-    for name in list(dict.fromkeys(names))[:MOST_DATASETS]:
-        evidence.pages["datasets"][name.lower()] = _kept("datasets", name) or _dataset_page(hub, name)
+    names = list(dict.fromkeys(names))
+    for name in names[:MOST_DATASETS]:
+        evidence.add("datasets", name, _kept("datasets", name) or _dataset_page(hub, name))
+    for name in names[MOST_DATASETS:]:
+        evidence.unread["datasets"][name.lower()] = f"no more than {MOST_DATASETS} data sets are looked up"
 
 
 def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
-    page: dict[str, Any] = {"id": name, "gathered_at": now(), "unknown": []}
+    page: dict[str, Any] = {"id": name, "gathered_at": now(), "format": _FORMAT, "unknown": []}
     try:
         row = hub.get_dataset(name)
     except errors.ModelNotFound:
         return page | {"exists": False}
     except _UNREAD as error:
         return page | {"failed": error.cause, "unknown": ["exists", "gated", "license"]}
+    if isinstance(row.get("id"), str) and ID.fullmatch(row["id"]):
+        page["id"] = row["id"]
     page |= {"exists": True, "gated": row.get("gated"), "sha": row.get("sha"), "tags": row.get("tags") or []}
     if page["gated"] is None:
         page["unknown"] = ["gated"]
@@ -223,14 +261,18 @@ def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
             names += [name for link in page.links if (name := parse_github_link(link)[0])]
     # A card that links no repository may still have one of its own name.
     guesses = [f"{model.owner}/{split_words(split_repo_id(model.id)[1])[0]}"] if not names and family(model.id) else []
-    for name in list(dict.fromkeys([*names, *guesses]))[:MOST_REPOSITORIES]:
+    names = list(dict.fromkeys([*names, *guesses]))
+    for name in names[:MOST_REPOSITORIES]:
         repository = _kept("github", name) or _repository_page(github, name)
         if not (repository.get("missing") and name in guesses):
-            evidence.pages["github"][name.lower()] = repository
+            evidence.add("github", name, repository)
+    for name in names[MOST_REPOSITORIES:]:
+        evidence.unread["github"][name.lower()] = f"no more than {MOST_REPOSITORIES} repositories are looked at"
 
 
 def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
-    page: dict[str, Any] = {"repo": name, "gathered_at": now(), "tree": [], "unknown": ["tree", "license"]}
+    page: dict[str, Any] = {"repo": name, "gathered_at": now(), "format": _FORMAT, "tree": []}
+    page["unknown"] = ["tree", "license"]
     try:
         about = github.get_repository(name)
         tree = github.get_tree(name, str(about.get("default_branch") or "HEAD"))
@@ -238,6 +280,8 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
         return page | {"missing": True, "failed": "there is no such repository"}
     except (*_UNREAD, errors.ConnectionFailed) as error:
         return page | {"failed": error.cause.rstrip(".")}
+    if isinstance(about.get("full_name"), str) and ID.fullmatch(about["full_name"]):
+        page["repo"] = about["full_name"]
     paths = [str(entry.get("path")) for entry in tree.get("tree") or [] if entry.get("type") != "tree"]
     spdx = str((about.get("license") or {}).get("spdx_id") or "")
     return page | {
@@ -253,10 +297,10 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
 
 def _kept(kind: str, name: str) -> dict[str, Any] | None:
     """Return a page from the cache, if it is young and was read whole."""
-    path = store() / kind / f"{name.replace('/', '__')}.json"
     try:
-        page: dict[str, Any] = files.read_json(path, largest=LARGEST_FILE)
+        page = Evidence(name, folder=store()).find(kind, name) or {}
         age = datetime.now(UTC) - datetime.fromisoformat(str(page.get("gathered_at")))
     except (ValueError, TypeError, AttributeError):  # a damaged page is fetched again
         return None
-    return None if age > timedelta(days=KEEP_DAYS) or page.get("failed") else page
+    is_whole = page.get("format") == _FORMAT and not page.get("failed")
+    return page if is_whole and age <= timedelta(days=KEEP_DAYS) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 from openmodels.hub.card import find_model_links, read_base_mentions
@@ -12,7 +13,6 @@ from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import ModelEvidence
 
-_MAX_DEPTH = 6
 _TUNING_TAGS = frozenset({"trl", "sft", "dpo", "alignment-handbook", "peft", "axolotl"})
 
 
@@ -36,17 +36,20 @@ class Ancestor:
         return self.page.declared_license if self.page is not None else None
 
 
-def find_ancestors(evidence: Evidence, model: ModelEvidence, depth: int = 0) -> list[Ancestor]:
+def find_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
+    """Return what a model was made from directly: several models for a merge."""
+    return _stated_bases(evidence, model) or _suggested_bases(evidence, model)
+
+
+def find_ancestors(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     """Return what a model was made from, the nearest first."""
-    if depth >= _MAX_DEPTH:
-        return []
-    nearest = _stated_bases(evidence, model) or _suggested_bases(evidence, model)
-    ancestors = {base.id.lower(): base for base in nearest}
-    for base in nearest:
-        if base.page is not None:
-            for further in find_ancestors(evidence, base.page, depth + 1):
-                if further.id.lower() != model.id.lower():
-                    ancestors.setdefault(further.id.lower(), further)
+    ancestors: dict[str, Ancestor] = {}
+    waiting = deque([model])
+    while waiting:
+        for base in find_bases(evidence, waiting.popleft()):
+            if base.id.lower() != model.id.lower() and base.id.lower() not in ancestors:
+                ancestors[base.id.lower()] = base
+                waiting += [base.page] if base.page is not None else []
     return list(ancestors.values())
 
 
@@ -74,12 +77,14 @@ def _has_license_of_another_family(model: ModelEvidence) -> bool:
 def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     if model.bases:
         what = "front matter or tag names the base model"
-        return [
-            Ancestor(
-                name, evidence.other_model(name), model.proof(f"{what} {name} ({relation})", "cardData"), stated=True
-            )
-            for name, relation in model.bases
-        ]
+        bases: dict[str, Ancestor] = {}
+        for name, relation in model.bases:
+            # Named twice, by its former and its present id, it is one base.
+            base_id = evidence.current_id("models", name)
+            page, via = evidence.other_model(base_id), model.proof(f"{what} {name} ({relation})", "cardData")
+            if base_id.lower() != model.id.lower():
+                bases.setdefault(base_id.lower(), Ancestor(base_id, page, via, stated=True))
+        return list(bases.values())
     links = find_model_links("\n".join(link.url for link in model.links))
     for mention in read_base_mentions(model.sentences, model.id, links):
         page = evidence.other_model(mention.name)

@@ -8,7 +8,6 @@ from openmodels.hub.model_names import same_owner, split_repo_id
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
-from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, unknown
 from openmodels.openness.model_context import ModelContext
 
@@ -56,10 +55,10 @@ def _inherited(context: ModelContext) -> Judgement:
     base = next((base for base in context.bases if base.page and base.page.id.lower() not in descendants), None)
     if base is None or base.page is None:
         unseen = context.bases[-1] if context.bases[-1].page is not None else context.bases[0]
-        reason = f"It was made from {unseen.id}, about which nothing was gathered."
+        why = context.evidence.unread["models"].get(unseen.id.lower())
+        reason = f"It was made from {unseen.id}, about which nothing was gathered{f': {why}' if why else ''}."
         return unknown("data.base-unseen", reason, f"the page of the base model {unseen.id}", evidence=(unseen.via,))
-    evidence = Evidence(base.page.id, context.evidence.pages, context.evidence.folder)
-    finding = ModelContext(evidence, descendants).finding("training_data")
+    finding = ModelContext(context.evidence.about(base.page.id), descendants).finding("training_data")
     verdict, reason = finding.verdict, f"Its base {base.id}: {finding.reason}"
     is_foreign = not same_owner(split_repo_id(base.id)[0], context.model.owner)
     public = [dataset for dataset in context.datasets_for(DatasetUse.PRETRAINING) if dataset.access is Access.PUBLIC]
