@@ -41,7 +41,7 @@ LAYERS = (
     {"deadline", "retry"},
     {"errors", "settings"},
     {"types"},
-    {"escaping", "imports"},
+    {"columns", "escaping", "imports"},
 )
 """Top to bottom: a file imports only from its own unit and from lower layers."""
 

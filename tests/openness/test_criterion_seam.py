@@ -46,7 +46,7 @@ def test_a_decorated_function_is_a_criterion_everywhere(tmp_path):
     report = Report.of(evidence)
     assert report["tokenizer"].verdict == "open"
     assert list(report.findings)[-1] == "tokenizer"
-    assert "| tokenizer | ✔ open | It holds tokenizer.json. |" in report.to_markdown()
+    assert "| tokenizer | ✔ open | 0.9 | It holds tokenizer.json. |" in report.to_markdown()
     assert report.to_dict()["findings"]["tokenizer"]["rule"] == "tokenizer.file"
     assert {"name": "openmodels:openness:tokenizer", "value": "open"} in report.to_bom()["metadata"]["component"][
         "properties"

@@ -102,7 +102,8 @@ def test_a_paper_elsewhere_has_a_license_nobody_saw():
     grade, parts = judged()
     assert grade == "undetermined, at best Class I - Open Science Model"
     assert {name for name, part in parts.items() if part.met is None} == {
-        "Technical report", "Research paper", "Evaluation data"
+        "Technical report", "Research paper", "Evaluation data",
+        "Supporting libraries and tools", "Sample model outputs", "Model metadata",
     }  # fmt: skip
     assert {part.met for part in parts.values()} == {True, None}
     assert "arxiv.org" in parts["Technical report"].reason

@@ -22,7 +22,7 @@ def run(tmp_path):
 def test_shows_verdicts_reasons_and_links(run):
     result = run("acme/Glow-7B")
     assert result.exit_code == 0
-    assert result.stdout.startswith("acme/Glow-7B: open [lesson]")
+    assert result.stdout.startswith("acme/Glow-7B: open [default]")
     assert "https://github.com/acme/glow/blob/" in result.stdout
 
 

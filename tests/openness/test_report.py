@@ -70,7 +70,7 @@ def test_a_report_reads_like_a_mapping():
     report = Report.of(whole())
     assert report["training_data"].verdict == "open"
     assert [one.criterion for one in report] == list(report.findings)
-    assert report.summary.startswith("acme/Glow-7B: open (lesson). Open: training data")
+    assert report.summary.startswith("acme/Glow-7B: open (default; 6 of 6 criteria, 0 unknown). Open: training data")
     with pytest.raises(InvalidRequest, match="Criteria: training_data"):
         report["beauty"]
 
@@ -78,17 +78,17 @@ def test_a_report_reads_like_a_mapping():
 @pytest.mark.parametrize(
     ("fields", "grades"),
     [
-        ({}, {"lesson": "open", "osaid-1.0": "conforms", "mof-1.0": "Unclassified", "eu-gpai": "yes"}),
+        ({}, {"default": "open", "osaid-1.0": "conforms", "mof-1.0": "Unclassified", "eu-gpai": "yes"}),
         (
             {"cardData": {"license": "bigscience-bloom-rail-1.0", "datasets": ["acme/glow-corpus"]}},
-            {"lesson": "restricted weights", "osaid-1.0": "would conform but for its license", "eu-gpai": "uncertain"},
+            {"default": "restricted weights", "osaid-1.0": "would conform but for its license", "eu-gpai": "uncertain"},
         ),
         (
             {"cardData": {"license": "llama2"}, "gated": "manual"},
-            {"lesson": "restricted weights", "osaid-1.0": "does not conform", "eu-gpai": "no"},
+            {"default": "restricted weights", "osaid-1.0": "does not conform", "eu-gpai": "no"},
         ),
-        ({"private": True}, {"lesson": "closed", "osaid-1.0": "does not conform"}),
-        ({"unknown": ["gated"]}, {"lesson": "undetermined", "osaid-1.0": "uncertain", "eu-gpai": "uncertain"}),
+        ({"private": True}, {"default": "closed", "osaid-1.0": "does not conform"}),
+        ({"unknown": ["gated"]}, {"default": "undetermined", "osaid-1.0": "uncertain", "eu-gpai": "uncertain"}),
     ],
 )
 def test_grades(fields, grades):
@@ -104,7 +104,7 @@ def test_demands_say_what_is_missing():
 
 
 def test_an_unknown_profile_is_refused():
-    with pytest.raises(InvalidRequest, match="lesson, osaid"):
+    with pytest.raises(InvalidRequest, match="default, osaid"):
         om.openness("acme/Glow-7B", profile="mine")
     with pytest.raises(InvalidRequest):
         Report.of(whole()).using("mine")

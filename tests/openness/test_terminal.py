@@ -57,7 +57,7 @@ def folder(tmp_path):
         (("show", "acme/Glow-7B"), ("Apache-2.0", "7")),
         (("tree", "acme/Glow-7B"), ("acme/Glow-7B", "acme/Glow-7B-Chat")),
         (("search", "glow", "--open"), ("acme/Glow-7B",)),
-        (("openness", "acme/Glow-7B"), ("acme/Glow-7B: open [lesson]", "github.com/acme/glow")),
+        (("openness", "acme/Glow-7B"), ("acme/Glow-7B: open [default]", "github.com/acme/glow")),
     ],
     ids=lambda value: value[0],
 )

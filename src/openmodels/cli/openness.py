@@ -12,7 +12,7 @@ from openmodels.errors import InvalidRequest
 from openmodels.openness.api import compare_openness
 from openmodels.openness.criteria import criterion_names, find_criterion
 from openmodels.openness.findings import Verdict
-from openmodels.openness.profiles import PROFILES
+from openmodels.openness.profiles import DEFAULT, PROFILES
 from openmodels.openness.report import Report
 
 UNMET = 6
@@ -23,7 +23,7 @@ _RANK = {Verdict.CLOSED: 0, Verdict.UNKNOWN: 0, Verdict.PARTIAL: 1, Verdict.OPEN
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("--profile", "-p", type=click.Choice(list(PROFILES)), default="lesson", show_default=True)
+@click.option("--profile", "-p", default=DEFAULT, show_default=True, help=f"{', '.join(PROFILES)}.")
 @click.option("--evidence", type=click.Path(file_okay=False), help="Judge saved evidence, without network.")
 @click.option("--save", type=click.Path(file_okay=False), help="Keep the evidence in this folder; continue from it.")
 @click.option("--fast", is_flag=True, help="Look only at license and gating.")
@@ -91,7 +91,7 @@ def _written(reports: Sequence[Report], form: str | None) -> str:
             return "".join(f"{report.badge()}\n" for report in reports)
         case "markdown":
             return "\n\n".join(report.to_markdown() for report in reports) + "\n"
-    return "".join(f"{report}\n" for report in reports)
+    return "\n\n".join(report.to_text(output.terminal_columns()) for report in reports) + "\n"
 
 
 def _demand(text: str) -> tuple[str, Callable[[Report], bool]]:

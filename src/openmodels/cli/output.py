@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
@@ -57,6 +58,11 @@ def wants_json() -> bool:
 def write(text: str) -> None:
     """Write text to stdout at once, without adding a newline."""
     click.echo(_shown(text, terminal=sys.stdout.isatty()), nl=False)
+
+
+def terminal_columns() -> int | None:
+    """Return the width of the terminal that stdout is, or None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def write_json(value: object) -> None:

@@ -21,7 +21,7 @@ else:
 
     class _CallablePackage(ModuleType):
         def __call__(
-            self, model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
+            self, model: Any, *, profile: str = "default", evidence: str | Path | None = None, deep: bool = True
         ) -> Report:
             from openmodels.errors import ErrorBoundary
             from openmodels.openness.api import openness

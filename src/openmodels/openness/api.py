@@ -16,8 +16,9 @@ from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, M
 from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.gather import UNREACHABLE, EvidenceSources, from_folder, gather, store
-from openmodels.openness.profiles import check_profile
-from openmodels.openness.report import VERDICT_SIGNS, Report, html_table, markdown_table
+from openmodels.openness.profiles import find_profile
+from openmodels.openness.rendering import LEGEND, VERDICT_SIGNS, html_table, markdown_table
+from openmodels.openness.report import Report
 
 CONCURRENCY = 4
 """Models gathered at the same time in a batch."""
@@ -28,12 +29,12 @@ _Result = TypeVar("_Result")
 
 
 @ErrorBoundary()
-def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True) -> Report:
+def openness(model: Any, *, profile: str = "default", evidence: str | Path | None = None, deep: bool = True) -> Report:
     """Judge how open a model is, with evidence for every verdict.
 
     Args:
         model: "org/model", a record of a catalog, or the folder of a model.
-        profile: "lesson", "osaid-1.0", "mof-1.0" or "eu-gpai".
+        profile: "default", "osaid-1.0", "mof-1.0" or "eu-gpai".
         evidence: A folder saved by `report.save`: judge that again, without network.
         deep: False looks only at the Hub's own facts and the front matter (license, gating).
 
@@ -50,7 +51,7 @@ def openness(model: Any, *, profile: str = "lesson", evidence: str | Path | None
 
 
 async def aopenness(
-    model: Any, *, profile: str = "lesson", evidence: str | Path | None = None, deep: bool = True
+    model: Any, *, profile: str = "default", evidence: str | Path | None = None, deep: bool = True
 ) -> Report:
     """Judge how open a model is: the async twin of `openness`.
 
@@ -98,8 +99,7 @@ class OpennessComparison:
             [escaping.escape_markdown(report.id), *(VERDICT_SIGNS[finding.verdict] for finding in report), report.grade]
             for report in self
         ]
-        lines = [*markdown_table(self._header(), rows), ""]
-        lines.append(", ".join(f"{sign} {verdict}" for verdict, sign in VERDICT_SIGNS.items()))
+        lines = [*markdown_table(self._header(), rows), "", f"{LEGEND}. {self._profile()}"]
         lines += [
             f"- {escaping.escape_markdown(name)}: {escaping.escape_markdown(error.cause)}"
             for name, error in self.failures.items()
@@ -118,7 +118,17 @@ class OpennessComparison:
             ]
             for report in self
         ]
-        return html_table(self._header(), rows)
+        failures = "".join(
+            f"<li>{escaping.escape_html(f'{name}: {error.cause}')}</li>" for name, error in self.failures.items()
+        )
+        return f"{html_table(self._header(), rows)}<p>{LEGEND}. {self._profile()}</p><ul>{failures}</ul>"
+
+    def _profile(self) -> str:
+        """Return the profile that graded and the days of the evidence."""
+        profiles = " and ".join(dict.fromkeys(report.profile for report in self))
+        days = sorted({report.as_of[:10] for report in self if report.as_of})
+        of = f", evidence of {' to '.join(dict.fromkeys((days[0], days[-1])))}" if days else ""
+        return escaping.escape_line(f"Profile {profiles}{of}." if profiles else "")
 
     @staticmethod
     def _header() -> list[str]:
@@ -129,7 +139,7 @@ class OpennessComparison:
 def compare_openness(
     models: Iterable[Any],
     *,
-    profile: str = "lesson",
+    profile: str = "default",
     evidence: str | Path | None = None,
     deep: bool = True,
     save: str | Path | None = None,
@@ -159,7 +169,7 @@ def compare_openness(
 async def acompare_openness(
     models: Iterable[Any],
     *,
-    profile: str = "lesson",
+    profile: str = "default",
     evidence: str | Path | None = None,
     deep: bool = True,
     save: str | Path | None = None,
@@ -201,7 +211,7 @@ def _compare(
     cancelled: threading.Event,
 ) -> OpennessComparison:
     """Judge several models as `compare_openness` does, until `cancelled` is set."""
-    check_profile(profile)
+    find_profile(profile)
     sources = None if evidence is not None else EvidenceSources.connect(interval=PACE)
 
     def judge(model: Any) -> Report | OpenModelsError:
@@ -238,7 +248,7 @@ def _compare(
 def _judge(
     model: Any, profile: str, evidence: str | Path | None, *, deep: bool, sources: EvidenceSources | None
 ) -> Report:
-    check_profile(profile)
+    find_profile(profile)
     name = _name(model)
     if evidence is not None:
         saved = Evidence.load(evidence, _hub_id(name))

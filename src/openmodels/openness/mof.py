@@ -20,7 +20,7 @@ from openmodels.hub.model_names import split_repo_id
 from openmodels.licenses import LicenseTerms, find, most_restrictive
 from openmodels.licenses.table import OPEN_DATA
 from openmodels.openness.datasets import Access, DatasetUse, NamedDataset
-from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Verdict
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Proof, Verdict
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.stated_licenses import find_binding_license
 
@@ -78,7 +78,17 @@ _APT = {
 _LIBRARIES = {"transformers": "Apache-2.0", "diffusers": "Apache-2.0", "sentence-transformers": "Apache-2.0"}
 _RESULTS = re.compile(r"(?i)\b(?:evaluat\w*|benchmarks?|results?|performance)\b")
 _MODELING_FILE = re.compile(r"(?:^|/)modell?ing_[\w-]+\.py$")
-_NOT_A_PROGRAM = re.compile(r"(?:^|/)(?:__init__|tokenization_\w+|test_\w+)\.py$")
+_NOT_A_PROGRAM = re.compile(r"(?:^|/)(?:__init__|tokeni[sz]ers?|tokeni[sz]ation_\w+|test_\w+)\.py$")
+_DEPENDENCIES = re.compile(r"(?:^|/)(?:requirements[\w.-]*\.txt|pyproject\.toml|setup\.(?:py|cfg)|environment\.ya?ml)$")
+_METADATA = re.compile(
+    r"(?:^|/)(?:training_args\.(?:bin|json)|trainer_state\.json|optimizer[\w.-]*|train[\w-]*\.ya?ml)$"
+)
+_PROGRAM = re.compile(r"\.(?:py|sh|slurm|rs|cpp|ipynb)$")
+_DATA_REPOSITORY = re.compile(r"(?i)data[-_]?prep|preprocess|data[-_](?:processing|pipeline|curation)")
+# Preparing a release, or the data of a fine-tune, is another thing.
+_NOT_PREPARATION = re.compile(
+    r"(?i)changelog|(?:^|/)(?:release|tests?)/|fine-?tun|\bsft|rlhf|rlvr|chat|instruct|preference"
+)
 _GITHUB_URL = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)")
 
 
@@ -91,6 +101,12 @@ class Classification:
     valid: tuple[str, ...]  # the components with a valid license
     invalid: dict[str, str]  # component -> why its license is not valid
     warnings: dict[str, str]  # component -> its license is open but made for another type
+    missing: dict[int, tuple[str, ...]]  # class -> the components that it still needs
+
+    @property
+    def next_level(self) -> int | None:
+        """The next better class, or None where the best is reached."""
+        return {0: 3, 3: 2, 2: 1}.get(self.level)
 
     @property
     def label(self) -> str:
@@ -130,13 +146,15 @@ def classify(licenses: Mapping[str, str | None]) -> Classification:
         if component.required
     ]
     progress: dict[int, float] = {}
+    missing: dict[int, tuple[str, ...]] = {}
     level, is_reachable = 0, True
     for target in (3, 2, 1):
         names = {name for name, lowest_class in required if lowest_class >= target}
+        missing[target] = tuple(dict.fromkeys(name for name, at in required if at >= target and name not in valid))
         progress[target] = len(names & valid) / len(names) * 100 if is_reachable else 0.0
         is_reachable = is_reachable and names <= valid
         level = target if is_reachable else level
-    return Classification(level, progress, tuple(sorted(valid)), invalid, warnings)
+    return Classification(level, progress, tuple(sorted(valid)), invalid, warnings, missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +165,14 @@ class ComponentStatus:
     reason: str
     is_license_known: bool = False
     license: str | None = None  # the id; None for "released without a license"
+    evidence: tuple[Proof, ...] = ()
+
+    @property
+    def is_osi_approved(self) -> bool | None:
+        """Whether the OSI approved its license; None where that was not seen."""
+        if not self.released or not self.is_license_known:
+            return None
+        return self.license is not None and find(self.license).osi_approved
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +189,12 @@ class _PlaceLicense:
             return cls(place)
         return cls(place, terms.spdx or terms.id, terms.kind.is_known)
 
-    def covers(self, what: str) -> ComponentStatus:
+    def covers(self, what: str, *evidence: Proof) -> ComponentStatus:
         """Return the status of a component that is released under this license."""
         if self.is_known:
             reason = f"{what}, under {self.id or 'no license'} of {self.place}."
-            return ComponentStatus(True, reason, True, self.id)
-        return ComponentStatus(True, f"{what}; the license of {self.place} is not known.")
+            return ComponentStatus(True, reason, True, self.id, evidence)
+        return ComponentStatus(True, f"{what}; the license of {self.place} is not known.", evidence=evidence)
 
 
 class ComponentReader:
@@ -180,7 +206,7 @@ class ComponentReader:
         self.license = _PlaceLicense.of("the model's repository", binding.license if binding else None)
 
     def read(self) -> dict[str, ComponentStatus]:
-        """Return every component that a class of the framework needs, by name."""
+        """Return every component of the framework, by name."""
         data, data_card = self._data(self.findings["training_data"])
         return {
             "Model architecture": self._code_in_tree("architecture"),
@@ -197,11 +223,16 @@ class ComponentReader:
             "Model parameters (Intermediate)": self._in_repository("checkpoints", (OPEN,)),
             "Data preprocessing code": self._code_in_tree("preparation"),
             PAPER: self._paper(),
+            "Supporting libraries and tools": self._libraries(),
+            "Sample model outputs": ComponentStatus(None, "Sample outputs are not looked for."),
+            "Model metadata": self._metadata(),
         }
 
     def _in_repository(self, criterion: str, released: tuple[Verdict, ...]) -> ComponentStatus:
         finding = self.findings[criterion]
-        return self.license.covers(finding.reason.rstrip(".")) if finding.verdict in released else _not_open(finding)
+        if finding.verdict not in released:
+            return _not_open(finding)
+        return self.license.covers(finding.reason.rstrip("."), *finding.evidence)
 
     def _with_evidence(self, criterion: str, what: str = "") -> ComponentStatus:
         """Return a criterion's component, under the license of the place it lies in."""
@@ -210,14 +241,14 @@ class ComponentReader:
             return _not_open(finding)
         url, what = finding.evidence[0].url, what or finding.reason.rstrip(".")
         if match := _GITHUB_URL.match(url):
-            return self._github_license(match[1]).covers(what)
+            return self._github_license(match[1]).covers(what, *finding.evidence)
         if url.startswith((f"{self.model.url}/blob/", f"{self.model.url}/resolve/")):
-            return self.license.covers(what)
-        return ComponentStatus(True, f"Published at {url}; its license was not seen.")
+            return self.license.covers(what, *finding.evidence)
+        return ComponentStatus(True, f"Published at {url}; its license was not seen.", evidence=finding.evidence)
 
     def _card(self) -> ComponentStatus:
         if self.model.headings or self.model.sentences:
-            return self.license.covers("In the model's repository")
+            return self.license.covers("In the model's repository", self.model.proof("the model card", "readme"))
         if self.model.card_missing:
             return ComponentStatus(False, "There is no card.")
         return ComponentStatus(None, "The card's text was not seen.")
@@ -225,9 +256,11 @@ class ComponentReader:
     def _results(self) -> ComponentStatus:
         model = self.model
         if model.result_files or "model-index" in model.page.card:
-            return self.license.covers("Results in the model's repository")
+            return self.license.covers(
+                "Results in the model's repository", *map(model.file_proof, model.result_files[:3])
+            )
         if "eval-results" in model.tags or any(_RESULTS.search(heading) for heading in model.headings):
-            return self.license.covers("Results in the model card")
+            return self.license.covers("Results in the model card", model.proof("results in the model card", "readme"))
         if model.card_seen and self.findings["technical_report"].verdict is CLOSED:
             return ComponentStatus(False, "The card has no results, and there is no report that could.")
         return ComponentStatus(None, "No results were seen; a report may hold them.")
@@ -235,24 +268,33 @@ class ComponentReader:
     def _paper(self) -> ComponentStatus:
         finding, papers = self.findings["technical_report"], self.model.papers
         if papers and finding.verdict is OPEN:
-            return ComponentStatus(True, f"The paper arXiv {papers[0]}; its license was not seen.")
+            reason = f"The paper arXiv {papers[0]}; its license was not seen."
+            return ComponentStatus(True, reason, evidence=finding.evidence)
         if finding.verdict is CLOSED:
-            return ComponentStatus(False, finding.reason)
+            return _not_open(finding)
         return ComponentStatus(None, "No research paper of its own was seen.")
 
     def _code_in_tree(self, kind: str) -> ComponentStatus:
         """Return code that no criterion asks for, by the kind of files in a repository."""
         model, repositories = self.model, self.context.repositories
-        for repository in repositories:
-            programs = [path for path in getattr(repository.layout, kind) if not _NOT_A_PROGRAM.search(path)]
-            if programs:
-                return self._github_license(repository.name).covers(f"{repository.name} holds {programs[0]}")
+        # What loads this very model says more than a program of a repository with many models.
         if kind != "preparation":
             library = str(model.data.get("library_name") or next((tag for tag in model.tags if tag in _LIBRARIES), ""))
             if files := list(filter(_MODELING_FILE.search, model.files)):
-                return self.license.covers(f"The model's repository holds {files[0]}")
+                return self.license.covers(f"The model's repository holds {files[0]}", model.file_proof(files[0]))
             if library in _LIBRARIES and "custom_code" not in model.tags:
-                return _PlaceLicense("the library", _LIBRARIES[library], True).covers(f"It runs in {library}")
+                proof = model.proof(f"library: {library}", "library_name")
+                return _PlaceLicense("the library", _LIBRARIES[library], True).covers(f"It runs in {library}", proof)
+        for repository in repositories:
+            paths = getattr(repository.layout, kind)
+            if kind == "preparation":
+                in_data_repository = _DATA_REPOSITORY.search(split_repo_id(repository.name)[1])
+                paths = filter(_PROGRAM.search, repository.page.tree) if in_data_repository else paths
+                paths = [path for path in paths if not _NOT_PREPARATION.search(path)]
+            programs = [path for path in paths if not _NOT_A_PROGRAM.search(path)]
+            if programs:
+                what = f"{repository.name} holds {programs[0]}"
+                return self._github_license(repository.name).covers(what, repository.page.file_proof(programs[0]))
         is_complete = model.card_seen and all(repository.page.complete for repository in repositories)
         if not is_complete or self.findings["training_code"].verdict is UNKNOWN:
             return ComponentStatus(None, "No such code was found in what was seen.")
@@ -263,12 +305,26 @@ class ComponentReader:
         named = self.context.datasets_for(DatasetUse.PRETRAINING)
         datasets = [dataset for dataset in named if dataset.access in (Access.PUBLIC, Access.GATED)]
         license_ = _data_license(datasets)
-        card = license_.covers(f"{datasets[0].id} has a card") if datasets else _not_open(finding)
+        card = _not_open(finding)
+        if datasets:
+            card = license_.covers(f"{datasets[0].id} has a card", *(dataset.proof for dataset in datasets))
         if finding.verdict is not OPEN:
             # A part of the data is not a release of the data.
             return _not_open(finding), card
-        data = license_.covers(finding.reason.rstrip("."))
+        data = license_.covers(finding.reason.rstrip("."), *finding.evidence)
         return data, card if datasets else data
+
+    def _libraries(self) -> ComponentStatus:
+        for repository in self.context.repositories:
+            if files := list(filter(_DEPENDENCIES.search, repository.page.tree)):
+                what = f"{repository.name} names its libraries in {files[0]}"
+                return self._github_license(repository.name).covers(what, repository.page.file_proof(files[0]))
+        return ComponentStatus(None, "No list of libraries was found in what was seen.")
+
+    def _metadata(self) -> ComponentStatus:
+        if files := list(filter(_METADATA.search, self.model.files)):
+            return self.license.covers(f"The model's repository holds {files[0]}", self.model.file_proof(files[0]))
+        return ComponentStatus(None, "No training configuration or optimizer state was seen beside the parameters.")
 
     def _github_license(self, name: str) -> _PlaceLicense:
         page = self.context.evidence.repository(name)
@@ -281,7 +337,8 @@ class ComponentReader:
 
 def _not_open(finding: Finding) -> ComponentStatus:
     """Return the status of a component that is not released, or was not seen."""
-    return ComponentStatus(None if finding.verdict is UNKNOWN else False, finding.reason)
+    released = None if finding.verdict is UNKNOWN else False
+    return ComponentStatus(released, finding.reason, evidence=finding.evidence)
 
 
 def _data_license(datasets: list[NamedDataset]) -> _PlaceLicense:

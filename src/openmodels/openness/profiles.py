@@ -1,8 +1,9 @@
 """Yardsticks over the same findings: what "open" demands, by four definitions.
 
-- `lesson`: OSI-approved weights, public training data, full weights, evaluation code, fine-tuning code
-  and training metrics.
-- `osaid-1.0`: the Open Source AI Definition (OSI, 28 October 2024): data information, code, parameters.
+- `default`: the lesson's criteria: OSI-approved weights, public training data, full weights, evaluation code,
+  fine-tuning code and training metrics. "lesson" is another name for it.
+- `osaid-1.0`: the Open Source AI Definition (OSI, 28 October 2024): data information, the complete code and the
+  parameters, code and parameters under terms that the OSI approved.
 - `mof-1.0`: the Model Openness Framework's classes.
 - `eu-gpai`: whether a general-purpose model counts as free and open-source in the sense of the EU AI
   Act's exemption (Commission guidelines C(2025) 5045, points 76-92). A reading by a machine, no advice.
@@ -10,15 +11,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from openmodels.errors import InvalidRequest
 from openmodels.openness import mof
-from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Proof
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.stated_licenses import find_binding_license
 
+DEFAULT = "default"
+_ALIASES = {"lesson": DEFAULT}
 _MET = {OPEN: True, PARTIAL: False, CLOSED: False, UNKNOWN: None}
 
 
@@ -30,11 +33,17 @@ class Requirement:
         name: What is demanded.
         met: True, False, or None where the evidence does not decide.
         reason: Why, in a sentence.
+        evidence: Where the reason can be checked, the deciding piece first.
+        group: The part of the profile that asks for it, e.g. "Class III - Open Model"; "" where it has no parts.
+        required: Whether the result depends on it.
     """
 
     name: str
     met: bool | None
     reason: str
+    evidence: tuple[Proof, ...] = ()
+    group: str = ""
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +54,58 @@ class Assessment:
         profile: Its name.
         grade: The result in the profile's own words, e.g. "open weights", "Class III - Open Model".
         requirements: Its demands.
+        because: What stands between the model and more, in sentences; empty where nothing does.
     """
 
     profile: str
     grade: str
     requirements: tuple[Requirement, ...]
+    because: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool | None:
         """Whether every demand is met; None when evidence is missing."""
         return _all_met(self.requirements)
 
+    @property
+    def tally(self) -> str:
+        """How many demands are met and unknown: "4 of 6 criteria, 1 unknown"."""
+        results = [requirement.met for requirement in self.requirements if requirement.required]
+        return f"{results.count(True)} of {len(results)} criteria, {results.count(None)} unknown"
 
-def check_profile(name: str) -> None:
-    """Raise `InvalidRequest` unless a profile exists."""
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A yardstick.
+
+    Attributes:
+        title: The definition it follows.
+        assess: Applies it.
+    """
+
+    title: str
+    assess: Callable[[ModelContext, Findings], tuple[str, tuple[Requirement, ...], tuple[str, ...]]]
+
+
+def find_profile(name: str) -> str:
+    """Return the name of a profile; raise `InvalidRequest` where there is none."""
+    name = _ALIASES.get(name, name)
     if name not in PROFILES:
         raise InvalidRequest(f"There is no profile {name!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
+    return name
 
 
 def assess(profile: str, context: ModelContext, findings: Findings) -> Assessment:
     """Apply a profile to findings."""
-    check_profile(profile)
-    grade, requirements = PROFILES[profile](context, findings)
-    return Assessment(profile, grade, requirements)
+    profile = find_profile(profile)
+    return Assessment(profile, *PROFILES[profile].assess(context, findings))
 
 
-_Result = tuple[str, tuple[Requirement, ...]]
-"""A grade and the requirements it follows from."""
+_Result = tuple[str, tuple[Requirement, ...], tuple[str, ...]]
+"""A grade, the requirements it follows from, and what stands between the model and more."""
 
 
-def _assess_lesson(_: ModelContext, findings: Findings) -> _Result:
+def _assess_default(_: ModelContext, findings: Findings) -> _Result:
     names = ("license", "training_data", "weights", "evaluation_code", "finetuning_code", "training_metrics")
     requirements = tuple(_require(findings[name]) for name in names)
     license_, weights = findings["license"].verdict, findings["weights"].verdict
@@ -88,24 +119,48 @@ def _assess_lesson(_: ModelContext, findings: Findings) -> _Result:
         grade = "undetermined"
     else:
         grade = "restricted weights"
-    return grade, requirements
+    return grade, requirements, _explain("Not open", requirements)
 
 
-def _assess_osaid(_: ModelContext, findings: Findings) -> _Result:
-    data = findings["training_data"]
+def _assess_osaid(context: ModelContext, findings: Findings) -> _Result:
+    data, license_ = findings["training_data"], findings["license"]
     # The definition asks for data information, not for the data: partial may be enough, and a person must say so.
     has_data_information = None if data.verdict is PARTIAL else _MET[data.verdict]
+    components = mof.ComponentReader(context, findings).read()
+    code = [components[name] for name in ("Training code", "Data preprocessing code", "Inference code")]
     parts = (
-        Requirement("data information", has_data_information, data.reason),
-        _require(findings["training_code"], "code"),
+        Requirement("data information", has_data_information, data.reason, data.evidence),
+        _require(findings["training_code"]),
+        # "Code used for processing and filtering data", "if used": what was not found may not have been needed.
+        Requirement("data processing code", code[1].released or None, code[1].reason, code[1].evidence),
+        Requirement("inference code", code[2].released, code[2].reason, code[2].evidence),
         _require(findings["weights"], "parameters"),
     )
-    license_ = _require(findings["license"])
-    requirements = (*parts, license_)
+    terms = (
+        _require_approved_code(code),
+        Requirement("parameters under OSI-approved terms", _MET[license_.verdict], license_.reason, license_.evidence),
+    )
+    requirements = (*parts, *terms)
     grade = {True: "conforms", None: "uncertain", False: "does not conform"}[_all_met(requirements)]
-    if _all_met(parts) and license_.met is False:
-        grade = "would conform but for its license"
-    return grade, requirements
+    if _all_met(parts) and not _all_met(terms):
+        grade = "uncertain" if _all_met(terms) is None else "would conform but for its license"
+    return grade, requirements, _explain("Does not conform", requirements)
+
+
+def _require_approved_code(code: list[mof.ComponentStatus]) -> Requirement:
+    """Return the requirement that the OSI approved the licenses of all code seen.
+
+    The training code stands first.
+    """
+    name = "code under OSI-approved licenses"
+    training, *_ = code
+    seen = [status for status in code if status.released]
+    if not seen:
+        return Requirement(name, None, "No code was seen that could have a license.")
+    # Training code that was not seen has a license that was not seen.
+    results = [status.is_osi_approved for status in seen] + ([] if training.released else [None])
+    decisive = next((status for status in seen if status.is_osi_approved is not True), seen[0])
+    return Requirement(name, _join(results), decisive.reason, decisive.evidence)
 
 
 def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
@@ -116,18 +171,32 @@ def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
         (name for name, entry in components.items() if entry.released is not False and name not in seen), mof.ANY_OPEN
     )
     certain, best = mof.classify(seen), mof.classify(seen | unseen)
+    # A paper stands in for a report, as in `mof.classify`.
+    valid = {*certain.valid, *([mof.REPORT] if mof.PAPER in certain.valid else [])}
     requirements = tuple(
         Requirement(
-            name,
-            True if name in certain.valid else None if name in unseen else False,
-            f"{entry.reason} That is not open." if name in certain.invalid else entry.reason,
+            component.name,
+            True if component.name in valid else None if component.name in unseen else False,
+            f"{entry.reason} That is not open." if component.name in certain.invalid else entry.reason,
+            entry.evidence,
+            mof.LABELS[component.level],
+            component.required,
         )
-        for name, entry in components.items()
+        for component in mof.COMPONENTS
+        for entry in (components[component.name],)
     )
+    because = []
+    if best.next_level:
+        at_best = "At best " if best.level != certain.level else ""
+        needs = f"{mof.LABELS[best.next_level]} needs: {', '.join(best.missing[best.next_level])}"
+        because.append(f"{at_best}{best.label}, because {needs}.")
+    if certain.next_level and best.level != certain.level:
+        unshown = ", ".join(certain.missing[certain.next_level])
+        because.append(f"Not shown for {mof.LABELS[certain.next_level]}: {unshown}.")
     if best.level == certain.level:
-        return certain.label, requirements
+        return certain.label, requirements, tuple(because)
     reached = certain.label if certain.level else "undetermined"
-    return f"{reached}, at best {best.label}", requirements
+    return f"{reached}, at best {best.label}", requirements, tuple(because)
 
 
 def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
@@ -140,27 +209,49 @@ def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
     weights, card = findings["weights"], findings["model_card"]
     is_described = True if card.verdict is PARTIAL else _MET[card.verdict]
     requirements = (
-        Requirement("license free and open", is_free, f"{name} {terms[is_free]} in the sense of points 76-84."),
-        Requirement("access without condition", has_free_access, access),
-        Requirement("parameters public", _MET[weights.verdict] if has_free_access else None, weights.reason),
-        Requirement("architecture and usage described", is_described, card.reason),
+        Requirement(
+            "license free and open",
+            is_free,
+            f"{name} {terms[is_free]} in the sense of points 76-84.",
+            (binding.proof,) if binding else (),
+        ),
+        Requirement("access without condition", has_free_access, access, (context.model.proof(access, "gated"),)),
+        Requirement(
+            "parameters public",
+            _MET[weights.verdict] if has_free_access else None,
+            weights.reason,
+            weights.evidence,
+        ),
+        Requirement("architecture and usage described", is_described, card.reason, card.evidence),
     )
-    return {True: "yes", None: "uncertain", False: "no"}[_all_met(requirements)], requirements
+    grade = {True: "yes", None: "uncertain", False: "no"}[_all_met(requirements)]
+    return grade, requirements, _explain("Not exempt", requirements)
 
 
 def _require(finding: Finding, name: str = "") -> Requirement:
     """Return the requirement that a criterion is open."""
-    return Requirement(name or finding.criterion.label, _MET[finding.verdict], finding.reason)
+    return Requirement(name or finding.criterion.label, _MET[finding.verdict], finding.reason, finding.evidence)
 
 
-def _all_met(requirements: tuple[Requirement, ...]) -> bool | None:
-    results = [requirement.met for requirement in requirements]
+def _explain(result: str, requirements: Iterable[Requirement]) -> tuple[str, ...]:
+    """Return sentences on what the best grade still wants."""
+    missing = [requirement.name for requirement in requirements if requirement.met is False]
+    unknown = [requirement.name for requirement in requirements if requirement.met is None]
+    sentences = [f"{result}, because not met: {', '.join(missing)}."] if missing else []
+    return (*sentences, *([f"Not shown: {', '.join(unknown)}."] if unknown else []))
+
+
+def _all_met(requirements: Iterable[Requirement]) -> bool | None:
+    return _join([requirement.met for requirement in requirements if requirement.required])
+
+
+def _join(results: list[bool | None]) -> bool | None:
     return False if False in results else None if None in results else True
 
 
-PROFILES: dict[str, Callable[[ModelContext, Findings], _Result]] = {
-    "lesson": _assess_lesson,
-    "osaid-1.0": _assess_osaid,
-    "mof-1.0": _assess_mof,
-    "eu-gpai": _assess_eu,
+PROFILES = {
+    DEFAULT: Profile("The lesson's criteria", _assess_default),
+    "osaid-1.0": Profile("Open Source AI Definition 1.0", _assess_osaid),
+    "mof-1.0": Profile("Model Openness Framework 1.0", _assess_mof),
+    "eu-gpai": Profile("Open-source exemption of the EU AI Act", _assess_eu),
 }

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from openmodels import escaping
+from openmodels.openness import rendering
 from openmodels.openness.bom import build_bom
 from openmodels.openness.criteria import find_criterion
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import Finding, LicenseConflict, Proof, Verdict
+from openmodels.openness.findings import Finding, LicenseConflict, Verdict
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.overrides import find_overrides
-from openmodels.openness.profiles import PROFILES, Assessment, Requirement, assess
+from openmodels.openness.pages import items
+from openmodels.openness.profiles import DEFAULT, PROFILES, Assessment, Requirement, assess
 from openmodels.openness.stated_licenses import StatedLicense, find_conflicts
 
-SCHEMA_VERSION = "1.0"
-VERDICT_SIGNS = {Verdict.OPEN: "✔", Verdict.PARTIAL: "◐", Verdict.CLOSED: "✘", Verdict.UNKNOWN: "?"}
-_MAX_LINKS = 3
-"""Pieces of evidence that a table shows for a finding."""
-_COLORS = {
-    True: "#2e7d32",
-    None: "#757575",
-    False: "#c62828",
-    "open weights": "#1565c0",
-    "restricted weights": "#ef6c00",
-}
-_HEADER = ("criterion", "verdict", "why", "evidence")
-DISCLAIMER = "Found by rules from public evidence; no legal advice."
+SCHEMA_VERSION = "1.1"
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,7 @@ class Report:
     _context: ModelContext = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, evidence: Evidence, *, profile: str = "lesson", offline: bool = False) -> Report:
+    def of(cls, evidence: Evidence, *, profile: str = DEFAULT, offline: bool = False) -> Report:
         """Judge evidence; the same evidence always gives the same report.
 
         Raises:
@@ -91,14 +80,7 @@ class Report:
         return criterion in self.findings or criterion in self.findings.values()
 
     def __str__(self) -> str:
-        date = f"  (evidence of {self.as_of[:10]}{', offline' if self.offline else ''})" if self.as_of else ""
-        lines = [f"{self.id}: {self.grade} [{self.profile}]{date}"]
-        for finding in self:
-            where = f"\n{'':30s}{finding.evidence[0].url}" if finding.evidence else ""
-            lines.append(f"  {finding.criterion:18s} {finding.verdict:8s} {finding.reason}{where}")
-        return escaping.escape_terminal(
-            "\n".join([*lines, *(f"  conflict: {conflict.reason}" for conflict in self.conflicts)])
-        )
+        return self.to_text()
 
     @property
     def profile(self) -> str:
@@ -123,7 +105,14 @@ class Report:
     @property
     def unmet(self) -> tuple[str, ...]:
         """The names of demands that are not shown to be met."""
-        return tuple(requirement.name for requirement in self.requirements if not requirement.met)
+        return tuple(
+            requirement.name for requirement in self.requirements if requirement.required and not requirement.met
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the evidence holds and was not read, in sentences."""
+        return tuple(map(str, items(self._context.model.data.get("notes"))))
 
     @property
     def obligations(self) -> dict[str, tuple[str, ...]]:
@@ -143,7 +132,7 @@ class Report:
     @property
     def summary(self) -> str:
         """The result in two or three sentences."""
-        sentences = [f"{self.id}: {self.grade} ({self.profile})."]
+        sentences = [f"{self.id}: {self.grade} ({self.profile}; {self.assessment.tally}).", *self.assessment.because]
         for verdict in Verdict:
             labels = [finding.criterion.label for finding in self if finding.verdict is verdict]
             sentences += [f"{verdict.capitalize()}: {', '.join(labels)}."] if labels else []
@@ -171,6 +160,8 @@ class Report:
             "profile": self.profile,
             "grade": self.grade,
             "passed": self.passed,
+            "tally": self.assessment.tally,
+            "because": list(self.assessment.because),
             "requirements": [_plain(requirement) for requirement in self.requirements],
             "findings": {str(name): _plain(finding) for name, finding in self.findings.items()},
             "conflicts": [_plain(conflict) for conflict in self.conflicts],
@@ -187,7 +178,8 @@ class Report:
             ],
             "obligations": {name: list(sources) for name, sources in self.obligations.items()},
             "bases": list(self.bases),
-            "disclaimer": DISCLAIMER,
+            "notes": list(self.notes),
+            "disclaimer": rendering.DISCLAIMER,
         }
 
     def to_json(self) -> str:
@@ -198,62 +190,25 @@ class Report:
         """Return a CycloneDX 1.6 bill of materials with a model card (an ML-BOM)."""
         return build_bom(self.to_dict(), self._context)
 
+    def to_text(self, columns: int | None = None) -> str:
+        """Return the report as text: demands, findings, what each profile still wants.
+
+        Args:
+            columns: The width of a terminal, for which addresses that are longer lose their middle; None wraps at
+                80 columns and keeps addresses whole.
+        """
+        return rendering.to_text(self, columns)
+
     def to_markdown(self) -> str:
-        """Return the report as Markdown: findings with links, conflicts, demands."""
-        date = f", evidence of {escaping.escape_markdown(self.as_of[:10])}" if self.as_of else ""
-        lines = [
-            f"## {escaping.escape_markdown(self.id)}: {self.grade}",
-            "",
-            f"Profile `{self.profile}`{date}{', offline' if self.offline else ''}.",
-            "",
-            *markdown_table(_HEADER, self._rows(escaping.escape_markdown, _markdown_links)),
-        ]
-        if self.conflicts:
-            lines += ["", "Conflicts:"]
-            lines += [
-                f"- {escaping.escape_markdown(conflict.reason)} {_markdown_links(conflict.evidence, ' ')}"
-                for conflict in self.conflicts
-            ]
-        states = {True: "met", False: "not met", None: "not shown"}
-        demands = "; ".join(f"{requirement.name} {states[requirement.met]}" for requirement in self.requirements)
-        return "\n".join([*lines, "", f"Demands: {demands}.", "", f"_{DISCLAIMER}_"])
+        """Return the report as Markdown: findings and demands with links, conflicts."""
+        return rendering.to_markdown(self)
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<li>{escaping.escape_html(conflict.reason)}</li>" for conflict in self.conflicts)
-        return (
-            f"<h4>{escaping.escape_html(self.id)}: {escaping.escape_html(self.grade)}</h4>"
-            f"{html_table(_HEADER, self._rows(escaping.escape_html, _html_links))}"
-            f"<ul>{notes}</ul><small>{DISCLAIMER}</small>"
-        )
-
-    def _rows(self, escape: Callable[[str], str], link: Callable[[Sequence[Proof]], str]) -> list[list[str]]:
-        """Return the cells of a table of the findings."""
-        return [
-            [
-                escape(finding.criterion.label),
-                f"{VERDICT_SIGNS[finding.verdict]} {finding.verdict}{' (curated)' if finding.curated else ''}",
-                escape(finding.reason),
-                link(finding.evidence[:_MAX_LINKS]),
-            ]
-            for finding in self
-        ]
+        return rendering.to_html(self)
 
     def badge(self) -> str:
-        """Return a badge as SVG."""
-        left, right = "openness", self.grade
-        color = _COLORS.get(right) or _COLORS[self.passed]
-        first, second = 8 + 7 * len(left), 12 + 7 * len(right)
-        title = escaping.escape_html(f"{self.id}: {right} ({self.profile})")
-        texts = "".join(
-            f'<text x="{place}" y="14">{escaping.escape_html(text)}</text>'
-            for place, text in ((first / 2, left), (first + second / 2, right))
-        )
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{first + second}" height="20" role="img" '
-            f'aria-label="{title}"><title>{title}</title><rect width="{first}" height="20" fill="#555"/>'
-            f'<rect x="{first}" width="{second}" height="20" fill="{color}"/><g fill="#fff" '
-            f'font-family="Verdana,Geneva,sans-serif" font-size="11" text-anchor="middle">{texts}</g></svg>'
-        )
+        """Return a badge as SVG: the profile and its grade."""
+        return rendering.to_badge(self)
 
     def save(self, folder: str | Path) -> Path:
         """Store the evidence in a folder for `om.openness(id, evidence=folder)`."""
@@ -278,32 +233,3 @@ def _plain(part: Finding | LicenseConflict | Requirement) -> dict[str, Any]:
     data |= {name: list(value) for name, value in data.items() if isinstance(value, tuple)}
     data.pop("criterion", None)
     return data
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a table in Markdown; the cells are Markdown already."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
-    return [lines[0], "|" + "---|" * len(header), *lines[1:]]
-
-
-def html_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in HTML; the cells are HTML already."""
-    lines = [f"<tr><th>{'</th><th>'.join(header)}</th></tr>"]
-    lines += [f"<tr><td>{'</td><td>'.join(cells)}</td></tr>" for cells in rows]
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _html_links(proofs: Sequence[Proof]) -> str:
-    return ", ".join(
-        f'<a href="{escaping.escape_html(url)}" rel="nofollow noopener">{escaping.escape_html(proof.what[:40])}</a>'
-        for proof in proofs
-        if (url := escaping.quote_https_url(proof.url))
-    )
-
-
-def _markdown_links(proofs: Sequence[Proof], separator: str = ", ") -> str:
-    """Return a Markdown link for each proof, its number if the address is not https."""
-    return separator.join(
-        f"[{number}](<{url}>)" if (url := escaping.quote_https_url(proof.url)) else f"{number} (no https address)"
-        for number, proof in enumerate(proofs, 1)
-    )
