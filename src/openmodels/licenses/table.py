@@ -76,6 +76,11 @@ class LicenseTerms:
     eu_gpai: str = "unknown"
 
     @property
+    def label(self) -> str:
+        """What to call it everywhere: the SPDX id where there is one, else its id."""
+        return self.spdx or self.id
+
+    @property
     def is_placeholder(self) -> bool:
         """Whether the id names no license ("other", "unknown", nothing)."""
         return self.id.lower() in ("", "other", "unknown")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 
 from openmodels.hub.card import find_model_links, read_base_mentions
 from openmodels.hub.model_names import family, is_tuned_name, normalize_name, same_owner, split_repo_id
@@ -12,6 +13,7 @@ from openmodels.licenses import LicenseTerms
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import ModelEvidence
+from openmodels.openness.stated_licenses import find_binding_license, find_stated_licenses
 
 _TUNING_TAGS = frozenset({"trl", "sft", "dpo", "alignment-handbook", "peft", "axolotl"})
 
@@ -30,10 +32,11 @@ class Ancestor:
         """The account that holds it."""
         return split_repo_id(self.id)[0] or self.id
 
-    @property
+    @cached_property
     def license(self) -> LicenseTerms | None:
-        """Its license, where it is known."""
-        return self.page.declared_license if self.page is not None else None
+        """Its license by all that it states itself, where that is known."""
+        binding = find_binding_license(list(find_stated_licenses(self.page, ()))) if self.page is not None else None
+        return binding.license if binding is not None else None
 
 
 def find_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:

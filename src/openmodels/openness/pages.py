@@ -123,9 +123,9 @@ class DatasetEvidence(EvidencePage):
         self.gated = None if gate is None else gate is not False
         self.license: str | None = None
         if self.known("license") and (declared := parse_license(data)):
-            self.license = declared.id
-            if declared.name and licenses.is_unspecific(declared.id):
-                self.license = declared.name
+            terms = licenses.find_stated(declared.id, declared.name)
+            # By its name alone, a license beside "other" would count as one that is known.
+            self.license = terms.id if licenses.find(terms.id).kind is terms.kind else declared.id
 
 
 class RepositoryEvidence(EvidencePage):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from openmodels.hub.model_names import same_owner
 from openmodels.licenses import LicenseClass, LicenseTerms, find
@@ -16,8 +17,10 @@ from openmodels.licenses.identification import identify
 from openmodels.licenses.table import strictness
 from openmodels.openness.datasets import DatasetUse, NamedDataset
 from openmodels.openness.findings import LicenseConflict, Proof
-from openmodels.openness.lineage import Ancestor
 from openmodels.openness.pages import ModelEvidence
+
+if TYPE_CHECKING:
+    from openmodels.openness.lineage import Ancestor
 
 _CODE_FILE = re.compile(r"(?i)code")
 _PAST = re.compile(r"(?i)\b(?:earlier|previous\w*|former\w*|was|were|had|used to|until|originally|changed)\b")

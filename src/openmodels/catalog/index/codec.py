@@ -27,6 +27,7 @@ _EPOCH = date(1970, 1, 1)
 _FIRST_DAY, _LAST_DAY = (date.min - _EPOCH).days, (date.max - _EPOCH).days
 _MOST_BITS = 62
 _PRICE = re.compile(r"\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_OPERATORS = re.compile(r" (?:AND|OR) |[()]")
 _SINGLE = {
     "task": "task",
     "family": "family",
@@ -152,9 +153,12 @@ def terms(record: ModelRecord) -> list[str]:
         listed += [f"{short}:{value}" for value in getattr(record, name) or ()]
     listed += [f"base:{base.relation or ''}:{base.id}" for base in record.base_models or ()]
     if record.license:
-        # Each of several licenses can be searched for; the last term, of all of them, is read back.
-        names = dict.fromkeys([*record.license.id.split(" AND "), record.license.id])
-        listed += [*(f"license:{name}" for name in names), f"class:{record.license.license_class}"]
+        # Each of several licenses can be searched for, and the one that a name beside "other" means; the last term
+        # is read back.
+        license_id = record.license.id
+        names = dict.fromkeys([*filter(None, _OPERATORS.split(license_id)), record.license.label])
+        listed += [f"license:{name}" for name in names if name != license_id]
+        listed += [f"license:{license_id}", f"class:{record.license.license_class}"]
     if record.gated is not None:
         listed.append(f"gated:{record.gated or 'no'}")
     if record.parameters and source_of(record, "parameters") == "name":

@@ -101,7 +101,7 @@ def row(record: ModelRecord) -> dict[str, Any]:
         "task": record.task,
         "parameters": record.parameters.total if record.parameters else None,
         "context": record.context_length,
-        "license": record.license.name or record.license.id if record.license else None,
+        "license": record.license.label if record.license else None,
         "license_class": record.license.license_class if record.license else None,
         "languages": ", ".join(record.languages) if record.languages else None,
         "gated": record.gated,
