@@ -88,7 +88,8 @@ class TestLesson:
         report = om.openness("mistralai/Mistral-7B-v0.1", evidence=snapshot)
         assert report.grade == "open weights"
         judged = ("weights", "license", "training_data", "training_code", "finetuning_code", "evaluation_code")
-        assert list(verdicts(report, *judged).values()) == ["open", "open", "closed", "closed", "closed", "closed"]
+        assert list(verdicts(report, *judged).values()) == ["open", "open", "closed", "closed", "unknown", "closed"]
+        assert report["finetuning_code"].rule == "finetuning_code.base-model"
 
     def test_falcons_data_are_partial(self, snapshot):
         report = om.openness("tiiuae/falcon-40b", evidence=snapshot)

@@ -124,6 +124,11 @@ def split_repo_id(repo: str) -> tuple[str, str]:
     return (owner, name) if slash else ("", owner)
 
 
+def is_generic_word(word: str) -> bool:
+    """Return whether a word is a size, version, conversion or way of tuning."""
+    return word.lower() in CONVERSION | NOISE or any(p.fullmatch(word) for p in (_SIZE_OR_VERSION, _SKIPPED))
+
+
 def is_tuned_name(repo: str) -> bool:
     """Return whether a model's name says that it was fine-tuned."""
     return any(_TUNED_WORD.fullmatch(word) for word in split_words(split_repo_id(repo)[1])[1:])

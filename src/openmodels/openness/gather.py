@@ -289,6 +289,8 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
         "tree_total": len(paths),
         "tree_truncated": bool(tree.get("truncated")) or len(paths) > MOST_PATHS,
         "head": tree.get("sha"),
+        "fork": bool(about.get("fork")),
+        "parent": (about.get("parent") or {}).get("full_name"),
         # GitHub found a license file, but no license it knows.
         "license": "other" if spdx == "NOASSERTION" else spdx.lower() or None,
         "unknown": [],

@@ -135,6 +135,8 @@ class RepositoryEvidence(EvidencePage):
         tree: The paths that were listed.
         complete: Whether the whole tree was listed.
         license: The license id, or None for no license file or a mix.
+        is_fork: Whether GitHub says that it was forked from another repository.
+        parent: The "owner/name" it was forked from, or "".
     """
 
     site = "https://github.com/"
@@ -146,6 +148,8 @@ class RepositoryEvidence(EvidencePage):
         seen = not isinstance(total, int | float) or total <= len(self.tree)
         self.complete = bool(self.tree) and not data.get("tree_truncated") and seen
         self.license = str(data["license"]) if data.get("license") and self.known("license") else None
+        self.parent = str(data.get("parent") or "")
+        self.is_fork = bool(data.get("fork") or self.parent)
 
     def file_proof(self, path: str) -> Proof:
         """Return a file of the repository as a piece of evidence."""

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from openmodels.hub.model_names import family, mentions, normalize_name, same_owner, split_repo_id, split_words
+from openmodels.hub.model_names import family, normalize_name, same_owner, split_repo_id, split_words
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.pages import Link, ModelEvidence, RepositoryEvidence
-from openmodels.openness.repository_layout import RepositoryLayout, classify_files
+from openmodels.openness.recipes import ModelName, is_framework
+from openmodels.openness.repository_layout import RepositoryLayout, classify_files, is_library_file
 
 _USE = re.compile(
     r"(?i)\b(?:how to|usage|use|inference|run|runn?ing|deploy\w*|quick\s?start|serv\w+|locally|acknowledg\w*"
@@ -26,10 +27,6 @@ _ROLE = re.compile(
     r"|recipes?|v?\d[\d.]*[bmk]?"
 )
 _WORK = re.compile(r"(?i)\.(?:py|sh|slurm|sbatch|ipynb|ya?ml|json|jsonnet|libsonnet|toml|gin|txt|tsv|csv|jsonl)$")
-_LIBRARY = re.compile(
-    r"(?i)(?:^|/)(?:models?|modell?ing|model_executor|tests?|docs?|tutorials?|integrations?|templates?|conversion"
-    r"|layers|ops|kernels)/|(?:^|/)(?:modell?ing|configuration|tokenization|convert|test)_[^/]*$"
-)
 _NOT_OWNERS = frozenset(
     {"orgs", "features", "topics", "search", "sponsors", "settings", "marketplace", "user-attachments"}
 )
@@ -54,6 +51,9 @@ class RelatedRepository:
     page: RepositoryEvidence  # without a tree where its files were not listed
     layout: RepositoryLayout
     via: Proof  # the link or page that shows that it belongs to the model
+    model_name: ModelName  # the name by which its files are recognised: the model's, or that of its owner's base
+    is_of_owner: bool  # whether the model's owner holds it
+    is_dedicated: bool  # whether it is named after the model or project, and no fork or copy of a framework
 
 
 def parse_github_link(link: Link) -> tuple[str, str]:
@@ -77,17 +77,27 @@ def find_repositories(
     def add(name: str, attribution: Attribution, subfolder: str, page: RepositoryEvidence, via: Proof) -> None:
         known = repositories.get(name.lower())
         if known is None or (known.attribution, bool(known.subfolder)) < (attribution, bool(subfolder)):
-            layout = classify_files(page)
-            repositories[name.lower()] = RelatedRepository(name, attribution, subfolder, page, layout, via)
+            repositories[name.lower()] = RelatedRepository(
+                name=name,
+                attribution=attribution,
+                subfolder=subfolder,
+                page=page,
+                layout=classify_files(page),
+                via=via,
+                model_name=model_name,
+                is_of_owner=same_owner(split_repo_id(name)[0], source.owner),
+                is_dedicated=_is_dedicated(source, model_name, page),
+            )
 
     for source in (model, *ancestors):
+        model_name = parse_model_name(source)
         for link in source.links:
             name, subfolder = parse_github_link(link)
-            if name and _is_own_code(source, link, name, page := evidence.repository(name)):
+            if name and _is_own_code(source, model_name, link, name, page := evidence.repository(name)):
                 via = source.proof(f"the card links {name}", "readme", url=link.url)
                 add(name, Attribution.CARD, subfolder, page, via)
         for name in evidence.names("github"):
-            if attribution := _attribute_by_name(evidence, source, name):
+            if attribution := _attribute_by_name(evidence, source, model_name, name):
                 page = evidence.repository(name)
                 add(page.id, attribution, "", page, page.proof(_WHY[attribution]))
     return sorted(
@@ -103,16 +113,33 @@ _WHY = {
 }
 
 
-def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEvidence) -> bool:
+def parse_model_name(model: ModelEvidence) -> ModelName:
+    """Return the name by which the files of a model are recognised."""
+    model_type = str((model.data.get("config") or {}).get("model_type") or "")
+    bases = [base for base, _ in model.bases if not same_owner(split_repo_id(base)[0], model.owner)]
+    return ModelName.parse(model.id, parameters=model.parameters, model_type=model_type, bases=bases)
+
+
+def _is_dedicated(model: ModelEvidence, model_name: ModelName, page: RepositoryEvidence) -> bool:
+    """Return whether a repository is that of a model or project, and no copy."""
+    owner, repo = split_repo_id(page.id)
+    is_named = model_name.is_repository(page.id) or normalize_name(repo) == normalize_name(model.owner)
+    # A short name, as "Yi", or a common one must be the whole name.
+    is_named = is_named or (same_owner(owner, model.owner) and normalize_name(repo) == family(model.id))
+    is_copy = page.is_fork and not (page.parent and model_name.is_repository(page.parent))
+    return is_named and not is_copy and not is_framework(page.id, model_name)
+
+
+def _is_own_code(model: ModelEvidence, model_name: ModelName, link: Link, name: str, page: RepositoryEvidence) -> bool:
     """Tell a model's own code from the libraries and servers its card recommends."""
-    (owner, repo), kin = split_repo_id(name), family(model.id)
+    owner, repo = split_repo_id(name)
     if normalize_name(repo) == normalize_name(model.owner):
         return True
-    if mentions(f"{repo} {link.url.partition(repo)[2]}", kin.rstrip("0123456789")):
+    if model_name.mentions_family(f"{repo} {link.url.partition(repo)[2]}"):
         return True
     if _USE.search(link.section) or _USE.search(link.text):
         return False
-    if _names_family(page, kin):
+    if _names_model(page, model_name):
         return True
     if not page.tree or same_owner(owner, model.owner):
         return same_owner(owner, model.owner) or bool(_OWN.search(f"{link.text} {link.section}"))
@@ -120,12 +147,14 @@ def _is_own_code(model: ModelEvidence, link: Link, name: str, page: RepositoryEv
     return bool(_PLAINLY.search(link.text))
 
 
-def _attribute_by_name(evidence: Evidence, model: ModelEvidence, name: str) -> Attribution | None:
+def _attribute_by_name(
+    evidence: Evidence, model: ModelEvidence, model_name: ModelName, name: str
+) -> Attribution | None:
     (owner, repo), kin = split_repo_id(name), family(model.id)
     if same_owner(owner, model.owner):
         if _is_namesake(split_repo_id(model.id)[1], repo, kin):
             return Attribution.NAMESAKE
-        return Attribution.OWNER if _names_family(evidence.repository(name), kin) else None
+        return Attribution.OWNER if _names_model(evidence.repository(name), model_name) else None
     # An organisation named after its project, and a repository named so too: the same project.
     return Attribution.NAME if normalize_name(repo) == kin == normalize_name(model.owner) and len(kin) >= 5 else None
 
@@ -140,10 +169,7 @@ def _is_namesake(name: str, repo: str, kin: str) -> bool:
     return False
 
 
-def _names_family(page: RepositoryEvidence, kin: str) -> bool:
-    """Return whether a repository's scripts or configurations name the family.
-
-    A library's definition, tests or manual of a model do not: they serve all models.
-    """
-    work = (path for path in page.tree if _WORK.search(path) and not _LIBRARY.search(path))
-    return len(kin) >= 4 and any(mentions(path, kin) for path in work)
+def _names_model(page: RepositoryEvidence, model_name: ModelName) -> bool:
+    """Return whether scripts or configurations name the model's family."""
+    work = (path for path in page.tree if _WORK.search(path) and not is_library_file(path))
+    return len(model_name.stem) >= 4 and any(map(model_name.mentions_family, work))

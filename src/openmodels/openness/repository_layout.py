@@ -42,10 +42,22 @@ _PREPARE = re.compile(
     r"|decontamination|filter\w*)(?:[/_.-]|$)"
 )
 _CONVERT = re.compile(r"(?i)convert|export|merge|upload|sync|download|_to_|install|build_image|plot|inspect|hf_hub")
+_BUILD = re.compile(
+    r"(?i)(?:^|[/_.-])(?:compile|build|docker\w*|quanti\w+|setup|install\w*|kernels?|env\w*)(?:[/_.-]|$)"
+)
 _START = re.compile(r"(?i)(?:main|run|launch|start|tr\d+|job)\w*|.*(?:run|launch|job)[^/]*\.(?:sh|slurm|sbatch)$")
 _INFER = re.compile(r"(?i)(?:^|[/_.-])(?:infer\w*|generat\w*|chat|sample\w*|serv\w+|demo|predict\w*)(?:[/_.-]|$)")
 _MODEL = re.compile(r"(?i)(?:^|/)(?:modell?ing_?\w*|models?|architecture)(?:\.py|/)")
 _EXAMPLE = re.compile(r"(?i)(?:^|/)(?:examples?|colabs?|notebooks?|demos?|tutorials?)/|\.ipynb$")
+
+
+# A library's definition, tests or manual of a model do not train it: they serve all models.
+_LIBRARY = re.compile(
+    r"(?i)(?:^|/)(?:models?|modell?ing|model_executor|tests?|docs?|tutorials?|integrations?|templates?|conversion"
+    r"|layers|ops|kernels)/|(?:^|/)(?:modell?ing|configuration|tokenization|convert|test)_[^/]*$"
+)
+_RECIPE = re.compile(r"(?i)\.(?:ya?ml|toml|gin|jsonnet|libsonnet|sh|slurm|sbatch)$")
+_DOCUMENT = re.compile(r"(?i)(?:pre[-_]?)?train\w*[^/]*\.(?:md|rst)$|train\w*/[^/]*\.(?:md|rst)$")
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class RepositoryLayout:
     preparation: tuple[str, ...]  # scripts that prepare data
     inference: tuple[str, ...]  # scripts that generate
     architecture: tuple[str, ...]  # files that define the model
+    recipes: tuple[str, ...]  # files in the format of a configuration or launcher, wherever they lie
+    documents: tuple[str, ...]  # texts about training
 
 
 def classify_files(repository: RepositoryEvidence) -> RepositoryLayout:
@@ -83,11 +97,13 @@ def classify_files(repository: RepositoryEvidence) -> RepositoryLayout:
         tuning=tuple(sorted((path for path in tuned if not _EXAMPLE.search(path)), key=_plainness_key)),
         examples=tuple(filter(_EXAMPLE.search, tuned)),
         training_configs=tuple(path for path in configs if not _TUNE.search(path)),
-        tuning_configs=tuple(filter(_TUNE.search, configs)),
+        tuning_configs=tuple(path for path in configs if _TUNE.search(path) and not _SIDE.search(path)),
         evaluation=tuple(path for path in evaluation if not path.endswith("__init__.py")),
         preparation=tuple(filter(_PREPARE.search, scripts)),
         inference=tuple(filter(_INFER.search, scripts)),
         architecture=tuple(filter(_MODEL.search, scripts)),
+        recipes=tuple(path for path in paths if _RECIPE.search(path) and _is_for_training(path)),
+        documents=tuple(filter(_DOCUMENT.search, repository.tree)),
     )
 
 
@@ -100,6 +116,27 @@ def find_evaluation_code(layout: RepositoryLayout) -> tuple[str, ...]:
         path for path in layout.evaluation if any(_EVALUATE.search(f"{part}/") for part in path.split("/")[:-1][:3])
     ]
     return tuple(placed[:3]) if len(placed) >= 2 else ()
+
+
+def is_library_file(path: str) -> bool:
+    """Return whether a file defines, tests or explains a model for a library."""
+    return _LIBRARY.search(path) is not None
+
+
+def is_configuration(path: str) -> bool:
+    """Return whether a file is a configuration, and not a launcher."""
+    return _CONFIG.search(path) is not None
+
+
+def is_pretraining(path: str) -> bool:
+    """Return whether a path says that it is about pre-training."""
+    return _PRETRAIN.search(path) is not None
+
+
+def _is_for_training(path: str) -> bool:
+    """Return whether nothing in a path says that it is for another purpose."""
+    others = (_TUNE, _SIDE, _EVALUATE, _INFER, _CONVERT, _PREPARE, _BUILD)
+    return not any(pattern.search(path) for pattern in others)
 
 
 def _is_training(path: str) -> bool:
@@ -131,26 +168,7 @@ def _is_config(path: str) -> bool:
     if _CONVERT.search(path.rpartition("/")[2]):
         return False
     if _LAUNCH.search(path):
-        return True
+        return not any(pattern.search(path) for pattern in (_INFER, _PREPARE, _BUILD))
     if _INFER.search(path) or not _CONFIG.search(path):
         return False
     return bool(_CONFIG_PLACE.search(path) or _PRETRAIN.search(path) or _TRAIN.search(path))
-
-
-def find_training_code(layout: RepositoryLayout, subfolder: str = "") -> tuple[str, ...]:
-    """Return the paths that prove complete training code, or nothing.
-
-    A program that trains and a configuration or launcher for it; or, where the program is a named
-    framework's, launchers and configurations of a pre-training run. `subfolder` is the folder a card
-    links to, whose launchers are this model's own.
-    """
-    settings = layout.launchers + layout.training_configs
-    if layout.training and settings:
-        return (*layout.training[:2], settings[0])
-
-    def is_pretraining(path: str) -> bool:
-        return bool(_PRETRAIN.search(path) or (subfolder and path.startswith(subfolder)))
-
-    runs = list(filter(is_pretraining, layout.launchers))
-    settings = tuple(filter(is_pretraining, layout.training_configs))
-    return (runs[0], settings[-1]) if runs and len({*runs, *settings}) > 1 else ()

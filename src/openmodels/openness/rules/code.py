@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from openmodels.openness.criteria import criterion
-from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof, unknown
+from openmodels.openness.datasets import DatasetUse
+from openmodels.openness.evidence import Evidence
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Judgement, unknown
+from openmodels.openness.lineage import Ancestor
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.repositories import Attribution, RelatedRepository
-from openmodels.openness.repository_layout import find_evaluation_code, find_training_code
+from openmodels.openness.recipes import is_framework, names_framework
+from openmodels.openness.repositories import Attribution, RelatedRepository, parse_github_link
+from openmodels.openness.repository_layout import (
+    find_evaluation_code,
+    is_configuration,
+    is_library_file,
+    is_pretraining,
+)
 
 _NO_CODE = re.compile(
     r"(?i)\bno (?:\w+ )?(?:training|pre-?training|fine-?tuning) (?:code|scripts?)\b"
@@ -18,71 +28,93 @@ _NO_CODE = re.compile(
 )
 _TRAINING_SCRIPT = re.compile(r"(?i)(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$")
 _TRAINING_CONFIG = re.compile(r"data_config|train\w*config|config.*train")
+_TRAINS = re.compile(r"(?i)\b(?:pre-?)?train(?:ed|ing|s)?\b")
 _CONFIDENCE = {Attribution.CARD: 0.9, Attribution.NAMESAKE: 0.9, Attribution.OWNER: 0.8, Attribution.NAME: 0.7}
 
-Paths = tuple[str, ...]
-Selector = Callable[[RelatedRepository], Paths]
-"""Selects the files of a repository that prove code of one kind."""
+
+@dataclass(frozen=True)
+class CodeMatch:
+    """Files of a repository that prove code of one kind.
+
+    Attributes:
+        paths: The files, the recipe of this very model first.
+        lack: What is missing to the whole, in words; "" where nothing is.
+        rank: How closely the recipe names this very model.
+    """
+
+    paths: tuple[str, ...]
+    lack: str = ""
+    rank: float = 0.0
+
+
+Finder = Callable[[RelatedRepository], CodeMatch | None]
+"""Finds code of one kind in a repository."""
+
+_FRAMEWORK = "the programs of a framework that {what} any model, and no recipe of this one"
+_OTHER_SIZE = "programs that train, with recipes of other sizes or versions alone"
 
 
 @criterion(
     "training_code",
-    "a program that trains and a configuration or launcher for it, in a repository of the model",
+    "a program that trains and a recipe of this model (a configuration, launcher or document), in a repository of "
+    "the model; for a fine-tune, also that of its base",
 )
 def training_code(context: ModelContext) -> Judgement:
-    """Judge the training code: a program and its configuration in a repository."""
+    """Judge the training code: a program, and a recipe that names the model.
 
-    def complete(repository: RelatedRepository) -> Paths:
-        return find_training_code(repository.layout, repository.subfolder)
-
-    def partial(repository: RelatedRepository) -> Paths:
-        layout = repository.layout
-        return (*layout.training, *layout.launchers, *layout.tuning, *layout.tuning_configs)
-
-    less = "only fine-tuning code, or a part of the training code"
-    judgement = _judge_repositories(context, "training_code", complete, partial, "training code", less)
+    A framework, or an unchanged fork of one, trains any model and is partial. The code of a fine-tune of another
+    owner's model is whole only with that of its base.
+    """
+    framework = _find_named_framework(context)
+    judgement = _judge_repositories(
+        context, "training_code", lambda repository: _find_training(repository, framework), "training code"
+    )
     model = context.model
     scripts = [name for name in model.files if _TRAINING_SCRIPT.search(name)]
-    if not scripts or judgement.verdict in (OPEN, PARTIAL):
-        return judgement
-    configs = [name for name in model.files if _TRAINING_CONFIG.search(name)]
-    proofs = tuple(model.file_proof(name) for name in (*scripts[:2], *configs[:1]))
-    if configs:
-        reason = f"The model's own repository holds {scripts[0]} and {configs[0]}."
-        return Judgement(OPEN, reason, "training_code.files", 0.75, proofs)
-    return Judgement(PARTIAL, f"The model's own repository holds {scripts[0]}.", "training_code.file", 0.6, proofs)
+    if scripts and judgement.verdict not in (OPEN, PARTIAL):
+        configs = [name for name in model.files if _TRAINING_CONFIG.search(name)]
+        proofs = tuple(model.file_proof(name) for name in (*scripts[:2], *configs[:1]))
+        if configs:
+            reason = f"The model's own repository holds {scripts[0]} and {configs[0]}."
+            judgement = Judgement(OPEN, reason, "training_code.files", 0.75, proofs)
+        else:
+            reason = f"The model's own repository holds {scripts[0]}."
+            judgement = Judgement(PARTIAL, reason, "training_code.file", 0.6, proofs)
+    return _join_base(context, judgement) if context.is_finetune else judgement
 
 
-@criterion("finetuning_code", "tuning programs with recipes; notebooks for users are partial")
+@criterion(
+    "finetuning_code",
+    "tuning programs with recipes of this model; notebooks for users are partial; of a base model, only what there is",
+)
 def finetuning_code(context: ModelContext) -> Judgement:
     """Judge the code for fine-tuning: scripts with recipes, not a notebook for users."""
 
-    def complete(repository: RelatedRepository) -> Paths:
-        tuning, recipes = repository.layout.tuning, repository.layout.tuning_configs
-        recipes = tuple(path for path in recipes if path.startswith(repository.subfolder))
-        if tuning and recipes and len({*tuning, *recipes}) > 1:
-            return tuple(dict.fromkeys((tuning[0], recipes[-1])))
-        return find_training_code(repository.layout) if context.foreign_base is not None else ()
+    def find(repository: RelatedRepository) -> CodeMatch | None:
+        match = _find_tuning(repository)
+        if not context.is_finetune:
+            # A framework's programs for tuning say nothing of a model that was not tuned.
+            return match if match and (repository.is_dedicated or not match.lack) else None
+        if match is not None and not match.lack:
+            return match
+        training = _find_training(repository, "")
+        # What trains a model that another owner's was made into tunes it.
+        if training is not None and (context.foreign_base is not None or not context.bases) and not training.lack:
+            return training
+        return match or (training and replace(training, lack="training code, but no recipe of fine-tuning"))
 
-    def partial(repository: RelatedRepository) -> Paths:
-        layout = repository.layout
-        return (*layout.tuning, *layout.tuning_configs, *layout.examples, *find_training_code(layout))
-
-    less = "recipes without programs, or examples"
-    return _judge_repositories(context, "finetuning_code", complete, partial, "fine-tuning code", less)
+    judgement = _judge_repositories(context, "finetuning_code", find, "fine-tuning code")
+    if context.is_finetune or judgement.verdict in (OPEN, PARTIAL) or context.datasets_for(DatasetUse.TUNING):
+        return judgement
+    reason = "It is a base model: no fine-tuning is claimed."
+    missing = (*judgement.missing, "any fine-tuning to judge")
+    return unknown("finetuning_code.base-model", reason, *missing, evidence=judgement.evidence)
 
 
 @criterion("evaluation_code", "several programs in a folder for evaluation; tables of results are partial")
 def evaluation_code(context: ModelContext) -> Judgement:
     """Judge the code that evaluated the model."""
-    judgement = _judge_repositories(
-        context,
-        "evaluation_code",
-        lambda repository: find_evaluation_code(repository.layout),
-        lambda repository: repository.layout.evaluation,
-        "evaluation code",
-        "a part of the evaluation code",
-    )
+    judgement = _judge_repositories(context, "evaluation_code", _find_evaluation, "evaluation code")
     results = context.model.result_files
     if not results or judgement.verdict in (OPEN, PARTIAL):
         return judgement
@@ -91,21 +123,178 @@ def evaluation_code(context: ModelContext) -> Judgement:
     return Judgement(PARTIAL, reason, "evaluation_code.results", 0.5, proofs)
 
 
-def _judge_repositories(  # noqa: PLR0917 - two selectors and their words
-    context: ModelContext, rule: str, complete: Selector, partial: Selector, kind: str, less: str
-) -> Judgement:
-    """Judge by the surest of a model's repositories that holds complete code."""
-    partly: Judgement | None = None
-    for repository in context.repositories:
-        confidence = _CONFIDENCE[repository.attribution]
-        if paths := complete(repository):
-            reason = f"{repository.name} holds {kind}: {', '.join(paths[:3])}."
-            return Judgement(OPEN, reason, f"{rule}.tree", confidence, _path_proofs(repository, paths))
-        if partly is None and (paths := partial(repository)[:3]):
-            reason = f"{repository.name} holds {less}: {', '.join(paths[:2])}."
-            proofs = _path_proofs(repository, paths)
-            partly = Judgement(PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
-    return partly or _without_code(context, rule, kind)
+def _find_training(repository: RelatedRepository, framework: str) -> CodeMatch | None:
+    """Find training code: a program with a recipe of the model, or less.
+
+    Args:
+        repository: Where to look.
+        framework: The framework that the card names as the program that trained, or "".
+    """
+    layout, name = repository.layout, repository.model_name
+    settings = list(dict.fromkeys((*layout.launchers, *layout.training_configs)))
+    named = _named_files(repository, (*settings, *layout.recipes, *layout.training, *layout.documents))
+    fitting = [path for path in named if name.fits(path)]
+    recipes = fitting + [path for path in settings if repository.is_dedicated and name.fits(path)]
+    if layout.training:
+        if recipes:
+            recipe = max(recipes, key=lambda path: (name.rank(path), _is_beside(path, layout.training)))
+            programs = _sort_by_distance(recipe, (*layout.training, *layout.launchers))
+            paths = tuple(dict.fromkeys((recipe, *programs, *settings)))
+            if len(paths) > 1:
+                return CodeMatch(paths[:3], rank=name.rank(recipe))
+        lack = "a part of the training code"
+        if named or (repository.is_dedicated and settings):
+            lack = _OTHER_SIZE
+        elif not repository.is_dedicated:
+            lack = _FRAMEWORK.format(what="trains")
+        return CodeMatch((*layout.training[:2], *named[:1]), lack)
+    return _find_pretraining_run(repository, recipes, framework) or _find_parts(repository)
+
+
+def _find_pretraining_run(repository: RelatedRepository, recipes: list[str], framework: str) -> CodeMatch | None:
+    """Find the recipe of a pre-training run whose program lies in a library."""
+    name, layout, subfolder = repository.model_name, repository.layout, repository.subfolder
+    runs = [path for path in recipes if is_pretraining(path) or (subfolder and path.startswith(subfolder))]
+    starts = [path for path in runs if path in layout.launchers]
+    if starts and len(set(runs)) > 1:
+        recipe = max(runs, key=name.rank)
+        return CodeMatch(tuple(dict.fromkeys((recipe, max(starts, key=name.rank), *runs)))[:2], rank=name.rank(recipe))
+    # In other formats, a configuration that names the model may be that of its architecture.
+    configs = [
+        path
+        for path in recipes
+        if is_configuration(path) and (is_pretraining(path) or (path in layout.recipes and name.is_named_in(path)))
+    ]
+    if not configs:
+        return None
+    recipe = max(configs, key=name.rank)
+    launchers = [
+        path
+        for path in recipes
+        if not is_configuration(path) and (path in layout.launchers or name.is_named_in(path.rpartition("/")[2]))
+    ]
+    paths = (recipe, *_sort_by_distance(recipe, launchers)[:1])
+    framework = framework or next(filter(names_framework, paths), "")
+    if framework and launchers:
+        return CodeMatch(paths, rank=name.rank(recipe))
+    return CodeMatch(paths, "the configuration of a training run, but not the program that runs it")
+
+
+def _sort_by_distance(recipe: str, paths: Iterable[str]) -> list[str]:
+    """Sort files by their distance to a recipe in the tree, then to the top."""
+    folders = recipe.split("/")[:-1]
+
+    def key(path: str) -> tuple[int, int]:
+        parts = path.split("/")
+        shared = next((at for at, (a, b) in enumerate(zip(folders, parts, strict=False)) if a != b), len(folders))
+        return -min(shared, len(parts) - 1), len(parts)
+
+    return sorted(dict.fromkeys(paths), key=key)
+
+
+def _is_beside(path: str, programs: Iterable[str]) -> bool:
+    """Return whether a file lies in the folder of a program, or below it."""
+    return any(path.startswith(program.rpartition("/")[0]) for program in programs)
+
+
+def _find_parts(repository: RelatedRepository) -> CodeMatch | None:
+    layout = repository.layout
+    paths = (*layout.launchers, *layout.tuning, *layout.tuning_configs)
+    return CodeMatch(paths[:3], "only fine-tuning code, or a part of the training code") if paths else None
+
+
+def _find_tuning(repository: RelatedRepository) -> CodeMatch | None:
+    """Find fine-tuning code: a program with a recipe of the model, or less."""
+    layout, name = repository.layout, repository.model_name
+    settings = [path for path in layout.tuning_configs if path.startswith(repository.subfolder)]
+    named = _named_files(repository, (*settings, *layout.tuning))
+    recipes = [path for path in (settings if repository.is_dedicated else named) if name.fits(path)]
+    if layout.tuning and settings and recipes:
+        recipe = max(recipes, key=name.rank)
+        paths = tuple(dict.fromkeys((recipe, *layout.tuning[:2], *settings[:1])))
+        if len(paths) > 1:
+            return CodeMatch(paths[:3], rank=name.rank(recipe))
+    paths = (*layout.tuning, *layout.tuning_configs, *layout.examples)
+    if paths:
+        is_whole = bool(layout.tuning and settings) and not repository.is_dedicated
+        lack = _FRAMEWORK.format(what="tunes") if is_whole else "recipes without programs, or examples"
+        return CodeMatch(paths[:3], lack)
+    return None
+
+
+def _find_evaluation(repository: RelatedRepository) -> CodeMatch | None:
+    """Find evaluation code: several programs in a folder for it, or less."""
+    layout, name = repository.layout, repository.model_name
+    if paths := find_evaluation_code(layout):
+        named = list(filter(name.fits, _named_files(repository, layout.evaluation)))
+        if repository.is_dedicated or named or (repository.is_of_owner and not is_framework(repository.name, name)):
+            return CodeMatch(tuple(dict.fromkeys((*named, *paths)))[:3])
+        return CodeMatch(paths, _FRAMEWORK.format(what="evaluates"))
+    return CodeMatch(layout.evaluation[:3], "a part of the evaluation code") if layout.evaluation else None
+
+
+def _named_files(repository: RelatedRepository, paths: Iterable[str]) -> list[str]:
+    """Return the files that name the model, or lie in the folder that its card links."""
+    name, subfolder = repository.model_name, repository.subfolder
+    # Frameworks hold recipes of others for well-known architectures: these are not the authors'.
+    is_readable = not name.is_architecture or repository.is_of_owner or repository.is_dedicated
+    return [
+        path
+        for path in dict.fromkeys(paths)
+        if (is_readable and name.is_named_in(path) and (repository.is_dedicated or not is_library_file(path)))
+        or (subfolder and path.startswith(subfolder))
+    ]
+
+
+def _find_named_framework(context: ModelContext) -> str:
+    """Return the link or sentence of the card that names the training framework."""
+    for link in context.model.links:
+        if parse_github_link(link)[0] and names_framework(parse_github_link(link)[0]) and _TRAINS.search(link.text):
+            return link.url
+    sentences = (text for text in context.model.sentences if _TRAINS.search(text) and names_framework(text))
+    return next(sentences, "")
+
+
+def _judge_repositories(context: ModelContext, rule: str, find: Finder, kind: str) -> Judgement:
+    """Judge by the repository whose whole code names the model most closely."""
+    matches = [(repository, match) for repository in context.repositories if (match := find(repository))]
+    if not matches:
+        return _without_code(context, rule, kind)
+    repository, match = max(
+        matches, key=lambda pair: (not pair[1].lack, round(pair[1].rank), _CONFIDENCE[pair[0].attribution])
+    )
+    confidence, paths = _CONFIDENCE[repository.attribution], match.paths[:3]
+    proofs = (*map(repository.page.file_proof, paths), repository.via)
+    if match.lack:
+        reason = f"{repository.name} holds {match.lack}: {', '.join(paths)}."
+        return Judgement(PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
+    return Judgement(OPEN, f"{repository.name} holds {kind}: {', '.join(paths)}.", f"{rule}.tree", confidence, proofs)
+
+
+def _join_base(context: ModelContext, judgement: Judgement) -> Judgement:
+    """Say which training a fine-tune's verdict speaks of; join a foreign base's."""
+    base = context.foreign_base
+    if base is None:
+        other = f"that of its base {context.bases[0].id}" if context.bases else "not of its base, which was not seen"
+        return replace(judgement, reason=f"{judgement.reason} This speaks of its own training and {other}.")
+    base_finding = _find_base_finding(context, base)
+    base_verdict = base_finding.verdict if base_finding else UNKNOWN
+    base_reason = base_finding.reason if base_finding else "nothing was gathered about it."
+    reason = f"Its own tuning: {judgement.reason} The pre-training of its base {base.id}: {base_reason}"
+    is_part = {judgement.verdict, base_verdict} & {OPEN, PARTIAL} and judgement.verdict is not UNKNOWN
+    if not is_part or judgement.verdict is base_verdict is OPEN:
+        return replace(judgement, reason=reason)
+    evidence = (*judgement.evidence, base.via, *(base_finding.evidence if base_finding else ()))
+    return Judgement(PARTIAL, reason, "training_code.base", judgement.confidence, evidence)
+
+
+def _find_base_finding(context: ModelContext, base: Ancestor) -> Finding | None:
+    """Return a base's finding on training code, or None for a base not gathered."""
+    descendants = (*context.descendants, context.model.id.lower())
+    if base.page is None or base.page.id.lower() in descendants:
+        return None
+    evidence = Evidence(base.page.id, context.evidence.pages, context.evidence.folder)
+    return type(context)(evidence, descendants).finding("training_code")
 
 
 def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
@@ -137,8 +326,3 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     reason = "No repository of the model was seen, and the card's links were not seen as a whole."
     missing = ["the links of the model card", "a repository of the model on GitHub"]
     return unknown(f"{rule}.card-unseen", reason, *missing)
-
-
-def _path_proofs(repository: RelatedRepository, paths: Paths) -> tuple[Proof, ...]:
-    """Return the files as evidence, then what ties the repository to the model."""
-    return (*map(repository.page.file_proof, paths), repository.via)
