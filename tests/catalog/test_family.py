@@ -73,9 +73,9 @@ class TestDeclared:
         assert family.license_of("org/a") == "MIT"
         assert str(family).splitlines() == [
             "org/a [MIT]",
-            "  org/b * [llama2] (finetune)",
-            "    org/c [llama2] (merge)",
-            "      other/d-GGUF [llama2] (quantized)",
+            "└─ org/b * [llama2] (finetune)",
+            "   └─ org/c [llama2] (merge)",
+            "      └─ other/d-GGUF [llama2] (quantized)",
         ]
         assert "org/b *" in family._repr_html_()
 

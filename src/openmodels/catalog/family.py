@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from openmodels import escaping, settings
+from openmodels import columns, escaping, settings
 from openmodels.catalog import lineage
 from openmodels.catalog.api import info, open_index
 from openmodels.catalog.index import codec
@@ -66,17 +66,27 @@ class Family:
     @property
     def ancestors(self) -> list[str]:
         """Return the ids of what it was made from, the nearest first."""
-        return self._walk(lambda model_id: [edge.parent for edge in self.parents(model_id)])
+        return self._walk(self.id, lambda model_id: [edge.parent for edge in self.parents(model_id)])
 
     @property
     def descendants(self) -> list[str]:
         """Return the ids of what was made from it, the nearest first."""
-        return self._walk(lambda model_id: [edge.child for edge in self.children(model_id)])
+        return self._descendants_of(self.id)
 
     @property
     def roots(self) -> list[str]:
-        """Return the oldest ancestors; the model itself if it has none."""
-        return [model_id for model_id in (self.id, *self.ancestors) if not self.parents(model_id)]
+        """Return the oldest ancestors; the model itself if it has none.
+
+        Of ancestors that are made from each other in a circle, the farthest stands for the circle.
+        """
+        known = [self.id, *self.ancestors]
+        roots = [model_id for model_id in known if not self.parents(model_id)]
+        below = {name.lower() for root in roots for name in (root, *self._descendants_of(root))}
+        for model_id in reversed(known):
+            if model_id.lower() not in below:
+                roots.append(model_id)
+                below |= {name.lower() for name in (model_id, *self._descendants_of(model_id))}
+        return roots
 
     def license_of(self, model_id: str) -> str | None:
         """Return the license a model states."""
@@ -85,26 +95,49 @@ class Family:
 
     def lines(self) -> list[tuple[int, str, Edge | None]]:
         """Return the tree as depth, id and the edge to the line's parent, roots first."""
-        lines: list[tuple[int, str, Edge | None]] = []
-        stack: list[tuple[int, str, Edge | None]] = [(0, root, None) for root in reversed(self.roots)]
+        return [(len(branch), model_id, edge) for branch, model_id, edge, _ in self._walk_tree()]
+
+    def draw(self, width: int | None = None) -> Iterator[str]:
+        """Yield the tree as lines with guides, its model marked with "*".
+
+        Lines longer than `width` columns continue in the next. Inferred edges bear "~" and their confidence, a model of
+        several parents bears their names, and one that stands above already is not continued: the line says so, and
+        whether that closes a circle.
+        """
+        for branch, model_id, edge, note in self._walk_tree():
+            trunk = "".join("   " if is_last else "│  " for is_last in branch[:-1])
+            first = trunk + (("└─ " if branch[-1] else "├─ ") if branch else "")
+            further = "".join("   " if is_last else "│  " for is_last in branch) + "   "
+            text = escaping.escape_line(self._line(model_id, edge) + (f" ({note})" if note else ""))
+            lines = columns.wrap(text, max(20, width - len(further)), whole_words=False) if width else [text]
+            for place, line in enumerate(lines):
+                yield (further if place else first) + line
+
+    def _walk_tree(self) -> Iterator[tuple[tuple[bool, ...], str, Edge | None, str]]:
+        """Yield each line: the levels that end, the id, the edge up, a note on its end."""
+        stack: list[tuple[tuple[bool, ...], str, Edge | None, tuple[str, ...]]] = []
+        stack += [((), root, None, ()) for root in reversed(self.roots)]
         seen: set[str] = set()
         while stack:
-            depth, model_id, _ = line = stack.pop()
-            lines.append(line)
-            if model_id.lower() not in seen:
-                seen.add(model_id.lower())
-                stack += [(depth + 1, below.child, below) for below in reversed(self.children(model_id))]
-        return lines
+            branch, model_id, edge, above = stack.pop()
+            key, children = model_id.lower(), self.children(model_id)
+            if key in above:
+                yield branch, model_id, edge, "a circle: it stands above on this branch"
+                continue
+            if key in seen:
+                yield branch, model_id, edge, "its own are shown above" if children else ""
+                continue
+            yield branch, model_id, edge, ""
+            seen.add(key)
+            for place, below in enumerate(reversed(children)):
+                stack.append(((*branch, place == 0), below.child, below, (*above, key)))
 
     def __contains__(self, model_id: object) -> bool:
         known = {self.id, *self.models, *(end for edge in self.edges for end in (edge.parent, edge.child))}
         return isinstance(model_id, str) and model_id.lower() in {name.lower() for name in known}
 
     def __str__(self) -> str:
-        lines = self.lines()
-        return "\n".join(
-            "  " * depth + escaping.escape_line(self._line(model_id, edge)) for depth, model_id, edge in lines
-        )
+        return "\n".join(self.draw())
 
     def __repr__(self) -> str:
         return f"Family({self.id!r}, {len(self.ancestors)} ancestors, {len(self.descendants)} descendants)"
@@ -113,19 +146,28 @@ class Family:
         return f"<pre>{escaping.escape_html(str(self))}</pre>"
 
     def _line(self, model_id: str, edge: Edge | None) -> str:
-        license_ = self.license_of(model_id) or "-"
-        line = f"{model_id}{' *' if model_id.lower() == self.id.lower() else ''} [{license_}]"
+        record = self.models.get(model_id)
+        marks = "".join(f" [{mark}]" for mark in record.marks) if record else ""
+        is_inferred = edge is not None and edge.confidence < 1
+        name = f"{'~ ' if is_inferred else ''}{model_id}{' *' if model_id.lower() == self.id.lower() else ''}"
+        line = f"{name}{marks} [{self.license_of(model_id) or '-'}]"
         if edge is None:
             return line
-        sure = "" if edge.confidence == 1 else f" {edge.confidence:.0%}: {edge.evidence[0]}"
-        return f"{line} ({edge.relation or '-'}{sure})"
+        sure = f", inferred, {edge.confidence:.0%}: {edge.evidence[0]}" if is_inferred else ""
+        others = [other.parent for other in self.parents(model_id) if other.parent.lower() != edge.parent.lower()]
+        together = f" with {', '.join(others)}" if others else ""
+        return f"{line} ({edge.relation or '-'}{together}{sure})"
 
     def _weight(self, model_id: str) -> int:
         record = self.models.get(model_id)
         return (record.downloads or record.likes or 0) if record else 0
 
-    def _walk(self, step: Callable[[str], list[str]]) -> list[str]:
-        reached, seen = [self.id], {self.id.lower()}
+    def _descendants_of(self, model_id: str) -> list[str]:
+        return self._walk(model_id, lambda parent: [edge.child for edge in self.children(parent)])
+
+    @staticmethod
+    def _walk(start: str, step: Callable[[str], list[str]]) -> list[str]:
+        reached, seen = [start], {start.lower()}
         for model_id in reached:  # which grows
             for other in step(model_id):
                 if other.lower() not in seen:

@@ -8,15 +8,26 @@ from typing import Any
 
 import click
 
-from openmodels import escaping
-from openmodels.catalog.family import Family
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search.results import row, shown
 from openmodels.catalog.sources import base as sources
 from openmodels.cli import output
 
 _REMOTE = [source.name for source in sources.catalogs() if not source.is_local]
-_COLUMNS = ("model", "task", "parameters", "context", "license", "downloads", "updated")
+_COLUMNS = {
+    "model": "model", "task": "task", "size": "parameters", "license": "license", "open": "open",
+    "downloads": "downloads", "context": "context", "updated": "updated", "variants": "variants",
+}  # fmt: skip
+"""The heads of a search's table and the fields under them."""
+_ALWAYS_SHOWN = 6
+"""So many of these columns stand in the narrowest terminal."""
+
+
+_OPEN = {
+    True: "yes: no gate, and the stated license is OSI-approved",
+    False: "no: gated, disabled, or under a license that is not OSI-approved",
+    None: "not known: the gate or the license was not seen, or catalogs disagree",
+}
 
 
 @click.command()
@@ -66,10 +77,11 @@ def search(ctx: click.Context, /, query: tuple[str, ...], **filters: Any) -> Non
     elif results:
         rows = []
         for record in results:
-            cells = {**row(record), "task": record.task, "variants": None}
-            name = record.id + (f" (+{record.variants} variants)" if record.variants else "")
-            rows.append([name, *(shown(cells[column]) for column in _COLUMNS[1:])])
-        output.write_table(_COLUMNS, rows)
+            fields = row(record)
+            cells = [shown(fields[name]) for name in _COLUMNS.values()]
+            marks = "".join(f" [{mark}]" for mark in record.marks)
+            rows.append([output.MarkedId(record.id, marks), *cells[1:]])
+        output.write_table(list(_COLUMNS), rows, optional=range(_ALWAYS_SHOWN, len(_COLUMNS)))
     if not results:
         output.note("hint: nothing found; use fewer words or filters")
         ctx.exit(output.NOTHING_FOUND)
@@ -109,7 +121,7 @@ def tree(*, model: str, live: bool | None, limit: int) -> None:
     \b
     openmodels tree meta-llama/Llama-2-7b-hf
 
-    A percentage marks what is inferred and not declared.
+    "~" and a percentage mark what is inferred and not declared; "with" names the other models of a merge.
     """
     from openmodels.catalog.family import family as find_family
 
@@ -127,8 +139,8 @@ def tree(*, model: str, live: bool | None, limit: int) -> None:
             }
         )
     else:
-        for line in _tree_lines(family):
-            click.echo(escaping.escape_line(line))
+        for line in family.draw(output.terminal_columns()):
+            click.echo(line)
 
 
 @click.group()
@@ -236,6 +248,9 @@ def _fields(record: ModelRecord) -> Iterator[tuple[str, str, str]]:
         model_id = record.ids.get(source.name)
         if model_id and source.prefix + model_id != record.id:
             yield f"in {source.title}", model_id, ""
+    for mark in record.marks:
+        yield "note", mark, ""
+    yield "open", _OPEN[record.open], ""
     known = record.known()
     for name in type(record).model_fields:
         if name in known and name != "files":
@@ -271,15 +286,3 @@ def _cell(name: str, value: Any) -> str:
         case _ if isinstance(value, tuple):
             return ", ".join(map(str, value))
     return shown(value)
-
-
-def _tree_lines(family: Family) -> Iterator[str]:
-    """Yield a family as an indented tree, its model marked with "*"."""
-    for depth, model_id, edge in family.lines():
-        how = ""
-        if edge:
-            sure = "" if edge.confidence == 1 else f", {edge.confidence:.0%}: {edge.evidence[0]}"
-            how = f"  ({edge.relation or '-'}{sure})"
-        mark = " *" if model_id.lower() == family.id.lower() else ""
-        branch = "   " * (depth - 1) + "└─ " if depth else ""
-        yield f"{branch}{model_id}{mark}  [{family.license_of(model_id) or '-'}]{how}"

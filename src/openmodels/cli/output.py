@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
-from collections.abc import Container, Iterable, Sequence
-from typing import Any
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import click
 
-from openmodels import errors, escaping
+from openmodels import columns, errors, escaping
 from openmodels.cli.hints import translate
 
 NOTHING_FOUND = 3
@@ -70,30 +70,93 @@ def write_json(value: object) -> None:
     click.echo(escaping.dump_json(value))
 
 
-def write_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: Container[int] = ()) -> None:
+class MarkedId(NamedTuple):
+    """A cell whose text is shortened if too long; the marks behind it are not."""
+
+    text: str
+    marks: str
+
+
+def write_table(
+    heads: Sequence[str], rows: Iterable[Sequence[Any]], *, folded: Container[int] = (), optional: Container[int] = ()
+) -> None:
     """Write a table to stdout: framed on a terminal, one line a row elsewhere.
 
-    A cell is a text or a `rich.text.Text`. Cells of `folded` columns may take several lines; others are cut, but for
-    the first column, since an id is copied from there.
+    A cell is a text, a `MarkedId` or a `rich.text.Text`. On a terminal, cells of `folded` columns may take several
+    lines, `optional` columns are left out where the others need the room, the last first, and longer cells lose
+    their middle. A line to stderr names the columns that were left out.
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[Text(escaping.escape_line(cell)) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    cells = [[escaping.escape_line(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
     is_terminal = sys.stdout.isatty()
     # Markup off: it would swallow the extra's name in an install command.
-    width = None if is_terminal else 10_000
+    width = terminal_columns() if is_terminal else 10_000
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=width)
-    table = Table(box=box.SIMPLE if is_terminal else None, pad_edge=False, show_edge=False)
-    for place, head in enumerate(heads):
+    table = Table(box=box.SIMPLE if is_terminal else None, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    natural = [max(map(_cell_width, column)) for column in zip(heads, *cells, strict=True)]
+    widths = _fit(natural, width or 10_000, folded, optional)
+    for place in widths:
         is_folded = place in folded
-        widest = max((len(row[0]) for row in cells), default=0) if place == 0 and not is_folded else None
-        table.add_column(head, overflow="fold" if is_folded else "ellipsis", no_wrap=not is_folded, min_width=widest)
+        table.add_column(heads[place], overflow="fold" if is_folded else "ellipsis", no_wrap=not is_folded)
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in _shorten(row, widths)))
     console.print(table)
+    if left_out := [head for place, head in enumerate(heads) if place not in widths]:
+        note(f"left out on {width} columns: {', '.join(left_out)}; --json has every field", dim=True)
+
+
+_GAP = 2
+"""Columns between two cells of a framed table."""
+_WANTED, _WANTED_ID = 16, 44
+"""The width that a long cell, and one of the first column, has while optional columns stand beside it."""
+_LEAST, _LEAST_ID = 12, 28
+"""The width to which a long cell, and one of the first column, shrinks while others are longer."""
+
+
+def _fit(natural: Sequence[int], total: int, folded: Container[int], optional: Container[int]) -> dict[int, int]:
+    """Return the columns that are shown, each with its width."""
+    shown = list(range(len(natural)))
+    wanted = [min(width, _WANTED if place else _WANTED_ID) for place, width in enumerate(natural)]
+    least = [min(width, _LEAST if place else _LEAST_ID) for place, width in enumerate(natural)]
+    while sum(wanted[place] + _GAP for place in shown) - _GAP > total:
+        if not (droppable := [place for place in shown if place in optional]):
+            break
+        shown.remove(droppable[-1])
+    widths = {place: natural[place] for place in shown}
+    if any(place in folded for place in shown):
+        return widths  # rich gives a folded column what the others leave
+    # The longest gives way first, so that the parts of an id that tell it from others stay as long as they can.
+    for floors in (least, [1] * len(natural)):
+        while sum(width + _GAP for width in widths.values()) - _GAP > total:
+            longest = max(shown, key=lambda place: widths[place] - floors[place])
+            if widths[longest] <= floors[longest]:
+                break
+            widths[longest] -= 1
+    return widths
+
+
+def _shorten(row: Sequence[Any], widths: dict[int, int]) -> Iterator[Any]:
+    for place, width in widths.items():
+        cell = row[place]
+        if isinstance(cell, MarkedId):
+            marks = escaping.escape_line(cell.marks)
+            text = escaping.escape_line(cell.text)
+            # A mark gives way where nothing of the id would be left.
+            marks = columns.shorten(marks, max(0, width - 8))
+            yield columns.shorten(text, width - columns.width(marks)) + marks
+        elif isinstance(cell, str):
+            yield columns.shorten(cell, width)
+        else:
+            yield cell
+
+
+def _cell_width(cell: Any) -> int:
+    text = "".join(cell) if isinstance(cell, MarkedId) else str(cell)
+    return columns.width(escaping.escape_line(text))
 
 
 def note(text: str, **style: Any) -> None:
