@@ -11,6 +11,7 @@ from openmodels.licenses import (
     LicenseClass,
     Restriction,
     find,
+    find_stated,
     license_class,
     most_restrictive,
     normalise,
@@ -21,7 +22,7 @@ from openmodels.licenses import (
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch):
     monkeypatch.setattr("openmodels.licenses.table._REGISTERED", {})
-    license_class.cache_clear()
+    find_stated.cache_clear()
 
 
 def table():
