@@ -43,7 +43,7 @@ def table() -> str:
     rows += [
         [f"`{option}`", *(_mark(option, claimed[name], shown[name]) for name in backends)] for option in OPTION_NAMES
     ]
-    own = [registry.parameters(backend) for backend in backends.values()]
+    own = [registry.list_parameters(backend) for backend in backends.values()]
     rows.append(["options of its own", *(", ".join(f"`{name}`" for name in names) or "none" for names in own)])
     rows.append(["needs", *(f"extra `{entry.extra}`" if entry.extra else "" for entry in registry.BUILT_IN.values())])
     head, *body = (f"| {' | '.join(row)} |\n" for row in rows)

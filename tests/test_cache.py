@@ -74,7 +74,7 @@ class TestDamage:
     @pytest.fixture
     def folder(self, tmp_path, monkeypatch):
         monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path))
-        folder = cache.root() / "abc-bf16-1"
+        folder = cache.weights_folder() / "abc-bf16-1"
         folder.parent.mkdir(parents=True)
         with cache.build_folder(folder) as draft:
             (draft / "weights.bin").write_bytes(b"w" * 5000)
@@ -102,7 +102,7 @@ class TestDamage:
         assert str(folder) in caught.value.cause
         assert caught.value.next_step == "Try again: it is made anew."
         assert not cache.is_intact(folder)
-        assert list(cache.root().iterdir()) == []
+        assert list(cache.weights_folder().iterdir()) == []
 
     def test_a_folder_of_an_earlier_version_is_taken_over_where_it_looks_whole(self, folder):
         (folder / cache.MANIFEST).unlink()
@@ -116,7 +116,7 @@ class TestDamage:
     def test_a_damaged_note_of_a_hash_is_no_hash(self, folder, monkeypatch):
         monkeypatch.setattr(cache, "_REMEMBERED_SIZE", 10)
         digest = cache.file_digest(folder / "weights.bin")
-        (note,) = (cache.root() / "known").iterdir()
+        (note,) = (cache.weights_folder() / "known").iterdir()
         note.write_text("")
         assert cache.file_digest(folder / "weights.bin") == digest
         assert note.read_text() == digest

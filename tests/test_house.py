@@ -316,10 +316,10 @@ def test_install_hints_name_our_distribution():
 def test_settings_are_read_when_asked_and_not_before(monkeypatch, tmp_path):
     for name in ("HF_HUB_OFFLINE", "OPENMODELS_OFFLINE", "OPENMODELS_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    assert not settings.offline()
+    assert not settings.is_offline()
     for value, offline in (("1", True), ("true", True), (" ON ", True), ("0", False), ("", False), ("no", False)):
         monkeypatch.setenv("OPENMODELS_OFFLINE", value)
-        assert settings.offline() == offline
+        assert settings.is_offline() == offline
     monkeypatch.setenv("OPENMODELS_CACHE", str(tmp_path))
     assert settings.openmodels_cache_folder() == tmp_path
     monkeypatch.delenv("OPENMODELS_CACHE")

@@ -53,7 +53,7 @@ def test_installed_plugin_is_found_by_its_name(install):
     assert (reply.text, reply.model) == ("blue", "x")
     with pytest.raises(om.UnsupportedFeature, match="Did you mean 'colour'"):
         om.Model("plug:x", color="blue")
-    assert "plug" not in registry.names()
+    assert "plug" not in registry.list_names()
 
 
 def test_plugin_works_for_someone_who_only_imports_openmodels(install, tmp_path):
@@ -109,7 +109,7 @@ def test_plugins_are_not_asked_for_a_name_that_is_known(install, toy, monkeypatc
 def test_unknown_name_suggests_the_nearest(name, guess):
     with pytest.raises(om.InvalidReference, match=f"Did you mean '{guess}'") as caught:
         om.Model(f"{name}:x")
-    assert f"Known backends: {', '.join(registry.names())}." in str(caught.value)
+    assert f"Known backends: {', '.join(registry.list_names())}." in str(caught.value)
 
 
 @pytest.mark.parametrize("name", sorted(registry.BUILT_IN))
@@ -142,7 +142,7 @@ def test_registered_backend_is_used_and_suggested(monkeypatch):
     monkeypatch.setattr(registry, "_registered", {})
     om.register_backend("mine", ToyBackend)
     assert type(om.Model("mine:").backend) is ToyBackend
-    assert "mine" in registry.names()
+    assert "mine" in registry.list_names()
     with pytest.raises(om.InvalidReference, match="'mine'"):
         om.Model("mines:")
 
@@ -161,4 +161,4 @@ def test_registered_backend_is_used_and_suggested(monkeypatch):
 def test_what_cannot_be_registered(name, backend, fault):
     with pytest.raises(om.InvalidRequest, match=fault):
         om.register_backend(name, backend)
-    assert registry.names() == sorted(registry.BUILT_IN)
+    assert registry.list_names() == sorted(registry.BUILT_IN)

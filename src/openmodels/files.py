@@ -112,7 +112,7 @@ def sync_tree(folder: Path) -> None:
 def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> bytes:
     """Return the content of a plain file of at most `largest` bytes, or raise `kind`."""
     try:
-        with open(path, "rb", opener=_opened) as file:
+        with open(path, "rb", opener=_open_for_reading) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise kind(f"{os.fspath(path)} is not a plain file.")
             content = file.read(largest + 1)
@@ -126,7 +126,7 @@ def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsErr
     return content
 
 
-def _opened(path: str, flags: int) -> int:
+def _open_for_reading(path: str, flags: int) -> int:
     # Else opening a named pipe waits for a writer, before its kind can be looked at.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
@@ -147,19 +147,19 @@ def parse_json(data: bytes | str, name: str, *, kind: type[OpenModelsError] = In
     """
     try:
         text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-        value = json.loads(text, parse_constant=lambda _: None, parse_int=_integer, parse_float=_float)
+        value = json.loads(text, parse_constant=lambda _: None, parse_int=_parse_integer, parse_float=_parse_float)
     except RecursionError as error:
         raise kind(f"{name} is nested too deeply.") from error
     except ValueError as error:
-        raise kind(f"{name} is not JSON: {_reason(error)}.") from error
-    if text.count("[") + text.count("{") > DEEPEST and depth(value) > DEEPEST:
+        raise kind(f"{name} is not JSON: {_read_reason(error)}.") from error
+    if text.count("[") + text.count("{") > DEEPEST and measure_depth(value) > DEEPEST:
         raise kind(f"{name} is nested too deeply.")
     if re.search(r"\\u[dD][89a-fA-F]", text) or _LONE_SURROGATE.search(text):
         value = _without_surrogates(value)
     return value
 
 
-def depth(value: Any) -> int:
+def measure_depth(value: Any) -> int:
     """Return how deeply a value of JSON is nested, without recursion."""
     deepest, level = 0, [value]
     while level := [item for item in level if isinstance(item, dict | list)]:
@@ -170,16 +170,16 @@ def depth(value: Any) -> int:
     return deepest
 
 
-def _integer(digits: str) -> int | None:
+def _parse_integer(digits: str) -> int | None:
     return int(digits) if len(digits) <= _LONGEST_NUMBER else None
 
 
-def _float(digits: str) -> float | None:
+def _parse_float(digits: str) -> float | None:
     value = float(digits)
     return value if math.isfinite(value) else None
 
 
-def _reason(error: ValueError) -> str:
+def _read_reason(error: ValueError) -> str:
     # The text of the error holds a place, and of a decoding error a byte; never the content.
     return error.msg if isinstance(error, json.JSONDecodeError) else str(error).partition(":")[0][:200]
 

@@ -20,7 +20,7 @@ _running: dict[str, threading.Thread] = {}
 
 def import_uninterrupted(name: str) -> ModuleType:
     """Import a module to its end, even where Ctrl-C is raised meanwhile."""
-    if threading.current_thread() is threading.main_thread() and not (_imported(name) or _importing()):
+    if threading.current_thread() is threading.main_thread() and not (_is_imported(name) or _is_importing()):
         thread = _running.get(name)
         if thread is None or not thread.is_alive():
             # Signals are handled by the main thread only.
@@ -36,12 +36,12 @@ def _run(name: str) -> None:
         import_module(name)
 
 
-def _imported(name: str) -> bool:
+def _is_imported(name: str) -> bool:
     module = sys.modules.get(name)
     return module is not None and not getattr(module.__spec__, "_initializing", False)
 
 
-def _importing() -> bool:
+def _is_importing() -> bool:
     """Return whether this thread executes a module."""
     frame: FrameType | None = sys._getframe()  # noqa: SLF001 - there is no other way to tell
     while frame is not None:

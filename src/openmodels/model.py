@@ -86,7 +86,7 @@ class Model:
             self.backend = reference
             self.reference = f"{reference.name}:{reference.rest}"
         else:
-            parsed = model_reference.parse(_text_of(reference), registry.names())
+            parsed = model_reference.parse(_text_of(reference), registry.list_names())
             self.reference = str(parsed)
             self.backend = _open(parsed, backend_options)
         self._boundary = ErrorBoundary(self.reference)
@@ -390,7 +390,7 @@ def _text_of(reference: Any) -> Any:
 
 def _open(parsed: model_reference.Reference, options: Mapping[str, Any]) -> Backend:
     backend = registry.find(parsed.backend)
-    known = list(registry.parameters(backend))
+    known = list(registry.list_parameters(backend))
     if unknown := [name for name in options if name not in known]:
         error = requests.unknown_option(unknown[0], known, f"backend {parsed.backend!r}")
         error.reference = str(parsed)

@@ -76,7 +76,7 @@ def parse(reference: str, known: Collection[str]) -> Reference:
         model_id = getattr(reference, "id", None)
         raise InvalidReference(
             f"A model reference is text like 'local:org/model', not {type(reference).__name__}.",
-            next_step=_readings(model_id, known) if isinstance(model_id, str) and model_id else None,
+            next_step=_suggest(model_id, known) if isinstance(model_id, str) and model_id else None,
         )
     text = reference.strip()
     name, colon, rest = text.partition(":")
@@ -93,7 +93,7 @@ def parse(reference: str, known: Collection[str]) -> Reference:
     if re.fullmatch(r"[A-Za-z]", name) and re.match(r"[\\/]", rest):
         raise InvalidReference(f"{text!r} looks like a Windows path.", next_step=f"Write {'local:' + text!r}.")
     if not colon or "/" in name or "\\" in name or name.startswith("."):
-        raise InvalidReference(f"{text!r} does not say where the model runs.", next_step=_readings(text, known))
+        raise InvalidReference(f"{text!r} does not say where the model runs.", next_step=_suggest(text, known))
     if not is_backend_name(name):
         raise InvalidReference(f"{name!r} is no backend name.", next_step=example)
     return Reference(name, rest.strip())
@@ -146,7 +146,7 @@ def parse_hub_id(text: str) -> HubId:
     return HubId(repo, revision or None, suffix or None, file or None)
 
 
-def _readings(text: str, known: Collection[str]) -> str:
+def _suggest(text: str, known: Collection[str]) -> str:
     if near := difflib.get_close_matches(text.lower(), known, n=1):
         return f"Did you mean '{near[0]}:'?"
     if text.startswith((".", "/", "~")) or "\\" in text:

@@ -162,7 +162,7 @@ def call(start: Callable[[], T], *, retries: int, deadline: float | None, origin
         failures.append(error)
     is_retried = bool(failures)
     if is_retried:
-        result = tenacity.Retrying(**_policy(retries, deadline, origin))(attempt)
+        result = tenacity.Retrying(**_retry_arguments(retries, deadline, origin))(attempt)
     if origin is not None:
         origin.budget.refill(retried=is_retried)
     return result
@@ -189,13 +189,13 @@ async def acall(
         failures.append(error)
     is_retried = bool(failures)
     if is_retried:
-        result = await tenacity.AsyncRetrying(**_policy(retries, deadline, origin))(attempt)
+        result = await tenacity.AsyncRetrying(**_retry_arguments(retries, deadline, origin))(attempt)
     if origin is not None:
         origin.budget.refill(retried=is_retried)
     return result
 
 
-def _policy(retries: int, deadline: float | None, origin: OriginState | None) -> dict[str, Any]:
+def _retry_arguments(retries: int, deadline: float | None, origin: OriginState | None) -> dict[str, Any]:
     """Return tenacity's arguments."""
     attempts, fixed_wait = _override or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)

@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT = 600.0
 """Total seconds a call may take when the caller does not say."""
 
 
-def offline() -> bool:
+def is_offline() -> bool:
     """Return whether the environment switches the network off, by either variable."""
     return any(is_true(os.environ.get(name)) for name in ("HF_HUB_OFFLINE", "OPENMODELS_OFFLINE"))
 

@@ -102,7 +102,7 @@ WHOLE = st.integers(-(10**22), 10**22) | st.integers(-1200, 1200)
 
 @given(WHOLE, st.integers(0, 10**21) | st.integers(0, 3000), WHOLE)
 def test_whole_numbers_between_limits(low, width, value):
-    expression = numbers.integer(low, low + width)
+    expression = numbers.build_integer(low, low + width)
     for number in (value, low, low + width, low - 1, low + width + 1):
         assert matches(expression, str(number)) == (low <= number <= low + width)
     assert not matches(expression, "-0")
@@ -111,7 +111,7 @@ def test_whole_numbers_between_limits(low, width, value):
 
 @given(st.integers(-900, 900), st.integers(0, 900), st.sampled_from([3, 8, 25, 60, 500]))
 def test_multiples_between_limits(low, width, step):
-    expression = numbers.integer(low, low + width, step)
+    expression = numbers.build_integer(low, low + width, step)
     for number in range(low - 2, low + width + 3):
         inside = low <= number <= low + width and number % step == 0
         assert matches(expression, str(number)) == inside
@@ -119,7 +119,7 @@ def test_multiples_between_limits(low, width, step):
 
 @given(st.decimals(-2000, 2000, places=3), st.decimals(0, 30, places=2), st.decimals(-2000, 2000, places=2))
 def test_numbers_between_limits(low, width, value):
-    expression = numbers.decimal(low, low + width, above=True, below=False)
+    expression = numbers.build_decimal(low, low + width, above=True, below=False)
     for number in (value, low, low + width, low + Decimal("0.001"), low + width + Decimal("0.001")):
         if matches(expression, str(number)):
             assert low < number <= low + width
@@ -128,11 +128,11 @@ def test_numbers_between_limits(low, width, value):
 
 
 def test_limits_of_many_digits_are_moved_inwards():
-    assert matches(numbers.integer(10**50, None), str(7 * 10**50))
-    assert not matches(numbers.integer(10**50, None), str(10**50 - 1))
-    expression = numbers.decimal(None, Decimal("1e308"), above=False, below=True)
+    assert matches(numbers.build_integer(10**50, None), str(7 * 10**50))
+    assert not matches(numbers.build_integer(10**50, None), str(10**50 - 1))
+    expression = numbers.build_decimal(None, Decimal("1e308"), above=False, below=True)
     assert matches(expression, "123456789.5")
-    assert matches(numbers.decimal(Decimal(0), Decimal("1e-7"), above=True, below=False), "0.00000004")
+    assert matches(numbers.build_decimal(Decimal(0), Decimal("1e-7"), above=True, below=False), "0.00000004")
 
 
 @given(st.lists(st.text('ab"\\\n😀', max_size=3), max_size=4, unique=True), st.text('ab"\\\n😀', max_size=4))

@@ -16,7 +16,7 @@ from pydantic import Field
 
 import openmodels as om
 from openmodels.testing import SURFACES, Conformance, Driver
-from openmodels.testing.embeddings import RerankingTests, embedded
+from openmodels.testing.embeddings import RerankingTests, embed_texts
 from openmodels.testing.faults import KEY
 from output_types import LONGEST, PROMPTS, TYPES
 
@@ -129,10 +129,10 @@ def test_embeddings_fail_alike_everywhere(llamacpp_server: str, minilm: Path, re
     with om.Model(f"local:{minilm}" if here else reference, **({} if here else more)) as model:
         for texts, kind in ((["a", "word " * 5000], om.ContextTooLong), ([], om.InvalidRequest)):
             with pytest.raises(kind) as caught:
-                embedded(model, method, texts)
+                embed_texts(model, method, texts)
             assert caught.value.reference == model.reference
         with pytest.raises((om.UnsupportedFeature, om.InvalidResponse), match="dimensions"):
-            embedded(model, method, ["a"], dimensions=3)
+            embed_texts(model, method, ["a"], dimensions=3)
 
 
 @both

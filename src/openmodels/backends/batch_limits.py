@@ -114,7 +114,7 @@ def join_embeddings(parts: Sequence[tuple[int, Embeddings]]) -> Embeddings:
     lengths = sorted({part.vectors.shape[1] for part in outcomes})
     if len(lengths) > 1:
         raise InvalidResponse(f"The batches' vectors have different lengths: {lengths[0]} to {lengths[-1]}.")
-    return Embeddings(np.concatenate([part.vectors for part in outcomes]), _usage(outcomes), outcomes[0].model)
+    return Embeddings(np.concatenate([part.vectors for part in outcomes]), _sum_usage(outcomes), outcomes[0].model)
 
 
 def join_rankings(parts: Sequence[tuple[int, Ranking]], request: RerankRequest) -> Ranking:
@@ -123,8 +123,8 @@ def join_rankings(parts: Sequence[tuple[int, Ranking]], request: RerankRequest) 
     if len(outcomes) == 1:
         return outcomes[0]
     scores = {start + document.index: document.score for start, part in parts for document in part}
-    return Ranking.of(scores, request, _usage(outcomes), outcomes[0].model)
+    return Ranking.of(scores, request, _sum_usage(outcomes), outcomes[0].model)
 
 
-def _usage(outcomes: Sequence[Embeddings | Ranking]) -> Usage:
+def _sum_usage(outcomes: Sequence[Embeddings | Ranking]) -> Usage:
     return reduce(add, (outcome.usage for outcome in outcomes))

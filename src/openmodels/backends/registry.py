@@ -34,7 +34,7 @@ class Entry:
 
     def missing(self) -> list[str]:
         """Return those of `needs` that are not installed; imports none of them."""
-        return [module for module in self.needs if not _installed(module)]
+        return [module for module in self.needs if not _is_installed(module)]
 
 
 BUILT_IN: dict[str, Entry] = {
@@ -58,14 +58,14 @@ BUILT_IN: dict[str, Entry] = {
 _registered: dict[str, type[Backend]] = {}
 
 
-def _installed(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # the package around it is not there either
         return False
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """Return the names of the built-in and registered backends, plugins left out."""
     return sorted({*BUILT_IN, *_registered})
 
@@ -104,10 +104,10 @@ def find(name: str) -> type[Backend]:
                 raise
             raise missing_extra(name, entry.extra, error) from error
         return backend
-    return _plugin(name)
+    return _load_plugin(name)
 
 
-def parameters(backend: type[Backend]) -> dict[str, inspect.Parameter]:
+def list_parameters(backend: type[Backend]) -> dict[str, inspect.Parameter]:
     """Return a backend's options, with those that it passes on to its base."""
     options: dict[str, inspect.Parameter] = {}
     for base in inspect.getmro(backend):
@@ -127,12 +127,12 @@ def missing_extra(backend: str, extra: str, error: ModuleNotFoundError) -> Missi
     )
 
 
-def _plugin(name: str) -> type[Backend]:
+def _load_plugin(name: str) -> type[Backend]:
     from importlib.metadata import entry_points
 
     points = list(entry_points(group="openmodels.backends", name=name))
     if not points:
-        raise model_reference.unknown_backend(name, names())
+        raise model_reference.unknown_backend(name, list_names())
     if len(points) > 1:
         owners = ", ".join(sorted(point.dist.name if point.dist else point.value for point in points))
         raise InvalidReference(f"Several packages provide the backend {name!r}: {owners}.", next_step="Remove one.")

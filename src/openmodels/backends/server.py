@@ -69,17 +69,17 @@ class ServerBackend(OpenAICompatible):
             ModelNotFound: The server lists none.
         """
         if not self.rest and self._only is None:
-            self._only = _only(decode.read_models(self.get("/models", deadline)), self.name)
+            self._only = _choose_only(decode.read_models(self.get("/models", deadline)), self.name)
         return self.rest or self._only
 
     async def amodel(self, deadline: float | None) -> str | None:
         """The asynchronous twin of `model`."""
         if not self.rest and self._only is None:
-            self._only = _only(decode.read_models(await self.aget("/models", deadline)), self.name)
+            self._only = _choose_only(decode.read_models(await self.aget("/models", deadline)), self.name)
         return self.rest or self._only
 
 
-def _only(names: list[str], backend: str) -> str:
+def _choose_only(names: list[str], backend: str) -> str:
     if not names:
         raise ModelNotFound("The server lists no model.", next_step=f"Load one there, or name it: '{backend}:NAME'.")
     if len(names) > 1:

@@ -268,7 +268,7 @@ def _parse_item(line: bytes) -> dict[str, Any]:
         raise ValueError("no index")
     if not isinstance(item.get("reply", item.get("error")), dict):
         raise ValueError("no outcome")  # noqa: TRY004 - as above
-    if line.count(b"[") + line.count(b"{") > files.DEEPEST and files.depth(item) > files.DEEPEST:
+    if line.count(b"[") + line.count(b"{") > files.DEEPEST and files.measure_depth(item) > files.DEEPEST:
         raise ValueError("nested too deeply")
     return item
 

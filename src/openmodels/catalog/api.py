@@ -105,7 +105,7 @@ def search(
         notes.append(_age(index))
         missing = [catalog.name for catalog in remote if f"{catalog.name}.as_of" not in index.meta]
         notes += [f"{name} is not in the index; run `openmodels catalog update`" for name in missing]
-    elif remote and (live is False or settings.offline()):
+    elif remote and (live is False or settings.is_offline()):
         notes.append("offline, and there is no index; run `openmodels catalog update` when connected")
     elif remote:
         records, is_reached = _collect(remote, query, notes)
@@ -134,7 +134,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
         Offline: It is neither in the index nor on this disk, and the network is off.
     """
     _check_id(model_id)
-    online = live if live is not None else not settings.offline()
+    online = live if live is not None else not settings.is_offline()
     index = open_index()
     known = _known(index, model_id) if index else None
     failures: list[OpenModelsError] = []

@@ -193,7 +193,7 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
         ModelNotFound: No catalog has the model.
         Offline: It is not in the index, and the network is off.
     """
-    online = live if live is not None else not settings.offline()
+    online = live if live is not None else not settings.is_offline()
     index = open_index()
     record = (index.get(model_id) if index else None) or info(model_id, live=live)
     tree = Family(record.id)

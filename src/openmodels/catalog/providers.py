@@ -62,7 +62,7 @@ def _router(timeout: float | None) -> RouterClient:
     router = RouterClient()
     router.retries, router.request_seconds = _RETRIES, timeout
     address = parse_address(router.origin)
-    if settings.offline() and not is_loopback(address.host):
+    if settings.is_offline() and not is_loopback(address.host):
         raise Offline(
             f"{address.authority} is needed, but the network is switched off.",
             next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",

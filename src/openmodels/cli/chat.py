@@ -50,7 +50,7 @@ def open_model(reference: str, backend_options: Mapping[str, str]) -> Model:
         backend = registry.find(reference.strip().partition(":")[0])
     except OpenModelsError:
         return Model(reference)  # which says what is wrong
-    parameters = registry.parameters(backend)
+    parameters = registry.list_parameters(backend)
     options: dict[str, Any] = dict(backend_options)
     for name, value in backend_options.items():
         kinds = str(parameters[name].annotation).replace(" ", "").split("|") if name in parameters else []

@@ -108,7 +108,7 @@ def _converted(ready: bool) -> Iterator[dict[str, Any]]:  # noqa: FBT001 - one p
         from openmodels.backends.local.weights import default_model
 
         default = cache.converted_folder(default_model.SHA256)
-    for folder in sorted(path for path in cache.root().glob("[0-9a-f]*") if path.is_dir()):
+    for folder in sorted(path for path in cache.weights_folder().glob("[0-9a-f]*") if path.is_dir()):
         if _ENGINE_PART.search(folder.name):
             continue
         reference = settings.DEFAULT_MODEL if folder == default else f"local:{folder}"

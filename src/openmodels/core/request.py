@@ -124,7 +124,7 @@ def build_chat(
     """
     fields, retries = _split_options(backend, feature, options, CallOptions, defaults)
     if feature == "chat":
-        fields["messages"] = _messages(prompt)
+        fields["messages"] = _list_messages(prompt)
     elif isinstance(prompt, str):
         fields["prompt"] = prompt
     else:
@@ -239,7 +239,7 @@ def unknown_option(name: str, known: Mapping[str, Any] | Sequence[str], owner: s
     )
 
 
-def _messages(prompt: Any) -> tuple[Any, ...]:
+def _list_messages(prompt: Any) -> tuple[Any, ...]:
     items = [prompt] if isinstance(prompt, str | Message | Mapping) else prompt
     if not isinstance(items, Sequence) or isinstance(items, bytes | bytearray):
         raise InvalidRequest(f"messages: expected text, a message or a list of them, not {type(prompt).__name__}.")
@@ -248,7 +248,7 @@ def _messages(prompt: Any) -> tuple[Any, ...]:
 
 def read_messages(prompt: Any) -> tuple[Message, ...]:
     """Return a prompt of `chat` as messages. Raises InvalidRequest where it is wrong."""
-    return _validate(ChatRequest, messages=_messages(prompt)).messages
+    return _validate(ChatRequest, messages=_list_messages(prompt)).messages
 
 
 def check_retries(value: Any, name: str = "max_retries") -> int:

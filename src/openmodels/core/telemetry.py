@@ -57,12 +57,12 @@ class CallSpan:
 
     def __init__(self, backend: Backend, request: Request, *, capture: bool | None = None) -> None:
         self._request = request
-        self._capture = _captures() if capture is None else capture
+        self._capture = _captures_content() if capture is None else capture
         self._common = _common_attributes(backend, request)
         operation, model = self._common["gen_ai.operation.name"], self._common.get("gen_ai.request.model")
         self._start = time.perf_counter()
         self._first_chunk: float | None = None
-        self._span = _tracer(trace.get_tracer_provider()).start_span(
+        self._span = _get_tracer(trace.get_tracer_provider()).start_span(
             f"{operation} {model}" if model else operation,
             kind=SpanKind.CLIENT if "server.address" in self._common else SpanKind.INTERNAL,
             attributes=self._common,
@@ -90,8 +90,8 @@ class CallSpan:
             if first_chunk is not None:
                 span.set_attribute("gen_ai.response.time_to_first_chunk", first_chunk)
             if self._capture and isinstance(reply, Reply):
-                span.set_attribute("gen_ai.output.messages", _dumps(list(map(_output_message, _answers(reply)))))
-        instruments = _instruments(metrics.get_meter_provider())
+                span.set_attribute("gen_ai.output.messages", _dump_json(list(map(_output_message, _answers(reply)))))
+        instruments = _make_instruments(metrics.get_meter_provider())
         if reply is not None:
             counts = {"input": reply.usage.input_tokens, "output": reply.usage.output_tokens}
             for kind, count in counts.items():
@@ -171,10 +171,10 @@ def _content_attributes(request: ChatRequest) -> dict[str, str]:
         messages = [{"role": "user", "parts": [{"type": "text", "content": request.prompt}]}]
     else:
         messages = list(map(_input_message, request.messages))
-    attributes = {"gen_ai.input.messages": _dumps(messages)}
+    attributes = {"gen_ai.input.messages": _dump_json(messages)}
     if request.tools:
         tools = [{"type": "function", **tool.model_dump(exclude={"strict"})} for tool in request.tools]
-        attributes["gen_ai.tool.definitions"] = _dumps(tools)
+        attributes["gen_ai.tool.definitions"] = _dump_json(tools)
     return attributes
 
 
@@ -182,15 +182,15 @@ def _input_message(message: Message) -> dict[str, Any]:
     if message.role == "tool":
         answer = {"type": "tool_call_response", "id": message.tool_call_id, "response": message.text}
         return {"role": message.role, "parts": [answer]}
-    return {"role": message.role, "parts": _parts("", message.text, message.tool_calls)}
+    return {"role": message.role, "parts": _make_parts("", message.text, message.tool_calls)}
 
 
 def _output_message(reply: Reply) -> dict[str, Any]:
-    parts = _parts(reply.reasoning, reply.text, reply.tool_calls)
+    parts = _make_parts(reply.reasoning, reply.text, reply.tool_calls)
     return {"role": "assistant", "parts": parts, "finish_reason": reply.finish_reason or "unknown"}
 
 
-def _parts(reasoning: str, text: str, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
+def _make_parts(reasoning: str, text: str, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"type": "reasoning", "content": reasoning}] if reasoning else []
     parts += [{"type": "text", "content": text}] if text else []
     return parts + [
@@ -198,22 +198,22 @@ def _parts(reasoning: str, text: str, calls: tuple[ToolCall, ...]) -> list[dict[
     ]
 
 
-def _dumps(value: Any) -> str:
+def _dump_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _captures() -> bool:
+def _captures_content() -> bool:
     value = os.environ.get(CAPTURE, "")
     return settings.is_true(value) or value.strip().upper() in {"SPAN_ONLY", "SPAN_AND_EVENT"}
 
 
 @lru_cache(maxsize=4)
-def _tracer(provider: TracerProvider) -> trace.Tracer:
+def _get_tracer(provider: TracerProvider) -> trace.Tracer:
     return provider.get_tracer("openmodels")
 
 
 @lru_cache(maxsize=4)
-def _instruments(provider: MeterProvider) -> _Instruments:
+def _make_instruments(provider: MeterProvider) -> _Instruments:
     meter = provider.get_meter("openmodels")
 
     def histogram(name: str, unit: str, what: str, steps: tuple[float, ...]) -> Histogram:

@@ -92,8 +92,8 @@ class HttpClient:
         for _ in range(redirects + 1):
             address, target = split_url(request.url)
             response = transport.send(request, address, target, deadline)
-            _log(request, address, target, response.status, start)
-            next_request = _redirected(request, response, same_origin=same_origin) if redirects else None
+            _log_request(request, address, target, response.status, start)
+            next_request = _follow_redirect(request, response, same_origin=same_origin) if redirects else None
             if next_request is None:
                 return response
             request = next_request
@@ -108,8 +108,8 @@ class HttpClient:
         for _ in range(redirects + 1):
             address, target = split_url(request.url)
             response = await transport.send(request, address, deadline)
-            _log(request, address, target, response.status, start)
-            next_request = _redirected(request, response, same_origin=same_origin) if redirects else None
+            _log_request(request, address, target, response.status, start)
+            next_request = _follow_redirect(request, response, same_origin=same_origin) if redirects else None
             if next_request is None:
                 return response
             request = next_request
@@ -156,7 +156,7 @@ def split_url(url: str) -> tuple[Address, str]:
     return Address(parts.scheme, host, PORTS[parts.scheme] if port is None else port), target
 
 
-def _redirected(request: HttpRequest, response: BaseResponse, *, same_origin: bool) -> HttpRequest | None:
+def _follow_redirect(request: HttpRequest, response: BaseResponse, *, same_origin: bool) -> HttpRequest | None:
     """Close a redirect and return the request that it asks for; None otherwise."""
     location = response.headers.get("location")
     if response.status not in _REDIRECTS or not location or request.method not in ("GET", "HEAD"):
@@ -186,7 +186,7 @@ def _endless_redirects(request: HttpRequest) -> InvalidResponse:
     return InvalidResponse(f"{split_url(request.url)[0].authority} redirects again and again.")
 
 
-def _log(request: HttpRequest, address: Address, target: str, status: int, start: float) -> None:
+def _log_request(request: HttpRequest, address: Address, target: str, status: int, start: float) -> None:
     if log.isEnabledFor(logging.DEBUG):
         seconds = time.monotonic() - start
         path = target.partition("?")[0]

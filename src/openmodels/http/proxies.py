@@ -91,7 +91,7 @@ def parse_proxy(url: str | Secret) -> ProxyServer:
     step = "Write proxy='http://name:password@host:port', or https://, socks5:// or socks5h://."
     if not isinstance(url, Secret):
         raise InvalidRequest(f"proxy: expected an address, not {type(url).__name__}.", next_step=step)
-    proxy = _split(url)
+    proxy = _parse_url(url)
     if proxy is None:
         raise InvalidRequest("proxy: it is no http, https or socks5 address.", next_step=step)
     return _with_packages(proxy)
@@ -114,7 +114,7 @@ def environment_proxy(target: Address) -> ProxyServer | None:
     url = proxies.get(target.scheme) or proxies.get("all")
     if url is None or _is_excepted(target, proxies.get("no")):
         return None
-    proxy = _split(url)
+    proxy = _parse_url(url)
     if proxy is None:
         raise NotConfigured(
             f"The environment names a proxy for {target.scheme} that is no http, https or socks5 address.",
@@ -133,7 +133,7 @@ def _with_packages(proxy: ProxyServer) -> ProxyServer:
     return proxy
 
 
-def _split(url: Secret) -> ProxyServer | None:
+def _parse_url(url: Secret) -> ProxyServer | None:
     text = url.reveal().strip()
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")

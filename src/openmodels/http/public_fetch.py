@@ -45,7 +45,7 @@ def fetch(url: str, deadline: float, max_bytes: int) -> bytes:
         DeadlineExceeded: The time is up.
         InvalidResponse: The server does not give it, or it is too large.
     """
-    if settings.offline():
+    if settings.is_offline():
         raise Offline("The network is switched off.", next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.")
     request = HttpRequest("GET", _encode(url), _HEADERS)
     client = HttpClient(ConnectionSettings(uses_environment_proxy=False), ConnectionLimits(is_allowed=is_public))

@@ -124,7 +124,7 @@ def read_failure(
         request_id=next((redact(value, secrets)[:128] for value in ids if value), None),
         retry_after=retry_after(headers, time.time(), limited=status == HTTPStatus.TOO_MANY_REQUESTS),
         should_retry={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
-        location=_location(headers.get("location"), secrets) if 300 <= status < 400 else None,
+        location=_read_location(headers.get("location"), secrets) if 300 <= status < 400 else None,
         body=body,
     )
 
@@ -423,7 +423,7 @@ def _status_in(body: Any) -> int | None:
     return None
 
 
-def _location(value: str | None, secrets: tuple[str, ...]) -> str | None:
+def _read_location(value: str | None, secrets: tuple[str, ...]) -> str | None:
     try:
         parts = urlsplit(value or "")
     except ValueError:

@@ -65,7 +65,7 @@ def list_files(repo: str, revision: str | None, deadline: float | None, timeout:
         DeadlineExceeded: The deadline has passed.
         OpenModelsError: Another failure of the network or the Hub, as its class says.
     """
-    if settings.offline():
+    if settings.is_offline():
         raise offline_error(repo, "the network is switched off")
     check_deadline(deadline)
     if deadline is not None:

@@ -42,11 +42,11 @@ class ChoiceDecoder:
         """
         message = _read_message(choice, key)
         self._add_calls(message, is_message=key == "message")
-        text, reasoning = _parts(message.get("content"), "content")
+        text, reasoning = _read_content(message.get("content"), "content")
         if refusal := message.get("refusal"):
-            text += _parts(refusal, "refusal")[0]
+            text += _read_content(refusal, "refusal")[0]
         if name := next((name for name in REASONING_FIELDS if message.get(name)), None):
-            reasoning, self.reasoning_field = "".join(_parts(message[name], name)), name
+            reasoning, self.reasoning_field = "".join(_read_content(message[name], name)), name
         if self._high_surrogate or not text.isascii():
             text = self._encodable(text)
         likely: tuple[TokenLogprob, ...] = ()
@@ -111,25 +111,25 @@ def _read_message(choice: dict[str, Any], key: str) -> dict[str, Any]:
     return message
 
 
-def _parts(content: Any, what: str) -> tuple[str, str]:
+def _read_content(content: Any, what: str) -> tuple[str, str]:
     """Return the text and the reasoning of a content: a string or list of parts."""
     if isinstance(content, str):
         return content, ""
     if content is None:
         return "", ""
     if isinstance(content, list):
-        pairs = [_part(part, what) if isinstance(part, dict) else _parts(part, what) for part in content]
+        pairs = [_read_part(part, what) if isinstance(part, dict) else _read_content(part, what) for part in content]
         return "".join(text for text, _ in pairs), "".join(thought for _, thought in pairs)
     raise InvalidResponse(f"The answer's {what} is neither text nor a list of parts.")
 
 
-def _part(part: dict[str, Any], what: str) -> tuple[str, str]:
+def _read_part(part: dict[str, Any], what: str) -> tuple[str, str]:
     kind = part.get("type")
     if isinstance(kind, str) and kind.startswith(("thinking", "reasoning", "summary")):
         inner = part.get("thinking") or part.get("reasoning") or part.get("text") or part.get("summary")
-        return "", "".join(_parts(inner, what))
+        return "", "".join(_read_content(inner, what))
     if (inner := part.get("text") or part.get("refusal")) is not None:
-        return _parts(inner, what)
+        return _read_content(inner, what)
     if isinstance(kind, str) and re.search(r"image|audio|video|file", kind):
         raise UnsupportedFeature(
             f"The answer holds a part of the type {kind[:40]!r}, and only text is read.",

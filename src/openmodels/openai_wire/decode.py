@@ -341,7 +341,7 @@ def json_value(data: bytes) -> Any:
         raise InvalidResponse("The answer is empty.")
     # Slower, but it takes what servers really send: a BOM, half a surrogate pair, NaN.
     try:
-        return json.loads(data.decode("utf-8-sig"), parse_int=_integer)
+        return json.loads(data.decode("utf-8-sig"), parse_int=_parse_integer)
     except UnicodeDecodeError:
         raise InvalidResponse("The answer is not UTF-8.") from None
     except RecursionError:
@@ -355,7 +355,7 @@ def json_value(data: bytes) -> Any:
         ) from None
 
 
-def _integer(digits: str) -> float:
+def _parse_integer(digits: str) -> float:
     # Python refuses to read integers of more digits than this, for their cost.
     return int(digits) if len(digits) <= 4300 else math.inf
 
@@ -372,13 +372,13 @@ def read_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     return Usage(
-        input_tokens=_count(value, "prompt_tokens"),
-        output_tokens=_count(value, "completion_tokens"),
-        cached_tokens=_count(value.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(value.get("completion_tokens_details"), "reasoning_tokens"),
+        input_tokens=_read_count(value, "prompt_tokens"),
+        output_tokens=_read_count(value, "completion_tokens"),
+        cached_tokens=_read_count(value.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_read_count(value.get("completion_tokens_details"), "reasoning_tokens"),
     )
 
 
-def _count(value: Any, name: str) -> int | None:
+def _read_count(value: Any, name: str) -> int | None:
     number = value.get(name) if isinstance(value, dict) else None
     return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None

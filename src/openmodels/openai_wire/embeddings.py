@@ -57,7 +57,7 @@ def stack_vectors(rows: list[Any], texts: int, dimensions: int | None = None) ->
 
     if len(rows) != texts:
         raise InvalidResponse(f"The answer has {len(rows)} vectors for {texts} texts.")
-    vectors = [_vector(row, at) for at, row in enumerate(rows)]
+    vectors = [_read_vector(row, at) for at, row in enumerate(rows)]
     lengths = sorted({len(vector) for vector in vectors})
     if len(lengths) > 1:
         raise InvalidResponse(f"The answer's vectors have different lengths: {lengths[0]} to {lengths[-1]}.")
@@ -69,7 +69,7 @@ def stack_vectors(rows: list[Any], texts: int, dimensions: int | None = None) ->
     return np.stack(vectors)
 
 
-def _vector(row: Any, at: int) -> NDArray[float32]:
+def _read_vector(row: Any, at: int) -> NDArray[float32]:
     import numpy as np
 
     wrong = InvalidResponse(f"The answer's vector {at} is no list of finite numbers.")

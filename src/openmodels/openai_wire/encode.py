@@ -57,7 +57,7 @@ def encode_chat(request: ChatRequest, model: str | None, options: Collection[str
         body["prompt"] = request.prompt
     else:
         messages = call_ids.rewrite_ids(request.messages, call_ids.find_id_format(model))
-        body["messages"] = [_message(message) for message in messages]
+        body["messages"] = [_encode_message(message) for message in messages]
     fields = vars(request)
     for option, keys in _WIRE_KEYS.items():
         value = fields[option]
@@ -67,7 +67,7 @@ def encode_chat(request: ChatRequest, model: str | None, options: Collection[str
         body["logprobs"] = True  # and the number is another field; completions take the number itself
         if request.logprobs:
             body["top_logprobs"] = request.logprobs
-    body |= _form(request)
+    body |= _encode_form(request)
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
@@ -101,26 +101,26 @@ def to_json(body: Mapping[str, Any]) -> bytes:
         raise InvalidRequest(f"extra: {error}.") from error
 
 
-def _form(request: ChatRequest) -> dict[str, Any]:
+def _encode_form(request: ChatRequest) -> dict[str, Any]:
     """Return the keys of `FORM_OPTIONS`."""
     body: dict[str, Any] = {}
     if request.output is not None:
-        body["response_format"] = _response_format(request.output)
+        body["response_format"] = _encode_response_format(request.output)
     if request.tools:
-        body["tools"] = [{"type": "function", "function": _function(tool)} for tool in request.tools]
+        body["tools"] = [{"type": "function", "function": _encode_function(tool)} for tool in request.tools]
     if (choice := request.tool_choice) is not None:
         named = {"type": "function", "function": {"name": choice}}
         body["tool_choice"] = choice if choice in ("auto", "none", "required") else named
     return body
 
 
-def _function(tool: ToolSpec) -> dict[str, Any]:
+def _encode_function(tool: ToolSpec) -> dict[str, Any]:
     about = {"description": tool.description} if tool.description else {}
     strict = {} if tool.strict is None else {"strict": tool.strict}
     return {"name": tool.name, **about, "parameters": tool.parameters, **strict}
 
 
-def _response_format(output: ResponseFormat) -> dict[str, Any]:
+def _encode_response_format(output: ResponseFormat) -> dict[str, Any]:
     """Return `schema` or `choices` as servers spell them, always as an object."""
     plain = {"type": "string", "enum": list(output.choices)} if output.choices else output.json_schema or {}
     schema = schemas.wrap_in_object(plain)
@@ -130,26 +130,26 @@ def _response_format(output: ResponseFormat) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": form}
 
 
-def _arguments(call: ToolCall) -> str:
+def _encode_arguments(call: ToolCall) -> str:
     # Servers refuse a history whose arguments are anything but a JSON object; the tool's answer tells what was wrong.
     if not call.arguments:
         return "{}"
     return call.raw if call.raw.lstrip().startswith("{") else json.dumps(call.arguments, ensure_ascii=False)
 
 
-def _part(part: str | ImagePart) -> dict[str, Any]:
+def _encode_part(part: str | ImagePart) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     detail = {"detail": part.detail} if part.detail else {}
     return {"type": "image_url", "image_url": {"url": part.address, **detail}}
 
 
-def _message(message: Message) -> dict[str, Any]:
-    content = message.content if isinstance(message.content, str) else [*map(_part, message.content)]
+def _encode_message(message: Message) -> dict[str, Any]:
+    content = message.content if isinstance(message.content, str) else [*map(_encode_part, message.content)]
     body: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
         body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _encode_arguments(call)}}
             for call in message.tool_calls
         ]
     if message.name is not None:

@@ -28,10 +28,10 @@ def read_logprobs(value: Any) -> tuple[TokenLogprob, ...]:
 
 def _read_chat(content: list[Any]) -> Iterator[TokenLogprob]:
     for entry in content:
-        if (pair := _pair(entry)) is not None:
+        if (pair := _read_pair(entry)) is not None:
             _check(pair[1])
             others = entry.get("top_logprobs")
-            yield TokenLogprob(*pair, _ordered(map(_pair, others if isinstance(others, list) else ())))
+            yield TokenLogprob(*pair, _sort_pairs(map(_read_pair, others if isinstance(others, list) else ())))
 
 
 def _read_completion(value: dict[str, Any]) -> Iterator[TokenLogprob]:
@@ -42,10 +42,10 @@ def _read_completion(value: dict[str, Any]) -> Iterator[TokenLogprob]:
             _check(logprob)
             others = top.items() if isinstance(top, dict) else ()
             pairs = ((name, float(other)) for name, other in others if _is_number(other))
-            yield TokenLogprob(token, float(logprob), _ordered(pairs))
+            yield TokenLogprob(token, float(logprob), _sort_pairs(pairs))
 
 
-def _pair(entry: Any) -> Pair | None:
+def _read_pair(entry: Any) -> Pair | None:
     if not isinstance(entry, dict):
         return None
     token, logprob = entry.get("token"), entry.get("logprob")
@@ -54,7 +54,7 @@ def _pair(entry: Any) -> Pair | None:
     return token.encode("utf-8", "replace").decode(), float(logprob)
 
 
-def _ordered(pairs: Any) -> tuple[Pair, ...]:
+def _sort_pairs(pairs: Any) -> tuple[Pair, ...]:
     finite = [pair for pair in pairs if pair is not None and math.isfinite(pair[1])]
     return tuple(sorted(finite, key=lambda pair: -pair[1]))
 

@@ -30,7 +30,7 @@ def read_ranking(body: bytes, request: RerankRequest, translate_error: Translate
     rows = read_rows(value, ("results", "data"), translate_error)
     scores: dict[int, float] = {}
     for row in rows:
-        index, score = _row(row)
+        index, score = _read_row(row)
         if not 0 <= index < len(request.documents) or index in scores:
             raise InvalidResponse("The answer's results name a document that was not given, or one twice.")
         scores[index] = score
@@ -41,7 +41,7 @@ def read_ranking(body: bytes, request: RerankRequest, translate_error: Translate
     return Ranking.of(scores, request, usage, model)
 
 
-def _row(row: Any) -> tuple[int, float]:
+def _read_row(row: Any) -> tuple[int, float]:
     fields: dict[str, Any] = row if isinstance(row, dict) else {}
     index: Any = fields.get("index")
     score: Any = fields.get("relevance_score", fields.get("score"))

@@ -43,11 +43,11 @@ class ToolCallAssembler:
         if pieces is None:
             return
         if not isinstance(pieces, list):
-            raise _wrong("'tool_calls' is no list")
+            raise _protocol_error("'tool_calls' is no list")
         before = len(self._calls)
         for piece in pieces:
             if not isinstance(piece, dict):
-                raise _wrong("a tool call is no object")
+                raise _protocol_error("a tool call is no object")
             self._add(piece, is_message=is_message, before=before)
 
     def calls(self) -> tuple[ToolCall, ...]:
@@ -56,7 +56,7 @@ class ToolCallAssembler:
         used: set[str] = set()
         for call in self._calls:
             if not call.name:
-                raise _wrong("a tool call has no name")
+                raise _protocol_error("a tool call has no name")
             identity = call.id if call.id and call.id not in used else call_ids.make_id()
             used.add(identity)
             made.append(ToolCall(id=identity, name=call.name, arguments=read_arguments(call.raw), raw=call.raw))
@@ -65,15 +65,15 @@ class ToolCallAssembler:
     def _add(self, piece: dict[str, Any], *, is_message: bool, before: int) -> None:
         function = piece.get("function") or {}
         if not isinstance(function, dict):
-            raise _wrong("a tool call's 'function' is no object")
+            raise _protocol_error("a tool call's 'function' is no object")
         index, name, arguments = piece.get("index"), function.get("name") or "", function.get("arguments")
         key = piece.get("id") or ""
         if isinstance(arguments, dict):  # as Ollama's own API sends them
             arguments = json.dumps(arguments, ensure_ascii=False)
         if not isinstance(name, str) or not isinstance(key, str) or not isinstance(arguments, str | None):
-            raise _wrong("a tool call's id, name or arguments are no text")
+            raise _protocol_error("a tool call's id, name or arguments are no text")
         if isinstance(index, bool) or not isinstance(index, int | None):
-            raise _wrong("a tool call's index is no number")
+            raise _protocol_error("a tool call's index is no number")
         call = None if is_message else self._find(index, key, name, arguments or "")
         if call is not None and name and call.name and call in self._calls[before:]:
             call = None  # two names in one list are two calls
@@ -105,5 +105,5 @@ class ToolCallAssembler:
         return last if index is not None and not key and not last.arguments else None
 
 
-def _wrong(what: str) -> InvalidResponse:
+def _protocol_error(what: str) -> InvalidResponse:
     return InvalidResponse(f"The answer breaks the protocol: {what}.")

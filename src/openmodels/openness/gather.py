@@ -92,7 +92,7 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
         Offline: The network is switched off.
         DeadlineExceeded, ConnectionFailed, RateLimited, ServerFailed, InvalidResponse: The Hub could not be read.
     """
-    if settings.offline():
+    if settings.is_offline():
         raise errors.Offline(
             "The network is switched off, and openness needs it to gather evidence.",
             next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE, or give evidence='a saved folder'.",

@@ -33,18 +33,18 @@ class EmbeddingTests(Suite):
         """
         if "embed" not in model.backend.features or not self.embeds:
             with pytest.raises(UnsupportedFeature, match="'embed'") as caught:
-                embedded(model, method, _TEXTS)
+                embed_texts(model, method, _TEXTS)
             assert model.backend.name in str(caught.value)
             assert caught.value.reference == model.reference
             return
-        embeddings = embedded(model, method, _TEXTS)
+        embeddings = embed_texts(model, method, _TEXTS)
         assert embeddings.vectors.dtype == np.float32
         assert embeddings.vectors.shape == (len(_TEXTS), embeddings.vectors.shape[1])
         assert np.isfinite(embeddings.vectors).all()
         assert embeddings.usage.input_tokens is None or embeddings.usage.input_tokens > 0
         assert embeddings.model
         assert embeddings.seconds > 0
-        alone = embedded(model, method, _TEXTS[2])
+        alone = embed_texts(model, method, _TEXTS[2])
         assert alone.vectors.shape == (1, embeddings.vectors.shape[1])
         assert alone.similarity(embeddings)[0, 2] > 0.999
         self.proves(model, "embed")
@@ -60,7 +60,7 @@ class EmbeddingTests(Suite):
             expected = (UnsupportedFeature, "embed")
         for texts in wrong:
             with pytest.raises(expected[0], match=expected[1]) as caught:
-                embedded(model, method, texts)
+                embed_texts(model, method, texts)
             assert caught.value.reference == model.reference
 
 
@@ -82,16 +82,16 @@ class RerankingTests(Suite):
             # A server, or a model's files, may only tell when they are asked.
             kind = OpenModelsError if "rerank" in model.backend.features else UnsupportedFeature
             with pytest.raises(kind, match="rerank") as caught:
-                ranked(model, rerank_method, "cats", _TEXTS)
+                rank_documents(model, rerank_method, "cats", _TEXTS)
             assert caught.value.reference == model.reference
             return
-        ranking = ranked(model, rerank_method, "Where is the cat?", _TEXTS)
+        ranking = rank_documents(model, rerank_method, "Where is the cat?", _TEXTS)
         assert sorted(entry.index for entry in ranking) == [0, 1, 2]
         assert [entry.score for entry in ranking] == sorted((entry.score for entry in ranking), reverse=True)
         assert all(entry.document == _TEXTS[entry.index] for entry in ranking)
         assert ranking.model
         assert ranking.seconds > 0
-        best = ranked(model, rerank_method, "Where is the cat?", _TEXTS, top_n=2)
+        best = rank_documents(model, rerank_method, "Where is the cat?", _TEXTS, top_n=2)
         assert [entry.index for entry in best] == [entry.index for entry in ranking][:2]
         self.proves(model, "rerank")
 
@@ -109,18 +109,18 @@ class RerankingTests(Suite):
             *(("q", ["a"], wrong) for wrong in (0, True, 1.5)),
         ):
             with pytest.raises(expected[0], match=expected[1]) as caught:
-                ranked(model, rerank_method, query, documents, top_n=top_n)
+                rank_documents(model, rerank_method, query, documents, top_n=top_n)
             assert caught.value.reference == model.reference
 
 
-def ranked(model: Model, method: str, query: Any, documents: Any, **options: Any) -> Ranking:
+def rank_documents(model: Model, method: str, query: Any, documents: Any, **options: Any) -> Ranking:
     """Return the result of `rerank`, or of `arerank` in an event loop of its own."""
     outcome = getattr(model, method)(query, documents, **options)
     result: Ranking = asyncio.run(outcome) if method == "arerank" else outcome
     return result
 
 
-def embedded(model: Model, method: str, texts: Any, **options: Any) -> Embeddings:
+def embed_texts(model: Model, method: str, texts: Any, **options: Any) -> Embeddings:
     """Return the result of `embed`, or of `aembed` in an event loop of its own."""
     outcome = getattr(model, method)(texts, **options)
     result: Embeddings = asyncio.run(outcome) if method == "aembed" else outcome

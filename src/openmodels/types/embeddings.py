@@ -64,10 +64,10 @@ class Embeddings:
         Raises:
             ValueError: The two have different dimensions.
         """
-        return _units(self.vectors) @ _units((other or self).vectors).T
+        return _normalize(self.vectors) @ _normalize((other or self).vectors).T
 
 
-def _units(vectors: NDArray[float32]) -> NDArray[float32]:
+def _normalize(vectors: NDArray[float32]) -> NDArray[float32]:
     import numpy as np
 
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)

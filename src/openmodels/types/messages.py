@@ -25,7 +25,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 """Who speaks in a message."""
 
 
-def _encodable(text: str) -> str:
+def _check_encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -33,7 +33,7 @@ def _encodable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_encodable)]
+Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_encodable)]
 
 
 class Frozen(BaseModel):
@@ -133,24 +133,24 @@ class ImagePart(Frozen):
         return self.url or f"data:{self.media_type};base64,{base64.b64encode(self.data).decode()}"
 
 
-def _content(value: Any) -> Any:
+def _read_content(value: Any) -> Any:
     """Return text, or texts and images; JSON spells parts as OpenAI does."""
     if isinstance(value, str):
-        return _encodable(value)
+        return _check_encodable(value)
     if isinstance(value, ImagePart):
         return (value,)
     if not isinstance(value, Sequence) or isinstance(value, bytes | bytearray):
         raise ValueError("expected text, or a list of texts and images")  # noqa: TRY004 - pydantic's own kind
-    return tuple(map(_part, value))
+    return tuple(map(_read_part, value))
 
 
-def _part(value: Any) -> str | ImagePart:
+def _read_part(value: Any) -> str | ImagePart:
     if isinstance(value, str):
-        return _encodable(value)
+        return _check_encodable(value)
     if isinstance(value, ImagePart):
         return value
     if isinstance(value, Mapping) and value.get("type") == "text" and isinstance(value.get("text"), str):
-        return _encodable(value["text"])
+        return _check_encodable(value["text"])
     if isinstance(value, Mapping) and value.get("type") == "image_url":
         image = value.get("image_url")
         fields = dict(image) if isinstance(image, Mapping) else {"url": image}
@@ -164,7 +164,7 @@ def _part(value: Any) -> str | ImagePart:
     raise ValueError("a part is neither text nor an image")
 
 
-def _json(value: str | tuple[str | ImagePart, ...]) -> Any:
+def _encode_content(value: str | tuple[str | ImagePart, ...]) -> Any:
     if isinstance(value, str):
         return value
     return [part if isinstance(part, str) else part.model_dump(mode="json", exclude_defaults=True) for part in value]
@@ -172,8 +172,8 @@ def _json(value: str | tuple[str | ImagePart, ...]) -> Any:
 
 Content = Annotated[
     str | tuple[str | ImagePart, ...],
-    PlainValidator(_content, json_schema_input_type=str | list[Any]),
-    PlainSerializer(_json, when_used="json"),
+    PlainValidator(_read_content, json_schema_input_type=str | list[Any]),
+    PlainSerializer(_encode_content, when_used="json"),
 ]
 """What a message says: text, or texts and images in their order."""
 

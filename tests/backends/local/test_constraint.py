@@ -52,7 +52,7 @@ def test_a_grammar_is_compiled_once(smol, monkeypatch):
 def test_mask_follows_the_grammar(smol):
     loaded = smol.load().backend._engine.loaded
     size, tokenizer = loaded.model.config.vocab_size, loaded.tokenizer
-    follows = constraint.constraint(
+    follows = constraint.make_constraint(
         ResponseFormat(kind="choices", choices=("yes", "no")), tokenizer, size, [tokenizer.eos_token_id]
     )
     masked = follows.mask(torch.zeros(size + 7))

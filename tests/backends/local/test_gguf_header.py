@@ -112,12 +112,12 @@ def test_arithmetic_on_any_numbers(values):
     found = {f"falcon.{name}": value for name, value in values.items()} | {"general.architecture": "falcon"}
     parsed = gguf_header.GgufHeader(found, 7)
     try:
-        tokens = engine._kv_tokens(parsed, engine._context(parsed))
+        tokens = engine._kv_tokens(parsed, engine._read_context(parsed))
         assert 1 <= tokens < 2**31
     except errors.LoadFailed:
         context = values.get("context_length")
         assert type(context) is not int or not 0 < context < 2**31
-    assert model_kind.of_gguf(parsed).task in ("generate", "other")
+    assert model_kind.classify_gguf(parsed).task in ("generate", "other")
 
 
 def written(file, *, rename=lambda name: name, more=(), entries=lambda writer: None):
@@ -171,7 +171,7 @@ def test_an_entry_that_names_no_token_is_none():
     parsed = gguf_header.GgufHeader(
         {"tokenizer.ggml.eos_token_id": 260, "tokenizer.ggml.bos_token_id": True}, 1, 0, 260
     )
-    assert parsed.token("eos") is parsed.token("bos") is None
+    assert parsed.read_token_id("eos") is parsed.read_token_id("bos") is None
 
 
 def test_the_size_of_the_cache(monkeypatch):

@@ -219,14 +219,14 @@ class TestGguf:
         for worker in workers:
             worker.join()
         assert len(folders) == 1
-        kept = [path.name for path in cache.root().iterdir() if path.is_dir()]
-        assert [str(cache.root() / name) for name in kept] == list(folders)
+        kept = [path.name for path in cache.weights_folder().iterdir() if path.is_dir()]
+        assert [str(cache.weights_folder() / name) for name in kept] == list(folders)
 
     def test_a_failed_conversion_leaves_nothing(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf", architecture="nosucharch")
         with pytest.raises(errors.LoadFailed, match="'nosucharch'"):
             locate.locate_folder(str(file))
-        assert [path.suffix for path in cache.root().iterdir()] == [".lock"]
+        assert [path.suffix for path in cache.weights_folder().iterdir()] == [".lock"]
 
     @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.6, 0.999])
     def test_truncated_anywhere(self, tmp_path, share):

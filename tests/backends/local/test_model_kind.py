@@ -19,7 +19,7 @@ from openmodels.hub.model_page import parse_context_length
 
 
 def task(*names, **config):
-    return model_kind.of_config({"architectures": list(names), **config}).task
+    return model_kind.classify_config({"architectures": list(names), **config}).task
 
 
 class TestConfig:
@@ -75,7 +75,7 @@ class TestConfig:
 
     @pytest.mark.parametrize("names", [None, "", [None, 3], {}, 7])
     def test_architectures_of_another_type(self, names):
-        assert model_kind.of_config({"architectures": names}).task is None
+        assert model_kind.classify_config({"architectures": names}).task is None
 
 
 def test_positions_that_are_never_used():
@@ -141,7 +141,7 @@ def test_a_vocabulary_alone(tmp_path):
     content += struct.pack("<Q", len(name)) + name + struct.pack("<IQ", 8, 5) + b"llama"
     (tmp_path / "m.gguf").write_bytes(content + bytes(32))
     header = gguf_header.read_header(tmp_path / "m.gguf")
-    assert model_kind.of_gguf(header).description == "a vocabulary without weights"
+    assert model_kind.classify_gguf(header).description == "a vocabulary without weights"
 
 
 def test_no_architecture():

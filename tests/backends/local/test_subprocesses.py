@@ -53,7 +53,7 @@ class TestCurrentFolder:
     def test_no_program_of_it_is_found(self, strange):
         for program in ("pip", "uv", "vllm", "tool"):
             assert not str(subprocesses.find_program(program)).startswith(str(Path.cwd()))
-        for command in default_model._installers(strange.parent):
+        for command in default_model._list_installers(strange.parent):
             assert Path(command[0]).is_absolute()
             assert not command[0].startswith(str(Path.cwd()))
 
@@ -65,9 +65,9 @@ class TestCurrentFolder:
 
     def test_absolute_entries_stay(self, strange, monkeypatch, tmp_path):
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", str(tmp_path), "x"]))
-        assert subprocesses.environment()["PYTHONPATH"] == str(tmp_path)
+        assert subprocesses.safe_environment()["PYTHONPATH"] == str(tmp_path)
         monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}")
-        assert "PYTHONPATH" not in subprocesses.environment()
+        assert "PYTHONPATH" not in subprocesses.safe_environment()
 
 
 WAITS = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"

@@ -21,7 +21,7 @@ from openmodels.http.address import Address
 
 def translate_error(failure: status_errors.Failure, to: Address, identity: str) -> OpenModelsError:
     """Return the error for a failed response, with `identity` for a refused key."""
-    if categories := _categories(failure.body):
+    if categories := _read_categories(failure.body):
         failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
     error = status_errors.error_from_status(failure)
     if type(error) in (NotConfigured, EndpointRetired) and failure.status in (404, 410):
@@ -36,7 +36,7 @@ def translate_error(failure: status_errors.Failure, to: Address, identity: str) 
     return error
 
 
-def _categories(body: Any) -> list[str]:
+def _read_categories(body: Any) -> list[str]:
     """Return a content filter's categories, e.g. "hate: high", from an error's body."""
     inner = body.get("error") if isinstance(body, dict) else None
     inner = inner.get("innererror") or inner.get("inner_error") or inner if isinstance(inner, dict) else {}

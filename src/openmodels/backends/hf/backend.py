@@ -147,7 +147,7 @@ class HfBackend(ServerBackend):
 
     def authorization(self) -> dict[str, str]:
         """Return the header with the token, if the network is not switched off."""
-        if settings.offline() and not is_loopback(self.address.host):
+        if settings.is_offline() and not is_loopback(self.address.host):
             raise Offline(
                 f"{self.address.authority} is needed, but the network is switched off.",
                 next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",

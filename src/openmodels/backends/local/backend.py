@@ -275,7 +275,7 @@ class LocalBackend(Backend):
         submitted: list[Submitted] = []
         try:
             for index, choice in enumerate(split_choices(self._with_system(request))):
-                submitted.append(engine.submit(choice, _numbered(put, index, choice)))
+                submitted.append(engine.submit(choice, _number_deltas(put, index, choice)))
             yield ChoiceMerger(len(submitted))
         finally:
             for handle in submitted:
@@ -336,7 +336,7 @@ def _system_message(rest: str, option: Any) -> str | None:
     return settings.DEFAULT_SYSTEM if is_default else None
 
 
-def _numbered(put: Callable[[_Mail], object], index: int, request: ChatRequest) -> Put:
+def _number_deltas(put: Callable[[_Mail], object], index: int, request: ChatRequest) -> Put:
     def numbered(item: Delta | BaseException) -> None:
         put((index, item))
 

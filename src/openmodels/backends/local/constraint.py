@@ -71,7 +71,7 @@ class Grammars:
         self._compiled = lru_cache(_KEPT)(self._compile)
 
     def constraint(self, output: ResponseFormat) -> Constraint:
-        """Return the constraint of a new answer; see the function `constraint`."""
+        """Return the constraint of a new answer; see `make_constraint`."""
         return Constraint(self._compiled(output.kind, write_grammar(output, "lark", "transformers")).deep_copy())
 
     def _compile(self, kind: str, grammar: str) -> llguidance.LLMatcher:
@@ -84,7 +84,7 @@ class Grammars:
 _of_models: weakref.WeakKeyDictionary[Any, Grammars] = weakref.WeakKeyDictionary()
 
 
-def constraint(output: ResponseFormat, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> Constraint:
+def make_constraint(output: ResponseFormat, tokenizer: Any, size: int, eos_token_ids: Iterable[int]) -> Constraint:
     """Return the constraint of a new answer.
 
     What it needs of the tokenizer is made once.

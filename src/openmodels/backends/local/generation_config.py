@@ -102,7 +102,7 @@ def least_tokens(config: Any, prompt: int) -> int:
     return max(0, getattr(config, "min_new_tokens", None) or 0, total - prompt)
 
 
-def processors(
+def make_processors(
     config: Any,
     sampling: SamplingParams,
     prompt: Sequence[int],
@@ -146,11 +146,11 @@ def processors(
     values["min_new_tokens"] = least_tokens(config, size)
     if not eos_token_ids:
         values["min_new_tokens"] = values["exponential_decay_length_penalty"] = None
-    made = _made(makers, values)
+    made = _make_processors(makers, values)
     return process.LogitsProcessorList(made.values()) if made.keys() - {"repetition_penalty"} else None
 
 
-def _made(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+def _make_processors(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the processors of the values that have an effect, in the makers' order."""
     made = {}
     for name, make in makers.items():
@@ -167,7 +167,9 @@ def _made(makers: Mapping[str, Callable[[Any], Any]], values: Mapping[str, Any])
     return made
 
 
-def warpers(config: Any, sampling: SamplingParams, *, size: int, device: torch.device) -> LogitsProcessorList | None:
+def make_warpers(
+    config: Any, sampling: SamplingParams, *, size: int, device: torch.device
+) -> LogitsProcessorList | None:
     """Return what cuts unlikely tokens; None where `top_k` and `top_p` are all of it.
 
     Raises:
@@ -192,5 +194,5 @@ def warpers(config: Any, sampling: SamplingParams, *, size: int, device: torch.d
             values = {name: getattr(config, name, None) for name in makers}
         values |= {name: getattr(sampling, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     values["watermarking_config"] = getattr(config, "watermarking_config", None)
-    made = _made(makers, values)
+    made = _make_processors(makers, values)
     return process.LogitsProcessorList(made.values()) if made.keys() - _OUR_CUTS else None

@@ -20,7 +20,7 @@ _GRACE = 10.0
 """Seconds that a child gets to end by itself."""
 
 
-def environment() -> dict[str, str]:
+def safe_environment() -> dict[str, str]:
     """Return this process's variables without the current folder.
 
     That folder may be a stranger's. An empty or relative entry of PATH or PYTHONPATH names it, and so does the first
@@ -62,7 +62,7 @@ def run(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env=environment(),
+        env=safe_environment(),
         cwd=cwd,
         # A group of its own: Ctrl-C is meant for us, and we end it.
         start_new_session=True,

@@ -53,7 +53,7 @@ def check_tools(request: ChatRequest, tokenizer: Any) -> None:
         return
     template = chat_template.get_template(tokenizer, tools=True)
     has_parser = detect.find_parser(template) is not None or getattr(tokenizer, "response_template", None) is not None
-    if not has_parser or not chat_template.knows_tools(tokenizer, definitions(request.tools)):
+    if not has_parser or not chat_template.knows_tools(tokenizer, encode_definitions(request.tools)):
         raise UnsupportedFeature(
             "The backend 'local' cannot honour the option 'tools' for this model: its chat template knows no tools, "
             "or writes calls in a format that openmodels does not read.",
@@ -85,14 +85,14 @@ def resolve_tool_call_format(request: ChatRequest, tokenizer: Any, prompt: Seque
         if not is_free:
             raise _cannot_force(request)
         rendered = tokenizer.decode(list(prompt), skip_special_tokens=False)
-        parser = ResponseTemplateParser(tokenizer.response_template, definitions(tools), rendered)
+        parser = ResponseTemplateParser(tokenizer.response_template, encode_definitions(tools), rendered)
         return ToolCallFormat(parser, control_tokens(tokenizer))
     prompt_end = tokenizer.decode(list(prompt[-_PROMPT_END:]), skip_special_tokens=False)
     tool_format = ToolCallFormat(family(tools, prompt_end), control_tokens(tokenizer, family.markers()))
-    return tool_format if is_free else _forced(request, family, tool_format, template)
+    return tool_format if is_free else _force_call(request, family, tool_format, template)
 
 
-def _forced(
+def _force_call(
     request: ChatRequest, family: type[ToolFormatParser], tool_format: ToolCallFormat, template: str
 ) -> ToolCallFormat:
     tools = [tool for tool in request.tools if request.tool_choice in ("required", tool.name)]
@@ -127,6 +127,6 @@ def malformed_call(raw: str) -> ToolCall:
     )
 
 
-def definitions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
+def encode_definitions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
     """Return tools as chat templates expect them."""
     return [{"type": "function", "function": tool.model_dump(exclude={"strict"})} for tool in tools]

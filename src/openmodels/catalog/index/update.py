@@ -111,7 +111,7 @@ def update(
     for name in wanted:
         if name not in remote:
             raise InvalidRequest(f"catalogs: {name!r} is not one of {', '.join(remote)}.")
-    if settings.offline():
+    if settings.is_offline():
         raise Offline(
             "The network is switched off, so the index cannot be updated.",
             next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",

@@ -160,7 +160,7 @@ class _Translator:
             case "array":
                 return self._array(flat)
             case "string":
-                return json_text.string(self._string_content(flat, words))
+                return json_text.build_string(self._string_content(flat, words))
             case "integer" | "number":
                 return _numbers(flat, is_whole=kind == "integer")
             case "boolean":
@@ -173,7 +173,7 @@ class _Translator:
         if len(values) > _MOST_VALUES:
             raise InvalidRequest(f"schema: enum: it lists {len(values):,} values; the limit is {_MOST_VALUES:,}.")
         rest = {key: value for key, value in flat.items() if key != "enum"}
-        return union(json_text.value(value) for value in values if self._merger.is_valid(rest, value))
+        return union(json_text.build_value(value) for value in values if self._merger.is_valid(rest, value))
 
     def _conditional(self, flat: Schema) -> Expression:
         """Return the values of `if` on listed values of a property, `then` and `else`."""
@@ -257,7 +257,7 @@ class _Translator:
             return self._containing(flat, first, items, least, most)
         heads = [self.translate(part) for part in (first if most is None else first[:most])]
         item = NEVER if most is not None and most <= len(heads) else self.translate(items)
-        return json_text.array(heads, item, least, most)
+        return json_text.build_array(heads, item, least, most)
 
     def _containing(self, flat: Schema, first: list[Any], items: Any, least: int, most: int | None) -> Expression:
         wanted = flat.get("minContains", 1)
@@ -304,11 +304,13 @@ class _Translator:
         for name, schema in listed.items():
             written = self.translate(schema) if self._merger.is_valid(names, name) else NEVER
             if written != NEVER:
-                members.append(json_text.member(name, written, is_needed=name in required))
+                members.append(json_text.build_member(name, written, is_needed=name in required))
             elif name in required:
                 return NEVER
         others = self._additional(patterns, more, names, [*listed])
-        return json_text.object_(members, others, _count(flat, "minProperties", 0), _count(flat, "maxProperties", None))
+        return json_text.build_object(
+            members, others, _count(flat, "minProperties", 0), _count(flat, "maxProperties", None)
+        )
 
     def _with_dependencies(self, flat: Schema) -> Schema:
         """Return an object's schema with all demands of its properties unconditional.
@@ -351,7 +353,7 @@ class _Translator:
         if pattern is not None:
             rules["$patterns"] = [*rules.get("$patterns", ()), pattern]
         clashes = [name for name in listed if pattern is None or _matches(pattern, name)]
-        name = json_text.string(self._string_content(rules, [*clashes, *words]))
+        name = json_text.build_string(self._string_content(rules, [*clashes, *words]))
         return sequence([name, text(":"), written])
 
 
@@ -371,13 +373,13 @@ def _numbers(flat: Schema, *, is_whole: bool) -> Expression:
     step = None if by is None else Decimal(str(by))
     try:
         if not is_whole:
-            return numbers.decimal(low, high, above=above, below=below, step=step)
+            return numbers.build_decimal(low, high, above=above, below=below, step=step)
         least = None if low is None else math.floor(low) + 1 if above else math.ceil(low)
         most = None if high is None else math.ceil(high) - 1 if below else math.floor(high)
         if least is not None and most is not None and least > most:
             return NEVER
         # The smallest whole number that the step divides.
-        return numbers.integer(least, most, 1 if step is None else step.as_integer_ratio()[0])
+        return numbers.build_integer(least, most, 1 if step is None else step.as_integer_ratio()[0])
     except numbers.NumberRefused as error:
         raise unsupported("multipleOf" if step is not None else "minimum or maximum", str(error)) from error
 

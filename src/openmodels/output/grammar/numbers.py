@@ -33,14 +33,14 @@ class NumberRefused(ValueError):
     """Limits that have no grammar; the message says why."""
 
 
-def integer(low: int | None, high: int | None, step: int = 1) -> Expression:
+def build_integer(low: int | None, high: int | None, step: int = 1) -> Expression:
     """Return the whole numbers between limits that `step` divides."""
-    low, high = _closed(low, high, 10**_WIDTH - 1)
+    low, high = _close_limits(low, high, 10**_WIDTH - 1)
     _check_digits(low, high)
-    return _multiples(low, high, step, 0)
+    return _build_multiples(low, high, step, 0)
 
 
-def decimal(
+def build_decimal(
     low: Decimal | None, high: Decimal | None, *, above: bool, below: bool, step: Decimal | None = None
 ) -> Expression:
     """Return the numbers between limits that `step` divides, without an exponent.
@@ -57,8 +57,8 @@ def decimal(
         limits = [limit for limit in (low, high) if limit is not None]
         _check_digits(*limits)
         if step is not None:
-            return _with_decimals(low, high, max(0, -_exponent(step)), (above, below), step)
-        most = max([-_exponent(limit) for limit in limits] + [0])
+            return _with_decimals(low, high, max(0, -_read_exponent(step)), (above, below), step)
+        most = max([-_read_exponent(limit) for limit in limits] + [0])
         # Small limits like 1e-9 need decimals of their own.
         is_small = all(abs(limit) < 1 for limit in limits)
         places = [*range(max(_DECIMALS, most + 1 if is_small and any(limits) else min(most, _DIGITS - 1)) + 1)]
@@ -82,28 +82,28 @@ def _with_decimals(
         high = edge if high is None else min(high, edge)
         if low > high:
             return NEVER
-    first = None if low is None else _first(low, scale, is_left_out=left_out[0])
-    last = None if high is None else -_first(-high, scale, is_left_out=left_out[1])
+    first = None if low is None else _first_multiple(low, scale, is_left_out=left_out[0])
+    last = None if high is None else -_first_multiple(-high, scale, is_left_out=left_out[1])
     unit = 1 if step is None else int(step * scale)
     if unit < 1:
         raise NumberRefused("a step of so many digits cannot be followed")
-    return _multiples(*_closed(first, last, 10**_DIGITS - 1), unit, decimals)
+    return _build_multiples(*_close_limits(first, last, 10**_DIGITS - 1), unit, decimals)
 
 
-def _multiples(low: int, high: int, step: int, decimals: int) -> Expression:
+def _build_multiples(low: int, high: int, step: int, decimals: int) -> Expression:
     """Return multiples between limits, all counted in the last of some decimals."""
     first, last = -(-low // step), high // step
     if first > last:
         return NEVER
     if step > 1 and last - first < _ENUMERATED:
         return union(text(_with_point(number * step, decimals)) for number in range(first, last + 1))
-    low, high = _rounded(low, high)
+    low, high = _round_limits(low, high)
     if step == 1:
-        return _signed(low, high, lambda least, most: _natural(least, most, decimals))
+        return _build_signed(low, high, lambda least, most: _build_natural(least, most, decimals))
     if decimals or _ROUND % step:
         multiple = _with_point(step, decimals)
         raise NumberRefused(f"multiples of {multiple} need limits with at most {_ENUMERATED:,} multiples between them")
-    return _signed(low, high, lambda least, most: _round_multiples(least, most, step))
+    return _build_signed(low, high, lambda least, most: _round_multiples(least, most, step))
 
 
 def _with_point(number: int, decimals: int) -> str:
@@ -112,12 +112,12 @@ def _with_point(number: int, decimals: int) -> str:
     return f"-{point}" if number < 0 else point
 
 
-def _exponent(number: Decimal) -> int:
+def _read_exponent(number: Decimal) -> int:
     exponent = number.normalize().as_tuple().exponent
     return exponent if isinstance(exponent, int) else 0
 
 
-def _first(low: Decimal, scale: Decimal, *, is_left_out: bool) -> int:
+def _first_multiple(low: Decimal, scale: Decimal, *, is_left_out: bool) -> int:
     """Return the first number from a limit on, counted in parts of a scale."""
     first = math.ceil(low * scale)
     if is_left_out:
@@ -127,7 +127,7 @@ def _first(low: Decimal, scale: Decimal, *, is_left_out: bool) -> int:
     return first
 
 
-def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
+def _close_limits(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
     """Return both limits; a missing one is the furthest number of the usual length."""
     if low is None:
         low = -usual if high is None or high > -usual // 10 else high * 10
@@ -136,7 +136,7 @@ def _closed(low: int | None, high: int | None, usual: int) -> tuple[int, int]:
     return low, high
 
 
-def _rounded(low: int, high: int) -> tuple[int, int]:
+def _round_limits(low: int, high: int) -> tuple[int, int]:
     """Return limits of many digits moved inwards, to final zeros and nines."""
     usual = 10**_WIDTH - 1
     wide = 10**_EXACT
@@ -154,37 +154,37 @@ def _rounded(low: int, high: int) -> tuple[int, int]:
     return low, high
 
 
-def _signed(low: int, high: int, natural: Callable[[int, int], Expression]) -> Expression:
+def _build_signed(low: int, high: int, natural: Callable[[int, int], Expression]) -> Expression:
     negative = sequence([text("-"), natural(max(1, -high), -low)]) if low < 0 else NEVER
     return union([negative, natural(max(0, low), high) if high >= 0 else NEVER])
 
 
-def _natural(low: int, high: int, decimals: int = 0) -> Expression:
+def _build_natural(low: int, high: int, decimals: int = 0) -> Expression:
     """Return numbers of at least 0, counted in the last of some decimals."""
     shortest, longest = (max(len(str(limit)), decimals + 1) for limit in (low, high))
     widths = [*range(shortest, longest + 1)]
     parts: list[Expression] = []
     if len(widths) > 3:
         # Every number of the widths between.
-        middle = repeat(_digits(0, 9, 1), shortest - decimals, longest - 2 - decimals)
-        fraction = [text("."), _digits(0, 9, decimals)] if decimals else []
-        parts.append(sequence([_digits(1, 9, 1), middle, *fraction]))
+        middle = repeat(_build_digits(0, 9, 1), shortest - decimals, longest - 2 - decimals)
+        fraction = [text("."), _build_digits(0, 9, decimals)] if decimals else []
+        parts.append(sequence([_build_digits(1, 9, 1), middle, *fraction]))
         widths = [shortest, longest]
     for width in widths:
         least = max(low, 10 ** (width - 1) if width > decimals + 1 else 0)
         most = min(high, 10**width - 1)
-        parts.append(_between(str(least).rjust(width, "0"), str(most).rjust(width, "0"), width - decimals))
+        parts.append(_build_between(str(least).rjust(width, "0"), str(most).rjust(width, "0"), width - decimals))
     return union(parts)
 
 
-def _between(low: str, high: str, point: int) -> Expression:
+def _build_between(low: str, high: str, point: int) -> Expression:
     """Return the digits between limits as long, with a point before one of them."""
     length = len(low)
 
     def unbound(place: int) -> Expression:
         if place <= point < length:
-            return sequence([_digits(0, 9, point - place), text("."), _digits(0, 9, length - point)])
-        return _digits(0, 9, length - place)
+            return sequence([_build_digits(0, 9, point - place), text("."), _build_digits(0, 9, length - point)])
+        return _build_digits(0, 9, length - place)
 
     def after(place: int, *, is_low: bool, is_high: bool) -> Expression:
         """Return the digits from a place, after those of the lower or the upper limit."""
@@ -201,13 +201,13 @@ def _between(low: str, high: str, point: int) -> Expression:
             rest = after(place + 1, is_low=is_low and digit == least, is_high=is_high and digit == most)
             parts.append(sequence([text(str(digit)), rest]))
         if least + is_low <= most - is_high:
-            parts.append(sequence([_digits(least + is_low, most - is_high, 1), unbound(place + 1)]))
+            parts.append(sequence([_build_digits(least + is_low, most - is_high, 1), unbound(place + 1)]))
         return sequence([text("." if place == point else ""), union(parts)])
 
     return after(0, is_low=True, is_high=True)
 
 
-def _digits(least: int, most: int, count: int) -> Expression:
+def _build_digits(least: int, most: int, count: int) -> Expression:
     return repeat(chars([(0x30 + least, 0x30 + most)]), count, count)
 
 
@@ -223,5 +223,5 @@ def _round_multiples(low: int, high: int, step: int) -> Expression:
         start = head * _ROUND
         parts.append(sequence([text(str(head)), tails(max(low - start, 0), min(high - start, _ROUND - 1))]))
     if last - first > 1:
-        parts.append(sequence([_natural(first + 1, last - 1), tails(0, _ROUND - 1)]))
+        parts.append(sequence([_build_natural(first + 1, last - 1), tails(0, _ROUND - 1)]))
     return union(parts)

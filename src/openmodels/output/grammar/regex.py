@@ -207,7 +207,7 @@ class _Parser:
                 return self._cased(self._escape(in_set=False))
             case "*" | "+" | "?":
                 raise PatternRefused("a quantifier has nothing to repeat")
-        return self._cased(_single(letter))
+        return self._cased(_build_single(letter))
 
     def _group(self) -> Expression:
         self._depth += 1
@@ -257,20 +257,20 @@ class _Parser:
 
     def _member(self, *, negated: bool) -> Chars:
         letter = self._next()
-        return self._escape(in_set=True, negated=negated) if letter == "\\" else _single(letter)
+        return self._escape(in_set=True, negated=negated) if letter == "\\" else _build_single(letter)
 
     def _escape(self, *, in_set: bool, negated: bool = False) -> Chars:
         """Return an escape's characters; in a negated set, those of any dialect."""
         letter = self._next()
         if letter in "pP":
             name = self._match(_PROPERTY)
-            characters = _category((name[1] or name[2] or "") if name else "")
+            characters = _build_category((name[1] or name[2] or "") if name else "")
         elif letter in "sS":
             characters = _SPACE if negated == letter.isupper() else _ANY_SPACE
         elif letter.lower() in _CLASSES:
             characters = _CLASSES[letter.lower()]
         else:
-            return _single(self._escaped_character(letter, in_set=in_set))
+            return _build_single(self._escaped_character(letter, in_set=in_set))
         return complement(characters) if letter.isupper() else characters
 
     def _escaped_character(self, letter: str, *, in_set: bool) -> str:
@@ -306,7 +306,7 @@ class _Parser:
         return chars([*characters.ranges, *((code, code) for code in cased)])
 
 
-def _single(letter: str) -> Chars:
+def _build_single(letter: str) -> Chars:
     characters = chars([(ord(letter), ord(letter))])
     if not characters.ranges:
         raise PatternRefused("half a surrogate pair is no character")
@@ -314,7 +314,7 @@ def _single(letter: str) -> Chars:
 
 
 @lru_cache(1)
-def _categories() -> dict[str, list[Range]]:
+def _list_categories() -> dict[str, list[Range]]:
     ranges: dict[str, list[Range]] = {}
     for code in range(sys.maxunicode + 1):
         known = ranges.setdefault(unicodedata.category(chr(code)), [])
@@ -338,9 +338,9 @@ _LONG_NAMES = {
 }
 
 
-def _category(name: str) -> Chars:
+def _build_category(name: str) -> Chars:
     short = _LONG_NAMES.get(name, name)
-    ranges = [span for key, spans in _categories().items() if short and key.startswith(short) for span in spans]
+    ranges = [span for key, spans in _list_categories().items() if short and key.startswith(short) for span in spans]
     if not ranges or short.startswith("C"):
         raise PatternRefused(f"the class of characters {name!r} is not known")
     return chars(ranges)

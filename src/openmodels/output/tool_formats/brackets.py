@@ -35,7 +35,7 @@ class Mistral(ToolFormatParser):
         start = head.end() if head else len(text) - len(text.lstrip())
         if head is None and text[start : start + 1] != "[":
             return None
-        end = values.balanced(text, start)
+        end = values.find_end(text, start)
         if end is None:
             return None
         raw = text[start:end]
@@ -88,7 +88,7 @@ class Llama(_BareCallParser):
         if text[0] != "{":
             return False
         # Only a bracket that has just come can close it; reading it again at every token would be slow.
-        end = values.balanced(text, 0) if final or "}" in self._chunk else None
+        end = values.find_end(text, 0) if final or "}" in self._chunk else None
         if end is None:
             # A cut object that had begun as a call is one that is broken.
             return bool(re.match(r'\{\s*"(?:name|type)"\s*:', text)) if final else None
@@ -109,7 +109,7 @@ class Llama(_BareCallParser):
                 if start == len(text) and not final:
                     return None
                 return CallMatch(start if calls and start == len(text) else place, tuple(calls)) if calls else None
-            end = values.balanced(text, start)
+            end = values.find_end(text, start)
             if end is None:
                 return CallMatch(place, tuple(calls)) if final and calls else None
             try:
@@ -144,7 +144,7 @@ class Pythonic(_BareCallParser):
         if self.opener == "<function_calls>":
             end = text.find("</function_calls>")
         elif text[start : start + 1] == "[":
-            end = values.balanced(text, start, python=True)
+            end = values.find_end(text, start, python=True)
         if end is None:
             end = text.find("<|python_end|>") if self.opener and final else -1
         return CallMatch(end, _python_calls(text[:end])) if end >= 0 else None

@@ -69,8 +69,8 @@ class Harmony(ToolFormatParser):
         if not final and not has_end:
             return False
         start = len(self.buffer) - len(self.buffer.lstrip())
-        end = values.balanced(self.buffer, start) if self.buffer[start : start + 1] == "{" else None
-        close = values.outside_strings(self.buffer, self.end_markers, end or start)
+        end = values.find_end(self.buffer, start) if self.buffer[start : start + 1] == "{" else None
+        close = values.find_outside(self.buffer, self.end_markers, end or start)
         if close is None and not final:
             return False
         body = self.buffer[:close]

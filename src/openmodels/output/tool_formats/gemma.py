@@ -25,7 +25,7 @@ class Gemma(ToolFormatParser):
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut
         """Read the name and the object, up to the end mark that no string holds."""
         quote = re.escape(self.quote)
-        close = values.outside_strings(text, (self.close,), 0, string=rf"{quote}.*?(?:{quote}|\Z)")
+        close = values.find_outside(text, (self.close,), 0, string=rf"{quote}.*?(?:{quote}|\Z)")
         if close is None:
             return None
         end, body = close + len(self.close), text[:close].strip()

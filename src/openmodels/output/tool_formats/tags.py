@@ -29,8 +29,8 @@ class JsonCallParser(ToolFormatParser):
             stop = text.find(self.close)
             return CallMatch(stop + len(self.close)) if stop >= 0 else None
         start, is_named = head.end(), "name" in self.head.groupindex
-        end = values.balanced(text, start) if text[start : start + 1] in ({"{"} if is_named else {"{", "["}) else None
-        close = values.outside_strings(text, (self.close,), end or start)
+        end = values.find_end(text, start) if text[start : start + 1] in ({"{"} if is_named else {"{", "["}) else None
+        close = values.find_outside(text, (self.close,), end or start)
         if close is None and final and self.close in text:
             close = text.find(self.close)  # broken strings hide it: without them, it ends what is malformed
         if close is None and (not final or end is None or is_named):
@@ -69,7 +69,7 @@ class ArgumentTagsParser(ToolFormatParser):
             return malformed and CallMatch(malformed.end())
         name, place = head["name"].strip(), head.end()
         arguments: dict[str, Any] = {}
-        types = values.schemas(self.tools, name)
+        types = values.argument_schemas(self.tools, name)
         while (item := self.argument.match(text, place)) is not None:
             key = item["key"].strip()
             arguments[key] = self.read_value(item, types.get(key))

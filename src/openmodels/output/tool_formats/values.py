@@ -18,7 +18,7 @@ _JSON_STRING = r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)'
 _PYTHON = re.compile(r"""(?P<quote>["'])(?:(?!(?P=quote))[^\\]|\\.)*(?P<open>(?P=quote)|\\?\Z)|[{}()\[\]]""", re.DOTALL)
 
 
-def balanced(text: str, start: int, *, python: bool = False) -> int | None:
+def find_end(text: str, start: int, *, python: bool = False) -> int | None:
     """Return where the bracketed value at `start` ends; None while it is open."""
     depth = 0
     for item in (_PYTHON if python else _JSON).finditer(text, start):
@@ -30,7 +30,7 @@ def balanced(text: str, start: int, *, python: bool = False) -> int | None:
     return None
 
 
-def outside_strings(text: str, markers: Sequence[str], start: int, *, string: str = _JSON_STRING) -> int | None:
+def find_outside(text: str, markers: Sequence[str], start: int, *, string: str = _JSON_STRING) -> int | None:
     """Return where the first of `markers` stands outside of strings, or None."""
     pattern = re.compile(rf"{string}|(?P<marker>{'|'.join(map(re.escape, markers))})", re.DOTALL)
     return next((item.start() for item in pattern.finditer(text, start) if item["marker"]), None)
@@ -43,12 +43,12 @@ def loads(text: str) -> Any:
         ValueError: It is not JSON, or holds NaN or an infinity.
     """
     try:
-        return json.loads(text, strict=False, parse_constant=_refuse)
+        return json.loads(text, strict=False, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _refuse(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
 
 
@@ -81,7 +81,7 @@ def read_calls(value: Any) -> Iterator[ToolCall]:
         yield make_call(item["name"], arguments, raw, call_id if isinstance(call_id, str) else None)
 
 
-def schemas(tools: Mapping[str, ToolSpec], name: str) -> Mapping[str, Any]:
+def argument_schemas(tools: Mapping[str, ToolSpec], name: str) -> Mapping[str, Any]:
     """Return the schemas of a tool's arguments by name; empty for an unknown tool."""
     properties = tools[name].parameters.get("properties") if name in tools else None
     return properties if isinstance(properties, dict) else {}
@@ -92,18 +92,18 @@ def cast(text: str, schema: Any) -> Any:
 
     A schema that does not tell its type leaves JSON as what it is, and anything else a text.
     """
-    kinds = _kinds(schema)
+    kinds = _list_types(schema)
     stripped = text.strip()
     if "null" in kinds and stripped.lower() in {"null", "none"}:
         return None
     for kind in ("boolean", "integer", "number", "object", "array"):
         if kind in kinds or not kinds:
             with suppress(ValueError, TypeError, LookupError, SyntaxError, MemoryError, RecursionError):
-                return _read(stripped, kind)
+                return _parse_as(stripped, kind)
     return text  # the schema's check names what is of none of its types
 
 
-def _read(text: str, kind: str) -> Any:
+def _parse_as(text: str, kind: str) -> Any:
     if kind == "boolean":
         return {"true": True, "false": False}[text.lower()]
     value: Any
@@ -122,13 +122,13 @@ def _read(text: str, kind: str) -> Any:
     return int(value) if kind == "integer" else value
 
 
-def _kinds(schema: Any) -> set[str]:
+def _list_types(schema: Any) -> set[str]:
     """Return the types that a schema allows; empty where it does not tell."""
     if not isinstance(schema, dict):
         return set()
     listed = schema.get("type") or ()
     kinds = {kind for kind in ([listed] if isinstance(listed, str) else listed) if isinstance(kind, str)}
-    kinds = kinds.union(*(_kinds(part) for word in ("anyOf", "oneOf", "allOf") for part in schema.get(word) or ()))
+    kinds = kinds.union(*(_list_types(part) for word in ("anyOf", "oneOf", "allOf") for part in schema.get(word) or ()))
     if not kinds:
         examples = [*(schema.get("enum") or ()), *([schema["const"]] if "const" in schema else [])]
         kinds = {_NAMES[type(value)] for value in examples if type(value) in _NAMES}

@@ -136,7 +136,7 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
     has_modules = (folder / "modules.json").exists()
-    kind = model_kind.of_config(config, sentence_transformers=has_modules)
+    kind = model_kind.classify_config(config, sentence_transformers=has_modules)
     if kind.task in ("generate", "rerank", "other"):
         reason = ": nothing says which of its tokens' vectors stand for a text" if kind.task == "generate" else ""
         use = "Use `rerank`, or choose" if kind.task == "rerank" else "Choose"

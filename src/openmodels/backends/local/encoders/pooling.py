@@ -59,7 +59,7 @@ class PoolingHead:
             prompt: How many tokens at the beginning of each text are a prompt.
         """
         counted = mask if self.include_prompt or not prompt else _without(mask, prompt)
-        vectors = torch.cat([_pooled(mode, tokens, counted, mask) for mode in self.modes], dim=-1)
+        vectors = torch.cat([_pool(mode, tokens, counted, mask) for mode in self.modes], dim=-1)
         for stage in self.stages:
             vectors = stage(vectors)
         return vectors
@@ -78,9 +78,9 @@ def read_head(folder: Path, device: torch.device, dtype: torch.dtype) -> Pooling
     for name, place in read_modules(folder)[1:]:
         if name == "Pooling":
             config = checkpoint.read_json(place / "config.json")
-            head = PoolingHead(_modes(config), config.get("include_prompt") is not False)
+            head = PoolingHead(_read_modes(config), config.get("include_prompt") is not False)
         elif name == "Dense":
-            head = replace(head, stages=(*head.stages, _dense(place, device, dtype)), is_normalized=False)
+            head = replace(head, stages=(*head.stages, _load_dense(place, device, dtype)), is_normalized=False)
         elif name == "Normalize":
             head = replace(head, stages=(*head.stages, nn.functional.normalize), is_normalized=True)
         else:
@@ -113,7 +113,7 @@ def read_modules(folder: Path) -> list[tuple[str, Path]]:
     return [(name, folder / place) for name, place in entries]
 
 
-def _modes(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _read_modes(config: Mapping[str, Any]) -> tuple[str, ...]:
     configured = config.get("pooling_mode") or [mode for flag, mode in _FLAGS.items() if config.get(flag)] or ["mean"]
     modes = (configured,) if isinstance(configured, str) else tuple(map(str, configured))
     if unknown := set(modes) - set(_FLAGS.values()):
@@ -121,7 +121,7 @@ def _modes(config: Mapping[str, Any]) -> tuple[str, ...]:
     return modes
 
 
-def _dense(place: Path, device: torch.device, dtype: torch.dtype) -> Stage:
+def _load_dense(place: Path, device: torch.device, dtype: torch.dtype) -> Stage:
     config = checkpoint.read_json(place / "config.json")
     activation = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
     simple = {config.get("module_input_name"), config.get("module_output_name")} <= {None, "sentence_embedding"}
@@ -146,7 +146,7 @@ def _without(mask: Tensor, prompt: int) -> Tensor:
     return mask * (torch.arange(mask.shape[1], device=mask.device) >= begin)
 
 
-def _pooled(mode: str, tokens: Tensor, counted: Tensor, mask: Tensor) -> Tensor:
+def _pool(mode: str, tokens: Tensor, counted: Tensor, mask: Tensor) -> Tensor:
     width = torch.float32 if tokens.dtype in (torch.float16, torch.bfloat16) else tokens.dtype
     # Sums of many tokens in half precision would round most of them away.
     weights = counted.unsqueeze(-1).to(width)

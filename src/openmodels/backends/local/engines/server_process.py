@@ -115,7 +115,7 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                env={**subprocesses.environment(), **torch_setup.thread_wait_variables(), **start.environment},
+                env={**subprocesses.safe_environment(), **torch_setup.thread_wait_variables(), **start.environment},
                 # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )
@@ -142,7 +142,7 @@ class ServerProcess:
         interval = 0.05
         while not self._settled.wait(None if start.port is None else interval):
             interval = min(1.0, interval * 1.5)
-            if self.process is not None and _owns_port(self.process.pid, start.port) and _answers(start):
+            if self.process is not None and _owns_port(self.process.pid, start.port) and _lists_model(start):
                 return f"http://127.0.0.1:{start.port}"
         if self._printed is not None:
             return self._printed
@@ -356,7 +356,7 @@ def _owns_port(pid: int, port: int | None) -> bool:
     return False
 
 
-def _answers(start: ServerCommand) -> bool:
+def _lists_model(start: ServerCommand) -> bool:
     """Return whether our server lists our model."""
     url, headers = f"http://127.0.0.1:{start.port}/v1/models", (("Authorization", f"Bearer {start.key}"),)
     with closing(HttpClient()) as client:

@@ -91,7 +91,7 @@ def render(
     settings = _to_json_types(variables)
     special_tokens = dict(tokenizer.special_tokens_map)
     try:
-        masked = _make_turns([_mask(message, index) for index, message in enumerate(messages)])
+        masked = _make_turns([_mask_texts(message, index) for index, message in enumerate(messages)])
         content_format, omissions = _probe_template(
             template, _json(masked), _json(definitions), _json(special_tokens | settings)
         )
@@ -146,7 +146,7 @@ def knows_tools(tokenizer: Any, tools: Sequence[Mapping[str, Any]]) -> bool:
     template = get_template(tokenizer, tools=True)
     if "tools" not in template:
         return False
-    masked = _make_turns([_mask(Message(role="user", content="Hi"), 0)])
+    masked = _make_turns([_mask_texts(Message(role="user", content="Hi"), 0)])
     special_tokens = dict(tokenizer.special_tokens_map)
     try:
         _, omissions = _probe_template(template, _json(masked), _json(list(tools)), _json(special_tokens))
@@ -171,7 +171,7 @@ _turn_ends: weakref.WeakKeyDictionary[Any, tuple[str, int | None]] = weakref.Wea
 
 
 def _find_turn_end(tokenizer: Any, template: str) -> int | None:
-    mark = _word("end", 0)
+    mark = _make_word("end", 0)
     special_tokens = dict(tokenizer.special_tokens_map)
     for content_format in ("unchanged", "parts"):
         turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": mark}]
@@ -300,7 +300,7 @@ def _probe_template(template: str, turns: str, tools: str, variables: str) -> tu
     """
     conversation, definitions = json.loads(turns), json.loads(tools)
     for index, definition in enumerate(definitions or ()):
-        definition["function"]["name"] = _word("tool", index)
+        definition["function"]["name"] = _make_word("tool", index)
     expected = [
         _WANTED.findall(json.dumps((turn["content"], turn.get("tool_calls"))).casefold()) for turn in conversation
     ]
@@ -314,7 +314,7 @@ def _probe_template(template: str, turns: str, tools: str, variables: str) -> tu
         except (jinja2.TemplateError, TypeError, ValueError, RecursionError, OverflowError):
             continue
         missing = tuple(index for index, words in enumerate(expected) if any(word not in text for word in words))
-        ignored = any(_word("tool", index) not in text for index in range(len(definitions or ())))
+        ignored = any(_make_word("tool", index) not in text for index in range(len(definitions or ())))
         if best[1] is None or len(missing) < len(best[1].messages):
             best = content_format, _Omissions(missing, ignored)
         if not missing:
@@ -322,29 +322,29 @@ def _probe_template(template: str, turns: str, tools: str, variables: str) -> tu
     return best
 
 
-def _mask(message: Message, index: int) -> Message:
+def _mask_texts(message: Message, index: int) -> Message:
     """Return a message with unique words for its texts; some must be rendered."""
     content: Any = message.content
     if isinstance(content, str):
         # Many templates render what stands beside a call as reasoning or not at all, as the model was trained.
         # An empty content has no text to look for.
-        content = content.strip() and _word("m", index, is_wanted=not message.tool_calls)
+        content = content.strip() and _make_word("m", index, is_wanted=not message.tool_calls)
     else:
         content = tuple(
-            _word("p", index, place) if isinstance(part, str) and part.strip() else part
+            _make_word("p", index, place) if isinstance(part, str) and part.strip() else part
             for place, part in enumerate(content)
         )
     calls = tuple(
         call.model_copy(
-            update={"name": _word("f", index, place), "arguments": {"key": _word("a", index, place)}},
+            update={"name": _make_word("f", index, place), "arguments": {"key": _make_word("a", index, place)}},
         )
         for place, call in enumerate(message.tool_calls)
     )
-    reasoning = _word("r", index, is_wanted=False) if message.reasoning else message.reasoning
+    reasoning = _make_word("r", index, is_wanted=False) if message.reasoning else message.reasoning
     return message.model_copy(update={"content": content, "tool_calls": calls, "reasoning": reasoning})
 
 
-def _word(kind: str, *places: int, is_wanted: bool = True) -> str:
+def _make_word(kind: str, *places: int, is_wanted: bool = True) -> str:
     # Letters and digits alone: no template trims, splits or escapes them; comparison ignores case.
     return f"{'zq' if is_wanted else 'xq'}{kind}{'x'.join(map(str, places))}qz"
 
@@ -363,7 +363,7 @@ def _check_omissions(omissions: _Omissions | None, messages: Sequence[Message], 
         candidates = tuple(index for index, message in enumerate(messages) if message.role in {"system", "user"})
     else:
         candidates = omissions.messages
-    squeezed = _squeezed(text) if candidates else ""
+    squeezed = _squeeze(text) if candidates else ""
     min_length = 0 if omissions is None else _MIN_EVIDENCE
     missing = [index for index in candidates if not _is_in(messages[index], squeezed, min_length)]
     if len(missing) == len(messages):
@@ -388,12 +388,12 @@ def _is_in(message: Message, squeezed: str, min_length: int) -> bool:
     parts = [message.content] if isinstance(message.content, str) else message.content
     texts = [part for part in parts if isinstance(part, str)]
     return not message.tool_calls and all(
-        len(text) >= min_length and (_squeezed(text) in squeezed or _squeezed(json.dumps(text)[1:-1]) in squeezed)
+        len(text) >= min_length and (_squeeze(text) in squeezed or _squeeze(json.dumps(text)[1:-1]) in squeezed)
         for text in texts
     )
 
 
-def _squeezed(text: str) -> str:
+def _squeeze(text: str) -> str:
     return "".join(text.split()).casefold()
 
 

@@ -15,7 +15,7 @@ from openmodels.backends.local.prompt import chat_template, images, length_check
 from openmodels.backends.local.tool_calls import (
     ToolCallFormat,
     check_tools,
-    definitions,
+    encode_definitions,
     offered_tools,
     resolve_tool_call_format,
 )
@@ -166,7 +166,7 @@ def prepare_prompt(
     if not isinstance(variables, Mapping):
         raise UnsupportedFeature(f"extra: {CHAT_TEMPLATE_KWARGS!r} must hold a dict of variables.")
     check_tools(request, tokenizer)
-    chat = (tokenizer, request.messages, variables, definitions(offered_tools(request)))
+    chat = (tokenizer, request.messages, variables, encode_definitions(offered_tools(request)))
     inputs = None
     if any(message.images for message in request.messages):
         tokens, inputs = images.encode(*chat, processor=processor, dtype=dtype)

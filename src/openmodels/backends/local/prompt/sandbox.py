@@ -112,14 +112,14 @@ def render(template: str, length: int, variables: Mapping[str, Any]) -> str:
     token, trace = _limits.set(limits), sys.gettrace()
     sys.settrace(limits.trace_call)
     try:
-        return _compiled(template).render(variables)
+        return _compile(template).render(variables)
     finally:
         sys.settrace(trace)
         _limits.reset(token)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(template: str) -> jinja2.Template:
+def _compile(template: str) -> jinja2.Template:
     environment = _Environment()
     tree = _Rewriter().visit(environment.parse(template))
     code = environment.compile(tree, filename=_NAME)
@@ -141,10 +141,10 @@ class _Rewriter(visitor.NodeTransformer):
 
     def visit_Concat(self, node: Any) -> Any:  # noqa: N802 - jinja2 names it
         self.generic_visit(node)
-        return _through("concatenated", node.nodes)
+        return _call_environment("concatenated", node.nodes)
 
     def visit_List(self, node: Any) -> Any:  # noqa: N802 - as above
-        return _through("sized", [self.generic_visit(node)])
+        return _call_environment("sized", [self.generic_visit(node)])
 
     visit_Dict = visit_List  # noqa: N815 - as above
 
@@ -154,11 +154,11 @@ class _Rewriter(visitor.NodeTransformer):
     def visit_Compare(self, node: Any) -> Any:  # noqa: N802 - as above
         self.generic_visit(node)
         for operand in (node, *node.ops):
-            operand.expr = _through("sized", [operand.expr])
+            operand.expr = _call_environment("sized", [operand.expr])
         return node
 
 
-def _through(name: str, arguments: list[Any]) -> nodes.Call:
+def _call_environment(name: str, arguments: list[Any]) -> nodes.Call:
     call = nodes.Call(nodes.EnvironmentAttribute(name), arguments, [], None, None)
     call.set_lineno(arguments[0].lineno if arguments else 1)
     return call
@@ -211,9 +211,9 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
             finalize=_sized,
             extensions=[_GenerationTag, jinja2.ext.loopcontrols],
         )
-        self.filters |= {name: _checked(filters.FILTERS[name], size) for name, size in _FILTER_SIZES.items()}
+        self.filters |= {name: _guard(filters.FILTERS[name], size) for name, size in _FILTER_SIZES.items()}
         self.filters |= {"join": _join, "sum": _sum, "tojson": _tojson}
-        self.tests |= {name: _checked(test, _size_of_all) for name, test in self.tests.items() if test in _COMPARISONS}
+        self.tests |= {name: _guard(test, _size_of_all) for name, test in self.tests.items() if test in _COMPARISONS}
         self.globals |= {"dict": _Dict(), "namespace": _Namespace}
         self.globals |= {"raise_exception": _raise, "strftime_now": _strftime_now}
         del self.globals["lipsum"]
@@ -261,10 +261,10 @@ class _Environment(sandbox.ImmutableSandboxedEnvironment):
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """Return the sandboxed `str.format`, with a check of its size before it formats."""
         formatted = super().wrap_str_format(value)
-        return formatted and _checked(formatted, functools.partial(_format_size, value.__self__))
+        return formatted and _guard(formatted, functools.partial(_format_size, value.__self__))
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _iterate_leaves(value: Any) -> Iterator[Any]:
     """Yield a value and all that it holds; of what it holds twice, both."""
     left = _limits.get().characters // _ITEM_CHARACTERS
     waiting: list[Any] = [value]
@@ -288,7 +288,7 @@ def _size(value: Any) -> int:
     if type(value) is str:
         return len(value)
     total = 0
-    for item in _leaves(value):
+    for item in _iterate_leaves(value):
         total += _ITEM_CHARACTERS
         if isinstance(item, str | bytes):
             total += len(item)
@@ -304,7 +304,7 @@ def _size_of_all(*args: Any, **kwargs: Any) -> int:
 
 def _largest(value: Any) -> int:
     """Return the largest integer that a value holds, by its absolute value."""
-    return max((abs(item) for item in _leaves(value) if isinstance(item, int)), default=0)
+    return max((abs(item) for item in _iterate_leaves(value) if isinstance(item, int)), default=0)
 
 
 def _sized(value: Any) -> Any:
@@ -431,7 +431,7 @@ def _sum(environment: Any, iterable: Any, attribute: Any = None, start: Any = 0)
     return start
 
 
-def _checked(function: Any, size: Callable[..., int]) -> Callable[..., Any]:
+def _guard(function: Any, size: Callable[..., int]) -> Callable[..., Any]:
     """Return a function that checks the size of its result before it computes it."""
     is_context_passed = hasattr(function, "jinja_pass_arg")
 

@@ -37,7 +37,7 @@ _REMEMBERED_SIZE = 256 * 2**20
 """Bytes from which on the hash of a file is remembered; a smaller one takes a tenth of a second."""
 
 
-def root() -> Path:
+def weights_folder() -> Path:
     """Return the folder of the cache; it may not exist yet."""
     return settings.openmodels_cache_folder() / "weights"
 
@@ -46,12 +46,12 @@ def converted_folder(digest: str, dtype: str = "auto") -> Path:
     """Return the folder of a GGUF file's conversion; it may not exist yet."""
     if dtype not in _FORMATS:
         raise InvalidRequest(f"dtype: expected {', '.join(map(repr, _FORMATS))}, not {dtype!r}.")
-    return root() / f"{digest}-{_FORMATS[dtype]}"
+    return weights_folder() / f"{digest}-{_FORMATS[dtype]}"
 
 
 def converted_folders(digest: str) -> list[Path]:
     """Return the folders of a converted model in every dtype, existing or not."""
-    return [root() / f"{digest}-{name}" for name in dict.fromkeys(_FORMATS.values())]
+    return [weights_folder() / f"{digest}-{name}" for name in dict.fromkeys(_FORMATS.values())]
 
 
 def get_converted(file: Path, *, digest: str | None = None, deadline: float | None = None, dtype: str = "auto") -> Path:
@@ -141,9 +141,9 @@ def _write_manifest(folder: Path) -> None:
 @contextmanager
 def lock(name: str, deadline: float | None) -> Generator[None, None, None]:
     """Hold the lock of one item of the cache, between processes and threads."""
-    file_lock = filelock.FileLock(root() / f"{name}.lock")
+    file_lock = filelock.FileLock(weights_folder() / f"{name}.lock")
     try:
-        root().mkdir(parents=True, exist_ok=True)
+        weights_folder().mkdir(parents=True, exist_ok=True)
         file_lock.acquire(timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic()))
     except filelock.Timeout as error:
         raise DeadlineExceeded(
@@ -194,7 +194,7 @@ def file_digest(file: Path) -> str:
     stat = file.stat()
     is_large = stat.st_size >= _REMEMBERED_SIZE
     identity = json.dumps([str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
-    note = root() / "known" / hashlib.sha256(identity.encode()).hexdigest()
+    note = weights_folder() / "known" / hashlib.sha256(identity.encode()).hexdigest()
     with suppress(OSError):  # only a shortcut, here and below
         if is_large and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text(encoding="utf-8", errors="replace")):
             return known

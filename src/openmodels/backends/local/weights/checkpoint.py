@@ -68,7 +68,7 @@ def files_to_fetch(names: Collection[str], where: str) -> list[str]:
 
 def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> None:
     """Check that this backend has a use for a model, and that it has a tokenizer."""
-    kind = model_kind.of_config(config, sentence_transformers="modules.json" in names)
+    kind = model_kind.classify_config(config, sentence_transformers="modules.json" in names)
     if kind.task == "other":
         model_kind.check_generates(kind)
     if not any(_TOKENIZER_FILES.fullmatch(name) for name in names):

@@ -65,7 +65,7 @@ def _check_all_used(name: str, header: gguf_header.GgufHeader, model: Any) -> No
     """Check that a model holds every number of a GGUF file."""
     # transformers drops tensors that it has no name for.
     used = sum(weights.numel() for weights in model.parameters())
-    if header.number("nextn_predict_layers") or used == header.elements:
+    if header.read_number("nextn_predict_layers") or used == header.elements:
         return
     factors = " (factors of the rotary embedding among them)" if header.has_rope_factors else ""
     raise LoadFailed(
@@ -82,7 +82,7 @@ def gguf_tokenizer(file: Path, folder: Path, header: gguf_header.GgufHeader) -> 
     generation = GenerationConfig()
     _set_eos_token_ids(generation, header)
     generation.save_pretrained(folder)
-    config = {"model_type": header.architecture, "max_position_embeddings": header.number("context_length")}
+    config = {"model_type": header.architecture, "max_position_embeddings": header.read_number("context_length")}
     config |= {"vocab_size": header.embeddings} if header.embeddings else {}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
@@ -93,7 +93,7 @@ def _save_tokenizer(file: Path, folder: Path) -> None:
 
 def _set_eos_token_ids(generation: Any, header: gguf_header.GgufHeader) -> None:
     """Add the ends of turns and messages, which transformers leaves out."""
-    listed = [header.token(name) for name in ("eos", "eot", "eom")]
+    listed = [header.read_token_id(name) for name in ("eos", "eot", "eom")]
     if eos_token_ids := list(dict.fromkeys(token for token in listed if token is not None)):
         generation.eos_token_id = eos_token_ids if len(eos_token_ids) > 1 else eos_token_ids[0]
 

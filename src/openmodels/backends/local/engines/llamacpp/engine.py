@@ -38,7 +38,7 @@ class LlamaCppEngine(ServerEngine):
         header = gguf_header.read_header(file)
         model_kind.check_gguf(file.name, header)
         memory.check_memory(file.stat().st_size)
-        context = _context(header)
+        context = _read_context(header)
         self.prompt_config = _prompt_config(file, digest, header, deadline)
         if self.config.chat_template is not None:
             if self.prompt_config is None:
@@ -58,7 +58,7 @@ class LlamaCppEngine(ServerEngine):
             "key": key,
             "context": _kv_tokens(header, context),
             "parallel": PARALLEL,
-            "threads": _threads(),
+            "threads": _count_processors(),
             "ready": ready,
         }
         # -P: the folder of the program must not come before the installed packages.
@@ -104,7 +104,7 @@ def _prompt_config(
     from openmodels.backends.local.engines.torch.loader import exclusive_loading
 
     name = f"{digest or cache.file_digest(file)}-tokenizer-1"
-    folder = cache.root() / name
+    folder = cache.weights_folder() / name
     if not cache.is_intact(folder):
         with cache.lock(name, deadline):
             if not folder.is_dir():
@@ -117,11 +117,13 @@ def _prompt_config(
                     return None
     with exclusive_loading():
         tokenizer = tokenizer_files.load_tokenizer(folder)
-    return PromptConfig(tokenizer, generation_config.read_config(folder), _context(header), header.embeddings or None)
+    return PromptConfig(
+        tokenizer, generation_config.read_config(folder), _read_context(header), header.embeddings or None
+    )
 
 
-def _context(header: gguf_header.GgufHeader) -> int:
-    context = header.number("context_length")
+def _read_context(header: gguf_header.GgufHeader) -> int:
+    context = header.read_number("context_length")
     if context is None:
         raise LoadFailed(
             "The GGUF file does not say how long its context is, or something that cannot be (context_length).",
@@ -135,16 +137,16 @@ def _kv_tokens(header: gguf_header.GgufHeader, context: int) -> int:
 
     They are some whole contexts, or what a quarter of the free memory holds.
     """
-    heads = header.number("attention.head_count") or 1
-    width = header.number("attention.key_length") or (header.number("embedding_length") or 4096) // heads
-    kv_heads = header.number("attention.head_count_kv") or heads
+    heads = header.read_number("attention.head_count") or 1
+    width = header.read_number("attention.key_length") or (header.read_number("embedding_length") or 4096) // heads
+    kv_heads = header.read_number("attention.head_count_kv") or heads
     # A header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
-    each = max(1, 2 * 2 * (header.number("block_count") or 32) * width * kv_heads)
+    each = max(1, 2 * 2 * (header.read_number("block_count") or 32) * width * kv_heads)
     most = max(memory.available() // 4 // each, min(context, 512))
     return int(min(_MAX_CONTEXTS * context, most, gguf_header.MAX_NUMBER))
 
 
-def _threads() -> int:
+def _count_processors() -> int:
     """Return the number of processors that this process may use."""
     try:
         return max(1, len(os.sched_getaffinity(0)))

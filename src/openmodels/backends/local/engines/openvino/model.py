@@ -84,10 +84,10 @@ def open_model(
         DoesNotFit: The weights are larger than the free memory.
         DeadlineExceeded: Another process was still converting the file when the time was up.
     """
-    folder = source if source.is_dir() else converted(source, digest, deadline)
+    folder = source if source.is_dir() else get_converted(source, digest, deadline)
     config = checkpoint.read_json(folder / "config.json")
     has_modules = (folder / "modules.json").exists()
-    model_kind.check_generates(model_kind.of_config(config, sentence_transformers=has_modules))
+    model_kind.check_generates(model_kind.classify_config(config, sentence_transformers=has_modules))
     memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
     try:
         with exclusive_loading():
@@ -100,22 +100,22 @@ def open_model(
         prompt_config = PromptConfig(tokenizer, generation, context, rows if type(rows) is int else None)
         # Pages are taken as they are used; a quarter of what is free leaves room for everything else.
         kv_gb = max(1, min(_MAX_KV_GB, memory.available() // 4 // 2**30))
-        genai = _genai()
-        pipeline = _pipeline(genai, folder, kv_gb)
+        genai = _import_genai()
+        pipeline = _make_pipeline(genai, folder, kv_gb)
     except OpenModelsError:
         raise
     except Exception as error:
-        raise _failed(folder.name, error) from error
-    return Opened(genai, pipeline, prompt_config, folder, _stored(folder), kv_gb)
+        raise _load_error(folder.name, error) from error
+    return Opened(genai, pipeline, prompt_config, folder, _read_stored_dtype(folder), kv_gb)
 
 
-def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
+def get_converted(file: Path, digest: str | None, deadline: float | None) -> Path:
     """Return the folder that OpenVINO loads a GGUF file from, made the first time."""
     header = gguf_header.read_header(file)
     model_kind.check_gguf(file.name, header)
     check_architecture(file.name, header)
     name = f"{digest or cache.file_digest(file)}-{_FORMAT}"
-    folder = cache.root() / name
+    folder = cache.weights_folder() / name
     if cache.is_intact(folder):
         return folder
     with cache.lock(name, deadline):
@@ -123,7 +123,7 @@ def converted(file: Path, digest: str | None, deadline: float | None) -> Path:
             # At most nine bits a weight, once in a file to read and once in OpenVINO's own.
             size = max(file.stat().st_size, header.elements * 9 // 8)
             memory.check_memory(size)
-            memory.check_disk(cache.root(), 2 * size)
+            memory.check_disk(cache.weights_folder(), 2 * size)
             with cache.build_folder(folder) as draft:
                 _convert(file, header, draft)
     return folder
@@ -156,7 +156,7 @@ def _convert(file: Path, header: gguf_header.GgufHeader, draft: Path) -> None:
             source.symlink_to(file.resolve())
         else:
             gguf.write_exact(file, source)
-        _pipeline(_genai(), source, 1, enable_save_ov_model=True)
+        _make_pipeline(_import_genai(), source, 1, enable_save_ov_model=True)
         tokenizer = tokenizer_files.load_tokenizer(draft)
         # OpenVINO's grammars read the vocabulary from a tokenizer of its own.
         with _without_telemetry():
@@ -167,7 +167,7 @@ def _convert(file: Path, header: gguf_header.GgufHeader, draft: Path) -> None:
             openvino.save_model(encoder, draft / "openvino_tokenizer.xml")
             openvino.save_model(decoder, draft / "openvino_detokenizer.xml")
     except Exception as error:
-        raise _failed(file.name, error) from error
+        raise _load_error(file.name, error) from error
     finally:
         source.unlink(missing_ok=True)
     if not (draft / OPENVINO_MODEL).is_file():
@@ -177,12 +177,12 @@ def _convert(file: Path, header: gguf_header.GgufHeader, draft: Path) -> None:
         )
 
 
-def _genai() -> Any:
+def _import_genai() -> Any:
     with _without_telemetry():
         return importlib.import_module("openvino_genai")
 
 
-def _pipeline(genai: Any, path: Path, kv_gb: int, **properties: Any) -> Any:
+def _make_pipeline(genai: Any, path: Path, kv_gb: int, **properties: Any) -> Any:
     settings = genai.SchedulerConfig()
     settings.cache_size = kv_gb
     # The keys and values of a conversation's history are computed once.
@@ -209,14 +209,14 @@ def _without_telemetry() -> Generator[None, None, None]:
         del sys.modules[name]
 
 
-def _stored(folder: Path) -> str:
+def _read_stored_dtype(folder: Path) -> str:
     """Return the narrowest type of the model's weights; scales and norms are wider."""
     types = set(re.findall(r'element_type="(\w+)"', (folder / OPENVINO_MODEL).read_text(encoding="utf-8")))
     names = {"int4": {"u4", "i4", "nf4"}, "int8": {"u8", "i8"}, "float16": {"f16"}, "bfloat16": {"bf16"}}
     return next((name for name, spellings in names.items() if types & spellings), "float32")
 
 
-def _failed(name: str, error: Exception) -> LoadFailed:
+def _load_error(name: str, error: Exception) -> LoadFailed:
     return LoadFailed(
         f"OpenVINO cannot load {name}: {last_line(error)}.",
         next_step="Use engine='llamacpp' or engine='transformers'.",

@@ -45,10 +45,10 @@ def check(model: Any, report: Mapping[str, Any], *, encoder: bool) -> None:
     kind = type(model).__name__
     if missing:
         count = len(model.state_dict())
-        cause = f"The weights hold no {_listed(missing)} ({len(missing)} of the {count} tensors that {kind} needs)"
-        cause += f"; and they hold {len(unused)} that it has no place for: {_listed(unused)}." if unused else "."
+        cause = f"The weights hold no {_join_names(missing)} ({len(missing)} of the {count} tensors that {kind} needs)"
+        cause += f"; and they hold {len(unused)} that it has no place for: {_join_names(unused)}." if unused else "."
     else:
-        cause = f"The weights hold {len(unused)} tensors that {kind} has no place for: {_listed(unused)}."
+        cause = f"The weights hold {len(unused)} tensors that {kind} has no place for: {_join_names(unused)}."
     advice = "Use the config.json that the weights were saved with, or a model made for this use."
     if any(map(_QUANTISED.search, unused)):
         advice = (
@@ -79,6 +79,6 @@ def _is_harmless(name: str, model: Any, *, encoder: bool) -> bool:
     return bool(senses) and not any(map(_SENSES.search, dict(model.named_modules()))) and bool(_SENSES.search(name))
 
 
-def _listed(names: Collection[str]) -> str:
+def _join_names(names: Collection[str]) -> str:
     shown = sorted(names)[:_SHOWN]
     return ", ".join(map(repr, shown)) + (f" and {len(names) - len(shown)} more" if len(names) > _SHOWN else "")

@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise InvalidRequest(
             f"device: expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', not {name!r}.",
-            next_step=f"Here there is: {', '.join(_present())}.",
+            next_step=f"Here there is: {', '.join(_list_devices())}.",
         )
     if (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
@@ -35,7 +35,7 @@ def choose_device(name: str) -> torch.device:
         is_cpu_build = device.type == "cuda" and torch.version.cuda is None and torch.version.hip is None
         reason = "is not there: the installed torch is built for CPUs only" if is_cpu_build else "is not there"
         raise NotConfigured(
-            f"device: {name!r} {reason}.", next_step=f"Use device='auto'; here there is: {', '.join(_present())}."
+            f"device: {name!r} {reason}.", next_step=f"Use device='auto'; here there is: {', '.join(_list_devices())}."
         )
     return device
 
@@ -82,6 +82,6 @@ def cpu_has_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
 
 
-def _present() -> list[str]:
+def _list_devices() -> list[str]:
     cuda = [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())]
     return ["cpu", *cuda, *(["mps"] if torch.backends.mps.is_available() else [])]

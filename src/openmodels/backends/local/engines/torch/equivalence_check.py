@@ -54,7 +54,7 @@ def check_unbatched(runner: UnbatchedModel, dtype: torch.dtype) -> None:
             runner.whole_prompt = "each token of its prompt sees the whole prompt"
         return
     # Steps show what rounding does; a state that is lost does little more (0.022 against 0.004 in a small mamba).
-    limit = _limit(dtype, min(_MAX_STEP_DISTANCE_HALF, max(2 * noise, 0.005)))
+    limit = _choose_limit(dtype, min(_MAX_STEP_DISTANCE_HALF, max(2 * noise, 0.005)))
     cases = [(text, PROBE_LENGTH, [prefix, _LAST])]
     if not runner.is_stepwise:
         cases.append((text, prefix, [prefix, _LAST]))
@@ -78,10 +78,10 @@ def probe_tokens(length: int, vocab_size: int, number: int = 1) -> list[int]:
 
 def is_close(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> bool:
     """Return whether scores, shape (tokens, vocabulary), differ by rounding alone."""
-    return distance(scores, due, dtype) <= _limit(dtype, _MAX_DISTANCE_HALF)
+    return measure_distance(scores, due, dtype) <= _choose_limit(dtype, _MAX_DISTANCE_HALF)
 
 
-def distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> float:
+def measure_distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype) -> float:
     """Return the relative distance of scores from what they should be."""
     # It is infinite where they are NaN. The furthest token decides. In half precision it is the median token, since
     # rounding may route one to another expert.
@@ -119,14 +119,14 @@ def _measure(
             scores.append(sequence.extend(text[done : done + size], logits_to_keep=size))
             done += size
             due.append(reference[done - len(scores[-1]) : done])
-        return distance(torch.cat(scores), torch.cat(due), dtype), ""
+        return measure_distance(torch.cat(scores), torch.cat(due), dtype), ""
     except Exception as error:
         if is_out_of_memory(error):
             raise
         return math.inf, f": {type(error).__name__}"
 
 
-def _limit(dtype: torch.dtype, limit: float) -> float:
+def _choose_limit(dtype: torch.dtype, limit: float) -> float:
     return 1e-3 if dtype is torch.float32 else limit
 
 

@@ -54,19 +54,19 @@ class FusedLlama:
         self._embeddings = inner.embed_tokens.weight
         self._head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._num_heads, self._num_kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self._final_norm = _norm(inner.norm.weight, config.rms_norm_eps)
+        self._final_norm = _make_norm(inner.norm.weight, config.rms_norm_eps)
         linears = [part for part in model.modules() if isinstance(part, torch.nn.Linear)]
         self.is_packed = _can_pack([part.weight for part in linears])
         self._copied = linears if self.is_packed else []
-        product = _packed if self.is_packed else _plain
+        product = _pack if self.is_packed else _use_unpacked
         self._lm_head = product(model.lm_head)
         self._layers = [
             _Layer(
-                input_norm=_norm(layer.input_layernorm.weight, config.rms_norm_eps),
+                input_norm=_make_norm(layer.input_layernorm.weight, config.rms_norm_eps),
                 qkv_proj=product(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj),
                 o_proj=product(layer.self_attn.o_proj),
-                post_attention_norm=_norm(layer.post_attention_layernorm.weight, config.rms_norm_eps),
-                gate_up_proj=_gated(product(layer.mlp.gate_proj, layer.mlp.up_proj)),
+                post_attention_norm=_make_norm(layer.post_attention_layernorm.weight, config.rms_norm_eps),
+                gate_up_proj=_add_gate(product(layer.mlp.gate_proj, layer.mlp.up_proj)),
                 down_proj=product(layer.mlp.down_proj),
             )
             for layer in inner.layers
@@ -139,7 +139,7 @@ def _can_pack(weights: list[torch.Tensor]) -> bool:
     return _FREE_FACTOR * sum(weight.nbytes for weight in weights) < memory.available()
 
 
-def _norm(weight: torch.Tensor, eps: float) -> _Product:
+def _make_norm(weight: torch.Tensor, eps: float) -> _Product:
     """Return an RMS norm that rounds where that of transformers does."""
     # Rounded at its end alone it is not nearer to float32, and the two likeliest first tokens of the default model's
     # answer to "What is the capital of France?" became equal, of which the wrong one won.
@@ -156,7 +156,7 @@ def _norm(weight: torch.Tensor, eps: float) -> _Product:
     return norm
 
 
-def _packed(*parts: Any) -> _Product:
+def _pack(*parts: Any) -> _Product:
     """Return the product with matrices beside each other, laid out for oneDNN."""
     joined = torch.cat([part.weight for part in parts])
     bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
@@ -165,7 +165,7 @@ def _packed(*parts: Any) -> _Product:
     return lambda rows: product(rows, weights, bias, "none", [], "")
 
 
-def _plain(*parts: Any) -> _Product:
+def _use_unpacked(*parts: Any) -> _Product:
     """Return the product with matrices beside each other, from the model's weights."""
     # Nothing is copied, so processes go on sharing the mapped file.
     if len(parts) == 1:
@@ -173,7 +173,7 @@ def _plain(*parts: Any) -> _Product:
     return lambda rows: torch.cat([linear(rows, part.weight, part.bias) for part in parts], dim=-1)
 
 
-def _gated(product: _Product) -> _Product:
+def _add_gate(product: _Product) -> _Product:
     def gate_up(rows: torch.Tensor) -> torch.Tensor:
         gate, up = product(rows).chunk(2, dim=-1)
         return silu(gate).mul_(up)

@@ -40,7 +40,7 @@ def check(config: Mapping[str, Any], device: torch.device) -> bool:
             "config.json: quantization_config is no object.",
             next_step="Use the config.json that the weights were saved with.",
         )
-    method = _method(entry)
+    method = _read_method(entry)
     try:
         known = AutoHfQuantizer.supports_quant_method(dict(entry))
     except (ValueError, TypeError):  # it names no method, or something that cannot be one
@@ -70,7 +70,7 @@ def check(config: Mapping[str, Any], device: torch.device) -> bool:
     return bool(getattr(quantizer.quantization_config, "dequantize", False))
 
 
-def _method(entry: Mapping[str, Any]) -> str:
+def _read_method(entry: Mapping[str, Any]) -> str:
     if entry.get("load_in_4bit") or entry.get("load_in_8bit"):
         return "bitsandbytes"
     if isinstance(method := entry.get("quant_method"), str):

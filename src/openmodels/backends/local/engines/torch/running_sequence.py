@@ -58,7 +58,9 @@ class RunningSequence:
         )
         self.constraint: constraint.Constraint | None = None
         if prompt.output is not None:
-            self.constraint = constraint.constraint(prompt.output, config.tokenizer, vocab_size, self._eos_token_ids)
+            self.constraint = constraint.make_constraint(
+                prompt.output, config.tokenizer, vocab_size, self._eos_token_ids
+            )
         self.prompt_length = len(prompt.tokens)
         # What the answer must begin with is computed together with the prompt.
         self._forced_first = self._accept_forced()

@@ -44,10 +44,10 @@ class Sampler:
         self._seen: torch.Tensor | None = None
         if params.frequency_penalty or params.presence_penalty:
             self._counts = torch.zeros(vocab_size, device=device)
-        self._processors = generation_config.processors(
+        self._processors = generation_config.make_processors(
             defaults, params, prompt, max_new_tokens=max_new_tokens, eos_token_ids=eos_token_ids, device=device
         )
-        self._warpers = generation_config.warpers(defaults, params, size=vocab_size, device=device)
+        self._warpers = generation_config.make_warpers(defaults, params, size=vocab_size, device=device)
         self._tokens = list(prompt) if self._processors or self._warpers else None
         if params.repetition_penalty != 1.0 and self._processors is None:
             self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)

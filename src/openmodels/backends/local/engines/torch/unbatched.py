@@ -44,7 +44,7 @@ class UnbatchedModel:
         self.rope_switch_length = _rope_switch_length(model.config)
         self.whole_prompt: str | None = None
         self.recompute: str | None = None
-        states = [(module, _state(module)) for module in model.modules()]
+        states = [(module, _read_state(module)) for module in model.modules()]
         self._initial = [(module, state) for module, state in states if state]
 
     def new_cache(self) -> Any:
@@ -176,7 +176,7 @@ class SequenceState:
         return scores
 
 
-def _state(module: torch.nn.Module) -> dict[str, Any]:
+def _read_state(module: torch.nn.Module) -> dict[str, Any]:
     """Return the current values of what forward passes may replace on a module."""
     state = {name: value for name, value in module.named_buffers(recurse=False) if name.endswith("inv_freq")}
     return state | {name: module.__dict__[name] for name in _STATE_ATTRIBUTES if name in module.__dict__}
