@@ -98,7 +98,7 @@ def test_a_response_that_is_cut_is_asked_for_again(cut):
 
 def test_requests_of_a_bounded_client_end_together():
     with serve(trickle) as (address, _):
-        hub = HubClient(address).until(time.monotonic() + 0.3)
+        hub = HubClient(address).with_deadline(time.monotonic() + 0.3)
         for _ in range(2):
             with pytest.raises(DeadlineExceeded):
                 hub.get_json("/api/models/a/b")
@@ -178,7 +178,7 @@ def test_github_is_not_asked_again_by_copies_either():
     used_up = response(403, b"{}", X_RateLimit_Remaining="0")
     with serve(lambda connection, _: connection.sendall(used_up)) as (address, requests):
         github = GitHubClient(address)
-        for client in (github, github.until(time.monotonic() + 60)):
+        for client in (github, github.with_deadline(time.monotonic() + 60)):
             with pytest.raises(RateLimited, match="rate limit") as caught:
                 client.get_repository("a/b")
             assert not caught.value.retryable

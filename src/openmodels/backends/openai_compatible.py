@@ -156,7 +156,7 @@ class OpenAICompatible(Backend):
         """Return the request target of rankings: path and query."""
         return self.address.target("/rerank")
 
-    def embeddings(self, body: bytes, request: EmbedRequest, translate_error: decode.TranslateError) -> Embeddings:
+    def read_embeddings(self, body: bytes, request: EmbedRequest, translate_error: decode.TranslateError) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""
         return vectors.read_embeddings(body, request, translate_error)
 
@@ -164,31 +164,31 @@ class OpenAICompatible(Backend):
         """Return the error that a failed answer is."""
         return status_errors.error_from_status(failure)
 
-    def model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - a subclass may ask the server
+    def resolve_model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - a subclass may ask the server
         """Return the model's name for the server, or None to send none."""
         return self.rest or None
 
-    async def amodel(self, deadline: float | None) -> str | None:
-        """The asynchronous twin of `model`."""
-        return self.model(deadline)
+    async def aresolve_model(self, deadline: float | None) -> str | None:
+        """The asynchronous twin of `resolve_model`."""
+        return self.resolve_model(deadline)
 
-    def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002 - a subclass may know
+    def compute_cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002 - a subclass may know
         """Return what a call costs in US dollars, or None where no price is known."""
         return None
 
-    def recovers(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
+    def can_recover(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
         """Return whether to send a refused request again, in the form it demands."""
         if not isinstance(prepared.request, ChatRequest):
             return False
         return self.fallbacks.learn(error.status, error.refusal, prepared.body, prepared.request)
 
-    def succeeded(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
+    def record_success(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:  # noqa: ARG002 - a subclass looks at it
         """Note that a request was answered, and the field in which reasoning came."""
         self.fallbacks.observe(reasoning)
 
     def run(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Yield the answer's deltas as they come; see `Backend.run`."""
-        model = self.model(request.deadline)
+        model = self.resolve_model(request.deadline)
         while True:
             decoder = None
             prepared = self._prepare_chat(request, model)
@@ -204,14 +204,14 @@ class OpenAICompatible(Backend):
                 for delta in decoder.finish():
                     yield self._last_delta(delta, decoder, response, prepared)
             except OpenModelsError as error:
-                if (decoder and decoder.has_begun) or not self.recovers(error, prepared):
+                if (decoder and decoder.has_begun) or not self.can_recover(error, prepared):
                     raise
             else:
                 return
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """The asynchronous twin of `run`; cancelling it closes the connection."""
-        model = await self.amodel(request.deadline)
+        model = await self.aresolve_model(request.deadline)
         while True:
             decoder = None
             prepared = self._prepare_chat(request, model)
@@ -228,7 +228,7 @@ class OpenAICompatible(Backend):
                 for delta in decoder.finish():
                     yield self._last_delta(delta, decoder, response, prepared)
             except OpenModelsError as error:
-                if (decoder and decoder.has_begun) or not self.recovers(error, prepared):
+                if (decoder and decoder.has_begun) or not self.can_recover(error, prepared):
                     raise
             else:
                 return
@@ -236,17 +236,17 @@ class OpenAICompatible(Backend):
     def _last_delta(
         self, delta: Delta, decoder: decode.ChatDecoder, response: BaseResponse, prepared: EncodedRequest
     ) -> Delta:
-        self.succeeded(prepared, decoder.reasoning_field)
-        delta.cost = self.cost(delta, response.headers)
+        self.record_success(prepared, decoder.reasoning_field)
+        delta.cost = self.compute_cost(delta, response.headers)
         return delta
 
     def embed(self, request: EmbedRequest) -> Embeddings:
         """Return the vectors of the texts, in batches where the server asks for them."""
-        return join_embeddings(self._run_batches(request, self._prepare_embedding, self.embeddings))
+        return join_embeddings(self._run_batches(request, self._prepare_embedding, self.read_embeddings))
 
     async def aembed(self, request: EmbedRequest) -> Embeddings:
         """The asynchronous twin of `embed`; cancelling it closes the connection."""
-        return join_embeddings(await self._arun_batches(request, self._prepare_embedding, self.embeddings))
+        return join_embeddings(await self._arun_batches(request, self._prepare_embedding, self.read_embeddings))
 
     def rerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking of the documents, in batches where the server asks for them."""
@@ -259,7 +259,7 @@ class OpenAICompatible(Backend):
     def _run_batches(
         self, request: _Texts, prepare: _Prepare[_Texts], read: _Read[_Texts, _Outcome]
     ) -> list[tuple[int, _Outcome]]:
-        model = self.model(request.deadline)
+        model = self.resolve_model(request.deadline)
         batches: Batches[_Texts, _Outcome] = Batches(request, self._batch)
         for piece in batches:
             prepared = prepare(piece, model)
@@ -271,7 +271,7 @@ class OpenAICompatible(Backend):
     async def _arun_batches(
         self, request: _Texts, prepare: _Prepare[_Texts], read: _Read[_Texts, _Outcome]
     ) -> list[tuple[int, _Outcome]]:
-        model = await self.amodel(request.deadline)
+        model = await self.aresolve_model(request.deadline)
         batches: Batches[_Texts, _Outcome] = Batches(request, self._batch)
         for piece in batches:
             prepared = prepare(piece, model)
@@ -285,9 +285,9 @@ class OpenAICompatible(Backend):
         """Swallow the refusal of a batch that is sent again, in another form or size."""
         try:
             yield
-            self.succeeded(prepared)
+            self.record_success(prepared)
         except OpenModelsError as error:
-            if self.recovers(error, prepared):
+            if self.can_recover(error, prepared):
                 return
             if not batches.shrink(error):
                 if error.next_step is None and batches.is_too_large(error):

@@ -59,9 +59,9 @@ class ServerBackend(OpenAICompatible):
 
     def load(self) -> None:
         """Ask the server for its only model when the reference names none."""
-        self.model(None)
+        self.resolve_model(None)
 
-    def model(self, deadline: float | None) -> str | None:
+    def resolve_model(self, deadline: float | None) -> str | None:
         """Return the model's name, asking the server once when the reference has none.
 
         Raises:
@@ -72,8 +72,8 @@ class ServerBackend(OpenAICompatible):
             self._only = _choose_only(decode.read_models(self.get("/models", deadline)), self.name)
         return self.rest or self._only
 
-    async def amodel(self, deadline: float | None) -> str | None:
-        """The asynchronous twin of `model`."""
+    async def aresolve_model(self, deadline: float | None) -> str | None:
+        """The asynchronous twin of `resolve_model`."""
         if not self.rest and self._only is None:
             self._only = _choose_only(decode.read_models(await self.aget("/models", deadline)), self.name)
         return self.rest or self._only

@@ -118,7 +118,7 @@ class JSONClient:
         self.pacer = RequestPacer(interval)
         self._http = HttpClient(limits=_LIMITS)
 
-    def until(self, deadline: float) -> Self:
+    def with_deadline(self, deadline: float) -> Self:
         """Return a client whose requests end at a `time.monotonic()` deadline.
 
         It shares connections and pace with this one.

@@ -71,7 +71,7 @@ class EvidenceSources(NamedTuple):
 
     def until(self, deadline: float) -> Self:
         """Return the sources with a `time.monotonic()` deadline for all requests."""
-        return self._replace(hub=self.hub.until(deadline), github=self.github.until(deadline))
+        return self._replace(hub=self.hub.with_deadline(deadline), github=self.github.with_deadline(deadline))
 
     def close(self) -> None:
         """Close the connections."""

@@ -24,7 +24,7 @@ class GitHubClient(JSONClient):
         secret = os.environ.get("GITHUB_TOKEN") if hub_token.is_confidential(address) else None
         token = check_key(secret or None, "GITHUB_TOKEN")
         super().__init__(address, "GitHub", token=token, interval=interval)
-        # Shared with the copies of `until`.
+        # Shared with the copies of `with_deadline`.
         self._used_up: list[str] = []
 
     def get_repository(self, name: str) -> dict[str, Any]:

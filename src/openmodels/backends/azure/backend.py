@@ -114,7 +114,7 @@ class AzureBackend(OpenAICompatible):
             body.pop("stream_options", None)  # that API gives usage unasked, and does not know the option
         return body
 
-    def model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - as the base
+    def resolve_model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - as the base
         """Return the deployment's name. Raises InvalidReference where one is needed."""
         if not self.rest and self.endpoint.kind == "v1":
             raise InvalidReference(
@@ -123,9 +123,9 @@ class AzureBackend(OpenAICompatible):
             )
         return self.rest or self.endpoint.deployment
 
-    def recovers(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
+    def can_recover(self, error: OpenModelsError, prepared: EncodedRequest) -> bool:
         """Return whether to send a refused request again, if need be to the resource."""
-        if super().recovers(error, prepared):
+        if super().can_recover(error, prepared):
             return True
         # A project's address offers some models through another API than chat completions only, while the
         # address of the resource, on the same host, has them all.
@@ -140,10 +140,10 @@ class AzureBackend(OpenAICompatible):
         self.address = tried
         return True
 
-    def succeeded(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:
+    def record_success(self, prepared: EncodedRequest, reasoning: str | None = None) -> None:
         """Take a response as a sign that its address is right."""
         self._answered.add(prepared.http_request.url)
-        super().succeeded(prepared, reasoning)
+        super().record_success(prepared, reasoning)
 
     def list_deployments(self, *, timeout: float | None = 60.0) -> list[str]:
         """Return the names that the endpoint lists at /models.

@@ -108,19 +108,19 @@ class HfBackend(ServerBackend):
         self._token = None
         super().close()
 
-    def model(self, deadline: float | None) -> str | None:
+    def resolve_model(self, deadline: float | None) -> str | None:
         """Return the model's name; with `prices=True` the first call reads the prices."""
         if self._offers is None and self._id is not None:
             self._offers = _read_providers(self._id.repo, self.get("/models", deadline))
-        return super().model(deadline)
+        return super().resolve_model(deadline)
 
-    async def amodel(self, deadline: float | None) -> str | None:
-        """The asynchronous twin of `model`."""
+    async def aresolve_model(self, deadline: float | None) -> str | None:
+        """The asynchronous twin of `resolve_model`."""
         if self._offers is None and self._id is not None:
             self._offers = _read_providers(self._id.repo, await self.aget("/models", deadline))
-        return await super().amodel(deadline)
+        return await super().aresolve_model(deadline)
 
-    def cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:
+    def compute_cost(self, last: Delta, headers: Mapping[str, str]) -> float | None:
         """Return what a call costs in US dollars by the router's list, or None."""
         if not self._offers or self._id is None or last.usage is None:
             return None
@@ -206,10 +206,10 @@ class HfBackend(ServerBackend):
         target = f"{root}/{_EMBEDDING_PROVIDER}/models/{self._id.repo}/pipeline/feature-extraction"
         return target, encode.add_extra({"inputs": list(request.texts)}, request.extra)
 
-    def embeddings(self, body: bytes, request: EmbedRequest, translate_error: decode.TranslateError) -> Embeddings:
+    def read_embeddings(self, body: bytes, request: EmbedRequest, translate_error: decode.TranslateError) -> Embeddings:
         """Return what the answer to a request for embeddings holds."""
         if self._id is None:
-            return super().embeddings(body, request, translate_error)
+            return super().read_embeddings(body, request, translate_error)
         rows = decode.json_value(body)
         if isinstance(rows, dict) and "error" in rows:
             raise translate_error(rows)
