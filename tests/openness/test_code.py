@@ -217,6 +217,16 @@ class TestProgramInALibrary:
         finding = judged("training_code", linking("north-ai/borealis"), repository("north-ai/borealis", tree=tree))
         assert finding.verdict is OPEN
 
+    @pytest.mark.parametrize(("claim", "verdict"), [("Pre-trained with Megatron-LM.", OPEN), ("It is fast.", PARTIAL)])
+    def test_a_launcher_may_hold_the_whole_configuration(self, claim, verdict):
+        model = linking("north-ai/code")
+        model["readme"]["claims"] = [{"fact": claim}]
+        finding = judged(
+            "training_code", model, repository("north-ai/code", tree=["pretraining/submit_borealis_7b.sh"])
+        )
+        assert finding.verdict is verdict
+        assert ("library" in finding.reason) is (verdict is OPEN)
+
     @pytest.mark.parametrize("tree", [["inference/configs/7b.yaml"], ["kernels/borealis_config.ini", "serve.sh"]])
     def test_configurations_of_inference_are_none(self, tree):
         finding = judged("training_code", linking("north-ai/borealis"), repository("north-ai/borealis", tree=tree))
@@ -278,3 +288,46 @@ class TestFineTunes:
         finding = judged("training_code", model, repository("north-ai/borealis", tree=["train.py", "run.sh"]))
         assert finding.verdict is OPEN
         assert "This speaks of its own training" in finding.reason
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_a_merge_takes_the_least_open_of_its_parts(self, order):
+        bases = ["north-ai/Borealis-7B", "desert/Fennec-7B"][::order]
+        model = self.tuned(cardData={"license": "mit", "base_model": bases, "base_model_relation": "merge"})
+        trees = {
+            "burrow/wombat": self.TREE,
+            "north-ai/borealis": ["train.py", "configs/borealis-7b.yaml"],
+            "desert/fennec": ["generate.py"],
+        }
+        repositories = [repository(name, tree=tree) for name, tree in trees.items()]
+        others = [linking("north-ai/borealis"), linking("desert/fennec", name="desert/Fennec-7B")]
+        finding = judged("training_code", model, *repositories, others=others)
+        assert finding.verdict is PARTIAL
+        assert "its base desert/Fennec-7B" in finding.reason
+
+
+class TestReadme:
+    """What a repository's README says, where it was gathered."""
+
+    TREE = ("README.md", "configs/Borealis-7B.yml")
+
+    def test_names_the_library_that_holds_the_program(self):
+        link = {"text": "this branch", "url": "https://github.com/north-ai/quark/tree/moe", "section": "Pretraining"}
+        for readme in ({"links": [link]}, {"claims": [{"fact": "We train with torchtitan at this commit."}]}):
+            found = repository("north-ai/borealis", tree=self.TREE, readme=readme)
+            assert judged("training_code", linking("north-ai/borealis"), found).verdict is OPEN
+        own = {"links": [link | {"url": "https://github.com/north-ai/borealis/tree/main/configs"}]}
+        found = repository("north-ai/borealis", tree=self.TREE, readme=own)
+        assert judged("training_code", linking("north-ai/borealis"), found).verdict is PARTIAL
+
+    def test_a_title_that_names_the_model_makes_a_framework_its_own(self):
+        link = "north-ai/gpt-neox"
+        for title, verdict in (("GPT-NeoX for training Borealis", OPEN), ("GPT-NeoX", PARTIAL)):
+            found = repository(link, tree=NEOX, fork=True, readme={"headings": [title, "Borealis"]})
+            assert judged("training_code", linking(link), found).verdict is verdict
+
+    def test_a_submodule_holds_files_that_were_not_seen(self):
+        found = repository("north-ai/borealis", tree=["README.md", "trainer"], submodules=["trainer"])
+        finding = judged("training_code", linking("north-ai/borealis"), found)
+        assert (finding.verdict, finding.missing) == (UNKNOWN, ("the files of trainer in north-ai/borealis",))
+        found = repository("north-ai/borealis", tree=[*self.TREE, "nanotron"], submodules=["nanotron"])
+        assert judged("training_code", linking("north-ai/borealis"), found).verdict is OPEN

@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 import socket
 import threading
@@ -371,3 +372,24 @@ def test_cancelling_the_async_twin_does_not_wait_for_the_network(sources, monkey
         leave.set()
 
     asyncio.run(main())
+
+
+def test_a_fork_its_submodules_and_its_readme_are_kept(sources, sites):
+    about = sites.pages["/repos/acme/glow"]
+    sites.pages["/repos/acme/glow"] = about | {"fork": True, "parent": {"full_name": "frameworks/neox"}}
+    tree = sites.pages["/repos/acme/glow/git/trees/main"]
+    tree["tree"].append({"path": "megatron", "type": "commit"})
+    readme = "# GPT-NeoX\n\nTrained with [the framework](https://github.com/frameworks/neox)."
+    sites.pages["/repos/acme/glow/readme"] = {"content": base64.encodebytes(readme.encode()).decode()}
+    report = om.openness(GLOW)
+    assert report["training_code"].verdict is Verdict.PARTIAL, "nothing in the fork names the model"
+    page = json.loads((gathering.store() / "github" / "acme__glow.json").read_text("utf-8"))
+    assert (page["fork"], page["parent"], page["submodules"]) == (True, "frameworks/neox", ["megatron"])
+    assert page["readme"]["headings"] == ["GPT-NeoX"]
+    assert page["readme"]["links"][0]["url"] == "https://github.com/frameworks/neox"
+
+
+@pytest.mark.parametrize("answer", [404, 500, {}, {"content": "%%%"}])
+def test_a_readme_that_cannot_be_read_changes_nothing(sources, sites, answer):
+    sites.pages["/repos/acme/glow/readme"] = answer
+    assert om.openness(GLOW)["training_code"].verdict is Verdict.OPEN

@@ -21,8 +21,9 @@ from openmodels.hub.model_page import ModelPage, parse_license
 from openmodels.openness.evidence import Evidence, now, without_deep_fields
 from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import find_bases
-from openmodels.openness.pages import ID, LICENSE_FILE, ModelEvidence
+from openmodels.openness.pages import ID, LICENSE_FILE, ModelEvidence, RepositoryEvidence
 from openmodels.openness.repositories import find_repositories, parse_github_link
+from openmodels.openness.repository_layout import classify_files
 
 MOST_DATASETS = 30
 MOST_REPOSITORIES = 12
@@ -36,7 +37,7 @@ TOTAL_SECONDS = 240.0
 """Seconds all pages of one model may take; those that come no more are unknown."""
 KEEP_DAYS = 7
 """Days for which pages of data sets and repositories are taken from the cache."""
-_FORMAT = 2
+_FORMAT = 3
 """Raised when pages of data sets or repositories hold more than before: kept ones are then read anew."""
 
 _KEPT_FIELDS = """
@@ -259,6 +260,9 @@ def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
     for page in map(ModelEvidence, evidence.pages["models"].values()):
         if page.owner == model.owner:
             names += [name for link in page.links if (name := parse_github_link(link)[0])]
+        else:
+            # The code of a fine-tune is whole only with that of its base.
+            names += [repository.name for repository in find_repositories(evidence, page)]
     # A card that links no repository may still have one of its own name.
     guesses = [f"{model.owner}/{split_words(split_repo_id(model.id)[1])[0]}"] if not names and family(model.id) else []
     names = list(dict.fromkeys([*names, *guesses]))
@@ -282,12 +286,15 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
         return page | {"failed": error.cause.rstrip(".")}
     if isinstance(about.get("full_name"), str) and ID.fullmatch(about["full_name"]):
         page["repo"] = about["full_name"]
-    paths = [str(entry.get("path")) for entry in tree.get("tree") or [] if entry.get("type") != "tree"]
+    entries = [entry for entry in tree.get("tree") or [] if entry.get("type") != "tree"]
+    paths = [str(entry.get("path")) for entry in entries]
     spdx = str((about.get("license") or {}).get("spdx_id") or "")
-    return page | {
+    page |= {
         "tree": paths[:MOST_PATHS],
         "tree_total": len(paths),
         "tree_truncated": bool(tree.get("truncated")) or len(paths) > MOST_PATHS,
+        # The files of another repository, which the list does not hold.
+        "submodules": [str(entry.get("path")) for entry in entries if entry.get("type") == "commit"],
         "head": tree.get("sha"),
         "fork": bool(about.get("fork")),
         "parent": (about.get("parent") or {}).get("full_name"),
@@ -295,6 +302,15 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
         "license": "other" if spdx == "NOASSERTION" else spdx.lower() or None,
         "unknown": [],
     }
+    layout = classify_files(RepositoryEvidence(page))
+    if layout.training or layout.launchers or layout.training_configs:
+        # It may name the library that holds the program, or the model that a framework was changed for.
+        with _unknown_if_unread(page, "readme"):
+            try:
+                page["readme"] = hub_card.parse_outline(github.get_readme(str(page["repo"])))
+            except errors.ModelNotFound:
+                page["readme"] = {}
+    return page
 
 
 def _kept(kind: str, name: str) -> dict[str, Any] | None:
@@ -304,5 +320,5 @@ def _kept(kind: str, name: str) -> dict[str, Any] | None:
         age = datetime.now(UTC) - datetime.fromisoformat(str(page.get("gathered_at")))
     except (ValueError, TypeError, AttributeError):  # a damaged page is fetched again
         return None
-    is_whole = page.get("format") == _FORMAT and not page.get("failed")
+    is_whole = page.get("format") == _FORMAT and not page.get("failed") and "readme" not in page["unknown"]
     return page if is_whole and age <= timedelta(days=KEEP_DAYS) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +35,14 @@ class GitHubClient(JSONClient):
     def get_tree(self, name: str, branch: str) -> dict[str, Any]:
         """Return all paths of a branch."""
         return self._get_object(f"/repos/{name}/git/trees/{quote(branch, safe='')}", {"recursive": "1"})
+
+    def get_readme(self, name: str) -> str:
+        """Return the text of a repository's README; "" where it is not text."""
+        content = str(self._get_object(f"/repos/{name}/readme").get("content") or "")
+        try:
+            return base64.b64decode(content).decode("utf-8", "replace")
+        except ValueError:  # GitHub sends no content of large files
+            return ""
 
     def _get_object(self, path: str, params: Any = None) -> dict[str, Any]:
         if self._used_up:

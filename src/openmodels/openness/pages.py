@@ -137,6 +137,10 @@ class RepositoryEvidence(EvidencePage):
         license: The license id, or None for no license file or a mix.
         is_fork: Whether GitHub says that it was forked from another repository.
         parent: The "owner/name" it was forked from, or "".
+        submodules: The folders that hold another repository, whose files are not in the tree.
+        title: The first heading of its README, where that was read.
+        links: The links of its README.
+        sentences: The sentences of its README.
     """
 
     site = "https://github.com/"
@@ -150,6 +154,11 @@ class RepositoryEvidence(EvidencePage):
         self.license = str(data["license"]) if data.get("license") and self.known("license") else None
         self.parent = str(data.get("parent") or "")
         self.is_fork = bool(data.get("fork") or self.parent)
+        self.submodules = [str(path) for path in items(self.data.get("submodules"))]
+        readme = self.data.get("readme") or {}
+        self.title = next(map(str, items(readme.get("headings"))), "")
+        self.links = _parse_links(readme)
+        self.sentences = _parse_sentences(readme)
 
     def file_proof(self, path: str) -> Proof:
         """Return a file of the repository as a piece of evidence."""
@@ -200,12 +209,8 @@ class ModelEvidence(EvidencePage):
         self.parameters = self.page.counted_parameters or 0
         readme = self.data.get("readme") or {}
         self.headings = [str(text) for text in items(readme.get("headings"))]
-        self.sentences = [str(text)[:1000] for claim in readme.get("claims", ()) if (text := claim.get("fact"))]
-        links = [
-            Link(*(str(entry.get(name) or "") for name in ("url", "text", "section")))
-            for entry in readme.get("links", ())
-        ]
-        self.links = [link for link in links if link.host]
+        self.sentences = _parse_sentences(readme)
+        self.links = _parse_links(readme)
         self.card_seen = "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
         self.card_missing = self.files_complete and "readme.md" not in map(str.lower, self.files)
         texts = self.data.get("license_texts") or {}
@@ -237,6 +242,16 @@ class ModelEvidence(EvidencePage):
     def sentence_proof(self, sentence: str, length: int, *, url: str | None = None) -> Proof:
         """Return a sentence of the card, cut to a length, as a piece of evidence."""
         return self.proof(f"the card says: {sentence[:length]}", "readme", url=url)
+
+
+def _parse_links(readme: dict[str, Any]) -> list[Link]:
+    entries = readme.get("links", ())
+    links = [Link(*(str(entry.get(name) or "") for name in ("url", "text", "section"))) for entry in entries]
+    return [link for link in links if link.host]
+
+
+def _parse_sentences(readme: dict[str, Any]) -> list[str]:
+    return [str(text)[:1000] for claim in readme.get("claims", ()) if (text := claim.get("fact"))]
 
 
 def items(value: Any) -> list[Any]:

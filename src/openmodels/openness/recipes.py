@@ -103,11 +103,11 @@ class ModelName:
 
     def rank(self, path: str) -> float:
         """Return how closely a path names this very model: the higher, the closer."""
-        tokens = set(_split_tokens(path))
-        score = 3.0 * self.is_named_in(path) + len(tokens & self.words)
-        score += 3.0 * self.is_named_in(path.rpartition("/")[2])
-        score += 4.0 * any(self._is_size(size) for size in _find_sizes(path))
-        return score - 8.0 * (not self.fits(path)) - 0.1 * len(tokens - self.words)
+        file = path.rpartition("/")[2].rpartition(".")[0]
+        tokens, file_tokens = set(_split_tokens(path)), set(_split_tokens(file))
+        score = 3.0 * self.is_named_in(path) + 3.0 * self.is_named_in(file) + len(tokens & self.words)
+        score += 4.0 * any(self._is_size(size) for size in _find_sizes(path)) - 8.0 * (not self.fits(path))
+        return score - 0.1 * len(tokens - self.words) - 0.2 * len(file_tokens - self.words)
 
     def mentions_family(self, text: str) -> bool:
         """Return whether a text names the model's family, in whichever version."""

@@ -6,14 +6,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from openmodels.hub.model_names import same_owner
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import DatasetUse
-from openmodels.openness.evidence import Evidence
-from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Judgement, unknown
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Judgement, unknown
 from openmodels.openness.lineage import Ancestor
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.recipes import is_framework, names_framework
-from openmodels.openness.repositories import Attribution, RelatedRepository, parse_github_link
+from openmodels.openness.pages import ModelEvidence, RepositoryEvidence
+from openmodels.openness.recipes import ModelName, is_framework, names_framework
+from openmodels.openness.repositories import Attribution, RelatedRepository, parse_github_link, parse_model_name
 from openmodels.openness.repository_layout import (
     find_evaluation_code,
     is_configuration,
@@ -29,6 +30,7 @@ _NO_CODE = re.compile(
 _TRAINING_SCRIPT = re.compile(r"(?i)(?:^|/)(?:pre)?train(?:ing|er)?(?:_?script)?\.(?:py|sh)$|(?:^|/)train_[\w-]+\.py$")
 _TRAINING_CONFIG = re.compile(r"data_config|train\w*config|config.*train")
 _TRAINS = re.compile(r"(?i)\b(?:pre-?)?train(?:ed|ing|s)?\b")
+_ORDER = (CLOSED, UNKNOWN, PARTIAL, OPEN)
 _CONFIDENCE = {Attribution.CARD: 0.9, Attribution.NAMESAKE: 0.9, Attribution.OWNER: 0.8, Attribution.NAME: 0.7}
 
 
@@ -40,11 +42,13 @@ class CodeMatch:
         paths: The files, the recipe of this very model first.
         lack: What is missing to the whole, in words; "" where nothing is.
         rank: How closely the recipe names this very model.
+        note: What else is to say, a sentence.
     """
 
     paths: tuple[str, ...]
     lack: str = ""
     rank: float = 0.0
+    note: str = ""
 
 
 Finder = Callable[[RelatedRepository], CodeMatch | None]
@@ -65,10 +69,13 @@ def training_code(context: ModelContext) -> Judgement:
     A framework, or an unchanged fork of one, trains any model and is partial. The code of a fine-tune of another
     owner's model is whole only with that of its base.
     """
-    framework = _find_named_framework(context)
-    judgement = _judge_repositories(
-        context, "training_code", lambda repository: _find_training(repository, framework), "training code"
-    )
+
+    def find(repository: RelatedRepository) -> CodeMatch | None:
+        is_named = any(_names_library(page, repository.name) for page in (context.model, repository.page))
+        is_named = is_named or any(map(names_framework, repository.page.submodules))
+        return _find_training(repository, is_library_named=is_named)
+
+    judgement = _judge_repositories(context, "training_code", find, "training code")
     model = context.model
     scripts = [name for name in model.files if _TRAINING_SCRIPT.search(name)]
     if scripts and judgement.verdict not in (OPEN, PARTIAL):
@@ -89,15 +96,16 @@ def training_code(context: ModelContext) -> Judgement:
 )
 def finetuning_code(context: ModelContext) -> Judgement:
     """Judge the code for fine-tuning: scripts with recipes, not a notebook for users."""
+    subject = parse_model_name(context.model)
 
     def find(repository: RelatedRepository) -> CodeMatch | None:
-        match = _find_tuning(repository)
+        match = _find_tuning(repository, subject)
         if not context.is_finetune:
             # A framework's programs for tuning say nothing of a model that was not tuned.
             return match if match and (repository.is_dedicated or not match.lack) else None
         if match is not None and not match.lack:
             return match
-        training = _find_training(repository, "")
+        training = _find_training(repository)
         # What trains a model that another owner's was made into tunes it.
         if training is not None and (context.foreign_base is not None or not context.bases) and not training.lack:
             return training
@@ -123,12 +131,12 @@ def evaluation_code(context: ModelContext) -> Judgement:
     return Judgement(PARTIAL, reason, "evaluation_code.results", 0.5, proofs)
 
 
-def _find_training(repository: RelatedRepository, framework: str) -> CodeMatch | None:
+def _find_training(repository: RelatedRepository, *, is_library_named: bool = False) -> CodeMatch | None:
     """Find training code: a program with a recipe of the model, or less.
 
     Args:
         repository: Where to look.
-        framework: The framework that the card names as the program that trained, or "".
+        is_library_named: Whether the card or the README names the library whose program trained.
     """
     layout, name = repository.layout, repository.model_name
     settings = list(dict.fromkeys((*layout.launchers, *layout.training_configs)))
@@ -139,19 +147,21 @@ def _find_training(repository: RelatedRepository, framework: str) -> CodeMatch |
         if recipes:
             recipe = max(recipes, key=lambda path: (name.rank(path), _is_beside(path, layout.training)))
             programs = _sort_by_distance(recipe, (*layout.training, *layout.launchers))
-            paths = tuple(dict.fromkeys((recipe, *programs, *settings)))
-            if len(paths) > 1:
-                return CodeMatch(paths[:3], rank=name.rank(recipe))
+            paths = tuple(dict.fromkeys((recipe, *programs[:2])))
+            if len({*paths, *settings}) > 1:
+                return CodeMatch(paths, rank=name.rank(recipe))
         lack = "a part of the training code"
         if named or (repository.is_dedicated and settings):
             lack = _OTHER_SIZE
         elif not repository.is_dedicated:
             lack = _FRAMEWORK.format(what="trains")
         return CodeMatch((*layout.training[:2], *named[:1]), lack)
-    return _find_pretraining_run(repository, recipes, framework) or _find_parts(repository)
+    return _find_pretraining_run(repository, recipes, is_library_named=is_library_named) or _find_parts(repository)
 
 
-def _find_pretraining_run(repository: RelatedRepository, recipes: list[str], framework: str) -> CodeMatch | None:
+def _find_pretraining_run(
+    repository: RelatedRepository, recipes: list[str], *, is_library_named: bool
+) -> CodeMatch | None:
     """Find the recipe of a pre-training run whose program lies in a library."""
     name, layout, subfolder = repository.model_name, repository.layout, repository.subfolder
     runs = [path for path in recipes if is_pretraining(path) or (subfolder and path.startswith(subfolder))]
@@ -165,18 +175,17 @@ def _find_pretraining_run(repository: RelatedRepository, recipes: list[str], fra
         for path in recipes
         if is_configuration(path) and (is_pretraining(path) or (path in layout.recipes and name.is_named_in(path)))
     ]
-    if not configs:
+    # A launcher may hold the whole configuration in its arguments.
+    trainers = [path for path in recipes if path in layout.launchers]
+    if not configs and not trainers:
         return None
-    recipe = max(configs, key=name.rank)
-    launchers = [
-        path
-        for path in recipes
-        if not is_configuration(path) and (path in layout.launchers or name.is_named_in(path.rpartition("/")[2]))
-    ]
-    paths = (recipe, *_sort_by_distance(recipe, launchers)[:1])
-    framework = framework or next(filter(names_framework, paths), "")
-    if framework and launchers:
-        return CodeMatch(paths, rank=name.rank(recipe))
+    recipe = max(configs or trainers, key=name.rank)
+    launchers = [*trainers, *(path for path in recipes if name.is_named_in(path.rpartition("/")[2]))]
+    launchers = [path for path in launchers if not is_configuration(path)]
+    paths = tuple(dict.fromkeys((recipe, *_sort_by_distance(recipe, launchers)[:1])))
+    if is_library_named or any(map(names_framework, paths)):
+        note = "The program lies in a library that the card, the README or the recipe names."
+        return CodeMatch(paths, rank=name.rank(recipe), note=note)
     return CodeMatch(paths, "the configuration of a training run, but not the program that runs it")
 
 
@@ -203,17 +212,20 @@ def _find_parts(repository: RelatedRepository) -> CodeMatch | None:
     return CodeMatch(paths[:3], "only fine-tuning code, or a part of the training code") if paths else None
 
 
-def _find_tuning(repository: RelatedRepository) -> CodeMatch | None:
-    """Find fine-tuning code: a program with a recipe of the model, or less."""
+def _find_tuning(repository: RelatedRepository, subject: ModelName) -> CodeMatch | None:
+    """Find fine-tuning code: a program with a recipe of the model, or less.
+
+    The repository may be that of a base, whose recipes are of several tunes: `subject` is the name of this one.
+    """
     layout, name = repository.layout, repository.model_name
     settings = [path for path in layout.tuning_configs if path.startswith(repository.subfolder)]
     named = _named_files(repository, (*settings, *layout.tuning))
     recipes = [path for path in (settings if repository.is_dedicated else named) if name.fits(path)]
     if layout.tuning and settings and recipes:
-        recipe = max(recipes, key=name.rank)
-        paths = tuple(dict.fromkeys((recipe, *layout.tuning[:2], *settings[:1])))
-        if len(paths) > 1:
-            return CodeMatch(paths[:3], rank=name.rank(recipe))
+        recipe = max(recipes, key=subject.rank)
+        paths = tuple(dict.fromkeys((recipe, *layout.tuning[:2])))
+        if len({*paths, *settings}) > 1:
+            return CodeMatch(paths, rank=subject.rank(recipe))
     paths = (*layout.tuning, *layout.tuning_configs, *layout.examples)
     if paths:
         is_whole = bool(layout.tuning and settings) and not repository.is_dedicated
@@ -246,13 +258,23 @@ def _named_files(repository: RelatedRepository, paths: Iterable[str]) -> list[st
     ]
 
 
-def _find_named_framework(context: ModelContext) -> str:
-    """Return the link or sentence of the card that names the training framework."""
-    for link in context.model.links:
-        if parse_github_link(link)[0] and names_framework(parse_github_link(link)[0]) and _TRAINS.search(link.text):
-            return link.url
-    sentences = (text for text in context.model.sentences if _TRAINS.search(text) and names_framework(text))
-    return next(sentences, "")
+def _names_library(page: ModelEvidence | RepositoryEvidence, repository: str) -> bool:
+    """Return whether a card or README names the library whose program trained.
+
+    That is another repository than `repository`, linked as the code of training, or a framework in a sentence
+    about training.
+    """
+    for link in page.links:
+        other = parse_github_link(link)[0]
+        if other and other.lower() != repository.lower():
+            is_for_training = _TRAINS.search(f"{link.text} {link.section}")
+            if (
+                is_pretraining(link.text)
+                or is_pretraining(link.section)
+                or (is_for_training and names_framework(other))
+            ):
+                return True
+    return any(_TRAINS.search(text) and names_framework(text) for text in page.sentences)
 
 
 def _judge_repositories(context: ModelContext, rule: str, find: Finder, kind: str) -> Judgement:
@@ -268,33 +290,43 @@ def _judge_repositories(context: ModelContext, rule: str, find: Finder, kind: st
     if match.lack:
         reason = f"{repository.name} holds {match.lack}: {', '.join(paths)}."
         return Judgement(PARTIAL, reason, f"{rule}.tree-part", confidence - 0.1, proofs)
-    return Judgement(OPEN, f"{repository.name} holds {kind}: {', '.join(paths)}.", f"{rule}.tree", confidence, proofs)
+    reason = f"{repository.name} holds {kind}: {', '.join(paths)}. {match.note}".rstrip()
+    return Judgement(OPEN, reason, f"{rule}.tree", confidence, proofs)
 
 
 def _join_base(context: ModelContext, judgement: Judgement) -> Judgement:
     """Say which training a fine-tune's verdict speaks of; join a foreign base's."""
-    base = context.foreign_base
-    if base is None:
+    if not (bases := _find_foreign_bases(context)):
         other = f"that of its base {context.bases[0].id}" if context.bases else "not of its base, which was not seen"
         return replace(judgement, reason=f"{judgement.reason} This speaks of its own training and {other}.")
-    base_finding = _find_base_finding(context, base)
-    base_verdict = base_finding.verdict if base_finding else UNKNOWN
-    base_reason = base_finding.reason if base_finding else "nothing was gathered about it."
-    reason = f"Its own tuning: {judgement.reason} The pre-training of its base {base.id}: {base_reason}"
-    is_part = {judgement.verdict, base_verdict} & {OPEN, PARTIAL} and judgement.verdict is not UNKNOWN
-    if not is_part or judgement.verdict is base_verdict is OPEN:
+    # A merge is no more open than the least open of its parts.
+    base, finding = min(
+        ((base, _find_base_finding(context, base)) for base in bases), key=lambda pair: _ORDER.index(pair[1].verdict)
+    )
+    reason = f"Its own tuning: {judgement.reason} The pre-training of its base {base.id}: {finding.reason}"
+    is_part = {judgement.verdict, finding.verdict} & {OPEN, PARTIAL} and judgement.verdict is not UNKNOWN
+    if not is_part or judgement.verdict is finding.verdict is OPEN:
         return replace(judgement, reason=reason)
-    evidence = (*judgement.evidence, base.via, *(base_finding.evidence if base_finding else ()))
+    evidence = (*judgement.evidence, base.via, *finding.evidence)
     return Judgement(PARTIAL, reason, "training_code.base", judgement.confidence, evidence)
 
 
-def _find_base_finding(context: ModelContext, base: Ancestor) -> Finding | None:
-    """Return a base's finding on training code, or None for a base not gathered."""
+def _find_foreign_bases(context: ModelContext) -> list[Ancestor]:
+    """Return the models of other owners that this one was made from directly."""
+    foreign = [base for base in context.bases if not same_owner(base.owner, context.model.owner)]
+    pages = (context.model, *context.same_owner_bases)
+    direct = {name.lower() for page in pages for name, _ in page.bases}
+    return [base for base in foreign if base.id.lower() in direct] or foreign[:1]
+
+
+def _find_base_finding(context: ModelContext, base: Ancestor) -> Judgement:
+    """Return the finding on a base's training code."""
     descendants = (*context.descendants, context.model.id.lower())
     if base.page is None or base.page.id.lower() in descendants:
-        return None
-    evidence = Evidence(base.page.id, context.evidence.pages, context.evidence.folder)
-    return type(context)(evidence, descendants).finding("training_code")
+        why = context.evidence.unread["models"].get(base.id.lower())
+        reason = f"nothing was gathered about it{f': {why}' if why else ''}."
+        return unknown("training_code.base-unseen", reason, f"the page of the base model {base.id}")
+    return type(context)(context.evidence.about(base.page.id), descendants).finding("training_code")
 
 
 def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
@@ -309,10 +341,12 @@ def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:
     if denial and rule != "evaluation_code" and not cut:
         reason = f"No {kind} is published: “{denial[:200]}”"
         return Judgement(CLOSED, reason, f"{rule}.denied", 0.85, (model.sentence_proof(denial, 200), *links))
-    if unread or cut:
+    submodules = [f"the files of {path} in {name}" for name in read for path in pages[name].submodules]
+    if unread or cut or submodules:
         failures = {name: failed for name in unread if (failed := pages[name].data.get("failed"))}
         missing = [f"the file list of {name}" + (f" ({failures[name]})" if name in failures else "") for name in unread]
         missing += [f"the rest of the file list of {name}, which was cut" for name in cut]
+        missing += submodules
         reason = f"No {kind} was found in what was seen; missing: {missing[0]}."
         return unknown(f"{rule}.tree-unseen", reason, *missing, evidence=links)
     if read:
