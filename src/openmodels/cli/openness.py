@@ -9,7 +9,7 @@ import click
 from openmodels import escaping
 from openmodels.cli import output
 from openmodels.errors import InvalidRequest
-from openmodels.openness.api import compare_openness
+from openmodels.openness.api import OpennessComparison, compare_openness, openness as judge
 from openmodels.openness.criteria import criterion_names, find_criterion
 from openmodels.openness.findings import Verdict
 from openmodels.openness.profiles import DEFAULT, PROFILES
@@ -22,9 +22,10 @@ _RANK = {Verdict.CLOSED: 0, Verdict.UNKNOWN: 0, Verdict.PARTIAL: 1, Verdict.OPEN
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, metavar="MODEL...")
 @click.option("--profile", "-p", default=DEFAULT, show_default=True, help=f"{', '.join(PROFILES)}.")
 @click.option("--evidence", type=click.Path(file_okay=False), help="Judge saved evidence, without network.")
+@click.option("--from-bom", type=click.Path(dir_okay=False), help="Judge what a CycloneDX or SPDX 3 file states.")
 @click.option("--save", type=click.Path(file_okay=False), help="Keep the evidence in this folder; continue from it.")
 @click.option("--fast", is_flag=True, help="Look only at license and gating.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print Markdown with links.")
@@ -45,6 +46,7 @@ def openness(
     models: tuple[str, ...],
     profile: str,
     evidence: str | None,
+    from_bom: str | None,
     save: str | None,
     fast: bool,
     form: str | None,
@@ -55,14 +57,20 @@ def openness(
     \b
     openmodels openness allenai/OLMo-7B
     openmodels openness mistralai/Mistral-7B-v0.1 --fail-under license --fail-under weights
+    openmodels openness --from-bom model.cdx.json --profile mof-1.0
     """
     demands = [_demand(text) for text in fail_under]
     if form == "bom" and len(models) > 1:
         raise InvalidRequest("A bill of materials is for one model.")
-    progress = _show_progress if len(models) > 1 else None
-    comparison = compare_openness(
-        models, profile=profile, evidence=evidence, deep=not fast, save=save, progress=progress
-    )
+    if from_bom:
+        comparison = _judge_bom(models, from_bom, profile=profile, evidence=evidence, save=save)
+    elif not models:
+        raise click.UsageError("Missing argument 'MODEL...'.")
+    else:
+        progress = _show_progress if len(models) > 1 else None
+        comparison = compare_openness(
+            models, profile=profile, evidence=evidence, deep=not fast, save=save, progress=progress
+        )
     if len(models) == 1 and comparison.failures:
         raise next(iter(comparison.failures.values()))
     for name, error in comparison.failures.items():
@@ -76,6 +84,17 @@ def openness(
     for text in unmet:
         output.note(f"not met: {text}", fg="red")
     ctx.exit(UNMET if unmet or (demands and comparison.failures) else 1 if comparison.failures else 0)
+
+
+def _judge_bom(
+    models: Sequence[str], bom: str, *, profile: str, evidence: str | None, save: str | None
+) -> OpennessComparison:
+    if len(models) > 1:
+        raise InvalidRequest("Of a bill of materials one model is judged at a time.")
+    report = judge(models[0] if models else None, bom=bom, profile=profile, evidence=evidence)
+    if save:
+        report.save(save)
+    return OpennessComparison((report,), {})
 
 
 def _show_progress(done: int, total: int) -> None:

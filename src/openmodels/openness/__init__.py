@@ -10,6 +10,7 @@ Raises:
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,13 +22,19 @@ else:
 
     class _CallablePackage(ModuleType):
         def __call__(
-            self, model: Any, *, profile: str = "default", evidence: str | Path | None = None, deep: bool = True
+            self,
+            model: Any = None,
+            *,
+            bom: str | Path | Mapping[str, Any] | None = None,
+            profile: str = "default",
+            evidence: str | Path | None = None,
+            deep: bool = True,
         ) -> Report:
             from openmodels.errors import ErrorBoundary
             from openmodels.openness.api import openness
 
             with ErrorBoundary():
-                return openness(model, profile=profile, evidence=evidence, deep=deep)
+                return openness(model, bom=bom, profile=profile, evidence=evidence, deep=deep)
 
     openness = sys.modules[__name__]
     openness.__class__ = _CallablePackage

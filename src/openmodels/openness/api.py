@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from openmodels import escaping, model_reference
 from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.openness.bom_reader import read_bom
 from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.gather import UNREACHABLE, EvidenceSources, from_folder, gather, store
-from openmodels.openness.profiles import find_profile
+from openmodels.openness.profiles import DEFAULT, find_profile
 from openmodels.openness.rendering import LEGEND, VERDICT_SIGNS, html_table, markdown_table
 from openmodels.openness.report import Report
 
@@ -29,12 +30,22 @@ _Result = TypeVar("_Result")
 
 
 @ErrorBoundary()
-def openness(model: Any, *, profile: str = "default", evidence: str | Path | None = None, deep: bool = True) -> Report:
+def openness(
+    model: Any = None,
+    *,
+    bom: str | Path | Mapping[str, Any] | None = None,
+    profile: str = DEFAULT,
+    evidence: str | Path | None = None,
+    deep: bool = True,
+) -> Report:
     """Judge how open a model is, with evidence for every verdict.
 
     Args:
-        model: "org/model", a record of a catalog, or the folder of a model.
-        profile: "default", "osaid-1.0", "mof-1.0" or "eu-gpai".
+        model: "org/model", a record of a catalog, or the folder of a model; with `bom`, which of its models, None for
+            the only one.
+        bom: A bill of materials to judge from, without network: CycloneDX 1.5 to 1.7 or SPDX 3.0, as the path of
+            a JSON file or its content. What it does not show is unknown; `report.notes` names what was not read.
+        profile: "default" (also called "lesson"), "osaid-1.0", "mof-1.0" or "eu-gpai".
         evidence: A folder saved by `report.save`: judge that again, without network.
         deep: False looks only at the Hub's own facts and the front matter (license, gating).
 
@@ -42,23 +53,28 @@ def openness(model: Any, *, profile: str = "default", evidence: str | Path | Non
     it was gathered.
 
     Raises:
-        InvalidRequest: An unknown profile, or a folder that holds no evidence or model.
+        InvalidRequest: An unknown profile, a folder that holds no evidence or model, or a bill that cannot be read.
         InvalidReference: `model` is not an id.
         ModelNotFound: No such model, or nothing about it in the evidence.
         Offline: No network, and no evidence kept.
     """
-    return _judge(model, profile, evidence, deep=deep, sources=None)
+    return _open(model, bom, profile, evidence, deep=deep)
 
 
 async def aopenness(
-    model: Any, *, profile: str = "default", evidence: str | Path | None = None, deep: bool = True
+    model: Any = None,
+    *,
+    bom: str | Path | Mapping[str, Any] | None = None,
+    profile: str = DEFAULT,
+    evidence: str | Path | None = None,
+    deep: bool = True,
 ) -> Report:
     """Judge how open a model is: the async twin of `openness`.
 
     Raises:
         InvalidRequest, InvalidReference, ModelNotFound, Offline: As `openness` does.
     """
-    return await _on_thread(partial(_judge, model, profile, evidence, deep=deep, sources=None))
+    return await _on_thread(partial(_open, model, bom, profile, evidence, deep=deep))
 
 
 @dataclass(frozen=True)
@@ -139,7 +155,7 @@ class OpennessComparison:
 def compare_openness(
     models: Iterable[Any],
     *,
-    profile: str = "default",
+    profile: str = DEFAULT,
     evidence: str | Path | None = None,
     deep: bool = True,
     save: str | Path | None = None,
@@ -169,7 +185,7 @@ def compare_openness(
 async def acompare_openness(
     models: Iterable[Any],
     *,
-    profile: str = "default",
+    profile: str = DEFAULT,
     evidence: str | Path | None = None,
     deep: bool = True,
     save: str | Path | None = None,
@@ -243,6 +259,20 @@ def _compare(
     if failures and not reports and all(isinstance(error, Offline) for error in failures.values()):
         raise next(iter(failures.values()))
     return OpennessComparison(reports, failures)
+
+
+def _open(
+    model: Any, bom: str | Path | Mapping[str, Any] | None, profile: str, evidence: str | Path | None, *, deep: bool
+) -> Report:
+    """Judge a model from a bill of materials, or as `_judge` does."""
+    if bom is None and model is None:
+        raise InvalidRequest("There is nothing to judge.", next_step="Give a model's id, or bom=.")
+    if bom is None:
+        return _judge(model, profile, evidence, deep=deep, sources=None)
+    if evidence is not None:
+        raise InvalidRequest("A report rests on a bill of materials or on a folder of evidence, not on both.")
+    find_profile(profile)
+    return Report.of(read_bom(bom, None if model is None else _name(model)), profile=profile, offline=True)
 
 
 def _judge(

