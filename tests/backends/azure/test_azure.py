@@ -230,7 +230,7 @@ def test_what_is_sent(server: FaultServer) -> None:
 def test_a_serverless_endpoint_passes_extra_on() -> None:
     backend = _model("https://m.eastus2.models.ai.azure.com", "").backend
     request = ChatRequest(messages=(om.user("hi"),), extra={"min_p": 0.1})
-    request_sent = backend._prepare_chat(request, backend.model(None)).http_request
+    request_sent = backend._prepare_chat(request, backend.resolve_model(None)).http_request
     assert request_sent.url == "https://m.eastus2.models.ai.azure.com/chat/completions?api-version=2024-05-01-preview"
     assert dict(request_sent.headers)["extra-parameters"] == "pass-through"
     assert json.loads(request_sent.body) == {
