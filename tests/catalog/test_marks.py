@@ -100,7 +100,7 @@ def test_a_renamed_model_is_found_by_its_old_id_and_says_so(hub):
 
 def test_an_index_finds_a_renamed_model_by_its_old_id():
     record = hub_records.record({"id": "acme/New-1b"}, DAY).model_copy(update={"renamed_from": ("acme/Old-1b",)})
-    assert api._known(in_memory([record]), "ACME/old-1b").id == "acme/New-1b"
+    assert api.find_in_index(in_memory([record]), "ACME/old-1b").id == "acme/New-1b"
 
 
 def test_what_the_hub_says_now_renames_what_the_index_has():

@@ -136,7 +136,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     _check_id(model_id)
     online = live if live is not None else not settings.is_offline()
     index = open_index()
-    known = _known(index, model_id) if index else None
+    known = find_in_index(index, model_id) if index else None
     failures: list[OpenModelsError] = []
     parts = [*([known] if known else []), *(_look_up(model_id, known, failures) if online else [])]
     for catalog in sources.catalogs():
@@ -251,8 +251,8 @@ def _facets(matches: list[searching.Matches], field: str) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _known(index: Index, model_id: str) -> ModelRecord | None:
-    """Return a model from the index by its id in any catalog."""
+def find_in_index(index: Index, model_id: str) -> ModelRecord | None:
+    """Return a model from an index by its id in any catalog, or a former one."""
     alias = sources.owner_of(model_id).alias(model_id)
     if known := index.get(model_id) or (index.get(alias) if alias else None):
         return known

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openmodels import columns, escaping, settings
 from openmodels.catalog import lineage
-from openmodels.catalog.api import info, open_index
+from openmodels.catalog.api import find_in_index, info, open_index
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import in_memory
@@ -33,6 +33,7 @@ _SECONDS = 60.0
 """Seconds the Hub has in all to answer what a family needs of it."""
 _LONGEST_CARD = 200_000
 _CARDS = 25
+_LOOKUPS = 8
 _REQUESTS = 40
 _PAGES = 3
 _SIMILARLY_NAMED = 200
@@ -195,7 +196,7 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
     """
     online = live if live is not None else not settings.is_offline()
     index = open_index()
-    record = (index.get(model_id) if index else None) or info(model_id, live=live)
+    record = (find_in_index(index, model_id) if index else None) or info(model_id, live=live)
     tree = Family(record.id)
     hub = HubCatalog() if online else None
     if hub:
@@ -218,17 +219,23 @@ class _FamilyBuilder:
         self.limit = limit
         self._local = {record.id.lower(): record for record in DiskCatalog().search(Query())}
         self._cards_left = _CARDS
+        self._lookups_left = _LOOKUPS
+        self._fetched: dict[str, ModelRecord] = {}
+        self._renamed: dict[str, str] = {}
         self._edges: dict[str, list[Edge]] = {}
 
     def add_ancestors(self, record: ModelRecord) -> None:
+        self._note_former_ids(record)
         waiting = deque([record])
         while waiting:
             model = waiting.popleft()
             if model.id in self.family.models and self.family.parents(model.id):
                 continue
             self._add_model(model.id, model)
+            for edge in self._edges_up(model):
+                self._look_up(edge.parent)
             added = [edge.parent for edge in self._edges_up(model) if self._add_edge(edge)]
-            waiting += [self.index.get(parent) or _unlisted(parent) for parent in added]
+            waiting += [self._listed(parent) or _unlisted(parent) for parent in added]
 
     def add_descendants(self, starts: Iterable[str]) -> None:
         waiting = deque(starts)
@@ -256,18 +263,50 @@ class _FamilyBuilder:
         at = record.id.lower()
         if at not in self._edges:
             self._edges[at] = lineage.declared(record) or lineage.inferred(record, self.index, self._card(record))
-        return self._edges[at]
+        return [edge.model_copy(update={"parent": self._present_id(edge.parent)}) for edge in self._edges[at]]
+
+    def _listed(self, model_id: str) -> ModelRecord | None:
+        return self.index.get(model_id) or self._fetched.get(model_id.lower())
+
+    def _present_id(self, model_id: str) -> str:
+        """Return the present id of a model that others may call by a former one."""
+        if (known := self._renamed.get(model_id.lower())) is not None:
+            return known
+        record = find_in_index(self.index, model_id)
+        if record is not None:
+            self._note_former_ids(record)
+        return record.id if record is not None and record.ids.hub else model_id
+
+    def _look_up(self, model_id: str) -> None:
+        """Ask the Hub for a base that is not listed: it may have another id now."""
+        if self._listed(model_id) or self.hub is None or self._lookups_left <= 0:
+            return
+        self._lookups_left -= 1
+        try:
+            record = self.hub.get(model_id)
+        except OpenModelsError:
+            return  # its name stays in the tree, without its record: ancestors are often gated or gone
+        self._fetched[record.id.lower()] = record
+        self._note_former_ids(record)
+
+    def _note_former_ids(self, record: ModelRecord) -> None:
+        for former in record.renamed_from or ():
+            if former.lower() not in self._renamed:
+                self._renamed[former.lower()] = record.id
+                self.family.notes.append(f"{former} is called {record.id} now")
 
     def _edges_through_unlisted(self, edges: list[Edge], parent: str) -> list[Edge]:
-        unlisted = (_unlisted(edge.parent) for edge in edges if self.index.get(edge.parent) is None)
+        unlisted = (_unlisted(edge.parent) for edge in edges if self._listed(edge.parent) is None)
         above = map(self._edges_up, unlisted)
         return next((up for up in above if any(edge.parent.lower() == parent.lower() for edge in up)), [])
 
     def _models_below(self, parent: str) -> list[ModelRecord]:
         """Return models that declare a parent, then those whose names make it likely."""
-        terms = self.index.term_numbers([*(f"base:{relation}:{parent}" for relation in RELATIONS), f"from:{parent}"])
+        record = self._listed(parent)
+        ids = [parent, *(record.renamed_from or () if record else ())]
+        named = [f"base:{relation}:{name}" for name in ids for relation in RELATIONS]
+        terms = self.index.term_numbers([*named, *(f"from:{name}" for name in ids)])
         numbers = self.index.match(any_of(map(codec.term_token, terms.values())), limit=self.limit) if terms else []
-        record = self.index.get(parent)
         if record is None or not codec.is_variant(record):
             numbers += self._similarly_named(parent, record)
         return list(self.index.records(dict.fromkeys(numbers)).values())
@@ -313,7 +352,7 @@ class _FamilyBuilder:
         self.family.models[model_id] = self.family.models.get(model_id) or listed
 
     def _add_edge(self, edge: Edge) -> bool:
-        self._add_model(edge.parent, self.index.get(edge.parent))
+        self._add_model(edge.parent, self._listed(edge.parent))
         if any(known.parent.lower() == edge.parent.lower() for known in self.family.parents(edge.child)):
             return False
         self.family.edges.append(edge)
