@@ -10,7 +10,7 @@ from made_up import evidence, page
 
 import openmodels as om
 from openmodels import retry
-from openmodels.errors import Offline
+from openmodels.errors import InvalidResponse, Offline
 from openmodels.openness import api, gather as gathering, github
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.pages import ModelEvidence
@@ -163,6 +163,7 @@ class TestBases:
         put(sites, "acme/Calf", cardData={"license": "mit", "base_model": "lab/Gone"})
         live = om.openness("acme/Calf")
         assert "There is no model lab/Gone on the Hub" in live["training_data"].reason
+        assert "lab/gone" in live.notes[0]
         assert plain(om.openness("acme/Calf", evidence=live.save(tmp_path))) == plain(live)
 
     def test_a_circle_ends(self, sites):
@@ -245,3 +246,11 @@ def test_kept_pages_of_an_older_kind_are_read_anew(sites):
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"format": 1}))
     om.openness(GLOW)
     assert sites.asked["/api/datasets/acme/glow-corpus"] == 2
+
+
+def test_a_page_that_is_too_large_names_the_size(sites):
+    put(sites, "acme/Calf", cardData={"license": "mit", "base_model": "acme/Huge"})
+    sites.pages["/api/models/acme/Huge"] = " " * (64 * 2**20 + 1)
+    with pytest.raises(InvalidResponse, match="larger than 64 MiB"):
+        om.openness("acme/Huge")
+    assert "larger than 64 MiB" in om.openness("acme/Calf").notes[0]

@@ -112,7 +112,12 @@ class Report:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the evidence holds and was not read, in sentences."""
-        return tuple(map(str, items(self._context.model.data.get("notes"))))
+        unread = [
+            f"Nothing was gathered about {name}: {why}."
+            for reasons in self._context.evidence.unread.values()
+            for name, why in sorted(reasons.items())
+        ]
+        return (*map(str, items(self._context.model.data.get("notes"))), *unread)
 
     @property
     def obligations(self) -> dict[str, tuple[str, ...]]:
