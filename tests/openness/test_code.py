@@ -325,6 +325,15 @@ class TestReadme:
             found = repository(link, tree=NEOX, fork=True, readme={"headings": [title, "Borealis"]})
             assert judged("training_code", linking(link), found).verdict is verdict
 
+    def test_the_title_of_a_framework_named_like_an_architecture_is_not_the_models(self):
+        tree = ["src/train.py", "examples/train.sh"]
+        found = repository("tools/LLaMA-Factory", tree=tree, readme={"headings": ["LLaMA-Factory"]})
+        model = linking("tools/LLaMA-Factory", name="savanna/Llama-7B")
+        assert judged("training_code", model, found).verdict is PARTIAL
+        found = repository("tools/kudu-train", tree=tree, readme={"headings": ["Kudu for everybody"]})
+        model = linking("tools/kudu-train", name="savanna/Kudu-7B", config={"model_type": "kudu"})
+        assert judged("training_code", model, found).verdict is PARTIAL
+
     def test_a_submodule_holds_files_that_were_not_seen(self):
         found = repository("north-ai/borealis", tree=["README.md", "trainer"], submodules=["trainer"])
         finding = judged("training_code", linking("north-ai/borealis"), found)

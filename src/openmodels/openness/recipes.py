@@ -95,6 +95,10 @@ class ModelName:
         title = split_repo_id(name)[1]
         return self.mentions_family(title) and not self._has_other_version(title)
 
+    def is_titled(self, title: str) -> bool:
+        """Return whether a title names the model, and not a framework alone."""
+        return self.is_named_in(_FRAMEWORK.sub(" ", title))
+
     def fits(self, path: str) -> bool:
         """Return whether a path speaks of no other version or size alone."""
         sizes = _find_sizes(path)

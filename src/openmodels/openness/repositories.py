@@ -126,7 +126,9 @@ def _is_dedicated(model: ModelEvidence, model_name: ModelName, page: RepositoryE
     is_named = model_name.is_repository(page.id) or normalize_name(repo) == normalize_name(model.owner)
     # A short name, as "Yi", or a common one must be the whole name.
     is_named = is_named or (same_owner(owner, model.owner) and normalize_name(repo) == family(model.id))
-    if page.title and model_name.is_named_in(page.title):
+    if model_name.is_architecture and not same_owner(owner, model.owner):
+        return False  # libraries are named after architectures too
+    if model_name.is_titled(page.title):
         return True  # a framework that was changed for this model
     is_copy = page.is_fork and not (page.parent and model_name.is_repository(page.parent))
     return is_named and not is_copy and not is_framework(page.id, model_name)
