@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+import openmodels as om
 from openmodels import columns
 from openmodels.catalog.family import Family
 from openmodels.catalog.index.codec import today
@@ -87,6 +88,16 @@ class TestOnATerminal:
         old = on_terminal(folder, 80, "show", ROWS[2]["id"], "--index")
         assert any(re.match(r"open +no: ", line) for line in old)
         assert any(re.match(r"note +disabled", line) for line in old)
+
+
+def test_printed_results_and_notebooks_show_the_same(folder, monkeypatch):
+    monkeypatch.setenv("OPENMODELS_CACHE", str(folder))
+    results = om.search("lantern", live=False)
+    for text in (str(results), results._repr_html_()):
+        assert "open" in text
+        assert "glow-lab/Lantern-13B-Old [disabled]" in text
+    row = next(line for line in str(results).splitlines() if line.startswith("glow-lab/Lantern-13B "))
+    assert row.split() == ["glow-lab/Lantern-13B", "text-generation", "13B", "BSD-3-Clause", "yes", "900k"]
 
 
 def edge(child, parent, relation="finetune", confidence=1.0):

@@ -43,8 +43,8 @@ class Results(list[ModelRecord]):
         return super().__contains__(model)
 
     def __str__(self) -> str:
-        heads = ("model", "task", "parameters", "license", "downloads")
-        lines = [heads, *([shown(row(record)[name]) for name in heads] for record in self)]
+        heads = ("model", "task", "parameters", "license", "open", "downloads")
+        lines = [heads, *(_cells(record, heads) for record in self)]
         widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
         table = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
         return "\n".join([*(line.rstrip() for line in table), *self.notes])
@@ -85,13 +85,20 @@ class Results(list[ModelRecord]):
         return pandas.DataFrame([row(record) for record in self])
 
     def _repr_html_(self) -> str:
-        heads = ("model", "task", "parameters", "context", "license", "downloads", "updated")
+        heads = ("model", "task", "parameters", "license", "open", "downloads", "context", "updated")
         body = "".join(
-            "<tr>" + "".join(f"<td>{escaping.escape_html(shown(row(record)[name]))}</td>" for name in heads) + "</tr>"
+            "<tr>" + "".join(f"<td>{escaping.escape_html(cell)}</td>" for cell in _cells(record, heads)) + "</tr>"
             for record in self
         )
         notes = "".join(f"<p><small>{escaping.escape_html(note)}</small></p>" for note in self.notes)
         return f"<table><tr>{''.join(f'<th>{name}</th>' for name in heads)}</tr>{body}</table>{notes}"
+
+
+def _cells(record: ModelRecord, heads: Iterable[str]) -> list[str]:
+    """Return a record's cells; its marks ("retired 2025-06-30") stand beside its id."""
+    fields = row(record)
+    fields["model"] = " ".join([record.id, *(f"[{mark}]" for mark in record.marks)])
+    return [shown(fields[name]) for name in heads]
 
 
 def row(record: ModelRecord) -> dict[str, Any]:
