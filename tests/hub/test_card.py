@@ -71,6 +71,10 @@ def test_front_matter(card, matter):
 def test_front_matter_is_no_part_of_the_outline():
     text = "\ufeff---\r\nlicense: mit\r\ntags:\r\n- a\r\n---\r\n# Glow\r\nTrained on web data of last year."
     assert parse_outline(text) == {
-        "headings": ["Glow"], "links": [], "claims": [{"fact": "Trained on web data of last year."}],
-    }  # fmt: skip
+        "headings": ["Glow"],
+        "empty_headings": [],
+        "links": [],
+        "claims": [{"fact": "Trained on web data of last year."}],
+        "citations": [],
+    }
     assert parse_outline("---\n---\n# Glow")["headings"] == ["Glow"]

@@ -23,6 +23,7 @@ def page(name="acme/Glow-7B", **fields):
             "links": [
                 {"text": "code", "url": "https://github.com/acme/glow", "section": "Glow 7B"},
                 {"text": "logs", "url": "https://wandb.ai/acme/glow", "section": "Training data"},
+                {"text": "Technical report", "url": "https://arxiv.org/abs/2501.00001", "section": "Glow 7B"},
             ],
             "claims": [{"fact": "The model was trained on glow-corpus, 2T tokens."}],
         },

@@ -68,9 +68,9 @@ class TestWeights:
 
 class TestTrainingData:
     def test_gated_or_missing_sets_are_not_open(self):
-        for fields in ({"gated": "auto"}, {"exists": False}):
+        for fields, expected in (({"gated": "auto"}, PARTIAL), ({"exists": False}, CLOSED)):
             found = evidence(page(), datasets=[dataset(**fields)])
-            assert verdict("training_data", found).verdict is PARTIAL
+            assert verdict("training_data", found).verdict is expected
 
     def test_a_set_nobody_checked_is_unknown(self):
         one = verdict("training_data", evidence(page()))
@@ -187,7 +187,8 @@ class TestRecords:
 
     def test_many_cited_papers_are_no_report(self):
         tags = [f"arxiv:2501.0000{number}" for number in range(8)]
-        assert verdict("technical_report", whole(tags=tags)).verdict is UNKNOWN
+        readme = page()["readme"] | {"links": []}
+        assert verdict("technical_report", whole(tags=tags, readme=readme)).verdict is UNKNOWN
 
     def test_no_card_is_a_closed_card(self):
         bare = {"readme": {}, "siblings": [{"rfilename": "model.safetensors"}]}

@@ -140,7 +140,7 @@ def test_a_base_that_only_the_card_names_is_gathered_too(sources, sites):
 
 def test_a_missing_data_set_is_not_open(sources, sites):
     del sites.pages["/api/datasets/acme/glow-corpus"]
-    assert om.openness(GLOW)["training_data"].verdict is Verdict.PARTIAL
+    assert om.openness(GLOW)["training_data"].verdict is Verdict.CLOSED
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -30,17 +30,22 @@ _MAX_VALUES = 20_000
 _NESTED = (dict, list, tuple, set)
 
 KNOWN_HOSTS = re.compile(
-    r"(?:^|\.)(?:huggingface\.co|hf\.co|github\.com|arxiv\.org|wandb\.ai|comet\.com|neptune\.ai|tensorboard\.dev|gitlab\.com|"
-    r"zenodo\.org|doi\.org|openreview\.net|aclanthology\.org|kaggle\.com|modelscope\.cn|commoncrawl\.org|eleuther\.ai|"
+    r"(?:^|\.)(?:huggingface\.co|hf\.co|github\.com|arxiv\.org|wandb\.ai|comet\.com|neptune\.ai|tensorboard\.dev"
+    r"|gitlab\.com|"
+    r"zenodo\.org|doi\.org|openreview\.net|aclanthology\.org|kaggle\.com|modelscope\.cn|commoncrawl\.org"
+    r"|eleuther\.ai|"
     r"opensource\.org|creativecommons\.org|apache\.org|spdx\.org)$"
 )
 # Every repetition below is bounded or followed by something it cannot match: the time to read a card must
 # grow with its length, not with the square of it.
 _MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n((?:.*?\n)??)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FENCE = re.compile(r"(`{3,}|~{3,})([^\n]*)")
+_FENCED = "```"
+"""The line that stands for a block of code."""
 _HEADING = re.compile(r"#{1,6}[ \t]+|<h[1-6][^>]{0,500}>", re.IGNORECASE)
 _LINK = re.compile(
-    r"\[([^\[\]\n]{0,200}+)\]\(\s{0,20}<?(https://[^\s)>]{1,500})|href=[\"'](https://[^\"'\s]{1,500})[\"'][^>]{0,500}>([^<]{0,200})|<?(https://[^\s)>\]\"'`]{1,500})"
+    r"\[([^\[\]\n]{0,200}+)\]\(\s{0,20}<?(https://[^\s)>]{1,500})"
+    r"|href=[\"'](https://[^\"'\s]{1,500})[\"'][^>]{0,500}>([^<]{0,200})|<?(https://[^\s)>\]\"'`]{1,500})"
 )
 _MARKUP = re.compile(
     r"<[^<>]{0,500}+>|!\[[^\[\]]{0,300}+\]\([^)]{0,600}+\)|[*_`]{1,3}|^[ \t]{0,40}(?:[-*+>]|\d{1,9}\.)[ \t]+",
@@ -48,10 +53,32 @@ _MARKUP = re.compile(
 )
 _PARAGRAPH = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9“\"(])|\n\s*\n|\n(?=\s*(?:[-*+|]|\d+\.)\s)")
 _INFORMATIVE = re.compile(
-    r"data|corpus|corpora|token|train|tun|code|script|licen[cs]e|commercial|checkpoint|log|w&b|wandb|tensorboard|evaluat|"
-    r"based on|base model|merge|release|open|weights|access",
+    r"data|corpus|corpora|token|train|tun|code|script|licen[cs]e|commercial|checkpoint|log|w&b|wandb|tensorboard"
+    r"|evaluat|"
+    r"based on|base model|merge|release|open|weights|access|books|crawl|sources?\b|proprietary|private|internal"
+    r"|acquired|"
+    r"disclos|withh|paper|report|publication|arxiv",
     re.IGNORECASE,
 )
+_PLACEHOLDER = re.compile(
+    r"more information (?:is )?needed|^[\W_]*(?:todo|tbd|tba|n/?a|none|wip|coming soon)[\W_]*$|\{\{.*\}\}"
+    r"|\[(?:needs|add|insert|your|fill)\b[^\]]*\]",
+    re.IGNORECASE,
+)
+"""What stands where nobody has written anything yet, as in the Hub's template of a card."""
+_BOILERPLATE = re.compile(
+    r"^Use the code below to get started with the model\.$|^Carbon emissions can be estimated using the\b"
+    r"|\bmodel ?card (?:aims to be a base template|has been (?:automatically )?generated)"
+    r"|^[\s*-]*(?:licen[cs]e|language(?:\(s\))?(?: \(NLP\))?|fine-?tuned from model)(?: \[optional\])?\W*:",
+    re.IGNORECASE,
+)
+"""What the Hub's template says by itself, and lines that only repeat the front matter."""
+_LABEL = re.compile(r"[^:\n]{0,60}:\W*")
+_BIBTEX = re.compile(r"^[ \t]{0,20}@\w{1,20}\{", re.MULTILINE)
+_BIBTEX_FIELD = re.compile(
+    r"^[ \t,]{0,20}(title|author|eprint|url|journal)\s{0,9}=\s{0,9}([^\n]{1,600})", re.MULTILINE | re.IGNORECASE
+)
+_MAX_CITATIONS = 20
 
 _ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*[A-Za-z0-9]"
 _LINKED = re.compile(rf"huggingface\.co/({_ID})(?=[)\s\]>\"'#?]|$|/(?:tree|blob)/)")
@@ -187,33 +214,81 @@ def _relation(sentence: str) -> Relation:
 
 
 def parse_outline(text: str) -> dict[str, Any]:
-    """Return `headings`, `links` and `claims` of a card, as in an evidence file."""
-    text = _MATTER.sub("", text[:LONGEST]).replace("\r\n", "\n")
+    """Return what an evidence file keeps of a card.
+
+    Returns:
+        `headings`; `empty_headings`, those under which nothing is written but placeholders; `links`;
+        `claims`, the sentences; `citations`, the title, authors and arXiv id of each BibTeX entry.
+    """
+    text = _without_comments(_MATTER.sub("", text[:LONGEST]).replace("\r\n", "\n"))
     headings: list[str] = []
+    empty: dict[int, int] = {}  # place in `headings` -> level, of those with nothing written so far
     links: list[dict[str, Any]] = []
     prose: list[str] = []
     section = None
-    for line in _without_fences(_without_comments(text)).split("\n"):
+    open_sections: dict[int, int] = {}
+    for line in _without_fences(text).split("\n"):
         if (heading := _heading(line.strip())) is not None:
             section = _without_markup(heading)[:200]
+            level = _heading_level(line.strip())
+            # What comes below a heading of the same level or a higher one is no part of the earlier sections.
+            open_sections = {place: depth for place, depth in open_sections.items() if depth < level}
+            open_sections[len(headings)] = empty[len(headings)] = level
             headings.append(section)
+            prose.append("")
+        elif line == _FENCED:
             prose.append("")
         else:
             prose.append(line)
+        if heading is None and _is_written(line):
+            for place in open_sections:
+                empty.pop(place, None)
         for match in _LINK.finditer(line):
             label, url, href, inner, bare_url = match.groups()
             address = (url or href or bare_url).rstrip(".,;")
             if KNOWN_HOSTS.search(https_host(address)):
                 # A bare address is introduced by the words before it: "Training code: https://…".
                 words = label or inner or line[max(0, match.start() - 120) : match.start()]
-                links.append({"text": _without_markup(words).rstrip(" :<("), "url": address, "section": section})
+                link = {"text": _without_markup(words).rstrip(" :<("), "url": address, "section": section}
+                before = _without_markup(line[max(0, match.start() - 120) : match.start()])
+                links.append(link | ({"before": before} if before and words == (label or inner) else {}))
     sentences = (_without_markup(part) for part in _PARAGRAPH.split("\n".join(prose)))
-    claims = [{"fact": text} for text in sentences if 15 <= len(text) <= 1000 and _INFORMATIVE.search(text)]
+    claims = [{"fact": text} for text in sentences if _is_claim(text)]
     return {
         "headings": [heading for heading in headings if heading][:MAX_SENTENCES],
+        "empty_headings": [headings[place] for place in sorted(empty) if headings[place]][:MAX_SENTENCES],
         "links": list({(link["url"], link["text"]): link for link in links}.values())[:MAX_LINKS],
         "claims": claims[:MAX_SENTENCES],
+        "citations": _citations(text),
     }
+
+
+def _is_claim(text: str) -> bool:
+    return bool(15 <= len(text) <= 1000 and _INFORMATIVE.search(text) and not _PLACEHOLDER.search(text))
+
+
+def _is_written(line: str) -> bool:
+    """Return whether a line says more than a placeholder, label or boilerplate."""
+    bare = _without_markup(line[:_LONGEST_SENTENCE])
+    if line == _FENCED:
+        return True
+    is_empty = not re.search(r"[^\W_]", bare) or _LABEL.fullmatch(bare)
+    return not (is_empty or _PLACEHOLDER.search(line[:_LONGEST_SENTENCE]) or _BOILERPLATE.search(bare))
+
+
+def _citations(text: str) -> list[dict[str, str]]:
+    """Return title, author and arXiv id of each BibTeX entry of a card."""
+    starts = [match.start() for match in islice(_BIBTEX.finditer(text), _MAX_CITATIONS)]
+    citations = []
+    for start, end in pairwise([*starts, len(text)]):
+        fields = _BIBTEX_FIELD.findall(text[start : min(end, start + 4_000)])
+        values = {name.lower(): " ".join(re.sub(r"[{}\"\\]", "", value).strip(" ,").split()) for name, value in fields}
+        places = " ".join(values.get(name, "") for name in ("eprint", "url", "journal"))
+        arxiv = re.search(r"(?<!\d)\d{4}\.\d{4,5}(?!\d)", places)
+        citations.append(
+            {"title": values.get("title", ""), "authors": values.get("author", ""), "arxiv": arxiv[0] if arxiv else ""}
+        )
+    return citations
 
 
 def _without_comments(text: str) -> str:
@@ -225,7 +300,7 @@ def _without_comments(text: str) -> str:
 
 
 def _without_fences(text: str) -> str:
-    """Return text without its blocks of code.
+    """Return text with `_FENCED` in place of each block of code.
 
     A fence that is never closed opens none.
     """
@@ -244,7 +319,7 @@ def _without_fences(text: str) -> str:
         fence = _FENCE.match(line)
         if opened is None and fence and longest[fence[1][0]] >= len(fence[1]):
             opened = fence[1]
-            kept.append("")
+            kept.append(_FENCED)
         elif opened is None:
             kept.append(line)
         elif fence and fence[1].startswith(opened) and not fence[2].strip():
@@ -259,6 +334,11 @@ def _heading(line: str) -> str | None:
     if start[0][0] == "#":
         return text.rstrip("#").rstrip()
     return text[:-5] if re.fullmatch(r"</h[1-6]>", text[-5:], re.IGNORECASE) else None
+
+
+def _heading_level(line: str) -> int:
+    digits = re.match(r"<h([1-6])", line, re.IGNORECASE)
+    return int(digits[1]) if digits else len(line) - len(line.lstrip("#"))
 
 
 def _without_markup(text: str) -> str:

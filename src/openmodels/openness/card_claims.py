@@ -35,6 +35,31 @@ _TUNED_ON = (
     r"fine-?tun\w*|\bsft\b|\bdpo\b|\brlhf\b|\borpo\b|\bkto\b|preference|alignment|instruction[- ]?(?:tun|follow"
     r"|data)\w*|post-?train\w*|feedback"
 )
+_DATA_NOUN = (
+    r"(?:data(?:sets?)?|corpus|corpora|sources?|mix(?:ture|es)?|(?:training|tuning) sets?|content|books|documents"
+    r"|texts?"
+    r"|transcripts|conversations|pairs|examples|instructions|articles|rest|remainder|crawls?|pages|archives?)"
+)
+_GIVE = r"releas\w*|publish\w*|disclos\w*|shar(?:e|ing)|provid(?:e|ing)|(?:re)?distribut\w*|open-?sourc\w*|reveal\w*"
+_GIVEN = (
+    r"releas\w*|publish\w*|disclos\w*|shared|public\w*|provided|available|distribut\w*|redistribut\w*|open-?sourc\w*"
+    r"|revealed|opened|open"
+)
+_NEVER = (
+    r"\b(?:not|never|cannot|neither|nor|(?:ca|wo|do|does|did|is|are|was|were|has|have)n['’]t|unable|no plans?"
+    r"|unavailable"
+    r"|prevents?|prevented|prohibits?|forbids?)\b"
+    r"(?! (?:only|just|merely|contain|includ|gated|behind|requir|overlap|filter|de-?dup|use|need)\w*)"
+)
+_NONE_WITHHELD = (
+    r"\bnothing\b|\b(?:no|not|none|never|without|free of|instead of|rather than|nor"
+    r"|any) (?:[\w-]+ ){0,3}?(?:undisclosed|proprietary"
+    r"|confidential|in-?house|private|withheld|internal|licen[cs]ed)\b|\b(?:outperform|surpass|compar|match|rival"
+    r"|beat)\w*"
+    r"\b[^.;]{0,60}\b(?:proprietary|private|closed)\b|\blicen[cs]ed under\b"
+    r"|\b(?:evaluation|test|benchmark|user|your|personal|private) (?:data|information)\b[^.;]{0,40}\bnot\b"
+)
+"""What is said of others' data, of users' data, or that no data are withheld."""
 _COMPLETE = (
     r"\b(?:full|complete|entire|whole|all)\b[^.;]{0,50}\b(?:data|corpus|sequence|mixture"
     r"|sources)\b[^.;]{0,60}\b(?:available|released|published|public|open|shared)|\b(?:available|released|published"
@@ -44,7 +69,8 @@ _LATER = r"\b(?:coming soon|will be|to be released|planned|announced|not (?:yet 
 _CORPORA = re.compile(
     r"(?i)\b(?:common ?crawl|m?c4|the pile|refinedweb|fineweb(?:-edu)?|dclm|the stack|wikipedia|red ?pajama"
     r"|slim ?pajama|roots|oscar|culturax|dolma|bookcorpus\w*|openwebtext\w*|webtext|cc-?net|cc-?100|pes2o|s2orc"
-    r"|starcoder ?data|proof-?pile\w*|open-?web-?math|finemath|laion-?\w*|hplt|madlad\w*|nemotron-cc|project gutenberg"
+    r"|starcoder ?data|proof-?pile\w*|open-?web-?math|finemath|laion-?\w*|hplt|madlad\w*|nemotron-cc"
+    r"|project gutenberg"
     r"|stack ?exchange|pubmed)\b"
 )
 
@@ -52,17 +78,35 @@ TUNING_DATA = Claim(_TUNED_ON)
 """What a model was fine-tuned on."""
 TUNING = Claim(_TUNED_ON, unless=r"\bpre-?train")
 """Fine-tuning, and not pre-training."""
+TUNED = Claim(
+    r"\bfine-?tuned\b|\b(?:sft|dpo|rlhf|orpo|kto|grpo)\b|\b(?:instruction|preference)[- ](?:tuned|tuning)"
+    r"|\bpost-?train(?:ed|ing)\b",
+    unless=r"\b(?:not|never|no|without|before|can|may|could|should|would|if|to be|easily|when|further)\b[^.;]{0,40}"
+    r"(?:fine-?tun|\bsft\b|\bdpo\b|\brlhf\b|instruction|preference|post-?train)|\b(?:variants?|versions?|separate)\b",
+)
+"""The model was fine-tuned: not that it can be, nor that another version was."""
 WITHHELD_DATA = Claim(
-    _DATA,
-    r"\bno (?:\w+ ){0,2}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{0,40}\b(?:named|linked|listed|given|released"
-    r"|published|disclosed|stated)|\bnames no (?:\w+ ){0,2}data|\b(?:data|corpus|corpora|datasets?|sources?|mix\w*"
-    r"|sets?)\b[^.;]{0,60}\b(?:is|are|was|were|will|be|been|has|have)?\s*\b(?:not|never|n't)\b (?:be "
-    r"|been )?(?:publicly |openly )?(?:released|published|disclosed|available|shared|public|provided)|\bundisclosed\b"
-    r"|\bproprietary\b|\bconfidential\b|\bin-?house\b|\bprivate (?:data|corpus|corpora|sources?)|\binternal (?:data"
-    r"|corpus|corpora|sources?)|\bacquired\b|\blicen[cs]ed (?:data|content|books|from)|\bcannot (?:share|release"
-    r"|disclose|publish)",
+    rf"{_DATA}|\b{_DATA_NOUN}\b",
+    rf"\bno (?:\w+ ){{0,2}}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{{0,40}}\b(?:named|linked|listed|given|{_GIVEN})"
+    r"|\bnames no (?:\w+ ){0,2}data"
+    # "the data are not released", "we will not be able to share our training corpus"
+    rf"|\b{_DATA_NOUN}\b[^.;]{{0,60}}{_NEVER}[^.;]{{0,40}}\b(?:{_GIVEN})\b"
+    rf"|{_NEVER}[^.;]{{0,30}}\b(?:{_GIVE})\b[^.;]{{0,50}}\b{_DATA_NOUN}\b"
+    rf"|\b{_DATA_NOUN}\b[^.;]{{0,40}}\b(?:undisclosed|proprietary|confidential|in-?house|private|withheld|unreleased"
+    r"|closed|secret|internal)(?=[\s.,;:)]*(?:$|[.,;:)]|\band\b|\bto\b|\bdue\b|\bbecause\b|\bfor\b))"
+    rf"|\b(?:undisclosed|proprietary|confidential|in-?house|private|withheld|unreleased|acquired|internal|licen[cs]ed"
+    rf"|purchased)\b(?: [\w-]+){{0,4}} {_DATA_NOUN}\b|\b{_DATA_NOUN}\b[^.;]{{0,40}}\b(?:acquired|purchased"
+    rf"|licen[cs]ed) from"
+    rf"|\b(?:licen[cs]ed|acquired|purchased) from\b|\bunable to (?:{_GIVE})\b",
+    unless=_NONE_WITHHELD,
 )
 """Data are not given."""
+DATA_ON_REQUEST = Claim(
+    _DATA,
+    rf"\b{_DATA_NOUN}\b[^.;]{{0,60}}\b(?:up)?on (?:\w+ )?request\b"
+    rf"|\brequest access to\b[^.;]{{0,40}}\b{_DATA_NOUN}\b",
+)
+"""Data are given to those who ask."""
 COMPLETE_DATA = Claim(_COMPLETE, unless=_LATER)
 """All data are published."""
 INCOMPLETE_DATA = Claim(
@@ -86,6 +130,15 @@ TRAINING_LOGS = Claim(
     unless=_LATER,
 )
 """Logs of the training are public."""
+OWN_PAPER = Claim(
+    r"\b(?:our|its|this model['’]s|accompanying) (?:[\w-]+ ){0,3}(?:paper|report|pre-?print|publication|arxiv)\b"
+    r"|\b(?:described|introduced|presented|detailed|proposed|released|details|more information)\b[^.;]{0,60}"
+    r"\b(?:paper|(?:tech(?:nical)? )?report|pre-?print)\b|\b(?:paper|report|pre-?print)\b[^.;]{0,40}"
+    r"\b(?:describes|introduces|presents) (?:this|the) model\b",
+    unless=r"\b(?:method|approach|technique|algorithm|recipe|architecture|loss|attention|optimi[sz]er|adapter|lora"
+    r"|dataset|benchmark)s?\b[^.;]{0,60}\b(?:paper|report)\b|\bas in\b|\bproposed by\b|\bpaper of\b",
+)
+"""A paper is the model's own: "our paper", "described in the technical report"."""
 CHECKPOINTS = Claim(
     r"\b(?:intermediate|every|each|all|\d{2,})\b[^.;]{0,40}\b(?:checkpoints?|steps?)\b"
     r"|\bcheckpoints?\b[^.;]{0,60}\b(?:every|each|steps?|branches|revisions?)\b",
@@ -100,9 +153,63 @@ _TRAINED_ON = Claim(
 )
 
 
+_CONTINUED = re.compile(
+    rf"(?i)\b(?:{_DATA_NOUN}|pages|crawl\w*|tokens)\b|^(?:the (?:rest|remainder|remaining|other)|in addition"
+    rf"|additionally"
+    r"|also|moreover|we also|it also|this|these|they|another|further|plus|besides|half|some|most|about \d)\b"
+)
+_OTHER_TOPIC = re.compile(
+    r"(?i)\blicen[cs]ed? (?:under|tag|terms)|\bevaluat|\bbenchmark|\bcheckpoint|\bweights?\b|\bcode (?:is|are|was)\b"
+    r"|\brepositor|\binfer"
+)
+
+
 def training_data_sentences(sentences: Iterable[str]) -> list[str]:
-    """Return the sentences about what a model was (pre-)trained on."""
-    return [text for text in _TRAINED_ON.select(sentences) if not TUNING.matches(text)]
+    """Return the sentences about what a model was (pre-)trained on.
+
+    What the sentences right after one of them say of data belongs to it: "The rest are licensed books."
+    """
+    selected, goes_on = [], False
+    for text in sentences:
+        is_tuning = TUNING.matches(text)
+        goes_on = not is_tuning and (
+            _TRAINED_ON.matches(text) or (goes_on and bool(_CONTINUED.search(text)) and not _OTHER_TOPIC.search(text))
+        )
+        if goes_on:
+            selected.append(text)
+    return selected
+
+
+def tuning_data_sentences(sentences: Iterable[str]) -> list[str]:
+    """Return the sentences about what a model was fine-tuned on.
+
+    What the sentences right after one of them say of data belongs to it.
+    """
+    selected, goes_on = [], False
+    for text in sentences:
+        goes_on = TUNING_DATA.matches(text) or (
+            goes_on
+            and bool(_CONTINUED.search(text))
+            and not _OTHER_TOPIC.search(text)
+            and not _TRAINED_ON.matches(text)
+        )
+        if goes_on:
+            selected.append(text)
+    return selected
+
+
+UNITS = {"T": 1e12, "B": 1e9, "M": 1e6, "K": 1e3}
+"""Units of counts, the largest first."""
+_TOKENS = re.compile(
+    r"(?i)(?<![\w.])(\d{1,4}(?:,\d{3})*(?:\.\d+)?)\s?(T|B|M|trillion|billion"
+    r"|million)(?:n)?[\s+-]{0,2}(?:[\w-]+ ){0,2}tokens\b"
+)
+
+
+def claimed_tokens(sentences: Iterable[str]) -> float | None:
+    """Return the largest number of tokens that sentences claim, or None for none."""
+    counts = (match for text in sentences for match in _TOKENS.finditer(text))
+    return max((float(match[1].replace(",", "")) * UNITS[match[2][0].upper()] for match in counts), default=None)
 
 
 def find_named_corpora(sentences: Iterable[str]) -> str:

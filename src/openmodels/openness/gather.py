@@ -33,6 +33,7 @@ MOST_GENERATIONS = 8
 """How far back base models are gathered; what lies further is named in the evidence, with this reason."""
 MOST_PATHS = 20_000
 MOST_FILES = 10_000
+MOST_DATA_FILES = 1_000
 TOTAL_SECONDS = 240.0
 """Seconds all pages of one model may take; those that come no more are unknown."""
 KEEP_DAYS = 7
@@ -246,10 +247,16 @@ def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
         return page | {"failed": error.cause, "unknown": ["exists", "gated", "license"]}
     if isinstance(row.get("id"), str) and ID.fullmatch(row["id"]):
         page["id"] = row["id"]
-    page |= {"exists": True, "gated": row.get("gated"), "sha": row.get("sha"), "tags": row.get("tags") or []}
+    page |= {"exists": True, "gated": row.get("gated"), "tags": row.get("tags") or []}
+    page |= {name: row[name] for name in ("sha", "disabled", "private", "usedStorage", "description") if name in row}
+    card = fields.mapping(row.get("cardData"))
+    page["cardData"] = {name: card[name] for name in ("dataset_info", "size_categories") if name in card}
+    if isinstance(listed := row.get("siblings"), list):
+        page["siblings"] = listed[:MOST_DATA_FILES]
+        page["siblings_status"] = {"coverage": "complete" if len(listed) <= MOST_DATA_FILES else "partial"}
     if page["gated"] is None:
         page["unknown"] = ["gated"]
-    if declared := parse_license(fields.mapping(row.get("cardData"))):
+    if declared := parse_license(card):
         page |= {"license": declared.id, "license_name": declared.name}
     return page
 

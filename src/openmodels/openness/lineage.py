@@ -89,14 +89,19 @@ def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
                 bases.setdefault(base_id.lower(), Ancestor(base_id, page, via, stated=True))
         return list(bases.values())
     links = find_model_links("\n".join(link.url for link in model.links))
+    mentioned: dict[str, Ancestor] = {}
     for mention in read_base_mentions(model.sentences, model.id, links):
         page = evidence.other_model(mention.name)
         base_id = page.id if page is not None else mention.name
         if base_id.lower() != model.id.lower() and (page is not None or mention.name in links):
             url = f"{model.site}{mention.name}" if mention.name in links else None
             via = model.sentence_proof(mention.sentence, 160, url=url)
-            return [Ancestor(base_id, page, via, stated=True)]
-    return []
+            # Only a merge has several bases: of others the likeliest counts.
+            if not mentioned or mention.relation == "merge":
+                mentioned.setdefault(base_id.lower(), Ancestor(base_id, page, via, stated=True))
+            if mention.relation != "merge":
+                break
+    return list(mentioned.values())
 
 
 def _suggested_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:

@@ -40,7 +40,9 @@ class ModelContext:
         self.same_owner_bases = [page for page in pages if same_owner(page.owner, owner)]
         self.foreign_base = next((base for base in self.bases if not same_owner(base.owner, owner)), None)
         self.repositories = find_repositories(evidence, self.model, self.same_owner_bases)
-        self.datasets = find_datasets(evidence, self.model, is_finetune=self.is_finetune)
+        self.datasets = find_datasets(
+            evidence, self.model, is_finetune=self.is_finetune, has_foreign_base=self.foreign_base is not None
+        )
         self._findings: dict[str, Finding] = {}
 
     def datasets_for(self, use: DatasetUse) -> list[NamedDataset]:

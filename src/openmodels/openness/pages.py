@@ -24,16 +24,27 @@ _ARXIV = re.compile(r"(?i)(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)(\d{4}\.\d{4,5}
 _WEIGHTS = re.compile(r"(?i)\.(?:safetensors|bin|pt|pth|gguf|ggml|h5|msgpack|onnx|ckpt|nemo|npz|pdparams)$")
 _NOT_WEIGHTS = re.compile(r"(?i)(?:^|/)(?:training_args|optimizer|scheduler|rng_state|tokenizer)[^/]*$")
 _RESULT_FILE = re.compile(r"(?i)(?:^|/)(?:eval|evaluation|results?|all_results|benchmark)[\w.-]*\.(?:json|csv|ya?ml)$")
+_NOT_DATA = re.compile(
+    r"(?i)(?:^|/)(?:\.[^/]*|readme[^/]*|[^/]*licen[cs]e[^/]*|notice[^/]*|citation[^/]*|dataset_infos\.json|[^/]*\.md)$"
+    r"|^(?:assets|figures)/|^[^/]*(?:logo|banner|thumbnail|overview)[^/]*$"
+)
+"""Files of a data set that hold no data: its card, its terms, what git needs, pictures of the card."""
+_MOST_ROWS = re.compile(r"(?i)(?:\d+[KMBT]?)?n?<n?<?(\d+)([KMBT]?)")
+_LONGEST_DESCRIPTION = 4_000
 _WEIGHT_TAGS = frozenset({"safetensors", "pytorch", "gguf", "tf", "jax", "onnx", "ggml"})
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link of a model card: its address, its text and the heading it stands under."""
+    """A link of a model card.
+
+    With its address, its text, the heading it stands under and the words before it.
+    """
 
     url: str
     text: str = ""
     section: str = ""
+    before: str = ""
 
     @property
     def host(self) -> str:
@@ -49,6 +60,15 @@ class Link:
     def dataset(self) -> str:
         """The id of the data set on the Hub that it leads to, or ""."""
         return "/".join(self.path[1:3]) if self.host == "huggingface.co" and self.path[:1] == ["datasets"] else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A BibTeX entry of a model card; what it does not give is ""."""
+
+    title: str
+    authors: str
+    arxiv: str
 
 
 _TYPES: dict[str, type] = {
@@ -118,6 +138,10 @@ class DatasetEvidence(EvidencePage):
         exists: Whether it exists; None where that was not looked up.
         gated: Whether access needs consent; None where that was not seen.
         license: The license of its front matter: the id, or the name where the id says nothing.
+        is_disabled: Whether the Hub switched it off.
+        is_private: Whether only its owner can read it.
+        files: The names of its files; None where they were not seen.
+        description: The beginning of its card, as the Hub's page gives it.
     """
 
     site = "https://huggingface.co/datasets/"
@@ -132,6 +156,54 @@ class DatasetEvidence(EvidencePage):
             terms = licenses.find_stated(declared.id, declared.name)
             # By its name alone, a license beside "other" would count as one that is known.
             self.license = terms.id if licenses.find(terms.id).kind is terms.kind else declared.id
+        self.is_disabled = bool(self.data.get("disabled")) and self.known("disabled")
+        self.is_private = bool(self.data.get("private")) and self.known("private")
+        self.files: list[str] | None = None
+        if "siblings" in self.data and self.known("siblings"):
+            self.files = [file.name for file in ModelPage(self.data).files]
+        self.description = str(self.data.get("description") or "")[:_LONGEST_DESCRIPTION]
+
+    @property
+    def is_emptied(self) -> bool:
+        """Whether its list of files was seen and holds no data any more."""
+        # A repository always has a file, if only `.gitattributes`: an empty list is one that was not given.
+        if not self.files or (self.data.get("siblings_status") or {}).get("coverage", "complete") != "complete":
+            return False
+        return all(map(_NOT_DATA.search, self.files))
+
+    @property
+    def has_only_a_script(self) -> bool:
+        """Whether it holds a program that loads data from elsewhere, and no data."""
+        names = [name for name in self.files or () if not _NOT_DATA.search(name)]
+        return bool(names) and all(name.endswith(".py") for name in names)
+
+    @cached_property
+    def bytes(self) -> int | None:
+        """The bytes of its data, or None where the page does not state them."""
+        infos = [info for info in items(self.page_card.get("dataset_info")) if isinstance(info, dict)]
+        stated = (info.get("dataset_size") or info.get("download_size") for info in infos)
+        sizes = [size for size in stated if isinstance(size, int) and size > 0]
+        if sizes and len(sizes) == len(infos):
+            return sum(sizes)
+        stored = self.data.get("usedStorage")
+        return stored if isinstance(stored, int) and stored > 0 and self.known("usedStorage") else None
+
+    @cached_property
+    def most_rows(self) -> int | None:
+        """The number of rows it has at most, by its size category, or None."""
+        tagged = [str(tag).removeprefix("size_categories:") for tag in items(self.data.get("tags"))]
+        stated = [*map(str, items(self.page_card.get("size_categories"))), *tagged]
+        bounds = [_to_count(*match.groups()) for text in stated if (match := _MOST_ROWS.fullmatch(text))]
+        return max(bounds, default=None)
+
+    @property
+    def page_card(self) -> dict[str, Any]:
+        """Its front matter."""
+        return self.data.get("cardData") or {}
+
+
+def _to_count(number: str, unit: str) -> int:
+    return int(number) * {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}[unit.upper()]
 
 
 class RepositoryEvidence(EvidencePage):
@@ -186,6 +258,8 @@ class ModelEvidence(EvidencePage):
         weight_tags: The formats of weights that the Hub itself tagged.
         parameters: The number of parameters that the Hub counted; 0 where it did not.
         headings: The headings of the card.
+        empty_headings: Those of them under which nothing is written but placeholders.
+        citations: The BibTeX entries of the card: title, authors and arXiv id.
         sentences: Sentences of the card; text by strangers, to be matched and never obeyed.
         links: The https links of the card.
         card_missing: Whether it is known to have no card.
@@ -215,6 +289,8 @@ class ModelEvidence(EvidencePage):
         self.parameters = self.page.counted_parameters or 0
         readme = self.data.get("readme") or {}
         self.headings = [str(text) for text in items(readme.get("headings"))]
+        self.empty_headings = [str(text) for text in items(readme.get("empty_headings"))]
+        self.citations = _parse_citations(readme)
         self.sentences = _parse_sentences(readme)
         self.links = _parse_links(readme)
         self.card_seen = "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
@@ -227,7 +303,7 @@ class ModelEvidence(EvidencePage):
         texts_with_papers = [tag for tag in self.tags if tag.startswith("arxiv:")]
         # "Gao et al., 2020" is a citation of somebody else's work.
         texts_with_papers += [link.url for link in self.links if "et al" not in link.text]
-        self.papers = list(dict.fromkeys(paper for text in texts_with_papers for paper in _ARXIV.findall(text)))
+        self.papers = list(dict.fromkeys(paper for text in texts_with_papers for paper in find_arxiv_ids(text)))
         refs = self.data.get("refs") or {}
         branches_and_tags = [*items(refs.get("branches")), *items(refs.get("tags"))]
         names = [ref.get("name") if isinstance(ref, dict) else ref for ref in branches_and_tags]
@@ -251,13 +327,23 @@ class ModelEvidence(EvidencePage):
 
 
 def _parse_links(readme: dict[str, Any]) -> list[Link]:
-    entries = readme.get("links", ())
-    links = [Link(*(str(entry.get(name) or "") for name in ("url", "text", "section"))) for entry in entries]
+    names, entries = ("url", "text", "section", "before"), readme.get("links", ())
+    links = [Link(*(str(entry.get(name) or "") for name in names)) for entry in entries]
     return [link for link in links if link.host]
+
+
+def _parse_citations(readme: dict[str, Any]) -> list[Citation]:
+    names, entries = ("title", "authors", "arxiv"), _objects(readme.get("citations"))
+    return [Citation(*(str(entry.get(name) or "") for name in names)) for entry in entries]
 
 
 def _parse_sentences(readme: dict[str, Any]) -> list[str]:
     return [str(text)[:1000] for claim in readme.get("claims", ()) if (text := claim.get("fact"))]
+
+
+def find_arxiv_ids(text: str) -> list[str]:
+    """Return the arXiv ids that an address or a tag names."""
+    return _ARXIV.findall(text)
 
 
 def items(value: Any) -> list[Any]:

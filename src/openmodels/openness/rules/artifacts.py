@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
+from openmodels.hub.model_names import family, mentions, normalize_name, same_owner
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, unknown
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.pages import Link
+from openmodels.openness.pages import Citation, Link, ModelEvidence, find_arxiv_ids
 
 _STEP = re.compile(
-    r"(?i)(?:step|ckpt|checkpoint|tokens?|iter(?:ation)?|epoch|stage|global_?step)[-_]?\d+|\d+[-_]?(?:steps?|b?tokens?"
+    r"(?i)(?:step|ckpt|checkpoint|tokens?|iter(?:ation)?|epoch|stage|global_?step)[-_]?\d+|\d+[-_]?(?:steps?"
+    r"|b?tokens?"
     r"|k)$"
 )
 _LOG_HOST = re.compile(r"(?:^|\.)(?:wandb\.ai|comet\.com|comet\.ml|tensorboard\.dev|neptune\.ai|clear\.ml)$")
@@ -22,6 +25,20 @@ _REPORT = re.compile(r"(?i)\b(?:technical report|tech report|paper|report|arxiv|
 _CITATION = re.compile(r"et al|\d{4}\b.*\)")
 _MAX_OWN_PAPERS = 4
 """A card that names more papers cites other people's."""
+_MONTHS_APART = 3
+"""A model and its own paper come out within about as many months; papers of methods are older."""
+_METHOD_SECTION = re.compile(
+    r"(?i)\bmethod|\bapproach|\btechnique|\barchitecture|\btraining\b|\bfine-?tun|\bevaluat|\bbenchmark|\bdata\b"
+    r"|\bdataset"
+    r"|\backnowledg|\brelated|\breferences?\b|\bimplementation|\bframework|\bhyper-?param|\bcitations?\b|\bcredits\b"
+)
+_PLAIN_WORDS = re.compile(
+    r"(?i)\b(?:technical|tech|research|full|original|official|the|our|this|a|paper|report"
+    r"|arxiv(?:[: ]*\d{4}\.\d{4,5})?|pre-?print"
+    r"|publication|link|pdf|read|see|here|more|for|details|in|at|on|of|and|to|check|out|is|available|view|model"
+    r"|release|v\d+)\b"
+)
+_NOT_ONLY_PAPER = re.compile(r"[^\W\d_]")
 _CARD_TOPICS = (
     r"intended|use[sd]?\b|usage",
     r"limitation|bias|risk|safety|out.of.scope",
@@ -87,44 +104,83 @@ def checkpoints(context: ModelContext) -> Judgement:
     return unknown("checkpoints.unseen", "No checkpoint was seen among the branches seen.", "all branches and tags")
 
 
-@criterion("technical_report", "a paper of its own")
+@criterion("technical_report", "a paper of its own: by its title, its authors, or the card's own words")
 def technical_report(context: ModelContext) -> Judgement:
-    """Judge whether a paper or report describes the model."""
+    """Judge whether a paper or report describes the model.
+
+    Cards link the papers of methods, data and benchmarks too: a link alone proves nothing.
+    """
     model = context.model
-    if link := next((link for link in model.links if _is_report(link)), None):
+    # A fine-tune's card names the paper of its base: that one describes the base.
+    strangers = [base.page for base in context.bases if base.page and not same_owner(base.owner, model.owner)]
+    foreign_papers = {paper for stranger in strangers for paper in stranger.papers}
+    reports = [link for link in model.links if _is_report(link) and not foreign_papers & set(find_arxiv_ids(link.url))]
+    if link := next((link for link in reports if _is_own_report(context, link)), None):
         proof = model.proof(f"the card links “{link.text}”", "readme", url=link.url)
-        return Judgement(OPEN, "The card links a report.", "report.link", 0.85, (proof,))
-    papers = model.papers
+        return Judgement(OPEN, f"The card links its report as “{link.text}”.", "report.link", 0.85, (proof,))
+    if citation := next((citation for citation in model.citations if _is_own_citation(context, citation)), None):
+        url = f"https://arxiv.org/abs/{citation.arxiv}" if citation.arxiv else None
+        proof = model.proof(f"the card cites as its own “{citation.title}”", "readme", url=url)
+        return Judgement(OPEN, f"The card cites its own report, “{citation.title}”.", "report.cited", 0.8, (proof,))
+    papers = [paper for paper in model.papers if paper not in foreign_papers]
     proofs = tuple(
         model.proof(f"arXiv {paper}", "tags", url=f"https://arxiv.org/abs/{paper}")
         for paper in papers[:_MAX_OWN_PAPERS]
     )
-    if papers and len(papers) <= _MAX_OWN_PAPERS:
-        return Judgement(OPEN, f"The card names the paper arXiv {papers[0]}.", "report.arxiv", 0.7, proofs)
-    if papers:
-        reason = f"The card cites {len(papers)} papers; which is its own was not seen."
-        return unknown("report.many", reason, "the model's own report", evidence=proofs)
+    own_words = card_claims.OWN_PAPER.first(model.sentences)
+    if len(papers) == 1 and own_words:
+        reason = f"The card names the paper arXiv {papers[0]} as its own: “{own_words[:160]}”"
+        return Judgement(OPEN, reason, "report.arxiv", 0.75, proofs)
+    contemporary = [paper for paper in papers if _came_with(model, paper)]
+    if len(contemporary) == 1 and len(papers) <= _MAX_OWN_PAPERS and not reports and not context.foreign_base:
+        reason = f"Of the papers that it names, arXiv {contemporary[0]} alone came out when the model did."
+        return Judgement(OPEN, reason, "report.arxiv", 0.6, proofs)
+    if papers or reports:
+        named = [f"arXiv {paper}" for paper in papers] or [f"“{link.text}”" for link in reports]
+        shown = ", ".join(named[:_MAX_OWN_PAPERS]) + (" and more" if len(named) > _MAX_OWN_PAPERS else "")
+        reason = f"The card names papers ({shown}); that one is its own is nowhere said."
+        return unknown("report.others", reason, "the title or the authors of the model's own report", evidence=proofs)
     if model.card_seen:
-        proof = model.proof("no paper or report is linked", "readme")
-        return Judgement(CLOSED, "The card links no paper or report.", "report.none", 0.75, (proof,))
+        proof = model.proof("no paper or report of its own is linked", "readme")
+        return Judgement(CLOSED, "The card links no paper or report of its own.", "report.none", 0.75, (proof,))
     reason = "No paper was seen, and the card was not seen as a whole."
     return unknown("report.unseen", reason, "the links of the model card")
 
 
-@criterion("model_card", "headings for use, limits, data, evaluation and make-up")
+@criterion("model_card", "sections, not left empty, about use, limits, data, evaluation and make-up")
 def model_card(context: ModelContext) -> Judgement:
     """Judge whether the card covers use, limits, data, evaluation and make-up."""
     model = context.model
-    if not model.headings:
-        if model.card_missing:
-            return Judgement(CLOSED, "There is no card.", "card.none", 0.95, (model.proof("no README.md", "siblings"),))
+    if model.card_missing:
+        return Judgement(CLOSED, "There is no card.", "card.none", 0.95, (model.proof("no README.md", "siblings"),))
+    if not model.headings and not model.card_seen:
         return unknown("card.unseen", "The card's text was not seen.", "the text of the model card")
-    headings = " | ".join(model.headings).lower()
+    written = _written_headings(model)
+    headings = " | ".join(written).lower()
     covered = sum(bool(re.search(pattern, headings)) for pattern in _CARD_TOPICS)
-    proof = model.proof(f"headings: {', '.join(model.headings[:8])}", "readme")
+    if not covered and model.empty_headings:
+        empty = ", ".join(model.empty_headings[:8])
+        proof = model.proof(f"sections without text: {empty}", "readme")
+        reason = f"The card is a template that was not filled in: {len(model.empty_headings)} sections are empty."
+        return Judgement(CLOSED, reason, "card.template", 0.9, (proof,))
+    proof = model.proof(f"headings: {', '.join(written[:8])}" if written else "a card without headings", "readme")
     verdict = OPEN if covered >= 4 else PARTIAL if covered >= 1 else CLOSED
     reason = f"The card has headings for {covered} of {len(_CARD_TOPICS)} things a card should cover."
+    if model.empty_headings:
+        reason += f" Empty sections: {', '.join(model.empty_headings[:12])}."
     return Judgement(verdict, reason, "card.headings", 0.6, (proof,))
+
+
+def _written_headings(model: ModelEvidence) -> list[str]:
+    """Return the headings under which something is written."""
+    left_out = Counter(model.empty_headings)
+    written = []
+    for heading in model.headings:
+        if left_out[heading]:
+            left_out[heading] -= 1
+        else:
+            written.append(heading)
+    return written
 
 
 def _is_log(link: Link) -> bool:
@@ -137,3 +193,42 @@ def _is_log(link: Link) -> bool:
 def _is_report(link: Link) -> bool:
     is_document = "arxiv.org" in link.host or link.url.lower().endswith(".pdf") or _REPORT.search(link.text)
     return bool(is_document and _REPORT.search(f"{link.text} {link.url}")) and not _CITATION.search(link.text)
+
+
+def _is_own_report(context: ModelContext, link: Link) -> bool:
+    """Return whether a link leads to the model's own report.
+
+    It does where its words, its file or its title name the model or its makers, where they say no more than
+    "paper" outside of a section about methods, and where the card's words before it say "our".
+    """
+    text = re.sub(r"https?://\S+", " ", link.text)
+    if _names_model(context, f"{text} {link.url.rpartition('/')[2]}") or card_claims.OWN_PAPER.matches(text):
+        return True
+    if _METHOD_SECTION.search(link.section):
+        return False
+    before = re.split(r"[.!?]\s|[|•]", link.before)[-1]
+    if _names_model(context, before) or card_claims.OWN_PAPER.matches(f"{before} {text}"):
+        return True
+    return not _NOT_ONLY_PAPER.search(_PLAIN_WORDS.sub(" ", f"{before} {text}"))
+
+
+def _is_own_citation(context: ModelContext, citation: Citation) -> bool:
+    return _names_model(context, citation.title) or mentions(citation.authors, normalize_name(context.model.owner))
+
+
+def _names_model(context: ModelContext, text: str) -> bool:
+    """Return whether a title names the model's family or its organisation."""
+    names = {family(context.model.id), normalize_name(context.model.owner)}
+    if context.foreign_base is not None:
+        names.discard(family(context.foreign_base.id))
+    names |= {name.rstrip("0123456789") for name in names}
+    return any(len(name) >= 3 and mentions(text, name) for name in names)
+
+
+def _came_with(model: ModelEvidence, paper: str) -> bool:
+    """Return whether a paper on arXiv is of the months around the model's creation."""
+    created = re.match(r"(\d{4})-(\d{2})", str(model.data.get("createdAt") or model.data.get("createdAtDate") or ""))
+    if created is None:
+        return False
+    months = (int(created[1]) - 2000 - int(paper[:2])) * 12 + int(created[2]) - int(paper[2:4])
+    return abs(months) <= _MONTHS_APART
