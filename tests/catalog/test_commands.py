@@ -27,13 +27,17 @@ def told(*arguments):
 
 
 class TestSearch:
-    def test_json_is_a_list_of_records(self, hub):
-        listed = told("search", "japanese", "llama", "chat", "--license", "llama2", "--limit", "2")
+    def test_json_holds_the_records_and_how_the_query_was_read(self, hub):
+        shown = told("search", "japanese", "llama", "chat", "--license", "llama2", "--limit", "2")
+        listed = shown["models"]
+        assert {"text": "japanese", "meaning": "language ja"} in shown["interpretation"]["parts"]
         assert listed[0]["ids"]["hub"] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
         assert len(listed) == 2
 
     def test_filters(self, hub):
-        listed = told("search", "llama", "--parameters", "1B..8B", "--catalog", "hub", "--task", "text-generation")
+        listed = told("search", "llama", "--parameters", "1B..8B", "--catalog", "hub", "--task", "text-generation")[
+            "models"
+        ]
         assert listed
         assert all(10**9 <= one["parameters"]["total"] <= 8 * 10**9 for one in listed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +18,7 @@ from openmodels.catalog.index.writer import in_memory as build_index
 from openmodels.catalog.search import execute as searching, query_text
 from openmodels.catalog.sources import hub_records
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline
+from openmodels.hub.model_names import search_terms
 from openmodels.hub.offers import parse_router_list
 
 HERE = Path(__file__).parent
@@ -35,6 +35,12 @@ def found(index, asked="", **filters):
     return [record.id for _, record in searching.search(index, query.build(asked, **filters)).hits]
 
 
+def is_packed(record):
+    """Return whether a name or a tag says that a parameter has fewer than 16 bits."""
+    words = {*search_terms(record.id), *(record.tags or ()), *(record.formats or ())}
+    return not words.isdisjoint(["4bit", "4-bit", "awq", "gptq", "gguf", "8bit", "8-bit", "fp8", "mxfp4"])
+
+
 class TestJudged:
     def test_recall_at_5(self, index):
         assert len(JUDGED) >= 60
@@ -47,14 +53,13 @@ class TestJudged:
 
 
 class TestJudgedAsPeopleAsk:
-    def test_recall_at_5_is_reported(self, people_index, record_property, capsys):
+    def test_recall_at_5(self, people_index):
         recall, missed = catalog_tables.recall_at_5(PEOPLE, lambda asked: found(people_index, asked, limit=5))
-        record_property("recall_at_5_people", recall)
-        with capsys.disabled():
-            sys.stdout.write(
-                f"\nrecall@5 of {len(PEOPLE)} queries as people ask: {recall:.3f}, {len(missed)} below 1\n"
-            )
-        assert 0 < recall <= 1
+        assert recall >= 0.90, missed
+
+    def test_recall_at_5_of_the_first_queries_among_their_models(self, people_index):
+        recall, missed = catalog_tables.recall_at_5(JUDGED, lambda asked: found(people_index, asked, limit=5))
+        assert recall >= 0.95, missed
 
     def test_there_are_enough_queries_and_each_differs(self):
         assert len({judged.text for judged in PEOPLE}) == len(PEOPLE) >= 125
@@ -88,7 +93,8 @@ class TestWords:
         assert first in found(index, asked)[0].lower()
 
     def test_what_was_read_instead_is_told(self, index):
-        assert "read 'mistrl' as 'mistral'" in searching.search(index, query.build("mistrl")).parsed.notes
+        parsed = searching.search(index, query.build("mistrl")).parsed
+        assert ("mistrl", "'mistral'") in parsed.interpretation.parts
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -111,22 +117,13 @@ class TestWords:
     def test_a_text_without_end_is_read_in_part(self, index):
         parsed = query_text.parse("llama chat " * 10_000, index)
         assert len(parsed.groups) == 2
-        assert parsed.notes == ["only the first 16 words were read"]
+        many = query_text.parse(" ".join(f"llama{chr(97 + n)}x" for n in range(26)), index)
+        assert "only the first 16 words were read" in many.remarks
+        assert len(many.interpretation.ignored) == 10
 
     @given(asked=st.text(max_size=40))
     def test_no_text_breaks_a_search(self, index, asked):
         searching.search(index, query.build(asked, limit=3))
-
-    @given(st.text(max_size=8), st.text(max_size=8))
-    def test_distance_is_a_distance(self, one, other):
-        far = query_text.edit_distance(one, other, 20)
-        assert far == query_text.edit_distance(other, one, 20)
-        assert (far == 0) == (one == other)
-        assert abs(len(one) - len(other)) <= far <= max(len(one), len(other))
-
-    def test_swapped_letters_are_one_error(self):
-        assert query_text.edit_distance("mitsral", "mistral", 2) == 1
-        assert query_text.edit_distance("abcdef", "uvwxyz", 2) == 3
 
     def test_a_sentence_becomes_words_and_filters(self, index):
         parsed = query_text.parse("a Japanese chat model under 8 B that I may use commercially", index)
@@ -156,7 +153,7 @@ class TestFilters:
             ({"task": "chat-completion"}, lambda r: r.task == "text-generation" and "conversational" in r.tags),
             ({"author": "ai2"}, lambda r: r.author == "allenai"),
             ({"base_model": "mistralai/Mistral-7B-v0.1"}, lambda r: r.base_models[0].id == "mistralai/Mistral-7B-v0.1"),
-            ({"fits": "8GB"}, lambda r: r.parameters.total <= 8e9 / 2.4),
+            ({"fits": "8GB"}, lambda r: r.parameters.total <= (8e9 / 2.4 if not is_packed(r) else 8e9 / 0.6)),
             ({"gated": False}, lambda r: r.gated is False),
         ):
             hits = searching.search(index, query.build(**asked, limit=1000)).hits
@@ -168,7 +165,7 @@ class TestFilters:
         expected = {r.id for r in records if r.parameters and r.parameters.total and 3e9 <= r.parameters.total <= 7e9}
         shown = searching.search(index, query.build("", parameters=(3e9, 7e9), limit=1000, base_model=None))
         assert {record.id for _, record in shown.hits} <= expected
-        assert index.count(shown.expression, where=shown.scope.where, values=shown.scope.values) == len(expected)
+        assert shown.count() == len(expected)
 
     def test_together_and_with_words(self, index):
         assert found(index, "japanese llama chat", license="llama2")[0] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"

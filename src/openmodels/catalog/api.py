@@ -18,12 +18,13 @@ from openmodels.catalog.index.reader import Index, default_path
 from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord
-from openmodels.catalog.search import execute as searching
+from openmodels.catalog.search import execute as searching, interpretation
 from openmodels.catalog.search.filters import term_expression
 from openmodels.catalog.search.results import FACETS, Results
 from openmodels.catalog.sources import base as sources
 from openmodels.catalog.sources.base import Catalog
 from openmodels.errors import ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.hub import addresses
 
 _SEARCH_SECONDS = 25.0
 """Seconds a catalog has in all for its part of a search, however many requests that takes."""
@@ -62,11 +63,13 @@ def search(
     old the index is, what could not be reached and how the text was understood.
 
     Args:
-        text: Words of names, tags, languages, sizes ("japanese llama chat", "7b"); typing errors are forgiven.
+        text: Words of names, tasks, tags, languages, sizes, memory ("japanese llama chat under 8B for 12 GB"), in
+            English or another language; an id or an address; typing errors are forgiven. `interpretation` of the
+            results says how it was read.
         task: In the words of the Hub or of Azure ("text-generation", "chat-completion").
         license: SPDX or hub ids; several in a list or with "|" between them.
         license_class: "open", "restricted", "non-commercial", "unknown", or "commercial" (not forbidden).
-        language: Codes or English names.
+        language: Codes, or names in any language; "pt" finds "pt-BR" and "por" too.
         base_model: Hub id; only models made directly from it.
         author: Account or nickname ("meta-llama", "ai2").
         parameters: "1B..8B", "<=8B", "7B" (about so many), or a pair of numbers.
@@ -74,8 +77,8 @@ def search(
         gated: Whether access must be asked for.
         open: True for weights without a gate whose stated license the OSI approved; False for those known to
             have a gate or another license. An unknown gate or license is neither. `om.openness` looks closer.
-        fits: Memory that the weights must fit in at two bytes a parameter, with a fifth to spare: "24GB", or
-            "here" for what is free on this machine now.
+        fits: Memory that the weights must fit in at two bytes a parameter (less where names or tags say that they
+            are quantized), with a fifth to spare: "24GB", or "here" for what is free on this machine now.
         max_price: US dollars per million output tokens, at any provider.
         provider: Who hosts it.
         updated_after: A day, "2026-01-31".
@@ -126,7 +129,8 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
     """Return all that the catalogs know of a model, joined.
 
     Args:
-        model_id: "org/model", "azure:registry/model" or a folder; a bare "model" where only one account has it.
+        model_id: "org/model", "azure:registry/model" or a folder; a bare "model" where only one account has it; or
+            the address of a page or file of the model.
         live: Ask the catalogs; default only with a network; False reads index and disk only.
 
     Raises:
@@ -134,6 +138,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
         Offline: It is neither in the index nor on this disk, and the network is off.
     """
     _check_id(model_id)
+    model_id = addresses.model_id_of(model_id.strip())
     online = live if live is not None else not settings.is_offline()
     index = open_index()
     known = find_in_index(index, model_id) if index else None
@@ -233,7 +238,8 @@ def _merge_parts(query: Query, parts: list[Index], local: dict[str, ModelRecord]
             shown[at] = record_merging.merge(record, here) if here and is_elsewhere else record
     return Results(
         list(shown.values())[: query.limit],
-        notes=[*notes, *(note for part in matches for note in part.parsed.notes)],
+        notes=notes,
+        interpretation=interpretation.join(part.parsed.interpretation for part in matches),
         total=lambda: sum(part.count() for part in matches),
         facets=lambda field: _facets(matches, field),
     )

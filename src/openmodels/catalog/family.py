@@ -27,7 +27,7 @@ from openmodels.errors import (
     OpenModelsError,
     RateLimited,
 )
-from openmodels.hub import model_names
+from openmodels.hub import addresses, model_names
 
 _SECONDS = 60.0
 """Seconds the Hub has in all to answer what a family needs of it."""
@@ -194,6 +194,7 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
         ModelNotFound: No catalog has the model.
         Offline: It is not in the index, and the network is off.
     """
+    model_id = addresses.model_id_of(model_id)
     online = live if live is not None else not settings.is_offline()
     index = open_index()
     record = (find_in_index(index, model_id) if index else None) or info(model_id, live=live)

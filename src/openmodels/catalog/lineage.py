@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from pydantic import Field
 
-from openmodels.catalog import vocabulary
+from openmodels.catalog import languages
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.record import ModelRecord, source_of
@@ -21,7 +21,7 @@ from openmodels.types.messages import Frozen
 _SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[bm]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
 _TUNED = frozenset(["chat", "instruct", "it", "sft", "dpo", "rlhf", "assistant", "instruction", "finetuned"])
-_GENERIC = frozenset((*_TUNED, *vocabulary.LANGUAGES, *synonyms.WORDS, "open", "pro", "all", "top", "new"))
+_GENERIC = frozenset((*_TUNED, *synonyms.WORDS, "open", "pro", "all", "top", "new"))
 
 # Licenses that are granted with one family only: whoever uses one has built on that family.
 GRANTED = {
@@ -211,7 +211,7 @@ def _sizes(words: Iterable[str]) -> set[str]:
 
 
 def _telling(words: Iterable[str]) -> set[str]:
-    return {word for word in words if word.isalpha() and word not in _GENERIC}
+    return {word for word in words if word.isalpha() and word not in _GENERIC and not languages.code_of(word)}
 
 
 def _versions(words: Iterable[str]) -> set[str]:

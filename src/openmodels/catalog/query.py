@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict
 
 from openmodels import licenses
-from openmodels.catalog import vocabulary
+from openmodels.catalog import languages, vocabulary
 from openmodels.catalog.record import LicenseClass
 from openmodels.catalog.sources import base as sources
 from openmodels.errors import InvalidRequest, MissingExtra
@@ -163,7 +163,12 @@ def _classes(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _languages(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(filter(None, map(vocabulary.language, _several(name, value))))
+    return tuple(filter(None, map(_language, _several(name, value))))
+
+
+def _language(stated: str) -> str | None:
+    """Return the code of a language by its code or its name in any language."""
+    return languages.code_of(stated.lower()) or vocabulary.language(stated)
 
 
 def _catalogs(name: str, value: Any) -> tuple[str, ...]:
@@ -185,7 +190,7 @@ def _bytes(name: str, value: Any) -> int:
             raise InvalidRequest(reason, next_step=f'Write "{value}GB".')
         return count
     if value.strip().lower() == "here":
-        return _free_memory(name)
+        return free_memory(name)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
     if not match:
         raise _wrong(name, value, 'an amount of memory such as "24GB"')
@@ -194,7 +199,7 @@ def _bytes(name: str, value: Any) -> int:
     return _bounded(float(match[1]) * float((1024 if match[3] else 1000) ** " kmgt".index(match[2].lower())))
 
 
-def _free_memory(name: str) -> int:
+def free_memory(name: str) -> int:
     """Return the bytes that are free on this machine now."""
     try:
         from openmodels.backends.local.weights import memory

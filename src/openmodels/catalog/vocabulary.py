@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from openmodels.catalog import languages
 from openmodels.catalog.record import Modalities
 
 CONVERSATIONAL = "conversational"
 """The Hub's tag for a text-generation model with a chat template."""
 
+_LONGEST_LANGUAGE, _LEAST_NAME = 35, 4
 _CHAT_TASKS = frozenset({"chat-completion", "chat-completions", "messages", "responses", "chat"})
 
 
@@ -50,28 +52,6 @@ text image audio video > text image audio video: any-to-any
 """
 _MODALITIES = {name: pair.split(">") for pair, words in read_table(_INPUTS_OUTPUTS) for name in words.split()}
 
-LANGUAGES = {
-    "afrikaans": "af", "albanian": "sq", "arabic": "ar", "armenian": "hy", "basque": "eu", "bengali": "bn",
-    "bosnian": "bs", "bulgarian": "bg", "burmese": "my", "catalan": "ca", "chinese": "zh", "mandarin": "zh",
-    "croatian": "hr", "czech": "cs", "danish": "da", "dutch": "nl", "english": "en", "estonian": "et",
-    "finnish": "fi", "french": "fr", "galician": "gl", "georgian": "ka", "german": "de", "greek": "el",
-    "gujarati": "gu", "hausa": "ha", "hebrew": "he", "hindi": "hi", "hungarian": "hu", "icelandic": "is",
-    "indonesian": "id", "irish": "ga", "italian": "it", "japanese": "ja", "nihongo": "ja", "jp": "ja",
-    "kannada": "kn", "kazakh": "kk", "khmer": "km", "korean": "ko", "kr": "ko", "lao": "lo", "latin": "la",
-    "latvian": "lv", "lithuanian": "lt", "macedonian": "mk", "malay": "ms", "malayalam": "ml", "maltese": "mt",
-    "marathi": "mr", "mongolian": "mn", "nepali": "ne", "norwegian": "no", "persian": "fa", "farsi": "fa",
-    "polish": "pl", "portuguese": "pt", "punjabi": "pa", "romanian": "ro", "russian": "ru", "serbian": "sr",
-    "slovak": "sk", "slovenian": "sl", "somali": "so", "spanish": "es", "swahili": "sw", "swedish": "sv",
-    "tagalog": "tl", "tamil": "ta", "telugu": "te", "thai": "th", "tibetan": "bo", "turkish": "tr",
-    "ukrainian": "uk", "urdu": "ur", "uzbek": "uz", "vietnamese": "vi", "welsh": "cy", "yoruba": "yo", "zulu": "zu",
-}  # fmt: skip
-"""English names of languages and common misnomers, as codes of BCP 47."""
-
-# Codes that are also words of names or of English are left out.
-_AMBIGUOUS = """
-it no is my so id am as or be to he la ml ms lo et el hi
-"""
-_CODES = frozenset(LANGUAGES.values()) - frozenset(_AMBIGUOUS.split())
 _RENAMED = {"refinedweb": "falcon", "refinedwebmodel": "falcon", "hf_olmo": "olmo", "gptneox": "gpt_neox"}
 _MODEL_TYPES = """
 aquila arctic baichuan bart bert bitnet blip bloom bloomz camembert chatglm clip codegen cohere command-r dbrx
@@ -102,18 +82,17 @@ def modalities(of_task: str | None) -> Modalities | None:
     return Modalities(input=tuple(pair[0].split()), output=tuple(pair[1].split())) if pair else None
 
 
-def language_code(word: str) -> str | None:
-    """Return the code of the language that a word of a search means, or None."""
-    return LANGUAGES.get(word) or (word if word in _CODES else None)
-
-
 def language(stated: Any) -> str | None:
-    """Return a language's code; YAML 1.1 reads Norwegian's "no" as False."""
+    """Return a stated code, or that of a stated name.
+
+    YAML 1.1 reads Norwegian's "no" as False.
+    """
     if stated is False:
         return "no"
-    if not isinstance(stated, str) or not (text := stated.strip().lower()):
+    if not isinstance(stated, str) or not (text := stated.strip().lower()) or len(text) > _LONGEST_LANGUAGE:
         return None
-    return LANGUAGES.get(text, text) if len(text) <= 35 else None
+    is_code = len(text) < _LEAST_NAME or "-" in text
+    return text if is_code else languages.name_code(text) or text
 
 
 def family(model_type: str | None, tags: Iterable[str] = ()) -> str | None:

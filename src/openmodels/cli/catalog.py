@@ -35,7 +35,7 @@ _OPEN = {
 @click.option("--task", help='In the words of the Hub or of Azure: "text-generation", "chat-completion".')
 @click.option("--license", help='SPDX or hub id; several with "|" between them.')
 @click.option("--license-class", help="open, restricted, non-commercial, unknown, or commercial (not forbidden).")
-@click.option("--language", help='Code or English name; several with "|" between them.')
+@click.option("--language", help='Code, or name in any language; several with "|" between them.')
 @click.option("--base-model", metavar="ID", help="Only what was made directly from this model.")
 @click.option("--author", help='Account or nickname: "meta-llama", "ai2".')
 @click.option("--parameters", metavar="RANGE", help='"1B..8B", "<=8B", "7B".')
@@ -64,7 +64,7 @@ def search(ctx: click.Context, /, query: tuple[str, ...], **filters: Any) -> Non
     openmodels search japanese llama chat --license llama2
     openmodels search "code model under 8B" --license-class open --sort downloads
 
-    Typing errors are forgiven. Exit code 3 when nothing is found.
+    Typing errors are forgiven; a line on stderr says how the query was read. Exit code 3 when nothing is found.
     """
     from openmodels.catalog.api import search as find
 
@@ -73,7 +73,8 @@ def search(ctx: click.Context, /, query: tuple[str, ...], **filters: Any) -> Non
     for note in results.notes:
         output.note(note, dim=True)
     if output.wants_json():
-        output.write_json([_as_json(record) for record in results])
+        models = [_as_json(record) for record in results]
+        output.write_json({"interpretation": results.interpretation.as_dict(), "models": models})
     elif results:
         rows = []
         for record in results:

@@ -16,8 +16,12 @@ _SIZE = re.compile(r"(?:\d+x)?\d+(?:\.\d+)?[bmk]t?|[a-z]\d+(?:\.\d+)?b?|\d+bit|\
 _SIZE_AT_END = re.compile(r"(?<=[^\W\d_])\d+(?:\.\d+)?[bm]$", re.ASCII)
 _VERSION = re.compile(r"^[vV](?=\d)")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_PARAMETERS = re.compile(r"(?<![a-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)([bm])(?![a-z0-9])", re.ASCII)
-_ACTIVE = re.compile(r"(?<![a-z0-9])a(\d{1,3}(?:\.\d{1,2})?)b(?![a-z0-9])", re.ASCII)
+_PARAMETERS = re.compile(
+    r"(?<![a-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)([bm])(?=x\d{1,3}e|(?![a-z0-9]))", re.ASCII
+)
+_ACTIVE = re.compile(r"(?<![a-z0-9])a(\d{1,4}(?:\.\d{1,2})?)([bm])(?![a-z0-9])", re.ASCII)
+# "16E" is a number of experts, "2e-5" a learning rate.
+_EXPERTS = re.compile(r"(?:(?<![a-z0-9.])|(?<=[bm]x))\d{1,3}e(?:xperts?)?(?![a-z0-9]|-\d\d?(?!\d))", re.ASCII)
 _UNIT = {"m": 10**6, "b": 10**9}
 
 _CONVERSIONS = """
@@ -82,12 +86,19 @@ def _add_run(run: str, terms: dict[str, None]) -> None:
 
 
 def parameter_counts(name: str) -> tuple[int | None, int | None]:
-    """Return the total and active parameters by a name; none for "8x7B"."""
+    """Return the total and active parameters by a name, None where it is silent.
+
+    The size before a number of experts ("17B-16E") is the active one, and that of an expert ("8x7B") is neither. Of
+    two sizes of a mixture ("MoE-1B-7B") the larger is the total.
+    """
     low = name.lower().replace("_", "-")
-    active = _ACTIVE.search(low)
-    totals = [match for match in _PARAMETERS.finditer(low) if not match[1]]
-    total = max((round(float(match[2]) * _UNIT[match[3]]) for match in totals), default=None)
-    return total, round(float(active[1]) * 10**9) if active else None
+    sizes = sorted(round(float(match[2]) * _UNIT[match[3]]) for match in _PARAMETERS.finditer(low) if not match[1])
+    total = sizes[-1] if sizes else None
+    if active := _ACTIVE.search(low):
+        return total, round(float(active[1]) * _UNIT[active[2]])
+    if len(sizes) == 2 and (_EXPERTS.search(low) or "moe" in low):
+        return total, sizes[0]
+    return (None, total) if _EXPERTS.search(low) else (total, None)
 
 
 def is_conversion(name: str) -> bool:

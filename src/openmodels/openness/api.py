@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from openmodels import escaping, model_reference
 from openmodels.errors import DeadlineExceeded, ErrorBoundary, InvalidRequest, ModelNotFound, Offline, OpenModelsError
+from openmodels.hub import addresses
 from openmodels.openness.bom_reader import read_bom
 from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
@@ -328,8 +329,7 @@ def _name(model: Any) -> str:
 
 
 def _hub_id(name: str) -> str:
-    for backend in ("hf:", "local:", "hub:"):
-        name = name.removeprefix(backend)
+    name = addresses.model_id_of(name)
     if "/" not in name and model_reference.is_backend_name(name):
         return name
     return model_reference.parse_hub_id(name).repo

@@ -71,6 +71,7 @@ class Index:
         self.path = path
         self._lock = threading.Lock()
         self._terms: dict[int, str] = {}
+        self._values: dict[str, dict[str, int]] = {}
         if connection is None and path.exists() and not path.is_file():  # a pipe would be waited for
             raise unreadable(path, "it is not a plain file")
         try:
@@ -148,6 +149,18 @@ class Index:
                 f"SELECT number, text FROM terms WHERE text IN ({_placeholders(part)})", *part, kinds=(int, str)
             )
         }
+
+    def values(self, kind: str) -> dict[str, int]:
+        """Return all values of a kind of term ("lang") with their numbers."""
+        if kind not in self._values:
+            query = "SELECT number, text FROM terms WHERE text >= ? AND text < ? LIMIT 100000"
+            rows = self.query(query, f"{kind}:", f"{kind};", kinds=(int, str))
+            self._values[kind] = {text[len(kind) + 1 :]: number for number, text in rows}
+        return self._values[kind]
+
+    def has_author(self, author: str) -> bool:
+        """Return whether a model is in an account, in any case."""
+        return bool(self.match(f'"{codec.author_token(author)}"', limit=1))
 
     def term_texts(self, numbers: Iterable[int]) -> dict[int, str]:
         """Return at least the terms of these numbers; those read before are kept."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
-from openmodels.catalog.query import Query
+from openmodels.catalog.query import Query, free_memory
 from openmodels.catalog.record import ModelRecord
 from openmodels.catalog.search import filters, query_text
 from openmodels.catalog.search.filters import Scope, all_of, any_of
 from openmodels.catalog.search.ranking import Ranker
+from openmodels.errors import MissingExtra
 
 _CANDIDATES = 250
 """So many of the most popular matches are ranked. With them recall@5 over the judged queries is 0.97."""
@@ -20,6 +22,8 @@ _VARIANTS = 60
 """So many of them may be variants, which outnumber their originals and would leave no room for others."""
 _FEW = 5
 """With fewer matches of all words, those of all words but one are added."""
+_MOST_MISSING, _MOST_COMBINATIONS = 2, 12
+"""So many words may be missing; each combination of the others is a query of its own."""
 _MOST = 1_000
 _VARIANT_RELATIONS = ("quantized", "adapter", "merge")
 
@@ -44,16 +48,17 @@ class Matches:
 
     def count(self) -> int:
         """Return how many models match."""
-        return self.index.count(self.expression, where=self.scope.where, values=self.scope.values)
+        return self.scope.count(self.index, self.expression)
 
     def counts(self) -> tuple[Counter[str], Counter[str]]:
         """Return, over all matches, how often each author occurs and each term."""
-        return self.index.counts(self.expression, where=self.scope.where, values=self.scope.values)
+        return self.scope.counts(self.index, self.expression)
 
 
 def search(index: Index, query: Query) -> Matches:
     """Return what an index has for a query."""
     parsed = query_text.parse(query.text, index)
+    _settle_memory(parsed)
     # What the caller says in an argument counts more than what the text may mean.
     stated = {name: value for name, value in parsed.filters.items() if getattr(query, name) is None}
     query = query.model_copy(update=stated)
@@ -61,17 +66,18 @@ def search(index: Index, query: Query) -> Matches:
     matches = Matches(index, [], parsed, "", scope)
     if scope.is_impossible:
         return matches
-    groups = [expression for group in parsed.groups if (expression := _expression(index, group))]
+    groups = [part for group in parsed.groups if (part := _expression(index, group)) and not group.is_optional]
     sort = query.sort or ("relevance" if parsed.groups else "downloads")
     folds = not parsed.wants_variants and query.base_model is None
-    matches.expression = all_of([*groups, *scope.required])
+    scope.excluded = any_of(filter(None, (_expression(index, group) for group in parsed.excluded)))
+    matches.expression = scope.expression(groups)
     if sort in {"relevance", "downloads"}:
-        numbers, matches.expression = _candidates(index, groups, scope, folds=folds)
+        numbers, matches.expression = _candidates(index, parsed, scope, folds=folds)
         if sort == "downloads":
             numbers = _most_downloaded(index, matches, query.limit)
-        exact = index.row_number(query.text.strip()) if query.text else None
-        if exact is not None and scope.allows(index, exact):
-            numbers = [exact, *numbers]
+        exact = (index.row_number(text) for text in (query.text.strip(), *parsed.ids) if text)
+        named = [number for number in exact if number is not None and scope.allows(index, number)]
+        numbers = [*named, *numbers]
     else:
         numbers = _top_by_step(index, sort, matches, query.limit)
     ranker = Ranker(index, query, parsed)
@@ -82,6 +88,18 @@ def search(index: Index, query: Query) -> Matches:
     for hit, record in zip(shown, records.values(), strict=True):
         matches.hits.append((hit.score, record.model_copy(update={"variants": counts.get(record.id)})))
     return matches
+
+
+def _settle_memory(parsed: query_text.ParsedText) -> None:
+    """Put bytes for the memory of this machine."""
+    if parsed.filters.get("fits") == "here":
+        try:
+            parsed.filters["fits"] = free_memory("fits")
+        except MissingExtra as error:
+            del parsed.filters["fits"]
+            parsed.remarks.append(f"the memory of this machine was not measured: {error.next_step}")
+        else:
+            parsed.remarks.append(f"{parsed.filters['fits'] / 10**9:.1f} GB of memory are free here")
 
 
 def variants(index: Index, model_ids: Iterable[str]) -> dict[str, int]:
@@ -95,24 +113,44 @@ def variants(index: Index, model_ids: Iterable[str]) -> dict[str, int]:
     return dict(+counts)
 
 
-def _candidates(index: Index, groups: list[str], scope: Scope, *, folds: bool) -> tuple[list[int], str]:
+def _candidates(index: Index, parsed: query_text.ParsedText, scope: Scope, *, folds: bool) -> tuple[list[int], str]:
     """Return the most popular matches and their expression.
 
-    Where few models match all words, those that match all but one are added, and if there are none
-    of these either, those that match any.
+    Words that no model has are left out. Where few models match all others, those that match all but one are
+    added, then those that match all but two, and if there are none, those that match any.
     """
-    expression = all_of([*groups, *scope.required])
-    numbers = _popular(index, expression, scope, folds=folds)
-    if len(numbers) >= _FEW or len(groups) < 2:
+    groups = [
+        (group, expression)
+        for group in parsed.groups
+        if not group.is_optional and (expression := _expression(index, group))
+    ]
+    numbers, expression = _matching_all(index, [part for _, part in groups], scope, folds=folds)
+    if len(numbers) >= _FEW or not groups:
         return numbers, expression
-    parts = [all_of([*groups[:out], *groups[out + 1 :]]) for out in range(len(groups))]
-    for part in parts:
-        numbers += _popular(index, all_of([part, *scope.required]), scope, folds=folds)
-    expression = all_of([any_of(parts), *scope.required])
-    if not numbers and len(groups) > 2:
-        expression = all_of([any_of(groups), *scope.required])
-        numbers = _popular(index, expression, scope, folds=folds)
+    known = [(group, part) for group, part in groups if index.match(part, limit=1)]
+    kept = {id(group) for group, _ in known} | {id(group) for group in parsed.groups if group.is_optional}
+    if len(kept) < len(parsed.groups) and known:
+        parsed.ignored += [group.word for group in parsed.groups if id(group) not in kept]
+        parsed.groups = [group for group in parsed.groups if id(group) in kept]
+        numbers, expression = _matching_all(index, [part for _, part in known], scope, folds=folds)
+    parts = [part for _, part in known]
+    for missing in range(1, min(_MOST_MISSING, len(parts) - 1) + 1):
+        if len(numbers) >= _FEW:
+            break
+        kept_parts = [all_of(chosen) for chosen in combinations(parts, len(parts) - missing)]
+        for part in kept_parts[:_MOST_COMBINATIONS]:
+            numbers += _popular(index, scope.expression([part]), scope, folds=folds)
+        expression = scope.expression([any_of(kept_parts)])
+        remark = f"few models match all of it: some shown match all but {missing}"
+        parsed.remarks = [*(text for text in parsed.remarks if not text.startswith("few models")), remark]
+    if not numbers and len(parts) > 1:
+        numbers, expression = _matching_all(index, [any_of(parts)], scope, folds=folds)
     return list(dict.fromkeys(numbers)), expression
+
+
+def _matching_all(index: Index, parts: list[str], scope: Scope, *, folds: bool) -> tuple[list[int], str]:
+    expression = scope.expression(parts)
+    return _popular(index, expression, scope, folds=folds), expression
 
 
 def _popular(index: Index, expression: str, scope: Scope, *, folds: bool) -> list[int]:
@@ -170,4 +208,6 @@ def _expression(index: Index, group: query_text.WordGroup) -> str:
     # A synonym of several words is no word of a name.
     words = (word for word in group.words if word.replace(".", "").isalnum())
     authors = (codec.author_token(author) for author in group.authors)
-    return any_of([*words, *authors, *(codec.term_token(number) for number in group.numbers), *sorted(group.tokens)])
+    name = [all_of(f'"{part}"' for part in group.name_parts)] if group.name_parts else []
+    terms = (codec.term_token(number) for number in group.numbers)
+    return any_of([*words, *authors, *terms, *sorted(group.tokens), *name])

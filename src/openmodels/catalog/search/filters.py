@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+from openmodels.catalog import languages
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
-from openmodels.catalog.query import Query, Range
-from openmodels.catalog.search.synonyms import AUTHORS
+from openmodels.catalog.query import Query
+from openmodels.catalog.search import synonyms
 from openmodels.catalog.sources import base as sources
+from openmodels.hub import model_names
 
 RELATIONS = ("", "finetune", "adapter", "quantized", "merge", "distilled")
 """The relations of `base:` terms; "" where the catalog does not say."""
@@ -35,36 +38,89 @@ _FIRST_DAY = codec.days(date(2016, 1, 1)) or 0
 
 
 @dataclass(slots=True)
+class Condition:
+    """What some matches must satisfy.
+
+    Attributes:
+        expression: A full-text expression, "" for none.
+        where: A condition on columns in SQL, with `values` for its question marks; "" for none.
+    """
+
+    expression: str = ""
+    where: str = ""
+    values: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Scope:
     """What every match must satisfy.
 
     Attributes:
         required: Full-text expressions.
-        where: A condition on columns in SQL, with `values` for its question marks; "" for none.
+        excluded: The expression of what no match may be, "" for none.
+        conditions: Every match satisfies exactly one: memory holds more parameters of few bits than of many.
         is_impossible: A filter names something that the index lacks, so nothing can match.
     """
 
     required: list[str] = field(default_factory=list)
-    where: str = ""
-    values: list[Any] = field(default_factory=list)
+    excluded: str = ""
+    conditions: list[Condition] = field(default_factory=list)
     is_impossible: bool = False
 
+    def expression(self, parts: Iterable[str]) -> str:
+        """Return the expression of some parts and of the scope, without conditions."""
+        demanded = all_of([*parts, *self.required])
+        return f"({demanded} NOT {self.excluded})" if demanded and self.excluded else demanded
+
     def match(self, index: Index, expression: str, limit: int) -> list[int]:
-        """Return the most popular matches of an expression that already holds `required`."""
-        return index.match(expression, where=self.where, values=self.values, limit=limit)
+        """Return the most popular matches of an expression that `expression` returned."""
+        numbers = [
+            number
+            for condition in self.conditions
+            for number in index.match(
+                all_of([expression, condition.expression]), where=condition.where, values=condition.values, limit=limit
+            )
+        ]
+        return numbers if len(self.conditions) == 1 else sorted(numbers)[:limit]
+
+    def count(self, index: Index, expression: str) -> int:
+        """Return how many models match an expression that `expression` returned."""
+        return sum(
+            index.count(all_of([expression, condition.expression]), where=condition.where, values=condition.values)
+            for condition in self.conditions
+        )
+
+    def counts(self, index: Index, expression: str) -> tuple[Counter[str], Counter[str]]:
+        """Return, over all matches, how often each author occurs and each term."""
+        authors, terms = Counter[str](), Counter[str]()
+        for condition in self.conditions:
+            both = all_of([expression, condition.expression])
+            more_authors, more_terms = index.counts(both, where=condition.where, values=condition.values)
+            authors += more_authors
+            terms += more_terms
+        return authors, terms
 
     def allows(self, index: Index, number: int) -> bool:
         """Return whether a model satisfies it."""
-        where = f"{self.where} AND models.row = ?" if self.where else "models.row = ?"
-        return bool(index.match(all_of(self.required), where=where, values=[*self.values, number], limit=1))
+        expression = self.expression(())
+        return any(
+            index.match(
+                all_of([expression, condition.expression]),
+                where=f"{condition.where} AND models.row = ?" if condition.where else "models.row = ?",
+                values=[*condition.values, number],
+                limit=1,
+            )
+            for condition in self.conditions
+        )
 
 
 def build_scope(index: Index, query: Query) -> Scope:
     """Return what a query's filters demand of every match."""
     scope = Scope()
     _add_terms(scope, index, query)
-    ranges = {"parameters": parameter_range(query), "context": query.context}
+    ranges = {"parameters": query.parameters, "context": query.context}
     conditions: list[str] = []
+    values: list[Any] = []
     for column, letter, bucket, last, rare_below, rare_above in _BUCKETS:
         bounds = ranges[column]
         if bounds is None:
@@ -77,27 +133,51 @@ def build_scope(index: Index, query: Query) -> Scope:
         for limit, sign in ((bounds.low, ">="), (bounds.high, "<=")):
             if limit is not None:
                 conditions.append(f"models.{column} {sign} ?")
-                scope.values.append(limit)
+                values.append(limit)
     if query.updated_after:
         first = codec.month_of(codec.days(query.updated_after)) or 0
         last = codec.month_of(codec.days(codec.today())) or 0
         scope.required.append(any_of(f"=u{month}" for month in range(first, max(first, last) + 2)))
         conditions.append("models.updated >= ?")
-        scope.values.append(codec.days(query.updated_after))
-    scope.where = " AND ".join(conditions)
+        values.append(codec.days(query.updated_after))
+    if query.fits is None:
+        scope.conditions = [Condition("", " AND ".join(conditions), values)]
+    else:
+        scope.conditions = list(_memory_conditions(index, query.fits, conditions, values))
     return scope
 
 
-def parameter_range(query: Query) -> Range | None:
-    """Return the range of parameters that also fits in the memory of the query.
+def _memory_conditions(index: Index, memory: int, conditions: list[str], values: list[Any]) -> Iterator[Condition]:
+    """Yield what fits in memory at two bytes a parameter, then what fits with fewer.
 
-    A parameter counts two bytes, and a fifth is added for the rest.
+    The second kind has parameters of fewer bits, by words of its name or by tags.
     """
-    stated = query.parameters
-    if query.fits is None:
-        return stated
-    most = int(query.fits / 2.4)
-    return Range(stated.low if stated else None, min(most, stated.high) if stated and stated.high else most)
+    most = parameters_that_fit(memory, 16)
+    yield Condition("", " AND ".join([*conditions, "models.parameters <= ?"]), [*values, most])
+    fewer = ""
+    for bits, words in synonyms.WORDS_BY_BITS.items():
+        known = index.term_numbers(f"{kind}:{word}" for word in words for kind in ("tag", "format"))
+        expression = any_of([*map(_name_expression, words), *map(codec.term_token, known.values())])
+        where = " AND ".join([*conditions, "models.parameters > ?", "models.parameters <= ?"])
+        yield Condition(
+            f"({expression} NOT {fewer})" if fewer else expression,
+            where,
+            [*values, most, parameters_that_fit(memory, bits)],
+        )
+        fewer = expression
+
+
+def _name_expression(word: str) -> str:
+    """Return the expression of a word that may be several in names ("fp8")."""
+    return all_of(f'"{part}"' for part in model_names.search_terms(word))
+
+
+def parameters_that_fit(memory: int, bits: int) -> int:
+    """Return how many parameters of so many bits fit in bytes of memory.
+
+    A fifth is left to spare.
+    """
+    return int(memory * 8 / bits / 1.2)
 
 
 def descending_steps(sort: str) -> tuple[str, range]:
@@ -134,7 +214,14 @@ def _add_terms(scope: Scope, index: Index, query: Query) -> None:
     wanted: list[list[str]] = []
     for name, kind in _KINDS.items():
         if value := getattr(query, name):
-            wanted.append([f"{kind}:{entry}" for entry in ((value,) if isinstance(value, str) else value)])
+            entries = (value,) if isinstance(value, str) else value
+            if kind == "lang":
+                entries = [
+                    code
+                    for code in index.values(kind)
+                    if any(languages.matches(wanted_code, code) for wanted_code in entries)
+                ]
+            wanted.append([f"{kind}:{entry}" for entry in entries])
     if query.catalog and len(query.catalog) < len(sources.names()):
         wanted.append([f"in:{name}" for name in query.catalog])
     if query.conversational:
@@ -150,5 +237,5 @@ def _add_terms(scope: Scope, index: Index, query: Query) -> None:
         scope.is_impossible |= not known
         scope.required.append(any_of(known))
     if query.author:
-        accounts = (query.author, *AUTHORS.get(query.author.lower(), ()))
+        accounts = (query.author, *synonyms.AUTHORS.get(query.author.lower(), ()))
         scope.required.append(any_of(codec.author_token(name) for name in accounts))

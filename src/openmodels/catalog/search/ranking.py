@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
 from math import log10
@@ -13,10 +13,13 @@ from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.query import Query
 from openmodels.catalog.search import query_text
-from openmodels.catalog.vocabulary import LANGUAGES
 from openmodels.hub import model_names
 
 _SHAPE = model_names.CONVERSION | {"hf", "fp16", "bf16"}
+_SAFEST = 2**62
+_FEW_LANGUAGES, _LEAST_SHARE = 4, 0.15
+_NAME_PARTS = 0.75
+"""How well a name with all words of a task stands for the task; the task itself stands for it at 0.825."""
 _MISSING = -4.0
 """What a part of the text that a model does not satisfy costs; a whole match is worth 2."""
 
@@ -44,8 +47,8 @@ class Ranker:
         self.variant = index.term_numbers(["is:variant"]).get("is:variant")
         self.text = query.text.strip().lower()
         asks_language = any(term.startswith("lang:") for group in parsed.groups for term in group.terms)
-        codes = (f"lang:{code}" for code in LANGUAGES.values()) if asks_language else ()
-        self.languages = frozenset(index.term_numbers(codes).values())
+        self.languages = frozenset(index.values("lang").values()) if asks_language else frozenset()
+        self.english = index.values("lang").get("en")
 
     def ranked(self, numbers: Iterable[int], sort: str) -> list[Hit]:
         """Return matches in order."""
@@ -91,9 +94,12 @@ class Ranker:
             shared = group.words.keys() & name_words
             matched |= shared
             best = max((group.words[word] for word in shared), default=0.0)
+            if group.name_parts:
+                matched |= name_words.intersection(group.name_parts)
+                best = max(best, _NAME_PARTS if name_words.issuperset(group.name_parts) else 0.0)
             if best < 1.0:
                 best = max(best, self._match_beside_name(group, hit, author))
-            score += group.weight * (2.0 * best if best else _MISSING)
+            score += group.weight * (2.0 * best if best else 0.0 if group.is_optional else _MISSING)
         distinguishing = [word for word in words if word not in model_names.NOISE] or words
         score += 1.2 * sum(word in matched for word in distinguishing) / len(distinguishing)
         if self.text in {name, model_id}:
@@ -106,13 +112,22 @@ class Ranker:
         shared = group.numbers.keys() & hit.terms
         by_term = max((group.numbers[number] for number in shared), default=0.0)
         if not self.languages.isdisjoint(shared):
-            # A model of one language is more what was asked for than one of fifty.
-            by_term *= max(0.6, 1.06 - 0.06 * len(self.languages & hit.terms))
+            by_term *= self._share_of_language(hit, shared)
         best = max(0.9 * group.authors.get(author, 0.0), 0.75 * by_term)
-        if group.tokens:
-            size, context = codec.parameters_bucket(hit.row.parameters), codec.context_bucket(hit.row.context)
-            best = max(best, 0.0 if group.tokens.isdisjoint({f"=p{size}", f"=x{context}"}) else 0.6)
+        if group.tokens or group.most_parameters:
+            size = codec.parameters_bucket(hit.row.parameters)
+            is_small = group.most_parameters and (hit.row.parameters or _SAFEST) <= group.most_parameters
+            is_long = group.least_context and (hit.row.context or 0) >= group.least_context
+            best = max(best, 0.6 if is_long or is_small or f"=p{size}" in group.tokens else 0.0)
         return best or 0.5 * max((weight for word, weight in group.words.items() if word in author), default=0.0)
+
+    def _share_of_language(self, hit: Hit, shared: AbstractSet[int]) -> float:
+        """Return from 0 to 1 how much a model is one for a language."""
+        spoken = [number for number in codec.unpack(hit.row.terms) if number in self.languages]
+        # Cards name the language first that the model was made for, unless they list many; English goes without saying.
+        others = [number for number in spoken if number != self.english] or spoken
+        is_first = others[0] in shared and len(spoken) <= _FEW_LANGUAGES
+        return 1.0 if is_first else max(_LEAST_SHARE, 0.8 * len(spoken) ** -0.45)
 
     def _affordable(self, row: codec.IndexRow) -> bool:
         most, provider = self.query.max_price or 0, self.query.provider

@@ -7,6 +7,7 @@ from typing import Any
 
 from openmodels import escaping
 from openmodels.catalog.record import ModelRecord
+from openmodels.catalog.search.interpretation import Interpretation
 from openmodels.errors import InvalidRequest, MissingExtra
 
 FACETS = {
@@ -20,7 +21,8 @@ class Results(list[ModelRecord]):
     """Records, the best first.
 
     Attributes:
-        notes: What could not be reached, how old the index is, how the text was understood.
+        notes: What could not be reached, how old the index is, how the text was read.
+        interpretation: How the text was read: what its parts mean, and which words were left out.
     """
 
     def __init__(
@@ -28,11 +30,14 @@ class Results(list[ModelRecord]):
         records: Iterable[ModelRecord] = (),
         *,
         notes: Iterable[str] = (),
+        interpretation: Interpretation | None = None,
         total: Callable[[], int] | None = None,
         facets: Callable[[str], dict[str, int]] | None = None,
     ) -> None:
         super().__init__(records)
-        self.notes = list(dict.fromkeys(notes))
+        self.interpretation = interpretation or Interpretation()
+        clauses = [str(self.interpretation)] if self.interpretation else []
+        self.notes = list(dict.fromkeys([*notes, *clauses]))
         self._total = total
         self._facets = facets
 

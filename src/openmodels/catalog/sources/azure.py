@@ -274,7 +274,7 @@ def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
         "ids": Ids(hub=hub, azure=azure_id),
         "author": fields.text(flat.get("publisher")) or fields.text(flat.get("author")),
         "task": tasks[0] if tasks else None,
-        "parameters": Parameters(total=total, active=active) if total else None,
+        "parameters": Parameters(total=total, active=active) if total or active else None,
         "context_length": _positive(tokens) or _positive(flat.get("textContextWindow")),
         "languages": fields.distinct(filter(None, languages)),
         "modalities": Modalities(input=fields.distinct(inputs), output=fields.distinct(outputs))

@@ -16,6 +16,7 @@ from openmodels.catalog.index.codec import today
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord, Offer, Provenance
 from openmodels.catalog.search import synonyms
+from openmodels.catalog.search.phrases import Phrase, read_text
 from openmodels.catalog.sources import hub_records
 from openmodels.catalog.sources.base import Catalog, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, MissingExtra, OpenModelsError
@@ -36,6 +37,8 @@ _MAX_RECORDS = 400
 _STALE = timedelta(days=7)
 """After so long everything is listed again: downloads and likes change without a change of the model."""
 _TRENDING_PAGES = 1
+_MOST_WORDS = 3
+"""Words of a text that the Hub is asked for, one request each."""
 _SORTS = {"likes": "likes", "trending": "trendingScore", "updated": "lastModified", "created": "createdAt"}
 
 
@@ -236,19 +239,29 @@ def _filter_params(query: Query, limit: int = 200) -> dict[str, list[str]]:
 
 
 def _search_params(query: Query) -> Iterator[dict[str, list[str]]]:
-    """Yield the Hub's parameters for a query, one telling word of its text at a time."""
+    """Yield the Hub's parameters for each telling word, task and language of a query."""
     params = _filter_params(query)
-    words = _telling_words(query.text)
-    yield from (params | {"search": [word]} for word in words if word not in vocabulary.LANGUAGES)
-    for word in words:
-        if code := vocabulary.LANGUAGES.get(word):
-            yield params | {"filter": [*params.get("filter", []), f"language:{code}"]}
-    if not words:
+    phrases = read_text(query.text).phrases
+    words = list(dict.fromkeys(word for phrase in phrases for word in _telling_words(phrase)))[:_MOST_WORDS]
+    yield from (params | {"search": [word]} for word in words)
+    tasks = [phrase.tasks[0] for phrase in phrases if phrase.kind == "task"]
+    codes = [phrase.code for phrase in phrases if phrase.kind == "language"]
+    for task in tasks[:1] if "pipeline_tag" not in params else ():
+        yield params | {"pipeline_tag": [task]} | _with_filters(params, codes)
+    if codes and not tasks:
+        yield params | _with_filters(params, codes)
+    if not words and not tasks and not codes:
         yield params
 
 
-def _telling_words(text: str) -> list[str]:
-    """Return at most three words of a text that may be in names."""
-    pieces = [piece for piece in text.lower().split() if piece not in synonyms.STOP_WORDS | synonyms.WORDS.keys()]
-    words = [word for piece in pieces for word in model_names.search_terms(piece.rpartition("/")[2])]
-    return [word for word in dict.fromkeys(words) if len(word) > 2 and not word[0].isdigit()][:3]
+def _with_filters(params: dict[str, list[str]], codes: list[str]) -> dict[str, list[str]]:
+    filters = [*params.get("filter", []), *(f"language:{code}" for code in codes[:1])]
+    return {"filter": filters} if filters else {}
+
+
+def _telling_words(phrase: Phrase) -> list[str]:
+    """Return the words of a part of a text that may be in names."""
+    if phrase.kind != "word" or phrase.word in synonyms.WORDS:
+        return []
+    words = model_names.search_terms(phrase.word)
+    return [word for word in words if len(word) > 2 and not word[0].isdigit()]

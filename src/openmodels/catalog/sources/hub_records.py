@@ -7,7 +7,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from openmodels.catalog import vocabulary
+from openmodels.catalog import languages, vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Offer, Parameters, Score
 from openmodels.hub import fields, model_names
 from openmodels.hub.model_page import ModelPage
@@ -17,7 +17,7 @@ _FORMATS = ("safetensors", "gguf", "onnx", "openvino", "mlx", "pytorch", "tf", "
 _SUFFIXES = {".safetensors": "safetensors", ".gguf": "gguf", ".onnx": "onnx", ".bin": "pytorch", ".pt": "pytorch",
              ".pth": "pytorch", ".h5": "tf", ".msgpack": "jax"}  # fmt: skip
 _FIELD_TAGS = ("license:", "base_model:", "dataset:", "region:", "language:", "deploy:", "base_model_relation:")
-_LANGUAGE_TAGS = frozenset({*vocabulary.LANGUAGES.values(), "multilingual"})
+_LANGUAGE_TAGS = frozenset({*languages.CODES, "multilingual"})
 _PLUMBING = frozenset({"text-generation-inference", "endpoints_compatible", "autotrain_compatible", "has_space"})
 
 
@@ -102,7 +102,7 @@ def _parameters(page: ModelPage) -> tuple[Parameters | None, bool]:
         return Parameters(total=counted, active=active), False
     if "lora" in page.tags or any("base_model:adapter:" in tag for tag in page.tags):
         return None, False
-    return (Parameters(total=stated, active=active), True) if stated else (None, False)
+    return (Parameters(total=stated, active=active), True) if stated or active else (None, False)
 
 
 def _languages(page: ModelPage) -> tuple[str, ...] | None:

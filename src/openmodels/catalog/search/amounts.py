@@ -1,0 +1,241 @@
+"""Reading the numbers and set phrases of an English text.
+
+Sizes, memory, context, license, gate, order. Each pattern takes its words out of the text and states what they
+mean; what is left is read word by word.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from openmodels.catalog.query import Range, number
+
+_LESS = (
+    r"(?:under|below|less than|fewer than|smaller than|lighter than|up to|at most|max(?:imum)?(?: of)?|within|sub|"
+    r"(?:no|not) (?:more|bigger|larger|greater) than|[<≤]=?)"
+)
+_MORE = r"(?:over|above|more than|larger than|bigger than|greater than|at least|min(?:imum)?(?: of)?|[>≥]=?)"
+_OR_LESS = r"(?:,? (?:or|and) (?:less|smaller|below|under|fewer|lower)| max(?:imum)?)\b"
+_OR_MORE = r"(?:\+|,? (?:or|and) (?:more|larger|bigger|above|up|greater|higher)\b| min(?:imum)?\b)"
+_DIGITS = r"(\d+(?:[.,]\d+)?)"
+_UNIT = r" ?(b|m|bn|billions?|millions?)(?![\w-]|\.\d)(?:[ -](?:of )?(?:parameters?|params?|weights)\b)?"
+_AMOUNT = rf"({_DIGITS[1:-1]}|an?|one){_UNIT}"
+_START = r"(?<![\w.-])"
+_BELOW = re.compile(rf"{_START}{_LESS}[ -]?{_AMOUNT}|{_START}{_AMOUNT}{_OR_LESS}")
+_ABOVE = re.compile(rf"{_START}(?<!no )(?<!not ){_MORE} ?{_AMOUNT}|{_START}{_AMOUNT}{_OR_MORE}")
+# A hyphen alone makes no range: "llama 2-7b" names a model.
+_BETWEEN = re.compile(
+    rf"\b(?:between|from) {_DIGITS} ?([bm]?) ?(?:and|to|-|–) ?{_DIGITS}{_UNIT}"
+    rf"|{_START}{_DIGITS} ?([bm]) ?(?:to|-|–|\.\.) ?{_DIGITS}{_UNIT}"
+)
+_SIZE = re.compile(rf"(?:\b(?:around|about|roughly|approximately|circa) |~ ?)?{_START}{_DIGITS}{_UNIT}")
+
+_RUNS = r"(?:\b(?:(?:that|which|can|will|to) )*(?:runs?|running|fits?|fitting|works?|loads?)(?: (?:it|well|fast))* )?"
+_ON = r"(?:\b(?:on|in|into|with|within|for|inside|having|using) )?"
+_SOME = rf"(?:(?:a|an|my|one|single|only|just|about|around|less|the|{_LESS}) ?)*"
+_BYTES = rf"{_START}{_DIGITS}[ -]?([mgt])(?:i?b|igs?|i?o|igabytes?|erabytes?)(?![\w.-]*\w)"
+_MEMORY_WORDS = (
+    r"(?: ?-?(?:of )?(?:v?-?ram|memory|gpus?|graphics (?:cards?|memory)|video memory|cards?|laptop|notebook|pc|"
+    r"machine|computer|mac(?:book)?(?: (?:air|pro|mini|studio))?|unified|nvidia|apple silicon)\b)*"
+)
+_MEMORY = re.compile(rf"{_RUNS}{_ON}{_SOME}{_MEMORY_WORDS} ?(?:of |with )?{_SOME}{_BYTES}{_MEMORY_WORDS}")
+_MACHINE = (
+    r"(?:laptop|machine|computer|pc|mac|macbook(?: (?:air|pro))?|gpu|graphics card|desktop|notebook|hardware|device)"
+)
+_OWN_MACHINE = re.compile(
+    rf"{_RUNS}{_ON}\b(?:my|this|our) (?:(?:own|old|home|local|gaming) )*{_MACHINE}\b"
+    rf"|{_RUNS}{_ON}\b(?:locally|on[- ]device|local(?: machine| computer| use)?)\b"
+)
+
+# Gigabytes of memory of what people name instead of an amount, by the makers' pages; of several sizes the least.
+_DEVICES = """
+4: gtx 1650, phone, smartphone, mobile phone, mobile, iphone, android
+6: gtx 1060, gtx 1660, rtx 2060
+8: gtx 1070, gtx 1080, rtx 2070, rtx 2080, rtx 3050, rtx 3060 ti, rtx 3070, rtx 4060, rtx 5060, raspberry pi
+10: rtx 3080
+11: gtx 1080 ti, rtx 2080 ti
+12: rtx 3060, rtx 3080 ti, rtx 4070, rtx 5070
+16: rtx 4080, rtx 5080, rtx 5070 ti, tesla t4, t4, p100, v100, google colab, colab, laptop
+24: rtx 3090, rtx 3090 ti, rtx 4090, a10, a10g, l4, rx 7900 xtx, titan rtx, consumer gpu
+32: rtx 5090
+40: a100
+48: rtx a6000, a6000, a40, l40, l40s
+80: h100
+96: rtx pro 6000
+141: h200
+192: b200, mi300x
+"""
+_DEVICE_GB = {
+    name: int(size)
+    for size, names in (line.split(": ") for line in _DEVICES.strip().splitlines())
+    for name in names.split(", ")
+}
+# People leave out the maker's letters of the largest cards.
+_DEVICE_GB |= {name[4:]: size for name, size in _DEVICE_GB.items() if re.fullmatch(r"rtx [345]090", name)}
+_DEVICE_NAMES = "|".join(name.replace(" ", " ?") for name in sorted(_DEVICE_GB, key=len, reverse=True))
+_DEVICE = re.compile(
+    rf"{_RUNS}{_ON}(?:\b(?:an?|one|single|nvidia|geforce|the|free) )*{_START}(?:(\d) ?x ?)?"
+    rf"\b((?:{_DEVICE_NAMES})s?)(?![\w-]|\.\d)(?: (?:gpu|card)\b)?"
+)
+
+_TOKENS = rf"{_START}(\d+(?:[.,]\d+)*) ?(k|m|thousand|million)?"
+_CONTEXT_WORD = r"(?:context|ctx)(?:[ -](?:window|length|size))?\b"
+_CONTEXT = re.compile(
+    rf"(?:\bwith )?(?:{_MORE} ?|up to )?(?:{_TOKENS}[ -]?(?:tokens? ?)?(?:of )?{_CONTEXT_WORD}"
+    rf"|\b{_CONTEXT_WORD} ?(?:(?:of|is|up to|[:=]|{_MORE}) ?)*{_TOKENS}(?: ?tokens?\b)?(?![\w-])"
+    rf"|{_START}(\d+(?:[.,]\d+)*) ?(k|m)[ -]?tokens?\b|{_START}(\d{{4,7}})() tokens?\b)"
+)
+_LONG_CONTEXT = re.compile(
+    r"\b(?:very )?(?:long|large|big|huge|longer|extended)[ -](?:context|ctx)(?:[ -](?:window|length|size))?\b"
+)
+_LONG = 32_768
+
+_NON_COMMERCIAL = re.compile(r"\b(?:non[- ]?commercial(?:ly)?|not? commercial)(?: use)?\b")
+_COMMERCIAL = re.compile(
+    r"\b(?:(?:can|may|allowed|usable|free|ok|okay|licensed|use|be|used) )*(?:for )?commercial(?:ly)?"
+    r"(?: (?:use|usage|usable|licen[sc]e|purposes?|projects?|products?|applications?))?\b"
+)
+_OPEN_SOURCE = re.compile(
+    r"\b(?:(?:fully|truly|really) )?open[- ]?sourced?\b|\bpermissive(?:ly)?(?: licen[sc](?:ed?|es?))?\b"
+)
+_OPEN_WEIGHTS = re.compile(r"\bopen[- ]?weights?\b")
+_UNGATED = re.compile(
+    r"\b(?:ungated|non-?gated|not gated|no gat(?:e|ing)|without (?:a |any )?"
+    r"(?:gate|gating|login|registration|approval))\b"
+)
+_ORDERS = (
+    (re.compile(r"\b(?:most[- ]downloaded|most popular|by downloads)\b"), "downloads"),
+    (re.compile(r"\b(?:most[- ]liked|by likes)\b"), "likes"),
+    (re.compile(r"\btrending\b"), "trending"),
+)
+
+
+@dataclass(slots=True)
+class Amounts:
+    """What a text says in numbers and set phrases.
+
+    Attributes:
+        filters: Fields of the query; `fits` is in bytes, or "here" for the memory of this machine.
+        meanings: Parts of the text, and what each means.
+        contexts: Least tokens of context, by the words for it.
+        rest: The text without them; "7 billion" is the "7b" of names.
+    """
+
+    rest: str
+    filters: dict[str, Any] = field(default_factory=dict)
+    meanings: list[tuple[str, str]] = field(default_factory=list)
+    contexts: dict[str, int] = field(default_factory=dict)
+
+    def take(self, pattern: re.Pattern[str], meaning: str, **filters: Any) -> bool:
+        """Take the words of a pattern out, if there are any, and keep what they mean."""
+        match = pattern.search(self.rest)
+        if match:
+            self.rest = pattern.sub(" ", self.rest)
+            self.filters |= filters
+            self.meanings.append((match[0].strip(), meaning))
+        return match is not None
+
+
+def read_amounts(text: str) -> Amounts:
+    """Return the amounts and set phrases of an English text.
+
+    It is in lower case, with single spaces.
+    """
+    amounts = Amounts(text)
+    is_id = "/" in text
+    if not is_id:
+        _read_memory(amounts)
+    _read_contexts(amounts)
+    if not is_id:
+        _read_sizes(amounts)
+    if amounts.take(_NON_COMMERCIAL, "not only for commercial use"):
+        pass
+    elif not is_id and len(amounts.rest.split()) > 1:
+        meaning = "a license that does not forbid commercial use; read its conditions"
+        amounts.take(_COMMERCIAL, meaning, license_class=("open", "restricted"))
+    amounts.take(_OPEN_SOURCE, "an open license", license_class=("open",))
+    amounts.take(_OPEN_WEIGHTS, "any model that is listed")
+    amounts.take(_UNGATED, "no gate", gated=False)
+    for pattern, sort in _ORDERS:
+        amounts.take(pattern, f"in the order of {sort}", sort=sort)
+    return amounts
+
+
+def _read_sizes(amounts: Amounts) -> None:
+    def between(match: re.Match[str]) -> str:
+        low, low_unit, high, unit = (part for part in match.groups() if part is not None)
+        return _add_range(amounts, match[0], _count(low, low_unit or unit), _count(high, unit))
+
+    def most(match: re.Match[str]) -> str:
+        return _add_range(amounts, match[0], None, _count(*_stated(match)))
+
+    def least(match: re.Match[str]) -> str:
+        return _add_range(amounts, match[0], _count(*_stated(match)), None)
+
+    rest = _BETWEEN.sub(between, amounts.rest)
+    rest = _BELOW.sub(most, _ABOVE.sub(least, rest))
+    # "7 billion" is the "7b" of names.
+    amounts.rest = _SIZE.sub(lambda match: f" {match[1].replace(',', '.')}{match[2][0]} ", rest)
+
+
+def _add_range(amounts: Amounts, words: str, low: int | None, high: int | None) -> str:
+    before = amounts.filters.get("parameters") or Range(None, None)
+    low, high = (low if low is not None else before.low), (high if high is not None else before.high)
+    amounts.filters["parameters"] = Range(low, high)
+    amounts.meanings.append((words.strip(), _range_text(low, high) + " parameters"))
+    return " "
+
+
+def _range_text(low: int | None, high: int | None) -> str:
+    if low is None or high is None:
+        return f"at most {_short(high or 0)}" if low is None else f"at least {_short(low)}"
+    return f"{_short(low)} to {_short(high)}"
+
+
+def _short(count: float) -> str:
+    return f"{count / 1e9:.3g}B" if count >= 1e9 else f"{count / 1e6:.3g}M"
+
+
+def _stated(match: re.Match[str]) -> tuple[str, str]:
+    digits, unit = (part for part in match.groups() if part is not None)
+    return digits, unit
+
+
+def _count(digits: str, unit: str) -> int:
+    return number((digits if digits[0].isdigit() else "1").replace(",", ".") + unit[0])
+
+
+def _read_memory(amounts: Amounts) -> None:
+    """Read an amount of memory, else this machine, else a device that has one."""
+    units = {"m": 10**6, "g": 10**9, "t": 10**12}
+    if amount := _MEMORY.search(amounts.rest):
+        size = min(float(amount[1].replace(",", ".")) * units[amount[2]], 2.0**62)
+        amounts.take(_MEMORY, f"fits in {size / 1e9:g} GB", fits=int(size))
+    memory = {} if amount else {"fits": "here"}
+    is_own = amounts.take(_OWN_MACHINE, "fits in the memory of this machine", **memory)
+    if device := _DEVICE.search(amounts.rest):
+        name = re.sub(r"(?<=[gr]tx)(?=\d)", " ", device[2])
+        total = (_DEVICE_GB.get(name) or _DEVICE_GB.get(name.removesuffix("s")) or 0) * int(device[1] or 1)
+        if total and not amount and not is_own:
+            amounts.take(_DEVICE, f"fits in {total} GB", fits=total * 10**9)
+        elif total:
+            amounts.take(_DEVICE, "the memory that is stated")
+
+
+def _read_contexts(amounts: Amounts) -> None:
+    def context(match: re.Match[str]) -> str:
+        digits, unit = next((a, b) for a, b in zip(match.groups()[::2], match.groups()[1::2], strict=True) if a)
+        count = float(digits.replace(",", "")) if not unit else float(digits.replace(",", "."))
+        count *= {"k": 1024, "t": 1000, "m": 1024**2}.get((unit or " ")[0], 1)
+        if count < 500 or (unit is None and count < 1000):
+            return match[0]  # "in-context 3 shot"
+        return keep(match[0], int(min(count, 2.0**62)))
+
+    def keep(words: str, tokens: int) -> str:
+        amounts.contexts[words.strip()] = tokens
+        return f" context={len(amounts.contexts) - 1} "
+
+    rest = _LONG_CONTEXT.sub(lambda match: keep(match[0], _LONG), amounts.rest)
+    amounts.rest = _CONTEXT.sub(context, rest)

@@ -1,0 +1,268 @@
+"""How queries are read: tasks, memory, context, sizes, languages, other tongues, spelling, and what is left out."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given, strategies as st
+
+import openmodels as om
+from openmodels.catalog import query
+from openmodels.catalog.index import reader, writer
+from openmodels.catalog.search import execute as searching
+from openmodels.catalog.search.amounts import read_amounts
+from openmodels.catalog.search.phrases import read_text
+from openmodels.catalog.search.task_words import TASKS
+from openmodels.catalog.search.translate import Translation
+from openmodels.catalog.sources import hub_records
+
+AS_OF = date(2026, 11, 1)
+
+
+def model(name, task="text-generation", *, total=None, languages=(), tags=(), downloads=1000, **fields):
+    return hub_records.record(
+        {
+            "id": name, "pipeline_tag": task, "downloads": downloads, "likes": 10, "tags": [*tags, *languages],
+            "cardData": {"language": list(languages), "license": "mit"},
+            "safetensors": {"total": total, "parameters": {}} if total else None, **fields,
+        },
+        AS_OF,
+    )  # fmt: skip
+
+
+def search(records, text="", **filters):
+    index = records if isinstance(records, reader.Index) else writer.in_memory(records)
+    return searching.search(index, query.build(text, **filters))
+
+
+def found(records, text="", **filters):
+    return [record.id for _, record in search(records, text, **filters).hits]
+
+
+def meanings(text):
+    return dict(read_text(text).meanings)
+
+
+class TestTasks:
+    @pytest.mark.parametrize("task", sorted(TASKS))
+    def test_each_of_the_hub_is_understood_by_its_name(self, task):
+        # The others are liked more, and have words of the task in their names.
+        noise = [model(f"toys/{word}-bear", "other", downloads=10**6) for word in task.split("-") if word != task]
+        index = writer.in_memory([*noise, model("toys/teddy", task, downloads=5)])
+        for text in (task, task.replace("-", " "), task.replace("-", "_").upper()):
+            assert found(index, text)[0] == "toys/teddy", text
+
+    @pytest.mark.parametrize(
+        ("text", "task"),
+        [
+            ("turn speech to text", "automatic-speech-recognition"), ("detecting objects", "object-detection"),
+            ("segmenting pictures", None), ("segment images", "image-segmentation"),
+            ("diarisation", "voice-activity-detection"),
+            ("classification of images", "image-classification"), ("caption an image", "image-to-text"),
+            ("estimate depth maps", "depth-estimation"), ("forecasts", "time-series-forecasting"),
+            ("vqa", "visual-question-answering"),
+            ("machine translation", "translation"), ("text-to-music", "text-to-audio"),
+            ("nli", "zero-shot-classification"),
+            ("llm", "text-generation"), ("a large language model", "text-generation"), ("embeddings", None),
+        ],
+    )  # fmt: skip
+    def test_everyday_words(self, text, task):
+        tasks = [phrase.tasks[0] for phrase in read_text(text).phrases if phrase.kind == "task"]
+        assert tasks == ([task] if task else [])
+
+    def test_a_name_is_not_taken_for_a_task(self):
+        assert "task" not in {phrase.kind for phrase in read_text("toys/object-detection").phrases}
+        assert {phrase.kind for phrase in read_text("bear-text-classification-v2").phrases} == {"word"}
+
+
+class TestAmounts:
+    @pytest.mark.parametrize(
+        ("text", "memory"),
+        [
+            ("chat for 6 gb of vram", 6), ("fits into 48GB", 48), ("24 gigs of ram", 24), ("macbook with 18gb", 18),
+            ("rtx 4070", 12), ("two words on a single 5090", 32), ("4x a100", 160), ("0.5 tb memory", 500),
+            ("16-gb card", 16),
+            ("an iphone", 4),
+        ],
+    )  # fmt: skip
+    def test_memory(self, text, memory):
+        amounts = read_amounts(text.lower())
+        assert amounts.filters["fits"] == memory * 10**9
+        assert not any(char.isdigit() for char in amounts.rest)
+
+    @pytest.mark.parametrize("text", ["on my pc", "runs on my macbook", "locally", "a local model", "my own gpu"])
+    def test_this_machine(self, text):
+        assert read_amounts(text).filters["fits"] == "here"
+
+    def test_memory_that_is_stated_beats_the_machine(self):
+        assert read_amounts("locally on my laptop with 12gb ram").filters["fits"] == 12 * 10**9
+
+    @pytest.mark.parametrize(
+        ("text", "tokens"),
+        [
+            ("16k context", 16_384), ("context window of 64k", 65_536), ("256k tokens", 262_144),
+            ("10000 tokens", 10_000),
+            ("1m context window", 2**20), ("at least 200k ctx", 204_800), ("long context", 32_768),
+        ],
+    )  # fmt: skip
+    def test_context(self, text, tokens):
+        assert list(read_amounts(text).contexts.values()) == [tokens]
+
+    def test_a_model_may_say_a_context_in_thousands(self):
+        config = {"config": {"max_position_embeddings": 128_000}}
+        records = [model("toys/far", **config), model("toys/near", config={"max_position_embeddings": 4096})]
+        assert found(records, "chat with 128k context")[0] == "toys/far"
+
+    @pytest.mark.parametrize(
+        ("text", "low", "high"),
+        [
+            ("under 2b", None, 2), ("sub-3b", None, 3), ("4b or less", None, 4),
+            ("no larger than 5 billion parameters", None, 5),
+            ("less than a billion", None, 1), ("13b+", 13, None), ("30b or bigger", 30, None),
+            ("over 1b and below 9b", 1, 9),
+            ("between 2 and 6b", 2, 6), ("<= 0.5b", None, 0.5),
+        ],
+    )  # fmt: skip
+    def test_sizes(self, text, low, high):
+        bounds = read_amounts(text).filters["parameters"]
+        assert bounds == tuple(None if end is None else end * 10**9 for end in (low, high))
+
+    def test_a_filter_alone_finds_the_models_that_satisfy_it(self):
+        records = [model("toys/small", total=9 * 10**8), model("toys/large", total=9 * 10**9)]
+        for text in ("under 2B", "a model with fewer than 2 billion parameters", "models below 2b"):
+            assert found(records, text) == ["toys/small"], text
+
+    def test_weights_of_fewer_bits_fit_in_less_memory(self):
+        size = {"total": 8 * 10**9}
+        records = [model("toys/bear-8b", **size), model("toys/bear-8b-AWQ", **size), model("toys/bear-8b-FP8", **size)]
+        assert found(records, "bear 6gb") == ["toys/bear-8b-AWQ"]
+        assert found(records, "bear fp8 12gb")[0] == "toys/bear-8b-FP8"
+        assert found(records, "bear 24gb")[0] == "toys/bear-8b"
+        shown = search(records, fits="12GB")
+        assert shown.count() == 2
+        assert sum(shown.counts()[0].values()) == 2
+
+    @given(st.text(alphabet="0123456789 bgkm.,<>x-", max_size=30))
+    def test_any_numbers_are_read(self, text):
+        read_text(text)
+
+
+class TestMixtures:
+    def test_the_size_of_what_is_active_is_no_size_of_all(self):
+        records = [model("toys/Bear-9B-32E"), model("toys/bear-7b", total=7 * 10**9)]
+        assert found(records, "bear under 12b") == ["toys/bear-7b"]
+        assert found(records, "bear", fits="64GB") == ["toys/bear-7b"]
+        assert records[0].parameters.active == 9 * 10**9
+        assert records[0].parameters.total is None
+
+    def test_weights_that_were_counted_say_it(self):
+        record = model("toys/Bear-9B-32E", total=81 * 10**9)
+        assert (record.parameters.total, record.parameters.active) == (81 * 10**9, 9 * 10**9)
+
+
+class TestLanguages:
+    STATED = ("es-419", "spa", "nob", "zh-TW", "cmn", "arb", "fr-CA", "swe")
+
+    @pytest.mark.parametrize(
+        ("name", "codes"),
+        [
+            ("Spanish", {"es-419", "spa"}), ("español", {"es-419", "spa"}), ("norsk", {"nob"}),
+            ("Chinese", {"zh-TW", "cmn"}),
+            ("zh-Hant", {"zh-TW", "cmn"}), ("Arabic", {"arb"}), ("fr", {"fr-CA"}), ("sv", {"swe"}),
+            ("fra", {"fr-CA"}),
+        ],
+    )  # fmt: skip
+    def test_any_name_finds_any_code(self, name, codes):
+        index = writer.in_memory([model(f"toys/{code}", languages=[code]) for code in self.STATED])
+        assert set(found(index, language=name)) == {f"toys/{code}" for code in codes}
+
+    def test_a_model_made_for_a_language_is_before_those_of_many(self):
+        many = ["en", "de", "fr", "it", "pt", "hi", "es", "th", "fi"]
+        records = [model("toys/world", languages=many, downloads=10**6), model("toys/bear", languages=["fi", "en"])]
+        assert found(records, "suomi") == found(records, "finnish llm") == ["toys/bear", "toys/world"]
+
+    def test_a_word_that_is_also_a_code_is_not_taken_for_it(self):
+        records = [model("toys/bear-it"), model("toys/pizza", languages=["it"])]
+        assert found(records, "bear it")[0] == "toys/bear-it"
+        assert found(records, "italiano") == ["toys/pizza"]
+
+
+class TestOtherTongues:
+    @pytest.mark.parametrize(
+        ("text", "english"),
+        [
+            ("kleines modell für zusammenfassungen", "small model summarization"),
+            ("un modèle pour décrire des images", "model image captioning"),
+            ("reconocimiento de voz en catalán", "speech recognition catalán"),
+            ("geração de imagens", "text to image"),
+            ("traduzione dal tedesco", "translation tedesco"),
+            ("質問応答のモデル", "question answering model"),
+            ("目标检测模型", "object detection model"),
+            ("이미지 분류 모델", "image classification model"),
+            ("распознавание речи", "speech recognition"),
+            ("spraakherkenning voor nederlands", "speech recognition nederlands"),
+        ],
+    )
+    def test_the_words_are_put_into_english(self, text, english):
+        translation = Translation(text)
+        assert translation.text.split() == english.split()
+        assert translation.meanings
+
+    @pytest.mark.parametrize("text", ["mit license bear", "llama en de", "la bear", "bear-mit-base", "go das"])
+    def test_english_and_names_stay(self, text):
+        assert Translation(text).text == text
+
+    def test_amounts_too(self):
+        assert read_text("模型 30亿参数以下").filters["parameters"] == (None, 3 * 10**9)
+        assert read_text("ein modell mit weniger als 5 milliarden parametern").filters["parameters"] == (
+            None,
+            5 * 10**9,
+        )
+        assert read_text("12GB显存 聊天").filters["fits"] == 12 * 10**9
+
+
+class TestSpelling:
+    RECORDS = (
+        model("toys/bearish-7b"), model("toys/caption-kit"), model("toys/rabbit", tags=["raggae"]),
+        *(model(f"toys/teddy-{n}", downloads=50) for n in range(20)),
+    )  # fmt: skip
+
+    def test_a_word_that_is_nothing_is_corrected_and_the_result_says_so(self):
+        parsed = search(self.RECORDS, "tedy").parsed
+        assert ("tedy", "'teddy'") in parsed.interpretation.parts
+
+    @pytest.mark.parametrize("text", ["raggae", "rabbit", "toys", "finnish", "captions", "reranker", "mit", "gguf"])
+    def test_a_word_that_is_something_is_not(self, text):
+        parsed = search(self.RECORDS, text).parsed
+        assert all(f"'{text}'" == meaning or "'" not in meaning for _, meaning in parsed.interpretation.parts)
+
+    def test_a_task_is_understood_misspelled(self):
+        records = [*self.RECORDS, model("toys/eye", "object-detection")]
+        assert found(records, "objct detecton")[0] == "toys/eye"
+
+
+class TestInterpretation:
+    def test_no_word_is_dropped_silently(self):
+        records = [model("toys/bear-chat", total=10**9, languages=["de"])]
+        text = "please recommend a German chat bear under 3B that zzyzx for 12 GB"
+        reading = search(records, text).parsed.interpretation
+        told = " ".join([*(words for words, _ in reading.parts), *reading.words, *reading.ignored])
+        assert set(text.lower().split()) <= set(told.split())
+        assert "zzyzx" in reading.ignored
+
+    def test_what_is_not_wanted_is_left_out(self):
+        records = [model("toys/bear-chat"), model("toys/wolf-chat", downloads=9000)]
+        assert found(records, "chat without wolf") == ["toys/bear-chat"]
+
+    def test_results_carry_it(self, hub):
+        results = om.search("mistrl medical under 20b", live=True, catalog="hub")
+        assert repr(results.interpretation) in results.notes
+        assert ("under 20b", "at most 20B parameters") in results.interpretation.parts
+        assert results.interpretation.as_dict()["ignored"] == list(results.interpretation.ignored)
+        assert om.search("", live=True, catalog="hub").interpretation.as_dict()["parts"] == []
+
+    def test_an_address_finds_its_model(self, hub):
+        for text in ("https://huggingface.co/allenai/OLMo-7B/tree/main", "hf.co/allenai/OLMo-7B:Q4_0"):
+            assert om.search(text, live=True, catalog="hub")[0] == "allenai/OLMo-7B"
+            assert om.info(text) == "allenai/OLMo-7B"
