@@ -1,17 +1,23 @@
 """Which license a text is.
 
 Titles of model licenses are searched first, anywhere in the text: several of these licenses contain
-all of MIT or Apache-2.0 with terms added. Then `licenseclassifier` compares with the SPDX texts; what
-it leaves uncovered must be short and free of restricting words, or the text is not a standard license.
+all of MIT or Apache-2.0 with terms added. Then the text is compared with the SPDX texts, word by word:
+each word beside a license must belong to a class of `additions.HARMLESS`, or the text is not that license.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
+from openmodels.licenses import table
+from openmodels.licenses.additions import MAX_QUOTED, digest, find_conditions, is_name, is_notice
 from openmodels.licenses.expressions import find
+from openmodels.licenses.phrases import find_restrictions
 from openmodels.licenses.table import LicenseClass, LicenseTerms, Restriction, most_restrictive
+from openmodels.licenses.templates import Word, compare, find_nearest, split_words
 
 LONGEST = 200_000
 """Characters of a text that are looked at."""
@@ -65,110 +71,160 @@ _TITLES: tuple[tuple[str, str], ...] = (
 )
 _TITLE_PATTERNS = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), name) for pattern, name in _TITLES]
 
-# Standard texts the classifier lacks: title, a sentence near the end, and the length in characters
-# (blanks folded) between which the unaltered text lies.
-_STANDARD: tuple[tuple[str, str, str, int, int], ...] = (
-    ("epl-2.0", r"eclipse public license - v 2\.0", r"general public license, version 2", 13_000, 14_600),
-    ("pddl", r"public domain dedication & licen[cs]e", r"meet the intent of this document", 14_500, 16_200),
-    ("eupl-1.2", r"european union public licen[cs]e v\. 1\.2", r"governed by belgian law", 12_000, 14_500),
-)
-_PHRASES = {
-    Restriction.NON_COMMERCIAL: (
-        r"non-?\s?commercial(?:ly)? (?:use|purpose|research|basis|licen[cs]e|only)|not (?:be )?(?:used )?for commercial"
-        r"|for research (?:purposes )?only|no commercial use|commercial use is (?:not|prohibited)|noncommercial"
-    ),
-    Restriction.RESEARCH_ONLY: (
-        r"(?:solely|only|exclusively) for (?:\w+ ){0,3}(?:research|academic|educational)|research[- ]only"
-        r"|academic (?:use|research|purposes?) only"
-    ),
-    Restriction.ACCEPTABLE_USE: (
-        r"acceptable use|prohibited use|use[- ]based restrictions|restricted uses?\b|you (?:agree|shall|must|may|will)"
-        r" not (?:to )?use(?! this file| (?:this|the) (?:original )?work)|use policy|usage polic"
-    ),
-    Restriction.USER_THRESHOLD: r"monthly active users|active users",
-    Restriction.REVENUE_THRESHOLD: r"annual revenue|monthly revenue|in revenue",
-    Restriction.NAMING: r"built with|powered by|prominently display",
-    Restriction.OUTPUT_USE: (
-        r"(?:improve|train|develop)\w{0,10} any other (?:large )?(?:language |ai )?model"
-        r"|(?:outputs?|results)[^.]{0,60}to (?:train|improve)"
-    ),
-    Restriction.FIELD_OF_USE: r"military|weapons?|nuclear|surveillance",
-    Restriction.REGION: r"european union|united kingdom|south korea|export control",
-    Restriction.NO_DERIVATIVES: r"no derivatives|noderivatives|not (?:create|make|distribute) (?:any )?derivative",
+_SHORTEST_LICENSE = 20
+"""Words; a shorter passage holds no license of its own."""
+# Published texts that differ by some words from their SPDX templates: the digest of their words.
+_PUBLISHED = {
+    "0acff448a17d70e938c3560cc4f6fc96": "CC-BY-2.0",
+    "597dde3d240dcf2758ff9dbd270e30fa": "CC-BY-2.5",
+    "1605aeb24ebad6cf6f553925b3191481": "EPL-2.0",
+    "ec5993c694999dbfb4c357bfa1e11f88": "EUPL-1.1",
+    "6eb190f4d50314864a73d22ef9df8813": "EUPL-1.2",
+    "288a1597058c0c14857a6c28b32fd3e2": "PDDL-1.0",
 }
-_PHRASE_PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _PHRASES.items()}
-# Names of open licenses in whose unaltered text such words stand, in harmless sentences.
-_INHERENT_PHRASES = {
-    Restriction.NON_COMMERCIAL: ("GPL", "AGPL", "CDLA-Sharing"),
-    Restriction.ACCEPTABLE_USE: ("AFL", "OSL"),
-    Restriction.REGION: ("EUPL", "ODbL", "CDDL", "CECILL"),
-}
-_TITLE_ONLY = re.compile(r"(?i)creative ?commons|attribution|public licen[cs]e|copyright|\(c\)|all rights reserved")
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedLicense:
-    """The license that a text was recognised as."""
+    """The license that a text was recognised as.
 
-    license: LicenseTerms  # of class "unknown" where the text was not recognised
-    how: str  # "title", "text" or "phrases"
-    restrictions: tuple[Restriction, ...] = ()  # those whose words stand outside of the recognised text
+    Attributes:
+        license: Its terms; of class "unknown" where the text is no license known here.
+        how: "title", "text", "altered" or "none".
+        restrictions: Restrictions that stand outside of a recognised text.
+        nearest: The SPDX id of the license that an altered text was made from, or "".
+        additions: The sentences of an altered text that are not that license's.
+        missing: Words of that license that an altered text lacks.
+    """
+
+    license: LicenseTerms
+    how: str
+    restrictions: tuple[Restriction, ...] = ()
+    nearest: str = ""
+    additions: tuple[str, ...] = ()
+    missing: int = 0
+
+    @property
+    def description(self) -> str:
+        """What the text is, in words: "Apache-2.0", "7 words beyond MIT: “…”"."""
+        if self.how == "none":
+            return self.license.name
+        if self.how != "altered":
+            return self.license.id
+        if not self.additions:
+            return f"{self.nearest} without {self.missing} of its words"
+        count = sum(len(split_words(text)) for text in self.additions)
+        quoted = " ".join(" … ".join(self.additions).split())
+        quoted = quoted if len(quoted) <= MAX_QUOTED else quoted[: MAX_QUOTED - 1] + "…"
+        return f"{count} words beyond {self.nearest}: “{quoted}”"
 
 
 def identify(text: str) -> IdentifiedLicense:
     """Return the license a text is; an altered text is never the open original."""
-    text = text[:LONGEST]
-    flat = re.sub(r"[\s*_#>\"“”'’]+", " ", text)
-    for pattern, name in _TITLE_PATTERNS:
-        if pattern.search(flat):
-            return IdentifiedLicense(find(name), "title")
-    names, uncovered, tail = _classify(text)
-    # The classifier lets any words stand in a copyright notice: the full text is searched for restrictions,
-    # except for those whose words belong to a recognised license.
-    expected = {
-        kind for kind, prefixes in _INHERENT_PHRASES.items() if any(name.startswith(prefixes) for name in names)
-    }
-    added = tuple(kind for kind in restrictions(text) if kind not in expected or kind in restrictions(uncovered))
-    strictest = most_restrictive(find(name) for name in names)
+    is_cut, text = len(text) > LONGEST, text[:LONGEST]
+    if (title := find_title(re.sub(r"[\s*_#>\"“”'’]+", " ", text))) is not None:
+        return IdentifiedLicense(title[0], "title")
+    ids = _candidates(text)
+    strictest = most_restrictive(find(license_id) for license_id in ids)
     if strictest is not None and strictest.restrictive:
-        return IdentifiedLicense(strictest, "text", added)
-    if strictest is not None and not added and _is_frame(uncovered, tail, len(text)):
         return IdentifiedLicense(strictest, "text")
-    for name, title, ending, shortest, longest in _STANDARD:
-        is_unaltered = shortest <= len(flat) <= longest and re.search(ending, flat, re.IGNORECASE)
-        if is_unaltered and re.search(title, flat, re.IGNORECASE) and not set(added) - {Restriction.REGION}:
-            return IdentifiedLicense(find(name), "title")
-    kind, eu_gpai = LicenseClass.RESTRICTED if added else LicenseClass.UNKNOWN, "unknown"
+    words = split_words(text)
+    exact, conditions = _explain(text, words, ids)
+    if is_cut:
+        conditions.append(f"[the text is longer than {LONGEST} characters]")
+    if exact and not conditions:
+        terms = most_restrictive(map(find, exact))
+        return IdentifiedLicense(terms or find(exact[0]), "text")
+    if (published := _PUBLISHED.get(_digest(text))) is not None:
+        return IdentifiedLicense(find(published), "text")
+    nearest, missing = exact[0] if exact else "", 0
+    # A few words of a license, as of its short notice, do not name a text that is mostly others.
+    is_part = 2 * sum(len(sentence.split()) for sentence in conditions) > len(words)
+    if (not exact or is_part) and (near := find_nearest(words, _well_known())) is not None:
+        nearest, missing = near.license_id, near.missing
+        passages = [passage for passage, _ in _passages(text, words, near.added)]
+        conditions = [sentence for passage in passages for sentence in find_conditions(passage, [nearest])]
+    elif is_part:
+        nearest, conditions = "", []
+    # Without a license beside it, all of the text is read for restrictions.
+    added = find_restrictions("\n".join(conditions) if nearest else text)
+    how = "altered" if nearest else "none"
+    return IdentifiedLicense(_own_terms(nearest, added), how, added, nearest, tuple(conditions), missing)
+
+
+def find_title(text: str) -> tuple[LicenseTerms, int] | None:
+    """Return the model license whose title a text of single blanks holds, and where; None for none."""
+    for pattern, name in _TITLE_PATTERNS:
+        if match := pattern.search(text):
+            return find(name), match.start()
+    return None
+
+
+@cache
+def _well_known() -> tuple[str, ...]:
+    """Return the SPDX ids of the open licenses that the Hub knows."""
+    return tuple(dict.fromkeys(terms.spdx for terms in table.listed() if terms.spdx and terms.open))
+
+
+def _own_terms(nearest: str, added: tuple[Restriction, ...]) -> LicenseTerms:
+    """Return the terms of a text that is no license of the table."""
+    kind, eu_gpai = LicenseClass.UNKNOWN, "unknown"
     if {Restriction.NON_COMMERCIAL, Restriction.RESEARCH_ONLY} & set(added):
         kind, eu_gpai = LicenseClass.NON_COMMERCIAL, "no"
-    terms = LicenseTerms("custom", "a license of its own", None, kind, added, eu_gpai)
-    return IdentifiedLicense(terms, "phrases", added)
+    elif added:
+        kind = LicenseClass.RESTRICTED
+    if nearest:
+        return LicenseTerms(f"LicenseRef-altered-{nearest}", f"{nearest}, altered", None, kind, added, eu_gpai)
+    return LicenseTerms("LicenseRef-unrecognised", "a text that is no license known here", None, kind, added, eu_gpai)
 
 
-def restrictions(text: str) -> tuple[Restriction, ...]:
-    """Return the restrictions whose words occur in a text."""
-    return tuple(kind for kind, pattern in _PHRASE_PATTERNS.items() if pattern.search(text))
-
-
-def _classify(text: str) -> tuple[list[str], str, str]:
-    """Return the SPDX ids of a text, the text outside of them, and its tail."""
+def _candidates(text: str) -> list[str]:
+    """Return the SPDX ids of licenses whose words a text holds."""
     from licenseclassifier import identify_license
 
-    regions = sorted(identify_license(text, coverage_threshold=0.0), key=lambda region: region.start)
-    uncovered, position = [], 0
-    for region in regions:
-        uncovered.append(text[position : max(position, region.start)])
-        position = max(position, region.end)
-    uncovered.append(text[position:])
-    return list(dict.fromkeys(region.id for region in regions)), "\n".join(uncovered), text[position:]
+    return list(dict.fromkeys(region.id for region in identify_license(text, coverage_threshold=0.0)))
 
 
-def _is_frame(uncovered: str, tail: str, length: int) -> bool:
-    """Return whether only titles, notices or a preamble surround a standard text.
+def _explain(text: str, words: Sequence[Word], ids: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the licenses that words hold whole, and the sentences beside them that are not harmless."""
+    comparisons = [comparison for license_id in ids if (comparison := compare(license_id, words)) is not None]
+    if not comparisons:
+        return [], []
+    closest = min(comparisons, key=lambda comparison: len(comparison.added))
+    exact, conditions = [closest.license_id], []
+    others = [license_id for license_id in ids if license_id != closest.license_id]
+    for passage, (first, last) in _passages(text, words, closest.added):
+        is_gap = first > 0 and last < len(words) - 1
+        if is_gap and is_name(passage):
+            continue
+        rest = find_conditions(passage, ids)
+        if rest and others and last - first >= _SHORTEST_LICENSE:
+            also, beside = _explain(passage, split_words(passage), others)
+            if also:
+                exact, rest = exact + also, beside
+        conditions += rest
+    return exact, conditions
 
-    A sentence after a short license is a condition added to it.
-    """
-    if length < 5_000 and len(tail.split()) > 5:
-        return False
-    is_title = len(uncovered) <= 0.2 * length and _TITLE_ONLY.search(uncovered) is not None
-    return len(uncovered.split()) <= 60 or is_title
+
+def _passages(text: str, words: Sequence[Word], added: Sequence[int]) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the passages that added words stand in, with the places of their first and last word."""
+    runs: list[list[int]] = []
+    for place in added:
+        if runs and runs[-1][1] == place - 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    for first, last in runs:
+        start = words[first].start
+        # The template may know "Copyright" and no more of a notice: the word belongs to the passage.
+        if first and words[first - 1].form == "copyright":
+            start = words[first - 1].start
+        line = text.rfind("\n", 0, start) + 1
+        if not re.search(r"\w", text[line:start]):
+            start = line
+        yield text[start : words[last].end], (first, last)
+
+
+def _digest(text: str) -> str:
+    """Return the digest of a text without its copyright notices."""
+    return digest("\n".join(line for line in text.splitlines() if not is_notice(line)))

