@@ -99,6 +99,7 @@ def test_an_added_restriction_is_never_open(language, texts):
     assert not opened
 
 
+HOLDERS = "Copyright 2019 Iris Vega <iris@vega.example>\n© 2024 The Petrel Authors. All rights reserved.\n\n"
 VARIATIONS = {
     "wrapped": lambda text: "\n\n".join(textwrap.fill(part, 60) for part in text.split("\n\n")),
     "unwrapped": lambda text: "\n\n".join(" ".join(part.split()) for part in text.split("\n\n")),
@@ -106,7 +107,7 @@ VARIATIONS = {
     "commented": lambda text: textwrap.indent(text, "# ", lambda line: True),
     "quoted": lambda text: textwrap.indent(text, "> ", lambda line: True),
     "holder": lambda text: "Copyright (c) 2021-2026 Ångström Laboratories GmbH & Co. KG\n\n" + text,
-    "holders": lambda text: "Copyright 2019 Iris Vega <iris@vega.example>\n© 2024 The Petrel Authors. All rights reserved.\n\n" + text,
+    "holders": lambda text: HOLDERS + text,
     "small holder": lambda text: "Copyright (c) 2025 ivega\n\n" + text,
     "Chinese holder": lambda text: "版权所有 © 2025 青鸟智能科技有限公司\n\n" + text,
     "tagged": lambda text: "SPDX-FileCopyrightText: 2026 Petrel e.V.\n\n" + text,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from openmodels import files
 from openmodels.hub.model_names import normalize_name
+from openmodels.licenses.phrases import is_about_terms
 
 Relation = Literal["finetune", "adapter", "quantized", "merge", "distilled"]
 """How a model was made from its base."""
@@ -25,6 +26,9 @@ LONGEST = 400_000
 MAX_LINKS = 300
 MAX_SENTENCES = 400
 _LONGEST_SENTENCE = 2_000
+_LONGEST_FACT = 1_000
+_SHORT = 40  # characters; shorter ones under a heading are read with it
+_SHORTEST_TERMS = 4  # characters: Chinese forbids commercial use in four
 _LONGEST_MATTER = 100_000
 _MAX_VALUES = 20_000
 _NESTED = (dict, list, tuple, set)
@@ -51,7 +55,7 @@ _MARKUP = re.compile(
     r"<[^<>]{0,500}+>|!\[[^\[\]]{0,300}+\]\([^)]{0,600}+\)|[*_`]{1,3}|^[ \t]{0,40}(?:[-*+>]|\d{1,9}\.)[ \t]+",
     re.MULTILINE,
 )
-_PARAGRAPH = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9“\"(])|\n\s*\n|\n(?=\s*(?:[-*+|]|\d+\.)\s)")
+_PARAGRAPH = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9“\"(])|(?<=[。！？])|\n\s*\n|\n(?=\s*(?:[-*+|]|\d+\.)\s)")
 _INFORMATIVE = re.compile(
     r"data|corpus|corpora|token|train|tun|code|script|licen[cs]e|commercial|checkpoint|log|w&b|wandb|tensorboard"
     r"|evaluat|"
@@ -225,6 +229,7 @@ def parse_outline(text: str) -> dict[str, Any]:
     empty: dict[int, int] = {}  # place in `headings` -> level, of those with nothing written so far
     links: list[dict[str, Any]] = []
     prose: list[str] = []
+    sections: list[tuple[str | None, list[str]]] = [(None, prose)]
     section = None
     open_sections: dict[int, int] = {}
     for line in _without_fences(text).split("\n"):
@@ -235,7 +240,8 @@ def parse_outline(text: str) -> dict[str, Any]:
             open_sections = {place: depth for place, depth in open_sections.items() if depth < level}
             open_sections[len(headings)] = empty[len(headings)] = level
             headings.append(section)
-            prose.append("")
+            prose = []
+            sections.append((section, prose))
         elif line == _FENCED:
             prose.append("")
         else:
@@ -252,19 +258,30 @@ def parse_outline(text: str) -> dict[str, Any]:
                 link = {"text": _without_markup(words).rstrip(" :<("), "url": address, "section": section}
                 before = _without_markup(line[max(0, match.start() - 120) : match.start()])
                 links.append(link | ({"before": before} if before and words == (label or inner) else {}))
-    sentences = (_without_markup(part) for part in _PARAGRAPH.split("\n".join(prose)))
-    claims = [{"fact": text} for text in sentences if _is_claim(text)]
+    claims = [fact for heading, lines in sections for fact in _facts(heading, "\n".join(lines))]
+    if len(claims) > MAX_SENTENCES:
+        claims.sort(key=lambda fact: not is_about_terms(fact))  # stable: the order of the card among equals
     return {
         "headings": [heading for heading in headings if heading][:MAX_SENTENCES],
         "empty_headings": [headings[place] for place in sorted(empty) if headings[place]][:MAX_SENTENCES],
         "links": list({(link["url"], link["text"]): link for link in links}.values())[:MAX_LINKS],
-        "claims": claims[:MAX_SENTENCES],
+        "claims": [{"fact": fact} for fact in claims[:MAX_SENTENCES]],
         "citations": _citations(text),
     }
 
 
-def _is_claim(text: str) -> bool:
-    return bool(15 <= len(text) <= 1000 and _INFORMATIVE.search(text) and not _PLACEHOLDER.search(text))
+def _facts(section: str | None, prose: str) -> Iterator[str]:
+    """Yield the sentences of a section that may speak of data, code or terms."""
+    has_terms = section is not None and is_about_terms(section)
+    for sentence in filter(None, (_without_markup(part) for part in _PARAGRAPH.split(prose))):
+        if _PLACEHOLDER.search(sentence):
+            continue
+        if has_terms and len(sentence) < _SHORT and re.search(r"\w{2}", sentence):
+            yield f"{section}: {sentence}"  # "CC BY-NC 4.0" under "License"
+        elif has_terms or (len(sentence) >= _SHORTEST_TERMS and is_about_terms(sentence)):
+            yield from (sentence[at : at + _LONGEST_FACT] for at in range(0, len(sentence), _LONGEST_FACT))
+        elif 15 <= len(sentence) <= _LONGEST_FACT and _INFORMATIVE.search(sentence):
+            yield sentence
 
 
 def _is_written(line: str) -> bool:

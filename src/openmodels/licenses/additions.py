@@ -70,8 +70,10 @@ _NOTICE = re.compile(
     r"[\s:©,.(c)\[\]–-]*"
 )
 _RESERVED = re.compile(
-    r"(?i)[\s,.;:|-]*(?:all rights? reserved|alle rechte vorbehalten|tous droits réservés|todos los derechos reservados"
-    r"|todos os direitos reservados|tutti i diritti riservati|保留所有权利|保留所有權利|all rights are reserved)[\s.|!]*"
+    r"(?i)[\s,.;:|-]*(?:all rights? reserved|alle rechte vorbehalten|tous droits réservés"
+    r"|todos los derechos reservados"
+    r"|todos os direitos reservados|tutti i diritti riservati|保留所有权利|保留所有權利"
+    r"|all rights are reserved)[\s.|!]*"
 )
 _SPDX_TAG = re.compile(r"(?i)^[\W_]*spdx-license-identifier\s*:\s*([\w.+() -]+?)[\W_]*$")
 _PATH = re.compile(r"(?:[\w.*-]+/)+[\w.*-]*|\b[\w-]+\.(?:py|json|txt|md|csv|c|h|cpp|js|ya?ml|cu|ttf|png|jpg|wav)\b")
@@ -197,7 +199,7 @@ HARMLESS: tuple[HarmlessClass, ...] = (
     HarmlessClass("SPDX identifier", "It names the license again.", _is_spdx_tag),
     HarmlessClass("title", "The license's own title and version, as a heading or a link.", _is_title),
     HarmlessClass("grant", "A sentence that only says what is under this license.", _is_grant),
-    HarmlessClass("scope note", "Files of others, by folder, keep their licenses; weights are not among them.", _is_scope_note),
+    HarmlessClass("scope note", "Files of others, by folder, keep their licenses; no weights.", _is_scope_note),
     HarmlessClass("marks", "Numbers of sections and lists.", _is_marks),
     HarmlessClass("the steward's text", "What the author of the license prints around it.", _is_stewards),
     HarmlessClass("address", "A link to the license's page.", _is_address),

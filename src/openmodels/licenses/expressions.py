@@ -98,9 +98,14 @@ def _weigh(node: object) -> LicenseTerms | None:
         return table.find_named(getattr(node, "license_symbol").key)  # noqa: B009 - the type is not exported
     if arguments := list(getattr(node, "args", ())):
         parts = [terms for argument in arguments if (terms := _weigh(argument))]
+        is_or = getattr(node, "operator", "").strip() == "OR"
+        if not is_or and len(parts) == len(arguments):
+            # "cc-by-sa-3.0 AND gfdl": whichever version of the GFDL it is, it takes no freedom away.
+            parts = [terms for terms in parts if not table.is_free_family(terms.id)] or parts
+            arguments = parts
         if len(parts) < len(arguments) or any(terms.kind is LicenseClass.UNKNOWN for terms in parts):
             return None
-        choose = min if getattr(node, "operator", "").strip() == "OR" else max
+        choose = min if is_or else max
         return choose(parts, key=table.strictness)
     key = getattr(node, "key", "")
     return table.find_named(key) if key and " " not in key else None

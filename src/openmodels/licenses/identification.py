@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from openmodels.licenses import table
@@ -19,8 +19,8 @@ from openmodels.licenses.phrases import find_restrictions
 from openmodels.licenses.table import LicenseClass, LicenseTerms, Restriction, most_restrictive
 from openmodels.licenses.templates import Word, compare, find_nearest, split_words
 
-LONGEST = 200_000
-"""Characters of a text that are looked at."""
+LONGEST = 100_000
+"""Characters of a text that are looked at; a text of so many was cut."""
 
 # Title -> id in the license table. Order matters: the more special title stands first.
 _TITLES: tuple[tuple[str, str], ...] = (
@@ -71,6 +71,12 @@ _TITLES: tuple[tuple[str, str], ...] = (
 )
 _TITLE_PATTERNS = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), name) for pattern, name in _TITLES]
 
+# The law holds without a license, and a wish binds nobody.
+_ASKS_NOTHING = re.compile(
+    r"(?i)\bcomply with (?:all )?(?:applicable )?(?:laws?|regulations?)"
+    r"|^\W*we (?:aim|hope|encourage|believe|strive|welcome)\b"
+)
+_HEADING = re.compile(r"[\W_]*(?:[\w.-]+[\W_]+){0,8}(?i:polic(?:y|ies)|usage|use)[\W_]*")
 _SHORTEST_LICENSE = 20
 """Words; a shorter passage holds no license of its own."""
 # Published texts that differ by some words from their SPDX templates: the digest of their words.
@@ -121,7 +127,7 @@ class IdentifiedLicense:
 
 def identify(text: str) -> IdentifiedLicense:
     """Return the license a text is; an altered text is never the open original."""
-    is_cut, text = len(text) > LONGEST, text[:LONGEST]
+    is_cut, text = len(text) >= LONGEST, text[:LONGEST]
     if (title := find_title(re.sub(r"[\s*_#>\"“”'’]+", " ", text))) is not None:
         return IdentifiedLicense(title[0], "title")
     ids = _candidates(text)
@@ -131,7 +137,7 @@ def identify(text: str) -> IdentifiedLicense:
     words = split_words(text)
     exact, conditions = _explain(text, words, ids)
     if is_cut:
-        conditions.append(f"[the text is longer than {LONGEST} characters]")
+        conditions.append(f"[what follows after {LONGEST} characters]")
     if exact and not conditions:
         terms = most_restrictive(map(find, exact))
         return IdentifiedLicense(terms or find(exact[0]), "text")
@@ -150,6 +156,25 @@ def identify(text: str) -> IdentifiedLicense:
     added = find_restrictions("\n".join(conditions) if nearest else text)
     how = "altered" if nearest else "none"
     return IdentifiedLicense(_own_terms(nearest, added), how, added, nearest, tuple(conditions), missing)
+
+
+def identify_policy(text: str) -> IdentifiedLicense | None:
+    """Return the terms of a use policy; None for one that asks for no more than the law does."""
+    if (title := find_title(" ".join(text.split()))) is not None:
+        return IdentifiedLicense(title[0], "title")
+    sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+|\n+", text) if re.search(r"\w{2}", sentence)]
+    beyond = [sentence for sentence in sentences if not _asks_nothing(sentence) and not _HEADING.fullmatch(sentence)]
+    if not beyond:
+        return None
+    added = find_restrictions("\n".join(beyond))
+    terms = _own_terms("", added)
+    quoted = " ".join(" ".join(beyond).split())[:MAX_QUOTED]
+    kind = f"demands {', '.join(added)}" if added else "holds terms that are not known here"
+    return IdentifiedLicense(replace(terms, id="LicenseRef-use-policy", name=f"{kind}: “{quoted}”"), "none", added)
+
+
+def _asks_nothing(sentence: str) -> bool:
+    return _ASKS_NOTHING.search(sentence) is not None and not find_restrictions(sentence)
 
 
 def find_title(text: str) -> tuple[LicenseTerms, int] | None:

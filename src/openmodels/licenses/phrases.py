@@ -1,6 +1,6 @@
 """How restrictions, subjects and licenses are worded, language by language.
 
-A row of `LANGUAGES` serves license files and model cards alike. What no row covers is counted as not read,
+A row of `phrases.json` serves license files and model cards alike. What no row covers is counted as not read,
 by `unread_language`, and never taken for permission.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -42,58 +43,74 @@ class Language(NamedTuple):
     contrast: str
 
 
-def _read_table() -> dict[str, Any]:
-    return json.loads((files("openmodels.licenses") / "phrases.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+class _Patterns(NamedTuple):
+    restrictions: list[dict[Restriction, re.Pattern[str]]]  # one a language
+    denied: list[re.Pattern[str]]
+    both: re.Pattern[str]  # "for commercial and non-commercial use" restricts nothing
+    terms: re.Pattern[str]
+    unread: list[tuple[re.Pattern[str], str]]  # with the name of the language, or of a script's languages
 
 
-_TABLE = _read_table()
-LANGUAGES = tuple(
-    Language(**row | {"restrictions": {Restriction(kind): words for kind, words in row["restrictions"].items()}})
-    for row in _TABLE["languages"]
-)
-"""The languages whose sentences about terms are read."""
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = json.loads((files("openmodels.licenses") / "phrases.json").read_text(encoding="utf-8"))
+    return table
 
-_RESTRICTIONS = [
-    {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in language.restrictions.items()}
-    for language in LANGUAGES
-]
-_DENIED = [re.compile(rf"(?:{language.denied})[^.;。]{{0,30}}$", re.IGNORECASE) for language in LANGUAGES]
-# "for commercial and non-commercial use" restricts nothing.
-_BOTH = re.compile(_TABLE["both"])
-# Words for "license" in languages that are not read. Scripts stand for the languages written in them.
-_UNREAD = [(re.compile(row["words"], re.IGNORECASE), row["name"]) for row in _TABLE["unread"]]
-_TERMS = re.compile("|".join(language.licenses for language in LANGUAGES), re.IGNORECASE)
+
+@cache
+def languages() -> tuple[Language, ...]:
+    """Return the languages whose sentences about terms are read."""
+    return tuple(
+        Language(**row | {"restrictions": {Restriction(kind): words for kind, words in row["restrictions"].items()}})
+        for row in _table()["languages"]
+    )
+
+
+@cache
+def _patterns() -> _Patterns:
+    def compiled(pattern: str) -> re.Pattern[str]:
+        return re.compile(pattern, re.IGNORECASE)
+
+    return _Patterns(
+        [{kind: compiled(words) for kind, words in language.restrictions.items()} for language in languages()],
+        [compiled(language.denied) for language in languages()],
+        compiled(_table()["both"]),
+        compiled("|".join(language.licenses for language in languages())),
+        [(compiled(row["words"]), row["name"]) for row in _table()["unread"]],
+    )
 
 
 def find_restrictions(text: str) -> tuple[Restriction, ...]:
     """Return the restrictions that a text words in one of the languages, those it takes back left out."""
-    if both := _BOTH.search(text):
+    patterns = _patterns()
+    if both := patterns.both.search(text):
         text = text[: both.start()] + " " * len(both[0]) + text[both.end() :]
     kinds: dict[Restriction, None] = {}
-    for patterns, denied in zip(_RESTRICTIONS, _DENIED, strict=True):
-        for kind, pattern in patterns.items():
-            if any(
-                not denied.search(text[max(0, match.start() - 60) : match.start()]) for match in pattern.finditer(text)
-            ):
+    for by_kind, denied in zip(patterns.restrictions, patterns.denied, strict=True):
+        for kind, pattern in by_kind.items():
+            if not all(_is_denied(text, match.start(), denied) for match in pattern.finditer(text)):
                 kinds.setdefault(kind)
     return tuple(kind for kind in Restriction if kind in kinds)
 
 
+def _is_denied(text: str, start: int, denied: re.Pattern[str]) -> bool:
+    """Return whether words shortly before a place take back what follows ("not limited to")."""
+    matches = denied.finditer(text, max(0, start - 60), start + 20)
+    return any(m.start() < start <= m.end() + 30 and not re.search("[.;。]", text[m.end() : start]) for m in matches)
+
+
 def first_restriction(text: str) -> int:
     """Return where the first restriction of a text begins; its length where there is none."""
-    starts = [
-        match.start() for patterns in _RESTRICTIONS for pattern in patterns.values() if (match := pattern.search(text))
-    ]
+    patterns = (pattern for by_kind in _patterns().restrictions for pattern in by_kind.values())
+    starts = (match.start() for pattern in patterns if (match := pattern.search(text)))
     return min(starts, default=len(text))
 
 
 def is_about_terms(text: str) -> bool:
     """Return whether a sentence speaks about terms of use, in any language known here by its words."""
-    return bool(_TERMS.search(text) or find_restrictions(text)) or unread_language(text) is not None
+    return bool(_patterns().terms.search(text) or find_restrictions(text)) or unread_language(text) is not None
 
 
 def unread_language(text: str) -> str | None:
     """Return the language of a sentence about licenses that is not read, None for those that are."""
-    if _TERMS.search(text):
-        return None
-    return next((name for pattern, name in _UNREAD if pattern.search(text)), None)
+    return next((name for pattern, name in _patterns().unread if pattern.search(text)), None)

@@ -14,7 +14,7 @@ from functools import cache
 from openmodels.licenses import table
 from openmodels.licenses.expressions import find
 from openmodels.licenses.identification import find_title
-from openmodels.licenses.phrases import LANGUAGES, find_restrictions, first_restriction
+from openmodels.licenses.phrases import find_restrictions, first_restriction, languages
 from openmodels.licenses.table import LicenseClass, LicenseTerms, Restriction
 
 MAX_SENTENCE = 2_000
@@ -38,35 +38,51 @@ class LicenseStatement:
 
 
 _CLAUSE = re.compile(
-    r"[;。；]|[.!?](?=\s)|,?\s+\b(?:while|whereas|however|although|though)\b|,\s*(?:but|which|whose|and (?:its?|the|our|their))\b"
-    r"|\b(?:and|but) (?:is|are|may|must|can|should|shall|has|have)\b|[，、](?!和)|、(?=但)|,?\s+\b(?:während|mientras|tandis que|alors que|enquanto|mentre|mens)\b",
+    r"[;。；]|[.!?](?=\s)|,?\s+\b(?:while|whereas|however|although|though)\b|,\s*(?:but|which|whose|and (?:its?"
+    r"|the|our|their))\b"
+    r"|\b(?:and|but) (?:is|are|may|must|can|should|shall|has|have)\b|[，、](?!和)|、(?=但)|,?\s+\b(?:während"
+    r"|mientras|tandis que|alors que|enquanto|mentre|mens)\b",
     re.IGNORECASE,
 )  # fmt: skip
 _RELATIVE = re.compile(r"(?i)^\W*(?:which|whose|that is|licensed|under)\b")
-_OTHERS = re.compile("|".join(language.others for language in LANGUAGES), re.IGNORECASE)
-_PAST = re.compile("|".join(language.past for language in LANGUAGES), re.IGNORECASE)
-_CONTRAST = re.compile(rf"(?:{'|'.join(language.contrast for language in LANGUAGES)})[^.;。]{{0,60}}$", re.IGNORECASE)
+_OTHERS = re.compile("|".join(language.others for language in languages()), re.IGNORECASE)
+_PAST = re.compile("|".join(language.past for language in languages()), re.IGNORECASE)
+_CONTRAST = re.compile(
+    rf"(?:{'|'.join(language.contrast for language in languages())})[^.;。]{{0,60}}$",  # right before a name
+    re.IGNORECASE,
+)
 _NOUNS = {
-    Part.WEIGHTS: re.compile("|".join(language.weights for language in LANGUAGES), re.IGNORECASE),
-    Part.CODE: re.compile("|".join(language.code for language in LANGUAGES), re.IGNORECASE),
-    Part.DATA: re.compile("|".join(language.data for language in LANGUAGES), re.IGNORECASE),
+    Part.WEIGHTS: re.compile("|".join(language.weights for language in languages()), re.IGNORECASE),
+    Part.CODE: re.compile("|".join(language.code for language in languages()), re.IGNORECASE),
+    Part.DATA: re.compile("|".join(language.data for language in languages()), re.IGNORECASE),
 }
 _COORDINATION = re.compile(
-    r"(?i)^[\s,/&+]*(?:(?:and|or|as well as|along with|und|sowie|et|ainsi que|y|e|ed|og|samt|和|与|及|以及|、|と|および|및|와|과|all|the|our|its|die"
-    r"|der|das|les|le|la|los|las|el|o|os|a|as|i|gli|il|pre-?trained|trained|training|released|model|source|associated|accompanying)[\s,/&+]*)*$"
+    r"(?i)^[\s,/&+]*(?:(?:and|or|as well as|along with|und|sowie|et|ainsi que|y|e|ed|og|samt|和|与|及"
+    r"|以及|、|と|および|및|와|과|all|the|our|its|die"
+    r"|der|das|les|le|la|los|las|el|o|os|a|as|i|gli|il|pre-?trained|trained|training|released|model|source"
+    r"|associated|accompanying)[\s,/&+]*)*$"
 )  # fmt: skip
 # Weaker wishes are advice to users, as the templates of model cards have them; these words make them terms.
 _BINDING = re.compile(
-    r"(?i)licen[cs]|lizenz|licen[çz]|lisens|terms|\bmust\b|\bshall\b|may not|not (?:permitted|allowed)|prohibit|forbid|\brequires?\b"
-    r"|\brequired\b|\bneed(?:s|ed)?\b|subject to|only (?:with|after|by)|exclud|agree|please (?:register|contact|apply|obtain)|have to|without|free for"
-    r"|muss|müssen|darf|dürfen|untersagt|verboten|erforderlich|doi[tv]|interdit|requi|nécess|oblig|prohib|debe|deve|vietat|proib|krever|må\b|forbudt"
+    r"(?i)licen[cs]|lizenz|licen[çz]|lisens|terms|\bmust\b|\bshall\b|may not|not (?:permitted|allowed)|prohibit"
+    r"|forbid|\brequires?\b"
+    r"|\brequired\b|\bneed(?:s|ed)?\b|subject to|only (?:with|after|by)|exclud|agree|please (?:register|contact"
+    r"|apply|obtain)|have to|without|free for"
+    r"|muss|müssen|darf|dürfen|untersagt|verboten|erforderlich|doi[tv]|interdit|requi|nécess|oblig|prohib|debe"
+    r"|deve|vietat|proib|krever|må\b|forbudt"
     r"|须|須|需|必须|不得|禁止|请|請|许可|許可|授权|授權|同意|ください|必要|できません|なければ|해야|필요|금지|없습니다|받아"
 )
-_ADVICE = re.compile(r"(?i)\bshould (?:not )?(?:be )?us|\bout[- ]of[- ]scope\b|not (?:intended|recommended|suitable|designed|meant|advised)\b|sollte[n]?\b")
+_ADVICE = re.compile(
+    r"(?i)\bshould (?:not )?(?:be )?us|\bout[- ]of[- ]scope\b|not (?:intended|recommended|suitable|designed"
+    r"|meant|advised)\b|sollte[n]?\b"
+)
 _ALWAYS = frozenset({Restriction.NON_COMMERCIAL, Restriction.RESEARCH_ONLY})
-_LAWFUL = re.compile(r"(?i)\b(?:illegal|unlawful|applicable laws?|laws and regulations|legal requirements)\b|违法|非法|違法|불법")
+_LAWFUL = re.compile(
+    r"(?i)\b(?:illegal|unlawful|applicable laws?|laws and regulations|legal requirements)\b|违法|非法|違法|불법"
+)
 _NC_NAME = re.compile(
-    r"(?i)\bcc[-_ ]?by[-_ ]?nc(?:[-_ ]?(?:sa|nd))?(?:[-_ ]?\d(?:\.\d)?)?\b|\bcreative ?commons[^.;]{0,40}non-?commercial[^.;]{0,30}"
+    r"(?i)\bcc[-_ ]?by[-_ ]?nc(?:[-_ ]?(?:sa|nd))?(?:[-_ ]?\d(?:\.\d)?)?\b"
+    r"|\bcreative ?commons[^.;]{0,40}non-?commercial[^.;]{0,30}"
     r"|\bcc[-_ ]?by[-_ ]?nd(?:[-_ ]?\d(?:\.\d)?)?\b|\bpolyform[- ]noncommercial\b"
 )
 _NAMED = re.compile(
@@ -74,10 +90,13 @@ _NAMED = re.compile(
     r"(?:Licen[cs]e(?: Agreement)?|Terms of Use|License Agreement|Agreement))"
 )  # fmt: skip
 _OPEN_NAME = re.compile(
-    r"(?i)\b(apache(?:[- ]licen[cs]e)?,?[- ]?(?:v|version )?[- ]?2(?:\.0)?|mit(?: licen[cs]e)?|bsd[- ][23](?:[- ]clause)?|openmdw[- ]1\.[01]"
+    r"(?i)\b(apache(?:[- ]licen[cs]e)?,?[- ]?(?:v|version )?[- ]?2(?:\.0)?|mit(?: licen[cs]e)?"
+    r"|bsd[- ][23](?:[- ]clause)?|openmdw[- ]1\.[01]"
     r"|gpl-?v?3(?:\.0)?|lgpl-?v?3(?:\.0)?|mpl[- ]2\.0|cc[- ]by(?:[- ]sa)?[- ]4\.0|cc0(?:[- ]1\.0)?)(?![\w-])"
 )
-_UNDER = re.compile(r"(?i)\blicen[cs]|\bunder\b|许可|許可|协议|授权|ライセンス|라이선스|lizenz|licencia|licença|licenza|lisens")
+_UNDER = re.compile(
+    r"(?i)\blicen[cs]|\bunder\b|许可|許可|协议|授权|ライセンス|라이선스|lizenz|licencia|licença|licenza|lisens"
+)
 
 
 def read_statements(sentence: str) -> Iterator[LicenseStatement]:
@@ -98,7 +117,12 @@ def find_open_license(sentence: str) -> LicenseTerms | None:
     """Return the open license that a sentence names for the weights, None for none."""
     for clause in _split_clauses(sentence[:MAX_SENTENCE]):
         match = _OPEN_NAME.search(clause)
-        if match is None or not _UNDER.search(clause) or _PAST.search(clause) or _CONTRAST.search(clause[: match.start()]):
+        if (
+            match is None
+            or not _UNDER.search(clause)
+            or _PAST.search(clause)
+            or _CONTRAST.search(clause[: match.start()])
+        ):
             continue
         parts, is_others = _subject(clause)
         terms = find(re.sub(r"(?i)^bsd[- ](\d)$", r"bsd-\1-clause", match[1]))
@@ -148,7 +172,16 @@ def _names(clause: str) -> Iterator[tuple[LicenseTerms, int]]:
 
 def _has_own_name(name: str) -> bool:
     """Return whether a title has words beside "Model License" and the like."""
-    words = set(re.findall(r"[a-z\d]+", name.lower())) - {"the", "license", "licence", "agreement", "terms", "of", "use", "this"}
+    words = set(re.findall(r"[a-z\d]+", name.lower())) - {
+        "the",
+        "license",
+        "licence",
+        "agreement",
+        "terms",
+        "of",
+        "use",
+        "this",
+    }
     return bool(words) and not words <= _standard_words()
 
 
@@ -180,7 +213,9 @@ def _subject(clause: str) -> tuple[frozenset[Part], bool]:
     starts = [first_restriction(clause)]
     starts += [start for _, start in _names(clause)]
     predicate = min(starts)
-    nouns = sorted((match.start(), match.end(), part) for part, pattern in _NOUNS.items() for match in pattern.finditer(clause))
+    nouns = sorted(
+        (match.start(), match.end(), part) for part, pattern in _NOUNS.items() for match in pattern.finditer(clause)
+    )
     before = [noun for noun in nouns if noun[0] < predicate]
     is_others = _OTHERS.search(clause[:predicate]) is not None
     parts: list[Part] = []

