@@ -8,7 +8,7 @@ import pytest
 
 from openmodels import licenses
 from openmodels.hub import card
-from openmodels.licenses import identification
+from openmodels.licenses import additions, identification, phrases, statements, templates
 
 UNITS = [
     "```\n", "~~~a\n", "`" * 50 + "\n" + "~" * 30 + "\n", "<!-- ", "-->", "[", "![", "[a](", "](https://", "[[a]",
@@ -22,7 +22,11 @@ READERS = {
     "links": card.find_model_links,
     "front matter": card.parse_front_matter,
     "matter of units": lambda text: card.parse_front_matter(f"---\na: |\n {text}\n---\n"),
-    "restrictions": identification.restrictions,
+    "restrictions": phrases.find_restrictions,
+    "terms": phrases.is_about_terms,
+    "statements": lambda text: list(statements.read_statements(text)),
+    "words": templates.split_words,
+    "additions": lambda text: additions.find_conditions(text, ["MIT"]),
     "titles": lambda text: [pattern.search(text) for pattern, _ in identification._TITLE_PATTERNS],
     "license": licenses.find,
 }

@@ -141,7 +141,8 @@ def _is_proper(token: str) -> bool:
 
 
 def _is_spdx_tag(passage: str, license_ids: Sequence[str]) -> bool:
-    return bool(match := _SPDX_TAG.match(passage)) and find(match[1]).open and _is_title(match[1], license_ids)
+    match = _SPDX_TAG.match(passage)
+    return match is not None and find(match[1]).open and _is_title(match[1], license_ids)
 
 
 def _is_title(passage: str, license_ids: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _WORD = re.compile(r"[^\W_]+|©")
 # Tags of HTML alone: what else stands in angle brackets is read.
@@ -33,6 +33,10 @@ _EQUIVALENT = {
     "judgement": "judgment", "fulfilment": "fulfillment", "centre": "center", "programme": "program",
 }  # fmt: skip
 _TOKEN = re.compile(r"\(\(|\)\)|\|\||\?\?|__\d+__|//\*\*.*?\*\*//", re.DOTALL)
+
+
+_Node = tuple[str, Any]
+"""A part of a template: ("words", [...]), ("gap", n), ("all", [...]), ("any", [...]) or ("maybe", part)."""
 
 
 class Word(NamedTuple):
@@ -128,26 +132,26 @@ def _all_words(license_id: str) -> tuple[str, ...]:
 def _required_words(template: str) -> list[str]:
     """Return the words of the longest way through a template, without its optional parts."""
 
-    def walk(node: object) -> list[str]:
+    def walk(node: _Node) -> list[str]:
         match node:
             case ("words", words):
-                return list(words)  # type: ignore[call-overload]
+                return list(words)
             case ("all", parts):
-                return [word for part in parts for word in walk(part)]  # type: ignore[attr-defined]
+                return [word for part in parts for word in walk(part)]
             case ("any", parts):
-                return max(map(walk, parts), key=len)  # type: ignore[call-overload]
+                return max(map(walk, parts), key=len)
             case _:
                 return []
 
     return walk(_parse(template))
 
 
-def _parse(template: str) -> tuple[str, object]:  # noqa: C901 - one branch a mark of the notation
+def _parse(template: str) -> _Node:  # noqa: C901 - one branch a mark of the notation
     """Return a template as ("words", [...]), ("gap", n), ("all", [...]), ("any", [...]) or ("maybe", part)."""
-    stack: list[list[list[tuple[str, object]]]] = [[[]]]
+    stack: list[list[list[_Node]]] = [[[]]]
 
-    def close(branches: list[list[tuple[str, object]]]) -> tuple[str, object]:
-        parts: list[tuple[str, object]] = [("all", branch) for branch in branches]
+    def close(branches: list[list[_Node]]) -> _Node:
+        parts: list[_Node] = [("all", branch) for branch in branches]
         return parts[0] if len(parts) == 1 else ("any", parts)
 
     position = 0
@@ -167,8 +171,8 @@ def _parse(template: str) -> tuple[str, object]:  # noqa: C901 - one branch a ma
         elif mark == "??":
             kind, last = stack[-1][-1].pop()
             if kind == "words":  # it belongs to the last word alone
-                stack[-1][-1].append(("words", last[:-1]))  # type: ignore[index]
-                last = last[-1:]  # type: ignore[index]
+                stack[-1][-1].append(("words", last[:-1]))
+                last = last[-1:]
             stack[-1][-1].append(("maybe", (kind, last)))
         elif mark.startswith("__"):
             stack[-1][-1].append(("gap", int(mark.strip("_"))))
@@ -178,7 +182,7 @@ def _parse(template: str) -> tuple[str, object]:  # noqa: C901 - one branch a ma
 class _Program:
     """A template as a machine that reads words, and finds the reading with the fewest words added."""
 
-    def __init__(self, tree: tuple[str, object]) -> None:
+    def __init__(self, tree: _Node) -> None:
         self._words: list[str | None] = []  # the word that leads on from a state; None: any word, which is added
         self._jumps: list[tuple[int, ...]] = []  # states that follow without a word
         self._emit(tree)
@@ -219,7 +223,8 @@ class _Program:
     def _closure(self, state: int) -> tuple[int, ...]:
         """Return the states that wait for a word, from a state on."""
         if (known := self._closures.get(state)) is None:
-            reached, todo = {}, [state]
+            reached: dict[int, None] = {}
+            todo = [state]
             while todo:
                 current = todo.pop()
                 if current in reached:
@@ -230,32 +235,32 @@ class _Program:
             self._closures[state] = known
         return known
 
-    def _emit(self, tree: tuple[str, object]) -> None:
+    def _emit(self, tree: _Node) -> None:
         kind, content = tree
         if kind == "words":
-            for word in content:  # type: ignore[attr-defined]
+            for word in content:
                 self._add(word)
         elif kind == "all":
-            for part in content:  # type: ignore[attr-defined]
+            for part in content:
                 self._emit(part)
         elif kind == "gap":
             begin = len(self._words)
-            end = begin + 2 * content  # type: ignore[operator]
-            for _ in range(content):  # type: ignore[call-overload]
+            end = begin + 2 * content
+            for _ in range(content):
                 self._add("", len(self._words) + 1, end)
                 self._add(None)
         elif kind == "maybe":
             fork = self._add("")
-            self._emit(content)  # type: ignore[arg-type]
+            self._emit(content)
             self._jumps[fork] = (fork + 1, len(self._words))
         else:
             leaves = []
-            for part in content[:-1]:  # type: ignore[index]
+            for part in content[:-1]:
                 fork = self._add("")
                 self._emit(part)
                 leaves.append(self._add(""))
                 self._jumps[fork] = (fork + 1, len(self._words))
-            self._emit(content[-1])  # type: ignore[index]
+            self._emit(content[-1])
             for leaf in leaves:
                 self._jumps[leaf] = (len(self._words),)
 
