@@ -17,7 +17,7 @@ from openmodels.licenses.files import FileRole, find_role, why_unreadable
 from openmodels.licenses.identification import identify, identify_policy
 from openmodels.licenses.phrases import unread_language
 from openmodels.licenses.statements import LicenseStatement, Part, find_open_license, read_statements
-from openmodels.licenses.table import most_restrictive, strictness
+from openmodels.licenses.table import strictness
 from openmodels.openness.datasets import DatasetUse, NamedDataset
 from openmodels.openness.findings import LicenseConflict, Proof
 from openmodels.openness.pages import ModelEvidence
@@ -45,7 +45,7 @@ def find_stated_licenses(model: ModelEvidence, bases: Iterable[Ancestor]) -> Ite
         return
     # A base by another owner binds where its terms are stricter than the declared ones.
     for base in bases:
-        required = _license_of(base)
+        required = base.license
         if required is None or not required.restrictive or required.id == declared.id:
             continue
         is_covered = declared.restrictive and set(required.restrictions) <= set(declared.restrictions)
@@ -111,13 +111,6 @@ def count_unread_sentences(model: ModelEvidence) -> dict[str, int]:
 def _weights_statements(sentences: Iterable[str]) -> Iterator[LicenseStatement]:
     for sentence in sentences:
         yield from (statement for statement in read_statements(sentence) if Part.WEIGHTS in statement.parts)
-
-
-def _license_of(base: Ancestor) -> LicenseTerms | None:
-    """Return the license of a base by all its sources."""
-    if base.page is None:
-        return base.license
-    return most_restrictive(stated.license for stated in _own_licenses(base.page)) or base.license
 
 
 def find_binding_license(stated_licenses: Sequence[StatedLicense]) -> StatedLicense | None:
