@@ -33,6 +33,7 @@ def heard(sentence):
         ("Model License: CC-BY-NC-ND-4.0", {"weights"}),
         ("Data license: CC BY-NC 4.0", {"data"}),
         ("模型权重仅限科研用途，商用请联系我们取得授权。", {"weights"}),
+        ("Pre-trained on court rulings (CC0, CC BY-ND 4.0).", {"data"}),
         ("该数据集禁止商业使用。", {"data"}),
         ("本モデルは非商用の研究目的に限り利用できます。", {"weights"}),
         ("モデルの利用には事前の許可が必要です。", {"weights"}),

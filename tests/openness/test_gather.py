@@ -51,7 +51,7 @@ def test_gathers_what_the_rules_need(sources):
     assert verdicts["training_code"] == "open"
     assert verdicts["training_metrics"] == "open"
     assert verdicts["checkpoints"] == "open"
-    assert report["license"].missing == ("the text of the license custom",)  # the LICENSE file is of their own
+    assert report["license"].missing == ("what the file LICENSE permits",)  # the LICENSE file is of their own
     assert report.as_of
     files = [one.url.partition(f"/blob/{'b' * 40}/")[2] for one in report["training_code"].evidence]
     assert files[:2] == ["configs/7b.yaml", "scripts/train.py"]

@@ -56,6 +56,11 @@ _NOUNS = {
     Part.CODE: re.compile("|".join(language.code for language in languages()), re.IGNORECASE),
     Part.DATA: re.compile("|".join(language.data for language in languages()), re.IGNORECASE),
 }
+# "trained on papers (CC0, CC BY-ND)": the names that follow are the data's, until a verb takes up the model again.
+_TRAINED_ON = re.compile(
+    r"(?i)\b(?:pre-?|fine-?)?train(?:ed|ing) (?:\w+ ){0,3}(?:on|with|using)\b"
+    r"(?!.*\b(?:is|are|may|can|licensed|released)\b)"
+)
 _COORDINATION = re.compile(
     r"(?i)^[\s,/&+]*(?:(?:and|or|as well as|along with|und|sowie|et|ainsi que|y|e|ed|og|samt|和|与|及"
     r"|以及|、|と|および|및|와|과|all|the|our|its|die"
@@ -218,6 +223,8 @@ def _subject(clause: str) -> tuple[frozenset[Part], bool]:
     )
     before = [noun for noun in nouns if noun[0] < predicate]
     is_others = _OTHERS.search(clause[:predicate]) is not None
+    if _TRAINED_ON.search(clause[:predicate]):
+        return frozenset({Part.DATA}), is_others
     parts: list[Part] = []
     end = 0
     for start, stop, part in before or nouns:

@@ -116,7 +116,7 @@ def _unresolved(context: ModelContext, binding: StatedLicense | None, proofs: tu
     missing = [f"the text of {name} ({why})" for name, why in _unread_files(context).items()]
     if binding is not None and binding.detail:
         reason = f"The {binding.source} holds {binding.detail}."
-        return unknown("license.altered", reason, "what these words change", *missing, evidence=proofs)
+        return unknown("license.altered", reason, f"what the {binding.source} permits", *missing, evidence=proofs)
     terms = binding.license if binding is not None else None
     if terms is not None and terms.id:
         names_none = terms.kind is LicenseClass.AMBIGUOUS or terms.is_placeholder
