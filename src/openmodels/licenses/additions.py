@@ -1,8 +1,8 @@
 """Words beside a standard license: which of them change nothing.
 
 A text is a known license only if every word beside it belongs to a class of `HARMLESS`. A class is a
-vocabulary or a form in which no condition can be written, not a search for bad words: what nobody
-thought of is not harmless.
+vocabulary or a form in which no condition can be written, not a search for bad words: what is not
+foreseen is not harmless.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _is_notice(passage: str, license_ids: Sequence[str]) -> bool:
 
 
 def _is_party(passage: str, _license_ids: Sequence[str]) -> bool:
-    """Return whether a passage is names of persons or bodies, with years and the words between them."""
+    """Return whether a passage is names and years, with the words between them."""
     text = _GAPS.sub(" ", passage).strip()
     if _CONDITION.search(text):
         return False
@@ -150,7 +150,7 @@ def _is_title(passage: str, license_ids: Sequence[str]) -> bool:
 
 
 def _is_grant(passage: str, license_ids: Sequence[str]) -> bool:
-    """Return whether a sentence says only that something, by its name, is under this license."""
+    """Return whether a sentence says only what is under this license."""
     names = _title_words(license_ids)
     words = set(re.findall(r"[a-z\d]+", passage.lower()))
     unexplained = _unexplained(passage, _TITLE_WORDS | names)

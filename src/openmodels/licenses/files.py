@@ -1,4 +1,4 @@
-"""Files that hold terms: which names they have, what they speak of, and which cannot be read."""
+"""Files that hold terms: their names, what they speak of, which can be read."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def find_role(path: str) -> FileRole:
 
 
 def has_own_terms(path: str) -> bool:
-    """Return whether a name is that of terms of one's own: more than "LICENSE" or "COPYING"."""
+    """Return whether a name says more than "LICENSE" or "COPYING"."""
     return find_role(path) is FileRole.LICENSE and not _STANDARD.fullmatch(path.rpartition("/")[2])
 
 

@@ -95,7 +95,7 @@ class IdentifiedLicense:
     """The license that a text was recognised as.
 
     Attributes:
-        license: Its terms; of class "unknown" where the text is no license known here.
+        license: Its terms; of class "unknown" for a text that is not known here.
         how: "title", "text", "altered" or "none".
         restrictions: Restrictions that stand outside of a recognised text.
         nearest: The SPDX id of the license that an altered text was made from, or "".
@@ -159,7 +159,7 @@ def identify(text: str) -> IdentifiedLicense:
 
 
 def identify_policy(text: str) -> IdentifiedLicense | None:
-    """Return the terms of a use policy; None for one that asks for no more than the law does."""
+    """Return the terms of a use policy; None where it asks for the law alone."""
     if (title := find_title(" ".join(text.split()))) is not None:
         return IdentifiedLicense(title[0], "title")
     sentences = [sentence for sentence in re.split(r"(?<=[.!?])\s+|\n+", text) if re.search(r"\w{2}", sentence)]
@@ -178,7 +178,7 @@ def _asks_nothing(sentence: str) -> bool:
 
 
 def find_title(text: str) -> tuple[LicenseTerms, int] | None:
-    """Return the model license whose title a text of single blanks holds, and where; None for none."""
+    """Return the model license whose title a text holds, and where, or None."""
     for pattern, name in _TITLE_PATTERNS:
         if match := pattern.search(text):
             return find(name), match.start()
@@ -192,7 +192,7 @@ def _well_known() -> tuple[str, ...]:
 
 
 def _own_terms(nearest: str, added: tuple[Restriction, ...]) -> LicenseTerms:
-    """Return the terms of a text that is no license of the table."""
+    """Return the terms of a text that the table does not list."""
     kind, eu_gpai = LicenseClass.UNKNOWN, "unknown"
     if {Restriction.NON_COMMERCIAL, Restriction.RESEARCH_ONLY} & set(added):
         kind, eu_gpai = LicenseClass.NON_COMMERCIAL, "no"
@@ -211,7 +211,7 @@ def _candidates(text: str) -> list[str]:
 
 
 def _explain(text: str, words: Sequence[Word], ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the licenses that words hold whole, and the sentences beside them that are not harmless."""
+    """Return the licenses that words hold whole, and the conditions beside them."""
     comparisons = [comparison for license_id in ids if (comparison := compare(license_id, words)) is not None]
     if not comparisons:
         return [], []
@@ -232,7 +232,7 @@ def _explain(text: str, words: Sequence[Word], ids: Sequence[str]) -> tuple[list
 
 
 def _passages(text: str, words: Sequence[Word], added: Sequence[int]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the passages that added words stand in, with the places of their first and last word."""
+    """Yield the passages of added words, with their first and last place."""
     runs: list[list[int]] = []
     for place in added:
         if runs and runs[-1][1] == place - 1:

@@ -81,7 +81,7 @@ def _patterns() -> _Patterns:
 
 
 def find_restrictions(text: str) -> tuple[Restriction, ...]:
-    """Return the restrictions that a text words in one of the languages, those it takes back left out."""
+    """Return the restrictions that a text words, without those it takes back."""
     patterns = _patterns()
     if both := patterns.both.search(text):
         text = text[: both.start()] + " " * len(both[0]) + text[both.end() :]
@@ -94,23 +94,23 @@ def find_restrictions(text: str) -> tuple[Restriction, ...]:
 
 
 def _is_denied(text: str, start: int, denied: re.Pattern[str]) -> bool:
-    """Return whether words shortly before a place take back what follows ("not limited to")."""
+    """Return whether words before a place take it back ("not limited to")."""
     matches = denied.finditer(text, max(0, start - 60), start + 20)
     return any(m.start() < start <= m.end() + 30 and not re.search("[.;。]", text[m.end() : start]) for m in matches)
 
 
 def first_restriction(text: str) -> int:
-    """Return where the first restriction of a text begins; its length where there is none."""
+    """Return where the first restriction of a text begins, else its length."""
     patterns = (pattern for by_kind in _patterns().restrictions for pattern in by_kind.values())
     starts = (match.start() for pattern in patterns if (match := pattern.search(text)))
     return min(starts, default=len(text))
 
 
 def is_about_terms(text: str) -> bool:
-    """Return whether a sentence speaks about terms of use, in any language known here by its words."""
+    """Return whether a sentence speaks about terms of use, read or not."""
     return bool(_patterns().terms.search(text) or find_restrictions(text)) or unread_language(text) is not None
 
 
 def unread_language(text: str) -> str | None:
-    """Return the language of a sentence about licenses that is not read, None for those that are."""
+    """Return the language of a sentence about licenses if it is not read."""
     return next((name for pattern, name in _patterns().unread if pattern.search(text)), None)

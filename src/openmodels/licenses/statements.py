@@ -1,4 +1,4 @@
-"""What sentences of a model card say about the terms of its weights, code and data.
+"""What sentences of a card say about the terms of weights, code and data.
 
 Text by strangers: matched, never obeyed. A sentence can restrict; that it permits something proves nothing.
 """
@@ -153,17 +153,17 @@ def _terms(clause: str) -> LicenseTerms | None:
             return terms
     restrictions = find_restrictions(clause)
     is_binding = _BINDING.search(clause) and not _ADVICE.search(clause) and not _LAWFUL.search(clause)
-    heard = tuple(kind for kind in restrictions if kind in _ALWAYS or is_binding)
-    if not heard:
+    binding = tuple(kind for kind in restrictions if kind in _ALWAYS or is_binding)
+    if not binding:
         return None
-    if _ALWAYS & set(heard):
-        name = "research only" if Restriction.RESEARCH_ONLY in heard else "non-commercial"
-        return LicenseTerms(name, f"{name} use", None, LicenseClass.NON_COMMERCIAL, heard, "no")
-    return LicenseTerms("restricted by the card", "terms of its own", None, LicenseClass.RESTRICTED, heard)
+    if _ALWAYS & set(binding):
+        name = "research only" if Restriction.RESEARCH_ONLY in binding else "non-commercial"
+        return LicenseTerms(name, f"{name} use", None, LicenseClass.NON_COMMERCIAL, binding, "no")
+    return LicenseTerms("restricted by the card", "terms of its own", None, LicenseClass.RESTRICTED, binding)
 
 
 def _names(clause: str) -> Iterator[tuple[LicenseTerms, int]]:
-    """Yield the licenses named in a clause that are not open, and where each name begins."""
+    """Yield the licenses in a clause that are not open, and where they begin."""
     if match := _NC_NAME.search(clause):
         yield find(_normal_cc(match[0])), match.start()
     if re.search(r"(?i)licen[cs]|terms|agreement|\brail\b", clause) and (title := find_title(clause)) is not None:
@@ -198,7 +198,7 @@ def _standard_words() -> frozenset[str]:
 
 
 def _normal_cc(name: str) -> str:
-    """Return "cc-by-nc-sa-4.0" for any way to write it; 4.0 where no version is named."""
+    """Return "cc-by-nc-sa-4.0" for any way to write it; 4.0 is the default."""
     low = name.lower()
     if "polyform" in low:
         return "PolyForm-Noncommercial-1.0.0"

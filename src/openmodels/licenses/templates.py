@@ -48,7 +48,7 @@ class Word(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What stands in a text beside a license: places of words, the gaps of the template included."""
+    """The places of the words beside a license, those in its gaps included."""
 
     license_id: str  # SPDX
     added: list[int]
@@ -74,14 +74,14 @@ def split_words(text: str) -> list[Word]:
 
 
 def compare(license_id: str, words: Sequence[Word]) -> Comparison | None:
-    """Return what stands beside a license in words that hold the whole of it, None where they do not."""
+    """Return what stands beside a license, None where it is not whole."""
     forms = [word.form for word in words]
     fits = [added for template in _templates().get(license_id, ()) if (added := _program(template).run(forms))]
     return Comparison(license_id, [*min(fits, key=len)][1:]) if fits else None
 
 
 def find_nearest(words: Sequence[Word], license_ids: Sequence[str]) -> Comparison | None:
-    """Return the license that most words of a text come from, or None where it is none's text."""
+    """Return the license that most words of a text come from, or None."""
     from difflib import SequenceMatcher
 
     forms = [word.form for word in words]
@@ -89,11 +89,11 @@ def find_nearest(words: Sequence[Word], license_ids: Sequence[str]) -> Compariso
     for license_id in license_ids:
         for template in _templates().get(license_id, ()):
             required = _required_words(template)
-            share = len(present & set(required)) / len(set(required)) if len(required) >= 20 else 0.0
-            if share > best[0]:
-                best = share, license_id, required
-    share, license_id, required = best
-    if share < 0.9:
+            overlap = len(present & set(required)) / len(set(required)) if len(required) >= 20 else 0.0
+            if overlap > best[0]:
+                best = overlap, license_id, required
+    overlap, license_id, required = best
+    if overlap < 0.9:
         return None
     same = set()
     missing = len(required)
@@ -112,7 +112,7 @@ def find_nearest(words: Sequence[Word], license_ids: Sequence[str]) -> Compariso
 
 @cache
 def _templates() -> dict[str, list[str]]:
-    """Return the templates by SPDX id; none where `licenseclassifier` keeps them elsewhere: nothing is exact then."""
+    """Return the templates by SPDX id; without them, no text is exact."""
     source = files("licenseclassifier") / "_engine" / "licenses.json.gz"
     by_id: dict[str, list[str]] = defaultdict(list)
     if source.is_file():
@@ -130,7 +130,7 @@ def _all_words(license_id: str) -> tuple[str, ...]:
 
 @cache
 def _required_words(template: str) -> list[str]:
-    """Return the words of the longest way through a template, without its optional parts."""
+    """Return the words of the longest reading, without optional parts."""
 
     def walk(node: _Node) -> list[str]:
         match node:
@@ -147,7 +147,7 @@ def _required_words(template: str) -> list[str]:
 
 
 def _parse(template: str) -> _Node:  # noqa: C901 - one branch a mark of the notation
-    """Return a template as ("words", [...]), ("gap", n), ("all", [...]), ("any", [...]) or ("maybe", part)."""
+    """Return the tree of a template."""
     stack: list[list[list[_Node]]] = [[[]]]
 
     def close(branches: list[list[_Node]]) -> _Node:
@@ -180,7 +180,7 @@ def _parse(template: str) -> _Node:  # noqa: C901 - one branch a mark of the not
 
 
 class _Program:
-    """A template as a machine that reads words, and finds the reading with the fewest words added."""
+    """A template as a machine that finds the reading with the fewest words added."""
 
     def __init__(self, tree: _Node) -> None:
         self._words: list[str | None] = []  # the word that leads on from a state; None: any word, which is added
@@ -192,7 +192,7 @@ class _Program:
         self._closures: dict[int, tuple[int, ...]] = {}
 
     def run(self, forms: Sequence[str]) -> list[int] | None:  # noqa: C901 - one pass over the words
-        """Return [-1, places of added words …], or None where the words do not hold the license."""
+        """Return [-1, places of added words …], or None for other words."""
         # A thread is the number of words added so far, and a linked list of their places.
         threads: dict[int, tuple[int, object]] = {}
         best: tuple[int, object, int] | None = None

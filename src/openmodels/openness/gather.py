@@ -185,7 +185,7 @@ def from_folder(folder: Path) -> Evidence:
 
 
 def _readable_license_files(names: Iterable[str]) -> list[str]:
-    """Return the files of terms to fetch, those nearest to the root first; the verdict names the others."""
+    """Return the files of terms to fetch, those nearest to the root first."""
     readable = [name for name in names if is_license_file(name) and not why_unreadable(name)]
     return sorted(readable, key=lambda name: (find_role(name) is FileRole.OTHERS, name.count("/")))[:MOST_LICENSE_FILES]
 

@@ -82,7 +82,7 @@ def _own_licenses(model: ModelEvidence) -> Iterator[StatedLicense]:
 
 
 def find_part_licenses(model: ModelEvidence, part: Part) -> Iterator[StatedLicense]:
-    """Yield the restrictive or unknown terms that card and files state for the code or the data alone."""
+    """Yield the terms that card and files state for the code or the data."""
     role = FileRole.CODE if part is Part.CODE else FileRole.DATA
     for name, text in model.license_texts.items():
         if find_role(name) is role and not why_unreadable(name, text):
@@ -96,7 +96,7 @@ def find_part_licenses(model: ModelEvidence, part: Part) -> Iterator[StatedLicen
 
 
 def find_card_license(model: ModelEvidence) -> StatedLicense | None:
-    """Return the open license that the card names for the weights in a sentence, None for none."""
+    """Return the open license that a sentence of the card names, or None."""
     for sentence in model.sentences:
         if (terms := find_open_license(sentence)) is not None:
             return StatedLicense("card text", terms, model.sentence_proof(sentence, 200))
@@ -104,7 +104,7 @@ def find_card_license(model: ModelEvidence) -> StatedLicense | None:
 
 
 def count_unread_sentences(model: ModelEvidence) -> dict[str, int]:
-    """Return how many sentences of the card speak of licenses in each language that is not read."""
+    """Count the sentences about licenses in languages that are not read."""
     return dict(Counter(name for sentence in model.sentences if (name := unread_language(sentence))))
 
 

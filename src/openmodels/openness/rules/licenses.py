@@ -47,9 +47,11 @@ def _open(context: ModelContext, terms: LicenseTerms, proofs: tuple[Proof, ...])
     sources = {stated.source for stated in context.stated_licenses if stated.base is None}
     texts = sorted(source for source in sources if source.startswith("file "))
     unread = _unread_files(context)
-    if own := [f"{name} ({why})" for name, why in unread.items() if has_own_terms(name)]:
-        reason = f"The front matter states {terms.id}, but terms of its own stand in {', '.join(own)}."
-        return unknown("license.own-terms-unread", reason, *(f"the text of {name}" for name in own), evidence=proofs)
+    if own_files := [f"{name} ({why})" for name, why in unread.items() if has_own_terms(name)]:
+        reason = f"The front matter states {terms.id}, but terms of its own stand in {', '.join(own_files)}."
+        return unknown(
+            "license.own-terms-unread", reason, *(f"the text of {name}" for name in own_files), evidence=proofs
+        )
     languages = count_unread_sentences(model)
     unheard = [
         f"the card has {count} {'sentence' if count == 1 else 'sentences'} in {name} about licenses that were not read"
