@@ -114,7 +114,9 @@ class TestLlamacpp(_Quantised):
         def busy() -> int:
             nonlocal seen, number
             if time.monotonic() - seen > _UNASKED:
-                asked = Request(f"{server.ensure(None)}/slots", headers={"Authorization": f"Bearer {server.key}"})
+                process = server.ensure(None)
+                headers = {"Authorization": f"Bearer {process.key}"}
+                asked = Request(f"{process.address.result()}/slots", headers=headers)
                 with urlopen(asked, timeout=10) as answer:
                     number = sum(slot["is_processing"] for slot in json.load(answer))
                 seen = time.monotonic()

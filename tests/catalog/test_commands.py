@@ -27,17 +27,15 @@ def told(*arguments):
 
 
 class TestSearch:
-    def test_json_holds_the_records_and_how_the_query_was_read(self, hub):
-        shown = told("search", "japanese", "llama", "chat", "--license", "llama2", "--limit", "2")
-        listed = shown["models"]
-        assert {"text": "japanese", "meaning": "language ja"} in shown["interpretation"]["parts"]
+    def test_json_is_the_list_of_records_and_stderr_says_how_the_query_was_read(self, hub):
+        result = run("search", "japanese", "llama", "chat", "--license", "llama2", "--limit", "2", "--json")
+        listed = json.loads(result.stdout)
+        assert "read 'japanese' as language ja" in result.stderr
         assert listed[0]["ids"]["hub"] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
         assert len(listed) == 2
 
     def test_filters(self, hub):
-        listed = told("search", "llama", "--parameters", "1B..8B", "--catalog", "hub", "--task", "text-generation")[
-            "models"
-        ]
+        listed = told("search", "llama", "--parameters", "1B..8B", "--catalog", "hub", "--task", "text-generation")
         assert listed
         assert all(10**9 <= one["parameters"]["total"] <= 8 * 10**9 for one in listed)
 

@@ -73,8 +73,7 @@ def search(ctx: click.Context, /, query: tuple[str, ...], **filters: Any) -> Non
     for note in results.notes:
         output.note(note, dim=True)
     if output.wants_json():
-        models = [_as_json(record) for record in results]
-        output.write_json({"interpretation": results.interpretation.as_dict(), "models": models})
+        output.write_json([_as_json(record) for record in results])
     elif results:
         rows = []
         for record in results:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from openmodels.errors import InvalidRequest
 from openmodels.openness import mof
-from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Proof
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Proof, Verdict
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.stated_licenses import find_binding_license
 
@@ -105,9 +105,13 @@ _Result = tuple[str, tuple[Requirement, ...], tuple[str, ...]]
 """A grade, the requirements it follows from, and what stands between the model and more."""
 
 
-def _assess_default(_: ModelContext, findings: Findings) -> _Result:
-    names = ("license", "training_data", "weights", "evaluation_code", "finetuning_code", "training_metrics")
-    requirements = tuple(_require(findings[name]) for name in names)
+def _assess_default(context: ModelContext, findings: Findings) -> _Result:
+    names = ("weights", "evaluation_code", "finetuning_code", "training_metrics")
+    requirements = (
+        _require(findings["license"]),
+        _require_data(context, findings, _MET, "training data"),
+        *(_require(findings[name]) for name in names),
+    )
     license_, weights = findings["license"].verdict, findings["weights"].verdict
     if _all_met(requirements):
         grade = "open"
@@ -123,13 +127,12 @@ def _assess_default(_: ModelContext, findings: Findings) -> _Result:
 
 
 def _assess_osaid(context: ModelContext, findings: Findings) -> _Result:
-    data, license_ = findings["training_data"], findings["license"]
-    # The definition asks for data information, not for the data: partial may be enough, and a person must say so.
-    has_data_information = None if data.verdict is PARTIAL else _MET[data.verdict]
+    license_ = findings["license"]
     components = mof.ComponentReader(context, findings).read()
     code = [components[name] for name in ("Training code", "Data preprocessing code", "Inference code")]
     parts = (
-        Requirement("data information", has_data_information, data.reason, data.evidence),
+        # The definition asks for data information, not for the data: partial may be enough, and a person must say so.
+        _require_data(context, findings, _MET | {PARTIAL: None}, "data information"),
         _require(findings["training_code"]),
         # "Code used for processing and filtering data", "if used": what was not found may not have been needed.
         Requirement("data processing code", code[1].released or None, code[1].reason, code[1].evidence),
@@ -226,6 +229,17 @@ def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
     )
     grade = {True: "yes", None: "uncertain", False: "no"}[_all_met(requirements)]
     return grade, requirements, _explain("Not exempt", requirements)
+
+
+def _require_data(context: ModelContext, findings: Findings, met: dict[Verdict, bool | None], name: str) -> Requirement:
+    """Return the requirement of open data: of a fine-tune, that of its base and that of its own tuning together."""
+    training, tuning = findings["training_data"], findings["finetuning_data"]
+    if not context.is_finetune:
+        return Requirement(name, met[training.verdict], training.reason, training.evidence)
+    results = (met[training.verdict], met[tuning.verdict])
+    is_met = False if False in results else None if None in results else True
+    how = f"A fine-tune needs both: pre-training data ({training.verdict}) and fine-tuning data ({tuning.verdict})."
+    return Requirement(name, is_met, f"{how} {training.reason} {tuning.reason}", (*training.evidence, *tuning.evidence))
 
 
 def _require(finding: Finding, name: str = "") -> Requirement:
