@@ -232,7 +232,7 @@ def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
 
 
 def _require_data(context: ModelContext, findings: Findings, met: dict[Verdict, bool | None], name: str) -> Requirement:
-    """Return the requirement of open data: of a fine-tune, that of its base and that of its own tuning together."""
+    """Return the requirement of open data: for a fine-tune, its base's and its own."""
     training, tuning = findings["training_data"], findings["finetuning_data"]
     if not context.is_finetune:
         return Requirement(name, met[training.verdict], training.reason, training.evidence)
