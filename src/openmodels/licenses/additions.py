@@ -76,7 +76,11 @@ _RESERVED = re.compile(
     r"|all rights are reserved)[\s.|!]*"
 )
 _SPDX_TAG = re.compile(r"(?i)^[\W_]*spdx-license-identifier\s*:\s*([\w.+() -]+?)[\W_]*$")
-_PATH = re.compile(r"(?:[\w.*-]+/)+[\w.*-]*|\b[\w-]+\.(?:py|json|txt|md|csv|c|h|cpp|js|ya?ml|cu|ttf|png|jpg|wav)\b")
+# A path begins where a word does: to look for one at each letter takes time with the square of a long word.
+_PATH = re.compile(
+    r"(?<![\w.*/-])(?:[\w.*-]{1,100}/){1,20}[\w.*-]{0,100}"
+    r"|(?<![\w-])[\w-]{1,100}\.(?:py|json|txt|md|csv|c|h|cpp|js|ya?ml|cu|ttf|png|jpg|wav)\b"
+)
 _WEIGHT_PATH = re.compile(r"(?i)weight|model|checkpoint|param|ckpt|\.bin|tensor|\.pt")
 _OTHERS_FILES = re.compile(r"(?i)third[- ]part|\btest data\b|\bdependenc|\bvendored\b|\bbundled\b")
 _WHOLE = re.compile(r"(?i)\b(?:all|whole|entire|every|this) (?:files?|repositor)")

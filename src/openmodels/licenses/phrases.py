@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 from openmodels.licenses.table import Restriction
 
 
+_LONGEST_SENTENCE = 2_000
+
+
 class Language(NamedTuple):
     """The words of one language.
 
@@ -108,7 +111,9 @@ def first_restriction(text: str) -> int:
 
 def is_about_terms(text: str) -> bool:
     """Return whether a sentence speaks about terms of use, read or not."""
-    return bool(_patterns().terms.search(text) or find_restrictions(text)) or unread_language(text) is not None
+    # A sentence is no longer than that; what is longer lacks full stops, and may be made to cost time.
+    has_words = _patterns().terms.search(text) or find_restrictions(text[:_LONGEST_SENTENCE])
+    return bool(has_words) or unread_language(text) is not None
 
 
 def unread_language(text: str) -> str | None:
