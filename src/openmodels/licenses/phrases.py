@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from openmodels.licenses.table import Restriction
 
-
 _LONGEST_SENTENCE = 2_000
 
 
