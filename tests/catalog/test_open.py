@@ -91,7 +91,7 @@ def test_the_hub_is_asked_by_its_own_ids(hub):
 @pytest.mark.parametrize(("flag", "verdict"), [("--open", True), ("--not-open", False)])
 def test_the_command_asks_too(hub, flag, verdict):
     result = CliRunner().invoke(cli, ["search", flag, "--catalog", "hub", "--limit", "100", "--json"])
-    assert {record["ids"]["hub"] for record in json.loads(result.stdout)["models"]} == expected(verdict)
+    assert {record["ids"]["hub"] for record in json.loads(result.stdout)} == expected(verdict)
 
 
 def test_a_wrong_value_is_named():

@@ -110,7 +110,7 @@ def test_the_command_line(toy):
     assert code == 0, err
     assert json.loads(out)[0]["models"] == 2
     _, out, _ = command("search", "racer", "--catalog", "toy", "--json")
-    assert [record["ids"] for record in json.loads(out)["models"]] == [{"toy": "car/racer"}]
+    assert [record["ids"] for record in json.loads(out)] == [{"toy": "car/racer"}]
     assert "hub, azure, toy, cache" in command("search", "--help")[1]
     assert re.search(r"in the toy box +bear/teddy-7b", command("show", "toys/teddy-7b", "--index")[1])
 
