@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
+import unicodedata
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +48,14 @@ _DATA_FIELDS: Mapping[str, Any] = {
     **dict.fromkeys(("type", "bom-ref", "name", "group", "licenses", "purl", "version", "description")),
     "data": dict.fromkeys(("type", "name", "contents")),
 }
+_MODEL_TYPE = "machine-learning-model"
+_BILL_FIELDS: Mapping[str, Any] = {
+    **dict.fromkeys(("$schema", "bomFormat", "specVersion", "serialNumber", "version", "components", "dependencies")),
+    "metadata": dict.fromkeys(("timestamp", "component")),
+}
+_LONGEST_ID = 96
+_SHOWN = 20
+"""Names that a note or an error lists at most."""
 _AI_FIELDS = (
     "type", "spdxId", "name", "creationInfo", "description", "software_packageVersion", "software_packageUrl",
     "software_downloadLocation", "software_homePage", "software_primaryPurpose", "ai_typeOfModel", "ai_domain",
@@ -55,6 +65,12 @@ _AI_FIELDS = (
 _DATASET_FIELDS = (
     "type", "spdxId", "name", "creationInfo", "description", "software_downloadLocation", "software_packageUrl",
     "software_primaryPurpose", "dataset_datasetAvailability", "dataset_datasetType",
+)  # fmt: skip
+# Elements that say who made a bill, hold other elements, or are read through relationships.
+_FRAME = (
+    "CreationInfo", "SpdxDocument", "Bom", "Sbom", "Relationship", "LifecycleScopedRelationship", "Person",
+    "Organization", "Agent", "SoftwareAgent", "Tool", "LicenseExpression", "SimpleLicensingText", "ListedLicense",
+    "CustomLicense", "IndividualLicensingInfo",
 )  # fmt: skip
 # Statement of a bill -> the heading of a model card that it answers.
 _HEADINGS = {
@@ -79,11 +95,14 @@ def read_bom(bom: str | Path | Mapping[str, Any], model: str | None = None) -> E
         InvalidRequest: A form that is not read, no such model in it, or several and none named.
     """
     if isinstance(bom, Mapping):
-        name, content = "bill of materials", dict(bom)
-    else:
-        path = Path(bom).expanduser()
+        name = "bill of materials"
+        content = files.parse_json(_dump(bom), f"The {name}")
+    elif isinstance(bom, str | Path):
+        path = Path(os.path.expanduser(bom))  # noqa: PTH111 - Path's own raises where there is no such user
         name = f"bill of materials {path.name}"
-        content = files.parse_json(files.read(path, largest=LARGEST_FILE), f"The {name!r}")
+        content = files.parse_json(files.read(path, largest=LARGEST_FILE), f"The {name}")
+    else:
+        raise InvalidRequest(f"A bill of materials is a path or its content, not {type(bom).__name__}.")
     if isinstance(content, dict) and content.get("bomFormat") == "CycloneDX":
         return _CycloneReader(name, content).read(model)
     if isinstance(content, dict) and isinstance(content.get("@graph"), list):
@@ -102,28 +121,53 @@ class _BomReader:
         self.notes: list[str] = []
 
     def page(self, identifier: str, **facts: Any) -> _Page:
-        return {"id": identifier, "bom": self.source} | facts
+        return {"id": identifier, "bom": self.source, "deep": False} | facts
 
-    def choose(self, models: Sequence[_Page], model: str | None) -> _Page:
-        """Return the model that is meant; raise `InvalidRequest` where that is not one."""
-        names = [_identify(entry) for entry in models]
+    def choose(self, models: Sequence[_Page], model: str | None, subjects: Sequence[_Page]) -> _Page:
+        """Return the model that is meant: the one asked for, else the one that the bill is about.
+
+        Raises:
+            InvalidRequest: That is not one.
+        """
         if not models:
             raise InvalidRequest(f"The {self.name} holds no model.", next_step="It must have a machine-learning model.")
-        wanted = [
-            entry
-            for entry, name in zip(models, names, strict=True)
-            if model is None or model.lower() in (name.lower(), str(entry.get("name")).lower())
-        ]
+        about = [entry for entry in models if any(entry is subject for subject in subjects)]
+        wanted = [entry for entry in models if model.lower() in _references(entry)] if model else about or models
         if len(wanted) != 1:
-            raise InvalidRequest(
-                f"The {self.name} holds {len(models)} models, and {model or 'none'} was asked for.",
-                next_step=f"Name one of: {', '.join(names[:20])}.",
+            names = ", ".join(
+                f"{_identify(entry)} ({_reference(entry)})" if _reference(entry) else _identify(entry)
+                for entry in models[:_SHOWN]
             )
+            raise InvalidRequest(
+                f"The {self.name} holds {len(models)} models, and {repr(model[:100]) if model else 'none'} was asked "
+                f"for{', which several are called' if len(wanted) > 1 and model else ''}.",
+                next_step=f"Name one of: {names}.",
+            )
+        stated = str(wanted[0].get("name") or "")
+        if _is_shortened(stated.rpartition("/")[2]):
+            self.notes.append(f"“{stated[:100]}” is called {_identify(wanted[0])} here: an id has other letters.")
         return wanted[0]
 
     def note_unread(self, what: str, names: Iterable[str]) -> None:
         if unread := list(dict.fromkeys(names)):
-            self.notes.append(f"Of {what} in the {self.name}: {', '.join(unread)}.")
+            more = f" and {len(unread) - _SHOWN} more" if len(unread) > _SHOWN else ""
+            self.notes.append(f"Not read of {what} in the {self.name}: {', '.join(unread[:_SHOWN])}{more}.")
+
+    def license_texts(self, component: _Page) -> dict[str, str]:
+        """Return the texts of licenses that a component of CycloneDX holds, by names of files."""
+        texts = {}
+        for place, entry in enumerate(_objects(component.get("licenses")), 1):
+            text = fields.mapping(fields.mapping(entry.get("license")).get("text"))
+            content = str(text.get("content") or "")
+            if text.get("encoding") == "base64":
+                try:
+                    content = base64.b64decode(content, validate=True).decode("utf-8", "replace")
+                except (binascii.Error, ValueError):
+                    self.note_unread(f"the licenses of {component.get('name')}", ["a text that is not base64"])
+                    continue
+            if content:
+                texts[f"LICENSE-{place}.txt"] = content
+        return texts
 
     def evidence(self, page: _Page, bases: Iterable[_Page], datasets: Iterable[_Page]) -> Evidence:
         # A bill shows no files, no gate and no branches.
@@ -134,6 +178,7 @@ class _BomReader:
         evidence = Evidence(page["id"])
         for kind, pages in (("models", [*bases, page]), ("datasets", datasets)):
             evidence.pages[kind] |= {entry["id"].lower(): entry for entry in pages}
+        evidence.finish(deep=False)  # it stands for no look at the model itself
         return evidence
 
 
@@ -145,28 +190,37 @@ class _CycloneReader(_BomReader):
         version = str(content.get("specVersion"))
         if version not in ("1.5", "1.6", "1.7"):
             self.notes.append(f"The {name} is CycloneDX {version}; it was read as 1.6.")
+        self.by_reference: dict[str, _Page] = {}
+        self.read_bases: set[int] = set()  # the `id()` of each component that was read as a base
 
     def read(self, model: str | None) -> Evidence:
         metadata = fields.mapping(self.content.get("metadata"))
         components = list(_components([metadata.get("component"), *items(self.content.get("components"))]))
-        by_reference = {str(entry.get("bom-ref")): entry for entry in components if entry.get("bom-ref")}
-        models = [entry for entry in components if entry.get("type") == "machine-learning-model"]
-        component = self.choose(models, model)
+        self.by_reference = {str(entry.get("bom-ref")): entry for entry in components if entry.get("bom-ref")}
+        models = [entry for entry in components if entry.get("type") == _MODEL_TYPE]
+        component = self.choose(models, model, _objects(metadata.get("component")))
+        self.note_unread("the bill", _unread(self.content, _BILL_FIELDS))
         self.note_unread("the model's fields", _unread(component, _MODEL_FIELDS))
         card = fields.mapping(component.get("modelCard"))
         parameters = fields.mapping(card.get("modelParameters"))
-        datasets = []
+        data = {}
         for entry in items(parameters.get("datasets")):
-            stated = by_reference.get(str(entry.get("ref")), entry) if isinstance(entry, dict) else {}
+            stated = self.by_reference.get(str(entry.get("ref")), entry) if isinstance(entry, dict) else {}
             if "ref" in stated:
                 self.notes.append(f"The {self.name} names a data set {stated['ref']} that it does not hold.")
             elif stated:
-                datasets.append(self._dataset(stated))
-        bases = list(map(self._base, _objects(fields.mapping(component.get("pedigree")).get("ancestors"))))
+                data[id(stated)] = stated
+        data |= {id(entry): entry for entry in self._needed_by(component) if entry.get("type") == "data"}
+        datasets = list(map(self._dataset, data.values()))
+        pages: dict[str, _Page] = {}
+        base_ids = self._add_bases(component, pages)
+        read = {id(component), *data, *self.read_bases}
+        others = (f"{entry.get('type')} {entry.get('name')}" for entry in components if id(entry) not in read)
+        self.note_unread("the components", others)
         purl = _PURL.match(str(component.get("purl") or ""))
         front_matter = self._licenses(component) | {
             "datasets": [page["id"] for page in datasets],
-            "base_model": [page["id"] for page in bases],
+            "base_model": base_ids,
         }
         considerations = fields.mapping(card.get("considerations"))
         analysis = fields.mapping(card.get("quantitativeAnalysis"))
@@ -177,7 +231,7 @@ class _CycloneReader(_BomReader):
             pipeline_tag=parameters.get("task"),
             config={"model_type": parameters.get("architectureFamily")},
             cardData={name: value for name, value in front_matter.items() if value},
-            license_texts=dict(_license_texts(component)),
+            license_texts=self.license_texts(component),
             readme={
                 "headings": _headings(parameters, considerations, analysis),
                 "links": [
@@ -191,7 +245,18 @@ class _CycloneReader(_BomReader):
                 "claims": list(_claims(component.get("description"), considerations.get("technicalLimitations"))),
             },
         )
-        return self.evidence(page, bases, datasets)
+        return self.evidence(page, pages.values(), datasets)
+
+    def _needed_by(self, component: _Page) -> list[_Page]:
+        """Return the components that one depends on."""
+        reference = _reference(component)
+        needed = [
+            str(name)
+            for entry in _objects(self.content.get("dependencies"))
+            if reference and str(entry.get("ref")) == reference
+            for name in items(entry.get("dependsOn"))
+        ]
+        return [self.by_reference[name] for name in dict.fromkeys(needed) if name in self.by_reference]
 
     def _licenses(self, component: _Page) -> _Page:
         """Return the licenses of a component as the front matter of a card states them."""
@@ -205,12 +270,23 @@ class _CycloneReader(_BomReader):
                 stated.append(name)
         return _front_matter_license(stated, link)
 
-    def _base(self, component: _Page) -> _Page:
-        return self.page(
-            _identify(component),
-            cardData=self._licenses(component),
-            unknown=["gated", "siblings", "refs", "safetensors", "readme"],
-        )
+    def _add_bases(self, component: _Page, pages: dict[str, _Page]) -> list[str]:
+        """Add the pages of the models that one was made from, up to the roots; return the ids of the direct ones."""
+        ancestors = _objects(fields.mapping(component.get("pedigree")).get("ancestors"))
+        ancestors += [entry for entry in self._needed_by(component) if entry.get("type") == _MODEL_TYPE]
+        names = []
+        for entry in ancestors:
+            self.read_bases.add(id(entry))
+            name = _identify(entry)
+            names.append(name)
+            if name.lower() not in pages:
+                page = self.page(name, unknown=["gated", "siblings", "refs", "safetensors", "readme"])
+                pages[name.lower()] = page | {"cardData": {}, "license_texts": {}}
+                pages[name.lower()]["cardData"]["base_model"] = self._add_bases(entry, pages)
+            # Named again, as an ancestor and as a component, it may state more.
+            pages[name.lower()]["cardData"] |= self._licenses(entry)
+            pages[name.lower()]["license_texts"] |= self.license_texts(entry)
+        return list(dict.fromkeys(names))
 
     def _dataset(self, component: _Page) -> _Page:
         """Return a data set: a component of type "data", or the data itself."""
@@ -232,32 +308,47 @@ class _CycloneReader(_BomReader):
 class _SpdxReader(_BomReader):
     def __init__(self, name: str, content: _Page) -> None:
         graph = _objects(content["@graph"])
-        self.elements = {str(entry.get("spdxId") or entry.get("@id")): entry for entry in graph}
+        self.elements = {_reference(entry) or f"_:unnamed-{place}": entry for place, entry in enumerate(graph)}
         self.relationships = [
             entry for entry in graph if _kind(entry) in ("Relationship", "LifecycleScopedRelationship")
         ]
-        document = next((entry for entry in graph if _kind(entry) == "SpdxDocument"), {})
-        address = str(document.get("spdxId") or "")
+        documents = [entry for entry in graph if _kind(entry) in ("SpdxDocument", "Bom", "Sbom")]
+        address = next((_reference(entry) for entry in documents if _kind(entry) == "SpdxDocument"), "")
         if not re.match(r"https://|urn:", address):
             address = uuid.uuid5(_NAMESPACE, json.dumps(content, sort_keys=True, default=str)).urn
         super().__init__(name, content, address)
-        created = [str(entry["created"]) for entry in graph if entry.get("created")]
-        self.created = max(created, default=None)
+        self.read_bases: set[int] = set()  # the `id()` of each element that was read as a base
+        self.created = max((str(entry["created"]) for entry in graph if entry.get("created")), default=None)
+        self.roots = [
+            self.elements.get(str(root), {}) for entry in documents for root in items(entry.get("rootElement"))
+        ]
+        versions = {str(entry["specVersion"]) for entry in graph if entry.get("specVersion")}
+        for version in sorted(version for version in versions if not version.startswith("3.0")):
+            self.notes.append(f"The {name} is SPDX {version}; it was read as 3.0.")
 
     def read(self, model: str | None) -> Evidence:
         models = [entry for entry in self.elements.values() if _kind(entry) == "AIPackage"]
-        package = self.choose(models, model)
+        package = self.choose(models, model, self.roots)
         self.note_unread("the model's fields", (name for name in package if name not in _AI_FIELDS))
         linked = [
             *self._related(package, "trainedOn", "Training"),
             *self._related(package, "testedOn", "Evaluation"),
             *self._related(package, "dependsOn", "Training"),
         ]
-        datasets = [(self._dataset(entry), section) for entry, section in linked if _kind(entry) == "DatasetPackage"]
-        bases = [
-            self.page(_identify(entry), cardData=self._licenses(entry), unknown=["gated", "siblings", "refs", "readme"])
-            for entry in self._ancestors(package)
-        ]
+        linked = [(entry, section) for entry, section in linked if _kind(entry) == "DatasetPackage"]
+        datasets = [(self._dataset(entry), section) for entry, section in linked]
+        pages: dict[str, _Page] = {}
+        base_ids = self._add_bases(package, pages)
+        read = {id(package), *self.read_bases, *(id(entry) for entry, _ in linked)}
+        others = [entry for entry in self.elements.values() if id(entry) not in read]
+        self.note_unread(
+            "the elements",
+            (
+                f"{_kind(entry)} {entry.get('name') or _reference(entry)}"
+                for entry in others
+                if _kind(entry) not in _FRAME
+            ),
+        )
         links = [
             {"url": package[name], "text": name.removeprefix("software_")}
             for name in ("software_downloadLocation", "software_homePage")
@@ -265,7 +356,7 @@ class _SpdxReader(_BomReader):
         ]
         front_matter = self._licenses(package) | {
             "datasets": [page["id"] for page, section in datasets if section == "Training"],
-            "base_model": [page["id"] for page in bases],
+            "base_model": base_ids,
         }
         self._note_relationships(package)
         page = self.page(
@@ -273,6 +364,7 @@ class _SpdxReader(_BomReader):
             sha=package.get("software_packageVersion"),
             gathered_at=self.created,
             cardData={name: value for name, value in front_matter.items() if value},
+            license_texts=self._license_texts(package),
             readme={
                 "headings": _headings(package),
                 "links": links,
@@ -285,19 +377,41 @@ class _SpdxReader(_BomReader):
                 ),
             },
         )
-        return self.evidence(page, bases, [page for page, _ in datasets])
+        return self.evidence(page, pages.values(), [page for page, _ in datasets])
+
+    def _add_bases(self, package: _Page, pages: dict[str, _Page]) -> list[str]:
+        """Add the pages of the models that one was made from, up to the roots; return the ids of the direct ones."""
+        names = []
+        for entry in self._ancestors(package):
+            name = _identify(entry)
+            names.append(name)
+            if id(entry) not in self.read_bases:
+                self.read_bases.add(id(entry))
+                front_matter = self._licenses(entry) | {"base_model": self._add_bases(entry, pages)}
+                unseen = ["gated", "siblings", "refs", "safetensors", "readme"]
+                texts = self._license_texts(entry)
+                pages[name.lower()] = self.page(name, cardData=front_matter, license_texts=texts, unknown=unseen)
+        return list(dict.fromkeys(names))
 
     def _related(self, package: _Page, kind: str, section: str) -> Iterator[tuple[_Page, str]]:
         for relationship in self.relationships:
-            if relationship.get("relationshipType") == kind and relationship.get("from") == package.get("spdxId"):
+            if relationship.get("relationshipType") == kind and self._is_from(relationship, package):
                 for target in items(relationship.get("to")):
                     if isinstance(target, dict) or str(target) in self.elements:
                         yield (target if isinstance(target, dict) else self.elements[str(target)]), section
 
+    @staticmethod
+    def _is_from(relationship: _Page, element: _Page) -> bool:
+        """Return whether a relationship starts at an element."""
+        start = relationship.get("from")
+        return bool(_reference(element)) and _reference(element) == (
+            _reference(start) if isinstance(start, dict) else str(start)
+        )
+
     def _ancestors(self, package: _Page) -> Iterator[_Page]:
         yield from (entry for entry, _ in self._related(package, "descendantOf", "") if _kind(entry) == "AIPackage")
         for relationship in self.relationships:
-            if relationship.get("relationshipType") == "ancestorOf" and package.get("spdxId") in items(
+            if relationship.get("relationshipType") == "ancestorOf" and _reference(package) in items(
                 relationship.get("to")
             ):
                 parent = self.elements.get(str(relationship.get("from")), {})
@@ -306,12 +420,29 @@ class _SpdxReader(_BomReader):
 
     def _licenses(self, package: _Page) -> _Page:
         """Return the concluded and the declared license of a package: both bind."""
-        stated = []
-        for relationship in self.relationships:
-            kind = relationship.get("relationshipType")
-            if kind in ("hasConcludedLicense", "hasDeclaredLicense") and relationship.get("from") == package["spdxId"]:
-                stated += [self._license(target) for target in items(relationship.get("to"))]
+        stated = map(self._license, self._license_targets(package))
         return _front_matter_license([name for name in dict.fromkeys(stated) if name], None)
+
+    def _license_texts(self, package: _Page) -> dict[str, str]:
+        """Return the texts of its licenses that the bill holds, by names of files."""
+        elements = [
+            target if isinstance(target, dict) else self.elements.get(str(target), {})
+            for target in self._license_targets(package)
+        ]
+        # An expression names the elements that hold its own licenses by addresses.
+        mapped = [entry for element in elements for entry in _objects(element.get("simplelicensing_customIdToUri"))]
+        elements += [self.elements.get(str(entry.get("value")), {}) for entry in mapped]
+        texts = [str(element.get("simplelicensing_licenseText") or "") for element in elements]
+        return {f"LICENSE-{place}.txt": text for place, text in enumerate(texts, 1) if text}
+
+    def _license_targets(self, package: _Page) -> list[Any]:
+        kinds = ("hasConcludedLicense", "hasDeclaredLicense")
+        return [
+            target
+            for relationship in self.relationships
+            if relationship.get("relationshipType") in kinds and self._is_from(relationship, package)
+            for target in items(relationship.get("to"))
+        ]
 
     def _license(self, target: Any) -> str:
         element = target if isinstance(target, dict) else self.elements.get(str(target), {})
@@ -333,11 +464,7 @@ class _SpdxReader(_BomReader):
 
     def _note_relationships(self, package: _Page) -> None:
         read = {"trainedOn", "testedOn", "dependsOn", "hasConcludedLicense", "hasDeclaredLicense", "descendantOf"}
-        kinds = {
-            str(entry.get("relationshipType"))
-            for entry in self.relationships
-            if entry.get("from") == package.get("spdxId")
-        }
+        kinds = {str(entry.get("relationshipType")) for entry in self.relationships if self._is_from(entry, package)}
         self.note_unread("the model's relationships", sorted(kinds - read))
 
 
@@ -358,9 +485,41 @@ def _identify(entry: _Page) -> str:
     if "/" not in name and owner:
         name = f"{owner}/{name}"
     owner, _, short = name.rpartition("/")
-    parts = [re.sub(r"[^\w.-]+", "-", part, flags=re.ASCII).strip("-")[:96] for part in (owner, short or "unnamed")]
-    identifier = "/".join(filter(None, parts))
+    identifier = "/".join(filter(None, (_in_id(owner), _in_id(short) or "unnamed")))
     return identifier if ID.fullmatch(identifier) else "unnamed"
+
+
+def _in_id(text: str) -> str:
+    """Return a name in the letters of an id; a number tells those apart that lose letters by it."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    plain = re.sub(r"[^\w.-]+", "-", plain, flags=re.ASCII).strip("-._")
+    if _is_shortened(text):
+        return f"{plain[:80]}-{uuid.uuid5(_NAMESPACE, text).hex[:8]}".lstrip("-")
+    return plain
+
+
+def _is_shortened(text: str) -> bool:
+    """Return whether an id cannot hold a name: it is too long, or has letters that are not Latin."""
+    letters = filter(str.isalnum, unicodedata.normalize("NFKD", text))
+    return len(text) > _LONGEST_ID or not all(map(str.isascii, letters))
+
+
+def _reference(entry: _Page) -> str:
+    """Return what other parts of the bill call an entry, "" for nothing."""
+    return str(entry.get("bom-ref") or entry.get("spdxId") or entry.get("@id") or "")
+
+
+def _references(entry: _Page) -> set[str]:
+    """Return all that an entry is called, in lower case."""
+    names = (_identify(entry), entry.get("name"), entry.get("purl"), _reference(entry))
+    return {str(name).lower() for name in names if name}
+
+
+def _dump(bom: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(bom))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The bill of materials holds what JSON cannot: {error}.") from error
 
 
 def _front_matter_license(stated: list[str], link: Any) -> _Page:
@@ -369,19 +528,6 @@ def _front_matter_license(stated: list[str], link: Any) -> _Page:
     if len(stated) == 1 and " " in stated[0] and not re.search(r"\b(?:AND|OR|WITH)\b", stated[0]):
         return {"license": "other", "license_name": stated[0], **({"license_link": link} if link else {})}
     return {"license": stated if len(stated) > 1 else stated[0]}
-
-
-def _license_texts(component: _Page) -> Iterator[tuple[str, str]]:
-    for place, entry in enumerate(_objects(component.get("licenses")), 1):
-        text = fields.mapping(fields.mapping(entry.get("license")).get("text"))
-        content = str(text.get("content") or "")
-        if text.get("encoding") == "base64":
-            try:
-                content = base64.b64decode(content).decode("utf-8", "replace")
-            except (binascii.Error, ValueError):
-                continue
-        if content:
-            yield f"LICENSE-{place}.txt", content
 
 
 def _headings(*parts: Mapping[str, Any]) -> list[str]:
