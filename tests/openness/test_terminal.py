@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 
 import pytest
-from made_up import page, whole
+from made_up import evidence, page, whole
 
 from openmodels.catalog.index.codec import today
 from openmodels.catalog.index.writer import Writer
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 CHILD = page("acme/Glow-7B-Chat", tags=["base_model:finetune:acme/Glow-7B"], cardData={"license": "mit"})
 
 
-def on_terminal(folder, *arguments):
-    """Run a command on a terminal of 80 columns; return its exit code and what it wrote."""
+def on_terminal(folder, *arguments, raw=False):
+    """Run a command on a terminal of 80 columns; return its exit code and what it wrote, `raw` with its escapes."""
     import pty
 
     master, slave = pty.openpty()
@@ -38,7 +39,8 @@ def on_terminal(folder, *arguments):
         pass
     finally:
         os.close(master)
-    return process.wait(60), re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode()).replace("\r", "")
+    text = written.decode() if raw else re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
+    return process.wait(60), text.replace("\r", "")
 
 
 @pytest.fixture
@@ -69,6 +71,41 @@ def test_commands_show_themselves(folder, arguments, told):
     assert "Traceback" not in written
     for text in told:
         assert text in written
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_verdicts_keep_their_signs_in_every_encoding(folder, encoding):
+    command = [sys.executable, "-m", "openmodels", "openness", "acme/Glow-7B", "--evidence", str(folder / "evidence")]
+    written = subprocess.run(
+        command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, check=True
+    ).stdout.decode(encoding)
+    assert "+ weights: open" in written
+    assert "? finetuning data: unknown" in written
+    assert "+ open or met, ~ partial, x closed" in written
+
+
+def test_json_loses_no_letter_in_any_encoding(folder):
+    made = page("acme/Glow-7B", cardData={"license": "other", "license_name": "許諾 €"}, tags=[])
+    Report.of(evidence(made)).save(folder / "evidence")
+    command = [sys.executable, "-m", "openmodels", "openness", "acme/Glow-7B", "--evidence", str(folder / "evidence")]
+    for form in ("--json", "--bom"):
+        environment = os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+        written = subprocess.run([*command, form], capture_output=True, env=environment, check=True).stdout
+        assert "許諾 €" in str(json.loads(written.decode("latin-1")))
+
+
+def test_no_color_is_honoured(folder, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    code, written = on_terminal(folder, "openness", "acme/Absent", "--evidence", str(folder / "evidence"), raw=True)
+    assert code == 3
+    assert "\x1b[" not in written
+
+
+def test_an_argument_of_any_length_is_quoted_in_part(folder):
+    code, written = on_terminal(folder, "openness", "acme/" + "x" * 9_000, "--evidence", str(folder / "evidence"))
+    assert code == 2
+    assert len(written) < 2_000
+    assert "…" in written
 
 
 def test_what_is_not_there_is_told_in_words(folder):

@@ -268,8 +268,8 @@ def _cell(name: str, value: Any) -> str:
             active = f", {shown(value.active)} active" if value.active else ""
             return f"{shown(value.total)}{active}"
         case "license":
-            full_name = f"({value.name})" if value.name and value.name != value.id else None
-            return " ".join(filter(None, (value.id, full_name, f"[{value.license_class}]", value.link)))
+            full_name = f"({value.name})" if value.name and value.name != value.label else None
+            return " ".join(filter(None, (value.label, full_name, f"[{value.license_class}]", value.link)))
         case "modalities":
             return f"{', '.join(value.input or ('-',))} → {', '.join(value.output or ('-',))}"
         case "base_models":

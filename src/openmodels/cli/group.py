@@ -126,8 +126,8 @@ def run() -> int:
         output.note("error: standard output is closed, so there is no place for the answer.", fg="red")
         return 1
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show a character gets "?" instead of a traceback in mid-answer.
-        sys.stdout.reconfigure(errors="replace")
+        # A terminal that cannot show a character gets another instead of a traceback in mid-answer.
+        sys.stdout.reconfigure(errors=output.IN_ASCII)
     try:
         try:
             code = _run()

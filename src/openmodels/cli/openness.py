@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from openmodels import escaping
 from openmodels.cli import output
 from openmodels.errors import InvalidRequest
 from openmodels.openness.api import OpennessComparison, compare_openness, openness as judge
@@ -105,7 +104,7 @@ def _show_progress(done: int, total: int) -> None:
 def _written(reports: Sequence[Report], form: str | None) -> str:
     match form:
         case "bom":
-            return escaping.dump_json(reports[0].to_bom(), indent=2) + "\n"
+            return output.dump_json(reports[0].to_bom(), indent=2) + "\n"
         case "badge":
             return "".join(f"{report.badge()}\n" for report in reports)
         case "markdown":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
+import json
+import os
 import shutil
 import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -55,6 +58,22 @@ def wants_json() -> bool:
     return bool(ctx and ctx.meta.get(_META))
 
 
+_ASCII = str.maketrans("✔◐✘…├└│─→“”’–", '+~x.|`|->""\'-')
+"""What stands for a sign in an encoding that lacks it: as "?", every verdict would be "unknown"."""
+
+
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(_ASCII)
+    return text.encode("ascii", "replace").decode(), error.end
+
+
+IN_ASCII = "openmodels"
+"""The name of the handler of errors, for a stream's `errors`."""
+codecs.register_error(IN_ASCII, _replace_unencodable)
+
+
 def write(text: str) -> None:
     """Write text to stdout at once, without adding a newline."""
     click.echo(_shown(text, terminal=sys.stdout.isatty()), nl=False)
@@ -67,7 +86,17 @@ def terminal_columns() -> int | None:
 
 def write_json(value: object) -> None:
     """Write one JSON value to stdout, on one line."""
-    click.echo(escaping.dump_json(value))
+    click.echo(dump_json(value))
+
+
+def dump_json(value: object, *, indent: int | None = None) -> str:
+    """Return a value as JSON; letters that stdout cannot encode are written as escapes."""
+    text = escaping.dump_json(value, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 class MarkedId(NamedTuple):
@@ -160,8 +189,12 @@ def _cell_width(cell: Any) -> int:
 
 
 def note(text: str, **style: Any) -> None:
-    """Write a line to stderr, on a terminal in a style of `click.style`."""
-    click.secho(escaping.escape_terminal(text), err=True, **style)
+    """Write a line to stderr, on a terminal in a style of `click.style` unless NO_COLOR is set."""
+    click.secho(escaping.escape_terminal(text), err=True, color=False if os.environ.get("NO_COLOR") else None, **style)
+
+
+_LONGEST_CAUSE = 1_000
+"""Characters of a cause that are shown; --json gives it whole. It may quote an argument of any length."""
 
 
 def show_error(error: errors.OpenModelsError) -> None:
@@ -171,7 +204,10 @@ def show_error(error: errors.OpenModelsError) -> None:
         return
     where = f"{error.reference}: " if error.reference else ""
     request = f" (request {error.request_id})" if error.request_id else ""
-    note(f"error: {where}{error.cause}{request}", fg="red")
+    cause = error.cause
+    if len(cause) > _LONGEST_CAUSE:
+        cause = f"{cause[: _LONGEST_CAUSE // 2]} … {cause[-_LONGEST_CAUSE // 2 :]}"
+    note(f"error: {where}{cause}{request}", fg="red")
     if step := next_step(error):
         note(f"hint: {step}")
 
