@@ -12,9 +12,11 @@ import openmodels as om
 from openmodels.catalog import query
 from openmodels.catalog.family import Family
 from openmodels.catalog.index.writer import in_memory
-from openmodels.catalog.record import FieldConflict, Provenance
+from openmodels.catalog.record import FieldConflict, Ids, License, ModelRecord, Provenance
+from openmodels.catalog.record_merging import merge
 from openmodels.catalog.search import execute
 from openmodels.catalog.sources import hub_records
+from openmodels.cli.catalog import _cell
 from openmodels.licenses import find
 from openmodels.openness.pages import DatasetEvidence
 from openmodels.openness.report import Report
@@ -138,6 +140,23 @@ def test_a_license_that_only_another_catalog_states_is_not_that_of_the_open_weig
     assert record.model_copy(update={"provenance": elsewhere}).open is None
     disputed = FieldConflict(field="license", kept="MIT", kept_source="hub", other="x", other_source="azure")
     assert record.model_copy(update={"conflicts": (disputed,)}).open is None
+
+
+@pytest.mark.parametrize("stated", [{}, {"license": "other"}])
+def test_a_license_that_only_another_catalog_states_is_shown_as_a_conflict(stated):
+    other = ModelRecord.sourced("azure", DAY, {"ids": Ids(hub="acme/m-1", azure="reg/m"), "license": License(id="MIT")})
+    listed = hub_records.record(row(1, stated), DAY)
+    record = merge(listed, other)
+    assert record.license == listed.license
+    assert [(conflict.field, conflict.other) for conflict in record.conflicts] == [("license", "MIT")]
+    assert record.open is None
+    # What the catalog alone lists has the license that it states.
+    assert merge(other, other).license.id == "MIT"
+
+
+def test_show_calls_it_as_tables_do():
+    license_ = License(id="other", name="acme-sphere-license")
+    assert _cell("license", license_).split()[0] == license_.label == "acme-sphere-license"
 
 
 def test_a_base_has_the_license_of_its_files_and_card_too():

@@ -137,7 +137,7 @@ def info(model_id: str, *, live: bool | None = None) -> ModelRecord:
         ModelNotFound: No catalog has it; the message names models with a similar name.
         Offline: It is neither in the index nor on this disk, and the network is off.
     """
-    _check_id(model_id)
+    check_id(model_id)
     model_id = addresses.model_id_of(model_id.strip())
     online = live if live is not None else not settings.is_offline()
     index = open_index()
@@ -276,7 +276,8 @@ def _age(index: Index) -> str:
     return f"from the index of {len(index):,} models, updated {old} ({as_of})"
 
 
-def _check_id(model_id: str) -> None:
+def check_id(model_id: str) -> None:
+    """Raise `InvalidRequest` for what cannot be a model's id."""
     if not isinstance(model_id, str) or not model_id.strip() or any(ord(char) < 32 for char in model_id):
         raise InvalidRequest(f"model_id: {str(model_id)[:100]!r} is no model.", next_step='Write "org/model".')
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openmodels import columns, escaping, settings
 from openmodels.catalog import lineage
-from openmodels.catalog.api import find_in_index, info, open_index
+from openmodels.catalog.api import check_id, find_in_index, info, open_index
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.index.writer import in_memory
@@ -194,6 +194,7 @@ def family(model_id: str, *, live: bool | None = None, limit: int = 500) -> Fami
         ModelNotFound: No catalog has the model.
         Offline: It is not in the index, and the network is off.
     """
+    check_id(model_id)
     model_id = addresses.model_id_of(model_id)
     online = live if live is not None else not settings.is_offline()
     index = open_index()
