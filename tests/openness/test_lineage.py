@@ -2,6 +2,7 @@ import pytest
 from made_up import dataset, evidence, page
 
 from openmodels.openness.findings import Verdict
+from openmodels.openness.lineage import find_circle
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.report import Report
 from openmodels.openness.stated_licenses import find_conflicts
@@ -63,7 +64,38 @@ def test_terms_follow_over_several_generations():
 def test_a_circle_of_bases_ends():
     one = page("a/One-7b", cardData={"license": "mit", "base_model": "b/Two-7b"}, tags=[])
     two = page("b/Two-7b", cardData={"license": "mit", "base_model": "a/One-7b"}, tags=[])
-    assert Report.of(evidence(one, two)).bases == ("b/Two-7b",)
+    report = Report.of(evidence(one, two))
+    assert report.bases == ("b/Two-7b",)
+    assert "form a circle, which was followed once: a/One-7b, b/Two-7b." in report.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("bases", "circle"),
+    [
+        ({"a/X": ["a/x"]}, ["a/X"]),
+        ({"a/X": ["a/Y"], "a/Y": ["a/Z", "a/W"], "a/Z": ["A/y"], "a/W": []}, ["a/Y", "a/Z"]),
+        ({"a/X": ["a/Y", "a/Z"], "a/Y": ["a/W"], "a/Z": ["a/W"], "a/W": []}, []),
+        ({"a/X": ["a/Gone"]}, []),
+    ],
+)
+def test_the_models_of_a_circle_are_named(bases, circle):
+    pages = [page(name, cardData={"license": "mit", "base_model": names}, tags=[]) for name, names in bases.items()]
+    found = evidence(*pages)
+    assert find_circle(found, found.model) == circle
+
+
+@pytest.mark.parametrize("order", [("m/Moth-3b", "n/Nit-3b"), ("n/Nit-3b", "m/Moth-3b")])
+def test_a_merge_says_the_same_whatever_the_order_of_its_parts(order):
+    link = {"url": "https://example.org/nit.pdf", "text": "The Nit paper", "section": "Model"}
+    merge = page("acme/Nit-Stew", cardData={"license": "mit", "base_model": list(order)}, tags=["merge"])
+    merge["readme"] = {"headings": ["Model"], "links": [link], "claims": []}
+    parts = (
+        page("m/Moth-3b", cardData={"license": "llama3.1"}, tags=[], readme={}),
+        page("n/Nit-3b", cardData={"license": "gemma"}, tags=[], readme={}),
+    )
+    report = Report.of(evidence(merge, *parts))
+    assert report["technical_report"].verdict is not Verdict.OPEN
+    assert report.to_bom()["metadata"]["component"]["licenses"] == [{"license": {"name": "llama3.1"}}]
 
 
 def test_a_base_that_only_the_name_suggests_weighs_less():

@@ -105,6 +105,59 @@ def test_renamed_data_sets_and_repositories_are_kept_by_both_ids(sites, tmp_path
     assert plain(om.openness(GLOW, evidence=tmp_path)) == plain(live)
 
 
+def test_a_model_renamed_twice_is_found_by_each_id(sites, tmp_path):
+    put(sites, "lab/Wick-2")
+    move(sites, "lab/Wick-1", "lab/Wick-2")
+    om.openness("lab/Wick-1").save(tmp_path)
+    move(sites, "lab/Wick-2", "lab/Wick-3")
+    put(sites, "lab/Wick-3", cardData={"license": "cc-by-nc-4.0"})
+    live = om.openness("lab/Wick-2")
+    live.save(tmp_path)
+    for name in ("lab/Wick-1", "LAB/wick-2", "lab/Wick-3"):
+        assert plain(om.openness(name, evidence=tmp_path)) == plain(live)
+
+
+def test_a_comparison_is_asked_by_the_id_that_it_was_given(sites, tmp_path):
+    move(sites, "acme/Old-Glow", GLOW)
+    for _ in range(2):  # live, and from what was kept
+        comparison = om.compare_openness(["acme/Old-Glow"], save=tmp_path)
+        assert "acme/old-glow" in comparison
+        assert "acme/Older-Glow" not in comparison
+        assert comparison["acme/Old-Glow"] is comparison[GLOW]
+
+
+def test_a_folder_is_judged_anew_and_saved_with_what_it_rests_on(tmp_path):
+    model = tmp_path / "wick"
+    model.mkdir()
+    (model / "README.md").write_text("---\nlicense: mit\n---\n# Wick")
+    kept = tmp_path / "kept"
+    Report.of(evidence(page("lab/Wi", cardData={"license": "llama2"}))).save(kept)
+    (first,) = om.compare_openness([model], save=kept)
+    assert plain(om.openness("wick", evidence=kept)) == plain(first)
+    (model / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# Wick")
+    (second,) = om.compare_openness([model], save=kept)
+    assert second["license"].verdict is om.Verdict.CLOSED
+
+
+def test_a_data_set_and_a_repository_named_by_both_ids_are_one():
+    readme = {
+        "headings": ["Training data"],
+        "links": [
+            {"url": "https://huggingface.co/datasets/lab/tallow", "text": "tallow", "section": "Training data"},
+            {"url": "https://github.com/acme/Glow-train", "text": "training code"},
+            {"url": "https://github.com/lab/glow-train", "text": "training code"},
+        ],
+        "claims": [{"fact": "It was pre-trained on Tallow."}],
+    }
+    model = page(cardData={"license": "mit", "datasets": ["acme/old-tallow"]}, tags=[], readme=readme)
+    made = evidence(model)
+    made.add("datasets", "acme/old-tallow", {"id": "lab/tallow", "exists": True, "gated": False, "license": "cc0-1.0"})
+    made.add("github", "acme/Glow-train", {"repo": "lab/glow-train", "tree": ["LICENSE"], "license": "mit"})
+    report = Report.of(made)
+    assert [entry["name"] for entry in report.to_bom()["components"]] == ["lab/tallow"]
+    assert "the 2 other parts seen" in report["license_all_parts"].reason
+
+
 def test_the_tags_of_a_stranger_rename_nothing(sites, tmp_path):
     put(sites, "good/Base")
     put(sites, "evil/Other")
@@ -170,6 +223,12 @@ class TestBases:
         put(sites, "a/One", cardData={"license": "mit", "base_model": "b/Two"})
         put(sites, "b/Two", cardData={"license": "mit", "base_model": "a/One"})
         assert om.openness("a/One").bases == ("b/Two",)
+
+    def test_a_quick_look_says_that_it_is_one(self, sites, tmp_path):
+        live = om.openness(GLOW, deep=False)
+        assert "no card, base models" in str(live).replace("\n", " ")
+        assert plain(om.openness(GLOW, evidence=live.save(tmp_path))) == plain(live)
+        assert om.openness(GLOW).notes == ()
 
 
 class TestLooks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
@@ -98,7 +99,7 @@ class OpennessComparison:
 
     def __contains__(self, model: object) -> bool:
         if isinstance(model, str):
-            return any(report.id.lower() == model.lower() for report in self.reports)
+            return any(report.is_about(model) for report in self.reports)
         return model in self.reports
 
     def __str__(self) -> str:
@@ -106,7 +107,7 @@ class OpennessComparison:
 
     def __getitem__(self, model: str) -> Report:
         for report in self.reports:
-            if report.id.lower() == model.lower():
+            if report.is_about(model):
                 return report
         raise InvalidRequest(f"The comparison has no report on {model!r}.")
 
@@ -235,7 +236,8 @@ def _compare(
         if cancelled.is_set():
             raise CancelledError
         try:
-            if save is not None and (saved := _saved(model, Path(save), profile, deep=deep)) is not None:
+            is_kept = save is not None and _folder_of(model) is None
+            if is_kept and (saved := _saved(model, Path(str(save)), profile, deep=deep)) is not None:
                 return saved
             report = _judge(model, profile, evidence, deep=deep, sources=sources)
             if save is not None:
@@ -284,9 +286,8 @@ def _judge(
     if evidence is not None:
         saved = Evidence.load(evidence, _hub_id(name))
         return Report.of(saved if deep else saved.shallow(), profile=profile, offline=True)
-    path = name.removeprefix("local:")
-    if isinstance(model, Path) or (path.startswith((".", "/", "~")) and Path(path).expanduser().is_dir()):
-        return Report.of(from_folder(Path(path).expanduser().resolve()), profile=profile, offline=True)
+    if (folder := _folder_of(model)) is not None:
+        return Report.of(from_folder(folder), profile=profile, offline=True)
     hub_id = _hub_id(name)
     try:
         return Report.of(gather(hub_id, deep=deep, sources=sources), profile=profile)
@@ -326,6 +327,14 @@ def _name(model: Any) -> str:
     if isinstance(name, str):
         return name
     raise InvalidRequest(f"A model is text, a record with an `id`, or a path, not {type(model).__name__}.")
+
+
+def _folder_of(model: Any) -> Path | None:
+    """Return the folder that is meant, or None for a model of the Hub."""
+    name = _name(model).removeprefix("local:")
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises where there is no such user
+    is_folder = isinstance(model, Path) or (name.startswith((".", "/", "~")) and path.is_dir())
+    return path.resolve() if is_folder else None
 
 
 def _hub_id(name: str) -> str:

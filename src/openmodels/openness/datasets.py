@@ -142,25 +142,12 @@ def find_datasets(
     """Return the data sets that a model's front matter, links and sentences name."""
     training = card_claims.training_data_sentences(model.sentences)
     tuning = card_claims.TUNING_DATA.select(model.sentences)
-    mentions = {
-        name: (model.proof(f"front matter names the data set {name}", "cardData"), "") for name in model.datasets
-    }
-    for link in model.links:
-        if link.dataset and not _is_about_evaluation(link.section):
-            via = model.proof(f"the card links the data set {link.dataset}", "readme", url=link.url)
-            mentions.setdefault(link.dataset, (via, link.text))
-    for name in evidence.names("datasets"):
-        owner, short = split_repo_id(name)
-        # The name of a stranger's set must be long enough to be more than a word.
-        is_word = len(normalize_name(short)) < (5 if same_owner(owner, model.owner) else 8)
-        if name not in mentions and not is_word and (sentence := _find_name(short, training)):
-            mentions[name] = (model.sentence_proof(sentence, 160), "")
+    mentions, sections = _find_mentions(evidence, model, training)
     datasets = []
-    for name, (via, text) in mentions.items():
+    for present_id, (name, via, text) in mentions.items():
         # A set named after the model's family goes by the rest of its name in the card.
         full_name = split_repo_id(name)[1]
         short = re.sub(rf"(?i)^{re.escape(family(model.id))}[-_]", "", full_name)
-        section = next((link.section for link in model.links if link.dataset == name), "")
         sentence = _find_name(short, training)
         # What a card says of a stranger's model as a whole is about its own part: the tuning.
         is_own_part = has_foreign_base and not _PRETRAINING_TEXT.search(sentence)
@@ -170,11 +157,42 @@ def find_datasets(
         use = DatasetUse.TUNING if is_tuning else DatasetUse.PRETRAINING
         if any(map(_EVALUATION_NAME.fullmatch, split_words(short))):
             use = _use_of_benchmark(model, name, short, is_finetune=is_finetune)
-        is_stated = bool(sentence or _find_name(short, tuning)) or _is_about_training(section)
+        is_stated = bool(sentence or _find_name(short, tuning)) or _is_about_training(sections.get(present_id, ""))
         page = evidence.dataset(name)
         sample_sign = _find_sample_sign(full_name, page, [*training, *tuning])
-        datasets.append(NamedDataset(name, use, judge_access(page), is_stated, via, page, sample_sign))
+        dataset_id = page.id if page is not None else name
+        datasets.append(NamedDataset(dataset_id, use, judge_access(page), is_stated, via, page, sample_sign))
     return datasets
+
+
+def _find_mentions(
+    evidence: Evidence, model: ModelEvidence, training: list[str]
+) -> tuple[dict[str, tuple[str, Proof, str]], dict[str, str]]:
+    """Return how a model names its data sets, and the sections that link them.
+
+    Both are by the present id in lower case: named by a former id too, or in other letters, it is one data set. A
+    mention is the name, where it stands, and the text of the link.
+    """
+    mentions: dict[str, tuple[str, Proof, str]] = {}
+    sections: dict[str, str] = {}
+
+    def mention(name: str, via: Proof, text: str = "") -> None:
+        mentions.setdefault(evidence.current_id("datasets", name).lower(), (name, via, text))
+
+    for name in model.datasets:
+        mention(name, model.proof(f"front matter names the data set {name}", "cardData"))
+    for link in filter(lambda link: link.dataset, model.links):
+        sections.setdefault(evidence.current_id("datasets", link.dataset).lower(), link.section)
+        if not _is_about_evaluation(link.section):
+            via = model.proof(f"the card links the data set {link.dataset}", "readme", url=link.url)
+            mention(link.dataset, via, link.text)
+    for name in evidence.names("datasets"):
+        owner, short = split_repo_id(name)
+        # The name of a stranger's set must be long enough to be more than a word.
+        is_word = len(normalize_name(short)) < (5 if same_owner(owner, model.owner) else 8)
+        if not is_word and (sentence := _find_name(short, training)):
+            mention(name, model.sentence_proof(sentence, 160))
+    return mentions, sections
 
 
 def _is_about_evaluation(section: str) -> bool:

@@ -113,7 +113,9 @@ class Evidence:
     def shallow(self) -> Evidence:
         """Return what a look with `deep=False` sees: the Hub's own facts."""
         page = without_deep_fields(self.find("models", self.subject) or {"id": self.subject})
-        return Evidence(self.subject, {"models": {self.subject.lower(): page}, "datasets": {}, "github": {}})
+        shallow = Evidence(self.subject, {"models": {self.subject.lower(): page}, "datasets": {}, "github": {}})
+        shallow.finish(deep=False)
+        return shallow
 
     def add(self, kind: str, name: str, page: dict[str, Any]) -> None:
         """Add a page that an id led to.
@@ -154,21 +156,28 @@ class Evidence:
         return sorted(name for name in ids if ID.fullmatch(name) and self._counts(kind, name))
 
     def current_id(self, kind: str, name: str) -> str:
-        """Return the present id of a former one.
+        """Return the present id of a former one, through several renamings.
 
         An id that is not known to be a former one is returned as it is.
         """
+        seen: set[str] = set()
+        while name.lower() not in seen and (later := self._next_id(kind, name)):
+            seen.add(name.lower())
+            name = later
+        return name
+
+    def _next_id(self, kind: str, name: str) -> str | None:
+        """Return the id that a former one leads to, or None."""
         key = name.lower()
         if key in self.renamed[kind] or self.folder is None or not ID.fullmatch(name):
-            return self.renamed[kind].get(key, name)
+            return self.renamed[kind].get(key)
         path = _renamed_file(self.folder, kind, name)
         if path.is_file():
             stated = files.read_json(path, largest=_LARGEST_INDENTED)
             current = stated.get("id") if isinstance(stated, dict) else None
             if isinstance(current, str) and ID.fullmatch(current):
                 self.renamed[kind][key] = current
-                return current
-        return name
+        return self.renamed[kind].get(key)
 
     def find(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a page's content by a present or former id, or None.

@@ -181,6 +181,7 @@ def from_folder(folder: Path) -> Evidence:
         page["unknown"] += ["readme", "cardData"]
     evidence = Evidence(page["id"])
     evidence.pages["models"][page["id"].lower()] = page
+    evidence.finish(deep=True)
     return evidence
 
 

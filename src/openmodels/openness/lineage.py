@@ -56,6 +56,26 @@ def find_ancestors(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
     return list(ancestors.values())
 
 
+def find_circle(evidence: Evidence, model: ModelEvidence) -> list[str]:
+    """Return the ids, sorted, of a model and its ancestors that are made from each other in a circle."""
+    pages = [model, *(base.page for base in find_ancestors(evidence, model) if base.page is not None)]
+    ids = {page.id.lower(): page.id for page in pages}
+    bases = {
+        page.id.lower(): {
+            *(base.id.lower() for base in find_bases(evidence, page)),
+            *(evidence.current_id("models", name).lower() for name in page.page.base_models),
+        }
+        for page in pages
+    }
+    # A model that is made from none of the others, or that none of the others is made from, is in no circle.
+    while left := {name: bases[name] & bases.keys() for name in set().union(*bases.values()) & bases.keys()}:
+        left = {name: others for name, others in left.items() if others}
+        if left == bases:
+            return sorted(ids[name] for name in left)
+        bases = left
+    return []
+
+
 def is_finetune(model: ModelEvidence, bases: list[Ancestor]) -> bool:
     """Return whether a model has a base, or its name, license or tags imply one."""
     if bases or is_tuned_name(model.id) or _has_license_of_another_family(model):
@@ -83,8 +103,9 @@ def _stated_bases(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
         bases: dict[str, Ancestor] = {}
         for name, relation in model.bases:
             # Named twice, by its former and its present id, it is one base.
-            base_id = evidence.current_id("models", name)
-            page, via = evidence.other_model(base_id), model.proof(f"{what} {name} ({relation})", "cardData")
+            page = evidence.other_model(name)
+            base_id = page.id if page is not None else evidence.current_id("models", name)
+            via = model.proof(f"{what} {name} ({relation})", "cardData")
             if base_id.lower() != model.id.lower():
                 bases.setdefault(base_id.lower(), Ancestor(base_id, page, via, stated=True))
         return list(bases.values())

@@ -89,9 +89,9 @@ class Profile:
 
 def find_profile(name: str) -> str:
     """Return the name of a profile; raise `InvalidRequest` where there is none."""
-    name = _ALIASES.get(name, name)
-    if name not in PROFILES:
-        raise InvalidRequest(f"There is no profile {name!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
+    name = _ALIASES.get(str(name), name)
+    if str(name) not in PROFILES:
+        raise InvalidRequest(f"There is no profile {str(name)[:100]!r}.", next_step=f"Profiles: {', '.join(PROFILES)}.")
     return name
 
 

@@ -68,7 +68,7 @@ def to_text(report: Report, terminal_columns: int | None = None) -> str:
         for sentence in other.because or ("Nothing more.",):
             layout.add(6, sentence)
     for note in report.notes:
-        layout.add(0, f"Not read: {note}")
+        layout.add(0, f"Note: {note}")
     layout.add_legend()
     return escaping.escape_terminal("\n".join(layout.lines))
 
@@ -147,14 +147,18 @@ def to_markdown(report: Report) -> str:
             f"- {escape(conflict.reason)} {_markdown_links(conflict.evidence, ' ')}" for conflict in report.conflicts
         ]
     if report.notes:
-        lines += ["", "Not read:", *(f"- {escape(note)}" for note in report.notes)]
+        lines += ["", "Notes:", *(f"- {escape(note)}" for note in report.notes)]
     return "\n".join([*lines, "", f"_{DISCLAIMER}_"])
 
 
 def to_html(report: Report) -> str:
     """Return a report as HTML: profile, date, findings, demands, a legend."""
     escape = escaping.escape_html
-    notes = [*report.assessment.because, *(conflict.reason for conflict in report.conflicts), *report.notes]
+    notes = [
+        *report.assessment.because,
+        *(f"Conflict: {conflict.reason}" for conflict in report.conflicts),
+        *(f"Note: {note}" for note in report.notes),
+    ]
     profile = f"Profile {report.profile} ({PROFILES[report.profile].title}): {report.assessment.tally}. {_date(report)}"
     return (
         f"<h4>{escape(report.id)}: {escape(report.grade)}</h4><p>{escape(profile)}</p>"

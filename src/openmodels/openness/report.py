@@ -15,6 +15,7 @@ from openmodels.openness.bom import build_bom
 from openmodels.openness.criteria import find_criterion
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Finding, LicenseConflict, Verdict
+from openmodels.openness.lineage import find_circle
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.overrides import find_overrides
 from openmodels.openness.pages import items
@@ -82,6 +83,10 @@ class Report:
     def __str__(self) -> str:
         return self.to_text()
 
+    def is_about(self, model: str) -> bool:
+        """Return whether it is the report on a model, by its present or a former id."""
+        return self._context.evidence.current_id("models", model).lower() == self.id.lower()
+
     @property
     def profile(self) -> str:
         """The name of the profile."""
@@ -111,13 +116,19 @@ class Report:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the evidence holds and was not read, in sentences."""
-        unread = [
+        """What was not looked at or read, and circles of base models, in sentences."""
+        evidence, model = self._context.evidence, self._context.model
+        notes = list(map(str, items(model.data.get("notes"))))
+        if evidence.look is not None and not evidence.look.deep and not model.bom:
+            notes.append("Only the Hub's own facts were looked at: no card, base models, data sets or repositories.")
+        notes += [
             f"Nothing was gathered about {name}: {why}."
-            for reasons in self._context.evidence.unread.values()
+            for reasons in evidence.unread.values()
             for name, why in sorted(reasons.items())
         ]
-        return (*map(str, items(self._context.model.data.get("notes"))), *unread)
+        if circle := find_circle(evidence, model):
+            notes.append(f"The base models form a circle, which was followed once: {', '.join(circle)}.")
+        return tuple(notes)
 
     @property
     def obligations(self) -> dict[str, tuple[str, ...]]:

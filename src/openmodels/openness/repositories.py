@@ -75,9 +75,10 @@ def find_repositories(
     repositories: dict[str, RelatedRepository] = {}
 
     def add(name: str, attribution: Attribution, subfolder: str, page: RepositoryEvidence, via: Proof) -> None:
-        known = repositories.get(name.lower())
+        key = page.id.lower()  # linked by a former and by its present name, it is one repository
+        known = repositories.get(key)
         if known is None or (known.attribution, bool(known.subfolder)) < (attribution, bool(subfolder)):
-            repositories[name.lower()] = RelatedRepository(
+            repositories[key] = RelatedRepository(
                 name=name,
                 attribution=attribution,
                 subfolder=subfolder,

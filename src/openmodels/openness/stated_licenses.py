@@ -116,7 +116,14 @@ def _weights_statements(sentences: Iterable[str]) -> Iterator[LicenseStatement]:
 def find_binding_license(stated_licenses: Sequence[StatedLicense]) -> StatedLicense | None:
     """Return the strictest license, of those that name a license if any does."""
     naming = [stated for stated in stated_licenses if not stated.license.is_placeholder] or stated_licenses
-    return max(naming, key=lambda stated: strictness(stated.license), default=None)
+
+    def key(stated: StatedLicense) -> tuple[int, bool, int, str]:
+        # Of several bases, as of a merge, the same one binds in whatever order they are named.
+        base_id = stated.base.id.lower() if stated.base else ""
+        restrictions = len(stated.license.restrictions) if stated.base else 0
+        return strictness(stated.license), stated.base is None, restrictions, base_id
+
+    return max(naming, key=key, default=None)
 
 
 def find_conflicts(

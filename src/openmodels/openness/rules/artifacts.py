@@ -219,8 +219,7 @@ def _is_own_citation(context: ModelContext, citation: Citation) -> bool:
 def _names_model(context: ModelContext, text: str) -> bool:
     """Return whether a title names the model's family or its organisation."""
     names = {family(context.model.id), normalize_name(context.model.owner)}
-    if context.foreign_base is not None:
-        names.discard(family(context.foreign_base.id))
+    names -= {family(base.id) for base in context.bases if not same_owner(base.owner, context.model.owner)}
     names |= {name.rstrip("0123456789") for name in names}
     return any(len(name) >= 3 and mentions(text, name) for name in names)
 
