@@ -90,7 +90,7 @@ def write_json(value: object) -> None:
 
 
 def dump_json(value: object, *, indent: int | None = None) -> str:
-    """Return a value as JSON; letters that stdout cannot encode are written as escapes."""
+    """Return a value as JSON that stdout can encode, by escapes where needed."""
     text = escaping.dump_json(value, indent=indent)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -189,7 +189,10 @@ def _cell_width(cell: Any) -> int:
 
 
 def note(text: str, **style: Any) -> None:
-    """Write a line to stderr, on a terminal in a style of `click.style` unless NO_COLOR is set."""
+    """Write a line to stderr.
+
+    On a terminal it has a style of `click.style`, unless NO_COLOR is set.
+    """
     click.secho(escaping.escape_terminal(text), err=True, color=False if os.environ.get("NO_COLOR") else None, **style)
 
 

@@ -124,7 +124,7 @@ class _BomReader:
         return {"id": identifier, "bom": self.source, "deep": False} | facts
 
     def choose(self, models: Sequence[_Page], model: str | None, subjects: Sequence[_Page]) -> _Page:
-        """Return the model that is meant: the one asked for, else the one that the bill is about.
+        """Return the model asked for, else the one that the bill is about.
 
         Raises:
             InvalidRequest: That is not one.
@@ -154,7 +154,7 @@ class _BomReader:
             self.notes.append(f"Not read of {what} in the {self.name}: {', '.join(unread[:_SHOWN])}{more}.")
 
     def license_texts(self, component: _Page) -> dict[str, str]:
-        """Return the texts of licenses that a component of CycloneDX holds, by names of files."""
+        """Return the license texts of a component of CycloneDX, by file name."""
         texts = {}
         for place, entry in enumerate(_objects(component.get("licenses")), 1):
             text = fields.mapping(fields.mapping(entry.get("license")).get("text"))
@@ -271,7 +271,10 @@ class _CycloneReader(_BomReader):
         return _front_matter_license(stated, link)
 
     def _add_bases(self, component: _Page, pages: dict[str, _Page]) -> list[str]:
-        """Add the pages of the models that one was made from, up to the roots; return the ids of the direct ones."""
+        """Add the pages of a model's bases, up to the roots.
+
+        Return the ids of the direct ones.
+        """
         ancestors = _objects(fields.mapping(component.get("pedigree")).get("ancestors"))
         ancestors += [entry for entry in self._needed_by(component) if entry.get("type") == _MODEL_TYPE]
         names = []
@@ -380,7 +383,10 @@ class _SpdxReader(_BomReader):
         return self.evidence(page, pages.values(), [page for page, _ in datasets])
 
     def _add_bases(self, package: _Page, pages: dict[str, _Page]) -> list[str]:
-        """Add the pages of the models that one was made from, up to the roots; return the ids of the direct ones."""
+        """Add the pages of a model's bases, up to the roots.
+
+        Return the ids of the direct ones.
+        """
         names = []
         for entry in self._ancestors(package):
             name = _identify(entry)
@@ -490,7 +496,10 @@ def _identify(entry: _Page) -> str:
 
 
 def _in_id(text: str) -> str:
-    """Return a name in the letters of an id; a number tells those apart that lose letters by it."""
+    """Return a name in the letters of an id.
+
+    A number tells names apart that lose letters by it.
+    """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     plain = re.sub(r"[^\w.-]+", "-", plain, flags=re.ASCII).strip("-._")
     if _is_shortened(text):
@@ -499,7 +508,7 @@ def _in_id(text: str) -> str:
 
 
 def _is_shortened(text: str) -> bool:
-    """Return whether an id cannot hold a name: it is too long, or has letters that are not Latin."""
+    """Return whether a name is too long for an id or has letters of other scripts."""
     letters = filter(str.isalnum, unicodedata.normalize("NFKD", text))
     return len(text) > _LONGEST_ID or not all(map(str.isascii, letters))
 

@@ -57,7 +57,10 @@ def find_ancestors(evidence: Evidence, model: ModelEvidence) -> list[Ancestor]:
 
 
 def find_circle(evidence: Evidence, model: ModelEvidence) -> list[str]:
-    """Return the ids, sorted, of a model and its ancestors that are made from each other in a circle."""
+    """Return the ids, sorted, of models that are made from each other in a circle.
+
+    They are among the model and its ancestors.
+    """
     pages = [model, *(base.page for base in find_ancestors(evidence, model) if base.page is not None)]
     ids = {page.id.lower(): page.id for page in pages}
     bases = {
