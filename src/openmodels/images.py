@@ -34,8 +34,7 @@ _OTHER_SIGNATURES = (
 )
 MAX_PIXELS = 50 * 10**6
 """Pixels of an image at most: decoded, each takes three bytes and more."""
-_MAX_SHOWN = 80
-"""Characters of a path or an address that an error shows."""
+_MAX_SHOWN = 80  # characters of a path or an address that an error shows
 
 
 class Image(ImagePart):

@@ -32,8 +32,7 @@ from openmodels.types.reply import Reply
 if TYPE_CHECKING:
     from openmodels.catalog.record import ModelRecord
 
-_SECRET_OPTIONS = ("api_key", "headers", "proxy", "cert")
-"""Options of backends that hold keys or passwords."""
+_SECRET_OPTIONS = ("api_key", "headers", "proxy", "cert")  # options of backends that hold keys or passwords
 
 
 class Model:

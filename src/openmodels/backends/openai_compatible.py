@@ -67,8 +67,7 @@ class EncodedRequest:
 
 _Prepare = Callable[[_Texts, str | None], EncodedRequest]
 _Read = Callable[[bytes, _Texts, decode.TranslateError], _Outcome]
-_PLAIN_HEADERS = frozenset({"Content-Type", "Accept", "Accept-Encoding", "User-Agent"})
-"""Headers that hold no secret."""
+_PLAIN_HEADERS = frozenset({"Content-Type", "Accept", "Accept-Encoding", "User-Agent"})  # headers that hold no secret
 
 AFTER_FINISH = 5.0
 """Seconds to wait for usage and end mark once the finish reason is there."""

@@ -19,8 +19,7 @@ from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
 from openmodels.openai_wire import decode, encode
 from openmodels.types.request import ChatRequest
 
-_SHOWN = 20
-"""Names of models that an error lists at most."""
+_SHOWN = 20  # names of models that an error lists at most
 
 
 class ServerBackend(OpenAICompatible):

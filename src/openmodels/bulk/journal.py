@@ -22,14 +22,11 @@ from openmodels.types.reply import Reply
 
 _LINE_PREFIX = b'{"index": '
 _ABSENT = -1
-_MAX_LINE_BYTES = 64 * 2**20
-"""Bytes of a line that are read into memory; a longer one is skipped as damaged."""
+_MAX_LINE_BYTES = 64 * 2**20  # bytes of a line that are read into memory; a longer one is skipped as damaged
 _SPARSE_LIMIT = 100_000
 """How far an index may exceed twice the number of lines before its offset goes into a dictionary."""
-_SYNC_SECONDS = 1.0
-"""Seconds between two `fsync` calls: a power loss costs at most the items of that time."""
-_LOCK_OFFSET = 2**62
-"""Offset of the byte that Windows locks: it locks only ranges, and the data never reach this one."""
+_SYNC_SECONDS = 1.0  # seconds between two `fsync` calls: a power loss costs at most the items of that time
+_LOCK_OFFSET = 2**62  # offset of the byte that Windows locks: it locks only ranges, and the data never reach this one
 
 
 class Journal:

@@ -24,8 +24,7 @@ else:
 
 _INTERRUPTED = 130
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
-_AGAIN = 0.05
-"""Seconds after which an interrupt that got lost in a destructor is raised again."""
+_AGAIN = 0.05  # seconds after which an interrupt that got lost in a destructor is raised again
 
 
 class _State:

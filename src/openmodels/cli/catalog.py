@@ -19,8 +19,7 @@ _COLUMNS = {
     "downloads": "downloads", "context": "context", "updated": "updated", "variants": "variants",
 }  # fmt: skip
 """The heads of a search's table and the fields under them."""
-_ALWAYS_SHOWN = 6
-"""So many of these columns stand in the narrowest terminal."""
+_ALWAYS_SHOWN = 6  # so many of these columns stand in the narrowest terminal
 
 
 _OPEN = {

@@ -138,8 +138,7 @@ def write_table(
         note(f"left out on {width} columns: {', '.join(left_out)}; --json has every field", dim=True)
 
 
-_GAP = 2
-"""Columns between two cells of a framed table."""
+_GAP = 2  # columns between two cells of a framed table
 _WANTED, _WANTED_ID = 16, 44
 """The width that a long cell, and one of the first column, has while optional columns stand beside it."""
 _LEAST, _LEAST_ID = 12, 28

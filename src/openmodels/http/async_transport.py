@@ -32,8 +32,7 @@ from openmodels.http.messages import BaseResponse, HttpRequest, add_header
 from openmodels.http.network_errors import connect_timeout, network_error, proxy_error, read_timeout
 from openmodels.http.proxies import ProxyServer
 
-_LARGE_BODY = 2**20
-"""aiohttp warns of bytes that are larger, and sends a file in pieces instead."""
+_LARGE_BODY = 2**20  # aiohttp warns of bytes that are larger, and sends a file in pieces instead
 _NO_AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
@@ -301,8 +300,7 @@ class AsyncTransport:
         return _aiohttp_error(error, peer)
 
 
-_Session = tuple[aiohttp.ClientSession, Any]
-"""A session, and the generator that closes it."""
+_Session = tuple[aiohttp.ClientSession, Any]  # A session, and the generator that closes it
 
 
 @functools.lru_cache(maxsize=256)

@@ -16,8 +16,7 @@ from openmodels.http.address import Address, is_host_name, is_loopback, join_hos
 from openmodels.http.secrets import Secret, WithheldSecret, hide
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-_SOCKS_PACKAGES = ("python_socks", "aiohttp_socks")
-"""The modules that speak SOCKS."""
+_SOCKS_PACKAGES = ("python_socks", "aiohttp_socks")  # the modules that speak SOCKS
 
 
 @dataclass(frozen=True, slots=True)

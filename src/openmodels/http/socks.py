@@ -22,8 +22,7 @@ from openmodels.http.address import join_host
 from openmodels.http.network_errors import network_error, proxy_error
 from openmodels.http.proxies import ProxyServer
 
-_CONNECTION_REFUSED = 5
-"""The reply of a proxy whose own connection to the server was refused."""
+_CONNECTION_REFUSED = 5  # the reply of a proxy whose own connection to the server was refused
 
 
 class _ProxyConnector:

@@ -40,8 +40,7 @@ LONGEST_MESSAGE = 300
 
 ECHO = 24
 """A vendor's text sharing this many characters in a row with the prompt quotes it."""
-_SHORT = 8
-"""A secret of fewer characters is taken out as a word only: a prompt "hi" must not spoil every "this"."""
+_SHORT = 8  # A secret of fewer characters is taken out as a word only: a prompt "hi" must not spoil every "this"
 
 
 @dataclass(frozen=True, slots=True)

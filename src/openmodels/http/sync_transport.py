@@ -36,8 +36,7 @@ from openmodels.http.secrets import HiddenBytes
 
 READ_SIZE = 64 * 2**10
 """Bytes asked of a socket at a time."""
-_TLS_RECORD = 16 * 2**10
-"""Bytes of one TLS record at most."""
+_TLS_RECORD = 16 * 2**10  # bytes of one TLS record at most
 
 
 class FairSlots:

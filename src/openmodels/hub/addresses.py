@@ -12,8 +12,7 @@ _HOST_NAMES = """
 huggingface.co hf.co hf-mirror.com api-inference.huggingface.co router.huggingface.co modelscope.cn modelscope.ai
 openrouter.ai ollama.com ollama.ai registry.ollama.ai
 """
-_HOSTS = frozenset(_HOST_NAMES.split())
-"""Where the first two parts of a path are owner and name of a model."""
+_HOSTS = frozenset(_HOST_NAMES.split())  # where the first two parts of a path are owner and name of a model
 
 _SCHEME = re.compile(r"(?:git\+)?(?:https?|ssh|git)://(?:git@)?|git@(?=[\w.-]+[:/])", re.IGNORECASE)
 _HOST = re.compile(r"(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?=[:/?#]|$)(?::\d+(?=/))?[:/]?", re.IGNORECASE)

@@ -44,8 +44,7 @@ KNOWN_HOSTS = re.compile(
 # grow with its length, not with the square of it.
 _MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n((?:.*?\n)??)---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FENCE = re.compile(r"(`{3,}|~{3,})([^\n]*)")
-_FENCED = "```"
-"""The line that stands for a block of code."""
+_FENCED = "```"  # the line that stands for a block of code
 _HEADING = re.compile(r"#{1,6}[ \t]+|<h[1-6][^>]{0,500}>", re.IGNORECASE)
 _LINK = re.compile(
     r"\[([^\[\]\n]{0,200}+)\]\(\s{0,20}<?(https://[^\s)>]{1,500})"

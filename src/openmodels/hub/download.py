@@ -33,8 +33,7 @@ from openmodels.hub.client import HubClient, classify_hub_status
 from openmodels.hub.model_page import ModelPage
 
 _Result = TypeVar("_Result")
-_SMALL_FILE_SECONDS = 60.0
-"""Seconds that a file which is read before the weights may take in all."""
+_SMALL_FILE_SECONDS = 60.0  # seconds that a file which is read before the weights may take in all
 
 
 def cached_file(repo: str, file: str, revision: str | None) -> Path | None:

@@ -32,8 +32,7 @@ LONGEST_BODY = 64 * 2**20
 LONGEST_ERROR = 64 * 2**10
 """Bytes of an error's body that are read; the rest is not looked at."""
 
-_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
-"""What an event stream begins with."""
+_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")  # what an event stream begins with
 
 TranslateError = Callable[[bytes | object], OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""

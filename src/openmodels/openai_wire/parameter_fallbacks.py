@@ -21,8 +21,7 @@ Body = dict[str, Any]
 
 _NO_FIELD = frozenset({401, 402, 403, 404, 408, 409, 410, 413, 429})
 """Statuses that are about something else than a field of the request."""
-_SERVER_FAULTS = frozenset({500, 501})
-"""Statuses above 499 with which some servers refuse a field."""
+_SERVER_FAULTS = frozenset({500, 501})  # statuses above 499 with which some servers refuse a field
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,7 @@ FORM_OPTIONS = ("schema", "choices", "pattern", "grammar")
 _NEXT_STEP = (
     "Give a pydantic model, a dataclass, a TypedDict, another type that pydantic knows, or a JSON Schema as a dict."
 )
-_LONGEST_TOKEN = 16
-"""Characters that a token of an answer has on average at most; real ones have three to five."""
+_LONGEST_TOKEN = 16  # characters that a token of an answer has on average at most; real ones have three to five
 
 
 _CUT_OFF = {

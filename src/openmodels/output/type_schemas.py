@@ -21,10 +21,8 @@ _HOST = "[a-z][a-z0-9]{0,14}(?:[.][a-z][a-z0-9]{0,9}){0,2}[.][a-z]{2,6}"
 _PATH = "(?:/[A-Za-z0-9_-]{1,30}){0,6}"
 _MONTH = "(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
 _CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-_MOST_DAYS = 1_000
-"""Days that are listed one by one at most, where a date has limits on both sides."""
-_DECIMALS = 2
-"""Decimals of a number whose digits are limited and whose decimals are not."""
+_MOST_DAYS = 1_000  # days that are listed one by one at most, where a date has limits on both sides
+_DECIMALS = 2  # decimals of a number whose digits are limited and whose decimals are not
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _QUAD = "[A-Za-f][{}][{}][A-Za-z0-9]".format(
     "".join(letter for place, letter in enumerate(_LETTERS) if not place & 8),

@@ -42,10 +42,8 @@ from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
 _EMBEDDING_PROVIDER = "hf-inference"
-_PROVIDER_HEADER = "x-inference-provider"
-"""The header in which the router names the provider that it chose."""
-_POLICIES = frozenset({None, "fastest", "cheapest", "preferred"})
-"""Suffixes that leave the choice to the router."""
+_PROVIDER_HEADER = "x-inference-provider"  # the header in which the router names the provider that it chose
+_POLICIES = frozenset({None, "fastest", "cheapest", "preferred"})  # suffixes that leave the choice to the router
 
 
 class HfBackend(ServerBackend):

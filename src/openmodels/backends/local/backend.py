@@ -36,10 +36,8 @@ if TYPE_CHECKING:
 
 _Mail = tuple[int, Delta | BaseException]
 """What an engine puts into a mailbox: the number of an answer, and its next delta or its error."""
-_LOADING_WAIT = 0.5
-"""Seconds that closing a model waits for the end of its loading."""
-_STEP_WAIT = 30.0
-"""Seconds that closing a model waits for the end of a step."""
+_LOADING_WAIT = 0.5  # seconds that closing a model waits for the end of its loading
+_STEP_WAIT = 30.0  # seconds that closing a model waits for the end of a step
 _DEADLINE_GRACE = 0.05
 """Seconds after the deadline in which an engine's own error may still come: it says better what took long."""
 _NEXT_STEP = "Raise `timeout` or lower `max_tokens`; a first call also loads the model, which `load()` does ahead."

@@ -20,8 +20,7 @@ from openmodels.deadline import deadline_exceeded, seconds_left
 from openmodels.errors import StreamInterrupted
 
 _Result = TypeVar("_Result")
-_MAX_ACTIVE = 16
-"""Pieces of work that are done in turn; more wait."""
+_MAX_ACTIVE = 16  # pieces of work that are done in turn; more wait
 _NEXT_STEP = "Raise `timeout` or give fewer texts; a first call also loads the model."
 Steps = Generator[None, None, _Result]
 """Work in steps: it yields where it may be abandoned, and returns its result."""

@@ -19,8 +19,7 @@ from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.output.grammar.request_grammar import write_grammar
 from openmodels.types.request import ResponseFormat
 
-_KEPT = 64
-"""Compiled grammars kept for a model."""
+_KEPT = 64  # compiled grammars kept for a model
 
 
 class Constraint:

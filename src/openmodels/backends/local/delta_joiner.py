@@ -7,10 +7,8 @@ import time
 from openmodels.backends.local.engine import Put
 from openmodels.types.reply import Delta
 
-_NEAR_DEADLINE = 1.0
-"""Seconds before its deadline from which an answer that is wanted as a whole is emitted in parts."""
-_PART = 0.1
-"""Seconds of such a part."""
+_NEAR_DEADLINE = 1.0  # seconds before its deadline from which an answer that is wanted as a whole is emitted in parts
+_PART = 0.1  # seconds of such a part
 
 
 def is_near_deadline(deadline: float | None, now: float) -> bool:

@@ -14,8 +14,7 @@ from openmodels.output.tool_formats import values
 from openmodels.output.tool_formats.parser import ParsedChunk, ToolFormatParser
 
 _REASONING_FIELDS = frozenset({"reasoning", "reasoning_content", "thinking"})
-_PROMPT_END = 24
-"""Tokens of the prompt's end in which an opened reasoning tag would stand."""
+_PROMPT_END = 24  # tokens of the prompt's end in which an opened reasoning tag would stand
 
 
 class ReasoningParser:

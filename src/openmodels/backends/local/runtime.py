@@ -16,10 +16,8 @@ from typing import Any
 from openmodels import background
 from openmodels.backends.local.engine import EngineCapabilities, EngineSpec
 
-_FORK_WAIT = 30.0
-"""Seconds that a fork waits for the end of a thread's step."""
-_EXIT_WAIT = 5.0
-"""Seconds that the end of the process waits for each thread."""
+_FORK_WAIT = 30.0  # seconds that a fork waits for the end of a thread's step
+_EXIT_WAIT = 5.0  # seconds that the end of the process waits for each thread
 
 
 class ProcessResource(ABC):

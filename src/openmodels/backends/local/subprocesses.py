@@ -14,10 +14,8 @@ from typing import IO
 
 from openmodels import background
 
-_POLL_INTERVAL = 0.1
-"""Seconds after which it is looked again whether a caller still wants what a child does."""
-_GRACE = 10.0
-"""Seconds that a child gets to end by itself."""
+_POLL_INTERVAL = 0.1  # seconds after which it is looked again whether a caller still wants what a child does
+_GRACE = 10.0  # seconds that a child gets to end by itself
 
 
 def safe_environment() -> dict[str, str]:

@@ -15,8 +15,7 @@ from openmodels.output.tool_formats.parser import ToolFormatParser
 from openmodels.types.messages import ToolCall
 from openmodels.types.request import ChatRequest, ResponseFormat, ToolSpec
 
-_PROMPT_END = 64
-"""Tokens of the prompt's end in which an opened reasoning tag would stand."""
+_PROMPT_END = 64  # tokens of the prompt's end in which an opened reasoning tag would stand
 _NAME = re.compile(r'"name"\s*:\s*"([^"\\]+)"|<function=([^>\s]+)>|functions\.([\w.-]+?)(?::\d+)?\s*<\|')
 
 

@@ -34,16 +34,11 @@ from openmodels.output.grammar.expression import (
 )
 from openmodels.output.grammar.merge import Flat, Merger, Schema, unsupported
 
-_LARGEST = 500_000
-"""Characters of a grammar with its repetitions written out, at most."""
-_MOST_VALUES = 20_000
-"""Values of an `enum` at most."""
-_DEEPEST = 100
-"""Schemas inside of each other at most."""
-_INLINE = 60
-"""Characters of an expression up to which it is repeated in place of a rule of its own."""
-_MOST_ORDERS = 2_000
-"""Orders of different items that are listed at most."""
+_LARGEST = 500_000  # characters of a grammar with its repetitions written out, at most
+_MOST_VALUES = 20_000  # values of an `enum` at most
+_DEEPEST = 100  # schemas inside of each other at most
+_INLINE = 60  # characters of an expression up to which it is repeated in place of a rule of its own
+_MOST_ORDERS = 2_000  # orders of different items that are listed at most
 _TYPES = ("object", "array", "string", "number", "boolean", "null")
 _KEYWORDS = {
     "object": (

@@ -21,8 +21,7 @@ from openmodels.output.grammar.expression import (
 )
 from openmodels.output.grammar.merge import unsupported
 
-_MOST_STATES = 2_000
-"""Combinations of left-out properties that are told apart at most."""
+_MOST_STATES = 2_000  # combinations of left-out properties that are told apart at most
 
 
 class Member(NamedTuple):

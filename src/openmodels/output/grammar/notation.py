@@ -22,8 +22,7 @@ from openmodels.output.grammar.expression import (
 from openmodels.output.grammar.json_schema import Grammar
 from openmodels.output.grammar.merge import unsupported
 
-_LONGEST = 1_000
-"""Times that a repetition in GBNF goes at most; longer ones are nested, since engines write them out."""
+_LONGEST = 1_000  # times that a repetition in GBNF goes at most; longer ones are nested, since engines write them out
 
 
 def regular_expression(expression: Expression) -> str:

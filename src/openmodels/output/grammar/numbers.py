@@ -13,20 +13,13 @@ from decimal import Decimal, localcontext
 from openmodels.output.grammar import regex
 from openmodels.output.grammar.expression import NEVER, Expression, chars, repeat, sequence, text, union
 
-_DIGITS = 15
-"""Significant digits that a double always gives back."""
-_WIDTH = 18
-"""Digits of a whole number without a limit."""
-_DECIMALS = 6
-"""Decimals of a number between limits, where the limits have no more themselves."""
-_ENUMERATED = 2_000
-"""Multiples that are listed one by one at most."""
-_ROUND = 10**3
-"""A step that divides this is written by its last digits."""
-_LONGEST = 400
-"""Digits of a limit at most."""
-_EXACT = 40
-"""Digits of a whole number that are compared; longer limits are rounded inwards."""
+_DIGITS = 15  # significant digits that a double always gives back
+_WIDTH = 18  # digits of a whole number without a limit
+_DECIMALS = 6  # decimals of a number between limits, where the limits have no more themselves
+_ENUMERATED = 2_000  # multiples that are listed one by one at most
+_ROUND = 10**3  # A step that divides this is written by its last digits
+_LONGEST = 400  # digits of a limit at most
+_EXACT = 40  # digits of a whole number that are compared; longer limits are rounded inwards
 
 
 class NumberRefused(ValueError):

@@ -41,8 +41,7 @@ LARGEST = 50_000
 
 _FLAGS = re.compile(r"\(\?([A-Za-z]+)\)")
 _REPETITIONS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
-_QUANTIFIER = re.compile(r"[*+?]|\{(?!,?\})([0-9]*)(,?)([0-9]*)\}")
-"""A quantifier; `{}` and `{,}` are texts."""
+_QUANTIFIER = re.compile(r"[*+?]|\{(?!,?\})([0-9]*)(,?)([0-9]*)\}")  # A quantifier; `{}` and `{,}` are texts
 _GROUP = re.compile(r"\?(?:(?P<look_around><?[=!])|P?<(?P<name>[^>]*)>|(?P<flags>[A-Za-z]*):)")
 _CODE_POINTS = {
     letter: re.compile(rf"\{{([0-9A-Fa-f]+)\}}|([0-9A-Fa-f]{{{digits}}})")

@@ -14,8 +14,7 @@ from openmodels.types.request import ResponseFormat
 
 Notation = Literal["gbnf", "lark"]
 
-_KEPT = 64
-"""Grammars kept; one is needed again for every call with the same schema."""
+_KEPT = 64  # grammars kept; one is needed again for every call with the same schema
 
 
 def write_grammar(output: ResponseFormat, notation: Notation, engine: str) -> str:

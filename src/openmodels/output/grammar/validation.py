@@ -12,8 +12,7 @@ from openmodels.output import schema as schemas
 from openmodels.output.grammar import regex
 from openmodels.output.grammar.notation import regular_expression
 
-_BACKTRACKS = 100_000
-"""Steps back that a pattern with look-around may take on one text."""
+_BACKTRACKS = 100_000  # steps back that a pattern with look-around may take on one text
 _EXPLAINED = 1_000
 """Schemas that one value is checked against, up to which every fault is listed, which takes the most time."""
 

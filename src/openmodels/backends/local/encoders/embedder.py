@@ -24,8 +24,7 @@ from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.reply import Usage
 
-_TOKENIZED_AT_ONCE = 1024
-"""Texts that are tokenized in one step."""
+_TOKENIZED_AT_ONCE = 1024  # texts that are tokenized in one step
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,14 +22,10 @@ from openmodels.backends.local.runtime import ForkSafeThread
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types.request import ChatRequest
 
-_SHORT_PROMPT = 2**14
-"""Characters of a prompt up to which it is short; tokenizing them takes some milliseconds."""
-_PREPARED_AHEAD = 8
-"""Requests that are prepared although there is no place for them yet."""
-_LONG_AHEAD = 4
-"""Requests that may take long which are prepared, or wait for that, ahead of others."""
-_LOADING_WAIT = 0.5
-"""Seconds that closing waits for the end of the loading, which ends late and is not needed any more."""
+_SHORT_PROMPT = 2**14  # characters of a prompt up to which it is short; tokenizing them takes some milliseconds
+_PREPARED_AHEAD = 8  # requests that are prepared although there is no place for them yet
+_LONG_AHEAD = 4  # requests that may take long which are prepared, or wait for that, ahead of others
+_LOADING_WAIT = 0.5  # seconds that closing waits for the end of the loading, which ends late and is not needed any more
 
 
 @dataclass(slots=True, eq=False)

@@ -44,8 +44,7 @@ from openmodels.types.request import ChatRequest
 _FORMS = frozenset({"grammar", "json_schema", "response_format", "structured_outputs"})
 """Fields of the servers, given in `extra`, that demand a form of the answer."""
 _CLOSED = "The model was closed while it answered."
-_END_WAIT = 1.0
-"""Seconds in which a server that broke a connection off is seen to have died."""
+_END_WAIT = 1.0  # seconds in which a server that broke a connection off is seen to have died
 _parse_address = lru_cache(8)(parse_address)  # 15 µs, and a server keeps its address over many requests
 
 

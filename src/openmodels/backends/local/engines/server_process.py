@@ -41,12 +41,9 @@ MODEL = "model"
 _LOG_BYTES = 2**20
 _SHOWN_LINES = 10
 _LOGS = 20
-_GRACE = 10.0
-"""Seconds that a server gets to end by itself."""
-_STARTING_GRACE = 0.5
-"""The same for one that was not ready: no caller needs its work."""
-_STARTS = 5
-"""How often a server is started within `_PERIOD` seconds; what dies that often dies again."""
+_GRACE = 10.0  # seconds that a server gets to end by itself
+_STARTING_GRACE = 0.5  # the same for one that was not ready: no caller needs its work
+_STARTS = 5  # how often a server is started within `_PERIOD` seconds; what dies that often dies again
 _PERIOD = 60.0
 _LOOPBACK = re.compile(r"http://127\.0\.0\.1:\d{1,5}")
 _SIGNALS = {number.value: number.name for number in signal.Signals}

@@ -11,10 +11,8 @@ from openmodels import background
 from openmodels.deadline import seconds_left
 from openmodels.errors import ContextTooLong
 
-_SLICE = 2**15
-"""Characters that are tokenized at once; a slice takes some milliseconds."""
-_SEAM = 64
-"""Tokens that a cut between two slices may add to a text; really it adds far fewer."""
+_SLICE = 2**15  # characters that are tokenized at once; a slice takes some milliseconds
+_SEAM = 64  # tokens that a cut between two slices may add to a text; really it adds far fewer
 
 
 class Overflow(NamedTuple):

@@ -35,12 +35,9 @@ MEGABYTES = 1024
 
 _ITEM_CHARACTERS = 16
 """Characters that an item of a list or mapping counts as, beside its text; so a list has a million items at most."""
-_MAX_BITS = 10_000
-"""Bits of an integer at most; Python prints about as many."""
-_LARGE_TEXT = 1 << 16
-"""Characters from which the memory is checked before a text is made."""
-_MEMORY_CHECK_LINES = 64
-"""Lines of the template between two checks of the memory; a check takes about 10 us."""
+_MAX_BITS = 10_000  # bits of an integer at most; Python prints about as many
+_LARGE_TEXT = 1 << 16  # characters from which the memory is checked before a text is made
+_MEMORY_CHECK_LINES = 64  # lines of the template between two checks of the memory; a check takes about 10 us
 
 _NAME = "<template>"
 _DIGITS = re.compile(r"\d+")

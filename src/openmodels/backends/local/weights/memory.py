@@ -17,8 +17,7 @@ from openmodels.errors import DoesNotFit
 if TYPE_CHECKING:
     import torch
 
-_HEADROOM = 256 * 10**6
-"""Bytes for activations and the first tokens' cache, on top of the weights."""
+_HEADROOM = 256 * 10**6  # bytes for activations and the first tokens' cache, on top of the weights
 
 
 def check_disk(folder: Path, needed: int) -> None:

@@ -77,8 +77,7 @@ _GGUF_OTHERS = {
     **dict.fromkeys(("hyvid", "ltxv", "wan"), "a model that makes video"),
     **dict.fromkeys(("wavtokenizer-dec", "whisper"), "a model for audio"),
 }
-_RANK_POOLING = 4
-"""llama.cpp's LLAMA_POOLING_TYPE_RANK."""
+_RANK_POOLING = 4  # llama.cpp's LLAMA_POOLING_TYPE_RANK
 
 _CHOOSE_OTHER = "Choose a model that generates text (…ForCausalLM)"
 

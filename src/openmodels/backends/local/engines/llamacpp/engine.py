@@ -21,8 +21,7 @@ from openmodels.errors import LoadFailed, UnsupportedFeature
 
 PARALLEL = 32
 """Answers that the server computes together; more wait for a place."""
-_MAX_CONTEXTS = 4
-"""Whole contexts that the answers being made may fill together, if the memory allows it."""
+_MAX_CONTEXTS = 4  # whole contexts that the answers being made may fill together, if the memory allows it
 
 
 class LlamaCppEngine(ServerEngine):

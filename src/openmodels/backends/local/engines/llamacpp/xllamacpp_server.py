@@ -13,8 +13,7 @@ import time
 
 import xllamacpp
 
-_LOG_DELAY = 1.0
-"""Seconds that llama.cpp's log gets to be written before a failed start ends the process."""
+_LOG_DELAY = 1.0  # seconds that llama.cpp's log gets to be written before a failed start ends the process
 
 
 def _exit_at_end_of_input() -> None:

@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LULL = 0.005
-"""Seconds without a new call after which none is expected to be on its way."""
-_GATHERING = 0.1
-"""Seconds that running answers wait for calls on their way at most."""
-_CYCLE_CHECK = 64
-"""Steps after which a long answer is read before its end, to see whether it is a cycle."""
+_LULL = 0.005  # seconds without a new call after which none is expected to be on its way
+_GATHERING = 0.1  # seconds that running answers wait for calls on their way at most
+_CYCLE_CHECK = 64  # steps after which a long answer is read before its end, to see whether it is a cycle
 
 
 class OpenvinoSequence:

@@ -20,14 +20,10 @@ from openmodels.errors import InvalidRequest
 
 _NGRAM_SIZES = (5, 3)
 """How many of the last tokens must have stood before, the surest first: the longer, the likelier the draft."""
-_MAX_FROM_TEXT = 24
-"""Tokens of a draft from the text, at most."""
-_MAX_FROM_MODEL = 6
-"""Tokens of a draft from a smaller model, at most: each costs one of its steps."""
-_PAUSE = 32
-"""Tokens without a draft after drafts that were all wrong."""
-_RATE_WINDOW = 8
-"""Draft tokens over which the acceptance rate is averaged, or so."""
+_MAX_FROM_TEXT = 24  # tokens of a draft from the text, at most
+_MAX_FROM_MODEL = 6  # tokens of a draft from a smaller model, at most: each costs one of its steps
+_PAUSE = 32  # tokens without a draft after drafts that were all wrong
+_RATE_WINDOW = 8  # draft tokens over which the acceptance rate is averaged, or so
 
 
 class Drafter:

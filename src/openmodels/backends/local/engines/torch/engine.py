@@ -22,10 +22,8 @@ from openmodels.backends.local.weights import memory
 from openmodels.backends.local.weights.locate import locate_folder
 from openmodels.errors import OpenModelsError
 
-_MAX_BATCH = 64
-"""Sequences that run at the same time, where memory allows and the caller sets no other number."""
-_RETAINED_BYTES = 512 * 10**6
-"""Bytes of finished sequences retained at most."""
+_MAX_BATCH = 64  # sequences that run at the same time, where memory allows and the caller sets no other number
+_RETAINED_BYTES = 512 * 10**6  # bytes of finished sequences retained at most
 _NEXT_STEP = "Shorten the prompt or lower `max_tokens`; other calls are not affected."
 
 

@@ -20,14 +20,11 @@ PROBE_LENGTH = 8
 """Tokens of the sequence that is tried."""
 _MAX_PROBE_LENGTH = 160
 """The longest sequence that is worth its time, so that a window of attention leaves tokens behind."""
-_LAST = 3
-"""Tokens that are computed one by one, and as a chunk, after the others."""
-_MAX_STEP_DISTANCE = 0.015
-"""How far the scores of single tokens may be off in float32."""
+_LAST = 3  # tokens that are computed one by one, and as a chunk, after the others
+_MAX_STEP_DISTANCE = 0.015  # how far the scores of single tokens may be off in float32
 _MAX_STEP_DISTANCE_HALF = 0.2
 """The same in half precision; computing the whole sequence for every token instead is slow."""
-_MAX_DISTANCE_HALF = 0.1
-"""How far the scores of sequences that share a forward pass may be off in half precision."""
+_MAX_DISTANCE_HALF = 0.1  # how far the scores of sequences that share a forward pass may be off in half precision
 _WINDOW_FIELDS = ("sliding_window", "attention_window_size", "window_size", "attention_chunk_size", "chunk_size")
 
 

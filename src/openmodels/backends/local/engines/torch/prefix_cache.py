@@ -9,8 +9,7 @@ import torch
 
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, Slot
 
-_MIN_TOKENS = 64
-"""Tokens from which on a prefix is worth its memory; fewer are computed in about one step."""
+_MIN_TOKENS = 64  # tokens from which on a prefix is worth its memory; fewer are computed in about one step
 
 
 class PrefixCache:

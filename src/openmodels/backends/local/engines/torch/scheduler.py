@@ -26,24 +26,16 @@ from openmodels.backends.local.engines.torch.step_tuning import StepTimes, Threa
 
 PREFILL = 512
 """Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
-_SHORT_REST = 16
-"""Tokens up to which a prompt's rest is no more work than a token of an answer."""
-_LEAST_PREFILL = 8
-"""Tokens of prompts in a step in any case."""
-_STRETCH = 0.5
-"""What a part of a prompt may add to the usual time of a step where few wait, as a share of it."""
-_PATIENCE = 5
-"""How many times more answers run than wait where a longer step costs those as much as it saves these."""
-_FIRST_PREFILL = 64
-"""Tokens of prompts in a step while the time of one is not known yet."""
-_DRAFTED = 32
-"""Tokens that a step may add to a sequence at most, or so."""
-_FEW_SEQUENCES = 4
-"""Sequences up to which draft tokens cost little: a step then mostly waits for the weights."""
+_SHORT_REST = 16  # tokens up to which a prompt's rest is no more work than a token of an answer
+_LEAST_PREFILL = 8  # tokens of prompts in a step in any case
+_STRETCH = 0.5  # what a part of a prompt may add to the usual time of a step where few wait, as a share of it
+_PATIENCE = 5  # how many times more answers run than wait where a longer step costs those as much as it saves these
+_FIRST_PREFILL = 64  # tokens of prompts in a step while the time of one is not known yet
+_DRAFTED = 32  # tokens that a step may add to a sequence at most, or so
+_FEW_SEQUENCES = 4  # sequences up to which draft tokens cost little: a step then mostly waits for the weights
 _DRAFT_COST = 2.0
 """The cost of a draft token relative to one of a prompt: scores are wanted after it, and attention is padded."""
-_DRAFT_OVERHEAD = 0.1
-"""What draft tokens add to a step's time at once, as a share of it."""
+_DRAFT_OVERHEAD = 0.1  # what draft tokens add to a step's time at once, as a share of it
 
 Failures = list[tuple[RunningSequence, BaseException]]
 """The sequences that failed in a step, each with the reason."""

@@ -19,12 +19,9 @@ import torch
 
 _DECODE_STEPS, _PREFILL_STEPS = 48, 12
 """Steps that are remembered, without and with tokens of prompts: the latter become slower as a prompt grows."""
-_SCALE = (1.0, 1 / 8, 1 / 64)
-"""Scales of the three terms, so that the ridge weighs on them alike."""
-_RIDGE = 1e-3
-"""Weight of the squared terms (ridge regression), which decides where all steps were alike."""
-_TRIAL_INTERVAL = 32
-"""Steps between two trials."""
+_SCALE = (1.0, 1 / 8, 1 / 64)  # scales of the three terms, so that the ridge weighs on them alike
+_RIDGE = 1e-3  # weight of the squared terms (ridge regression), which decides where all steps were alike
+_TRIAL_INTERVAL = 32  # steps between two trials
 _WIN_RATIO = 0.9
 """The part of the previous step's time that a trial must stay under, twice in a row: other causes slow steps, too."""
 

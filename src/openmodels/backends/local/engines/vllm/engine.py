@@ -19,8 +19,7 @@ from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConf
 from openmodels.backends.local.weights import checkpoint, memory, model_kind
 from openmodels.backends.local.weights.locate import locate_folder
 
-_FEW_CORES = 4
-"""Cores up to which one is too many to be kept from computing."""
+_FEW_CORES = 4  # cores up to which one is too many to be kept from computing
 
 
 class VllmEngine(ServerEngine):
