@@ -408,11 +408,7 @@ class OpenAICompatible(Backend):
         self, response: BaseResponse, prepared: EncodedRequest, body: bytes | object
     ) -> OpenModelsError:
         failure = status_errors.read_failure(
-            response.status,
-            response.headers,
-            body,
-            host=self.address.authority,
-            secrets=self._secrets(prepared),
+            response.status, response.headers, body, host=self.address.authority, secrets=self._secrets(prepared)
         )
         error = self.translate_error(failure)
         error.refusal = failure.words

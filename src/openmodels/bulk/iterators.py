@@ -92,9 +92,7 @@ class AsyncBulk(_BulkIterator):
 
 
 def _in_order(
-    run: BulkRun,
-    window: deque[BulkItem | _Call],
-    start: Callable[[Coroutine[Any, Any, BulkItem | None]], _Call],
+    run: BulkRun, window: deque[BulkItem | _Call], start: Callable[[Coroutine[Any, Any, BulkItem | None]], _Call]
 ) -> Iterator[BulkItem | _Call]:
     """Yield items and started calls in order, each while it leads the window."""
     while True:

@@ -162,13 +162,7 @@ def catalog() -> None:
 @output.json_option
 @click.pass_context
 def update(
-    ctx: click.Context,
-    /,
-    *,
-    everything: bool,
-    top: int | None,
-    catalogs: tuple[str, ...],
-    from_parquet: Path | None,
+    ctx: click.Context, /, *, everything: bool, top: int | None, catalogs: tuple[str, ...], from_parquet: Path | None
 ) -> None:
     """Bring the index up to date; the old one serves until the new one is whole."""
     from openmodels.catalog.index import update as updates

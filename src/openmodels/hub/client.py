@@ -45,13 +45,7 @@ class HubClient(JSONClient):
         NotConfigured: The saved login cannot be read.
     """
 
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        token: str | None = None,
-        *,
-        interval: float = 0.0,
-    ) -> None:
+    def __init__(self, endpoint: str | None = None, token: str | None = None, *, interval: float = 0.0) -> None:
         address = endpoint or hub_token.endpoint()
         super().__init__(address, "the Hub", token=_secret(token, address), interval=interval)
 

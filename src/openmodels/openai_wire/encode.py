@@ -13,17 +13,7 @@ from openmodels.types.options import CALL_OPTIONS
 from openmodels.types.request import ChatRequest, ResponseFormat, ToolSpec
 
 OPENAI_OPTIONS = frozenset(
-    {
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "stop",
-        "seed",
-        "frequency_penalty",
-        "presence_penalty",
-        "n",
-        "logprobs",
-    }
+    {"temperature", "top_p", "max_tokens", "stop", "seed", "frequency_penalty", "presence_penalty", "n", "logprobs"}
 )
 """The options that OpenAI's own API takes under their wire keys."""
 

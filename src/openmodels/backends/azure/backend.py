@@ -17,13 +17,7 @@ from openmodels.backends.azure.credential import TokenSource
 from openmodels.backends.azure.exchange import AzureExchange
 from openmodels.backends.openai_compatible import EncodedRequest, OpenAICompatible, ServerOptions
 from openmodels.deadline import deadline_after
-from openmodels.errors import (
-    InvalidReference,
-    InvalidRequest,
-    NotConfigured,
-    OpenModelsError,
-    UnsupportedFeature,
-)
+from openmodels.errors import InvalidReference, InvalidRequest, NotConfigured, OpenModelsError, UnsupportedFeature
 from openmodels.http import status_errors
 from openmodels.http.address import is_loopback
 from openmodels.http.client import Exchange, HttpClient

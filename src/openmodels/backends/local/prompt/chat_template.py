@@ -79,10 +79,7 @@ def encode(
 
 
 def render(
-    tokenizer: Any,
-    messages: Sequence[Message],
-    variables: Mapping[str, Any],
-    tools: Sequence[Mapping[str, Any]] = (),
+    tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any], tools: Sequence[Mapping[str, Any]] = ()
 ) -> RenderedPrompt:
     """Render a conversation with the model's chat template; see `encode`."""
     template = get_template(tokenizer, tools=bool(tools))
@@ -336,7 +333,7 @@ def _mask_texts(message: Message, index: int) -> Message:
         )
     calls = tuple(
         call.model_copy(
-            update={"name": _make_word("f", index, place), "arguments": {"key": _make_word("a", index, place)}},
+            update={"name": _make_word("f", index, place), "arguments": {"key": _make_word("a", index, place)}}
         )
         for place, call in enumerate(message.tool_calls)
     )

@@ -197,12 +197,7 @@ class PreparedRequest(NamedTuple):
 
 
 def prepare_request(
-    request: ChatRequest,
-    config: PromptConfig,
-    *,
-    processor: Any = None,
-    dtype: Any = None,
-    allow_extra: bool = False,
+    request: ChatRequest, config: PromptConfig, *, processor: Any = None, dtype: Any = None, allow_extra: bool = False
 ) -> PreparedRequest:
     """Prepare a request for an engine; a long prompt takes seconds.
 

@@ -193,8 +193,7 @@ def check_generates(kind: ModelKind) -> None:
     if kind.task not in ("generate", None):
         calls = "'chat', 'complete', 'embed' and 'rerank'" if kind.task == "other" else "'chat' and 'complete'"
         raise UnsupportedFeature(
-            f"The model is {kind.description}, and the backend 'local' has no {calls} for it.",
-            next_step=kind.advice,
+            f"The model is {kind.description}, and the backend 'local' has no {calls} for it.", next_step=kind.advice
         )
 
 

@@ -20,12 +20,7 @@ import numpy as np
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineConfig
 from openmodels.backends.local.engines.openvino.engine import last_line
-from openmodels.backends.local.engines.selection import (
-    OPENVINO_ARCHITECTURES,
-    OPENVINO_MODEL,
-    GgufSource,
-    find_gguf,
-)
+from openmodels.backends.local.engines.selection import OPENVINO_ARCHITECTURES, OPENVINO_MODEL, GgufSource, find_gguf
 from openmodels.backends.local.engines.torch.loader import exclusive_loading
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
@@ -218,6 +213,5 @@ def _read_stored_dtype(folder: Path) -> str:
 
 def _load_error(name: str, error: Exception) -> LoadFailed:
     return LoadFailed(
-        f"OpenVINO cannot load {name}: {last_line(error)}.",
-        next_step="Use engine='llamacpp' or engine='transformers'.",
+        f"OpenVINO cannot load {name}: {last_line(error)}.", next_step="Use engine='llamacpp' or engine='transformers'."
     )

@@ -47,8 +47,7 @@ def check(config: Mapping[str, Any], device: torch.device) -> bool:
         known = False
     if not known:
         raise UnsupportedFeature(
-            f"The weights are quantised with {method!r}, which transformers does not know.",
-            next_step=f"Use {_OTHER}.",
+            f"The weights are quantised with {method!r}, which transformers does not know.", next_step=f"Use {_OTHER}."
         )
     device_map = None if device.type == "cpu" else {"": device}
     try:

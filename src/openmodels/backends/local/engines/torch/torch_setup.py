@@ -23,7 +23,7 @@ _WAIT_VARIABLES = {
 _KERNEL_CACHE_VARIABLES = {
     # oneDNN keeps a kernel for each shape it has met, by default 1,024 of half a megabyte, and texts to embed have any
     # number of tokens. A language model's steps, rounded to some thirty numbers, find all of theirs among these.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256"
 }
 _USER_VARIABLES = {*_WAIT_VARIABLES, "KMP_BLOCKTIME"}
 
