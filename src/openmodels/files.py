@@ -19,8 +19,7 @@ from pydantic_core import from_json
 
 from openmodels.errors import InvalidRequest, OpenModelsError, WriteFailed
 
-DEEPEST = 200
-"""Levels of nesting that are read; deeper JSON ends the recursive code that works on it."""
+DEEPEST = 200  # levels of nesting that are read; deeper JSON ends the recursive code that works on it
 _LONGEST_NUMBER = 300  # a float holds no more digits
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -47,7 +46,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Generat
         target = Path(os.path.realpath(path))
         mode = target.stat().st_mode if target.exists() else None
         if mode is not None and not stat.S_ISREG(mode):
-            # A pipe, a terminal or /dev/null: nothing there can be replaced.
+            # a pipe, a terminal or /dev/null: nothing there can be replaced.
             with target.open("wb") as file:
                 yield file
             return

@@ -20,8 +20,7 @@ from urllib.parse import unquote, urlsplit
 from openmodels.errors import ErrorBoundary, InvalidRequest
 from openmodels.types.messages import ImagePart
 
-MAX_BYTES = 20 * 10**6
-"""Bytes of an encoded image at most: what vendors take."""
+MAX_BYTES = 20 * 10**6  # bytes of an encoded image at most: what vendors take
 _SIGNATURES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"))
 _OTHER_SIGNATURES = (
     (b"II*\0", "TIFF"),
@@ -32,8 +31,7 @@ _OTHER_SIGNATURES = (
     (b"\xff\x0a", "JPEG XL"),
     (b"<", "a page"),
 )
-MAX_PIXELS = 50 * 10**6
-"""Pixels of an image at most: decoded, each takes three bytes and more."""
+MAX_PIXELS = 50 * 10**6  # pixels of an image at most: decoded, each takes three bytes and more
 _MAX_SHOWN = 80  # characters of a path or an address that an error shows
 
 
@@ -211,7 +209,7 @@ def _read_file(source: str | os.PathLike[str]) -> bytes:
             next_step="Give the bytes, base64.b64decode(text), or write 'data:image/png;base64,' before it.",
         )
     try:
-        # A pipe or a device may never end.
+        # a pipe or a device may never end.
         if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - takes whatever names a file
             raise InvalidRequest(f"image: {shown} is no file.")
         with open(source, "rb") as file:  # noqa: PTH123 - as above

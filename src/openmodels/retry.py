@@ -22,14 +22,10 @@ from openmodels.errors import OpenModelsError
 
 T = TypeVar("T")
 
-FIRST_WAIT = 0.5
-"""Upper bound in seconds of the first wait; it doubles with each try."""
-LONGEST_WAIT = 20.0
-"""Upper bound in seconds of a wait that the server did not ask for."""
-BURST = 8
-"""Retries at most that all calls to one server begin in a tenth of a second."""
-LONGEST_ASKED = 300.0
-"""A server that asks to wait longer, in seconds, is taken as a refusal, even without a deadline."""
+FIRST_WAIT = 0.5  # upper bound in seconds of the first wait; it doubles with each try
+LONGEST_WAIT = 20.0  # upper bound in seconds of a wait that the server did not ask for
+BURST = 8  # retries at most that all calls to one server begin in a tenth of a second
+LONGEST_ASKED = 300.0  # a server that asks to wait longer, in seconds, is taken as a refusal, even without a deadline
 
 _override: tuple[int, float] | None = None
 

@@ -21,10 +21,8 @@ from openmodels.types.rankings import Ranking, RerankRequest
 from openmodels.types.reply import Delta, Reply
 from openmodels.types.request import ChatRequest
 
-Request = ChatRequest | EmbedRequest | RerankRequest
-"""A checked request, as a backend gets it."""
-Outcome = Reply | Embeddings | Ranking
-"""The complete answer to a request."""
+Request = ChatRequest | EmbedRequest | RerankRequest  # a checked request, as a backend gets it
+Outcome = Reply | Embeddings | Ranking  # the complete answer to a request
 
 
 class Backend(ABC):
@@ -73,7 +71,7 @@ class Backend(ABC):
         """
         deltas = self.run(request)
         loop = asyncio.get_running_loop()
-        # A pool of its own: the loop's default pool has few threads, and slow streams would queue.
+        # a pool of its own: the loop's default pool has few threads, and slow streams would queue.
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
         try:
             # Shielded: a cancelled step runs to its end, since a thread cannot be stopped.

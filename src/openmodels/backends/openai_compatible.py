@@ -69,10 +69,8 @@ _Prepare = Callable[[_Texts, str | None], EncodedRequest]
 _Read = Callable[[bytes, _Texts, decode.TranslateError], _Outcome]
 _PLAIN_HEADERS = frozenset({"Content-Type", "Accept", "Accept-Encoding", "User-Agent"})  # headers that hold no secret
 
-AFTER_FINISH = 5.0
-"""Seconds to wait for usage and end mark once the finish reason is there."""
-AFTER_END = 0.25
-"""Seconds to wait for the connection to become free once the end mark is there."""
+AFTER_FINISH = 5.0  # seconds to wait for usage and end mark once the finish reason is there
+AFTER_END = 0.25  # seconds to wait for the connection to become free once the end mark is there
 
 
 class OpenAICompatible(Backend):
@@ -387,7 +385,7 @@ class OpenAICompatible(Backend):
 
     def _secrets(self, prepared: EncodedRequest) -> tuple[str, ...]:
         """Return what no error may quote, in full or in part."""
-        # A server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
+        # a server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
         headers = [pair for pair in prepared.http_request.headers if pair[0] not in _PLAIN_HEADERS]
         keys = [value.removeprefix("Bearer ") for name, value in headers if name == "Authorization"]
         words = [word for _, value in headers for word in (value, *value.split()) if len(word) >= 8]

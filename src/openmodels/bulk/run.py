@@ -24,12 +24,9 @@ from openmodels.types.reply import Reply
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-CONCURRENCY = 16
-"""Default number of calls in flight."""
-LOOK_AHEAD = 8
-"""How many times `concurrency` prompts are read before the oldest of them must be answered."""
-RATE_LIMIT_TRIES = 10
-"""How often one item is retried because of rate limits, beyond the retries of each call."""
+CONCURRENCY = 16  # default number of calls in flight
+LOOK_AHEAD = 8  # how many times `concurrency` prompts are read before the oldest of them must be answered
+RATE_LIMIT_TRIES = 10  # how often one item is retried because of rate limits, beyond the retries of each call
 
 FATAL = (
     errors.AccessDenied,

@@ -28,10 +28,8 @@ _AGAIN = 0.05  # seconds after which an interrupt that got lost in a destructor 
 
 
 class _State:
-    code: int | None = None
-    """The exit code of the signal that ended the command."""
-    leaving = False
-    """Whether the command is over and only cleans up."""
+    code: int | None = None  # the exit code of the signal that ended the command
+    leaving = False  # whether the command is over and only cleans up
 
 
 def main() -> NoReturn:

@@ -20,8 +20,7 @@ from openmodels.model import Model
 from openmodels.settings import DEFAULT_MODEL
 from openmodels.types.options import CallOptions
 
-STDIN_TIMEOUT = 3.0
-"""Seconds to wait for the first byte on standard input when a prompt was given as well."""
+STDIN_TIMEOUT = 3.0  # seconds to wait for the first byte on standard input when a prompt was given as well
 
 MAX_TOKENS = 2048
 """The longest answer where the caller does not say: a model that cannot end would write until its context is full."""
@@ -133,7 +132,7 @@ def chat(
         question = _question(question)
     limit = options.pop("max_tokens", None)
     with open_model(reference, backend_options) as model:
-        # A backend of another package may know no limit.
+        # a backend of another package may know no limit.
         if limit is None and "max_tokens" in model.backend.options:
             limit = MAX_TOKENS
         if limit:

@@ -14,8 +14,7 @@ from openmodels.openness.findings import Verdict
 from openmodels.openness.profiles import DEFAULT, PROFILES
 from openmodels.openness.report import Report
 
-UNMET = 6
-"""The exit code when a demand of `--fail-under` is not shown to be met."""
+UNMET = 6  # the exit code when a demand of `--fail-under` is not shown to be met
 
 _RANK = {Verdict.CLOSED: 0, Verdict.UNKNOWN: 0, Verdict.PARTIAL: 1, Verdict.OPEN: 2}
 

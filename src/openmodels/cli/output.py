@@ -16,8 +16,7 @@ import click
 from openmodels import columns, errors, escaping
 from openmodels.cli.hints import translate
 
-NOTHING_FOUND = 3
-"""The exit code of a search without results, and of a model that is in no catalog."""
+NOTHING_FOUND = 3  # the exit code of a search without results, and of a model that is in no catalog
 
 EXIT_CODES: dict[type[errors.OpenModelsError], int] = {
     errors.InvalidReference: 2,
@@ -31,8 +30,7 @@ EXIT_CODES: dict[type[errors.OpenModelsError], int] = {
 }
 """Exit codes by error class, subclasses included; every other error is 1."""
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
+INTERRUPTED = 130  # the exit code after Ctrl-C
 
 _META = "openmodels.json"
 
@@ -173,7 +171,7 @@ def _shorten(row: Sequence[Any], widths: dict[int, int]) -> Iterator[Any]:
         if isinstance(cell, MarkedId):
             marks = escaping.escape_line(cell.marks)
             text = escaping.escape_line(cell.text)
-            # A mark gives way where nothing of the id would be left.
+            # a mark gives way where nothing of the id would be left.
             marks = columns.shorten(marks, max(0, width - 8))
             yield columns.shorten(text, width - columns.width(marks)) + marks
         elif isinstance(cell, str):

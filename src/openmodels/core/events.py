@@ -20,10 +20,8 @@ from openmodels.types.reply import Delta, Reply
 if TYPE_CHECKING:
     from openmodels.core.telemetry import CallSpan
 
-OnRequest = Callable[[Request], object]
-"""Called with each checked request before the backend gets it."""
-OnReply = Callable[[Outcome], object]
-"""Called with each complete answer before the caller gets it."""
+OnRequest = Callable[[Request], object]  # called with each checked request before the backend gets it
+OnReply = Callable[[Outcome], object]  # called with each complete answer before the caller gets it
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from openmodels.output.tools import make_error_result, make_tools
 from openmodels.types.messages import Message, Prompt, ToolCall
 from openmodels.types.reply import Reply, Usage
 
-MAX_ROUNDS = 10
-"""Answers that a run may have by default."""
+MAX_ROUNDS = 10  # answers that a run may have by default
 
 _PHASE = "while tools ran"
 

@@ -8,10 +8,8 @@ from typing import Any
 
 from openmodels.errors import InvalidResponse, StreamInterrupted
 
-PIECE = 2**20
-"""Bytes of one decompressed piece at most."""
-ACCEPTED = "gzip, deflate"
-"""The value for Accept-Encoding."""
+PIECE = 2**20  # bytes of one decompressed piece at most
+ACCEPTED = "gzip, deflate"  # the value for Accept-Encoding
 _GZIP = b"\x1f\x8b"
 
 

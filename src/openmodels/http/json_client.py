@@ -20,20 +20,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
 
-from openmodels import files, retry, settings
+from openmodels import errors, files, retry, settings
 from openmodels.deadline import deadline_after
-from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    ConnectionFailed,
-    DeadlineExceeded,
-    InvalidResponse,
-    ModelNotFound,
-    OpenModelsError,
-    RateLimited,
-    ServerFailed,
-    StreamInterrupted,
-)
 from openmodels.http import decompression
 from openmodels.http.client import HttpClient, HttpRequest
 from openmodels.http.connection import ConnectionLimits
@@ -41,8 +29,7 @@ from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret
 from openmodels.http.status_errors import StatusMeaning, error_from_status, read_failure
 
-MAX_BYTES = 64 * 2**20
-"""Bytes of a response that are read; a page of the Hub's listing has about two million."""
+MAX_BYTES = 64 * 2**20  # bytes of a response that are read; a page of the Hub's listing has about two million
 REQUEST_SECONDS = 40.0
 """Seconds that a request may take in all, retries and redirects included; a page of the Hub takes one to five."""
 _MAX_ERROR_BYTES = 64 * 2**10
@@ -218,10 +205,12 @@ class JSONClient:
             ours, theirs = urlsplit(self.origin), urlsplit(url)
             host = theirs.hostname or ""
         except ValueError:
-            raise InvalidResponse(f"{self._subject} points to something that is not an address.") from None
+            raise errors.InvalidResponse(f"{self._subject} points to something that is not an address.") from None
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-            # A token must not follow a link to another host; nor is one that stands in the link shown.
-            raise InvalidResponse(f"{self._subject} points to another host, {host[:100]!r}; this is not followed.")
+            # a token must not follow a link to another host; nor is one that stands in the link shown.
+            raise errors.InvalidResponse(
+                f"{self._subject} points to another host, {host[:100]!r}; this is not followed."
+            )
         return f"{url}{'&' if '?' in url else '?'}{urlencode(params, doseq=True)}" if params else url
 
     def _request_deadline(self) -> float | None:
@@ -247,8 +236,8 @@ class JSONClient:
 
     def _decode(self, body: bytes) -> Any:
         if body.lstrip()[:1] == b"<":
-            raise InvalidResponse(f"{self._subject} answered with an HTML page, which is not JSON.")
-        return files.parse_json(body, f"What {self.service} answered", kind=InvalidResponse)
+            raise errors.InvalidResponse(f"{self._subject} answered with an HTML page, which is not JSON.")
+        return files.parse_json(body, f"What {self.service} answered", kind=errors.InvalidResponse)
 
     @property
     def _subject(self) -> str:
@@ -259,24 +248,24 @@ class JSONClient:
         """Let the error of a connection say which service it was to."""
         try:
             yield
-        except DeadlineExceeded as error:
-            raise DeadlineExceeded(
+        except errors.DeadlineExceeded as error:
+            raise errors.DeadlineExceeded(
                 f"{self._subject} did not answer in full; the time is up.", next_step="Try again, or check the network."
             ) from error
-        except (ConnectionFailed, StreamInterrupted) as error:
-            raise ConnectionFailed(
+        except (errors.ConnectionFailed, errors.StreamInterrupted) as error:
+            raise errors.ConnectionFailed(
                 f"{self._subject} at {self.origin} cannot be reached: {error.cause}",
                 next_step="Check the network; models already listed can be searched offline.",
                 # What was cut in the middle may come whole the next time.
-                retryable=error.retryable or isinstance(error, StreamInterrupted),
+                retryable=error.retryable or isinstance(error, errors.StreamInterrupted),
             ) from error
 
-    def _error(self, response: BaseResponse, content: bytes) -> OpenModelsError:
+    def _error(self, response: BaseResponse, content: bytes) -> errors.OpenModelsError:
         """Return the error that a response of another status than 200 is."""
         secrets = () if self.token is None else (self.token.reveal(),)
         failure = read_failure(response.status, response.headers, content, host=self.service, secrets=secrets)
         if remaining := _REMAINING.search(response.headers.get("ratelimit", "")[:200]):
-            # A second more: the limit is lifted within the second that is named.
+            # a second more: the limit is lifted within the second that is named.
             failure = replace(failure, retry_after=float(remaining[2]) + 1)
         meaning = self._classify(response)
         detail = f": {failure.message.rstrip('.')}" if failure.message and meaning.kind in _QUOTED else ""
@@ -291,18 +280,18 @@ def classify_status(status: int, service: str) -> StatusMeaning:
     """Return what a service of models means by a status other than 200."""
     match status:
         case 401:
-            return StatusMeaning(AuthenticationFailed, "Renew the token.", f"{service} refused the token")
+            return StatusMeaning(errors.AuthenticationFailed, "Renew the token.", f"{service} refused the token")
         case 403:
-            return StatusMeaning(AccessDenied, "Check the token's rights.", f"{service} does not allow this")
+            return StatusMeaning(errors.AccessDenied, "Check the token's rights.", f"{service} does not allow this")
         case 404 | 410:
-            return StatusMeaning(ModelNotFound, "Check the spelling.", f"{service} has no such model")
+            return StatusMeaning(errors.ModelNotFound, "Check the spelling.", f"{service} has no such model")
         case 429:
-            return StatusMeaning(RateLimited, "Try again later.", f"{service} gets too many requests from here")
+            return StatusMeaning(errors.RateLimited, "Try again later.", f"{service} gets too many requests from here")
         case _ if status >= 500:
-            return StatusMeaning(ServerFailed, "Try again later.", f"{service} answered with status {status}")
+            return StatusMeaning(errors.ServerFailed, "Try again later.", f"{service} answered with status {status}")
         case _:
-            return StatusMeaning(InvalidResponse, None, f"{service} answered with status {status}")
+            return StatusMeaning(errors.InvalidResponse, None, f"{service} answered with status {status}")
 
 
-_QUOTED = (ServerFailed, InvalidResponse, RateLimited)
+_QUOTED = (errors.ServerFailed, errors.InvalidResponse, errors.RateLimited)
 """Errors that quote the service's own message; the others say more than it does."""

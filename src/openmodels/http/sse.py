@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from openmodels.errors import InvalidResponse
 
-LONGEST_EVENT = 64 * 2**20
-"""Bytes that one event may have before the stream is given up."""
+LONGEST_EVENT = 64 * 2**20  # bytes that one event may have before the stream is given up
 
 BOM = b"\xef\xbb\xbf"
 

@@ -35,12 +35,10 @@ from openmodels.errors import (
 )
 from openmodels.files import json_or_none
 
-LONGEST_MESSAGE = 300
-"""Characters of a vendor's message that an error quotes."""
+LONGEST_MESSAGE = 300  # characters of a vendor's message that an error quotes
 
-ECHO = 24
-"""A vendor's text sharing this many characters in a row with the prompt quotes it."""
-_SHORT = 8  # A secret of fewer characters is taken out as a word only: a prompt "hi" must not spoil every "this"
+ECHO = 24  # a vendor's text sharing this many characters in a row with the prompt quotes it
+_SHORT = 8  # a secret of fewer characters is taken out as a word only: a prompt "hi" must not spoil every "this"
 
 
 @dataclass(frozen=True, slots=True)

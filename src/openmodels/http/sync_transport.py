@@ -34,8 +34,7 @@ from openmodels.http.network_errors import connect_timeout, network_error, proxy
 from openmodels.http.proxies import ProxyServer
 from openmodels.http.secrets import HiddenBytes
 
-READ_SIZE = 64 * 2**10
-"""Bytes asked of a socket at a time."""
+READ_SIZE = 64 * 2**10  # bytes asked of a socket at a time
 _TLS_RECORD = 16 * 2**10  # bytes of one TLS record at most
 
 
@@ -362,7 +361,7 @@ class SyncTransport:
 
     def _pool(self, address: Address) -> _Pool:
         if self._pid != os.getpid():
-            # A lock may have been held by another thread when the process forked, and sockets are the parent's.
+            # a lock may have been held by another thread when the process forked, and sockets are the parent's.
             self._pid, self._lock, self._pools = os.getpid(), threading.Lock(), {}
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _close_pools, self._pools)

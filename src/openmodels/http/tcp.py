@@ -18,11 +18,9 @@ from typing import Any
 
 from openmodels.errors import InvalidRequest
 
-AddressInfo = tuple[Any, ...]
-"""An entry of `socket.getaddrinfo`."""
+AddressInfo = tuple[Any, ...]  # an entry of `socket.getaddrinfo`
 
-STAGGER = 0.25
-"""Seconds before the next address is tried beside the ones that have not answered (RFC 8305)."""
+STAGGER = 0.25  # seconds before the next address is tried beside the ones that have not answered (RFC 8305)
 _IN_PROGRESS = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)})
 
 

@@ -12,10 +12,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-LARGEST = 2**62
-"""Counts above it are taken for damage; a 64-bit column holds those below."""
-LONGEST = 200
-"""Characters of a text, and items of a list, that are kept."""
+LARGEST = 2**62  # counts above it are taken for damage; a 64-bit column holds those below
+LONGEST = 200  # characters of a text, and items of a list, that are kept
 # C0 and C1, and the marks that turn the direction of writing.
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
@@ -99,7 +97,7 @@ def positive_number(value: Any) -> float | None:
 def number(value: Any) -> float | None:
     """Return a finite number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # A whole number without end is larger than any float.
+    # a whole number without end is larger than any float.
     return float(value) if is_number and abs(value) < LARGEST and isfinite(value) else None
 
 

@@ -32,8 +32,7 @@ _RELATION_WORDS = {
 }
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx", "max_sequence_length")
 """How the configs of models call the longest sequence, in tokens."""
-UNBOUNDED = 2**31 - 1
-"""The longest sequence in the configs of models that have no limit."""
+UNBOUNDED = 2**31 - 1  # the longest sequence in the configs of models that have no limit
 _OFFSET_POSITIONS = frozenset(
     """
     camembert data2vec-text ibert lilt longformer luke markuplm mluke mpnet roberta roberta-prelayernorm

@@ -11,8 +11,7 @@ from openmodels.errors import NotConfigured, OpenModelsError
 from openmodels.http.address import Address, is_loopback
 from openmodels.http.secrets import Secret, check_key
 
-HUB = "https://huggingface.co"
-"""The public Hub."""
+HUB = "https://huggingface.co"  # the public Hub
 _HTTPS = 443
 _HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")  # not hf.space: there, strangers' code runs
 """The token belongs to these hosts and the hosts below them."""

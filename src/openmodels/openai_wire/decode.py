@@ -13,28 +13,19 @@ from typing import Any, Self
 
 from pydantic_core import from_json
 
-from openmodels.errors import (
-    ConnectionFailed,
-    DeadlineExceeded,
-    InvalidResponse,
-    OpenModelsError,
-    StreamInterrupted,
-    UnsupportedFeature,
-)
+from openmodels import errors
 from openmodels.http.decompression import Inflater
 from openmodels.http.sse import BOM, Event, SSEDecoder
 from openmodels.openai_wire.choices import ChoiceDecoder, read_choices
 from openmodels.output.text_scan import ReasoningTags
 from openmodels.types.reply import Delta, Usage
 
-LONGEST_BODY = 64 * 2**20
-"""Bytes of a decompressed body at most."""
-LONGEST_ERROR = 64 * 2**10
-"""Bytes of an error's body that are read; the rest is not looked at."""
+LONGEST_BODY = 64 * 2**20  # bytes of a decompressed body at most
+LONGEST_ERROR = 64 * 2**10  # bytes of an error's body that are read; the rest is not looked at
 
 _FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")  # what an event stream begins with
 
-TranslateError = Callable[[bytes | object], OpenModelsError]
+TranslateError = Callable[[bytes | object], errors.OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""
 
 
@@ -64,7 +55,7 @@ class ResponseBody:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        return isinstance(error, ConnectionFailed | DeadlineExceeded) and self.is_error and bool(self)
+        return isinstance(error, errors.ConnectionFailed | errors.DeadlineExceeded) and self.is_error and bool(self)
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
         """Yield what `data` decompresses to, without collecting it."""
@@ -72,7 +63,7 @@ class ResponseBody:
             return
         try:
             yield from self._inflater.feed(data)
-        except InvalidResponse:
+        except errors.InvalidResponse:
             if not self.is_error:
                 raise
             # The status says enough, and what was read of a damaged body is noise.
@@ -89,7 +80,7 @@ class ResponseBody:
         self._size += len(chunk)
         if len(chunk) > space:
             if not self.is_error:
-                raise InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
+                raise errors.InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
             self.is_full = True
             chunk = chunk[: max(space, 0)]
         self._parts.append(chunk)
@@ -179,7 +170,7 @@ class ChatDecoder:
         if not self.is_complete and not (self._choices and all(choice.reason for choice in self._choices.values())):
             raise self._interrupted()
         if not self._choices:
-            raise InvalidResponse("The stream ended without any answer in it.")
+            raise errors.InvalidResponse("The stream ended without any answer in it.")
         self.has_begun = True
         for _, choice in sorted(self._choices.items()):
             yield choice.finish(self._usage, self._model, self._raw)
@@ -190,13 +181,13 @@ class ChatDecoder:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         """End quietly where a connection is lost behind all that counts."""
-        if not isinstance(error, ConnectionFailed | DeadlineExceeded):
+        if not isinstance(error, errors.ConnectionFailed | errors.DeadlineExceeded):
             return False
         if self.is_complete or (self._body.is_error and self._body):
             return True
         if not self.has_begun or isinstance(error, TimeoutError):
             return False
-        raise StreamInterrupted(
+        raise errors.StreamInterrupted(
             f"The answer was cut off. {error.cause}", next_step="What arrived is in the error's `partial`."
         ) from error
 
@@ -218,7 +209,7 @@ class ChatDecoder:
         value = json_object(body)
         self._raise_error(value)
         if not read_choices(value):
-            raise InvalidResponse("The answer has no choices.")
+            raise errors.InvalidResponse("The answer has no choices.")
         deltas = self._read_chunk(value, key="message")
         self.is_complete = True
         return deltas
@@ -232,7 +223,7 @@ class ChatDecoder:
             return ()
         try:
             value = json_value(event.data)
-        except InvalidResponse:
+        except errors.InvalidResponse:
             if event.name == "error":
                 raise self._body.translate_error(event.data) from None
             if last:
@@ -283,18 +274,18 @@ class ChatDecoder:
         elif any(choice.lacks_logprobs for choice in self._choices.values()):
             ignored = "'logprobs': it gave none"
         if ignored:
-            raise UnsupportedFeature(
+            raise errors.UnsupportedFeature(
                 f"The server ignored the option {ignored}.",
                 next_step="Leave it out, or use another server; what arrived is in the error's `partial`.",
             )
 
-    def _interrupted(self) -> OpenModelsError:
+    def _interrupted(self) -> errors.OpenModelsError:
         if self._choices or self.has_begun:
-            return StreamInterrupted(
+            return errors.StreamInterrupted(
                 "The stream ended without a finish reason or end mark: the answer is cut off.",
                 next_step="What arrived is in the error's `partial`; ask again for the whole.",
             )
-        return InvalidResponse("The stream ended without any answer in it: it is empty, or no event stream.")
+        return errors.InvalidResponse("The stream ended without any answer in it: it is empty, or no event stream.")
 
 
 def read_models(body: bytes) -> list[str]:
@@ -302,7 +293,7 @@ def read_models(body: bytes) -> list[str]:
     value = json_value(body)
     rows = value.get("data", value.get("models")) if isinstance(value, dict) else value
     if not isinstance(rows, list):
-        raise InvalidResponse("The server's list of models has an unknown shape.")
+        raise errors.InvalidResponse("The server's list of models has an unknown shape.")
     names = (row.get("id") or row.get("name") for row in rows if isinstance(row, dict))
     return [name for name in names if isinstance(name, str) and name]
 
@@ -315,10 +306,10 @@ def read_rows(value: Any, names: Sequence[str], translate_error: TranslateError)
         if value.get("error") or name is None:
             if {"error", "detail", "message"} & value.keys():
                 raise translate_error(value)
-            raise InvalidResponse(f"The answer has no {names[0]}.")
+            raise errors.InvalidResponse(f"The answer has no {names[0]}.")
         rows = value[name]
     if not isinstance(rows, list):
-        raise InvalidResponse(f"The answer's {names[0]} are no list of objects.")
+        raise errors.InvalidResponse(f"The answer's {names[0]} are no list of objects.")
     return rows
 
 
@@ -326,7 +317,7 @@ def json_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object of a body. Raises InvalidResponse for any other."""
     value = json_value(body)
     if not isinstance(value, dict):
-        raise InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
+        raise errors.InvalidResponse(f"The answer is JSON, but {type(value).__name__} where an object was expected.")
     return value
 
 
@@ -337,19 +328,19 @@ def json_value(data: bytes) -> Any:
     except ValueError:
         pass  # the slower reader below decides
     if not data.strip():
-        raise InvalidResponse("The answer is empty.")
+        raise errors.InvalidResponse("The answer is empty.")
     # Slower, but it takes what servers really send: a BOM, half a surrogate pair, NaN.
     try:
         return json.loads(data.decode("utf-8-sig"), parse_int=_parse_integer)
     except UnicodeDecodeError:
-        raise InvalidResponse("The answer is not UTF-8.") from None
+        raise errors.InvalidResponse("The answer is not UTF-8.") from None
     except RecursionError:
-        raise InvalidResponse("The answer's JSON is nested too deeply.") from None
+        raise errors.InvalidResponse("The answer's JSON is nested too deeply.") from None
     except ValueError as error:
         page = data.lstrip()[:1] == b"<"
         where = f"character {error.pos}" if isinstance(error, json.JSONDecodeError) else "a number"
         what = "an HTML page where JSON was expected" if page else f"no valid JSON (at {where})"
-        raise InvalidResponse(
+        raise errors.InvalidResponse(
             f"The answer is {what}.", next_step="Check that `base_url` is the address of an OpenAI-compatible API."
         ) from None
 

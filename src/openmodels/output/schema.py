@@ -18,15 +18,11 @@ from openmodels.errors import InvalidRequest
 
 Schema = dict[str, Any]
 
-DEEPEST = 200
-"""Values of a schema inside of each other at most."""
-LARGEST = 200_000
-"""Values that a schema holds at most, all lists and properties counted."""
-COSTLIEST = 100_000
-"""Schemas that one value is checked against at most, references followed."""
+DEEPEST = 200  # values of a schema inside of each other at most
+LARGEST = 200_000  # values that a schema holds at most, all lists and properties counted
+COSTLIEST = 100_000  # schemas that one value is checked against at most, references followed
 
-KEY = "answer"
-"""Where a value that is no object lies when a vendor wants an object."""
+KEY = "answer"  # where a value that is no object lies when a vendor wants an object
 
 _DEFINED = ("$defs", "definitions")
 _MAPS = (*_DEFINED, "properties", "patternProperties", "dependentSchemas")

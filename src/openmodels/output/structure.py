@@ -17,8 +17,7 @@ from openmodels.output.grammar.validation import Validator, matcher
 from openmodels.types.reply import CUT_SHORT, Reply
 from openmodels.types.request import ResponseFormat
 
-FORM_OPTIONS = ("schema", "choices", "pattern", "grammar")
-"""The options that ask for a form of the answer."""
+FORM_OPTIONS = ("schema", "choices", "pattern", "grammar")  # the options that ask for a form of the answer
 
 _NEXT_STEP = (
     "Give a pydantic model, a dataclass, a TypedDict, another type that pydantic knows, or a JSON Schema as a dict."

@@ -12,10 +12,8 @@ from pydantic_core import PydanticSerializationError, to_json
 from openmodels.images import Image, media_type
 from openmodels.types.messages import ImagePart, Message, ToolCall
 
-LONGEST = 100_000
-"""Characters of a result that the model is shown."""
-MOST_ITEMS = 10_000
-"""Items of a generator that are read."""
+LONGEST = 100_000  # characters of a result that the model is shown
+MOST_ITEMS = 10_000  # items of a generator that are read
 
 
 @dataclass(frozen=True, slots=True)

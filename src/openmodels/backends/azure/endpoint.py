@@ -22,8 +22,7 @@ Kind = Literal["v1", "deployment", "serverless", "other"]
 
 ENDPOINTS = ("AZURE_AI_ENDPOINT", "AZURE_INFERENCE_ENDPOINT")
 """Environment variables that hold the address, the first one set counting."""
-KEYS = ("AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL")
-"""Environment variables that hold the key."""
+KEYS = ("AZURE_AI_API_KEY", "AZURE_INFERENCE_CREDENTIAL")  # environment variables that hold the key
 V1_PATH = "/openai/v1"
 _CLOUDS = ("com", "us", "cn")
 _RESOURCES = tuple(
@@ -89,7 +88,7 @@ def parse_endpoint(base_url: str, deployment: str = "", *, allow_http: bool = Fa
         return Endpoint(replace(to, path=path), "other", is_azure=is_azure, scope=scope)
     if re.search(r"/models\b", urlsplit(base_url.strip()).path) and is_azure:
         log.warning("The Model Inference API at %s/models is retired; using %s%s.", to.origin, to.origin, path)
-    # A dated version belongs to the older dialects, and this one answers it with an error.
+    # a dated version belongs to the older dialects, and this one answers it with an error.
     query = [(name, value) for name, value in parse_qsl(to.query) if name != "api-version" or value in _V1_VERSIONS]
     to = replace(to, path=path, query=urlencode(query))
     project = re.fullmatch(rf"(.*)/api/projects/[^/]+{V1_PATH}", path)

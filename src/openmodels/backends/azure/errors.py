@@ -6,32 +6,25 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from openmodels import errors
 from openmodels.backends.azure.endpoint import V1_PATH
-from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    EndpointRetired,
-    ModelNotFound,
-    NotConfigured,
-    OpenModelsError,
-)
 from openmodels.http import status_errors
 from openmodels.http.address import Address
 
 
-def translate_error(failure: status_errors.Failure, to: Address, identity: str) -> OpenModelsError:
+def translate_error(failure: status_errors.Failure, to: Address, identity: str) -> errors.OpenModelsError:
     """Return the error for a failed response, with `identity` for a refused key."""
     if categories := _read_categories(failure.body):
         failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
     error = status_errors.error_from_status(failure)
-    if type(error) in (NotConfigured, EndpointRetired) and failure.status in (404, 410):
+    if type(error) in (errors.NotConfigured, errors.EndpointRetired) and failure.status in (404, 410):
         error.next_step = (
             f"Check `base_url`, {to}. The address of an Azure resource that is still served is "
             f"https://RESOURCE.services.ai.azure.com{V1_PATH}."
         )
-    elif type(error) is ModelNotFound:
+    elif type(error) is errors.ModelNotFound:
         error.next_step = "Check the deployment's name; `model.backend.list_deployments()` may list it."
-    elif type(error) in (AuthenticationFailed, AccessDenied):
+    elif type(error) in (errors.AuthenticationFailed, errors.AccessDenied):
         error.next_step = identity
     return error
 

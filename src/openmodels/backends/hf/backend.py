@@ -14,20 +14,10 @@ from typing import Any, ClassVar
 
 from typing_extensions import Unpack
 
-from openmodels import model_reference, settings
-from openmodels.backends.hf import errors
+from openmodels import errors, model_reference, settings
+from openmodels.backends.hf import errors as dialect
 from openmodels.backends.openai_compatible import ServerOptions
 from openmodels.backends.server import ServerBackend
-from openmodels.errors import (
-    AuthenticationFailed,
-    InvalidReference,
-    InvalidResponse,
-    ModelNotFound,
-    NotConfigured,
-    Offline,
-    OpenModelsError,
-    UnsupportedFeature,
-)
 from openmodels.http import status_errors
 from openmodels.http.address import is_loopback, parse_address
 from openmodels.http.secrets import Secret, check_headers
@@ -83,7 +73,7 @@ class HfBackend(ServerBackend):
             # Providers differ beyond OpenAI's options: some refuse the others, some ignore them.
             self.options = encode.OPENAI_OPTIONS | {"extra", *encode.FORM_OPTIONS}
         if prices and self._id is None:
-            raise UnsupportedFeature(
+            raise errors.UnsupportedFeature(
                 "prices: only the router of Hugging Face has a list of prices.", next_step="Leave it or base_url= out."
             )
         self._offers: list[Provider] | None = None if prices else []
@@ -146,7 +136,7 @@ class HfBackend(ServerBackend):
     def authorization(self) -> dict[str, str]:
         """Return the header with the token, if the network is not switched off."""
         if settings.is_offline() and not is_loopback(self.address.host):
-            raise Offline(
+            raise errors.Offline(
                 f"{self.address.authority} is needed, but the network is switched off.",
                 next_step="Unset HF_HUB_OFFLINE and OPENMODELS_OFFLINE.",
             )
@@ -156,9 +146,9 @@ class HfBackend(ServerBackend):
         if key is None and is_hugging_face(self.address) and not token.is_disabled():
             key = self._token = token.stored_token()
         if key is None and self._id is not None:
-            raise NotConfigured(
+            raise errors.NotConfigured(
                 "There is no token of Hugging Face, and the router answers nobody without one.",
-                next_step=f"Create one ({errors.TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
+                next_step=f"Create one ({dialect.TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
             )
         return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
 
@@ -181,7 +171,7 @@ class HfBackend(ServerBackend):
 
     def _refuse_for_router(self, feature: str) -> None:
         if self._id is not None:
-            raise UnsupportedFeature(
+            raise errors.UnsupportedFeature(
                 f"The router of Hugging Face only chats and embeds: it has no {feature!r}.",
                 next_step="Use an Inference Endpoint with base_url=, or the backend 'local'.",
             )
@@ -191,12 +181,12 @@ class HfBackend(ServerBackend):
         if self._id is None:
             return super().encode_embedding(request, model)
         if self._id.suffix not in (None, _EMBEDDING_PROVIDER):
-            raise UnsupportedFeature(
+            raise errors.UnsupportedFeature(
                 f"Embeddings come from {_EMBEDDING_PROVIDER!r}; the router cannot be asked for {self._id.suffix!r}.",
                 next_step=f"Write 'hf:{self._id.repo}'.",
             )
         if request.dimensions is not None:
-            raise UnsupportedFeature(
+            raise errors.UnsupportedFeature(
                 "The router of Hugging Face cannot honour the option 'dimensions'.",
                 next_step="Leave it out, or use an Inference Endpoint with base_url=.",
             )
@@ -212,18 +202,18 @@ class HfBackend(ServerBackend):
         if isinstance(rows, dict) and "error" in rows:
             raise translate_error(rows)
         if not isinstance(rows, list):
-            raise InvalidResponse(f"The answer is JSON, but {type(rows).__name__} where a list was expected.")
+            raise errors.InvalidResponse(f"The answer is JSON, but {type(rows).__name__} where a list was expected.")
         if any(isinstance(row, list) and row and isinstance(row[0], list) for row in rows):
-            raise InvalidResponse(
+            raise errors.InvalidResponse(
                 f"{self._id.repo} gives a vector for each token, not for each text.",
                 next_step="Choose a model for sentence embeddings.",
             )
         return Embeddings(vectors.stack_vectors(rows, len(request.texts)), model=self._id.repo)
 
-    def translate_error(self, failure: status_errors.Failure) -> OpenModelsError:
+    def translate_error(self, failure: status_errors.Failure) -> errors.OpenModelsError:
         """Return the error for a failed response, in Hugging Face's dialect."""
-        error = errors.translate_error(failure, is_routed=self._id is not None)
-        if isinstance(error, AuthenticationFailed):
+        error = dialect.translate_error(failure, is_routed=self._id is not None)
+        if isinstance(error, errors.AuthenticationFailed):
             self._token = None  # a new login is found by the next call
             if not is_hugging_face(self.address):
                 error.next_step = "Pass this server's key as api_key=; HF_TOKEN goes to Hugging Face only."
@@ -233,7 +223,7 @@ class HfBackend(ServerBackend):
 def _read_providers(repo: str, body: bytes) -> list[Provider]:
     try:
         return hub_offers.find_providers(repo, hub_offers.parse_router_list(decode.json_value(body)))
-    except (ModelNotFound, InvalidResponse):
+    except (errors.ModelNotFound, errors.InvalidResponse):
         return []  # no price is known; whether the model is there, the call itself tells
 
 
@@ -246,13 +236,13 @@ def _is_offered(values: Iterable[bool | None]) -> bool:
 def _parse_routable(rest: str) -> model_reference.HubId:
     hub_id = model_reference.parse_hub_id(rest)
     if hub_id.revision is not None:
-        raise UnsupportedFeature(
+        raise errors.UnsupportedFeature(
             f"The router of Hugging Face cannot choose the revision {hub_id.revision!r}: a request names only the "
             "model, and each provider serves the revision it has loaded.",
             next_step=f"Leave it out, or write 'local:{hub_id.repo}@{hub_id.revision}' to run it on this machine.",
         )
     if hub_id.file is not None:
-        raise InvalidReference(
+        raise errors.InvalidReference(
             f"{rest!r} names a file, but the router of Hugging Face serves whole models.",
             next_step=f"Write 'hf:{hub_id.repo}', or 'local:{rest}' to run the file on this machine.",
         )

@@ -5,72 +5,65 @@ from __future__ import annotations
 import math
 import re
 
-from openmodels.errors import (
-    AccessDenied,
-    AuthenticationFailed,
-    ContentFiltered,
-    ContextTooLong,
-    GatedModel,
-    ModelNotFound,
-    NotConfigured,
-    OpenModelsError,
-    QuotaExceeded,
-    ServerFailed,
-)
+from openmodels import errors
 from openmodels.http import status_errors
 
-TOKENS_PAGE = "https://huggingface.co/settings/tokens"
-"""Where tokens are created."""
+TOKENS_PAGE = "https://huggingface.co/settings/tokens"  # where tokens are created
 
 _WHO_SERVES = "Check the name; om.providers('org/model') lists who serves it."
 _ENABLE = "om.providers('org/model') lists who serves it; https://huggingface.co/settings/inference-providers who may."
 
-_Rule = tuple[type[OpenModelsError], frozenset[int | None], str, str]
+_Rule = tuple[type[errors.OpenModelsError], frozenset[int | None], str, str]
 _RULES: tuple[_Rule, ...] = (
     (
-        GatedModel,
+        errors.GatedModel,
         frozenset({401, 403}),
         r"cannot access this model|access to model .{0,200} is restricted",
         "Accept the model's terms on its page, with the account whose token is used.",
     ),
     (
-        AccessDenied,
+        errors.AccessDenied,
         frozenset({403}),
         r"sufficient permissions",
         f"Give the token the permission 'Make calls to Inference Providers' at {TOKENS_PAGE}.",
     ),
     (
-        AuthenticationFailed,
+        errors.AuthenticationFailed,
         frozenset({401}),
         "",
         f"Check HF_TOKEN, `hf auth whoami` or api_key=; tokens: {TOKENS_PAGE}.",
     ),
     (
-        QuotaExceeded,
+        errors.QuotaExceeded,
         frozenset({402}),
         "",
         "Buy credit, free accounts have none: https://huggingface.co/settings/billing; or name who pays: bill_to=.",
     ),
-    (ModelNotFound, frozenset({400, 404, 422}), r"model_not_supported|not supported by (any )?provider", _ENABLE),
-    (ModelNotFound, frozenset({400, 404}), r"model.{0,200}(does not exist|not found)", _WHO_SERVES),
+    (
+        errors.ModelNotFound,
+        frozenset({400, 404, 422}),
+        r"model_not_supported|not supported by (any )?provider",
+        _ENABLE,
+    ),
+    (errors.ModelNotFound, frozenset({400, 404}), r"model.{0,200}(does not exist|not found)", _WHO_SERVES),
     # What a text-generation server answers when the model behind it fails.
-    (ServerFailed, frozenset({424}), "", "Ask again, or choose another provider."),
+    (errors.ServerFailed, frozenset({424}), "", "Ask again, or choose another provider."),
 )
 """Class, statuses, pattern of code and message, next step; the first that fits counts."""
 
 
-def translate_error(failure: status_errors.Failure, *, is_routed: bool) -> OpenModelsError:
+def translate_error(failure: status_errors.Failure, *, is_routed: bool) -> errors.OpenModelsError:
     """Return the error for a failed response; the router's 404 is about the model."""
     general = status_errors.error_from_status(failure)
     kind, next_step = type(general), general.next_step
-    if not isinstance(general, GatedModel | ContextTooLong | ContentFiltered):
+    if not isinstance(general, errors.GatedModel | errors.ContextTooLong | errors.ContentFiltered):
         text = f"{failure.code} {failure.message}"
         for rule_kind, statuses, pattern, rule_step in _RULES:
             if failure.status in statuses and re.search(pattern, text, re.IGNORECASE):
                 kind, next_step = rule_kind, rule_step
                 break
-        if is_routed and failure.status == 404 and kind is NotConfigured:
-            kind, next_step = ModelNotFound, _WHO_SERVES
+        if is_routed and failure.status == 404 and kind is errors.NotConfigured:
+            kind, next_step = errors.ModelNotFound, _WHO_SERVES
     return kind(
         general.cause,
         next_step=next_step,

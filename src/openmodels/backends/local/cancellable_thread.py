@@ -22,8 +22,7 @@ from openmodels.errors import StreamInterrupted
 _Result = TypeVar("_Result")
 _MAX_ACTIVE = 16  # pieces of work that are done in turn; more wait
 _NEXT_STEP = "Raise `timeout` or give fewer texts; a first call also loads the model."
-Steps = Generator[None, None, _Result]
-"""Work in steps: it yields where it may be abandoned, and returns its result."""
+Steps = Generator[None, None, _Result]  # work in steps: it yields where it may be abandoned, and returns its result
 _Job = tuple[Future[Any], Steps[Any]]
 
 
@@ -94,7 +93,7 @@ class CancellableThread(ForkSafeThread):
             if self._thread is None:
                 # No reference to the worker itself: one that nobody holds any more ends its thread.
                 args = self._jobs, self._stopped, self.between_steps
-                # A daemon, so that a download or a long step never keeps the process from ending.
+                # a daemon, so that a download or a long step never keeps the process from ending.
                 self._thread = threading.Thread(target=_serve, args=args, name="openmodels-worker", daemon=True)
                 self._thread.start()
 
@@ -104,7 +103,7 @@ def _serve(jobs: queue.SimpleQueue[_Job | None], stopped: threading.Event, betwe
     while not stopped.is_set():
         _receive(jobs, active)
         if active:
-            # A step of each in turn, so that a small piece of work does not wait for the end of a large one.
+            # a step of each in turn, so that a small piece of work does not wait for the end of a large one.
             _step(active, between_steps)
     while not jobs.empty():
         if (job := jobs.get()) is not None:

@@ -55,8 +55,7 @@ _NEUTRAL: dict[str, Any] = {"num_beams": 1, "num_return_sequences": 1, "guidance
 _NEUTRAL |= {"repetition_penalty": 1, "encoder_repetition_penalty": 1, "top_h": 1, "top_p": 1, "temperature": 1}
 _TOKENS = frozenset({"forced_bos_token_id", "forced_eos_token_id"})  # fields in which 0 is a token
 _OUR_CUTS = frozenset({"temperature", "top_k", "top_p"})  # what `Sampler` does by itself, which is faster
-TOP_K = 50
-"""What transformers cuts to where a model samples and names no `top_k`; 0 would be none."""
+TOP_K = 50  # what transformers cuts to where a model samples and names no `top_k`; 0 would be none
 
 
 def read_config(folder: Path, config: Any = None) -> GenerationConfig:

@@ -113,8 +113,7 @@ class ResponseTemplateParser:
         return piece
 
 
-TextParser = ToolFormatParser | ReasoningParser | ResponseTemplateParser
-"""Tells text, reasoning and tool calls apart."""
+TextParser = ToolFormatParser | ReasoningParser | ResponseTemplateParser  # tells text, reasoning and tool calls apart
 
 
 def reasoning_parser(tokenizer: Any, prompt: Sequence[int]) -> tuple[ReasoningParser, dict[int, str]] | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
-REPEATED = 384
-"""Tokens at the end of the answer that must each equal the token one cycle before them."""
+REPEATED = 384  # tokens at the end of the answer that must each equal the token one cycle before them
 _CYCLES = 4  # times that the cycle must stand there, however long it is; so the longest cycle has `REPEATED` tokens
 _INTERVAL = 32  # tokens between two looks. A look takes about 20 µs, so that a token costs less than a microsecond.
 

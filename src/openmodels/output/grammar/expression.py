@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-Range = tuple[int, int]
-"""A first and a last code point."""
+Range = tuple[int, int]  # a first and a last code point
 
 LAST = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)

@@ -15,8 +15,7 @@ from jsonschema_rs.canonical import CanonicalizationError, Satisfiability
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 
 Schema = dict[str, Any]
-Flat = Schema | bool
-"""A schema in the form that `Merger.flatten` gives it."""
+Flat = Schema | bool  # a schema in the form that `Merger.flatten` gives it
 
 _NOTES = frozenset(
     {"title", "description", "default", "examples", "example", "$schema", "$id", "id", "$comment", "$anchor"}

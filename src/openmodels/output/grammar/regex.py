@@ -32,16 +32,13 @@ from openmodels.output.grammar.expression import (
     union,
 )
 
-LONGEST = 10_000
-"""Characters of a pattern at most."""
-DEEPEST = 100
-"""Groups inside of each other at most."""
-LARGEST = 50_000
-"""Characters of a pattern with its repetitions written out, at most."""
+LONGEST = 10_000  # characters of a pattern at most
+DEEPEST = 100  # groups inside of each other at most
+LARGEST = 50_000  # characters of a pattern with its repetitions written out, at most
 
 _FLAGS = re.compile(r"\(\?([A-Za-z]+)\)")
 _REPETITIONS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
-_QUANTIFIER = re.compile(r"[*+?]|\{(?!,?\})([0-9]*)(,?)([0-9]*)\}")  # A quantifier; `{}` and `{,}` are texts
+_QUANTIFIER = re.compile(r"[*+?]|\{(?!,?\})([0-9]*)(,?)([0-9]*)\}")  # a quantifier; `{}` and `{,}` are texts
 _GROUP = re.compile(r"\?(?:(?P<look_around><?[=!])|P?<(?P<name>[^>]*)>|(?P<flags>[A-Za-z]*):)")
 _CODE_POINTS = {
     letter: re.compile(rf"\{{([0-9A-Fa-f]+)\}}|([0-9A-Fa-f]{{{digits}}})")

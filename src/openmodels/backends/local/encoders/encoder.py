@@ -20,8 +20,7 @@ from openmodels.errors import ContextTooLong, InvalidRequest, UnsupportedFeature
 from openmodels.types.embeddings import EmbedRequest
 from openmodels.types.rankings import RerankRequest
 
-BATCH = 32
-"""Texts in one forward pass: what a cancelled call may still cost."""
+BATCH = 32  # texts in one forward pass: what a cancelled call may still cost
 
 _Request = TypeVar("_Request", EmbedRequest, RerankRequest)
 _Result = TypeVar("_Result")
@@ -31,10 +30,8 @@ _Result = TypeVar("_Result")
 class Encoder(ABC, Generic[_Request, _Result]):
     """A model that reads texts of up to `loaded.context` tokens and generates none."""
 
-    extra: ClassVar[tuple[str, ...]]
-    """The entries of a request's `extra` that are honoured."""
-    task: ClassVar[str]
-    """The name of the method, for messages."""
+    extra: ClassVar[tuple[str, ...]]  # the entries of a request's `extra` that are honoured
+    task: ClassVar[str]  # the name of the method, for messages
 
     loaded: LoadedModel
 

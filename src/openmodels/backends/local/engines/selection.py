@@ -22,8 +22,7 @@ OPENVINO_ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """GGUF architectures that OpenVINO GenAI 2026 reads:
 https://openvinotoolkit.github.io/openvino.genai/docs/guides/gguf"""
 
-GgufSource = tuple[Path, str | None]
-"""A .gguf file or a folder, and the file's SHA-256 where it is already known."""
+GgufSource = tuple[Path, str | None]  # a .gguf file or a folder, and the file's SHA-256 where it is already known
 
 
 class SelectedEngine(NamedTuple):

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from openmodels import background
+from openmodels import background, errors
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig, Put
 from openmodels.backends.local.engines.server_process import MODEL, ManagedServer, ServerCommand, ServerProcess
@@ -23,14 +23,6 @@ from openmodels.backends.local.prompt.prepare import (
     prepare_request,
 )
 from openmodels.backends.local.runtime import RUNTIME
-from openmodels.errors import (
-    ConnectionFailed,
-    InvalidRequest,
-    InvalidResponse,
-    OpenModelsError,
-    ServerFailed,
-    StreamInterrupted,
-)
 from openmodels.http import status_errors
 from openmodels.http.address import parse_address
 from openmodels.http.client import HttpClient
@@ -93,7 +85,7 @@ class CompletionClient:
 
     def _translate_error(
         self, status: int, headers: Mapping[str, str], secrets: tuple[str, ...], body: bytes | object
-    ) -> OpenModelsError:
+    ) -> errors.OpenModelsError:
         failure = status_errors.read_failure(status, headers, body, host=self._address.authority, secrets=secrets)
         return status_errors.error_from_status(failure)
 
@@ -113,8 +105,7 @@ class ServerEngine(ABC):
 
     name: ClassVar[str]
     device: ClassVar[str]
-    honoured: ClassVar[frozenset[str]]
-    """The fields of a generation config that the server follows."""
+    honoured: ClassVar[frozenset[str]]  # the fields of a generation config that the server follows
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -126,7 +117,7 @@ class ServerEngine(ABC):
         def prepare(deadline: float | None) -> ServerCommand:
             engine = weak_self()
             if engine is None:
-                raise StreamInterrupted(_CLOSED)
+                raise errors.StreamInterrupted(_CLOSED)
             return engine.prepare_command(deadline)
 
         self.server = ManagedServer(self.name, prepare)
@@ -199,7 +190,7 @@ class ServerEngine(ABC):
             client = CompletionClient(start.address.result(), start.key, self.http)
             try:
                 await self._stream(client, request, put)
-            except OpenModelsError as error:
+            except errors.OpenModelsError as error:
                 raise await background.arun(self._with_last_words, error, start) from error
         except Exception as error:  # noqa: BLE001 - of any kind: the caller waits for it
             put(error)
@@ -258,18 +249,20 @@ class ServerEngine(ABC):
         body |= self.control_token_fields(markers, stop_tokens)
         extra = {name: value for name, value in request.extra.items() if name != CHAT_TEMPLATE_KWARGS}
         if reserved := sorted(extra.keys() & body.keys()):
-            raise InvalidRequest(f"extra: {reserved[0]!r} is set by openmodels itself.")
+            raise errors.InvalidRequest(f"extra: {reserved[0]!r} is set by openmodels itself.")
         return body | extra
 
-    def _with_last_words(self, error: OpenModelsError, start: ServerProcess) -> OpenModelsError:
+    def _with_last_words(self, error: errors.OpenModelsError, start: ServerProcess) -> errors.OpenModelsError:
         """Return the error with the last words of a server that died of it."""
-        if not isinstance(error, ConnectionFailed | StreamInterrupted | InvalidResponse | ServerFailed):
+        if not isinstance(
+            error, errors.ConnectionFailed | errors.StreamInterrupted | errors.InvalidResponse | errors.ServerFailed
+        ):
             return error
         if start.is_stopped:
-            return StreamInterrupted(_CLOSED)
+            return errors.StreamInterrupted(_CLOSED)
         if not start.has_ended(_END_WAIT):
             return error
-        kind = StreamInterrupted if isinstance(error, StreamInterrupted) else ServerFailed
+        kind = errors.StreamInterrupted if isinstance(error, errors.StreamInterrupted) else errors.ServerFailed
         return kind(
             f"The server of the engine {self.name!r} died. {start.last_words()}",
             next_step="The next call starts it again.",

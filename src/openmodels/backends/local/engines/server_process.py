@@ -36,8 +36,7 @@ from openmodels.http.client import HttpClient, HttpRequest
 
 READY = "openmodels-server-at "
 """What stands before the address in the line that a child of our own prints when it is ready."""
-MODEL = "model"
-"""The name under which our servers serve their one model."""
+MODEL = "model"  # the name under which our servers serve their one model
 _LOG_BYTES = 2**20
 _SHOWN_LINES = 10
 _LOGS = 20
@@ -113,7 +112,7 @@ class ServerProcess:
                 text=True,
                 errors="replace",
                 env={**subprocesses.safe_environment(), **torch_setup.thread_wait_variables(), **start.environment},
-                # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
+                # a group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )
         except OSError as error:
@@ -196,7 +195,7 @@ class ServerProcess:
         handler = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
         try:
             for raw in stdout:
-                # A server's own threads write into the same pipe: half a line of theirs may stand before.
+                # a server's own threads write into the same pipe: half a line of theirs may stand before.
                 line, mark, address = raw.rstrip("\n").partition(start.ready)
                 if mark and start.port is None and _LOOPBACK.fullmatch(address.strip()):
                     self._printed = address.strip()

@@ -24,8 +24,7 @@ from openmodels.types.request import ChatRequest, ResponseFormat
 
 _LEGACY_MAX_LENGTH = 20
 """The `max_length` that older releases of transformers write into every generation config; no model asks for it."""
-CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"
-"""The entry of `extra` that holds variables for the chat template."""
+CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"  # the entry of `extra` that holds variables for the chat template
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +170,7 @@ def prepare_prompt(
     if any(message.images for message in request.messages):
         tokens, inputs = images.encode(*chat, processor=processor, dtype=dtype)
     else:
-        # A processor lets the tokenizer add what the template does not write, with images or without.
+        # a processor lets the tokenizer add what the template does not write, with images or without.
         special = processor is not None
         tokens = chat_template.encode(*chat, special=special, context=context, deadline=request.deadline)
     tool_format = resolve_tool_call_format(request, tokenizer, tokens)
@@ -243,7 +242,7 @@ def _resolve_max_new_tokens(tokens: int, request: ChatRequest, config: PromptCon
         )
     default = getattr(config.generation_config, "max_new_tokens", None)
     max_length = getattr(config.generation_config, "max_length", None)
-    # A prompt beyond `max_length` is not an error: the field counts the prompt, and users rarely know it.
+    # a prompt beyond `max_length` is not an error: the field counts the prompt, and users rarely know it.
     if default is None and max_length is not None and max_length != _LEGACY_MAX_LENGTH and max_length > tokens:
         default = max_length - tokens
     return min(left, request.max_tokens or default or left)

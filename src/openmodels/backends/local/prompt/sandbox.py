@@ -26,12 +26,10 @@ import jinja2.ext
 import psutil
 from jinja2 import filters, nodes, sandbox, tests, utils, visitor
 
-SECONDS = 2.0
-"""Seconds of its thread that rendering may take."""
+SECONDS = 2.0  # seconds of its thread that rendering may take
 CHARACTERS = 16 * 1024 * 1024
 """Characters of the rendered text, and of any text on the way to it, beyond what the messages hold."""
-MEGABYTES = 1024
-"""How much the process may grow while rendering."""
+MEGABYTES = 1024  # how much the process may grow while rendering
 
 _ITEM_CHARACTERS = 16
 """Characters that an item of a list or mapping counts as, beside its text; so a list has a million items at most."""

@@ -16,8 +16,7 @@ from openmodels.backends.local.weights import checkpoint
 from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra
 from openmodels.hub.model_page import UNBOUNDED
 
-DEFAULT = "default"
-"""The name of the template that is used where the caller names none."""
+DEFAULT = "default"  # the name of the template that is used where the caller names none
 
 _JSON_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json")
 _SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.model", "sentencepiece.bpe.model")

@@ -30,8 +30,7 @@ from openmodels.errors import DeadlineExceeded, InvalidRequest, LoadFailed
 _FORMATS = {"auto": "bf16-1", "bfloat16": "bf16-1", "float32": "float32-1", "float16": "float16-1"}
 """The dtype and the version of the converter, by the requested dtype: a better converter must not find old folders."""
 
-MANIFEST = "manifest.json"
-"""The file with the sizes and hashes of the others in a folder."""
+MANIFEST = "manifest.json"  # the file with the sizes and hashes of the others in a folder
 _MAX_MANIFEST = 2**20
 _REMEMBERED_SIZE = 256 * 2**20
 """Bytes from which on the hash of a file is remembered; a smaller one takes a tenth of a second."""

@@ -30,8 +30,7 @@ _MAX_TEXT = 2**24  # bytes of one text: sixteen times the longest chat template 
 _MAX_NAME = 2**16
 _MAX_DIMENSIONS = 4  # llama.cpp's GGML_MAX_DIMS
 _MAX_ELEMENTS = 2**63
-MAX_NUMBER = 2**31 - 1
-"""The largest length, count or width that an engine's 32-bit counters hold."""
+MAX_NUMBER = 2**31 - 1  # the largest length, count or width that an engine's 32-bit counters hold
 _FETCH_AGAIN = "Fetch the file again."
 _BLOCK = re.compile(r"blk\.(\d{1,6})\.")
 
@@ -233,7 +232,7 @@ class _HeaderReader:
             self.entries += count
             if self.entries > _MAX_ENTRIES:
                 raise ValueError(f"a count of {count:,} is not plausible")
-            # A loop of its own: a vocabulary has hundreds of thousands, and calls take most of the time.
+            # a loop of its own: a vocabulary has hundreds of thousands, and calls take most of the time.
             length_at, place, size = struct.Struct("<Q").unpack_from, self.place, len(self.data)
             for _ in range(count):
                 place += 8 + length_at(self.data, place)[0]

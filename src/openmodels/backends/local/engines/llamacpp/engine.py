@@ -19,8 +19,7 @@ from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConf
 from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
 from openmodels.errors import LoadFailed, UnsupportedFeature
 
-PARALLEL = 32
-"""Answers that the server computes together; more wait for a place."""
+PARALLEL = 32  # answers that the server computes together; more wait for a place
 _MAX_CONTEXTS = 4  # whole contexts that the answers being made may fill together, if the memory allows it
 
 
@@ -139,7 +138,7 @@ def _kv_tokens(header: gguf_header.GgufHeader, context: int) -> int:
     heads = header.read_number("attention.head_count") or 1
     width = header.read_number("attention.key_length") or (header.read_number("embedding_length") or 4096) // heads
     kv_heads = header.read_number("attention.head_count_kv") or heads
-    # A header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
+    # a header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
     each = max(1, 2 * 2 * (header.read_number("block_count") or 32) * width * kv_heads)
     most = max(memory.available() // 4 // each, min(context, 512))
     return int(min(_MAX_CONTEXTS * context, most, gguf_header.MAX_NUMBER))

@@ -16,8 +16,7 @@ import torch
 from openmodels.backends.local.engines.torch.loader import is_out_of_memory
 from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
 
-PROBE_LENGTH = 8
-"""Tokens of the sequence that is tried."""
+PROBE_LENGTH = 8  # tokens of the sequence that is tried
 _MAX_PROBE_LENGTH = 160
 """The longest sequence that is worth its time, so that a window of attention leaves tokens behind."""
 _LAST = 3  # tokens that are computed one by one, and as a chunk, after the others
@@ -83,7 +82,7 @@ def measure_distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype
     # It is infinite where they are NaN. The furthest token decides. In half precision it is the median token, since
     # rounding may route one to another expert.
     scores, due = scores.float(), due.float()
-    # A token whose weights are damaged proves nothing; requests with it fail.
+    # a token whose weights are damaged proves nothing; requests with it fail.
     finite = due.isfinite().all(dim=-1)
     scores, due = scores[finite], due[finite]
     if not len(due):

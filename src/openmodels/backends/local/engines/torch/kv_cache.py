@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 import torch
 
-MIN_CAPACITY = 256
-"""Tokens that the smallest slots hold; each larger bucket doubles it."""
+MIN_CAPACITY = 256  # tokens that the smallest slots hold; each larger bucket doubles it
 
 _PRIVATE: dict[str, int] = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
 """A forked child must not write into its parent's pages, as it would through mmap's default, shared ones."""

@@ -24,8 +24,7 @@ from openmodels.backends.local.engines.torch.running_sequence import RunningSequ
 from openmodels.backends.local.engines.torch.sampling import check_finite
 from openmodels.backends.local.engines.torch.step_tuning import StepTimes, ThreadTuner, limit_threads
 
-PREFILL = 512
-"""Tokens of prompts computed in one step at most: what a cancelled request may still cost."""
+PREFILL = 512  # tokens of prompts computed in one step at most: what a cancelled request may still cost
 _SHORT_REST = 16  # tokens up to which a prompt's rest is no more work than a token of an answer
 _LEAST_PREFILL = 8  # tokens of prompts in a step in any case
 _STRETCH = 0.5  # what a part of a prompt may add to the usual time of a step where few wait, as a share of it
@@ -37,8 +36,7 @@ _DRAFT_COST = 2.0
 """The cost of a draft token relative to one of a prompt: scores are wanted after it, and attention is padded."""
 _DRAFT_OVERHEAD = 0.1  # what draft tokens add to a step's time at once, as a share of it
 
-Failures = list[tuple[RunningSequence, BaseException]]
-"""The sequences that failed in a step, each with the reason."""
+Failures = list[tuple[RunningSequence, BaseException]]  # the sequences that failed in a step, each with the reason
 
 
 class Scheduler(ABC):
@@ -180,7 +178,7 @@ class BatchScheduler(Scheduler):
             chunk = sequence.pending[:budget]
             if not chunk:
                 break
-            # A chunk's last scores show that all it stored are finite numbers.
+            # a chunk's last scores show that all it stored are finite numbers.
             is_partial = len(chunk) < len(sequence.pending)
             scheduled.append(ScheduledTokens(sequence, slot, chunk, is_prompt=True, is_partial=is_partial))
             budget -= len(chunk)
@@ -333,7 +331,7 @@ def accept_scores(
         check_finite(largest[0])
         return
     drafts = item.tokens[len(item.tokens) - item.drafted :]
-    # A draft token without finite scores may not be what comes; if it is, it fails when it is computed again.
+    # a draft token without finite scores may not be what comes; if it is, it fails when it is computed again.
     finite = next((at for at, score in enumerate(largest) if at and not math.isfinite(score)), len(largest))
     at = 0
     try:
