@@ -46,7 +46,7 @@ def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Generat
         target = Path(os.path.realpath(path))
         mode = target.stat().st_mode if target.exists() else None
         if mode is not None and not stat.S_ISREG(mode):
-            # a pipe, a terminal or /dev/null: nothing there can be replaced.
+            # A pipe, a terminal or /dev/null: nothing there can be replaced.
             with target.open("wb") as file:
                 yield file
             return

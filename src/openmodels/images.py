@@ -209,7 +209,7 @@ def _read_file(source: str | os.PathLike[str]) -> bytes:
             next_step="Give the bytes, base64.b64decode(text), or write 'data:image/png;base64,' before it.",
         )
     try:
-        # a pipe or a device may never end.
+        # A pipe or a device may never end.
         if not stat.S_ISREG(os.stat(source).st_mode):  # noqa: PTH116 - takes whatever names a file
             raise InvalidRequest(f"image: {shown} is no file.")
         with open(source, "rb") as file:  # noqa: PTH123 - as above

@@ -71,7 +71,7 @@ class Backend(ABC):
         """
         deltas = self.run(request)
         loop = asyncio.get_running_loop()
-        # a pool of its own: the loop's default pool has few threads, and slow streams would queue.
+        # A pool of its own: the loop's default pool has few threads, and slow streams would queue.
         pool = ThreadPoolExecutor(1, thread_name_prefix=f"openmodels-{self.name}")
         try:
             # Shielded: a cancelled step runs to its end, since a thread cannot be stopped.

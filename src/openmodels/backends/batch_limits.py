@@ -49,15 +49,11 @@ class Batches(Generic[_Request, _Outcome]):
     Args:
         request: The whole request.
         most: How many texts the server takes at once, or None where it has not said so.
-
-    Attributes:
-        learned: The number that the server has named, once it has.
-        parts: The answers, each with the place of its first text.
     """
 
     def __init__(self, request: _Request, most: int | None) -> None:
-        self.learned: int | None = None
-        self.parts: list[tuple[int, _Outcome]] = []
+        self.learned: int | None = None  # the number that the server has named, once it has
+        self.parts: list[tuple[int, _Outcome]] = []  # the answers, each with the place of its first text
         self._request: Any = request
         self._count = len(request.texts if isinstance(request, EmbedRequest) else request.documents)
         self._size = min(self._count, most or self._count)

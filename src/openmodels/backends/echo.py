@@ -38,10 +38,6 @@ class EchoBackend(Backend):
         script: What to answer instead, one item an answer: a text, or a list of steps (text, a
             `Delta`, an exception to raise, a number of seconds to wait). An exhausted script
             starts again.
-
-    Attributes:
-        requests: Every request received, oldest first.
-        closed: How many answers were closed before their end.
     """
 
     name: ClassVar[str] = "echo"
@@ -53,8 +49,8 @@ class EchoBackend(Backend):
             raise InvalidRequest("script: give a non-empty list, one item a call.")
         super().__init__(rest)
         self.script = script
-        self.requests: list[ChatRequest] = []
-        self.closed = 0
+        self.requests: list[ChatRequest] = []  # every request received, oldest first
+        self.closed = 0  # how many answers were closed before their end
         self._turn = 0
         self._lock = threading.Lock()
 

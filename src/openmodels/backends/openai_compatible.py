@@ -50,19 +50,13 @@ class ServerOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class EncodedRequest:
-    """A request as it is prepared.
-
-    Attributes:
-        http_request: The HTTP request.
-        request: What the caller asks for; None for requests of the backend itself.
-        body: The JSON body.
-        texts: The prompt's texts, which no error may quote.
-    """
+    """A request as it is prepared."""
 
     http_request: HttpRequest
+    # What the caller asks for; None for requests of the backend itself.
     request: ChatRequest | EmbedRequest | RerankRequest | None = field(default=None, repr=False)
     body: dict[str, Any] = field(default_factory=dict, repr=False)
-    texts: tuple[str, ...] = field(default=(), repr=False)
+    texts: tuple[str, ...] = field(default=(), repr=False)  # the prompt's texts, which no error may quote
 
 
 _Prepare = Callable[[_Texts, str | None], EncodedRequest]
@@ -87,10 +81,6 @@ class OpenAICompatible(Backend):
         verify: Whose certificates are trusted: the system's (or the environment's), those of a PEM file or
             folder, those of an `ssl.SSLContext`, or with False any.
         cert: The client's certificate: a PEM file, (certificate, key) or (certificate, key, password).
-
-    Attributes:
-        connection: How connections are made: `proxy`, `verify` and `cert`, checked.
-        fallbacks: What the server has shown that it takes.
 
     Raises:
         InvalidRequest: The address, the key or a header is not acceptable; no key is shown.
@@ -118,8 +108,9 @@ class OpenAICompatible(Backend):
         self.address = parse_address(base_url, allow_http=allow_http)
         self.api_key = check_key(api_key)
         self.headers = check_headers(headers)
+        # How connections are made: `proxy`, `verify` and `cert`, checked.
         self.connection = ConnectionSettings.from_options(proxy=proxy, verify=verify, cert=cert)
-        self.fallbacks = ParameterFallbacks()
+        self.fallbacks = ParameterFallbacks()  # what the server has shown that it takes
         self._batch: int | None = None  # the most texts that the server takes at once, once it has said so
         self._exchange: Exchange | None = None
         self._lock = threading.Lock()
@@ -385,7 +376,7 @@ class OpenAICompatible(Backend):
 
     def _secrets(self, prepared: EncodedRequest) -> tuple[str, ...]:
         """Return what no error may quote, in full or in part."""
-        # a server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
+        # A server may quote the credential without its scheme: of "Bearer KEY" each word counts by itself.
         headers = [pair for pair in prepared.http_request.headers if pair[0] not in _PLAIN_HEADERS]
         keys = [value.removeprefix("Bearer ") for name, value in headers if name == "Authorization"]
         words = [word for _, value in headers for word in (value, *value.split()) if len(word) >= 8]

@@ -18,19 +18,12 @@ from openmodels.settings import install_hint
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a backend's class is, and what to install when it does not import.
+    """Where a backend's class is, and what to install when it does not import."""
 
-    Attributes:
-        target: "module:Class".
-        extra: The extra that brings the modules in `needs`, or None.
-        summary: What it does, in a few words.
-        needs: The modules that it imports and a base install lacks.
-    """
-
-    target: str
-    extra: str | None
-    summary: str
-    needs: tuple[str, ...] = ()
+    target: str  # "module:Class"
+    extra: str | None  # the extra that brings the modules in `needs`, or None
+    summary: str  # what it does, in a few words
+    needs: tuple[str, ...] = ()  # the modules that it imports and a base install lacks
 
     def missing(self) -> list[str]:
         """Return those of `needs` that are not installed; imports none of them."""

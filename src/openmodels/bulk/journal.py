@@ -41,9 +41,6 @@ class Journal:
     Args:
         path: The file; it is created, readable by its owner alone, if it is missing.
 
-    Attributes:
-        damaged: Number of lines that could not be read.
-
     Raises:
         InvalidRequest: The file is not a journal, or another process is writing it.
         WriteFailed: It cannot be opened, locked or written.
@@ -51,7 +48,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.damaged = 0
+        self.damaged = 0  # number of lines that could not be read
         self._offsets = array("q")  # eight bytes an item: there may be millions
         self._sparse_offsets: dict[int, int] = {}
         self._unwritten: list[bytes] = []

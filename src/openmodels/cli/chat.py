@@ -132,7 +132,7 @@ def chat(
         question = _question(question)
     limit = options.pop("max_tokens", None)
     with open_model(reference, backend_options) as model:
-        # a backend of another package may know no limit.
+        # A backend of another package may know no limit.
         if limit is None and "max_tokens" in model.backend.options:
             limit = MAX_TOKENS
         if limit:

@@ -171,7 +171,7 @@ def _shorten(row: Sequence[Any], widths: dict[int, int]) -> Iterator[Any]:
         if isinstance(cell, MarkedId):
             marks = escaping.escape_line(cell.marks)
             text = escaping.escape_line(cell.text)
-            # a mark gives way where nothing of the id would be left.
+            # A mark gives way where nothing of the id would be left.
             marks = columns.shorten(marks, max(0, width - 8))
             yield columns.shorten(text, width - columns.width(marks)) + marks
         elif isinstance(cell, str):

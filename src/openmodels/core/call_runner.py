@@ -27,14 +27,12 @@ class CallRunner:
     Args:
         backend: Where the model runs.
         hooks: What observes the calls that have no deltas.
-
-    Attributes:
-        origin: What is shared with the calls of other models to the same server.
     """
 
     def __init__(self, backend: Backend, hooks: Hooks) -> None:
         self._backend = backend
         self._hooks = hooks
+        # What is shared with the calls of other models to the same server.
         self.origin = retry.origin_state(backend.origin)
 
     def stream(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:

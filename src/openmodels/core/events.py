@@ -28,18 +28,13 @@ OnReply = Callable[[Outcome], object]  # called with each complete answer before
 class Hooks:
     """What observes the calls of a model.
 
-    Attributes:
-        on_request: See `OnRequest`; may raise to prevent the call.
-        on_reply: See `OnReply`.
-        capture_content: Whether spans hold prompts and answers; None leaves it to the environment.
-
     Raises:
         InvalidRequest: A hook is not a plain function.
     """
 
-    on_request: OnRequest | None = None
-    on_reply: OnReply | None = None
-    capture_content: bool | None = None
+    on_request: OnRequest | None = None  # see `OnRequest`; may raise to prevent the call
+    on_reply: OnReply | None = None  # see `OnReply`
+    capture_content: bool | None = None  # whether spans hold prompts and answers; None leaves it to the environment
 
     def __post_init__(self) -> None:
         for name in ("on_request", "on_reply"):

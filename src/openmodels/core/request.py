@@ -47,34 +47,21 @@ _OTHER_NAMES: dict[tuple[str, str], str] = {
 
 
 class CallDefaults(NamedTuple):
-    """The limits of calls that do not set their own.
+    """The limits of calls that do not set their own."""
 
-    Attributes:
-        timeout: Total seconds; None lifts the limit.
-        max_retries: How often a failed call is tried again.
-    """
-
-    timeout: float | None
-    max_retries: int
+    timeout: float | None  # total seconds; None lifts the limit
+    max_retries: int  # how often a failed call is tried again
 
 
 @dataclass(frozen=True, slots=True)
 class ChatCall:
-    """A call of `chat`, `stream` or `complete`: the request and its limits.
+    """A call of `chat`, `stream` or `complete`: the request and its limits."""
 
-    Attributes:
-        request: What the backend gets.
-        retries: How often a failed call is tried again before its first delta.
-        output: What checks the form of the answer, or None.
-        corrections: How often an answer of another form may be asked for again.
-        previous: The reply before it that had another form, with what all rounds consumed.
-    """
-
-    request: ChatRequest
-    retries: int
-    output: structure.OutputValidator | None = None
-    corrections: int = 0
-    previous: Reply | None = None
+    request: ChatRequest  # what the backend gets
+    retries: int  # how often a failed call is tried again before its first delta
+    output: structure.OutputValidator | None = None  # what checks the form of the answer, or None
+    corrections: int = 0  # how often an answer of another form may be asked for again
+    previous: Reply | None = None  # the reply before it that had another form, with what all rounds consumed
 
     @property
     def validators(self) -> tuple[ReplyValidator, ...]:

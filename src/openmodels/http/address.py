@@ -13,21 +13,13 @@ from openmodels.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A checked http or https address.
+    """A checked http or https address."""
 
-    Attributes:
-        scheme: "http" or "https".
-        host: The host in ASCII, without brackets.
-        port: The port.
-        path: The path without a slash at its end; may be "".
-        query: The query without "?"; may be "".
-    """
-
-    scheme: str
-    host: str
+    scheme: str  # "http" or "https"
+    host: str  # the host in ASCII, without brackets
     port: int
-    path: str = ""
-    query: str = field(default="", repr=False)
+    path: str = ""  # the path without a slash at its end; may be ""
+    query: str = field(default="", repr=False)  # the query without "?"; may be ""
 
     @property
     def authority(self) -> str:

@@ -33,17 +33,11 @@ class ConnectionLimits:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """The options `proxy=`, `verify=` and `cert=`, checked.
+    """The options `proxy=`, `verify=` and `cert=`, checked."""
 
-    Attributes:
-        proxy: The proxy for every request, or None.
-        uses_environment_proxy: Whether the environment names the proxy where `proxy` is None.
-        tls: Whose certificates are trusted, and the certificate to show.
-    """
-
-    proxy: ProxyServer | None = None
-    uses_environment_proxy: bool = True
-    tls: TLSSettings = field(default_factory=TLSSettings)
+    proxy: ProxyServer | None = None  # the proxy for every request, or None
+    uses_environment_proxy: bool = True  # whether the environment names the proxy where `proxy` is None
+    tls: TLSSettings = field(default_factory=TLSSettings)  # whose certificates are trusted, and the certificate to show
 
     @classmethod
     def from_options(

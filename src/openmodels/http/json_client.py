@@ -82,12 +82,6 @@ class JSONClient:
         token: Sent with each request, or None.
         interval: Seconds between the starts of two requests at least.
 
-    Attributes:
-        retries: How often a request is tried again.
-        request_seconds: Seconds that a request may take in all, retries and redirects included; None lifts the limit.
-        deadline: When all requests together must be done, on the clock of `time.monotonic()`, or None.
-        pacer: Spaces the requests.
-
     Raises, from each request:
         ConnectionFailed: The service cannot be reached.
         DeadlineExceeded: It did not answer in full in time.
@@ -99,10 +93,12 @@ class JSONClient:
         self.origin = origin.rstrip("/")
         self.service = service
         self.token = token
-        self.retries = 4
+        self.retries = 4  # how often a request is tried again
+        # Seconds that a request may take in all, retries and redirects included; None lifts the limit.
         self.request_seconds: float | None = REQUEST_SECONDS
+        # When all requests together must be done, on the clock of `time.monotonic()`, or None.
         self.deadline: float | None = None
-        self.pacer = RequestPacer(interval)
+        self.pacer = RequestPacer(interval)  # spaces the requests
         self._http = HttpClient(limits=_LIMITS)
 
     def with_deadline(self, deadline: float) -> Self:
@@ -207,7 +203,7 @@ class JSONClient:
         except ValueError:
             raise errors.InvalidResponse(f"{self._subject} points to something that is not an address.") from None
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-            # a token must not follow a link to another host; nor is one that stands in the link shown.
+            # A token must not follow a link to another host; nor is one that stands in the link shown.
             raise errors.InvalidResponse(
                 f"{self._subject} points to another host, {host[:100]!r}; this is not followed."
             )
@@ -265,7 +261,7 @@ class JSONClient:
         secrets = () if self.token is None else (self.token.reveal(),)
         failure = read_failure(response.status, response.headers, content, host=self.service, secrets=secrets)
         if remaining := _REMAINING.search(response.headers.get("ratelimit", "")[:200]):
-            # a second more: the limit is lifted within the second that is named.
+            # A second more: the limit is lifted within the second that is named.
             failure = replace(failure, retry_after=float(remaining[2]) + 1)
         meaning = self._classify(response)
         detail = f": {failure.message.rstrip('.')}" if failure.message and meaning.kind in _QUOTED else ""

@@ -13,19 +13,13 @@ from openmodels.http.decompression import Inflater
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request, ready to be sent.
+    """A request, ready to be sent."""
 
-    Attributes:
-        method: "GET", "POST" or "HEAD".
-        url: The address, with its query.
-        headers: Names and values; may hold keys, so they are not shown.
-        body: The body's bytes; may hold prompts, so they are not shown.
-    """
-
-    method: str
-    url: str
+    method: str  # "GET", "POST" or "HEAD"
+    url: str  # the address, with its query
+    # Names and values; may hold keys, so they are not shown.
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = field(default=b"", repr=False)  # the body's bytes; may hold prompts, so they are not shown
 
 
 def add_header(headers: dict[str, str], raw_name: bytes, raw_value: bytes) -> None:
@@ -71,18 +65,12 @@ class BodyCollector:
 
 
 class BaseResponse:
-    """A response whose headers have been read.
-
-    Attributes:
-        status: The HTTP status.
-        headers: By lower-case name; of a repeated header the values joined by ", ".
-        url: Where the response came from, after redirects.
-    """
+    """A response whose headers have been read."""
 
     def __init__(self, status: int, headers: Mapping[str, str], url: str, deadline: float | None) -> None:
         self.status = status
-        self.headers = headers
-        self.url = url
+        self.headers = headers  # by lower-case name; of a repeated header the values joined by ", "
+        self.url = url  # where the response came from, after redirects
         self._deadline = deadline
 
     def __enter__(self) -> Self:

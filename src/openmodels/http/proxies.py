@@ -21,22 +21,15 @@ _SOCKS_PACKAGES = ("python_socks", "aiohttp_socks")  # the modules that speak SO
 
 @dataclass(frozen=True, slots=True)
 class ProxyServer:
-    """A proxy.
+    """A proxy."""
 
-    Attributes:
-        scheme: "http" or "https" for a proxy that takes requests and CONNECT; "socks5" or "socks5h" for SOCKS
-            version 5, where with "socks5h" the proxy resolves names.
-        host: Its host, without brackets.
-        port: Its port.
-        username: The name to log in with.
-        password: The password that goes with it.
-    """
-
+    # "http" or "https" for a proxy that takes requests and CONNECT; "socks5" or "socks5h" for SOCKS version 5, where
+    # with "socks5h" the proxy resolves names.
     scheme: str
-    host: str
-    port: int
-    username: Secret | None = None
-    password: Secret | None = None
+    host: str  # its host, without brackets
+    port: int  # its port
+    username: Secret | None = None  # the name to log in with
+    password: Secret | None = None  # the password that goes with it
 
     @property
     def is_socks(self) -> bool:

@@ -43,30 +43,19 @@ _SHORT = 8  # a secret of fewer characters is taken out as a word only: a prompt
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed answer, read but not yet judged.
+    """A failed answer, read but not yet judged."""
 
-    Attributes:
-        host: The server's name and port.
-        status: The HTTP status, or the one that an error inside a 200 answer gives; else None.
-        code: The vendor's code and type, in lower case, joined by a space; may be "".
-        message: The vendor's message, without keys and prompts, one line, cut; may be "".
-        words: Code, parameter and message, not cut to a line; without keys and prompts.
-        request_id: The vendor's id for the request.
-        retry_after: Seconds that the vendor asks to wait.
-        should_retry: What the server says of a retry (`x-should-retry`), or None.
-        location: Where a redirect points to, without its query; or None.
-        body: The parsed error object, uncut: for a dialect to look into, never to quote.
-    """
-
-    host: str
-    status: int | None
-    code: str = ""
-    message: str = ""
+    host: str  # the server's name and port
+    status: int | None  # the HTTP status, or the one that an error inside a 200 answer gives; else None
+    code: str = ""  # the vendor's code and type, in lower case, joined by a space; may be ""
+    message: str = ""  # the vendor's message, without keys and prompts, one line, cut; may be ""
+    # Code, parameter and message, not cut to a line; without keys and prompts.
     words: str = field(default="", repr=False)
-    request_id: str | None = None
-    retry_after: float | None = None
-    should_retry: bool | None = None
-    location: str | None = None
+    request_id: str | None = None  # the vendor's id for the request
+    retry_after: float | None = None  # seconds that the vendor asks to wait
+    should_retry: bool | None = None  # what the server says of a retry (`x-should-retry`), or None
+    location: str | None = None  # where a redirect points to, without its query; or None
+    # The parsed error object, uncut: for a dialect to look into, never to quote.
     body: Any = field(default=None, repr=False)
 
     @property

@@ -361,7 +361,7 @@ class SyncTransport:
 
     def _pool(self, address: Address) -> _Pool:
         if self._pid != os.getpid():
-            # a lock may have been held by another thread when the process forked, and sockets are the parent's.
+            # A lock may have been held by another thread when the process forked, and sockets are the parent's.
             self._pid, self._lock, self._pools = os.getpid(), threading.Lock(), {}
             self._finalizer.detach()
             self._finalizer = weakref.finalize(self, _close_pools, self._pools)

@@ -33,20 +33,14 @@ BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SS
 
 @dataclass(frozen=True, slots=True)
 class TLSSettings:
-    """Whose certificates a connection trusts, and the certificate it shows.
+    """Whose certificates a connection trusts, and the certificate it shows."""
 
-    Attributes:
-        verify: True for the system's trust store (or what the environment names in its place), False
-            for no check at all, the path of a PEM file or of a folder of them, or a context.
-        certificate: The client's certificate.
-        key: Its private key, where that is a file of its own.
-        password: The private key's password.
-    """
-
+    # True for the system's trust store (or what the environment names in its place), False for no check at all, the
+    # path of a PEM file or of a folder of them, or a context.
     verify: bool | str | ssl.SSLContext = True
-    certificate: str | None = None
-    key: str | None = None
-    password: Secret | None = None
+    certificate: str | None = None  # the client's certificate
+    key: str | None = None  # its private key, where that is a file of its own
+    password: Secret | None = None  # the private key's password
 
     def context(self) -> ssl.SSLContext:
         """Return the context for connections, cached by settings and environment.

@@ -137,7 +137,7 @@ def parse_front_matter(text: str) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         content = yaml.load(match[1][:_LONGEST_MATTER], Loader=loader)  # noqa: S506 - both are safe loaders
-        # a few hundred bytes of aliases stand for billions of values.
+        # A few hundred bytes of aliases stand for billions of values.
         if not isinstance(content, dict) or not _is_small(content):
             return {}
         matter: dict[str, Any] = json.loads(json.dumps(content, default=str, skipkeys=True))
@@ -250,7 +250,7 @@ def parse_outline(text: str) -> dict[str, Any]:
             label, url, href, inner, bare_url = match.groups()
             address = (url or href or bare_url).rstrip(".,;")
             if KNOWN_HOSTS.search(https_host(address)):
-                # a bare address is introduced by the words before it: "Training code: https://…".
+                # A bare address is introduced by the words before it: "Training code: https://…".
                 words = label or inner or line[max(0, match.start() - 120) : match.start()]
                 link = {"text": _without_markup(words).rstrip(" :<("), "url": address, "section": section}
                 before = _without_markup(line[max(0, match.start() - 120) : match.start()])

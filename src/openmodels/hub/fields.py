@@ -97,7 +97,7 @@ def positive_number(value: Any) -> float | None:
 def number(value: Any) -> float | None:
     """Return a finite number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # a whole number without end is larger than any float.
+    # A whole number without end is larger than any float.
     return float(value) if is_number and abs(value) < LARGEST and isfinite(value) else None
 
 

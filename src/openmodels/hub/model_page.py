@@ -118,33 +118,26 @@ class ModelPage:
     Args:
         row: An object of `/api/models`, or a row of a dump, where nested values may be JSON text. Fields of
             other types than expected are read as absent.
-
-    Attributes:
-        row: The row.
-        id: "owner/name", or "" where the row has no usable id.
-        author: The account that holds it.
-        card: The front matter of the card.
-        config: The parts of config.json that the row holds.
-        gguf: What the Hub read from a GGUF file.
-        tags: The Hub's tags, else those of the front matter.
-        gated: How access is gated.
-        task: The task, in the Hub's words.
-        library: What loads it.
-        model_type: The kind of model, in transformers' or llama.cpp's words.
     """
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.row = row
         stated = row.get("id") or row.get("modelId")
+        # "owner/name", or "" where the row has no usable id.
         self.id = stated if isinstance(stated, str) and HUB_ID.fullmatch(stated) else ""
+        # The account that holds it.
         self.author = self.id.partition("/")[0] if "/" in self.id else fields.text(row.get("author"))
-        self.card = fields.mapping(row.get("cardData") or row.get("card_data"))
-        self.config = fields.mapping(row.get("config"))
-        self.gguf = fields.mapping(row.get("gguf"))
+        self.card = fields.mapping(row.get("cardData") or row.get("card_data"))  # the front matter of the card
+        self.config = fields.mapping(row.get("config"))  # the parts of config.json that the row holds
+        self.gguf = fields.mapping(row.get("gguf"))  # what the Hub read from a GGUF file
+        # The Hub's tags, else those of the front matter.
         self.tags = fields.texts(fields.items(row.get("tags"))) or fields.texts(self.card.get("tags"))
-        self.gated = parse_gate(row.get("gated"))
+        self.gated = parse_gate(row.get("gated"))  # how access is gated
+        # The task, in the Hub's words.
         self.task = fields.text(row.get("pipeline_tag")) or fields.text(self.card.get("pipeline_tag"))
+        # What loads it.
         self.library = fields.text(row.get("library_name")) or fields.text(self.card.get("library_name"))
+        # The kind of model, in transformers' or llama.cpp's words.
         self.model_type = fields.text(self.config.get("model_type")) or fields.text(self.gguf.get("architecture"))
 
     @property

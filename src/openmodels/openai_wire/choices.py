@@ -13,16 +13,11 @@ from openmodels.types.reply import Delta, TokenLogprob, Usage
 
 
 class ChoiceDecoder:
-    """Decodes the choices of one index, one chunk after the other; see `ChatDecoder`.
-
-    Attributes:
-        reason: Why the answer ended, once it has.
-        reasoning_field: The field in which the server sends the reasoning, once it has.
-    """
+    """Decodes the choices of one index, one chunk after the other; see `ChatDecoder`."""
 
     def __init__(self, index: int, tags: tuple[ReasoningTags, ...] = (), top_logprobs: int | None = None) -> None:
-        self.reason: str | None = None
-        self.reasoning_field: str | None = None
+        self.reason: str | None = None  # why the answer ended, once it has
+        self.reasoning_field: str | None = None  # the field in which the server sends the reasoning, once it has
         self._index = index
         self._splitter = ReasoningSplitter(*tags) if tags else None
         self._tools = ToolCallAssembler()

@@ -32,18 +32,13 @@ TranslateError = Callable[[bytes | object], errors.OpenModelsError]
 class ResponseBody:
     """Collects a response body, decompressed and capped.
 
-    Attributes:
-        translate_error: Makes the error of a failed response.
-        is_error: Whether the status is an error.
-        is_full: Whether enough of an error's body has been read.
-
     As a context it ends quietly where the connection is lost in an error's body: the status says enough.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], translate_error: TranslateError) -> None:
-        self.is_error = not 200 <= status < 300
-        self.is_full = False
-        self.translate_error = translate_error
+        self.is_error = not 200 <= status < 300  # whether the status is an error
+        self.is_full = False  # whether enough of an error's body has been read
+        self.translate_error = translate_error  # makes the error of a failed response
         self._inflater = Inflater(headers.get("content-encoding", ""))
         self._parts: list[bytes] = []
         self._size = 0

@@ -26,19 +26,12 @@ _SERVER_FAULTS = frozenset({500, 501})  # statuses above 499 with which some ser
 
 @dataclass(frozen=True, slots=True)
 class RefusalRule:
-    """One field or spelling that a server may refuse.
+    """One field or spelling that a server may refuse."""
 
-    Attributes:
-        name: What it is called here.
-        refusal: What a refusal of it says.
-        change: Returns the body without it; the same body where it holds none.
-        keys: The top-level fields it touches; one in the caller's `extra` is the caller's.
-    """
-
-    name: str
-    refusal: re.Pattern[str]
-    change: Callable[[Body], Body]
-    keys: frozenset[str]
+    name: str  # what it is called here
+    refusal: re.Pattern[str]  # what a refusal of it says
+    change: Callable[[Body], Body]  # returns the body without it; the same body where it holds none
+    keys: frozenset[str]  # the top-level fields it touches; one in the caller's `extra` is the caller's
 
 
 class ParameterFallbacks:

@@ -44,15 +44,10 @@ class _FormMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutputValidator:
-    """Check the form of complete replies, and parse the beginning of unfinished ones.
+    """Check the form of complete replies, and parse the beginning of unfinished ones."""
 
-    Attributes:
-        output: The form, as the backend gets it.
-        parse: Returns the value of a text, or raises `_FormMismatch`.
-    """
-
-    output: ResponseFormat
-    parse: Callable[[str], Any]
+    output: ResponseFormat  # the form, as the backend gets it
+    parse: Callable[[str], Any]  # returns the value of a text, or raises `_FormMismatch`
 
     def check_reply(self, reply: Reply) -> Reply:
         """Return the reply with `parsed`, or as it is when it asks for tools instead.

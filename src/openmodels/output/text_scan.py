@@ -57,17 +57,13 @@ def marker_matcher(markers: tuple[str, ...]) -> MarkerMatcher:
 
 
 class StopStringFilter:
-    """Pass text on up to the first stop string, holding back what may become one.
-
-    Attributes:
-        matched: The stop string that ended the text, or None.
-    """
+    """Pass text on up to the first stop string, holding back what may become one."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._matcher = marker_matcher(tuple(stops)) if stops else None
         self._held = ""
         self._visible = b""  # for each character of the held text, whether it is passed on
-        self.matched: str | None = None
+        self.matched: str | None = None  # the stop string that ended the text, or None
 
     def feed(self, text: str, *, hidden: bool = False) -> str:
         """Take new text and return what is safe to pass on.
@@ -145,9 +141,6 @@ class ReasoningSplitter:
     Args:
         tags: The tags; several where the model is not known. The first that opens a block counts.
         inside: Whether the text begins inside the reasoning, as after a prompt that opens it.
-
-    Attributes:
-        is_over: Whether the answer has begun: nothing is reasoning any more.
     """
 
     def __init__(self, *tags: ReasoningTags, inside: bool = False) -> None:
@@ -158,7 +151,7 @@ class ReasoningSplitter:
         self._may_repeat_tag = True
         self._has_reasoning = False
         self._separator = ""  # what stands before the next block of reasoning
-        self.is_over = False
+        self.is_over = False  # whether the answer has begun: nothing is reasoning any more
 
     @property
     def is_inside(self) -> bool:

@@ -35,16 +35,13 @@ class TokenSource:
         credential: Any object with `get_token` or `get_token_info`, synchronous or asynchronous;
             None is azure-identity's `DefaultAzureCredential`, made when the first token is needed.
         connection: The proxy and certificates for that one.
-
-    Attributes:
-        seen: The tokens given last, for no error to quote them.
     """
 
     def __init__(self, credential: Any = None, *, connection: ConnectionSettings | None = None) -> None:
         self._credential = credential
         self._connection = connection or ConnectionSettings()
         self._lock = threading.Lock()
-        self.seen: tuple[Secret, ...] = ()
+        self.seen: tuple[Secret, ...] = ()  # the tokens given last, for no error to quote them
 
     def get_token_info(self, *scopes: str, options: Mapping[str, Any] | None = None) -> AccessTokenInfo:
         """Return a token, waiting for it until the call's deadline.

@@ -39,24 +39,17 @@ _SERVERLESS_VERSION = "2024-05-01-preview"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint of Azure and its dialect.
+    """An endpoint of Azure and its dialect."""
 
-    Attributes:
-        address: What paths are appended to; its query holds the API version where one is needed.
-        kind: "v1", the OpenAI dialect with the deployment's name in the body; "deployment", the
-            older one with the name in the path; "serverless", the Model Inference API of
-            serverless and managed deployments; "other", a gateway or a server on this machine.
-        is_azure: Whether the host is Azure's own.
-        scope: What a Microsoft Entra token must be for.
-        deployment: The deployment that the address names, or None.
-        resource: Where the resource of a project speaks the same dialect, on the same host; else None.
-    """
-
-    address: Address
+    address: Address  # what paths are appended to; its query holds the API version where one is needed
+    # "v1", the OpenAI dialect with the deployment's name in the body; "deployment", the older one with the name in the
+    # path; "serverless", the Model Inference API of serverless and managed deployments; "other", a gateway or a server
+    # on this machine.
     kind: Kind
-    is_azure: bool
-    scope: str
-    deployment: str | None = None
+    is_azure: bool  # whether the host is Azure's own
+    scope: str  # what a Microsoft Entra token must be for
+    deployment: str | None = None  # the deployment that the address names, or None
+    # Where the resource of a project speaks the same dialect, on the same host; else None.
     resource: Address | None = None
 
 
@@ -88,7 +81,7 @@ def parse_endpoint(base_url: str, deployment: str = "", *, allow_http: bool = Fa
         return Endpoint(replace(to, path=path), "other", is_azure=is_azure, scope=scope)
     if re.search(r"/models\b", urlsplit(base_url.strip()).path) and is_azure:
         log.warning("The Model Inference API at %s/models is retired; using %s%s.", to.origin, to.origin, path)
-    # a dated version belongs to the older dialects, and this one answers it with an error.
+    # A dated version belongs to the older dialects, and this one answers it with an error.
     query = [(name, value) for name, value in parse_qsl(to.query) if name != "api-version" or value in _V1_VERSIONS]
     to = replace(to, path=path, query=urlencode(query))
     project = re.fullmatch(rf"(.*)/api/projects/[^/]+{V1_PATH}", path)

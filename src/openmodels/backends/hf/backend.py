@@ -148,7 +148,8 @@ class HfBackend(ServerBackend):
         if key is None and self._id is not None:
             raise errors.NotConfigured(
                 "There is no token of Hugging Face, and the router answers nobody without one.",
-                next_step=f"Create one ({dialect.TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, or pass api_key=.",
+                next_step=f"Create one ({dialect.TOKENS_PAGE}) and set HF_TOKEN, run `hf auth login`, "
+                "or pass api_key=.",
             )
         return {} if key is None else {"Authorization": f"Bearer {key.reveal()}"}
 

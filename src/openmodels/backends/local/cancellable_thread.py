@@ -93,7 +93,7 @@ class CancellableThread(ForkSafeThread):
             if self._thread is None:
                 # No reference to the worker itself: one that nobody holds any more ends its thread.
                 args = self._jobs, self._stopped, self.between_steps
-                # a daemon, so that a download or a long step never keeps the process from ending.
+                # A daemon, so that a download or a long step never keeps the process from ending.
                 self._thread = threading.Thread(target=_serve, args=args, name="openmodels-worker", daemon=True)
                 self._thread.start()
 
@@ -103,7 +103,7 @@ def _serve(jobs: queue.SimpleQueue[_Job | None], stopped: threading.Event, betwe
     while not stopped.is_set():
         _receive(jobs, active)
         if active:
-            # a step of each in turn, so that a small piece of work does not wait for the end of a large one.
+            # A step of each in turn, so that a small piece of work does not wait for the end of a large one.
             _step(active, between_steps)
     while not jobs.empty():
         if (job := jobs.get()) is not None:

@@ -53,24 +53,17 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """How one model is to be run; other fields are as for `LocalBackend`.
+    """How one model is to be run; other fields are as for `LocalBackend`."""
 
-    Attributes:
-        model: The model's name in its reference.
-        command: The engine's command, for one that is run by a command.
-        max_batch: Answers computed at the same time; None is as many as are of use.
-        max_kv_bytes: Bytes for keys and values; None is half of what is free once the model is loaded.
-    """
-
-    model: str
+    model: str  # the model's name in its reference
     revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
-    command: str | None = None
+    command: str | None = None  # the engine's command, for one that is run by a command
     draft: str | None = None
     chat_template: str | None = None
-    max_batch: int | None = None
-    max_kv_bytes: int | None = None
+    max_batch: int | None = None  # answers computed at the same time; None is as many as are of use
+    max_kv_bytes: int | None = None  # bytes for keys and values; None is half of what is free once the model is loaded
     deterministic: bool = False
     repetition_stop: bool = True
 
@@ -85,22 +78,14 @@ class EngineCapabilities:
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """An engine by name, known before anything of it is imported.
+    """An engine by name, known before anything of it is imported."""
 
-    Attributes:
-        path: Where its class is, as "module:Class".
-        package: The module that must be installed; None where none must.
-        devices: The devices that a caller may choose; None is any.
-        takes_dtype: Whether a caller may choose the dtype.
-        takes_command: Whether it is run by a command.
-    """
-
-    path: str
+    path: str  # where its class is, as "module:Class"
     capabilities: EngineCapabilities
-    package: str | None = None
-    devices: tuple[str, ...] | None = None
-    takes_dtype: bool = True
-    takes_command: bool = False
+    package: str | None = None  # the module that must be installed; None where none must
+    devices: tuple[str, ...] | None = None  # the devices that a caller may choose; None is any
+    takes_dtype: bool = True  # whether a caller may choose the dtype
+    takes_command: bool = False  # whether it is run by a command
 
     @property
     def is_installed(self) -> bool:

@@ -20,21 +20,13 @@ _NAME = re.compile(r'"name"\s*:\s*"([^"\\]+)"|<function=([^>\s]+)>|functions\.([
 
 
 class ToolCallFormat(NamedTuple):
-    """How the answer to one request calls tools.
+    """How the answer to one request calls tools."""
 
-    Attributes:
-        parser: Parses the answer.
-        control_tokens: The markers that are control tokens, by token id.
-        start: The text that the answer is made to begin with; "" where the model is free.
-        output: What must follow it, where a call is demanded.
-        close: What ends a demanded call.
-    """
-
-    parser: TextParser
-    control_tokens: dict[int, str]
-    start: str = ""
-    output: ResponseFormat | None = None
-    close: str = ""
+    parser: TextParser  # parses the answer
+    control_tokens: dict[int, str]  # the markers that are control tokens, by token id
+    start: str = ""  # the text that the answer is made to begin with; "" where the model is free
+    output: ResponseFormat | None = None  # what must follow it, where a call is demanded
+    close: str = ""  # what ends a demanded call
 
 
 def offered_tools(request: ChatRequest) -> tuple[ToolSpec, ...]:

@@ -13,19 +13,12 @@ from openmodels.types.request import ToolSpec
 
 @dataclass(slots=True)
 class ParsedChunk:
-    """What became complete with a chunk of text.
+    """What became complete with a chunk of text."""
 
-    Attributes:
-        text: Visible text.
-        reasoning: Text of the model's reasoning.
-        calls: Complete calls.
-        broken: Calls that are malformed or were cut, as the model wrote them.
-    """
-
-    text: str = ""
-    reasoning: str = ""
-    calls: tuple[ToolCall, ...] = ()
-    broken: tuple[str, ...] = ()
+    text: str = ""  # visible text
+    reasoning: str = ""  # text of the model's reasoning
+    calls: tuple[ToolCall, ...] = ()  # complete calls
+    broken: tuple[str, ...] = ()  # calls that are malformed or were cut, as the model wrote them
 
     def __add__(self, other: ParsedChunk) -> ParsedChunk:
         return ParsedChunk(
@@ -44,17 +37,11 @@ class CallMatch(NamedTuple):
 
 
 class ForcedCall(NamedTuple):
-    """The frame of an answer that must be a call: JSON between a start and an end.
+    """The frame of an answer that must be a call: JSON between a start and an end."""
 
-    Attributes:
-        start: What it begins with; "{name}" stands for the tool's name.
-        end: What follows the JSON.
-        key: What the arguments are called in the JSON, beside "name"; None where they are all of it.
-    """
-
-    start: str
-    end: str
-    key: str | None = None
+    start: str  # what it begins with; "{name}" stands for the tool's name
+    end: str  # what follows the JSON
+    key: str | None = None  # what the arguments are called in the JSON, beside "name"; None where they are all of it
 
 
 class ToolFormatParser:
@@ -63,30 +50,21 @@ class ToolFormatParser:
     Args:
         tools: The tools in the prompt; untyped arguments are cast by their schemas.
         prompt: The end of the rendered prompt, which may have opened the reasoning already.
-
-    Attributes:
-        reasoning_markers: Pairs of markers around reasoning.
-        call_markers: What begins a call.
-        ignored_markers: Markers without a meaning of their own, which are dropped.
-        section_markers: Markers around a section of calls; text in it that is not a call is dropped.
-        inner_markers: Markers that only the family's own code reads.
-        call_ends: A call can be complete only when one of them came; it saves parsing it again at every token.
-        reasoning_interrupts: What ends reasoning although its end marker is missing.
-        trims_space: Whether the white space between text, reasoning and calls is markup.
-        trims_reasoning: Whether the white space around the reasoning is.
-        forced_call: How a call is forced; None where it is not written as JSON.
     """
 
+    # Pairs of markers around reasoning.
     reasoning_markers: ClassVar[tuple[tuple[str, str], ...]] = (("<think>", "</think>"),)
-    call_markers: ClassVar[tuple[str, ...]] = ()
-    ignored_markers: ClassVar[tuple[str, ...]] = ()
+    call_markers: ClassVar[tuple[str, ...]] = ()  # what begins a call
+    ignored_markers: ClassVar[tuple[str, ...]] = ()  # markers without a meaning of their own, which are dropped
+    # Markers around a section of calls; text in it that is not a call is dropped.
     section_markers: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
-    inner_markers: ClassVar[tuple[str, ...]] = ()
+    inner_markers: ClassVar[tuple[str, ...]] = ()  # markers that only the family's own code reads
+    # A call can be complete only when one of them came; it saves parsing it again at every token.
     call_ends: ClassVar[tuple[str, ...]] = ("",)
-    reasoning_interrupts: ClassVar[tuple[str, ...]] = ()
-    trims_space: ClassVar[bool] = False
-    trims_reasoning: ClassVar[bool] = False
-    forced_call: ClassVar[ForcedCall | None] = None
+    reasoning_interrupts: ClassVar[tuple[str, ...]] = ()  # what ends reasoning although its end marker is missing
+    trims_space: ClassVar[bool] = False  # whether the white space between text, reasoning and calls is markup
+    trims_reasoning: ClassVar[bool] = False  # whether the white space around the reasoning is
+    forced_call: ClassVar[ForcedCall | None] = None  # how a call is forced; None where it is not written as JSON
 
     def __init__(self, tools: Sequence[ToolSpec] = (), prompt: str = "") -> None:
         self.tools = {tool.name: tool for tool in tools}

@@ -12,15 +12,10 @@ _END = "</tool_call>"
 
 
 class JsonCallParser(ToolFormatParser):
-    """Calls of a header, which may name the tool, and JSON up to a closing mark.
+    """Calls of a header, which may name the tool, and JSON up to a closing mark."""
 
-    Attributes:
-        head: What precedes the JSON; its group "name" is the tool, and the JSON its arguments.
-        close: The closing mark.
-    """
-
-    head: ClassVar[re.Pattern[str]]
-    close: ClassVar[str]
+    head: ClassVar[re.Pattern[str]]  # what precedes the JSON; its group "name" is the tool, and the JSON its arguments
+    close: ClassVar[str]  # the closing mark
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:
         """Read the header and the JSON, up to the closing mark that no string holds."""
@@ -47,19 +42,12 @@ class JsonCallParser(ToolFormatParser):
 
 
 class ArgumentTagsParser(ToolFormatParser):
-    """Calls of a name and arguments, each argument in tags of its own.
+    """Calls of a name and arguments, each argument in tags of its own."""
 
-    Attributes:
-        head: What precedes the arguments; its group "name" is the tool.
-        argument: An argument; its groups are "key" and "value".
-        end: What follows the arguments.
-        malformed_end: What ends a call without a header.
-    """
-
-    head: ClassVar[re.Pattern[str]]
-    argument: ClassVar[re.Pattern[str]]
-    end: ClassVar[re.Pattern[str]]
-    malformed_end: ClassVar[re.Pattern[str]] = re.compile(_END)
+    head: ClassVar[re.Pattern[str]]  # what precedes the arguments; its group "name" is the tool
+    argument: ClassVar[re.Pattern[str]]  # an argument; its groups are "key" and "value"
+    end: ClassVar[re.Pattern[str]]  # what follows the arguments
+    malformed_end: ClassVar[re.Pattern[str]] = re.compile(_END)  # what ends a call without a header
 
     def parse_call(self, text: str, *, final: bool) -> CallMatch | None:  # noqa: ARG002 - what is cut stays cut
         """Read the name, then the arguments, up to the end."""

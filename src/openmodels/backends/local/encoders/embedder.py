@@ -29,24 +29,16 @@ _TOKENIZED_AT_ONCE = 1024  # texts that are tokenized in one step
 
 @dataclass(frozen=True, slots=True)
 class Embedder(Encoder[EmbedRequest, Embeddings]):
-    """A model that turns texts into vectors.
-
-    Attributes:
-        head: The pooling and what follows it.
-        prompts: Texts to put before a text, by name, e.g. "query" and "document".
-        default_prompt: The name of the prompt where the caller names none, or None.
-        is_lower_case: Whether texts are put into lower case first.
-        dimensions: The lengths to which vectors may be cut: these, any (True), or none (False).
-    """
+    """A model that turns texts into vectors."""
 
     extra: ClassVar[tuple[str, ...]] = ("prompt_name", "prompt", "truncate")
     task: ClassVar[str] = "embed"
 
-    head: pooling.PoolingHead
-    prompts: Mapping[str, str]
-    default_prompt: str | None
-    is_lower_case: bool
-    dimensions: tuple[int, ...] | bool
+    head: pooling.PoolingHead  # the pooling and what follows it
+    prompts: Mapping[str, str]  # texts to put before a text, by name, e.g. "query" and "document".
+    default_prompt: str | None  # the name of the prompt where the caller names none, or None
+    is_lower_case: bool  # whether texts are put into lower case first
+    dimensions: tuple[int, ...] | bool  # the lengths to which vectors may be cut: these, any (True), or none (False)
 
     @classmethod
     def load(cls, folder: Path, *, device: str, dtype: str) -> Self:

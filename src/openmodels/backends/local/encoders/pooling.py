@@ -36,19 +36,12 @@ _ACTIVATIONS = {kind.__name__: kind for kind in (nn.Identity, nn.Tanh, nn.ReLU, 
 
 @dataclass(frozen=True, slots=True)
 class PoolingHead:
-    """The step from the vectors of tokens to one vector of a text.
+    """The step from the vectors of tokens to one vector of a text."""
 
-    Attributes:
-        modes: Names of pooling modes, whose vectors are concatenated.
-        include_prompt: Whether the tokens of a prompt count.
-        stages: Functions of the pooled vectors, of shape (texts, dimensions), in order.
-        is_normalized: Whether the vectors are scaled to length 1.
-    """
-
-    modes: tuple[str, ...] = ("mean",)
-    include_prompt: bool = True
-    stages: tuple[Stage, ...] = ()
-    is_normalized: bool = False
+    modes: tuple[str, ...] = ("mean",)  # names of pooling modes, whose vectors are concatenated
+    include_prompt: bool = True  # whether the tokens of a prompt count
+    stages: tuple[Stage, ...] = ()  # functions of the pooled vectors, of shape (texts, dimensions), in order
+    is_normalized: bool = False  # whether the vectors are scaled to length 1
 
     def __call__(self, tokens: Tensor, mask: Tensor, prompt: int) -> Tensor:
         """Return vectors of shape (texts, dimensions).

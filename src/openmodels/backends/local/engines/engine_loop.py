@@ -30,18 +30,13 @@ _LOADING_WAIT = 0.5  # seconds that closing waits for the end of the loading, wh
 
 @dataclass(slots=True, eq=False)
 class QueuedRequest:
-    """A request in an engine's queue, and its caller's handle.
-
-    Attributes:
-        takes_long: Whether preparing it may take longer than a few milliseconds.
-        is_cancelled: Set by the caller or by an error; the engine drops the request before its next step.
-    """
+    """A request in an engine's queue, and its caller's handle."""
 
     request: ChatRequest = field(repr=False)
     put: Put = field(repr=False)
     waiting: deque[QueuedRequest] = field(default_factory=deque, repr=False)
-    takes_long: bool = False
-    is_cancelled: bool = False
+    takes_long: bool = False  # whether preparing it may take longer than a few milliseconds
+    is_cancelled: bool = False  # set by the caller or by an error; the engine drops the request before its next step
 
     def cancel(self) -> None:
         """Drop the request; one that still waits leaves the queue now."""

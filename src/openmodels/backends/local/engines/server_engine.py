@@ -95,12 +95,6 @@ class ServerEngine(ABC):
 
     The server lives as long as the model is open. A subclass says how to start it (`prepare_command`) and how it
     spells options.
-
-    Attributes:
-        path: Where the model is, once the server was started.
-        context: The most tokens that prompt and answer may have together, once the server was started.
-        prompt_config: How the model is prompted, once the server was started; None where only the server itself
-            can read the tokenizer, so that it renders the chat template too.
     """
 
     name: ClassVar[str]
@@ -109,8 +103,11 @@ class ServerEngine(ABC):
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self.path: Path | None = None
+        self.path: Path | None = None  # where the model is, once the server was started
+        # The most tokens that prompt and answer may have together, once the server was started.
         self.context: int | None = None
+        # How the model is prompted, once the server was started; None where only the server itself can read the
+        # tokenizer, so that it renders the chat template too.
         self.prompt_config: PromptConfig | None = None
         weak_self = weakref.ref(self)
 

@@ -50,24 +50,16 @@ _SIGNALS = {number.value: number.name for number in signal.Signals}
 
 @dataclass(frozen=True, slots=True)
 class ServerCommand:
-    """How to start a server.
+    """How to start a server."""
 
-    Attributes:
-        command: The program and its arguments; it must end when its standard input does.
-        key: The key that callers must show; never shown in a message or log.
-        port: Where it will listen on 127.0.0.1; None when it prints `ready` and its address.
-        ready: What stands before the address. A secret of this start, or the names that a model's file holds,
-            which servers log, could pass another address off as ours.
-        stdin: The first line of its standard input.
-        environment: Variables added to ours.
-    """
-
-    command: Sequence[str]
-    key: str = field(repr=False)
-    port: int | None = None
+    command: Sequence[str]  # the program and its arguments; it must end when its standard input does
+    key: str = field(repr=False)  # the key that callers must show; never shown in a message or log
+    port: int | None = None  # where it will listen on 127.0.0.1; None when it prints `ready` and its address
+    # What stands before the address. A secret of this start, or the names that a model's file holds, which servers log,
+    # could pass another address off as ours.
     ready: str = field(default=READY, repr=False)
-    stdin: str = field(default="", repr=False)
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stdin: str = field(default="", repr=False)  # the first line of its standard input
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # variables added to ours
 
 
 class ServerProcess:
@@ -112,7 +104,7 @@ class ServerProcess:
                 text=True,
                 errors="replace",
                 env={**subprocesses.safe_environment(), **torch_setup.thread_wait_variables(), **start.environment},
-                # a group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
+                # A group of its own: Ctrl-C is meant for us, and what the server starts ends with it.
                 start_new_session=True,
             )
         except OSError as error:
@@ -195,7 +187,7 @@ class ServerProcess:
         handler = RotatingFileHandler(log, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8", delay=True)
         try:
             for raw in stdout:
-                # a server's own threads write into the same pipe: half a line of theirs may stand before.
+                # A server's own threads write into the same pipe: half a line of theirs may stand before.
                 line, mark, address = raw.rstrip("\n").partition(start.ready)
                 if mark and start.port is None and _LOOPBACK.fullmatch(address.strip()):
                     self._printed = address.strip()

@@ -35,15 +35,10 @@ _MIN_EVIDENCE = 16
 
 
 class RenderedPrompt(NamedTuple):
-    """A conversation as the template renders it.
-
-    Attributes:
-        text: The prompt.
-        is_marked: Whether control tokens that a user typed are marked in it; see `token_ids`.
-    """
+    """A conversation as the template renders it."""
 
     text: str
-    is_marked: bool
+    is_marked: bool  # whether control tokens that a user typed are marked in it; see `token_ids`
 
 
 def encode(
@@ -277,15 +272,10 @@ def _convert_content(content: Any, content_format: ContentFormat) -> Any:
 
 
 class _Omissions(NamedTuple):
-    """The parts of conversations of one shape that a template leaves out.
+    """The parts of conversations of one shape that a template leaves out."""
 
-    Attributes:
-        messages: Indices of the messages whose text, or calls, it does not render.
-        tools: Whether it leaves out the definitions of tools.
-    """
-
-    messages: tuple[int, ...]
-    tools: bool
+    messages: tuple[int, ...]  # indices of the messages whose text, or calls, it does not render
+    tools: bool  # whether it leaves out the definitions of tools
 
 
 @functools.lru_cache(maxsize=256)

@@ -29,19 +29,12 @@ CHAT_TEMPLATE_KWARGS = "chat_template_kwargs"  # the entry of `extra` that holds
 
 @dataclass(frozen=True, slots=True)
 class PromptConfig:
-    """What a model's files say of its prompts and answers.
+    """What a model's files say of its prompts and answers."""
 
-    Attributes:
-        tokenizer: The transformers tokenizer.
-        generation_config: The transformers `GenerationConfig`.
-        context: The most tokens that prompt and answer may have together.
-        vocab_size: The number of rows of the embedding table, or None where that is unknown.
-    """
-
-    tokenizer: Any
-    generation_config: Any
-    context: int
-    vocab_size: int | None = None
+    tokenizer: Any  # the transformers tokenizer
+    generation_config: Any  # the transformers `GenerationConfig`
+    context: int  # the most tokens that prompt and answer may have together
+    vocab_size: int | None = None  # the number of rows of the embedding table, or None where that is unknown
 
     @property
     def eos_token_ids(self) -> list[int]:
@@ -79,27 +72,16 @@ class PromptConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """The sampling options of a request, with the model's own defaults filled in.
+    """The sampling options of a request, with the model's own defaults filled in."""
 
-    Attributes:
-        temperature: 0 is greedy.
-        top_p: 1 is all.
-        top_k: 0 is all.
-        repetition_penalty: Divides the scores of tokens that came before; 1 is off.
-        seed: The caller's, or a random one.
-        min_p: The probability, relative to the largest, below which a token is not drawn; 0 is off.
-        frequency_penalty: Taken from a token's score for each time that it came; 0 is off.
-        presence_penalty: Taken once from the score of each token that came; 0 is off.
-    """
-
-    temperature: float
-    top_p: float
-    top_k: int
-    repetition_penalty: float
-    seed: int
-    min_p: float = 0.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
+    temperature: float  # 0 is greedy
+    top_p: float  # 1 is all
+    top_k: int  # 0 is all
+    repetition_penalty: float  # divides the scores of tokens that came before; 1 is off
+    seed: int  # the caller's, or a random one
+    min_p: float = 0.0  # the probability, relative to the largest, below which a token is not drawn; 0 is off
+    frequency_penalty: float = 0.0  # taken from a token's score for each time that it came; 0 is off
+    presence_penalty: float = 0.0  # taken once from the score of each token that came; 0 is off
 
     @classmethod
     def from_request(cls, request: ChatRequest, defaults: Any) -> SamplingParams:
@@ -125,18 +107,12 @@ class SamplingParams:
 
 
 class PreparedPrompt(NamedTuple):
-    """A prompt as the model gets it.
+    """A prompt as the model gets it."""
 
-    Attributes:
-        tokens: The token ids, with those that the answer is forced to begin with.
-        output: The form that the answer must have.
-        tool_format: The format of tool calls; None where the request offers no tools.
-        inputs: The tensors of the images, by the model's names for them; None without images.
-    """
-
-    tokens: list[int]
-    output: ResponseFormat | None
-    tool_format: ToolCallFormat | None
+    tokens: list[int]  # the token ids, with those that the answer is forced to begin with
+    output: ResponseFormat | None  # the form that the answer must have
+    tool_format: ToolCallFormat | None  # the format of tool calls; None where the request offers no tools
+    # The tensors of the images, by the model's names for them; None without images.
     inputs: dict[str, Any] | None = None
 
 
@@ -170,7 +146,7 @@ def prepare_prompt(
     if any(message.images for message in request.messages):
         tokens, inputs = images.encode(*chat, processor=processor, dtype=dtype)
     else:
-        # a processor lets the tokenizer add what the template does not write, with images or without.
+        # A processor lets the tokenizer add what the template does not write, with images or without.
         special = processor is not None
         tokens = chat_template.encode(*chat, special=special, context=context, deadline=request.deadline)
     tool_format = resolve_tool_call_format(request, tokenizer, tokens)
@@ -182,17 +158,11 @@ def prepare_prompt(
 
 
 class PreparedRequest(NamedTuple):
-    """A request in the model's own terms, the same for every engine.
-
-    Attributes:
-        prompt: The prompt.
-        sampling: The sampling options.
-        max_new_tokens: How many tokens the answer may have.
-    """
+    """A request in the model's own terms, the same for every engine."""
 
     prompt: PreparedPrompt
-    sampling: SamplingParams
-    max_new_tokens: int
+    sampling: SamplingParams  # the sampling options
+    max_new_tokens: int  # how many tokens the answer may have
 
 
 def prepare_request(
@@ -242,7 +212,7 @@ def _resolve_max_new_tokens(tokens: int, request: ChatRequest, config: PromptCon
         )
     default = getattr(config.generation_config, "max_new_tokens", None)
     max_length = getattr(config.generation_config, "max_length", None)
-    # a prompt beyond `max_length` is not an error: the field counts the prompt, and users rarely know it.
+    # A prompt beyond `max_length` is not an error: the field counts the prompt, and users rarely know it.
     if default is None and max_length is not None and max_length != _LEGACY_MAX_LENGTH and max_length > tokens:
         default = max_length - tokens
     return min(left, request.max_tokens or default or left)

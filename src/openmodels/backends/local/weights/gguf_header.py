@@ -37,24 +37,15 @@ _BLOCK = re.compile(r"blk\.(\d{1,6})\.")
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What the header of a GGUF file holds.
+    """What the header of a GGUF file holds."""
 
-    Attributes:
-        metadata: Its entries but for the arrays.
-        elements: The number of elements of all its tensors; `largest` is that of the largest.
-        blocks: The number of layers that its tensors make up.
-        tokens: The number of tokens of its vocabulary; 0 where it holds none.
-        embeddings: The number of rows of its embedding table; 0 where it holds none.
-        has_rope_factors: Whether it holds factors of the rotary embedding, as long contexts need.
-    """
-
-    metadata: dict[str, Any]
-    elements: int
-    blocks: int = 0
-    tokens: int = 0
-    embeddings: int = 0
+    metadata: dict[str, Any]  # its entries but for the arrays
+    elements: int  # the number of elements of all its tensors; `largest` is that of the largest
+    blocks: int = 0  # the number of layers that its tensors make up
+    tokens: int = 0  # the number of tokens of its vocabulary; 0 where it holds none
+    embeddings: int = 0  # the number of rows of its embedding table; 0 where it holds none
     largest: int = 0
-    has_rope_factors: bool = False
+    has_rope_factors: bool = False  # whether it holds factors of the rotary embedding, as long contexts need
 
     @property
     def architecture(self) -> str | None:
@@ -232,7 +223,7 @@ class _HeaderReader:
             self.entries += count
             if self.entries > _MAX_ENTRIES:
                 raise ValueError(f"a count of {count:,} is not plausible")
-            # a loop of its own: a vocabulary has hundreds of thousands, and calls take most of the time.
+            # A loop of its own: a vocabulary has hundreds of thousands, and calls take most of the time.
             length_at, place, size = struct.Struct("<Q").unpack_from, self.place, len(self.data)
             for _ in range(count):
                 place += 8 + length_at(self.data, place)[0]

@@ -138,7 +138,7 @@ def _kv_tokens(header: gguf_header.GgufHeader, context: int) -> int:
     heads = header.read_number("attention.head_count") or 1
     width = header.read_number("attention.key_length") or (header.read_number("embedding_length") or 4096) // heads
     kv_heads = header.read_number("attention.head_count_kv") or heads
-    # a header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
+    # A header of nonsense may give less than a byte; llama.cpp says what is wrong with it.
     each = max(1, 2 * 2 * (header.read_number("block_count") or 32) * width * kv_heads)
     most = max(memory.available() // 4 // each, min(context, 512))
     return int(min(_MAX_CONTEXTS * context, most, gguf_header.MAX_NUMBER))

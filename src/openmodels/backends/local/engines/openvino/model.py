@@ -34,21 +34,14 @@ _MAX_KV_GB = 8
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A model that OpenVINO runs.
+    """A model that OpenVINO runs."""
 
-    Attributes:
-        genai: The module `openvino_genai`.
-        pipeline: Its `ContinuousBatchingPipeline`.
-        dtype: What its weights are stored in, e.g. "int4".
-        kv_gb: What its key-value cache may grow to, in 2^30 bytes.
-    """
-
-    genai: Any
-    pipeline: Any
+    genai: Any  # the module `openvino_genai`
+    pipeline: Any  # its `ContinuousBatchingPipeline`
     prompt_config: PromptConfig
     folder: Path
-    dtype: str
-    kv_gb: int
+    dtype: str  # what its weights are stored in, e.g. "int4".
+    kv_gb: int  # what its key-value cache may grow to, in 2^30 bytes
 
     def tensor(self, tokens: list[int]) -> Any:
         """Return a prompt's tokens as the pipeline takes them, shape (1, n)."""

@@ -84,17 +84,14 @@ class ForwardContext:
     """The slots of a forward pass, and where their new keys and values go.
 
     Each slot of `work` comes with the number of its new tokens, which fit into it.
-
-    Attributes:
-        order: For each place in the forward pass's order of slots, the index in `work`.
-        positions: The position of every new token in its slot, in that order.
     """
 
     def __init__(self, kv_cache: KVCache, work: Sequence[tuple[Slot, int]]) -> None:
         self._kv_cache = kv_cache
         places = [(slot.bucket.capacity, slot.index, new_tokens) for slot, new_tokens in work]
+        # For each place in the forward pass's order of slots, the index in `work`.
         self.order = sorted(range(len(work)), key=places.__getitem__)
-        self.positions: list[int] = []
+        self.positions: list[int] = []  # the position of every new token in its slot, in that order
         self._blocks: list[_Block] = []
         self._writes: list[tuple[Bucket, int, int, torch.Tensor]] = []
         # Computed once for all layers: of small models a step is mostly the dispatch of operations.

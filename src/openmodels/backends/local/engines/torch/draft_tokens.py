@@ -30,10 +30,6 @@ class Drafter:
     """Proposes draft tokens for a sequence, from its own text or a smaller model.
 
     The list of the sequence's tokens is read again at every call and only grows.
-
-    Attributes:
-        acceptance_rate: How often a draft token was right where those before it were, of late. Drafts that were not
-            tried count too: the tokens that followed show it for nothing.
     """
 
     def __init__(self, tokens: Sequence[int], model: DraftModel | None = None) -> None:
@@ -45,6 +41,8 @@ class Drafter:
         self._model = model
         self._cache: Any = None
         self._used_length = self._text_length
+        # How often a draft token was right where those before it were, of late. Drafts that were not tried count too:
+        # the tokens that followed show it for nothing.
         self.acceptance_rate = 0.5
         self._draft: list[int] = []
         self._drafted_at = 0

@@ -82,7 +82,7 @@ def measure_distance(scores: torch.Tensor, due: torch.Tensor, dtype: torch.dtype
     # It is infinite where they are NaN. The furthest token decides. In half precision it is the median token, since
     # rounding may route one to another expert.
     scores, due = scores.float(), due.float()
-    # a token whose weights are damaged proves nothing; requests with it fail.
+    # A token whose weights are damaged proves nothing; requests with it fail.
     finite = due.isfinite().all(dim=-1)
     scores, due = scores[finite], due[finite]
     if not len(due):

@@ -39,20 +39,14 @@ class Slot:
 
 
 class Bucket:
-    """Slots of one capacity, stored densely from position 0.
-
-    Attributes:
-        capacity: Tokens that a slot holds.
-        slots: The slots in use; `slots[i].index == i`.
-        slot_count: Slots that memory is allocated for.
-        keys: For each layer, shape (slot_count, heads, capacity, size); `values` likewise.
-    """
+    """Slots of one capacity, stored densely from position 0."""
 
     def __init__(self, kv_cache: KVCache, capacity: int) -> None:
         self._kv_cache = kv_cache
-        self.capacity = capacity
-        self.slots: list[Slot] = []
-        self.slot_count = 0
+        self.capacity = capacity  # tokens that a slot holds
+        self.slots: list[Slot] = []  # the slots in use; `slots[i].index == i`
+        self.slot_count = 0  # slots that memory is allocated for
+        # For each layer, shape (slot_count, heads, capacity, size); `values` likewise.
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 

@@ -40,23 +40,16 @@ _BIDIRECTIONAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & frozenset(MODEL_
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model ready to run.
+    """A model ready to run."""
 
-    Attributes:
-        model: The transformers model, in evaluation mode.
-        context: The most tokens that prompt and answer may have together.
-        processor: The processor of images; None for a model that reads only text, or the error that names
-            what it lacks.
-        draft: A smaller model of the same vocabulary that proposes draft tokens, or None.
-    """
-
-    model: Any
+    model: Any  # the transformers model, in evaluation mode
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
-    context: int
+    context: int  # the most tokens that prompt and answer may have together
+    # The processor of images; None for a model that reads only text, or the error that names what it lacks.
     processor: Any = None
-    draft: Any = None
+    draft: Any = None  # a smaller model of the same vocabulary that proposes draft tokens, or None
 
     @property
     def vocab_size(self) -> int | None:

@@ -23,13 +23,6 @@ class RunningSequence:
     """The tokens of a request, their KV cache, and the processor of its output.
 
     A cycle ends the answer with `repetition_stop`; where its form is demanded, none does.
-
-    Attributes:
-        tokens: The tokens of the prompt and of the answer so far.
-        prompt_length: Tokens of the prompt, without those that the answer must begin with.
-        slot: The place of the keys and values, while the sequence shares forward passes.
-        cache: The same where it runs alone: its `SequenceState`, in which `computed` tokens are computed.
-        inputs: The tensors of the prompt's images, until they are computed.
     """
 
     def __init__(self, queued: QueuedRequest, loaded: LoadedModel, *, repetition_stop: bool = True) -> None:
@@ -61,14 +54,15 @@ class RunningSequence:
             self.constraint = constraint.make_constraint(
                 prompt.output, config.tokenizer, vocab_size, self._eos_token_ids
             )
-        self.prompt_length = len(prompt.tokens)
+        self.prompt_length = len(prompt.tokens)  # tokens of the prompt, without those that the answer must begin with
         # What the answer must begin with is computed together with the prompt.
         self._forced_first = self._accept_forced()
-        self.tokens = prompt.tokens + self._forced_first
-        self.slot: Slot | None = None
+        self.tokens = prompt.tokens + self._forced_first  # the tokens of the prompt and of the answer so far
+        self.slot: Slot | None = None  # the place of the keys and values, while the sequence shares forward passes
+        # The same where it runs alone: its `SequenceState`, in which `computed` tokens are computed.
         self.cache: Any = None
         self.computed = 0
-        self.inputs = prompt.inputs
+        self.inputs = prompt.inputs  # the tensors of the prompt's images, until they are computed
         self.drafter = Drafter(self.tokens, loaded.draft)
 
     @property

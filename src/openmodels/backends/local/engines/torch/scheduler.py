@@ -92,21 +92,14 @@ class UnbatchedScheduler(Scheduler):
 
 @dataclass(slots=True)
 class ScheduledTokens:
-    """What a step computes of one sequence.
-
-    Attributes:
-        tokens: The tokens that follow what the slot holds; draft tokens last.
-        drafted: How many of them are draft tokens.
-        is_prompt: Whether they are of a long prompt.
-        is_partial: Whether more of the prompt follows in a later step.
-    """
+    """What a step computes of one sequence."""
 
     sequence: RunningSequence
     slot: Slot
-    tokens: list[int]
-    drafted: int = 0
-    is_prompt: bool = False
-    is_partial: bool = False
+    tokens: list[int]  # the tokens that follow what the slot holds; draft tokens last
+    drafted: int = 0  # how many of them are draft tokens
+    is_prompt: bool = False  # whether they are of a long prompt
+    is_partial: bool = False  # whether more of the prompt follows in a later step
 
 
 class BatchScheduler(Scheduler):
@@ -178,7 +171,7 @@ class BatchScheduler(Scheduler):
             chunk = sequence.pending[:budget]
             if not chunk:
                 break
-            # a chunk's last scores show that all it stored are finite numbers.
+            # A chunk's last scores show that all it stored are finite numbers.
             is_partial = len(chunk) < len(sequence.pending)
             scheduled.append(ScheduledTokens(sequence, slot, chunk, is_prompt=True, is_partial=is_partial))
             budget -= len(chunk)
@@ -331,7 +324,7 @@ def accept_scores(
         check_finite(largest[0])
         return
     drafts = item.tokens[len(item.tokens) - item.drafted :]
-    # a draft token without finite scores may not be what comes; if it is, it fails when it is computed again.
+    # A draft token without finite scores may not be what comes; if it is, it fails when it is computed again.
     finite = next((at for at, score in enumerate(largest) if at and not math.isfinite(score)), len(largest))
     at = 0
     try:

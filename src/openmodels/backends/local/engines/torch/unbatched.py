@@ -25,15 +25,7 @@ _ORIGINAL = "original_max_position_embeddings"
 
 
 class UnbatchedModel:
-    """A transformers model that generates one sequence at a time.
-
-    Attributes:
-        whole_prompt: Why a prompt, and what is forced later, is not computed in chunks; None where it may be.
-        recompute: Why the whole sequence is computed for every token; None where its newest tokens are enough.
-        rope_switch_length: The length at which the frequencies of the positions change, or None. `generate` chooses
-            them by the whole length of the prompt and then token by token, so a chunk may neither lie on both sides
-            nor beyond.
-    """
+    """A transformers model that generates one sequence at a time."""
 
     def __init__(self, model: Any, device: torch.device) -> None:
         self.model, self.device = model, device
@@ -41,8 +33,12 @@ class UnbatchedModel:
         self.takes_position_ids = "position_ids" in arguments and not model.config.is_encoder_decoder
         self.takes_logits_to_keep = "logits_to_keep" in arguments
         self.cache_argument = next((name for name in _CACHE_ARGUMENTS if name in arguments), _CACHE_ARGUMENTS[0])
+        # The length at which the frequencies of the positions change, or None. `generate` chooses them by the whole
+        # length of the prompt and then token by token, so a chunk may neither lie on both sides nor beyond.
         self.rope_switch_length = _rope_switch_length(model.config)
+        # Why a prompt, and what is forced later, is not computed in chunks; None where it may be.
         self.whole_prompt: str | None = None
+        # Why the whole sequence is computed for every token; None where its newest tokens are enough.
         self.recompute: str | None = None
         states = [(module, _read_state(module)) for module in model.modules()]
         self._initial = [(module, state) for module, state in states if state]
