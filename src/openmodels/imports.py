@@ -6,6 +6,7 @@ numpy or torch, imported halfway, cannot be imported again in a process.
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import sys
 import threading
 from contextlib import suppress
@@ -29,6 +30,14 @@ def import_uninterrupted(name: str) -> ModuleType:
         thread.join()
         _running.pop(name, None)
     return import_module(name)
+
+
+def is_installed(name: str) -> bool:
+    """Return whether a module is installed; imports at most the package around it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the package around it is not there either
+        return False
 
 
 def _run(name: str) -> None:

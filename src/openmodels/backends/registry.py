@@ -6,7 +6,6 @@ the backend's and whose value is the class: `toy = "openmodels_toy:ToyBackend"`.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from dataclasses import dataclass
 
@@ -27,7 +26,7 @@ class Entry:
 
     def missing(self) -> list[str]:
         """Return those of `needs` that are not installed; imports none of them."""
-        return [module for module in self.needs if not _is_installed(module)]
+        return [module for module in self.needs if not imports.is_installed(module)]
 
 
 BUILT_IN: dict[str, Entry] = {
@@ -49,13 +48,6 @@ BUILT_IN: dict[str, Entry] = {
 }
 
 _registered: dict[str, type[Backend]] = {}
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package around it is not there either
-        return False
 
 
 def list_names() -> list[str]:

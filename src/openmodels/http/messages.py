@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -38,24 +38,33 @@ class BodyCollector:
     """
 
     def __init__(self, encoding: str, max_bytes: int, *, truncate: bool) -> None:
-        self.is_full = False
-        """Whether the body was cut."""
+        self.is_full = False  # whether enough of the body has been read: the rest is cut
         self._inflater = Inflater(encoding)
         self._max_bytes = max_bytes
         self._truncate = truncate
         self._pieces: list[bytes] = []
         self._size = 0
 
+    def decompress(self, data: bytes) -> Iterator[bytes]:
+        """Yield what `data` decompresses to, without collecting it."""
+        for piece in self._inflater.feed(data):
+            yield piece
+            if self.is_full:
+                return
+
     def feed(self, data: bytes) -> None:
         """Take raw bytes. Raises InvalidResponse for a large or damaged body."""
-        for piece in self._inflater.feed(data):
-            self._size += len(piece)
-            self._pieces.append(piece)
-            if self._size > self._max_bytes:
-                if not self._truncate:
-                    raise InvalidResponse(f"The answer is larger than {self._max_bytes / 2**20:.3g} MiB.")
-                self.is_full = True
-                break
+        for piece in self.decompress(data):
+            self.collect(piece)
+
+    def collect(self, piece: bytes) -> None:
+        """Collect decompressed bytes. Raises InvalidResponse when the body is too large."""
+        self._size += len(piece)
+        self._pieces.append(piece)
+        if self._size > self._max_bytes:
+            if not self._truncate:
+                raise InvalidResponse(f"The answer is larger than {self._max_bytes / 2**20:.3g} MiB.")
+            self.is_full = True
 
     def end(self) -> bytes:
         """Return the body. Raises StreamInterrupted where it is not complete."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import re
 import urllib.request
@@ -14,6 +13,7 @@ from openmodels import settings
 from openmodels.errors import InvalidRequest, MissingExtra, NotConfigured
 from openmodels.http.address import Address, is_host_name, is_loopback, join_host
 from openmodels.http.secrets import Secret, WithheldSecret, hide
+from openmodels.imports import is_installed
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _SOCKS_PACKAGES = ("python_socks", "aiohttp_socks")  # the modules that speak SOCKS
@@ -117,7 +117,7 @@ def environment_proxy(target: Address) -> ProxyServer | None:
 
 def _with_packages(proxy: ProxyServer) -> ProxyServer:
     """Return the proxy, or raise MissingExtra where SOCKS is not installed."""
-    if proxy.is_socks and not all(map(importlib.util.find_spec, _SOCKS_PACKAGES)):
+    if proxy.is_socks and not all(map(is_installed, _SOCKS_PACKAGES)):
         raise MissingExtra(
             f"The proxy {proxy.origin} speaks SOCKS, for which packages are not installed.",
             next_step=f"Run: {settings.install_hint('socks')}",

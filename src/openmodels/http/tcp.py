@@ -7,15 +7,16 @@ import errno
 import os
 import selectors
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any
 
+from openmodels import background
 from openmodels.errors import InvalidRequest
 
 AddressInfo = tuple[Any, ...]  # an entry of `socket.getaddrinfo`
@@ -45,17 +46,7 @@ async def aresolve(host: str, port: int) -> list[AddressInfo]:
 def _look_up(host: str, port: int) -> Future[list[AddressInfo]]:
     # getaddrinfo takes no timeout and may hang for minutes. A thread of a pool would be waited for,
     # by asyncio.run and by the interpreter, at their end; this one is left behind.
-    answer: Future[list[AddressInfo]] = Future()
-    answer.set_running_or_notify_cancel()
-
-    def work() -> None:
-        try:
-            answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as error:  # noqa: BLE001 - a name may hold anything; raised again by whoever waits
-            answer.set_exception(error)
-
-    threading.Thread(target=work, name="openmodels-dns", daemon=True).start()
-    return answer
+    return background.start(partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
 
 
 def check_allowed(addresses: list[AddressInfo], host: str, is_allowed: Callable[[str], bool] | None) -> None:

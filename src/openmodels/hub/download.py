@@ -6,13 +6,11 @@ import errno
 import socket
 import ssl
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
@@ -26,13 +24,12 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import tqdm
 
-from openmodels import settings
+from openmodels import background, settings
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, DoesNotFit, Offline, OpenModelsError
 from openmodels.hub import token
 from openmodels.hub.client import HubClient, classify_hub_status
 from openmodels.hub.model_page import ModelPage
 
-_Result = TypeVar("_Result")
 _SMALL_FILE_SECONDS = 60.0  # seconds that a file which is read before the weights may take in all
 
 
@@ -88,15 +85,10 @@ def download_small_file(repo: str, file: str, revision: str | None, deadline: fl
         OpenModelsError: As for `list_files`.
     """
     left = _SMALL_FILE_SECONDS if deadline is None else min(_SMALL_FILE_SECONDS, deadline - time.monotonic())
-    # The token is read inside the call: no frame of ours, which a traceback may show, holds it.
     with translated_errors(repo, revision):
         try:
-            return _call_within(
-                max(0.0, left),
-                lambda: Path(
-                    hf_hub_download(repo, file, tqdm_class=_progress_bar(shown=False), revision=revision, **_access())
-                ),
-            )
+            # On a thread: looking up a name has no time limit of its own.
+            return background.start(_fetch, repo, file, revision).result(max(0.0, left))
         except TimeoutError as error:  # the Hub's client limits only each read
             raise DeadlineExceeded(
                 f"{file} of {repo} did not come in full in time.", next_step="Allow more time, or check the network."
@@ -107,8 +99,13 @@ def download_file(repo: str, file: str, revision: str | None, deadline: float | 
     """Return a file, downloaded if need be; a bar shows the progress on a terminal."""
     check_deadline(deadline)
     with translated_errors(repo, revision):
-        bar = _progress_bar(shown=True)
-        return Path(hf_hub_download(repo, file, tqdm_class=bar, revision=revision, **_access()))
+        return _fetch(repo, file, revision, shows_progress=True)
+
+
+def _fetch(repo: str, file: str, revision: str | None, *, shows_progress: bool = False) -> Path:
+    bar = _progress_bar(shown=shows_progress)
+    # The token is read inside the call: no frame of ours, which a traceback may show, holds it.
+    return Path(hf_hub_download(repo, file, tqdm_class=bar, revision=revision, **_access()))
 
 
 def download_files(
@@ -147,21 +144,6 @@ def _access() -> dict[str, Any]:
     """Return the Hub's address and the token; False keeps any other from being sent."""
     secret = token.token_for(token.endpoint())
     return {"endpoint": token.endpoint(), "token": False if secret is None else secret.reveal()}
-
-
-def _call_within(seconds: float, call: Callable[[], _Result]) -> _Result:
-    """Return what a call returns, or raise TimeoutError."""
-    # Looking up a name has no time limit of its own.
-    future = Future[_Result]()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="openmodels-hub", daemon=True).start()
-    return future.result(seconds)
 
 
 @contextmanager

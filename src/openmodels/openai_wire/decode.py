@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic_core import from_json
+from typing_extensions import override
 
 from openmodels import errors
-from openmodels.http.decompression import Inflater
+from openmodels.http.messages import BodyCollector
 from openmodels.http.sse import BOM, Event, SSEDecoder
 from openmodels.openai_wire.choices import ChoiceDecoder, read_choices
 from openmodels.output.text_scan import ReasoningTags
@@ -29,19 +30,17 @@ TranslateError = Callable[[bytes | object], errors.OpenModelsError]
 """Turns an error body, or the error object of a stream, into the error to raise."""
 
 
-class ResponseBody:
-    """Collects a response body, decompressed and capped.
+class ResponseBody(BodyCollector):
+    """Collects a response body, of an error as much as is looked at.
 
     As a context it ends quietly where the connection is lost in an error's body: the status says enough.
     """
 
     def __init__(self, status: int, headers: Mapping[str, str], translate_error: TranslateError) -> None:
         self.is_error = not 200 <= status < 300  # whether the status is an error
-        self.is_full = False  # whether enough of an error's body has been read
         self.translate_error = translate_error  # makes the error of a failed response
-        self._inflater = Inflater(headers.get("content-encoding", ""))
-        self._parts: list[bytes] = []
-        self._size = 0
+        longest = LONGEST_ERROR if self.is_error else LONGEST_BODY
+        super().__init__(headers.get("content-encoding", ""), longest, truncate=self.is_error)
 
     def __bool__(self) -> bool:
         return bool(self._size)
@@ -52,40 +51,23 @@ class ResponseBody:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         return isinstance(error, errors.ConnectionFailed | errors.DeadlineExceeded) and self.is_error and bool(self)
 
+    @override
     def decompress(self, data: bytes) -> Iterator[bytes]:
-        """Yield what `data` decompresses to, without collecting it."""
         if self.is_full:
             return
         try:
-            yield from self._inflater.feed(data)
+            yield from super().decompress(data)
         except errors.InvalidResponse:
             if not self.is_error:
                 raise
             # The status says enough, and what was read of a damaged body is noise.
-            self.is_full, self._parts = True, []
-
-    def feed(self, data: bytes) -> None:
-        """Collect bytes as they came. Raises InvalidResponse for a damaged body."""
-        for chunk in self.decompress(data):
-            self.collect(chunk)
-
-    def collect(self, chunk: bytes) -> None:
-        """Collect decompressed bytes. Raises InvalidResponse when the body is too large."""
-        space = (LONGEST_ERROR if self.is_error else LONGEST_BODY) - self._size
-        self._size += len(chunk)
-        if len(chunk) > space:
-            if not self.is_error:
-                raise errors.InvalidResponse(f"The answer is larger than {LONGEST_BODY // 2**20} MiB.")
-            self.is_full = True
-            chunk = chunk[: max(space, 0)]
-        self._parts.append(chunk)
+            self.is_full, self._pieces = True, []
 
     def finish(self) -> bytes:
         """Return the body, or raise the error that the response is."""
         if self.is_error:
-            raise self.translate_error(b"".join(self._parts))
-        self._inflater.end()
-        return b"".join(self._parts)
+            raise self.translate_error(b"".join(self._pieces)[:LONGEST_ERROR])
+        return self.end()
 
 
 class ChatDecoder:

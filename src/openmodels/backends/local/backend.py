@@ -25,9 +25,9 @@ from openmodels.deadline import deadline_exceeded, wait_timeout
 from openmodels.errors import InvalidReference, InvalidRequest
 from openmodels.output.tool_formats import detect
 from openmodels.types.capabilities import Capabilities
-from openmodels.types.embeddings import Embeddings, EmbedRequest
+from openmodels.types.embeddings import EmbedRequest
 from openmodels.types.messages import Message
-from openmodels.types.rankings import Ranking, RerankRequest
+from openmodels.types.rankings import RerankRequest
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
@@ -174,26 +174,18 @@ class LocalBackend(Backend):
                     raise deadline_exceeded(next_step=_NEXT_STEP) from None
                 yield self._read(choices, *mail)
 
-    def embed(self, request: EmbedRequest) -> Embeddings:
-        """Return the vectors of the texts; see `Backend.embed`."""
-        return replace(self._lazy_encoders.get(self._open_encoders, request.deadline).encode(request), model=self.rest)
+    def _encode(self, request: EmbedRequest | RerankRequest) -> Any:
+        """Return the vectors of the texts, or the ranking of the documents."""
+        encoders = self._lazy_encoders.get(self._open_encoders, request.deadline)
+        return replace(encoders.encode(request), model=self.rest)
 
-    async def aembed(self, request: EmbedRequest) -> Embeddings:
-        """The asynchronous twin of `embed`.
-
-        Nothing blocks, and cancelling ends the work within a step.
-        """
+    async def _aencode(self, request: EmbedRequest | RerankRequest) -> Any:
+        """The asynchronous twin of `_encode`; cancelling ends the work within a step."""
         encoders = await self._lazy_encoders.aget(self._open_encoders, request.deadline)
         return replace(await encoders.aencode(request), model=self.rest)
 
-    def rerank(self, request: RerankRequest) -> Ranking:
-        """Return the ranking of the documents; see `Backend.rerank`."""
-        return replace(self._lazy_encoders.get(self._open_encoders, request.deadline).encode(request), model=self.rest)
-
-    async def arerank(self, request: RerankRequest) -> Ranking:
-        """The asynchronous twin of `rerank`."""
-        encoders = await self._lazy_encoders.aget(self._open_encoders, request.deadline)
-        return replace(await encoders.aencode(request), model=self.rest)
+    embed = rerank = _encode
+    aembed = arerank = _aencode
 
     def load(self) -> None:
         """Find, download and read the weights now.

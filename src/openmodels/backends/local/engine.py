@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from openmodels.imports import is_installed
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
@@ -90,7 +90,7 @@ class EngineSpec:
     @property
     def is_installed(self) -> bool:
         """Whether the package is installed; imports nothing."""
-        return self.package is None or importlib.util.find_spec(self.package) is not None
+        return self.package is None or is_installed(self.package)
 
     def make(self, config: EngineConfig) -> Engine:
         """Import the engine's class and return an engine for one model."""

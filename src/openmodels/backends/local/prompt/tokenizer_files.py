@@ -6,12 +6,11 @@ files. Importing this module imports neither torch nor transformers.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from openmodels import settings
+from openmodels import imports, settings
 from openmodels.backends.local.weights import checkpoint
 from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra
 from openmodels.hub.model_page import UNBOUNDED
@@ -121,19 +120,12 @@ def _check_packages(folder: Path) -> None:
     if (folder / "tekken.json").is_file() and not any(folder.glob("vocab.*")):
         readers["tekken.json"] = mistral
     for name, (what, modules, command) in readers.items():
-        if missing := [module for module in modules if not _is_installed(module)]:
+        if missing := [module for module in modules if not imports.is_installed(module)]:
             packages = " and ".join(repr(module.removeprefix("google.").replace("_", "-")) for module in missing)
             raise MissingExtra(
                 f"The model's only tokenizer is {what} ({name}). Reading it takes what is not installed: {packages}.",
                 next_step=f"Run: {command}",
             )
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package above it is not there
-        return False
 
 
 def _is_tiktoken(file: Path) -> bool:
