@@ -31,9 +31,7 @@ def deadline_after(timeout: float | None) -> float | None:
 def deadline_exceeded(phase: str = "", next_step: str | None = None) -> DeadlineExceeded:
     """Return the error of a call whose time is up.
 
-    Args:
-        phase: What was being done, for the message: "while tools ran".
-        next_step: What the caller can do; by default, to raise `timeout`.
+    `phase` is what was being done, e.g. "while tools ran"; the next step is by default to raise `timeout`.
     """
     advice = "Raise `timeout`." if phase else "Raise `timeout` or lower `max_tokens`."
     return DeadlineExceeded(f"The call's total time is up {phase}".rstrip() + ".", next_step=next_step or advice)

@@ -46,9 +46,7 @@ def allowed_count(refusal: str, count: int) -> int | None:
 class Batches(Generic[_Request, _Outcome]):
     """The batches of one request, in order; they shrink where the server refuses.
 
-    Args:
-        request: The whole request.
-        most: How many texts the server takes at once, or None where it has not said so.
+    `most` is how many texts the server takes at once, None where it has not said so.
     """
 
     def __init__(self, request: _Request, most: int | None) -> None:

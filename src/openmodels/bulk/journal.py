@@ -172,11 +172,7 @@ class Journal:
             ) from error
 
     def _read(self) -> int:
-        """Index the lines by item and return the offset of the next one.
-
-        Raises:
-            InvalidRequest: The file is not a journal; it stays as it is.
-        """
+        """Index the lines by item and return the offset of the next one."""
         first_damaged, items, offset, torn = 0, 0, 0, False
         with self.path.open("rb") as file:
             for number, (line, length) in enumerate(_read_lines(file), 1):

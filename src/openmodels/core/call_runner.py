@@ -24,9 +24,7 @@ _Outcome = TypeVar("_Outcome", Embeddings, Ranking)
 class CallRunner:
     """Runs the calls of a model on its backend, with retries.
 
-    Args:
-        backend: Where the model runs.
-        hooks: What observes the calls that have no deltas.
+    `hooks` observe the calls that have no deltas.
     """
 
     def __init__(self, backend: Backend, hooks: Hooks) -> None:

@@ -19,9 +19,7 @@ class ConcurrencyLimiter:
     Additive increase, multiplicative decrease, as in TCP: a refusal halves the limit and lets nothing start for
     as long as the server asks; calls that succeed raise it again, by one for a whole round of them.
 
-    Args:
-        largest: The largest number of calls in flight.
-        retries: How often one call may be tried again because of rate limits.
+    At most `largest` calls are in flight; `retries` are those of one call because of rate limits.
     """
 
     def __init__(self, largest: int, retries: int) -> None:

@@ -49,8 +49,7 @@ class OkResponse(NamedTuple):
 class RequestPacer:
     """Spaces the requests of all threads to one origin.
 
-    Args:
-        interval: Seconds between the starts of two requests at least.
+    `interval` is the least number of seconds between the starts of two requests.
     """
 
     def __init__(self, interval: float = 0.0) -> None:
@@ -117,9 +116,8 @@ class JSONClient:
     def get_json(self, path: str, params: Any = None) -> Any:
         """Return the JSON at a path.
 
-        Args:
-            path: Below the origin, or a full address there.
-            params: The query, as `urllib.parse.urlencode` takes it.
+        The path is below the origin, or a full address there; `params` are the query, as `urllib.parse.urlencode` takes
+        it.
         """
         return self._decode(self.send("GET", path, params=params).body)
 

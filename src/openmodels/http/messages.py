@@ -31,10 +31,7 @@ def add_header(headers: dict[str, str], raw_name: bytes, raw_value: bytes) -> No
 class BodyCollector:
     """Collects a body, decompressed and capped.
 
-    Args:
-        encoding: The response's Content-Encoding.
-        max_bytes: Bytes of the decompressed body at most.
-        truncate: Whether a larger body is cut; else it is an error.
+    A body of more than `max_bytes` decompressed bytes is cut if `truncate`; else it is an error.
     """
 
     def __init__(self, encoding: str, max_bytes: int, *, truncate: bool) -> None:

@@ -32,9 +32,7 @@ def proxy_error(status: int, peer: str) -> OpenModelsError:
 def network_error(error: OSError | EOFError, peer: str) -> OpenModelsError:
     """Return what an error of a socket means.
 
-    Args:
-        error: The error; EOFError for a connection that was closed too early.
-        peer: The other side, as an error names it: "host:port".
+    EOFError is a connection that was closed too early; `peer` is the other side, as an error names it: "host:port".
     """
     next_step: str | None = _CHECK
     retryable = True

@@ -52,12 +52,8 @@ def connect(
 ) -> socket.socket:
     """Return a socket connected to a server through a proxy.
 
-    Args:
-        proxy: The proxy; it resolves the host where it speaks "socks5h".
-        host: The server's host.
-        port: The server's port.
-        end: When to give up, on the clock of `time.monotonic()`.
-        on_connect: Called with the socket once it is connected to the proxy.
+    A proxy that speaks "socks5h" resolves the host. `end` is on the clock of `time.monotonic()`. `on_connect` gets the
+    socket once it is connected to the proxy.
 
     Raises:
         ConnectionFailed: The proxy does not connect.

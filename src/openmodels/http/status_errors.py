@@ -118,9 +118,7 @@ def read_failure(
 def error_from_status(failure: Failure, meaning: StatusMeaning | None = None) -> OpenModelsError:
     """Return the one error of the tree that a failure is.
 
-    Args:
-        failure: The failed answer.
-        meaning: What it means, where that is not what it means in OpenAI's dialect.
+    `meaning` is what the failure means, where that is not what it means in OpenAI's dialect.
     """
     kind, next_step, cause = meaning or _classify(failure)
     retryable = failure.should_retry

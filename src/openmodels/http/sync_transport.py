@@ -120,10 +120,7 @@ class _Connection(HTTPConnection):
     def receive(self, parser: Http1ResponseParser, deadline: float | None, idle: float | None) -> bytes:
         """Read once, at least one byte or the end; return the part of the body that came.
 
-        Args:
-            parser: The parser of the response.
-            deadline: When to give up, on the clock of `time.monotonic()`.
-            idle: Seconds to wait at most, where that is less than what the deadline leaves.
+        Until the `time.monotonic()` deadline, and `idle` seconds at most where that is less.
         """
         left = seconds_left(deadline)
         if idle is not None and left is not None and left <= idle:
@@ -299,9 +296,7 @@ class HttpResponse(BaseResponse):
     def read(self, max_bytes: int, *, truncate: bool = False) -> bytes:
         """Return the decompressed body.
 
-        Args:
-            max_bytes: Its bytes at most.
-            truncate: Whether a larger body is cut; else it is an InvalidResponse.
+        Of a body larger than `max_bytes` the rest is cut if `truncate`; else it is an InvalidResponse.
         """
         body = self._collector(max_bytes, truncate=truncate)
         for data in self:

@@ -47,11 +47,7 @@ def cache_folder() -> Path:
 def list_files(repo: str, revision: str | None, deadline: float | None, timeout: float) -> dict[str, int]:
     """Return the sizes in bytes of a model's files, by name.
 
-    Args:
-        repo: "org/model".
-        revision: Branch, tag or commit; None is the default branch.
-        deadline: On the clock of `time.monotonic()`, or None.
-        timeout: Seconds the Hub may take.
+    The Hub may take `timeout` seconds, until the `time.monotonic()` deadline. A revision of None is the default branch.
 
     Raises:
         ModelNotFound: No such repository or revision.
@@ -113,15 +109,7 @@ def download_files(
 ) -> Path:
     """Return the folder with some files of a model, downloaded if need be.
 
-    Args:
-        repo: "org/model".
-        files: Their names.
-        revision: Branch, tag or commit; None is the default branch.
-        deadline: `time.monotonic()` value after which the download is not begun, or None.
-        progress: Whether a bar shows the download on a terminal.
-
-    Raises:
-        OpenModelsError: As for `list_files`.
+    The download is not begun after the `time.monotonic()` deadline. With `progress` a bar shows it on a terminal.
     """
     check_deadline(deadline)
     with translated_errors(repo, revision):

@@ -73,13 +73,8 @@ class ResponseBody(BodyCollector):
 class ChatDecoder:
     """Decodes one response of a chat or completions endpoint.
 
-    Args:
-        status: The HTTP status.
-        headers: By lower-case name.
-        translate_error: Makes the error of a failed response.
-        answers: How many answers were asked for.
-        top_logprobs: How many likeliest tokens were asked for at each place; None is without logprobs.
-        tags: What stands around reasoning that the server leaves in the text.
+    `answers` were asked for, with `top_logprobs` likeliest tokens at each place (None is without logprobs). `tags`
+    stand around reasoning that the server leaves in the text.
 
     Attributes:
         has_begun: Whether a delta has been given.

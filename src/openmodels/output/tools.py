@@ -92,11 +92,7 @@ class Tool:
         return tool_results.make_result(call, value, began)
 
     def _arguments(self, call: ToolCall) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments as the function takes them.
-
-        Raises:
-            InvalidRequest: They do not fit.
-        """
+        """Return the arguments as the function takes them."""
         if call.errors:
             raise InvalidRequest("; ".join(call.errors))
         arguments = call.arguments or {}

@@ -41,11 +41,7 @@ _OFF: dict[str, Any] = {"retry_policy": policies.SansIOHTTPPolicy(), "redirect_p
 class AzureExchange:
     """Sends requests to one endpoint, authenticated and traced by Azure's client.
 
-    Args:
-        address: The endpoint.
-        authentication: A key, a source of tokens for `scope`, or None to send neither.
-        scope: What a token must be for.
-        client: The end of the pipeline.
+    It sends a key, tokens for `scope`, or neither.
     """
 
     def __init__(

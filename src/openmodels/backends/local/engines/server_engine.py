@@ -55,10 +55,7 @@ class CompletionClient:
 
         Closing the generator closes the connection, which ends the work.
 
-        Args:
-            body: The JSON body; one with "messages" goes to the chat endpoint.
-            request: The caller's request.
-            tags: The tags of reasoning that is looked for in the text.
+        A body with "messages" goes to the chat endpoint. Reasoning between `tags` is looked for in the text.
 
         Raises:
             OpenModelsError: The server refused, failed or died.

@@ -215,11 +215,7 @@ def _add_special_tokens(tokenizer: Any, tokens: list[int]) -> list[int]:
 
 
 def _adapt_messages(messages: Sequence[Message], template: str) -> Sequence[Message]:
-    """Return the messages with ids of tool calls that the template accepts.
-
-    Raises:
-        UnsupportedFeature: A message names its participant, for which templates have no common place.
-    """
+    """Return the messages with ids of tool calls that the template accepts."""
     if any(message.name for message in messages):
         raise UnsupportedFeature(
             "The backend 'local' cannot honour the 'name' of a message.", next_step="Write the name into its content."
@@ -340,11 +336,7 @@ _WANTED = re.compile("zq[a-z]+[0-9x]+qz")
 
 
 def _check_omissions(omissions: _Omissions | None, messages: Sequence[Message], text: str) -> None:
-    """Check that a rendered prompt holds the content of the messages.
-
-    Raises:
-        UnsupportedFeature: The template leaves out the content of a message, or the tools.
-    """
+    """Check that a rendered prompt holds the content of the messages."""
     if omissions is None:
         # Of a template that renders none but these messages, only what it must not change is known.
         candidates = tuple(index for index, message in enumerate(messages) if message.role in {"system", "user"})

@@ -94,10 +94,7 @@ _limits: ContextVar[_RenderLimits] = ContextVar("limits")
 def render(template: str, length: int, variables: Mapping[str, Any]) -> str:
     """Render a chat template in bounded time and memory.
 
-    Args:
-        template: The template's source.
-        length: Characters of the messages, which are added to the limits.
-        variables: The variables of the template; plain JSON types.
+    Characters of the messages, `length`, are added to the limits; the variables are of plain JSON types.
 
     Raises:
         LimitExceeded: The template takes too much time or memory.
