@@ -363,23 +363,8 @@ def _code_and_message(body: Any, depth: int = 0) -> tuple[str, str]:
 
 _DEEPEST = 6
 _REASONS = (
-    "error",
-    "errors",
-    "message",
-    "Message",
-    "detail",
-    "details",
-    "msg",
-    "error_message",
-    "errorMessage",
-    "error_description",
-    "reason",
-    "title",
-    "fault",
-    "faultstring",
-    "text",
-    "innererror",
-    "inner_error",
+    *("error", "errors", "message", "Message", "detail", "details", "msg", "error_message", "errorMessage"),
+    *("error_description", "reason", "title", "fault", "faultstring", "text", "innererror", "inner_error"),
 )
 """Where servers write what is wrong: the first that says something counts, and those of `_MORE`."""
 _MORE = frozenset({"errors", "detail", "details", "innererror", "inner_error", "raw"})

@@ -126,8 +126,7 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
 
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
-    has_modules = (folder / "modules.json").exists()
-    kind = model_kind.classify_config(config, sentence_transformers=has_modules)
+    kind = model_kind.classify_folder(folder, config)
     if kind.task in ("generate", "rerank", "other"):
         reason = ": nothing says which of its tokens' vectors stand for a text" if kind.task == "generate" else ""
         use = "Use `rerank`, or choose" if kind.task == "rerank" else "Choose"
@@ -135,7 +134,7 @@ def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
             f"The model is {kind.description}, and the backend 'local' has no 'embed' for such a model{reason}.",
             next_step=f"{use} a model for sentence embeddings, e.g. 'local:sentence-transformers/all-MiniLM-L6-v2'.",
         )
-    if has_modules:
+    if (folder / "modules.json").exists():
         pooling.read_modules(folder)
 
 

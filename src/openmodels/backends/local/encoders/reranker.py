@@ -34,7 +34,7 @@ class Reranker(Encoder[RerankRequest, Ranking]):
         """Load a cross-encoder; see `Encoder.load`."""
         checkpoint.check_folder(folder)
         config = checkpoint.read_json(folder / "config.json")
-        kind = model_kind.classify_config(config, sentence_transformers=(folder / "modules.json").exists())
+        kind = model_kind.classify_folder(folder, config)
         if kind.task != "rerank":
             raise UnsupportedFeature(
                 f"The model is {kind.description}, no cross-encoder with a single score, and the backend 'local' has "

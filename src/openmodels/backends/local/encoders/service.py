@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any
 
 from openmodels.backends.local.cancellable_thread import CancellableThread, Steps
 from openmodels.backends.local.encoders.embedder import Embedder
@@ -27,18 +27,10 @@ class EncoderService(CancellableThread):
         self._loaded: dict[type, Encoder[Any, Any]] = {}
         self.is_loading = False  # whether the thread reads the model
 
-    @overload
-    def encode(self, request: EmbedRequest) -> Embeddings: ...
-    @overload
-    def encode(self, request: RerankRequest) -> Ranking: ...
     def encode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
         """Return the vectors of texts or the ranking of documents; see `Encoder`."""
         return self.call(self._steps(request), request.deadline)
 
-    @overload
-    async def aencode(self, request: EmbedRequest) -> Embeddings: ...
-    @overload
-    async def aencode(self, request: RerankRequest) -> Ranking: ...
     async def aencode(self, request: EmbedRequest | RerankRequest) -> Embeddings | Ranking:
         """The asynchronous twin of `encode`; cancelling it ends the work within a step."""
         return await self.acall(self._steps(request), request.deadline)

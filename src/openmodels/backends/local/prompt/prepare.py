@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.prompt import chat_template, images, length_check
+from openmodels.backends.local.reasoning_parser import control_tokens
 from openmodels.backends.local.tool_calls import (
     ToolCallFormat,
     check_tools,
@@ -52,9 +53,7 @@ class PromptConfig:
         Raises:
             UnsupportedFeature: A stop string holds a control token and more, which the decoded text leaves out.
         """
-        control = {
-            added.content: token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special
-        }
+        control = {text: token for token, text in control_tokens(self.tokenizer).items()}
         for stop in stops:
             if stop not in control and any(text in stop for text in control):
                 raise UnsupportedFeature(

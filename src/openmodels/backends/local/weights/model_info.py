@@ -66,7 +66,7 @@ def _find(rest: str, revision: str | None) -> Path | None:
 
 def _read_folder(folder: Path) -> ModelInfo:
     config = checkpoint.read_json(folder / "config.json")
-    kind = model_kind.classify_config(config, sentence_transformers=(folder / "modules.json").exists())
+    kind = model_kind.classify_folder(folder, config)
     template = "\n".join(tokenizer_files.read_templates(folder).values())
     return ModelInfo(parse_context_length(config), template, has_vision(folder, config), kind.task)
 

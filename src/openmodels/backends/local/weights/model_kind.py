@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from openmodels.errors import LoadFailed, UnsupportedFeature
@@ -19,24 +20,15 @@ if TYPE_CHECKING:
 Task = Literal["generate", "embed", "rerank", "other"]
 
 _GENERATES = (
-    "ForCausalLM",
-    "LMHeadModel",
-    "ModelWithLMHead",
-    "ForConditionalGeneration",
-    "Text2Text",
+    *("ForCausalLM", "LMHeadModel", "ModelWithLMHead", "ForConditionalGeneration", "Text2Text"),
     "GenerationDecoder",
 )
 """Endings of transformers' classes that generate text."""
 _CLASSIFIES = "ForSequenceClassification"
 _MASKED = ("ForMaskedLM", "ForPreTraining")
 _ENCODES = (
-    "Model",
-    "Encoder",
-    "ForTextEncoding",
-    "ForTokenClassification",
-    "ForQuestionAnswering",
-    "ForMultipleChoice",
-    "ForNextSentencePrediction",
+    *("Model", "Encoder", "ForTextEncoding", "ForTokenClassification", "ForQuestionAnswering"),
+    *("ForMultipleChoice", "ForNextSentencePrediction"),
 )
 """Endings of classes whose encoder computes vectors of tokens."""
 
@@ -128,6 +120,11 @@ def classify_config(config: Mapping[str, Any], *, sentence_transformers: bool = 
     if name.endswith(_GENERATES):
         return ModelKind("generate", f"a language model ({name})")
     return _classify_encoder(name, config)
+
+
+def classify_folder(folder: Path, config: Mapping[str, Any]) -> ModelKind:
+    """Return what a folder's model is made for; see `classify_config`."""
+    return classify_config(config, sentence_transformers=(folder / "modules.json").exists())
 
 
 def _classify_encoder(name: str, config: Mapping[str, Any]) -> ModelKind:

@@ -74,8 +74,7 @@ def open_model(
     """
     folder = source if source.is_dir() else get_converted(source, digest, deadline)
     config = checkpoint.read_json(folder / "config.json")
-    has_modules = (folder / "modules.json").exists()
-    model_kind.check_generates(model_kind.classify_config(config, sentence_transformers=has_modules))
+    model_kind.check_generates(model_kind.classify_folder(folder, config))
     memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
     try:
         with exclusive_loading():

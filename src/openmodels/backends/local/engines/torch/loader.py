@@ -97,8 +97,7 @@ def load(
     checkpoint.check_config(config)
     generates = kind is AutoModelForCausalLM
     if generates:
-        is_embedder = (folder / "modules.json").exists()
-        model_kind.check_generates(model_kind.classify_config(config, sentence_transformers=is_embedder))
+        model_kind.check_generates(model_kind.classify_folder(folder, config))
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise LoadFailed(

@@ -34,8 +34,7 @@ class VllmEngine(ServerEngine):
         config = self.config
         folder = locate_folder(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
         model_config = checkpoint.read_json(folder / "config.json")
-        has_modules = (folder / "modules.json").exists()
-        model_kind.check_generates(model_kind.classify_config(model_config, sentence_transformers=has_modules))
+        model_kind.check_generates(model_kind.classify_folder(folder, model_config))
         self.prompt_config = _prompt_config(folder, config.chat_template)
         self.path, self.context = folder, self.prompt_config.context
         key, port = secrets.token_urlsafe(24), _free_port()
