@@ -40,53 +40,6 @@ _END_WAIT = 1.0  # seconds in which a server that broke a connection off is seen
 _parse_address = lru_cache(8)(parse_address)  # 15 µs, and a server keeps its address over many requests
 
 
-class CompletionClient:
-    """Asks one start of a server, which demands a key, for completions."""
-
-    def __init__(self, base_url: str, key: str, http: HttpClient) -> None:
-        self._key = key
-        self._address = _parse_address(f"{base_url}/v1")
-        self._http = http
-
-    async def stream(
-        self, body: Mapping[str, Any], request: ChatRequest, *, tags: tuple[ReasoningTags, ...]
-    ) -> AsyncGenerator[Delta]:
-        """Yield the deltas of the server's answer.
-
-        Closing the generator closes the connection, which ends the work.
-
-        A body with "messages" goes to the chat endpoint. Reasoning between `tags` is looked for in the text.
-
-        Raises:
-            OpenModelsError: The server refused, failed or died.
-        """
-        path = "/chat/completions" if "messages" in body else "/completions"
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream",
-            "Authorization": f"Bearer {self._key}",
-        }
-        url = self._address.origin + self._address.target(path)
-        http_request = HttpRequest("POST", url, tuple(headers.items()), encode.to_json(body))
-        texts = [request.prompt or "", *(message.text for message in request.messages)]
-        with await self._http.asend(http_request, request.deadline) as response:
-            translate_error = partial(
-                self._translate_error, response.status, response.headers, (self._key, *filter(None, texts))
-            )
-            with decode.ChatDecoder(response.status, response.headers, translate_error, tags=tags) as decoder:
-                async for data in response:
-                    for delta in decoder.feed(data):
-                        yield delta
-        for delta in decoder.finish():
-            yield delta
-
-    def _translate_error(
-        self, status: int, headers: Mapping[str, str], secrets: tuple[str, ...], body: bytes | object
-    ) -> errors.OpenModelsError:
-        failure = status_errors.read_failure(status, headers, body, host=self._address.authority, secrets=secrets)
-        return status_errors.error_from_status(failure)
-
-
 class ServerEngine(ABC):
     """An engine in a server process; see `Engine`.
 
@@ -181,15 +134,14 @@ class ServerEngine(ABC):
         try:
             if (start := self.server.running_start) is None:
                 start = await background.arun(self.server.ensure, request.deadline)
-            client = CompletionClient(start.address.result(), start.key, self.http)
             try:
-                await self._stream(client, request, put)
+                await self._put_deltas(start, request, put)
             except errors.OpenModelsError as error:
                 raise await background.arun(self._with_last_words, error, start) from error
         except Exception as error:  # noqa: BLE001 - of any kind: the caller waits for it
             put(error)
 
-    async def _stream(self, client: CompletionClient, request: ChatRequest, put: Put) -> None:
+    async def _put_deltas(self, start: ServerProcess, request: ChatRequest, put: Put) -> None:
         prepared: PreparedRequest | None = None
         if (config := self.prompt_config) is not None:
             # Rendering and tokenizing a long prompt takes seconds.
@@ -199,11 +151,36 @@ class ServerEngine(ABC):
         output = TextOutputProcessor(request, prompt, config, repetition_stop=self.config.repetition_stop and is_free)
         body = self.body(request, prepared)
         tags = REASONING_TAGS if request.prompt is None and output.is_plain else ()
-        async with aclosing(client.stream(body, request, tags=tags)) as deltas:
+        async with aclosing(self._stream(start, body, request, tags)) as deltas:
             async for delta in deltas:
                 put(output.add(delta))
                 if output.is_cycle:
                     return
+
+    async def _stream(
+        self, start: ServerProcess, body: Mapping[str, Any], request: ChatRequest, tags: tuple[ReasoningTags, ...]
+    ) -> AsyncGenerator[Delta]:
+        """Yield the deltas of a server's answer; closing it ends the server's work."""
+        address = _parse_address(f"{start.address.result()}/v1")
+        url = address.origin + address.target("/chat/completions" if "messages" in body else "/completions")
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        headers["Authorization"] = f"Bearer {start.key}"
+        http_request = HttpRequest("POST", url, tuple(headers.items()), encode.to_json(body))
+        texts = [request.prompt or "", *(message.text for message in request.messages)]
+        with await self.http.asend(http_request, request.deadline) as response:
+            status, received = response.status, response.headers
+
+            def translate_error(body: bytes | object) -> errors.OpenModelsError:
+                secrets = (start.key, *filter(None, texts))
+                failure = status_errors.read_failure(status, received, body, host=address.authority, secrets=secrets)
+                return status_errors.error_from_status(failure)
+
+            with decode.ChatDecoder(status, received, translate_error, tags=tags) as decoder:
+                async for data in response:
+                    for delta in decoder.feed(data):
+                        yield delta
+        for delta in decoder.finish():
+            yield delta
 
     def body(self, request: ChatRequest, prepared: PreparedRequest | None) -> dict[str, Any]:
         """Return the JSON body of a request.
