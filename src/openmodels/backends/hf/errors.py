@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 from openmodels import errors
 from openmodels.http import status_errors
+from openmodels.http.status_errors import StatusMeaning
 
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"  # where tokens are created
 
@@ -54,24 +56,18 @@ _RULES: tuple[_Rule, ...] = (
 
 def translate_error(failure: status_errors.Failure, *, is_routed: bool) -> errors.OpenModelsError:
     """Return the error for a failed response; the router's 404 is about the model."""
+    if failure.retry_after is None:
+        failure = replace(failure, retry_after=_loading_seconds(failure))
     general = status_errors.error_from_status(failure)
-    kind, next_step = type(general), general.next_step
-    if not isinstance(general, errors.GatedModel | errors.ContextTooLong | errors.ContentFiltered):
-        text = f"{failure.code} {failure.message}"
-        for rule_kind, statuses, pattern, rule_step in _RULES:
-            if failure.status in statuses and re.search(pattern, text, re.IGNORECASE):
-                kind, next_step = rule_kind, rule_step
-                break
-        if is_routed and failure.status == 404 and kind is errors.NotConfigured:
-            kind, next_step = errors.ModelNotFound, _WHO_SERVES
-    return kind(
-        general.cause,
-        next_step=next_step,
-        status=general.status,
-        request_id=general.request_id,
-        retryable=general.retryable,
-        retry_after=_loading_seconds(failure) if general.retry_after is None else general.retry_after,
-    )
+    if isinstance(general, errors.GatedModel | errors.ContextTooLong | errors.ContentFiltered):
+        return general
+    text = f"{failure.code} {failure.message}"
+    for kind, statuses, pattern, next_step in _RULES:
+        if failure.status in statuses and re.search(pattern, text, re.IGNORECASE):
+            return status_errors.error_from_status(failure, StatusMeaning(kind, next_step))
+    if is_routed and failure.status == 404 and type(general) is errors.NotConfigured:
+        return status_errors.error_from_status(failure, StatusMeaning(errors.ModelNotFound, _WHO_SERVES))
+    return general
 
 
 def _loading_seconds(failure: status_errors.Failure) -> float | None:
