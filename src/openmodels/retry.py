@@ -192,7 +192,6 @@ async def acall(
 
 
 def _retry_arguments(retries: int, deadline: float | None, origin: OriginState | None) -> dict[str, Any]:
-    """Return tenacity's arguments."""
     attempts, fixed_wait = _override or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 

@@ -55,7 +55,6 @@ class _PartialAnswer:
     is_complete: bool = False
 
     def add_rest(self, delta: Delta) -> None:
-        """Add all of a delta but its text."""
         if delta.reasoning:
             self.reasoning.append(delta.reasoning)
         self.tool_calls += delta.tool_calls

@@ -178,7 +178,6 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of a name."""
         async with asyncio.timeout(self._limits.connect_timeout):
             entries = await tcp.aresolve(host, port)
         tcp.check_allowed(entries, host, self._limits.is_allowed)

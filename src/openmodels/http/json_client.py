@@ -266,7 +266,6 @@ class JSONClient:
         return error_from_status(failure, meaning._replace(cause=f"{meaning.cause}{detail}."))
 
     def _classify(self, response: BaseResponse) -> StatusMeaning:
-        """Return what a response of another status than 200 means."""
         return classify_status(response.status, self._subject)
 
 

@@ -150,7 +150,6 @@ def _is_excepted(target: Address, no_proxy: Secret | None) -> bool:
 
 
 def _covers(entry: str, target: Address) -> bool:
-    """Return whether an entry of NO_PROXY covers an address."""
     host = target.host.lower().removesuffix(".")
     if entry == "*":
         return True

@@ -233,7 +233,6 @@ def walk_schemas(schema: Any) -> Iterator[Schema]:
 
 
 def _subschemas(schema: Mapping[str, Any], keywords: Iterable[str]) -> Iterator[Any]:
-    """Yield the schemas that some keywords of a schema hold."""
     for name in keywords:
         value = schema.get(name)
         if name in _MAPS:

@@ -83,8 +83,6 @@ def from_schema(schema: Mapping[str, Any]) -> Grammar:
 
 
 class _Translator:
-    """Translates one schema."""
-
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.rules: dict[str, Expression] = {}
         self._merger = Merger(root)
@@ -94,7 +92,6 @@ class _Translator:
         self._depth = 0
 
     def translate(self, schema: Any) -> Expression:
-        """Return the expression of a schema's values."""
         return self._translate_flat(self._merger.flatten(schema))
 
     def _translate_flat(self, flat: Flat) -> Expression:

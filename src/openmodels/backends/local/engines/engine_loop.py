@@ -261,7 +261,6 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
             return max(known) if known and len(known) == len(deadlines) and not self._loads else None
 
     def _fail(self, queued: QueuedRequest, error: BaseException) -> None:
-        """End one request with an error."""
         queued.fail(self._translate_error(error, "run"))
 
     def _fail_all(self, error: OpenModelsError) -> None:

@@ -345,7 +345,6 @@ def _owns_port(pid: int, port: int | None) -> bool:
 
 
 def _lists_model(start: ServerCommand) -> bool:
-    """Return whether our server lists our model."""
     url, headers = f"http://127.0.0.1:{start.port}/v1/models", (("Authorization", f"Bearer {start.key}"),)
     with closing(HttpClient()) as client:
         try:

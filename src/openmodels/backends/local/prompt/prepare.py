@@ -202,7 +202,6 @@ def check_tokens(tokens: Sequence[int], vocab_size: int | None, what: str = "The
 
 
 def _resolve_max_new_tokens(tokens: int, request: ChatRequest, config: PromptConfig) -> int:
-    """Return how many tokens the answer to a prompt of `tokens` tokens may have."""
     left = config.context - tokens
     if left < 1:
         raise ContextTooLong(

@@ -222,7 +222,6 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
 
 
 def _generation_options(opened: Opened, request: ChatRequest, prepared: PreparedRequest) -> Any:
-    """Return a request's options as OpenVINO's `GenerationConfig`."""
     sampling, generation = prepared.sampling, opened.prompt_config.generation_config
     options = opened.genai.GenerationConfig()
     options.apply_chat_template = False

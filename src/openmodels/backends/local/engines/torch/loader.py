@@ -236,7 +236,6 @@ def out_of_memory() -> OutOfMemory:
 
 
 def _check_generates(config: Any) -> None:
-    """Check that transformers has a model for a config that generates text."""
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise LoadFailed(

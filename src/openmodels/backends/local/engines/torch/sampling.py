@@ -154,7 +154,6 @@ def not_finite(what: str) -> LoadFailed:
 
 
 def _largest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the largest probabilities that add up to `top_p`, and their indices."""
     top = probabilities.topk(min(_TOP_P_CANDIDATES, probabilities.numel()))
     if top.values.sum() >= top_p:
         return top.values, top.indices
