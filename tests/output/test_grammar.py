@@ -14,8 +14,7 @@ import openmodels as om
 from openmodels.output.grammar import numbers, regex
 from openmodels.output.grammar.expression import NEVER, Rule, any_text_except, in_json, text
 from openmodels.output.grammar.json_schema import from_schema
-from openmodels.output.grammar.notation import gbnf, lark, regular_expression
-from openmodels.output.grammar.request_grammar import write_grammar
+from openmodels.output.grammar.notation import gbnf, lark, regular_expression, write_grammar
 from openmodels.output.grammar.validation import Validator, matcher
 from openmodels.types.request import ResponseFormat
 

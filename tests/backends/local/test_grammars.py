@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 import openmodels as om
 from openmodels.output import structure
-from openmodels.output.grammar.request_grammar import write_grammar
+from openmodels.output.grammar.notation import write_grammar
 from openmodels.types.reply import Reply
 from openmodels.types.request import ResponseFormat
 

@@ -91,7 +91,7 @@ def test_calls_on_their_way_join_before_the_next_step(monkeypatch):
 
 def test_weights_with_a_minimum_are_read_without_rounding_it(tmp_path):
     """OpenVINO rounds the zero points of such blocks; the copy that it reads has none and is as near as 8 bits are."""
-    from openmodels.backends.local.engines.openvino import gguf as openvino_gguf
+    from openmodels.backends.local.engines.openvino import model as openvino_model
 
     generator = np.random.default_rng(3)
     source, target = tmp_path / "a.gguf", tmp_path / "b.gguf"
@@ -107,9 +107,9 @@ def test_weights_with_a_minimum_are_read_without_rounding_it(tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert not openvino_gguf.is_exact(source)
-    openvino_gguf.write_exact(source, target)
-    assert openvino_gguf.is_exact(target)
+    assert not openvino_model.is_exact(source)
+    openvino_model.write_exact(source, target)
+    assert openvino_model.is_exact(target)
     read = gguf.GGUFReader(target)
     assert read.fields["llama.context_length"].contents() == 64
     assert read.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from openmodels.backends.local.delta_joiner import DeltaJoiner
+from openmodels.backends.local.deltas import DeltaJoiner
 from openmodels.backends.local.engines.torch import loader
 from openmodels.errors import OutOfMemory
 from openmodels.testing import SURFACES, Driver, wait_until

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from openmodels import settings
 from openmodels.backends.base import Backend
-from openmodels.backends.local.choices import ChoiceMerger, split_choices
-from openmodels.backends.local.delta_joiner import DeltaJoiner
+from openmodels.backends.local.deltas import ChoiceMerger, DeltaJoiner, split_choices
 from openmodels.backends.local.engine import Engine, EngineConfig, Put, Submitted
 from openmodels.backends.local.engines.selection import EngineSelection
 from openmodels.backends.local.engines.torch import torch_setup

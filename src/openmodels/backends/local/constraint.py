@@ -16,7 +16,7 @@ import torch
 from llguidance.hf import from_tokenizer
 
 from openmodels.errors import InvalidRequest, UnsupportedFeature
-from openmodels.output.grammar.request_grammar import write_grammar
+from openmodels.output.grammar.notation import write_grammar
 from openmodels.types.request import ResponseFormat
 
 _KEPT = 64  # compiled grammars kept for a model

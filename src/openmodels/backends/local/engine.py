@@ -12,7 +12,7 @@ from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
-    from openmodels.output.grammar.request_grammar import Notation
+    from openmodels.output.grammar.notation import Notation
 
 Put = Callable[[Delta | BaseException], None]
 """Takes the deltas of an answer, the last with a finish reason, or the error that ends it; called on any thread."""

@@ -1,10 +1,15 @@
-"""Grammars in GBNF (llama.cpp, XGrammar), in Lark (llguidance) and as a regex."""
+"""Grammars of requests in GBNF (llama.cpp, XGrammar), in Lark (llguidance) and as a regex."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import groupby
+from typing import Literal
 
+from openmodels.errors import InvalidRequest, UnsupportedFeature
+from openmodels.output.grammar import regex
 from openmodels.output.grammar.expression import (
     EMPTY,
     Alt,
@@ -18,11 +23,54 @@ from openmodels.output.grammar.expression import (
     leaves,
     repeat,
     sequence,
+    text,
+    union,
 )
-from openmodels.output.grammar.json_schema import Grammar
+from openmodels.output.grammar.json_schema import Grammar, from_schema
 from openmodels.output.grammar.merge import unsupported
+from openmodels.types.request import ResponseFormat
 
+Notation = Literal["gbnf", "lark"]
+
+_KEPT = 64  # grammars kept; one is needed again for every call with the same schema
 _LONGEST = 1_000  # times that a repetition in GBNF goes at most; longer ones are nested, since engines write them out
+
+
+def write_grammar(output: ResponseFormat, notation: Notation, engine: str) -> str:
+    """Return the grammar of an answer in the notation of an engine.
+
+    Messages name the engine. The option `grammar` is already in its notation.
+
+    Raises:
+        UnsupportedFeature: The engine cannot keep to a keyword of the schema; the message names both.
+        InvalidRequest: No answer has this form, or it is larger than a limit that the message names.
+    """
+    if output.grammar is not None:
+        return output.grammar
+    value = output.json_schema if output.json_schema is not None else output.pattern or output.choices
+    try:
+        return _write_grammar(output.kind, json.dumps(value), notation, engine)
+    except UnsupportedFeature as error:
+        raise UnsupportedFeature(
+            f"The engine {engine!r} of the backend 'local' cannot keep an answer to what is asked for: "
+            f"{error.cause.replace('schema', output.kind, 1)}",
+            next_step=error.next_step,
+        ) from error
+
+
+@lru_cache(_KEPT)
+def _write_grammar(kind: str, value: str, name: Notation, engine: str) -> str:
+    match kind, json.loads(value):
+        case "schema", schema:
+            try:
+                grammar = from_schema(schema)
+            except RecursionError as error:
+                raise InvalidRequest("schema: it is too deep or too large for a grammar.") from error
+        case "pattern", pattern:
+            grammar = Grammar(regex.fullmatch(pattern), {})
+        case _, choices:
+            grammar = Grammar(union(map(text, choices)), {})
+    return lark(grammar) if name == "lark" else gbnf(grammar, engine)
 
 
 def regular_expression(expression: Expression) -> str:

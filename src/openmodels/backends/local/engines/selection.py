@@ -14,7 +14,7 @@ from openmodels.backends.local import subprocesses
 from openmodels.backends.local.engine import Engine, EngineConfig, EngineSpec
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra, NotConfigured, UnsupportedFeature
-from openmodels.output.grammar.request_grammar import write_grammar
+from openmodels.output.grammar.notation import write_grammar
 from openmodels.types.request import ChatRequest
 
 OPENVINO_MODEL = "openvino_model.xml"

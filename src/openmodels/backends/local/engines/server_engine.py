@@ -28,7 +28,7 @@ from openmodels.http.address import parse_address
 from openmodels.http.client import HttpClient
 from openmodels.http.messages import HttpRequest
 from openmodels.openai_wire import decode, encode
-from openmodels.output.grammar.request_grammar import write_grammar
+from openmodels.output.grammar.notation import write_grammar
 from openmodels.output.text_scan import REASONING_TAGS, ReasoningTags
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.delta_joiner import is_near_deadline
+from openmodels.backends.local.deltas import is_near_deadline
 from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
 from openmodels.backends.local.engines.engine_loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.output_processor import OutputProcessor
@@ -20,7 +20,7 @@ from openmodels.backends.local.prompt.prepare import PreparedRequest, prepare_re
 from openmodels.backends.local.repetition import REPEATED
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import InvalidRequest, LoadFailed, OpenModelsError, OutOfMemory
-from openmodels.output.grammar.request_grammar import write_grammar
+from openmodels.output.grammar.notation import write_grammar
 from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
