@@ -33,15 +33,10 @@ _ADDRESSES = {
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model reference in its two parts.
+    """A model reference in its two parts."""
 
-    Attributes:
-        backend: The name of the backend, e.g. "local".
-        rest: What the backend makes of it, e.g. "org/model@revision" or a path; may be empty.
-    """
-
-    backend: str
-    rest: str
+    backend: str  # the name of the backend, e.g. "local".
+    rest: str  # what the backend makes of it, e.g. "org/model@revision" or a path; may be empty.
 
     def __str__(self) -> str:
         return f"{self.backend}:{self.rest}"
@@ -49,19 +44,12 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class HubId:
-    """A model on the Hugging Face Hub, as written in a reference.
+    """A model on the Hugging Face Hub, as written in a reference."""
 
-    Attributes:
-        repo: "org/model", without revision and suffix: the id for any catalog look-up.
-        revision: Branch, tag or commit after "@", or None for the default branch.
-        suffix: What follows ":" (a provider, "fastest", "cheapest"), or None.
-        file: A file inside the repository ("org/model/file.gguf"), or None.
-    """
-
-    repo: str
-    revision: str | None = None
-    suffix: str | None = None
-    file: str | None = None
+    repo: str  # "org/model", without revision and suffix: the id for any catalog look-up
+    revision: str | None = None  # branch, tag or commit after "@", or None for the default branch
+    suffix: str | None = None  # what follows ":" (a provider, "fastest", "cheapest"), or None
+    file: str | None = None  # a file inside the repository ("org/model/file.gguf"), or None
 
 
 def parse(reference: str, known: Collection[str]) -> Reference:

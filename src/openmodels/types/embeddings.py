@@ -19,17 +19,13 @@ if TYPE_CHECKING:
 class EmbedRequest(Frozen):
     """A checked request for embeddings: what `Backend.embed` gets.
 
-    Attributes:
-        texts: What to embed, in order.
-        deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
-
     The other fields are the rows of `EmbedOptions`; None means that the caller did not set it.
     """
 
     dimensions: int | None = request_fields(EmbedOptions)["dimensions"][1]
-    texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)
+    texts: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = Field(min_length=1)  # what to embed, in order
     extra: dict[str, Any] = Field(default_factory=dict)
-    deadline: float | None = None
+    deadline: float | None = None  # when the call must be over, on the clock of `time.monotonic()`; None is never
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,19 +19,14 @@ _NonEmptyText = Annotated[Text, StringConstraints(min_length=1)]
 class RerankRequest(Frozen):
     """A checked request for a ranking: what `Backend.rerank` gets.
 
-    Attributes:
-        query: What is looked for.
-        documents: The texts to rank.
-        deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
-
     The other fields are the rows of `RerankOptions`; None means that the caller did not set it.
     """
 
     top_n: int | None = request_fields(RerankOptions)["top_n"][1]
-    query: _NonEmptyText
-    documents: tuple[_NonEmptyText, ...] = Field(min_length=1)
+    query: _NonEmptyText  # what is looked for
+    documents: tuple[_NonEmptyText, ...] = Field(min_length=1)  # the texts to rank
     extra: dict[str, Any] = Field(default_factory=dict)
-    deadline: float | None = None
+    deadline: float | None = None  # when the call must be over, on the clock of `time.monotonic()`; None is never
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,39 +11,25 @@ from openmodels.types.options import OPTION_NAMES, CallOptions, request_fields
 
 
 class ResponseFormat(Frozen):
-    """What the answer must look like; one of the four ways is set.
+    """What the answer must look like; one of the four ways is set."""
 
-    Attributes:
-        kind: The option that asked for it.
-        name: A name for the schema, of letters, digits, "_" and "-"; some vendors want one.
-        json_schema: The answer is a JSON value that this JSON Schema accepts.
-        choices: The answer is one of these strings.
-        pattern: The answer matches this regular expression as a whole.
-        grammar: The answer follows this grammar, in the backend's own notation.
-    """
-
-    kind: Literal["schema", "choices", "pattern", "grammar"]
-    name: str = "answer"
-    json_schema: dict[str, Any] | None = None
-    choices: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()
-    pattern: Text | None = None
-    grammar: Text | None = None
+    kind: Literal["schema", "choices", "pattern", "grammar"]  # the option that asked for it
+    name: str = "answer"  # a name for the schema, of letters, digits, "_" and "-"; some vendors want one
+    json_schema: dict[str, Any] | None = None  # the answer is a JSON value that this JSON Schema accepts
+    choices: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()  # the answer is one of these strings
+    pattern: Text | None = None  # the answer matches this regular expression as a whole
+    grammar: Text | None = None  # the answer follows this grammar, in the backend's own notation
 
 
 class ToolSpec(Frozen):
-    """A tool as the model sees it.
+    """A tool as the model sees it."""
 
-    Attributes:
-        name: What the model calls it, of letters, digits, "_" and "-".
-        description: What it does and when to use it.
-        parameters: The JSON Schema of its arguments, of type "object".
-        strict: Whether a server has to keep the arguments to the schema, where a definition says so.
-    """
-
+    # What the model calls it, of letters, digits, "_" and "-".
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
-    description: Text = ""
+    description: Text = ""  # what it does and when to use it
+    # The JSON Schema of its arguments, of type "object".
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
-    strict: bool | None = None
+    strict: bool | None = None  # whether a server has to keep the arguments to the schema, where a definition says so
 
 
 if TYPE_CHECKING:  # a copy of the rows for type checkers; a test holds both equal
@@ -71,27 +57,17 @@ _OPTIONS = frozenset(OPTION_NAMES)
 class ChatRequest(_ChatFields):
     """A checked request for an answer: what `Backend.run` gets.
 
-    Attributes:
-        messages: The conversation; empty when `prompt` is given.
-        prompt: The text to continue without a chat template, for `complete`.
-        output: What the answer must look like: `schema`, `choices`, `pattern` or `grammar`.
-        tools: The tools that the model may call, as it sees them.
-        stop: The strings that end the answer.
-        extra: Vendor options, passed through as they are.
-        stream: Whether the caller wants deltas as they come; a backend may ignore it.
-        deadline: When the call must be over, on the clock of `time.monotonic()`; None is never.
-
     The other fields are the rows of `CallOptions`; None means that the caller did not set it.
     """
 
-    messages: tuple[Message, ...] = ()
-    prompt: Text | None = None
-    stop: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()
-    output: ResponseFormat | None = None
-    tools: tuple[ToolSpec, ...] = ()
-    extra: dict[str, Any] = Field(default_factory=dict)
-    stream: bool = True
-    deadline: float | None = None
+    messages: tuple[Message, ...] = ()  # the conversation; empty when `prompt` is given
+    prompt: Text | None = None  # the text to continue without a chat template, for `complete`
+    stop: tuple[Annotated[Text, StringConstraints(min_length=1)], ...] = ()  # the strings that end the answer
+    output: ResponseFormat | None = None  # what the answer must look like: `schema`, `choices`, `pattern` or `grammar`
+    tools: tuple[ToolSpec, ...] = ()  # the tools that the model may call, as it sees them
+    extra: dict[str, Any] = Field(default_factory=dict)  # vendor options, passed through as they are
+    stream: bool = True  # whether the caller wants deltas as they come; a backend may ignore it
+    deadline: float | None = None  # when the call must be over, on the clock of `time.monotonic()`; None is never
 
     @field_validator("stop", mode="before")
     @classmethod
