@@ -1,4 +1,4 @@
-"""The deltas of `n` answers to one request: as many requests, one stream of deltas.
+"""The deltas of `n` answers to one request, as one stream of deltas.
 
 For a caller who waits for the whole answer they are joined.
 """
