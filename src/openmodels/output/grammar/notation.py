@@ -1,4 +1,4 @@
-"""Grammars of requests in GBNF (llama.cpp, XGrammar), in Lark (llguidance) and as a regex."""
+"""Grammars of requests in GBNF (llama.cpp, XGrammar), in Lark and as a regex."""
 
 from __future__ import annotations
 
