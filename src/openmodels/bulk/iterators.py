@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Self, TypeVar
@@ -35,7 +35,7 @@ class _BulkIterator:
         return self._run.summary
 
 
-class Bulk(_BulkIterator):
+class Bulk(_BulkIterator, Iterator[BulkItem]):
     """An iterator over the items of `Model.map`, in the order of the prompts.
 
     Leaving its `with` block, closing it, an error or Ctrl-C stops the calls in flight; finished items
@@ -45,9 +45,6 @@ class Bulk(_BulkIterator):
     def __init__(self, run: BulkRun) -> None:
         super().__init__(run)
         self._items = _iterate(run)
-
-    def __iter__(self) -> Self:
-        return self
 
     @ErrorBoundary()
     def __next__(self) -> BulkItem:
@@ -65,15 +62,12 @@ class Bulk(_BulkIterator):
         self._run.close()
 
 
-class AsyncBulk(_BulkIterator):
+class AsyncBulk(_BulkIterator, AsyncIterator[BulkItem]):
     """The asynchronous twin of `Bulk`: `async with` and `async for`."""
 
     def __init__(self, run: BulkRun) -> None:
         super().__init__(run)
         self._items = _aiterate(run)
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> BulkItem:
         with ErrorBoundary():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -260,7 +260,7 @@ class _StreamBase:
         raise InvalidRequest("partial: the call asks for no `schema`, `choices`, `pattern` or `grammar`.")
 
 
-class Stream(_StreamBase):
+class Stream(_StreamBase, Iterator[Delta]):
     """An answer as it arrives: iterate its deltas, then read `reply`.
 
     Use it in a `with` block: leaving the block early stops the work behind the stream. Iterating
@@ -272,9 +272,6 @@ class Stream(_StreamBase):
         self._deltas = deltas
         self._lock = threading.RLock()
         self._closing = False
-
-    def __iter__(self) -> Self:
-        return self
 
     def __next__(self) -> Delta:
         try:
@@ -314,15 +311,12 @@ class Stream(_StreamBase):
                 self._lock.release()
 
 
-class AsyncStream(_StreamBase):
+class AsyncStream(_StreamBase, AsyncIterator[Delta]):
     """The asynchronous twin of `Stream`: `async with` and `async for`."""
 
     def __init__(self, deltas: AsyncGenerator[Delta, None], assembler: ReplyAssembler) -> None:
         super().__init__(assembler)
         self._deltas = deltas
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Delta:
         try:

@@ -14,8 +14,8 @@ import socket
 import time
 import weakref
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncGenerator
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, ClassVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -36,7 +36,7 @@ _LARGE_BODY = 2**20  # aiohttp warns of bytes that are larger, and sends a file 
 _NO_AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
-class AsyncHttpResponse(BaseResponse):
+class AsyncHttpResponse(BaseResponse, AsyncIterator[bytes]):
     """The asynchronous twin of `HttpResponse`; closing it does not wait."""
 
     def __init__(
@@ -61,9 +61,6 @@ class AsyncHttpResponse(BaseResponse):
             self._closed = self._protocol.closed
             if self._closed is not None:
                 self._closed.add_done_callback(self._check_payload)
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> bytes:
         if self._response is None or self._failure is not None:

@@ -22,24 +22,16 @@ LONGEST_HEADERS = 64 * 2**10
 class Http1ResponseParser:
     """Parses the response to one request.
 
-    Args:
-        method: The request's method; a response to HEAD has no body.
-        peer: The server, as errors name it.
-
-    Attributes:
-        status: The HTTP status; 0 before the headers have been read.
-        headers: By lower-case name; of a repeated header the values joined by ", ".
-        has_head: Whether the headers have been read.
-        is_complete: Whether the response has been read to its end.
-        is_reusable: Whether its connection can take another request.
-        error: What is wrong with the response, or None.
+    `peer` is the server, as errors name it.
     """
 
     def __init__(self, method: str, peer: str) -> None:
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.has_head = self.is_complete = self.is_reusable = False
-        self.error: InvalidResponse | None = None
+        self.status = 0  # the HTTP status; 0 before the headers have been read
+        self.headers: dict[str, str] = {}  # by lower-case name; of a repeated header the values joined by ", "
+        self.has_head = False  # whether the headers have been read
+        self.is_complete = False  # whether the response has been read to its end
+        self.is_reusable = False  # whether its connection can take another request
+        self.error: InvalidResponse | None = None  # what is wrong with the response
         self._peer = peer
         self._is_bodyless = method == "HEAD"
         self._body: list[bytes] = []

@@ -75,11 +75,6 @@ class ChatDecoder:
 
     `answers` were asked for, with `top_logprobs` likeliest tokens at each place (None is without logprobs). `tags`
     stand around reasoning that the server leaves in the text.
-
-    Attributes:
-        has_begun: Whether a delta has been given.
-        is_complete: Whether a finish reason of every answer, or the end mark, has come.
-        is_ended: Whether nothing more can come: after the end mark, or enough of an error's body.
     """
 
     def __init__(
@@ -92,7 +87,9 @@ class ChatDecoder:
         top_logprobs: int | None = None,
         tags: tuple[ReasoningTags, ...] = (),
     ) -> None:
-        self.has_begun = self.is_complete = self.is_ended = False
+        self.has_begun = False  # whether a delta has been given
+        self.is_complete = False  # whether a finish reason of every answer, or the end mark, has come
+        self.is_ended = False  # whether nothing more can come: after the end mark, or enough of an error's body
         self._answers = answers
         self._top_logprobs = top_logprobs
         self._tags = tags

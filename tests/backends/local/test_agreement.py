@@ -222,18 +222,14 @@ class TestSentencePiece:
     def test_the_packages_are_named(self, folder, monkeypatch):
         (folder / "tokenizer.json").unlink()
         (folder / "tokenizer.model").write_bytes(b"\x0a\x0e\x0a\x05<unk>")
-        monkeypatch.setattr(
-            "openmodels.imports.is_installed", lambda module: False
-        )
+        monkeypatch.setattr("openmodels.imports.is_installed", lambda module: False)
         with pytest.raises(om.MissingExtra, match="'sentencepiece' and 'protobuf'"):
             loader.load(folder)
 
     def test_tiktoken_is_named_for_its_own_files_only(self, folder, monkeypatch):
         (folder / "tokenizer.json").unlink()
         (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
-        monkeypatch.setattr(
-            "openmodels.imports.is_installed", lambda module: False
-        )
+        monkeypatch.setattr("openmodels.imports.is_installed", lambda module: False)
         with pytest.raises(om.MissingExtra, match="tiktoken") as caught:
             loader.load(folder)
         assert "sentencepiece" not in str(caught.value).lower()
