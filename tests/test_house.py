@@ -244,6 +244,7 @@ TWINS = [
     (om.Conversation, "stream", "astream"),
     (om, "providers", "aproviders"),
     (om, "openness", "aopenness"),
+    (om, "fit", "afit"),
     (om, "compare_openness", "acompare_openness"),
     (Backend, "run", "arun"),
     (om.Tool, "run", "arun"),

@@ -21,6 +21,8 @@ _NAMES = {
     "catalog.providers": ("aproviders", "providers"),
     "catalog.record": ("ModelRecord",),
     "catalog.search.results": ("Results",),
+    "choose.fit": ("afit", "fit"),
+    "choose.fit_report": ("Fit",),
     "conversation": ("Conversation",),
     "core.stream": ("AsyncStream", "Stream"),
     "core.tool_loop": ("ToolRound", "ToolRun"),
@@ -66,6 +68,7 @@ __all__ = [
     "EndpointRetired",
     "Family",
     "Finding",
+    "Fit",
     "GatedModel",
     "Image",
     "InvalidReference",
@@ -111,11 +114,13 @@ __all__ = [
     "WriteFailed",
     "__version__",
     "acompare_openness",
+    "afit",
     "aopenness",
     "aproviders",
     "assistant",
     "compare_openness",
     "family",
+    "fit",
     "info",
     "openness",
     "providers",
@@ -136,6 +141,8 @@ if TYPE_CHECKING:
     from openmodels.catalog.providers import aproviders, providers
     from openmodels.catalog.record import ModelRecord
     from openmodels.catalog.search.results import Results
+    from openmodels.choose.fit import afit, fit
+    from openmodels.choose.fit_report import Fit
     from openmodels.conversation import Conversation
     from openmodels.core.stream import AsyncStream, Stream
     from openmodels.core.tool_loop import ToolRound, ToolRun

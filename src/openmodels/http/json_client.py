@@ -156,9 +156,15 @@ class JSONClient:
         body: bytes = b"",
         max_bytes: int = MAX_BYTES,
         truncate: bool = False,
+        stop: int | None = None,
     ) -> OkResponse:
-        """Return a response of status 200; see `get_json` and `HttpResponse.read`."""
-        request = HttpRequest(method, self._url(path, params), self._headers(), body)
+        """Return a response of status 200; see `get_json` and `HttpResponse.read`.
+
+        With `stop`, only the bytes of a file before that place are asked for. Storage of another origin may answer:
+        the token does not follow there.
+        """
+        headers = self._headers() if stop is None else (*self._headers(encoding="identity"), ("Range", f"bytes=0-{stop - 1}"))
+        request = HttpRequest(method, self._url(path, params), headers, body)
         if wait := self.pacer.reserve(self.deadline):
             self.pacer.sleep(wait)
         deadline = self._request_deadline()
@@ -166,9 +172,9 @@ class JSONClient:
         def attempt() -> OkResponse:
             with (
                 self._translated_errors(),
-                self._http.send(request, deadline, redirects=_MAX_REDIRECTS, same_origin=True) as response,
+                self._http.send(request, deadline, redirects=_MAX_REDIRECTS, same_origin=stop is None) as response,
             ):
-                if response.status != 200:
+                if response.status != 200 and (response.status, stop is None) != (206, False):
                     raise self._error(response, response.read(_MAX_ERROR_BYTES, truncate=True))
                 return self._accept(response, response.read(max_bytes, truncate=truncate))
 
@@ -217,11 +223,11 @@ class JSONClient:
             self.pacer.pause(float(remaining[2]))
         return OkResponse(content, response.headers)
 
-    def _headers(self) -> tuple[tuple[str, str], ...]:
+    def _headers(self, encoding: str = decompression.ACCEPTED) -> tuple[tuple[str, str], ...]:
         headers = [
             ("User-Agent", settings.DISTRIBUTION),
             ("Accept", "*/*"),
-            ("Accept-Encoding", decompression.ACCEPTED),
+            ("Accept-Encoding", encoding),
             ("Content-Type", "application/json"),
         ]
         if self.token is not None:

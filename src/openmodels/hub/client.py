@@ -80,6 +80,11 @@ class HubClient(JSONClient):
             f"/{quote(model_id, safe='/')}/resolve/{revision or 'main'}/{quote(file, safe='/')}", max_bytes
         )
 
+    def get_start(self, model_id: str, file: str, size: int, *, revision: str | None = None) -> bytes:
+        """Return the first `size` bytes of a file of a model, as bytes, without fetching the rest."""
+        path = f"/{quote(model_id, safe='/')}/resolve/{quote(revision or 'main', safe='')}/{quote(file, safe='/')}"
+        return self.send("GET", path, max_bytes=size, truncate=True, stop=size).body
+
     def list_models(self, params: Mapping[str, Any], *, start: str | None = None) -> Iterator[tuple[Any, str | None]]:
         """Return the rows of each page of the listing with the address of the next page.
 

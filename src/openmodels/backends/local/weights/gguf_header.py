@@ -28,6 +28,7 @@ _MAX_PAIRS = 2**16
 _MAX_TENSORS = 2**17
 _MAX_TEXT = 2**24  # bytes of one text: sixteen times the longest chat template seen
 _MAX_NAME = 2**16
+_MAX_KEPT = 2**12  # whole numbers of an array that are kept: some models have one for each layer
 _MAX_DIMENSIONS = 4  # llama.cpp's GGML_MAX_DIMS
 _MAX_ELEMENTS = 2**63
 MAX_NUMBER = 2**31 - 1  # the largest length, count or width that an engine's 32-bit counters hold
@@ -39,13 +40,15 @@ _BLOCK = re.compile(r"blk\.(\d{1,6})\.")
 class GgufHeader:
     """What the header of a GGUF file holds."""
 
-    metadata: dict[str, Any]  # its entries but for the arrays
+    metadata: dict[str, Any]  # its entries; of the arrays, those of few whole numbers
     elements: int  # the number of elements of all its tensors; `largest` is that of the largest
     blocks: int = 0  # the number of layers that its tensors make up
     tokens: int = 0  # the number of tokens of its vocabulary; 0 where it holds none
     embeddings: int = 0  # the number of rows of its embedding table; 0 where it holds none
     largest: int = 0
     has_rope_factors: bool = False  # whether it holds factors of the rotary embedding, as long contexts need
+    tensor_bytes: int = 0  # the bytes of its tensors, and `expert_bytes` of those that belong to experts
+    expert_bytes: int = 0
 
     @property
     def architecture(self) -> str | None:
@@ -69,32 +72,51 @@ def read_header(file: Path) -> GgufHeader:
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
-            if opened.read(4) != b"GGUF" or size < 24:
-                raise LoadFailed(
-                    f"{file.name} is no GGUF file.", next_step="Check what the file is, or fetch it again."
-                )
+            _check_magic(file.name, opened.read(4), size)
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                header, promised = _HeaderReader(data).read()
-    except struct.error as error:
-        raise LoadFailed(f"{file.name} ends within its own header.", next_step=_FETCH_AGAIN) from error
-    except ValueError as error:
-        raise LoadFailed(f"The header of {file.name} is damaged: {error}.", next_step=_FETCH_AGAIN) from error
-    except KeyError as error:
-        raise LoadFailed(
-            f"{file.name} stores a tensor in a type that gguf {importlib.metadata.version('gguf')} does not know "
-            f"({error}).",
-            next_step="Try a newer gguf (pip install -U gguf), or another quantisation of the model.",
-        ) from error
+                header = _parse(data, file.name, size)
     except OSError as error:
         raise LoadFailed(f"{file.name} cannot be read.", next_step="Check the file and its permissions.") from error
+    if header is None:
+        raise LoadFailed(f"{file.name} ends within its own header.", next_step=_FETCH_AGAIN)
+    return header
+
+
+def parse_start(data: bytes, name: str, size: int) -> GgufHeader | None:
+    """Return what `read_header` does of a file's first bytes; None where they do not hold the whole header.
+
+    The file is called `name` and has `size` bytes.
+    """
+    _check_magic(name, data[:4], size)
+    return _parse(data, name, size)
+
+
+def _check_magic(name: str, start: bytes, size: int) -> None:
+    if start != b"GGUF" or size < 24:
+        raise LoadFailed(f"{name} is no GGUF file.", next_step="Check what the file is, or fetch it again.")
+
+
+def _parse(data: mmap.mmap | bytes, name: str, size: int) -> GgufHeader | None:
+    """Return a checked header, or None where the data ends within it."""
+    try:
+        header, promised = _HeaderReader(data).read()
+    except struct.error:
+        return None
+    except ValueError as error:
+        raise LoadFailed(f"The header of {name} is damaged: {error}.", next_step=_FETCH_AGAIN) from error
+    except KeyError as error:
+        raise LoadFailed(
+            f"{name} stores a tensor in a type that gguf {importlib.metadata.version('gguf')} does not know ({error}).",
+            next_step="Try a newer gguf (pip install -U gguf), or another quantisation of the model.",
+        ) from error
     # Of several parts, each promises only its own bytes, so this comes before the size.
-    _check_parts(file.name, header)
+    _check_parts(name, header)
     if promised > size:
         raise LoadFailed(
-            f"{file.name} is incomplete: its header promises {promised:,} bytes, the file has {size:,}.",
+            f"{name} is incomplete: its header promises {promised:,} bytes, the file has {size:,}.",
             next_step=_FETCH_AGAIN,
         )
-    _check_tensors(file.name, header)
+    _check_tensors(name, header)
     return header
 
 
@@ -133,7 +155,7 @@ def _check_tensors(name: str, header: GgufHeader) -> None:
 class _HeaderReader:
     """Reads a header value by value; running over the end raises struct.error."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: mmap.mmap | bytes) -> None:
         self.data = data
         self.place = 4
         self.entries = 0
@@ -153,10 +175,11 @@ class _HeaderReader:
                 raise ValueError("an entry stands in it twice")
             metadata[key] = value
         shapes: dict[str, list[int]] = {}
+        sizes_in_bytes: dict[str, int] = {}
         end = 0
         for _ in range(tensors):
-            name, shape, stop = self.read_tensor()
-            shapes[name], end = shape, max(end, stop)
+            name, shape, offset, length = self.read_tensor()
+            shapes[name], sizes_in_bytes[name], end = shape, length, max(end, offset + length)
         if len(shapes) < tensors:
             raise ValueError("two tensors have one name")
         alignment = metadata.get("general.alignment", 32)
@@ -173,19 +196,21 @@ class _HeaderReader:
             embeddings=table[1] if len(table) == 2 else 0,
             largest=max(sizes, default=0),
             has_rope_factors=any(name.startswith(("rope_freqs", "rope_factors")) for name in shapes),
+            tensor_bytes=sum(sizes_in_bytes.values()),
+            expert_bytes=sum(length for name, length in sizes_in_bytes.items() if "_exps." in name),
         )
         start = -(-self.place // alignment) * alignment
         return header, start + end if tensors else self.place
 
-    def read_tensor(self) -> tuple[str, list[int], int]:
-        """Return a tensor's name, its shape, and where its bytes end behind the header."""
+    def read_tensor(self) -> tuple[str, list[int], int, int]:
+        """Return a tensor's name, its shape, where it begins behind the header, and its bytes."""
         name = self.read_string(_MAX_NAME)
         shape = [int(self.read_scalar("Q")) for _ in range(self.read_count(_MAX_DIMENSIONS, "I"))]
         kind, offset = self.read_scalar("I"), self.read_scalar("Q")
         block, block_bytes = GGML_QUANT_SIZES[kind]  # KeyError: `read_header` says that gguf does not know it
         if (count := math.prod(shape)) >= _MAX_ELEMENTS or count % block or (shape and shape[0] % block):
             raise ValueError("a tensor's shape is not plausible")
-        return name, shape, offset + count // block * block_bytes
+        return name, shape, offset, count // block * block_bytes
 
     def read_scalar(self, code: str) -> Any:
         (value,) = struct.unpack_from(f"<{code}", self.data, self.place)
@@ -215,8 +240,8 @@ class _HeaderReader:
             raise ValueError(f"it holds a value of the unknown type {kind}")
         return self.read_scalar(_SCALARS[kind])
 
-    def read_array(self, key: str) -> None:
-        """Step over an array, and keep its length."""
+    def read_array(self, key: str) -> tuple[int, ...] | None:
+        """Step over an array and keep its length; return one of few whole numbers, such as one for each layer."""
         inner, count = self.read_scalar("I"), int(self.read_scalar("Q"))
         self.lengths[key] = count
         if inner == _STRING:
@@ -231,8 +256,11 @@ class _HeaderReader:
                     raise struct.error("a length points beyond the end of the file")
             self.place = place
         elif inner in _SCALARS:
+            if count <= _MAX_KEPT and _SCALARS[inner] not in "fd":
+                return tuple(int(self.read_scalar(_SCALARS[inner])) for _ in range(count))
             self.place += count * struct.calcsize("<" + _SCALARS[inner])
             if self.place > len(self.data):
                 raise struct.error("an array points beyond the end of the file")
         else:
             raise ValueError(f"it holds an array of the unknown type {inner}")
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,20 @@ def cpu_has_bfloat16() -> bool:
         except OSError:
             return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
+
+
+def measure_bandwidth(device: torch.device) -> float:
+    """Return the bytes of a device's own memory that it reads or writes in a second."""
+    data = torch.ones(2**26, dtype=torch.float32, device=device)
+    copied = torch.empty_like(data)
+    seconds = []
+    for _ in range(4):  # the first one compiles
+        torch.accelerator.synchronize(device)
+        started = time.perf_counter()
+        copied.copy_(data)
+        torch.accelerator.synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * data.nbytes / min(seconds)
 
 
 def _list_devices() -> list[str]:

@@ -1,0 +1,1 @@
+"""Choosing a model: what fits in a machine's memory."""
