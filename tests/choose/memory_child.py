@@ -1,13 +1,19 @@
-"""Runs a model as the backend "local" does and prints, as JSON, how many bytes its process took.
+"""Runs models as the backend "local" does, and says how many bytes each of these processes took.
 
-A program of its own: its first argument is JSON with the folder or .gguf file, dtype, context and batch; without a file
-it only imports what the others import.
+A program of its own. A line of standard input is a task as JSON: file, dtype, context, batch. Each runs in a fork of
+this process, which has imported what they need and loaded nothing, so what one grows by is the model's own. The answer
+is a line of JSON: "base", the memory before, and "peak", the most that it grew by.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 
 def read_memory() -> dict[str, int]:
@@ -16,17 +22,18 @@ def read_memory() -> dict[str, int]:
     return {name: int(size) * 1024 for name, size in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
 
 
-def run_folder(task) -> None:
+def run_folder(task: dict[str, Any]) -> None:
     import openmodels as om
 
-    length = task["context"] - 4
-    with om.Model(f"local:{task['file']}", dtype=task["dtype"], device="cpu", max_batch=task["batch"]) as model:
-        prompts = [chr(97 + number) * length for number in range(task["batch"])]
-        replies = list(model.map(prompts, complete=True, concurrency=task["batch"], max_tokens=4, temperature=0))
-        assert all(reply.error is None for reply in replies), replies[0].error
+    with om.Model(f"local:{task['file']}", dtype=task["dtype"], device="cpu") as model:
+        tail = "x" * (task["context"] - 8)
+        with ThreadPoolExecutor(task["batch"]) as pool:
+            prompts = [chr(97 + number) * 4 + tail for number in range(task["batch"])]
+            for reply in pool.map(lambda prompt: model.complete(prompt, max_tokens=4, temperature=0), prompts):
+                assert reply.usage.input_tokens == task["context"] - 4
 
 
-def run_gguf(task) -> None:
+def run_gguf(task: dict[str, Any]) -> None:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -34,7 +41,6 @@ def run_gguf(task) -> None:
     params.n_ctx = task["context"] * task["batch"]
     params.n_parallel = task["batch"]
     params.kv_unified = True
-    params.warmup = True
     params.port = 0
     server = xllamacpp.Server(params)
     for number in range(task["batch"]):
@@ -42,21 +48,31 @@ def run_gguf(task) -> None:
         server.handle_completions(json.dumps({"prompt": prompt, "n_predict": 4}))
 
 
-def main() -> None:
-    task = json.loads(sys.argv[1])
-    if not task["gguf"]:
-        import torch  # noqa: F401
-        import transformers  # noqa: F401
+def measure(task: dict[str, Any]) -> None:
+    """Run a task in a fork and write what it took."""
+    if (child := os.fork()) != 0:
+        os.waitpid(child, 0)
+        return
+    try:
+        base = read_memory()["VmRSS"]
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+        run_gguf(task) if task["file"].endswith(".gguf") else run_folder(task)
+        memory = read_memory()
+        sys.stdout.write(json.dumps({"base": base, "peak": memory["VmHWM"] - base, "memory": memory}) + "\n")
+        sys.stdout.flush()
+    finally:
+        os._exit(0)
 
-        from openmodels.backends.local.engines.torch import engine  # noqa: F401
-    else:
-        import xllamacpp  # noqa: F401
-    before = read_memory()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-    if task.get("file"):
-        (run_gguf if task["gguf"] else run_folder)(task)
-    after = read_memory()
-    print(json.dumps({"before": before["VmRSS"], "peak": after["VmHWM"], "after": after}))
+
+def main() -> None:
+    import torch  # noqa: F401
+    import transformers  # noqa: F401
+    import xllamacpp  # noqa: F401
+
+    from openmodels.backends.local.engines.torch import engine  # noqa: F401
+
+    for line in sys.stdin:
+        measure(json.loads(line))
 
 
 main()

@@ -35,7 +35,7 @@ def test_deepseek_v3_keeps_one_latent_of_a_token():
         ("meta-llama/Llama-3.1-70B", 2 * 80 * 8 * 128 * 2),
         # "sliding_window": null, and no fewer heads for its experts: 2 x 32 x 8 x 4096/32 x 2
         ("mistralai/Mixtral-8x7B-v0.1", 2 * 32 * 8 * 128 * 2),
-        # 8 heads by num_kv_heads, since new_decoder_architecture makes multi_query irrelevant: 2 x 60 x 8 x 8192/128 x 2
+        # 8 heads: new_decoder_architecture makes multi_query irrelevant. 2 x 60 x 8 x 8192/128 x 2
         ("tiiuae/falcon-40b", 2 * 60 * 8 * 64 * 2),
         # No grouped heads: 2 x 32 x 32 x 4096/32 x 2
         ("allenai/OLMo-2-1124-7B", 2 * 32 * 32 * 128 * 2),
@@ -52,7 +52,7 @@ def test_llama_in_round_figures():
 
 
 def test_gemma_3_slides_in_five_of_six_layers():
-    # 62 layers: every sixth is full, so 10, and 52 slide over 1,024 tokens. A token of a layer is 2 x 16 x 128 x 2 bytes.
+    # 62 layers: every sixth is full, so 10, and 52 slide over 1,024 tokens. A token of a layer: 2 x 16 x 128 x 2 bytes.
     token = 2 * 16 * 128 * 2
     assert cache("google/gemma-3-27b-it", KB128) == token * (10 * KB128 + 52 * 1024)
     assert cache("google/gemma-3-27b-it", 1000) == token * 62 * 1000
@@ -88,8 +88,8 @@ def test_phi_3_slides_in_every_layer():
 
 
 def test_jamba_attends_in_every_eighth_layer():
-    # Layers 4, 12, 20 and 28 have 8 heads of 128. The other 28 keep a state of 16 numbers and 4 columns of a convolution
-    # for each of 2 x 4096 channels.
+    # Layers 4, 12, 20 and 28 have 8 heads of 128. The other 28 keep a state of 16 numbers and 4 columns of a
+    # convolution for each of 2 x 4096 channels.
     state = 2 * 4096 * 16 + 2 * 4096 * 4
     assert cache("ai21labs/Jamba-v0.1", KB8) == (4 * 2 * 8 * 128 * KB8 + 28 * state) * BF16
 

@@ -11,7 +11,7 @@ from openmodels import background
 from openmodels.backends.local.weights import checkpoint
 from openmodels.catalog.record import ModelRecord
 from openmodels.choose import fit_files, fit_variants
-from openmodels.choose.fit_cache import Bounds, CacheLayout, bound_cache, decoder_config, read_layout
+from openmodels.choose.fit_cache import Bounds, bound_cache, decoder_config, read_layout
 from openmodels.choose.fit_device import Device, cpu_has_bfloat16, read_device
 from openmodels.choose.fit_files import ModelFiles
 from openmodels.choose.fit_gguf import WIDTH as GGUF_WIDTH, bound_gguf_cache, read_gguf_layout
@@ -97,15 +97,15 @@ def _fit(model: Any, context: int | None, batch: int, device: str, dtype: str | 
             f"context: {context:,} tokens are more than {opened.name} takes: {limit:,}.",
             next_step=f"Ask for at most {limit:,}.",
         )
-    result = calculation.fit(context or min(_DEFAULT_CONTEXT, limit or _DEFAULT_CONTEXT), batch, is_default=context is None)
+    tokens = context or min(_DEFAULT_CONTEXT, limit or _DEFAULT_CONTEXT)
+    result = calculation.fit(tokens, batch, is_default=context is None)
     return replace(result, **fit_variants.find(model, result))
 
 
 def _check_count(name: str, value: Any, unit: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _LARGEST:
         raise InvalidRequest(
-            f"{name}: {str(value)[:60]!r} is not a number of {unit}.", next_step=f"Write a whole number such as 8."
-            if name == "batch" else "Write a whole number such as 8192."
+            f"{name}: {str(value)[:60]!r} is not a number of {unit}.", next_step="Write a whole number from 1 on."
         )
 
 
@@ -140,7 +140,7 @@ def _reference(model: Any) -> tuple[str, str | None, str | None]:
             next_step="Name a model of the Hub (org/model), a folder or a .gguf file.",
         )
     rest = fit_files.check_reference(model.strip())
-    if fit_files.is_path(rest) or "@" in rest or rest.count("/") > 1 and rest.lower().endswith(".gguf"):
+    if fit_files.is_path(rest) or "@" in rest or (rest.count("/") > 1 and rest.lower().endswith(".gguf")):
         return rest, None, None
     return addresses.model_id_of(rest), None, None
 
@@ -175,11 +175,8 @@ class _Calculation:
         cache = self.cache(context, batch)
         parts = self.overhead.parts(context, batch)
         overhead = sum(parts.values())
-        total: int | Bounds = self.weights + overhead
-        if isinstance(cache, Bounds):
-            total = Bounds(total + cache.low, total + cache.high)
-        else:
-            total += cache
+        rest = self.weights + overhead
+        total = Bounds(rest + cache.low, rest + cache.high) if isinstance(cache, Bounds) else rest + cache
         return Fit(
             model=self.files.name,
             device=self.device.name,
@@ -193,7 +190,7 @@ class _Calculation:
             available_bytes=self.device.available,
             fits=self.fits(total),
             max_context=self.max_context(batch),
-            tokens_per_second=self.speed(cache, context, batch),
+            tokens_per_second=self.speed(cache, batch),
             assumptions=tuple(self.assume(context, is_default=is_default)),
             overhead=parts,
             layers=self.layout.describe() if self.layout else "",
@@ -232,7 +229,7 @@ class _Calculation:
             low, high = (middle, high) if self.total(middle, batch) <= self.device.available else (low, middle)
         return low
 
-    def speed(self, cache: int | Bounds, context: int, batch: int) -> Estimate | None:
+    def speed(self, cache: int | Bounds, batch: int) -> Estimate | None:
         if self.device.bandwidth is None:
             return None
         active = self.files.active_bytes(self.width, unpacked=self.unpacked)
@@ -246,10 +243,11 @@ class _Calculation:
     def assume(self, context: int, *, is_default: bool) -> list[str]:
         limit = f"; the model takes {self.limit:,}" if self.limit else "; the model states no limit"
         lines = [f"context: {context:,} tokens, prompt and answer together{limit}"] if is_default else []
-        lines.append(f"weights: {len(self.files.tensors):,} tensors by {self.files.source}" if self.files.tensors else f"weights: by {self.files.source}")
+        lines.append(f"weights: counted in {self.files.source}")
         lines += self.assumptions
         if self.layout is None:
-            kind = self.files.gguf.architecture if self.files.gguf else decoder_config(self.files.config).get("model_type")
+            header = self.files.gguf
+            kind = header.architecture if header else decoder_config(self.files.config).get("model_type")
             lines.append(
                 f"the architecture {kind!r} is not known: its cache is between nothing, as of a recurrent model, and "
                 "keys and values of every head in every layer"

@@ -156,14 +156,16 @@ class _Settings:
     def numbers(self, name: str) -> list[int] | None:
         """Return a setting that is a list of numbers."""
         value = self.values.get(name)
-        is_list = isinstance(value, Sequence) and not isinstance(value, str)
-        return [item for item in value if type(item) is int] if is_list and value else None
+        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+            return None
+        return [item for item in value if type(item) is int]
 
     def texts(self, name: str) -> list[str] | None:
         """Return a setting that is a list of texts."""
         value = self.values.get(name)
-        is_list = isinstance(value, Sequence) and not isinstance(value, str) and bool(value)
-        return [str(item) for item in value] if is_list else None
+        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+            return None
+        return [str(item) for item in value]
 
     def need(self, *names: str) -> int:
         """Return what `number` does, or raise."""
@@ -217,9 +219,7 @@ def _layer_kinds(text: _Settings) -> list[str]:
         return _derived_kinds(text, count)
     if not set(names) <= _KINDS.keys() or len(names) < count:
         raise _Unreadable("layer_types")
-    kinds = [_KINDS[name] for name in names[:count]]
-    # Zamba's mixed layers have both kinds of memory; a model whose every layer is "hybrid" says so too.
-    return kinds
+    return [_KINDS[name] for name in names[:count]]
 
 
 def _pattern(text: _Settings, count: int) -> list[str] | None:
@@ -339,8 +339,9 @@ def _state(text: _Settings) -> tuple[int, int]:
     size = text.need("mamba_d_state", "ssm_state_size", "state_size")
     kernel = text.need("mamba_d_conv", "conv_kernel", "conv_kernel_size")
     inner = text.number("mamba_d_ssm", "mamba_intermediate_size")
-    heads, width = text.number("mamba_n_heads", "n_mamba_heads", "mamba_num_heads"), text.number(
-        "mamba_d_head", "mamba_headdim", "mamba_head_dim"
+    heads, width = (
+        text.number("mamba_n_heads", "n_mamba_heads", "mamba_num_heads"),
+        text.number("mamba_d_head", "mamba_headdim", "mamba_head_dim"),
     )
     if text.model_type == "mamba2":
         heads, width = text.need("num_heads"), text.need("head_dim")

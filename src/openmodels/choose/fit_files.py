@@ -88,18 +88,24 @@ class ModelFiles:
         total = 0.0
         for name in self._used():
             size = self._size(name, width, unpacked)
-            if is_embedding(name) and not self._is_tied:
+            if is_embedding(name) and not self.is_tied:
                 continue  # one row of it
             total += size * share if _EXPERT.search(name) else size
         return int(total)
 
     def linear_bytes(self, width: int) -> int:
         """Return the bytes of all matrices but the token table; of a shared table, once as the output matrix."""
-        names = [name for name in self._used() if not is_embedding(name) or self._is_tied]
+        names = [name for name in self._used() if not is_embedding(name) or self.is_tied]
         return sum(self.tensors[name].size(width) for name in names if not name.endswith(("norm.weight", ".bias")))
 
+    def count_vocabulary(self, hidden: int) -> int:
+        """Return the rows of the token table; 0 where there is none."""
+        table = next((tensor for name, tensor in self.tensors.items() if is_embedding(name)), None)
+        return table.elements // hidden if table and hidden else 0
+
     @property
-    def _is_tied(self) -> bool:
+    def is_tied(self) -> bool:
+        """Whether the token table is the output matrix too."""
         return not any(name.endswith("lm_head.weight") for name in self._used())
 
     def _used(self) -> list[str]:
@@ -123,14 +129,24 @@ _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 def is_embedding(name: str) -> bool:
     """Return whether a tensor is the table of the tokens' vectors."""
-    return name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight"))
+    return name.endswith(
+        ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight")
+    )
 
 
 def expert_share(config: Mapping[str, Any]) -> float:
     """Return the share of the experts that one token uses; 1.0 for a model without experts."""
     nested = config.get("text_config")
     part = nested if isinstance(nested, Mapping) else config
-    used = _first(part, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts", "experts_per_token", "moe_top_k")
+    used = _first(
+        part,
+        "num_experts_per_tok",
+        "num_experts_per_token",
+        "moe_topk",
+        "top_k_experts",
+        "experts_per_token",
+        "moe_top_k",
+    )
     count = _first(part, "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     if isinstance(ffn := part.get("ffn_config"), Mapping):
         used, count = used or _first(ffn, "moe_top_k"), count or _first(ffn, "moe_num_experts")

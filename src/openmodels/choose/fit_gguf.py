@@ -17,10 +17,10 @@ WIDTH = 2
 """Bytes of a number in llama.cpp's cache."""
 
 _ATTENTION = """
-arcee baichuan bitnet bloom codeshell cohere2 command-r dbrx deepseek deepseek2 dots1 ernie4_5 ernie4_5-moe exaone exaone4
-falcon gemma gemma2 gemma3 glm4 glm4moe gpt-oss gpt2 gptneox granite granitemoe hunyuan-dense hunyuan-moe internlm2 jais
-llama minicpm minicpm3 mpt nemotron olmo olmo2 olmoe orion phi2 phi3 phimoe plamo qwen qwen2 qwen2moe qwen2vl qwen3 qwen3moe
-refact seed_oss smollm3 stablelm starcoder starcoder2 xverse
+arcee baichuan bitnet bloom codeshell cohere2 command-r dbrx deepseek deepseek2 dots1 ernie4_5 ernie4_5-moe exaone
+exaone4 falcon gemma gemma2 gemma3 glm4 glm4moe gpt-oss gpt2 gptneox granite granitemoe hunyuan-dense hunyuan-moe
+internlm2 jais llama minicpm minicpm3 mpt nemotron olmo olmo2 olmoe orion phi2 phi3 phimoe plamo qwen qwen2 qwen2moe
+qwen2vl qwen3 qwen3moe refact seed_oss smollm3 stablelm starcoder starcoder2 xverse
 """
 _STATES = "falcon-h1 granitehybrid jamba lfm2 mamba mamba2 nemotron_h plamo2"
 _KNOWN = frozenset(f"{_ATTENTION} {_STATES}".split())
@@ -71,7 +71,9 @@ def _layer(header: GgufHeader, index: int) -> LayerCache | None:
     window = read("attention.sliding_window")
     pattern = header.metadata.get(f"{header.architecture}.attention.sliding_window_pattern")
     period = pattern if type(pattern) is int else _PATTERNS.get(header.architecture or "")
-    slides = bool(pattern[index]) if isinstance(pattern, tuple) and index < len(pattern) else period and (index + 1) % period
+    slides = (
+        bool(pattern[index]) if isinstance(pattern, tuple) and index < len(pattern) else period and (index + 1) % period
+    )
     return LayerCache("sliding", numbers, window) if window and slides else LayerCache("full", numbers)
 
 

@@ -1,23 +1,33 @@
 """What running a model takes beside weights and cache, by the engines of the backend "local".
 
-The constants were measured on Linux with torch 2.13, transformers 5.24 and llama.cpp of 2026-10.
+The constants were measured on Linux with torch 2.13, transformers 5.24 and llama.cpp of 2026-10; see
+tests/choose/test_fit_measured.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from openmodels.choose.fit_cache import CacheLayout, decoder_config
 from openmodels.choose.fit_device import Device
 from openmodels.choose.fit_files import ModelFiles
+from openmodels.choose.fit_report import gigabytes
 
-LIBRARIES = 450 * 10**6
-"""Bytes of the interpreter, torch and transformers in host memory."""
+LIBRARIES = 415 * 10**6
+"""Bytes of the interpreter, torch, transformers and this package."""
 LLAMACPP_LIBRARIES = 60 * 10**6
+"""Bytes of the interpreter and llama.cpp."""
 GPU_CONTEXT = 500 * 10**6
-"""Bytes of a GPU's own memory that its driver and the compute libraries take for a process."""
+"""Bytes of a GPU's own memory that its driver and the libraries for computing take for a process."""
+RUNTIME = 40 * 10**6
+"""Bytes of tokenizer, threads and the kernels that oneDNN compiles."""
+UNPACKED_BFLOAT16 = 35 * 10**6
+"""Bytes more of such kernels where bfloat16 matrices are laid out again in every product."""
 CHUNK = 512
 """Tokens of prompts in one step of the engine on transformers, and in one of llama.cpp."""
 _PACKED = ("llama", "mistral", "qwen2")
-"""Model types whose matrices the engine lays out again on a CPU."""
+"""Model types whose matrices the engine on transformers lays out again on a CPU (`FusedLlama`)."""
 _FREE_FACTOR = 4
 """How many times the matrices' size must be free for that."""
 
@@ -32,35 +42,73 @@ class Overhead:
     def __init__(
         self, files: ModelFiles, device: Device, width: int | None, weights: int, layout: CacheLayout | None
     ) -> None:
-        self._files, self._device, self._width, self._weights, self._layout = files, device, width, weights, layout
+        self._device, self._weights, self._layout = device, weights, layout
+        self._is_gguf = files.gguf is not None
+        self._width = width or 4
         text = decoder_config(files.config)
-        self._hidden = _number(text, "hidden_size", "n_embd", "d_model")
-        self._inner = _number(text, "intermediate_size", "n_inner", "ffn_dim", "d_ff", "moe_intermediate_size")
-        self._vocabulary = _number(text, "vocab_size")
         if files.gguf is not None:
             self._hidden = files.gguf.read_number("embedding_length") or 0
             self._inner = files.gguf.read_number("feed_forward_length") or 4 * self._hidden
             self._vocabulary = files.gguf.tokens
+        else:
+            self._hidden = _number(text, "hidden_size", "n_embd", "d_model")
+            self._inner = _number(text, "intermediate_size", "n_inner", "ffn_dim", "d_ff") or 4 * self._hidden
+            self._vocabulary = files.count_vocabulary(self._hidden) or _number(text, "vocab_size")
+        self._matrices = 0
+        self._head = 0
+        if (
+            not self._is_gguf
+            and device.kind == "cpu"
+            and text.get("model_type") in _PACKED
+            and not text.get("sliding_window")
+        ):
+            matrices = files.linear_bytes(self._width)
+            if _FREE_FACTOR * matrices < device.available:
+                self._matrices = matrices
+                self._head = self._vocabulary * self._hidden * self._width if files.is_tied else 0
         self.assumptions = self._describe()
 
     def parts(self, context: int, batch: int) -> dict[str, int]:
         """Return the parts in bytes."""
         tokens = min(CHUNK, context * batch)
-        width = self._width or 4
         parts = {"interpreter and libraries": self._libraries()}
-        parts["prefill activations"] = tokens * (6 * self._hidden + 3 * self._inner) * width
+        if self._device.kind != "cuda":
+            parts["tokenizer and kernels"] = self._runtime()
+        parts["prefill activations"] = tokens * (6 * self._hidden + 3 * self._inner) * self._width
         parts["logits"] = batch * self._vocabulary * 4
+        if self._head:
+            parts["output matrix beside the token table"] = self._head
+        if self._matrices:
+            running = sum(parts.values()) - self._libraries() - self._runtime() - self._head
+            cache = self._layout.count_bytes(context, batch, self._width) if self._layout else 0
+            parts["second copy of the matrices while loading"] = max(0, self._matrices - self._head - running - cache)
         return parts
 
     def _libraries(self) -> int:
         if self._device.kind == "cuda":
             return GPU_CONTEXT
-        return LIBRARIES if self._files.gguf is None else LLAMACPP_LIBRARIES
+        return LLAMACPP_LIBRARIES if self._is_gguf else LIBRARIES
+
+    def _runtime(self) -> int:
+        if self._is_gguf:
+            return 0
+        return RUNTIME + (UNPACKED_BFLOAT16 if self._width == 2 and not self._matrices else 0)
 
     def _describe(self) -> list[str]:
-        return []
+        engine = "llama.cpp" if self._is_gguf else "the engine on transformers"
+        step = f"overhead: {engine} computes {CHUNK} tokens of prompts in a step; logits are of the last token of each"
+        lines = [f"{step} sequence, in float32"]
+        if self._device.kind == "cuda":
+            lines.append(f"interpreter and libraries: {gigabytes(GPU_CONTEXT)} of the GPU's memory, by experience")
+        else:
+            lines.append(
+                f"interpreter and libraries: {gigabytes(self._libraries())}, measured on Linux; they are part of the "
+                "overhead, and shared with other models in the process"
+            )
+        if self._matrices:
+            lines.append("loading: matrices are laid out for this CPU, and the file's own are dropped afterwards")
+        return lines
 
 
-def _number(part: object, *names: str) -> int:
-    values = part if isinstance(part, dict) else {}
-    return next((values[name] for name in names if type(values.get(name)) is int and values[name] > 0), 0)
+def _number(part: Mapping[str, Any], *names: str) -> int:
+    return next((part[name] for name in names if type(part.get(name)) is int and part[name] > 0), 0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from openmodels import escaping
 from openmodels.choose.fit_cache import Bounds
@@ -20,7 +21,7 @@ class Estimate(float):
 
     basis: str
 
-    def __new__(cls, value: float, basis: str) -> Estimate:
+    def __new__(cls, value: float, basis: str) -> Self:
         """Return a number with its basis."""
         number = super().__new__(cls, value)
         number.basis = basis
@@ -151,7 +152,7 @@ class Fit:
     @property
     def verdict(self) -> str:
         """Return in one line whether it fits."""
-        place = "here" if self.device in ("auto", "cpu", "mps") or self.device.startswith("cuda") and "B" not in self.device.upper()[4:] else f"in {self.device}"
+        place = "here" if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) else f"in {self.device}"
         if self.fits is None:
             return f"may fit {place}: its architecture is not known"
         if self.fits:
@@ -163,8 +164,10 @@ class Fit:
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """Yield the figures: a name, an amount, a remark."""
         yield "weights", gigabytes(self.weights_bytes), self.dtype
-        yield "KV cache", gigabytes(self.kv_cache_bytes), (
-            f"{self.batch:,} x {self.context:,} tokens" + (f"; {self.layers}" if self.layers else "; bounds")
+        yield (
+            "KV cache",
+            gigabytes(self.kv_cache_bytes),
+            (f"{self.batch:,} x {self.context:,} tokens" + (f"; {self.layers}" if self.layers else "; bounds")),
         )
         parts = ", ".join(f"{name} {gigabytes(size)}" for name, size in self.overhead.items() if size >= 5 * 10**6)
         yield "overhead", gigabytes(self.overhead_bytes), parts
@@ -182,17 +185,16 @@ class Fit:
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks."""
-        def cells(row: tuple[str, str, str]) -> str:
-            name, size, remark = map(html.escape, row)
-            return f'<tr><th style="text-align:left">{name}</th><td style="text-align:right">{size}</td><td style="text-align:left">{remark}</td></tr>'
-
-        lists = "".join(
-            f"<details><summary>{title}</summary><ul>{''.join(f'<li>{html.escape(text)}</li>' for text in texts)}</ul></details>"
-            for title, texts in (("Fit instead", self._variant_lines()), ("Assumptions", self.assumptions))
-            if texts
-        )
-        head = f"<p><b>{html.escape(self.model)}</b>: {html.escape(self.verdict)}</p>"
-        return f"{head}<table>{''.join(map(cells, self.rows()))}</table>{lists}"
+        lines = [f"<p><b>{html.escape(self.model)}</b>: {html.escape(self.verdict)}</p><table>"]
+        for name, size, remark in self.rows():
+            cells = f"<th>{html.escape(name)}</th><td>{html.escape(size)}</td><td>{html.escape(remark)}</td>"
+            lines.append(f'<tr style="text-align:left">{cells}</tr>')
+        lines.append("</table>")
+        for title, texts in (("Fit instead", self._variant_lines()), ("Assumptions", list(self.assumptions))):
+            if texts:
+                items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+                lines.append(f"<details><summary>{title}</summary><ul>{items}</ul></details>")
+        return "".join(lines)
 
 
 _BYTES = ("weights_bytes", "kv_cache_bytes", "overhead_bytes", "total_bytes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 _ATTENTION = """
 afmoe apertus arcee aria_text baichuan bart biogpt bitnet blenderbot blenderbot-small bloom codegen cohere cohere2
 cohere2_moe ctrl cwm dbrx deepseek diffllama dots1 emu3_text_model ernie4_5 ernie4_5_moe exaone exaone4 falcon
-flex_olmo gemma gemma2 gemma3 gemma3_text gemma3n_text gemma4_text glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox
+flex_olmo gemma gemma2 gemma3 gemma3_text gemma3n_text glm glm4 glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox
 gpt_neox_japanese gpt_oss gptj granite granitemoe granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe internlm2
 internlm3 llama llama4_text marian mbart mimo_v2_flash minicpm minimax_m2 ministral ministral3 mistral mixtral mllama
 mllama_text_model mpt mvp nanochat nemotron olmo olmo2 olmo3 olmoe opt pegasus persimmon phi phi3 phimoe plbart qwen
@@ -14,8 +14,8 @@ starcoder2 t5 mt5 umt5 vaultgemma whisper xglm
 """
 _LATENT = "deepseek_v2 deepseek_v3 deepseek_v32 glm4_moe_lite glm_moe_dsa kimi_k2 longcat_flash minicpm3 youtu"
 _STATES = """
-bamba falcon_h1 falcon_mamba granitemoehybrid jamba lfm2 lfm2_moe mamba mamba2 minimax nemotron_h olmo_hybrid qwen3_5_text
-qwen3_5_moe_text qwen3_next recurrent_gemma zamba2
+bamba falcon_h1 falcon_mamba granitemoehybrid jamba lfm2 lfm2_moe mamba mamba2 minimax nemotron_h olmo_hybrid
+qwen3_5_text qwen3_5_moe_text qwen3_next recurrent_gemma zamba2
 """
 KNOWN = frozenset(f"{_ATTENTION} {_LATENT} {_STATES}".split())
 """Model types for which the rules of `fit_cache` were compared with the caches of transformers."""

@@ -32,7 +32,9 @@ def find(model: Any, fit: Fit) -> dict[str, Any]:
     scores = _scores(model, base, listed)
     variants = []
     for record in listed:
-        if not any(edge.relation == "quantized" and edge.id.lower() == base.lower() for edge in record.base_models or ()):
+        if not any(
+            edge.relation == "quantized" and edge.id.lower() == base.lower() for edge in record.base_models or ()
+        ):
             continue
         size = record_bytes(record, fit.weights_bytes, fit.dtype)
         if size is not None and size[0] + rest <= fit.available_bytes:

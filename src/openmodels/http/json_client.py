@@ -163,7 +163,9 @@ class JSONClient:
         With `stop`, only the bytes of a file before that place are asked for. Storage of another origin may answer:
         the token does not follow there.
         """
-        headers = self._headers() if stop is None else (*self._headers(encoding="identity"), ("Range", f"bytes=0-{stop - 1}"))
+        headers = (
+            self._headers() if stop is None else (*self._headers(encoding="identity"), ("Range", f"bytes=0-{stop - 1}"))
+        )
         request = HttpRequest(method, self._url(path, params), headers, body)
         if wait := self.pacer.reserve(self.deadline):
             self.pacer.sleep(wait)
