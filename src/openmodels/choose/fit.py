@@ -118,7 +118,7 @@ def _check_dtype(dtype: Any) -> None:
 
 
 def _reference(model: Any) -> tuple[str, str | None, str | None]:
-    """Return what stands behind "local:", a revision, and the dtype that a loaded model has."""
+    """Return what stands behind "local:", a revision, and a loaded model's dtype."""
     if isinstance(model, Model):
         facts = model.backend.describe() if model.backend.name == "local" else {}
         stated = facts.get("dtype")

@@ -1,4 +1,4 @@
-"""What a model keeps of a sequence, read from its config: keys and values, latents, states.
+"""What a model keeps of a sequence, by its config: keys, values, states.
 
 The rules go by the names of settings, which families share, and not by models. `KNOWN` holds the model types for which
 they were compared with the cache objects of transformers; the config of another type may use a name for something else.
@@ -40,7 +40,7 @@ class LayerCache:
     state32: int = 0
 
     def count_bytes(self, tokens: int, width: int) -> int:
-        """Return the bytes for one sequence where a number of the model takes `width` bytes."""
+        """Return the bytes of one sequence with numbers of `width` bytes."""
         kept = tokens if self.window is None else min(tokens, self.window)
         return (self.per_token * kept + self.state) * width + 4 * self.state32
 
@@ -64,8 +64,8 @@ class CacheLayout:
     def count_bytes(self, tokens: int, batch: int, width: int) -> int:
         """Return the bytes of `batch` sequences of so many tokens."""
         encoded = tokens if self.encoder_tokens is None else self.encoder_tokens
-        own = sum(layer.count_bytes(tokens, width) for layer in self.layers)
-        return batch * (own + self.cross * encoded * width)
+        decoder = sum(layer.count_bytes(tokens, width) for layer in self.layers)
+        return batch * (decoder + self.cross * encoded * width)
 
     def describe(self) -> str:
         """Return the layers by kind: "10 full, 52 sliding (1,024 tokens)"."""
@@ -91,7 +91,7 @@ def decoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_layout(config: Mapping[str, Any]) -> CacheLayout | None:
-    """Return what a model keeps of a sequence; None where its architecture is not known."""
+    """Return what a model keeps of a sequence; None for an unknown architecture."""
     text = _Settings(decoder_config(config))
     if text.model_type not in KNOWN:
         return None
@@ -110,7 +110,9 @@ def read_layout(config: Mapping[str, Any]) -> CacheLayout | None:
 
 
 def bound_cache(config: Mapping[str, Any], tokens: int, batch: int, width: int) -> Bounds | None:
-    """Return the least and the most that a cache of keys and values takes; None where no setting bounds it.
+    """Return the least and the most bytes of a cache of keys and values.
+
+    None: no setting bounds it.
 
     The least is that of a model without such a cache. The most is that of full attention in every layer, each query
     head with a key and a value of its own.
@@ -323,7 +325,7 @@ def _layer(text: _Settings, index: int, kind: str) -> LayerCache:
 
 
 def _state(text: _Settings) -> tuple[int, int]:
-    """Return the numbers of a recurrent layer's state, in the model's dtype and in float32."""
+    """Return the numbers of a layer's state in the model's dtype and in float32."""
     hidden = text.hidden or 0
     if kernel := text.number("conv_L_cache"):
         return hidden * kernel, 0
@@ -357,7 +359,7 @@ def _state(text: _Settings) -> tuple[int, int]:
 
 
 def _cross_attention(text: _Settings, config: Mapping[str, Any]) -> tuple[int, int | None, str]:
-    """Return the numbers of a token of an encoder's output, how many tokens it has, and what it reads."""
+    """Return an encoder's output: numbers of a token, tokens, and what it reads."""
     heads, size = text.kv_heads(0), text.head_size()
     if layers := text.numbers("cross_attention_layers"):
         vision = config.get("vision_config")

@@ -1,4 +1,4 @@
-"""Where a model is to run: this machine, measured, or another one as it is described."""
+"""Where a model is to run: this machine, measured, or another one."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _cpu_bandwidth() -> float:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16 matrices, without torch, which takes a second to import."""
+    """Return whether this CPU multiplies bfloat16 matrices, without torch."""
     try:
         words = set(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split())
     except OSError:

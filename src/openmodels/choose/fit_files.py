@@ -1,4 +1,4 @@
-"""The files of a model as far as its size needs them: config.json, and the headers of its weights.
+"""The files of a model that tell its size: config.json and headers of weights.
 
 A header is a few kilobytes to megabytes at the start of a file. From the Hub only that part is fetched.
 """
@@ -70,7 +70,7 @@ class ModelFiles:
     notes: tuple[str, ...] = field(default=())
 
     def weight_bytes(self, width: int | None, *, unpacked: bool = False) -> int:
-        """Return the bytes of the weights where floating-point numbers take `width` bytes.
+        """Return the bytes of the weights with floating-point numbers of `width` bytes.
 
         None takes them as they are stored. With `unpacked`, numbers of 8 and 4 bits become such floating-point numbers.
         """
@@ -80,21 +80,21 @@ class ModelFiles:
 
     def active_bytes(self, width: int | None, *, unpacked: bool = False) -> int:
         """Return the bytes of the weights that one token reads."""
-        share = expert_share(self.config)
+        used_part = expert_share(self.config)
         if self.gguf is not None:
             experts, used = (self.gguf.read_number(f"expert_{name}") for name in ("count", "used_count"))
-            share = used / experts if experts and used else 1.0
-            return int(self.gguf.tensor_bytes - (1 - share) * self.gguf.expert_bytes)
+            used_part = used / experts if experts and used else 1.0
+            return int(self.gguf.tensor_bytes - (1 - used_part) * self.gguf.expert_bytes)
         total = 0.0
         for name in self._used():
             size = self._size(name, width, unpacked)
             if is_embedding(name) and not self.is_tied:
                 continue  # one row of it
-            total += size * share if _EXPERT.search(name) else size
+            total += size * used_part if _EXPERT.search(name) else size
         return int(total)
 
     def linear_bytes(self, width: int) -> int:
-        """Return the bytes of all matrices but the token table; of a shared table, once as the output matrix."""
+        """Return the bytes of all matrices, a shared token table as the output matrix."""
         names = [name for name in self._used() if not is_embedding(name) or self.is_tied]
         return sum(self.tensors[name].size(width) for name in names if not name.endswith(("norm.weight", ".bias")))
 
@@ -135,7 +135,7 @@ def is_embedding(name: str) -> bool:
 
 
 def expert_share(config: Mapping[str, Any]) -> float:
-    """Return the share of the experts that one token uses; 1.0 for a model without experts."""
+    """Return the part of the experts that a token uses; 1.0 where it has none."""
     nested = config.get("text_config")
     part = nested if isinstance(nested, Mapping) else config
     used = _first(
@@ -168,7 +168,7 @@ def open_files(rest: str, revision: str | None, dtype: str) -> ModelFiles:
     Raises:
         ModelNotFound: No such file, folder, repository or revision.
         GatedModel: The Hub shows its files only to those who accepted its terms.
-        LoadFailed: There are no weights, or only damaged ones.
+        LoadFailed: Weights are missing or damaged.
         UnsafeWeights: There are only pickles.
         Offline: The files are not on this disk, and the Hub is out of reach.
     """
@@ -344,19 +344,19 @@ def _of_gguf(name: str, read: Callable[[int], bytes], size: int, source: str) ->
             f"Reading a GGUF file needs the package {error.name!r}, which is not installed.",
             next_step=f"Run: {settings.install_hint('local')}",
         ) from error
-    asked = min(_GGUF_READ, size)
+    length = min(_GGUF_READ, size)
     while True:
-        data = read(asked)
+        data = read(length)
         header = gguf_header.parse_start(data, Path(name).name, size)
         if header is not None:
             return ModelFiles(name, {}, {}, header, size, source)
-        if asked >= min(size, _LONGEST_HEADER):
+        if length >= min(size, _LONGEST_HEADER):
             raise LoadFailed(f"{Path(name).name} ends within its own header.", next_step="Fetch the file again.")
-        asked = min(4 * asked, size, _LONGEST_HEADER)
+        length = min(4 * length, size, _LONGEST_HEADER)
 
 
 def check_reference(text: str) -> str:
-    """Return what stands behind "local:" in a text that names a model, or raise InvalidRequest."""
+    """Return what stands behind "local:", or raise InvalidRequest."""
     backend, colon, rest = text.partition(":")
     if not colon or "/" in backend or "\\" in backend or backend.startswith(".") or is_path(text):
         return text

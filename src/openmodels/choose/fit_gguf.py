@@ -29,7 +29,7 @@ _PATTERNS = {"cohere2": 4, "exaone4": 4, "gemma2": 2, "gemma3": 6, "gpt-oss": 2}
 
 
 def read_gguf_layout(header: GgufHeader) -> CacheLayout | None:
-    """Return what llama.cpp keeps of a sequence; None where the architecture is not known."""
+    """Return what llama.cpp keeps of a sequence; None for an unknown architecture."""
     layers = _layer_count(header)
     if header.architecture not in _KNOWN or layers is None:
         return None
@@ -38,7 +38,7 @@ def read_gguf_layout(header: GgufHeader) -> CacheLayout | None:
 
 
 def bound_gguf_cache(header: GgufHeader, tokens: int, batch: int) -> Bounds | None:
-    """Return the least and the most that a cache of keys and values takes; None where no entry bounds it."""
+    """Return the least and the most bytes of a cache; None where nothing bounds it."""
     layers, width = _layer_count(header), header.read_number("embedding_length")
     heads, size = header.read_number("attention.head_count"), header.read_number("attention.key_length")
     widest = max(width or 0, (heads or 0) * (size or 0))

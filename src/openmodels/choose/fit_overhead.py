@@ -1,4 +1,4 @@
-"""What running a model takes beside weights and cache, by the engines of the backend "local".
+"""What running a model takes beside weights and cache.
 
 The constants were measured on Linux with torch 2.13, transformers 5.24 and llama.cpp of 2026-10; see
 tests/choose/test_fit_measured.py.

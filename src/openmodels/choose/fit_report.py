@@ -129,7 +129,7 @@ class Fit:
         }  # fmt: skip
 
     def to_text(self, width: int | None = 80) -> str:
-        """Return the report as lines of at most `width` columns; None does not break lines."""
+        """Return the report in lines of `width` columns; None does not break lines."""
         from openmodels import columns
 
         lines = [f"{self.model}: {self.verdict}", ""]

@@ -1,4 +1,4 @@
-"""The model types whose caches are known, and the defaults that their configs leave out."""
+"""The model types whose caches are known, and defaults of their configs."""
 
 from __future__ import annotations
 

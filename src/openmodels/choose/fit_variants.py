@@ -1,4 +1,4 @@
-"""Quantised versions of a model that fit where it was asked about, and what they are known to lose."""
+"""Quantised versions of a model that fit, and what they are known to lose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LISTED = 100
 
 
 def find(model: Any, fit: Fit) -> dict[str, Any]:
-    """Return the fields of a `Fit` that name quantised versions, with a note where none were looked for."""
+    """Return a `Fit`'s quantised versions, or a note on why they were not searched."""
     try:
         base = parse_hub_id(fit.model).repo
     except OpenModelsError:
@@ -43,7 +43,7 @@ def find(model: Any, fit: Fit) -> dict[str, Any]:
 
 
 def record_bytes(record: ModelRecord, base_bytes: int, base_dtype: str) -> tuple[int, str] | None:
-    """Return the bytes of a quantised version's weights and where they come from; None where nothing says it."""
+    """Return the bytes of a version's weights and their basis; None if unknown."""
     sizes = [file.size for file in record.files or () if file.size and file.name.endswith((".safetensors", ".gguf"))]
     if sizes and all(file.name.endswith(".safetensors") for file in record.files or () if file.size in sizes):
         return sum(sizes), "its files"

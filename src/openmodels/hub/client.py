@@ -81,7 +81,7 @@ class HubClient(JSONClient):
         )
 
     def get_start(self, model_id: str, file: str, size: int, *, revision: str | None = None) -> bytes:
-        """Return the first `size` bytes of a file of a model, as bytes, without fetching the rest."""
+        """Return the first `size` bytes of a file of a model; the rest is not fetched."""
         path = f"/{quote(model_id, safe='/')}/resolve/{quote(revision or 'main', safe='')}/{quote(file, safe='/')}"
         return self.send("GET", path, max_bytes=size, truncate=True, stop=size).body
 

@@ -83,7 +83,7 @@ def read_header(file: Path) -> GgufHeader:
 
 
 def parse_start(data: bytes, name: str, size: int) -> GgufHeader | None:
-    """Return what `read_header` does of a file's first bytes; None where they do not hold the whole header.
+    """Return the header in a file's first bytes; None where it goes beyond them.
 
     The file is called `name` and has `size` bytes.
     """
@@ -203,7 +203,7 @@ class _HeaderReader:
         return header, start + end if tensors else self.place
 
     def read_tensor(self) -> tuple[str, list[int], int, int]:
-        """Return a tensor's name, its shape, where it begins behind the header, and its bytes."""
+        """Return a tensor's name, shape, offset and bytes."""
         name = self.read_string(_MAX_NAME)
         shape = [int(self.read_scalar("Q")) for _ in range(self.read_count(_MAX_DIMENSIONS, "I"))]
         kind, offset = self.read_scalar("I"), self.read_scalar("Q")
@@ -241,7 +241,7 @@ class _HeaderReader:
         return self.read_scalar(_SCALARS[kind])
 
     def read_array(self, key: str) -> tuple[int, ...] | None:
-        """Step over an array and keep its length; return one of few whole numbers, such as one for each layer."""
+        """Step over an array; return one of few whole numbers, as one for each layer."""
         inner, count = self.read_scalar("I"), int(self.read_scalar("Q"))
         self.lengths[key] = count
         if inner == _STRING:
