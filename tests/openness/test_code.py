@@ -5,6 +5,7 @@ from made_up import evidence, page, repository
 
 from openmodels.openness.findings import Verdict
 from openmodels.openness.model_context import ModelContext
+from openmodels.openness.model_shape import read_shape
 from openmodels.openness.recipes import ModelName, is_framework
 
 OPEN, PARTIAL, CLOSED, UNKNOWN = Verdict
@@ -193,6 +194,57 @@ class TestProof:
         tree = ["train.py", "docker/serving/start.sh", "build/compile.sh"]
         finding = judged("training_code", linking("north-ai/borealis"), repository("north-ai/borealis", tree=tree))
         assert finding.verdict is PARTIAL
+
+
+SHAPE = {"hidden_size": [4096], "layers": [32], "heads": [32]}
+
+
+class TestSizes:
+    """The sizes in a recipe are compared with those of config.json."""
+
+    @pytest.mark.parametrize(
+        ("recipes", "verdict"),
+        [
+            ({"configs/borealis/7B.yml": SHAPE}, OPEN),
+            ({"configs/borealis/7B.yml": {"hidden_size": [4096]}}, OPEN),  # it says too little to tell
+            ({"configs/borealis/7B.yml": {}}, OPEN),
+            ({"configs/borealis/7B.yml": SHAPE | {"layers": [24]}}, PARTIAL),
+            ({"configs/borealis/7B.yml": {"hidden_size": [1024]}}, PARTIAL),
+            ({"configs/borealis/7B.yml": {"hidden_size": [1024, 4096], "layers": [32]}}, OPEN),
+            ({}, OPEN),
+        ],
+    )
+    def test_a_recipe_of_other_sizes_trains_another_model(self, recipes, verdict):
+        code = repository("north-ai/gpt-neox", tree=[*NEOX, "configs/borealis/7B.yml"], recipes=recipes)
+        one = judged("training_code", linking("north-ai/gpt-neox", shape=SHAPE), code)
+        assert one.verdict is verdict
+        assert ("those of config.json" in one.reason) is (recipes == {"configs/borealis/7B.yml": SHAPE})
+
+    def test_the_recipe_of_the_same_sizes_is_the_proof(self):
+        tree = ["train.py", "configs/borealis-7b.yml", "configs/run3.yml"]
+        recipes = {"configs/run3.yml": SHAPE, "configs/borealis-7b.yml": {"heads": [32]}}
+        one = judged(
+            "training_code",
+            linking("north-ai/borealis", shape=SHAPE),
+            repository("north-ai/borealis", tree, recipes=recipes),
+        )
+        assert files(one)[0] == "configs/run3.yml"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 16, "num_key_value_heads": 4}',
+            "model:\n  d_model: 2048\n  n_layers: 24\n  n_heads: 16\n  head_dim: 128\n",
+            '"hidden-size": 2048,\n"num-layers": 24,\n"num-attention-heads": 16,\n',
+            "torchrun pretrain.py --hidden-size 2048 --num-layers 24 --num-attention-heads 16 --seq-length 4096",
+            "n_embd = 2048\nn_layer = 24\nn_head = 16\n",
+        ],
+    )
+    def test_sizes_are_read_as_frameworks_write_them(self, text):
+        assert read_shape(text) == {"hidden_size": [2048], "layers": [24], "heads": [16]}
+
+    def test_what_is_no_number_states_nothing(self):
+        assert read_shape("--hidden-size $HIDDEN --num-layers ${LAYERS}\nn_layer: 1.5\nmy_n_head: 3") == {}
 
 
 class TestProgramInALibrary:

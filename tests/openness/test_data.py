@@ -7,6 +7,7 @@ from fake_sites import FakeSites
 from made_up import context, dataset, evidence, page
 
 import openmodels as om
+from openmodels.hub.card import parse_outline
 from openmodels.openness import card_claims
 from openmodels.openness.findings import Verdict
 from openmodels.openness.model_context import ModelContext
@@ -229,6 +230,64 @@ class TestProof:
     )
     def test_data_of_which_nothing_is_withheld(self, sentence):
         assert finding(model(sentence), datasets=[dataset()]).verdict is OPEN
+
+    @pytest.mark.parametrize(
+        "sentence",
+        [
+            "由于版权原因，训练数据暂不公开。",
+            "我们不会发布预训练语料。",
+            "模型使用内部数据集训练。",
+            "学習データは公開していません。",
+            "権利の都合により、コーパスを配布することはできません。",
+            "社内データで学習しました。",
+            "학습 데이터는 공개하지 않습니다.",
+            "사전 학습에 쓰인 말뭉치는 비공개입니다.",
+            "Die Trainingsdaten werden aus rechtlichen Gründen nicht veröffentlicht.",
+            "Wir dürfen den Datensatz nicht weitergeben.",
+            "Trainiert wurde auf vertraulichen Firmendaten.",
+            "Les données d'entraînement ne sont pas publiées.",
+            "Nous ne pouvons pas partager le corpus.",
+            "Le modèle a été entraîné sur des données confidentielles.",
+            "Los datos de entrenamiento no son públicos.",
+            "No podemos compartir nuestro corpus.",
+            "Se entrenó con datos privados de la empresa.",
+            "Os dados de treinamento não estão disponíveis publicamente.",
+            "Não divulgamos os dados.",
+            "I dati di addestramento non sono stati rilasciati.",
+            "Il modello è addestrato su dati riservati.",
+            "Treningsdataene er ikke offentlig tilgjengelige.",
+            "Vi kan ikke dele korpuset, men det er ikke publisert.",
+        ],
+    )
+    def test_data_that_are_withheld_in_other_languages(self, sentence):
+        assert finding(model(sentence, datasets=())).rule == "data.withheld"
+        both = model("It was pre-trained on glow-corpus.", sentence)
+        assert finding(both, datasets=[dataset()]).verdict is PARTIAL
+        read = parse_outline(f"# Glow\n## Training\n{sentence}\n")
+        assert finding(model(datasets=()) | {"readme": read}).rule == "data.withheld"
+
+    @pytest.mark.parametrize(
+        "sentence",
+        [
+            "训练数据全部公开，代码暂不公开。",
+            "训练数据不仅公开，而且附有说明。",
+            "我们没有使用内部数据。",
+            "学習データはすべて公開しています。",
+            "학습 데이터는 모두 공개되어 있습니다.",
+            "Die Trainingsdaten sind öffentlich.",
+            "Es wurden keine vertraulichen Daten verwendet.",
+            "Les données sont publiques et le code ne l'est pas encore, il n'est pas disponible.",
+            "Aucune donnée interne, que des données publiques.",
+            "Los datos son públicos.",
+            "Entrenado sin datos privados.",
+            "Os dados estão disponíveis publicamente.",
+            "I dati sono pubblici, il codice non è pubblico.",
+            "Treningsdataene er offentlig tilgjengelige.",
+        ],
+    )
+    def test_data_that_other_languages_call_public(self, sentence):
+        both = model("It was pre-trained on glow-corpus.", sentence)
+        assert finding(both, datasets=[dataset()]).verdict is OPEN
 
     def test_data_on_request_are_partial(self):
         assert finding(model("The training data are available upon request.", datasets=())).verdict is PARTIAL

@@ -393,3 +393,39 @@ def test_a_fork_its_submodules_and_its_readme_are_kept(sources, sites):
 def test_a_readme_that_cannot_be_read_changes_nothing(sources, sites, answer):
     sites.pages["/repos/acme/glow/readme"] = answer
     assert om.openness(GLOW)["training_code"].verdict is Verdict.OPEN
+
+
+PAPER = {"id": "2501.00001", "title": "Glow", "authors": [{"name": "Ann Ash"}, {"name": "Bo Li"}]}
+
+
+def test_the_titles_of_papers_are_gathered_and_kept(sources, sites, tmp_path):
+    assert om.openness(GLOW)["technical_report"].verdict is Verdict.UNKNOWN
+    sites.pages["/api/papers/2501.00001"] = PAPER | {"organization": {"name": "acme", "fullname": "Acme, Inc."}}
+    report = om.openness(GLOW)
+    assert report["technical_report"].verdict is Verdict.OPEN
+    assert report["technical_report"].evidence[0].url == "https://arxiv.org/abs/2501.00001"
+    report.save(tmp_path / "saved")
+    page = json.loads((tmp_path / "saved" / "models" / "acme__Glow-7B.json").read_text("utf-8"))
+    assert page["papers"] == {"2501.00001": {"title": "Glow", "authors": "Ann Ash and Bo Li", "organization": "acme"}}
+    assert om.openness(GLOW, evidence=tmp_path / "saved")["technical_report"] == report["technical_report"]
+
+
+@pytest.mark.parametrize("answer", [404, 500, {}, {"title": 3, "authors": "nobody", "organization": []}])
+def test_a_paper_that_cannot_be_read_is_not_its_own(sources, sites, answer):
+    sites.pages["/api/papers/2501.00001"] = answer
+    assert om.openness(GLOW)["technical_report"].verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("layers", "verdict"), [(32, Verdict.OPEN), (40, Verdict.PARTIAL), ("$N", Verdict.OPEN), (None, Verdict.OPEN)]
+)
+def test_recipes_are_compared_with_the_models_own_sizes(sources, sites, layers, verdict):
+    model = sites.pages[f"/api/models/{GLOW}"]
+    model["siblings"].append({"rfilename": "config.json"})
+    sites.pages[f"/{GLOW}/resolve/{'a' * 40}/config.json"] = '{"hidden_size": 4096, "num_hidden_layers": 32}'
+    text = f"d_model: 4096\nn_layers: {layers}\n"
+    if layers:
+        sites.pages["/repos/acme/glow/contents/configs/7b.yaml"] = {"content": base64.b64encode(text.encode()).decode()}
+    report = om.openness(GLOW)
+    assert report["training_code"].verdict is verdict
+    assert sites.asked["/repos/acme/glow/contents/configs/7b.yaml"] == 1

@@ -2,7 +2,7 @@
 
 import pytest
 from huggingface_hub import ModelCard, ModelCardData
-from made_up import context, page
+from made_up import context, page, repository
 
 from openmodels.hub.card import parse_outline
 from openmodels.openness.findings import Verdict
@@ -63,6 +63,10 @@ class TestPapers:
             (["arxiv:2203.01234"], "2022-04-10", OPEN),
             (["arxiv:2203.01234", "arxiv:1706.03762"], "2022-04-10", OPEN),
             (["arxiv:2203.01234"], "2024-04-10", UNKNOWN),
+            # A paper newer than the model is none of those it was made with.
+            (["arxiv:2203.01234"], "2021-06-10", OPEN),
+            (["arxiv:2203.01234", "arxiv:1706.03762"], "2021-06-10", OPEN),
+            (["arxiv:2203.01234"], "2020-01-10", UNKNOWN),
             (["arxiv:2203.01234", "arxiv:2203.05678"], "2022-04-10", UNKNOWN),
             (["arxiv:2203.01234"], None, UNKNOWN),
         ],
@@ -70,6 +74,59 @@ class TestPapers:
     def test_a_tag_alone_counts_where_the_paper_came_with_the_model(self, tags, created, verdict):
         model = page(tags=tags, createdAt=created, unknown=["readme"], readme={}, cardData={})
         assert context(model).finding("technical_report").verdict is verdict
+
+    @pytest.mark.parametrize(
+        ("paper", "verdict"),
+        [
+            ({"title": "Glow: Light from Text"}, OPEN),
+            ({"title": "Light from Text", "authors": "Acme Team and Bo Li"}, OPEN),
+            ({"title": "Light from Text", "authors": "Ann Ash and Bo Li", "organization": "acme"}, OPEN),
+            ({"title": "Light from Text", "authors": "Ann Ash and Bo Li", "organization": "acme-fans"}, UNKNOWN),
+            ({"title": "LLaMA: Open and Efficient Foundation Language Models"}, UNKNOWN),
+            ({"title": "Rotary embeddings", "authors": "Wilhelmina Acme and Bo Li"}, UNKNOWN),
+            ({}, UNKNOWN),
+        ],
+    )
+    def test_the_gathered_title_and_authors_say_whose_it_is(self, paper, verdict):
+        papers = {"2203.01234": paper, "2302.13971": {"title": "LLaMA: Open and Efficient Foundation Language Models"}}
+        tags = ["arxiv:2203.01234", "arxiv:2302.13971"]
+        one = context(page(tags=tags, papers=papers, readme={}, unknown=["readme"])).finding("technical_report")
+        assert one.verdict is verdict
+        if verdict is OPEN:
+            assert [proof.url for proof in one.evidence] == [PAPER], "another model's paper proves nothing of this one"
+
+    @pytest.mark.parametrize(
+        ("name", "kind", "verdict"),
+        [
+            ("stranger/Emberlm-3-Cosyhome", "emberlm", UNKNOWN),
+            ("lab/Emberlm-3-8b", "emberlm", OPEN),
+            ("lab/Emberlm-3-8b", "llama", OPEN),
+        ],
+    )
+    def test_the_paper_of_an_architecture_is_not_that_of_each_model_named_after_it(self, name, kind, verdict):
+        fields = {"config": {"model_type": kind}, "papers": {"2203.01234": {"title": "The EmberLM 3 models"}}}
+        model = page(name, tags=["arxiv:2203.01234"], readme={}, unknown=["readme"], **fields)
+        assert context(model).finding("technical_report").verdict is verdict
+
+    def test_the_paper_of_the_base_stays_the_bases_with_its_title(self):
+        base = page("other/Calfish-7b", tags=["arxiv:2203.01234"], readme={})
+        fields = {"papers": {"2203.01234": {"title": "Calf and more"}}, "cardData": {"base_model": base["id"]}}
+        model = page("acme/Calf-7b", tags=["arxiv:2203.01234"], readme={}, unknown=["readme"], **fields)
+        assert context(model, base).finding("technical_report").verdict is not OPEN
+
+    def test_the_readme_of_its_own_repository_cites_it(self):
+        readme = {"citations": [{"title": "Glow: Light from Text", "arxiv": "2203.01234"}]}
+        model = page(tags=[])
+        model["readme"] = model["readme"] | {"links": model["readme"]["links"][:1]}
+        one = context(model, repositories=[repository(readme=readme)]).finding("technical_report")
+        assert (one.verdict, one.evidence[0].url) == (OPEN, PAPER)
+
+    def test_only_the_paper_that_came_with_the_model_is_the_proof(self):
+        tags = ["arxiv:2302.13971", "arxiv:2402.00001"]
+        one = context(page(tags=tags, createdAt="2024-02-20", readme={}, unknown=["readme"])).finding(
+            "technical_report"
+        )
+        assert [proof.url for proof in one.evidence] == ["https://arxiv.org/abs/2402.00001"]
 
 
 def template(**fields):

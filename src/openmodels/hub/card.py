@@ -26,6 +26,7 @@ MAX_SENTENCES = 400
 _LONGEST_SENTENCE = 2_000
 _LONGEST_FACT = 1_000
 _SHORT = 40  # characters; shorter ones under a heading are read with it
+_SHORTEST = 15  # bytes: Chinese says in five characters what other languages say in fifteen letters
 _SHORTEST_TERMS = 4  # characters: Chinese forbids commercial use in four
 _LONGEST_MATTER = 100_000
 _MAX_VALUES = 20_000
@@ -277,7 +278,7 @@ def _facts(section: str | None, prose: str) -> Iterator[str]:
             yield f"{section}: {sentence}"  # "CC BY-NC 4.0" under "License"
         elif has_terms or (len(sentence) >= _SHORTEST_TERMS and is_about_terms(sentence)):
             yield from (sentence[at : at + _LONGEST_FACT] for at in range(0, len(sentence), _LONGEST_FACT))
-        elif 15 <= len(sentence) <= _LONGEST_FACT and _INFORMATIVE.search(sentence):
+        elif len(sentence.encode()) >= _SHORTEST and len(sentence) <= _LONGEST_FACT and _INFORMATIVE.search(sentence):
             yield sentence
 
 

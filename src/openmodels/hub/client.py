@@ -62,6 +62,10 @@ class HubClient(JSONClient):
         """Return the row of a data set."""
         return self._get_row(f"datasets/{quote(dataset_id, safe='/')}")
 
+    def get_paper(self, arxiv_id: str) -> dict[str, Any]:
+        """Return the row of a paper on arXiv: its title and its authors."""
+        return self._get_row(f"papers/{quote(arxiv_id, safe='')}")
+
     def _get_row(self, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         row = self.get_json(f"/api/{path}", params)
         if not isinstance(row, Mapping):

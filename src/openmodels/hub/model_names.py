@@ -158,7 +158,7 @@ def family(repo: str) -> str:
 
 
 def same_owner(first: str, second: str) -> bool:
-    """Return whether two accounts are one owner's: the same, or declared as such.
+    """Return whether two accounts are one owner's: the same, or declared as such with a source.
 
     Names that merely look alike ("Qwen" and "QwenFans") are strangers: anybody can take such a name.
     """
@@ -166,26 +166,33 @@ def same_owner(first: str, second: str) -> bool:
     return bool(first) and (first == second or _ORGANISATION.get(first, first) == _ORGANISATION.get(second, second))
 
 
-# Each line: the accounts of one organisation on the Hub and on GitHub, in lower case. Source: the profile of the
-# organisation on one site links its account on the other, or the Hub redirects the one to the other.
+# Each line: the accounts of one organisation on the Hub and on GitHub, in lower case, and the page that shows it: a
+# profile or README on one site that links the account on the other, an account that the Hub redirects to another, or
+# one in which Hugging Face itself keeps an organisation's models "from before the Hub".
 _ACCOUNTS = """
-facebook meta-llama facebookresearch
-google google-deepmind google-research
-qwen qwenlm
-nvidia nvidia-nemo nvlabs
-bigcode bigcode-project
-bigscience bigscience-workshop
-huggingface huggingfacetb huggingfaceh4 huggingfacefw huggingfacem4
-openassistant laion-ai
-stabilityai stability-ai
-databricks mosaicml
-cohereforai coherelabs cohere-ai
-zai-org thudm
-tencent tencentarc
-ibm ibm-granite
-mistralai mistral-ai
+facebook meta-llama facebookresearch facebookai: https://huggingface.co/facebook https://huggingface.co/FacebookAI
+google google-deepmind google-research google-bert: https://huggingface.co/google https://huggingface.co/google-bert
+openai openai-community: https://huggingface.co/openai-community
+qwen qwenlm: https://github.com/QwenLM/Qwen
+nvidia nvidia-nemo nvlabs: https://github.com/NVIDIA
+bigcode bigcode-project: https://github.com/bigcode-project/starcoder
+bigscience bigscience-workshop: https://github.com/bigscience-workshop/bigscience
+huggingface huggingfacetb huggingfaceh4 huggingfacefw huggingfacem4: https://github.com/huggingface
+openassistant laion-ai: https://github.com/LAION-AI/Open-Assistant
+stabilityai stability-ai: https://github.com/Stability-AI/StableLM
+databricks mosaicml: https://huggingface.co/mosaicml
+cohereforai coherelabs cohere-ai: https://huggingface.co/CohereForAI
+zai-org thudm: https://huggingface.co/THUDM
+tencent tencentarc: https://github.com/TencentARC
+ibm ibm-granite: https://huggingface.co/ibm-granite
+m-a-p multimodal-art-projection: https://github.com/multimodal-art-projection/YuE
 """
-_ORGANISATION = {account: line for line in _ACCOUNTS.splitlines() for account in line.split()}
+_ORGANISATION = {
+    account: source
+    for accounts, _, source in (line.partition(": ") for line in _ACCOUNTS.splitlines())
+    for account in accounts.split()
+}
+"""The pages that show it, by account."""
 
 
 def mentions(text: str, name: str) -> bool:

@@ -6,20 +6,25 @@ open. They can show that a list is not complete, or that something is withheld.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
 
 
 class Claim:
-    """A kind of claim: sentences that match all of `says` and not `unless`."""
+    """A kind of claim: sentences that match all of `says` and not `unless`, or make one of `others`."""
 
-    def __init__(self, *says: str, unless: str = r"(?!)") -> None:
+    def __init__(self, *says: str, unless: str = r"(?!)", others: Iterable[Claim] = ()) -> None:
         self._says = [re.compile(pattern, re.IGNORECASE) for pattern in says]
         self._unless = re.compile(unless, re.IGNORECASE)
+        self._others = tuple(others)
 
     def matches(self, sentence: str) -> bool:
         """Return whether a sentence makes the claim."""
-        return all(pattern.search(sentence) for pattern in self._says) and not self._unless.search(sentence)
+        if all(pattern.search(sentence) for pattern in self._says) and not self._unless.search(sentence):
+            return True
+        return any(claim.matches(sentence) for claim in self._others)
 
     def select(self, sentences: Iterable[str]) -> list[str]:
         """Return the sentences that make the claim."""
@@ -33,7 +38,8 @@ class Claim:
 _DATA = r"\b(?:data(?:sets?)?|corpus|corpora|tokens|trained|training|pre-?train\w*)\b"
 _TUNED_ON = (
     r"fine-?tun\w*|\bsft\b|\bdpo\b|\brlhf\b|\borpo\b|\bkto\b|preference|alignment|instruction[- ]?(?:tun|follow"
-    r"|data)\w*|post-?train\w*|feedback"
+    r"|data)\w*|post-?train\w*|feedback|微调|微調|ファインチューニング|파인\s?튜닝|미세\s?조정|feinabst\w*|feinjust\w*"
+    r"|afinad\w*|afinaci\w*|ajuste fino|affin(?:age|é|amento|ato)\w*|messa a punto|fininnstil\w*|finjuster\w*"
 )
 _DATA_NOUN = (
     r"(?:data(?:sets?)?|corpus|corpora|sources?|mix(?:ture|es)?|(?:training|tuning) sets?|content|books|documents"
@@ -74,6 +80,21 @@ _CORPORA = re.compile(
     r"|stack ?exchange|pubmed)\b"
 )
 
+
+def _read_withheld() -> Iterator[Claim]:
+    """Yield how each other language says that data are not given: those in which terms of licenses are read too."""
+    table = json.loads((files("openmodels.openness") / "data" / "withheld.json").read_text(encoding="utf-8"))
+    for row in table["languages"]:
+        data, not_given, secret = row["data"], row["not_given"], row["secret"]
+        # What is said of the code beside the data says nothing of the data.
+        between, closely = (rf"(?:(?!{row['others']})[^.;。；{comma}]){{0,60}}?" for comma in ("", ",，、"))
+        yield Claim(
+            rf"(?:{data}){between}(?:{not_given})|(?:{not_given}){closely}(?:{data})"
+            rf"|(?:{secret})(?:\s?\w+){{0,3}}?\s?(?:{data})|(?:{data})[^.;,，、。；]{{0,30}}(?:{secret})",
+            unless=rf"(?:{row['none']})(?:{secret})",
+        )
+
+
 TUNING_DATA = Claim(_TUNED_ON)
 """What a model was fine-tuned on."""
 TUNING = Claim(_TUNED_ON, unless=r"\bpre-?train")
@@ -99,6 +120,7 @@ WITHHELD_DATA = Claim(
     rf"|licen[cs]ed) from"
     rf"|\b(?:licen[cs]ed|acquired|purchased) from\b|\bunable to (?:{_GIVE})\b",
     unless=_NONE_WITHHELD,
+    others=_read_withheld(),
 )
 """Data are not given."""
 DATA_ON_REQUEST = Claim(

@@ -3,8 +3,9 @@
 A folder of evidence holds `models/<org>__<name>.json`, `datasets/<org>__<name>.json` and
 `github/<owner>__<repo>.json`. A model file has the Hub's own shape (`id`, `gated`, `tags`,
 `cardData`, `siblings`, `safetensors`, `refs`) and beside it `readme` (`headings`, `links`, `claims`:
-sentences of the card), `license_texts`, `provenance` (per field: source and date) and `unknown` (the
-fields that could not be seen). A field named in `unknown` is never read as absent, false or empty.
+sentences of the card), `papers` (by arXiv id), `shape` (sizes in config.json), `license_texts`, `provenance`
+(per field: source and date) and `unknown` (the fields that could not be seen). A field named in `unknown` is never
+read as absent, false or empty.
 
 Beside them stand `renamed/<kind>/<old id>.json`, which names the present id, and
 `gathered/<org>__<name>.json`: which pages one look at that model rests on, whether it was a deep one, and
@@ -30,7 +31,7 @@ LARGEST_FILE = 64_000_000
 """Bytes: a larger evidence file is refused."""
 _LARGEST_INDENTED = 1_000_000
 _KINDS = ("models", "datasets", "github")
-_DEEP_FIELDS = ("readme", "refs", "license_texts", "checkpoint_repository")
+_DEEP_FIELDS = ("readme", "refs", "license_texts", "checkpoint_repository", "papers", "shape")
 """The fields of a model's page that only a deep look reads."""
 
 

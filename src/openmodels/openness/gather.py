@@ -22,12 +22,16 @@ from openmodels.licenses.files import FileRole, find_role, is_license_file, why_
 from openmodels.openness.evidence import Evidence, now, without_deep_fields
 from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import find_bases
+from openmodels.openness.model_shape import read_shape
 from openmodels.openness.pages import ID, ModelEvidence, RepositoryEvidence
-from openmodels.openness.repositories import find_repositories, parse_github_link
+from openmodels.openness.repositories import find_recipes, find_repositories, parse_github_link
 from openmodels.openness.repository_layout import classify_files
 
 MOST_DATASETS = 30
 MOST_REPOSITORIES = 12
+MOST_RECIPES = 6
+"""Configurations read in all; without a token GitHub answers sixty requests in an hour."""
+MOST_PAPERS = 8
 MOST_BASES = 16
 MOST_RENAMED = 4
 MOST_GENERATIONS = 8
@@ -108,9 +112,11 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
         evidence = Evidence(page["id"])
         evidence.add("models", model, page)
         if deep:
+            _gather_papers(bounded.hub, page)
             _gather_bases(bounded.hub, evidence)
             _gather_datasets(bounded.hub, evidence)
             _gather_repositories(bounded.github, evidence)
+            _gather_recipes(bounded.github, evidence)
         evidence.finish(deep=deep)
         evidence.save(store())
         return evidence
@@ -148,6 +154,9 @@ def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, An
             page["readme"] = {"headings": [], "links": [], "claims": []}
         else:
             _add_card(page, read_file("README.md", hub_card.LONGEST))
+    if "config.json" in names:
+        with _unknown_if_unread(page, "shape"):
+            page["shape"] = read_shape(read_file("config.json", _LICENSE_BYTES))
     with _unknown_if_unread(page, "refs"):
         page["refs"] = {**hub.get_refs(page["id"]), "branches_complete": True}
     page["license_texts"] = {}
@@ -175,6 +184,8 @@ def from_folder(folder: Path) -> Evidence:
         "gathered_at": now(),
         "unknown": ["gated", "refs", "safetensors"],
     }
+    if "config.json" in names:
+        page["shape"] = read_shape(read_file(folder / "config.json")[:_LICENSE_BYTES])
     if (readme := folder / "README.md").is_file():
         _add_card(page, read_file(readme))
     else:
@@ -203,6 +214,22 @@ def _unknown_if_unread(page: dict[str, Any], name: str) -> Iterator[None]:
 def _add_card(page: dict[str, Any], text: str) -> None:
     page["readme"] = hub_card.parse_outline(text)
     page.setdefault("cardData", hub_card.parse_front_matter(text))
+
+
+def _gather_papers(hub: HubClient, page: dict[str, Any]) -> None:
+    """Gather title and authors of the papers that a model names, which tell its own from others'."""
+    names = ModelEvidence(page).papers
+    page["papers"] = {}
+    for name in names[:MOST_PAPERS]:
+        with _unknown_if_unread(page, f"papers.{name}"):
+            row = hub.get_paper(name)
+            authors = [str(author.get("name")) for author in fields.objects(row.get("authors"))]
+            page["papers"][name] = {
+                "title": str(row.get("title") or ""),
+                "authors": " and ".join(authors),
+                "organization": str(fields.mapping(row.get("organization")).get("name") or ""),
+            }
+    page["unknown"] += [f"papers.{name}" for name in names[MOST_PAPERS:]]
 
 
 def _gather_bases(hub: HubClient, evidence: Evidence) -> None:
@@ -325,6 +352,18 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
             except errors.ModelNotFound:
                 page["readme"] = {}
     return page
+
+
+def _gather_recipes(github: GitHubClient, evidence: Evidence) -> None:
+    """Gather the sizes in the likeliest recipes of a model, to be compared with those of its config.json."""
+    model, left = evidence.model, MOST_RECIPES
+    for repository in find_repositories(evidence, model) if model.shape else ():
+        page = evidence.find("github", repository.name) or {}
+        for path in find_recipes(repository)[:left]:
+            if path not in repository.page.recipes:
+                left -= 1
+                with suppress(*_UNREAD, errors.ConnectionFailed):
+                    page.setdefault("recipes", {})[path] = read_shape(github.get_file(repository.page.id, path))
 
 
 def _kept(kind: str, name: str) -> dict[str, Any] | None:

@@ -38,7 +38,14 @@ class GitHubClient(JSONClient):
 
     def get_readme(self, name: str) -> str:
         """Return the text of a repository's README; "" where it is not text."""
-        content = str(self._get_object(f"/repos/{name}/readme").get("content") or "")
+        return self._get_text(f"/repos/{name}/readme")
+
+    def get_file(self, name: str, path: str) -> str:
+        """Return the text of a file of a repository; "" where it is not text."""
+        return self._get_text(f"/repos/{name}/contents/{quote(path)}")
+
+    def _get_text(self, path: str) -> str:
+        content = str(self._get_object(path).get("content") or "")
         try:
             return base64.b64decode(content).decode("utf-8", "replace")
         except ValueError:  # GitHub sends no content of large files

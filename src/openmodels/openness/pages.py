@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from openmodels.hub.model_names import split_repo_id
 from openmodels.hub.model_page import Gate, ModelPage, parse_gate, parse_license
 from openmodels.licenses.files import is_license_file
 from openmodels.openness.findings import Proof
+from openmodels.openness.model_shape import parse_shape
 
 LONGEST_TEXT = 100_000
 """Characters of a license file that are kept."""
@@ -63,17 +65,18 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A BibTeX entry of a model card; what it does not give is ""."""
+    """A paper: a BibTeX entry of a card, or what the Hub says of one on arXiv; what is not given is ""."""
 
     title: str
-    authors: str
+    authors: str  # separated by " and "
     arxiv: str
+    organization: str = ""  # the account on the Hub that it is filed under
 
 
 _TYPES: dict[str, type] = {
     "cardData": dict, "readme": dict, "siblings": list, "siblings_status": dict, "safetensors": dict, "config": dict,
-    "refs": dict, "license_texts": dict, "provenance": list, "checkpoint_repository": dict, "bom": dict,
-    "tags": list, "tree": list,
+    "refs": dict, "papers": dict, "recipes": dict, "license_texts": dict, "provenance": list,
+    "checkpoint_repository": dict, "bom": dict, "tags": list, "tree": list,
 }  # fmt: skip
 
 
@@ -218,6 +221,8 @@ class RepositoryEvidence(EvidencePage):
         title: The first heading of its README, where that was read.
         links: The links of its README.
         sentences: The sentences of its README.
+        citations: The BibTeX entries of its README.
+        recipes: The sizes in configurations and launchers whose content was read, by path.
     """
 
     site = "https://github.com/"
@@ -236,6 +241,8 @@ class RepositoryEvidence(EvidencePage):
         self.title = next(map(str, items(readme.get("headings"))), "")
         self.links = _parse_links(readme)
         self.sentences = _parse_sentences(readme)
+        self.citations = _parse_citations(items(readme.get("citations")))
+        self.recipes = {path: parse_shape(stated) for path, stated in (self.data.get("recipes") or {}).items()}
 
     def file_proof(self, path: str) -> Proof:
         """Return a file of the repository as a piece of evidence."""
@@ -258,7 +265,7 @@ class ModelEvidence(EvidencePage):
         parameters: The number of parameters that the Hub counted; 0 where it did not.
         headings: The headings of the card.
         empty_headings: Those of them under which nothing is written but placeholders.
-        citations: The BibTeX entries of the card: title, authors and arXiv id.
+        citations: Papers of which title or authors are known: BibTeX entries of the card, and those on arXiv.
         sentences: Sentences of the card; text by strangers, to be matched and never obeyed.
         links: The https links of the card.
         card_missing: Whether it is known to have no card.
@@ -271,6 +278,7 @@ class ModelEvidence(EvidencePage):
         refs: Branches and tags that were seen.
         refs_complete: Whether every branch and tag is in `refs`.
         checkpoint_repository: A separate repository of checkpoints, "" where none is known.
+        shape: The sizes in its config.json, where that was read.
     """
 
     def __init__(self, data: dict[str, Any]) -> None:
@@ -290,7 +298,9 @@ class ModelEvidence(EvidencePage):
         readme = self.data.get("readme") or {}
         self.headings = [str(text) for text in items(readme.get("headings"))]
         self.empty_headings = [str(text) for text in items(readme.get("empty_headings"))]
-        self.citations = _parse_citations(readme)
+        papers = (self.data.get("papers") or {}).items()
+        on_arxiv = [row | {"arxiv": name} for name, row in papers if isinstance(row, dict)]
+        self.citations = _parse_citations([*items(readme.get("citations")), *on_arxiv])
         self.sentences = _parse_sentences(readme)
         self.links = _parse_links(readme)
         self.card_seen = "readme" in self.data and self.known("readme.headings") and self.known("readme.links")
@@ -310,6 +320,7 @@ class ModelEvidence(EvidencePage):
         names = [ref.get("name") if isinstance(ref, dict) else ref for ref in branches_and_tags]
         self.refs = list(dict.fromkeys(str(name) for name in names if name))
         self.refs_complete = bool(refs) and refs.get("branches_complete") is not False and self.known("refs.branches")
+        self.shape = parse_shape(self.data.get("shape"))
         self.checkpoint_repository = str((self.data.get("checkpoint_repository") or {}).get("repo") or "")
 
     @cached_property
@@ -333,9 +344,9 @@ def _parse_links(readme: dict[str, Any]) -> list[Link]:
     return [link for link in links if link.host]
 
 
-def _parse_citations(readme: dict[str, Any]) -> list[Citation]:
-    names, entries = ("title", "authors", "arxiv"), _objects(readme.get("citations"))
-    return [Citation(*(str(entry.get(name) or "") for name in names)) for entry in entries]
+def _parse_citations(entries: Iterable[Any]) -> list[Citation]:
+    names = ("title", "authors", "arxiv", "organization")
+    return [Citation(*(str(entry.get(name) or "") for name in names)) for entry in entries if isinstance(entry, dict)]
 
 
 def _parse_sentences(readme: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from enum import IntEnum
 from openmodels.hub.model_names import family, normalize_name, same_owner, split_repo_id, split_words
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Proof
+from openmodels.openness.model_shape import Shape
 from openmodels.openness.pages import Link, ModelEvidence, RepositoryEvidence
 from openmodels.openness.recipes import ModelName, is_framework
 from openmodels.openness.repository_layout import RepositoryLayout, classify_files, is_library_file
@@ -53,7 +54,16 @@ class RelatedRepository:
     via: Proof  # the link or page that shows that it belongs to the model
     model_name: ModelName  # the name by which its files are recognised: the model's, or that of its owner's base
     is_of_owner: bool  # whether the model's owner holds it
+    shape: Shape  # the sizes of the model, or of its owner's base, where its config.json was read
     is_dedicated: bool  # whether it is named after the model or project, and no fork or copy of a framework
+
+
+def find_recipes(repository: RelatedRepository) -> list[str]:
+    """Return the configurations and launchers that may be recipes of the model, the likeliest first."""
+    layout, name = repository.layout, repository.model_name
+    settings = dict.fromkeys((*layout.launchers, *layout.training_configs, *layout.recipes))
+    fitting = (path for path in settings if name.fits(path) and (repository.is_dedicated or name.is_named_in(path)))
+    return sorted(fitting, key=name.rank, reverse=True)
 
 
 def parse_github_link(link: Link) -> tuple[str, str]:
@@ -87,6 +97,7 @@ def find_repositories(
                 via=via,
                 model_name=model_name,
                 is_of_owner=same_owner(split_repo_id(name)[0], source.owner),
+                shape=source.shape,
                 is_dedicated=_is_dedicated(source, model_name, page),
             )
 

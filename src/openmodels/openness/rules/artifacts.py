@@ -8,9 +8,10 @@ from collections import Counter
 from openmodels.hub.model_names import family, mentions, normalize_name, same_owner
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
-from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, unknown
+from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import Citation, Link, ModelEvidence, find_arxiv_ids
+from openmodels.openness.repositories import parse_model_name
 
 _STEP = re.compile(
     r"(?i)(?:step|ckpt|checkpoint|tokens?|iter(?:ation)?|epoch|stage|global_?step)[-_]?\d+|\d+[-_]?(?:steps?"
@@ -25,8 +26,10 @@ _REPORT = re.compile(r"(?i)\b(?:technical report|tech report|paper|report|arxiv|
 _CITATION = re.compile(r"et al|\d{4}\b.*\)")
 _MAX_OWN_PAPERS = 4
 """A card that names more papers cites other people's."""
-_MONTHS_APART = 3
-"""A model and its own paper come out within about as many months; papers of methods are older."""
+_MONTHS_EARLIER = 3
+"""A model's own paper comes out at most as many months before it; papers of methods are older."""
+_MONTHS_LATER = 18
+"""A model's own paper may follow as many months later."""
 _METHOD_SECTION = re.compile(
     r"(?i)\bmethod|\bapproach|\btechnique|\barchitecture|\btraining\b|\bfine-?tun|\bevaluat|\bbenchmark|\bdata\b"
     r"|\bdataset"
@@ -118,28 +121,29 @@ def technical_report(context: ModelContext) -> Judgement:
     if link := next((link for link in reports if _is_own_report(context, link)), None):
         proof = model.proof(f"the card links “{link.text}”", "readme", url=link.url)
         return Judgement(OPEN, f"The card links its report as “{link.text}”.", "report.link", 0.85, (proof,))
-    if citation := next((citation for citation in model.citations if _is_own_citation(context, citation)), None):
-        url = f"https://arxiv.org/abs/{citation.arxiv}" if citation.arxiv else None
-        proof = model.proof(f"the card cites as its own “{citation.title}”", "readme", url=url)
-        return Judgement(OPEN, f"The card cites its own report, “{citation.title}”.", "report.cited", 0.8, (proof,))
+    own_repositories = (repository.page for repository in context.repositories if repository.is_dedicated)
+    for page in (model, *own_repositories):
+        own = (entry for entry in page.citations if _is_own_citation(context, entry, foreign_papers))
+        if citation := next(own, None):
+            where = "card" if page is model else f"README of {page.id}"
+            proof = page.proof(f"the {where} cites “{citation.title}”", "readme", url=_arxiv_url(citation.arxiv))
+            reason = f"The {where} names its own report, “{citation.title}”."
+            return Judgement(OPEN, reason, "report.cited", 0.8, (proof,))
     papers = [paper for paper in model.papers if paper not in foreign_papers]
-    proofs = tuple(
-        model.proof(f"arXiv {paper}", "tags", url=f"https://arxiv.org/abs/{paper}")
-        for paper in papers[:_MAX_OWN_PAPERS]
-    )
     own_words = card_claims.OWN_PAPER.first(model.sentences)
     if len(papers) == 1 and own_words:
         reason = f"The card names the paper arXiv {papers[0]} as its own: “{own_words[:160]}”"
-        return Judgement(OPEN, reason, "report.arxiv", 0.75, proofs)
+        return Judgement(OPEN, reason, "report.arxiv", 0.75, _paper_proofs(model, papers))
     contemporary = [paper for paper in papers if _came_with(model, paper)]
     if len(contemporary) == 1 and len(papers) <= _MAX_OWN_PAPERS and not reports and not context.foreign_base:
-        reason = f"Of the papers that it names, arXiv {contemporary[0]} alone came out when the model did."
-        return Judgement(OPEN, reason, "report.arxiv", 0.6, proofs)
+        reason = f"Of the papers that it names, arXiv {contemporary[0]} alone is as new as the model."
+        return Judgement(OPEN, reason, "report.arxiv", 0.6, _paper_proofs(model, contemporary))
     if papers or reports:
         named = [f"arXiv {paper}" for paper in papers] or [f"“{link.text}”" for link in reports]
         shown = ", ".join(named[:_MAX_OWN_PAPERS]) + (" and more" if len(named) > _MAX_OWN_PAPERS else "")
         reason = f"The card names papers ({shown}); that one is its own is nowhere said."
-        return unknown("report.others", reason, "the title or the authors of the model's own report", evidence=proofs)
+        missing = "the title or the authors of the model's own report"
+        return unknown("report.others", reason, missing, evidence=_paper_proofs(model, papers))
     if model.card_seen:
         proof = model.proof("no paper or report of its own is linked", "readme")
         return Judgement(CLOSED, "The card links no paper or report of its own.", "report.none", 0.75, (proof,))
@@ -212,22 +216,57 @@ def _is_own_report(context: ModelContext, link: Link) -> bool:
     return not _NOT_ONLY_PAPER.search(_PLAIN_WORDS.sub(" ", f"{before} {text}"))
 
 
-def _is_own_citation(context: ModelContext, citation: Citation) -> bool:
-    return _names_model(context, citation.title) or mentions(citation.authors, normalize_name(context.model.owner))
+def _is_own_citation(context: ModelContext, citation: Citation, foreign_papers: set[str]) -> bool:
+    if citation.arxiv in foreign_papers:
+        return False
+    owner = context.model.owner
+    if same_owner(citation.organization, owner) or _is_author(owner, citation.authors):
+        return True
+    return _names_model(context, citation.title)
+
+
+def _is_author(owner: str, authors: str) -> bool:
+    """Return whether the name of an author begins with that of an account: "Acme Team" for acme."""
+    names = (name.partition(",") for name in re.split(r"\s+and\s+", authors))
+    written = (normalize_name(re.sub(r"(?i)^\W*the\b", "", f"{given} {surname}")) for surname, _, given in names)
+    account = normalize_name(owner)
+    return len(account) >= 3 and any(name.startswith(account) for name in written)
 
 
 def _names_model(context: ModelContext, text: str) -> bool:
     """Return whether a title names the model's family or its organisation."""
-    names = {family(context.model.id), normalize_name(context.model.owner)}
-    names -= {family(base.id) for base in context.bases if not same_owner(base.owner, context.model.owner)}
-    names |= {name.rstrip("0123456789") for name in names}
-    return any(len(name) >= 3 and mentions(text, name) for name in names)
+    model = context.model
+    name, owner = parse_model_name(model), normalize_name(model.owner)
+    names = {family(model.id), name.stem}
+    names -= {family(base.id) for base in context.bases if not same_owner(base.owner, model.owner)}
+    if model.page.model_type and not name.is_architecture:
+        # In "Llama-3-Cosy" the name of an architecture stands for the work of others.
+        names = {word for word in names if _without_version(word) != _without_version(model.page.model_type)}
+    names.add(owner)
+    names |= set(map(_without_version, names))
+    return any(len(word) >= 3 and mentions(text, word) for word in names)
+
+
+def _without_version(word: str) -> str:
+    return normalize_name(word).rstrip("0123456789")
 
 
 def _came_with(model: ModelEvidence, paper: str) -> bool:
-    """Return whether a paper on arXiv is of the months around the model's creation."""
-    created = re.match(r"(\d{4})-(\d{2})", str(model.data.get("createdAt") or model.data.get("createdAtDate") or ""))
-    if created is None:
+    """Return whether a paper on arXiv came out about when the model did, or later.
+
+    What a model was made with is older than the model: a paper that its card names later is about it.
+    """
+    created = re.match(r"20(\d{2})-(\d{2})", str(model.data.get("createdAt") or model.data.get("createdAtDate") or ""))
+    published = re.match(r"(\d{2})(\d{2})\.", paper)
+    if created is None or published is None:
         return False
-    months = (int(created[1]) - 2000 - int(paper[:2])) * 12 + int(created[2]) - int(paper[2:4])
-    return abs(months) <= _MONTHS_APART
+    months = (int(created[1]) - int(published[1])) * 12 + int(created[2]) - int(published[2])
+    return -_MONTHS_LATER <= months <= _MONTHS_EARLIER
+
+
+def _paper_proofs(model: ModelEvidence, papers: list[str]) -> tuple[Proof, ...]:
+    return tuple(model.proof(f"arXiv {paper}", "tags", url=_arxiv_url(paper)) for paper in papers[:_MAX_OWN_PAPERS])
+
+
+def _arxiv_url(paper: str) -> str | None:
+    return f"https://arxiv.org/abs/{paper}" if paper else None

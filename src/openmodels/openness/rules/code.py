@@ -12,6 +12,7 @@ from openmodels.openness.datasets import DatasetUse
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Judgement, unknown
 from openmodels.openness.lineage import Ancestor
 from openmodels.openness.model_context import ModelContext
+from openmodels.openness.model_shape import same_shape
 from openmodels.openness.pages import ModelEvidence, RepositoryEvidence
 from openmodels.openness.recipes import ModelName, is_framework, names_framework
 from openmodels.openness.repositories import Attribution, RelatedRepository, parse_github_link, parse_model_name
@@ -143,13 +144,19 @@ def _find_training(repository: RelatedRepository, *, is_library_named: bool = Fa
     named = _named_files(repository, (*settings, *layout.recipes, *layout.training, *layout.documents))
     fitting = [path for path in named if name.fits(path)]
     recipes = fitting + [path for path in settings if repository.is_dedicated and name.fits(path)]
+    # A file of the right name and other sizes trains another model.
+    sizes = {path: same_shape(repository.shape, stated) for path, stated in repository.page.recipes.items()}
+    recipes = [path for path in recipes if sizes.get(path) is not False]
     if layout.training:
         if recipes:
-            recipe = max(recipes, key=lambda path: (name.rank(path), _is_beside(path, layout.training)))
+            recipe = max(
+                recipes, key=lambda path: (sizes.get(path) is True, name.rank(path), _is_beside(path, layout.training))
+            )
             programs = _sort_by_distance(recipe, (*layout.training, *layout.launchers))
             paths = tuple(dict.fromkeys((recipe, *programs[:2])))
             if len({*paths, *settings}) > 1:
-                return CodeMatch(paths, rank=name.rank(recipe))
+                note = f"The sizes in {recipe} are those of config.json." if sizes.get(recipe) else ""
+                return CodeMatch(paths, rank=name.rank(recipe), note=note)
         lack = "a part of the training code"
         if named or (repository.is_dedicated and settings):
             lack = _OTHER_SIZE
