@@ -218,7 +218,7 @@ class TestSizes:
         code = repository("north-ai/gpt-neox", tree=[*NEOX, "configs/borealis/7B.yml"], recipes=recipes)
         one = judged("training_code", linking("north-ai/gpt-neox", shape=SHAPE), code)
         assert one.verdict is verdict
-        assert ("those of config.json" in one.reason) is (recipes == {"configs/borealis/7B.yml": SHAPE})
+        assert ("those of config.json" in one.reason) is ("layers" in str(recipes) and verdict is OPEN)
 
     def test_the_recipe_of_the_same_sizes_is_the_proof(self):
         tree = ["train.py", "configs/borealis-7b.yml", "configs/run3.yml"]

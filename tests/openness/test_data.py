@@ -226,6 +226,7 @@ class TestProof:
             "It was pre-trained on glow-corpus; nothing of the data is withheld.",
             "It was pre-trained on glow-corpus, which does not contain personal data and is public.",
             "It was pre-trained on glow-corpus rather than on licensed data.",
+            "It was pre-trained on glow-corpus. The training data is public but the code is not yet released.",
         ],
     )
     def test_data_of_which_nothing_is_withheld(self, sentence):
@@ -236,6 +237,8 @@ class TestProof:
         [
             "由于版权原因，训练数据暂不公开。",
             "我们不会发布预训练语料。",
+            "训练数据和代码均未公开。",
+            "Daten und Code werden nicht veröffentlicht.",
             "模型使用内部数据集训练。",
             "学習データは公開していません。",
             "権利の都合により、コーパスを配布することはできません。",

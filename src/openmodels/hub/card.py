@@ -59,7 +59,9 @@ _INFORMATIVE = re.compile(
     r"|evaluat|"
     r"based on|base model|merge|release|open|weights|access|books|crawl|sources?\b|proprietary|private|internal"
     r"|acquired|"
-    r"disclos|withh|paper|report|publication|arxiv",
+    r"disclos|withh|paper|report|publication|arxiv"
+    r"|数据|數據|语料|語料|训练|訓練|论文|論文|データ|コーパス|学習|데이터|말뭉치|코퍼스|학습|논문|daten|korpus|données"
+    r"|entraîn|\bdatos\b|entren|\bdados\b|\bdati\b|addestr",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(

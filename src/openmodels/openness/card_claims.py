@@ -81,11 +81,15 @@ _CORPORA = re.compile(
 )
 
 
+_AND = r"\s?(?:[、,/]|和|与|與|及|以及|と|や|および|와|과|및|\b(?:und|sowie|et|y|e|ed|og)\b)\s?"
+
+
 def _read_withheld() -> Iterator[Claim]:
     """Yield how each other language says that data are not given: those in which terms of licenses are read too."""
     table = json.loads((files("openmodels.openness") / "data" / "withheld.json").read_text(encoding="utf-8"))
     for row in table["languages"]:
-        data, not_given, secret = row["data"], row["not_given"], row["secret"]
+        not_given, secret = row["not_given"], row["secret"]
+        data = rf"(?:{row['data']})(?:{_AND}(?:\w+\s)?(?:{row['others']}))*"
         # What is said of the code beside the data says nothing of the data.
         between, closely = (rf"(?:(?!{row['others']})[^.;。；{comma}]){{0,60}}?" for comma in ("", ",，、"))
         yield Claim(
@@ -111,7 +115,9 @@ WITHHELD_DATA = Claim(
     rf"\bno (?:\w+ ){{0,2}}(?:data(?:sets?)?|corpus|sources?)\b[^.;]{{0,40}}\b(?:named|linked|listed|given|{_GIVEN})"
     r"|\bnames no (?:\w+ ){0,2}data"
     # "the data are not released", "we will not be able to share our training corpus"
-    rf"|\b{_DATA_NOUN}\b[^.;]{{0,60}}{_NEVER}[^.;]{{0,40}}\b(?:{_GIVEN})\b"
+    # but not "the data are public, the code is not yet released"
+    rf"|\b{_DATA_NOUN}\b(?:(?!\b(?:{_GIVEN})\b[^.;]{{0,20}}\b(?:code|weights?|checkpoints?)\b)[^.;]){{0,60}}{_NEVER}"
+    rf"[^.;]{{0,40}}\b(?:{_GIVEN})\b"
     rf"|{_NEVER}[^.;]{{0,30}}\b(?:{_GIVE})\b[^.;]{{0,50}}\b{_DATA_NOUN}\b"
     rf"|\b{_DATA_NOUN}\b[^.;]{{0,40}}\b(?:undisclosed|proprietary|confidential|in-?house|private|withheld|unreleased"
     r"|closed|secret|internal)(?=[\s.,;:)]*(?:$|[.,;:)]|\band\b|\bto\b|\bdue\b|\bbecause\b|\bfor\b))"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from openmodels.hub.model_names import same_owner
 from openmodels.licenses import LicenseClass, LicenseTerms, find
 from openmodels.licenses.files import has_own_terms, why_unreadable
 from openmodels.licenses.statements import Part
@@ -60,7 +61,9 @@ def _open(context: ModelContext, terms: LicenseTerms, proofs: tuple[Proof, ...])
     if unheard and not texts:
         reason = f"The front matter states {terms.id}, but {'; '.join(unheard)}."
         return unknown("license.language-unread", reason, *unheard, evidence=proofs)
+    strangers = [base for base in context.bases if not same_owner(base.owner, model.owner)]
     notes = [f"{name} was not read: {why}" for name, why in unread.items()] + unheard
+    notes += [f"the license of its base {base.id} was not seen" for base in strangers if base.license is None]
     if texts:
         where = "front matter and text" if "front matter" in sources else f"the text of {texts[0][5:]}"
         reason = "; ".join([f"{terms.id}, OSI-approved, by {where}", *notes])
