@@ -10,7 +10,7 @@ from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.pages import Citation, Link, ModelEvidence, find_arxiv_ids
+from openmodels.openness.pages import Citation, Link, ModelEvidence, RepositoryEvidence, find_arxiv_ids
 from openmodels.openness.repositories import parse_model_name
 
 _STEP = re.compile(
@@ -121,8 +121,9 @@ def technical_report(context: ModelContext) -> Judgement:
     if link := next((link for link in reports if _is_own_report(context, link)), None):
         proof = model.proof(f"the card links “{link.text}”", "readme", url=link.url)
         return Judgement(OPEN, f"The card links its report as “{link.text}”.", "report.link", 0.85, (proof,))
-    own_repositories = (repository.page for repository in context.repositories if repository.is_dedicated)
-    for page in (model, *own_repositories):
+    pages: list[ModelEvidence | RepositoryEvidence] = [model]
+    pages += [repository.page for repository in context.repositories if repository.is_dedicated]
+    for page in pages:
         own = (entry for entry in page.citations if _is_own_citation(context, entry, foreign_papers))
         if citation := next(own, None):
             where = "card" if page is model else f"README of {page.id}"
