@@ -158,7 +158,7 @@ def family(repo: str) -> str:
 
 
 def same_owner(first: str, second: str) -> bool:
-    """Return whether two accounts are one owner's: the same, or declared as such with a source.
+    """Return whether two accounts are one owner's: the same, or declared so.
 
     Names that merely look alike ("Qwen" and "QwenFans") are strangers: anybody can take such a name.
     """

@@ -13,7 +13,10 @@ from importlib.resources import files
 
 
 class Claim:
-    """A kind of claim: sentences that match all of `says` and not `unless`, or make one of `others`."""
+    """A kind of claim: sentences that match all of `says` and not `unless`.
+
+    A sentence that makes one of the claims `others` makes this one, too.
+    """
 
     def __init__(self, *says: str, unless: str = r"(?!)", others: Iterable[Claim] = ()) -> None:
         self._says = [re.compile(pattern, re.IGNORECASE) for pattern in says]
@@ -85,7 +88,7 @@ _AND = r"\s?(?:[、,/]|和|与|與|及|以及|と|や|および|와|과|및|\b(?
 
 
 def _read_withheld() -> Iterator[Claim]:
-    """Yield how each other language says that data are not given: those in which terms of licenses are read too."""
+    """Yield how each language but English says that data are not given."""
     table = json.loads((files("openmodels.openness") / "data" / "withheld.json").read_text(encoding="utf-8"))
     for row in table["languages"]:
         not_given, secret = row["not_given"], row["secret"]

@@ -217,7 +217,7 @@ def _add_card(page: dict[str, Any], text: str) -> None:
 
 
 def _gather_papers(hub: HubClient, page: dict[str, Any]) -> None:
-    """Gather title and authors of the papers that a model names, which tell its own from others'."""
+    """Gather title and authors of the papers that a model names."""
     names = ModelEvidence(page).papers
     page["papers"] = {}
     for name in names[:MOST_PAPERS]:
@@ -355,7 +355,7 @@ def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
 
 
 def _gather_recipes(github: GitHubClient, evidence: Evidence) -> None:
-    """Gather the sizes in the likeliest recipes of a model, to be compared with those of its config.json."""
+    """Gather the sizes that the likeliest recipes of a model state."""
     model, left = evidence.model, MOST_RECIPES
     for repository in find_repositories(evidence, model) if model.shape else ():
         page = evidence.find("github", repository.name) or {}

@@ -37,7 +37,7 @@ def parse_shape(stated: Any) -> dict[str, list[int]]:
 
 
 def same_shape(first: Shape, second: Shape) -> bool | None:
-    """Return whether two files speak of one model, or None where too little is stated.
+    """Return whether two files speak of one model, or None if they say too little.
 
     Width and depth must agree: models of several sizes share either.
     """

@@ -65,7 +65,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A paper: a BibTeX entry of a card, or what the Hub says of one on arXiv; what is not given is ""."""
+    """A paper: a BibTeX entry of a card, or the Hub's page of one on arXiv.
+
+    What is not given is "".
+    """
 
     title: str
     authors: str  # separated by " and "

@@ -59,7 +59,7 @@ class RelatedRepository:
 
 
 def find_recipes(repository: RelatedRepository) -> list[str]:
-    """Return the configurations and launchers that may be recipes of the model, the likeliest first."""
+    """Return the files that may be recipes of the model, the likeliest first."""
     layout, name = repository.layout, repository.model_name
     settings = dict.fromkeys((*layout.launchers, *layout.training_configs, *layout.recipes))
     fitting = (path for path in settings if name.fits(path) and (repository.is_dedicated or name.is_named_in(path)))

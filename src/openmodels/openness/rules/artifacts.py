@@ -124,8 +124,8 @@ def technical_report(context: ModelContext) -> Judgement:
     pages: list[ModelEvidence | RepositoryEvidence] = [model]
     pages += [repository.page for repository in context.repositories if repository.is_dedicated]
     for page in pages:
-        own = (entry for entry in page.citations if _is_own_citation(context, entry, foreign_papers))
-        if citation := next(own, None):
+        citations = (entry for entry in page.citations if _is_own_citation(context, entry, foreign_papers))
+        if citation := next(citations, None):
             where = "card" if page is model else f"README of {page.id}"
             proof = page.proof(f"the {where} cites “{citation.title}”", "readme", url=_arxiv_url(citation.arxiv))
             reason = f"The {where} names its own report, “{citation.title}”."
@@ -227,9 +227,14 @@ def _is_own_citation(context: ModelContext, citation: Citation, foreign_papers: 
 
 
 def _is_author(owner: str, authors: str) -> bool:
-    """Return whether the name of an author begins with that of an account: "Acme Team" for acme."""
+    """Return whether the name of an author begins with that of an account.
+
+    "Acme Team" is an author's name for acme.
+    """
     names = (name.partition(",") for name in re.split(r"\s+and\s+", authors))
-    written = (normalize_name(re.sub(r"(?i)^\W*the\b", "", f"{given} {surname}")) for surname, _, given in names)
+    written = (
+        normalize_name(re.sub(r"(?i)^\W*the\b", "", f"{first_name} {surname}")) for surname, _, first_name in names
+    )
     account = normalize_name(owner)
     return len(account) >= 3 and any(name.startswith(account) for name in written)
 
