@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, strategies as st
@@ -83,7 +84,8 @@ class TestAmounts:
             ("chat for 6 gb of vram", 6), ("fits into 48GB", 48), ("24 gigs of ram", 24), ("macbook with 18gb", 18),
             ("rtx 4070", 12), ("two words on a single 5090", 32), ("4x a100", 160), ("0.5 tb memory", 500),
             ("16-gb card", 16),
-            ("an iphone", 4),
+            ("an iphone", 4), ("6g of vram", 6), ("ram 48g", 48), ("a 3070", 8), ("rtx3080ti", 12), ("rx 6800 xt", 16),
+            ("an m3 pro mac with 18gb", 18),
         ],
     )  # fmt: skip
     def test_memory(self, text, memory):
@@ -95,6 +97,11 @@ class TestAmounts:
     def test_this_machine(self, text):
         assert read_amounts(text).filters["fits"] == "here"
 
+    def test_of_several_amounts_that_of_the_graphics_card_counts(self):
+        amounts = read_amounts("96gb ram and 20gb vram")
+        assert amounts.filters["fits"] == 20 * 10**9
+        assert [text.endswith("ram") for text, _ in amounts.meanings] == [True, True]
+
     def test_memory_that_is_stated_beats_the_machine(self):
         assert read_amounts("locally on my laptop with 12gb ram").filters["fits"] == 12 * 10**9
 
@@ -104,6 +111,7 @@ class TestAmounts:
             ("16k context", 16_384), ("context window of 64k", 65_536), ("256k tokens", 262_144),
             ("10000 tokens", 10_000),
             ("1m context window", 2**20), ("at least 200k ctx", 204_800), ("long context", 32_768),
+            ("64k+ context", 65_536), ("ctx len 16k", 16_384), ("50.000 tokens", 50_000),
         ],
     )  # fmt: skip
     def test_context(self, text, tokens):
@@ -121,12 +129,23 @@ class TestAmounts:
             ("no larger than 5 billion parameters", None, 5),
             ("less than a billion", None, 1), ("13b+", 13, None), ("30b or bigger", 30, None),
             ("over 1b and below 9b", 1, 9),
-            ("between 2 and 6b", 2, 6), ("<= 0.5b", None, 0.5),
+            ("between 2 and 6b", 2, 6), ("<= 0.5b", None, 0.5), ("nothing over 4b", None, 4), ("models of 3-9b", 3, 9),
         ],
     )  # fmt: skip
     def test_sizes(self, text, low, high):
         bounds = read_amounts(text).filters["parameters"]
         assert bounds == tuple(None if end is None else end * 10**9 for end in (low, high))
+
+    def test_a_price_and_a_year(self):
+        assert read_amounts("chat under $0.40 per million tokens").filters == {"max_price": Decimal("0.40")}
+        assert read_amounts("bert since 2024").filters == {"updated_after": date(2024, 1, 1)}
+        assert read_amounts("bert newer than 2024").filters == {"updated_after": date(2025, 1, 1)}
+
+    def test_amounts_beside_an_id_are_read(self):
+        read = read_text("toys/bear-3b for 12gb with 16k context")
+        assert read.filters["fits"] == 12 * 10**9
+        assert read.ids == ["toys/bear-3b"]
+        assert [phrase.tokens for phrase in read.phrases if phrase.kind == "context"] == [16_384]
 
     def test_a_filter_alone_finds_the_models_that_satisfy_it(self):
         records = [model("toys/small", total=9 * 10**8), model("toys/large", total=9 * 10**9)]
@@ -143,9 +162,12 @@ class TestAmounts:
         assert shown.count() == 2
         assert sum(shown.counts()[0].values()) == 2
 
-    @given(st.text(alphabet="0123456789 bgkm.,<>x-", max_size=30))
-    def test_any_numbers_are_read(self, text):
-        read_text(text)
+    @given(
+        st.text(alphabet="0123456789 bgkm.,<>x-/$+", max_size=30),
+        st.sampled_from(["", "context", "tokens", "or", "than"]),
+    )
+    def test_any_numbers_are_read(self, text, word):
+        read_text(f"{text} {word} {text}")
 
 
 class TestMixtures:
@@ -266,3 +288,69 @@ class TestInterpretation:
         for text in ("https://huggingface.co/allenai/OLMo-7B/tree/main", "hf.co/allenai/OLMo-7B:Q4_0"):
             assert om.search(text, live=True, catalog="hub")[0] == "allenai/OLMo-7B"
             assert om.info(text) == "allenai/OLMo-7B"
+
+    @pytest.mark.parametrize(
+        ("text", "kept"),
+        [
+            ("chat not wolf or fox", {"bear"}), ("chat -wolf -fox", {"bear"}), ("non-bear chat", {"wolf", "fox"}),
+            ("chat other than bear", {"wolf", "fox"}), ("don't want bear chat", {"wolf", "fox"}),
+            ("bear or fox chat", {"bear", "fox"}), ("a chat instead of wolf", {"bear", "fox"}),
+        ],
+    )  # fmt: skip
+    def test_negations_and_choices(self, text, kept):
+        records = [model(f"toys/{name}-chat-{n}", downloads=99) for name in ("bear", "wolf", "fox") for n in range(3)]
+        assert {name.split("/")[1].split("-")[0] for name in found(records, text)} == kept
+
+    def test_a_phrase_with_a_negation_has_its_own_meaning(self):
+        records = [model("toys/bear-uncensored", downloads=5), model("toys/bear-filter", downloads=99)]
+        for text in ("bear without censorship", "bear no filter", "ein bear ohne Zensur"):
+            assert found(records, text)[0] == "toys/bear-uncensored", text
+
+    def test_a_comparison_names_a_limit_or_what_is_not_wanted(self):
+        records = [
+            model("toys/bear-9b", total=9 * 10**9, downloads=900), model("toys/wolf", total=4 * 10**9),
+            model("toys/fox", total=30 * 10**9), model("toys/eye", "object-detection", total=10**8, downloads=10**6),
+        ]  # fmt: skip
+        assert found(records, "smaller than bear 9b") == ["toys/wolf"]
+        assert set(found(records, "larger than wolf")) == {"toys/bear-9b", "toys/fox"}
+        assert set(found(records, "better than bear 9b")) == {"toys/wolf", "toys/fox"}
+        told = str(search(records, "better than bear 9b").parsed.interpretation)
+        assert "not compared" in told
+        assert "text-generation" in told
+
+    def test_a_long_text_is_cut_and_that_is_said(self):
+        assert any("characters" in remark for remark in read_text("bear " * 300).remarks)
+
+
+class TestPasted:
+    RECORDS = (
+        model("toys/Bear-3.1-8b", downloads=50), model("facebook/growl", downloads=40),
+        *(model(f"other/wolf-{n}", downloads=900) for n in range(9)),
+    )  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("text", "wanted"),
+        [
+            ("https://github.com/toys/bear-3.1-8b", "toys/Bear-3.1-8b"),
+            ("github.com/facebookresearch/growl", "facebook/growl"),
+            ("https://build.nvidia.com/toys/bear-3_1-8b", "toys/Bear-3.1-8b"),
+            ("https://lmstudio.ai/models/toys/bear-3.1-8b", "toys/Bear-3.1-8b"),
+            ("https://ai.azure.com/catalog/models/Bear-3.1-8b", "toys/Bear-3.1-8b"),
+            ("https://ai.azure.com/explore/models/Bear-3.1-8b/version/4/registry/azureml", "toys/Bear-3.1-8b"),
+            ("https://www.kaggle.com/models/toys/bear-3.1/transformers/8b", "toys/Bear-3.1-8b"),
+            ("https://catalog.ngc.nvidia.com/orgs/toys/teams/x/models/bear-3.1-8b", "toys/Bear-3.1-8b"),
+            ("huggingface.co/models?search=growl", "facebook/growl"),
+            ("vllm serve toys/bear-3.1-8b --max-model-len 4096", "toys/Bear-3.1-8b"),
+            ('AutoModel.from_pretrained("toys/bear-3.1-8b")', "toys/Bear-3.1-8b"),
+        ],
+    )
+    def test_finds_its_model_and_says_how_it_was_read(self, text, wanted):
+        matches = search(self.RECORDS, text)
+        assert matches.hits[0][1].id == wanted
+        assert matches.parsed.interpretation.parts or matches.parsed.interpretation.ignored
+
+    def test_a_page_of_search_results_states_filters(self):
+        address = "https://huggingface.co/models?num_parameters=min:3B,max:8B&license=license:mit&search=bear"
+        read = read_text(address)
+        assert read.filters["parameters"] == (3 * 10**9, 8 * 10**9)
+        assert [phrase.word for phrase in read.phrases] == ["mit", "bear"]

@@ -10,12 +10,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 _HOST_NAMES = """
 huggingface.co hf.co hf-mirror.com api-inference.huggingface.co router.huggingface.co modelscope.cn modelscope.ai
-openrouter.ai ollama.com ollama.ai registry.ollama.ai
+openrouter.ai ollama.com ollama.ai registry.ollama.ai lmstudio.ai
 """
 _HOSTS = frozenset(_HOST_NAMES.split())  # where the first two parts of a path are owner and name of a model
 
+_REPOSITORY_HOSTS = frozenset(["github.com", "gitlab.com", "replicate.com", "build.nvidia.com"])
+"""Where they are owner and name of a repository, whose model has another owner elsewhere at times."""
+
 _SCHEME = re.compile(r"(?:git\+)?(?:https?|ssh|git)://(?:git@)?|git@(?=[\w.-]+[:/])", re.IGNORECASE)
-_HOST = re.compile(r"(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?=[:/?#]|$)(?::\d+(?=/))?[:/]?", re.IGNORECASE)
+_HOST = re.compile(r"(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,})(?=[:/?#]|$)(?::\d+(?=/))?[:/]?", re.IGNORECASE)
 _REFERENCE = re.compile(
     r"(?:hf|huggingface|hub|local|ollama|vllm|transformers)(?::(?://)?|/(?=[^/]+/[^/]+$))", re.IGNORECASE
 )
@@ -26,6 +29,11 @@ _NAME = re.compile(r"[\w.-]+(?::[\w.-]+)?", re.ASCII)
 # Parts of a path before an id, and pages that are no model.
 _BEFORE_ID = frozenset({"api", "models", "model", "library", "hf-inference", "hf", "x"})
 _OTHER_PAGES = frozenset({"datasets", "spaces", "papers", "collections", "docs", "blog", "organizations", "tasks"})
+_PARTS_OF_ADDRESSES = """
+orgs teams catalog explore resource registry versions version tree blob main resolve raw marketplace r releases issues
+discussions wiki tags news learn azureml
+"""
+_NO_WORDS = _BEFORE_ID | _OTHER_PAGES | frozenset(_PARTS_OF_ADDRESSES.split())
 _AROUND = " \t\r\n<>\"'`()[]{},;!"
 
 
@@ -39,26 +47,32 @@ def model_id_of(text: str) -> str:
     return model_id if model_id is not None else text
 
 
-def replace_addresses(text: str) -> str:
-    """Return a search text with model ids, or words, for the addresses in it."""
-    if not any(mark in text for mark in ("/", "--", ":")):
-        return text
-    return " ".join(_words(piece) for piece in text.split())
-
-
-def _words(piece: str) -> str:
+def replace_address(piece: str) -> str:
+    """Return the model id, or the words, for an address without spaces; any other piece of a text as it is."""
+    if not any(mark in piece for mark in ("/", "--", ":")):
+        return piece
     model_id, suffix = _split(piece)
     if model_id is not None:
         return f"{model_id} {suffix}" if suffix else model_id
-    if scheme := _SCHEME.match(piece.strip(_AROUND)):
-        try:
-            address = urlsplit("//" + piece.strip(_AROUND)[scheme.end() :])
-        except ValueError:  # an address with half a bracket
-            return piece
-        parameters = [value for values in parse_qs(address.query).values() for value in values]
-        parts = [part for part in unquote(address.path).split("/") if part not in _BEFORE_ID | _OTHER_PAGES]
-        return " ".join([*parts, *parameters])
-    return piece
+    bare = piece.strip(_AROUND)
+    scheme = _SCHEME.match(bare)
+    rest = bare[scheme.end() :] if scheme else bare
+    host = _HOST.match(rest)
+    if not scheme and not (host and "/" in rest):
+        return piece
+    try:
+        address = urlsplit("//" + rest)
+    except ValueError:  # an address with half a bracket
+        return piece
+    path = filter(None, unquote(address.path).split("/"))
+    parts = [part for part in path if part.lower() not in _NO_WORDS and not part.isdigit()]
+    if parts and host and host[1].lower() in _REPOSITORY_HOSTS:
+        # Where dots are not allowed they are underscores: "llama-3_1-8b".
+        parts = [re.sub(r"(?<=\d)_(?=\d)", ".", "/".join(parts[:2]).removesuffix(".git"))]
+    # A page of search results: "?license=license:mit&num_parameters=min:3B,max:8B".
+    values = [value for listed in parse_qs(address.query).values() for value in listed]
+    stated = [part for value in values for part in re.split(r"[:,\s]+", value.removeprefix("license:"))]
+    return " ".join([*parts, *stated])
 
 
 def _split(text: str) -> tuple[str | None, str]:

@@ -195,6 +195,11 @@ _ORGANISATION = {
 """The pages that show it, by account."""
 
 
+def accounts_of(account: str) -> tuple[str, ...]:
+    """Return all accounts of the organisation that has an account, in lower case; none for an unknown one."""
+    return tuple(_ORGANISATION.get(account.lower(), "").split())
+
+
 def mentions(text: str, name: str) -> bool:
     """Return whether a word of a text or path begins with a family's name."""
     if len(name) < 3:

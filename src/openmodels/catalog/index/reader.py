@@ -173,6 +173,12 @@ class Index:
                 raise unreadable(self.path, "its terms are damaged")
         return self._terms
 
+    def terms_of(self, row: codec.IndexRow) -> list[str]:
+        """Return the terms of a row."""
+        numbers = codec.unpack(row.terms)
+        texts = self.term_texts(numbers)
+        return [texts[number] for number in numbers]
+
     def match(self, expression: str, *, where: str = "", values: Iterable[Any] = (), limit: int) -> list[int]:
         """Return the row numbers that an expression matches, the most popular first.
 

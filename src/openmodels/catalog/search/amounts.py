@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from openmodels.catalog.query import Range, number
 
 _LESS = (
     r"(?:under|below|less than|fewer than|smaller than|lighter than|up to|at most|max(?:imum)?(?: of)?|within|sub|"
-    r"(?:no|not) (?:more|bigger|larger|greater) than|[<≤]=?)"
+    r"(?:no|not|nothing) (?:over|above|(?:more|bigger|larger|greater) than)|[<≤]=?)"
 )
 _MORE = r"(?:over|above|more than|larger than|bigger than|greater than|at least|min(?:imum)?(?: of)?|[>≥]=?)"
 _OR_LESS = r"(?:,? (?:or|and) (?:less|smaller|below|under|fewer|lower)| max(?:imum)?)\b"
 _OR_MORE = r"(?:\+|,? (?:or|and) (?:more|larger|bigger|above|up|greater|higher)\b| min(?:imum)?\b)"
 _DIGITS = r"(\d+(?:[.,]\d+)?)"
-_UNIT = r" ?(b|m|bn|billions?|millions?)(?![\w-]|\.\d)(?:[ -](?:of )?(?:parameters?|params?|weights)\b)?"
+_UNIT = r" ?(b|m|bn|bill?ions?|mill?ions?)(?![\w-]|\.\d)(?:[ -](?:of )?(?:parameters?|params?|weights)\b)?"
 _AMOUNT = rf"({_DIGITS[1:-1]}|an?|one){_UNIT}"
 _START = r"(?<![\w.-])"
 _BELOW = re.compile(rf"{_START}{_LESS}[ -]?{_AMOUNT}|{_START}{_AMOUNT}{_OR_LESS}")
-_ABOVE = re.compile(rf"{_START}(?<!no )(?<!not ){_MORE} ?{_AMOUNT}|{_START}{_AMOUNT}{_OR_MORE}")
-# A hyphen alone makes no range: "llama 2-7b" names a model.
+_ABOVE = re.compile(rf"{_START}(?<!no )(?<!not )(?<!nothing ){_MORE} ?{_AMOUNT}|{_START}{_AMOUNT}{_OR_MORE}")
+# A hyphen alone makes no range after a name: "llama 2-7b" names a model, "models of 2-7b" have a size.
 _BETWEEN = re.compile(
-    rf"\b(?:between|from) {_DIGITS} ?([bm]?) ?(?:and|to|-|–) ?{_DIGITS}{_UNIT}"
+    rf"\b(?:between|from) {_DIGITS} ?([bm]?) ?(?:and|to|-|–)? ?{_DIGITS}{_UNIT}"
     rf"|{_START}{_DIGITS} ?([bm]) ?(?:to|-|–|\.\.) ?{_DIGITS}{_UNIT}"
+    r"|(?:^|~|(?<=\bfor )|(?<=\bof )|(?<=\bin )|(?<=\ba )|(?<=\bthe )|(?<=\bmodel )|(?<=\bmodels )|(?<=\bllm ))"
+    rf"(\d+)()[-–](\d+){_UNIT}"
 )
 _SIZE = re.compile(rf"(?:\b(?:around|about|roughly|approximately|circa) |~ ?)?{_START}{_DIGITS}{_UNIT}")
 
@@ -38,12 +42,19 @@ _SOME = rf"(?:(?:a|an|my|one|single|only|just|about|around|less|the|{_LESS}) ?)*
 _BYTES = rf"{_START}{_DIGITS}[ -]?([mgt])(?:i?b|igs?|i?o|igabytes?|erabytes?)(?![\w.-]*\w)"
 _MEMORY_WORDS = (
     r"(?: ?-?(?:of )?(?:v?-?ram|memory|gpus?|graphics (?:cards?|memory)|video memory|cards?|laptop|notebook|pc|"
-    r"machine|computer|mac(?:book)?(?: (?:air|pro|mini|studio))?|unified|nvidia|apple silicon)\b)*"
+    r"machine|computer|mac(?:book)?(?: (?:air|pro|mini|studio))?|m\d(?: (?:pro|max|ultra))?|unified|shared|"
+    r"system|ddr\d|nvidia|apple silicon)\b)*"
 )
 _MEMORY = re.compile(rf"{_RUNS}{_ON}{_SOME}{_MEMORY_WORDS} ?(?:of |with )?{_SOME}{_BYTES}{_MEMORY_WORDS}")
+# "16g" alone may be anything; beside a word for memory it is an amount.
+_SHORT_GIGABYTES = re.compile(
+    rf"{_START}(\d+) ?g(?= ?(?:of )?(?:v?-?ram|memory|gpu|graphics|video|card|laptop|pc|mac|unified)\b)"
+    r"|(?<=ram )(\d+) ?g\b(?!-)|(?<=memory )(\d+) ?g\b(?!-)"
+)
 _MACHINE = (
     r"(?:laptop|machine|computer|pc|mac|macbook(?: (?:air|pro))?|gpu|graphics card|desktop|notebook|hardware|device)"
 )
+_GRAPHICS = re.compile(r"\b(?:vram|gpus?|graphics|video|cards?|nvidia)\b")
 _OWN_MACHINE = re.compile(
     rf"{_RUNS}{_ON}\b(?:my|this|our) (?:(?:own|old|home|local|gaming) )*{_MACHINE}\b"
     rf"|{_RUNS}{_ON}\b(?:locally|on[- ]device|local(?: machine| computer| use)?)\b"
@@ -51,44 +62,49 @@ _OWN_MACHINE = re.compile(
 
 # Gigabytes of memory of what people name instead of an amount, by the makers' pages; of several sizes the least.
 _DEVICES = """
-4: gtx 1650, phone, smartphone, mobile phone, mobile, iphone, android
+4: gtx 1650, gtx 1050 ti, phone, smartphone, mobile phone, mobile, iphone, android
 6: gtx 1060, gtx 1660, rtx 2060
-8: gtx 1070, gtx 1080, rtx 2070, rtx 2080, rtx 3050, rtx 3060 ti, rtx 3070, rtx 4060, rtx 5060, raspberry pi
+8: gtx 1070, gtx 1080, rtx 2070, rtx 2080, rtx 3050, rtx 3060 ti, rtx 3070, rtx 4060, rtx 4060 ti, rtx 5060,
+8: rx 580, rx 6600, rx 6600 xt, rx 7600, arc a750, jetson orin nano, raspberry pi, raspberry pi 4, raspberry pi 5
 10: rtx 3080
 11: gtx 1080 ti, rtx 2080 ti
-12: rtx 3060, rtx 3080 ti, rtx 4070, rtx 5070
-16: rtx 4080, rtx 5080, rtx 5070 ti, tesla t4, t4, p100, v100, google colab, colab, laptop
+12: rtx 3060, rtx 3080 ti, rtx 4070, rtx 4070 ti, rtx 5070, rx 6700 xt, rx 7700 xt, arc b580
+16: rtx 4080, rtx 5060 ti, rtx 5080, rtx 5070 ti, rx 6800, rx 6800 xt, rx 7800 xt, rx 9070, rx 9070 xt, arc a770
+16: tesla t4, t4, p100, v100, google colab, colab, laptop
+20: rx 7900 xt
 24: rtx 3090, rtx 3090 ti, rtx 4090, a10, a10g, l4, rx 7900 xtx, titan rtx, consumer gpu
 32: rtx 5090
 40: a100
 48: rtx a6000, a6000, a40, l40, l40s
 80: h100
 96: rtx pro 6000
+128: dgx spark, strix halo
 141: h200
 192: b200, mi300x
 """
 _DEVICE_GB = {
     name: int(size)
-    for size, names in (line.split(": ") for line in _DEVICES.strip().splitlines())
+    for size, names in (line.rstrip(",").split(": ") for line in _DEVICES.strip().splitlines())
     for name in names.split(", ")
 }
-# People leave out the maker's letters of the largest cards.
-_DEVICE_GB |= {name[4:]: size for name, size in _DEVICE_GB.items() if re.fullmatch(r"rtx [345]090", name)}
+# People leave out the maker's letters: "a 3060".
+_DEVICE_GB |= {name[4:]: size for name, size in _DEVICE_GB.items() if re.fullmatch(r"[gr]tx \d{4}(?: ti)?", name)}
 _DEVICE_NAMES = "|".join(name.replace(" ", " ?") for name in sorted(_DEVICE_GB, key=len, reverse=True))
+_DEVICE_GB |= {name.replace(" ", ""): size for name, size in _DEVICE_GB.items()}
 _DEVICE = re.compile(
-    rf"{_RUNS}{_ON}(?:\b(?:an?|one|single|nvidia|geforce|the|free) )*{_START}(?:(\d) ?x ?)?"
-    rf"\b((?:{_DEVICE_NAMES})s?)(?![\w-]|\.\d)(?: (?:gpu|card)\b)?"
+    rf"{_RUNS}{_ON}(?:\b(?:an?|one|single|nvidia|geforce|the|free) )*{_START}(?:(\d) ?x ?|\b)"
+    rf"((?:{_DEVICE_NAMES})s?)(?![\w-]|\.\d)(?: (?:super|mobile|laptop|gpu|card)\b)*"
 )
 
-_TOKENS = rf"{_START}(\d+(?:[.,]\d+)*) ?(k|m|thousand|million)?"
-_CONTEXT_WORD = r"(?:context|ctx)(?:[ -](?:window|length|size))?\b"
+_TOKENS = rf"{_START}(\d+(?:[.,]\d+)*) ?(k|m|thousand|million)?\+?"
+_CONTEXT_WORD = r"(?:context|ctx)(?:[ -](?:window|length|len|size))?\b"
 _CONTEXT = re.compile(
     rf"(?:\bwith )?(?:{_MORE} ?|up to )?(?:{_TOKENS}[ -]?(?:tokens? ?)?(?:of )?{_CONTEXT_WORD}"
     rf"|\b{_CONTEXT_WORD} ?(?:(?:of|is|up to|[:=]|{_MORE}) ?)*{_TOKENS}(?: ?tokens?\b)?(?![\w-])"
-    rf"|{_START}(\d+(?:[.,]\d+)*) ?(k|m)[ -]?tokens?\b|{_START}(\d{{4,7}})() tokens?\b)"
+    rf"|{_START}(\d+(?:[.,]\d+)*) ?(k|m)[ -]?tokens?\b|{_START}(\d{{4,7}}|\d{{1,3}}(?:[.,]\d{{3}})+)() tokens?\b)"
 )
 _LONG_CONTEXT = re.compile(
-    r"\b(?:very )?(?:long|large|big|huge|longer|extended)[ -](?:context|ctx)(?:[ -](?:window|length|size))?\b"
+    r"\b(?:very )?(?:long|large|big|huge|longer|extended)[ -](?:context|ctx)(?:[ -](?:window|length|len|size))?\b"
 )
 _LONG = 32_768
 
@@ -100,7 +116,19 @@ _COMMERCIAL = re.compile(
 _OPEN_SOURCE = re.compile(
     r"\b(?:(?:fully|truly|really) )?open[- ]?sourced?\b|\bpermissive(?:ly)?(?: licen[sc](?:ed?|es?))?\b"
 )
-_OPEN_WEIGHTS = re.compile(r"\bopen[- ]?weights?\b")
+# Whoever can have the weights can run the model without a service.
+_OPEN_WEIGHTS = re.compile(
+    r"\b(?:open[- ]?weights?|(?:works? |runs? |usable )?offline|self[- ]?host(?:ed|able|ing)?|on[- ]prem(?:ises?)?)\b"
+)
+_PRICE = re.compile(
+    rf"(?:{_LESS}|cheaper than) ?(?:us)?\$ ?{_DIGITS}"
+    r"(?: ?(?:/|per|a) ?(?:1 ?)?(?:m|million)\b(?: (?:output )?tokens?\b)?)?"
+)
+_SINCE = re.compile(
+    r"\b(?:(?:released|published|updated|made|models?|from) )?(?:(after|later than|newer than)|since) (20[12]\d)\b"
+    r"|\b(?:released|published|updated) in() (20[12]\d)\b"
+    r"|\b(?:from|in)() (20[12]\d) (?:or (?:later|newer)|on(?:wards?)?)\b"
+)
 _UNGATED = re.compile(
     r"\b(?:ungated|non-?gated|not gated|no gat(?:e|ing)|without (?:a |any )?"
     r"(?:gate|gating|login|registration|approval))\b"
@@ -110,6 +138,9 @@ _ORDERS = (
     (re.compile(r"\b(?:most[- ]liked|by likes)\b"), "likes"),
     (re.compile(r"\btrending\b"), "trending"),
 )
+
+FIRST_CONTEXT = 0xE000
+"""The character that stands for the first context in the rest of a text; the next for the second, and so on."""
 
 
 @dataclass(slots=True)
@@ -130,33 +161,37 @@ class Amounts:
 
     def take(self, pattern: re.Pattern[str], meaning: str, **filters: Any) -> bool:
         """Take the words of a pattern out, if there are any, and keep what they mean."""
-        match = pattern.search(self.rest)
-        if match:
+        matches = [match[0].strip() for match in pattern.finditer(self.rest)]
+        if matches:
             self.rest = pattern.sub(" ", self.rest)
             self.filters |= filters
-            self.meanings.append((match[0].strip(), meaning))
-        return match is not None
+            self.meanings += [(words, meaning) for words in matches]
+        return bool(matches)
 
 
 def read_amounts(text: str) -> Amounts:
     """Return the amounts and set phrases of an English text.
 
-    It is in lower case, with single spaces.
+    It is in lower case, with single spaces, and without ids and addresses.
     """
     amounts = Amounts(text)
-    is_id = "/" in text
-    if not is_id:
-        _read_memory(amounts)
+    if price := _PRICE.search(text):
+        most = Decimal(price[1].replace(",", "."))
+        amounts.take(_PRICE, f"at most ${most} per million output tokens", max_price=most)
+    if since := _SINCE.search(amounts.rest):
+        after, year = next((a, y) for a, y in zip(since.groups()[::2], since.groups()[1::2], strict=True) if y)
+        first = date(int(year) + bool(after), 1, 1)
+        amounts.take(_SINCE, f"updated in {first.year} or later", updated_after=first)
+    _read_memory(amounts)
     _read_contexts(amounts)
-    if not is_id:
-        _read_sizes(amounts)
+    _read_sizes(amounts)
     if amounts.take(_NON_COMMERCIAL, "not only for commercial use"):
         pass
-    elif not is_id and len(amounts.rest.split()) > 1:
+    elif len(amounts.rest.split()) > 1:
         meaning = "a license that does not forbid commercial use; read its conditions"
         amounts.take(_COMMERCIAL, meaning, license_class=("open", "restricted"))
     amounts.take(_OPEN_SOURCE, "an open license", license_class=("open",))
-    amounts.take(_OPEN_WEIGHTS, "any model that is listed")
+    amounts.take(_OPEN_WEIGHTS, "any model whose weights are listed")
     amounts.take(_UNGATED, "no gate", gated=False)
     for pattern, sort in _ORDERS:
         amounts.take(pattern, f"in the order of {sort}", sort=sort)
@@ -166,7 +201,7 @@ def read_amounts(text: str) -> Amounts:
 def _read_sizes(amounts: Amounts) -> None:
     def between(match: re.Match[str]) -> str:
         low, low_unit, high, unit = (part for part in match.groups() if part is not None)
-        return _add_range(amounts, match[0], _count(low, low_unit or unit), _count(high, unit))
+        return _add_range(amounts, match[0], *sorted((_count(low, low_unit or unit), _count(high, unit))))
 
     def most(match: re.Match[str]) -> str:
         return _add_range(amounts, match[0], None, _count(*_stated(match)))
@@ -174,10 +209,16 @@ def _read_sizes(amounts: Amounts) -> None:
     def least(match: re.Match[str]) -> str:
         return _add_range(amounts, match[0], _count(*_stated(match)), None)
 
+    def exact(match: re.Match[str]) -> str:
+        # "7 billion" is the "7b" of names.
+        word = f"{match[1].replace(',', '.')}{match[2][0]}"
+        if match[0] != word:
+            amounts.meanings.append((match[0].strip(), word))
+        return f" {word} "
+
     rest = _BETWEEN.sub(between, amounts.rest)
     rest = _BELOW.sub(most, _ABOVE.sub(least, rest))
-    # "7 billion" is the "7b" of names.
-    amounts.rest = _SIZE.sub(lambda match: f" {match[1].replace(',', '.')}{match[2][0]} ", rest)
+    amounts.rest = _SIZE.sub(exact, rest)
 
 
 def _add_range(amounts: Amounts, words: str, low: int | None, high: int | None) -> str:
@@ -210,13 +251,21 @@ def _count(digits: str, unit: str) -> int:
 def _read_memory(amounts: Amounts) -> None:
     """Read an amount of memory, else this machine, else a device that has one."""
     units = {"m": 10**6, "g": 10**9, "t": 10**12}
-    if amount := _MEMORY.search(amounts.rest):
+    amounts.rest = _SHORT_GIGABYTES.sub(lambda match: f"{match[1] or match[2] or match[3]}gb", amounts.rest)
+    # Of several amounts that of the graphics card counts.
+    stated = list(_MEMORY.finditer(amounts.rest))
+    if amount := next((match for match in stated if _GRAPHICS.search(match[0])), next(iter(stated), None)):
         size = min(float(amount[1].replace(",", ".")) * units[amount[2]], 2.0**62)
-        amounts.take(_MEMORY, f"fits in {size / 1e9:g} GB", fits=int(size))
+        amounts.rest = _MEMORY.sub(" ", amounts.rest)
+        amounts.filters["fits"] = int(size)
+        meaning = f"fits in {size / 1e9:g} GB"
+        amounts.meanings += [
+            (match[0].strip(), meaning if match is amount else "memory that is not counted") for match in stated
+        ]
     memory = {} if amount else {"fits": "here"}
     is_own = amounts.take(_OWN_MACHINE, "fits in the memory of this machine", **memory)
     if device := _DEVICE.search(amounts.rest):
-        name = re.sub(r"(?<=[gr]tx)(?=\d)", " ", device[2])
+        name = device[2].replace(" ", "")
         total = (_DEVICE_GB.get(name) or _DEVICE_GB.get(name.removesuffix("s")) or 0) * int(device[1] or 1)
         if total and not amount and not is_own:
             amounts.take(_DEVICE, f"fits in {total} GB", fits=total * 10**9)
@@ -227,7 +276,10 @@ def _read_memory(amounts: Amounts) -> None:
 def _read_contexts(amounts: Amounts) -> None:
     def context(match: re.Match[str]) -> str:
         digits, unit = next((a, b) for a, b in zip(match.groups()[::2], match.groups()[1::2], strict=True) if a)
-        count = float(digits.replace(",", "")) if not unit else float(digits.replace(",", "."))
+        whole, *parts = re.split("[.,]", digits)
+        # "100.000" and "100,000" are the same, "1,5m" is not "1,500".
+        is_grouped = not unit and all(len(part) == 3 for part in parts)
+        count = float("".join([whole, "" if is_grouped else ".", *parts]))
         count *= {"k": 1024, "t": 1000, "m": 1024**2}.get((unit or " ")[0], 1)
         if count < 500 or (unit is None and count < 1000):
             return match[0]  # "in-context 3 shot"
@@ -235,7 +287,7 @@ def _read_contexts(amounts: Amounts) -> None:
 
     def keep(words: str, tokens: int) -> str:
         amounts.contexts[words.strip()] = tokens
-        return f" context={len(amounts.contexts) - 1} "
+        return f" {chr(FIRST_CONTEXT + list(amounts.contexts).index(words.strip()))} "
 
     rest = _LONG_CONTEXT.sub(lambda match: keep(match[0], _LONG), amounts.rest)
     amounts.rest = _CONTEXT.sub(context, rest)

@@ -25,6 +25,8 @@ _FEW = 5
 _MOST_MISSING, _MOST_COMBINATIONS = 2, 12
 """So many words may be missing; each combination of the others is a query of its own."""
 _MOST = 1_000
+_BY_POPULARITY = ("relevance", "downloads")
+"""The orders whose matches are found among the most popular ones."""
 _VARIANT_RELATIONS = ("quantized", "adapter", "merge")
 
 
@@ -71,15 +73,24 @@ def search(index: Index, query: Query) -> Matches:
     folds = not parsed.wants_variants and query.base_model is None
     scope.excluded = any_of(filter(None, (_expression(index, group) for group in parsed.excluded)))
     matches.expression = scope.expression(groups)
-    if sort in {"relevance", "downloads"}:
+    numbers = [] if sort in _BY_POPULARITY else _top_by_step(index, sort, matches, query.limit)
+    if not numbers and sort not in _BY_POPULARITY and groups:
+        # Words that no model has are left out here too.
+        _, matches.expression = _candidates(index, parsed, scope, folds=folds)
+        numbers = _top_by_step(index, sort, matches, query.limit)
+    if not numbers and "sort" in stated and sort not in _BY_POPULARITY:
+        parsed.remarks.append(f"no match has a place in the order of {sort}")
+        sort = "relevance" if parsed.groups else "downloads"
+    if sort in _BY_POPULARITY:
         numbers, matches.expression = _candidates(index, parsed, scope, folds=folds)
         if sort == "downloads":
             numbers = _most_downloaded(index, matches, query.limit)
-        exact = (index.row_number(text) for text in (query.text.strip(), *parsed.ids) if text)
-        named = [number for number in exact if number is not None and scope.allows(index, number)]
-        numbers = [*named, *numbers]
-    else:
-        numbers = _top_by_step(index, sort, matches, query.limit)
+        exact = {text: index.row_number(text) for text in (query.text.strip(), *parsed.ids) if text}
+        named = {text: number for text, number in exact.items() if number is not None}
+        allowed = [number for number in named.values() if scope.allows(index, number)]
+        if named and not allowed:
+            parsed.remarks.append(f"{next(iter(named))} itself is outside of what is asked for")
+        numbers = [*allowed, *numbers]
     ranker = Ranker(index, query, parsed)
     ranked = ranker.ranked(numbers, sort)
     shown = ranker.folded(ranked, query.limit) if folds else ranked[: query.limit]
@@ -129,7 +140,7 @@ def _candidates(index: Index, parsed: query_text.ParsedText, scope: Scope, *, fo
         return numbers, expression
     known = [(group, part) for group, part in groups if index.match(part, limit=1)]
     kept = {id(group) for group, _ in known} | {id(group) for group in parsed.groups if group.is_optional}
-    if len(kept) < len(parsed.groups) and known:
+    if len(kept) < len(parsed.groups) and (known or parsed.filters):
         parsed.ignored += [group.word for group in parsed.groups if id(group) not in kept]
         parsed.groups = [group for group in parsed.groups if id(group) in kept]
         numbers, expression = _matching_all(index, [part for _, part in known], scope, folds=folds)

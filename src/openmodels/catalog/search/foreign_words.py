@@ -11,6 +11,9 @@ from functools import cache
 from openmodels.catalog.vocabulary import read_table
 
 _GERMAN = """
+uncensored: unzensiert, unzensierte, unzensiertes, ohne zensur
+not: kein, keine, keinen, nicht, ohne, außer
+between: zwischen
 under: unter, weniger als, kleiner als, höchstens, bis zu
 over: über, mehr als, größer als, mindestens
 billion: milliarden, milliarde, mrd
@@ -66,9 +69,11 @@ english: englischsprachig, englischsprachiges
 -: mein, mein, meinem, meinen, kann, können, läuft, laufen, lauffähig, gut, gute, gutes, guter, bestes, beste
 -: besten, bester, suche, sucht, brauche, gibt, es, man, freies, freie, frei, kostenlos, kostenloses
 -: parameter, parametern, texte, texten, text, auch, nach, ins, sprache, sprachen, bitte, nutzen, darf, als
--: kleiner als
 """
 _FRENCH = """
+uncensored: sans censure, non censuré, non censurés
+not: pas, sans, sauf, excepté
+between: entre
 under: moins de, moins que, inférieur à, jusqu'à, sous
 over: plus de, au moins, supérieur à
 billion: milliard, milliards
@@ -121,6 +126,10 @@ license: licence
 -: textes, langue, vers, plus, moins, il, faire, d, l, ça, ce
 """
 _SPANISH = """
+uncensored: sin censura
+not: sin, no, excepto, salvo
+between: entre
+code: codificar
 under: menos de, menor de, menor que, menores de, hasta, como máximo
 over: más de, al menos, mayor de, mayor que
 billion: mil millones, mil millones de
@@ -172,6 +181,10 @@ license: licencia
 -: libre, parámetros, parametros, texto, textos, idioma, a, al, más, menos, se, su, como, cómo, hay, hacer
 """
 _PORTUGUESE = """
+uncensored: sem censura
+not: sem, não, exceto
+between: entre
+gb: gigas
 under: menos de, menor que, abaixo de, até, no máximo
 over: mais de, acima de, pelo menos
 billion: bilhões, bilhão, bilhoes, bilhões de, mil milhões
@@ -221,6 +234,9 @@ license: licença
 -: como, fazer, ele
 """
 _ITALIAN = """
+uncensored: senza censura
+not: senza, non, tranne, eccetto
+between: tra, fra
 under: meno di, sotto i, fino a, inferiore a, al massimo
 over: più di, almeno, superiore a
 billion: miliardi, miliardo, miliardi di
@@ -271,6 +287,9 @@ license: licenza
 -: al, alla, più, meno, a, si, come, fare
 """
 _DUTCH = """
+uncensored: zonder censuur, ongecensureerd
+not: geen, niet, zonder, behalve
+between: tussen
 model: modellen
 llm: taalmodel, taalmodellen, groot taalmodel
 chat: chatten, gesprek, gesprekken, chatmodel
@@ -308,6 +327,13 @@ french: frans, franse
 -: ook, naar, als
 """
 _RUSSIAN = """
+uncensored: без цензуры
+not: не, без, кроме
+between: между
+gb: гб, гигабайт, гигабайта
+llm: нейросети, ллм
+code: программирования, кодинга, кодинг, кода
+small: маленькие, маленькую, небольшую, легкая, лёгкую, компактная, компактные
 model: модель, модели, моделей, ии, нейросеть
 llm: языковая модель, языковые модели, большая языковая модель
 chat: чат, чатбот, диалог, беседа, общение
@@ -343,6 +369,10 @@ open source: открытая, с открытым кодом, открытый 
 -: языка, бесплатная
 """
 _TURKISH = """
+uncensored: sansürsüz
+under: altında
+license: lisans
+locally: yerel
 model: modeli, modelleri, modeller
 llm: dil modeli, dil modelleri, büyük dil modeli
 chat: sohbet, konuşma
@@ -357,6 +387,12 @@ small: küçük
 -: için, en, iyi, ve, ile, bir, bu, hangi, nasıl, olan
 """
 _POLISH = """
+uncensored: bez cenzury
+not: bez, nie, oprócz
+between: między
+small: małego, lekki
+locally: lokalnie, lokalny
+code: programowania, kodu
 model: modele, modelu, modeli
 llm: model językowy, modele językowe, duży model językowy
 chat: czat, rozmowa
@@ -371,6 +407,7 @@ small: mały, małe
 -: dla, do, na, w, z, i, lub, najlepszy, dobry, jaki, po, się, jest, językowy
 """
 _JAPANESE = """
+uncensored: 無修正, 検閲なし, 無検閲
 or less: 以下, 未満, 以内
 or more: 以上
 parameters: パラメータ, パラメーター
@@ -420,6 +457,8 @@ reasoning: 推論
 -: 型, 系, 生成, 高速, 高性能
 """
 _CHINESE = """
+uncensored: 无审查, 无限制, 無審查
+not: 不要, 不是, 除了, 非
 or less: 以下, 以内, 不到
 or more: 以上
 under: 小于, 低于, 少于, 不超过
@@ -472,11 +511,12 @@ reasoning: 推理, 思考
 roleplay: 角色扮演
 chinese: 中文的, 国产
 -: 的, 地, 得, 用, 于, 在, 和, 与, 或, 是, 有, 能, 可以, 可, 我, 我的, 一个, 个, 最好, 最好的, 最强, 最新, 好的
--: 好, 推荐, 请, 给, 做, 适合, 用于, 支持
+-: 好, 没有, 有没有, 更, 尺寸, 效果, 推荐, 请, 给, 做, 适合, 用于, 支持
 -: 运行, 跑, 上, 中, 下, 里, 免费, 许可, 许可证, 协议, 什么, 哪个, 哪些, 怎么, 找, 需要, 了, 吗, 呢, 版, 版本
 -: 生成, 任务, 性能, 快, 快速
 """
 _KOREAN = """
+uncensored: 무검열, 검열 없는
 or less: 이하, 미만
 or more: 이상
 parameters: 파라미터, 매개변수

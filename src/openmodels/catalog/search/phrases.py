@@ -15,21 +15,45 @@ from openmodels import licenses
 from openmodels.catalog import languages
 from openmodels.catalog.query import number
 from openmodels.catalog.search import spelling, synonyms, task_words
-from openmodels.catalog.search.amounts import read_amounts
+from openmodels.catalog.search.amounts import FIRST_CONTEXT, read_amounts
 from openmodels.catalog.search.translate import Translation
 from openmodels.hub import addresses, model_names
 
 Kind = Literal["word", "task", "language", "license", "author", "size", "small", "context"]
 
-_WORD = re.compile(r"[^\s,;:!?()\[\]{}\"'`|<>]+")
+_WORD = re.compile(r"[^\s,;:!?()\[\]{}\"'`|<>=→⇒—…•·&。、，]+")
 _SHORTENED = re.compile(r"(?<=[a-z])['\u2019](?:s|re|ve|ll|d|m)\b")
+_SHORTENED_NOT = re.compile(r"\bcan['\u2019]?t\b|(?<=[a-z])n['\u2019]t\b")
+_PRIVATE = re.compile("[\ue000-\uf8ff]")
+_FIRST_ID = 0xE400
+"""The character that stands for the first id while amounts are read."""
+# "ollama run", "hf download", "vllm serve", and code before a bracket: "AutoModel.from_pretrained(".
+_COMMAND = re.compile(
+    r"^[$> ]*((?:hf|huggingface-cli|ollama|vllm|docker|lms|git|llama-cli|llama-server|mlx_lm\S*|sglang)"
+    r"(?: (?:download|pull|run|serve|get|clone|model|load|chat|show|lfs|launch))+|wget|curl) "
+)
+_CALL = re.compile(r"(?<![\w.])[a-z_][\w.]*(?=\([\"'])")
+_OPTION = re.compile(r"(?<!\S)--[a-z][\w-]*(?:[= ]\d+(?!\S))?")
+_UNWANTED = re.compile(r"(?<!\S)-(?=[a-z]{3})")
+_OTHER_THAN = re.compile(
+    r"(?:better|stronger|smarter|faster|newer|superior|more \w+) (?:than|to)"
+    r"|(?:alternatives?|replacements?|substitutes?) (?:to|for)|(?:instead|replacement) of|rather than|other than"
+    r"|(?:any|every)thing but|as (?:good|fast|capable|strong) as"
+)
+_SMALLER_THAN = re.compile(r"(smaller|lighter|bigger|larger|heavier) than")
 _VERSION = re.compile(r"(?<![\d.])\d+\.\d")
 _SIZE_WORD = re.compile(r"\d+(?:\.\d+)?[bm]", re.ASCII)
 _CONTEXT_WORD = re.compile(r"\d{1,4}k", re.ASCII)
 _QUANTIZATION = re.compile(r"i?q([2-8])(?:_[01k])?(?:_(?:xxs|xs|nl|xl|[sml]))?", re.ASCII)
-_FILE = re.compile(rf"(.+?)(?:[-._]({_QUANTIZATION.pattern}))?\.(gguf|ggml|safetensors|onnx|bin|pt|pth)", re.ASCII)
+_FILE = re.compile(
+    rf"(.+?)(?:[-._:]({_QUANTIZATION.pattern}))?(?:\.(gguf|ggml|safetensors|onnx|bin|pt|pth))?", re.ASCII
+)
 _LICENSE = re.compile(r"(?:cc|a?gpl|lgpl|bsd|mpl|odc|openrail|creativeml|gfdl|apache|epl|isc)[-\w.]*", re.ASCII)
-_NEGATIONS = frozenset({"no", "not", "without", "except", "excluding"})
+_LICENSE_FAMILY = re.compile(r"[al]?gpl(?:-?v?\d)?|bsd|mpl|cc0|cc-by(?:-nc|-sa|-nd)*|openrail", re.ASCII)
+_NEGATIONS = frozenset({"no", "not", "nor", "non", "without", "w/o", "except", "excluding", "exclude", "avoid"})
+_NOT_SAID_OF = "want need like use using require requires a an any the from by for based on in"
+_AFTER_NEGATION = frozenset(_NOT_SAID_OF.split())
+_LONGEST_NEGATION = 4
 _MOST_WORDS, _LONGEST, _LONGEST_PHRASE = 16, 1_000, 6
 _LEAST_LETTERS = 4
 """Of a word that may be misspelled: too many words of three letters are one letter apart."""
@@ -48,6 +72,7 @@ class Phrase:
         tokens: The least tokens of context, or the most parameters of a small model.
         guesses: Words that it may be a misspelling of, the likeliest first.
         is_excluded: A model must not be that.
+        is_alternative: A model may be that instead of what the phrase before means.
     """
 
     text: str
@@ -58,6 +83,22 @@ class Phrase:
     tokens: int = 0
     guesses: tuple[str, ...] = ()
     is_excluded: bool = False
+    is_alternative: bool = False
+
+
+@dataclass(slots=True)
+class Comparison:
+    """A model that the wanted one is compared with.
+
+    Attributes:
+        text: As it is written.
+        name: The words of its name, or its id.
+        size: "smaller" or "larger" where the sizes are compared, "" where another model is wanted.
+    """
+
+    text: str
+    name: str
+    size: Literal["", "smaller", "larger"] = ""
 
 
 @dataclass(slots=True)
@@ -72,6 +113,7 @@ class ReadText:
         ignored: Words that were left out.
         remarks: What else is worth knowing.
         wants_variants: It asks for a conversion, an adapter or a merge.
+        comparisons: The models that it compares with.
     """
 
     phrases: list[Phrase] = field(default_factory=list)
@@ -81,6 +123,7 @@ class ReadText:
     ignored: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     wants_variants: bool = False
+    comparisons: list[Comparison] = field(default_factory=list)
 
 
 def read_text(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None) -> ReadText:
@@ -89,44 +132,156 @@ def read_text(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None
     `guesses` returns the words that an unknown one may be a misspelling of.
     """
     read = ReadText()
-    text = unicodedata.normalize("NFKC", addresses.replace_addresses(text[:_LONGEST])).lower()
-    text = _SHORTENED.sub("", text)
+    if len(text) > _LONGEST:
+        read.remarks.append(f"only the first {_LONGEST:,} characters were read")
+    text = _without_code(read, _without_addresses(read, text[:_LONGEST]))
     translation = Translation(text)
     read.meanings += translation.meanings
     read.ignored += translation.fillers
-    amounts = read_amounts(" ".join(translation.text.split()))
+    ids: list[str] = []
+    text = _WORD.sub(lambda match: _without_slash(match[0], ids), translation.text)
+    amounts = read_amounts(" ".join(text.split()))
     read.filters |= amounts.filters
     read.meanings += amounts.meanings
     contexts = list(amounts.contexts.items())
-    pieces = [part for piece in _WORD.findall(amounts.rest) for part in _parts_of(piece) if part]
+    rest = _without_comparisons(read, amounts.rest, ids)
+    pieces = [part for piece in _WORD.findall(rest) for part in _parts_of(_restored(piece, ids)) if part]
     spelled = {piece: guesses(piece) for piece in pieces if guesses and _may_be_misspelled(piece)}
     corrected = [next(iter(spelled.get(piece, ())), piece) for piece in pieces]
-    at = 0
+    at, was_excluded = 0, False
     while at < len(pieces):
-        if pieces[at].startswith("context="):
-            words, tokens = contexts[int(pieces[at].removeprefix("context="))] if contexts else (pieces[at], 0)
+        if _PRIVATE.match(pieces[at]):
+            words, tokens = contexts[ord(pieces[at]) - FIRST_CONTEXT]
             read.phrases.append(Phrase(words, "context", tokens=tokens))
             at += 1
             continue
-        is_excluded = pieces[at] in _NEGATIONS and at + 1 < len(pieces) and pieces[at + 1] not in synonyms.STOP_WORDS
-        at += is_excluded
-        before = len(read.phrases)
-        length = _add_phrase(read, pieces, corrected, at)
-        if not length:
-            _add_words(read, pieces[at], spelled.get(pieces[at], ()), guesses)
-        for phrase in read.phrases[before:] if is_excluded else ():
+        before, is_choice = len(read.phrases), pieces[at] == "or" and 0 < at < len(pieces) - 1
+        length = 0 if is_choice else _add_phrase(read, pieces, corrected, at)
+        negation = 0 if length else _negation_length(pieces, at, was_excluded=was_excluded)
+        said = " ".join(pieces[at : at + negation])
+        at += negation or is_choice
+        if not length and not _PRIVATE.match(pieces[at]):
+            length = _add_phrase(read, pieces, corrected, at)
+            if not length:
+                _add_words(read, pieces[at], spelled.get(pieces[at], ()), guesses)
+                length = 1
+        for phrase in read.phrases[before:] if negation else ():
             phrase.is_excluded = True
-            read.meanings.append((f"{pieces[at - 1]} {phrase.text}", f"none of {phrase.text!r}"))
-        at += length or 1
+            read.meanings.append((f"{said} {phrase.text}", f"none of {phrase.text!r}"))
+        if is_choice and not negation:
+            _join_choice(read, before)
+        was_excluded = negation > 0
+        at += length
     _drop_repeated(read)
     _use_lone_words(read)
     return read
 
 
+def _without_addresses(read: ReadText, text: str) -> str:
+    """Return a text in lower case, with ids or words for the addresses in it."""
+    words = []
+    for piece in _PRIVATE.sub(" ", text).split():
+        words.append(replaced := addresses.replace_address(piece))
+        if not replaced:
+            read.ignored.append(piece.lower())
+        elif replaced != piece:
+            read.meanings.append((piece.lower(), f"'{replaced.lower()}'"))
+    lowered = unicodedata.normalize("NFKC", " ".join(words)).lower()
+    return _SHORTENED.sub("", _SHORTENED_NOT.sub(" not", lowered))
+
+
+def _without_code(read: ReadText, text: str) -> str:
+    """Return a text without commands, calls and their options; "-word" is a word that is not wanted."""
+
+    def drop(match: re.Match[str]) -> str:
+        read.ignored.append((match[1] if match.re is _COMMAND else match[0]).strip())
+        return " "
+
+    for pattern in (_COMMAND, _CALL, _OPTION):
+        text = pattern.sub(drop, text)
+    return _UNWANTED.sub("not ", text) if " " in text.strip() else text
+
+
+def _without_slash(piece: str, ids: list[str]) -> str:
+    """Return the words on both sides of a slash, a mark for an id, or any other piece as it is."""
+    first, slash, second = piece.partition("/")
+    if not slash or piece == "w/o":
+        return piece
+    if not second:
+        return "with" if first == "w" else first
+    if _SIZE_WORD.fullmatch(first) and _SIZE_WORD.fullmatch(second):
+        return f"{first} or {second}"
+    if first not in synonyms.AUTHORS and all(map(is_vocabulary, (first, second))):
+        return f"{first} {second}"
+    ids.append(piece)
+    return f" {chr(_FIRST_ID + len(ids) - 1)} "
+
+
+def _restored(piece: str, ids: list[str]) -> str:
+    at = ord(piece[0]) - _FIRST_ID
+    return ids[at] if len(piece) == 1 and 0 <= at < len(ids) else piece
+
+
+def _without_comparisons(read: ReadText, text: str, ids: list[str]) -> str:
+    """Return a text without the models that it compares with."""
+    for pattern in (_OTHER_THAN, _SMALLER_THAN):
+        while match := pattern.search(text):
+            words = _WORD.findall(re.split(r"[,;?!]", text[match.end() :], maxsplit=1)[0])
+            name = words[: next((at for at, word in enumerate(words) if not _is_of_name(word)), len(words))][:5]
+            if not name:
+                is_other = pattern is _OTHER_THAN and words and words[0] not in synonyms.STOP_WORDS
+                read.ignored += [] if is_other else [match[0]]
+                text = f"{text[: match.start()]} {'not' if is_other else ''} {text[match.end() :]}"
+                continue
+            last = re.compile(r"\s*" + r"\W+?".join(map(re.escape, name))).match(text, match.end())
+            end = last.end() if last else match.end()
+            size = "" if pattern is _OTHER_THAN else "smaller" if match[1] in {"smaller", "lighter"} else "larger"
+            name = [_restored(word, ids) for word in name]
+            read.comparisons.append(Comparison(f"{match[0]} {' '.join(name)}", " ".join(name), size))  # type: ignore[arg-type]
+            text = f"{text[: match.start()]} {text[end:]}"
+    return text
+
+
+def _is_of_name(word: str) -> bool:
+    """Return whether a word can be one of a model's name."""
+    if word in synonyms.STOP_WORDS:
+        return False
+    return word in synonyms.AUTHORS or not word.isalpha() or not is_vocabulary(word)
+
+
+def _negation_length(pieces: list[str], at: int, *, was_excluded: bool) -> int:
+    """Return how many pieces say that what follows is not wanted ("not from"); 0 where none do.
+
+    An "or" after something that is not wanted says it again.
+    """
+    if pieces[at] not in _NEGATIONS and not (was_excluded and pieces[at] == "or"):
+        return 0
+    end = at + 1
+    while end < len(pieces) and end - at < _LONGEST_NEGATION and pieces[end] in _AFTER_NEGATION:
+        end += 1
+    is_said = end < len(pieces) and pieces[end] not in synonyms.STOP_WORDS and not _PRIVATE.match(pieces[end])
+    return end - at if is_said else 0
+
+
+def _join_choice(read: ReadText, before: int) -> None:
+    """Make the phrase after an "or" an alternative to the one before it, if both are of one kind."""
+    pair = read.phrases[before - 1 :] if before else []
+    if len(pair) == 2 and pair[0].kind == pair[1].kind and not pair[0].is_excluded:
+        pair[1].is_alternative = True
+        read.meanings.append((f"{pair[0].text} or {pair[1].text}", "either of them"))
+    else:
+        read.ignored.append("or")
+
+
 def _parts_of(piece: str) -> list[str]:
     """Return a piece, or name, quantization and format of a file of weights."""
-    piece = piece.strip(".-/_~*#")
-    if match := _FILE.fullmatch(piece):
+    if piece != "w/o":
+        piece = piece.strip(".-/_~*#")
+    if re.fullmatch(r"[\d.]+[bmk]?\+", piece):
+        piece = piece.rstrip("+")
+    if piece.startswith("non-"):
+        return ["non", piece.removeprefix("non-")]
+    if (match := _FILE.fullmatch(piece)) and (match[4] or "/" not in piece):
         name, quantization, suffix = match[1], match[2], match[4]
         return [name, quantization or "", suffix if suffix in synonyms.WORDS else ""]
     return [piece]
@@ -153,7 +308,7 @@ def _add_phrase(read: ReadText, pieces: list[str], corrected: list[str], at: int
     """
     for length in range(min(_LONGEST_PHRASE, len(pieces) - at), 0, -1):
         words = pieces[at : at + length]
-        if any("/" in word or "=" in word for word in words):
+        if any("/" in word or _PRIVATE.match(word) for word in words):
             continue
         for spelled in (words, corrected[at : at + length]):
             if _add_meaning(read, " ".join(words), " ".join(spelled)):
@@ -189,6 +344,10 @@ def _add_meaning(read: ReadText, text: str, spelled: str) -> bool:
         read.phrases.append(Phrase(text, "language", spelled, code=code))
         read.meanings.append((text, f"language {code}{note}"))
         return True
+    if _LICENSE_FAMILY.fullmatch(text):
+        read.phrases.append(Phrase(text, "license", text, code=re.sub(r"(?<=l)v?(?=\d)", "-", text)))
+        read.meanings.append((text, f"licenses of the family {text}"))
+        return True
     if _LICENSE.fullmatch(text) and "-" in text and licenses.find(text).kind is not licenses.LicenseClass.UNKNOWN:
         read.phrases.append(Phrase(text, "license", code=licenses.find(text).id))
         read.meanings.append((text, f"license {licenses.find(text).id}"))
@@ -222,6 +381,10 @@ def _add_words(
     if piece in spelling.vocabulary() or stem or guesses:
         read.phrases.append(Phrase(piece, "word", stem or piece, guesses=guesses))
         read.wants_variants |= (stem or piece) in synonyms.VARIANTS
+        return
+    if not name.isascii() and any(unicodedata.category(char).startswith("M") for char in name):
+        # A word with marks is one word: no name has its parts.
+        read.phrases.append(Phrase(piece, "word", piece))
         return
     # In a name "3.1" also counts as 3; whoever asks for 3.1 does not want 3.
     majors = {version.partition(".")[0] for version in _VERSION.findall(name)}

@@ -10,10 +10,10 @@ from typing import Any
 from openmodels.catalog import languages
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
-from openmodels.catalog.query import number
+from openmodels.catalog.query import Range, number
 from openmodels.catalog.search import spelling, synonyms
 from openmodels.catalog.search.interpretation import Interpretation
-from openmodels.catalog.search.phrases import Phrase, is_vocabulary, read_text
+from openmodels.catalog.search.phrases import Comparison, Phrase, is_vocabulary, read_text
 from openmodels.hub import model_names
 
 _GENERIC, _LANGUAGE, _ANY_LLM = 0.7, 1.7, 0.5
@@ -52,6 +52,14 @@ class WordGroup:
     numbers: dict[int, float] = field(default_factory=dict)
     weight: float = 1.0
 
+    def add_alternative(self, other: WordGroup) -> None:
+        """Let a model have what another group asks for instead."""
+        self.word = f"{self.word} or {other.word}"
+        self.words = other.words | self.words
+        self.terms = other.terms | self.terms
+        self.authors = other.authors | self.authors
+        self.tokens |= other.tokens
+
 
 @dataclass(slots=True)
 class ParsedText:
@@ -89,10 +97,50 @@ def parse(text: str, index: Index) -> ParsedText:
         groups = _groups(phrase, known, parsed)
         if phrase.is_excluded:
             parsed.excluded += groups
+        elif phrase.is_alternative and len(groups) == 1 and parsed.groups:
+            parsed.groups[-1].add_alternative(groups[0])
         else:
             parsed.groups += groups
+    for comparison in read.comparisons:
+        _compare(comparison, parsed, index)
     _join_neighbours([phrase for phrase in read.phrases if not phrase.is_excluded], parsed, index)
     return parsed
+
+
+def _compare(comparison: Comparison, parsed: ParsedText, index: Index) -> None:
+    """Read a comparison with a model: its size is a limit, or it is not wanted itself.
+
+    Where nothing else is asked for, models for the task of that model are.
+    """
+    number_of_id = index.row_number(comparison.name) if "/" in comparison.name else None
+    words = model_names.search_terms(comparison.name.rpartition("/")[2])
+    matches = (
+        [number_of_id]
+        if number_of_id is not None
+        else index.match(" AND ".join(f'"{word}"' for word in words), limit=1)
+    )
+    row = next(iter(index.rows_by_number(matches).values()), None) if words else None
+    if comparison.size:
+        stated = model_names.parameter_counts("-".join(words))[0]
+        count = stated or (row.parameters if row else None)
+        if count is None:
+            parsed.ignored.append(comparison.text)
+            return
+        low, high = parsed.filters.get("parameters") or Range(None, None)
+        if comparison.size == "smaller":
+            bounds = Range(low, count - 1 if high is None else min(high, count - 1))
+        else:
+            bounds = Range(count + 1 if low is None else max(low, count + 1), high)
+        parsed.filters["parameters"] = bounds
+        relation = "fewer" if comparison.size == "smaller" else "more"
+        parsed.meanings.append((comparison.text, f"{relation} than {count / 1e9:.3g}B parameters"))
+    elif words:
+        parsed.excluded.append(WordGroup(comparison.text, name_parts=words))
+        parsed.meanings.append((comparison.text, f"none of {comparison.name!r}; how good models are is not compared"))
+    task = next((term for term in index.terms_of(row) if term.startswith("task:")), None) if row else None
+    if task and not parsed.groups and "task" not in parsed.filters:
+        parsed.filters["task"] = task.removeprefix("task:")
+        parsed.meanings.append((comparison.name, f"the task {parsed.filters['task']}, since no other is asked for"))
 
 
 def _literal_terms(word: str) -> tuple[str, ...]:
@@ -116,8 +164,6 @@ def _terms_to_look_up(phrases: list[Phrase]) -> set[str]:
         wanted.update(_task_terms(phrase) if phrase.kind == "task" else ())
         for word in (phrase.word, *phrase.guesses[:1]):
             wanted.update((*_literal_terms(word), *synonyms.TERMS.get(word, ())) if word else ())
-        if phrase.kind == "license":
-            wanted.add(f"license:{phrase.code}")
     return wanted
 
 
@@ -132,9 +178,15 @@ def _groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ParsedText) -> l
             return [WordGroup(phrase.text, words, tokens=tokens, least_context=least)]
         case "author":
             parsed.words.append(phrase.text)
-            return [WordGroup(phrase.text, authors={phrase.word: 1.0}, weight=1.5)]
+            group = WordGroup(phrase.text, authors={phrase.word: 1.0}, weight=1.5)
+            others = (*synonyms.AUTHORS.get(phrase.word, ()), *model_names.accounts_of(phrase.word))
+            group.authors.update((account, 0.9) for account in others if account != phrase.word)
+            if not any(map(known.index.has_author, group.authors)):
+                group.words[phrase.word] = 0.8  # an owner elsewhere, or the name of a family
+            return [group]
         case "license":
-            return [WordGroup(phrase.text, terms=dict.fromkeys(known.term(f"license:{phrase.code}"), 1.1))]
+            words = {phrase.word: 1.0} if phrase.word else {}
+            return [WordGroup(phrase.text, words, terms=dict.fromkeys(_licenses(phrase.code, known.index), 1.1))]
         case "size":
             low, high = (codec.parameters_bucket(round(number(phrase.word) * factor)) or 0 for factor in (0.9, 1.1))
             tokens = {f"=p{step}" for step in range(low, high + 1)}
@@ -152,6 +204,17 @@ def _groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ParsedText) -> l
         case _:
             parsed.words.append(phrase.text)
             return _word_groups(phrase, known, parsed)
+
+
+def _licenses(code: str, index: Index) -> list[str]:
+    """Return the terms of a license with any version, or of a family of licenses ("openrail")."""
+    wanted = code.lower()
+    ids = {license_id: license_id.lower() for license_id in index.values("license")}
+    return [
+        f"license:{license_id}"
+        for license_id, lowered in ids.items()
+        if lowered == wanted or lowered.startswith(f"{wanted}-") or wanted in lowered.split("-")
+    ]
 
 
 def _literal_weights(word: str, known: spelling.KnownTerms) -> dict[str, float]:

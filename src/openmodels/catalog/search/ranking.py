@@ -20,6 +20,8 @@ _SAFEST = 2**62
 _FEW_LANGUAGES, _LEAST_SHARE = 4, 0.15
 _NAME_PARTS = 0.75
 """How well a name with all words of a task stands for the task; the task itself stands for it at 0.825."""
+_DIRECTION = 1.0
+"""What the right order of two languages in the name of a model for translation is worth ("opus-mt-de-en")."""
 _MISSING = -4.0
 """What a part of the text that a model does not satisfy costs; a whole match is worth 2."""
 
@@ -48,6 +50,9 @@ class Ranker:
         self.text = query.text.strip().lower()
         asks_language = any(term.startswith("lang:") for group in parsed.groups for term in group.terms)
         self.languages = frozenset(index.values("lang").values()) if asks_language else frozenset()
+        asks_translation = any("task:translation" in group.terms for group in parsed.groups)
+        spoken = [group for group in parsed.groups if any(term.startswith("lang:") for term in group.terms)]
+        self.translated = [group.words.keys() for group in spoken] if asks_translation else []
         self.english = index.values("lang").get("en")
 
     def ranked(self, numbers: Iterable[int], sort: str) -> list[Hit]:
@@ -104,8 +109,18 @@ class Ranker:
         score += 1.2 * sum(word in matched for word in distinguishing) / len(distinguishing)
         if self.text in {name, model_id}:
             score += 3.0
+        score += self._direction(words)
         score += 0.3 * log10(1 + (hit.row.downloads or 0)) + 0.4 * log10(1 + (hit.row.likes or 0))
         return score - 1.5 if self.variant in hit.terms and not self.parsed.wants_variants else score
+
+    def _direction(self, words: tuple[str, ...]) -> float:
+        """Return what the order of two languages in a name is worth, where a translation is asked for."""
+        if len(self.translated) != 2:
+            return 0.0
+        places = [next((at for at, word in enumerate(words) if word in names), None) for names in self.translated]
+        if places[0] is None or places[1] is None or places[0] == places[1]:
+            return 0.0
+        return _DIRECTION if places[0] < places[1] else -_DIRECTION
 
     def _match_beside_name(self, group: query_text.WordGroup, hit: Hit, author: str) -> float:
         """Return from 0 to 1 how well author, tags or size match a part of the text."""

@@ -22,7 +22,12 @@ out up now today currently decent solid quality high new newest latest recent po
 simple cheap free possible specific specifically based task tasks job type kind kinds sort compatible supports
 support supporting supported make makes making made write writes doesn't don't isn't ollama pull serve download
 downloads huggingface hub repo repository git clone from_pretrained automodel install hugging face here go goes turn
-turns well
+turns well no need prefer preferably preferred ideally currently actually basically somewhat enough fit fits fitting
+anybody somebody someone else every each other another same similar like sth instead exactly today yet already ever
+always often usually maybe perhaps btw fyi imo ty plz cheers dear folks guys everyone all mine ours their his her us him
+them class sized size sizes ish range vram ram gpu gpus cpu hardware memory card cards bit lot lots much many few
+equivalent comparable alternative alternatives option options opinion opinions experience usage company enterprise
+personal home own
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
@@ -48,6 +53,9 @@ mistralai: mistral ai
 stabilityai: stability ai
 code: source code, code generation, code completion, python code, python, javascript, write code, software engineering
 math: maths problems, math problems
+uncensored: without censorship, no censorship, not censored, non censored, unfiltered, no filter, no filters
+uncensored: without filters, no restrictions, without restrictions, no refusals, without refusals, no guardrails
+uncensored: without guardrails
 multilingual: many languages, multiple languages, all languages, multi lingual, several languages
 """
 
@@ -158,7 +166,9 @@ VARIANTS = frozenset(
 SIZES = {
     "tiny": 1_500_000_000, "small": 4_000_000_000, "mini": 4_000_000_000, "smol": 4_000_000_000, "nano": 1_500_000_000,
     "little": 4_000_000_000, "compact": 4_000_000_000, "lightweight": 4_000_000_000, "smallest": 1_500_000_000,
-    "light": 4_000_000_000,
+    "light": 4_000_000_000, "smaller": 4_000_000_000, "lighter": 4_000_000_000, "light weight": 4_000_000_000,
+    "no gpu": 4_000_000_000, "without gpu": 4_000_000_000, "without a gpu": 4_000_000_000, "cpu only": 4_000_000_000,
+    "low end": 4_000_000_000, "low vram": 4_000_000_000, "low memory": 4_000_000_000, "low resource": 4_000_000_000,
 }  # fmt: skip
 """Words for few parameters, and how many these are at most."""
 

@@ -88,7 +88,7 @@ text-to-speech text-to-audio: tts, speech synthesis, text2speech, speech generat
 text-to-speech text-to-audio: voice generation, voice synthesis, read aloud
 text-to-audio: music generation, generate music, music generator, sound generation, sound effects
 text-to-audio: audio generation, text to music, text2music, text to sound
-automatic-speech-recognition: asr, speech recognition, speech to text, speech2text, stt, voice recognition
+automatic-speech-recognition: asr, speech recognition, speech to text, speech2text, stt, s2t, voice recognition
 automatic-speech-recognition: voice to text, audio to text, audio transcription, transcribe audio
 automatic-speech-recognition: transcribe speech, transcribe, transcription, transcriber, dictation, subtitles
 automatic-speech-recognition: captions for video

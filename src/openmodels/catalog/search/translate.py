@@ -31,7 +31,7 @@ class Translation:
         self.meanings: list[tuple[str, str]] = []
         self.fillers: list[str] = []
         # 70 times a hundred million is 7 billion.
-        text = _HUNDRED_MILLIONS.sub(lambda match: f"{float(match[1]) / 10:g}b", text)
+        text = _HUNDRED_MILLIONS.sub(lambda match: self._keep(match[0], f"{float(match[1]) / 10:g}b"), text)
         text = _UNSPACED.sub(lambda match: f" {self._segmented(match[0])} ", text)
         self.text = text if text.isascii() and not _is_foreign(text) else self._translated(text)
 
@@ -47,6 +47,8 @@ class Translation:
             shortest = 1 if is_start and _HANGUL.match(run[at]) else 0
             lengths = range(min(_longest_phrase(), len(run) - at), shortest, -1)
             length = next((size for size in lengths if self._is_known(run[at : at + size])), 0)
+            if length == 1 and not self._stands_alone(run, at):
+                length = 0
             if length and unknown:
                 out.append(unknown)
                 unknown = ""
@@ -57,6 +59,12 @@ class Translation:
                 unknown += run[at]
             at += length or 1
         return " ".join(" ".join([*out, unknown]).split())
+
+    def _stands_alone(self, run: str, at: int) -> bool:
+        """Return whether a character is a word: that for "small" is before "model", not in the word for "novel"."""
+        if unspaced_phrases()[run[at]] == FILLER or at + 1 == len(run):
+            return True
+        return any(self._is_known(run[at + 1 : at + 1 + size]) for size in range(_longest_phrase(), 0, -1))
 
     @staticmethod
     def _is_known(phrase: str) -> bool:
@@ -117,7 +125,10 @@ def _shared_words() -> frozenset[str]:
     """Return the words of the tables that are English, or names, as well."""
     from openmodels.catalog.search import synonyms, task_words
 
-    others = "recht suche local medica medico salute diritto leve grande go ram dialog legal commercial mio large"
+    others = """
+    recht suche local medica medico salute diritto leve grande go ram dialog legal commercial mio large sin pas fra tra
+    sem non ne nie bez sans salvo
+    """
     return frozenset({*task_words.WORDS, *synonyms.WORDS, *synonyms.STOP_WORDS, *others.split()})
 
 
