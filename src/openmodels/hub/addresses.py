@@ -48,7 +48,7 @@ def model_id_of(text: str) -> str:
 
 
 def replace_address(piece: str) -> str:
-    """Return the model id, or the words, for an address without spaces; any other piece of a text as it is."""
+    """Return the model id, or the words, for an address, any other text as it is."""
     if not any(mark in piece for mark in ("/", "--", ":")):
         return piece
     model_id, suffix = _split(piece)

@@ -196,7 +196,7 @@ _ORGANISATION = {
 
 
 def accounts_of(account: str) -> tuple[str, ...]:
-    """Return all accounts of the organisation that has an account, in lower case; none for an unknown one."""
+    """Return the accounts in lower case of the organisation that has an account."""
     return tuple(_ORGANISATION.get(account.lower(), "").split())
 
 

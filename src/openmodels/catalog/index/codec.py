@@ -315,19 +315,20 @@ def pack(numbers: Iterable[int]) -> bytes:
     return bytes(out)
 
 
-def unpack(packed: bytes) -> list[int]:
+@lru_cache(maxsize=8_192)
+def unpack(packed: bytes) -> tuple[int, ...]:
     """Return the numbers that `pack` packed, or raise ValueError."""
     numbers, number, shift = [], 0, 0
     for byte in packed:
-        number |= (byte & 127) << shift
-        if byte & 128:
+        if byte < 128:
+            numbers.append(number | byte << shift)
+            number = shift = 0
+        else:
+            number |= (byte & 127) << shift
             shift += 7
             if shift > _MOST_BITS:
                 raise ValueError("no number of a term")
-        else:
-            numbers.append(number)
-            number = shift = 0
-    return numbers
+    return tuple(numbers)
 
 
 @lru_cache(maxsize=65_536)

@@ -52,7 +52,7 @@ _SECONDS, _COUNTING_SECONDS = 10.0, 60.0
 _LARGEST_VALUE = 50 * 2**20
 _WHOLE = int | None
 _ROW = (str, int, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, bytes, str | None)
-_TERMS_HELD = 200_000
+_TERMS_HELD, _ROWS_HELD, _RECORDS_HELD = 200_000, 8_000, 1_000
 
 
 def default_path() -> Path:
@@ -71,6 +71,8 @@ class Index:
         self.path = path
         self._lock = threading.Lock()
         self._terms: dict[int, str] = {}
+        self._rows: dict[int, codec.IndexRow] = {}
+        self._records: dict[int, ModelRecord] = {}
         self._values: dict[str, dict[str, int]] = {}
         if connection is None and path.exists() and not path.is_file():  # a pipe would be waited for
             raise unreadable(path, "it is not a plain file")
@@ -119,26 +121,35 @@ class Index:
 
     def records(self, numbers: Iterable[int]) -> dict[int, ModelRecord]:
         """Return records by row number, in the order of the numbers."""
-        stored = self.rows_by_number(numbers)
+        wanted = list(numbers)
+        if len(self._records) > _RECORDS_HELD:
+            self._records = {}
+        held = self._records
+        stored = self.rows_by_number(number for number in wanted if number not in held)
         self.term_texts({number for row in stored.values() for number in codec.unpack(row.terms)})
         try:
-            return {number: codec.decode(row, self._terms.__getitem__) for number, row in stored.items()}
+            held.update((number, codec.decode(row, self._terms.__getitem__)) for number, row in stored.items())
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise unreadable(self.path, "a row of it is damaged") from error
+        return {number: held[number] for number in wanted if number in held}
 
     def rows_by_number(self, numbers: Iterable[int]) -> dict[int, codec.IndexRow]:
         """Return rows by number, in the order of the numbers."""
-        wanted = list(numbers)
+        # The popular models are among the candidates of most searches: reading them took half of a search's time.
+        if len(self._rows) > _ROWS_HELD:
+            self._rows = {}
+        wanted, held = list(numbers), self._rows
         rows = {
             row[0]: codec.IndexRow(*row[1:])
-            for chunk in _chunks(wanted)
+            for chunk in _chunks([number for number in wanted if number not in held])
             for row in self.query(
                 f"SELECT row, {_COLUMNS} FROM models WHERE row IN ({_placeholders(chunk)})", *chunk, kinds=(int, *_ROW)
             )
         }
-        if not all(codec.is_sound(row) for row in rows.values()):
+        if not all(map(codec.is_sound, rows.values())):
             raise unreadable(self.path, "a row of it is damaged")
-        return {number: rows[number] for number in wanted if number in rows}
+        held.update(rows)
+        return {number: held[number] for number in wanted if number in held}
 
     def term_numbers(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the numbers of the terms that the index has, by term."""

@@ -276,10 +276,10 @@ def _read_memory(amounts: Amounts) -> None:
 def _read_contexts(amounts: Amounts) -> None:
     def context(match: re.Match[str]) -> str:
         digits, unit = next((a, b) for a, b in zip(match.groups()[::2], match.groups()[1::2], strict=True) if a)
-        whole, *parts = re.split("[.,]", digits)
+        first, *parts = re.split("[.,]", digits)
         # "100.000" and "100,000" are the same, "1,5m" is not "1,500".
         is_grouped = not unit and all(len(part) == 3 for part in parts)
-        count = float("".join([whole, "" if is_grouped else ".", *parts]))
+        count = float("".join([first, "" if is_grouped else ".", *parts]))
         count *= {"k": 1024, "t": 1000, "m": 1024**2}.get((unit or " ")[0], 1)
         if count < 500 or (unit is None and count < 1000):
             return match[0]  # "in-context 3 shot"

@@ -158,7 +158,7 @@ def read_text(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None
         before, is_choice = len(read.phrases), pieces[at] == "or" and 0 < at < len(pieces) - 1
         length = 0 if is_choice else _add_phrase(read, pieces, corrected, at)
         negation = 0 if length else _negation_length(pieces, at, was_excluded=was_excluded)
-        said = " ".join(pieces[at : at + negation])
+        negation_text = " ".join(pieces[at : at + negation])
         at += negation or is_choice
         if not length and not _PRIVATE.match(pieces[at]):
             length = _add_phrase(read, pieces, corrected, at)
@@ -167,7 +167,7 @@ def read_text(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None
                 length = 1
         for phrase in read.phrases[before:] if negation else ():
             phrase.is_excluded = True
-            read.meanings.append((f"{said} {phrase.text}", f"none of {phrase.text!r}"))
+            read.meanings.append((f"{negation_text} {phrase.text}", f"none of {phrase.text!r}"))
         if is_choice and not negation:
             _join_choice(read, before)
         was_excluded = negation > 0
@@ -191,7 +191,10 @@ def _without_addresses(read: ReadText, text: str) -> str:
 
 
 def _without_code(read: ReadText, text: str) -> str:
-    """Return a text without commands, calls and their options; "-word" is a word that is not wanted."""
+    """Return a text without commands, calls and their options.
+
+    "-word" is a word that is not wanted.
+    """
 
     def drop(match: re.Match[str]) -> str:
         read.ignored.append((match[1] if match.re is _COMMAND else match[0]).strip())
@@ -203,7 +206,7 @@ def _without_code(read: ReadText, text: str) -> str:
 
 
 def _without_slash(piece: str, ids: list[str]) -> str:
-    """Return the words on both sides of a slash, a mark for an id, or any other piece as it is."""
+    """Return the words on both sides of a slash, or a mark for an id."""
     first, slash, second = piece.partition("/")
     if not slash or piece == "w/o":
         return piece
@@ -250,7 +253,7 @@ def _is_of_name(word: str) -> bool:
 
 
 def _negation_length(pieces: list[str], at: int, *, was_excluded: bool) -> int:
-    """Return how many pieces say that what follows is not wanted ("not from"); 0 where none do.
+    """Return how many pieces say that what follows is not wanted ("not from").
 
     An "or" after something that is not wanted says it again.
     """
@@ -264,7 +267,7 @@ def _negation_length(pieces: list[str], at: int, *, was_excluded: bool) -> int:
 
 
 def _join_choice(read: ReadText, before: int) -> None:
-    """Make the phrase after an "or" an alternative to the one before it, if both are of one kind."""
+    """Make two phrases of one kind around an "or" alternatives."""
     pair = read.phrases[before - 1 :] if before else []
     if len(pair) == 2 and pair[0].kind == pair[1].kind and not pair[0].is_excluded:
         pair[1].is_alternative = True

@@ -108,9 +108,9 @@ def parse(text: str, index: Index) -> ParsedText:
 
 
 def _compare(comparison: Comparison, parsed: ParsedText, index: Index) -> None:
-    """Read a comparison with a model: its size is a limit, or it is not wanted itself.
+    """Read a comparison with a model.
 
-    Where nothing else is asked for, models for the task of that model are.
+    Its size is a limit, or it is not wanted itself. Where nothing else is asked for, its task is.
     """
     number_of_id = index.row_number(comparison.name) if "/" in comparison.name else None
     words = model_names.search_terms(comparison.name.rpartition("/")[2])
@@ -207,7 +207,7 @@ def _groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ParsedText) -> l
 
 
 def _licenses(code: str, index: Index) -> list[str]:
-    """Return the terms of a license with any version, or of a family of licenses ("openrail")."""
+    """Return the terms of a license in any version, or of a family ("openrail")."""
     wanted = code.lower()
     ids = {license_id: license_id.lower() for license_id in index.values("license")}
     return [

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from math import log10
 from typing import Any
 
@@ -114,7 +115,7 @@ class Ranker:
         return score - 1.5 if self.variant in hit.terms and not self.parsed.wants_variants else score
 
     def _direction(self, words: tuple[str, ...]) -> float:
-        """Return what the order of two languages in a name is worth, where a translation is asked for."""
+        """Return what the order of two languages in the name of a translator is worth."""
         if len(self.translated) != 2:
             return 0.0
         places = [next((at for at, word in enumerate(words) if word in names), None) for names in self.translated]
@@ -172,6 +173,7 @@ def _order(sort: str) -> Callable[[Hit], Any]:
     return {"relevance": most_relevant, "price": cheapest}.get(sort, falling)
 
 
+@lru_cache(maxsize=16_384)
 def _unconverted(model_id: str) -> str:
     """Return a model's name without author and without the words for conversions."""
     words = model_names.search_terms(model_id.rpartition("/")[2])

@@ -61,7 +61,10 @@ class Translation:
         return " ".join(" ".join([*out, unknown]).split())
 
     def _stands_alone(self, run: str, at: int) -> bool:
-        """Return whether a character is a word: that for "small" is before "model", not in the word for "novel"."""
+        """Return whether a character is a word, not a part of one.
+
+        That for "small" is one before "model", and none in the word for "novel".
+        """
         if unspaced_phrases()[run[at]] == FILLER or at + 1 == len(run):
             return True
         return any(self._is_known(run[at + 1 : at + 1 + size]) for size in range(_longest_phrase(), 0, -1))
