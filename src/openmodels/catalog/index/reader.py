@@ -52,7 +52,7 @@ _SECONDS, _COUNTING_SECONDS = 10.0, 60.0
 _LARGEST_VALUE = 50 * 2**20
 _WHOLE = int | None
 _ROW = (str, int, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, _WHOLE, bytes, str | None)
-_TERMS_HELD, _ROWS_HELD, _RECORDS_HELD = 200_000, 8_000, 1_000
+_TERMS_HELD, _ROWS_HELD, _RECORDS_HELD = 200_000, 20_000, 1_000
 
 
 def default_path() -> Path:
@@ -71,6 +71,7 @@ class Index:
         self.path = path
         self._lock = threading.Lock()
         self._terms: dict[int, str] = {}
+        self._numbers: dict[str, int | None] = {}
         self._rows: dict[int, codec.IndexRow] = {}
         self._records: dict[int, ModelRecord] = {}
         self._values: dict[str, dict[str, int]] = {}
@@ -153,13 +154,14 @@ class Index:
 
     def term_numbers(self, texts: Iterable[str]) -> dict[str, int]:
         """Return the numbers of the terms that the index has, by term."""
-        return {
-            text: number
-            for part in _chunks(list(dict.fromkeys(texts)))
-            for number, text in self.query(
-                f"SELECT number, text FROM terms WHERE text IN ({_placeholders(part)})", *part, kinds=(int, str)
-            )
-        }
+        if len(self._numbers) > _TERMS_HELD:
+            self._numbers = {}
+        wanted, held = list(dict.fromkeys(texts)), self._numbers
+        for part in _chunks([text for text in wanted if text not in held]):
+            query = f"SELECT number, text FROM terms WHERE text IN ({_placeholders(part)})"
+            held.update(dict.fromkeys(part))  # a term that the index lacks is asked for again and again, too
+            held.update((text, number) for number, text in self.query(query, *part, kinds=(int, str)))
+        return {text: number for text in wanted if (number := held.get(text)) is not None}
 
     def values(self, kind: str) -> dict[str, int]:
         """Return all values of a kind of term ("lang") with their numbers."""

@@ -68,21 +68,21 @@ def search(index: Index, query: Query) -> Matches:
     matches = Matches(index, [], parsed, "", scope)
     if scope.is_impossible:
         return matches
-    groups = [part for group in parsed.groups if (part := _expression(index, group)) and not group.is_optional]
+    groups = [(group, part) for group in parsed.groups if (part := _expression(index, group)) and not group.is_optional]
     sort = query.sort or ("relevance" if parsed.groups else "downloads")
     folds = not parsed.wants_variants and query.base_model is None
     scope.excluded = any_of(filter(None, (_expression(index, group) for group in parsed.excluded)))
-    matches.expression = scope.expression(groups)
+    matches.expression = scope.expression(part for _, part in groups)
     numbers = [] if sort in _BY_POPULARITY else _top_by_step(index, sort, matches, query.limit)
     if not numbers and sort not in _BY_POPULARITY and groups:
         # Words that no model has are left out here too.
-        _, matches.expression = _candidates(index, parsed, scope, folds=folds)
+        _, matches.expression = _candidates(index, parsed, groups, scope, folds=folds)
         numbers = _top_by_step(index, sort, matches, query.limit)
     if not numbers and "sort" in stated and sort not in _BY_POPULARITY:
         parsed.remarks.append(f"no match has a place in the order of {sort}")
         sort = "relevance" if parsed.groups else "downloads"
     if sort in _BY_POPULARITY:
-        numbers, matches.expression = _candidates(index, parsed, scope, folds=folds)
+        numbers, matches.expression = _candidates(index, parsed, groups, scope, folds=folds)
         if sort == "downloads":
             numbers = _most_downloaded(index, matches, query.limit)
         exact = {text: index.row_number(text) for text in (query.text.strip(), *parsed.ids) if text}
@@ -124,17 +124,15 @@ def variants(index: Index, model_ids: Iterable[str]) -> dict[str, int]:
     return dict(+counts)
 
 
-def _candidates(index: Index, parsed: query_text.ParsedText, scope: Scope, *, folds: bool) -> tuple[list[int], str]:
+def _candidates(
+    index: Index, parsed: query_text.ParsedText, groups: list[tuple[query_text.WordGroup, str]], scope: Scope,
+    *, folds: bool,
+) -> tuple[list[int], str]:  # fmt: skip
     """Return the most popular matches and their expression.
 
     Words that no model has are left out. Where few models match all others, those that match all but one are
     added, then those that match all but two, and if there are none, those that match any.
     """
-    groups = [
-        (group, expression)
-        for group in parsed.groups
-        if not group.is_optional and (expression := _expression(index, group))
-    ]
     numbers, expression = _matching_all(index, [part for _, part in groups], scope, folds=folds)
     if len(numbers) >= _FEW or not groups:
         return numbers, expression
@@ -148,8 +146,14 @@ def _candidates(index: Index, parsed: query_text.ParsedText, scope: Scope, *, fo
     for missing in range(1, min(_MOST_MISSING, len(parts) - 1) + 1):
         if len(numbers) >= _FEW:
             break
-        kept_parts = [all_of(chosen) for chosen in combinations(parts, len(parts) - missing)]
-        for part in kept_parts[:_MOST_COMBINATIONS]:
+        # What misses the words that tell least comes first; reading the others as well took most of a search's time.
+        chosen = sorted(
+            combinations(known, len(parts) - missing), key=lambda some: -sum(group.weight for group, _ in some)
+        )
+        kept_parts = [all_of(part for _, part in some) for some in chosen[:_MOST_COMBINATIONS]]
+        for part in kept_parts:
+            if len(numbers) >= _CANDIDATES:
+                break
             numbers += _popular(index, scope.expression([part]), scope, folds=folds)
         expression = scope.expression([any_of(kept_parts)])
         remark = f"few models match all of it: some shown match all but {missing}"
@@ -170,7 +174,8 @@ def _popular(index: Index, expression: str, scope: Scope, *, folds: bool) -> lis
     if len(numbers) < _CANDIDATES or not folds or variant is None or not expression:
         return numbers  # these are all, or no variant is to make room
     originals = scope.match(index, f"{expression} NOT {variant}", _CANDIDATES)
-    return originals + scope.match(index, f"{expression} AND {variant}", _VARIANTS)
+    variants_among = set(numbers).difference(originals)
+    return originals + sorted(variants_among)[:_VARIANTS]
 
 
 def _most_downloaded(index: Index, matches: Matches, limit: int) -> list[int]:

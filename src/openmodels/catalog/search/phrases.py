@@ -87,7 +87,7 @@ class Phrase:
 
 
 @dataclass(slots=True)
-class Comparison:
+class ComparedModel:
     """A model that the wanted one is compared with.
 
     Attributes:
@@ -123,7 +123,7 @@ class ReadText:
     ignored: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     wants_variants: bool = False
-    comparisons: list[Comparison] = field(default_factory=list)
+    comparisons: list[ComparedModel] = field(default_factory=list)
 
 
 def read_text(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None) -> ReadText:
@@ -240,7 +240,7 @@ def _without_comparisons(read: ReadText, text: str, ids: list[str]) -> str:
             end = last.end() if last else match.end()
             size = "" if pattern is _OTHER_THAN else "smaller" if match[1] in {"smaller", "lighter"} else "larger"
             name = [_restored(word, ids) for word in name]
-            read.comparisons.append(Comparison(f"{match[0]} {' '.join(name)}", " ".join(name), size))  # type: ignore[arg-type]
+            read.comparisons.append(ComparedModel(f"{match[0]} {' '.join(name)}", " ".join(name), size))  # type: ignore[arg-type]
             text = f"{text[: match.start()]} {text[end:]}"
     return text
 

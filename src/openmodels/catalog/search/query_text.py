@@ -13,7 +13,7 @@ from openmodels.catalog.index.reader import Index
 from openmodels.catalog.query import Range, number
 from openmodels.catalog.search import spelling, synonyms
 from openmodels.catalog.search.interpretation import Interpretation
-from openmodels.catalog.search.phrases import Comparison, Phrase, is_vocabulary, read_text
+from openmodels.catalog.search.phrases import ComparedModel, Phrase, is_vocabulary, read_text
 from openmodels.hub import model_names
 
 _GENERIC, _LANGUAGE, _ANY_LLM = 0.7, 1.7, 0.5
@@ -107,7 +107,7 @@ def parse(text: str, index: Index) -> ParsedText:
     return parsed
 
 
-def _compare(comparison: Comparison, parsed: ParsedText, index: Index) -> None:
+def _compare(comparison: ComparedModel, parsed: ParsedText, index: Index) -> None:
     """Read a comparison with a model.
 
     Its size is a limit, or it is not wanted itself. Where nothing else is asked for, its task is.
