@@ -238,6 +238,8 @@ TWINS = [
     (om.Model, "complete", "acomplete"),
     (om.Model, "embed", "aembed"),
     (om.Model, "rerank", "arerank"),
+    (om.Model, "score", "ascore"),
+    (om.Model, "decide", "adecide"),
     (om.Model, "map", "amap"),
     (om.Model, "run_tools", "arun_tools"),
     (om.Conversation, "send", "asend"),

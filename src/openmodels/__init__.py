@@ -37,11 +37,13 @@ _NAMES = {
     "output.tools": ("Tool", "tool"),
     "settings": ("DEFAULT_MODEL",),
     "types.capabilities": ("Capabilities",),
+    "types.decisions": ("Decision",),
     "types.embeddings": ("Embeddings",),
     "types.messages": ("Message", "ToolCall", "assistant", "system", "user"),
-    "types.options": ("CallOptions", "EmbedOptions", "RerankOptions", "ToolRunOptions"),
+    "types.options": ("CallOptions", "EmbedOptions", "RerankOptions", "ScoreOptions", "ToolRunOptions"),
     "types.rankings": ("RankedDocument", "Ranking"),
     "types.reply": ("Delta", "Reply", "TokenLogprob", "Usage"),
+    "types.scores": ("ContinuationScore", "ScoredToken"),
 }
 """The public names by module; every other name of `__all__` is an error, in `errors`."""
 
@@ -59,8 +61,10 @@ __all__ = [
     "ConnectionFailed",
     "ContentFiltered",
     "ContextTooLong",
+    "ContinuationScore",
     "Conversation",
     "DeadlineExceeded",
+    "Decision",
     "Delta",
     "DoesNotFit",
     "EmbedOptions",
@@ -96,6 +100,8 @@ __all__ = [
     "Report",
     "RerankOptions",
     "Results",
+    "ScoreOptions",
+    "ScoredToken",
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
@@ -187,11 +193,13 @@ if TYPE_CHECKING:
     from openmodels.output.tools import Tool, tool
     from openmodels.settings import DEFAULT_MODEL
     from openmodels.types.capabilities import Capabilities
+    from openmodels.types.decisions import Decision
     from openmodels.types.embeddings import Embeddings
     from openmodels.types.messages import Message, ToolCall, assistant, system, user
-    from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ToolRunOptions
+    from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ScoreOptions, ToolRunOptions
     from openmodels.types.rankings import RankedDocument, Ranking
     from openmodels.types.reply import Delta, Reply, TokenLogprob, Usage
+    from openmodels.types.scores import ContinuationScore, ScoredToken
 
     __version__: str
 else:
@@ -219,6 +227,7 @@ else:
         calls |= dict.fromkeys(("ask", "prompt", "send"), "chat")
         calls |= {call: call for call in ("chat", "stream", "complete", "embed", "rerank", "map", "run_tools", "load")}
         calls |= {call: call for call in ("achat", "astream", "acomplete", "aembed", "arerank", "amap", "arun_tools")}
+        calls |= {call: call for call in ("score", "ascore", "decide", "adecide")}
         if call := calls.get(name):
             return f' Calls belong to a model: om.Model("local:org/model").{call}(…).'
         if name in {"Client", "OpenAI", "AsyncOpenAI", "InferenceClient", "LLM", "AutoModel", "pipeline", "get_model"}:

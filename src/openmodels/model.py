@@ -23,11 +23,13 @@ from openmodels.errors import ErrorBoundary, InvalidRequest, OutputInvalid
 from openmodels.http.secrets import hide_option, reveal_option
 from openmodels.output.tools import ToolCallValidator
 from openmodels.types.capabilities import Capabilities
+from openmodels.types.decisions import Decision
 from openmodels.types.embeddings import Embeddings
 from openmodels.types.messages import Prompt
-from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ToolRunOptions
+from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ScoreOptions, ToolRunOptions
 from openmodels.types.rankings import Ranking
 from openmodels.types.reply import Reply
+from openmodels.types.scores import ContinuationScore
 
 if TYPE_CHECKING:
     from openmodels.catalog.record import ModelRecord
@@ -242,6 +244,55 @@ class Model:
             request, retries = requests.build_rerank(self.backend, query, documents, options, self._defaults)
             return self._runner.run(request, retries, self.backend.rerank)
 
+    def score(
+        self, prompt: Prompt, continuations: Sequence[str], **options: Unpack[ScoreOptions]
+    ) -> list[ContinuationScore]:
+        """Return how likely the model holds each continuation of a prompt.
+
+        The tokens of the prompt and those of a continuation are made separately and joined. A log-probability is a
+        sum over tokens and not divided by their number: `token_count` is beside it.
+
+        Args:
+            prompt: A text, scored as it stands; or a `Message`, a dict or a list of them, which the chat template
+                renders, so that a continuation is the beginning of the answer.
+            continuations: The texts to score, without special tokens.
+            **options: See `ScoreOptions`; `timeout` in seconds.
+
+        Raises:
+            InvalidRequest: An argument is wrong; nothing was sent.
+            UnsupportedFeature: The backend, engine or server does not give the probabilities of a given text.
+            ContextTooLong: The prompt, or a continuation behind it, does not fit.
+            OpenModelsError: Anything else of the tree, as the backend classifies it.
+        """
+        with self._boundary:
+            request, retries = requests.build_score(self.backend, prompt, continuations, options, self._defaults)
+            return list(self._runner.run(request, retries, self.backend.score).continuations)
+
+    def decide(
+        self, state: Any, questions: Mapping[str, Mapping[str, Any]], **options: Unpack[ScoreOptions]
+    ) -> dict[str, Decision]:
+        """Return a decision for each question about a state.
+
+        It holds a probability for every option. A question is {"type": …, "instructions": …, "criteria": …}. Of type
+        "choice", its criteria map the options (255 at most) to descriptions or None; of type "noul" it is answered with
+        "yes" or "no", and its criteria, if any, say what "true" and "false" mean; of type "score", its criteria are the
+        levels (10 at most), the lowest first, and the value is the expected level, counted from 0.
+
+        Args:
+            state: What the questions are about: a text, or a dict or list as JSON.
+            questions: The questions by name, 64 at most.
+            **options: See `ScoreOptions`; `timeout` in seconds.
+
+        Raises:
+            InvalidRequest: An argument is wrong; nothing was sent.
+            UnsupportedFeature: The backend, engine or server does not give the probabilities of the options.
+            ContextTooLong: The state with a question does not fit.
+            OpenModelsError: Anything else of the tree, as the backend classifies it.
+        """
+        with self._boundary:
+            request, retries = requests.build_decide(self.backend, state, questions, options, self._defaults)
+            return self._runner.run(request, retries, self.backend.decide).decisions
+
     def map(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> Bulk:
         """Answer many prompts: a `BulkItem` each, in their order, as they become ready.
 
@@ -310,6 +361,22 @@ class Model:
         with self._boundary:
             request, retries = requests.build_rerank(self.backend, query, documents, options, self._defaults)
             return await self._runner.arun(request, retries, self.backend.arerank)
+
+    async def ascore(
+        self, prompt: Prompt, continuations: Sequence[str], **options: Unpack[ScoreOptions]
+    ) -> list[ContinuationScore]:
+        """The asynchronous twin of `score`. Raises: what `score` does."""
+        with self._boundary:
+            request, retries = requests.build_score(self.backend, prompt, continuations, options, self._defaults)
+            return list((await self._runner.arun(request, retries, self.backend.ascore)).continuations)
+
+    async def adecide(
+        self, state: Any, questions: Mapping[str, Mapping[str, Any]], **options: Unpack[ScoreOptions]
+    ) -> dict[str, Decision]:
+        """The asynchronous twin of `decide`. Raises: what `decide` does."""
+        with self._boundary:
+            request, retries = requests.build_decide(self.backend, state, questions, options, self._defaults)
+            return (await self._runner.arun(request, retries, self.backend.adecide)).decisions
 
     def amap(self, prompts: Iterable[Prompt], **options: Unpack[MapOptions]) -> AsyncBulk:
         """The asynchronous twin of `map`: `async for item in model.amap(…)`.

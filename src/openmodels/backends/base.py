@@ -16,13 +16,15 @@ from openmodels import background
 from openmodels.errors import UnsupportedFeature
 from openmodels.types import capabilities
 from openmodels.types.capabilities import Capabilities
+from openmodels.types.decisions import DecideRequest, Decisions
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
 from openmodels.types.reply import Delta, Reply
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest, Scores
 
-Request = ChatRequest | EmbedRequest | RerankRequest  # a checked request, as a backend gets it
-Outcome = Reply | Embeddings | Ranking  # the complete answer to a request
+Request = ChatRequest | EmbedRequest | RerankRequest | ScoreRequest | DecideRequest  # checked, as a backend gets it
+Outcome = Reply | Embeddings | Ranking | Scores | Decisions  # the complete answer to a request
 
 
 class Backend(ABC):
@@ -33,7 +35,7 @@ class Backend(ABC):
 
     Attributes:
         name: The name in model references.
-        features: What it can do: "chat", "complete", "embed", "rerank", and "images" in messages.
+        features: What it can do: "chat", "complete", "embed", "rerank", "score", "decide", and "images" in messages.
         options: The call options that it honours, of `types.options.OPTION_NAMES`; any other that a
             caller sets raises `UnsupportedFeature` before `run` is called.
     """
@@ -111,6 +113,32 @@ class Backend(ABC):
     async def arerank(self, request: RerankRequest) -> Ranking:
         """Return the ranking without blocking the event loop, as `aembed` does."""
         return await background.arun(self.rerank, request)
+
+    def score(self, request: ScoreRequest) -> Scores:  # noqa: ARG002 - a subclass reads it
+        """Return the log-probabilities of the continuations, with the feature "score".
+
+        Raises:
+            UnsupportedFeature: It cannot compute them exactly, or cannot honour `extra`.
+            OpenModelsError: As for `run`.
+        """
+        raise UnsupportedFeature(f"The backend {self.name!r} has no 'score'.")
+
+    async def ascore(self, request: ScoreRequest) -> Scores:
+        """Return the log-probabilities without blocking the event loop, as `aembed` does."""
+        return await background.arun(self.score, request)
+
+    def decide(self, request: DecideRequest) -> Decisions:  # noqa: ARG002 - a subclass reads it
+        """Return a decision for each question, with the feature "decide".
+
+        Raises:
+            UnsupportedFeature: It cannot compute the probabilities exactly, or cannot honour `extra`.
+            OpenModelsError: As for `run`.
+        """
+        raise UnsupportedFeature(f"The backend {self.name!r} has no 'decide'.")
+
+    async def adecide(self, request: DecideRequest) -> Decisions:
+        """Return the decisions without blocking the event loop, as `aembed` does."""
+        return await background.arun(self.decide, request)
 
     def load(self) -> None:
         """Do what the first call would do: download, read weights, connect.

@@ -12,13 +12,15 @@ from openmodels import retry
 from openmodels.backends.base import Backend
 from openmodels.core.events import CallEvents, Hooks
 from openmodels.errors import InvalidResponse
+from openmodels.types.decisions import DecideRequest, Decisions
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.rankings import Ranking, RerankRequest
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest, Scores
 
-_Request = TypeVar("_Request", EmbedRequest, RerankRequest)
-_Outcome = TypeVar("_Outcome", Embeddings, Ranking)
+_Request = TypeVar("_Request", EmbedRequest, RerankRequest, ScoreRequest, DecideRequest)
+_Outcome = TypeVar("_Outcome", Embeddings, Ranking, Scores, Decisions)
 
 
 class CallRunner:

@@ -14,14 +14,16 @@ from openmodels.core.stream import ReplyValidator
 from openmodels.deadline import check_timeout, deadline_after
 from openmodels.errors import InvalidRequest, OutputInvalid, UnsupportedFeature
 from openmodels.output import history, schema, structure, tools
+from openmodels.types.decisions import DecideRequest
 from openmodels.types.embeddings import EmbedRequest
 from openmodels.types.messages import Message
-from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions
+from openmodels.types.options import CallOptions, EmbedOptions, RerankOptions, ScoreOptions
 from openmodels.types.rankings import RerankRequest
 from openmodels.types.reply import CUT_SHORT, Reply
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest
 
-_Request = TypeVar("_Request", ChatRequest, EmbedRequest, RerankRequest)
+_Request = TypeVar("_Request", ChatRequest, EmbedRequest, RerankRequest, ScoreRequest, DecideRequest)
 
 _OTHER_NAMES: dict[tuple[str, str], str] = {
     ("call", "stream"): "For an answer as it comes write `with model.stream(…) as stream`.",
@@ -163,6 +165,38 @@ def build_rerank(
     """
     fields, retries = _split_options(backend, "rerank", options, RerankOptions, defaults)
     return _validate(RerankRequest, query=query, documents=_check_list(documents, "documents"), **fields), retries
+
+
+def build_score(
+    backend: Backend, prompt: Any, continuations: Any, options: ScoreOptions, defaults: CallDefaults
+) -> tuple[ScoreRequest, int]:
+    """Return the request of `score`, and how often a failed call is tried again.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        UnsupportedFeature: The backend cannot score.
+    """
+    fields, retries = _split_options(backend, "score", options, ScoreOptions, defaults)
+    fields |= {"prompt": prompt} if isinstance(prompt, str) else {"messages": _list_messages(prompt)}
+    if "messages" in fields and not fields["messages"]:
+        raise InvalidRequest("messages: messages is empty.")
+    request = _validate(ScoreRequest, continuations=_check_list(continuations, "continuations"), **fields)
+    if any(message.images for message in request.messages):
+        raise UnsupportedFeature("`score` takes no 'images' in messages.")
+    return request, retries
+
+
+def build_decide(
+    backend: Backend, state: Any, questions: Any, options: ScoreOptions, defaults: CallDefaults
+) -> tuple[DecideRequest, int]:
+    """Return the request of `decide`, and how often a failed call is tried again.
+
+    Raises:
+        InvalidRequest: An argument is wrong.
+        UnsupportedFeature: The backend cannot decide.
+    """
+    fields, retries = _split_options(backend, "decide", options, ScoreOptions, defaults)
+    return _validate(DecideRequest, state=state, questions=questions, **fields), retries
 
 
 def _validate(request: type[_Request], **fields: Any) -> _Request:

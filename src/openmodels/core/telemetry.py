@@ -19,10 +19,13 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 from openmodels import settings
 from openmodels.backends.base import Backend, Outcome, Request
 from openmodels.errors import OpenModelsError
+from openmodels.types.decisions import DecideRequest
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.messages import Message, ToolCall
+from openmodels.types.rankings import RerankRequest
 from openmodels.types.reply import Reply
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The environment variable that lets spans hold prompts and answers: "true", "SPAN_ONLY" or "SPAN_AND_EVENT"."""
@@ -113,7 +116,8 @@ def _common_attributes(backend: Backend, request: Request) -> dict[str, Any]:
     if isinstance(request, ChatRequest):
         operation = "chat" if request.prompt is None else "text_completion"
     else:
-        operation = "embeddings" if isinstance(request, EmbedRequest) else "rerank"
+        names = {EmbedRequest: "embeddings", RerankRequest: "rerank", ScoreRequest: "score", DecideRequest: "decide"}
+        operation = names[type(request)]
     common: dict[str, Any] = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": _PROVIDERS.get(backend.name, backend.name),

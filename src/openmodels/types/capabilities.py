@@ -21,6 +21,8 @@ class Capabilities:
         complete: `complete`.
         embed: `embed`.
         rerank: `rerank`.
+        score: `score`.
+        decide: `decide`.
         images: Images in messages.
         tools: `tools=`; for a local model, whether its chat template knows them.
         schema: `schema=`.
@@ -38,6 +40,8 @@ class Capabilities:
     complete: bool | None = None
     embed: bool | None = None
     rerank: bool | None = None
+    score: bool | None = None
+    decide: bool | None = None
     images: bool | None = None
     tools: bool | None = None
     schema: bool | None = None

@@ -166,6 +166,14 @@ class RerankOptions(TypedDict, total=False):
     extra: Annotated[Mapping[str, Any], _EXTRA]
 
 
+class ScoreOptions(TypedDict, total=False):
+    """The options of `score` and `decide`."""
+
+    timeout: Annotated[float | None, _TIMEOUT]
+    max_retries: Annotated[int, _MAX_RETRIES]
+    extra: Annotated[Mapping[str, Any], _EXTRA]
+
+
 class OptionRow(NamedTuple):
     """An option's type and the rest of its row."""
 

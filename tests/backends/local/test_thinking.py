@@ -40,7 +40,7 @@ def answer(tokenizer, text, end=True, room=10_000, **options):
         dtype=torch.float32,
     )
     request = ChatRequest(messages=({"role": "user", "content": "why?"},), temperature=0, **options)
-    sequence = RunningSequence(QueuedRequest(request, deltas.append), loaded)
+    sequence = RunningSequence(QueuedRequest(request, deltas.append), request, loaded)
     tokens = tokenizer.encode(text, add_special_tokens=False) + [tokenizer.eos_token_id] * end
     for token in tokens:
         scores = torch.zeros(len(tokenizer))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import queue
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from functools import partial, reduce
+from operator import add
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from openmodels import settings
 from openmodels.backends.base import Backend
@@ -22,19 +24,23 @@ from openmodels.backends.registry import BUILT_IN, missing_extra
 from openmodels.background import LazyValue
 from openmodels.deadline import deadline_exceeded, wait_timeout
 from openmodels.errors import InvalidReference, InvalidRequest
+from openmodels.output.decisions import LabelledQuestion, label_question, turn_thinking_off
 from openmodels.output.tool_formats import detect
 from openmodels.types.capabilities import Capabilities
+from openmodels.types.decisions import DecideRequest, Decisions
 from openmodels.types.embeddings import EmbedRequest
 from openmodels.types.messages import Message
 from openmodels.types.rankings import RerankRequest
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest, Scores
 
 if TYPE_CHECKING:
     from openmodels.backends.local.encoders.service import EncoderService
 
-_Mail = tuple[int, Delta | BaseException]
-"""What an engine puts into a mailbox: the number of an answer, and its next delta or its error."""
+_Mail = tuple[int, Delta | Scores | BaseException]
+"""What an engine puts into a mailbox: the number of a request, and its next delta, its scores or its error."""
+_PromptT = TypeVar("_PromptT", ChatRequest, ScoreRequest)
 _LOADING_WAIT = 0.5  # seconds that closing a model waits for the end of its loading
 _STEP_WAIT = 30.0  # seconds that closing a model waits for the end of a step
 _DEADLINE_GRACE = 0.05
@@ -78,7 +84,7 @@ class LocalBackend(Backend):
     """
 
     name: ClassVar[str] = "local"
-    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "rerank", "images"})
+    features: ClassVar[frozenset[str]] = frozenset({"chat", "complete", "embed", "rerank", "score", "decide", "images"})
     options = RUNTIME.engines["transformers"].capabilities.options
 
     def __init__(
@@ -148,30 +154,16 @@ class LocalBackend(Backend):
         mailbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
         with self._submitted(engine, request, mailbox.put) as choices:
             while choices.unfinished:
-                try:
-                    mail = mailbox.get(timeout=wait_timeout(deadline))
-                except queue.Empty:
-                    raise deadline_exceeded(next_step=_NEXT_STEP) from None
-                yield self._read(choices, *mail)
+                yield self._read(choices, *_wait(mailbox, deadline))
 
     async def arun(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer's deltas; the event loop only ever waits for its mailbox."""
         engine = await self._lazy_engine.aget(self._open, request.deadline)
         deadline = _with_grace(request.deadline)
-        mailbox: asyncio.Queue[_Mail] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-
-        def put(mail: _Mail) -> None:
-            loop.call_soon_threadsafe(mailbox.put_nowait, mail)
-
+        mailbox, put = _open_mailbox()
         with self._submitted(engine, request, put) as choices:
             while choices.unfinished:
-                try:
-                    async with asyncio.timeout(wait_timeout(deadline)):
-                        mail = await mailbox.get()
-                except TimeoutError:
-                    raise deadline_exceeded(next_step=_NEXT_STEP) from None
-                yield self._read(choices, *mail)
+                yield self._read(choices, *await _await(mailbox, deadline))
 
     def _encode(self, request: EmbedRequest | RerankRequest) -> Any:
         """Return the vectors of the texts, or the ranking of the documents."""
@@ -185,6 +177,50 @@ class LocalBackend(Backend):
 
     embed = rerank = _encode
     aembed = arerank = _aencode
+
+    def score(self, request: ScoreRequest) -> Scores:
+        """Return the log-probabilities of the continuations; see `Backend.score`."""
+        (scores,) = self._score([request], request.deadline)
+        return scores
+
+    async def ascore(self, request: ScoreRequest) -> Scores:
+        """The asynchronous twin of `score`.
+
+        Nothing blocks, and cancelling ends the work within a step.
+        """
+        (scores,) = await self._ascore([request], request.deadline)
+        return scores
+
+    def decide(self, request: DecideRequest) -> Decisions:
+        """Return the decisions by the scores of the labels; see `Backend.decide`."""
+        questions, requests = self._label(request)
+        # The first question alone computes the state, of which all others then find the keys and values.
+        scores = self._score(requests[:1], request.deadline)
+        return self._decisions(request, questions, scores + self._score(requests[1:], request.deadline))
+
+    async def adecide(self, request: DecideRequest) -> Decisions:
+        """The asynchronous twin of `decide`."""
+        questions, requests = self._label(request)
+        scores = await self._ascore(requests[:1], request.deadline)
+        return self._decisions(request, questions, scores + await self._ascore(requests[1:], request.deadline))
+
+    def _score(self, requests: Sequence[ScoreRequest], deadline: float | None) -> list[Scores]:
+        engine = self._lazy_engine.get(self._open, deadline)
+        mailbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
+        scores: dict[int, Scores] = {}
+        with self._submitted_scores(engine, requests, mailbox.put):
+            while len(scores) < len(requests):
+                self._read_scores(scores, *_wait(mailbox, _with_grace(deadline)))
+        return [scores[number] for number in range(len(requests))]
+
+    async def _ascore(self, requests: Sequence[ScoreRequest], deadline: float | None) -> list[Scores]:
+        engine = await self._lazy_engine.aget(self._open, deadline)
+        mailbox, put = _open_mailbox()
+        scores: dict[int, Scores] = {}
+        with self._submitted_scores(engine, requests, put):
+            while len(scores) < len(requests):
+                self._read_scores(scores, *await _await(mailbox, _with_grace(deadline)))
+        return [scores[number] for number in range(len(requests))]
 
     def load(self) -> None:
         """Find, download and read the weights now.
@@ -218,12 +254,16 @@ class LocalBackend(Backend):
             return replace(declared, chat=None, tools=None if declared.tools else False)
         tasks = ("generate", "embed", "rerank")
         generates, embeds, reranks = (None if model.task is None else model.task == task for task in tasks)
+        choice = self._selection.peek()
+        scores = generates if choice is None or RUNTIME.engines[choice.engine].capabilities.scores else False
         return replace(
             declared,
             chat=bool(model.template) and generates is not False,
             complete=generates,
             embed=embeds,
             rerank=reranks,
+            score=scores,
+            decide=scores,
             tools=bool(declared.tools) and "tools" in model.template and detect.find_parser(model.template) is not None,
             images=model.has_vision,
             context=model.context,
@@ -270,13 +310,60 @@ class LocalBackend(Backend):
             for handle in submitted:
                 handle.cancel()
 
-    def _read(self, choices: ChoiceMerger, index: int, item: Delta | BaseException) -> Delta:
+    @contextmanager
+    def _submitted_scores(
+        self, engine: Engine, requests: Sequence[ScoreRequest], put: Callable[[_Mail], object]
+    ) -> Generator[None, None, None]:
+        """Submit requests for scores, whose numbers `put` takes; cancel them last."""
+        submitted: list[Submitted] = []
+        try:
+            for number, request in enumerate(requests):
+                self._selection.check_scores(request.deadline)
+                submitted.append(engine.submit(self._with_system(request), partial(_put_numbered, put, number)))
+            yield
+        finally:
+            for handle in submitted:
+                handle.cancel()
+
+    def _read(self, choices: ChoiceMerger, index: int, item: Delta | Scores | BaseException) -> Delta:
         if isinstance(item, BaseException):
             raise item
+        assert isinstance(item, Delta)  # noqa: S101 - scores are of requests for scores
         item.model = self.rest
         return choices.merge(index, item)
 
-    def _with_system(self, request: ChatRequest) -> ChatRequest:
+    def _read_scores(self, scores: dict[int, Scores], number: int, item: Delta | Scores | BaseException) -> None:
+        if isinstance(item, BaseException):
+            raise item
+        assert isinstance(item, Scores)  # noqa: S101 - as above
+        scores[number] = replace(item, model=self.rest)
+
+    def _label(self, request: DecideRequest) -> tuple[list[LabelledQuestion], list[ScoreRequest]]:
+        """Return the questions with labels, and the requests for the labels' scores."""
+        questions = [label_question(request.state, question) for question in request.questions.values()]
+        requests = []
+        has_chat = self.capabilities().chat is not False
+        for question in questions:
+            fields: dict[str, Any] = {"deadline": request.deadline}
+            if has_chat:
+                fields |= {"messages": (Message(role="user", content=question.prompt),)}
+                fields |= {"extra": turn_thinking_off(request.extra), "continuations": question.texts}
+            else:
+                fields |= {"prompt": f"{question.prompt}\nAnswer:", "extra": request.extra}
+                fields |= {"continuations": [f" {label}" for label in question.texts]}
+            requests.append(ScoreRequest(**fields))
+        return questions, requests
+
+    def _decisions(
+        self, request: DecideRequest, questions: Sequence[LabelledQuestion], scores: Sequence[Scores]
+    ) -> Decisions:
+        decisions = {
+            name: question.decide(continuation.logprob for continuation in score.continuations)
+            for name, question, score in zip(request.questions, questions, scores, strict=True)
+        }
+        return Decisions(decisions, reduce(add, (score.usage for score in scores)), self.rest)
+
+    def _with_system(self, request: _PromptT) -> _PromptT:
         """Add the default system message to a chat that brings none."""
         has_system = any(message.role == "system" for message in request.messages)
         if self._system is None or has_system or request.prompt is not None:
@@ -325,10 +412,38 @@ def _system_message(rest: str, option: Any) -> str | None:
     return settings.DEFAULT_SYSTEM if is_default else None
 
 
-def _number_deltas(put: Callable[[_Mail], object], index: int, request: ChatRequest) -> Put:
-    def numbered(item: Delta | BaseException) -> None:
-        put((index, item))
+def _open_mailbox() -> tuple[asyncio.Queue[_Mail], Callable[[_Mail], None]]:
+    """Return a mailbox of the running event loop, and what any thread fills it with."""
+    mailbox: asyncio.Queue[_Mail] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
 
+    def put(mail: _Mail) -> None:
+        loop.call_soon_threadsafe(mailbox.put_nowait, mail)
+
+    return mailbox, put
+
+
+def _wait(mailbox: queue.SimpleQueue[_Mail], deadline: float | None) -> _Mail:
+    try:
+        return mailbox.get(timeout=wait_timeout(deadline))
+    except queue.Empty:
+        raise deadline_exceeded(next_step=_NEXT_STEP) from None
+
+
+async def _await(mailbox: asyncio.Queue[_Mail], deadline: float | None) -> _Mail:
+    try:
+        async with asyncio.timeout(wait_timeout(deadline)):
+            return await mailbox.get()
+    except TimeoutError:
+        raise deadline_exceeded(next_step=_NEXT_STEP) from None
+
+
+def _put_numbered(put: Callable[[_Mail], object], number: int, item: Delta | Scores | BaseException) -> None:
+    put((number, item))
+
+
+def _number_deltas(put: Callable[[_Mail], object], index: int, request: ChatRequest) -> Put:
+    numbered = partial(_put_numbered, put, index)
     return numbered if request.stream else DeltaJoiner(numbered, request.deadline)
 
 

@@ -10,6 +10,7 @@ import time
 from openmodels.backends.local.engine import Put
 from openmodels.types.reply import Delta, Usage
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import Scores
 
 _SEEDS = 2**63
 _NEAR_DEADLINE = 1.0  # seconds before its deadline from which an answer that is wanted as a whole is emitted in parts
@@ -73,7 +74,7 @@ class DeltaJoiner:
         self._held: Delta | None = None
         self._since = 0.0
 
-    def __call__(self, item: Delta | BaseException) -> None:
+    def __call__(self, item: Delta | Scores | BaseException) -> None:
         """Take a delta or an error."""
         if isinstance(item, Delta):
             now = time.monotonic()

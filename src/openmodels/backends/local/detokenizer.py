@@ -44,3 +44,24 @@ class Detokenizer:
     def _decode(self) -> str:
         text: str = self._tokenizer.decode(self._window, skip_special_tokens=True, **self._options)
         return text
+
+
+class TokenTexts:
+    """The texts of single tokens, as they stand within a text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._texts: dict[int, str] = {}
+        # Some tokenizers decode a word with the space before it behind another token, and without it alone.
+        self._context: list[int] = tokenizer.encode("a", add_special_tokens=False)[-1:]
+        self._context_text = self._decode(self._context)
+
+    def __getitem__(self, token: int) -> str:
+        text = self._texts.get(token)
+        if text is None:
+            text = self._texts[token] = self._decode([*self._context, token])[len(self._context_text) :]
+        return text
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text

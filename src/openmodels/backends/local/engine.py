@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from openmodels.imports import is_installed
 from openmodels.types.reply import Delta
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest, Scores
 
 if TYPE_CHECKING:
     from openmodels.output.grammar.notation import Notation
 
-Put = Callable[[Delta | BaseException], None]
-"""Takes the deltas of an answer, the last with a finish reason, or the error that ends it; called on any thread."""
+EngineRequest = ChatRequest | ScoreRequest
+"""What an engine runs."""
+Put = Callable[[Delta | Scores | BaseException], None]
+"""Takes the deltas of an answer, the last with a finish reason, or the scores of a request for them, or the error that
+ends it; called on any thread."""
 
 
 class Submitted(Protocol):
@@ -38,8 +42,12 @@ class Engine(Protocol):
             OpenModelsError: It cannot be loaded.
         """
 
-    def submit(self, request: ChatRequest, put: Put) -> Submitted:
-        """Take a request for one answer, give its deltas to `put`; return at once."""
+    def submit(self, request: EngineRequest, put: Put) -> Submitted:
+        """Take a request and return at once.
+
+        `put` gets the deltas of its one answer, or its scores. Requests for scores come only where the capabilities
+        say so.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Return how the model runs; None for what is not known until it is loaded."""
@@ -70,10 +78,17 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineCapabilities:
-    """The call options that an engine honours, and the grammars that it reads."""
+    """What an engine can do.
+
+    Attributes:
+        options: The call options that it honours.
+        grammar: The grammars that it reads.
+        scores: Whether it scores given continuations.
+    """
 
     options: frozenset[str]
     grammar: Notation
+    scores: bool = False
 
 
 @dataclass(frozen=True, slots=True)

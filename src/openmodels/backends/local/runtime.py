@@ -152,7 +152,7 @@ _ENGINES = "openmodels.backends.local.engines"
 _CpuEngine = partial(EngineSpec, devices=("auto", "cpu"), takes_dtype=False)
 BUILT_IN: dict[str, EngineSpec] = {
     "transformers": EngineSpec(
-        f"{_ENGINES}.torch.engine:TorchEngine", EngineCapabilities(_OPTIONS | {"n", "logprobs"}, "lark")
+        f"{_ENGINES}.torch.engine:TorchEngine", EngineCapabilities(_OPTIONS | {"n", "logprobs"}, "lark", scores=True)
     ),
     "openvino": _CpuEngine(
         f"{_ENGINES}.openvino.engine:OpenvinoEngine",

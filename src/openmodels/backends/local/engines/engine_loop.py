@@ -17,10 +17,10 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from openmodels import background
 from openmodels.backends.local.cancellable_thread import CancellableThread, Steps
-from openmodels.backends.local.engine import Put
+from openmodels.backends.local.engine import EngineRequest, Put
 from openmodels.backends.local.runtime import ForkSafeThread
 from openmodels.errors import OpenModelsError, StreamInterrupted
-from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest
 
 _SHORT_PROMPT = 2**14  # characters of a prompt up to which it is short; tokenizing them takes some milliseconds
 _PREPARED_AHEAD = 8  # requests that are prepared although there is no place for them yet
@@ -32,7 +32,7 @@ _LOADING_WAIT = 0.5  # seconds that closing waits for the end of the loading, wh
 class QueuedRequest:
     """A request in an engine's queue, and its caller's handle."""
 
-    request: ChatRequest = field(repr=False)
+    request: EngineRequest = field(repr=False)
     put: Put = field(repr=False)
     waiting: deque[QueuedRequest] = field(default_factory=deque, repr=False)
     takes_long: bool = False  # whether preparing it may take longer than a few milliseconds
@@ -128,7 +128,7 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
         self._enqueue(self._loads, loaded)
         loaded.result()
 
-    def submit(self, request: ChatRequest, put: Put) -> QueuedRequest:
+    def submit(self, request: EngineRequest, put: Put) -> QueuedRequest:
         """Queue a request and return at once; see `Engine.submit`."""
         queued = QueuedRequest(request, put, self._waiting, _takes_long(request))
         self._enqueue(self._waiting, queued)
@@ -283,8 +283,12 @@ class EngineLoop(ForkSafeThread, Generic[ModelT, SequenceT]):
         return loads
 
 
-def _takes_long(request: ChatRequest) -> bool:
+def _takes_long(request: EngineRequest) -> bool:
     """Return whether preparing a request may take more than a few milliseconds."""
+    if isinstance(request, ScoreRequest):
+        if sum(map(len, request.continuations)) > _SHORT_PROMPT:
+            return True
+        request = request.to_chat()
     if request.output is not None or request.tools or any(message.images for message in request.messages):
         return True
     return len(request.prompt or "") + sum(len(message.text) for message in request.messages) > _SHORT_PROMPT

@@ -117,6 +117,20 @@ class EngineSelection:
             # On the caller's thread, before any work: the engine's own then has it at hand.
             write_grammar(request.output, capabilities.grammar, engine)
 
+    def check_scores(self, deadline: float | None) -> None:
+        """Check that the engine, perhaps chosen only now, scores given continuations.
+
+        Raises:
+            UnsupportedFeature: It does not.
+        """
+        engine = self.choose(deadline).engine
+        if not RUNTIME.engines[engine].capabilities.scores:
+            raise UnsupportedFeature(
+                f"The engine {engine!r} of the backend 'local' has no 'score': it does not give the exact "
+                "probabilities of a given text.",
+                next_step="Use engine='transformers'.",
+            )
+
     def choose(self, deadline: float | None) -> SelectedEngine:
         """Return the engine; a GGUF file on the Hub is fetched, for its header decides."""
         if self._choice is None:

@@ -176,15 +176,25 @@ def prepare_request(
         UnsupportedFeature: `extra` holds what the engine does not know.
         OpenModelsError: What `prepare_prompt` raises.
     """
-    if not allow_extra and (unknown := sorted(set(request.extra) - {CHAT_TEMPLATE_KWARGS})):
-        raise UnsupportedFeature(
-            f"extra: the backend 'local' does not know {unknown[0]!r}.",
-            next_step=f"It takes {CHAT_TEMPLATE_KWARGS!r}: variables for the chat template.",
-        )
+    if not allow_extra:
+        check_extra(request.extra)
     prompt = prepare_prompt(request, config.tokenizer, config.context, processor, dtype)
     check_tokens(prompt.tokens, config.vocab_size)
     max_new_tokens = _resolve_max_new_tokens(len(prompt.tokens), request, config)
     return PreparedRequest(prompt, SamplingParams.from_request(request, config.generation_config), max_new_tokens)
+
+
+def check_extra(extra: Mapping[str, Any]) -> None:
+    """Check that `extra` holds nothing but variables for the chat template.
+
+    Raises:
+        UnsupportedFeature: It holds something else.
+    """
+    if unknown := sorted(set(extra) - {CHAT_TEMPLATE_KWARGS}):
+        raise UnsupportedFeature(
+            f"extra: the backend 'local' does not know {unknown[0]!r}.",
+            next_step=f"It takes {CHAT_TEMPLATE_KWARGS!r}: variables for the chat template.",
+        )
 
 
 def check_tokens(tokens: Sequence[int], vocab_size: int | None, what: str = "The prompt") -> None:

@@ -36,11 +36,11 @@ _CYCLE_CHECK = 64  # steps after which a long answer is read before its end, to 
 class OpenvinoSequence:
     """A request in the pipeline."""
 
-    def __init__(self, queued: QueuedRequest, opened: Opened, *, repetition_stop: bool) -> None:
-        self.queued = queued
-        self.prepared = prepare_request(queued.request, opened.prompt_config)
+    def __init__(self, queued: QueuedRequest, request: ChatRequest, opened: Opened, *, repetition_stop: bool) -> None:
+        self.queued, self.request = queued, request
+        self.prepared = prepare_request(request, opened.prompt_config)
         self.output = OutputProcessor(
-            queued.request,
+            request,
             self.prepared.prompt,
             opened.prompt_config,
             max_new_tokens=self.prepared.max_new_tokens,
@@ -58,7 +58,7 @@ class OpenvinoSequence:
         state = self.handle.get_status()
         self.steps += 1
         is_running = state == status.RUNNING
-        if is_running and is_read_at_end(self.queued.request, self.steps):
+        if is_running and is_read_at_end(self.request, self.steps):
             return
         self._emit(self._unread() if is_running else self.handle.read_all())
         if self.output.is_finished:
@@ -163,11 +163,12 @@ class OpenvinoEngine(EngineLoop["Opened", OpenvinoSequence]):
                 self._wake.wait_for(lambda: self._waiting or self._ready or self._is_stopping, _LULL)
 
     def _prepare(self, model: Opened, queued: QueuedRequest) -> OpenvinoSequence:
-        return OpenvinoSequence(queued, model, repetition_stop=self._config.repetition_stop)
+        assert isinstance(queued.request, ChatRequest)  # noqa: S101 - scores are refused before
+        return OpenvinoSequence(queued, queued.request, model, repetition_stop=self._config.repetition_stop)
 
     def _start(self, model: Opened, sequence: OpenvinoSequence) -> None:
         tokens = model.tensor(sequence.prepared.prompt.tokens)
-        options = _generation_options(model, sequence.queued.request, sequence.prepared)
+        options = _generation_options(model, sequence.request, sequence.prepared)
         sequence.handle = model.pipeline.add_request(next(self._numbers), tokens, options)
 
     def _step(self, model: Opened) -> None:

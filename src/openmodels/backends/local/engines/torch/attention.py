@@ -83,45 +83,65 @@ class _Block:
 class ForwardContext:
     """The slots of a forward pass, and where their new keys and values go.
 
-    Each slot of `work` comes with the number of its new tokens, which fit into it.
+    Each slot of `work` comes with the number of its new tokens, which fit into it, and the lengths of the branches
+    that these end with. A branch follows what stands before all branches, and its tokens see no other branch.
     """
 
-    def __init__(self, kv_cache: KVCache, work: Sequence[tuple[Slot, int]]) -> None:
+    def __init__(self, kv_cache: KVCache, work: Sequence[tuple[Slot, int, Sequence[int]]]) -> None:
         self._kv_cache = kv_cache
-        places = [(slot.bucket.capacity, slot.index, new_tokens) for slot, new_tokens in work]
+        sizes = [(slot.bucket.capacity, slot.index, new_tokens) for slot, new_tokens, _ in work]
         # For each place in the forward pass's order of slots, the index in `work`.
-        self.order = sorted(range(len(work)), key=places.__getitem__)
-        self.positions: list[int] = []  # the position of every new token in its slot, in that order
+        self.order = sorted(range(len(work)), key=sizes.__getitem__)
+        self.positions: list[int] = []  # the position of every new token in its sequence, in that order
+        self._places: list[int] = []  # of the new tokens in their slots
+        self._hidden: list[tuple[int, int]] = []  # the places of the branches before its own, for each new token
+        self._has_branches = any(branches for _, _, branches in work)
         self._blocks: list[_Block] = []
         self._writes: list[tuple[Bucket, int, int, torch.Tensor]] = []
         # Computed once for all layers: of small models a step is mostly the dispatch of operations.
         heads = torch.arange(kv_cache.shapes[0].kv_heads, device=kv_cache.device)
-        capacities = [place[0] for place in places]
+        capacities = [size[0] for size in sizes]
         for _, numbers in itertools.groupby(self.order, capacities.__getitem__):
             begin, indices = len(self.positions), []
             for number in numbers:
-                slot, new_tokens = work[number]
+                slot, new_tokens, branches = work[number]
                 start, end = len(self.positions), slot.length + new_tokens
-                self.positions.extend(range(slot.length, end))
+                self._places.extend(range(slot.length, end))
+                self._add_positions(slot.length, end - sum(branches), branches)
                 indices.extend([slot.index] * new_tokens)
                 if not (self._blocks and self._blocks[-1].extend(slot, new_tokens)):
                     block = _Block(slot.bucket, slot.index, new_tokens, [new_tokens], start, start + new_tokens, end)
                     self._blocks.append(block)
             # The rows of the bucket's tensors, seen as (slots x heads x capacity, size), that the tokens are stored in.
-            at = torch.tensor([indices, self.positions[begin:]], device=kv_cache.device)
+            at = torch.tensor([indices, self._places[begin:]], device=kv_cache.device)
             rows = (at[0, :, None] * len(heads) + heads) * slot.bucket.capacity + at[1, :, None]
             self._writes.append((slot.bucket, begin, len(self.positions), rows.flatten()))
         for block in self._blocks:
             block.pad(kv_cache.device)
             block.mask = self._mask(block)
 
+    def _add_positions(self, begin: int, fork: int, branches: Sequence[int]) -> None:
+        self.positions.extend(range(begin, fork))
+        self._hidden.extend([(fork, fork)] * (fork - begin))
+        place = fork
+        for length in branches:
+            self.positions.extend(range(fork, fork + length))
+            self._hidden.extend([(fork, place)] * length)
+            place += length
+
     def _mask(self, block: _Block) -> torch.Tensor | None:
-        at = torch.tensor(self.positions[block.start : block.stop], device=self._kv_cache.device)
+        at = torch.tensor(self._places[block.start : block.stop], device=self._kv_cache.device)
         at = at if block.pad_index is None else at[block.pad_index]
         # One token each, all of one length: attention without a mask takes its fast path.
         if block.query_length == 1 and int(at.min()) == block.key_length - 1:
             return None
-        hidden = torch.arange(block.key_length, device=at.device) > at.view(-1, 1, block.query_length, 1)
+        keys = torch.arange(block.key_length, device=at.device)
+        hidden = keys > at.view(-1, 1, block.query_length, 1)
+        if self._has_branches:
+            others = torch.tensor(self._hidden[block.start : block.stop], device=at.device)
+            others = others if block.pad_index is None else others[block.pad_index]
+            begin, stop = others.view(-1, 1, block.query_length, 1, 2).unbind(-1)
+            hidden |= (keys >= begin) & (keys < stop)
         mask = torch.zeros(hidden.shape, dtype=self._kv_cache.dtype, device=at.device)
         return mask.masked_fill_(hidden, -torch.inf)
 

@@ -16,18 +16,25 @@ from openmodels.backends.local.engines.torch import draft_tokens
 from openmodels.backends.local.engines.torch.loader import LoadedModel, load, translate_error
 from openmodels.backends.local.engines.torch.model_runner import ModelRunner
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
-from openmodels.backends.local.engines.torch.scheduler import BatchScheduler, Scheduler, UnbatchedScheduler
+from openmodels.backends.local.engines.torch.scheduler import (
+    AnySequence,
+    BatchScheduler,
+    Scheduler,
+    UnbatchedScheduler,
+)
+from openmodels.backends.local.engines.torch.scoring import ScoringSequence
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.backends.local.weights import memory
 from openmodels.backends.local.weights.locate import locate_folder
 from openmodels.errors import OpenModelsError
+from openmodels.types.scores import ScoreRequest
 
 _MAX_BATCH = 64  # sequences that run at the same time, where memory allows and the caller sets no other number
 _RETAINED_BYTES = 512 * 10**6  # bytes of finished sequences retained at most
 _NEXT_STEP = "Shorten the prompt or lower `max_tokens`; other calls are not affected."
 
 
-class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
+class TorchEngine(EngineLoop[Scheduler, AnySequence]):
     """Owns a model and the thread that runs it; see `Engine`."""
 
     thread_name = "openmodels-local"
@@ -101,8 +108,12 @@ class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
         shared = min(smaller.vocab_size or 0, loaded.vocab_size or 0)
         return replace(loaded, draft=draft_tokens.DraftModel(ModelRunner(smaller, deterministic=True), shared))
 
-    def _prepare(self, model: Scheduler, queued: QueuedRequest) -> RunningSequence:
-        return RunningSequence(queued, model.runner.loaded, repetition_stop=self._config.repetition_stop)
+    def _prepare(self, model: Scheduler, queued: QueuedRequest) -> AnySequence:
+        if isinstance(queued.request, ScoreRequest):
+            return ScoringSequence(queued, queued.request, model.runner.loaded)
+        return RunningSequence(
+            queued, queued.request, model.runner.loaded, repetition_stop=self._config.repetition_stop
+        )
 
     def _step(self, model: Scheduler) -> None:
         self._drop_ended(model)
@@ -121,7 +132,7 @@ class TorchEngine(EngineLoop[Scheduler, RunningSequence]):
     def _drop_ended(self, scheduler: Scheduler) -> None:
         """Take out the sequences that are complete or cancelled."""
         for sequence in tuple(self._running):
-            if sequence.queued.is_cancelled or sequence.output.is_finished:
+            if sequence.queued.is_cancelled or sequence.is_finished:
                 scheduler.release(sequence)
                 self._running.remove(sequence)
         if not self._running:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from openmodels.backends.local.detokenizer import TokenTexts
 from openmodels.types.reply import TokenLogprob
 
 
@@ -23,14 +24,10 @@ class LogprobCollector:
     """
 
     def __init__(self, tokenizer: Any, top_logprobs: int) -> None:
-        self._tokenizer = tokenizer
+        self._texts = TokenTexts(tokenizer)
         self._top_logprobs = top_logprobs
-        self._texts: dict[int, str] = {}
         self._pending: deque[tuple[int, TokenLogprob]] = deque()
         self._size = 0
-        # Some tokenizers decode a word with the space before it behind another token, and without it alone.
-        self._context: list[int] = tokenizer.encode("a", add_special_tokens=False)[-1:]
-        self._context_text = self._decode(self._context)
 
     def add(self, token: int, scores: torch.Tensor | None, size: int) -> None:
         """Add the chosen token, which completes `size` characters of the answer.
@@ -39,16 +36,16 @@ class LogprobCollector:
         choice, so that the token is certain and was not computed.
         """
         logprob = 0.0
-        top: tuple[tuple[str, float], ...] = ((self._text(token), 0.0),) if self._top_logprobs else ()
+        top: tuple[tuple[str, float], ...] = ((self._texts[token], 0.0),) if self._top_logprobs else ()
         if scores is not None:
             logprobs = scores.float().log_softmax(dim=-1)
             logprob = float(logprobs[token])
             best = logprobs.topk(min(self._top_logprobs, logprobs.numel()))
             ids, values = best.indices.tolist(), best.values.tolist()
             top = tuple(
-                (self._text(other), value) for other, value in zip(ids, values, strict=True) if value > -math.inf
+                (self._texts[other], value) for other, value in zip(ids, values, strict=True) if value > -math.inf
             )
-        self._pending.append((self._size, TokenLogprob(self._text(token), logprob, top)))
+        self._pending.append((self._size, TokenLogprob(self._texts[token], logprob, top)))
         self._size += size
 
     def take_until(self, size: int | None) -> tuple[TokenLogprob, ...]:
@@ -57,13 +54,3 @@ class LogprobCollector:
         while self._pending and (size is None or self._pending[0][0] < size):
             logprobs.append(self._pending.popleft()[1])
         return tuple(logprobs)
-
-    def _text(self, token: int) -> str:
-        text = self._texts.get(token)
-        if text is None:
-            text = self._texts[token] = self._decode([*self._context, token])[len(self._context_text) :]
-        return text
-
-    def _decode(self, tokens: list[int]) -> str:
-        text: str = self._tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text

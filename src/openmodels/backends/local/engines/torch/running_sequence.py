@@ -11,6 +11,7 @@ from openmodels.backends.local.engines.torch.logprobs import LogprobCollector
 from openmodels.backends.local.engines.torch.sampling import Sampler, check_finite
 from openmodels.backends.local.output_processor import OutputProcessor
 from openmodels.backends.local.prompt.prepare import prepare_request
+from openmodels.types.request import ChatRequest
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,10 @@ class RunningSequence:
     A cycle ends the answer with `repetition_stop`; where its form is demanded, none does.
     """
 
-    def __init__(self, queued: QueuedRequest, loaded: LoadedModel, *, repetition_stop: bool = True) -> None:
-        self.queued, request, config = queued, queued.request, loaded.prompt_config
+    def __init__(
+        self, queued: QueuedRequest, request: ChatRequest, loaded: LoadedModel, *, repetition_stop: bool = True
+    ) -> None:
+        self.queued, config = queued, loaded.prompt_config
         prepared = prepare_request(request, config, processor=loaded.processor, dtype=loaded.dtype)
         prompt = prepared.prompt
         self._eos_token_ids = frozenset(config.eos_token_ids)
@@ -64,6 +67,16 @@ class RunningSequence:
         self.computed = 0
         self.inputs = prompt.inputs  # the tensors of the prompt's images, until they are computed
         self.drafter = Drafter(self.tokens, loaded.draft)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the answer is complete."""
+        return self.output.is_finished
+
+    def record_cached(self, tokens: int) -> None:
+        """Note how many tokens of the prompt a slot came with."""
+        if not self.output.output_tokens:
+            self.output.cached_tokens = tokens
 
     @property
     def pending(self) -> list[int]:

@@ -12,16 +12,17 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from typing_extensions import override
 
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, Slot
-from openmodels.backends.local.engines.torch.model_runner import ModelRunner, rounded_down
+from openmodels.backends.local.engines.torch.model_runner import ModelRunner, SlotTokens, rounded_down
 from openmodels.backends.local.engines.torch.prefix_cache import PrefixCache, common_prefix_length
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.backends.local.engines.torch.sampling import check_finite
+from openmodels.backends.local.engines.torch.scoring import ScoringPass, ScoringSequence
 from openmodels.backends.local.engines.torch.step_tuning import StepTimes, ThreadTuner, limit_threads
 
 PREFILL = 512  # tokens of prompts computed in one step at most: what a cancelled request may still cost
@@ -36,7 +37,8 @@ _DRAFT_COST = 2.0
 """The cost of a draft token relative to one of a prompt: scores are wanted after it, and attention is padded."""
 _DRAFT_OVERHEAD = 0.1  # what draft tokens add to a step's time at once, as a share of it
 
-Failures = list[tuple[RunningSequence, BaseException]]  # the sequences that failed in a step, each with the reason
+AnySequence = RunningSequence | ScoringSequence  # an answer in the making, or continuations that are scored
+Failures = list[tuple[AnySequence, BaseException]]  # the sequences that failed in a step, each with the reason
 
 
 class Scheduler(ABC):
@@ -46,14 +48,14 @@ class Scheduler(ABC):
         self.runner = runner
 
     @abstractmethod
-    def step(self, running: Sequence[RunningSequence]) -> Failures:
+    def step(self, running: Sequence[AnySequence]) -> Failures:
         """Advance the sequences by a step, and return those that failed."""
 
     @abstractmethod
-    def release(self, sequence: RunningSequence) -> None:
+    def release(self, sequence: AnySequence) -> None:
         """Take the KV cache of a sequence back; its content is retained for later ones."""
 
-    def discard(self, sequence: RunningSequence) -> None:
+    def discard(self, sequence: AnySequence) -> None:
         """Take the KV cache of a failed sequence back: it may hold a NaN."""
         self.release(sequence)
 
@@ -65,9 +67,14 @@ class UnbatchedScheduler(Scheduler):
     """Runs one sequence at a time."""
 
     @override
-    def step(self, running: Sequence[RunningSequence]) -> Failures:
+    def step(self, running: Sequence[AnySequence]) -> Failures:
         sequence, model = running[0], self.runner.unbatched
         try:
+            if isinstance(sequence, ScoringSequence):
+                if sequence.steps is None:
+                    sequence.steps = sequence.run_unbatched(model, PREFILL, can_crop=self.runner.can_crop)
+                next(sequence.steps, None)
+                return []
             if sequence.cache is None:
                 sequence.cache = model.start(sequence.tokens[: sequence.prompt_length], sequence.inputs)
             # What stands for an image is computed in one piece with it.
@@ -86,20 +93,31 @@ class UnbatchedScheduler(Scheduler):
         return []
 
     @override
-    def release(self, sequence: RunningSequence) -> None:
-        sequence.cache = None
+    def release(self, sequence: AnySequence) -> None:
+        if isinstance(sequence, ScoringSequence):
+            sequence.steps = None
+        else:
+            sequence.cache = None
 
 
 @dataclass(slots=True)
 class ScheduledTokens:
     """What a step computes of one sequence."""
 
-    sequence: RunningSequence
+    sequence: AnySequence
     slot: Slot
     tokens: list[int]  # the tokens that follow what the slot holds; draft tokens last
     drafted: int = 0  # how many of them are draft tokens
     is_prompt: bool = False  # whether they are of a long prompt
     is_partial: bool = False  # whether more of the prompt follows in a later step
+    scoring: ScoringPass | None = None  # what of continuations is computed, where the sequence scores them
+
+    @property
+    def work(self) -> SlotTokens:
+        """The item's part of the forward pass."""
+        if self.scoring is not None:
+            return SlotTokens(self.slot, self.tokens, self.scoring.wanted, self.scoring.branch_lengths)
+        return SlotTokens(self.slot, self.tokens, 1 + self.drafted)
 
 
 class BatchScheduler(Scheduler):
@@ -118,7 +136,7 @@ class BatchScheduler(Scheduler):
         self._threads = ThreadTuner(torch.get_num_threads()) if kv_cache.device.type == "cpu" else None
 
     @override
-    def step(self, running: Sequence[RunningSequence]) -> Failures:
+    def step(self, running: Sequence[AnySequence]) -> Failures:
         self.retain_released(1)
         scheduled = self._schedule(running)
         failures: Failures = []
@@ -137,15 +155,17 @@ class BatchScheduler(Scheduler):
         return failures
 
     @override
-    def release(self, sequence: RunningSequence) -> None:
+    def release(self, sequence: AnySequence) -> None:
         if sequence.slot is not None:
             self._released.append((sequence.slot, sequence.tokens))
             sequence.slot = None
 
     @override
-    def discard(self, sequence: RunningSequence) -> None:
+    def discard(self, sequence: AnySequence) -> None:
         if (slot := sequence.slot) is not None:
-            self.kv_cache.zero(slot, 0, min(slot.bucket.capacity, len(sequence.tokens) + _DRAFTED))
+            is_scoring = isinstance(sequence, ScoringSequence)  # its branches lie anywhere behind the prompt
+            used = slot.bucket.capacity if is_scoring else len(sequence.tokens) + _DRAFTED
+            self.kv_cache.zero(slot, 0, min(slot.bucket.capacity, used))
             self.kv_cache.release(slot)
             sequence.slot = None
 
@@ -155,11 +175,16 @@ class BatchScheduler(Scheduler):
             self.prefixes.retain(slot, tokens)
         del self._released[:most]
 
-    def _schedule(self, running: Sequence[RunningSequence]) -> list[ScheduledTokens]:
+    def _schedule(self, running: Sequence[AnySequence]) -> list[ScheduledTokens]:
         placed = self._place(running)
-        answering = [(sequence, slot) for sequence, slot in placed if len(sequence.pending) <= _SHORT_REST]
+        answering: list[tuple[RunningSequence, Slot]] = []
+        prompts: list[tuple[AnySequence, Slot]] = []
+        for sequence, slot in placed:
+            if isinstance(sequence, ScoringSequence) or len(sequence.pending) > _SHORT_REST:
+                prompts.append((sequence, slot))
+            else:
+                answering.append((sequence, slot))
         scheduled = [ScheduledTokens(sequence, slot, sequence.pending) for sequence, slot in answering]
-        prompts = [(sequence, slot) for sequence, slot in placed if len(sequence.pending) > _SHORT_REST]
         if not prompts:
             self._add_drafts(scheduled)
         # Moving a sequence takes its time too, so prompts wait for the next step.
@@ -168,21 +193,26 @@ class BatchScheduler(Scheduler):
         if prompts and not has_moved:
             budget = self._prefill_budget(len(answering), len(running) - len(answering))
         for sequence, slot in prompts:
-            chunk = sequence.pending[:budget]
-            if not chunk:
+            if budget < 1:
                 break
-            # A chunk's last scores show that all it stored are finite numbers.
-            is_partial = len(chunk) < len(sequence.pending)
-            scheduled.append(ScheduledTokens(sequence, slot, chunk, is_prompt=True, is_partial=is_partial))
-            budget -= len(chunk)
+            if isinstance(sequence, ScoringSequence):
+                scoring = sequence.schedule(slot, budget)
+                item = ScheduledTokens(sequence, slot, scoring.tokens, is_prompt=True, scoring=scoring)
+            else:
+                chunk = sequence.pending[:budget]
+                # A chunk's last scores show that all it stored are finite numbers.
+                is_partial = len(chunk) < len(sequence.pending)
+                item = ScheduledTokens(sequence, slot, chunk, is_prompt=True, is_partial=is_partial)
+            scheduled.append(item)
+            budget -= len(item.tokens)
         for item in scheduled:
             self._fit(item, running)
         self.prefixes.trim()
         return [item for item in scheduled if item.sequence.slot is not None]
 
-    def _place(self, running: Sequence[RunningSequence]) -> list[tuple[RunningSequence, Slot]]:
+    def _place(self, running: Sequence[AnySequence]) -> list[tuple[AnySequence, Slot]]:
         """Give the sequences slots, as many as fit, and return those that have one."""
-        placed: list[tuple[RunningSequence, Slot]] = []
+        placed: list[tuple[AnySequence, Slot]] = []
         for sequence in running:
             if (slot := sequence.slot) is None:
                 self.retain_released()
@@ -190,9 +220,7 @@ class BatchScheduler(Scheduler):
                 if not self._free(needed) and placed:
                     break
                 slot = sequence.slot = self.kv_cache.allocate(needed)
-                cached = self.prefixes.restore(slot, sequence.tokens)
-                if not sequence.output.output_tokens:
-                    sequence.output.cached_tokens = cached
+                sequence.record_cached(self.prefixes.restore(slot, sequence.tokens))
             placed.append((sequence, slot))
         return placed
 
@@ -207,7 +235,7 @@ class BatchScheduler(Scheduler):
                 return False
         return True
 
-    def _fit(self, item: ScheduledTokens, running: Sequence[RunningSequence]) -> None:
+    def _fit(self, item: ScheduledTokens, running: Sequence[AnySequence]) -> None:
         slot = item.slot
         if item.sequence.slot is None:  # an older one needed its place in this very step
             return
@@ -252,7 +280,7 @@ class BatchScheduler(Scheduler):
         are_few = len(scheduled) <= _FEW_SEQUENCES
         for item in scheduled:
             sequence, slot = item.sequence, item.slot
-            if len(item.tokens) != 1:
+            if isinstance(sequence, ScoringSequence) or len(item.tokens) != 1:
                 continue
             # No sequence is moved, or loses its place, for draft tokens.
             most = min(sequence.output.remaining_tokens, slot.bucket.capacity - slot.length) - 1
@@ -269,7 +297,7 @@ class BatchScheduler(Scheduler):
         price = _DRAFT_COST * per_token * len(scheduled) / usual if per_token else 1.0
         left, gain, sizes = int(len(scheduled) / price), 0.0, []
         for item in scheduled:
-            chance = rate = item.sequence.drafter.acceptance_rate
+            chance = rate = 0.0 if isinstance(item.sequence, ScoringSequence) else item.sequence.drafter.acceptance_rate
             size = 0
             while size < min(left, item.drafted) and chance > price:
                 gain, chance, size = gain + chance - price, chance * rate, size + 1
@@ -283,11 +311,11 @@ class BatchScheduler(Scheduler):
 
     def _run(self, scheduled: list[ScheduledTokens], failures: Failures) -> None:
         started = time.perf_counter()
-        slots = [(item.slot, item.tokens, 1 + item.drafted) for item in scheduled]
+        work = [item.work for item in scheduled]
         prompt_tokens = sum(len(item.tokens) for item in scheduled if item.is_prompt)
         threads = None if prompt_tokens else self._threads
         with limit_threads(threads.next) if threads else nullcontext():
-            scores, begins = self.runner.execute(slots)
+            scores, begins = self.runner.execute(work)
             best = scores.max(dim=-1)  # argmax takes four times as long
             likeliest, largest = best.indices.tolist(), best.values.tolist()
         if len(scheduled) > 1 or scheduled[0].drafted:
@@ -299,8 +327,8 @@ class BatchScheduler(Scheduler):
             self._times.record(sum(not item.is_prompt for item in scheduled), prompt_tokens, seconds)
         if threads:
             threads.record(sum(len(item.tokens) for item in scheduled), seconds)
-        for item, begin in zip(scheduled, begins, strict=True):
-            stop = begin + 1 + item.drafted
+        for item, begin, part in zip(scheduled, begins, work, strict=True):
+            stop = begin + part.wanted
             try:
                 accept_scores(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.kv_cache)
             except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
@@ -310,7 +338,7 @@ class BatchScheduler(Scheduler):
         slot, tokens = item.slot, item.tokens[: len(item.tokens) - item.drafted]
         if item.drafted:
             self.kv_cache.zero(slot, slot.length + len(tokens), slot.length + len(item.tokens))
-        return ScheduledTokens(item.sequence, slot, tokens, is_prompt=item.is_prompt, is_partial=item.is_partial)
+        return replace(item, tokens=tokens, drafted=0)
 
 
 def accept_scores(
@@ -318,6 +346,10 @@ def accept_scores(
 ) -> None:
     """Let a sequence choose after each of its tokens, as long as the drafts match."""
     sequence, slot = item.sequence, item.slot
+    if isinstance(sequence, ScoringSequence):
+        if item.scoring is not None:
+            sequence.accept(item.scoring, scores, likeliest, largest)
+        return
     known = slot.length + len(item.tokens) - item.drafted
     slot.length = known
     if item.is_partial:
