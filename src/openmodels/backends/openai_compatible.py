@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from typing_extensions import TypedDict
 
 from openmodels import settings
-from openmodels.backends.base import Backend
+from openmodels.backends.base import Backend, Request
 from openmodels.backends.batch_limits import Batches, join_embeddings, join_rankings
 from openmodels.errors import OpenModelsError
 from openmodels.http import decompression, status_errors, tls
@@ -54,7 +54,7 @@ class EncodedRequest:
 
     http_request: HttpRequest
     # What the caller asks for; None for requests of the backend itself.
-    request: ChatRequest | EmbedRequest | RerankRequest | None = field(default=None, repr=False)
+    request: Request | None = field(default=None, repr=False)
     body: dict[str, Any] = field(default_factory=dict, repr=False)
     texts: tuple[str, ...] = field(default=(), repr=False)  # the prompt's texts, which no error may quote
 
@@ -322,7 +322,7 @@ class OpenAICompatible(Backend):
         return self._prepare_texts(request, texts, self.rerank_target(), rankings.encode_request(request, model))
 
     def _prepare_texts(
-        self, request: EmbedRequest | RerankRequest, texts: tuple[str, ...], target: str, body: dict[str, Any]
+        self, request: Request, texts: tuple[str, ...], target: str, body: dict[str, Any]
     ) -> EncodedRequest:
         # Joined, for each long secret costs time; a text of a few letters is part of any error anyway.
         secrets = ("\n".join(texts), *(text for text in texts if 8 <= len(text) <= status_errors.ECHO))

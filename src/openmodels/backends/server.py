@@ -9,16 +9,22 @@ ignores them.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from typing_extensions import Unpack
 
-from openmodels.backends.openai_compatible import OpenAICompatible, ServerOptions
-from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured
+from openmodels.backends.openai_compatible import EncodedRequest, OpenAICompatible, ServerOptions
+from openmodels.backends.server_scoring import ServerScoring, Step
+from openmodels.errors import InvalidReference, ModelNotFound, NotConfigured, OpenModelsError
 from openmodels.openai_wire import decode, encode
+from openmodels.types.decisions import DecideRequest, Decisions
 from openmodels.types.request import ChatRequest
+from openmodels.types.scores import ScoreRequest, Scores
 
+_Outcome = TypeVar("_Outcome", Scores, Decisions)
 _SHOWN = 20  # names of models that an error lists at most
 
 
@@ -37,7 +43,7 @@ class ServerBackend(OpenAICompatible):
 
     name: ClassVar[str] = "server"
     wire_options: ClassVar[frozenset[str]] = encode.OPEN_SERVER_OPTIONS
-    features: ClassVar[frozenset[str]] = OpenAICompatible.features | {"rerank"}
+    features: ClassVar[frozenset[str]] = OpenAICompatible.features | {"rerank", "score", "decide"}
 
     def __init__(self, rest: str = "", *, base_url: str | None = None, **options: Unpack[ServerOptions]) -> None:
         if base_url is None:
@@ -47,6 +53,7 @@ class ServerBackend(OpenAICompatible):
             )
         super().__init__(rest, base_url=_with_v1(base_url), **options)
         self._only: str | None = None
+        self._scoring = ServerScoring()
 
     def body(self, request: ChatRequest, model: str | None) -> dict[str, Any]:
         """Return the JSON body of a request; a tool demanded by name is the only one."""
@@ -55,6 +62,55 @@ class ServerBackend(OpenAICompatible):
             chosen = tuple(tool for tool in request.tools if tool.name == request.tool_choice)
             request = request.model_copy(update={"tools": chosen, "tool_choice": "required"})
         return super().body(request, model)
+
+    def score(self, request: ScoreRequest) -> Scores:
+        """Return the log-probabilities of the continuations; see `Backend.score`."""
+        return self._drive(self._scoring.score(request, self.resolve_model(request.deadline)), request)
+
+    async def ascore(self, request: ScoreRequest) -> Scores:
+        """The asynchronous twin of `score`; cancelling it closes the connection."""
+        return await self._adrive(self._scoring.score(request, await self.aresolve_model(request.deadline)), request)
+
+    def decide(self, request: DecideRequest) -> Decisions:
+        """Return a decision for each question; see `Backend.decide`."""
+        return self._drive(self._scoring.decide(request, self.resolve_model(request.deadline)), request)
+
+    async def adecide(self, request: DecideRequest) -> Decisions:
+        """The asynchronous twin of `decide`; cancelling it closes the connection."""
+        return await self._adrive(self._scoring.decide(request, await self.aresolve_model(request.deadline)), request)
+
+    def _drive(self, steps: Generator[Step, bytes, _Outcome], request: ScoreRequest | DecideRequest) -> _Outcome:
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    body = self._fetch(self._prepare_step(step, request), request.deadline).finish()
+                except OpenModelsError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(body)
+        except StopIteration as end:
+            outcome: _Outcome = end.value
+            return outcome
+
+    async def _adrive(self, steps: Generator[Step, bytes, _Outcome], request: ScoreRequest | DecideRequest) -> _Outcome:
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    body = (await self._afetch(self._prepare_step(step, request), request.deadline)).finish()
+                except OpenModelsError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(body)
+        except StopIteration as end:
+            outcome: _Outcome = end.value
+            return outcome
+
+    def _prepare_step(self, step: Step, request: ScoreRequest | DecideRequest) -> EncodedRequest:
+        # vLLM and llama.cpp tokenize beside "/v1", not below it.
+        address = replace(self.address, path=self.address.path.removesuffix("/v1")) if step.is_root else self.address
+        return self._prepare_texts(request, step.texts, address.target(step.path), step.body)
 
     def load(self) -> None:
         """Ask the server for its only model when the reference names none."""
