@@ -14,7 +14,15 @@ from typing import Any
 
 from openmodels.backends import registry
 from openmodels.openness.criteria import registered_rules
-from openmodels.types.options import OPTION_NAMES, CallOptions, EmbedOptions, OptionRow, RerankOptions, read_rows
+from openmodels.types.options import (
+    OPTION_NAMES,
+    CallOptions,
+    EmbedOptions,
+    OptionRow,
+    RerankOptions,
+    ScoreOptions,
+    read_rows,
+)
 
 README = Path(__file__).parent.parent / "README.md"
 PROVED = Path(__file__).parent / "support.json"
@@ -25,6 +33,8 @@ FEATURES = {
     "complete": "`complete`",
     "embed": "`embed`",
     "rerank": "`rerank`",
+    "score": "`score`",
+    "decide": "`decide`",
     "images": "images",
 }
 BEGIN, END = "<!-- support: made by docs/support.py -->\n", "<!-- end of support -->\n"
@@ -79,6 +89,7 @@ def options_page() -> str:
         ("`chat`, `stream`, `complete`, `map`, `run_tools`", CallOptions),
         ("`embed`", EmbedOptions),
         ("`rerank`", RerankOptions),
+        ("`score`, `decide`", ScoreOptions),
     ):
         parts.append(f"\n## {methods}\n\n| option | type | range | default | what it does |\n|---|---|---|---|---|\n")
         parts += [_option_row(name, row) for name, row in read_rows(table).items()]

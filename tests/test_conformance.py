@@ -70,6 +70,7 @@ class _Quantised(Conformance):
     """Engines that compute with the GGUF file's own quantised weights."""
 
     embeds = False
+    scores = False
     slow_prompt = LONG_STORY
     digits_grammar = "root ::= [0-9] [0-9] [0-9]"
     rounds_alike = False  # their arithmetic depends on who shares a step

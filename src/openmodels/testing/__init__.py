@@ -19,6 +19,7 @@ pytest.register_assert_rewrite(
     "openmodels.testing.embeddings",
     "openmodels.testing.images",
     "openmodels.testing.alternatives",
+    "openmodels.testing.scores",
     "openmodels.testing.structured_output",
     "openmodels.testing.tools",
     "openmodels.testing.validation",

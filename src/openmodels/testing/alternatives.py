@@ -73,7 +73,7 @@ class AlternativeTests(Suite):
         known = model.capabilities
         assert spy.requests == []
         assert known.options <= model.backend.options
-        for name in ("chat", "complete", "embed"):
+        for name in ("chat", "complete", "embed", "score", "decide"):
             assert getattr(known, name) in {name in model.backend.features, False, None}
         for name in ("tools", "schema", "choices", "pattern", "grammar", "logprobs", "n", "seed"):
             assert getattr(known, name) in {name in model.backend.options, False, None}

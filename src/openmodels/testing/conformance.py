@@ -7,6 +7,7 @@ from openmodels.testing.embeddings import EmbeddingTests, RerankingTests
 from openmodels.testing.images import ImageTests
 from openmodels.testing.lifecycle import LifecycleTests
 from openmodels.testing.replies import ReplyTests
+from openmodels.testing.scores import ScoringTests
 from openmodels.testing.structured_output import StructuredOutputTests
 from openmodels.testing.tools import ToolTests
 from openmodels.testing.validation import RequestValidationTests
@@ -20,6 +21,7 @@ class Conformance(
     ImageTests,
     EmbeddingTests,
     RerankingTests,
+    ScoringTests,
     RequestValidationTests,
     LifecycleTests,
 ):
@@ -46,6 +48,7 @@ class Conformance(
             possible answer.
         embeds: Whether the model gives embeddings, where its backend has the feature.
         reranks: Whether the model ranks documents, where its backend has the feature.
+        scores: Whether the model scores and decides, where its backend has the features.
         rounds_alike: Whether concurrent calls give the texts that they give alone; False where rounding
             in low precision depends on the batch.
         digits_grammar: A grammar of three digits in the backend's dialect; None is Lark's.

@@ -32,6 +32,7 @@ class Suite:
     samples: ClassVar[bool] = True
     embeds: ClassVar[bool] = True
     reranks: ClassVar[bool] = False
+    scores: ClassVar[bool] = True
     rounds_alike: ClassVar[bool] = True
     digits_grammar: ClassVar[str | None] = None
     gaps: ClassVar[Mapping[str, str]] = {}
