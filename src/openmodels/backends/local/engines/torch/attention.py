@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -83,19 +84,25 @@ class _Block:
 class ForwardContext:
     """The slots of a forward pass, and where their new keys and values go.
 
-    Each slot of `work` comes with the number of its new tokens, which fit into it, and the lengths of the branches
-    that these end with. A branch follows what stands before all branches, and its tokens see no other branch.
+    Each slot of `work` comes with the number of its new tokens, which fit into it. `branches` are, by the index in
+    `work`, the lengths of the branches that these end with: a branch follows what stands before all of them, and its
+    tokens see no other branch.
     """
 
-    def __init__(self, kv_cache: KVCache, work: Sequence[tuple[Slot, int, Sequence[int]]]) -> None:
+    def __init__(
+        self,
+        kv_cache: KVCache,
+        work: Sequence[tuple[Slot, int]],
+        branches: Mapping[int, Sequence[int]] = MappingProxyType({}),
+    ) -> None:
         self._kv_cache = kv_cache
-        sizes = [(slot.bucket.capacity, slot.index, new_tokens) for slot, new_tokens, _ in work]
+        sizes = [(slot.bucket.capacity, slot.index, new_tokens) for slot, new_tokens in work]
         # For each place in the forward pass's order of slots, the index in `work`.
         self.order = sorted(range(len(work)), key=sizes.__getitem__)
         self.positions: list[int] = []  # the position of every new token in its sequence, in that order
         self._places: list[int] = []  # of the new tokens in their slots
         self._hidden: list[tuple[int, int]] = []  # the places of the branches before its own, for each new token
-        self._has_branches = any(branches for _, _, branches in work)
+        self._has_branches = bool(branches)
         self._blocks: list[_Block] = []
         self._writes: list[tuple[Bucket, int, int, torch.Tensor]] = []
         # Computed once for all layers: of small models a step is mostly the dispatch of operations.
@@ -104,10 +111,10 @@ class ForwardContext:
         for _, numbers in itertools.groupby(self.order, capacities.__getitem__):
             begin, indices = len(self.positions), []
             for number in numbers:
-                slot, new_tokens, branches = work[number]
+                slot, new_tokens = work[number]
                 start, end = len(self.positions), slot.length + new_tokens
                 self._places.extend(range(slot.length, end))
-                self._add_positions(slot.length, end - sum(branches), branches)
+                self._add_positions(slot.length, end, branches.get(number, ()))
                 indices.extend([slot.index] * new_tokens)
                 if not (self._blocks and self._blocks[-1].extend(slot, new_tokens)):
                     block = _Block(slot.bucket, slot.index, new_tokens, [new_tokens], start, start + new_tokens, end)
@@ -120,7 +127,8 @@ class ForwardContext:
             block.pad(kv_cache.device)
             block.mask = self._mask(block)
 
-    def _add_positions(self, begin: int, fork: int, branches: Sequence[int]) -> None:
+    def _add_positions(self, begin: int, end: int, branches: Sequence[int]) -> None:
+        fork = end - sum(branches)
         self.positions.extend(range(begin, fork))
         self._hidden.extend([(fork, fork)] * (fork - begin))
         place = fork

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -23,22 +22,6 @@ from openmodels.backends.local.engines.torch.loader import LoadedModel, is_out_o
 from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
 
 _log = logging.getLogger(__name__)
-
-
-class SlotTokens(NamedTuple):
-    """The next tokens of a slot in a forward pass.
-
-    Attributes:
-        slot: The slot; the tokens fit into it.
-        tokens: The tokens that follow what it holds, those of branches last.
-        wanted: After how many of the tokens, counted from the last, scores are wanted.
-        branches: The lengths of the branches; each follows what stands before all of them.
-    """
-
-    slot: Slot
-    tokens: Sequence[int]
-    wanted: int
-    branches: Sequence[int] = ()
 
 
 class ModelRunner:
@@ -81,20 +64,27 @@ class ModelRunner:
         is_packed = self._fused is not None and self._fused.is_packed
         return is_packed or (self.loaded.device.type == "cpu" and self.loaded.dtype is torch.bfloat16)
 
-    @torch.inference_mode()
-    def execute(self, work: Sequence[SlotTokens]) -> tuple[torch.Tensor, list[int]]:
+    def execute(self, work: Sequence[tuple[Slot, Sequence[int], int]]) -> tuple[torch.Tensor, list[int]]:
         """Compute the next tokens of several slots in one forward pass.
 
-        Each `length` is left to the caller. Return all scores, shape (wanted, vocabulary), and for each slot where its
-        own begin.
+        The work is slots, the tokens that follow what they hold, and after how many of these, counted from the last,
+        scores are wanted. The tokens fit; each `length` is left to the caller. Return all scores, shape (wanted,
+        vocabulary), and for each slot where its own begin.
         """
+        return self.execute_branched(work, {})
+
+    @torch.inference_mode()
+    def execute_branched(
+        self, work: Sequence[tuple[Slot, Sequence[int], int]], branches: Mapping[int, Sequence[int]]
+    ) -> tuple[torch.Tensor, list[int]]:
+        """Compute as `execute` does where tokens end with branches; see `ForwardContext`."""
         assert self.kv_cache is not None  # noqa: S101 - the caller has one sequence at a time otherwise
-        context = ForwardContext(self.kv_cache, [(item.slot, len(item.tokens), item.branches) for item in work])
+        context = ForwardContext(self.kv_cache, [(slot, len(tokens)) for slot, tokens, _ in work], branches)
         token_ids: list[int] = []
         logits_to_keep: list[int] = []
         begins = [0] * len(work)
         for number in context.order:
-            _, tokens, wanted, _ = work[number]
+            _, tokens, wanted = work[number]
             begins[number] = len(logits_to_keep)
             token_ids.extend(tokens)
             logits_to_keep.extend(range(len(token_ids) - wanted, len(token_ids)))
@@ -170,12 +160,11 @@ class ModelRunner:
                 slots.append(self.kv_cache.allocate(PROBE_LENGTH))
                 self.kv_cache.fill(slots[-1], self.kv_cache.copy(slots[1]), 5)
             work = [
-                SlotTokens(slot, texts[min(at, 1)][slot.length : slot.length + size], size)
+                (slot, texts[min(at, 1)][slot.length : slot.length + size], size)
                 for at, (slot, size) in enumerate(zip(slots, sizes, strict=False))
             ]
             scores, begins = self.execute(work)
-            for at, (item, begin) in enumerate(zip(work, begins, strict=True)):
-                slot, size = item.slot, item.wanted
+            for at, ((slot, _, size), begin) in enumerate(zip(work, begins, strict=True)):
                 due = expected[min(at, 1)][-PROBE_LENGTH:][slot.length : slot.length + size]
                 slot.length += size
                 if len(due) < size or not is_close(scores[begin : begin + size], due, dtype):
@@ -183,8 +172,8 @@ class ModelRunner:
         # Two branches of a prompt, beside another prompt.
         slots += [self.kv_cache.allocate(2 * PROBE_LENGTH) for _ in texts]
         text, due = texts[0], expected[0][-PROBE_LENGTH:]
-        branched = SlotTokens(slots[-1], [*text[:3], *text[3:5], *text[3:7]], 9, (2, 4))
-        scores, (begin, _) = self.execute([branched, SlotTokens(slots[-2], texts[1][:2], 1)])
+        work = [(slots[-1], [*text[:3], *text[3:5], *text[3:7]], 9), (slots[-2], texts[1][:2], 1)]
+        scores, (begin, _) = self.execute_branched(work, {0: (2, 4)})
         if not is_close(scores[begin : begin + 9], torch.cat((due[:5], due[3:7])), dtype):
             raise BatchingUnsupported("branches of a prompt would change each other")
         for slot in slots:

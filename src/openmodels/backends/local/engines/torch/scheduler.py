@@ -13,12 +13,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from typing_extensions import override
 
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, Slot
-from openmodels.backends.local.engines.torch.model_runner import ModelRunner, SlotTokens, rounded_down
+from openmodels.backends.local.engines.torch.model_runner import ModelRunner, rounded_down
 from openmodels.backends.local.engines.torch.prefix_cache import PrefixCache, common_prefix_length
 from openmodels.backends.local.engines.torch.running_sequence import RunningSequence
 from openmodels.backends.local.engines.torch.sampling import check_finite
@@ -113,11 +114,9 @@ class ScheduledTokens:
     scoring: ScoringPass | None = None  # what of continuations is computed, where the sequence scores them
 
     @property
-    def work(self) -> SlotTokens:
-        """The item's part of the forward pass."""
-        if self.scoring is not None:
-            return SlotTokens(self.slot, self.tokens, self.scoring.wanted, self.scoring.branch_lengths)
-        return SlotTokens(self.slot, self.tokens, 1 + self.drafted)
+    def wanted(self) -> int:
+        """After how many of the tokens, counted from the last, scores are wanted."""
+        return 1 + self.drafted if self.scoring is None else self.scoring.wanted
 
 
 class BatchScheduler(Scheduler):
@@ -311,11 +310,13 @@ class BatchScheduler(Scheduler):
 
     def _run(self, scheduled: list[ScheduledTokens], failures: Failures) -> None:
         started = time.perf_counter()
-        work = [item.work for item in scheduled]
+        slots = [(item.slot, item.tokens, item.wanted) for item in scheduled]
+        branches = {at: item.scoring.branch_lengths for at, item in enumerate(scheduled) if item.scoring}
         prompt_tokens = sum(len(item.tokens) for item in scheduled if item.is_prompt)
         threads = None if prompt_tokens else self._threads
         with limit_threads(threads.next) if threads else nullcontext():
-            scores, begins = self.runner.execute(work)
+            execute = partial(self.runner.execute_branched, branches=branches) if branches else self.runner.execute
+            scores, begins = execute(slots)
             best = scores.max(dim=-1)  # argmax takes four times as long
             likeliest, largest = best.indices.tolist(), best.values.tolist()
         if len(scheduled) > 1 or scheduled[0].drafted:
@@ -327,8 +328,8 @@ class BatchScheduler(Scheduler):
             self._times.record(sum(not item.is_prompt for item in scheduled), prompt_tokens, seconds)
         if threads:
             threads.record(sum(len(item.tokens) for item in scheduled), seconds)
-        for item, begin, part in zip(scheduled, begins, work, strict=True):
-            stop = begin + part.wanted
+        for item, begin in zip(scheduled, begins, strict=True):
+            stop = begin + item.wanted
             try:
                 accept_scores(item, scores[begin:stop], likeliest[begin:stop], largest[begin:stop], self.kv_cache)
             except BaseException as error:  # noqa: BLE001 - of any kind: the caller waits for it
