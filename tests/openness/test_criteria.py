@@ -54,6 +54,8 @@ class TestWeights:
         "files",
         [
             ["adapter_model.safetensors"],
+            ["pytorch_lora_weights.safetensors"],
+            ["lora/glow-lora.bin", "lora/adapter_model.bin"],
             ["glow-q4.gguf"],
             ["model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"],
         ],
@@ -61,6 +63,31 @@ class TestWeights:
     def test_adapters_quantisations_and_gaps_are_partial(self, files):
         siblings = [{"rfilename": name} for name in files]
         assert verdict("weights", whole(siblings=siblings, safetensors=None)).verdict is PARTIAL
+
+    def test_an_adapter_whose_parameters_the_hub_counted_is_partial(self):
+        siblings = [{"rfilename": "adapter_model.safetensors"}]
+        assert verdict("weights", whole(siblings=siblings)).verdict is PARTIAL
+        seen_in_part = whole(siblings=siblings, siblings_status={"coverage": "partial"})
+        assert verdict("weights", seen_in_part).verdict is OPEN
+
+    @pytest.mark.parametrize(
+        ("name", "sentence", "expected"),
+        [
+            ("acme/glow-7b-delta-v1.1", "", PARTIAL),
+            ("acme/Glow-7B", "This repository contains the delta weights; apply them to the original ones.", PARTIAL),
+            ("acme/Glow-7B", "We release weight diffs for reasons of the license.", PARTIAL),
+            ("acme/Delta-Glow-7B", "", OPEN),
+            ("acme/Glow-7B", "It has a gated delta rule and weights in BF16.", OPEN),
+        ],
+    )
+    def test_differences_to_other_weights_are_partial(self, name, sentence, expected):
+        readme = {"headings": ["Glow"], "links": [], "claims": [{"fact": sentence}]}
+        assert verdict("weights", evidence(page(name, readme=readme))).verdict is expected
+
+    @pytest.mark.parametrize(("size", "expected"), [(0, CLOSED), (134, CLOSED), (14_000_000_000, OPEN), (None, OPEN)])
+    def test_files_that_hold_next_to_nothing_are_placeholders(self, size, expected):
+        siblings = [{"rfilename": "model.safetensors", "size": size}]
+        assert verdict("weights", whole(siblings=siblings)).verdict is expected
 
     def test_private(self):
         assert verdict("weights", whole(private=True)).verdict is CLOSED

@@ -292,6 +292,12 @@ class TestProof:
         both = model("It was pre-trained on glow-corpus.", sentence)
         assert finding(both, datasets=[dataset()]).verdict is OPEN
 
+    @pytest.mark.parametrize(
+        "text", ["内部" + "模型" * 499, "不公开" * 333, "proprietär " + "a" * 989, "no public " * 100]
+    )
+    def test_long_sentences_without_a_stop_are_read_in_time(self, text):
+        assert not card_claims.WITHHELD_DATA.matches(text)
+
     def test_data_on_request_are_partial(self):
         assert finding(model("The training data are available upon request.", datasets=())).verdict is PARTIAL
 

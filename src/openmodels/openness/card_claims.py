@@ -97,7 +97,7 @@ def _read_withheld() -> Iterator[Claim]:
         between, closely = (rf"(?:(?!{row['others']})[^.;。；{comma}]){{0,60}}?" for comma in ("", ",，、"))
         yield Claim(
             rf"(?:{data}){between}(?:{not_given})|(?:{not_given}){closely}(?:{data})"
-            rf"|(?:{secret})(?:\s?\w+){{0,3}}?\s?(?:{data})|(?:{data})[^.;,，、。；]{{0,30}}(?:{secret})",
+            rf"|(?:{secret})[^.;,，、。；]{{0,20}}?(?:{data})|(?:{data})[^.;,，、。；]{{0,30}}(?:{secret})",
             unless=rf"(?:{row['none']})(?:{secret})",
         )
 

@@ -9,7 +9,14 @@ from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.pages import ModelEvidence
 
-_ADAPTER = re.compile(r"(?i)(?:^|/)adapter_(?:model|config)")
+_ADAPTER = re.compile(r"(?i)(?:^|[/_.-])(?:adapter|q?lora)(?:[_.-][^/]*)?$")
+_DELTA = re.compile(
+    r"(?i)\b(?:these|this|repo\w*|releas\w*|apply\w*|contain\w*|provid\w*|publish\w*)\b[^.;]{0,60}"
+    r"\b(?:delta weights?|weights? (?:delta|diff)s?|weight differences)\b"
+)
+_DELTA_NAME = re.compile(r"(?i)[-_]delta(?:[-_]v?\d[\d.]*)?$")
+# Bytes: smaller files keep a model's place and hold none.
+_SMALLEST = 10_000
 _QUANTIZED = re.compile(r"(?i)\.(?:gguf|ggml)$|gptq|awq")
 _SHARD = re.compile(r"-(\d{5,6})-of-(\d{5,6})\.")
 _MAX_SHARDS = 2000
@@ -36,12 +43,8 @@ def weights(context: ModelContext) -> Judgement:
     if model.gated is None:
         missing = "whether access is gated"
         return unknown("weights.gate-unseen", "Whether access is gated was not seen.", missing, evidence=proofs)
-    if files and all(_ADAPTER.search(name) for name in files) and not model.parameters:
-        return Judgement(PARTIAL, "Only an adapter is published.", "weights.adapter", 0.9, proofs)
-    if model.files_complete and (shard := _missing_shard(files)):
-        return Judgement(PARTIAL, f"{shard} is missing.", "weights.shards", 0.8, proofs)
-    if model.files_complete and files and all(_QUANTIZED.search(name) for name in files):
-        return Judgement(PARTIAL, "Only quantised weights are published.", "weights.quantised", 0.8, proofs)
+    if (lack := _find_lack(model, files, proofs)) is not None:
+        return lack
     if not files and not model.parameters and context.finding("checkpoints").verdict is not OPEN:
         # The Hub derives the tag from files, but these may be gone since: something else must bear it out.
         reason = f"The Hub tags the format {model.weight_tags[0]}, but no file of parameters was seen."
@@ -49,6 +52,26 @@ def weights(context: ModelContext) -> Judgement:
     confidence = 0.95 if files else 0.85 if model.parameters else 0.65
     proofs = (*proofs, model.proof("gated: no", "gated"))
     return Judgement(OPEN, "Anybody can download the parameters.", "weights.public", confidence, proofs)
+
+
+def _find_lack(model: ModelEvidence, files: list[str], proofs: tuple[Proof, ...]) -> Judgement | None:
+    """Return why what can be downloaded is not the whole model, or None."""
+    sizes = [file.size for file in model.page.files if file.name in files]
+    if sizes and sum(_SMALLEST if size is None else size for size in sizes) < _SMALLEST:
+        reason = "The files of parameters are placeholders: they hold next to nothing."
+        return Judgement(CLOSED, reason, "weights.placeholder", 0.85, proofs)
+    is_named_adapter = {relation for _, relation in model.bases} == {"adapter"}
+    is_listed = bool(files) and (model.files_complete or not model.parameters)
+    if all(map(_ADAPTER.search, files)) and (is_listed or is_named_adapter):
+        return Judgement(PARTIAL, "Only an adapter is published.", "weights.adapter", 0.9, proofs)
+    if _DELTA_NAME.search(model.id) or any(map(_DELTA.search, model.sentences)):
+        reason = "Published are differences to the weights of another model."
+        return Judgement(PARTIAL, reason, "weights.delta", 0.8, proofs)
+    if model.files_complete and (shard := _missing_shard(files)):
+        return Judgement(PARTIAL, f"{shard} is missing.", "weights.shards", 0.8, proofs)
+    if model.files_complete and files and all(_QUANTIZED.search(name) for name in files):
+        return Judgement(PARTIAL, "Only quantised weights are published.", "weights.quantised", 0.8, proofs)
+    return None
 
 
 def _weight_proofs(model: ModelEvidence, files: list[str]) -> tuple[Proof, ...]:
