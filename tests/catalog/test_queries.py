@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from decimal import Decimal
 
@@ -354,3 +355,17 @@ class TestPasted:
         read = read_text(address)
         assert read.filters["parameters"] == (3 * 10**9, 8 * 10**9)
         assert [phrase.word for phrase in read.phrases] == ["mit", "bear"]
+
+
+@pytest.mark.parametrize("piece", ["a", "a ", "an a ", "a card ", "only under ", "1 "])
+def test_an_amount_is_looked_for_in_time_that_the_length_bounds(piece):
+    began = time.process_time()
+    read_amounts((piece * 1_000)[:1_000].strip())
+    assert time.process_time() - began < 3  # a tenth of a second; in cubic time it was half a minute
+
+
+@pytest.mark.parametrize("text", ["runs on my one single 16gb card", "for a laptop with only about under 16 gb vram"])
+def test_the_words_around_an_amount_belong_to_it(text):
+    amounts = read_amounts(text)
+    assert amounts.filters["fits"] == 16 * 10**9
+    assert not amounts.rest.split()

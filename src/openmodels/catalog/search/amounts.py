@@ -38,7 +38,8 @@ _SIZE = re.compile(rf"(?:\b(?:around|about|roughly|approximately|circa) |~ ?)?{_
 
 _RUNS = r"(?:\b(?:(?:that|which|can|will|to) )*(?:runs?|running|fits?|fitting|works?|loads?)(?: (?:it|well|fast))* )?"
 _ON = r"(?:\b(?:on|in|into|with|within|for|inside|having|using) )?"
-_SOME = rf"(?:(?:a|an|my|one|single|only|just|about|around|less|the|{_LESS}) ?)*"
+# So many of them at most, each a word of its own: without bounds, "aaaa" and "a a a" are read in cubic time.
+_SOME = rf"(?:(?<!\w)(?:(?:a|an|my|one|single|only|just|about|around|less|the)\b|{_LESS}) ?){{0,5}}"
 _BYTES = rf"{_START}{_DIGITS}[ -]?([mgt])(?:i?b|igs?|i?o|igabytes?|erabytes?)(?![\w.-]*\w)"
 _MEMORY_WORDS = (
     r"(?: ?-?(?:of )?(?:v?-?ram|memory|gpus?|graphics (?:cards?|memory)|video memory|cards?|laptop|notebook|pc|"
