@@ -185,16 +185,23 @@ def _cell_width(cell: Any) -> int:
     return columns.width(escaping.escape_line(text))
 
 
+_LONGEST_NOTE = 1_200
+"""Characters."""
+
+
+def shorten(text: str) -> str:
+    """Return a message without its middle where it is very long."""
+    return text if len(text) <= _LONGEST_NOTE else f"{text[: _LONGEST_NOTE // 2]} … {text[-_LONGEST_NOTE // 2 :]}"
+
+
 def note(text: str, **style: Any) -> None:
     """Write a line to stderr.
 
-    On a terminal it has a style of `click.style`, unless NO_COLOR is set.
+    On a terminal it has a style of `click.style`, unless NO_COLOR is set. A longer one, which quotes an argument, loses
+    its middle; `--json` gives errors whole.
     """
+    text = shorten(text)
     click.secho(escaping.escape_terminal(text), err=True, color=False if os.environ.get("NO_COLOR") else None, **style)
-
-
-_LONGEST_CAUSE = 1_000
-"""Characters of a cause that are shown; --json gives it whole. It may quote an argument of any length."""
 
 
 def show_error(error: errors.OpenModelsError) -> None:
@@ -204,10 +211,7 @@ def show_error(error: errors.OpenModelsError) -> None:
         return
     where = f"{error.reference}: " if error.reference else ""
     request = f" (request {error.request_id})" if error.request_id else ""
-    cause = error.cause
-    if len(cause) > _LONGEST_CAUSE:
-        cause = f"{cause[: _LONGEST_CAUSE // 2]} … {cause[-_LONGEST_CAUSE // 2 :]}"
-    note(f"error: {where}{cause}{request}", fg="red")
+    note(f"error: {where}{error.cause}{request}", fg="red")
     if step := next_step(error):
         note(f"hint: {step}")
 
