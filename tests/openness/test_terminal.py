@@ -106,8 +106,6 @@ def test_an_argument_of_any_length_is_quoted_in_part(folder):
     assert code == 2
     assert len(written) < 2_000
     assert "…" in written
-    code, written = on_terminal(folder, "openness", "--" + "x" * 9_000)
-    assert (code, len(written) < 2_000) == (2, True)
 
 
 def test_what_is_not_there_is_told_in_words(folder):

@@ -149,7 +149,6 @@ def _run() -> int:
     try:
         code = cli.main(prog_name="openmodels", standalone_mode=False)
     except click.ClickException as error:
-        error.message = output.shorten(error.message)  # which may quote an argument of any length
         error.show()
         return error.exit_code
     except click.Abort as error:

@@ -189,18 +189,14 @@ _LONGEST_NOTE = 1_200
 """Characters."""
 
 
-def shorten(text: str) -> str:
-    """Return a message without its middle where it is very long."""
-    return text if len(text) <= _LONGEST_NOTE else f"{text[: _LONGEST_NOTE // 2]} … {text[-_LONGEST_NOTE // 2 :]}"
-
-
 def note(text: str, **style: Any) -> None:
     """Write a line to stderr.
 
     On a terminal it has a style of `click.style`, unless NO_COLOR is set. A longer one, which quotes an argument, loses
     its middle; `--json` gives errors whole.
     """
-    text = shorten(text)
+    if len(text) > _LONGEST_NOTE:
+        text = f"{text[: _LONGEST_NOTE // 2]} … {text[-_LONGEST_NOTE // 2 :]}"
     click.secho(escaping.escape_terminal(text), err=True, color=False if os.environ.get("NO_COLOR") else None, **style)
 
 
