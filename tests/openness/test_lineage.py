@@ -3,7 +3,7 @@ from made_up import dataset, evidence, page
 
 from openmodels.openness.findings import Verdict
 from openmodels.openness.lineage import find_circle
-from openmodels.openness.model_context import ModelContext
+from openmodels.openness.model_context import MOST_GENERATIONS, ModelContext
 from openmodels.openness.report import Report
 from openmodels.openness.stated_licenses import find_conflicts
 
@@ -134,3 +134,34 @@ def test_no_license_is_closed_only_where_the_front_matter_was_seen():
     assert license_of_weights(ModelContext(evidence(page(cardData={}, tags=[])))).verdict is Verdict.CLOSED
     unseen = page(cardData=None, tags=[], unknown=["cardData.license"])
     assert license_of_weights(ModelContext(evidence(unseen))).verdict is Verdict.UNKNOWN
+
+
+def pages_of(bases):
+    front = {"license": "mit", "datasets": ["lab/wax"]}
+    return [
+        page(name, cardData=front | ({"base_model": names} if names else {}), tags=["merge"] if names else [])
+        for name, names in bases.items()
+    ]
+
+
+def test_a_base_that_many_paths_lead_to_is_judged_once(monkeypatch):
+    bases = {
+        f"o{at}/{side}-{at}": [f"o{at + 1}/Rye-{at + 1}", f"o{at + 1}/Oat-{at + 1}"]
+        for at in range(14)
+        for side in ("Rye", "Oat")
+    }
+    bases |= {"o14/Rye-14": [], "o14/Oat-14": []}
+    made = []
+    judge = ModelContext.finding
+    monkeypatch.setattr(ModelContext, "finding", lambda self, name: made.append(self.model.id) or judge(self, name))
+    report = Report.of(evidence(*pages_of(bases)))
+    assert len(report.bases) == 28
+    assert len(made) < 1_000  # 2 ** 14 paths lead to the roots
+
+
+def test_a_chain_of_any_length_is_followed_so_far_and_the_reason_says_so():
+    bases = {f"lab{at}/Step-{at}": [f"lab{at + 1}/Step-{at + 1}"] for at in range(90)}
+    report = Report.of(evidence(*pages_of(bases)))
+    assert len(report.bases) == 90
+    assert report["training_data"].verdict is Verdict.UNKNOWN
+    assert f"bases are judged up to {MOST_GENERATIONS} generations back" in report["training_data"].reason

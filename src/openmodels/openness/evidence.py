@@ -69,6 +69,7 @@ class Evidence:
     renamed: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
     unread: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
     look: Look | None = None
+    _models: dict[int, tuple[dict[str, Any], ModelEvidence]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, folder: str | Path, subject: str) -> Evidence:
@@ -131,7 +132,13 @@ class Evidence:
     def other_model(self, name: str) -> ModelEvidence | None:
         """Return another model, where something is known of it."""
         data = self.find("models", name)
-        return ModelEvidence(data) if data else None
+        if not data:
+            return None
+        # The bases of a merge of merges are asked for very often.
+        known = self._models.get(id(data))
+        if known is None or known[0] is not data:
+            known = self._models[id(data)] = data, ModelEvidence(data)
+        return known[1]
 
     def dataset(self, name: str) -> DatasetEvidence | None:
         """Return a data set, where something is known of it."""

@@ -9,9 +9,15 @@ from openmodels.openness import criteria
 from openmodels.openness.datasets import DatasetUse, NamedDataset, find_datasets
 from openmodels.openness.evidence import Evidence
 from openmodels.openness.findings import Finding
-from openmodels.openness.lineage import find_ancestors, is_finetune
+from openmodels.openness.lineage import Ancestor, find_ancestors, is_finetune
 from openmodels.openness.repositories import find_repositories
 from openmodels.openness.stated_licenses import StatedLicense, find_stated_licenses
+
+MOST_GENERATIONS = 40
+"""How far back base models are judged; each generation is a level of recursion."""
+
+
+_Contexts = dict[tuple[str, frozenset[str]], "ModelContext"]
 
 
 class ModelContext:
@@ -29,7 +35,9 @@ class ModelContext:
         datasets: The data sets it names itself.
     """
 
-    def __init__(self, evidence: Evidence, descendants: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, evidence: Evidence, descendants: tuple[str, ...] = (), contexts: _Contexts | None = None
+    ) -> None:
         self.evidence = evidence
         self.descendants = descendants
         self.model = evidence.model
@@ -44,10 +52,34 @@ class ModelContext:
             evidence, self.model, is_finetune=self.is_finetune, has_foreign_base=self.foreign_base is not None
         )
         self._findings: dict[str, Finding] = {}
+        self._contexts = {} if contexts is None else contexts
 
     def datasets_for(self, use: DatasetUse) -> list[NamedDataset]:
         """Return the data sets of one use."""
         return [dataset for dataset in self.datasets if dataset.use is use]
+
+    def of_base(self, base: Ancestor) -> ModelContext | None:
+        """Return the context of a base model, or None where it is not followed.
+
+        It is made once for all that are made from it: in a merge of merges many paths lead to one base.
+        """
+        descendants = (*self.descendants, self.model.id.lower())
+        if base.page is None or base.page.id.lower() in descendants or len(descendants) > MOST_GENERATIONS:
+            return None
+        evidence = self.evidence.about(base.page.id)
+        above = (ancestor.id.lower() for ancestor in find_ancestors(evidence, base.page))
+        key = base.page.id.lower(), frozenset(above).intersection(descendants)
+        if key not in self._contexts:
+            self._contexts[key] = ModelContext(evidence, descendants, self._contexts)
+        return self._contexts[key]
+
+    def why_not_followed(self, base: Ancestor) -> str:
+        """Return why nothing is known of a base model, or ""."""
+        if base.page is None:
+            return self.evidence.unread["models"].get(base.id.lower(), "")
+        if base.page.id.lower() in (*self.descendants, self.model.id.lower()):
+            return "it was made from this model itself"
+        return f"bases are judged up to {MOST_GENERATIONS} generations back"
 
     @cached_property
     def stated_licenses(self) -> tuple[StatedLicense, ...]:

@@ -328,12 +328,12 @@ def _find_foreign_bases(context: ModelContext) -> list[Ancestor]:
 
 def _find_base_finding(context: ModelContext, base: Ancestor) -> Judgement:
     """Return the finding on a base's training code."""
-    descendants = (*context.descendants, context.model.id.lower())
-    if base.page is None or base.page.id.lower() in descendants:
-        why = context.evidence.unread["models"].get(base.id.lower())
+    base_context = context.of_base(base)
+    if base_context is None:
+        why = context.why_not_followed(base)
         reason = f"nothing was gathered about it{f': {why}' if why else ''}."
         return unknown("training_code.base-unseen", reason, f"the page of the base model {base.id}")
-    return type(context)(context.evidence.about(base.page.id), descendants).finding("training_code")
+    return base_context.finding("training_code")
 
 
 def _without_code(context: ModelContext, rule: str, kind: str) -> Judgement:

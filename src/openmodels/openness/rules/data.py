@@ -75,7 +75,7 @@ def _inherited(context: ModelContext, criterion_name: str) -> Judgement:
     descendants = (*context.descendants, context.model.id.lower())
     parts = find_bases(context.evidence, context.model)
     parts = [part for part in parts if part.id.lower() not in descendants]
-    judgements = [_judge_part(context, part, criterion_name, descendants) for part in parts]
+    judgements = [_judge_part(context, part, criterion_name) for part in parts]
     if not judgements:
         reason = "It was made from models that were made from it."
         return unknown("data.base-unseen", reason, "the model that all began with")
@@ -86,14 +86,15 @@ def _inherited(context: ModelContext, criterion_name: str) -> Judgement:
     return replace(worst, reason=f"Of its {len(parts)} parts ({names}) the worst counts. {worst.reason}")
 
 
-def _judge_part(context: ModelContext, base: Ancestor, criterion_name: str, descendants: tuple[str, ...]) -> Judgement:
+def _judge_part(context: ModelContext, base: Ancestor, criterion_name: str) -> Judgement:
     is_tuning = criterion_name == "finetuning_data"
     part = f"The {'fine-tuning' if is_tuning else 'pre-training'} of its base {base.id}"
-    if base.page is None:
-        why = context.evidence.unread["models"].get(base.id.lower())
+    base_context = context.of_base(base)
+    if base_context is None:
+        why = context.why_not_followed(base)
         reason = f"It was made from {base.id}, about which nothing was gathered{f': {why}' if why else ''}."
         return unknown("data.base-unseen", reason, f"the page of the base model {base.id}", evidence=(base.via,))
-    finding = ModelContext(context.evidence.about(base.page.id), descendants).finding(criterion_name)
+    finding = base_context.finding(criterion_name)
     verdict = finding.verdict
     # The parts of a chain name themselves: "The pre-training of its base X: …".
     reason = (
