@@ -95,6 +95,35 @@ def test_classes(text, kind):
     assert find(text).kind == kind
 
 
+def test_what_a_license_demands_has_a_source():
+    for row in table():
+        assert row["hub"] or row["read"] or row["source"].startswith("https://"), row["id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "basis"),
+    [
+        ("qwen-community-3.1", "restricted", "Qwen Community License"),
+        ("Llama 7 Community License Agreement", "restricted", "Llama 2 Community License Agreement and 5 more"),
+        ("kimi-k5", "restricted", "Kimi K3 License and 1 more"),
+        ("tabpfn-4-license", "non-commercial", "TabPFN-2.6 License"),
+        ("nvidia-nemotron-open-model-license-v3", "not-osi", "NVIDIA Nemotron Open Model License"),
+        ("CC-BY-ND-6.0", "restricted", "Creative Commons"),
+    ],
+)
+def test_another_version_of_a_known_license_gets_its_class_and_says_so(name, kind, basis):
+    found = find(name)
+    assert found.kind == kind
+    assert basis in found.basis
+    assert find_stated("mit", name).kind == kind
+
+
+@pytest.mark.parametrize("name", ["openmdw-1.7", "apache-3.0", "mit-2", "gpl-4.0", "cc-by-9.0", "gemma-4", "petrel-2.0", "2.0"])
+def test_a_version_that_no_source_knows_is_never_open(name):
+    assert find(name).kind is LicenseClass.UNKNOWN
+    assert not find(name).basis
+
+
 def test_a_name_beside_other_cannot_make_it_open():
     assert license_class("other", "apache-2.0") is LicenseClass.UNKNOWN
     assert license_class("other", "deepseek-license") is LicenseClass.RESTRICTED

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import NamedTuple
@@ -65,6 +66,15 @@ _CJK_BODY = re.compile(
     r"|株式会社|合同会社|研究室|財団|財団法人|주식회사|대학교|연구소|연구원|재단|팀)|株式会社[\w]{1,20}|주식회사[\w]{1,20}"
 )
 _MAX_PARTY = 40
+# What ends a sentence within a notice, and what has a full stop without ending one.
+_SENTENCE_END = re.compile(r"[.!?:](?=\s+[^\W\d])")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s.(,])(?:\w|inc|ltd|co|corp|llc|llp|plc|lp|sa|spa|srl|ag|kg|gmbh|ev|dr|prof|st|jr|sr|al|bv|nv|pty|univ|dept"
+    r"|inst|bros|intl|mr|mrs|ms|ave|blvd|rd)[.]$|(?:copyright|holders?|authors?|contributors?|by):$",
+    re.IGNORECASE,
+)
+_DASH = re.compile(r"\s[-–—|]+\s+[^\W\d]")
+_BRACKETS = re.compile(r"[(\[{<]([^()\[\]{}<>]*)[)\]}>]")
 _NOTICE = re.compile(
     r"(?i)^(?:spdx-filecopyrighttext\s*:?|(?:portions?\s+)?(?:copyright|copr\.|©|\(c\)|&copy;)|版权所有|版權所有|著作権)"
     r"[\s:©,.(c)\[\]–-]*"
@@ -81,8 +91,19 @@ _PATH = re.compile(
     r"(?<![\w.*/-])(?:[\w.*-]{1,100}/){1,20}[\w.*-]{0,100}"
     r"|(?<![\w-])[\w-]{1,100}\.(?:py|json|txt|md|csv|c|h|cpp|js|ya?ml|cu|ttf|png|jpg|wav)\b"
 )
-_WEIGHT_PATH = re.compile(r"(?i)weight|model|checkpoint|param|ckpt|\.bin|tensor|\.pt")
+_WEIGHT_PATH = re.compile(r"(?i)weight|model|checkpoint|param|ckpt|\.bin|tensor|\.pt|lora|adapter|encoder|decoder")
+# Folders and files in which nobody puts the weights.
+_OTHERS_PATH = re.compile(
+    r"(?i)(?:^|[/_.-])(?:third|vendor|external|deps|dependencies|fonts?|docs?|tests?|assets|examples?|data|eval|bench\w*"
+    r"|scripts|static|images?|icons?|submodules?|libs?|include|src|py|txt|md|csv|c|h|cpp|js|cu|ttf|png|jpg|wav)(?:$|[/_.-])"
+)
 _OTHERS_FILES = re.compile(r"(?i)third[- ]part|\btest data\b|\bdependenc|\bvendored\b|\bbundled\b")
+# A pointer to terms that stand elsewhere: "for the weights see the model agreement".
+_OTHER_TERMS = re.compile(
+    r"(?i)\b(?:see|find|available|follow\w*|can)\b.*\b(?:weights|models?|agreements?|terms)\b"
+    r"|\b(?:weights|models?|agreements?|terms)\b.*\b(?:see|find|available here|below)\b"
+)
+_MODEL_NAME = re.compile(r"\W*(?:The )?(?:[\w.-]*(?:\d|[a-z][A-Z]|[A-Z]{2})[\w.-]*\s+){1,2}(?=(?:is|are|released|licen[cs]ed)\b)")
 _WHOLE = re.compile(r"(?i)\b(?:all|whole|entire|every|this) (?:files?|repositor)")
 _OWN_TERMS = re.compile(r"(?i)\blicen[cs]e[sd]?\b")
 # What the stewards of licenses print around them: notes for those who choose one, notices about themselves.
@@ -119,26 +140,45 @@ def _is_notice(passage: str, license_ids: Sequence[str]) -> bool:
 
 
 def _is_party(passage: str, _license_ids: Sequence[str]) -> bool:
-    """Return whether a passage is names and years, with the words between them."""
+    """Return whether a passage is names and years, with the words between them.
+
+    The class is small, since a condition may be written in capitals: one sentence of up to 14 words with a capital,
+    five a name, without words of conditions, and nothing but a word or an address in brackets or after a dash.
+    """
     text = _GAPS.sub(" ", passage).strip()
-    if _CONDITION.search(text):
+    if _CONDITION.search(text) or _has_aside(text) or any(unicodedata.category(sign) == "Cf" for sign in text):
         return False
-    tokens = [token for raw in text.split() if (token := raw.strip(".,;:()[]<>{}\"'“”‘’/|*#-–—&+=~`!"))]
-    if len(tokens) > _MAX_PARTY:
+    if any(not _ABBREVIATION.search(text[: end.start() + 1]) for end in _SENTENCE_END.finditer(text)):
         return False
-    is_capitals = text.upper() == text and len(tokens) > 6
-    others = [
-        token
-        for token in tokens
-        if not all(part.lower() in _PARTY_WORDS or part.isdigit() for part in re.split(r"[^\w']+", token) if part)
+    names = [
+        [token for raw in name.split() if (token := raw.strip(".,;:()[]<>{}\"'“”‘’/|*#-–—&+=~`!"))]
+        for name in re.split(r"[,;/&]\s|\s(?:and|und|et|y|e|og|by)\s", text)
     ]
-    proper = [token for token in others if _is_proper(token)]
-    # A second sentence begins after a full stop that ends no abbreviation.
-    sentences = re.findall(r"[a-z\d]{4,}[.!?]\s+(?=\w)", text)
-    return len(others) == len(proper) <= (6 if is_capitals else 14) and not sentences
+    if sum(map(len, names)) > _MAX_PARTY:
+        return False
+    is_capitals = text.upper() == text and sum(map(len, names)) > 6
+    others = [[token for token in name if not _is_party_word(token)] for name in names]
+    count = sum(map(len, others))
+    is_long = count > (6 if is_capitals else 14) or max(map(len, others)) > 5
+    return not is_long and all(_is_proper(token) for name in others for token in name)
+
+
+def _has_aside(text: str) -> bool:
+    """Return whether brackets or a dash introduce several words that are no address."""
+    asides = (aside.split() for aside in _BRACKETS.findall(text) if "@" not in aside and "/" not in aside)
+    return _DASH.search(text) is not None or any(
+        len(words) > 1 and not all(map(_is_party_word, words)) for words in asides
+    )
+
+
+def _is_party_word(token: str) -> bool:
+    parts = [part for part in re.split(r"[^\w']+", token.lower()) if part]
+    return all(part in _PARTY_WORDS or part.isdigit() for part in parts)
 
 
 def _is_proper(token: str) -> bool:
+    if len({unicodedata.name(letter, "").partition(" ")[0] for letter in token if letter.isalpha()}) > 1:
+        return re.search(f"[{_CJK}]", token) is not None and _CJK_BODY.fullmatch(token) is not None
     if re.search(f"[{_CJK}]", token):
         return _CJK_BODY.fullmatch(token) is not None
     return any(letter.isupper() for letter in token) or _ADDRESS_OR_NUMBER.fullmatch(token) is not None
@@ -150,29 +190,26 @@ def _is_spdx_tag(passage: str, license_ids: Sequence[str]) -> bool:
 
 
 def _is_title(passage: str, license_ids: Sequence[str]) -> bool:
-    return _unexplained(passage, _TITLE_WORDS | _title_words(license_ids)) == []
+    return not _OTHER_TERMS.search(passage) and not _unexplained(passage, _TITLE_WORDS | _title_words(license_ids))
 
 
 def _is_grant(passage: str, license_ids: Sequence[str]) -> bool:
     """Return whether a sentence says only what is under this license."""
     names = _title_words(license_ids)
-    words = set(re.findall(r"[a-z\d]+", passage.lower()))
-    unexplained = _unexplained(passage, _TITLE_WORDS | names)
-    is_named = bool(words & names) and re.search(r"(?i)licen[cs]e", passage)
-    return (
-        bool(is_named)
-        and len(unexplained) <= 2
-        and all(re.search(r"\d|[a-z][A-Z]|[A-Z]{2}", word) for word in unexplained)
-    )
+    if not set(re.findall(r"[a-z\d]+", passage.lower())) & names or not _OWN_TERMS.search(passage):
+        return False
+    # The name of a model stands first: "Petrel-7B is released under the MIT License".
+    subject, rest = _MODEL_NAME.match(passage), passage
+    if subject is not None and not _CONDITION.search(subject[0]):
+        rest = passage[subject.end() :]
+    return not _OTHER_TERMS.search(rest) and not _unexplained(rest, _TITLE_WORDS | names)
 
 
 def _is_scope_note(passage: str, license_ids: Sequence[str]) -> bool:
     paths = _PATH.findall(passage)
     if not (paths or _OTHERS_FILES.search(passage)) or any(map(_WEIGHT_PATH.search, paths)):
         return False
-    if not _OWN_TERMS.search(passage) or re.search(
-        r"(?i)\b(?:all|whole|entire|every|this) (?:files?|repositor)", passage
-    ):
+    if not _OWN_TERMS.search(passage) or _WHOLE.search(passage) or not all(map(_OTHERS_PATH.search, paths)):
         return False
     rest = _PATH.sub(" ", passage)
     return _unexplained(rest, _SCOPE_WORDS | _title_words(license_ids)) == []

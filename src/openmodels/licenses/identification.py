@@ -7,6 +7,7 @@ each word beside a license must belong to a class of `additions.HARMLESS`, or th
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,8 @@ from openmodels.licenses.templates import Word, compare, find_nearest, split_wor
 LONGEST = 100_000
 """Characters of a text that are looked at; a text of so many was cut."""
 
-# Title -> id in the license table. Order matters: the more special title stands first.
+# Title -> id in the license table, of restrictive licenses alone: a title opens nothing. Order matters: the more
+# special title stands first.
 _TITLES: tuple[tuple[str, str], ...] = (
     (r"llama\s*4 community license|llama 4 version", "llama4"),
     (r"llama\s*3\.3 community license|llama 3\.3 version", "llama3.3"),
@@ -67,7 +69,29 @@ _TITLES: tuple[tuple[str, str], ...] = (
     (r"fair ai public license", "fair-ai-public-1.0-sd"),
     (r"modified mit license|prominently display .{0,60} on the user interface", "modified-mit"),
     (r"lfm open license", "lfm1.0"),
-    (r"openmdw license agreement, version 1\.1", "openmdw-1.1"),
+    (r"qwen community license", "qwen-community"),
+    (r"qwen ?3\.8-?max license", "qwen3.8-max"),
+    (r"glm-?130b license", "glm-130b"),
+    (r"minimax community license", "minimax-community"),
+    (r"minimax model license", "minimax-model-license"),
+    (r"minimax non-?commercial license", "minimax-non-commercial"),
+    (r"kimi[ -]?k3 license", "kimi-k3"),
+    (r"tencent hy\b.{0,30}community license", "tencent-hy-community"),
+    (r"hyperclova ?x seed.{0,20}license", "hyperclovax-seed"),
+    (r"plamo community license", "plamo-community-license"),
+    (r"xai community license", "xai-community"),
+    (r"krea 2 community license", "krea-2-community-license"),
+    (r"ideogram non-?commercial model agreement", "ideogram-non-commercial"),
+    (r"flux(?: \[dev\])? non-?commercial license", "flux-non-commercial-license"),
+    (r"ltxv open weights license", "ltxv-open-weights-license"),
+    (r"seamless licensing agreement", "seamless-license"),
+    (r"fish audio research license", "fish-audio-research-license"),
+    (r"tabpfn-?[\d.]+ license", "tabpfn-2.6-license"),
+    (r"alphagenome model terms", "alphagenome-terms"),
+    (r"nvidia source code license-nc", "nvidia-source-code-license-nc"),
+    (r"nexa ai license agreement", "nexa-license"),
+    (r"bilibili model use license", "bilibili-license"),
+    (r"playground v2(?:\.\d)? community license", "playground-v2-community"),
 )
 _TITLE_PATTERNS = [(re.compile(rf"\b(?:{pattern})", re.IGNORECASE), name) for pattern, name in _TITLES]
 
@@ -127,7 +151,8 @@ class IdentifiedLicense:
 
 def identify(text: str) -> IdentifiedLicense:
     """Return the license a text is; an altered text is never the open original."""
-    is_cut, text = len(text) >= LONGEST, text[:LONGEST]
+    # A character reference shows its character to a reader, so it is read as that.
+    is_cut, text = len(text) >= LONGEST, html.unescape(text.removeprefix("\ufeff")[:LONGEST])
     if (title := find_title(re.sub(r"[\s*_#>\"“”'’]+", " ", text))) is not None:
         return IdentifiedLicense(title[0], "title")
     ids = _candidates(text)

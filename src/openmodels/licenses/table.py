@@ -70,6 +70,7 @@ class LicenseTerms:
         restrictions: What it forbids or demands.
         eu_gpai: Whether it is "free and open" in the sense of the EU's guidelines for general-purpose
             AI: "yes", "no", "uncertain" or "unknown".
+        basis: What the class rests on where the table has other versions of the license only, else "".
     """
 
     id: str
@@ -78,6 +79,7 @@ class LicenseTerms:
     kind: LicenseClass
     restrictions: tuple[Restriction, ...] = ()
     eu_gpai: str = "unknown"
+    basis: str = ""
 
     @property
     def label(self) -> str:
@@ -108,6 +110,9 @@ class LicenseTerms:
 OPEN_DATA = re.compile(r"(?i)CC-BY(?:-SA)?-\d.*|CC0-1\.0|CC-PDDC|ODC-By-1\.0|ODbL-1\.0|PDDL-1\.0|CDLA-.+")
 _NON_COMMERCIAL = re.compile(r"\b(?:nc|non[- ]?commercial|research[- ]only)\b")
 _AFFIX = re.compile(r"^(?:the |licen[cs]eref-)|[- ](?:licen[cs]e|agreement)$")
+# In "qwen-community-1.0", "kimi-k3", "llama3.1" and "exaone-32b-2025" these say which version a license is of.
+_VERSION = re.compile(r"^[a-z]?\d[\w.]*$|(?<=[a-z]{2})\.?\d[\d.]*$")
+_FAMILY_STOP_WORDS = frozenset({"the", "license", "agreement", "version", "ver", "v"})
 MAX_NAME_LENGTH = 1_000
 """Characters; a longer text is neither a name nor an expression."""
 _UNSPECIFIC = frozenset({"", "other", "unknown", "custom", "none", "null"})
@@ -154,7 +159,8 @@ def register(
 def find_named(text: str) -> LicenseTerms:
     """Return the license of a name, with or without "the" and "license" around it.
 
-    A name that is not known gives terms of class "unknown", which is never open.
+    A name that differs from known ones in its version alone gets their class, and the terms say so in `basis`;
+    it is never open. Any other name that is not known gives terms of class "unknown", which is never open either.
     """
     key = _key(text)
     if not key:
@@ -171,7 +177,15 @@ def find_named(text: str) -> LicenseTerms:
     name = text.strip()[:120]
     if _NON_COMMERCIAL.search(key):
         return LicenseTerms(name, name, None, LicenseClass.NON_COMMERCIAL, (Restriction.NON_COMMERCIAL,), "no")
-    return LicenseTerms(name, name, None, LicenseClass.UNKNOWN)
+    versions = _families().get(_family(key), ())
+    if not versions or any(terms.open or not terms.kind.is_known for terms in versions):
+        return LicenseTerms(name, name, None, LicenseClass.UNKNOWN)
+    freest = min(versions, key=strictness)
+    common = set.intersection(*(set(terms.restrictions) for terms in versions))
+    others = f" and {len(versions) - 1} more" if len(versions) > 1 else ""
+    basis = f"judged by other versions of its name: {freest.name}{others}"
+    restrictions = tuple(kind for kind in Restriction if kind in common)
+    return LicenseTerms(name, name, None, freest.kind, restrictions, freest.eu_gpai, basis)
 
 
 def find_exact(name: str) -> LicenseTerms | None:
@@ -240,6 +254,21 @@ def _table() -> dict[str, LicenseTerms]:
     listed_by_spdx = {_key(name): _spdx_terms(name, entry.name, entry.osi_approved) for name, entry in LICENSES.items()}
     bare = {key.removesuffix("-only"): terms for key, terms in listed_by_spdx.items()}
     return bare | listed_by_spdx | _own_table()
+
+
+@cache
+def _families() -> dict[str, tuple[LicenseTerms, ...]]:
+    """Return the licenses by their names without versions."""
+    families: dict[str, dict[LicenseTerms, None]] = {}
+    for name, terms in _table().items():
+        families.setdefault(_family(name), {})[terms] = None
+    return {family: tuple(versions) for family, versions in families.items() if len(family) > 1}
+
+
+def _family(key: str) -> str:
+    """Return a name without the words and figures of its version."""
+    words = [_VERSION.sub("", word) for word in re.split(r"[\s/-]+", key)]
+    return " ".join(word for word in words if len(word) > 1 and word not in _FAMILY_STOP_WORDS)
 
 
 def _spdx_terms(spdx: str, title: str, osi_approved: bool) -> LicenseTerms:  # noqa: FBT001 - the list's own field

@@ -20,7 +20,7 @@ _WORD = re.compile(r"[^\W_]+|©")
 # Tags of HTML alone: what else stands in angle brackets is read.
 _MARKUP = re.compile(
     r"</?(?:a|b|i|u|p|br|hr|div|span|h[1-6]|pre|code|ul|ol|li|center|strong|em|table|t[rdh]|tbody|thead|sup|sub|font)"
-    r"(?:\s+[\w-]{1,20}=(?:\"[^\"<>\s]{0,300}\"|'[^'<>\s]{0,300}'))*\s*/?>|&(?:amp|lt|gt|quot|nbsp|copy|apos);|&#\d{1,6};",
+    r"(?:\s+[\w-]{1,20}=(?:\"[^\"<>\s]{0,300}\"|'[^'<>\s]{0,300}'))*\s*/?>",
     re.IGNORECASE,
 )
 # SPDX matching guidelines: spellings that are the same word. "these" and "this" differ in no license.
@@ -120,6 +120,13 @@ def _templates() -> dict[str, list[str]]:
             if entry.get("lre"):
                 # A slip in the template of the AGPL, which else would be nobody's text.
                 by_id[entry["id"]].append(entry["lre"].replace("not to s ue", "not to sue"))
+    # SPDX 3.29 does not list version 1.1, which adds two words to version 1.0.
+    by_id["openmdw-1.1"] = [
+        lre.replace("version 1.0 (OpenMDW-1.0)", "version 1.1 (OpenMDW-1.1)").replace(
+            "infringe any patent,", "infringe any patent or copyright,"
+        )
+        for lre in by_id["OpenMDW-1.0"]
+    ]
     return dict(by_id)
 
 

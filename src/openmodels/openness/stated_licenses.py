@@ -57,7 +57,9 @@ def find_stated_licenses(model: ModelEvidence, bases: Iterable[Ancestor]) -> Ite
 def _own_licenses(model: ModelEvidence) -> Iterator[StatedLicense]:
     declared = model.declared_license
     if declared is not None:
-        yield StatedLicense("front matter", declared, model.proof(f"license: {declared.id}", "cardData"))
+        detail = f"{declared.id} ({declared.basis})" if declared.basis else ""
+        proof = model.proof(f"license: {declared.id}", "cardData")
+        yield StatedLicense("front matter", declared, proof, detail=detail)
     for name, text in model.license_texts.items():
         role = find_role(name)
         if role in (FileRole.CODE, FileRole.DATA, FileRole.OTHERS) or why_unreadable(name, text):
