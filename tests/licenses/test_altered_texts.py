@@ -150,6 +150,9 @@ def test_each_class_of_harmless_words_says_why():
         "The files in assets/fonts/ are third-party components under their own licenses.",
         "Third-party code under vendor/zlib/ remains under the license of its authors; see NOTICE for details.",
         "https://opensource.org/licenses/MIT",
+        "Copyright 2019 The Regents of the University of Bergen, Iris K. Vega and Petrel Co. Ltd. (https://petrel.example)",
+        "<program>  Copyright (C) <year>  <name of author>",
+        "Copyright: 2026 Иван Петров",
     ],
 )
 def test_words_that_change_nothing(words):
@@ -167,6 +170,18 @@ def test_words_that_change_nothing(words):
         "The files in weights/ are under their own licenses.",
         "All files in this repository keep the licenses of others.",
         "The files in assets/ may not be used by banks.",
+        "The files in release/ are third-party components under their own licenses.",
+        "Copyright 2024 Petrel. Banks Keep Out",
+        "Copyright 2024 Petrel - Pupils Alone",
+        "Copyright 2024 Petrel (Pupils Alone)",
+        "Copyright 2024 Petrel Harbour Pupils Of Bergen Alone Forever",
+        "Copyright 2024 Petrel: Pupils Alone",
+        "Copyright 2024 Petrel Pup\u200bils",
+        "Copyright 2024 P\u0435trel",  # a Cyrillic letter
+        "Copyright 2024 Petrel Только Школы",
+        "Released under the MIT License (NC)",
+        "Petrel-7B is released under the MIT License PUPILS ALONE",
+        "For the weights see the model license agreement.",
     ],
 )
 def test_words_that_may_change_something(words):
@@ -183,5 +198,12 @@ def test_what_stands_beside_a_license_is_quoted(texts):
 
 
 def test_hidden_words_are_read(texts):
-    for hidden in ("<!-- classroom use only -->", "<classroom use only>", "<b title=x>classroom use only</b>"):
+    references = "".join(f"&#{ord(letter)};" for letter in "Classroom use only.")
+    for hidden in (
+        "<!-- pupils alone -->",
+        "<pupils alone>",
+        '<b title="pupils alone">x</b>',
+        "[^1]: pupils",
+        references,
+    ):
         assert not identify(texts["mit"] + hidden).license.open, hidden

@@ -118,7 +118,9 @@ def test_another_version_of_a_known_license_gets_its_class_and_says_so(name, kin
     assert find_stated("mit", name).kind == kind
 
 
-@pytest.mark.parametrize("name", ["openmdw-1.7", "apache-3.0", "mit-2", "gpl-4.0", "cc-by-9.0", "gemma-4", "petrel-2.0", "2.0"])
+@pytest.mark.parametrize(
+    "name", ["openmdw-1.7", "apache-3.0", "mit-2", "gpl-4.0", "cc-by-9.0", "gemma-4", "petrel-2.0", "2.0"]
+)
 def test_a_version_that_no_source_knows_is_never_open(name):
     assert find(name).kind is LicenseClass.UNKNOWN
     assert not find(name).basis

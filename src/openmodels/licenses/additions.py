@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from openmodels.licenses.expressions import find
-from openmodels.licenses.templates import split_words
+from openmodels.licenses.templates import own_sentences, split_sentences, split_words
 
 MAX_QUOTED = 160
 """Characters of words beside a license that are quoted."""
@@ -35,12 +35,21 @@ def find_conditions(passage: str, license_ids: Sequence[str]) -> list[str]:
     conditions: list[str] = []
     for paragraph in re.split(r"\n[ \t>#*/]*\n", passage):
         lines = [line for line in paragraph.split("\n") if re.search(r"\w", line)]
-        joined = " ".join(line.strip(" \t#*/>|") for line in lines)
-        sentences = re.split(r"(?<=[.!?;])\s+(?=\S)|(?<=[。！？；])", joined)
-        if is_harmless(joined, license_ids) or all(is_harmless(line, license_ids) for line in lines):
+        if is_harmless(_join(lines), license_ids):
             continue
-        conditions += [text.strip() for text in sentences if not is_harmless(text, license_ids)] or [joined]
+        # A notice may stand above a sentence without an empty line.
+        others = [line for line in lines if not is_harmless(line, license_ids)]
+        if others and (found := _find_in_sentences(lines, license_ids)) and _find_in_sentences(others, license_ids):
+            conditions += found
     return conditions
+
+
+def _find_in_sentences(lines: Sequence[str], license_ids: Sequence[str]) -> list[str]:
+    return [text.strip() for text in split_sentences(_join(lines)) if not is_harmless(text, license_ids)]
+
+
+def _join(lines: Sequence[str]) -> str:
+    return " ".join(line.strip(" \t#*/>|") for line in lines)
 
 
 def is_harmless(passage: str, license_ids: Sequence[str]) -> bool:
@@ -74,9 +83,10 @@ _ABBREVIATION = re.compile(
     re.IGNORECASE,
 )
 _DASH = re.compile(r"\s[-–—|]+\s+[^\W\d]")
-_BRACKETS = re.compile(r"[(\[{<]([^()\[\]{}<>]*)[)\]}>]")
+_BRACKETS = re.compile(r"[(\[{<]([^()\[\]{}<>]*)(?:[)\]}>]|$)")
 _NOTICE = re.compile(
-    r"(?i)^(?:spdx-filecopyrighttext\s*:?|(?:portions?\s+)?(?:copyright|copr\.|©|\(c\)|&copy;)|版权所有|版權所有|著作権)"
+    r"(?i)^(?:<[\w ]{1,40}>\s+)?"
+    r"(?:spdx-filecopyrighttext\s*:?|(?:portions?\s+)?(?:copyright|copr\.|©|\(c\)|&copy;)|版权所有|版權所有|著作権)"
     r"[\s:©,.(c)\[\]–-]*"
 )
 _RESERVED = re.compile(
@@ -103,7 +113,9 @@ _OTHER_TERMS = re.compile(
     r"(?i)\b(?:see|find|available|follow\w*|can)\b.*\b(?:weights|models?|agreements?|terms)\b"
     r"|\b(?:weights|models?|agreements?|terms)\b.*\b(?:see|find|available here|below)\b"
 )
-_MODEL_NAME = re.compile(r"\W*(?:The )?(?:[\w.-]*(?:\d|[a-z][A-Z]|[A-Z]{2})[\w.-]*\s+){1,2}(?=(?:is|are|released|licen[cs]ed)\b)")
+_MODEL_NAME = re.compile(
+    r"\W*(?:The )?(?:[\w.-]*(?:\d|[a-z][A-Z]|[A-Z]{2})[\w.-]*\s+){1,2}(?=(?:is|are|released|licen[cs]ed)\b)"
+)
 _WHOLE = re.compile(r"(?i)\b(?:all|whole|entire|every|this) (?:files?|repositor)")
 _OWN_TERMS = re.compile(r"(?i)\blicen[cs]e[sd]?\b")
 # What the stewards of licenses print around them: notes for those who choose one, notices about themselves.
@@ -190,6 +202,8 @@ def _is_spdx_tag(passage: str, license_ids: Sequence[str]) -> bool:
 
 
 def _is_title(passage: str, license_ids: Sequence[str]) -> bool:
+    if any(_words(passage) in (_words(find(license_id).name), _words(license_id)) for license_id in license_ids):
+        return True
     return not _OTHER_TERMS.search(passage) and not _unexplained(passage, _TITLE_WORDS | _title_words(license_ids))
 
 
@@ -225,10 +239,19 @@ def _is_marks(passage: str, _license_ids: Sequence[str]) -> bool:
 def _is_stewards(passage: str, _license_ids: Sequence[str]) -> bool:
     if digest(passage) in _STEWARD_PARAGRAPHS:
         return True
-    rest = " ".join(re.findall(r"[^\W_]+", passage.lower()))
+    rest = _words(passage)
     for sentence in _STEWARD_SENTENCES:
         rest = rest.replace(sentence, "").strip()
     return not rest
+
+
+def _is_own_sentence(passage: str, license_ids: Sequence[str]) -> bool:
+    words = " ".join(word.form for word in split_words(passage))
+    return any(words in own_sentences(license_id) for license_id in license_ids)
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))
 
 
 def _is_address(passage: str, _license_ids: Sequence[str]) -> bool:
@@ -244,6 +267,7 @@ HARMLESS: tuple[HarmlessClass, ...] = (
     HarmlessClass("scope note", "Files of others, by folder, keep their licenses; no weights.", _is_scope_note),
     HarmlessClass("marks", "Numbers of sections and lists.", _is_marks),
     HarmlessClass("the steward's text", "What the author of the license prints around it.", _is_stewards),
+    HarmlessClass("own sentence", "A whole sentence of the license, optional ones included.", _is_own_sentence),
     HarmlessClass("address", "A link to the license's page.", _is_address),
 )  # fmt: skip
 """The classes of words that change nothing, each with the reason."""

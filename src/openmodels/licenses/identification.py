@@ -105,12 +105,25 @@ _SHORTEST_LICENSE = 20
 """Words; a shorter passage holds no license of its own."""
 # Published texts that differ by some words from their SPDX templates: the digest of their words.
 _PUBLISHED = {
+    "62f93b5e3e5d501c56bcf444db1d653a": "AAL",
+    "c8002b893b1f63e0ab643ba51a7c8629": "AFL-2.1",
+    "4ccd1271f3ca6faae45d9bcf304ed88c": "Apache-1.1",
+    "d65a594bfccb1532df1fcdd1a0faa713": "BSD-3-Clause-LBNL",
     "0acff448a17d70e938c3560cc4f6fc96": "CC-BY-2.0",
     "597dde3d240dcf2758ff9dbd270e30fa": "CC-BY-2.5",
+    "f5b6f9b90eb2e11c749a9e3416e86dde": "CECILL-2.1",
     "1605aeb24ebad6cf6f553925b3191481": "EPL-2.0",
     "ec5993c694999dbfb4c357bfa1e11f88": "EUPL-1.1",
     "6eb190f4d50314864a73d22ef9df8813": "EUPL-1.2",
+    "86c0a7e98424b690e1627840371d4247": "Motosoto",
+    "0db6f99f3ee5651d513a4e4225bb7a26": "NTP",
+    "3a036942b443d0019be97507efad0eeb": "OCLC-2.0",
+    "5fab9aa39b44d11aacdbfc778de4cf2c": "OLFL-1.3",
+    "032dff455a84800385b31f7a3fb38fe1": "OSET-PL-2.1",
     "288a1597058c0c14857a6c28b32fd3e2": "PDDL-1.0",
+    "b4246e3e414672aac5089569e5a54373": "Python-2.0.1",
+    "964e0470798a917c69e096a25ed1e17c": "RPL-1.5",
+    "87099ecf98276211202f3e644a02463c": "RPSL-1.0",
 }
 
 
@@ -235,8 +248,10 @@ def _candidates(text: str) -> list[str]:
     return list(dict.fromkeys(region.id for region in identify_license(text, coverage_threshold=0.0)))
 
 
-def _explain(text: str, words: Sequence[Word], ids: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the licenses that words hold whole, and the conditions beside them."""
+def _explain(
+    text: str, words: Sequence[Word], ids: Sequence[str], around: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Return the licenses that words hold whole, and the conditions beside them and those around."""
     comparisons = [comparison for license_id in ids if (comparison := compare(license_id, words)) is not None]
     if not comparisons:
         return [], []
@@ -247,9 +262,9 @@ def _explain(text: str, words: Sequence[Word], ids: Sequence[str]) -> tuple[list
         is_gap = first > 0 and last < len(words) - 1
         if is_gap and is_name(passage):
             continue
-        rest = find_conditions(passage, ids)
+        rest = find_conditions(passage, [*ids, *around])
         if rest and others and last - first >= _SHORTEST_LICENSE:
-            also, beside = _explain(passage, split_words(passage), others)
+            also, beside = _explain(passage, split_words(passage), others, [closest.license_id, *around])
             if also:
                 exact, rest = exact + also, beside
         conditions += rest

@@ -132,7 +132,25 @@ def _templates() -> dict[str, list[str]]:
 
 @cache
 def _all_words(license_id: str) -> tuple[str, ...]:
-    return tuple(word.form for lre in _templates()[license_id] for word in split_words(_TOKEN.sub(" ", lre)))
+    """Return the words of a license, those of optional parts and alternatives included."""
+    return tuple(word.form for lre in _templates().get(license_id, ()) for word in split_words(_TOKEN.sub(" ", lre)))
+
+
+@cache
+def own_sentences(license_id: str) -> frozenset[str]:
+    """Return the sentences of a license, those of optional parts included, as words with a blank between."""
+    sentences = (
+        sentence
+        for lre in _templates().get(license_id, ())
+        for paragraph in re.split(r"\n\s*\n", _TOKEN.sub(" ", lre))
+        for sentence in [paragraph, *split_sentences(paragraph)]
+    )
+    return frozenset(" ".join(word.form for word in split_words(sentence)) for sentence in sentences)
+
+
+def split_sentences(paragraph: str) -> list[str]:
+    """Return the sentences of a paragraph; a semicolon ends one, too."""
+    return re.split(r"(?<=[.!?;])\s+(?=\S)|(?<=[。！？；])", paragraph)
 
 
 @cache
