@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -37,10 +38,12 @@ def find_conditions(passage: str, license_ids: Sequence[str]) -> list[str]:
         lines = [line for line in paragraph.split("\n") if re.search(r"\w", line)]
         if is_harmless(_join(lines), license_ids):
             continue
+        if not (unexplained := _find_in_sentences(lines, license_ids)):
+            continue
         # A notice may stand above a sentence without an empty line.
         others = [line for line in lines if not is_harmless(line, license_ids)]
-        if others and (found := _find_in_sentences(lines, license_ids)) and _find_in_sentences(others, license_ids):
-            conditions += found
+        if len(others) == len(lines) or (others and _find_in_sentences(others, license_ids)):
+            conditions += unexplained
     return conditions
 
 
@@ -134,8 +137,12 @@ def is_notice(line: str) -> bool:
 
 def digest(text: str) -> str:
     """Return the digest of the words of a text."""
-    words = " ".join(word.form for word in split_words(text))
-    return hashlib.sha256(words.encode()).hexdigest()[:32]
+    return hashlib.sha256(_forms(text).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=256)
+def _forms(text: str) -> str:
+    return " ".join(word.form for word in split_words(text))
 
 
 def _is_notice(passage: str, license_ids: Sequence[str]) -> bool:
@@ -176,7 +183,7 @@ def _is_party(passage: str, _license_ids: Sequence[str]) -> bool:
 
 
 def _has_aside(text: str) -> bool:
-    """Return whether brackets or a dash introduce several words that are no address."""
+    """Return whether brackets or a dash introduce several words other than addresses."""
     asides = (aside.split() for aside in _BRACKETS.findall(text) if "@" not in aside and "/" not in aside)
     return _DASH.search(text) is not None or any(
         len(words) > 1 and not all(map(_is_party_word, words)) for words in asides
@@ -246,7 +253,7 @@ def _is_stewards(passage: str, _license_ids: Sequence[str]) -> bool:
 
 
 def _is_own_sentence(passage: str, license_ids: Sequence[str]) -> bool:
-    words = " ".join(word.form for word in split_words(passage))
+    words = _forms(passage)
     return any(words in own_sentences(license_id) for license_id in license_ids)
 
 
@@ -281,11 +288,14 @@ _STEWARD_SENTENCES = tuple(
 
 def _title_words(license_ids: Iterable[str]) -> frozenset[str]:
     """Return the words of ids and titles of licenses."""
-    words: set[str] = set()
-    for license_id in license_ids:
-        terms = find(license_id)
-        words |= set(re.findall(r"[a-z\d]+", f"{license_id} {terms.name} {terms.id}".lower()))
-    return frozenset(words - {"non", "only", "commercial", "noncommercial", "no"})
+    return frozenset[str]().union(*map(_words_of_title, license_ids))
+
+
+@lru_cache(maxsize=256)
+def _words_of_title(license_id: str) -> frozenset[str]:
+    terms = find(license_id)
+    words = re.findall(r"[a-z\d]+", f"{license_id} {terms.name} {terms.id}".lower())
+    return frozenset(words) - {"non", "only", "commercial", "noncommercial", "no"}
 
 
 def _unexplained(passage: str, vocabulary: frozenset[str]) -> list[str]:

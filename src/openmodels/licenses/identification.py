@@ -251,7 +251,7 @@ def _candidates(text: str) -> list[str]:
 def _explain(
     text: str, words: Sequence[Word], ids: Sequence[str], around: Sequence[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """Return the licenses that words hold whole, and the conditions beside them and those around."""
+    """Return the licenses that words hold whole, and the conditions beside them."""
     comparisons = [comparison for license_id in ids if (comparison := compare(license_id, words)) is not None]
     if not comparisons:
         return [], []

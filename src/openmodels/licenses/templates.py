@@ -60,11 +60,18 @@ def split_words(text: str) -> list[Word]:
     text = _MARKUP.sub(lambda match: " " * len(match[0]), text)
     words: list[Word] = []
     for match in _WORD.finditer(text):
-        form = "".join(c for c in unicodedata.normalize("NFKD", match[0]) if not unicodedata.combining(c)).lower()
-        in_brackets = text[match.start() - 1 : match.start()] == "(" and text[match.end() : match.end() + 1] == ")"
+        form = match[0]
+        if not form.isascii():
+            form = "".join(c for c in unicodedata.normalize("NFKD", form) if not unicodedata.combining(c))
+        form = form.lower()
         if form in ("©", "c"):  # in templates, "((c))??" is a mark of a list that may be left out
             form = "copyright"
-        if form == "s" and in_brackets and words and words[-1].end == match.start() - 1:
+        elif (
+            form == "s"
+            and words
+            and words[-1].end == match.start() - 1
+            and text[words[-1].end : match.end() + 1] in ("(s)", "(S)")
+        ):
             words[-1] = words[-1]._replace(form=words[-1].form + "s", end=match.end() + 1)
             continue
         form = _EQUIVALENT.get(form, form)
@@ -132,13 +139,13 @@ def _templates() -> dict[str, list[str]]:
 
 @cache
 def _all_words(license_id: str) -> tuple[str, ...]:
-    """Return the words of a license, those of optional parts and alternatives included."""
+    """Return the words of a license, with optional parts and alternatives."""
     return tuple(word.form for lre in _templates().get(license_id, ()) for word in split_words(_TOKEN.sub(" ", lre)))
 
 
 @cache
 def own_sentences(license_id: str) -> frozenset[str]:
-    """Return the sentences of a license, those of optional parts included, as words with a blank between."""
+    """Return the sentences of a license, as words with a blank between."""
     sentences = (
         sentence
         for lre in _templates().get(license_id, ())
