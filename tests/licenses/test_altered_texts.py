@@ -173,6 +173,7 @@ def test_words_that_change_nothing(words):
         "The files in release/ are third-party components under their own licenses.",
         "Copyright 2024 Petrel. Banks Keep Out",
         "Copyright 2024 Petrel - Pupils Alone",
+        "Copyright 2024 Petrel, For Pupils",
         "Copyright 2024 Petrel (Pupils Alone)",
         "Copyright 2024 Petrel Harbour Pupils Of Bergen Alone Forever",
         "Copyright 2024 Petrel: Pupils Alone",

@@ -78,6 +78,7 @@ _CJK_BODY = re.compile(
     r"|株式会社|合同会社|研究室|財団|財団法人|주식회사|대학교|연구소|연구원|재단|팀)|株式会社[\w]{1,20}|주식회사[\w]{1,20}"
 )
 _MAX_PARTY = 40
+_PURPOSE = frozenset({"for", "to", "in", "at"})
 # What ends a sentence within a notice, and what has a full stop without ending one.
 _SENTENCE_END = re.compile(r"[.!?:](?=\s+[^\W\d])")
 _ABBREVIATION = re.compile(
@@ -173,7 +174,8 @@ def _is_party(passage: str, _license_ids: Sequence[str]) -> bool:
         [token for raw in name.split() if (token := raw.strip(".,;:()[]<>{}\"'“”‘’/|*#-–—&+=~`!"))]
         for name in re.split(r"[,;/&]\s|\s(?:and|und|et|y|e|og|by)\s", text)
     ]
-    if sum(map(len, names)) > _MAX_PARTY:
+    # "Institute for Coasts" is a name; ", for pupils" is a condition.
+    if sum(map(len, names)) > _MAX_PARTY or any(name and name[0].lower() in _PURPOSE for name in names[1:]):
         return False
     is_capitals = text.upper() == text and sum(map(len, names)) > 6
     others = [[token for token in name if not _is_party_word(token)] for name in names]
