@@ -116,6 +116,7 @@ _PUBLISHED = {
     "ec5993c694999dbfb4c357bfa1e11f88": "EUPL-1.1",
     "6eb190f4d50314864a73d22ef9df8813": "EUPL-1.2",
     "86c0a7e98424b690e1627840371d4247": "Motosoto",
+    "b329cc236acd95269fe145e38607e55f": "NCSA",
     "0db6f99f3ee5651d513a4e4225bb7a26": "NTP",
     "3a036942b443d0019be97507efad0eeb": "OCLC-2.0",
     "5fab9aa39b44d11aacdbfc778de4cf2c": "OLFL-1.3",
@@ -172,6 +173,8 @@ def identify(text: str) -> IdentifiedLicense:
     strictest = most_restrictive(find(license_id) for license_id in ids)
     if strictest is not None and strictest.restrictive:
         return IdentifiedLicense(strictest, "text")
+    if "openmdw" in text.lower() and "openmdw-1.1" not in ids:
+        ids.append("openmdw-1.1")  # its template is not among those that are searched
     words = split_words(text)
     exact, conditions = _explain(text, words, ids)
     if is_cut:
