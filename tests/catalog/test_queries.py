@@ -315,9 +315,22 @@ class TestInterpretation:
         assert found(records, "smaller than bear 9b") == ["toys/wolf"]
         assert set(found(records, "larger than wolf")) == {"toys/bear-9b", "toys/fox"}
         assert set(found(records, "better than bear 9b")) == {"toys/wolf", "toys/fox"}
+        assert set(found(records, "a bear 9b alternative")) == {"toys/wolf", "toys/fox"}
         told = str(search(records, "better than bear 9b").parsed.interpretation)
         assert "not compared" in told
         assert "text-generation" in told
+
+    def test_a_model_whose_name_has_no_words_is_ranked_too(self):
+        records = [model("toys/___", languages=["fi"]), model("toys/bear", languages=["fi"])]
+        assert set(found(records, "suomi")) == {"toys/___", "toys/bear"}
+
+    def test_the_order_of_two_languages_is_that_of_a_translation(self):
+        records = [
+            model("toys/mt-fi-sv", "translation", languages=["fi", "sv"], downloads=10**5),
+            model("toys/mt-sv-fi", "translation", languages=["sv", "fi"], downloads=10**4),
+        ]  # fmt: skip
+        for text in ("swedish to finnish translation", "sv→fi translation", "translation sv->fi"):
+            assert found(records, text)[0] == "toys/mt-sv-fi", text
 
     def test_a_long_text_is_cut_and_that_is_said(self):
         assert any("characters" in remark for remark in read_text("bear " * 300).remarks)

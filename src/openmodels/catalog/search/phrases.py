@@ -37,9 +37,10 @@ _OPTION = re.compile(r"(?<!\S)--[a-z][\w-]*(?:[= ]\d+(?!\S))?")
 _UNWANTED = re.compile(r"(?<!\S)-(?=[a-z]{3})")
 _OTHER_THAN = re.compile(
     r"(?:better|stronger|smarter|faster|newer|superior|more \w+) (?:than|to)"
-    r"|(?:alternatives?|replacements?|substitutes?) (?:to|for)|(?:instead|replacement) of|rather than|other than"
-    r"|(?:any|every)thing but|as (?:good|fast|capable|strong) as"
+    r"|(?:alternatives?|replacements?|substitutes?) to|(?:replacements?|substitutes?) for"
+    r"|(?:instead|replacement) of|rather than|other than|(?:any|every)thing but|as (?:good|fast|capable|strong) as"
 )
+_ALTERNATIVE = re.compile(r"((?:[^\s,;:!?]+ +){1,4})alternatives?\b(?! to\b)")
 _SMALLER_THAN = re.compile(r"(smaller|lighter|bigger|larger|heavier) than")
 _VERSION = re.compile(r"(?<![\d.])\d+\.\d")
 _SIZE_WORD = re.compile(r"\d+(?:\.\d+)?[bm]", re.ASCII)
@@ -227,6 +228,12 @@ def _restored(piece: str, ids: list[str]) -> str:
 
 def _without_comparisons(read: ReadText, text: str, ids: list[str]) -> str:
     """Return a text without the models that it compares with."""
+    if match := _ALTERNATIVE.search(text):
+        words = match[1].split()
+        first = next((at for at in range(len(words), 0, -1) if not _is_of_name(words[at - 1])), 0)
+        if name := words[first:]:
+            rewritten = [*words[:first], "alternative to", *name]
+            text = f"{text[: match.start()]} {' '.join(rewritten)}, {text[match.end() :]}"
     for pattern in (_OTHER_THAN, _SMALLER_THAN):
         while match := pattern.search(text):
             words = _WORD.findall(re.split(r"[,;?!]", text[match.end() :], maxsplit=1)[0])
@@ -419,7 +426,8 @@ def _drop_repeated(read: ReadText) -> None:
 
 def _use_lone_words(read: ReadText) -> None:
     """Search for a word that is usually left out where it is all that the text says."""
-    if not read.phrases and not read.filters and len(set(read.ignored)) == 1:
+    is_empty = not (read.phrases or read.filters or read.comparisons)
+    if is_empty and len(set(read.ignored)) == 1:
         word = read.ignored[0]
         read.phrases = [Phrase(word, "word", part) for part in model_names.search_terms(word)]
         read.ignored = []

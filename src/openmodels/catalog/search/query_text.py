@@ -137,6 +137,8 @@ def _compare(comparison: ComparedModel, parsed: ParsedText, index: Index) -> Non
     elif words:
         parsed.excluded.append(WordGroup(comparison.text, name_parts=words))
         parsed.meanings.append((comparison.text, f"none of {comparison.name!r}; how good models are is not compared"))
+        if not row:
+            parsed.remarks.append(f"{comparison.name!r} is in no name of a model")
     task = next((term for term in index.terms_of(row) if term.startswith("task:")), None) if row else None
     if task and not parsed.groups and "task" not in parsed.filters:
         parsed.filters["task"] = task.removeprefix("task:")

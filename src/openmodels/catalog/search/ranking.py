@@ -97,17 +97,19 @@ class Ranker:
         name_words = set(words)
         score, matched = 0.0, set[str]()
         for group in self.parsed.groups:
-            shared = group.words.keys() & name_words
-            matched |= shared
-            best = max((group.words[word] for word in shared), default=0.0)
+            best, weights = 0.0, group.words
+            for word in words:
+                if word in weights:
+                    matched.add(word)
+                    best = max(best, weights[word])
             if group.name_parts:
                 matched |= name_words.intersection(group.name_parts)
                 best = max(best, _NAME_PARTS if name_words.issuperset(group.name_parts) else 0.0)
             if best < 1.0:
                 best = max(best, self._match_beside_name(group, hit, author))
             score += group.weight * (2.0 * best if best else 0.0 if group.is_optional else _MISSING)
-        distinguishing = [word for word in words if word not in model_names.NOISE] or words
-        score += 1.2 * sum(word in matched for word in distinguishing) / len(distinguishing)
+        distinguishing = name_words - model_names.NOISE or name_words
+        score += 1.2 * len(matched & distinguishing) / max(1, len(distinguishing))
         if self.text in {name, model_id}:
             score += 3.0
         score += self._direction(words)
@@ -125,9 +127,9 @@ class Ranker:
 
     def _match_beside_name(self, group: query_text.WordGroup, hit: Hit, author: str) -> float:
         """Return from 0 to 1 how well author, tags or size match a part of the text."""
-        shared = group.numbers.keys() & hit.terms
-        by_term = max((group.numbers[number] for number in shared), default=0.0)
-        if not self.languages.isdisjoint(shared):
+        shared = hit.terms.intersection(group.numbers)
+        by_term = max(map(group.numbers.__getitem__, shared)) if shared else 0.0
+        if shared and not self.languages.isdisjoint(shared):
             by_term *= self._share_of_language(hit, shared)
         best = max(0.9 * group.authors.get(author, 0.0), 0.75 * by_term)
         if group.tokens or group.most_parameters:
