@@ -197,7 +197,8 @@ _ORGANISATION = {
 
 def accounts_of(account: str) -> tuple[str, ...]:
     """Return the accounts in lower case of the organisation that has an account."""
-    return tuple(_ORGANISATION.get(account.lower(), "").split())
+    page = _ORGANISATION.get(account.lower())
+    return tuple(other for other, source in _ORGANISATION.items() if page and source == page)
 
 
 def mentions(text: str, name: str) -> bool:
