@@ -93,7 +93,7 @@ def build(path: Path, count: int) -> dict[str, Any]:
         # The real ones last: a made-up row may have a real name.
         real = (catalog_tables.hub_records(_TABLES / name) for name in ("models.tsv", "models_people.tsv"))
         for row in chain(rows(count), *real):
-            writer.put(hub_records.record(row, _AS_OF))
+            writer.put(hub_records.build_record(row, _AS_OF))
         writer.flush({"hub.as_of": _AS_OF.isoformat()})
         writer.finish()
     seconds = time.perf_counter() - start
@@ -103,34 +103,37 @@ def build(path: Path, count: int) -> dict[str, Any]:
 def timed_search(path: Path, count: int) -> dict[str, Any]:
     del count
     index = Index(path)
-    return _timed([lambda asked=asked: execute.search(index, query.build(**asked)) for asked in mixed()], mixed())
+    return _timed(
+        [lambda arguments=arguments: execute.search(index, query.build_query(**arguments)) for arguments in mixed()],
+        mixed(),
+    )
 
 
 def timed_like(path: Path, count: int) -> dict[str, Any]:
     del count
     database = sqlite3.connect(path)
 
-    def scan(asked: dict[str, Any]) -> None:
-        found = search_terms(asked.get("text", "")) or ("",)
+    def scan(arguments: dict[str, Any]) -> None:
+        found = search_terms(arguments.get("text", "")) or ("",)
         where = " AND ".join("id LIKE ?" for _ in found)
         limits = [f"%{word}%" for word in found]
         database.execute(f"SELECT id FROM models WHERE {where} ORDER BY downloads DESC LIMIT 20", limits).fetchall()
 
     some = mixed()[::20]
-    return _timed([lambda asked=asked: scan(asked) for asked in some], some)
+    return _timed([lambda arguments=arguments: scan(arguments) for arguments in some], some)
 
 
 def timed_loop(path: Path, count: int) -> dict[str, Any]:
     del count
     listed = sqlite3.connect(path).execute("SELECT id, downloads FROM models").fetchall()
 
-    def loop(asked: dict[str, Any]) -> None:
-        found = search_terms(asked.get("text", ""))
+    def loop(arguments: dict[str, Any]) -> None:
+        found = search_terms(arguments.get("text", ""))
         hits = [row for row in listed if all(word in row[0].lower() for word in found)]
         sorted(hits, key=lambda row: -(row[1] or 0))[:20]
 
     some = mixed()[::20]
-    return _timed([lambda asked=asked: loop(asked) for asked in some], some)
+    return _timed([lambda arguments=arguments: loop(arguments) for arguments in some], some)
 
 
 def judge(path: Path, count: int) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def judge(path: Path, count: int) -> dict[str, Any]:
     index, judged = Index(path), {}
 
     def search(text: str) -> list[str]:
-        return [record.id for _, record in execute.search(index, query.build(text, limit=5)).hits]
+        return [record.id for _, record in execute.search(index, query.build_query(text, limit=5)).hits]
 
     for name in ("judged", "judged_people"):
         queries = catalog_tables.judged_queries(_TABLES / f"{name}.tsv")
@@ -174,7 +177,7 @@ def mixed() -> list[dict[str, Any]]:
     return found
 
 
-def _timed(calls: list[Callable[[], Any]], asked: list[dict[str, Any]]) -> dict[str, Any]:
+def _timed(calls: list[Callable[[], Any]], arguments: list[dict[str, Any]]) -> dict[str, Any]:
     times = []
     for call in calls:
         start = time.perf_counter()
@@ -187,7 +190,7 @@ def _timed(calls: list[Callable[[], Any]], asked: list[dict[str, Any]]) -> dict[
         "median": ranked[len(ranked) // 2],
         "p95": ranked[int(len(ranked) * 0.95)],
         "worst": ranked[-1],
-        "slowest": str(asked[slowest]),
+        "slowest": str(arguments[slowest]),
         "memory": _memory(),
     }
 

@@ -44,7 +44,7 @@ def prompts(count: int) -> list[str]:
     return [f"Story {next(_numbers)}: {told}" for _ in range(count)]
 
 
-def ours(model: om.Model) -> Speed:
+def openmodels_speed(model: om.Model) -> Speed:
     """Return the speed of calls through openmodels."""
 
     def ask(prompt: str, tokens: int) -> int:
@@ -115,7 +115,7 @@ def measure(seconds: float, at_once: int, tokens: int) -> dict[str, dict[str, li
 def _engine(name: str, seconds: float, at_once: int, tokens: int) -> dict[str, dict[str, list[float]]]:
     with om.Model(om.DEFAULT_MODEL, engine=name) as model:
         model.chat("Hello", max_tokens=4)
-        ways = {name: ours(model)}
+        ways = {name: openmodels_speed(model)}
         if name in BARE:
             ways[f"{name} bare"] = BARE[name](model)
         found: dict[str, dict[str, list[float]]] = {way: {"one": [], "many": []} for way in ways}

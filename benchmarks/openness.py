@@ -20,9 +20,9 @@ from pathlib import Path
 from openmodels.licenses import LicenseClass, find
 from openmodels.openness.criteria import criterion_names
 from openmodels.openness.evidence import Evidence
+from openmodels.openness.evidence_pages import ModelEvidence
 from openmodels.openness.findings import Finding
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.pages import ModelEvidence
 
 ORDER = ("OSAI", "MOT", "os-ai-map")
 VALUES = ("open", "partial", "closed")
@@ -78,7 +78,7 @@ class Row:
     model: str
     criterion: str
     human: str
-    ours: str
+    predicted: str
     finding: Finding | None = None
     terms: bool = False
     """Whether the label is about the terms of something published."""
@@ -165,7 +165,7 @@ def baseline_keyword(model: ModelEvidence, name: str) -> str:
 
 def confusion(rows: Iterable[Row]) -> str:
     """Return a matrix: people in rows, ours in columns."""
-    counts = Counter((row.human, row.ours) for row in rows)
+    counts = Counter((row.human, row.predicted) for row in rows)
     heads = (*VALUES, "unknown")
     lines = [f"    {'people / ours':14s}" + "".join(f"{one:>9s}" for one in heads)]
     lines += [f"    {truth:14s}" + "".join(f"{counts[truth, one]:9d}" for one in heads) for truth in VALUES]
@@ -174,12 +174,12 @@ def confusion(rows: Iterable[Row]) -> str:
 
 def agreement(rows: list[Row]) -> float:
     """Return the share in which "open or not" agrees; `unknown` counts as not open."""
-    return sum((row.human == "open") == (row.ours == "open") for row in rows) / len(rows) if rows else float("nan")
+    return sum((row.human == "open") == (row.predicted == "open") for row in rows) / len(rows) if rows else float("nan")
 
 
 def precision(rows: list[Row]) -> float:
     """Return the share of our "open" that people call open."""
-    said = [row for row in rows if row.ours == "open"]
+    said = [row for row in rows if row.predicted == "open"]
     return sum(row.human == "open" for row in said) / len(said) if said else float("nan")
 
 
@@ -223,9 +223,9 @@ def show(rows: list[Row], pages: dict[str, ModelEvidence]) -> float:
         for name, predict in others.items():
             systems[name] = [Row(row.model, criterion, row.human, predict(pages[row.model], criterion)) for row in mine]
         for name, found in systems.items():
-            said = sum(row.ours == "open" for row in found)
-            wrong = sum(row.ours == "open" and row.human == "closed" for row in found)
-            unknown = sum(row.ours == "unknown" for row in found) / len(found)
+            said = sum(row.predicted == "open" for row in found)
+            wrong = sum(row.predicted == "open" and row.human == "closed" for row in found)
+            unknown = sum(row.predicted == "unknown" for row in found) / len(found)
             print(
                 f"    {name:16s} open-or-not {agreement(found):.3f}  precision of open {precision(found):.3f} ({said}) "
                 f"open but closed {wrong}  unknown {unknown:.2f}"
@@ -235,7 +235,7 @@ def show(rows: list[Row], pages: dict[str, ModelEvidence]) -> float:
                 kept[name] += found
     print("\nopen or not, mean over", ", ".join(FOUR))
     for name, values in scores.items():
-        wrong = [row for row in kept[name] if row.ours == "open" and row.human == "closed"]
+        wrong = [row for row in kept[name] if row.predicted == "open" and row.human == "closed"]
         print(
             f"    {name:16s} {sum(values) / len(values):.3f}   precision of open {precision(kept[name]):.3f}   "
             f"said open, people say closed: {len(wrong)}"
@@ -247,16 +247,16 @@ def show_disputed(rows: list[Row]) -> None:
     """Print where we differ from people, and the numbers without the labels we dispute."""
     print(f"\nWhere open-or-not differs (* label disputed, {TERMS}):")
     for row in rows:
-        if (row.human == "open") == (row.ours == "open"):
+        if (row.human == "open") == (row.predicted == "open"):
             continue
         why, link = DISPUTED.get((row.model, row.criterion), ("", ""))
         reason = row.finding.reason[:110] if row.finding else ""
         mark = "*" if why else "~" if row.terms and row.criterion != "license" else " "
         head = f"  {mark} {row.model:44s} {row.criterion:17s}"
-        print(f"{head} people {row.human:8s} ours {row.ours:8s} {f'{why}: {link}' if why else reason}")
+        print(f"{head} people {row.human:8s} ours {row.predicted:8s} {f'{why}: {link}' if why else reason}")
     rest = [row for row in rows if (row.model, row.criterion) not in DISPUTED and row.criterion in FOUR]
     values = [agreement([row for row in rest if row.criterion == name]) for name in FOUR]
-    wrong = sum(row.ours == "open" and row.human == "closed" for row in rest)
+    wrong = sum(row.predicted == "open" and row.human == "closed" for row in rest)
     print(
         f"\nWithout disputed labels: mean {sum(values) / 4:.3f}, precision of open {precision(rest):.3f}, "
         f"open but closed {wrong}"

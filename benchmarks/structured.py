@@ -28,7 +28,7 @@ from output_types import LONGEST, PROMPTS, TYPES
 ANSWERS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 
 
-def ours(model, count):
+def openmodels_answers(model, count):
     """Return valid answers, tokens and seconds; and the same tokens' seconds without a schema, turn by turn."""
     valid = tokens = plain_tokens = 0
     seconds = plain_seconds = 0.0
@@ -59,9 +59,9 @@ def prompted(model, count):
     """Return valid answers when the schema stands only in the prompt."""
     valid = 0
     for kind in TYPES:
-        asked = f"{PROMPTS[kind]} Answer only with JSON for this schema: {json.dumps(kind.model_json_schema())}"
+        prompt = f"{PROMPTS[kind]} Answer only with JSON for this schema: {json.dumps(kind.model_json_schema())}"
         for seed in range(count):
-            text = model.chat(asked, temperature=1.0, seed=seed, max_tokens=100).text
+            text = model.chat(prompt, temperature=1.0, seed=seed, max_tokens=100).text
             try:
                 kind.model_validate_json(text)
                 valid += 1
@@ -106,7 +106,7 @@ def main():
     with om.Model(om.DEFAULT_MODEL) as model:
         model.load()
         model.chat("Hello", schema=TYPES[0], max_tokens=LONGEST)  # the tokenizer's tables are made once
-        valid, tokens, seconds, plain_tokens, plain_seconds = ours(model, ANSWERS)
+        valid, tokens, seconds, plain_tokens, plain_seconds = openmodels_answers(model, ANSWERS)
         rate, plain_rate = tokens / seconds, plain_tokens / plain_seconds
         print(f"constrained    {valid} of {5 * ANSWERS} valid, {tokens} tokens, {rate:.1f} a second")
         print(

@@ -125,7 +125,7 @@ def server() -> Iterator[str]:
 def raw_httpx2(url: str) -> Peer:
     import httpx2
 
-    asked = {"model": "m", "messages": MESSAGES}
+    payload = {"model": "m", "messages": MESSAGES}
     settings: dict[str, Any] = {
         "base_url": url,
         "headers": {"Authorization": "Bearer key"},
@@ -139,7 +139,7 @@ def raw_httpx2(url: str) -> Peer:
 
     def stream() -> int:
         count = 0
-        with client.stream("POST", "/chat/completions", json={**asked, "stream": True}) as response:
+        with client.stream("POST", "/chat/completions", json={**payload, "stream": True}) as response:
             for line in response.iter_lines():
                 if line.startswith("data: ") and line != "data: [DONE]":
                     count += bool(json.loads(line[6:])["choices"][0]["delta"].get("content"))
@@ -149,11 +149,11 @@ def raw_httpx2(url: str) -> Peer:
         async with httpx2.AsyncClient(**settings) as client:
 
             async def call() -> str:
-                return text(await client.post("/chat/completions", json=asked))
+                return text(await client.post("/chat/completions", json=payload))
 
             return await measure(call)
 
-    return Peer(lambda: text(client.post("/chat/completions", json=asked)), stream, many)
+    return Peer(lambda: text(client.post("/chat/completions", json=payload)), stream, many)
 
 
 def raw_urllib3_aiohttp(url: str) -> Peer:
@@ -236,21 +236,21 @@ def openai(url: str) -> Peer:
     from openai import AsyncOpenAI, OpenAI
 
     client = OpenAI(base_url=url, api_key="key")
-    asked: dict[str, Any] = {"model": "m", "messages": MESSAGES}
+    payload: dict[str, Any] = {"model": "m", "messages": MESSAGES}
 
     def stream() -> int:
-        chunks = client.chat.completions.create(**asked, stream=True)
+        chunks = client.chat.completions.create(**payload, stream=True)
         return sum(bool(chunk.choices and chunk.choices[0].delta.content) for chunk in chunks)
 
     async def many(measure: Callable[[AsyncCall], Awaitable[float]]) -> float:
         async with AsyncOpenAI(base_url=url, api_key="key") as client:
 
             async def call() -> str:
-                return (await client.chat.completions.create(**asked)).choices[0].message.content or ""
+                return (await client.chat.completions.create(**payload)).choices[0].message.content or ""
 
             return await measure(call)
 
-    return Peer(lambda: client.chat.completions.create(**asked).choices[0].message.content or "", stream, many)
+    return Peer(lambda: client.chat.completions.create(**payload).choices[0].message.content or "", stream, many)
 
 
 def any_llm(url: str) -> Peer:

@@ -15,12 +15,22 @@ from openmodels.core.stream import AsyncStream, ReplyAssembler, Stream
 from openmodels.errors import OpenModelsError
 from openmodels.http.client import HttpClient
 from openmodels.http.messages import HttpRequest
-from openmodels.http.status_errors import Failure
+from openmodels.http.status_errors import FailedResponse
 from openmodels.model import Model
 from openmodels.openai_wire.decode import ChatDecoder, ResponseBody
 from openmodels.testing.faults import KEY, PROMPT, FaultServer
 
-SHOWN = (Model, OpenAICompatible, Stream, AsyncStream, Failure, ResponseBody, ChatDecoder, HttpRequest, HttpClient)
+SHOWN = (
+    Model,
+    OpenAICompatible,
+    Stream,
+    AsyncStream,
+    FailedResponse,
+    ResponseBody,
+    ChatDecoder,
+    HttpRequest,
+    HttpClient,
+)
 
 
 class Told:

@@ -117,8 +117,8 @@ class TestLlamacpp(_Quantised):
             if time.monotonic() - seen > _UNASKED:
                 process = server.ensure(None)
                 headers = {"Authorization": f"Bearer {process.key}"}
-                asked = Request(f"{process.address.result()}/slots", headers=headers)
-                with urlopen(asked, timeout=10) as answer:
+                request = Request(f"{process.address.result()}/slots", headers=headers)
+                with urlopen(request, timeout=10) as answer:
                     number = sum(slot["is_processing"] for slot in json.load(answer))
                 seen = time.monotonic()
             return number

@@ -29,11 +29,11 @@ def test_two_hundred_texts_have_the_same_vectors(minilm: Path) -> None:
     lines = [line for page in sorted(DOCS.glob("*.md")) for line in page.read_text().splitlines() if line.strip()]
     picked = 200 - len(OTHERS)
     texts = [*OTHERS, *(lines[at * len(lines) // picked] for at in range(picked))]
-    theirs = SentenceTransformer(str(minilm), device="cpu").encode(texts)
+    expected = SentenceTransformer(str(minilm), device="cpu").encode(texts)
     with om.Model(f"local:{minilm}", device="cpu") as model:
-        ours = model.embed(texts, extra={"truncate": True}).vectors
-    cosines = np.sum(theirs.astype(np.float64) * ours, axis=1) / (
-        np.linalg.norm(theirs.astype(np.float64), axis=1) * np.linalg.norm(ours.astype(np.float64), axis=1)
+        vectors = model.embed(texts, extra={"truncate": True}).vectors
+    cosines = np.sum(expected.astype(np.float64) * vectors, axis=1) / (
+        np.linalg.norm(expected.astype(np.float64), axis=1) * np.linalg.norm(vectors.astype(np.float64), axis=1)
     )
     assert np.abs(1 - cosines).max() < 1e-5
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)

@@ -23,11 +23,11 @@ class TestWrite:
     @pytest.mark.parametrize("step", ["fsync", "open"])
     def test_a_full_disk_leaves_the_old_file(self, tmp_path, monkeypatch, step):
         file = tmp_path / "talk.json"
-        files.write(file, "old")
+        files.write_atomically(file, "old")
         with monkeypatch.context() as patch:
             patch.setattr(files.os, step, full)
             with pytest.raises(om.WriteFailed, match=r"talk\.json cannot be written: No space") as caught:
-                files.write(file, "new")
+                files.write_atomically(file, "new")
         assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(file))
         assert isinstance(caught.value.__cause__, OSError)
         assert caught.value.next_step.endswith(".")
@@ -36,10 +36,10 @@ class TestWrite:
 
     def test_what_the_block_raises_leaves_the_old_file(self, tmp_path):
         file = tmp_path / "report.md"
-        files.write(file, "old")
+        files.write_atomically(file, "old")
 
         def interrupted():
-            with files.replacing(file) as opened:
+            with files.atomic_writer(file) as opened:
                 opened.write(b"half")
                 raise KeyError
 
@@ -54,10 +54,10 @@ class TestWrite:
 
         before = os.umask(0o027)
         try:
-            files.write(tmp_path / "private", "x", private=True)
-            files.write(tmp_path / "public", "x")
+            files.write_atomically(tmp_path / "private", "x", private=True)
+            files.write_atomically(tmp_path / "public", "x")
             (tmp_path / "kept").touch(0o600)
-            files.write(tmp_path / "kept", "x")
+            files.write_atomically(tmp_path / "kept", "x")
         finally:
             os.umask(before)
         assert (mode("private"), mode("public"), mode("kept")) == (0o600, 0o640, 0o600)
@@ -66,16 +66,16 @@ class TestWrite:
     def test_links_are_followed_and_devices_written_to(self, tmp_path):
         (tmp_path / "target").write_text("old")
         (tmp_path / "link").symlink_to(tmp_path / "target")
-        files.write(tmp_path / "link", "new")
+        files.write_atomically(tmp_path / "link", "new")
         assert (tmp_path / "link").is_symlink()
         assert (tmp_path / "target").read_text() == "new"
-        files.write(os.devnull, "x")
+        files.write_atomically(os.devnull, "x")
         assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
     @pytest.mark.parametrize("name", ["no/such/folder.json", ".", "a\0b", "x" * 300])
     def test_a_name_that_takes_no_file_is_a_typed_error(self, tmp_path, name):
         with pytest.raises(om.WriteFailed, match="cannot be written"):
-            files.write(tmp_path / name, "x")
+            files.write_atomically(tmp_path / name, "x")
 
 
 class TestJson:
@@ -126,7 +126,7 @@ class TestJson:
         if hasattr(os, "mkfifo"):
             os.mkfifo(tmp_path / "pipe")  # opening it as usual would wait for a writer
             with pytest.raises(om.InvalidRequest, match="not a plain file"):
-                files.read(tmp_path / "pipe", largest=9)
+                files.read_bounded(tmp_path / "pipe", largest=9)
         if Path("/dev/zero").exists():
             with pytest.raises(om.InvalidRequest, match="not a plain file"):
-                files.read("/dev/zero", largest=10)
+                files.read_bounded("/dev/zero", largest=10)

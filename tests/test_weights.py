@@ -14,7 +14,7 @@ from huggingface_hub import constants
 
 from fake_hub import fake_hub, safetensors
 from openmodels import errors
-from openmodels.backends.local.weights import cache, checkpoint_download, default_model, locate, memory
+from openmodels.backends.local.weights import cache, checkpoint_download, default_model, disk_space, locate, memory
 
 LLAMA = json.dumps({"model_type": "llama", "dtype": "float32"}).encode()
 
@@ -183,7 +183,7 @@ class TestHub:
         server.repos["org/model"] = MODEL
         server.sizes["model.safetensors"] = claimed
         if free == "memory":
-            monkeypatch.setattr(memory, "check_disk", lambda folder, needed: None)
+            monkeypatch.setattr(disk_space, "check_disk", lambda folder, needed: None)
             monkeypatch.setattr(memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(needed))
         with pytest.raises(errors.DoesNotFit, match=free):
             locate.locate_folder("org/model")
@@ -193,7 +193,7 @@ class TestHub:
         config = {"quantization_config": {"quant_method": "fp8"}}
         server.repos["org/model"] = MODEL | {"config.json": json.dumps(config).encode()}
         server.sizes["model.safetensors"] = 3 * 10**9
-        monkeypatch.setattr(memory, "check_disk", lambda folder, needed: None)
+        monkeypatch.setattr(disk_space, "check_disk", lambda folder, needed: None)
         monkeypatch.setattr(memory, "available", lambda *_: 5 * 10**9)
         monkeypatch.setattr(
             memory, "check_any_memory", lambda needed, unpacked: memory.check_memory(max(needed, unpacked))
@@ -342,15 +342,15 @@ class TestDefault:
         self.index(monkeypatch, pinned)
         kept = default_model.get_gguf(None)
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        asked = []
+        conversions = []
 
         def converted(file, *, digest, deadline, dtype):
-            asked.append((file, digest))
+            conversions.append((file, digest))
             return file.parent
 
         monkeypatch.setattr(cache, "get_converted", converted)
         assert locate.locate_folder(default_model.REPO) == kept.parent
-        assert asked == [(kept, default_model.SHA256)]
+        assert conversions == [(kept, default_model.SHA256)]
 
     def test_the_hubs_cache_comes_first(self, server, monkeypatch):
         server.repos[default_model.REPO] = MODEL

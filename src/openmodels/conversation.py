@@ -112,7 +112,7 @@ class Conversation:
             saved = _SavedConversation(system=self.system, messages=self.messages)
         except ValidationError as error:
             raise InvalidRequest(f"The conversation cannot be saved: {schema.describe_errors(error)}") from error
-        files.write(path, saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", private=True)
+        files.write_atomically(path, saved.model_dump_json(indent=1, exclude_defaults=True) + "\n", private=True)
 
     @classmethod
     @ErrorBoundary()

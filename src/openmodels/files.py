@@ -25,14 +25,14 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def write(path: str | os.PathLike[str], data: str | bytes, *, private: bool = False) -> None:
-    """Write a file, text as UTF-8; see `replacing`."""
-    with replacing(path, private=private) as file:
+def write_atomically(path: str | os.PathLike[str], data: str | bytes, *, private: bool = False) -> None:
+    """Write a file, text as UTF-8; see `atomic_writer`."""
+    with atomic_writer(path, private=private) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, private: bool = False) -> Generator[BinaryIO, None, None]:
+def atomic_writer(path: str | os.PathLike[str], *, private: bool = False) -> Generator[BinaryIO, None, None]:
     """Give a file to write to, which replaces `path` when the block ends well.
 
     A crash or a full disk leaves the old content or the new. A `private` file is for the user alone (mode 0600).
@@ -108,7 +108,7 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
-def read(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> bytes:
+def read_bounded(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> bytes:
     """Return the content of a plain file of at most `largest` bytes, or raise `kind`."""
     try:
         with open(path, "rb", opener=_open_for_reading) as file:
@@ -131,8 +131,8 @@ def _open_for_reading(path: str, flags: int) -> int:
 
 
 def read_json(path: str | os.PathLike[str], *, largest: int, kind: type[OpenModelsError] = InvalidRequest) -> Any:
-    """Return the value of a JSON file; see `read` and `parse_json`."""
-    return parse_json(read(path, largest=largest, kind=kind), os.fspath(path), kind=kind)
+    """Return the value of a JSON file; see `read_bounded` and `parse_json`."""
+    return parse_json(read_bounded(path, largest=largest, kind=kind), os.fspath(path), kind=kind)
 
 
 def parse_json(data: bytes | str, name: str, *, kind: type[OpenModelsError] = InvalidRequest) -> Any:

@@ -78,7 +78,7 @@ class RetryBudget:
         self.left = min(self.capacity, self.left + (self.cost if retried else 1))
 
 
-class OriginState:
+class OriginBackoff:
     """What all calls to one server share: budget, pauses and times of retries.
 
     Calls that fail together would come back together, and a server that recovers would fail again. So at most
@@ -120,15 +120,17 @@ class OriginState:
         return self.reserve(wait, deadline)
 
 
-_origins: weakref.WeakValueDictionary[str, OriginState] = weakref.WeakValueDictionary()
+_origins: weakref.WeakValueDictionary[str, OriginBackoff] = weakref.WeakValueDictionary()
 
 
-def origin_state(address: str | None) -> OriginState:
+def origin_backoff(address: str | None) -> OriginBackoff:
     """Return what all calls to an address share; None shares nothing."""
-    return OriginState() if address is None else _origins.setdefault(address, OriginState())
+    return OriginBackoff() if address is None else _origins.setdefault(address, OriginBackoff())
 
 
-def call(start: Callable[[], T], *, retries: int, deadline: float | None, origin: OriginState | None = None) -> T:
+def call_with_retries(
+    start: Callable[[], T], *, retries: int, deadline: float | None, origin: OriginBackoff | None = None
+) -> T:
     """Return `start()`, tried again up to `retries` times.
 
     Args:
@@ -164,10 +166,10 @@ def call(start: Callable[[], T], *, retries: int, deadline: float | None, origin
     return result
 
 
-async def acall(
-    start: Callable[[], Awaitable[T]], *, retries: int, deadline: float | None, origin: OriginState | None = None
+async def acall_with_retries(
+    start: Callable[[], Awaitable[T]], *, retries: int, deadline: float | None, origin: OriginBackoff | None = None
 ) -> T:
-    """The asynchronous twin of `call`."""
+    """The asynchronous twin of `call_with_retries`."""
     if origin is not None and (wait := origin.initial_wait(retries, deadline)):
         await asyncio.sleep(wait)
     failures: list[OpenModelsError] = []
@@ -191,7 +193,7 @@ async def acall(
     return result
 
 
-def _retry_arguments(retries: int, deadline: float | None, origin: OriginState | None) -> dict[str, Any]:
+def _retry_arguments(retries: int, deadline: float | None, origin: OriginBackoff | None) -> dict[str, Any]:
     attempts, fixed_wait = _override or (retries + 1, None)
     jitter = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
 

@@ -69,12 +69,12 @@ def test_a_narrow_server_slows_the_run_instead_of_failing_it(surface):
 
 
 @both
-@pytest.mark.parametrize(("retries", "asked"), [(2, 1 + RATE_LIMIT_TRIES), (0, 1)])
-def test_a_server_that_refuses_for_ever_is_given_up(surface, retries, asked):
+@pytest.mark.parametrize(("retries", "requests"), [(2, 1 + RATE_LIMIT_TRIES), (0, 1)])
+def test_a_server_that_refuses_for_ever_is_given_up(surface, retries, requests):
     with Echo(room=0) as server, retry.override_retries(), om.Model("server:m", base_url=server.address) as model:
         items, _ = mapped(model, surface, ["x"], max_retries=retries)
     assert texts(items) == ["RateLimited"]
-    assert len(server.requests) == asked
+    assert len(server.requests) == requests
 
 
 @both

@@ -48,7 +48,7 @@ def rows() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def records(rows: list[dict[str, Any]]) -> list[ModelRecord]:
     """Their records."""
-    return [hub_records.record(row, AS_OF) for row in rows]
+    return [hub_records.build_record(row, AS_OF) for row in rows]
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ def people_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def people_index(people_rows: list[dict[str, Any]]) -> Index:
     """An index over them, in memory."""
-    return writer.in_memory([hub_records.record(row, AS_OF) for row in people_rows])
+    return writer.in_memory([hub_records.build_record(row, AS_OF) for row in people_rows])
 
 
 @pytest.fixture

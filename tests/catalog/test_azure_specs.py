@@ -31,7 +31,7 @@ def specs(shared):
 
 def test_every_spec_is_a_record(specs):
     for spec in specs:
-        record, _ = azure.record_of(row(spec), DAY)
+        record, _ = azure.build_record(row(spec), DAY)
         assert record.ids.azure == f"azureml/{spec['name']}"
         assert record.license is not None
         assert record.task is not None
@@ -40,7 +40,7 @@ def test_every_spec_is_a_record(specs):
 def test_stated_hub_ids_are_joined_and_glued_ones_are_not(specs):
     for spec in specs:
         stated = spec.get("system_metadata", {}).get("huggingFaceModelId")
-        record, remark = azure.record_of(row(spec), DAY)
+        record, remark = azure.build_record(row(spec), DAY)
         if stated and stated.count("/") == 1:
             assert (record.ids.hub, remark) == (stated, None)
         elif stated and "/" in stated:
@@ -50,7 +50,7 @@ def test_stated_hub_ids_are_joined_and_glued_ones_are_not(specs):
 
 def test_the_lessons_llama_is_retired(specs):
     (llama,) = [spec for spec in specs if spec["name"] == "Llama-2-7b"]
-    record, _ = azure.record_of(row(llama), DAY)
+    record, _ = azure.build_record(row(llama), DAY)
     assert record.lifecycle.retires_on == date(2025, 6, 30)
     assert record.license.license_class == "unknown"
     assert record.fine_tuning_tasks == ("text-classification", "text-generation")

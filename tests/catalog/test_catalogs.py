@@ -19,8 +19,8 @@ from openmodels.errors import (
 )
 
 
-def listed(source, **asked):
-    return [record for page in source.pages(**asked) for record in page.records]
+def listed(source, **filters):
+    return [record for page in source.pages(**filters) for record in page.records]
 
 
 class TestHub:
@@ -95,9 +95,11 @@ class TestHub:
         listed(source)
         source.offers()
         assert all(
-            asked.headers.get("authorization") == "Bearer hf_secret" for asked in hub.requests if "v1" not in asked.path
+            request.headers.get("authorization") == "Bearer hf_secret"
+            for request in hub.requests
+            if "v1" not in request.path
         )
-        assert all("authorization" not in asked.headers for asked in hub.requests if "v1" in asked.path)
+        assert all("authorization" not in request.headers for request in hub.requests if "v1" in request.path)
         assert "hf_secret" not in repr(source.client)
 
     def test_errors_are_of_the_tree(self, hub, monkeypatch):
@@ -122,8 +124,8 @@ class TestHub:
         hub.rows.pop()
 
     def test_searches_by_words_and_filters(self, hub):
-        asked = query.build("llama chat", license="llama2", author="meta-llama", task="text-generation")
-        found = {record.id for record in HubCatalog().search(asked)}
+        wanted = query.build_query("llama chat", license="llama2", author="meta-llama", task="text-generation")
+        found = {record.id for record in HubCatalog().search(wanted)}
         assert "meta-llama/Llama-2-7b-chat-hf" in found
         assert all(name.startswith("meta-llama/") for name in found)
 
@@ -171,7 +173,7 @@ class TestAzure:
         assert any("which is none" in why for why in source.skipped)
 
     @pytest.mark.parametrize(
-        ("asked", "expected"),
+        ("filters", "expected"),
         [
             ({"task": "chat-completion"}, {"gpt-oss-120b", "openai-gpt-oss-120b"}),
             ({"fine_tuning_task": "text-classification"}, {"Llama-2-7b", "mistralai-Mistral-7B-v01"}),
@@ -180,8 +182,8 @@ class TestAzure:
             ({"author": "Meta"}, {"Llama-2-7b"}),
         ],
     )
-    def test_filters_there(self, gallery, asked, expected):
-        found = AzureCatalog().search(query.build(**asked))
+    def test_filters_there(self, gallery, filters, expected):
+        found = AzureCatalog().search(query.build_query(**filters))
         assert {record.ids.azure.rpartition("/")[2] for record in found} == expected
 
     def test_the_hubs_collection_is_a_registry(self, gallery):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import re
-import subprocess
 import sys
 
 import pytest
@@ -14,6 +11,7 @@ from click.testing import CliRunner
 
 from openmodels.catalog.index import update
 from openmodels.cli import cli
+from pseudo_terminal import run_on_terminal, without_escapes
 
 
 def run(*arguments):
@@ -145,23 +143,7 @@ class TestCatalog:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal is POSIX")
 def test_on_a_terminal(hub):
-    parent, child = pty.openpty()
-    command = [sys.executable, "-m", "openmodels", "search", "japanese llama", "--limit", "3"]
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    run_ = subprocess.Popen(command, stdout=child, stderr=subprocess.PIPE, env=environment)
-    os.close(child)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(parent, 4096)
-        except OSError:  # the other end is closed
-            break
-        if not piece:
-            break
-        shown += piece
-    run_.communicate()
-    os.close(parent)
-    assert run_.returncode == 0
-    assert b"elyza/ELYZA-japanese-Llama-2-7b" in shown
-    plain = re.sub(r"\x1b\[[\d;]*m", "", shown.decode())
-    assert max(len(line) for line in plain.splitlines()) <= 100
+    code, written = run_on_terminal("search", "japanese llama", "--limit", "3", width=100, NO_COLOR="1")
+    assert code == 0, written
+    assert "elyza/ELYZA-japanese-Llama-2-7b" in written
+    assert max(map(len, without_escapes(written).splitlines())) <= 100

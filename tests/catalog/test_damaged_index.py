@@ -27,7 +27,7 @@ def index_file(tmp_path, monkeypatch):
 def fill(path):
     listed = [{"id": f"acme/gecko-{n}b", "tags": ["license:mit"], "downloads": n} for n in range(1, 200)]
     with Writer(path) as writer:
-        writer.put_all([hub_records.record(row, today()) for row in listed])
+        writer.put_all([hub_records.build_record(row, today()) for row in listed])
         writer.flush({"hub.as_of": today().isoformat()})
         writer.finish()
     return writer

@@ -26,7 +26,7 @@ RELATED = [
 
 
 def made(name, **fields):
-    return hub_records.record({"id": name, **fields}, DAY)
+    return hub_records.build_record({"id": name, **fields}, DAY)
 
 
 def parent(record, *others, card=None):

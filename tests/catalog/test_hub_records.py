@@ -13,7 +13,7 @@ from openmodels.catalog.index.writer import in_memory
 from openmodels.catalog.record import Base
 from openmodels.catalog.sources import hub_records
 from openmodels.hub.offers import parse_router_list
-from openmodels.openness.pages import DatasetEvidence, ModelEvidence
+from openmodels.openness.evidence_pages import DatasetEvidence, ModelEvidence
 
 DAY = date(2026, 11, 1)
 VALUES = st.recursive(
@@ -49,13 +49,13 @@ def row(**fields):
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_no_value_of_any_field_breaks_a_row(fields):
-    record = hub_records.record(row(**fields), DAY)
+    record = hub_records.build_record(row(**fields), DAY)
     assert record.ids.hub == "org/model-7b"
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_every_record_comes_back_from_the_index(fields):
-    record = hub_records.record(row(**fields), DAY)
+    record = hub_records.build_record(row(**fields), DAY)
     assert in_memory([record]).get("ORG/model-7b") == record
 
 
@@ -64,42 +64,47 @@ def test_every_record_comes_back_from_the_index(fields):
 )
 def test_rows_without_a_usable_id_are_refused(bad):
     with pytest.raises(ValueError, match=r"id|object"):
-        hub_records.record(bad, DAY)
+        hub_records.build_record(bad, DAY)
 
 
 def test_terminal_escapes_in_an_id_are_refused_and_elsewhere_removed():
     with pytest.raises(ValueError, match=r"\\x1b"):
-        hub_records.record({"id": "org/\x1b[31mred"}, DAY)
-    record = hub_records.record(row(tags=["a\x1b]0;x\x07b", "\u202etxt"], library_name="l\x9bib"), DAY)
+        hub_records.build_record({"id": "org/\x1b[31mred"}, DAY)
+    record = hub_records.build_record(row(tags=["a\x1b]0;x\x07b", "\u202etxt"], library_name="l\x9bib"), DAY)
     assert record.tags == ("a]0;xb", "txt")
     assert record.library == "lib"
 
 
 def test_numbers_and_nesting_without_end_are_left_out():
-    record = hub_records.record(row(likes=10**30, downloads=float("inf"), cardData="{" + '"a":[' * 10**5), DAY)
+    record = hub_records.build_record(row(likes=10**30, downloads=float("inf"), cardData="{" + '"a":[' * 10**5), DAY)
     assert (record.likes, record.downloads) == (None, None)
 
 
 def test_norwegian_is_not_false():
-    assert hub_records.record(row(cardData={"language": [False, "en"]}), DAY).languages == ("no", "en")
-    assert hub_records.record(row(cardData={"language": "Japanese"}), DAY).languages == ("ja",)
+    assert hub_records.build_record(row(cardData={"language": [False, "en"]}), DAY).languages == ("no", "en")
+    assert hub_records.build_record(row(cardData={"language": "Japanese"}), DAY).languages == ("ja",)
 
 
 def test_what_is_unknown_is_none():
-    record = hub_records.record({"id": "org/model"}, DAY)
+    record = hub_records.build_record({"id": "org/model"}, DAY)
     known = {name for name in type(record).model_fields if getattr(record, name) not in (None, {}, ())}
     assert known == {"ids", "author", "provenance"}
 
 
 def test_license_may_be_a_list_or_a_name_only():
-    assert hub_records.record(row(cardData={"license": ["apache-2.0", "mit"]}), DAY).license.id == "Apache-2.0 AND MIT"
-    named = hub_records.record(row(cardData={"license": "other", "license_name": "falcon-llm-license"}), DAY).license
+    assert (
+        hub_records.build_record(row(cardData={"license": ["apache-2.0", "mit"]}), DAY).license.id
+        == "Apache-2.0 AND MIT"
+    )
+    named = hub_records.build_record(
+        row(cardData={"license": "other", "license_name": "falcon-llm-license"}), DAY
+    ).license
     assert (named.id, named.license_class) == ("other", "restricted")
-    assert hub_records.record(row(tags=["license:odc-by"]), DAY).license.id == "ODC-By-1.0"
+    assert hub_records.build_record(row(tags=["license:odc-by"]), DAY).license.id == "ODC-By-1.0"
 
 
 def test_bases_from_every_place_are_one_list():
-    record = hub_records.record(
+    record = hub_records.build_record(
         row(
             baseModels={"relation": "finetune", "models": [{"_id": "1", "id": "a/x"}]},
             tags=["base_model:a/x", "base_model:finetune:a/x", "base_model:adapter:b/y"],
@@ -115,15 +120,15 @@ def test_bases_from_every_place_are_one_list():
 
 
 def test_the_size_in_a_name_is_known_to_be_that():
-    record = hub_records.record(row(), DAY)
+    record = hub_records.build_record(row(), DAY)
     assert record.parameters.total == 7_000_000_000
     assert record.provenance["parameters"].source == "name"
-    counted = hub_records.record(row(safetensors={"parameters": {"BF16": 6_800_000_000}}), DAY)
+    counted = hub_records.build_record(row(safetensors={"parameters": {"BF16": 6_800_000_000}}), DAY)
     assert counted.parameters.total == 6_800_000_000
     assert counted.provenance["parameters"].source == "hub"
-    packed = hub_records.record({"id": "o/m-7b-GPTQ", "safetensors": {"total": 1_100_000_000}}, DAY)
+    packed = hub_records.build_record({"id": "o/m-7b-GPTQ", "safetensors": {"total": 1_100_000_000}}, DAY)
     assert packed.parameters.total == 7_000_000_000
-    assert hub_records.record(row(tags=["lora"]), DAY).parameters is None
+    assert hub_records.build_record(row(tags=["lora"]), DAY).parameters is None
 
 
 def test_scores_keep_who_says_so():
@@ -133,16 +138,16 @@ def test_scores_keep_who_says_so():
         {"data": {"dataset": {"id": "x"}, "value": "high"}},
         {"data": {"dataset": {}, "value": 1}},
     ]  # fmt: skip
-    (score,) = hub_records.record(row(evalResults=listed), DAY).scores
+    (score,) = hub_records.build_record(row(evalResults=listed), DAY).scores
     assert (score.value, score.benchmark, score.source, score.verified) == (20.9, "cais/hle:hle", "the vendor", True)
     assert score.date == date(2026, 2, 1)
 
 
 def test_offers_of_listings_of_single_models_and_of_the_router():
-    listed = hub_records.record(
+    listed = hub_records.build_record(
         row(inferenceProviderMapping=[{"provider": "together", "status": "live"}, {"x": 1}]), DAY
     )
-    single = hub_records.record(row(inferenceProviderMapping={"together": {"status": "live"}}), DAY)
+    single = hub_records.build_record(row(inferenceProviderMapping={"together": {"status": "live"}}), DAY)
     assert listed.offers == single.offers
     routed = {
         "id": "org/model-7b",
@@ -158,7 +163,7 @@ def test_offers_of_listings_of_single_models_and_of_the_router():
 def test_a_dump_with_nested_json_text_reads_like_the_listing():
     nested = {"cardData": {"license": "mit", "language": ["de"]}, "config": {"model_type": "llama"}, "tags": ["x"]}
     flat = {name: json.dumps(value) for name, value in nested.items()}
-    assert hub_records.record(row(**flat), DAY) == hub_records.record(row(**nested), DAY)
+    assert hub_records.build_record(row(**flat), DAY) == hub_records.build_record(row(**nested), DAY)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +174,7 @@ def test_a_dump_with_nested_json_text_reads_like_the_listing():
     ],
 )  # fmt: skip
 def test_a_gate_is_read_in_one_way(stated, gate):
-    record = hub_records.record({"id": "org/model", "gated": stated}, DAY)
+    record = hub_records.build_record({"id": "org/model", "gated": stated}, DAY)
     page = ModelEvidence({"id": "org/model", "gated": stated})
     assert record.gated == gate
     assert page.gated == gate
@@ -185,6 +190,6 @@ def test_a_gate_is_read_in_one_way(stated, gate):
     ],
 )  # fmt: skip
 def test_a_declared_license_is_read_in_one_way(card):
-    stated = hub_records.record({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}, DAY).license
+    stated = hub_records.build_record({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}, DAY).license
     terms = ModelEvidence({"id": "org/model", "cardData": card, "tags": ["license:gemma"]}).declared_license
     assert licenses.license_class(stated.id, stated.name) == terms.kind

@@ -26,7 +26,7 @@ DAY = date(2026, 11, 1)
 
 
 def made(name="org/model", day=DAY, **fields):
-    return hub_records.record({"id": name, **fields}, day)
+    return hub_records.build_record({"id": name, **fields}, day)
 
 
 def written(path, *records, fresh=False):
@@ -36,7 +36,7 @@ def written(path, *records, fresh=False):
 
 
 def found(index, text):
-    return [record.id for _, record in execute.search(index, query.build(text)).hits]
+    return [record.id for _, record in execute.search(index, query.build_query(text)).hits]
 
 
 def test_every_record_comes_back(index, records):
@@ -139,7 +139,7 @@ from openmodels.catalog.index.writer import Writer
 with Writer(Path(sys.argv[1])) as writer:
     for number in range(int(sys.argv[2]), int(sys.argv[2]) + 4000):
         row = {"id": f"org/llama-{number}", "tags": ["llama"], "downloads": number}
-        writer.put(hub_records.record(row, date(2026, 11, 1)))
+        writer.put(hub_records.build_record(row, date(2026, 11, 1)))
         if number % 40 == 0:
             writer.flush({"note": str(number)})
             print(number, flush=True)

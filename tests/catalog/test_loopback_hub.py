@@ -40,7 +40,7 @@ def small():
 def test_lists_filters_sorts_and_pages(small):
     api = HfApi(endpoint=small.address)
     assert len(list(api.list_models())) == 27
-    assert len([asked for asked in small.requests if asked.path == "/api/models"]) == 3
+    assert len([request for request in small.requests if request.path == "/api/models"]) == 3
     first = next(iter(api.list_models(sort="downloads", limit=1)))
     assert (first.id, first.downloads) == ("org/model-24", 24)
     assert [model.id for model in api.list_models(search="small", full=True)] == ["org/small"]

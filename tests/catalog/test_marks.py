@@ -69,7 +69,7 @@ class TestAzure:
         ],
     )
     def test_retired_and_deprecated_models_are_marked(self, stated, marks):
-        record = azure.record_of(version("1", **stated), DAY)[0]
+        record = azure.build_record(version("1", **stated), DAY)[0]
         assert record.marks == marks
         assert (
             next(iter(in_memory([record]).records([in_memory([record]).row_number(record.id)]).values())).marks == marks
@@ -83,10 +83,10 @@ def test_the_last_day_is_the_first_without_it():
 
 def test_a_disabled_model_is_marked_and_not_open():
     row = {"id": "acme/Gone-1b", "gated": False, "disabled": True, "cardData": {"license": "mit"}}
-    record = hub_records.record(row, DAY)
+    record = hub_records.build_record(row, DAY)
     assert record.marks == ("disabled",)
     assert record.open is False
-    assert hub_records.record(row | {"disabled": False}, DAY).marks == ()
+    assert hub_records.build_record(row | {"disabled": False}, DAY).marks == ()
 
 
 def test_a_renamed_model_is_found_by_its_old_id_and_says_so(hub):
@@ -99,13 +99,13 @@ def test_a_renamed_model_is_found_by_its_old_id_and_says_so(hub):
 
 
 def test_an_index_finds_a_renamed_model_by_its_old_id():
-    record = hub_records.record({"id": "acme/New-1b"}, DAY).model_copy(update={"renamed_from": ("acme/Old-1b",)})
+    record = hub_records.build_record({"id": "acme/New-1b"}, DAY).model_copy(update={"renamed_from": ("acme/Old-1b",)})
     assert api.find_in_index(in_memory([record]), "ACME/old-1b").id == "acme/New-1b"
 
 
 def test_what_the_hub_says_now_renames_what_the_index_has():
-    old = hub_records.record({"id": "acme/Old-1b", "likes": 3}, date(2026, 1, 1))
-    new = hub_records.record({"id": "acme/New-1b", "likes": 5}, DAY)
+    old = hub_records.build_record({"id": "acme/Old-1b", "likes": 3}, date(2026, 1, 1))
+    new = hub_records.build_record({"id": "acme/New-1b", "likes": 5}, DAY)
     merged = record_merging.merge(old, new.model_copy(update={"renamed_from": ("acme/Old-1b",)}))
     assert isinstance(merged, ModelRecord)
     assert (merged.id, merged.likes, merged.renamed_from) == ("acme/New-1b", 5, ("acme/Old-1b",))

@@ -54,11 +54,11 @@ def expected(verdict):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_record_says_yes_no_or_nothing(name):
-    assert hub_records.record(row(name), None).open is MODELS[name][3]
+    assert hub_records.build_record(row(name), None).open is MODELS[name][3]
 
 
 def test_where_catalogs_state_different_licenses_nothing_is_said():
-    record = hub_records.record(row("org/free"), None)
+    record = hub_records.build_record(row("org/free"), None)
     other = FieldConflict(field="license", kept="Apache-2.0", kept_source="hub", other="llama2", other_source="azure")
     assert record.model_copy(update={"conflicts": (other,)}).open is None
 
@@ -78,14 +78,14 @@ def test_a_search_asks_for_it(hub, listed):
 
 def test_the_hub_is_asked_for_what_has_no_gate(hub):
     om.search(open=True, catalog="hub")
-    (asked,) = [one for one in hub.requests if one.path == "/api/models"]
-    assert ("gated", "false") in asked.query
+    (request,) = [each for each in hub.requests if each.path == "/api/models"]
+    assert ("gated", "false") in request.query
 
 
 def test_the_hub_is_asked_by_its_own_ids(hub):
     om.search(license="GPL-3.0-only", catalog="hub")
-    (asked,) = [one for one in hub.requests if one.path == "/api/models"]
-    assert ("filter", "license:gpl-3.0") in asked.query
+    (request,) = [each for each in hub.requests if each.path == "/api/models"]
+    assert ("filter", "license:gpl-3.0") in request.query
 
 
 @pytest.mark.parametrize(("flag", "verdict"), [("--open", True), ("--not-open", False)])

@@ -14,7 +14,7 @@ from openmodels.catalog import query
 from openmodels.catalog.index import reader, writer
 from openmodels.catalog.search import execute as searching
 from openmodels.catalog.search.amounts import read_amounts
-from openmodels.catalog.search.phrases import read_text
+from openmodels.catalog.search.phrases import parse_phrases
 from openmodels.catalog.search.task_words import TASKS
 from openmodels.catalog.search.translate import Translation
 from openmodels.catalog.sources import hub_records
@@ -35,7 +35,7 @@ def model(name, task="text-generation", *, total=None, languages=(), tags=(), do
 
 def search(records, text="", **filters):
     index = records if isinstance(records, reader.Index) else writer.in_memory(records)
-    return searching.search(index, query.build(text, **filters))
+    return searching.search(index, query.build_query(text, **filters))
 
 
 def found(records, text="", **filters):
@@ -43,7 +43,7 @@ def found(records, text="", **filters):
 
 
 def meanings(text):
-    return dict(read_text(text).meanings)
+    return dict(parse_phrases(text).meanings)
 
 
 class TestTasks:
@@ -70,12 +70,12 @@ class TestTasks:
         ],
     )  # fmt: skip
     def test_everyday_words(self, text, task):
-        tasks = [phrase.tasks[0] for phrase in read_text(text).phrases if phrase.kind == "task"]
+        tasks = [phrase.tasks[0] for phrase in parse_phrases(text).phrases if phrase.kind == "task"]
         assert tasks == ([task] if task else [])
 
     def test_a_name_is_not_taken_for_a_task(self):
-        assert "task" not in {phrase.kind for phrase in read_text("toys/object-detection").phrases}
-        assert {phrase.kind for phrase in read_text("bear-text-classification-v2").phrases} == {"word"}
+        assert "task" not in {phrase.kind for phrase in parse_phrases("toys/object-detection").phrases}
+        assert {phrase.kind for phrase in parse_phrases("bear-text-classification-v2").phrases} == {"word"}
 
 
 class TestAmounts:
@@ -143,7 +143,7 @@ class TestAmounts:
         assert read_amounts("bert newer than 2024").filters == {"updated_after": date(2025, 1, 1)}
 
     def test_amounts_beside_an_id_are_read(self):
-        read = read_text("toys/bear-3b for 12gb with 16k context")
+        read = parse_phrases("toys/bear-3b for 12gb with 16k context")
         assert read.filters["fits"] == 12 * 10**9
         assert read.ids == ["toys/bear-3b"]
         assert [phrase.tokens for phrase in read.phrases if phrase.kind == "context"] == [16_384]
@@ -168,7 +168,7 @@ class TestAmounts:
         st.sampled_from(["", "context", "tokens", "or", "than"]),
     )
     def test_any_numbers_are_read(self, text, word):
-        read_text(f"{text} {word} {text}")
+        parse_phrases(f"{text} {word} {text}")
 
 
 class TestMixtures:
@@ -237,12 +237,12 @@ class TestOtherTongues:
         assert Translation(text).text == text
 
     def test_amounts_too(self):
-        assert read_text("模型 30亿参数以下").filters["parameters"] == (None, 3 * 10**9)
-        assert read_text("ein modell mit weniger als 5 milliarden parametern").filters["parameters"] == (
+        assert parse_phrases("模型 30亿参数以下").filters["parameters"] == (None, 3 * 10**9)
+        assert parse_phrases("ein modell mit weniger als 5 milliarden parametern").filters["parameters"] == (
             None,
             5 * 10**9,
         )
-        assert read_text("12GB显存 聊天").filters["fits"] == 12 * 10**9
+        assert parse_phrases("12GB显存 聊天").filters["fits"] == 12 * 10**9
 
 
 class TestSpelling:
@@ -333,7 +333,7 @@ class TestInterpretation:
             assert found(records, text)[0] == "toys/mt-sv-fi", text
 
     def test_a_long_text_is_cut_and_that_is_said(self):
-        assert any("characters" in remark for remark in read_text("bear " * 300).remarks)
+        assert any("characters" in remark for remark in parse_phrases("bear " * 300).remarks)
 
 
 class TestPasted:
@@ -365,7 +365,7 @@ class TestPasted:
 
     def test_a_page_of_search_results_states_filters(self):
         address = "https://huggingface.co/models?num_parameters=min:3B,max:8B&license=license:mit&search=bear"
-        read = read_text(address)
+        read = parse_phrases(address)
         assert read.filters["parameters"] == (3 * 10**9, 8 * 10**9)
         assert [phrase.word for phrase in read.phrases] == ["mit", "bear"]
 

@@ -37,7 +37,7 @@ def write_index(records):
 
 
 def record(row, **fields):
-    return hub_records.record(row, date(2026, 11, 1)).model_copy(update=fields)
+    return hub_records.build_record(row, date(2026, 11, 1)).model_copy(update=fields)
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["index", "live"])

@@ -15,7 +15,7 @@ import openmodels as om
 from openmodels.catalog import query
 from openmodels.catalog.index import update
 from openmodels.catalog.index.writer import in_memory as build_index
-from openmodels.catalog.search import execute as searching, query_text
+from openmodels.catalog.search import execute as searching, query_expansion
 from openmodels.catalog.sources import hub_records
 from openmodels.errors import InvalidRequest, ModelNotFound, Offline
 from openmodels.hub.model_names import search_terms
@@ -31,8 +31,8 @@ def offers_of(offer):
     return hub_records.offers_of(listed["org/model"], date(2026, 11, 1))
 
 
-def found(index, asked="", **filters):
-    return [record.id for _, record in searching.search(index, query.build(asked, **filters)).hits]
+def search_ids(index, text="", **filters):
+    return [record.id for _, record in searching.search(index, query.build_query(text, **filters)).hits]
 
 
 def is_packed(record):
@@ -44,7 +44,7 @@ def is_packed(record):
 class TestJudged:
     def test_recall_at_5(self, index):
         assert len(JUDGED) >= 60
-        recall, missed = catalog_tables.recall_at_5(JUDGED, lambda asked: found(index, asked, limit=5))
+        recall, missed = catalog_tables.recall_at_5(JUDGED, lambda text: search_ids(index, text, limit=5))
         assert recall >= 0.95, missed
 
     def test_every_judged_model_is_in_the_table(self, index):
@@ -54,11 +54,11 @@ class TestJudged:
 
 class TestJudgedAsPeopleAsk:
     def test_recall_at_5(self, people_index):
-        recall, missed = catalog_tables.recall_at_5(PEOPLE, lambda asked: found(people_index, asked, limit=5))
+        recall, missed = catalog_tables.recall_at_5(PEOPLE, lambda text: search_ids(people_index, text, limit=5))
         assert recall >= 0.90, missed
 
     def test_recall_at_5_of_the_first_queries_among_their_models(self, people_index):
-        recall, missed = catalog_tables.recall_at_5(JUDGED, lambda asked: found(people_index, asked, limit=5))
+        recall, missed = catalog_tables.recall_at_5(JUDGED, lambda text: search_ids(people_index, text, limit=5))
         assert recall >= 0.95, missed
 
     def test_there_are_enough_queries_and_each_differs(self):
@@ -82,19 +82,19 @@ class TestJudgedAsPeopleAsk:
 
 class TestWords:
     @pytest.mark.parametrize(
-        ("asked", "first"),
+        ("text", "first"),
         [
             ("mistrl", "mistral"), ("deepsek", "deepseek"), ("lama 2", "llama"), ("qwenn3", "qwen"),
             ("whispr", "whisper"), ("flacon 7b", "falcon"),
             ("smolm2", "smollm"), ("starcodr", "starcoder"), ("bleom", "bloom"),
         ],
     )  # fmt: skip
-    def test_typing_errors(self, index, asked, first):
-        assert first in found(index, asked)[0].lower()
+    def test_typing_errors(self, index, text, first):
+        assert first in search_ids(index, text)[0].lower()
 
     def test_what_was_read_instead_is_told(self, index):
-        parsed = searching.search(index, query.build("mistrl")).parsed
-        assert ("mistrl", "'mistral'") in parsed.interpretation.parts
+        expanded = searching.search(index, query.build_query("mistrl")).expanded
+        assert ("mistrl", "'mistral'") in expanded.interpretation.parts
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -105,42 +105,42 @@ class TestWords:
         ],
     )  # fmt: skip
     def test_the_same_in_other_words(self, index, one, other):
-        assert set(found(index, one, limit=3)) & set(found(index, other, limit=3))
+        assert set(search_ids(index, one, limit=3)) & set(search_ids(index, other, limit=3))
 
     def test_an_exact_id_is_first_whatever_its_case(self, index):
-        assert found(index, "ALLENAI/olmo-7b")[0] == "allenai/OLMo-7B"
-        assert found(index, "openai-community/gpt2")[0] == "openai-community/gpt2"
+        assert search_ids(index, "ALLENAI/olmo-7b")[0] == "allenai/OLMo-7B"
+        assert search_ids(index, "openai-community/gpt2")[0] == "openai-community/gpt2"
 
     def test_nothing_like_it_finds_nothing(self, index):
-        assert found(index, "xyzzyqwertz") == []
+        assert search_ids(index, "xyzzyqwertz") == []
 
     def test_a_text_without_end_is_read_in_part(self, index):
-        parsed = query_text.parse("llama chat " * 10_000, index)
-        assert len(parsed.groups) == 2
-        many = query_text.parse(" ".join(f"llama{chr(97 + n)}x" for n in range(26)), index)
+        expanded = query_expansion.expand_query("llama chat " * 10_000, index)
+        assert len(expanded.groups) == 2
+        many = query_expansion.expand_query(" ".join(f"llama{chr(97 + n)}x" for n in range(26)), index)
         assert "only the first 16 words were read" in many.remarks
         assert len(many.interpretation.ignored) == 10
 
-    @given(asked=st.text(max_size=40))
-    def test_no_text_breaks_a_search(self, index, asked):
-        searching.search(index, query.build(asked, limit=3))
+    @given(text=st.text(max_size=40))
+    def test_no_text_breaks_a_search(self, index, text):
+        searching.search(index, query.build_query(text, limit=3))
 
     def test_a_sentence_becomes_words_and_filters(self, index):
-        parsed = query_text.parse("a Japanese chat model under 8 B that I may use commercially", index)
-        assert parsed.filters == {"parameters": (None, 8_000_000_000), "license_class": ("open", "restricted")}
-        assert [group.word for group in parsed.groups] == ["japanese", "chat"]
-        between = query_text.parse("between 3 and 9 billion parameters", index).filters["parameters"]
+        expanded = query_expansion.expand_query("a Japanese chat model under 8 B that I may use commercially", index)
+        assert expanded.filters == {"parameters": (None, 8_000_000_000), "license_class": ("open", "restricted")}
+        assert [group.word for group in expanded.groups] == ["japanese", "chat"]
+        between = query_expansion.expand_query("between 3 and 9 billion parameters", index).filters["parameters"]
         assert between == (3_000_000_000, 9_000_000_000)
-        assert query_text.parse("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
-        assert query_text.parse("llama-2-7b-chat", index).filters == {}
-        assert query_text.parse("llama 2-7b", index).filters == {}
-        assert query_text.parse("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
-        assert "license_class" not in query_text.parse("non-commercial llama", index).filters
+        assert query_expansion.expand_query("3b to 9b", index).filters["parameters"] == (3_000_000_000, 9_000_000_000)
+        assert query_expansion.expand_query("llama-2-7b-chat", index).filters == {}
+        assert query_expansion.expand_query("llama 2-7b", index).filters == {}
+        assert query_expansion.expand_query("at least 30b", index).filters["parameters"] == (30_000_000_000, None)
+        assert "license_class" not in query_expansion.expand_query("non-commercial llama", index).filters
 
 
 class TestFilters:
     def test_each_holds_for_all_that_is_found(self, index):
-        for asked, holds in (
+        for filters, holds in (
             ({"license": "llama2"}, lambda r: r.license.id == "llama2"),
             ({"license": "apache-2.0|mit"}, lambda r: r.license.id in ("Apache-2.0", "MIT")),
             ({"license_class": "non-commercial"}, lambda r: r.license.license_class == "non-commercial"),
@@ -156,47 +156,49 @@ class TestFilters:
             ({"fits": "8GB"}, lambda r: r.parameters.total <= (8e9 / 2.4 if not is_packed(r) else 8e9 / 0.6)),
             ({"gated": False}, lambda r: r.gated is False),
         ):
-            hits = searching.search(index, query.build(**asked, limit=1000)).hits
-            assert hits, asked
+            hits = searching.search(index, query.build_query(**filters, limit=1000)).hits
+            assert hits, filters
             for _, record in hits:
-                assert holds(record), (asked, record.id)
+                assert holds(record), (filters, record.id)
 
     def test_nothing_that_holds_is_missed(self, index, records):
         expected = {r.id for r in records if r.parameters and r.parameters.total and 3e9 <= r.parameters.total <= 7e9}
-        shown = searching.search(index, query.build("", parameters=(3e9, 7e9), limit=1000, base_model=None))
+        shown = searching.search(index, query.build_query("", parameters=(3e9, 7e9), limit=1000, base_model=None))
         assert {record.id for _, record in shown.hits} <= expected
         assert shown.count() == len(expected)
 
     def test_together_and_with_words(self, index):
-        assert found(index, "japanese llama chat", license="llama2")[0] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
-        assert found(index, "llama", license="no-such-license") == []
+        assert (
+            search_ids(index, "japanese llama chat", license="llama2")[0] == "elyza/ELYZA-japanese-Llama-2-7b-instruct"
+        )
+        assert search_ids(index, "llama", license="no-such-license") == []
 
     def test_an_argument_beats_the_text(self, index):
-        shown = searching.search(index, query.build("llama under 2b", parameters="60B..80B"))
+        shown = searching.search(index, query.build_query("llama under 2b", parameters="60B..80B"))
         assert all(record.parameters.total > 6e10 for _, record in shown.hits)
 
     def test_each_of_several_licenses_is_found_and_the_strictest_is_the_class(self):
-        both = hub_records.record(
+        both = hub_records.build_record(
             {"id": "org/both", "cardData": {"license": ["mit", "cc-by-nc-4.0"]}}, date(2026, 11, 1)
         )
-        index = build_index([both, hub_records.record({"id": "org/free", "tags": ["license:mit"]}, None)])
-        assert sorted(found(index, license="mit")) == ["org/both", "org/free"]
-        assert found(index, license="cc-by-nc-4.0") == ["org/both"]
-        assert found(index, license_class="open") == ["org/free"]
+        index = build_index([both, hub_records.build_record({"id": "org/free", "tags": ["license:mit"]}, None)])
+        assert sorted(search_ids(index, license="mit")) == ["org/both", "org/free"]
+        assert search_ids(index, license="cc-by-nc-4.0") == ["org/both"]
+        assert search_ids(index, license_class="open") == ["org/free"]
         assert index.get("org/both") == both
 
     def test_prices_providers_and_lifetimes(self):
         offer = {"provider": "groq", "pricing": {"input": 0.05, "output": 0.08}}
-        cheap = hub_records.record({"id": "org/cheap"}, date(2026, 11, 1))
+        cheap = hub_records.build_record({"id": "org/cheap"}, date(2026, 11, 1))
         cheap = cheap.model_copy(update={"offers": offers_of(offer)})
         offer |= {"provider": "nscale", "pricing": {"input": 1, "output": 2.5}}
-        dear = hub_records.record({"id": "org/dear", "lastModified": "2026-10-01"}, date(2026, 11, 1))
+        dear = hub_records.build_record({"id": "org/dear", "lastModified": "2026-10-01"}, date(2026, 11, 1))
         dear = dear.model_copy(update={"offers": offers_of(offer)})
-        index = build_index([cheap, dear, hub_records.record({"id": "org/free"}, None)])
-        assert found(index, max_price="0.5") == ["org/cheap"]
-        assert found(index, max_price=3, provider="nscale") == ["org/dear"]
-        assert found(index, sort="price") == ["org/cheap", "org/dear"]
-        assert found(index, updated_after="2026-09-15") == ["org/dear"]
+        index = build_index([cheap, dear, hub_records.build_record({"id": "org/free"}, None)])
+        assert search_ids(index, max_price="0.5") == ["org/cheap"]
+        assert search_ids(index, max_price=3, provider="nscale") == ["org/dear"]
+        assert search_ids(index, sort="price") == ["org/cheap", "org/dear"]
+        assert search_ids(index, updated_after="2026-09-15") == ["org/dear"]
         assert index.get("org/cheap").offers[0].price_out == Decimal("0.08")
 
     @pytest.mark.parametrize(
@@ -210,31 +212,31 @@ class TestFilters:
     )  # fmt: skip
     def test_wrong_arguments_are_named(self, name, value):
         with pytest.raises(InvalidRequest, match=f"^{name}: "):
-            query.build("", **{name: value})
+            query.build_query("", **{name: value})
 
     @pytest.mark.parametrize("value", ["24", "7.5", 12, 16000])
     def test_memory_without_a_unit_is_refused_with_it(self, value):
         with pytest.raises(InvalidRequest, match=r"^fits: .*GB"):
-            query.build("", fits=value)
+            query.build_query("", fits=value)
 
     @pytest.mark.weights
     def test_this_machines_memory_is_measured(self):
         from openmodels.backends.local.weights import memory
 
-        assert query.build("", fits="here").fits == pytest.approx(memory.available(), rel=0.5)
+        assert query.build_query("", fits="here").fits == pytest.approx(memory.available(), rel=0.5)
 
     def test_there_is_no_filter_of_that_name(self):
         with pytest.raises(InvalidRequest, match="licence"):
-            query.build("", licence="mit")
+            query.build_query("", licence="mit")
         with pytest.raises(InvalidRequest, match="text"):
-            query.build(None)
+            query.build_query(None)
 
 
 class TestOrder:
     @pytest.mark.parametrize("sort", ["downloads", "likes", "parameters", "context", "created", "updated", "trending"])
     def test_is_that_of_the_numbers(self, sort):
         made = [
-            hub_records.record(
+            hub_records.build_record(
                 {
                     "id": f"org/m{n}", "downloads": n**3 % 1009, "likes": n**2 % 503, "trendingScore": n % 7 or None,
                     "safetensors": {"total": n * 7919 % 10_007 or None}, "gguf": {"context_length": n * 37 % 4001},
@@ -252,30 +254,30 @@ class TestOrder:
             return getattr(got, "total", got)
 
         index = build_index(made)
-        shown = [value(record) for _, record in searching.search(index, query.build(sort=sort, limit=20)).hits]
+        shown = [value(record) for _, record in searching.search(index, query.build_query(sort=sort, limit=20)).hits]
         assert shown == sorted((value(r) for r in made if value(r) is not None), reverse=True)[:20]
 
 
 class TestFolding:
     def test_conversions_stand_behind_their_model(self, index):
-        shown = found(index, "llama 2 7b", limit=10)
+        shown = search_ids(index, "llama 2 7b", limit=10)
         assert "meta-llama/Llama-2-7b-hf" in shown
         assert not [name for name in shown if "GGUF" in name or "GPTQ" in name]
 
     def test_and_are_counted(self, index):
-        hits = {r.id: r.variants for _, r in searching.search(index, query.build("llama 2", limit=50)).hits}
+        hits = {r.id: r.variants for _, r in searching.search(index, query.build_query("llama 2", limit=50)).hits}
         assert hits["meta-llama/Llama-2-7b-hf"] == 2
         assert hits["meta-llama/Llama-2-13b-hf"] is None
 
     def test_unless_one_asks_for_them(self, index):
-        assert "TheBloke/Llama-2-7B-GGUF" in found(index, "llama 2 7b gguf")
-        assert "TheBloke/Llama-2-7B-GPTQ" in found(index, base_model="meta-llama/Llama-2-7b-hf")
+        assert "TheBloke/Llama-2-7B-GGUF" in search_ids(index, "llama 2 7b gguf")
+        assert "TheBloke/Llama-2-7B-GPTQ" in search_ids(index, base_model="meta-llama/Llama-2-7b-hf")
 
     def test_a_copy_is_no_second_model(self, index):
-        assert "unsloth/Llama-3.1-8B-Instruct" not in found(index, "llama 3.1 8b instruct")
+        assert "unsloth/Llama-3.1-8B-Instruct" not in search_ids(index, "llama 3.1 8b instruct")
 
     def test_a_finetune_called_quantized_is_a_model_of_its_own(self, index):
-        shown = found(index, "smollm2 135m", limit=10)
+        shown = search_ids(index, "smollm2 135m", limit=10)
         assert {"HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct"} <= set(shown)
 
 
@@ -364,7 +366,7 @@ class TestTheWholeWay:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [
         {"parameters": "9" * 500 + "t"}, {"parameters": "..1e5"},
          {"fits": "9" * 400 + "TB"}, {"context": "9" * 30 + "k"},
@@ -374,8 +376,8 @@ class TestTheWholeWay:
         {"text": "NEAR(" * 2_000}, {"text": "9" * 40 + "k context"},
     ],
 )  # fmt: skip
-def test_no_question_ends_in_an_error_of_another_kind(asked):
+def test_no_question_ends_in_an_error_of_another_kind(arguments):
     try:
-        om.search(asked.pop("text", "llama"), live=False, catalog=["cache"], **asked)
+        om.search(arguments.pop("text", "llama"), live=False, catalog=["cache"], **arguments)
     except om.OpenModelsError as error:
         assert str(error)

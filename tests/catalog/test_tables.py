@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import struct
-import subprocess
 import sys
 
 import pytest
@@ -18,6 +14,7 @@ from openmodels.catalog.index.codec import today
 from openmodels.catalog.index.writer import Writer
 from openmodels.catalog.lineage import Edge
 from openmodels.catalog.sources import hub_records
+from pseudo_terminal import offline_cache, run_on_terminal, without_escapes
 
 LONG = "glow-lab/Lantern-13B-Uncensored-Roleplay-DPO-GRPO-Merged-i1-Imatrix-Quality-Max-v3-final"
 ROWS = [
@@ -32,35 +29,16 @@ def folder(tmp_path):
     with Writer(tmp_path / "catalog.sqlite") as writer:
         for row in ROWS:
             full = {"pipeline_tag": "text-generation", "gated": False, "cardData": {"license": "bsd-3-clause"}} | row
-            writer.put(hub_records.record(full, today()))
+            writer.put(hub_records.build_record(full, today()))
         writer.flush({"hub.as_of": today().isoformat()})
         writer.finish()
     return tmp_path
 
 
 def on_terminal(folder, width, *arguments):
-    import pty
-    import termios
-
-    main, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    environment |= {"OPENMODELS_CACHE": str(folder), "HF_HUB_CACHE": str(folder / "hub"), "OPENMODELS_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "openmodels", *arguments], stdin=child, stdout=child, stderr=child,
-        env=environment | {"TERM": "xterm"},
-    )  # fmt: skip
-    os.close(child)
-    written = b""
-    try:
-        while part := os.read(main, 4096):
-            written += part
-    except OSError:  # Linux: the other end is closed
-        pass
-    finally:
-        os.close(main)
-    assert process.wait(60) == 0, written
-    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode()).replace("\r", "").splitlines()
+    code, written = run_on_terminal(*arguments, width=width, **offline_cache(folder))
+    assert code == 0, written
+    return without_escapes(written).splitlines()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
@@ -76,8 +54,8 @@ class TestOnATerminal:
         for cell in ("13B", "BSD-3-Clause", "900k", "yes"):
             assert cell in rows[0]
         assert any("final" in row and "…" in row for row in rows)
-        told = [line for line in lines if line.startswith("left out on")]
-        assert bool(told) == (len(head) < 9)
+        notes = [line for line in lines if line.startswith("left out on")]
+        assert bool(notes) == (len(head) < 9)
 
     def test_a_mark_is_not_cut(self, folder):
         lines = on_terminal(folder, 80, "search", "lantern", "--index")

@@ -21,7 +21,11 @@ def notes():
 
 
 def listing(hub):
-    return [asked for asked in hub.requests if asked.path == "/api/models" and asked.first("sort") != "trendingScore"]
+    return [
+        request
+        for request in hub.requests
+        if request.path == "/api/models" and request.first("sort") != "trendingScore"
+    ]
 
 
 def test_takes_the_hub_and_azure_and_prices(hub, gallery, rows):
@@ -102,7 +106,7 @@ def test_later_updates_take_only_what_changed(hub, rows):
     changed = {**rows[0], "likes": 123_456, "lastModified": today().isoformat()}
     hub.rows = [changed, *rows[1:]]
     outcome = update.update(catalogs=["hub"])[0]
-    assert [asked.first("sort") for asked in listing(hub)] == ["lastModified"]
+    assert [request.first("sort") for request in listing(hub)] == ["lastModified"]
     assert outcome.models == 40
     assert om.info(rows[0]["id"], live=False).likes == 123_456
 

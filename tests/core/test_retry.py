@@ -55,12 +55,12 @@ class Work:
 def attempt(request):
     def call(work, *, retries=2, deadline=None):
         if request.param == "call":
-            return retry.call(work, retries=retries, deadline=deadline)
+            return retry.call_with_retries(work, retries=retries, deadline=deadline)
 
         async def start():
             return work()
 
-        return asyncio.run(retry.acall(start, retries=retries, deadline=deadline))
+        return asyncio.run(retry.acall_with_retries(start, retries=retries, deadline=deadline))
 
     return call
 
@@ -158,7 +158,7 @@ def test_never_more_tries_nor_more_time_than_allowed(waits, retries, budget):
         work = Work(*(om.ServerFailed("No.", retry_after=wait) for wait in waits))
         deadline = None if budget is None else clock.now + budget
         try:
-            retry.call(work, retries=retries, deadline=deadline)
+            retry.call_with_retries(work, retries=retries, deadline=deadline)
         except om.ServerFailed:
             assert work.tries == retries + 1 or budget is not None
         else:
@@ -252,7 +252,7 @@ class TestBudget:
         work, budget = Work(*failures(10_000, retryable=True)), retry.RetryBudget()
         for _ in range(1000):
             with pytest.raises(om.ServerFailed):
-                retry.call(work, retries=2, deadline=None, origin=retry.OriginState(budget))
+                retry.call_with_retries(work, retries=2, deadline=None, origin=retry.OriginBackoff(budget))
         assert work.tries == 1000 + 100
 
     @pytest.mark.usefixtures("clock")
@@ -260,8 +260,8 @@ class TestBudget:
         budget = retry.RetryBudget(capacity=10, cost=5)
         for _ in range(20):
             assert (
-                retry.call(
-                    Work(*failures(1, retryable=True)), retries=2, deadline=None, origin=retry.OriginState(budget)
+                retry.call_with_retries(
+                    Work(*failures(1, retryable=True)), retries=2, deadline=None, origin=retry.OriginBackoff(budget)
                 )
                 == "done"
             )
@@ -291,7 +291,7 @@ class TestOrigin:
 
     @pytest.mark.parametrize("due", [0.0, 0.4, 3.0])
     def test_what_fails_together_comes_back_spread_out(self, clock, due):
-        origin = retry.OriginState()
+        origin = retry.OriginBackoff()
         waits = sorted(origin.reserve(due, None) for _ in range(200))
         assert waits[0] == due
         crowd = max(sum(start <= wait < start + 0.1 for wait in waits) for start in waits)
@@ -299,19 +299,19 @@ class TestOrigin:
         assert waits[-1] < due + 0.1 * (200 / retry.BURST + 2)
 
     def test_nobody_is_pushed_beyond_the_deadline(self, clock):
-        origin = retry.OriginState()
+        origin = retry.OriginBackoff()
         assert all(origin.reserve(1.0, clock.now + 1.2) < 1.2 for _ in range(100))
 
     def test_a_call_waits_for_the_end_of_a_pause(self, attempt, clock):
-        origin = retry.OriginState()
+        origin = retry.OriginBackoff()
         work = Work(om.RateLimited("Later.", retry_after=5))
-        assert retry.call(work, retries=1, deadline=None, origin=origin) == "done"
+        assert retry.call_with_retries(work, retries=1, deadline=None, origin=origin) == "done"
         origin.pause(3)
-        assert retry.call(Work(), retries=1, deadline=clock.now + 60, origin=origin) == "done"
+        assert retry.call_with_retries(Work(), retries=1, deadline=clock.now + 60, origin=origin) == "done"
         assert clock.waits == [pytest.approx(5), pytest.approx(3)]
 
     def test_a_call_that_may_not_wait_begins_at_once(self, clock):
-        origin = retry.OriginState()
+        origin = retry.OriginBackoff()
         origin.pause(3)
         assert origin.initial_wait(0, None) == 0
         assert origin.initial_wait(2, clock.now + 2) == 0

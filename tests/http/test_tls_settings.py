@@ -40,13 +40,13 @@ def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
 
 def _handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> bytes | None:
     """Shake hands over a pair of sockets; return the client's certificate as the server sees it."""
-    ours, theirs = socket.socketpair()
+    client_socket, server_socket = socket.socketpair()
     certificates: list[bytes | None] = []
 
     def serve() -> None:
-        with theirs:
+        with server_socket:
             try:
-                with server.wrap_socket(theirs, server_side=True) as connection:
+                with server.wrap_socket(server_socket, server_side=True) as connection:
                     certificates.append(connection.getpeercert(binary_form=True))
                     connection.sendall(b"x")
             except ssl.SSLError:
@@ -55,7 +55,7 @@ def _handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> bytes | None:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        with ours, client.wrap_socket(ours, server_hostname="localhost") as connection:
+        with client_socket, client.wrap_socket(client_socket, server_hostname="localhost") as connection:
             assert connection.recv(1) == b"x"
     finally:
         thread.join()

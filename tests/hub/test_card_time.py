@@ -8,7 +8,7 @@ import pytest
 
 from openmodels import licenses
 from openmodels.hub import card
-from openmodels.licenses import additions, identification, phrases, statements, templates
+from openmodels.licenses import extra_words, identification, phrases, statements, templates
 
 UNITS = [
     "```\n", "~~~a\n", "`" * 50 + "\n" + "~" * 30 + "\n", "<!-- ", "-->", "[", "![", "[a](", "](https://", "[[a]",
@@ -27,7 +27,7 @@ READERS = {
     "terms": lambda text: phrases.is_about_terms(text[: len(text) // 5]),
     "statements": lambda text: list(statements.read_statements(text)),
     "words": templates.split_words,
-    "additions": lambda text: additions.find_conditions(text[: len(text) // 5], ["MIT"]),
+    "extra words": lambda text: extra_words.find_conditions(text[: len(text) // 5], ["MIT"]),
     "titles": lambda text: [pattern.search(text) for pattern, _ in identification._TITLE_PATTERNS],
     "license": licenses.find,
 }

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from openmodels.licenses import find
-from openmodels.licenses.additions import HARMLESS, is_harmless
+from openmodels.licenses.extra_words import HARMLESS, is_harmless
 from openmodels.licenses.identification import identify
 
 BASES = {  # ScanCode's name of the text -> the id of the license

@@ -25,11 +25,11 @@ _JSON = {"content-type": "application/json"}
 
 
 def _translate_error(body: bytes | object) -> om.OpenModelsError:
-    return status_errors.error_from_status(status_errors.read_failure(200, {}, body, host="h"))
+    return status_errors.error_from_response(status_errors.read_failed_response(200, {}, body, host="h"))
 
 
-def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool = True, **asked: Any) -> om.Reply:
-    assembler, decoder = ReplyAssembler("server:x"), decode.ChatDecoder(200, headers, _translate_error, **asked)
+def _read(values: Iterable[Any], headers: dict[str, str] = _SSE, *, done: bool = True, **options: Any) -> om.Reply:
+    assembler, decoder = ReplyAssembler("server:x"), decode.ChatDecoder(200, headers, _translate_error, **options)
     if headers is _JSON:
         (body,) = (json.dumps(value).encode() for value in values)
     else:

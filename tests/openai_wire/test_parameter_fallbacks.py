@@ -87,8 +87,8 @@ def test_what_the_caller_asked_for_is_not_left_out(server: FaultServer) -> None:
 
 def _with_reasoning() -> list[Message]:
     call = ToolCall(id="c1", name="f", arguments={}, raw="{}")
-    asked = Message(role="assistant", tool_calls=(call,), reasoning="I must look.")
-    return [om.user("x"), asked, call.answer("y")]
+    turn = Message(role="assistant", tool_calls=(call,), reasoning="I must look.")
+    return [om.user("x"), turn, call.answer("y")]
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_a_project_that_refuses_is_answered_by_its_resource(server: FaultServer)
 )
 def test_reasons_are_read_in_every_shape(body: Any, words: str) -> None:
     raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    failure = status_errors.read_failure(422, {}, raw, host="h")
+    failure = status_errors.read_failed_response(422, {}, raw, host="h")
     assert words in failure.message
-    assert words in status_errors.error_from_status(failure).cause
+    assert words in status_errors.error_from_response(failure).cause
 
 
 @pytest.mark.parametrize(

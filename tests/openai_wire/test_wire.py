@@ -77,7 +77,7 @@ def test_events_come_back_as_they_were_sent(texts: list[str], end: bytes) -> Non
 
 
 def _decode(pieces: list[bytes]) -> tuple[list[Any], str]:
-    decoder = decode.ChatDecoder(200, _EVENT_STREAM, lambda body: status_errors.error_from_status(_read(body)))
+    decoder = decode.ChatDecoder(200, _EVENT_STREAM, lambda body: status_errors.error_from_response(_read(body)))
     deltas: list[Any] = []
     try:
         for piece in pieces:
@@ -88,8 +88,8 @@ def _decode(pieces: list[bytes]) -> tuple[list[Any], str]:
     return [(delta.text, delta.tool_calls) for delta in deltas], ""
 
 
-def _read(body: bytes | object) -> status_errors.Failure:
-    return status_errors.read_failure(200, {}, body, host="h")
+def _read(body: bytes | object) -> status_errors.FailedResponse:
+    return status_errors.read_failed_response(200, {}, body, host="h")
 
 
 _json = st.recursive(
@@ -122,7 +122,7 @@ def _read_answer(status: int, headers: dict[str, str], pieces: list[bytes]) -> s
     """Return what an answer is: its text, or its error."""
 
     def translate_error(body):
-        return status_errors.error_from_status(status_errors.read_failure(status, headers, body, host="h"))
+        return status_errors.error_from_response(status_errors.read_failed_response(status, headers, body, host="h"))
 
     decoder, text = decode.ChatDecoder(status, headers, translate_error), ""
     try:

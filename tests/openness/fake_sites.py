@@ -21,17 +21,17 @@ The [code](https://github.com/acme/glow) and the [logs](https://wandb.ai/acme/gl
 
 
 class FakeSites:
-    """What both sites offer and what they were asked.
+    """What both sites offer and the requests they got.
 
     Attributes:
         pages: path -> JSON value, text, or an HTTP status.
         headers: path -> headers to answer with.
-        asked: How often each path was asked for.
-        tokens: path -> the Authorization header it was asked with.
+        request_counts: How often each path was requested.
+        tokens: path -> the Authorization header of its last request.
     """
 
     def __init__(self):
-        self.asked = Counter()
+        self.request_counts = Counter()
         self.tokens = {}
         self.headers = {}
         self.pages = {
@@ -72,7 +72,7 @@ class FakeSites:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 path = unquote(urlsplit(self.path).path)
-                sites.asked[path] += 1
+                sites.request_counts[path] += 1
                 sites.tokens[path] = self.headers.get("Authorization")
                 value = sites.pages.get(path, 404)
                 status = value if isinstance(value, int) else 200

@@ -8,7 +8,7 @@ import openmodels as om
 from openmodels.errors import InvalidRequest, ModelNotFound
 from openmodels.hub import card
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.pages import ModelEvidence
+from openmodels.openness.evidence_pages import ModelEvidence
 from openmodels.openness.report import Report
 
 

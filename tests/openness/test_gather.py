@@ -61,16 +61,16 @@ def test_the_public_verbs_gather_and_keep(sources, sites):
     first = om.openness(GLOW)
     assert not first.offline
     assert om.openness(GLOW, deep=False)["license"].verdict is Verdict.OPEN
-    assert sites.asked["/repos/acme/glow"] == 1, "repositories are kept for days"
+    assert sites.request_counts["/repos/acme/glow"] == 1, "repositories are kept for days"
     om.openness(GLOW)
-    assert sites.asked["/repos/acme/glow"] == 1
+    assert sites.request_counts["/repos/acme/glow"] == 1
 
 
 def test_a_quick_look_asks_once(sources, sites):
     report = om.openness(GLOW, deep=False)
     assert report["weights"].verdict is Verdict.OPEN
     assert report["training_code"].verdict is Verdict.UNKNOWN
-    assert sum(sites.asked.values()) == 1
+    assert sum(sites.request_counts.values()) == 1
 
 
 @pytest.mark.parametrize(("status", "headers"), [(429, {}), (403, {"x-ratelimit-remaining": "0"})])
@@ -82,9 +82,9 @@ def test_a_rate_limited_github_makes_findings_unknown_never_closed(sources, site
         assert report[name].verdict is Verdict.UNKNOWN
         assert "rate limit" in report[name].missing[0]
     assert report["weights"].verdict is Verdict.OPEN
-    # What failed is asked for again.
+    # What failed is fetched again.
     om.openness(GLOW)
-    assert sites.asked["/repos/acme/glow"] == 2
+    assert sites.request_counts["/repos/acme/glow"] == 2
 
 
 def test_github_is_asked_no_more_once_its_limit_is_used_up(sources, sites):
@@ -92,7 +92,7 @@ def test_github_is_asked_no_more_once_its_limit_is_used_up(sources, sites):
     for _ in range(3):
         with pytest.raises(RateLimited):
             sources.github.get_repository("acme/glow")
-    assert sites.asked["/repos/acme/glow"] == 1
+    assert sites.request_counts["/repos/acme/glow"] == 1
 
 
 def test_a_repository_that_is_gone_is_said_to_be(sources, sites):
@@ -215,7 +215,7 @@ def test_a_batch_goes_on_where_it_stopped(sources, sites, tmp_path, monkeypatch)
         sites.pages[f"/api/models/{name}"] = sites.pages["/api/models/acme/Glow-7B"] | {"id": name}
     again = om.compare_openness(names, deep=False, save=tmp_path / "kept")
     assert len(again) == 40
-    assert {sites.asked[f"/api/models/{name}"] for name in names[:30]} == {1}
+    assert {sites.request_counts[f"/api/models/{name}"] for name in names[:30]} == {1}
 
 
 def batch(sites, count):
@@ -246,15 +246,15 @@ def test_a_batch_that_is_interrupted_goes_on_later(sources, sites, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         om.compare_openness(names, deep=False, save=tmp_path / "kept", progress=interrupt)
     kept = {path.stem for path in (tmp_path / "kept" / "models").glob("*.json")}
-    asked = sum(sites.asked[f"/api/models/{name}"] for name in names)
-    assert 20 <= len(kept) == asked < 60
+    fetched = sum(sites.request_counts[f"/api/models/{name}"] for name in names)
+    assert 20 <= len(kept) == fetched < 60
     told = []
     found = om.compare_openness(
         names, deep=False, save=tmp_path / "kept", progress=lambda done, total: told.append((done, total))
     )
     assert [one.id for one in found] == names
     assert told == [(done, 60) for done in range(1, 61)]
-    assert {sites.asked[f"/api/models/{name}"] for name in names} == {1}
+    assert {sites.request_counts[f"/api/models/{name}"] for name in names} == {1}
 
 
 def test_a_batch_asks_a_few_at_a_time(sources, sites, monkeypatch):
@@ -352,7 +352,7 @@ def test_kept_pages_grow_old_by_the_day_they_were_gathered(sources, sites):
     page["gathered_at"] = "2020-01-01T00:00:00Z"
     path.write_text(json.dumps(page))
     om.openness(GLOW)
-    assert sites.asked["/repos/acme/glow"] == 2
+    assert sites.request_counts["/repos/acme/glow"] == 2
     assert json.loads(path.read_text("utf-8"))["gathered_at"] > "2026"
 
 
@@ -428,4 +428,4 @@ def test_recipes_are_compared_with_the_models_own_sizes(sources, sites, layers, 
         sites.pages["/repos/acme/glow/contents/configs/7b.yaml"] = {"content": base64.b64encode(text.encode()).decode()}
     report = om.openness(GLOW)
     assert report["training_code"].verdict is verdict
-    assert sites.asked["/repos/acme/glow/contents/configs/7b.yaml"] == 1
+    assert sites.request_counts["/repos/acme/glow/contents/configs/7b.yaml"] == 1

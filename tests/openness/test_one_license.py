@@ -18,7 +18,7 @@ from openmodels.catalog.search import execute
 from openmodels.catalog.sources import hub_records
 from openmodels.cli.catalog import _cell
 from openmodels.licenses import find
-from openmodels.openness.pages import DatasetEvidence
+from openmodels.openness.evidence_pages import DatasetEvidence
 from openmodels.openness.report import Report
 
 IDS = [
@@ -57,7 +57,7 @@ def in_bom(report):
 
 
 def test_every_reader_calls_it_the_same():
-    records = [hub_records.record(made, DAY) for made in ROWS]
+    records = [hub_records.build_record(made, DAY) for made in ROWS]
     index = in_memory(records)
     for made, record in zip(ROWS, records, strict=True):
         label, report = record.license.label if record.license else None, Report.of(evidence(made))
@@ -78,14 +78,16 @@ def test_every_reader_calls_it_the_same():
 
 
 def test_every_reader_calls_the_same_models_open():
-    records = [hub_records.record(made, DAY) for made in ROWS]
+    records = [hub_records.build_record(made, DAY) for made in ROWS]
     index = in_memory(records)
     found = {
-        verdict: {record.id for _, record in execute.search(index, query.build("", open=verdict, limit=1000)).hits}
+        verdict: {
+            record.id for _, record in execute.search(index, query.build_query("", open=verdict, limit=1000)).hits
+        }
         for verdict in (True, False)
     }
     classes = {
-        name: {r.id for _, r in execute.search(index, query.build("", license_class=name, limit=1000)).hits}
+        name: {r.id for _, r in execute.search(index, query.build_query("", license_class=name, limit=1000)).hits}
         for name in ("open", "restricted", "non-commercial")
     }
     for made, record in zip(ROWS, records, strict=True):
@@ -100,7 +102,7 @@ def test_every_reader_calls_the_same_models_open():
 
 
 @pytest.mark.parametrize(
-    ("stated", "asked", "is_found"),
+    ("stated", "license_id", "is_found"),
     [
         ({"license": "other", "license_name": "nvidia-open-model-license"}, "nvidia-open-model-license", True),
         ({"license": "mit or gpl-3.0"}, "gpl-3.0", True),
@@ -108,9 +110,9 @@ def test_every_reader_calls_the_same_models_open():
         ({"license": "other"}, "mit", False),
     ],
 )
-def test_a_search_finds_each_license_a_model_states(stated, asked, is_found):
-    index = in_memory([hub_records.record(row(1, stated), DAY)])
-    assert bool(execute.search(index, query.build("", license=asked)).hits) is is_found
+def test_a_search_finds_each_license_a_model_states(stated, license_id, is_found):
+    index = in_memory([hub_records.build_record(row(1, stated), DAY)])
+    assert bool(execute.search(index, query.build_query("", license=license_id)).hits) is is_found
 
 
 def test_an_expression_is_written_in_the_ids_of_spdx():
@@ -130,11 +132,11 @@ def test_an_expression_is_written_in_the_ids_of_spdx():
     ],
 )
 def test_a_name_that_contradicts_the_id_counts(stated, kind):
-    assert hub_records.record(row(1, stated), DAY).license.license_class == kind
+    assert hub_records.build_record(row(1, stated), DAY).license.license_class == kind
 
 
 def test_a_license_that_only_another_catalog_states_is_not_that_of_the_open_weights():
-    record = hub_records.record(row(1, {"license": "mit"}), DAY)
+    record = hub_records.build_record(row(1, {"license": "mit"}), DAY)
     assert record.open is True
     elsewhere = record.provenance | {"license": Provenance(source="azure", as_of=DAY)}
     assert record.model_copy(update={"provenance": elsewhere}).open is None
@@ -145,7 +147,7 @@ def test_a_license_that_only_another_catalog_states_is_not_that_of_the_open_weig
 @pytest.mark.parametrize("stated", [{}, {"license": "other"}])
 def test_a_license_that_only_another_catalog_states_is_shown_as_a_conflict(stated):
     other = ModelRecord.sourced("azure", DAY, {"ids": Ids(hub="acme/m-1", azure="reg/m"), "license": License(id="MIT")})
-    listed = hub_records.record(row(1, stated), DAY)
+    listed = hub_records.build_record(row(1, stated), DAY)
     record = merge(listed, other)
     assert record.license == listed.license
     assert [(conflict.field, conflict.other) for conflict in record.conflicts] == [("license", "MIT")]

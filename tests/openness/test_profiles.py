@@ -7,7 +7,7 @@ from made_up import dataset, evidence, page, repository, whole
 
 import openmodels as om
 from openmodels import columns
-from openmodels.openness import mof
+from openmodels.openness import model_openness_framework as mof
 from openmodels.openness.report import Report, profiles
 
 

@@ -13,7 +13,7 @@ from openmodels import retry
 from openmodels.errors import InvalidResponse, Offline
 from openmodels.openness import api, gather as gathering, github
 from openmodels.openness.evidence import Evidence
-from openmodels.openness.pages import ModelEvidence
+from openmodels.openness.evidence_pages import ModelEvidence
 from openmodels.openness.report import Report
 
 GLOW = "acme/Glow-7B"
@@ -47,7 +47,7 @@ def move(sites, old, new, kind="models"):
 
 
 def plain(report):
-    """What a report says, without whether it was asked for offline."""
+    """What a report says, without whether it was made offline."""
     return json.dumps(report.to_dict() | {"offline": None}, ensure_ascii=False)
 
 
@@ -81,7 +81,7 @@ def test_a_batch_continues_by_a_former_id(sites, tmp_path):
     for _ in range(2):
         (report,) = om.compare_openness(["acme/Old-Glow"], save=tmp_path)
         assert report.id == GLOW
-    assert sites.asked["/api/models/acme/Old-Glow"] == 1
+    assert sites.request_counts["/api/models/acme/Old-Glow"] == 1
 
 
 def test_a_name_that_was_taken_anew_is_not_the_former_id_any_more(sites, tmp_path):
@@ -210,7 +210,7 @@ class TestBases:
             put(sites, name)
         put(sites, "acme/Stew", cardData={"license": "mit", "base_model": names}, tags=["merge"])
         assert om.openness("acme/Stew").bases == tuple(names)
-        assert not sites.asked["/api/models/lab/Part-3"]
+        assert not sites.request_counts["/api/models/lab/Part-3"]
 
     def test_why_a_base_was_not_read_is_said(self, sites, tmp_path):
         put(sites, "acme/Calf", cardData={"license": "mit", "base_model": "lab/Gone"})
@@ -304,7 +304,7 @@ def test_kept_pages_of_an_older_kind_are_read_anew(sites):
     path = gathering.store() / "datasets" / "acme__glow-corpus.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"format": 1}))
     om.openness(GLOW)
-    assert sites.asked["/api/datasets/acme/glow-corpus"] == 2
+    assert sites.request_counts["/api/datasets/acme/glow-corpus"] == 2
 
 
 def test_a_page_that_is_too_large_names_the_size(sites):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import openmodels as om
-from openmodels.openness.pages import ModelEvidence
+from openmodels.openness.evidence_pages import ModelEvidence
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "openness.py"
 
@@ -44,11 +44,11 @@ class TestAgreement:
         rows, _ = benchmark.collect(shared("."), "open")
         rest = [row for row in four(benchmark, rows) if (row.model, row.criterion) not in benchmark.DISPUTED]
         assert benchmark.precision(rest) >= 0.97
-        assert not [row for row in rest if row.ours == "open" and row.human == "closed"]
+        assert not [row for row in rest if row.predicted == "open" and row.human == "closed"]
 
     def test_every_disputed_label_is_one_where_we_differ(self, benchmark, shared):
         rows, _ = benchmark.collect(shared("."), "open")
-        differing = {(row.model, row.criterion) for row in rows if (row.human == "open") != (row.ours == "open")}
+        differing = {(row.model, row.criterion) for row in rows if (row.human == "open") != (row.predicted == "open")}
         assert set(benchmark.DISPUTED) <= differing
 
     def test_better_than_every_baseline(self, benchmark, shared):

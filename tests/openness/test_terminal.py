@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from openmodels.catalog.index.codec import today
 from openmodels.catalog.index.writer import Writer
 from openmodels.catalog.sources import hub_records
 from openmodels.openness.report import Report
+from pseudo_terminal import offline_cache, run_on_terminal, without_escapes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 
@@ -22,31 +22,14 @@ CHILD = page("acme/Glow-7B-Chat", tags=["base_model:finetune:acme/Glow-7B"], car
 
 
 def on_terminal(folder, *arguments, raw=False):
-    """Run a command on a terminal of 80 columns; return its exit code and what it wrote, `raw` with its escapes."""
-    import pty
-
-    master, slave = pty.openpty()
-    environment = {"OPENMODELS_CACHE": str(folder), "HF_HUB_CACHE": str(folder / "hub"), "OPENMODELS_OFFLINE": "1"}
-    command = [sys.executable, "-W", "error", "-m", "openmodels", *arguments]
-    environment = os.environ | environment | {"TERM": "xterm", "COLUMNS": "80"}
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment)
-    os.close(slave)
-    written = b""
-    try:
-        while part := os.read(master, 4096):
-            written += part
-    except OSError:  # Linux: the other end is closed
-        pass
-    finally:
-        os.close(master)
-    text = written.decode() if raw else re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written.decode())
-    return process.wait(60), text.replace("\r", "")
+    code, written = run_on_terminal(*arguments, **offline_cache(folder))
+    return code, written if raw else without_escapes(written)
 
 
 @pytest.fixture
 def folder(tmp_path):
     with Writer(tmp_path / "catalog.sqlite") as writer:
-        writer.put_all(hub_records.record(row, today()) for row in (page(), CHILD))
+        writer.put_all(hub_records.build_record(row, today()) for row in (page(), CHILD))
         writer.flush({"hub.as_of": today().isoformat()})
         writer.finish()
     Report.of(whole()).save(tmp_path / "evidence")
@@ -54,7 +37,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("show", "acme/Glow-7B"), ("Apache-2.0", "7")),
         (("tree", "acme/Glow-7B"), ("acme/Glow-7B", "acme/Glow-7B-Chat")),
@@ -63,13 +46,13 @@ def folder(tmp_path):
     ],
     ids=lambda value: value[0],
 )
-def test_commands_show_themselves(folder, arguments, told):
+def test_commands_show_themselves(folder, arguments, expected):
     if arguments[0] == "openness":
         arguments = (*arguments, "--evidence", str(folder / "evidence"))
     code, written = on_terminal(folder, *arguments)
     assert code == 0, written
     assert "Traceback" not in written
-    for text in told:
+    for text in expected:
         assert text in written
 
 

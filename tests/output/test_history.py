@@ -22,7 +22,7 @@ class Dumped(SimpleNamespace):
 
 
 def test_calls_and_results_of_the_api_are_read():
-    asked = {
+    turn = {
         "role": "assistant",
         "content": None,
         "tool_calls": [CALL],
@@ -30,7 +30,7 @@ def test_calls_and_results_of_the_api_are_read():
         "audio": None,
         "annotations": [],
     }
-    turns = request.read_messages(["Weather?", asked, {"role": "tool", "tool_call_id": "call_7", "content": "rain"}])
+    turns = request.read_messages(["Weather?", turn, {"role": "tool", "tool_call_id": "call_7", "content": "rain"}])
     assert turns[1].tool_calls[0].arguments == {"town": "Bern"}
     assert turns[2] == Message(role="tool", content="rain", tool_call_id="call_7")
 
@@ -79,8 +79,8 @@ def test_the_form_before_tool_calls_is_read():
         {"role": "assistant", "content": None, "function_call": {"name": "now", "arguments": "{}"}},
         {"role": "function", "name": "now", "content": "12"},
     ]
-    _, asked, answered = request.read_messages(turns)
-    assert asked.tool_calls[0].id == answered.tool_call_id
+    _, calling, answering = request.read_messages(turns)
+    assert calling.tool_calls[0].id == answering.tool_call_id
 
 
 def test_results_without_ids_answer_the_calls_in_their_order():

@@ -230,7 +230,7 @@ def test_what_is_told_is_seen(told: Told) -> None:
     for tell in (
         lambda: quiet.debug("sent %s", KEY),
         lambda: om.ServerFailed(f"It said: {PROMPT}."),
-        lambda: status_errors.Failure(host="h", status=400, message=PROMPT),
+        lambda: status_errors.FailedResponse(host="h", status=400, message=PROMPT),
     ):
         tell()
         assert len(told.leaks) == 1

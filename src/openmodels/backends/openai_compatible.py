@@ -148,9 +148,9 @@ class OpenAICompatible(Backend):
         """Return what the answer to a request for embeddings holds."""
         return vectors.read_embeddings(body, request, translate_error)
 
-    def translate_error(self, failure: status_errors.Failure) -> OpenModelsError:
+    def translate_error(self, failure: status_errors.FailedResponse) -> OpenModelsError:
         """Return the error that a failed answer is."""
-        return status_errors.error_from_status(failure)
+        return status_errors.error_from_response(failure)
 
     def resolve_model(self, deadline: float | None) -> str | None:  # noqa: ARG002 - a subclass may ask the server
         """Return the model's name for the server, or None to send none."""
@@ -396,7 +396,7 @@ class OpenAICompatible(Backend):
     def _translate_error_response(
         self, response: BaseResponse, prepared: EncodedRequest, body: bytes | object
     ) -> OpenModelsError:
-        failure = status_errors.read_failure(
+        failure = status_errors.read_failed_response(
             response.status, response.headers, body, host=self.address.authority, secrets=self._secrets(prepared)
         )
         error = self.translate_error(failure)

@@ -95,7 +95,7 @@ def search(
         Offline: The network, the index and models on this disk are all missing.
     """
     arguments = {name: value for name, value in locals().items() if name not in ("text", "live")}
-    query = queries.build(text, **arguments)
+    query = queries.build_query(text, **arguments)
     wanted = [catalog for catalog in sources.catalogs() if catalog.name in (query.catalog or sources.names())]
     notes: list[str] = []
     if isinstance(fits, str) and query.fits is not None and fits.strip().lower() == "here":

@@ -65,7 +65,7 @@ class Query(BaseModel):
     limit: int = 20
 
 
-def build(text: str = "", **arguments: Any) -> Query:
+def build_query(text: str = "", **arguments: Any) -> Query:
     """Return a checked query from the arguments of `om.search`, or name a wrong one."""
     if not isinstance(text, str):
         raise _wrong("text", text, "a text")
@@ -81,7 +81,7 @@ def build(text: str = "", **arguments: Any) -> Query:
     return Query(**fields)
 
 
-def number(text: str, *, binary: bool = False, name: str = "number") -> int:
+def parse_number(text: str, *, binary: bool = False, name: str = "number") -> int:
     """Return a number with a unit: "8B" is 8 billion; with `binary`, "32k" is 32,768."""
     match = _NUMBER.fullmatch(text)
     # Context lengths are powers of two; only "128k" and the like are meant in thousands of 1024.
@@ -102,9 +102,9 @@ def read_range(name: str, value: Any) -> Range:
         bounds = Range(*(None if end is None else _integer(name, end, binary=binary) for end in value))
     elif isinstance(value, str) and ".." in value:
         limits = value.split("..", 1)
-        bounds = Range(*(number(end, binary=binary, name=name) if end.strip() else None for end in limits))
+        bounds = Range(*(parse_number(end, binary=binary, name=name) if end.strip() else None for end in limits))
     elif limit:
-        count = number(value[limit.end() :], binary=binary, name=name)
+        count = parse_number(value[limit.end() :], binary=binary, name=name)
         strict = limit[1] in "<>"
         bounds = Range(count + strict, None) if limit[1] in (">", ">=", "≥") else Range(None, count - strict)
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -120,7 +120,7 @@ def read_range(name: str, value: Any) -> Range:
 
 def _integer(name: str, value: Any, *, binary: bool) -> int:
     if isinstance(value, str):
-        return number(value, binary=binary, name=name)
+        return parse_number(value, binary=binary, name=name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**62:
         raise _wrong(name, value, "a number")
     return int(value)

@@ -31,7 +31,7 @@ def fit(ctx: click.Context, *, model: str, device: str, context: str | None, bat
     """
     from openmodels.choose.fit import fit as measure
 
-    tokens = None if context is None else query.number(context, binary=True, name="context")
+    tokens = None if context is None else query.parse_number(context, binary=True, name="context")
     result = measure(model, context=tokens, batch=batch, device=device, dtype=dtype)
     if output.wants_json():
         output.write_json(result.to_dict())

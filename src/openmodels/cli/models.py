@@ -59,7 +59,7 @@ def _configured(backend: str) -> tuple[bool, str | None]:
     match backend:
         case "hf":
             try:
-                token = None if hub_token.is_disabled() else hub_token.stored_token()
+                token = None if hub_token.is_implicit_token_disabled() else hub_token.stored_token()
             except OpenModelsError as error:
                 return False, error.cause
             return token is not None, None if token else "a token: set HF_TOKEN, or run: hf auth login"

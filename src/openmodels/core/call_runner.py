@@ -33,7 +33,7 @@ class CallRunner:
         self._backend = backend
         self._hooks = hooks
         # What is shared with the calls of other models to the same server.
-        self.origin = retry.origin_state(backend.origin)
+        self.origin = retry.origin_backoff(backend.origin)
 
     def stream(self, request: ChatRequest, retries: int) -> Generator[Delta, None, None]:
         """Yield an answer's deltas; what fails before the first one is tried again."""
@@ -42,7 +42,7 @@ class CallRunner:
             deltas = self._backend.run(request)
             return deltas, next(deltas, None)
 
-        deltas, first = retry.call(start, retries=retries, deadline=request.deadline, origin=self.origin)
+        deltas, first = retry.call_with_retries(start, retries=retries, deadline=request.deadline, origin=self.origin)
         with closing(deltas):
             if first is not None:
                 yield first
@@ -59,7 +59,9 @@ class CallRunner:
                 await deltas.aclose()
                 raise
 
-        deltas, first = await retry.acall(start, retries=retries, deadline=request.deadline, origin=self.origin)
+        deltas, first = await retry.acall_with_retries(
+            start, retries=retries, deadline=request.deadline, origin=self.origin
+        )
         async with aclosing(deltas):
             if first is not None:
                 yield first
@@ -75,7 +77,9 @@ class CallRunner:
         """
         with self._observe(request) as complete:
             return complete(
-                retry.call(lambda: work(request), retries=retries, deadline=request.deadline, origin=self.origin)
+                retry.call_with_retries(
+                    lambda: work(request), retries=retries, deadline=request.deadline, origin=self.origin
+                )
             )
 
     async def arun(
@@ -84,7 +88,9 @@ class CallRunner:
         """The asynchronous twin of `run`."""
         with self._observe(request) as complete:
             return complete(
-                await retry.acall(lambda: work(request), retries=retries, deadline=request.deadline, origin=self.origin)
+                await retry.acall_with_retries(
+                    lambda: work(request), retries=retries, deadline=request.deadline, origin=self.origin
+                )
             )
 
     @contextmanager

@@ -27,7 +27,7 @@ from openmodels.http.client import HttpClient, HttpRequest
 from openmodels.http.connection import ConnectionLimits
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret
-from openmodels.http.status_errors import StatusMeaning, error_from_status, read_failure
+from openmodels.http.status_errors import StatusMeaning, error_from_response, read_failed_response
 
 MAX_BYTES = 64 * 2**20  # bytes of a response that are read; a page of the Hub's listing has about two million
 REQUEST_SECONDS = 40.0
@@ -180,7 +180,7 @@ class JSONClient:
                     raise self._error(response, response.read(_MAX_ERROR_BYTES, truncate=True))
                 return self._accept(response, response.read(max_bytes, truncate=truncate))
 
-        return retry.call(attempt, retries=self.retries, deadline=deadline)
+        return retry.call_with_retries(attempt, retries=self.retries, deadline=deadline)
 
     async def asend(self, method: str, path: str, *, params: Any = None, max_bytes: int = MAX_BYTES) -> OkResponse:
         """The asynchronous twin of `send`."""
@@ -198,17 +198,17 @@ class JSONClient:
                     raise self._error(response, await response.read(_MAX_ERROR_BYTES, truncate=True))
                 return self._accept(response, await response.read(max_bytes))
 
-        return await retry.acall(attempt, retries=self.retries, deadline=deadline)
+        return await retry.acall_with_retries(attempt, retries=self.retries, deadline=deadline)
 
     def _url(self, path: str, params: Any) -> str:
         """Return an address with its query. Raises InvalidResponse for another origin."""
         url = path if path.startswith(("http://", "https://")) else self.origin + path
         try:
-            ours, theirs = urlsplit(self.origin), urlsplit(url)
-            host = theirs.hostname or ""
+            origin, target = urlsplit(self.origin), urlsplit(url)
+            host = target.hostname or ""
         except ValueError:
             raise errors.InvalidResponse(f"{self._subject} points to something that is not an address.") from None
-        if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
+        if (origin.scheme, origin.netloc) != (target.scheme, target.netloc):
             # A token must not follow a link to another host; nor is one that stands in the link shown.
             raise errors.InvalidResponse(
                 f"{self._subject} points to another host, {host[:100]!r}; this is not followed."
@@ -265,19 +265,19 @@ class JSONClient:
     def _error(self, response: BaseResponse, content: bytes) -> errors.OpenModelsError:
         """Return the error that a response of another status than 200 is."""
         secrets = () if self.token is None else (self.token.reveal(),)
-        failure = read_failure(response.status, response.headers, content, host=self.service, secrets=secrets)
+        failure = read_failed_response(response.status, response.headers, content, host=self.service, secrets=secrets)
         if remaining := _REMAINING.search(response.headers.get("ratelimit", "")[:200]):
             # A second more: the limit is lifted within the second that is named.
             failure = replace(failure, retry_after=float(remaining[2]) + 1)
-        meaning = self._classify(response)
+        meaning = self._status_meaning(response)
         detail = f": {failure.message.rstrip('.')}" if failure.message and meaning.kind in _QUOTED else ""
-        return error_from_status(failure, meaning._replace(cause=f"{meaning.cause}{detail}."))
+        return error_from_response(failure, meaning._replace(cause=f"{meaning.cause}{detail}."))
 
-    def _classify(self, response: BaseResponse) -> StatusMeaning:
-        return classify_status(response.status, self._subject)
+    def _status_meaning(self, response: BaseResponse) -> StatusMeaning:
+        return default_status_meaning(response.status, self._subject)
 
 
-def classify_status(status: int, service: str) -> StatusMeaning:
+def default_status_meaning(status: int, service: str) -> StatusMeaning:
     """Return what a service of models means by a status other than 200."""
     match status:
         case 401:

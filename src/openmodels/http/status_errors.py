@@ -42,7 +42,7 @@ _SHORT = 8  # a secret of fewer characters is taken out as a word only: a prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedResponse:
     """A failed answer, read but not yet judged."""
 
     host: str  # the server's name and port
@@ -80,10 +80,10 @@ class StatusMeaning(NamedTuple):
     cause: str = ""
 
 
-def read_failure(
+def read_failed_response(
     status: int, headers: Mapping[str, str], body: bytes | object, *, host: str, secrets: Iterable[str] = ()
-) -> Failure:
-    """Read a failed answer.
+) -> FailedResponse:
+    """Read a failed response.
 
     Args:
         status: The HTTP status; of a 200 answer that holds an error, the error's own code counts.
@@ -101,7 +101,7 @@ def read_failure(
     ids = (headers.get(name) for name in _REQUEST_ID)
     inner = body.get("error", body) if isinstance(body, dict) else None
     parameter = _join_words(inner.get("param")) if isinstance(inner, dict) else ""
-    return Failure(
+    return FailedResponse(
         host=host,
         status=_status_in(body) if 200 <= status < 300 else status,
         code=redact(code.lower(), secrets)[:LONGEST_MESSAGE],
@@ -115,12 +115,12 @@ def read_failure(
     )
 
 
-def error_from_status(failure: Failure, meaning: StatusMeaning | None = None) -> OpenModelsError:
-    """Return the one error of the tree that a failure is.
+def error_from_response(failure: FailedResponse, meaning: StatusMeaning | None = None) -> OpenModelsError:
+    """Return the one error of the tree that a failed response is.
 
     `meaning` is what the failure means, where that is not what it means in OpenAI's dialect.
     """
-    kind, next_step, cause = meaning or _classify(failure)
+    kind, next_step, cause = meaning or _openai_meaning(failure)
     retryable = failure.should_retry
     if retryable is None:
         retryable = failure.status in _RETRYABLE or ((failure.status or 500) >= 500 and failure.status != 501)
@@ -305,7 +305,8 @@ _BY_STATUS = {
 }
 
 
-def _classify(failure: Failure) -> StatusMeaning:
+def _openai_meaning(failure: FailedResponse) -> StatusMeaning:
+    """Return what a failed response means in OpenAI's dialect."""
     text, status = f"{failure.code} {failure.message}", failure.status
     for meaning, statuses, pattern in _RULES:
         if (status is None or status in statuses) and re.search(pattern, text, re.IGNORECASE):

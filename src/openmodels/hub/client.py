@@ -16,11 +16,11 @@ from openmodels.errors import (
     ModelNotFound,
     RateLimited,
 )
-from openmodels.http.json_client import JSONClient, classify_status
+from openmodels.http.json_client import JSONClient, default_status_meaning
 from openmodels.http.messages import BaseResponse
 from openmodels.http.secrets import Secret, check_key
 from openmodels.http.status_errors import StatusMeaning
-from openmodels.hub import fields, token as hub_token
+from openmodels.hub import token as hub_token, untrusted_fields as fields
 from openmodels.hub.offers import Provider, parse_router_list
 
 ROUTER = "https://router.huggingface.co/v1"
@@ -46,7 +46,7 @@ class HubClient(JSONClient):
     """
 
     def __init__(self, endpoint: str | None = None, token: str | None = None, *, interval: float = 0.0) -> None:
-        address = endpoint or hub_token.endpoint()
+        address = endpoint or hub_token.hub_endpoint()
         super().__init__(address, "the Hub", token=_secret(token, address), interval=interval)
 
     def get_model(self, model_id: str, *, revision: str | None = None, expand: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -97,20 +97,20 @@ class HubClient(JSONClient):
         """
         return self.get_pages(start or "/api/models", None if start else params)
 
-    def _classify(self, response: BaseResponse) -> StatusMeaning:
+    def _status_meaning(self, response: BaseResponse) -> StatusMeaning:
         code = response.headers.get("x-error-code", "")
         match = _ADDRESS.match(response.url.removeprefix(self.origin))
         # For a repository that is private or does not exist, the Hub answers 401, unless the token itself is wrong.
         is_wrong_token = response.headers.get("x-error-message", "").startswith("Invalid credentials")
         if match is None or is_wrong_token:
-            return classify_hub_status(response.status, code)
+            return hub_status_meaning(response.status, code)
         if match["dataset"]:
-            return classify_hub_status(404 if response.status == 401 else response.status, code)
+            return hub_status_meaning(404 if response.status == 401 else response.status, code)
         if response.status in (401, 404) and not code:
             code = "RepoNotFound"
         model_id = unquote(match["model"] or match["repo"])
         revision = unquote(match["revision"] or match["at"] or "")
-        return classify_hub_status(response.status, code, model_id, revision)
+        return hub_status_meaning(response.status, code, model_id, revision)
 
 
 _ADDRESS = re.compile(
@@ -119,12 +119,12 @@ _ADDRESS = re.compile(
 )
 
 
-def classify_hub_status(status: int, code: str, model_id: str = "", revision: str | None = None) -> StatusMeaning:
+def hub_status_meaning(status: int, code: str, model_id: str = "", revision: str | None = None) -> StatusMeaning:
     """Return what the Hub means by a status other than 200.
 
     `code` is the header X-Error-Code, or ""; `model_id` the model that was asked for, or "".
     """
-    page = f"{hub_token.endpoint()}/{model_id}"
+    page = f"{hub_token.hub_endpoint()}/{model_id}"
     match code if model_id else "", status:
         case "GatedRepo", _:
             return StatusMeaning(
@@ -148,7 +148,7 @@ def classify_hub_status(status: int, code: str, model_id: str = "", revision: st
         case _, 429:
             next_step = "Set HF_TOKEN, or try again later."
             return StatusMeaning(RateLimited, next_step, "The Hub gets too many requests from here")
-    return classify_status(status, "The Hub")
+    return default_status_meaning(status, "The Hub")
 
 
 class RouterClient(JSONClient):
@@ -175,6 +175,6 @@ def _secret(token: str | None, address: str) -> Secret | None:
     """Return the caller's token, else the user's where it may go to this address."""
     if token is None:
         return hub_token.token_for(address)
-    if token and not hub_token.is_confidential(address):
+    if token and not hub_token.is_secure_address(address):
         raise InvalidRequest("token: http to another machine would send it unencrypted.", next_step="Use https.")
     return check_key(token or None, "token")

@@ -27,7 +27,7 @@ from huggingface_hub.utils.tqdm import tqdm
 from openmodels import background, settings
 from openmodels.errors import ConnectionFailed, DeadlineExceeded, DoesNotFit, Offline, OpenModelsError
 from openmodels.hub import token
-from openmodels.hub.client import HubClient, classify_hub_status
+from openmodels.hub.client import HubClient, hub_status_meaning
 from openmodels.hub.model_page import ModelPage
 
 _SMALL_FILE_SECONDS = 60.0  # seconds that a file which is read before the weights may take in all
@@ -130,8 +130,8 @@ def check_deadline(deadline: float | None) -> None:
 
 def _access() -> dict[str, Any]:
     """Return the Hub's address and the token; False keeps any other from being sent."""
-    secret = token.token_for(token.endpoint())
-    return {"endpoint": token.endpoint(), "token": False if secret is None else secret.reveal()}
+    secret = token.token_for(token.hub_endpoint())
+    return {"endpoint": token.hub_endpoint(), "token": False if secret is None else secret.reveal()}
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def translated_errors(repo: str, revision: str | None) -> Generator[None, None, 
         translated = _translate(error, repo, revision)
         translated.status = getattr(getattr(error, "response", None), "status_code", None)
         translated.request_id = getattr(error, "request_id", None)
-        if token.token_for(token.endpoint()) is not None:
+        if token.token_for(token.hub_endpoint()) is not None:
             # The frames of huggingface_hub hold the token in their variables.
             for link in _causes(error):
                 link.__traceback__ = None
@@ -178,7 +178,7 @@ def _translate(error: Exception, repo: str, revision: str | None) -> OpenModelsE
             return offline_error(repo, "the network is switched off or out of reach")
         case HfHubHTTPError():
             code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "")
-            meaning = classify_hub_status(error.response.status_code, code, repo, revision)
+            meaning = hub_status_meaning(error.response.status_code, code, repo, revision)
             return meaning.kind(f"{meaning.cause}.", next_step=meaning.next_step)
         case OSError() if error.errno == errno.ENOSPC:
             return DoesNotFit("The disk is full.", next_step="Free some space, or point HF_HOME to a larger disk.")

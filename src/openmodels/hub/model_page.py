@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
 from openmodels import licenses
-from openmodels.hub import fields
+from openmodels.hub import untrusted_fields as fields
 from openmodels.hub.card import Relation
 from openmodels.hub.offers import Provider
 from openmodels.types.messages import Frozen

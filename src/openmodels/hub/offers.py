@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from openmodels.errors import InvalidResponse, ModelNotFound
-from openmodels.hub import fields
+from openmodels.hub import untrusted_fields as fields
 from openmodels.types.messages import Frozen
 from openmodels.types.reply import Usage
 

@@ -17,7 +17,7 @@ _HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")  # not hf.sp
 """The token belongs to these hosts and the hosts below them."""
 
 
-def endpoint() -> str:
+def hub_endpoint() -> str:
     """Return the Hub's address as the environment has it now."""
     return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
@@ -28,7 +28,7 @@ def is_hugging_face(to: Address) -> bool:
     return bool(plain) and any(to.host == host or to.host.endswith(f".{host}") for host in _HOSTS)
 
 
-def is_confidential(address: str) -> bool:
+def is_secure_address(address: str) -> bool:
     """Return whether a request to an address is encrypted or stays on this machine."""
     try:
         parts = urlsplit(address)
@@ -46,15 +46,15 @@ def token_for(address: str) -> Secret | None:
     saved login cannot be read.
     """
     try:
-        parts, hub = urlsplit(address), urlsplit(endpoint())
+        parts, hub = urlsplit(address), urlsplit(hub_endpoint())
         origin = Address(parts.scheme, parts.hostname or "", parts.port or _HTTPS)
     except ValueError:
         return None
     belongs = parts[:2] == hub[:2] or is_hugging_face(origin)
-    return stored_token() if belongs and is_confidential(address) and not is_disabled() else None
+    return stored_token() if belongs and is_secure_address(address) and not is_implicit_token_disabled() else None
 
 
-def is_disabled() -> bool:
+def is_implicit_token_disabled() -> bool:
     """Return whether the environment keeps the token from being sent unasked."""
     return settings.is_true(os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN"))
 

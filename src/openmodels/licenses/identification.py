@@ -2,7 +2,7 @@
 
 Titles of model licenses are searched first, anywhere in the text: several of these licenses contain
 all of MIT or Apache-2.0 with terms added. Then the text is compared with the SPDX texts, word by word:
-each word beside a license must belong to a class of `additions.HARMLESS`, or the text is not that license.
+each word beside a license must belong to a class of `extra_words.HARMLESS`, or the text is not that license.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from openmodels.licenses import table
-from openmodels.licenses.additions import MAX_QUOTED, digest, find_conditions, is_name, is_notice
 from openmodels.licenses.expressions import find
+from openmodels.licenses.extra_words import MAX_QUOTED, digest, find_conditions, is_name, is_notice
 from openmodels.licenses.phrases import find_restrictions
 from openmodels.licenses.table import LicenseClass, LicenseTerms, Restriction, most_restrictive
 from openmodels.licenses.templates import Word, compare, find_nearest, split_words

@@ -21,9 +21,9 @@ from urllib.parse import unquote
 
 from openmodels import files
 from openmodels.errors import InvalidRequest
-from openmodels.hub import fields
+from openmodels.hub import untrusted_fields as fields
 from openmodels.openness.evidence import LARGEST_FILE, Evidence
-from openmodels.openness.pages import ID, items
+from openmodels.openness.evidence_pages import ID, items
 
 _Page = dict[str, Any]
 _NAMESPACE = uuid.UUID("5c6f7a4e-90c4-5b0c-8d2e-626f6d726561")
@@ -100,7 +100,7 @@ def read_bom(bom: str | Path | Mapping[str, Any], model: str | None = None) -> E
     elif isinstance(bom, str | Path):
         path = Path(os.path.expanduser(bom))  # noqa: PTH111 - Path's own raises where there is no such user
         name = f"bill of materials {path.name}"
-        content = files.parse_json(files.read(path, largest=LARGEST_FILE), f"The {name}")
+        content = files.parse_json(files.read_bounded(path, largest=LARGEST_FILE), f"The {name}")
     else:
         raise InvalidRequest(f"A bill of materials is a path or its content, not {type(bom).__name__}.")
     if isinstance(content, dict) and content.get("bomFormat") == "CycloneDX":

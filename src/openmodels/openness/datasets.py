@@ -11,8 +11,8 @@ from openmodels.hub.model_names import family, normalize_name, same_owner, split
 from openmodels.licenses import find
 from openmodels.openness import card_claims
 from openmodels.openness.evidence import Evidence
+from openmodels.openness.evidence_pages import DatasetEvidence, ModelEvidence
 from openmodels.openness.findings import Proof
-from openmodels.openness.pages import DatasetEvidence, ModelEvidence
 
 _TUNING_NAME = re.compile(
     r"(?i)instruct\w*|chat\w*|sft|dpo|rlhf|prefer\w*|feedback|\w*feedback|ultra\w*|alpaca\w*|share_?gpt\w*|oasst\w*"

@@ -8,7 +8,7 @@ sentences of the card), `papers` (by arXiv id), `shape` (sizes in config.json), 
 read as absent, false or empty.
 
 Beside them stand `renamed/<kind>/<old id>.json`, which names the present id, and
-`gathered/<org>__<name>.json`: which pages one look at that model rests on, whether it was a deep one, and
+`gathered/<org>__<name>.json`: the manifest: which pages were gathered for that model, whether deeply, and
 what could not be read, with the reason. A model is judged from those pages alone, even where the
 folder holds more; in a folder without such a file, one made by hand, from all of them.
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 from openmodels import files
 from openmodels.errors import InvalidRequest, ModelNotFound
-from openmodels.openness.pages import ID, DatasetEvidence, ModelEvidence, RepositoryEvidence, items
+from openmodels.openness.evidence_pages import ID, DatasetEvidence, ModelEvidence, RepositoryEvidence, items
 
 LARGEST_FILE = 64_000_000
 """Bytes: a larger evidence file is refused."""
@@ -36,8 +36,8 @@ _DEEP_FIELDS = ("readme", "refs", "license_texts", "checkpoint_repository", "pap
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look at a model gathered.
+class EvidenceManifest:
+    """Which pages were gathered for a model at one time.
 
     Attributes:
         deep: Whether the card, the bases, data sets and repositories were looked at too.
@@ -60,7 +60,7 @@ class Evidence:
         folder: Where pages that are not in memory are read from.
         renamed: kind -> former id in lower case -> present id.
         unread: kind -> id in lower case -> why nothing was gathered about it.
-        look: Which pages count; None for all.
+        manifest: Which pages count; None for all.
     """
 
     subject: str
@@ -68,7 +68,7 @@ class Evidence:
     folder: Path | None = None
     renamed: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
     unread: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in _KINDS})
-    look: Look | None = None
+    manifest: EvidenceManifest | None = None
     _models: dict[int, tuple[dict[str, Any], ModelEvidence]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -93,15 +93,15 @@ class Evidence:
                 next_step="Gather it once with a network; om.openness(id).save('folder') keeps it.",
             )
         evidence.subject = str(page.get("id") or subject)
-        evidence.look = evidence._read_look()
-        if evidence.look is not None:
-            evidence.unread = evidence.look.unread
+        evidence.manifest = evidence._read_manifest()
+        if evidence.manifest is not None:
+            evidence.unread = evidence.manifest.unread
         return evidence
 
     @property
     def is_deep(self) -> bool:
-        """Whether it is known to be that of a deep look at the subject."""
-        return self.look is not None and self.look.deep
+        """Whether it is known to be gathered deeply for the subject."""
+        return self.manifest is not None and self.manifest.deep
 
     @cached_property
     def model(self) -> ModelEvidence:
@@ -113,7 +113,7 @@ class Evidence:
         return replace(self, subject=subject)
 
     def shallow(self) -> Evidence:
-        """Return what a look with `deep=False` sees: the Hub's own facts."""
+        """Return what a gathering with `deep=False` sees: the Hub's own facts."""
         page = without_deep_fields(self.find("models", self.subject) or {"id": self.subject})
         shallow = Evidence(self.subject, {"models": {self.subject.lower(): page}, "datasets": {}, "github": {}})
         shallow.finish(deep=False)
@@ -201,7 +201,7 @@ class Evidence:
         pages, key = self.pages[kind], name.lower()
         if key not in pages and (path := self._files.get(kind, {}).get(key.replace("/", "__"))):
             description = f"The evidence file {path.name!r}"
-            page = files.parse_json(files.read(path, largest=LARGEST_FILE), description)
+            page = files.parse_json(files.read_bounded(path, largest=LARGEST_FILE), description)
             if not isinstance(page, dict):
                 raise InvalidRequest(f"{description} holds no JSON object.")
             pages[key] = page
@@ -210,11 +210,11 @@ class Evidence:
     def save(self, folder: str | Path) -> Path:
         """Write every page in memory to a folder that `load` reads; return the folder.
 
-        A page of a look that was not deep does not replace one of a deep look.
+        A page that was not gathered deeply does not replace one that was.
         """
         root = Path(folder)
         for kind in _KINDS:
-            for name in self.look.pages.get(kind, ()) if self.look else ():
+            for name in self.manifest.pages.get(kind, ()) if self.manifest else ():
                 self.find(kind, name)
             for page in self.pages[kind].values():
                 name = str(page.get("id") or page.get("repo"))
@@ -226,31 +226,31 @@ class Evidence:
             for former, current in self.renamed[kind].items():
                 if ID.fullmatch(former):
                     _write(_renamed_file(root, kind, former), {"id": current})
-        path = _look_file(root, self.subject)
-        # Last of all: where saving was interrupted, the look counts as not gathered.
-        if self.look is not None and (self.look.deep or not _is_deep(path)):
-            _write(path, {"id": self.subject, **vars(self.look)})
+        path = _manifest_file(root, self.subject)
+        # Last of all: where saving was interrupted, the model counts as not gathered.
+        if self.manifest is not None and (self.manifest.deep or not _is_deep(path)):
+            _write(path, {"id": self.subject, **vars(self.manifest)})
         return root
 
     def finish(self, *, deep: bool) -> None:
         """Note that gathering is done.
 
-        The pages now in memory are what the look rests on.
+        The manifest holds the pages that are now in memory.
         """
         pages = {kind: sorted(self.pages[kind]) for kind in _KINDS}
-        self.look = Look(deep, pages, self.unread)
+        self.manifest = EvidenceManifest(deep, pages, self.unread)
 
     def _counts(self, kind: str, name: str) -> bool:
-        return self.look is None or name.lower() in self.look.pages.get(kind, ())
+        return self.manifest is None or name.lower() in self.manifest.pages.get(kind, ())
 
-    def _read_look(self) -> Look | None:
-        path = _look_file(self.folder or Path(), self.subject)
+    def _read_manifest(self) -> EvidenceManifest | None:
+        path = _manifest_file(self.folder or Path(), self.subject)
         if not path.is_file():
             return None
         stated = files.read_json(path, largest=LARGEST_FILE)
         stated = stated if isinstance(stated, dict) else {}
         pages, unread = _mapping(stated.get("pages")), _mapping(stated.get("unread"))
-        return Look(
+        return EvidenceManifest(
             stated.get("deep") is True,
             {kind: [str(name).lower() for name in items(pages.get(kind))] for kind in _KINDS},
             {kind: {str(name): str(why) for name, why in _mapping(unread.get(kind)).items()} for kind in _KINDS},
@@ -258,7 +258,7 @@ class Evidence:
 
 
 def without_deep_fields(page: dict[str, Any]) -> dict[str, Any]:
-    """Return a model's page without what only a deep look reads."""
+    """Return a model's page without what only a deep gathering reads."""
     kept = {name: value for name, value in page.items() if name not in _DEEP_FIELDS}
     unseen = [name for name in page.get("unknown") or () if str(name).partition(".")[0] not in _DEEP_FIELDS]
     return kept | {"deep": False, "unknown": [*unseen, "readme", "refs"]}
@@ -276,12 +276,12 @@ def _renamed_file(root: Path, kind: str, name: str) -> Path:
     return root / "renamed" / kind / f"{name.lower().replace('/', '__')}.json"
 
 
-def _look_file(root: Path, subject: str) -> Path:
+def _manifest_file(root: Path, subject: str) -> Path:
     return root / "gathered" / f"{subject.lower().replace('/', '__')}.json"
 
 
 def _is_deep(path: Path) -> bool:
-    """Return whether a page or look that is kept already is of a deep look."""
+    """Return whether a page or manifest that is kept already was gathered deeply."""
     if not path.is_file():
         return False
     with suppress(InvalidRequest):
@@ -298,7 +298,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     if len(text) > _LARGEST_INDENTED:
         text = json.dumps(content, ensure_ascii=False) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
-        files.write(path, text)
+        files.write_atomically(path, text)
 
 
 def now() -> str:

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from openmodels import errors, settings
-from openmodels.hub import card as hub_card, fields
+from openmodels.hub import card as hub_card, untrusted_fields as fields
 from openmodels.hub.client import HubClient
 from openmodels.hub.model_names import family, split_repo_id, split_words
 from openmodels.hub.model_page import ModelPage, parse_license
 from openmodels.licenses.files import FileRole, find_role, is_license_file, why_unreadable
 from openmodels.openness.evidence import Evidence, now, without_deep_fields
+from openmodels.openness.evidence_pages import ID, ModelEvidence, RepositoryEvidence
 from openmodels.openness.github import GitHubClient
 from openmodels.openness.lineage import find_bases
 from openmodels.openness.model_shape import read_shape
-from openmodels.openness.pages import ID, ModelEvidence, RepositoryEvidence
 from openmodels.openness.repositories import find_recipes, find_repositories, parse_github_link
 from openmodels.openness.repository_layout import classify_files
 
@@ -108,7 +108,7 @@ def gather(model: str, *, deep: bool = True, sources: EvidenceSources | None = N
     connected = sources or EvidenceSources.connect()
     try:
         bounded = connected.until(time.monotonic() + TOTAL_SECONDS)
-        page = model_page(bounded.hub, model, deep=deep)
+        page = fetch_model_evidence(bounded.hub, model, deep=deep)
         evidence = Evidence(page["id"])
         evidence.add("models", model, page)
         if deep:
@@ -130,7 +130,7 @@ def store() -> Path:
     return settings.openmodels_cache_folder() / "openness"
 
 
-def model_page(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:
+def fetch_model_evidence(hub: HubClient, model: str, *, deep: bool = True) -> dict[str, Any]:
     """Return the page of one model; see `gather` for what it raises."""
     row = hub.get_model(model)
     page: dict[str, Any] = {"id": model, "gathered_at": now(), "deep": True} | {
@@ -253,7 +253,7 @@ def _gather_bases(hub: HubClient, evidence: Evidence) -> None:
                 continue
             gathered += 1
             try:
-                page = model_page(hub, name)
+                page = fetch_model_evidence(hub, name)
             except _UNREAD as error:
                 unread[name.lower()] = error.cause.rstrip(".")
                 continue
@@ -266,12 +266,12 @@ def _gather_datasets(hub: HubClient, evidence: Evidence) -> None:
     names = [name for model in models for name in (*model.datasets, *(link.dataset for link in model.links)) if name]
     names = list(dict.fromkeys(names))
     for name in names[:MOST_DATASETS]:
-        evidence.add("datasets", name, _kept("datasets", name) or _dataset_page(hub, name))
+        evidence.add("datasets", name, _kept("datasets", name) or _fetch_dataset_evidence(hub, name))
     for name in names[MOST_DATASETS:]:
         evidence.unread["datasets"][name.lower()] = f"no more than {MOST_DATASETS} data sets are looked up"
 
 
-def _dataset_page(hub: HubClient, name: str) -> dict[str, Any]:
+def _fetch_dataset_evidence(hub: HubClient, name: str) -> dict[str, Any]:
     page: dict[str, Any] = {"id": name, "gathered_at": now(), "format": _FORMAT, "unknown": []}
     try:
         row = hub.get_dataset(name)
@@ -308,14 +308,14 @@ def _gather_repositories(github: GitHubClient, evidence: Evidence) -> None:
     guesses = [f"{model.owner}/{split_words(split_repo_id(model.id)[1])[0]}"] if not names and family(model.id) else []
     names = list(dict.fromkeys([*names, *guesses]))
     for name in names[:MOST_REPOSITORIES]:
-        repository = _kept("github", name) or _repository_page(github, name)
+        repository = _kept("github", name) or _fetch_repository_evidence(github, name)
         if not (repository.get("missing") and name in guesses):
             evidence.add("github", name, repository)
     for name in names[MOST_REPOSITORIES:]:
         evidence.unread["github"][name.lower()] = f"no more than {MOST_REPOSITORIES} repositories are looked at"
 
 
-def _repository_page(github: GitHubClient, name: str) -> dict[str, Any]:
+def _fetch_repository_evidence(github: GitHubClient, name: str) -> dict[str, Any]:
     page: dict[str, Any] = {"repo": name, "gathered_at": now(), "format": _FORMAT, "tree": []}
     page["unknown"] = ["tree", "license"]
     try:

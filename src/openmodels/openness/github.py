@@ -22,7 +22,7 @@ class GitHubClient(JSONClient):
 
     def __init__(self, address: str | None = None, *, interval: float = 0.0) -> None:
         address = address or API
-        secret = os.environ.get("GITHUB_TOKEN") if hub_token.is_confidential(address) else None
+        secret = os.environ.get("GITHUB_TOKEN") if hub_token.is_secure_address(address) else None
         token = check_key(secret or None, "GITHUB_TOKEN")
         super().__init__(address, "GitHub", token=token, interval=interval)
         # Shared with the copies of `with_deadline`.
@@ -57,8 +57,8 @@ class GitHubClient(JSONClient):
         value = self.get_json(path, params)
         return value if isinstance(value, dict) else {}
 
-    def _classify(self, response: BaseResponse) -> StatusMeaning:
-        meaning = super()._classify(response)
+    def _status_meaning(self, response: BaseResponse) -> StatusMeaning:
+        meaning = super()._status_meaning(response)
         remaining = response.headers.get("x-ratelimit-remaining")
         if meaning.kind is RateLimited or (meaning.kind is AccessDenied and remaining == "0"):
             next_step = "Set GITHUB_TOKEN for a higher limit, or try again in an hour."

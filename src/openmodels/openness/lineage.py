@@ -11,8 +11,8 @@ from openmodels.hub.card import find_model_links, read_base_mentions
 from openmodels.hub.model_names import family, is_tuned_name, normalize_name, same_owner, split_repo_id
 from openmodels.licenses import LicenseTerms
 from openmodels.openness.evidence import Evidence
+from openmodels.openness.evidence_pages import ModelEvidence
 from openmodels.openness.findings import Proof
-from openmodels.openness.pages import ModelEvidence
 from openmodels.openness.stated_licenses import find_binding_license, find_stated_licenses
 
 _TUNING_TAGS = frozenset({"trl", "sft", "dpo", "alignment-handbook", "peft", "axolotl"})

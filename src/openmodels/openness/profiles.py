@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from openmodels.errors import InvalidRequest
-from openmodels.openness import mof
+from openmodels.openness import model_openness_framework as mof
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Finding, Findings, Proof, Verdict
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.stated_licenses import find_binding_license
@@ -202,7 +202,7 @@ def _assess_mof(context: ModelContext, findings: Findings) -> _Result:
     return f"{reached}, at best {best.label}", requirements, tuple(because)
 
 
-def _assess_eu(context: ModelContext, findings: Findings) -> _Result:
+def _assess_eu_gpai(context: ModelContext, findings: Findings) -> _Result:
     binding = find_binding_license(context.stated_licenses)
     is_free = {"yes": True, "no": False}.get(binding.license.eu_gpai if binding else "unknown")
     name = binding.license.id if binding and binding.license.id else "no license"
@@ -267,5 +267,5 @@ PROFILES = {
     DEFAULT: Profile("The lesson's criteria", _assess_default),
     "osaid-1.0": Profile("Open Source AI Definition 1.0", _assess_osaid),
     "mof-1.0": Profile("Model Openness Framework 1.0", _assess_mof),
-    "eu-gpai": Profile("Open-source exemption of the EU AI Act", _assess_eu),
+    "eu-gpai": Profile("Open-source exemption of the EU AI Act", _assess_eu_gpai),
 }

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from openmodels.openness import rendering
-from openmodels.openness.bom import build_bom
+from openmodels.openness.bom_writer import build_bom
 from openmodels.openness.criteria import find_criterion
 from openmodels.openness.evidence import Evidence
+from openmodels.openness.evidence_pages import items
 from openmodels.openness.findings import Finding, LicenseConflict, Verdict
 from openmodels.openness.lineage import find_circle
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.overrides import find_overrides
-from openmodels.openness.pages import items
 from openmodels.openness.profiles import DEFAULT, PROFILES, Assessment, Requirement, assess
 from openmodels.openness.stated_licenses import StatedLicense, find_conflicts
 
@@ -119,7 +119,7 @@ class Report:
         """What was not looked at or read, and circles of base models, in sentences."""
         evidence, model = self._context.evidence, self._context.model
         notes = list(map(str, items(model.data.get("notes"))))
-        if evidence.look is not None and not evidence.look.deep and not model.bom:
+        if evidence.manifest is not None and not evidence.manifest.deep and not model.bom:
             notes.append("Only the Hub's own facts were looked at: no card, base models, data sets or repositories.")
         notes += [
             f"Nothing was gathered about {name}: {why}."

@@ -9,9 +9,9 @@ from enum import IntEnum
 
 from openmodels.hub.model_names import family, normalize_name, same_owner, split_repo_id, split_words
 from openmodels.openness.evidence import Evidence
+from openmodels.openness.evidence_pages import Link, ModelEvidence, RepositoryEvidence
 from openmodels.openness.findings import Proof
 from openmodels.openness.model_shape import Shape
-from openmodels.openness.pages import Link, ModelEvidence, RepositoryEvidence
 from openmodels.openness.recipes import ModelName, is_framework
 from openmodels.openness.repository_layout import RepositoryLayout, classify_files, is_library_file
 

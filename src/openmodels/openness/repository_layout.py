@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from openmodels.openness.pages import RepositoryEvidence
+from openmodels.openness.evidence_pages import RepositoryEvidence
 
 _SCRIPT = re.compile(r"(?i)\.(?:py|sh|slurm|sbatch|ipynb|jl|cu|cpp|rs|lua)$")
 _LAUNCH = re.compile(r"(?i)\.(?:sh|slurm|sbatch)$")

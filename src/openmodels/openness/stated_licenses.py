@@ -19,8 +19,8 @@ from openmodels.licenses.phrases import unread_language
 from openmodels.licenses.statements import LicenseStatement, Part, find_open_license, read_statements
 from openmodels.licenses.table import strictness
 from openmodels.openness.datasets import DatasetUse, NamedDataset
+from openmodels.openness.evidence_pages import ModelEvidence
 from openmodels.openness.findings import LicenseConflict, Proof
-from openmodels.openness.pages import ModelEvidence
 
 if TYPE_CHECKING:
     from openmodels.openness.lineage import Ancestor

@@ -129,7 +129,7 @@ def test_the_router_honours_openais_options_only(server: FaultServer, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("base_url", "ours"),
+    ("base_url", "gets_token"),
     [
         ("https://router.huggingface.co/v1", True),
         ("https://huggingface.co/api", True),
@@ -158,10 +158,10 @@ def test_the_router_honours_openais_options_only(server: FaultServer, monkeypatc
         ("https://[::1]/v1", False),
     ],
 )
-def test_the_token_goes_to_hugging_face_only(token: str, base_url: str, ours: bool) -> None:
+def test_the_token_goes_to_hugging_face_only(token: str, base_url: str, gets_token: bool) -> None:
     backend = HfBackend("org/model", base_url=base_url, allow_http=True)
-    assert backend.authorization() == ({"Authorization": f"Bearer {token}"} if ours else {})
-    assert hf.is_hugging_face(parse_address(base_url, allow_http=True)) is ours
+    assert backend.authorization() == ({"Authorization": f"Bearer {token}"} if gets_token else {})
+    assert hf.is_hugging_face(parse_address(base_url, allow_http=True)) is gets_token
 
 
 @pytest.mark.parametrize("saved", ["environment", "login"])

@@ -15,7 +15,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, GenerationConfig
 
 import openmodels as om
 from openmodels.backends.local.engines.torch import engine, running_sequence
-from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
+from openmodels.backends.local.engines.torch.unbatched_model import UnbatchedModel
 
 SIZES = {
     "vocab_size": 259,

@@ -10,7 +10,7 @@ from tiny import CHATML, tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import openmodels as om
-from openmodels.backends.local.engine import EngineConfig
+from openmodels.backends.local.engine_protocol import EngineConfig
 from openmodels.backends.local.prompt.prepare import PromptConfig, prepare_request
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import UnsupportedFeature

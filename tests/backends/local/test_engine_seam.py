@@ -10,13 +10,13 @@ import sys
 import pytest
 
 import openmodels as om
-from openmodels.backends.local.engine import Engine, EngineCapabilities, EngineSpec
+from openmodels.backends.local.engine_protocol import Engine, EngineCapabilities, EngineSpec
 from openmodels.backends.local.runtime import RUNTIME
 
 TOY = '''
 """An engine that answers with the last words of the conversation, a word in each delta."""
 
-from openmodels.backends.local.engine import EngineCapabilities
+from openmodels.backends.local.engine_protocol import EngineCapabilities
 from openmodels.types.reply import Delta, Usage
 
 

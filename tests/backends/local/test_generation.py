@@ -8,7 +8,7 @@ from tiny import save_random
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from openmodels.backends.local.engines.torch.equivalence_check import check_unbatched, is_close
-from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
+from openmodels.backends.local.engines.torch.unbatched_model import UnbatchedModel
 
 CPU = torch.device("cpu")
 IMAGE, START, END = 90, 91, 92

@@ -12,7 +12,7 @@ from tiny import tiny_gguf
 from openmodels import errors
 from openmodels.backends.local.engines.llamacpp import engine
 from openmodels.backends.local.engines.openvino import model
-from openmodels.backends.local.weights import gguf_header, memory, model_kind
+from openmodels.backends.local.weights import gguf_header, memory, task_detection
 
 TEXT, ARRAY, U32, F32 = 8, 9, 4, 6
 
@@ -117,7 +117,7 @@ def test_arithmetic_on_any_numbers(values):
     except errors.LoadFailed:
         context = values.get("context_length")
         assert type(context) is not int or not 0 < context < 2**31
-    assert model_kind.classify_gguf(parsed).task in ("generate", "other")
+    assert task_detection.classify_gguf(parsed).task in ("generate", "other")
 
 
 def written(file, *, rename=lambda name: name, more=(), entries=lambda writer: None):

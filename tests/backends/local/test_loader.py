@@ -46,9 +46,9 @@ class TestLoad:
         assert found.tokenizer.chat_template == CHATML
 
     def test_the_weights_are_those_of_transformers(self, tiny):
-        ours = loader.load(tiny, dtype="float32").model
-        theirs = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
-        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+        loaded = loader.load(tiny, dtype="float32").model
+        expected = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
+        assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), expected.parameters(), strict=True))
 
     def test_a_sliding_window_does_not_shorten_the_context(self, tmp_path):
         folder = tiny_llama(tmp_path / "m", max_position_embeddings=300)
@@ -190,8 +190,8 @@ class TestGguf:
     def test_the_weights_are_the_files(self, tmp_path):
         file = tiny_gguf(tmp_path / "m.gguf")
         stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file).tensors}
-        ours = loader.load(locate.locate_folder(str(file)), dtype="bfloat16").model.get_input_embeddings().weight
-        assert torch.equal(ours, torch.tensor(stored["token_embd.weight"]).bfloat16())
+        weight = loader.load(locate.locate_folder(str(file)), dtype="bfloat16").model.get_input_embeddings().weight
+        assert torch.equal(weight, torch.tensor(stored["token_embd.weight"]).bfloat16())
 
     def test_the_end_of_a_turn_is_an_end(self):
         generation = transformers.GenerationConfig(eos_token_id=1)

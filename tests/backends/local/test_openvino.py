@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import openmodels as om
-from openmodels.backends.local.engine import EngineConfig
+from openmodels.backends.local.engine_protocol import EngineConfig
 from openmodels.backends.local.engines.engine_loop import QueuedRequest
 from openmodels.backends.local.engines.openvino import engine as openvino
 from openmodels.backends.local.engines.openvino.engine import OpenvinoEngine, is_read_at_end
@@ -107,9 +107,9 @@ def test_weights_with_a_minimum_are_read_without_rounding_it(tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    assert not openvino_model.is_exact(source)
-    openvino_model.write_exact(source, target)
-    assert openvino_model.is_exact(target)
+    assert not openvino_model.is_lossless(source)
+    openvino_model.requantize(source, target)
+    assert openvino_model.is_lossless(target)
     read = gguf.GGUFReader(target)
     assert read.fields["llama.context_length"].contents() == 64
     assert read.fields["tokenizer.ggml.tokens"].contents() == ["a", "b"]

@@ -66,11 +66,11 @@ def test_scores_are_those_of_sentence_transformers(tmp_path, minilm, said):
 
     more = {} if said is None else {"sentence_transformers": {"activation_fn": said, "version": "5.0"}}
     folder = make(tmp_path, minilm, **more)
-    theirs = CrossEncoder(str(folder), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
+    expected = CrossEncoder(str(folder), device="cpu").predict([(QUERY, document) for document in DOCUMENTS])
     with om.Model(f"local:{folder}", device="cpu") as model:
         found = model.rerank(QUERY, DOCUMENTS)
-    ours = np.array([score for _, score in sorted((one.index, one.score) for one in found)])
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    scores = np.array([score for _, score in sorted((one.index, one.score) for one in found)])
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 def test_what_is_known_before(judging, minilm):

@@ -87,8 +87,8 @@ importlib.import_module = load
 show()
 print("torch" in sys.modules)
 """
-    ours = ("OMP_", "GOMP_", "KMP_", "ONEDNN_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    prefixes = ("OMP_", "GOMP_", "KMP_", "ONEDNN_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment | given, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == printed

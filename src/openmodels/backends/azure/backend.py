@@ -165,7 +165,7 @@ class AzureBackend(OpenAICompatible):
             )
         return "/models"
 
-    def translate_error(self, failure: status_errors.Failure) -> OpenModelsError:
+    def translate_error(self, failure: status_errors.FailedResponse) -> OpenModelsError:
         """Return the error for a failed response, with what Azure says beside it."""
         return errors.translate_error(failure, self.address, self._authentication_advice())
 

@@ -12,11 +12,11 @@ from openmodels.http import status_errors
 from openmodels.http.address import Address
 
 
-def translate_error(failure: status_errors.Failure, to: Address, identity: str) -> errors.OpenModelsError:
+def translate_error(failure: status_errors.FailedResponse, to: Address, identity: str) -> errors.OpenModelsError:
     """Return the error for a failed response, with `identity` for a refused key."""
     if categories := _read_categories(failure.body):
         failure = replace(failure, message=f"{failure.message} (filtered: {', '.join(categories)})")
-    error = status_errors.error_from_status(failure)
+    error = status_errors.error_from_response(failure)
     if type(error) in (errors.NotConfigured, errors.EndpointRetired) and failure.status in (404, 410):
         error.next_step = (
             f"Check `base_url`, {to}. The address of an Azure resource that is still served is "

@@ -143,7 +143,7 @@ class HfBackend(ServerBackend):
         if any(name.lower() == "authorization" for name in self.headers):
             return {}
         key = self.api_key or self._token
-        if key is None and is_hugging_face(self.address) and not token.is_disabled():
+        if key is None and is_hugging_face(self.address) and not token.is_implicit_token_disabled():
             key = self._token = token.stored_token()
         if key is None and self._id is not None:
             raise errors.NotConfigured(
@@ -211,7 +211,7 @@ class HfBackend(ServerBackend):
             )
         return Embeddings(vectors.stack_vectors(rows, len(request.texts)), model=self._id.repo)
 
-    def translate_error(self, failure: status_errors.Failure) -> errors.OpenModelsError:
+    def translate_error(self, failure: status_errors.FailedResponse) -> errors.OpenModelsError:
         """Return the error for a failed response, in Hugging Face's dialect."""
         error = dialect.translate_error(failure, is_routed=self._id is not None)
         if isinstance(error, errors.AuthenticationFailed):

@@ -54,23 +54,23 @@ _RULES: tuple[_Rule, ...] = (
 """Class, statuses, pattern of code and message, next step; the first that fits counts."""
 
 
-def translate_error(failure: status_errors.Failure, *, is_routed: bool) -> errors.OpenModelsError:
+def translate_error(failure: status_errors.FailedResponse, *, is_routed: bool) -> errors.OpenModelsError:
     """Return the error for a failed response; the router's 404 is about the model."""
     if failure.retry_after is None:
         failure = replace(failure, retry_after=_loading_seconds(failure))
-    general = status_errors.error_from_status(failure)
+    general = status_errors.error_from_response(failure)
     if isinstance(general, errors.GatedModel | errors.ContextTooLong | errors.ContentFiltered):
         return general
     text = f"{failure.code} {failure.message}"
     for kind, statuses, pattern, next_step in _RULES:
         if failure.status in statuses and re.search(pattern, text, re.IGNORECASE):
-            return status_errors.error_from_status(failure, StatusMeaning(kind, next_step))
+            return status_errors.error_from_response(failure, StatusMeaning(kind, next_step))
     if is_routed and failure.status == 404 and type(general) is errors.NotConfigured:
-        return status_errors.error_from_status(failure, StatusMeaning(errors.ModelNotFound, _WHO_SERVES))
+        return status_errors.error_from_response(failure, StatusMeaning(errors.ModelNotFound, _WHO_SERVES))
     return general
 
 
-def _loading_seconds(failure: status_errors.Failure) -> float | None:
+def _loading_seconds(failure: status_errors.FailedResponse) -> float | None:
     """Return the seconds that the model takes to load, if the response says so."""
     seconds = failure.body.get("estimated_time") if isinstance(failure.body, dict) and failure.status == 503 else None
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not math.isfinite(seconds) or seconds < 0:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from openmodels import settings
 from openmodels.backends.base import Backend
 from openmodels.backends.local.deltas import ChoiceMerger, DeltaJoiner, split_choices
-from openmodels.backends.local.engine import Engine, EngineConfig, Put, Submitted
+from openmodels.backends.local.engine_protocol import Engine, EngineConfig, Put, Submitted
 from openmodels.backends.local.engines.selection import EngineSelection
 from openmodels.backends.local.engines.torch import torch_setup
 from openmodels.backends.local.engines.torch.torch_setup import garbage_collection_paused
@@ -248,9 +248,9 @@ class LocalBackend(Backend):
         """
         declared = super().capabilities()
         # Reading a GGUF file's header takes a package that is imported with it.
-        from openmodels.backends.local.weights.model_info import read_model_info
+        from openmodels.backends.local.weights.model_metadata import read_model_metadata
 
-        if (model := read_model_info(self.rest, self._config.revision)) is None:
+        if (model := read_model_metadata(self.rest, self._config.revision)) is None:
             return replace(declared, chat=None, tools=None if declared.tools else False)
         tasks = ("generate", "embed", "rerank")
         generates, embeds, reranks = (None if model.task is None else model.task == task for task in tasks)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from openmodels.backends.local.engine import Put
+from openmodels.backends.local.engine_protocol import Put
 from openmodels.types.reply import Delta, Usage
 from openmodels.types.request import ChatRequest
 from openmodels.types.scores import Scores

@@ -8,7 +8,7 @@ from openmodels.backends.local import reasoning_parser
 from openmodels.backends.local.detokenizer import Detokenizer
 from openmodels.backends.local.prompt.prepare import PreparedPrompt, PromptConfig
 from openmodels.backends.local.repetition import RepetitionDetector
-from openmodels.backends.local.tool_calls import malformed_call
+from openmodels.backends.local.tool_call_format import malformed_call
 from openmodels.output.text_scan import StopStringFilter
 from openmodels.output.tool_formats.parser import ParsedChunk
 from openmodels.types.reply import Delta, Usage

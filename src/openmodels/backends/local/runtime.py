@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from openmodels import background
-from openmodels.backends.local.engine import EngineCapabilities, EngineSpec
+from openmodels.backends.local.engine_protocol import EngineCapabilities, EngineSpec
 
 _FORK_WAIT = 30.0  # seconds that a fork waits for the end of a thread's step
 _EXIT_WAIT = 5.0  # seconds that the end of the process waits for each thread

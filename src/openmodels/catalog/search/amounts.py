@@ -12,7 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from openmodels.catalog.query import Range, number
+from openmodels.catalog.query import Range, parse_number
 
 _LESS = (
     r"(?:under|below|less than|fewer than|smaller than|lighter than|up to|at most|max(?:imum)?(?: of)?|within|sub|"
@@ -246,7 +246,7 @@ def _stated(match: re.Match[str]) -> tuple[str, str]:
 
 
 def _count(digits: str, unit: str) -> int:
-    return number((digits if digits[0].isdigit() else "1").replace(",", ".") + unit[0])
+    return parse_number((digits if digits[0].isdigit() else "1").replace(",", ".") + unit[0])
 
 
 def _read_memory(amounts: Amounts) -> None:

@@ -11,7 +11,7 @@ from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.query import Query, free_memory
 from openmodels.catalog.record import ModelRecord
-from openmodels.catalog.search import filters, query_text
+from openmodels.catalog.search import filters, query_expansion
 from openmodels.catalog.search.filters import Scope, all_of, any_of
 from openmodels.catalog.search.ranking import Ranker
 from openmodels.errors import MissingExtra
@@ -44,7 +44,7 @@ class Matches:
 
     index: Index
     hits: list[tuple[float, ModelRecord]]
-    parsed: query_text.ParsedText
+    parsed: query_expansion.ExpandedQuery
     expression: str
     scope: Scope
 
@@ -59,7 +59,7 @@ class Matches:
 
 def search(index: Index, query: Query) -> Matches:
     """Return what an index has for a query."""
-    parsed = query_text.parse(query.text, index)
+    parsed = query_expansion.expand_query(query.text, index)
     _settle_memory(parsed)
     # What the caller says in an argument counts more than what the text may mean.
     stated = {name: value for name, value in parsed.filters.items() if getattr(query, name) is None}
@@ -101,7 +101,7 @@ def search(index: Index, query: Query) -> Matches:
     return matches
 
 
-def _settle_memory(parsed: query_text.ParsedText) -> None:
+def _settle_memory(parsed: query_expansion.ExpandedQuery) -> None:
     """Put bytes for the memory of this machine."""
     if parsed.filters.get("fits") == "here":
         try:
@@ -125,9 +125,13 @@ def variants(index: Index, model_ids: Iterable[str]) -> dict[str, int]:
 
 
 def _candidates(
-    index: Index, parsed: query_text.ParsedText, groups: list[tuple[query_text.WordGroup, str]], scope: Scope,
-    *, folds: bool,
-) -> tuple[list[int], str]:  # fmt: skip
+    index: Index,
+    parsed: query_expansion.ExpandedQuery,
+    groups: list[tuple[query_expansion.WordGroup, str]],
+    scope: Scope,
+    *,
+    folds: bool,
+) -> tuple[list[int], str]:
     """Return the most popular matches and their expression.
 
     Words that no model has are left out. Where few models match all others, those that match all but one are
@@ -218,7 +222,7 @@ def _top_by_step(index: Index, sort: str, matches: Matches, limit: int) -> list[
     return numbers
 
 
-def _expression(index: Index, group: query_text.WordGroup) -> str:
+def _expression(index: Index, group: query_expansion.WordGroup) -> str:
     known = index.term_numbers(group.terms) if group.terms else {}
     group.numbers = {number: group.terms[term] for term, number in known.items()}
     # A synonym of several words is no word of a name.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from openmodels import licenses
 from openmodels.catalog import languages
-from openmodels.catalog.query import number
+from openmodels.catalog.query import parse_number
 from openmodels.catalog.search import spelling, synonyms, task_words
 from openmodels.catalog.search.amounts import FIRST_CONTEXT, read_amounts
 from openmodels.catalog.search.translate import Translation
@@ -103,7 +103,7 @@ class ComparedModel:
 
 
 @dataclass(slots=True)
-class ReadText:
+class QueryPhrases:
     """What a text asks for in any index.
 
     Attributes:
@@ -127,12 +127,12 @@ class ReadText:
     comparisons: list[ComparedModel] = field(default_factory=list)
 
 
-def read_text(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None) -> ReadText:
+def parse_phrases(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None) -> QueryPhrases:
     """Return what a text asks for.
 
     `guesses` returns the words that an unknown one may be a misspelling of.
     """
-    read = ReadText()
+    read = QueryPhrases()
     if len(text) > _LONGEST:
         read.remarks.append(f"only the first {_LONGEST:,} characters were read")
     text = _without_code(read, _without_addresses(read, text[:_LONGEST]))
@@ -178,7 +178,7 @@ def read_text(text: str, guesses: Callable[[str], tuple[str, ...]] | None = None
     return read
 
 
-def _without_addresses(read: ReadText, text: str) -> str:
+def _without_addresses(read: QueryPhrases, text: str) -> str:
     """Return a text in lower case, with ids or words for the addresses in it."""
     words = []
     for piece in _PRIVATE.sub(" ", text).split():
@@ -191,7 +191,7 @@ def _without_addresses(read: ReadText, text: str) -> str:
     return _SHORTENED.sub("", _SHORTENED_NOT.sub(" not", lowered))
 
 
-def _without_code(read: ReadText, text: str) -> str:
+def _without_code(read: QueryPhrases, text: str) -> str:
     """Return a text without commands, calls and their options.
 
     "-word" is a word that is not wanted.
@@ -226,7 +226,7 @@ def _restored(piece: str, ids: list[str]) -> str:
     return ids[at] if len(piece) == 1 and 0 <= at < len(ids) else piece
 
 
-def _without_comparisons(read: ReadText, text: str, ids: list[str]) -> str:
+def _without_comparisons(read: QueryPhrases, text: str, ids: list[str]) -> str:
     """Return a text without the models that it compares with."""
     if match := _ALTERNATIVE.search(text):
         words = match[1].split()
@@ -273,7 +273,7 @@ def _negation_length(pieces: list[str], at: int, *, was_excluded: bool) -> int:
     return end - at if is_said else 0
 
 
-def _join_choice(read: ReadText, before: int) -> None:
+def _join_choice(read: QueryPhrases, before: int) -> None:
     """Make two phrases of one kind around an "or" alternatives."""
     pair = read.phrases[before - 1 :] if before else []
     if len(pair) == 2 and pair[0].kind == pair[1].kind and not pair[0].is_excluded:
@@ -311,7 +311,7 @@ def is_vocabulary(word: str) -> bool:
     )
 
 
-def _add_phrase(read: ReadText, pieces: list[str], corrected: list[str], at: int) -> int:
+def _add_phrase(read: QueryPhrases, pieces: list[str], corrected: list[str], at: int) -> int:
     """Add what the longest known phrase from a piece on means.
 
     Return of how many pieces it is, or 0.
@@ -326,7 +326,7 @@ def _add_phrase(read: ReadText, pieces: list[str], corrected: list[str], at: int
     return 0
 
 
-def _add_meaning(read: ReadText, text: str, spelled: str) -> bool:
+def _add_meaning(read: QueryPhrases, text: str, spelled: str) -> bool:
     """Add what some words mean as a whole, if anything.
 
     `spelled` is the text as it should be spelled.
@@ -371,7 +371,7 @@ def _name_of_two_words(phrase: str) -> str | None:
 
 
 def _add_words(
-    read: ReadText, piece: str, guesses: tuple[str, ...], find_guesses: Callable[[str], tuple[str, ...]] | None
+    read: QueryPhrases, piece: str, guesses: tuple[str, ...], find_guesses: Callable[[str], tuple[str, ...]] | None
 ) -> None:
     """Add the words of a piece outside of phrases: a name, a size, a word."""
     if quantization := _QUANTIZATION.fullmatch(piece):
@@ -405,7 +405,7 @@ def _add_words(
         if _SIZE_WORD.fullmatch(word):
             read.phrases.append(Phrase(word, "size", word))
         elif _CONTEXT_WORD.fullmatch(word):
-            read.phrases.append(Phrase(word, "context", word, tokens=number(word, binary=True)))
+            read.phrases.append(Phrase(word, "context", word, tokens=parse_number(word, binary=True)))
         else:
             is_code = languages.code_of(word) is not None and word not in spelling.vocabulary()
             code = languages.code_of(word) or "" if is_code else ""
@@ -413,7 +413,7 @@ def _add_words(
             read.phrases.append(Phrase(word, "language" if code else "word", word, code=code, guesses=others))
 
 
-def _drop_repeated(read: ReadText) -> None:
+def _drop_repeated(read: QueryPhrases) -> None:
     seen: dict[tuple[str, Kind], Phrase] = {}
     for phrase in read.phrases:
         seen.setdefault((phrase.word or phrase.text, phrase.kind), phrase)
@@ -424,7 +424,7 @@ def _drop_repeated(read: ReadText) -> None:
         read.remarks.append(f"only the first {_MOST_WORDS} words were read")
 
 
-def _use_lone_words(read: ReadText) -> None:
+def _use_lone_words(read: QueryPhrases) -> None:
     """Search for a word that is usually left out where it is all that the text says."""
     is_empty = not (read.phrases or read.filters or read.comparisons)
     if is_empty and len(set(read.ignored)) == 1:

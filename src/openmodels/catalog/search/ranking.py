@@ -13,7 +13,7 @@ from typing import Any
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
 from openmodels.catalog.query import Query
-from openmodels.catalog.search import query_text
+from openmodels.catalog.search import query_expansion
 from openmodels.hub import model_names
 
 _SHAPE = model_names.CONVERSION | {"hf", "fp16", "bf16"}
@@ -43,7 +43,7 @@ class Ranker:
     The 91 judged queries of tests/catalog/judged.tsv decide about the weights: recall@5 is 0.97 among 60,000 models.
     """
 
-    def __init__(self, index: Index, query: Query, parsed: query_text.ParsedText) -> None:
+    def __init__(self, index: Index, query: Query, parsed: query_expansion.ExpandedQuery) -> None:
         self.index = index
         self.query = query
         self.parsed = parsed
@@ -125,7 +125,7 @@ class Ranker:
             return 0.0
         return _DIRECTION if places[0] < places[1] else -_DIRECTION
 
-    def _match_beside_name(self, group: query_text.WordGroup, hit: Hit, author: str) -> float:
+    def _match_beside_name(self, group: query_expansion.WordGroup, hit: Hit, author: str) -> float:
         """Return from 0 to 1 how well author, tags or size match a part of the text."""
         shared = hit.terms.intersection(group.numbers)
         by_term = max(map(group.numbers.__getitem__, shared)) if shared else 0.0

@@ -21,7 +21,7 @@ from openmodels.catalog.query import Query
 from openmodels.catalog.record import Ids, License, Lifecycle, Modalities, ModelRecord, Parameters
 from openmodels.catalog.sources.base import Catalog, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, ModelNotFound
-from openmodels.hub import fields, model_names
+from openmodels.hub import model_names, untrusted_fields as fields
 from openmodels.hub.model_page import HUB_ID
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class AzureCatalog(Catalog):
 
     def _record(self, row: Any) -> ModelRecord | None:
         try:
-            record, remark = record_of(row, today())
+            record, remark = build_record(row, today())
         except ValueError as error:
             self.skipped.append(str(error).splitlines()[0][:200])
             return None
@@ -239,7 +239,7 @@ def hub_id(azure_id: str, stated: str | None) -> tuple[str | None, str | None]:
     return known, f"{azure_id} states the hub id {stated[:120]!r}, which is none"
 
 
-def record_of(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
+def build_record(row: Any, as_of: date | None) -> tuple[ModelRecord, str | None]:
     """Return the record of a row, and a remark on what was wrong and left out.
 
     A row is an item of `summaries` or of `value`, or the answer for one model.

@@ -107,7 +107,7 @@ class DiskCatalog(Catalog):
 def _snapshot(repo: Path) -> Path | None:
     snapshots = repo / "snapshots"
     try:
-        main = files.read(repo / "refs" / "main", largest=1000).decode(errors="replace").strip()
+        main = files.read_bounded(repo / "refs" / "main", largest=1000).decode(errors="replace").strip()
     except InvalidRequest:
         main = ""
     if re.fullmatch(r"\w[\w.-]{0,99}", main, re.ASCII) and (snapshots / main).is_dir():
@@ -146,7 +146,7 @@ def _read(folder: Path, hub_id: str | None, changed: int) -> tuple[ModelRecord, 
         "safetensors": {"total": sum(read_or(_count_parameters, path, 0) for path in weights)},
     }
     as_of = _day(max((file.stat().st_mtime for file in listing), default=folder.stat().st_mtime))
-    record = hub_records.record(row, as_of, source=DiskCatalog.name)
+    record = hub_records.build_record(row, as_of, source=DiskCatalog.name)
     update = {
         "ids": Ids(hub=hub_id),
         "local": str(folder),

@@ -16,11 +16,11 @@ from openmodels.catalog.index.codec import today
 from openmodels.catalog.query import Query
 from openmodels.catalog.record import ModelRecord, Offer, Provenance
 from openmodels.catalog.search import synonyms
-from openmodels.catalog.search.phrases import Phrase, read_text
+from openmodels.catalog.search.phrases import Phrase, parse_phrases
 from openmodels.catalog.sources import hub_records
 from openmodels.catalog.sources.base import Catalog, Page, register
 from openmodels.errors import InvalidRequest, InvalidResponse, MissingExtra, OpenModelsError
-from openmodels.hub import card, fields, model_names
+from openmodels.hub import card, model_names, untrusted_fields as fields
 from openmodels.hub.model_page import ModelPage
 from openmodels.settings import install_hint
 
@@ -91,7 +91,7 @@ class HubCatalog(Catalog):
                 config = self.client.get_json(f"/{model_id}/resolve/main/config.json")
                 row["config"] = {**config, **(row.get("config") or {})}
         try:
-            record = hub_records.record(row, today())
+            record = hub_records.build_record(row, today())
         except ValueError as error:
             raise InvalidResponse(f"The Hub's row of {model_id} cannot be read: {error}.") from error
         if record.id.lower() == model_id.lower():
@@ -189,7 +189,7 @@ class HubCatalog(Catalog):
             return
         for row in rows:
             try:
-                yield hub_records.record(row, as_of or today())
+                yield hub_records.build_record(row, as_of or today())
             except ValueError as error:
                 self.skipped.append(str(error).splitlines()[0][:200])
 
@@ -241,7 +241,7 @@ def _filter_params(query: Query, limit: int = 200) -> dict[str, list[str]]:
 def _search_params(query: Query) -> Iterator[dict[str, list[str]]]:
     """Yield the Hub's parameters for each telling word, task and language of a query."""
     params = _filter_params(query)
-    phrases = read_text(query.text).phrases
+    phrases = parse_phrases(query.text).phrases
     words = list(dict.fromkeys(word for phrase in phrases for word in _telling_words(phrase)))[:_MOST_WORDS]
     yield from (params | {"search": [word]} for word in words)
     tasks = [phrase.tasks[0] for phrase in phrases if phrase.kind == "task"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from openmodels.catalog import languages, vocabulary
 from openmodels.catalog.record import Base, Ids, License, ModelRecord, Offer, Parameters, Score
-from openmodels.hub import fields, model_names
+from openmodels.hub import model_names, untrusted_fields as fields
 from openmodels.hub.model_page import ModelPage
 from openmodels.hub.offers import Provider
 
@@ -21,7 +21,7 @@ _LANGUAGE_TAGS = frozenset({*languages.CODES, "multilingual"})
 _PLUMBING = frozenset({"text-generation-inference", "endpoints_compatible", "autotrain_compatible", "has_space"})
 
 
-def record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
+def build_record(row: Any, as_of: date | None, *, source: str = "hub") -> ModelRecord:
     """Return the record of a row of the catalog `source`, read on a day.
 
     A row is an object of `/api/models`, or a row of a dump, where nested values may be JSON text.

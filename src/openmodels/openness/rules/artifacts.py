@@ -8,9 +8,9 @@ from collections import Counter
 from openmodels.hub.model_names import family, mentions, normalize_name, same_owner
 from openmodels.openness import card_claims
 from openmodels.openness.criteria import criterion
+from openmodels.openness.evidence_pages import Citation, Link, ModelEvidence, RepositoryEvidence, find_arxiv_ids
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.pages import Citation, Link, ModelEvidence, RepositoryEvidence, find_arxiv_ids
 from openmodels.openness.repositories import parse_model_name
 
 _STEP = re.compile(

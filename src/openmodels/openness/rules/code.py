@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from openmodels.hub.model_names import same_owner
 from openmodels.openness.criteria import criterion
 from openmodels.openness.datasets import DatasetUse
+from openmodels.openness.evidence_pages import ModelEvidence, RepositoryEvidence
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, UNKNOWN, Judgement, unknown
 from openmodels.openness.lineage import Ancestor
 from openmodels.openness.model_context import ModelContext
 from openmodels.openness.model_shape import same_shape
-from openmodels.openness.pages import ModelEvidence, RepositoryEvidence
 from openmodels.openness.recipes import ModelName, is_framework, names_framework
 from openmodels.openness.repositories import Attribution, RelatedRepository, parse_github_link, parse_model_name
 from openmodels.openness.repository_layout import (

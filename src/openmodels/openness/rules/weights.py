@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from openmodels.openness.criteria import criterion
+from openmodels.openness.evidence_pages import ModelEvidence
 from openmodels.openness.findings import CLOSED, OPEN, PARTIAL, Judgement, Proof, unknown
 from openmodels.openness.model_context import ModelContext
-from openmodels.openness.pages import ModelEvidence
 
 _ADAPTER = re.compile(r"(?i)(?:^|[/_.-])(?:adapter|q?lora)(?:[_.-][^/]*)?$")
 _DELTA = re.compile(

@@ -19,7 +19,7 @@ from openmodels.backends.local.cancellable_thread import Steps
 from openmodels.backends.local.encoders import pooling
 from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.engines.torch import loader
-from openmodels.backends.local.weights import checkpoint, model_kind
+from openmodels.backends.local.weights import checkpoint, task_detection
 from openmodels.errors import InvalidRequest, UnsupportedFeature
 from openmodels.types.embeddings import Embeddings, EmbedRequest
 from openmodels.types.reply import Usage
@@ -126,7 +126,7 @@ class Embedder(Encoder[EmbedRequest, Embeddings]):
 
 
 def _check_kind(folder: Path, config: Mapping[str, Any]) -> None:
-    kind = model_kind.classify_folder(folder, config)
+    kind = task_detection.classify_folder(folder, config)
     if kind.task in ("generate", "rerank", "other"):
         reason = ": nothing says which of its tokens' vectors stand for a text" if kind.task == "generate" else ""
         use = "Use `rerank`, or choose" if kind.task == "rerank" else "Choose"

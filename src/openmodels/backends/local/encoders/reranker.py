@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 from openmodels.backends.local.cancellable_thread import Steps
 from openmodels.backends.local.encoders.encoder import BATCH, Encoder
 from openmodels.backends.local.engines.torch import loader
-from openmodels.backends.local.weights import checkpoint, model_kind
+from openmodels.backends.local.weights import checkpoint, task_detection
 from openmodels.errors import UnsupportedFeature
 from openmodels.types.rankings import Ranking, RerankRequest
 from openmodels.types.reply import Usage
@@ -34,7 +34,7 @@ class Reranker(Encoder[RerankRequest, Ranking]):
         """Load a cross-encoder; see `Encoder.load`."""
         checkpoint.check_folder(folder)
         config = checkpoint.read_json(folder / "config.json")
-        kind = model_kind.classify_folder(folder, config)
+        kind = task_detection.classify_folder(folder, config)
         if kind.task != "rerank":
             raise UnsupportedFeature(
                 f"The model is {kind.description}, no cross-encoder with a single score, and the backend 'local' has "

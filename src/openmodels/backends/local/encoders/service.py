@@ -8,7 +8,7 @@ from openmodels.backends.local.cancellable_thread import CancellableThread, Step
 from openmodels.backends.local.encoders.embedder import Embedder
 from openmodels.backends.local.encoders.encoder import Encoder
 from openmodels.backends.local.encoders.reranker import Reranker
-from openmodels.backends.local.engine import EngineConfig
+from openmodels.backends.local.engine_protocol import EngineConfig
 from openmodels.backends.local.engines.torch.loader import translate_error
 from openmodels.backends.local.weights.locate import locate_folder, names_gguf
 from openmodels.errors import OpenModelsError, UnsupportedFeature

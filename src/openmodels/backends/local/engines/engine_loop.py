@@ -17,7 +17,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from openmodels import background
 from openmodels.backends.local.cancellable_thread import CancellableThread, Steps
-from openmodels.backends.local.engine import EngineRequest, Put
+from openmodels.backends.local.engine_protocol import EngineRequest, Put
 from openmodels.backends.local.runtime import ForkSafeThread
 from openmodels.errors import OpenModelsError, StreamInterrupted
 from openmodels.types.scores import ScoreRequest
@@ -51,14 +51,14 @@ class QueuedRequest:
             self.put(error)
 
 
-class LoopSequence(Protocol):
-    """What a request is prepared to."""
+class PreparedSequence(Protocol):
+    """A request that is prepared to run: rendered and tokenized."""
 
     queued: QueuedRequest
 
 
 ModelT = TypeVar("ModelT")
-SequenceT = TypeVar("SequenceT", bound=LoopSequence)
+SequenceT = TypeVar("SequenceT", bound=PreparedSequence)
 _Item = TypeVar("_Item")
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from openmodels import settings
 from openmodels.backends.local import subprocesses
-from openmodels.backends.local.engine import Engine, EngineConfig, EngineSpec
+from openmodels.backends.local.engine_protocol import Engine, EngineConfig, EngineSpec
 from openmodels.backends.local.runtime import RUNTIME
 from openmodels.errors import InvalidRequest, LoadFailed, MissingExtra, NotConfigured, UnsupportedFeature
 from openmodels.output.grammar.notation import write_grammar
@@ -189,10 +189,10 @@ _transformers = partial(SelectedEngine, "transformers")
 
 def _choose_for_gguf(file: Path) -> SelectedEngine:
     # Imported late: a folder of safetensors needs no reader of GGUF.
-    from openmodels.backends.local.weights import gguf_header, memory, model_kind
+    from openmodels.backends.local.weights import gguf_header, memory, task_detection
 
     header = gguf_header.read_header(file)
-    model_kind.check_gguf(file.name, header)
+    task_detection.check_gguf(file.name, header)
     name = repr(header.architecture)
     is_readable = header.architecture in OPENVINO_ARCHITECTURES and not header.has_rope_factors
     if is_readable and RUNTIME.engines["openvino"].is_installed:

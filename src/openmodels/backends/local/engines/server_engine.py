@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from openmodels import background, errors
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engine import EngineCapabilities, EngineConfig, Put
+from openmodels.backends.local.engine_protocol import EngineCapabilities, EngineConfig, Put
 from openmodels.backends.local.engines.server_process import MODEL, ManagedServer, ServerCommand, ServerProcess
 from openmodels.backends.local.output_processor import TextOutputProcessor
 from openmodels.backends.local.prompt.prepare import (
@@ -172,8 +172,10 @@ class ServerEngine(ABC):
 
             def translate_error(body: bytes | object) -> errors.OpenModelsError:
                 secrets = (start.key, *filter(None, texts))
-                failure = status_errors.read_failure(status, received, body, host=address.authority, secrets=secrets)
-                return status_errors.error_from_status(failure)
+                failure = status_errors.read_failed_response(
+                    status, received, body, host=address.authority, secrets=secrets
+                )
+                return status_errors.error_from_response(failure)
 
             with decode.ChatDecoder(status, received, translate_error, tags=tags) as decoder:
                 async for data in response:

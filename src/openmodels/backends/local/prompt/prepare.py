@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.prompt import chat_template, images, length_check
 from openmodels.backends.local.reasoning_parser import control_tokens
-from openmodels.backends.local.tool_calls import (
+from openmodels.backends.local.tool_call_format import (
     ToolCallFormat,
     check_tools,
     encode_definitions,

@@ -134,7 +134,7 @@ def _write_manifest(folder: Path) -> None:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }
-    files.write(folder / MANIFEST, json.dumps(listed, indent=1) + "\n")
+    files.write_atomically(folder / MANIFEST, json.dumps(listed, indent=1) + "\n")
 
 
 @contextmanager
@@ -202,5 +202,5 @@ def file_digest(file: Path) -> str:
     with suppress(OSError):
         if is_large:
             note.parent.mkdir(parents=True, exist_ok=True)
-            files.write(note, digest)
+            files.write_atomically(note, digest)
     return digest

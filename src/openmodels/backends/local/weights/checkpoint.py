@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from openmodels.backends.local.weights import model_kind
+from openmodels.backends.local.weights import task_detection
 from openmodels.errors import LoadFailed, UnsafeWeights, UnsupportedFeature
 
 WEIGHTS = "model.safetensors"
@@ -68,9 +68,9 @@ def files_to_fetch(names: Collection[str], where: str) -> list[str]:
 
 def check_use(names: Collection[str], config: Mapping[str, Any], where: str) -> None:
     """Check that this backend has a use for a model, and that it has a tokenizer."""
-    kind = model_kind.classify_config(config, sentence_transformers="modules.json" in names)
+    kind = task_detection.classify_config(config, sentence_transformers="modules.json" in names)
     if kind.task == "other":
-        model_kind.check_generates(kind)
+        task_detection.check_generates(kind)
     if not any(_TOKENIZER_FILES.fullmatch(name) for name in names):
         raise LoadFailed(
             f"{where} has no tokenizer.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from openmodels.backends.local.weights import checkpoint, memory
+from openmodels.backends.local.weights import checkpoint, disk_space, memory
 from openmodels.errors import ConnectionFailed, ModelNotFound, Offline, RateLimited, ServerFailed
 from openmodels.hub import download
 
@@ -74,4 +74,4 @@ def download_gguf(repo: str, file: str, revision: str | None, deadline: float | 
 
 
 def _check_disk(repo: str, revision: str | None, sizes: dict[str, int]) -> None:
-    memory.check_disk(download.cache_folder(), download.missing_bytes(repo, sizes, revision))
+    disk_space.check_disk(download.cache_folder(), download.missing_bytes(repo, sizes, revision))

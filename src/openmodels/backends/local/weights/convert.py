@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from openmodels.backends.local.engines.torch import checkpoint_check
 from openmodels.backends.local.engines.torch.loader import exclusive_loading, is_out_of_memory, out_of_memory
-from openmodels.backends.local.weights import gguf_header, memory, model_kind
+from openmodels.backends.local.weights import disk_space, gguf_header, memory, task_detection
 from openmodels.errors import LoadFailed, OpenModelsError
 
 _LOCAL = {"trust_remote_code": False, "local_files_only": True}
@@ -31,12 +31,12 @@ def gguf_to_safetensors(file: Path, folder: Path, dtype: str = "auto") -> None:
     """Write a GGUF file's weights, configuration and tokenizer to an empty folder."""
     # The chat template is stored as text and not rendered.
     header = gguf_header.read_header(file)
-    model_kind.check_gguf(file.name, header)
+    task_detection.check_gguf(file.name, header)
     torch_dtype = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
     size = header.elements * torch_dtype.itemsize
     # A tensor is unpacked as float32 before it becomes narrower.
     memory.check_memory(size + header.largest * torch.float32.itemsize)
-    memory.check_disk(folder, size)
+    disk_space.check_disk(folder, size)
     # Without this, transformers would leave weights packed where it fetches a kernel for them.
     gguf_config = getattr(transformers, "GgufConfig", None)
     quantization = {} if gguf_config is None else {"quantization_config": gguf_config(dequantize=True)}

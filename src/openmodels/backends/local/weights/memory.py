@@ -1,10 +1,9 @@
-"""Free disk and free memory, compared with what a model's weights need."""
+"""Free memory, compared with what a model's weights need."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
-import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -18,18 +17,6 @@ if TYPE_CHECKING:
     import torch
 
 _HEADROOM = 256 * 10**6  # bytes for activations and the first tokens' cache, on top of the weights
-
-
-def check_disk(folder: Path, needed: int) -> None:
-    """Raise DoesNotFit where the disk of a folder has fewer bytes free."""
-    # The folder itself need not exist yet.
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise DoesNotFit(
-            f"The download needs {gigabytes(needed)} of disk, {gigabytes(free)} are free.",
-            next_step="Free some space, or point HF_HOME and OPENMODELS_CACHE to a larger disk.",
-        )
 
 
 def check_memory(weights: int, device: torch.device | None = None) -> None:

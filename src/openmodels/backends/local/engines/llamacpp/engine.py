@@ -16,7 +16,7 @@ from openmodels.backends.local.engines.server_engine import ServerEngine
 from openmodels.backends.local.engines.server_process import MODEL, READY, ServerCommand
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
-from openmodels.backends.local.weights import cache, gguf_header, memory, model_kind
+from openmodels.backends.local.weights import cache, gguf_header, memory, task_detection
 from openmodels.errors import LoadFailed, UnsupportedFeature
 
 PARALLEL = 32  # answers that the server computes together; more wait for a place
@@ -34,7 +34,7 @@ class LlamaCppEngine(ServerEngine):
         """Find the file, read its tokenizer, and return how to serve it."""
         file, digest = find_gguf(self.config, deadline)
         header = gguf_header.read_header(file)
-        model_kind.check_gguf(file.name, header)
+        task_detection.check_gguf(file.name, header)
         memory.check_memory(file.stat().st_size)
         context = _read_context(header)
         self.prompt_config = _prompt_config(file, digest, header, deadline)

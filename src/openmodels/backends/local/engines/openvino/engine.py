@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from openmodels.backends.local import generation_config
 from openmodels.backends.local.deltas import is_near_deadline
-from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
+from openmodels.backends.local.engine_protocol import EngineCapabilities, EngineConfig
 from openmodels.backends.local.engines.engine_loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.output_processor import OutputProcessor
 from openmodels.backends.local.prompt.prepare import PreparedRequest, prepare_request

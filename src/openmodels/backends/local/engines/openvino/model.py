@@ -20,19 +20,19 @@ import numpy as np
 from gguf import GGMLQuantizationType as Kind, GGUFValueType
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engine import EngineConfig
+from openmodels.backends.local.engine_protocol import EngineConfig
 from openmodels.backends.local.engines.openvino.engine import last_line
 from openmodels.backends.local.engines.selection import OPENVINO_ARCHITECTURES, OPENVINO_MODEL, GgufSource, find_gguf
 from openmodels.backends.local.engines.torch.loader import exclusive_loading
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
-from openmodels.backends.local.weights import cache, checkpoint, gguf_header, locate, memory, model_kind
+from openmodels.backends.local.weights import cache, checkpoint, disk_space, gguf_header, locate, memory, task_detection
 from openmodels.errors import LoadFailed, OpenModelsError
 from openmodels.hub.model_page import parse_context_length
 
 _FORMAT = "openvino-2"
 _MAX_KV_GB = 8
-_EXACT = frozenset({Kind.F32, Kind.F16, Kind.BF16, Kind.Q4_0, Kind.Q8_0})
+_LOSSLESS = frozenset({Kind.F32, Kind.F16, Kind.BF16, Kind.Q4_0, Kind.Q8_0})
 """What OpenVINO keeps as it is. Blocks with a minimum (Q4_1, Q4_K) it stores with a zero point that is rounded to a
 whole number: of 170 short questions SmolLM2 in Q4_1 then answers 114 right, and 137 in llama.cpp."""
 
@@ -79,7 +79,7 @@ def open_model(
     """
     folder = source if source.is_dir() else get_converted(source, digest, deadline)
     config = checkpoint.read_json(folder / "config.json")
-    model_kind.check_generates(model_kind.classify_folder(folder, config))
+    task_detection.check_generates(task_detection.classify_folder(folder, config))
     memory.check_memory(sum(file.stat().st_size for file in folder.glob("*.bin")))
     try:
         with exclusive_loading():
@@ -104,7 +104,7 @@ def open_model(
 def get_converted(file: Path, digest: str | None, deadline: float | None) -> Path:
     """Return the folder that OpenVINO loads a GGUF file from, made the first time."""
     header = gguf_header.read_header(file)
-    model_kind.check_gguf(file.name, header)
+    task_detection.check_gguf(file.name, header)
     check_architecture(file.name, header)
     name = f"{digest or cache.file_digest(file)}-{_FORMAT}"
     folder = cache.weights_folder() / name
@@ -115,7 +115,7 @@ def get_converted(file: Path, digest: str | None, deadline: float | None) -> Pat
             # At most nine bits a weight, once in a file to read and once in OpenVINO's own.
             size = max(file.stat().st_size, header.elements * 9 // 8)
             memory.check_memory(size)
-            memory.check_disk(cache.weights_folder(), 2 * size)
+            disk_space.check_disk(cache.weights_folder(), 2 * size)
             with cache.build_folder(folder) as draft:
                 _convert(file, header, draft)
     return folder
@@ -143,10 +143,10 @@ def _convert(file: Path, header: gguf_header.GgufHeader, draft: Path) -> None:
     convert.gguf_tokenizer(file, draft, header)
     source = draft / "model.gguf"
     try:
-        if is_exact(file):
+        if is_lossless(file):
             source.symlink_to(file.resolve())
         else:
-            write_exact(file, source)
+            requantize(file, source)
         _make_pipeline(_import_genai(), source, 1, enable_save_ov_model=True)
         tokenizer = tokenizer_files.load_tokenizer(draft)
         # OpenVINO's grammars read the vocabulary from a tokenizer of its own.
@@ -168,12 +168,12 @@ def _convert(file: Path, header: gguf_header.GgufHeader, draft: Path) -> None:
         )
 
 
-def is_exact(file: Path) -> bool:
+def is_lossless(file: Path) -> bool:
     """Return whether OpenVINO keeps all weights of a file as they are."""
-    return all(tensor.tensor_type in _EXACT for tensor in gguf.GGUFReader(file).tensors)
+    return all(tensor.tensor_type in _LOSSLESS for tensor in gguf.GGUFReader(file).tensors)
 
 
-def write_exact(file: Path, target: Path) -> None:
+def requantize(file: Path, target: Path) -> None:
     """Write a copy of a GGUF file with the tensors that OpenVINO rounds in Q8_0."""
     reader = gguf.GGUFReader(file)
     writer = gguf.GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
@@ -185,7 +185,7 @@ def write_exact(file: Path, target: Path) -> None:
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     for tensor in reader.tensors:
         data, kind = tensor.data, tensor.tensor_type
-        if kind not in _EXACT:
+        if kind not in _LOSSLESS:
             data, kind = gguf.quantize(gguf.dequantize(data, kind), Kind.Q8_0), Kind.Q8_0
         writer.add_tensor(tensor.name, data, raw_dtype=kind)
     writer.write_header_to_file()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from openmodels.backends.local import generation_config
-from openmodels.backends.local.engine import EngineCapabilities, EngineConfig
+from openmodels.backends.local.engine_protocol import EngineCapabilities, EngineConfig
 from openmodels.backends.local.engines.engine_loop import EngineLoop, QueuedRequest
 from openmodels.backends.local.engines.torch import draft_tokens
 from openmodels.backends.local.engines.torch.loader import LoadedModel, load, translate_error

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from openmodels.backends.local.engines.torch.loader import is_out_of_memory
-from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
+from openmodels.backends.local.engines.torch.unbatched_model import UnbatchedModel
 
 PROBE_LENGTH = 8  # tokens of the sequence that is tried
 _MAX_PROBE_LENGTH = 160

@@ -30,7 +30,7 @@ from openmodels.backends.local.engines.torch import checkpoint_check, device as 
 from openmodels.backends.local.engines.torch.torch_setup import garbage_collection_paused
 from openmodels.backends.local.prompt import images, tokenizer_files
 from openmodels.backends.local.prompt.prepare import PromptConfig
-from openmodels.backends.local.weights import checkpoint, memory, model_info, model_kind
+from openmodels.backends.local.weights import checkpoint, memory, model_metadata, task_detection
 from openmodels.errors import LoadFailed, OpenModelsError, OutOfMemory, UnsafeWeights, UnsupportedFeature
 from openmodels.hub.model_page import CONTEXT_KEYS, UNBOUNDED
 
@@ -97,7 +97,7 @@ def load(
     checkpoint.check_config(config)
     generates = kind is AutoModelForCausalLM
     if generates:
-        model_kind.check_generates(model_kind.classify_folder(folder, config))
+        task_detection.check_generates(task_detection.classify_folder(folder, config))
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise LoadFailed(
@@ -117,7 +117,7 @@ def load(
             # Where its package is missing, transformers would fetch such a kernel from the Hub and run it.
             parsed._attn_implementation = "sdpa"  # noqa: SLF001 - transformers has no other name for it
         is_known = type(parsed) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-        has_vision = generates and is_known and model_info.has_vision(folder, config)
+        has_vision = generates and is_known and model_metadata.has_vision(folder, config)
         if generates and not has_vision:
             _check_generates(parsed)
         tokenizer = tokenizer_files.load_tokenizer(folder, config=parsed)
@@ -242,8 +242,10 @@ def _check_generates(config: Any) -> None:
                 f"The model ({config.model_type}) reads images, and its folder has nothing that makes tensors of them.",
                 next_step="Add preprocessor_config.json (or processor_config.json) of the model that it was made from.",
             )
-        model_kind.check_generates(
-            model_kind.ModelKind("other", f"of a type that transformers generates no text with ({config.model_type})")
+        task_detection.check_generates(
+            task_detection.DetectedTask(
+                "other", f"of a type that transformers generates no text with ({config.model_type})"
+            )
         )
     if config.model_type in _BIDIRECTIONAL and not (
         getattr(config, "is_decoder", False) or getattr(config, "causal", False)

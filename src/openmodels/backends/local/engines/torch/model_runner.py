@@ -19,7 +19,7 @@ from openmodels.backends.local.engines.torch.equivalence_check import (
 )
 from openmodels.backends.local.engines.torch.kv_cache import KVCache, LayerShape, Slot
 from openmodels.backends.local.engines.torch.loader import LoadedModel, is_out_of_memory
-from openmodels.backends.local.engines.torch.unbatched import UnbatchedModel
+from openmodels.backends.local.engines.torch.unbatched_model import UnbatchedModel
 
 _log = logging.getLogger(__name__)
 

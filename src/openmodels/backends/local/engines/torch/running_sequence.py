@@ -62,7 +62,7 @@ class RunningSequence:
         self._forced_first = self._accept_forced()
         self.tokens = prompt.tokens + self._forced_first  # the tokens of the prompt and of the answer so far
         self.slot: Slot | None = None  # the place of the keys and values, while the sequence shares forward passes
-        # The same where it runs alone: its `SequenceState`, in which `computed` tokens are computed.
+        # The same where it runs alone: its `UnbatchedSequence`, in which `computed` tokens are computed.
         self.cache: Any = None
         self.computed = 0
         self.inputs = prompt.inputs  # the tensors of the prompt's images, until they are computed

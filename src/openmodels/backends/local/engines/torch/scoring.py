@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from openmodels.backends.local.engines.engine_loop import QueuedRequest
     from openmodels.backends.local.engines.torch.kv_cache import Slot
     from openmodels.backends.local.engines.torch.loader import LoadedModel
-    from openmodels.backends.local.engines.torch.unbatched import SequenceState, UnbatchedModel
+    from openmodels.backends.local.engines.torch.unbatched_model import UnbatchedModel, UnbatchedSequence
 
 _MAX_BRANCHED = 256
 """Tokens of continuations in one step at most: the scores after each of them are held at once."""
@@ -165,7 +165,7 @@ class ScoringSequence:
         of several tokens.
         """
         prompt, can_share = self.tokens, can_crop and not (model.whole_prompt or model.recompute)
-        state: SequenceState | None = None
+        state: UnbatchedSequence | None = None
         first = torch.empty(0)
         for number, continuation in enumerate(self.prepared.continuations):
             inputs, done = continuation[:-1], 0

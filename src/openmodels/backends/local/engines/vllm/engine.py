@@ -16,7 +16,7 @@ from openmodels.backends.local.engines.server_engine import ServerEngine
 from openmodels.backends.local.engines.server_process import MODEL, ServerCommand
 from openmodels.backends.local.prompt import tokenizer_files
 from openmodels.backends.local.prompt.prepare import PreparedRequest, PromptConfig
-from openmodels.backends.local.weights import checkpoint, memory, model_kind
+from openmodels.backends.local.weights import checkpoint, memory, task_detection
 from openmodels.backends.local.weights.locate import locate_folder
 
 _FEW_CORES = 4  # cores up to which one is too many to be kept from computing
@@ -34,7 +34,7 @@ class VllmEngine(ServerEngine):
         config = self.config
         folder = locate_folder(config.model, revision=config.revision, deadline=deadline, dtype=config.dtype)
         model_config = checkpoint.read_json(folder / "config.json")
-        model_kind.check_generates(model_kind.classify_folder(folder, model_config))
+        task_detection.check_generates(task_detection.classify_folder(folder, model_config))
         self.prompt_config = _prompt_config(folder, config.chat_template)
         self.path, self.context = folder, self.prompt_config.context
         key, port = secrets.token_urlsafe(24), _free_port()

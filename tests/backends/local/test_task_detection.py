@@ -11,15 +11,15 @@ from tiny import tiny_gguf, tiny_llama, tiny_tokenizer
 from transformers.models.auto import modeling_auto as auto
 
 import openmodels as om
-from openmodels.backends.local.engine import EngineConfig
+from openmodels.backends.local.engine_protocol import EngineConfig
 from openmodels.backends.local.engines.openvino import model as openvino_model
 from openmodels.backends.local.engines.vllm import engine as vllm
-from openmodels.backends.local.weights import gguf_header, model_kind
+from openmodels.backends.local.weights import gguf_header, task_detection
 from openmodels.hub.model_page import parse_context_length
 
 
 def task(*names, **config):
-    return model_kind.classify_config({"architectures": list(names), **config}).task
+    return task_detection.classify_config({"architectures": list(names), **config}).task
 
 
 class TestConfig:
@@ -30,7 +30,7 @@ class TestConfig:
         wrong = {
             type_: name
             for type_, name in names.items()
-            if type_ not in speech | model_kind._SPEECH and task(name, model_type=type_) != "generate"
+            if type_ not in speech | task_detection._SPEECH and task(name, model_type=type_) != "generate"
         }
         assert wrong == {}
 
@@ -75,7 +75,7 @@ class TestConfig:
 
     @pytest.mark.parametrize("names", [None, "", [None, 3], {}, 7])
     def test_architectures_of_another_type(self, names):
-        assert model_kind.classify_config({"architectures": names}).task is None
+        assert task_detection.classify_config({"architectures": names}).task is None
 
 
 def test_positions_that_are_never_used():
@@ -141,12 +141,12 @@ def test_a_vocabulary_alone(tmp_path):
     content += struct.pack("<Q", len(name)) + name + struct.pack("<IQ", 8, 5) + b"llama"
     (tmp_path / "m.gguf").write_bytes(content + bytes(32))
     header = gguf_header.read_header(tmp_path / "m.gguf")
-    assert model_kind.classify_gguf(header).description == "a vocabulary without weights"
+    assert task_detection.classify_gguf(header).description == "a vocabulary without weights"
 
 
 def test_no_architecture():
     with pytest.raises(om.LoadFailed, match="architecture"):
-        model_kind.check_gguf("m.gguf", gguf_header.GgufHeader({"general.architecture": 3}, 8))
+        task_detection.check_gguf("m.gguf", gguf_header.GgufHeader({"general.architecture": 3}, 8))
 
 
 def folder_of(folder, **config):

@@ -75,7 +75,7 @@ _CHOOSE_OTHER = "Choose a model that generates text (…ForCausalLM)"
 
 
 @dataclass(frozen=True, slots=True)
-class ModelKind:
+class DetectedTask:
     """What a model is made for; a task of None is unknown.
 
     The description says what it is, e.g. "an encoder-decoder (T5ForConditionalGeneration)", and the advice, a sentence,
@@ -95,7 +95,7 @@ def read_architectures(config: Mapping[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def classify_config(config: Mapping[str, Any], *, sentence_transformers: bool = False) -> ModelKind:
+def classify_config(config: Mapping[str, Any], *, sentence_transformers: bool = False) -> DetectedTask:
     """Return what a folder's model is made for.
 
     A folder of sentence-transformers holds modules.json, which says how to make vectors.
@@ -106,9 +106,11 @@ def classify_config(config: Mapping[str, Any], *, sentence_transformers: bool = 
         if (labels := count_labels(config)) != 1:
             return _make_other(f"a classifier of texts into {labels} classes", name)
         description = f"a cross-encoder ({name}), which scores pairs of texts"
-        return ModelKind("rerank", description, f"Use `rerank`. {_CHOOSE_OTHER} to chat or complete.")
+        return DetectedTask("rerank", description, f"Use `rerank`. {_CHOOSE_OTHER} to chat or complete.")
     if sentence_transformers:
-        return ModelKind("embed", f"an embedding model ({name})", f"Use `embed`. {_CHOOSE_OTHER} to chat or complete.")
+        return DetectedTask(
+            "embed", f"an embedding model ({name})", f"Use `embed`. {_CHOOSE_OTHER} to chat or complete."
+        )
     if model_type in _SPEECH or name.endswith(_AUDIO_CLASSES) or "Audio" in name:
         return _make_other("a model for audio", name)
     # The decoder alone of an encoder-decoder generates as any other, and its encoder alone embeds.
@@ -116,27 +118,27 @@ def classify_config(config: Mapping[str, Any], *, sentence_transformers: bool = 
     if not is_part and (config.get("is_encoder_decoder") is True or model_type in _SEQ2SEQ):
         return _make_other("an encoder-decoder", name)
     if not names:
-        return ModelKind(None)
+        return DetectedTask(None)
     if name.endswith(_GENERATES):
-        return ModelKind("generate", f"a language model ({name})")
+        return DetectedTask("generate", f"a language model ({name})")
     return _classify_encoder(name, config)
 
 
-def classify_folder(folder: Path, config: Mapping[str, Any]) -> ModelKind:
+def classify_folder(folder: Path, config: Mapping[str, Any]) -> DetectedTask:
     """Return what a folder's model is made for; see `classify_config`."""
     return classify_config(config, sentence_transformers=(folder / "modules.json").exists())
 
 
-def _classify_encoder(name: str, config: Mapping[str, Any]) -> ModelKind:
+def _classify_encoder(name: str, config: Mapping[str, Any]) -> DetectedTask:
     """Return the kind of a model that neither generates text nor classifies it."""
     if keys := _IMAGE_KEYS & config.keys() or _AUDIO_KEYS & config.keys():
         return _make_other("a model for images" if keys & _IMAGE_KEYS else "a model for audio", name)
     advice = f"Use `embed` for its vectors. {_CHOOSE_OTHER} to chat or complete."
     if name.endswith(_MASKED):
-        return ModelKind("embed", f"a masked language model ({name}), which fills gaps in a text", advice)
+        return DetectedTask("embed", f"a masked language model ({name}), which fills gaps in a text", advice)
     if name.endswith(_ENCODES):
-        return ModelKind("embed", f"an encoder without a head that generates ({name})", advice)
-    return _make_other("a model for another task", name) if "For" in name else ModelKind(None)
+        return DetectedTask("embed", f"an encoder without a head that generates ({name})", advice)
+    return _make_other("a model for another task", name) if "For" in name else DetectedTask(None)
 
 
 def count_labels(config: Mapping[str, Any]) -> int:
@@ -147,45 +149,49 @@ def count_labels(config: Mapping[str, Any]) -> int:
     return len(labels) if isinstance(labels, Mapping) else 2
 
 
-def _make_other(what: str, name: str) -> ModelKind:
-    return ModelKind("other", f"{what} ({name})", f"{_CHOOSE_OTHER}, or run this one with a program made for it.")
+def _make_other(what: str, name: str) -> DetectedTask:
+    return DetectedTask("other", f"{what} ({name})", f"{_CHOOSE_OTHER}, or run this one with a program made for it.")
 
 
-def classify_gguf(header: GgufHeader) -> ModelKind:
+def classify_gguf(header: GgufHeader) -> DetectedTask:
     """Return what a GGUF file's model is made for."""
     architecture, kind = header.architecture, header.metadata.get("general.type", "model")
     if architecture == "clip" or kind == "mmproj":
-        return ModelKind(
+        return DetectedTask(
             "other",
             "only the part of a multimodal model that encodes images or audio (a 'mmproj' file)",
             "Name the .gguf file of the language model that it belongs to.",
         )
     if kind == "adapter" or "adapter.type" in header.metadata:
-        return ModelKind(
+        return DetectedTask(
             "other",
             "an adapter (LoRA), not a whole model",
             "Merge it into its base model with llama-export-lora, and name the merged file.",
         )
     if kind == "imatrix" or architecture in {"imatrix", "controlvector"}:
-        return ModelKind("other", f"a file of {architecture or kind!s} data beside a model", "Name the model's file.")
+        return DetectedTask(
+            "other", f"a file of {architecture or kind!s} data beside a model", "Name the model's file."
+        )
     if not header.elements:
-        return ModelKind("other", "a vocabulary without weights", "Name a .gguf file that holds the model's weights.")
+        return DetectedTask(
+            "other", "a vocabulary without weights", "Name a .gguf file that holds the model's weights."
+        )
     name = f"GGUF architecture {architecture!r}"
     use = "This backend embeds and ranks with safetensors: name the folder or repository that holds them"
     pooling = header.metadata.get(f"{architecture}.pooling_type")
     pools = type(pooling) is int and pooling > 0
     if pools and pooling == _RANK_POOLING:
-        return ModelKind("other", f"a cross-encoder ({name})", f"{use}, and use `rerank`.")
+        return DetectedTask("other", f"a cross-encoder ({name})", f"{use}, and use `rerank`.")
     if pools or architecture in _GGUF_EMBEDS:
-        return ModelKind("other", f"an embedding model ({name})", f"{use}, and use `embed`.")
+        return DetectedTask("other", f"an embedding model ({name})", f"{use}, and use `embed`.")
     if header.metadata.get(f"{architecture}.attention.causal") is False:
         return _make_other("a model that does not generate token by token", name)
     if what := _GGUF_OTHERS.get(architecture or ""):
         return _make_other(what, name)
-    return ModelKind("generate" if architecture else None, f"a language model ({name})")
+    return DetectedTask("generate" if architecture else None, f"a language model ({name})")
 
 
-def check_generates(kind: ModelKind) -> None:
+def check_generates(kind: DetectedTask) -> None:
     """Raise UnsupportedFeature where a model's files say it generates no text."""
     if kind.task not in ("generate", None):
         calls = "'chat', 'complete', 'embed' and 'rerank'" if kind.task == "other" else "'chat' and 'complete'"

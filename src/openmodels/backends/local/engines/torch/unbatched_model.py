@@ -57,13 +57,13 @@ class UnbatchedModel:
         return update is not default or self.whole_prompt is not None
 
     @torch.inference_mode()
-    def start(self, prompt: Sequence[int], inputs: Mapping[str, Any] | None = None) -> SequenceState:
+    def start(self, prompt: Sequence[int], inputs: Mapping[str, Any] | None = None) -> UnbatchedSequence:
         """Return the state of a new sequence, of which nothing is computed yet.
 
         Its prompt sets its other inputs, e.g. the positions; `inputs` are further ones, e.g. the tensors of images.
         """
         self.restore()
-        return SequenceState(self, prompt, inputs or {})
+        return UnbatchedSequence(self, prompt, inputs or {})
 
     def restore(self) -> None:
         """Reset what forward passes stored on the model for a sequence that has ended."""
@@ -90,7 +90,7 @@ class UnbatchedModel:
         return 1 if self.is_stepwise or beyond else min(limit, pending)
 
 
-class SequenceState:
+class UnbatchedSequence:
     """The cache and the inputs of one sequence, of which `tokens` are computed."""
 
     def __init__(self, runner: UnbatchedModel, prompt: Sequence[int], inputs: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import openmodels as om
-from openmodels.backends.local import tool_calls
+from openmodels.backends.local import tool_call_format
 from openmodels.backends.local.output_processor import AnswerParser, OutputProcessor
 from openmodels.backends.local.prompt import prepare
 from openmodels.output.tool_formats.brackets import Llama, Mistral
@@ -177,7 +177,7 @@ class TestForcing:
     )
     def test_what_is_forced_is_read_back(self, parser, template):
         made = tokenizer("{{ tools }}{{ messages[0].content }}" + template.replace("{", "{{ '{' }}"))
-        plan = tool_calls.resolve_tool_call_format(request(tool_choice="weather"), made, made.encode("hi"))
+        plan = tool_call_format.resolve_tool_call_format(request(tool_choice="weather"), made, made.encode("hi"))
         assert type(plan.parser) is parser
         given = {"city": "Oslo"}
         properties = plan.output.json_schema["properties"]
@@ -190,7 +190,9 @@ class TestForcing:
 
     def test_open_reasoning_is_left_first(self):
         made = tokenizer(HERMES + "<think>\n")
-        plan = tool_calls.resolve_tool_call_format(request(tool_choice="weather"), made, made.encode("hi<think>\n"))
+        plan = tool_call_format.resolve_tool_call_format(
+            request(tool_choice="weather"), made, made.encode("hi<think>\n")
+        )
         assert plan.start.startswith("</think>")
 
     def test_one_of_several_with_shared_definitions(self, calling_smol):

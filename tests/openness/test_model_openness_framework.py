@@ -5,8 +5,8 @@ import pytest
 import yaml
 from made_up import dataset, evidence, page, repository
 
-from openmodels.openness import mof
-from openmodels.openness.mof import COMPONENTS, classify
+from openmodels.openness import model_openness_framework as mof
+from openmodels.openness.model_openness_framework import COMPONENTS, classify
 from openmodels.openness.report import Report
 
 CLASS_3 = {one.name: "Apache-2.0" for one in COMPONENTS if one.required and one.level == 3}

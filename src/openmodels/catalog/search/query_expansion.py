@@ -10,10 +10,10 @@ from typing import Any
 from openmodels.catalog import languages
 from openmodels.catalog.index import codec
 from openmodels.catalog.index.reader import Index
-from openmodels.catalog.query import Range, number
+from openmodels.catalog.query import Range, parse_number
 from openmodels.catalog.search import spelling, synonyms
 from openmodels.catalog.search.interpretation import Interpretation
-from openmodels.catalog.search.phrases import ComparedModel, Phrase, is_vocabulary, read_text
+from openmodels.catalog.search.phrases import ComparedModel, Phrase, is_vocabulary, parse_phrases
 from openmodels.hub import model_names
 
 _GENERIC, _LANGUAGE, _ANY_LLM = 0.7, 1.7, 0.5
@@ -62,7 +62,7 @@ class WordGroup:
 
 
 @dataclass(slots=True)
-class ParsedText:
+class ExpandedQuery:
     """What a text asks for in one index: groups of words, filters, and its reading."""
 
     groups: list[WordGroup] = field(default_factory=list)
@@ -84,11 +84,11 @@ class ParsedText:
         )
 
 
-def parse(text: str, index: Index) -> ParsedText:
+def expand_query(text: str, index: Index) -> ExpandedQuery:
     """Return what a search text asks for, misspellings corrected by the index."""
     speller = spelling.Speller(index)
-    read = read_text(text, speller.guesses)
-    parsed = ParsedText(
+    read = parse_phrases(text, speller.guesses)
+    parsed = ExpandedQuery(
         filters=read.filters, ids=read.ids, meanings=read.meanings, ignored=read.ignored, remarks=read.remarks,
         wants_variants=read.wants_variants,
     )  # fmt: skip
@@ -107,7 +107,7 @@ def parse(text: str, index: Index) -> ParsedText:
     return parsed
 
 
-def _compare(comparison: ComparedModel, parsed: ParsedText, index: Index) -> None:
+def _compare(comparison: ComparedModel, parsed: ExpandedQuery, index: Index) -> None:
     """Read a comparison with a model.
 
     Its size is a limit, or it is not wanted itself. Where nothing else is asked for, its task is.
@@ -169,7 +169,7 @@ def _terms_to_look_up(phrases: list[Phrase]) -> set[str]:
     return wanted
 
 
-def _groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ParsedText) -> list[WordGroup]:
+def _groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ExpandedQuery) -> list[WordGroup]:
     match phrase.kind:
         case "context":
             first = codec.context_bucket(round(phrase.tokens * _CONTEXT_SHARE)) or 0
@@ -190,7 +190,9 @@ def _groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ParsedText) -> l
             words = {phrase.word: 1.0} if phrase.word else {}
             return [WordGroup(phrase.text, words, terms=dict.fromkeys(_licenses(phrase.code, known.index), 1.1))]
         case "size":
-            low, high = (codec.parameters_bucket(round(number(phrase.word) * factor)) or 0 for factor in (0.9, 1.1))
+            low, high = (
+                codec.parameters_bucket(round(parse_number(phrase.word) * factor)) or 0 for factor in (0.9, 1.1)
+            )
             tokens = {f"=p{step}" for step in range(low, high + 1)}
             parsed.words.append(phrase.text)
             return [WordGroup(phrase.text, {phrase.word: 1.0}, tokens=tokens, weight=1.1)]
@@ -257,7 +259,7 @@ def _language_group(phrase: Phrase, index: Index) -> WordGroup:
     return group
 
 
-def _word_groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ParsedText) -> list[WordGroup]:
+def _word_groups(phrase: Phrase, known: spelling.KnownTerms, parsed: ExpandedQuery) -> list[WordGroup]:
     word = phrase.word
     group = WordGroup(phrase.text, {word: 1.0}, terms=_literal_weights(word, known), authors={word: 0.9})
     group.weight = _weight(word, known.index)
@@ -302,7 +304,7 @@ def _add_synonyms(word: str, group: WordGroup, known: spelling.KnownTerms) -> No
         group.authors[account] = max(group.authors.get(account, 0), 1.0 - 0.1 * place)
 
 
-def _extend_word(word: str, group: WordGroup, known: spelling.KnownTerms, parsed: ParsedText) -> list[WordGroup]:
+def _extend_word(word: str, group: WordGroup, known: spelling.KnownTerms, parsed: ExpandedQuery) -> list[WordGroup]:
     """Return the groups of a word that only names have, with longer words."""
     index = known.index
     usual = index.name_count(word)
@@ -347,7 +349,7 @@ def _add_corrections(group: WordGroup, guesses: tuple[str, ...], index: Index) -
         group.authors |= corrected.authors
 
 
-def _join_neighbours(phrases: list[Phrase], parsed: ParsedText, index: Index) -> None:
+def _join_neighbours(phrases: list[Phrase], parsed: ExpandedQuery, index: Index) -> None:
     """Let "star coder" find StarCoder: neighbouring words may be one.
 
     They may also be an account ("allen ai") or a tag ("chest x-ray").

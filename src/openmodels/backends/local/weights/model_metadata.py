@@ -19,16 +19,16 @@ from openmodels.backends.local.weights import (
     default_model,
     gguf_header,
     locate,
-    model_kind,
+    task_detection,
 )
-from openmodels.backends.local.weights.model_kind import Task
+from openmodels.backends.local.weights.task_detection import Task
 from openmodels.errors import OpenModelsError
 from openmodels.hub import download
 from openmodels.hub.model_page import parse_context_length
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelMetadata:
     """What a model's files say of it; None is unknown.
 
     The context is in tokens. Where a model has several chat templates, `template` is all of them; "" is a base model.
@@ -40,7 +40,7 @@ class ModelInfo:
     task: Task | None = "generate"
 
 
-def read_model_info(rest: str, revision: str | None) -> ModelInfo | None:
+def read_model_metadata(rest: str, revision: str | None) -> ModelMetadata | None:
     """Return what a model's files say, or None where they are missing or unreadable."""
     try:
         path = _find(rest.strip(), revision)
@@ -64,11 +64,11 @@ def _find(rest: str, revision: str | None) -> Path | None:
     return next((folder for folder in folders if folder is not None and folder.exists()), None)
 
 
-def _read_folder(folder: Path) -> ModelInfo:
+def _read_folder(folder: Path) -> ModelMetadata:
     config = checkpoint.read_json(folder / "config.json")
-    kind = model_kind.classify_folder(folder, config)
+    kind = task_detection.classify_folder(folder, config)
     template = "\n".join(tokenizer_files.read_templates(folder).values())
-    return ModelInfo(parse_context_length(config), template, has_vision(folder, config), kind.task)
+    return ModelMetadata(parse_context_length(config), template, has_vision(folder, config), kind.task)
 
 
 def has_vision(folder: Path, config: Mapping[str, Any]) -> bool:
@@ -77,8 +77,8 @@ def has_vision(folder: Path, config: Mapping[str, Any]) -> bool:
     return isinstance(config.get("vision_config"), Mapping) and any((folder / name).is_file() for name in processors)
 
 
-def _read_gguf(file: Path) -> ModelInfo:
+def _read_gguf(file: Path) -> ModelMetadata:
     header = gguf_header.read_header(file)
     template = header.metadata.get("tokenizer.chat_template")
     text = template if isinstance(template, str) else ""
-    return ModelInfo(header.read_number("context_length"), text, task=model_kind.classify_gguf(header).task)
+    return ModelMetadata(header.read_number("context_length"), text, task=task_detection.classify_gguf(header).task)
