@@ -23,7 +23,7 @@ AS_OF = date(2026, 11, 1)
 
 
 def model(name, task="text-generation", *, total=None, languages=(), tags=(), downloads=1000, **fields):
-    return hub_records.record(
+    return hub_records.build_record(
         {
             "id": name, "pipeline_tag": task, "downloads": downloads, "likes": 10, "tags": [*tags, *languages],
             "cardData": {"language": list(languages), "license": "mit"},
