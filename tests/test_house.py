@@ -26,7 +26,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 LAYERS = (
     {"__main__"},
-    {"cli", "serve", "testing"},
+    {"cli", "integrations", "serve", "testing"},
     {"choose", "compare", "combine", "customize", "openness"},
     {"conversation"},
     {"model"},
@@ -64,6 +64,7 @@ HOMES = {
     "urllib3": ["http/sync_transport.py"],
     "jsonschema_rs": ["output/grammar/"],
     "llguidance": ["backends/local/"],
+    "lm_eval": ["integrations/"],
 }
 """The only places that may import a package."""
 

@@ -1,0 +1,1 @@
+"""Adapters to other packages, which are imported when an adapter is used."""
