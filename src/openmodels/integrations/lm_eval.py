@@ -80,7 +80,7 @@ def _run_all(call: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_
 
 
 def _split_pair(context: str, continuation: str, prefix: str | None) -> tuple[str, str]:
-    """Return a pair with the spaces between the two in the continuation, as lm-eval's own models do."""
+    """Return a pair with the spaces between the two in the continuation."""
     if not context and prefix is None:
         raise InvalidRequest(
             "A task scores a text without context, and a model needs something before it.",
