@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def measure(task: dict[str, Any]) -> None:
         memory = read_memory()
         sys.stdout.write(json.dumps({"base": base, "peak": memory["VmHWM"] - base, "memory": memory}) + "\n")
         sys.stdout.flush()
+    except BaseException:  # noqa: BLE001 - the other tasks go on
+        traceback.print_exc()
     finally:
         os._exit(0)
 

@@ -65,10 +65,10 @@ def test_gpt_oss_slides_in_every_second_layer():
 
 
 def test_qwen3_next_keeps_states_in_three_of_four_layers():
-    # 12 full layers with 2 heads of 256; 36 layers with a state of 32 heads of 128 x 128 numbers and the last 4 columns
-    # of a convolution over 2 x 16 x 128 + 32 x 128 channels, as transformers keeps them.
-    state = 32 * 128 * 128 + (2 * 16 * 128 + 32 * 128) * 4
-    assert cache("Qwen/Qwen3-Next-80B-A3B-Instruct", KB32) == (12 * 2 * 2 * 256 * KB32 + 36 * state) * BF16
+    # 12 full layers with 2 heads of 256; 36 layers with a state of 32 heads of 128 x 128 numbers in float32, and the
+    # last 4 columns of a convolution over 2 x 16 x 128 + 32 x 128 channels, as transformers keeps them.
+    state = 32 * 128 * 128 * 4 + (2 * 16 * 128 + 32 * 128) * 4 * BF16
+    assert cache("Qwen/Qwen3-Next-80B-A3B-Instruct", KB32) == 12 * 2 * 2 * 256 * KB32 * BF16 + 36 * state
     # The states do not grow.
     grown = cache("Qwen/Qwen3-Next-80B-A3B-Instruct", 2 * KB32) - cache("Qwen/Qwen3-Next-80B-A3B-Instruct", KB32)
     assert grown == 12 * 2 * 2 * 256 * KB32 * BF16
@@ -88,17 +88,17 @@ def test_phi_3_slides_in_every_layer():
 
 
 def test_jamba_attends_in_every_eighth_layer():
-    # Layers 4, 12, 20 and 28 have 8 heads of 128. The other 28 keep a state of 16 numbers and 4 columns of a
-    # convolution for each of 2 x 4096 channels.
-    state = 2 * 4096 * 16 + 2 * 4096 * 4
-    assert cache("ai21labs/Jamba-v0.1", KB8) == (4 * 2 * 8 * 128 * KB8 + 28 * state) * BF16
+    # Layers 4, 12, 20 and 28 have 8 heads of 128. The other 28 keep, for each of 2 x 4096 channels, a state of 16
+    # numbers in float32 and 4 columns of a convolution.
+    state = 2 * 4096 * 16 * 4 + 2 * 4096 * 4 * BF16
+    assert cache("ai21labs/Jamba-v0.1", KB8) == 4 * 2 * 8 * 128 * KB8 * BF16 + 28 * state
 
 
 def test_bamba_attends_in_three_layers():
-    # Layers 9, 18 and 27 have 8 heads of 128. The other 29 keep 128 heads of 64 x 128 numbers, and 4 columns of a
-    # convolution over 8192 + 2 x 128 channels.
-    state = 128 * 64 * 128 + (128 * 64 + 2 * 1 * 128) * 4
-    assert cache("ibm-ai-platform/Bamba-9B", KB8) == (3 * 2 * 8 * 128 * KB8 + 29 * state) * BF16
+    # Layers 9, 18 and 27 have 8 heads of 128. The other 29 keep 128 heads of 64 x 128 numbers in float32, and 4 columns
+    # of a convolution over 8192 + 2 x 128 channels.
+    state = 128 * 64 * 128 * 4 + (128 * 64 + 2 * 1 * 128) * 4 * BF16
+    assert cache("ibm-ai-platform/Bamba-9B", KB8) == 3 * 2 * 8 * 128 * KB8 * BF16 + 29 * state
 
 
 def test_an_unknown_architecture_has_bounds():

@@ -142,6 +142,9 @@ class _Settings:
             self.layer_count = self.number("num_decoder_layers", "num_layers")
         elif "decoder_layers" in values:
             self.layer_count = self.number("decoder_layers")
+        if self.layer_count is None:
+            listed = self.texts("layer_types") or self.texts("layers_block_type")
+            self.layer_count = len(listed) if listed else None
         self.heads = self.number(
             "decoder_attention_heads", "num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_num_heads"
         )
@@ -221,7 +224,9 @@ def _layer_kinds(text: _Settings) -> list[str]:
         return _derived_kinds(text, count)
     if not set(names) <= _KINDS.keys() or len(names) < count:
         raise _Unreadable("layer_types")
-    return [_KINDS[name] for name in names[:count]]
+    kinds = [_KINDS[name] for name in names[:count]]
+    # RecurrentGemma has no attention but over a window.
+    return ["sliding" if kind == "full" else kind for kind in kinds] if text.number("attention_window_size") else kinds
 
 
 def _pattern(text: _Settings, count: int) -> list[str] | None:
@@ -324,6 +329,7 @@ def _layer(text: _Settings, index: int, kind: str) -> LayerCache:
     return LayerCache(kind, heads * (key + value), window, state, state32)
 
 
+# transformers keeps states in float32, since what one step loses stays lost, and convolutions in the model's dtype.
 def _state(text: _Settings) -> tuple[int, int]:
     """Return the numbers of a layer's state in the model's dtype and in float32."""
     hidden = text.hidden or 0
@@ -333,11 +339,9 @@ def _state(text: _Settings) -> tuple[int, int]:
         keys = text.need("linear_num_key_heads") * text.need("linear_key_head_dim")
         size = text.need("linear_value_head_dim")
         conv = (2 * keys + value_heads * size) * text.need("linear_conv_kernel_dim")
-        return conv + value_heads * text.need("linear_key_head_dim") * size, 0
+        return conv, value_heads * text.need("linear_key_head_dim") * size
     if width := text.number("lru_width") or (hidden if "conv1d_width" in text.values else None):
         return width * (text.need("conv1d_width") - 1), width
-    if text.model_type.startswith("minimax"):
-        return text.need("num_attention_heads") * (text.head_size() or 0) ** 2, 0
     size = text.need("mamba_d_state", "ssm_state_size", "state_size")
     kernel = text.need("mamba_d_conv", "conv_kernel", "conv_kernel_size")
     inner = text.number("mamba_d_ssm", "mamba_intermediate_size")
@@ -353,9 +357,9 @@ def _state(text: _Settings) -> tuple[int, int]:
     inner = inner or int((text.number("mamba_expand", "expand") or 2) * hidden)
     groups = text.number("mamba_n_groups", "mamba_ngroups", "n_groups")
     if heads is None or text.model_type in ("zamba", "jamba"):
-        return inner * kernel + inner * size, 0  # the first Mamba: one state for each channel
+        return inner * kernel, inner * size  # the first Mamba: one state for each channel
     conv = (inner + 2 * (groups or 1) * size) * kernel
-    return conv + heads * (width or ceil(inner / heads)) * size, 0
+    return conv, heads * (width or ceil(inner / heads)) * size
 
 
 def _cross_attention(text: _Settings, config: Mapping[str, Any]) -> tuple[int, int | None, str]:

@@ -44,6 +44,7 @@ _GGUF_READ = 2**23
 _LONGEST_HEADER = 100 * 10**6
 """The longest header that safetensors itself reads."""
 _READERS = 8
+_ONE_EXPERT = re.compile(r"\.experts\.\d+\.")
 _EXPERT = re.compile(r"(?:^|\.)experts\.|_exps(?:\.|$)")
 
 
@@ -97,6 +98,10 @@ class ModelFiles:
         """Return the bytes of all matrices, a shared token table as the output matrix."""
         names = [name for name in self._used() if not is_embedding(name) or self.is_tied]
         return sum(self.tensors[name].size(width) for name in names if not name.endswith(("norm.weight", ".bias")))
+
+    def separate_expert_bytes(self, width: int | None) -> int:
+        """Return the bytes of experts that the files hold one by one."""
+        return sum(self._size(name, width, False) for name in self._used() if _ONE_EXPERT.search(name))
 
     def count_vocabulary(self, hidden: int) -> int:
         """Return the rows of the token table; 0 where there is none."""

@@ -20,9 +20,9 @@ LLAMACPP_LIBRARIES = 60 * 10**6
 """Bytes of the interpreter and llama.cpp."""
 GPU_CONTEXT = 500 * 10**6
 """Bytes of a GPU's own memory that its driver and the libraries for computing take for a process."""
-RUNTIME = 40 * 10**6
-"""Bytes of tokenizer, threads and the kernels that oneDNN compiles."""
-UNPACKED_BFLOAT16 = 35 * 10**6
+RUNTIME = 70 * 10**6
+"""Bytes of tokenizer, threads, work space of matrix products and the kernels that oneDNN compiles."""
+UNPACKED_BFLOAT16 = 25 * 10**6
 """Bytes more of such kernels where bfloat16 matrices are laid out again in every product."""
 CHUNK = 512
 """Tokens of prompts in one step of the engine on transformers, and in one of llama.cpp."""
@@ -66,6 +66,12 @@ class Overhead:
             if _FREE_FACTOR * matrices < device.available:
                 self._matrices = matrices
                 self._head = self._vocabulary * self._hidden * self._width if files.is_tied else 0
+        self._experts = 0
+        if device.kind == "cpu" and 2 * files.separate_expert_bytes(width) + weights < device.available:
+            self._experts = files.separate_expert_bytes(width)
+        names = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        heads, sizes = _number(text, "num_attention_heads"), sum(_number(text, name) for name in names)
+        self._latent = (heads, sizes) if _number(text, "kv_lora_rank") else None
         self.assumptions = self._describe()
 
     def parts(self, context: int, batch: int) -> dict[str, int]:
@@ -75,6 +81,8 @@ class Overhead:
         if self._device.kind != "cuda":
             parts["tokenizer and kernels"] = self._runtime()
         parts["prefill activations"] = tokens * (6 * self._hidden + 3 * self._inner) * self._width
+        if self._latent:
+            parts["keys, values and scores made from latents"] = self._latent_work(min(CHUNK, context), context)
         parts["logits"] = batch * self._vocabulary * 4
         if self._head:
             parts["output matrix beside the token table"] = self._head
@@ -82,7 +90,14 @@ class Overhead:
             running = sum(parts.values()) - self._libraries() - self._runtime() - self._head
             cache = self._layout.count_bytes(context, batch, self._width) if self._layout else 0
             parts["second copy of the matrices while loading"] = max(0, self._matrices - self._head - running - cache)
+        if self._experts:
+            parts["experts of the file beside the joined ones"] = self._experts
         return parts
+
+    def _latent_work(self, tokens: int, context: int) -> int:
+        """Return the bytes of one layer's attention over latents, for one sequence."""
+        heads, sizes = self._latent
+        return heads * context * (sizes + 2 * tokens) * self._width
 
     def _libraries(self) -> int:
         if self._device.kind == "cuda":
@@ -107,6 +122,11 @@ class Overhead:
             )
         if self._matrices:
             lines.append("loading: matrices are laid out for this CPU, and the file's own are dropped afterwards")
+        if self._experts:
+            lines.append(
+                "loading: transformers joins experts that the file holds one by one; the system drops the pages of the "
+                "file where memory is short"
+            )
         return lines
 
 
