@@ -28,6 +28,8 @@ CHUNK = 512
 """Tokens of prompts in one step of the engine on transformers, and in one of llama.cpp."""
 _PACKED = ("llama", "mistral", "qwen2")
 """Model types whose matrices the engine on transformers lays out again on a CPU (`FusedLlama`)."""
+_RETAINED = 512 * 10**6
+"""Bytes of ended answers that the engine on transformers keeps at most; else an eighth of what is free."""
 _FREE_FACTOR = 4
 """How many times the matrices' size must be free for that."""
 
@@ -86,6 +88,9 @@ class Overhead:
         parts["logits"] = batch * self._vocabulary * 4
         if self._head:
             parts["output matrix beside the token table"] = self._head
+        if batch > 1 and self._layout and all(layer.kind == "full" for layer in self._layout.layers):
+            cache = self._layout.count_bytes(context, batch, self._width)
+            parts["ended answers kept for later ones"] = min(2 * cache // 3, _RETAINED, self._device.available // 8)
         if self._matrices:
             running = sum(parts.values()) - self._libraries() - self._runtime() - self._head
             cache = self._layout.count_bytes(context, batch, self._width) if self._layout else 0
