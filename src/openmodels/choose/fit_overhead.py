@@ -18,6 +18,8 @@ LIBRARIES = 415 * 10**6
 """Bytes of the interpreter, torch, transformers and this package."""
 LLAMACPP_LIBRARIES = 60 * 10**6
 """Bytes of the interpreter and llama.cpp."""
+LLAMACPP_RUNTIME = 38 * 10**6
+"""Bytes of llama.cpp's vocabulary, threads and work space."""
 GPU_CONTEXT = 500 * 10**6
 """Bytes of a GPU's own memory that its driver and the libraries for computing take for a process."""
 RUNTIME = 70 * 10**6
@@ -73,7 +75,7 @@ class Overhead:
             self._experts = files.separate_expert_bytes(width)
         names = ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
         heads, sizes = _number(text, "num_attention_heads"), sum(_number(text, name) for name in names)
-        self._latent = (heads, sizes) if _number(text, "kv_lora_rank") else None
+        self._latent_heads, self._latent_sizes = (heads, sizes) if _number(text, "kv_lora_rank") else (0, 0)
         self.assumptions = self._describe()
 
     def parts(self, context: int, batch: int) -> dict[str, int]:
@@ -83,7 +85,7 @@ class Overhead:
         if self._device.kind != "cuda":
             parts["tokenizer and kernels"] = self._runtime()
         parts["prefill activations"] = tokens * (6 * self._hidden + 3 * self._inner) * self._width
-        if self._latent:
+        if self._latent_heads:
             parts["keys, values and scores made from latents"] = self._latent_work(min(CHUNK, context), context)
         parts["logits"] = batch * self._vocabulary * 4
         if self._head:
@@ -101,8 +103,7 @@ class Overhead:
 
     def _latent_work(self, tokens: int, context: int) -> int:
         """Return the bytes of one layer's attention over latents, for one sequence."""
-        heads, sizes = self._latent
-        return heads * context * (sizes + 2 * tokens) * self._width
+        return self._latent_heads * context * (self._latent_sizes + 2 * tokens) * self._width
 
     def _libraries(self) -> int:
         if self._device.kind == "cuda":
@@ -111,7 +112,7 @@ class Overhead:
 
     def _runtime(self) -> int:
         if self._is_gguf:
-            return 0
+            return LLAMACPP_RUNTIME
         return RUNTIME + (UNPACKED_BFLOAT16 if self._width == 2 and not self._matrices else 0)
 
     def _describe(self) -> list[str]:
