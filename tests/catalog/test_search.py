@@ -93,7 +93,7 @@ class TestWords:
         assert first in search_ids(index, text)[0].lower()
 
     def test_what_was_read_instead_is_told(self, index):
-        expanded = searching.search(index, query.build_query("mistrl")).expanded
+        expanded = searching.search(index, query.build_query("mistrl")).parsed
         assert ("mistrl", "'mistral'") in expanded.interpretation.parts
 
     @pytest.mark.parametrize(
