@@ -27,7 +27,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LAYERS = (
     {"__main__"},
     {"cli", "integrations", "serve", "testing"},
-    {"choose", "compare", "combine", "customize", "openness"},
+    {"choose", "compare", "combine", "customize"},
+    {"openness"},
     {"conversation"},
     {"model"},
     {"bulk", "catalog"},
@@ -248,6 +249,8 @@ TWINS = [
     (om, "providers", "aproviders"),
     (om, "openness", "aopenness"),
     (om, "fit", "afit"),
+    (om, "choose", "achoose"),
+    (om, "pareto", "apareto"),
     (om, "compare_openness", "acompare_openness"),
     (Backend, "run", "arun"),
     (om.Tool, "run", "arun"),

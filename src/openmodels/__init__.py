@@ -21,8 +21,13 @@ _NAMES = {
     "catalog.providers": ("aproviders", "providers"),
     "catalog.record": ("ModelRecord",),
     "catalog.search.results": ("Results",),
+    "choose": ("choose",),
+    "choose.choosing": ("achoose",),
     "choose.fit": ("afit", "fit"),
     "choose.fit_report": ("Fit",),
+    "choose.pareto": ("Pareto", "apareto", "pareto"),
+    "choose.scores": ("ScoreTable", "read_table"),
+    "choose.selection": ("Choice", "Selection"),
     "conversation": ("Conversation",),
     "core.stream": ("AsyncStream", "Stream"),
     "core.tool_loop": ("ToolRound", "ToolRun"),
@@ -58,6 +63,7 @@ __all__ = [
     "BulkSummary",
     "CallOptions",
     "Capabilities",
+    "Choice",
     "ConnectionFailed",
     "ContentFiltered",
     "ContextTooLong",
@@ -91,6 +97,7 @@ __all__ = [
     "OpennessComparison",
     "OutOfMemory",
     "OutputInvalid",
+    "Pareto",
     "Provider",
     "QuotaExceeded",
     "RankedDocument",
@@ -101,7 +108,9 @@ __all__ = [
     "RerankOptions",
     "Results",
     "ScoreOptions",
+    "ScoreTable",
     "ScoredToken",
+    "Selection",
     "ServerFailed",
     "Stream",
     "StreamInterrupted",
@@ -119,17 +128,22 @@ __all__ = [
     "Verdict",
     "WriteFailed",
     "__version__",
+    "achoose",
     "acompare_openness",
     "afit",
     "aopenness",
+    "apareto",
     "aproviders",
     "assistant",
+    "choose",
     "compare_openness",
     "family",
     "fit",
     "info",
     "openness",
+    "pareto",
     "providers",
+    "read_table",
     "register_backend",
     "search",
     "system",
@@ -147,8 +161,13 @@ if TYPE_CHECKING:
     from openmodels.catalog.providers import aproviders, providers
     from openmodels.catalog.record import ModelRecord
     from openmodels.catalog.search.results import Results
+    from openmodels.choose import choose
+    from openmodels.choose.choosing import achoose
     from openmodels.choose.fit import afit, fit
     from openmodels.choose.fit_report import Fit
+    from openmodels.choose.pareto import Pareto, apareto, pareto
+    from openmodels.choose.scores import ScoreTable, read_table
+    from openmodels.choose.selection import Choice, Selection
     from openmodels.conversation import Conversation
     from openmodels.core.stream import AsyncStream, Stream
     from openmodels.core.tool_loop import ToolRound, ToolRun

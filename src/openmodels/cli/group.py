@@ -26,13 +26,15 @@ _COMMANDS = {
     "search": "Find models in every catalog and on this disk.",
     "show": "Show what the catalogs know of a model.",
     "tree": "Show what a model was made from, and what was made from it.",
+    "choose": "Rank models by quality, price and speed, and say why.",
+    "cost": "Show what calls to a model cost at each provider.",
     "fit": "Show whether a model fits in memory.",
     "catalog": "Make and describe the index that is searched.",
     "models": "Show what is ready on this machine.",
     "openness": "Judge how open a model is, with evidence.",
     "version": "Show the versions of openmodels and its parts.",
 }
-_PLACES = {"map": "map:map_", **{name: f"catalog:{name}" for name in ("search", "show", "tree")}}
+_PLACES = {"map": "map:map_", "cost": "choose:cost", **{name: f"catalog:{name}" for name in ("search", "show", "tree")}}
 """Where a command is that is not the function of its name in the module of its name."""
 _ALTERNATIVES = {
     **dict.fromkeys(("ask", "complete", "generate", "prompt", "run", "talk"), "chat"),
@@ -40,6 +42,8 @@ _ALTERNATIVES = {
     **dict.fromkeys(("backends", "list", "ls"), "models"),
     **dict.fromkeys(("find", "list-models"), "search"),
     **dict.fromkeys(("fits", "memory"), "fit"),
+    **dict.fromkeys(("price", "prices", "pricing"), "cost"),
+    **dict.fromkeys(("pick", "rank", "recommend", "select"), "choose"),
     **dict.fromkeys(("family", "lineage"), "tree"),
     **dict.fromkeys(("index", "update"), "catalog update"),
     "batch": "map",
